@@ -1,0 +1,26 @@
+"""Build of the Cython engine. Everything else about the package is in pyproject.toml."""
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# `make asan` sets this to build the engine with AddressSanitizer; a normal build leaves it empty.
+SANITIZE = os.environ.get("SPECTRUM_SANITIZE", "")
+
+flags = [f"-fsanitize={SANITIZE}", "-g", "-O1", "-fno-omit-frame-pointer"] if SANITIZE else ["-O2", "-g0"]
+links = [f"-fsanitize={SANITIZE}"] if SANITIZE else []
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "spectrum.engine.relay",
+                ["spectrum/engine/relay.pyx"],
+                extra_compile_args=flags,
+                extra_link_args=links,
+            )
+        ],
+        language_level=3,
+    )
+)

@@ -1,0 +1,3 @@
+"""Spectrum: a self-hosted layer-4 edge."""
+
+__version__ = "0.1.0"

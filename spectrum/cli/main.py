@@ -1,0 +1,159 @@
+"""The `spectrum` command.
+
+Exit codes: 0 done; 1 it could not be done (a file with faults, an address in use, no daemon); 2 a wrong command line.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spectrum import __version__
+from spectrum.cli.client import DaemonError, ask
+from spectrum.control.loader import ConfigError, load_file
+from spectrum.control.supervisor import StartError, default_control_socket, serve
+from spectrum.core.config import MAX_WORKERS, Config
+from spectrum.kernel.sockets import ListenError
+
+CONFIG = click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/spectrum/spectrum.yaml"),
+    show_default=True,
+    envvar="SPECTRUM_CONFIG",
+    help="The configuration file.",
+)
+SOCKET = click.option(
+    "--socket",
+    "socket_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    envvar="SPECTRUM_SOCKET",
+    help=f"The daemon's control socket, if not {default_control_socket()}.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="spectrum")
+def main() -> None:
+    """Spectrum, a self-hosted layer-4 edge.
+
+    One file describes apps: what they listen on and which origins they lead to. `spectrum check` tests a file,
+    `spectrum run` serves it, `spectrum status` shows what goes on, `spectrum reload` takes changes without losing a
+    session.
+    """
+
+
+@main.command()
+@CONFIG
+@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Number of workers, instead of the file's.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Which of the daemon's own messages to show, on standard error.",
+)
+def run(path: Path, workers: int | None, log_level: str) -> None:
+    """Serve the apps of a file.
+
+    Session records go to standard output, one line each; messages to standard error. SIGTERM or Ctrl-C drains: no new
+    sessions, and those that are open get the file's drain_timeout; a second signal ends them. SIGHUP reloads the file.
+    """
+    config = _load(path)
+    try:
+        serve(path, config, workers, log_level.upper())
+    except (ListenError, StartError) as exc:
+        raise _failure(str(exc)) from exc
+
+
+@main.command()
+@CONFIG
+def check(path: Path) -> None:
+    """Check a file and print every fault with its line and column."""
+    config = _load(path)
+    listeners = sum(len(app.protocol.ports) * max(1, len(app.addresses)) for app in config.apps.values())
+    click.echo(f"{path}: {len(config.apps)} apps on {listeners} listeners, no faults")
+
+
+@main.command()
+@SOCKET
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(socket_path: Path | None, as_json: bool) -> None:
+    """Show the running daemon: apps, listeners, sessions, bytes, origins."""
+    answer = _ask(socket_path, "GET", "/status")
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    from rich.console import Console
+
+    from spectrum.cli.show import show_status
+
+    show_status(answer, Console(highlight=False))
+
+
+@main.command()
+@SOCKET
+def reload(socket_path: Path | None) -> None:
+    """Let the running daemon read its file again.
+
+    A file with faults changes nothing; the faults are printed, and the exit code is 1.
+    """
+    answer = _ask(socket_path, "POST", "/reload")
+    if answer["errors"]:
+        raise _failure("\n".join(answer["errors"]))
+    click.echo("reloaded")
+
+
+@main.command()
+@click.option("--tcp", "tcp", multiple=True, metavar="ADDR", help="Answer TCP here, such as 127.0.0.1:9000.")
+@click.option("--udp", "udp", multiple=True, metavar="ADDR", help="Answer UDP here.")
+def origin(tcp: tuple[str, ...], udp: tuple[str, ...]) -> None:
+    """Run an example origin, which answers with what it knows of its client.
+
+    It reads PROXY protocol v1 and v2 on TCP, Simple Proxy Protocol on UDP, or no header at all, says who the client is,
+    and then echoes.
+    """
+    if not tcp and not udp:
+        raise click.UsageError("name at least one address: --tcp 127.0.0.1:9000")
+    from spectrum.core.address import parse_socket_address
+    from spectrum.origin.example import serve as serve_origin
+
+    def addresses(texts: tuple[str, ...]) -> list[tuple[str, int]]:
+        try:
+            return [(str(parsed.address), parsed.port) for parsed in map(parse_socket_address, texts)]
+        except ValueError as exc:
+            raise click.UsageError(str(exc)) from exc
+
+    try:
+        serve_origin(addresses(tcp), addresses(udp))
+    except OSError as exc:
+        raise _failure(os.strerror(exc.errno).lower() if exc.errno else str(exc)) from exc
+
+
+def _load(path: Path) -> Config:
+    try:
+        return load_file(path)
+    except ConfigError as exc:
+        raise _failure(str(exc)) from exc
+
+
+def _ask(socket_path: Path | None, method: str, resource: str) -> Any:
+    try:
+        return ask(socket_path or default_control_socket(), method, resource)
+    except DaemonError as exc:
+        raise _failure(str(exc)) from exc
+
+
+def _failure(message: str) -> click.ClickException:
+    """An error for people: the message as it is, on standard error, exit code 1."""
+
+    class Failure(click.ClickException):
+        def show(self, file: object = None) -> None:
+            click.echo(self.message, err=True)
+
+    return Failure(message)

@@ -1,0 +1,1 @@
+"""Load, check, apply, show. The supervisor lives here."""

@@ -1,0 +1,124 @@
+"""The HTTP faces of the supervisor: metrics and health for the network, status and reload for the machine's own users."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from spectrum.core.address import SocketAddress
+from spectrum.kernel.sockets import ListenError
+
+Render = Callable[[], Awaitable[bytes]]
+Status = Callable[[], Awaitable[dict[str, Any]]]
+Reload = Callable[[], Awaitable[list[str]]]
+Ready = Callable[[], bool]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def metrics_app(render: Render, ready: Ready) -> web.Application:
+    """Return the application with /metrics, /healthz (the supervisor runs) and /readyz (sessions are served)."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=await render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ready\n") if ready() else web.Response(text="not ready\n", status=503)
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    return app
+
+
+def control_app(status: Status, reload: Reload) -> web.Application:
+    """Return the application with GET /status and POST /reload (200, or 422 with the diagnostics)."""
+
+    async def show(_: web.Request) -> web.Response:
+        return web.json_response(await status())
+
+    async def apply(_: web.Request) -> web.Response:
+        errors = await reload()
+        return web.json_response({"errors": errors}, status=422 if errors else 200)
+
+    app = web.Application()
+    app.add_routes([web.get("/status", show), web.post("/reload", apply)])
+    return app
+
+
+class AdminServer:
+    """The running HTTP servers."""
+
+    def __init__(self) -> None:
+        self._runners: list[web.AppRunner] = []
+        self._socket_path: Path | None = None
+
+    async def serve_metrics(self, app: web.Application, where: SocketAddress) -> None:
+        """Serve an application on an address.
+
+        Raises:
+            ListenError: If the address can not be had.
+        """
+        runner = await self._runner(app)
+        try:
+            await web.TCPSite(runner, str(where.address), where.port).start()
+        except OSError as exc:
+            raise ListenError(f"metrics: {where}: {os.strerror(exc.errno or 0).lower()}") from exc
+
+    async def serve_control(self, app: web.Application, path: Path) -> None:
+        """Serve an application on a UNIX socket that only this user (and root) can connect to.
+
+        Raises:
+            ListenError: If a daemon answers there already, or the socket can not be made.
+        """
+        runner = await self._runner(app)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sock = _control_socket(path)
+        except OSError as exc:
+            raise ListenError(f"control socket {path}: {os.strerror(exc.errno or 0).lower()}") from exc
+        await web.SockSite(runner, sock).start()
+        self._socket_path = path
+
+    async def _runner(self, app: web.Application) -> web.AppRunner:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        return runner
+
+    async def stop(self) -> None:
+        """Stop serving and remove the control socket."""
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        if self._socket_path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._socket_path.unlink()
+
+
+def _control_socket(path: Path) -> socket.socket:
+    """Bind a UNIX socket; one that a dead daemon left behind is replaced."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass
+        else:
+            raise ListenError(f"a daemon is running already: it answers on {path} (see `spectrum status`)")
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.umask(mask)
+    return sock

@@ -1,0 +1,118 @@
+"""The metrics, as Prometheus reads them. Apps without a single session have no series."""
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from spectrum import __version__
+from spectrum.control.totals import Totals
+from spectrum.core.measures import CONNECT_BOUNDS_S, DURATION_BOUNDS_S, AppMeasures, Histogram
+from spectrum.core.reasons import Reason
+
+
+class NodeState:
+    """What the exporter needs beside the totals."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.last_reload_successful = True
+        self.workers_ready = 0
+        self.workers_stalled = 0
+        self.lines_suppressed = 0
+
+
+class _Collector(Collector):
+    def __init__(self, totals: Totals, state: NodeState) -> None:
+        self._totals = totals
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _session_metrics(self._totals.apps)
+        yield from _origin_metrics(self._totals.apps)
+        yield from _node_metrics(self._totals, self._state)
+
+
+def _session_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
+    started = CounterMetricFamily("spectrum_sessions_started", "Sessions admitted", labels=["app"])
+    active = GaugeMetricFamily("spectrum_sessions_active", "Sessions open now", labels=["app"])
+    closed = CounterMetricFamily("spectrum_sessions_closed", "Sessions ended, by reason", labels=["app", "reason"])
+    refused = CounterMetricFamily("spectrum_sessions_refused", "Clients turned away, by reason", labels=["app", "reason"])
+    moved = CounterMetricFamily("spectrum_bytes", "Payload bytes read, by sender", labels=["app", "from"])
+    connect = HistogramMetricFamily(
+        "spectrum_connect_duration_seconds", "Time from accepting a client to its origin's answer", labels=["app"]
+    )
+    duration = HistogramMetricFamily("spectrum_session_duration_seconds", "Time that sessions lasted", labels=["app"])
+    for name, measures in apps.items():
+        turned_away = 0
+        for number, count in measures.ended.items():
+            reason = Reason(number)
+            turned_away += count if reason.refused else 0
+            (refused if reason.refused else closed).add_metric([name, reason.label], count)
+        started.add_metric([name], measures.started - turned_away)
+        active.add_metric([name], measures.active)
+        moved.add_metric([name, "client"], measures.bytes_from_client)
+        moved.add_metric([name, "origin"], measures.bytes_from_origin)
+        _add_histogram(connect, name, CONNECT_BOUNDS_S, measures.connect)
+        _add_histogram(duration, name, DURATION_BOUNDS_S, measures.duration)
+    yield from (started, active, closed, refused, moved, connect, duration)
+
+
+def _add_histogram(family: HistogramMetricFamily, name: str, bounds: Sequence[float], histogram: Histogram) -> None:
+    buckets, running = [], 0
+    for bound, count in zip((*map(str, bounds), "+Inf"), histogram.counts, strict=True):
+        running += count
+        buckets.append((bound, running))
+    family.add_metric([name], buckets, histogram.total)
+
+
+def _origin_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
+    labels = ["app", "origin"]
+    connected = CounterMetricFamily("spectrum_origin_connections", "Sessions connected to an origin", labels=labels)
+    failed = CounterMetricFamily("spectrum_origin_connect_failures", "Connects that failed", labels=labels)
+    for name, measures in apps.items():
+        for origin, counted in measures.origins.items():
+            connected.add_metric([name, origin], counted.connected)
+            failed.add_metric([name, origin], counted.failed)
+    yield from (connected, failed)
+
+
+def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:
+    own = totals.workers
+    yield InfoMetricFamily("spectrum_build", "Version of this daemon", value={"version": __version__})
+    yield CounterMetricFamily("spectrum_accept_stalls", "Times accepting stopped at a limit", value=own.accept_stalls)
+    yield GaugeMetricFamily("spectrum_workers_stalled", "Workers not accepting now", value=state.workers_stalled)
+    yield CounterMetricFamily(
+        "spectrum_busy_poll_seconds", "Processor time spent looking for events", value=own.busy_poll_s
+    )
+    yield CounterMetricFamily(
+        "spectrum_events_dropped", "Session records lost for want of room", value=own.events_dropped
+    )
+    yield CounterMetricFamily(
+        "spectrum_log_lines_suppressed", "Session log lines left out by the rate limit", value=state.lines_suppressed
+    )
+    yield GaugeMetricFamily("spectrum_workers_ready", "Workers that serve", value=state.workers_ready)
+    yield CounterMetricFamily("spectrum_worker_restarts", "Workers replaced", value=totals.worker_restarts)
+    yield GaugeMetricFamily("spectrum_config_generation", "Generation being served", value=state.generation)
+    yield GaugeMetricFamily(
+        "spectrum_config_last_reload_successful", "1 if the last reload was", value=state.last_reload_successful
+    )
+
+
+class Exporter:
+    """Renders the metrics of one node."""
+
+    def __init__(self, totals: Totals, state: NodeState) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Collector(totals, state))
+
+    def render(self) -> bytes:
+        """Return the page of /metrics in Prometheus' text format."""
+        return generate_latest(self._registry)

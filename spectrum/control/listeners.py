@@ -1,0 +1,75 @@
+"""The listening sockets. The supervisor owns them, so no connection is refused while a worker is replaced."""
+
+import socket
+from collections.abc import Iterable
+
+from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
+from spectrum.kernel.sockets import ListenError, add_listener, keepalive_options, open_listeners
+
+# Descriptors of the supervisor that are not listening sockets.
+RESERVED_DESCRIPTORS = 128
+
+
+def sockets_per_listener(listeners: int, workers: int, descriptor_limit: int) -> int:
+    """Return how many sockets each listener gets: one per worker, or one for all where that many can not be open.
+
+    With one per worker the kernel spreads connections evenly (SO_REUSEPORT); one socket for all workers goes to
+    whichever wakes first.
+    """
+    return workers if listeners * workers + RESERVED_DESCRIPTORS <= descriptor_limit else 1
+
+
+class ListenerBank:
+    """The open listening sockets, by listener and worker."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[ListenerKey, list[socket.socket]] = {}
+
+    def open(self, snapshot: Snapshot, count: int) -> list[ListenerKey]:
+        """Open what `snapshot` needs and is not open yet, `count` sockets each; return those listeners.
+
+        Raises:
+            ListenError: With a line for each listener that can not be opened; none of them is open then.
+        """
+        opened: list[ListenerKey] = []
+        errors: list[str] = []
+        for app in snapshot.apps:
+            for key, _ in app.listeners():
+                if key not in self._sockets:
+                    try:
+                        self._sockets[key] = open_listeners(key.address, key.port, count)
+                        opened.append(key)
+                    except ListenError as exc:
+                        errors.append(f"app {app.name}: {exc}")
+        if errors:
+            self.close(opened)
+            raise ListenError("\n".join(errors))
+        return opened
+
+    def tune(self, apps: Iterable[AppSettings]) -> None:
+        """Set the keepalive of each app on its sockets."""
+        for app in apps:
+            options = (app.keepalive_idle_s, app.keepalive_interval_s, app.keepalive_count, app.user_timeout_ms)
+            for key, _ in app.listeners():
+                for sock in self._sockets[key]:
+                    keepalive_options(sock, *options)
+
+    def descriptors(self, keys: Iterable[ListenerKey], worker: int) -> list[int]:
+        """Return the descriptors of `keys` for worker number `worker`."""
+        chosen = []
+        for key in keys:
+            sockets = self._sockets[key]
+            if worker >= len(sockets) > 1:
+                sockets.append(add_listener(key.address, key.port))
+            chosen.append(sockets[worker % len(sockets)].fileno())
+        return chosen
+
+    def close(self, keys: Iterable[ListenerKey]) -> None:
+        """Close the sockets of `keys`."""
+        for key in keys:
+            for sock in self._sockets.pop(key):
+                sock.close()
+
+    def keys(self) -> set[ListenerKey]:
+        """Return the listeners that are open."""
+        return set(self._sockets)

@@ -1,0 +1,124 @@
+"""Log lines to standard output: the daemon's own messages, and one per ended session up to a rate.
+
+A thread writes, so that a full pipe holds up nobody; when it can not follow, session lines are dropped and counted.
+"""
+
+import json
+import logging
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+import msgspec
+
+from spectrum.core.events import SessionEvent, as_text
+
+MAX_WAITING_BATCHES = 1024
+
+
+class LineWriter:
+    """Writes byte strings to a stream from a thread of its own."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._queue: queue.Queue[bytes | None] = queue.Queue(MAX_WAITING_BATCHES)
+        self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes) -> bool:
+        """Queue whole lines; return False where they were dropped."""
+        try:
+            self._queue.put_nowait(data)
+        except queue.Full:
+            return False
+        return True
+
+    def _write(self) -> None:
+        while (data := self._queue.get()) is not None:
+            try:
+                self._stream.write(data)
+                self._stream.flush()
+            except OSError:  # the reader is gone; nobody is left to be told
+                continue
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Write what is queued, for as long as `timeout_s`."""
+        try:
+            self._queue.put(None, timeout=timeout_s)
+        except queue.Full:
+            return
+        self._thread.join(timeout_s)
+
+
+class SessionLog:
+    """Writes ended sessions, at most so many a second; what is left out is counted and said.
+
+    Args:
+        writer: Takes the lines.
+        as_json: JSON as the workers encoded it, or text.
+        per_second: The limit; 0 for none.
+        suppressed: Called with the number of lines left out.
+    """
+
+    def __init__(
+        self,
+        writer: LineWriter,
+        as_json: bool,
+        per_second: int,
+        suppressed: Callable[[int], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._writer = writer
+        self._as_json = as_json
+        self._per_second = per_second
+        self._suppressed = suppressed
+        self._clock = clock
+        self._second = 0
+        self._used = 0
+        self._decode = msgspec.json.Decoder(SessionEvent).decode
+
+    def add(self, count: int, lines: bytes) -> None:
+        """Write `count` events, one JSON object per line."""
+        allowed = self._allowance(count)
+        if allowed < count:
+            self._suppressed(count - allowed)
+            lines = b"\n".join(lines.split(b"\n", allowed)[:allowed]) + b"\n" if allowed else b""
+        if not lines:
+            return
+        if not self._as_json:
+            lines = b"".join(as_text(self._decode(line)).encode() + b"\n" for line in lines.splitlines())
+        if not self._writer.write(lines):
+            self._suppressed(allowed)
+
+    def _allowance(self, count: int) -> int:
+        if not self._per_second:
+            return count
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._used = second, 0
+        allowed = min(count, self._per_second - self._used)
+        self._used += allowed
+        return allowed
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        made = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "Timestamp": f"{made}.{int(record.msecs):03d}Z",
+            "Level": record.levelname.lower(),
+            "Message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["Exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure_logging(as_json: bool, level: str) -> None:
+    """Send the daemon's own messages to standard error, as JSON objects or text, one per line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)

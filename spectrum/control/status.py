@@ -1,0 +1,66 @@
+"""What `spectrum status` shows: one structure, sent as JSON."""
+
+from typing import Any
+
+from spectrum.control.totals import Totals
+from spectrum.core.measures import AppMeasures, OriginMeasures
+from spectrum.core.reasons import Reason
+from spectrum.core.snapshot import AppSettings, Snapshot, name_key
+
+
+def app_status(
+    app: AppSettings, measures: AppMeasures, names: dict[str, tuple[str, ...]], failures: dict[str, str]
+) -> dict[str, Any]:
+    """Return the status of one app."""
+    addresses = ", ".join(f"[{a}]" if ":" in a else a for a in app.addresses) or "every address"
+    return {
+        "name": app.name,
+        "protocol": app.protocol,
+        "listens_on": addresses,
+        "listeners": sum(1 for _ in app.listeners()),
+        "proxy_protocol": app.proxy_protocol,
+        "sessions": measures.active,
+        "sessions_started": measures.started,
+        "bytes_from_client": measures.bytes_from_client,
+        "bytes_from_origin": measures.bytes_from_origin,
+        "ended": {Reason(number).label: count for number, count in sorted(measures.ended.items())},
+        "origin_name": app.origin_name.name if app.origin_name else None,
+        "origin_name_failure": failures.get(name_key(app.origin_name)) if app.origin_name else None,
+        "origins": _origins(app, measures, names),
+    }
+
+
+def _origins(app: AppSettings, measures: AppMeasures, names: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
+    """The configured origins, and those that still have sessions though the file does not name them any more."""
+    if app.origin_name is None:
+        configured = [_host_port(*origin) for origin in app.origins]
+    else:
+        configured = [_host_port(address, app.origin_port) for address in names.get(name_key(app.origin_name), ())]
+    counted = {
+        **{name: OriginMeasures() for name in configured if app.first_port == app.last_port},
+        **measures.origins,
+    }
+    return [
+        {
+            "address": name,
+            "configured": app.first_port != app.last_port or name in configured,
+            "sessions": found.connected - found.ended,
+            "connected": found.connected,
+            "failed": found.failed,
+            "last_failure": found.last_failure or None,
+        }
+        for name, found in counted.items()
+    ]
+
+
+def _host_port(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def apps_status(
+    snapshot: Snapshot, totals: Totals, names: dict[str, tuple[str, ...]], failures: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return the status of every app, in the order of the file."""
+    return [
+        app_status(app, totals.apps.get(app.name) or AppMeasures(), names, failures) for app in snapshot.apps
+    ]

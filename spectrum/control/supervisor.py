@@ -1,0 +1,370 @@
+"""The supervisor: the composition root of everything but the data path.
+
+It owns the listening sockets and the workers, applies configurations, adds up what workers count, and answers who asks.
+Nothing on the data path waits for it.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from spectrum import __version__
+from spectrum.control.admin import AdminServer, control_app, metrics_app
+from spectrum.control.exporter import Exporter, NodeState
+from spectrum.control.listeners import ListenerBank, sockets_per_listener
+from spectrum.control.loader import ConfigError, load_file
+from spectrum.control.log import LineWriter, SessionLog, configure_logging
+from spectrum.control.names import NameWatch
+from spectrum.control.status import apps_status
+from spectrum.control.totals import Totals
+from spectrum.control.workers import WorkerProcess, memory_file
+from spectrum.core.config import Config
+from spectrum.core.snapshot import Snapshot, compile_snapshot
+from spectrum.kernel.sockets import ListenError, raise_descriptor_limit
+from spectrum.plane.channel import Ask, Events, Measures, Message
+from spectrum.plane.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 30.0
+# A worker that has not answered by now is counted from its last regular report, a second old at most.
+ANSWER_TIMEOUT_S = 1.0
+# After a worker that lived shorter than this its replacement waits, longer each time.
+SHORT_LIFE_S = 1.0
+MAX_BACKOFF_S = 5.0
+# Given to workers beyond their own drain timeout.
+EXIT_GRACE_S = 5.0
+
+
+class StartError(Exception):
+    """The daemon can not serve; the message says why."""
+
+
+def default_control_socket() -> Path:
+    """Return where the control socket is when the file does not say."""
+    if os.geteuid() == 0:
+        return Path("/run/spectrum/control.sock")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/spectrum-{os.geteuid()}") / "spectrum.sock"
+
+
+class Supervisor:
+    """One daemon.
+
+    Args:
+        path: The configuration file; read again on every reload.
+        config: What it holds now.
+        workers: Overrides the file's number of workers.
+    """
+
+    def __init__(self, path: Path, config: Config, workers: int | None = None) -> None:
+        self._path = path
+        self._config = config
+        self._worker_count = workers or config.workers or len(os.sched_getaffinity(0))
+        self._started_at = time.time()
+        self._snapshot = Snapshot(0, (), 0, True)
+        self._bank = ListenerBank()
+        self._sockets_each = 1
+        self._tasks = Tasks()
+        self._totals = Totals()
+        self._state = NodeState()
+        self._exporter = Exporter(self._totals, self._state)
+        self._admin = AdminServer()
+        self._names = NameWatch(self._names_changed)
+        self._workers: dict[int, WorkerProcess] = {}
+        self._failures: dict[int, int] = {}
+        self._asked = 0
+        self._answers: dict[int, tuple[set[WorkerProcess], asyncio.Event]] = {}
+        self._reloading = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._writer = LineWriter(sys.stdout.buffer)
+        self._session_log = self._make_session_log(config)
+
+    def _make_session_log(self, config: Config) -> SessionLog:
+        as_json = config.log.format == "json"
+        return SessionLog(self._writer, as_json, config.log.sessions_per_second, self._suppressed)
+
+    def _suppressed(self, count: int) -> None:
+        self._state.lines_suppressed += count
+
+    async def run(self) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            ListenError: If an address can not be listened on; nothing is left running.
+            StartError: If the workers do not serve.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
+        try:
+            await self._start()
+            await self._stopping.wait()
+            await self._drain()
+        finally:
+            for worker in self._workers.values():
+                worker.kill()
+            await self._names.stop()
+            await self._admin.stop()
+            await self._tasks.stop()
+            self._writer.close()
+
+    async def _start(self) -> None:
+        limit = raise_descriptor_limit()
+        snapshot = compile_snapshot(self._config, 1)
+        # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
+        control = Path(self._config.control.socket) if self._config.control else default_control_socket()
+        await self._admin.serve_control(control_app(self.status, self.reload), control)
+        keys = snapshot.listener_keys()
+        self._sockets_each = sockets_per_listener(len(keys), self._worker_count, limit)
+        if self._sockets_each < self._worker_count:
+            log.warning(
+                "%d listeners for %d workers need more than the limit of %d descriptors: workers share each listener, "
+                "less evenly; raise the limit (LimitNOFILE=, ulimit -n)", len(keys), self._worker_count, limit
+            )
+        if len(keys) * 2 > limit:
+            log.warning("%d listeners leave room for few sessions below the limit of %d descriptors", len(keys), limit)
+        self._bank.open(snapshot, self._sockets_each)
+        self._bank.tune(snapshot.apps)
+        if self._config.metrics:
+            await self._admin.serve_metrics(metrics_app(self.render, self.ready), self._config.metrics.listen)
+        self._snapshot = snapshot
+        await self._names.watch(snapshot.names())
+        for number in range(self._worker_count):
+            self._tasks.start(self._keep_worker(number), f"worker {number}")
+        try:
+            await asyncio.wait_for(self._all_ready(), START_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise StartError(f"the workers were not ready within {START_TIMEOUT_S:g} s") from exc
+        self._state.generation = 1
+        apps = len(snapshot.apps)
+        log.info("serving %d app%s on %d listeners with %d workers", apps, "s" * (apps != 1), len(keys), self._worker_count)
+
+    async def _all_ready(self) -> None:
+        """Wait until every worker serves.
+
+        Raises:
+            StartError: If they keep ending instead.
+        """
+        while not self.ready() and not self._stopping.is_set():
+            if self._totals.worker_restarts >= 2 * self._worker_count:
+                raise StartError("workers end as soon as they start; what they printed says why")
+            await asyncio.sleep(0.01)
+
+    def ready(self) -> bool:
+        """Tell whether every worker serves."""
+        return not self._stopping.is_set() and len(self._serving()) == self._worker_count
+
+    def _serving(self) -> list[WorkerProcess]:
+        return [worker for worker in self._workers.values() if worker.ready.is_set()]
+
+    # --- workers --------------------------------------------------------------------------------------------------
+
+    async def _keep_worker(self, number: int) -> None:
+        """Run worker `number`, and another one whenever it ends, until the daemon stops."""
+        backoff_s = 0.0
+        while not self._stopping.is_set():
+            worker = WorkerProcess(number, self._heard, self._worker_exited)
+            await worker.start()
+            self._workers[number] = worker
+            self._configure([worker])
+            await worker.wait()
+            lived_s = asyncio.get_running_loop().time() - worker.started_at
+            backoff_s = 0.0 if lived_s >= SHORT_LIFE_S else min(MAX_BACKOFF_S, backoff_s * 2 or 0.1)
+            await asyncio.sleep(backoff_s)
+
+    def _configure(self, workers: list[WorkerProcess]) -> None:
+        """Send the current snapshot."""
+        encoded = memory_file(self._snapshot)
+        try:
+            for worker in workers:
+                worker.tell_names(self._names.addresses)
+                worker.configure(
+                    self._snapshot, encoded, lambda keys, number=worker.number: self._bank.descriptors(keys, number)  # type: ignore[misc]
+                )
+        finally:
+            os.close(encoded)
+
+    def _worker_exited(self, worker: WorkerProcess, status: int) -> None:
+        self._workers.pop(worker.number, None)
+        for waiting, done in self._answers.values():
+            waiting.discard(worker)
+            if not waiting:
+                done.set()
+        lost = self._totals.lose(worker.number)
+        if self._stopping.is_set():
+            if not self._workers:
+                self._stopped.set()
+            return
+        self._totals.worker_restarts += 1
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        log.error("worker %d (pid %d) ended: %s; %d sessions lost, replacing it", worker.number, worker.pid, how, lost)
+
+    def _heard(self, worker: WorkerProcess, message: Message) -> None:
+        match message:
+            case Measures(number, last, apps, own, sessions, stalled):
+                if stalled and not worker.stalled:
+                    log.warning("worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions)
+                worker.sessions, worker.stalled = sessions, stalled
+                self._totals.add(worker.number, apps, own)
+                if last and number in self._answers:
+                    waiting, done = self._answers[number]
+                    waiting.discard(worker)
+                    if not waiting:
+                        done.set()
+            case Events(count, lines):
+                self._session_log.add(count, lines)
+            case _:
+                pass
+
+    def _names_changed(self, addresses: dict[str, tuple[str, ...]]) -> None:
+        for worker in self._workers.values():
+            worker.tell_names(addresses)
+
+    # --- reload ---------------------------------------------------------------------------------------------------
+
+    def _reload_on_signal(self) -> None:
+        async def reload() -> None:
+            await self.reload()
+
+        self._tasks.start(reload(), "reload on SIGHUP")
+
+    async def reload(self) -> list[str]:
+        """Read the file again and serve it; return what is wrong with it, in which case nothing changed."""
+        async with self._reloading:
+            try:
+                config = await asyncio.to_thread(load_file, self._path)
+                await self._apply(config)
+            except ConfigError as exc:
+                errors = [str(diagnostic) for diagnostic in exc.diagnostics]
+            except ListenError as exc:
+                errors = str(exc).splitlines()
+            else:
+                self._state.last_reload_successful = True
+                return []
+        self._state.last_reload_successful = False
+        for error in errors:
+            log.error("reload refused: %s", error)
+        return errors
+
+    async def _apply(self, config: Config) -> None:
+        snapshot = compile_snapshot(config, self._snapshot.generation + 1)
+        self._bank.open(snapshot, self._sockets_each)
+        self._bank.tune(snapshot.apps)
+        await self._names.watch(snapshot.names())
+        self._warn_of_fixed_settings(config)
+        self._config, self._snapshot = config, snapshot
+        self._session_log = self._make_session_log(config)
+        workers = list(self._workers.values())
+        self._configure(workers)
+        # A worker that dies meanwhile is replaced by one with the new snapshot.
+        while any(w.generation < snapshot.generation and self._workers.get(w.number) is w for w in workers):
+            await asyncio.sleep(0.005)
+        self._bank.close(self._bank.keys() - set(snapshot.listener_keys()))
+        self._state.generation = snapshot.generation
+        log.info("reloaded: generation %d, %d apps", snapshot.generation, len(snapshot.apps))
+
+    def _warn_of_fixed_settings(self, config: Config) -> None:
+        fixed = [name for name in ("workers", "metrics", "control") if getattr(config, name) != getattr(self._config, name)]
+        if fixed:
+            log.warning("changed but fixed until a restart: %s", ", ".join(fixed))
+
+    # --- what one sees --------------------------------------------------------------------------------------------
+
+    async def _refresh(self) -> None:
+        """Get the workers' latest measures."""
+        waiting = set(self._serving())
+        if not waiting:
+            return
+        self._asked += 1
+        number, done = self._asked, asyncio.Event()
+        self._answers[number] = (waiting, done)
+        for worker in tuple(waiting):
+            worker.tell(Ask(number))
+        try:
+            await asyncio.wait_for(done.wait(), ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            log.warning("no measures from worker %s in time", ", ".join(str(worker.number) for worker in waiting))
+        finally:
+            del self._answers[number]
+
+    async def render(self) -> bytes:
+        """Return the metrics page."""
+        await self._refresh()
+        self._state.workers_ready = len(self._serving())
+        self._state.workers_stalled = sum(worker.stalled for worker in self._workers.values())
+        return await asyncio.to_thread(self._exporter.render)
+
+    async def status(self) -> dict[str, Any]:
+        """Return what `spectrum status` shows."""
+        await self._refresh()
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "config": str(self._path.absolute()),
+            "generation": self._snapshot.generation,
+            "uptime_s": round(time.time() - self._started_at, 3),
+            "draining": self._stopping.is_set(),
+            "workers": [
+                {
+                    "number": worker.number,
+                    "pid": worker.pid,
+                    "ready": worker.ready.is_set(),
+                    "sessions": worker.sessions,
+                    "stalled": worker.stalled,
+                }
+                for _, worker in sorted(self._workers.items())
+            ],
+            "apps": apps_status(self._snapshot, self._totals, self._names.addresses, self._names.failures),
+        }
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            log.info("stopping at once")
+            for worker in self._workers.values():
+                worker.kill()
+            return
+        self._stopping.set()
+
+    async def _drain(self) -> None:
+        """Accept nothing more, let sessions end, then end them."""
+        timeout_s = self._config.drain_timeout_s
+        sessions = sum(worker.sessions for worker in self._workers.values())
+        log.info("draining: %d sessions have %g s; a second signal ends them at once", sessions, timeout_s)
+        for worker in self._workers.values():
+            worker.drain(timeout_s)
+        self._bank.close(self._bank.keys())
+        if not self._workers:
+            return
+        try:
+            await asyncio.wait_for(self._stopped.wait(), timeout_s + EXIT_GRACE_S)
+        except TimeoutError:
+            log.warning("workers did not end in time and are killed")
+        log.info("stopped")
+
+
+def serve(path: Path, config: Config, workers: int | None, level: str) -> None:
+    """Run the daemon until it is stopped.
+
+    Raises:
+        ListenError: If an address can not be listened on.
+        StartError: If the workers do not serve.
+    """
+
+    configure_logging(config.log.format == "json", level)
+    os.environ["SPECTRUM_LOG_LEVEL"] = level
+
+    async def main() -> None:
+        await Supervisor(path, config, workers).run()
+
+    uvloop.run(main())

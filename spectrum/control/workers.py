@@ -1,0 +1,120 @@
+"""Worker processes: started, told, heard, and replaced when they die."""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.plane.channel import MAX_DESCRIPTORS, Applied, Channel, Configure, Drain, Message, Names, Sockets
+
+log = logging.getLogger(__name__)
+
+# Addresses of names per message, so that one fits a packet.
+NAMES_PER_PACKET = 200
+
+
+class WorkerProcess:
+    """One running worker.
+
+    Args:
+        number: Its place, 0 for the first; a replacement has the same.
+        received: Called with each of its messages.
+        exited: Called once, with the exit status, when the process is gone.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        received: Callable[["WorkerProcess", Message], None],
+        exited: Callable[["WorkerProcess", int], None],
+    ) -> None:
+        self.number = number
+        self.ready = asyncio.Event()
+        self.generation = 0
+        self.sessions = 0
+        self.stalled = False
+        self.started_at = 0.0
+        self._received = received
+        self._exited = exited
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel | None = None
+        self._known: set[ListenerKey] = set()
+
+    @property
+    def pid(self) -> int:
+        """The process id; 0 before the start."""
+        return self._process.pid if self._process else 0
+
+    async def start(self) -> None:
+        """Start the process; it serves nothing yet."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "spectrum.plane.worker", str(theirs.fileno()), pass_fds=[theirs.fileno()]
+            )
+        self.started_at = asyncio.get_running_loop().time()
+        self._channel = Channel(ours, self._message, lambda: None)
+
+    async def wait(self) -> None:
+        """Wait for the end of the process and tell of it."""
+        assert self._process is not None, "start comes first"
+        status = await self._process.wait()
+        if self._channel is not None:
+            self._channel.close()
+        self._exited(self, status)
+
+    def configure(self, snapshot: Snapshot, encoded: int, sockets: Callable[[list[ListenerKey]], list[int]]) -> None:
+        """Let the worker serve a snapshot.
+
+        Args:
+            snapshot: What to serve.
+            encoded: A memory file that holds it.
+            sockets: Returns the descriptors of listeners for this worker.
+        """
+        wanted = snapshot.listener_keys()
+        fresh = [key for key in wanted if key not in self._known]
+        for i in range(0, len(fresh), MAX_DESCRIPTORS):
+            keys = fresh[i : i + MAX_DESCRIPTORS]
+            self.tell(Sockets(keys), sockets(keys))
+        self._known = set(wanted)
+        self.tell(Configure(), [encoded])
+
+    def tell_names(self, addresses: dict[str, tuple[str, ...]]) -> None:
+        """Send addresses of names."""
+        items = list(addresses.items())
+        for i in range(0, len(items), NAMES_PER_PACKET):
+            self.tell(Names(dict(items[i : i + NAMES_PER_PACKET])))
+
+    def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
+        """Send a message."""
+        if self._channel is not None:
+            self._channel.send(message, descriptors or [])
+
+    def drain(self, timeout_s: float) -> None:
+        """Let the worker end its sessions and exit."""
+        self.tell(Drain(timeout_s))
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    def _message(self, message: Message, descriptors: list[int]) -> None:
+        assert not descriptors, "a worker sends none"
+        if isinstance(message, Applied):
+            self.generation = message.generation
+            self.ready.set()
+        self._received(self, message)
+
+
+def memory_file(snapshot: Snapshot) -> int:
+    """Return a descriptor of a memory file with the encoded snapshot (memfd_create(2)); the caller closes it."""
+    descriptor = os.memfd_create("spectrum-snapshot", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(msgspec.msgpack.encode(snapshot))
+    return descriptor

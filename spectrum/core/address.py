@@ -1,0 +1,163 @@
+"""Addresses, ports and port ranges as people write them."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+IPAddress = IPv4Address | IPv6Address
+
+# A name as RFC 1123 section 2.1 has it, with underscores for SRV labels and an optional final dot.
+_NAME = re.compile(r"(?=.{1,254}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?")
+_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PortRange:
+    """The ports `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """An app's `protocol`: a transport and the ports it listens on."""
+
+    transport: str
+    ports: PortRange
+
+    def __str__(self) -> str:
+        return f"{self.transport}/{self.ports}"
+
+
+@dataclass(frozen=True, slots=True)
+class OriginAddress:
+    """One entry of `origin_direct`."""
+
+    transport: str
+    address: IPAddress
+    ports: PortRange
+
+    def __str__(self) -> str:
+        return f"{self.transport}://{host_text(self.address)}:{self.ports}"
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """An address and one port."""
+
+    address: IPAddress
+    port: int
+
+    def __str__(self) -> str:
+        return f"{host_text(self.address)}:{self.port}"
+
+
+def host_text(address: IPAddress) -> str:
+    """Return the address as it stands before `:port`: IPv6 in brackets."""
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def unmapped(address: IPAddress) -> IPAddress:
+    """Return the IPv4 address inside an IPv4-mapped IPv6 one, any other address as it is."""
+    return (address.version == 6 and address.ipv4_mapped) or address
+
+
+def parse_address(text: str) -> IPAddress:
+    """Return the address, unmapped.
+
+    Raises:
+        ValueError: If `text` is not an IPv4 or IPv6 address; the message quotes it.
+    """
+    try:
+        return unmapped(ip_address(text))
+    except ValueError as exc:
+        raise ValueError(f"{text!r} is not an IP address") from exc
+
+
+def parse_ports(text: str | int) -> PortRange:
+    """Return the range of `22`, "22" or "8000-8009".
+
+    Raises:
+        ValueError: If it is not a port or a range between 1 and 65535.
+    """
+    match = _PORTS.fullmatch(str(text))
+    if match is None:
+        raise ValueError(f'{text!r} is not a port or a range of ports; write 22 or "8000-8009"')
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not (1 <= first <= 65535 and 1 <= last <= 65535):
+        raise ValueError(f"{text!r}: ports are between 1 and 65535")
+    if last < first:
+        raise ValueError(f"{text!r} ends before it begins; write {last}-{first}")
+    return PortRange(first, last)
+
+
+def parse_protocol(text: str) -> Protocol:
+    """Return the transport and ports of "tcp/22" or "tcp/8000-8009".
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    transport, slash, ports = text.partition("/")
+    if not slash or transport not in ("tcp", "udp"):
+        raise ValueError(f"{text!r} is not a protocol; write tcp/22 or tcp/8000-8009")
+    return Protocol(transport, parse_ports(ports))
+
+
+def parse_origin(text: str) -> OriginAddress:
+    """Return the origin of "tcp://192.0.2.1:22" or "tcp://[2001:db8::1]:3000-4000".
+
+    Raises:
+        ValueError: If it is something else; a host name is pointed to `origin_dns`.
+    """
+    transport, separator, rest = text.partition("://")
+    if not separator or transport not in ("tcp", "udp"):
+        raise ValueError(f"{text!r} is not an origin; write tcp://192.0.2.1:22 or tcp://[2001:db8::1]:22")
+    host, colon, ports = rest.rpartition(":")
+    if not colon or host.endswith(":") or (host.startswith("[") and not host.endswith("]")):
+        raise ValueError(f"{text!r} has no port; write {transport}://{rest}:22")
+    bracketed = host.startswith("[")
+    try:
+        address = ip_address(host[1:-1] if bracketed else host)
+    except ValueError as exc:
+        if is_name(host):
+            raise ValueError(
+                f"{text!r} names a host; origin_direct takes addresses: use origin_dns: {{name: {host}}} and origin_port"
+            ) from exc
+        raise ValueError(f"{host!r} is not an IP address") from exc
+    if bracketed != (address.version == 6):
+        raise ValueError(f"{text!r}: an IPv6 address, and only that, stands in brackets")
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{text!r}: nobody can be reached at {address}")
+    return OriginAddress(transport, unmapped(address), parse_ports(ports))
+
+
+def parse_socket_address(text: str) -> SocketAddress:
+    """Return the address and port of "127.0.0.1:9090" or "[::1]:9090".
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    host, _, port = text.rpartition(":")
+    try:
+        address = ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+        ports = parse_ports(port)
+    except ValueError as exc:
+        raise ValueError(f"{text!r} is not an address and port; write 127.0.0.1:9090 or [::1]:9090") from exc
+    if len(ports) != 1:
+        raise ValueError(f"{text!r}: one port, not a range")
+    return SocketAddress(address, ports.first)
+
+
+def is_name(text: str) -> bool:
+    """Tell whether `text` could be a host name: labels of RFC 1123, not all digits at the end."""
+    return _NAME.fullmatch(text) is not None and not text.rstrip(".").rpartition(".")[2].isdigit()

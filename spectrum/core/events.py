@@ -1,0 +1,51 @@
+"""One record per ended session, with the field names of Cloudflare's spectrum_events log."""
+
+from datetime import datetime
+
+import msgspec
+
+
+class SessionEvent(msgspec.Struct, frozen=True):
+    """Fields are Cloudflare's, but for `Reason` (ours: one of `core.reasons`) and `ConnectDuration` (nanoseconds).
+
+    Times are UTC; RTTs are nanoseconds, 0 when the kernel had no sample. `ClientMatchedIpFirewall` and the TLS fields
+    hold the values that Cloudflare writes where there is neither firewall nor TLS.
+    """
+
+    Event: str
+    Status: int
+    Reason: str
+    Application: str
+    ColoCode: str
+    Timestamp: datetime
+    ConnectTimestamp: datetime | None
+    DisconnectTimestamp: datetime
+    ClientIP: str
+    ClientPort: int
+    ClientBytes: int
+    ClientTcpRtt: int
+    OriginIP: str
+    OriginPort: int
+    OriginBytes: int
+    OriginTcpRtt: int
+    ProxyProtocol: str
+    ConnectDuration: int
+    ClientProto: str = "tcp"
+    OriginProto: str = "tcp"
+    IpFirewall: bool = False
+    ClientMatchedIpFirewall: str = "UNKNOWN"
+    ClientTlsStatus: str = "UNKNOWN"
+    ClientTlsProtocol: str = "none"
+    OriginTlsMode: str = "off"
+
+
+def as_text(event: SessionEvent) -> str:
+    """Return the event as one line for people."""
+    origin = f"{event.OriginIP} port {event.OriginPort}" if event.OriginIP else "no origin"
+    began = event.ConnectTimestamp or event.DisconnectTimestamp
+    return (
+        f"{event.DisconnectTimestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason}"
+        f" app={event.Application} client={event.ClientIP} port {event.ClientPort} origin={origin}"
+        f" duration={(event.DisconnectTimestamp - began).total_seconds():.3f}s"
+        f" bytes={event.ClientBytes}/{event.OriginBytes}"
+    )

@@ -1,0 +1,114 @@
+"""The compiled configuration that a worker runs on: immutable, small, and cheap to send between processes."""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from spectrum.core.config import App, Config
+
+
+class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
+    """A bound address and port. An empty address is every address of both families."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address or "*"
+        return f"{host}:{self.port}"
+
+
+class NameSettings(msgspec.Struct, frozen=True, array_like=True):
+    """An `origin_dns`: the name to look up, "A", "AAAA" or "" for both, and seconds until the next look."""
+
+    name: str
+    type: str
+    ttl_s: float
+
+
+class AppSettings(msgspec.Struct, frozen=True, array_like=True):
+    """One app. Times in seconds, `idle_timeout_s` 0 for never; an origin is an address and the port of offset 0."""
+
+    name: str
+    protocol: str
+    addresses: tuple[str, ...]
+    first_port: int
+    last_port: int
+    origins: tuple[tuple[str, int], ...]
+    origin_name: NameSettings | None
+    origin_port: int
+    proxy_protocol: str
+    trusted: tuple[str, ...] | None
+    header_timeout_s: float
+    connect_timeout_s: float
+    idle_timeout_s: float
+    keepalive_idle_s: int
+    keepalive_interval_s: int
+    keepalive_count: int
+    user_timeout_ms: int
+    source_addresses: tuple[str, ...]
+
+    def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
+        """Yield each listener of the app with its port's offset in the range."""
+        for port in range(self.first_port, self.last_port + 1):
+            for address in self.addresses or ("",):
+                yield ListenerKey(address, port), port - self.first_port
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """Everything a worker needs to serve."""
+
+    generation: int
+    apps: tuple[AppSettings, ...]
+    busy_poll_us: int
+    log_sessions: bool
+
+    def listener_keys(self) -> list[ListenerKey]:
+        """Return every listener, in the order of the file."""
+        return [key for app in self.apps for key, _ in app.listeners()]
+
+    def names(self) -> frozenset[NameSettings]:
+        """Return the names to be looked up."""
+        return frozenset(app.origin_name for app in self.apps if app.origin_name)
+
+
+Addresses = Mapping[str, tuple[str, ...]]
+
+
+def name_key(settings: NameSettings) -> str:
+    """Return the key under which the addresses of a name travel to the workers."""
+    return f"{settings.type or 'ANY'} {settings.name}"
+
+
+def compile_snapshot(config: Config, generation: int) -> Snapshot:
+    """Return the snapshot of a checked configuration."""
+    return Snapshot(
+        generation=generation,
+        apps=tuple(_compile_app(name, app) for name, app in config.apps.items()),
+        busy_poll_us=round(config.busy_poll_s * 1_000_000),
+        log_sessions=config.log.sessions,
+    )
+
+
+def _compile_app(name: str, app: App) -> AppSettings:
+    accept, dns, keepalive = app.accept_proxy_protocol, app.origin_dns, app.keepalive
+    return AppSettings(
+        name=name,
+        protocol=str(app.protocol),
+        addresses=tuple(map(str, app.addresses)),
+        first_port=app.protocol.ports.first,
+        last_port=app.protocol.ports.last,
+        origins=tuple((str(origin.address), origin.ports.first) for origin in app.origin_direct or ()),
+        origin_name=NameSettings(dns.name, dns.type, dns.ttl_s) if dns else None,
+        origin_port=app.origin_port.first if app.origin_port else 0,
+        proxy_protocol=app.proxy_protocol,
+        trusted=tuple(map(str, accept.trusted)) if accept else None,
+        header_timeout_s=accept.timeout_s if accept else 0.0,
+        connect_timeout_s=app.timeouts.connect_s,
+        idle_timeout_s=app.timeouts.idle_s,
+        keepalive_idle_s=keepalive.idle_s,
+        keepalive_interval_s=keepalive.interval_s,
+        keepalive_count=keepalive.count,
+        user_timeout_ms=keepalive.user_timeout_ms,
+        source_addresses=tuple(map(str, app.source_ips)),
+    )

@@ -1,0 +1,109 @@
+"""The C declarations of Linux that the engine uses, and nothing else."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        uint64_t u64
+
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
+    int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout_ms)
+    enum:
+        EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+        EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP, EPOLLEXCLUSIVE
+    # Above INT_MAX, so it can not be an enum.
+    const uint32_t EPOLLET
+
+cdef extern from "<sys/timerfd.h>" nogil:
+    int timerfd_create(int clock, int flags)
+    int timerfd_settime(int fd, int flags, const itimerspec *value, itimerspec *old)
+    enum:
+        TFD_NONBLOCK, TFD_CLOEXEC
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+
+    int poll(pollfd *fds, unsigned long count, int timeout_ms)
+    enum:
+        POLLOUT, POLLERR, POLLHUP
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+
+    struct itimerspec:
+        timespec it_interval
+        timespec it_value
+
+    int clock_gettime(int clock, timespec *now)
+    enum:
+        CLOCK_MONOTONIC
+
+cdef extern from "<netinet/in.h>" nogil:
+    ctypedef unsigned short sa_family_t
+    ctypedef unsigned int socklen_t
+
+    struct in_addr:
+        uint32_t s_addr
+
+    struct in6_addr:
+        uint8_t s6_addr[16]
+
+    struct sockaddr:
+        sa_family_t sa_family
+
+    struct sockaddr_in:
+        sa_family_t sin_family
+        uint16_t sin_port
+        in_addr sin_addr
+
+    struct sockaddr_in6:
+        sa_family_t sin6_family
+        uint16_t sin6_port
+        in6_addr sin6_addr
+
+    uint16_t htons(uint16_t value)
+    uint16_t ntohs(uint16_t value)
+    enum:
+        IPPROTO_IP, IPPROTO_TCP, IP_BIND_ADDRESS_NO_PORT
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct linger_t "linger":
+        int l_onoff
+        int l_linger
+
+    int socket(int family, int kind, int protocol)
+    int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
+    int bind(int fd, const sockaddr *address, socklen_t length)
+    int connect(int fd, const sockaddr *address, socklen_t length)
+    int getsockname(int fd, sockaddr *address, socklen_t *length)
+    int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
+    int getsockopt(int fd, int level, int option, void *value, socklen_t *length)
+    int shutdown(int fd, int how)
+    ssize_t recv(int fd, void *data, size_t size, int flags)
+    ssize_t send(int fd, const void *data, size_t size, int flags)
+    enum:
+        AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR
+        SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, MSG_NOSIGNAL, MSG_PEEK
+
+cdef extern from "<linux/tcp.h>" nogil:
+    struct tcp_info:
+        uint32_t tcpi_rtt
+        uint32_t tcpi_rttvar
+
+    enum:
+        TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_INFO
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+    int dup(int fd)
+    ssize_t read(int fd, void *data, size_t size)

@@ -1,0 +1,1115 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""The TCP engine: it accepts, dials and moves bytes between descriptors. It has no policy.
+
+It owns an epoll descriptor that the host loop watches: `loop.add_reader(relay.fileno(), relay.process)`. Per new session
+it asks its handler once, in batches (`accepted`), and hears once of its end (`ended`); reads and writes happen without
+Python. Everything runs in the one thread that calls `process`.
+
+Ownership: from accept4 to the report in `ended` a session owns its descriptors, and nobody else closes them. Listening
+descriptors belong to the caller. All sockets are edge-triggered; a leg is read until it is empty or the other one blocks.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.errno cimport (
+    EAGAIN,
+    ECONNABORTED,
+    EINPROGRESS,
+    EINTR,
+    EMFILE,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    EPERM,
+    EPROTO,
+    ETIMEDOUT,
+    errno,
+)
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
+from spectrum.engine.linux cimport *
+from spectrum.engine.slab cimport *
+
+cdef enum:
+    CLIENT = 0
+    ORIGIN = 1
+    # An epoll token is: bit 63 listener, bit 62 timer, bits 56-59 side, bits 32-55 generation, bits 0-31 index.
+    # Side 0 is the client; side 1 + n is the origin that attempt n opened, before and after it is connected.
+    SIDE_SHIFT = 56
+    MAX_ATTEMPTS = 4  # at the same moment, for one session (RFC 8305 staggers them); the arrays of Dial have this length
+    MAX_EVENTS = 256
+    # Accepted per listener and round, so that a flood on one listener leaves time to relay.
+    ACCEPT_BATCH = 64
+    # One read: large enough for few calls on bulk, small enough to stay in the second-level cache. Measured, see docs.
+    SCRATCH_BYTES = 262144
+    # Bytes moved for one leg before the others get their turn.
+    READ_BUDGET = 1048576
+    # RFC 8305 section 5 recommends 250 ms between attempts.
+    STAGGER_MS = 250
+    TICK_MS = 50
+    IDLE_TICK_MS = 1000
+    # Moving average of events per round, in 1/256, above which there is company enough not to wait for one event.
+    BUSY_LOAD = 640
+    # `process` returns to the host loop at least this often, even when there is more to do.
+    SLICE_NS = 4000000
+    # Sessions that must have ended since accepting stalled, before it is tried again ahead of the next tick.
+    RESUME_AFTER = 64
+    # Longest PROXY header that is peeked at; wire.proxy_protocol refuses longer ones.
+    PEEK_BYTES = 4112
+
+cdef uint64_t LISTENER_TOKEN = <uint64_t>1 << 63
+cdef uint64_t TIMER_TOKEN = <uint64_t>1 << 62
+
+# Outcomes, as `ended` reports them.
+cpdef enum Outcome:
+    EOF_CLIENT = 1
+    EOF_ORIGIN = 2
+    ERROR_CLIENT = 3
+    ERROR_ORIGIN = 4
+    IDLE = 5
+    CONNECT_FAILED = 6
+    HEADER_TIMEOUT = 7
+    REFUSED = 8
+    CLIENT_LEFT = 9
+    CLOSED = 10
+
+cdef struct Listener:
+    int fd
+    uint32_t app
+    uint8_t in_use
+    uint8_t asks_address  # bound to a wildcard: the address that a client wrote to is asked for each
+    uint8_t address[16]
+    uint16_t port
+
+cdef inline uint64_t clock_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+cdef inline void set_int(int fd, int level, int option, int value) noexcept nogil:
+    setsockopt(fd, level, option, &value, sizeof(int))
+
+cdef uint8_t[12] MAPPED_PREFIX = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
+
+cdef inline uint8_t read_address(const sockaddr_in6 *source, uint8_t *address, uint16_t *port) noexcept nogil:
+    """Copy address and port, unmapped; return the address's length in bytes."""
+    cdef const sockaddr_in *ipv4 = <const sockaddr_in *>source
+    if source.sin6_family == AF_INET:
+        memcpy(address, &ipv4.sin_addr, 4)
+        port[0] = ntohs(ipv4.sin_port)
+        return 4
+    port[0] = ntohs(source.sin6_port)
+    if memcmp(source.sin6_addr.s6_addr, MAPPED_PREFIX, 12) == 0:
+        memcpy(address, &source.sin6_addr.s6_addr[12], 4)
+        return 4
+    memcpy(address, source.sin6_addr.s6_addr, 16)
+    return 16
+
+cdef socklen_t write_address(sockaddr_in6 *target, bytes address, int port) except 0:
+    """Fill `target` from an address of 4 or 16 bytes; return its length."""
+    cdef sockaddr_in *ipv4 = <sockaddr_in *>target
+    memset(target, 0, sizeof(sockaddr_in6))
+    if len(address) == 4:
+        ipv4.sin_family = AF_INET
+        ipv4.sin_port = htons(<uint16_t>port)
+        memcpy(&ipv4.sin_addr, PyBytes_AS_STRING(address), 4)
+        return sizeof(sockaddr_in)
+    if len(address) != 16:
+        raise ValueError(f"an address is 4 or 16 bytes, not {len(address)}")
+    target.sin6_family = AF_INET6
+    target.sin6_port = htons(<uint16_t>port)
+    memcpy(target.sin6_addr.s6_addr, PyBytes_AS_STRING(address), 16)
+    return sizeof(sockaddr_in6)
+
+
+cdef class Target:
+    """An origin's address, the socket options that a connection to it gets, and a count of them. Shared by sessions."""
+
+    cdef sockaddr_in6 address
+    cdef socklen_t address_length
+    cdef sockaddr_in6 source
+    cdef socklen_t source_length
+    cdef int keepalive_idle_s, keepalive_interval_s, keepalive_count, user_timeout_ms
+    cdef bint staggered
+    cdef readonly str host
+    cdef readonly int port
+    cdef uint64_t connected
+
+    def __init__(self, bytes address, int port, str host, *, bint staggered=False, bytes source=None,
+                 tuple keepalive=(0, 0, 0), int user_timeout_ms=0):
+        self.address_length = write_address(&self.address, address, port)
+        self.source_length = write_address(&self.source, source, 0) if source is not None else 0
+        self.keepalive_idle_s, self.keepalive_interval_s, self.keepalive_count = keepalive
+        self.user_timeout_ms = user_timeout_ms
+        self.staggered = staggered
+        self.host = host
+        self.port = port
+
+    def take_connected(self):
+        """Return how many sessions were connected to it since the last call."""
+        taken = self.connected
+        self.connected = 0
+        return taken
+
+
+cdef class Relay:
+    """All TCP sessions of one worker.
+
+    Args:
+        handler: Its `accepted`, `header`, `attempt_failed` and `ended` are called from within `process`.
+        busy_poll_us: How long to look for the next event before sleeping, while recent ones came that fast. 0: never.
+        max_sessions: Accepting stops at this many.
+    """
+
+    cdef int _epoll, _timer, _reserve
+    cdef object _handler
+    cdef char *_scratch
+    cdef Slab _slab
+    cdef Listener *_listeners
+    cdef uint32_t _listener_count, _listener_room
+    cdef uint64_t *_app_bytes
+    cdef uint32_t _app_count
+    cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _pending_head
+    cdef uint64_t _now_ns, _now_ms, _last_scan_ms, _last_event_ns
+    cdef uint64_t _busy_poll_ns, _gap_ns, _busy_ns
+    cdef uint32_t _load
+    cdef uint32_t _active, _max_sessions, _ended_since_stall
+    cdef uint64_t _stalls
+    cdef bint _stalled, _ticks_fast
+
+    def __cinit__(self):
+        self._epoll = self._timer = self._reserve = -1
+
+    def __init__(self, handler, *, int busy_poll_us=0, uint32_t max_sessions=0x7FFFFFFF):
+        self._handler = handler
+        self._busy_poll_ns = busy_poll_us * 1000
+        self._gap_ns = 1000000
+        self._max_sessions = max_sessions
+        self._scratch = <char *>malloc(SCRATCH_BYTES)
+        if self._scratch == NULL:
+            raise MemoryError()
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        self._timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
+        if self._epoll < 0 or self._timer < 0:
+            raise OSError(errno, "the engine's epoll and timer descriptors can not be opened")
+        self._take_reserve()
+        self._read_clock()
+        self._last_scan_ms = self._now_ms
+        self._last_event_ns = self._now_ns
+        self._watch(self._timer, TIMER_TOKEN, EPOLLIN)
+        self._arm_timer(IDLE_TICK_MS)
+
+    def __dealloc__(self):
+        cdef uint32_t index
+        for index in range(self._slab.chunk_count << CHUNK_BITS):
+            self._release(slab_at(&self._slab, index))
+        for index in range(self._slab.chunk_count):
+            free(self._slab.chunks[index])
+        free(self._slab.chunks)
+        free(self._listeners)
+        free(self._app_bytes)
+        free(self._scratch)
+        if self._epoll >= 0:
+            close(self._epoll)
+        if self._timer >= 0:
+            close(self._timer)
+        if self._reserve >= 0:
+            close(self._reserve)
+
+    cdef void _release(self, Session *session) noexcept:
+        """Free whatever a session holds, descriptors included."""
+        cdef int side
+        if session.state == FREE:
+            return
+        for side in range(2):
+            if session.state != ENDED and session.legs[side].fd >= 0:
+                close(session.legs[side].fd)
+            free(session.legs[side].backlog)
+        if session.dial != NULL:
+            self._free_dial(session)
+        if session.target != NULL:
+            Py_DECREF(<object>session.target)
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    cdef void _read_clock(self) noexcept nogil:
+        self._now_ns = clock_ns()
+        self._now_ms = self._now_ns // 1000000
+
+    cdef void _arm_timer(self, long delay_ms) noexcept nogil:
+        cdef itimerspec value
+        memset(&value, 0, sizeof(itimerspec))
+        value.it_value.tv_sec = delay_ms // 1000
+        value.it_value.tv_nsec = delay_ms % 1000 * 1000000
+        timerfd_settime(self._timer, 0, &value, NULL)
+        self._ticks_fast = delay_ms < IDLE_TICK_MS
+
+    cdef void _tick_soon(self) noexcept nogil:
+        if not self._ticks_fast:
+            self._arm_timer(TICK_MS)
+
+    # --- descriptors ----------------------------------------------------------------------------------------------
+
+    cdef int _watch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
+        cdef epoll_event event
+        event.events = events
+        event.data.u64 = token
+        return epoll_ctl(self._epoll, EPOLL_CTL_ADD, fd, &event)
+
+    cdef void _rewatch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
+        """Change what is watched. Always tells of what is ready now, so it also queues a leg for its next turn."""
+        cdef epoll_event event
+        event.events = events
+        event.data.u64 = token
+        epoll_ctl(self._epoll, EPOLL_CTL_MOD, fd, &event)
+
+    cdef uint64_t _token(self, uint32_t index, Session *session, uint64_t side) noexcept nogil:
+        return side << SIDE_SHIFT | <uint64_t>session.generation << 32 | index
+
+    cdef uint64_t _leg_token(self, uint32_t index, Session *session, int side) noexcept nogil:
+        return self._token(index, session, 0 if side == CLIENT else session.origin_side)
+
+    cdef void _take_reserve(self) noexcept nogil:
+        if self._reserve < 0:
+            self._reserve = dup(self._epoll)
+
+    cdef void _abort(self, int fd) noexcept nogil:
+        """Close with a reset instead of a FIN."""
+        cdef linger_t hard
+        hard.l_onoff = 1
+        hard.l_linger = 0
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(linger_t))
+        close(fd)
+
+    # --- listeners and accepting ----------------------------------------------------------------------------------
+
+    cdef void _watch_listener(self, uint32_t number) noexcept nogil:
+        self._watch(self._listeners[number].fd, LISTENER_TOKEN | number, EPOLLIN | EPOLLEXCLUSIVE)
+
+    cdef void _unwatch_listener(self, uint32_t number) noexcept nogil:
+        cdef epoll_event ignored
+        epoll_ctl(self._epoll, EPOLL_CTL_DEL, self._listeners[number].fd, &ignored)
+
+    cdef void _stall(self) noexcept nogil:
+        """Stop accepting; clients wait in the kernel's queue. `_resume` undoes it once descriptors are free again."""
+        cdef uint32_t number
+        if self._stalled:
+            return
+        self._stalled = True
+        self._stalls += 1
+        self._ended_since_stall = 0
+        for number in range(self._listener_count):
+            if self._listeners[number].in_use:
+                self._unwatch_listener(number)
+        self._tick_soon()
+
+    cdef void _resume(self) noexcept nogil:
+        cdef uint32_t number
+        if not self._stalled or self._active >= self._max_sessions:
+            return
+        self._take_reserve()
+        if self._reserve < 0:
+            return
+        self._stalled = False
+        for number in range(self._listener_count):
+            if self._listeners[number].in_use:
+                self._watch_listener(number)
+
+    cdef void _accept(self, uint32_t number) noexcept nogil:
+        cdef Listener *listener = &self._listeners[number]
+        cdef sockaddr_in6 address
+        cdef socklen_t length
+        cdef int fd, turn
+        if not listener.in_use or self._stalled:
+            return
+        for turn in range(ACCEPT_BATCH):
+            if self._active >= self._max_sessions:
+                self._stall()
+                return
+            length = sizeof(sockaddr_in6)
+            fd = accept4(listener.fd, <sockaddr *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd >= 0:
+                self._add(number, listener, fd, &address)
+            elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+                self._stall()
+                return
+            elif errno != EINTR and errno != ECONNABORTED and errno != EPROTO and errno != EPERM:
+                return
+
+    cdef void _add(self, uint32_t number, Listener *listener, int fd, sockaddr_in6 *address) noexcept nogil:
+        cdef uint32_t index
+        cdef Session *session = slab_take(&self._slab, &index)
+        cdef uint32_t generation
+        cdef socklen_t length = sizeof(sockaddr_in6)
+        if session == NULL:
+            close(fd)
+            self._stall()
+            return
+        generation = session.generation
+        memset(session, 0, sizeof(Session))
+        session.generation = generation
+        session.state = ACCEPTED
+        session.listener = number
+        session.app = listener.app
+        session.accepted_ns = self._now_ns
+        session.legs[CLIENT].fd = fd
+        session.legs[ORIGIN].fd = -1
+        session.address_bytes = read_address(address, session.client_address, &session.client_port)
+        session.edge_port = listener.port
+        if listener.asks_address:
+            memset(address, 0, sizeof(sockaddr_in6))
+            getsockname(fd, <sockaddr *>address, &length)
+            read_address(address, session.edge_address, &session.edge_port)
+        else:
+            memcpy(session.edge_address, listener.address, 16)
+        self._active += 1
+        # Accepted sessions form a list in the order of their arrival; indices are stored plus one, 0 ends it.
+        if self._accepted_head == 0:
+            self._accepted_head = index + 1
+        else:
+            slab_at(&self._slab, self._accepted_tail - 1).next = index + 1
+        self._accepted_tail = index + 1
+
+    cdef object _decide(self):
+        """Ask the handler what becomes of the accepted sessions; one that it forgets is closed."""
+        cdef list batch = []
+        cdef Session *session
+        cdef uint64_t name
+        cdef uint32_t link = self._accepted_head
+        while link:
+            session = slab_at(&self._slab, link - 1)
+            batch.append((
+                <uint64_t>session.generation << 32 | (link - 1),
+                session.listener,
+                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes),
+                session.client_port,
+                PyBytes_FromStringAndSize(<char *>session.edge_address, session.address_bytes),
+                session.edge_port,
+            ))
+            link = session.next
+        self._accepted_head = self._accepted_tail = 0
+        try:
+            self._handler.accepted(batch)
+        finally:
+            for item in batch:
+                name = (<tuple>item)[0]
+                session = self._find(name)
+                if session != NULL and session.state == ACCEPTED:
+                    self._end(<uint32_t>name, session, REFUSED, 0, True)
+
+    # --- the handler's answers ------------------------------------------------------------------------------------
+
+    cdef Session *_find(self, uint64_t name) noexcept:
+        cdef uint32_t index = <uint32_t>name
+        if index >= self._slab.chunk_count << CHUNK_BITS:
+            return NULL
+        cdef Session *session = slab_at(&self._slab, index)
+        if session.generation != name >> 32 or session.state == FREE or session.state == ENDED:
+            return NULL
+        return session
+
+    def connect(self, uint64_t name, tuple targets, bytes header, uint32_t connect_timeout_ms,
+                uint32_t idle_timeout_ms):
+        """Try `targets` (of `Target`) in order; send `header` before the client's first byte, then relay.
+
+        A name whose session is over is ignored. `idle_timeout_ms` 0 is never.
+        """
+        cdef Session *session = self._find(name)
+        cdef Dial *dial
+        cdef int slot
+        if session == NULL or (session.state != ACCEPTED and session.state != HEADER):
+            return
+        dial = <Dial *>calloc(1, sizeof(Dial))
+        if dial == NULL:
+            raise MemoryError()
+        for slot in range(MAX_ATTEMPTS):
+            dial.fds[slot] = -1
+        Py_INCREF(targets)
+        dial.targets = <PyObject *>targets
+        Py_INCREF(header)
+        dial.header = <PyObject *>header
+        dial.timeout_ms = connect_timeout_ms
+        session.dial = dial
+        session.state = DIALING
+        session.idle_timeout_ms = idle_timeout_ms
+        self._unlink_pending(<uint32_t>name, session)
+        self._dial_next(<uint32_t>name, session)
+
+    def refuse(self, uint64_t name, int error):
+        """Reset the client; `error` comes back in `ended` with outcome REFUSED."""
+        cdef Session *session = self._find(name)
+        if session != NULL and (session.state == ACCEPTED or session.state == HEADER):
+            self._end(<uint32_t>name, session, REFUSED, error, True)
+
+    def read_header(self, uint64_t name, uint32_t timeout_ms):
+        """Let the client speak first: `handler.header` sees its first bytes, until it answers or time runs out."""
+        cdef Session *session = self._find(name)
+        if session == NULL or session.state != ACCEPTED:
+            return
+        session.state = HEADER
+        session.deadline_ms = self._now_ms + timeout_ms
+        self._link_pending(<uint32_t>name, session)
+        session.watched = True
+        self._watch(session.legs[CLIENT].fd, self._leg_token(<uint32_t>name, session, CLIENT),
+                    EPOLLIN | EPOLLRDHUP | EPOLLET)
+
+    def consume(self, uint64_t name, Py_ssize_t size):
+        """Take the first `size` bytes, which `handler.header` has seen, from the client."""
+        cdef Session *session = self._find(name)
+        if session == NULL or not 0 <= size <= SCRATCH_BYTES:
+            return
+        # They are in the kernel's buffer, so one call takes them all.
+        recv(session.legs[CLIENT].fd, self._scratch, size, 0)
+
+    def set_client(self, uint64_t name, bytes address, uint16_t port):
+        """Replace the client's address in the report by the one that its front proxy told."""
+        cdef Session *session = self._find(name)
+        if session == NULL or len(address) not in (4, 16):
+            return
+        session.address_bytes = <uint8_t>len(address)
+        memcpy(session.client_address, PyBytes_AS_STRING(address), session.address_bytes)
+        session.client_port = port
+
+    # --- sessions that wait for something -------------------------------------------------------------------------
+
+    cdef void _link_pending(self, uint32_t index, Session *session) noexcept nogil:
+        if session.pending:
+            return
+        session.pending = True
+        session.pending_prev = 0
+        session.pending_next = self._pending_head
+        if self._pending_head:
+            slab_at(&self._slab, self._pending_head - 1).pending_prev = index + 1
+        self._pending_head = index + 1
+        self._tick_soon()
+
+    cdef void _unlink_pending(self, uint32_t index, Session *session) noexcept nogil:
+        if not session.pending:
+            return
+        session.pending = False
+        if session.pending_prev:
+            slab_at(&self._slab, session.pending_prev - 1).pending_next = session.pending_next
+        else:
+            self._pending_head = session.pending_next
+        if session.pending_next:
+            slab_at(&self._slab, session.pending_next - 1).pending_prev = session.pending_prev
+
+    cdef void _tick(self) noexcept:
+        """Look at deadlines: often at the few sessions that wait for something, once a second at all others."""
+        cdef uint32_t link = self._pending_head, index
+        cdef Session *session
+        cdef uint64_t expirations
+        read(self._timer, &expirations, sizeof(uint64_t))
+        while link:
+            index = link - 1
+            session = slab_at(&self._slab, index)
+            link = session.pending_next
+            if session.state == HEADER:
+                if self._now_ms >= session.deadline_ms:
+                    self._end(index, session, HEADER_TIMEOUT, 0, True)
+            elif session.state == DIALING:
+                self._check_dial(index, session)
+        if self._now_ms - self._last_scan_ms >= IDLE_TICK_MS:
+            self._last_scan_ms = self._now_ms
+            self._end_idle()
+        self._resume()
+        self._arm_timer(TICK_MS if self._pending_head or self._stalled else IDLE_TICK_MS)
+
+    cdef void _end_idle(self) noexcept nogil:
+        cdef uint32_t index
+        cdef Session *session
+        for index in range(self._slab.chunk_count << CHUNK_BITS):
+            session = slab_at(&self._slab, index)
+            if (session.state == RELAYING and session.idle_timeout_ms
+                    and self._now_ms - session.active_ms >= session.idle_timeout_ms):
+                self._end(index, session, IDLE, 0, False)
+
+    # --- dialling -------------------------------------------------------------------------------------------------
+
+    cdef void _free_dial(self, Session *session) noexcept:
+        """Forget the attempts; those still open are closed."""
+        cdef int slot
+        for slot in range(MAX_ATTEMPTS):
+            if session.dial.fds[slot] >= 0:
+                close(session.dial.fds[slot])
+        Py_DECREF(<object>session.dial.targets)
+        Py_DECREF(<object>session.dial.header)
+        free(session.dial)
+        session.dial = NULL
+
+    cdef void _dial_next(self, uint32_t index, Session *session) noexcept:
+        """Open attempts until one is under way; end the session when none is left."""
+        cdef Dial *dial = session.dial
+        cdef int slot, number
+        cdef Target target
+        while dial.next_target < PyTuple_GET_SIZE(<object>dial.targets):
+            slot = 0
+            while slot < MAX_ATTEMPTS and dial.fds[slot] >= 0:
+                slot += 1
+            if slot == MAX_ATTEMPTS:
+                return
+            number = dial.next_target
+            dial.next_target += 1
+            target = <Target>PyTuple_GET_ITEM(<object>dial.targets, number)
+            dial.target_of[slot] = number
+            if self._open(index, session, slot, target):
+                return
+            self._failed(session, target)
+        for slot in range(MAX_ATTEMPTS):
+            if dial.fds[slot] >= 0:
+                return
+        self._end(index, session, CONNECT_FAILED, dial.last_error, True)
+
+    cdef bint _open(self, uint32_t index, Session *session, int slot, Target target) noexcept:
+        """Begin one attempt; False when it failed at once."""
+        cdef Dial *dial = session.dial
+        cdef pollfd ready
+        cdef int fd = self._origin_socket(target)
+        if fd < 0:
+            dial.last_error = -fd
+            return False
+        if connect(fd, <sockaddr *>&target.address, target.address_length) < 0 and errno != EINPROGRESS:
+            dial.last_error = errno
+            close(fd)
+            return False
+        dial.fds[slot] = fd
+        dial.deadline_ms[slot] = self._now_ms + dial.timeout_ms
+        dial.stagger_at_ms = self._now_ms + STAGGER_MS
+        # On loopback the handshake is over by now; elsewhere this is one cheap call.
+        ready.fd = fd
+        ready.events = POLLOUT
+        ready.revents = 0
+        if poll(&ready, 1, 0) > 0:
+            if ready.revents & (POLLERR | POLLHUP):
+                self._close_attempt(dial, slot)
+                return False
+            self._watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLRDHUP | EPOLLET)
+            self._connected(index, session, slot)
+            return True
+        self._watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+        self._link_pending(index, session)
+        return True
+
+    cdef int _origin_socket(self, Target target) noexcept:
+        """Return a socket with the target's options, or a negative errno."""
+        cdef int kind = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
+        cdef int fd = socket(target.address.sin6_family, kind, 0)
+        if fd < 0 and (errno == EMFILE or errno == ENFILE) and self._reserve >= 0:
+            # The reserve lets this session have its origin; no other is accepted until it is back.
+            close(self._reserve)
+            self._reserve = -1
+            self._stall()
+            fd = socket(target.address.sin6_family, kind, 0)
+        if fd < 0:
+            return -errno
+        set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1)
+        if target.keepalive_idle_s:
+            set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
+            set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, target.keepalive_idle_s)
+            set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, target.keepalive_interval_s)
+            set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, target.keepalive_count)
+        if target.user_timeout_ms:
+            set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, target.user_timeout_ms)
+        if target.source_length:
+            # Without it bind takes a port that is then blocked for every destination (ip(7)).
+            set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            if bind(fd, <sockaddr *>&target.source, target.source_length) < 0:
+                kind = errno
+                close(fd)
+                return -kind
+        return fd
+
+    cdef void _close_attempt(self, Dial *dial, int slot) noexcept:
+        """Close a failed attempt and keep its errno."""
+        cdef int error = 0
+        cdef socklen_t length = sizeof(int)
+        getsockopt(dial.fds[slot], SOL_SOCKET, SO_ERROR, &error, &length)
+        dial.last_error = error or ETIMEDOUT
+        close(dial.fds[slot])
+        dial.fds[slot] = -1
+
+    cdef void _failed(self, Session *session, Target target) noexcept:
+        try:
+            self._handler.attempt_failed(session.listener, target, session.dial.last_error)
+        except Exception as exc:
+            self._handler.broken(exc)
+
+    cdef void _check_dial(self, uint32_t index, Session *session) noexcept:
+        """Give up attempts that took too long; start a staggered one beside those that take long."""
+        cdef Dial *dial = session.dial
+        cdef int slot, expired = 0
+        cdef Target target
+        for slot in range(MAX_ATTEMPTS):
+            if dial.fds[slot] >= 0 and self._now_ms >= dial.deadline_ms[slot]:
+                target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
+                self._close_attempt(dial, slot)
+                self._failed(session, target)
+                expired += 1
+        if expired:
+            self._dial_next(index, session)
+        elif (self._now_ms >= dial.stagger_at_ms and dial.next_target < PyTuple_GET_SIZE(<object>dial.targets)
+                and (<Target>PyTuple_GET_ITEM(<object>dial.targets, dial.next_target)).staggered):
+            self._dial_next(index, session)
+
+    cdef void _attempt_event(self, uint32_t index, Session *session, int slot, uint32_t events) noexcept:
+        cdef Target target
+        if slot >= MAX_ATTEMPTS or session.dial.fds[slot] < 0:
+            return
+        if events & (EPOLLERR | EPOLLHUP):
+            target = <Target>PyTuple_GET_ITEM(<object>session.dial.targets, session.dial.target_of[slot])
+            self._close_attempt(session.dial, slot)
+            self._failed(session, target)
+            self._dial_next(index, session)
+        elif events & EPOLLOUT:
+            self._connected(index, session, slot)
+
+    cdef void _connected(self, uint32_t index, Session *session, int slot) noexcept:
+        """An attempt won: close the others, send header and first bytes together, relay from now on."""
+        cdef Dial *dial = session.dial
+        cdef Target target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
+        cdef object header = <object>dial.header
+        cdef Py_ssize_t header_bytes = PyBytes_GET_SIZE(header)
+        cdef bint polled_out = session.pending
+        Py_INCREF(target)
+        target.connected += 1
+        session.target = <PyObject *>target
+        session.legs[ORIGIN].fd = dial.fds[slot]
+        session.origin_side = 1 + slot
+        session.legs[ORIGIN].watches_out = polled_out
+        dial.fds[slot] = -1
+        memcpy(self._scratch, PyBytes_AS_STRING(header), header_bytes)
+        self._unlink_pending(index, session)
+        self._free_dial(session)
+        session.state = RELAYING
+        session.connected_ns = clock_ns()
+        session.active_ms = self._now_ms
+        with nogil:
+            self._pump(index, session, CLIENT, header_bytes, False)
+            if session.state == RELAYING and not session.watched:
+                # After the first read: what arrived in between is told of at once.
+                session.watched = True
+                self._watch(session.legs[CLIENT].fd, self._token(index, session, 0), EPOLLIN | EPOLLRDHUP | EPOLLET)
+
+    # --- the client's own header ----------------------------------------------------------------------------------
+
+    cdef void _peek(self, uint32_t index, Session *session, uint32_t events) noexcept:
+        cdef uint64_t name = <uint64_t>session.generation << 32 | index
+        cdef ssize_t size = recv(session.legs[CLIENT].fd, self._scratch, PEEK_BYTES, MSG_PEEK)
+        if size < 0 and (errno == EAGAIN or errno == EINTR):
+            return
+        if size <= 0:
+            self._end(index, session, CLIENT_LEFT, 0, True)
+            return
+        try:
+            self._handler.header(
+                name, session.listener, PyBytes_FromStringAndSize(self._scratch, size),
+                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes), session.client_port,
+                PyBytes_FromStringAndSize(<char *>session.edge_address, session.address_bytes), session.edge_port,
+            )
+        except Exception as exc:
+            self._handler.broken(exc)
+            if self._find(name) != NULL:
+                self._end(index, session, REFUSED, 0, True)
+            return
+        if self._find(name) != NULL and session.state == HEADER and events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+            # The rest of the header will never come.
+            self._end(index, session, CLIENT_LEFT, 0, True)
+
+    # --- relaying -------------------------------------------------------------------------------------------------
+
+    cdef void _pump(self, uint32_t index, Session *session, int side, size_t prefix, bint to_the_end) noexcept nogil:
+        """Move what leg `side` has to the other leg.
+
+        The first `prefix` bytes of the scratch buffer are sent before it. `to_the_end` reads on after a short read: an
+        end of stream, or bytes left when reading paused, give no further edge.
+        """
+        cdef Leg *source = &session.legs[side]
+        cdef Leg *sink = &session.legs[1 - side]
+        cdef ssize_t got, sent
+        cdef size_t filled, moved = 0
+        session.active_ms = self._now_ms
+        while True:
+            got = recv(source.fd, self._scratch + prefix, SCRATCH_BYTES - prefix, 0)
+            if got < 0:
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN:
+                    self._end(index, session, ERROR_CLIENT + side, errno, True)
+                    return
+                if prefix == 0:
+                    return
+            filled = prefix
+            if got > 0:
+                filled += got
+                moved += got
+                source.received_bytes += got
+                self._app_bytes[2 * session.app + side] += got
+            if filled:
+                sent = send(sink.fd, self._scratch, filled, MSG_NOSIGNAL)
+                if sent < 0:
+                    if errno != EAGAIN and errno != EINTR:
+                        self._end(index, session, ERROR_ORIGIN - side, errno, True)
+                        return
+                    sent = 0
+                if <size_t>sent < filled and not self._keep(index, session, 1 - side, sent, filled):
+                    return
+            if got == 0:
+                source.eof = True
+                self._pass_eof(index, session, side)
+                return
+            if got < 0 or sink.backlog != NULL or (<size_t>got < SCRATCH_BYTES - prefix and not to_the_end):
+                return
+            prefix = 0
+            if moved >= READ_BUDGET:
+                self._rewatch(source.fd, self._leg_token(index, session, side), self._interest(source))
+                return
+
+    cdef uint32_t _interest(self, Leg *leg) noexcept nogil:
+        return EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if leg.watches_out else 0)
+
+    cdef bint _keep(self, uint32_t index, Session *session, int side, size_t start, size_t end) noexcept nogil:
+        """Hold the bytes that leg `side` did not take until it is writable; False when the session had to end."""
+        cdef Leg *leg = &session.legs[side]
+        leg.backlog = <char *>malloc(end - start)
+        if leg.backlog == NULL:
+            self._end(index, session, ERROR_CLIENT + side, ENOMEM, True)
+            return False
+        memcpy(leg.backlog, self._scratch + start, end - start)
+        leg.backlog_start = 0
+        leg.backlog_end = <uint32_t>(end - start)
+        if not leg.watches_out:
+            leg.watches_out = True
+            self._rewatch(leg.fd, self._leg_token(index, session, side), self._interest(leg))
+        return True
+
+    cdef void _flush(self, uint32_t index, Session *session, int side) noexcept nogil:
+        """Leg `side` is writable: send its backlog, then read on from the other leg."""
+        cdef Leg *leg = &session.legs[side]
+        cdef ssize_t sent
+        while leg.backlog_start < leg.backlog_end:
+            sent = send(leg.fd, leg.backlog + leg.backlog_start, leg.backlog_end - leg.backlog_start, MSG_NOSIGNAL)
+            if sent < 0:
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN:
+                    self._end(index, session, ERROR_CLIENT + side, errno, True)
+                return
+            session.active_ms = self._now_ms
+            leg.backlog_start += <uint32_t>sent
+        free(leg.backlog)
+        leg.backlog = NULL
+        if session.legs[1 - side].eof:
+            self._pass_eof(index, session, 1 - side)
+        else:
+            self._pump(index, session, 1 - side, 0, True)
+
+    cdef void _pass_eof(self, uint32_t index, Session *session, int side) noexcept nogil:
+        """Leg `side` has sent its FIN: pass it on once everything before it is sent; end when both are through."""
+        cdef Leg *source = &session.legs[side]
+        cdef Leg *sink = &session.legs[1 - side]
+        if session.first_eof == 0:
+            session.first_eof = side + 1
+        if sink.backlog != NULL:
+            return
+        if sink.eof and source.backlog == NULL:
+            self._end(index, session, EOF_CLIENT if session.first_eof == 1 else EOF_ORIGIN, 0, False)
+            return
+        shutdown(sink.fd, SHUT_WR)
+
+    cdef void _leg_event(self, uint32_t index, Session *session, int side, uint32_t events) noexcept nogil:
+        cdef Leg *leg = &session.legs[side]
+        cdef int error = 0
+        cdef socklen_t length = sizeof(int)
+        if events & EPOLLOUT and leg.backlog != NULL:
+            self._flush(index, session, side)
+            if session.state != RELAYING:
+                return
+        if not events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+            return
+        if not leg.eof and session.legs[1 - side].backlog == NULL:
+            self._pump(index, session, side, 0, events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        elif events & EPOLLERR:
+            # Not read for now, or at its end already: a reset must be noticed all the same.
+            getsockopt(leg.fd, SOL_SOCKET, SO_ERROR, &error, &length)
+            if error:
+                self._end(index, session, ERROR_CLIENT + side, error, True)
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    cdef void _end(self, uint32_t index, Session *session, int outcome, int error, bint reset) noexcept nogil:
+        """Close a session's descriptors, with a reset if `reset`, and queue its report."""
+        cdef int side
+        cdef Leg *leg
+        session.outcome = outcome
+        session.error = error
+        session.ended_ns = clock_ns()
+        for side in range(2):
+            leg = &session.legs[side]
+            if leg.fd < 0:
+                continue
+            session.rtt_us[side] = self._rtt_us(leg.fd)
+            if reset:
+                self._abort(leg.fd)
+            else:
+                close(leg.fd)
+            free(leg.backlog)
+            leg.backlog = NULL
+        if session.dial != NULL:
+            with gil:
+                self._free_dial(session)
+        self._unlink_pending(index, session)
+        session.state = ENDED
+        session.next = 0
+        self._active -= 1
+        if self._ended_head == 0:
+            self._ended_head = index + 1
+        else:
+            slab_at(&self._slab, self._ended_tail - 1).next = index + 1
+        self._ended_tail = index + 1
+        if self._stalled:
+            self._ended_since_stall += 1
+
+    cdef uint32_t _rtt_us(self, int fd) noexcept nogil:
+        cdef tcp_info info
+        cdef socklen_t length = <socklen_t>(<char *>&info.tcpi_rttvar - <char *>&info)
+        info.tcpi_rtt = 0
+        getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length)
+        return info.tcpi_rtt
+
+    cdef object _report(self):
+        """Tell the handler of the ended sessions, and free them."""
+        cdef list batch = []
+        cdef Session *session
+        cdef uint32_t link = self._ended_head, index
+        self._ended_head = self._ended_tail = 0
+        while link:
+            index = link - 1
+            session = slab_at(&self._slab, index)
+            batch.append((
+                session.listener,
+                session.outcome,
+                session.error,
+                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes),
+                session.client_port,
+                <object>session.target if session.target != NULL else None,
+                session.accepted_ns,
+                session.connected_ns,
+                session.ended_ns,
+                session.legs[CLIENT].received_bytes,
+                session.legs[ORIGIN].received_bytes,
+                session.rtt_us[CLIENT],
+                session.rtt_us[ORIGIN],
+                <uint64_t>session.generation << 32 | index,
+            ))
+            if session.target != NULL:
+                Py_DECREF(<object>session.target)
+                session.target = NULL
+            link = session.next
+            slab_return(&self._slab, index)
+        self._handler.ended(batch)
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    cdef void _dispatch(self, uint64_t token, uint32_t events) noexcept nogil:
+        cdef uint32_t index = <uint32_t>token
+        cdef Session *session
+        cdef int side
+        if token & LISTENER_TOKEN:
+            self._accept(index)
+            return
+        if token & TIMER_TOKEN:
+            with gil:
+                self._tick()
+            return
+        session = slab_at(&self._slab, index)
+        if session.generation != (token >> 32 & 0xFFFFFF):
+            return
+        side = token >> SIDE_SHIFT & 0xF
+        if session.state == RELAYING:
+            if side == 0:
+                self._leg_event(index, session, CLIENT, events)
+            elif side == session.origin_side:
+                self._leg_event(index, session, ORIGIN, events)
+        elif session.state == DIALING and side > 0:
+            with gil:
+                self._attempt_event(index, session, side - 1, events)
+        elif session.state == HEADER and side == 0:
+            with gil:
+                self._peek(index, session, events)
+
+    cdef int _wait(self, epoll_event *events) noexcept nogil:
+        """Return the ready events, after looking again for a while where that is likely to pay."""
+        cdef int count = epoll_wait(self._epoll, events, MAX_EVENTS, 0)
+        cdef uint64_t began
+        if count != 0 or not self._busy_poll_ns:
+            return count
+        # Recent events came one at a time and faster than sleeping and waking would have taken.
+        if self._gap_ns > self._busy_poll_ns or self._load > BUSY_LOAD:
+            return 0
+        began = clock_ns()
+        while count == 0 and self._now_ns - self._last_event_ns < self._busy_poll_ns:
+            count = epoll_wait(self._epoll, events, MAX_EVENTS, 0)
+            self._read_clock()
+        self._busy_ns += self._now_ns - began
+        return count
+
+    cdef void _note(self, int count) noexcept nogil:
+        """Keep the moving averages that the busy poll goes by (weight 1/8, as RFC 6298 has for the RTT)."""
+        cdef uint64_t gap = self._now_ns - self._last_event_ns
+        self._last_event_ns = self._now_ns
+        if gap > 8 * self._busy_poll_ns:
+            gap = 8 * self._busy_poll_ns
+        self._gap_ns += (gap >> 3) - (self._gap_ns >> 3)
+        self._load += ((<uint32_t>count << 8) >> 3) - (self._load >> 3)
+
+    def process(self):
+        """Handle what is ready, and return. The host loop calls it when `fileno()` is readable."""
+        cdef epoll_event events[MAX_EVENTS]
+        cdef int count, i
+        cdef uint64_t began
+        self._read_clock()
+        began = self._now_ns
+        while True:
+            with nogil:
+                count = self._wait(events)
+                self._read_clock()
+                if count > 0:
+                    self._note(count)
+                    for i in range(count):
+                        self._dispatch(events[i].data.u64, events[i].events)
+            while self._accepted_head or self._ended_head:
+                if self._accepted_head:
+                    self._decide()
+                if self._ended_head:
+                    self._report()
+            if self._stalled and self._ended_since_stall >= RESUME_AFTER:
+                self._ended_since_stall = 0
+                self._resume()
+            if count <= 0 or self._now_ns - began > SLICE_NS:
+                return
+
+    # === Public API ===
+
+    def fileno(self):
+        """The epoll descriptor to watch for readability."""
+        return self._epoll
+
+    def add_listener(self, int fd, uint32_t app, bytes address, uint16_t port):
+        """Accept from a listening descriptor, which stays the caller's; return the listener's number.
+
+        Numbers are never used twice, so the report of a session that outlived its listener names no other one. An empty `address` is a wildcard: each session then asks which address its client wrote to.
+        """
+        cdef uint32_t number = self._listener_count
+        cdef Listener *grown
+        cdef Listener *listener
+        if len(address) not in (0, 4, 16):
+            raise ValueError(f"an address is 4 or 16 bytes, not {len(address)}")
+        if number == self._listener_room:
+            grown = <Listener *>realloc(self._listeners, (number * 2 + 16) * sizeof(Listener))
+            if grown == NULL:
+                raise MemoryError()
+            self._listeners = grown
+            self._listener_room = number * 2 + 16
+        self._listener_count += 1
+        listener = &self._listeners[number]
+        memset(listener, 0, sizeof(Listener))
+        listener.fd = fd
+        listener.app = app
+        listener.in_use = True
+        listener.asks_address = len(address) == 0
+        listener.port = port
+        memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
+        self._size_apps(app + 1)
+        if not self._stalled:
+            self._watch_listener(number)
+        return number
+
+    cdef int _size_apps(self, uint32_t count) except -1:
+        cdef uint64_t *grown
+        if count <= self._app_count:
+            return 0
+        count = count * 2 + 16
+        grown = <uint64_t *>realloc(self._app_bytes, 2 * count * sizeof(uint64_t))
+        if grown == NULL:
+            raise MemoryError()
+        memset(grown + 2 * self._app_count, 0, 2 * (count - self._app_count) * sizeof(uint64_t))
+        self._app_bytes = grown
+        self._app_count = count
+        return 0
+
+    def remove_listener(self, uint32_t number, bint drain=True):
+        """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""
+        if number >= self._listener_count or not self._listeners[number].in_use:
+            return
+        if drain:
+            self._read_clock()
+            self._accept(number)
+            if self._accepted_head:
+                self._decide()
+        if not self._stalled:
+            self._unwatch_listener(number)
+        self._listeners[number].in_use = False
+
+    def close_sessions(self, int error, set listeners=None):
+        """End the sessions of `listeners`, or all; `error` comes back in `ended` with outcome CLOSED."""
+        cdef uint32_t index
+        cdef Session *session
+        for index in range(self._slab.chunk_count << CHUNK_BITS):
+            session = slab_at(&self._slab, index)
+            if session.state not in (FREE, ENDED) and (listeners is None or session.listener in listeners):
+                self._end(index, session, CLOSED, error, False)
+        if self._ended_head:
+            self._report()
+
+    def take_bytes(self):
+        """Return (app, bytes from clients, bytes from origins) of the apps that moved any since the last call."""
+        cdef uint32_t app
+        cdef uint64_t *counters
+        cdef list taken = []
+        for app in range(self._app_count):
+            counters = self._app_bytes + 2 * app
+            if counters[CLIENT] or counters[ORIGIN]:
+                taken.append((app, counters[CLIENT], counters[ORIGIN]))
+                counters[CLIENT] = counters[ORIGIN] = 0
+        return taken
+
+    @property
+    def max_sessions(self):
+        """Accepting stops at this many sessions."""
+        return self._max_sessions
+
+    @max_sessions.setter
+    def max_sessions(self, uint32_t value):
+        self._max_sessions = value
+        self._resume()
+
+    @property
+    def busy_poll_us(self):
+        """How long to look for the next event before sleeping, in microseconds."""
+        return self._busy_poll_ns // 1000
+
+    @busy_poll_us.setter
+    def busy_poll_us(self, uint64_t value):
+        self._busy_poll_ns = value * 1000
+
+    @property
+    def active(self):
+        """Sessions that are not over."""
+        return self._active
+
+    @property
+    def stalled(self):
+        """True while accepting is stopped for want of descriptors."""
+        return self._stalled
+
+    @property
+    def stalls(self):
+        """How often accepting was stopped."""
+        return self._stalls
+
+    @property
+    def busy_poll_ns(self):
+        """Processor time spent looking for events that had not come yet."""
+        return self._busy_ns

@@ -1,0 +1,115 @@
+"""Sessions in C: their layout, and a slab that hands them out by index.
+
+A session is found by its index, and named by index and generation together: a name that outlived its session (an event of
+the same epoll batch, a Python caller) finds another generation and is ignored.
+"""
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, realloc
+
+
+cdef enum State:
+    FREE = 0
+    ACCEPTED  # waits for the decision
+    HEADER    # waits for the client's own PROXY header
+    DIALING   # waits for an origin
+    RELAYING
+    ENDED     # descriptors closed, waits to be reported
+
+cdef struct Leg:
+    # One TCP connection of a session. `backlog` holds bytes read from the other leg that this socket did not take yet;
+    # while it exists the other leg is not read, which is what bounds it.
+    int fd
+    uint8_t eof         # its FIN was read
+    uint8_t watches_out  # EPOLLOUT is in its interest set
+    uint32_t backlog_start
+    uint32_t backlog_end
+    char *backlog
+    uint64_t received_bytes
+
+cdef struct Dial:
+    # What only a session without an origin needs; freed as soon as one is connected. Owns both references.
+    PyObject *targets
+    PyObject *header
+    int fds[4]
+    int target_of[4]
+    uint64_t deadline_ms[4]
+    uint64_t stagger_at_ms
+    uint64_t timeout_ms
+    int next_target
+    int last_error
+
+cdef struct Session:
+    Leg legs[2]
+    Dial *dial
+    PyObject *target     # the connected engine Target, owned
+    uint64_t accepted_ns
+    uint64_t connected_ns
+    uint64_t ended_ns
+    uint64_t active_ms
+    uint64_t deadline_ms  # of the header
+    uint32_t idle_timeout_ms
+    uint32_t generation
+    uint32_t listener
+    uint32_t app
+    uint32_t next        # free list, accepted list, ended list
+    uint32_t pending_next
+    uint32_t pending_prev
+    uint32_t rtt_us[2]
+    int error
+    uint16_t client_port
+    uint16_t edge_port
+    uint8_t client_address[16]
+    uint8_t edge_address[16]
+    uint8_t address_bytes  # 4 or 16
+    uint8_t state
+    uint8_t outcome
+    uint8_t first_eof    # 1: client, 2: origin
+    uint8_t origin_side  # the side number in the epoll tokens of the connected origin
+    uint8_t pending      # on the pending list
+    uint8_t watched      # the client's descriptor is in the epoll set
+
+cdef struct Slab:
+    Session **chunks
+    uint32_t chunk_count
+    uint32_t free_head   # index + 1; 0: none
+
+cdef enum:
+    CHUNK_BITS = 8
+    CHUNK_SIZE = 256
+
+cdef inline Session *slab_at(Slab *slab, uint32_t index) noexcept nogil:
+    return &slab.chunks[index >> CHUNK_BITS][index & (CHUNK_SIZE - 1)]
+
+cdef inline bint slab_grow(Slab *slab) noexcept nogil:
+    cdef Session **chunks = <Session **>realloc(slab.chunks, (slab.chunk_count + 1) * sizeof(Session *))
+    if chunks == NULL:
+        return False
+    slab.chunks = chunks
+    cdef Session *chunk = <Session *>calloc(CHUNK_SIZE, sizeof(Session))
+    if chunk == NULL:
+        return False
+    chunks[slab.chunk_count] = chunk
+    cdef uint32_t base = slab.chunk_count << CHUNK_BITS
+    slab.chunk_count += 1
+    cdef int i
+    for i in range(CHUNK_SIZE - 1, -1, -1):
+        chunk[i].next = slab.free_head
+        slab.free_head = base + i + 1
+    return True
+
+cdef inline Session *slab_take(Slab *slab, uint32_t *index) noexcept nogil:
+    if slab.free_head == 0 and not slab_grow(slab):
+        return NULL
+    index[0] = slab.free_head - 1
+    cdef Session *session = slab_at(slab, index[0])
+    slab.free_head = session.next
+    return session
+
+cdef inline void slab_return(Slab *slab, uint32_t index) noexcept nogil:
+    cdef Session *session = slab_at(slab, index)
+    session.state = FREE
+    session.generation = (session.generation + 1) & 0xFFFFFF
+    session.next = slab.free_head
+    slab.free_head = index + 1

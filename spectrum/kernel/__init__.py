@@ -1,0 +1,1 @@
+"""How is Linux asked? Socket options, limits, addresses. No policy."""

@@ -1,0 +1,160 @@
+"""Listening sockets, descriptor limits and the machine's own addresses, as Linux gives them."""
+
+import errno
+import os
+import resource
+import socket
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+# The kernel cuts it to net.core.somaxconn.
+BACKLOG = 65535
+
+
+class ListenError(Exception):
+    """An address can not be listened on; the message says which, and why."""
+
+
+def open_listeners(address: str, port: int, count: int) -> list[socket.socket]:
+    """Return `count` non-blocking listening sockets that share one address and port (SO_REUSEPORT, socket(7)).
+
+    The kernel spreads connections evenly over them by a hash of the client's address. What all sessions need is set
+    here, because accepted sockets inherit it: TCP_NODELAY.
+
+    Args:
+        address: An IPv4 or IPv6 address; empty for every address of both families.
+        port: 1 to 65535.
+        count: 1 gives a socket without SO_REUSEPORT.
+
+    Raises:
+        ListenError: If the address is taken, not of this machine, or not permitted.
+    """
+    opened: list[socket.socket] = []
+    try:
+        _probe(address, port)
+        for _ in range(count):
+            opened.append(_open(address, port, share=count > 1))
+    except OSError as exc:
+        for sock in opened:
+            sock.close()
+        raise ListenError(f"{_text(address, port)}: {_explain(exc, port)}") from exc
+    return opened
+
+
+def add_listener(address: str, port: int) -> socket.socket:
+    """Return one more socket for an address that this process has opened with SO_REUSEPORT.
+
+    Raises:
+        ListenError: If it can not be had.
+    """
+    try:
+        return _open(address, port, share=True)
+    except OSError as exc:
+        raise ListenError(f"{_text(address, port)}: {_explain(exc, port)}") from exc
+
+
+def keepalive_options(sock: socket.socket, idle_s: int, interval_s: int, count: int, user_timeout_ms: int) -> None:
+    """Set keepalive and TCP_USER_TIMEOUT (tcp(7)) on a listening socket; accepted ones inherit them."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, count)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open descriptors to the hard one, and return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def local_addresses() -> frozenset[IPv4Address | IPv6Address]:
+    """Return the addresses of this machine's interfaces (proc(5): fib_trie and if_inet6)."""
+    return frozenset(_ipv4_addresses()) | frozenset(_ipv6_addresses())
+
+
+def _ipv4_addresses() -> set[IPv4Address]:
+    found, last = set(), ""
+    for line in _lines("/proc/net/fib_trie"):
+        if "|--" in line:
+            last = line.split()[-1]
+        elif "/32 host LOCAL" in line:
+            found.add(IPv4Address(last))
+    return found
+
+
+def _ipv6_addresses() -> set[IPv6Address]:
+    return {IPv6Address(bytes.fromhex(line.split()[0])) for line in _lines("/proc/net/if_inet6")}
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:  # a kernel without that family
+        return []
+
+
+def _probe(address: str, port: int) -> None:
+    """Fail where another process listens: with SO_REUSEPORT a second daemon would share the port in silence."""
+    probe = _socket(address)
+    with probe:
+        probe.bind((address, port))
+
+
+def _open(address: str, port: int, share: bool) -> socket.socket:
+    sock = _socket(address)
+    try:
+        if share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((address, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _socket(address: str) -> socket.socket:
+    """A bound-to-be socket. An empty address is one socket for both families, IPv4 only where IPv6 is off."""
+    family = socket.AF_INET if address and ":" not in address else socket.AF_INET6
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:
+        if address or exc.errno != errno.EAFNOSUPPORT:
+            raise
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, bool(address))
+    return sock
+
+
+def _text(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address or '*'}:{port}"
+
+
+def _explain(exc: OSError, port: int) -> str:
+    match exc.errno:
+        case errno.EADDRINUSE:
+            return "already in use by another process; `ss -ltnp` shows which"
+        case errno.EADDRNOTAVAIL:
+            return "not an address of this machine; `ip address` lists them"
+        case errno.EACCES | errno.EPERM:
+            return f"ports below 1024 need root or CAP_NET_BIND_SERVICE; use another port than {port}, or grant it"
+        case errno.EMFILE | errno.ENFILE:
+            return f"the limit of {descriptor_limit()} descriptors is reached; raise it (LimitNOFILE=, ulimit -n)"
+        case _:
+            return os.strerror(exc.errno or 0).lower()

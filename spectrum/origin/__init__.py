@@ -1,0 +1,5 @@
+"""What does an origin's own program import? Helpers over the codecs that tell who the client is."""
+
+from spectrum.origin.streams import read_proxy_header
+
+__all__ = ["read_proxy_header"]

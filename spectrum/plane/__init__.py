@@ -1,0 +1,1 @@
+"""Carry traffic: sockets, tasks, timers. The worker lives here."""

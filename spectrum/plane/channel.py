@@ -1,0 +1,173 @@
+"""The channel between supervisor and worker: typed messages, and descriptors with them, over a UNIX socket.
+
+SOCK_SEQPACKET keeps message boundaries and SCM_RIGHTS attached to its message (unix(7)), so there is no framing here.
+What is larger than a packet (a snapshot) travels as a memory file's descriptor.
+"""
+
+import asyncio
+import os
+import socket
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from spectrum.core.measures import AppMeasures, WorkerMeasures
+from spectrum.core.snapshot import ListenerKey
+
+# A packet must fit the socket's send buffer; the default (net.core.wmem_default) is 208 KiB.
+MAX_PACKET_BYTES = 96 * 1024
+# SCM_MAX_FD of the kernel is 253.
+MAX_DESCRIPTORS = 250
+# Packets kept for a peer that does not read. Measures and events beyond it are dropped, and counted by the sender.
+MAX_WAITING = 256
+
+
+class Sockets(msgspec.Struct, array_like=True, tag=True):
+    """To a worker, with as many descriptors: listening sockets for the next `Configure`."""
+
+    keys: list[ListenerKey]
+
+
+class Configure(msgspec.Struct, array_like=True, tag=True):
+    """To a worker, with one descriptor: a memory file that holds a `Snapshot`."""
+
+
+class Names(msgspec.Struct, array_like=True, tag=True):
+    """To a worker: the addresses of names, by `core.snapshot.name_key`."""
+
+    addresses: dict[str, tuple[str, ...]]
+
+
+class Ask(msgspec.Struct, array_like=True, tag=True):
+    """To a worker: send measures now."""
+
+    number: int
+
+
+class Drain(msgspec.Struct, array_like=True, tag=True):
+    """To a worker: stop accepting, let sessions end for so many seconds, then exit."""
+
+    timeout_s: float
+
+
+class Applied(msgspec.Struct, array_like=True, tag=True):
+    """From a worker: it serves this generation."""
+
+    generation: int
+
+
+class Measures(msgspec.Struct, array_like=True, tag=True):
+    """From a worker: what it counted since the last report. `last` ends the answer to ask `number` (0: not asked)."""
+
+    number: int
+    last: bool
+    apps: dict[str, AppMeasures]
+    worker: WorkerMeasures
+    sessions: int
+    stalled: bool
+
+
+class Events(msgspec.Struct, array_like=True, tag=True):
+    """From a worker: ended sessions, one JSON object per line."""
+
+    count: int
+    lines: bytes
+
+
+Message = Sockets | Configure | Names | Ask | Drain | Applied | Measures | Events
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+class Channel:
+    """One end of the channel.
+
+    Args:
+        sock: A connected SOCK_SEQPACKET socket, owned from here on.
+        received: Called with each message and its descriptors, which it owns.
+        closed: Called once when the other end is gone.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        received: Callable[[Message, list[int]], None],
+        closed: Callable[[], None],
+    ) -> None:
+        self._socket = sock
+        self._received = received
+        self._closed = closed
+        self._waiting: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._open = True
+        sock.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    def send(self, message: Message, descriptors: Sequence[int] = (), droppable: bool = False) -> bool:
+        """Send a message; return False where it was dropped.
+
+        Descriptors are duplicated until they are sent, so the caller may close its own at once. A droppable message is
+        dropped when the peer has stopped reading; nothing is sent on a closed channel.
+        """
+        if not self._open:
+            return False
+        data = _encoder.encode(message)
+        if not self._waiting and self._transmit(data, descriptors):
+            return True
+        if droppable and len(self._waiting) >= MAX_WAITING:
+            return False
+        self._waiting.append((data, [os.dup(fd) for fd in descriptors]))
+        self._loop.add_writer(self._socket.fileno(), self._write)
+        return True
+
+    def _transmit(self, data: bytes, descriptors: Sequence[int]) -> bool:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+        try:
+            self._socket.sendmsg([data], rights)
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            return True  # the reader sees the end
+        return True
+
+    def _write(self) -> None:
+        while self._waiting:
+            data, descriptors = self._waiting[0]
+            if not self._transmit(data, descriptors):
+                return
+            self._waiting.popleft()
+            for fd in descriptors:
+                os.close(fd)
+        self._loop.remove_writer(self._socket.fileno())
+
+    def _read(self) -> None:
+        while self._open:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(
+                    self._socket, MAX_PACKET_BYTES * 2, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data, descriptors = b"", []
+            if not data:
+                self.close()
+                self._closed()
+                return
+            self._received(_decoder.decode(data), descriptors)
+
+    def close(self) -> None:
+        """Close this end; the other one sees it."""
+        if not self._open:
+            return
+        self._open = False
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        for _, descriptors in self._waiting:
+            for fd in descriptors:
+                os.close(fd)
+        self._waiting.clear()
+        self._socket.close()

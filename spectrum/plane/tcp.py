@@ -1,0 +1,296 @@
+"""TCP sessions of a worker: the one decision for each new session, and the record of each ended one.
+
+The engine calls `accepted` and `ended` in batches and moves all bytes itself. The two are the only Python that runs per
+session, so they are written for few steps rather than few lines.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from spectrum.core.events import SessionEvent
+from spectrum.core.measures import AppMeasures
+from spectrum.core.reasons import Reason, connect_failure, relay_failure
+from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot, name_key
+from spectrum.engine.relay import Outcome, Relay, Target
+from spectrum.plane.apps import RunningApp, RunningListener, address_text, origin_text
+from spectrum.wire import Command, ProxyHeaderError, Transport, parse
+from spectrum.wire.proxy_protocol import TlvType, pack_tlvs
+
+if TYPE_CHECKING:
+    from spectrum.engine.relay import Accepted, Ended
+
+log = logging.getLogger(__name__)
+
+_FIXED_REASONS = {
+    Outcome.EOF_CLIENT: Reason.CLIENT_CLOSED,
+    Outcome.EOF_ORIGIN: Reason.ORIGIN_CLOSED,
+    Outcome.IDLE: Reason.IDLE_TIMEOUT,
+    Outcome.HEADER_TIMEOUT: Reason.HEADER_TIMEOUT,
+}
+# Not passed on: NOOP is padding, CRC32C covered the header that was read, SSL and NETNS speak of the hop before us.
+_HOP_TLVS = frozenset({TlvType.NOOP, TlvType.CRC32C, TlvType.SSL, TlvType.NETNS})
+
+
+def reason_of(outcome: int, error: int) -> Reason:
+    """Return the reason for an engine outcome and its errno (or the reason that the plane itself gave)."""
+    fixed = _FIXED_REASONS.get(outcome)  # type: ignore[call-overload]
+    if fixed is not None:
+        return fixed  # type: ignore[no-any-return]
+    match outcome:
+        case Outcome.ERROR_CLIENT | Outcome.ERROR_ORIGIN:
+            return relay_failure(error, outcome == Outcome.ERROR_ORIGIN)
+        case Outcome.CONNECT_FAILED:
+            return connect_failure(error)
+        case Outcome.CLIENT_LEFT:
+            return Reason.HEADER_MISSING
+        case _:
+            return Reason(error) if error else Reason.INTERNAL_ERROR
+
+
+class TcpPlane:
+    """The engine's handler.
+
+    Args:
+        emit: Takes the encoded events of ended sessions: how many, and one JSON object per line.
+        max_sessions: Accepting stops at this many.
+    """
+
+    def __init__(self, emit: Callable[[int, bytes], None], max_sessions: int = 0x7FFFFFFF) -> None:
+        self.relay = Relay(self, max_sessions=max_sessions)
+        self._emit = emit
+        self._apps: dict[str, RunningApp] = {}
+        self._slots: list[RunningApp] = []
+        self._listeners: dict[int, RunningListener] = {}
+        self._by_key: dict[ListenerKey, RunningListener] = {}
+        self._by_name: dict[str, set[RunningListener]] = {}
+        self._changed: set[RunningApp] = set()
+        self._events_wanted = True
+        self._encode_event = msgspec.json.Encoder().encode
+        self._wall_offset_s = 0.0
+        self._broken_logged_at = 0.0
+
+    # --- the engine's handler -------------------------------------------------------------------------------------
+
+    def accepted(self, batch: "list[Accepted]") -> None:
+        """Decide on new sessions."""
+        relay = self.relay
+        for name, number, client, client_port, edge, edge_port in batch:
+            listener = self._listeners[number]
+            app = listener.app
+            app.measures.started += 1
+            listener.open += 1
+            self._changed.add(app)
+            if app.trusted is None:
+                self._connect(name, listener, client, client_port, edge, edge_port, b"")
+            elif client in app.trusted:
+                relay.read_header(name, app.header_timeout_ms)
+            else:
+                relay.refuse(name, Reason.HEADER_UNTRUSTED)
+
+    def _connect(
+        self,
+        name: int,
+        listener: RunningListener,
+        client: bytes,
+        client_port: int,
+        edge: bytes,
+        edge_port: int,
+        tlvs: bytes,
+    ) -> None:
+        order = listener.next_order()
+        app = listener.app
+        if isinstance(order, Reason):
+            self.relay.refuse(name, order)
+            return
+        header = app.encode(client, client_port, edge, edge_port, tlvs)
+        self.relay.connect(name, order, header, app.connect_timeout_ms, app.idle_timeout_ms)
+
+    def header(
+        self, name: int, listener: int, data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int
+    ) -> None:
+        """Read the PROXY header of a trusted front proxy; wait for more while it is not whole."""
+        try:
+            parsed = parse(data)
+            if parsed is None:
+                return
+            header, size = parsed
+            if header.transport is Transport.DGRAM:
+                raise ProxyHeaderError("the header of a datagram, on a TCP connection")
+        except ProxyHeaderError as exc:
+            log.debug("header from %s refused: %s", address_text(client), exc)
+            self.relay.refuse(name, Reason.HEADER_INVALID)
+            return
+        self.relay.consume(name, size)
+        source, destination = header.source, header.destination
+        if header.command is Command.PROXY and source and destination:
+            address, towards = source.address, destination.address
+            if isinstance(address, IPv4Address | IPv6Address) and isinstance(towards, IPv4Address | IPv6Address):
+                client, client_port = address.packed, source.port
+                edge, edge_port = towards.packed, destination.port
+                self.relay.set_client(name, client, client_port)
+        tlvs = pack_tlvs(tlv for tlv in header.tlvs if tlv.type not in _HOP_TLVS)
+        self._connect(name, self._listeners[listener], client, client_port, edge, edge_port, tlvs)
+
+    def attempt_failed(self, listener: int, target: Target, error: int) -> None:
+        """Count an origin that could not be reached; the engine goes on with the next one."""
+        app = self._listeners[listener].app
+        measures = app.measures.origin(origin_text(target))
+        measures.failed += 1
+        measures.last_failure = connect_failure(error).label
+        self._changed.add(app)
+
+    def ended(self, batch: "list[Ended]") -> None:
+        """Count and record ended sessions."""
+        lines = bytearray()
+        self._wall_offset_s = time.time() - time.monotonic()
+        for item in batch:
+            listener = self._listeners[item[0]]
+            app = listener.app
+            reason = reason_of(item[1], item[2])
+            app.measures.end(reason)
+            self._changed.add(app)
+            if item[5] is not None:
+                app.measures.origin(origin_text(item[5])).ended += 1
+                app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
+            if self._events_wanted:
+                lines += self._encode_event(self._event(app, reason, item))
+                lines += b"\n"
+            listener.open -= 1
+            if listener.removed and not listener.open:
+                del self._listeners[item[0]]
+        if lines:
+            self._emit(len(batch), bytes(lines))
+
+    def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
+        _, _, _, client, client_port, target, accepted, connected, ended, sent, received, client_rtt, origin_rtt, _ = item
+        offset = self._wall_offset_s
+        now = datetime.fromtimestamp(ended / 1e9 + offset, UTC)
+        return SessionEvent(
+            reason.event,
+            reason.status,
+            reason.label,
+            app.settings.name,
+            "",
+            now,
+            datetime.fromtimestamp(connected / 1e9 + offset, UTC) if connected else None,
+            now,
+            address_text(client),
+            client_port,
+            sent,
+            client_rtt * 1000,
+            target.host if target else "",
+            target.port if target else 0,
+            received,
+            origin_rtt * 1000,
+            app.settings.proxy_protocol,
+            connected - accepted if connected else 0,
+        )
+
+    def broken(self, error: Exception) -> None:
+        """Report a fault of ours inside a callback of the engine, at most once a second."""
+        now = time.monotonic()
+        if now - self._broken_logged_at >= 1:
+            self._broken_logged_at = now
+            log.error("a session was refused by a fault of ours", exc_info=error)
+
+    # --- configuration --------------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        snapshot: Snapshot,
+        descriptors: Mapping[ListenerKey, int],
+        names: Mapping[str, tuple[str, ...]],
+    ) -> list[ListenerKey]:
+        """Serve a snapshot. Sessions go on; those of removed apps too.
+
+        Args:
+            snapshot: What to serve.
+            descriptors: A listening descriptor for every listener of the snapshot.
+            names: The addresses of names, as far as they are known.
+
+        Returns:
+            The listeners that are not used any more; the caller closes their descriptors.
+        """
+        self._events_wanted = snapshot.log_sessions
+        self.relay.busy_poll_us = snapshot.busy_poll_us
+        wanted: dict[ListenerKey, tuple[RunningApp, int]] = {}
+        for settings in snapshot.apps:
+            app = self._app(settings)
+            wanted.update((key, (app, offset)) for key, offset in settings.listeners())
+        gone = [key for key in self._by_key if key not in wanted]
+        for key in gone:
+            self._remove(key, drain=True)
+        self._by_name.clear()
+        for key, (app, offset) in wanted.items():
+            listener = self._listener(key, app, offset, descriptors)
+            listener.aim(names)
+            if app.settings.origin_name is not None:
+                self._by_name.setdefault(name_key(app.settings.origin_name), set()).add(listener)
+        kept = {settings.name for settings in snapshot.apps}
+        self._apps = {name: app for name, app in self._apps.items() if name in kept}
+        return gone
+
+    def _app(self, settings: AppSettings) -> RunningApp:
+        app = self._apps.get(settings.name)
+        if app is None:
+            app = self._apps[settings.name] = RunningApp(len(self._slots), settings)
+            self._slots.append(app)
+        elif app.settings != settings:
+            app.configure(settings)
+        return app
+
+    def _listener(
+        self, key: ListenerKey, app: RunningApp, offset: int, descriptors: Mapping[ListenerKey, int]
+    ) -> RunningListener:
+        listener = self._by_key.get(key)
+        if listener is not None and listener.app is app and listener.offset == offset:
+            return listener
+        if listener is not None:
+            self._remove(key, drain=False)
+        listener = RunningListener(app, key, offset)
+        address = ip_address(key.address).packed if key.address and not _is_wildcard(key.address) else b""
+        listener.number = self.relay.add_listener(descriptors[key], app.slot, address, key.port)
+        self._listeners[listener.number] = self._by_key[key] = listener
+        app.listeners.add(listener)
+        return listener
+
+    def _remove(self, key: ListenerKey, drain: bool) -> None:
+        listener = self._by_key.pop(key)
+        self.relay.remove_listener(listener.number, drain)
+        listener.removed = True
+        listener.app.listeners.discard(listener)
+        if not listener.open:
+            del self._listeners[listener.number]
+
+    def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
+        """Take new addresses of the names `changed`; sessions go on where they are."""
+        for name in changed:
+            for listener in self._by_name.get(name, ()):
+                listener.aim(names)
+
+    def stop_accepting(self) -> None:
+        """Accept what waits in the kernel's queues, then nothing more."""
+        for key in tuple(self._by_key):
+            self._remove(key, drain=True)
+
+    # --- measures -------------------------------------------------------------------------------------------------
+
+    def take_measures(self) -> dict[str, AppMeasures]:
+        """Return what was counted since the last call, of the apps where anything happened."""
+        for slot, from_clients, from_origins in self.relay.take_bytes():
+            app = self._slots[slot]
+            app.measures.bytes_from_client += from_clients
+            app.measures.bytes_from_origin += from_origins
+            self._changed.add(app)
+        changed, self._changed = self._changed, set()
+        return {app.settings.name: app.take_measures() for app in changed}
+
+
+def _is_wildcard(address: str) -> bool:
+    return ip_address(address).is_unspecified

@@ -1,0 +1,56 @@
+"""Simple Proxy Protocol: 38 bytes before every datagram (Cloudflare Spectrum, simple-proxy-protocol-header).
+
+Magic 0x56EC, client address, proxy address (16 bytes each, IPv4 as IPv4-mapped IPv6), client port, proxy port; all in
+network byte order. The origin puts the same 38 bytes, unchanged, before each reply.
+"""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+MAGIC = 0x56EC
+HEADER_BYTES = 38
+
+_LAYOUT = struct.Struct("!H16s16sHH")
+_MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+
+
+class SimpleProxyError(ValueError):
+    """The datagram does not begin with a Simple Proxy Protocol header."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimpleProxyHeader:
+    """The client's address and port, and those of the proxy that it wrote to."""
+
+    client_address: IPv4Address | IPv6Address
+    proxy_address: IPv4Address | IPv6Address
+    client_port: int
+    proxy_port: int
+
+    def serialise(self) -> bytes:
+        """Return the 38 bytes."""
+        addresses = _pack(self.client_address), _pack(self.proxy_address)
+        return _LAYOUT.pack(MAGIC, *addresses, self.client_port, self.proxy_port)
+
+
+def parse(datagram: bytes) -> SimpleProxyHeader:
+    """Return the header at the start of `datagram`; the payload follows at `HEADER_BYTES`.
+
+    Raises:
+        SimpleProxyError: If the datagram is too short or the magic number is another one.
+    """
+    if len(datagram) < HEADER_BYTES:
+        raise SimpleProxyError(f"{len(datagram)} bytes are too few for a header of {HEADER_BYTES}")
+    magic, client, proxy, client_port, proxy_port = _LAYOUT.unpack_from(datagram)
+    if magic != MAGIC:
+        raise SimpleProxyError(f"magic number {magic:#06x} is not {MAGIC:#06x}")
+    return SimpleProxyHeader(_unpack(client), _unpack(proxy), client_port, proxy_port)
+
+
+def _pack(address: IPv4Address | IPv6Address) -> bytes:
+    return address.packed if address.version == 6 else _MAPPED_PREFIX + address.packed
+
+
+def _unpack(data: bytes) -> IPv4Address | IPv6Address:
+    return IPv4Address(data[12:]) if data.startswith(_MAPPED_PREFIX) else IPv6Address(data)
