@@ -272,7 +272,8 @@ def _busy_poll(value: Any) -> float:
     return seconds
 
 
-DEFAULT_BUSY_POLL_S = 0.00005
+# Measured: docs/decisions/001-busy-poll.md.
+DEFAULT_BUSY_POLL_S = 0.0002
 
 
 class Settings(Strict):

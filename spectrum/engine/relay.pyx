@@ -42,16 +42,22 @@ cdef enum:
     MAX_EVENTS = 256
     # Accepted per listener and round, so that a flood on one listener leaves time to relay.
     ACCEPT_BATCH = 64
-    # One read: large enough for few calls on bulk, small enough to stay in the second-level cache. Measured, see docs.
-    SCRATCH_BYTES = 262144
+    # One read. It begins small, to stay in the second-level cache, and doubles while the receiver takes everything: then
+    # fewer and larger sends wake the receiver less often. Measured: docs/decisions/002-bulk.md.
+    SMALL_READ_BYTES = 65536
+    MAX_APPETITE = 3
+    SCRATCH_BYTES = 524288  # SMALL_READ_BYTES << MAX_APPETITE
     # Bytes moved for one leg before the others get their turn.
-    READ_BUDGET = 1048576
+    READ_BUDGET = 4194304
     # RFC 8305 section 5 recommends 250 ms between attempts.
     STAGGER_MS = 250
     TICK_MS = 50
     IDLE_TICK_MS = 1000
-    # Moving average of events per round, in 1/256, above which there is company enough not to wait for one event.
-    BUSY_LOAD = 640
+    # Busy polling waits for the next event of few quiet sessions. It stays off when more than a quarter of the events (in
+    # 1/256) come from others than the last RECENT sessions, or when a round moved more than a quiet session does.
+    RECENT = 4
+    MAX_STRANGERS = 64
+    QUIET_BYTES = 16384
     # `process` returns to the host loop at least this often, even when there is more to do.
     SLICE_NS = 4000000
     # Sessions that must have ended since accepting stalled, before it is tried again ahead of the next tick.
@@ -174,7 +180,9 @@ cdef class Relay:
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _pending_head
     cdef uint64_t _now_ns, _now_ms, _last_scan_ms, _last_event_ns
     cdef uint64_t _busy_poll_ns, _gap_ns, _busy_ns
-    cdef uint32_t _load
+    cdef uint32_t[RECENT] _recent
+    cdef uint32_t _recent_turn, _strangers
+    cdef uint64_t _round_bytes
     cdef uint32_t _active, _max_sessions, _ended_since_stall
     cdef uint64_t _stalls
     cdef bint _stalled, _ticks_fast
@@ -727,11 +735,12 @@ cdef class Relay:
         """
         cdef Leg *source = &session.legs[side]
         cdef Leg *sink = &session.legs[1 - side]
-        cdef ssize_t got, sent
+        cdef ssize_t got, sent, room
         cdef size_t filled, moved = 0
         session.active_ms = self._now_ms
         while True:
-            got = recv(source.fd, self._scratch + prefix, SCRATCH_BYTES - prefix, 0)
+            room = (SMALL_READ_BYTES << source.appetite) - prefix
+            got = recv(source.fd, self._scratch + prefix, room, 0)
             if got < 0:
                 if errno == EINTR:
                     continue
@@ -744,6 +753,7 @@ cdef class Relay:
             if got > 0:
                 filled += got
                 moved += got
+                self._round_bytes += got
                 source.received_bytes += got
                 self._app_bytes[2 * session.app + side] += got
             if filled:
@@ -759,8 +769,13 @@ cdef class Relay:
                 source.eof = True
                 self._pass_eof(index, session, side)
                 return
-            if got < 0 or sink.backlog != NULL or (<size_t>got < SCRATCH_BYTES - prefix and not to_the_end):
+            if sink.backlog != NULL:
+                source.appetite = 0
                 return
+            if got < 0 or (got < room and not to_the_end):
+                return
+            if got == room and source.appetite < MAX_APPETITE:
+                source.appetite += 1
             prefix = 0
             if moved >= READ_BUDGET:
                 self._rewatch(source.fd, self._leg_token(index, session, side), self._interest(source))
@@ -945,8 +960,7 @@ cdef class Relay:
         cdef uint64_t began
         if count != 0 or not self._busy_poll_ns:
             return count
-        # Recent events came one at a time and faster than sleeping and waking would have taken.
-        if self._gap_ns > self._busy_poll_ns or self._load > BUSY_LOAD:
+        if (self._gap_ns > self._busy_poll_ns or self._strangers > MAX_STRANGERS or self._round_bytes > QUIET_BYTES):
             return 0
         began = clock_ns()
         while count == 0 and self._now_ns - self._last_event_ns < self._busy_poll_ns:
@@ -955,14 +969,28 @@ cdef class Relay:
         self._busy_ns += self._now_ns - began
         return count
 
-    cdef void _note(self, int count) noexcept nogil:
-        """Keep the moving averages that the busy poll goes by (weight 1/8, as RFC 6298 has for the RTT)."""
+    cdef void _note_round(self) noexcept nogil:
+        """Keep the moving average of gaps that the busy poll goes by (weight 1/8, as RFC 6298 has for the RTT)."""
         cdef uint64_t gap = self._now_ns - self._last_event_ns
         self._last_event_ns = self._now_ns
+        self._round_bytes = 0
+        # One long pause must not keep the poll off for long once events are quick again.
         if gap > 8 * self._busy_poll_ns:
             gap = 8 * self._busy_poll_ns
         self._gap_ns += (gap >> 3) - (self._gap_ns >> 3)
-        self._load += ((<uint32_t>count << 8) >> 3) - (self._load >> 3)
+
+    cdef void _note_event(self, uint64_t token) noexcept nogil:
+        """Keep the moving average of events that come from other than the last few sessions."""
+        cdef uint32_t index = <uint32_t>token
+        cdef bint stranger = True
+        cdef int i
+        for i in range(RECENT):
+            if self._recent[i] == index:
+                stranger = False
+        if stranger:
+            self._recent[self._recent_turn] = index
+            self._recent_turn = (self._recent_turn + 1) % RECENT
+        self._strangers += (32 if stranger else 0) - (self._strangers >> 3)
 
     def process(self):
         """Handle what is ready, and return. The host loop calls it when `fileno()` is readable."""
@@ -976,8 +1004,9 @@ cdef class Relay:
                 count = self._wait(events)
                 self._read_clock()
                 if count > 0:
-                    self._note(count)
+                    self._note_round()
                     for i in range(count):
+                        self._note_event(events[i].data.u64)
                         self._dispatch(events[i].data.u64, events[i].events)
             while self._accepted_head or self._ended_head:
                 if self._accepted_head:

@@ -22,6 +22,7 @@ cdef struct Leg:
     # while it exists the other leg is not read, which is what bounds it.
     int fd
     uint8_t eof         # its FIN was read
+    uint8_t appetite     # the size of its next read, see relay.pyx
     uint8_t watches_out  # EPOLLOUT is in its interest set
     uint32_t backlog_start
     uint32_t backlog_end

