@@ -15,11 +15,12 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                "spectrum.engine.relay",
-                ["spectrum/engine/relay.pyx"],
+                f"spectrum.engine.{name}",
+                [f"spectrum/engine/{name}.pyx"],
                 extra_compile_args=flags,
                 extra_link_args=links,
             )
+            for name in ("relay", "target")
         ],
         language_level=3,
     )

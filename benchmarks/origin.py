@@ -41,7 +41,9 @@ class Origin:
         config = folder / "origin.conf"
         config.write_text(CONFIG.format(folder=folder))
         self._nginx = Running(["nginx", "-c", str(config)], LOAD_CORE, folder / "origin.log")
-        self._iperf = Running(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(IPERF_PORT)], LOAD_CORE, folder / "iperf.log")
+        self._iperf = Running(
+            ["iperf3", "-s", "-B", "127.0.0.1", "-p", str(IPERF_PORT)], LOAD_CORE, folder / "iperf.log"
+        )
         self._nginx.wait_for_port(ORIGIN_PORT)
         self._iperf.wait_for_port(IPERF_PORT)
 

@@ -1,6 +1,7 @@
 """The proxies under measurement, each with the same work: PROXY v1 to the origin, counters, a log line per session.
 
-Every peer has two listeners: PORT leads with a PROXY header to an nginx that reads it, PLAIN_PORT without one to iperf3.
+Every peer has two listeners: PORT leads with a PROXY header to an nginx that reads it, PLAIN_PORT without one to
+iperf3.
 """
 
 import os

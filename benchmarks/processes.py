@@ -29,7 +29,9 @@ class Running:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise RuntimeError(f"{self._process.args!r} ended with {self._process.returncode}; see {self._log.name}")
+                raise RuntimeError(
+                    f"{self._process.args!r} ended with {self._process.returncode}; see {self._log.name}"
+                )
             try:
                 socket.create_connection(("127.0.0.1", port), 0.2).close()
             except OSError:

@@ -121,4 +121,7 @@ def measure(
                     samples[name].append(measure_peer(name, loads, seconds))
         finally:
             origin.stop()
-    return {name: {row: median(sample[row] for sample in taken) for row in ROWS if row in taken[0]} for name, taken in samples.items()}
+    return {
+        name: {row: median(sample[row] for sample in taken) for row in ROWS if row in taken[0]}
+        for name, taken in samples.items()
+    }

@@ -1,4 +1,4 @@
-"""The HTTP faces of the supervisor: metrics and health for the network, status and reload for the machine's own users."""
+"""The supervisor over HTTP: metrics and health for the network, status and reload for the machine's own users."""
 
 import asyncio
 import contextlib

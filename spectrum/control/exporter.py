@@ -44,7 +44,9 @@ def _session_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
     started = CounterMetricFamily("spectrum_sessions_started", "Sessions admitted", labels=["app"])
     active = GaugeMetricFamily("spectrum_sessions_active", "Sessions open now", labels=["app"])
     closed = CounterMetricFamily("spectrum_sessions_closed", "Sessions ended, by reason", labels=["app", "reason"])
-    refused = CounterMetricFamily("spectrum_sessions_refused", "Clients turned away, by reason", labels=["app", "reason"])
+    refused = CounterMetricFamily(
+        "spectrum_sessions_refused", "Clients turned away, by reason", labels=["app", "reason"]
+    )
     moved = CounterMetricFamily("spectrum_bytes", "Payload bytes read, by sender", labels=["app", "from"])
     connect = HistogramMetricFamily(
         "spectrum_connect_duration_seconds", "Time from accepting a client to its origin's answer", labels=["app"]

@@ -1,8 +1,8 @@
 """The addresses of origins' names, looked up again on their TTL, never in the way of anything.
 
 getaddrinfo asks what the machine asks for everything else (/etc/hosts, the resolvers, their search list) and runs in a
-thread. It does not tell the record's own TTL, so `ttl` of the file decides when to look again. An answer that fails leaves
-the last good one in place.
+thread. It does not tell the record's own TTL, so `ttl` of the file decides when to look again. A failure leaves the
+last good answer in place.
 """
 
 import asyncio

@@ -61,6 +61,4 @@ def apps_status(
     snapshot: Snapshot, totals: Totals, names: dict[str, tuple[str, ...]], failures: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Return the status of every app, in the order of the file."""
-    return [
-        app_status(app, totals.apps.get(app.name) or AppMeasures(), names, failures) for app in snapshot.apps
-    ]
+    return [app_status(app, totals.apps.get(app.name) or AppMeasures(), names, failures) for app in snapshot.apps]

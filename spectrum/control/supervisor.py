@@ -128,7 +128,10 @@ class Supervisor:
         if self._sockets_each < self._worker_count:
             log.warning(
                 "%d listeners for %d workers need more than the limit of %d descriptors: workers share each listener, "
-                "less evenly; raise the limit (LimitNOFILE=, ulimit -n)", len(keys), self._worker_count, limit
+                "less evenly; raise the limit (LimitNOFILE=, ulimit -n)",
+                len(keys),
+                self._worker_count,
+                limit,
             )
         if len(keys) * 2 > limit:
             log.warning("%d listeners leave room for few sessions below the limit of %d descriptors", len(keys), limit)
@@ -146,7 +149,9 @@ class Supervisor:
             raise StartError(f"the workers were not ready within {START_TIMEOUT_S:g} s") from exc
         self._state.generation = 1
         apps = len(snapshot.apps)
-        log.info("serving %d app%s on %d listeners with %d workers", apps, "s" * (apps != 1), len(keys), self._worker_count)
+        log.info(
+            "serving %d app%s on %d listeners with %d workers", apps, "s" * (apps != 1), len(keys), self._worker_count
+        )
 
     async def _all_ready(self) -> None:
         """Wait until every worker serves.
@@ -188,7 +193,9 @@ class Supervisor:
             for worker in workers:
                 worker.tell_names(self._names.addresses)
                 worker.configure(
-                    self._snapshot, encoded, lambda keys, number=worker.number: self._bank.descriptors(keys, number)  # type: ignore[misc]
+                    self._snapshot,
+                    encoded,
+                    lambda keys, number=worker.number: self._bank.descriptors(keys, number),  # type: ignore[misc]
                 )
         finally:
             os.close(encoded)
@@ -212,7 +219,9 @@ class Supervisor:
         match message:
             case Measures(number, last, apps, own, sessions, stalled):
                 if stalled and not worker.stalled:
-                    log.warning("worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions)
+                    log.warning(
+                        "worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions
+                    )
                 worker.sessions, worker.stalled = sessions, stalled
                 self._totals.add(worker.number, apps, own)
                 if last and number in self._answers:
@@ -265,15 +274,15 @@ class Supervisor:
         self._session_log = self._make_session_log(config)
         workers = list(self._workers.values())
         self._configure(workers)
-        # A worker that dies meanwhile is replaced by one with the new snapshot.
-        while any(w.generation < snapshot.generation and self._workers.get(w.number) is w for w in workers):
-            await asyncio.sleep(0.005)
+        await asyncio.gather(*(worker.serving(snapshot.generation) for worker in workers))
         self._bank.close(self._bank.keys() - set(snapshot.listener_keys()))
         self._state.generation = snapshot.generation
         log.info("reloaded: generation %d, %d apps", snapshot.generation, len(snapshot.apps))
 
     def _warn_of_fixed_settings(self, config: Config) -> None:
-        fixed = [name for name in ("workers", "metrics", "control") if getattr(config, name) != getattr(self._config, name)]
+        fixed = [
+            name for name in ("workers", "metrics", "control") if getattr(config, name) != getattr(self._config, name)
+        ]
         if fixed:
             log.warning("changed but fixed until a restart: %s", ", ".join(fixed))
 

@@ -44,6 +44,8 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
         self._known: set[ListenerKey] = set()
+        self._applied = asyncio.Event()
+        self._gone = False
 
     @property
     def pid(self) -> int:
@@ -64,9 +66,17 @@ class WorkerProcess:
         """Wait for the end of the process and tell of it."""
         assert self._process is not None, "start comes first"
         status = await self._process.wait()
+        self._gone = True
+        self._applied.set()
         if self._channel is not None:
             self._channel.close()
         self._exited(self, status)
+
+    async def serving(self, generation: int) -> None:
+        """Wait until the worker serves a generation, or is gone (its replacement gets the latest one)."""
+        while self.generation < generation and not self._gone:
+            self._applied.clear()
+            await self._applied.wait()
 
     def configure(self, snapshot: Snapshot, encoded: int, sockets: Callable[[list[ListenerKey]], list[int]]) -> None:
         """Let the worker serve a snapshot.
@@ -109,6 +119,7 @@ class WorkerProcess:
         if isinstance(message, Applied):
             self.generation = message.generation
             self.ready.set()
+            self._applied.set()
         self._received(self, message)
 
 

@@ -7,8 +7,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 IPAddress = IPv4Address | IPv6Address
 
 # A name as RFC 1123 section 2.1 has it, with underscores for SRV labels and an optional final dot.
-_NAME = re.compile(r"(?=.{1,254}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?")
-_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+_NAME = re.compile(
+    r"(?=.{1,254}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
+)
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -131,7 +133,8 @@ def parse_origin(text: str) -> OriginAddress:
     except ValueError as exc:
         if is_name(host):
             raise ValueError(
-                f"{text!r} names a host; origin_direct takes addresses: use origin_dns: {{name: {host}}} and origin_port"
+                f"{text!r} names a host; origin_direct takes addresses: "
+                f"use origin_dns: {{name: {host}}} and origin_port"
             ) from exc
         raise ValueError(f"{host!r} is not an IP address") from exc
     if bracketed != (address.version == 6):

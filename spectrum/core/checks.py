@@ -1,4 +1,4 @@
-"""How the apps of a file must fit together: no listener twice, equal ranges, no loops. Pure, and fast at 10,000 apps."""
+"""How the apps of a file must fit together: no listener twice, equal ranges, no loops. Fast at 10,000 apps."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
@@ -58,7 +58,9 @@ def _collide(one: IPAddress | None, other: IPAddress | None) -> bool:
     return one == other or one.is_unspecified or other.is_unspecified
 
 
-def check_apps(apps: Mapping[str, App], local: Iterable[IPAddress], metrics: SocketAddress | None = None) -> list[Fault]:
+def check_apps(
+    apps: Mapping[str, App], local: Iterable[IPAddress], metrics: SocketAddress | None = None
+) -> list[Fault]:
     """Return every fault between the apps of a file.
 
     Args:

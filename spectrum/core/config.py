@@ -1,6 +1,7 @@
 """The objects of the configuration file, with Cloudflare's field names. Shape and values only; `checks` relates apps.
 
-Every field takes the plain value that YAML gives and says, in one sentence, what is wrong with it and what would be right.
+Every field takes the plain value that YAML gives and says, in one sentence, what is wrong with it and what would be
+right.
 """
 
 import re

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import Any
 
 
 class PrefixSet:
@@ -30,5 +31,7 @@ class PrefixSet:
 
 
 def _ranges(networks: list[IPv4Network] | list[IPv6Network]) -> tuple[list[int], list[int]]:
-    merged = sorted(collapse_addresses(networks))  # type: ignore[type-var]
+    # Of one family each time, which the stubs can not say.
+    merged: list[Any] = list(collapse_addresses(networks))  # type: ignore[type-var]
+    # collapse_addresses gives them sorted and disjoint.
     return [int(n.network_address) for n in merged], [int(n.broadcast_address) for n in merged]

@@ -1,7 +1,7 @@
 """Why a session ended or was refused: the one list that metrics, events and logs share.
 
-Each reason carries the `Event` and `Status` of Cloudflare's spectrum_events log. Their list has no code for an edge that
-ends a session by its own rule (idle, drained): those are 200, a normal close, and the reason tells them apart.
+Each reason carries the `Event` and `Status` of Cloudflare's spectrum_events log. Their list has no code for an edge
+that ends a session by its own rule (idle, drained): those are 200, a normal close, and the reason tells them apart.
 """
 
 import errno

@@ -1,6 +1,8 @@
 from enum import IntEnum
 from typing import Protocol
 
+from spectrum.engine.target import Target
+
 class Outcome(IntEnum):
     EOF_CLIENT = 1
     EOF_ORIGIN = 2
@@ -27,22 +29,6 @@ class Handler(Protocol):
     def attempt_failed(self, listener: int, target: Target, error: int) -> None: ...
     def ended(self, batch: list[Ended]) -> None: ...
     def broken(self, error: Exception) -> None: ...
-
-class Target:
-    host: str
-    port: int
-    def __init__(
-        self,
-        address: bytes,
-        port: int,
-        host: str,
-        *,
-        staggered: bool = False,
-        source: bytes | None = None,
-        keepalive: tuple[int, int, int] = ...,
-        user_timeout_ms: int = 0,
-    ) -> None: ...
-    def take_connected(self) -> int: ...
 
 class Relay:
     max_sessions: int

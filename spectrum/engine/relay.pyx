@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
 """The TCP engine: it accepts, dials and moves bytes between descriptors. It has no policy.
 
-It owns an epoll descriptor that the host loop watches: `loop.add_reader(relay.fileno(), relay.process)`. Per new session
-it asks its handler once, in batches (`accepted`), and hears once of its end (`ended`); reads and writes happen without
-Python. Everything runs in the one thread that calls `process`.
+It owns an epoll descriptor that the host loop watches: `loop.add_reader(relay.fileno(), relay.process)`. Per new
+session it asks its handler once, in batches (`accepted`), and tells it once of its end (`ended`); reads and writes
+happen without Python. Everything runs in the one thread that calls `process`.
 
 Ownership: from accept4 to the report in `ended` a session owns its descriptors, and nobody else closes them. Listening
-descriptors belong to the caller. All sockets are edge-triggered; a leg is read until it is empty or the other one blocks.
+descriptors belong to the caller. Sockets are edge-triggered: a leg is read until it is empty or the other one blocks.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -28,9 +28,11 @@ from libc.errno cimport (
 )
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 from spectrum.engine.linux cimport *
 from spectrum.engine.slab cimport *
+from spectrum.engine.sockets cimport clock_ns, read_address
+from spectrum.engine.target cimport Target
 
 cdef enum:
     CLIENT = 0
@@ -38,12 +40,13 @@ cdef enum:
     # An epoll token is: bit 63 listener, bit 62 timer, bits 56-59 side, bits 32-55 generation, bits 0-31 index.
     # Side 0 is the client; side 1 + n is the origin that attempt n opened, before and after it is connected.
     SIDE_SHIFT = 56
-    MAX_ATTEMPTS = 4  # at the same moment, for one session (RFC 8305 staggers them); the arrays of Dial have this length
+    # At the same moment, for one session (RFC 8305 staggers them); the arrays of Dial have this length.
+    MAX_ATTEMPTS = 4
     MAX_EVENTS = 256
     # Accepted per listener and round, so that a flood on one listener leaves time to relay.
     ACCEPT_BATCH = 64
-    # One read. It begins small, to stay in the second-level cache, and doubles while the receiver takes everything: then
-    # fewer and larger sends wake the receiver less often. Measured: docs/decisions/002-bulk.md.
+    # One read. It begins small, to stay in the second-level cache, and doubles while the receiver takes everything:
+    # then fewer and larger sends wake the receiver less often. Measured: docs/decisions/002-bulk.md.
     SMALL_READ_BYTES = 65536
     MAX_APPETITE = 3
     SCRATCH_BYTES = 524288  # SMALL_READ_BYTES << MAX_APPETITE
@@ -53,8 +56,8 @@ cdef enum:
     STAGGER_MS = 250
     TICK_MS = 50
     IDLE_TICK_MS = 1000
-    # Busy polling waits for the next event of few quiet sessions. It stays off when more than a quarter of the events (in
-    # 1/256) come from others than the last RECENT sessions, or when a round moved more than a quiet session does.
+    # Busy polling waits for the next event of few quiet sessions. It stays off when more than a quarter of the events
+    # (in 1/256) come from others than the last RECENT sessions, or when a round moved more than a quiet session does.
     RECENT = 4
     MAX_STRANGERS = 64
     QUIET_BYTES = 16384
@@ -88,76 +91,6 @@ cdef struct Listener:
     uint8_t asks_address  # bound to a wildcard: the address that a client wrote to is asked for each
     uint8_t address[16]
     uint16_t port
-
-cdef inline uint64_t clock_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
-
-cdef inline void set_int(int fd, int level, int option, int value) noexcept nogil:
-    setsockopt(fd, level, option, &value, sizeof(int))
-
-cdef uint8_t[12] MAPPED_PREFIX = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
-
-cdef inline uint8_t read_address(const sockaddr_in6 *source, uint8_t *address, uint16_t *port) noexcept nogil:
-    """Copy address and port, unmapped; return the address's length in bytes."""
-    cdef const sockaddr_in *ipv4 = <const sockaddr_in *>source
-    if source.sin6_family == AF_INET:
-        memcpy(address, &ipv4.sin_addr, 4)
-        port[0] = ntohs(ipv4.sin_port)
-        return 4
-    port[0] = ntohs(source.sin6_port)
-    if memcmp(source.sin6_addr.s6_addr, MAPPED_PREFIX, 12) == 0:
-        memcpy(address, &source.sin6_addr.s6_addr[12], 4)
-        return 4
-    memcpy(address, source.sin6_addr.s6_addr, 16)
-    return 16
-
-cdef socklen_t write_address(sockaddr_in6 *target, bytes address, int port) except 0:
-    """Fill `target` from an address of 4 or 16 bytes; return its length."""
-    cdef sockaddr_in *ipv4 = <sockaddr_in *>target
-    memset(target, 0, sizeof(sockaddr_in6))
-    if len(address) == 4:
-        ipv4.sin_family = AF_INET
-        ipv4.sin_port = htons(<uint16_t>port)
-        memcpy(&ipv4.sin_addr, PyBytes_AS_STRING(address), 4)
-        return sizeof(sockaddr_in)
-    if len(address) != 16:
-        raise ValueError(f"an address is 4 or 16 bytes, not {len(address)}")
-    target.sin6_family = AF_INET6
-    target.sin6_port = htons(<uint16_t>port)
-    memcpy(target.sin6_addr.s6_addr, PyBytes_AS_STRING(address), 16)
-    return sizeof(sockaddr_in6)
-
-
-cdef class Target:
-    """An origin's address, the socket options that a connection to it gets, and a count of them. Shared by sessions."""
-
-    cdef sockaddr_in6 address
-    cdef socklen_t address_length
-    cdef sockaddr_in6 source
-    cdef socklen_t source_length
-    cdef int keepalive_idle_s, keepalive_interval_s, keepalive_count, user_timeout_ms
-    cdef bint staggered
-    cdef readonly str host
-    cdef readonly int port
-    cdef uint64_t connected
-
-    def __init__(self, bytes address, int port, str host, *, bint staggered=False, bytes source=None,
-                 tuple keepalive=(0, 0, 0), int user_timeout_ms=0):
-        self.address_length = write_address(&self.address, address, port)
-        self.source_length = write_address(&self.source, source, 0) if source is not None else 0
-        self.keepalive_idle_s, self.keepalive_interval_s, self.keepalive_count = keepalive
-        self.user_timeout_ms = user_timeout_ms
-        self.staggered = staggered
-        self.host = host
-        self.port = port
-
-    def take_connected(self):
-        """Return how many sessions were connected to it since the last call."""
-        taken = self.connected
-        self.connected = 0
-        return taken
 
 
 cdef class Relay:
@@ -329,10 +262,10 @@ cdef class Relay:
         cdef Listener *listener = &self._listeners[number]
         cdef sockaddr_in6 address
         cdef socklen_t length
-        cdef int fd, turn
+        cdef int fd, _turn
         if not listener.in_use or self._stalled:
             return
-        for turn in range(ACCEPT_BATCH):
+        for _turn in range(ACCEPT_BATCH):
             if self._active >= self._max_sessions:
                 self._stall()
                 return
@@ -602,31 +535,13 @@ cdef class Relay:
 
     cdef int _origin_socket(self, Target target) noexcept:
         """Return a socket with the target's options, or a negative errno."""
-        cdef int kind = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
-        cdef int fd = socket(target.address.sin6_family, kind, 0)
-        if fd < 0 and (errno == EMFILE or errno == ENFILE) and self._reserve >= 0:
+        cdef int fd = target.open_socket()
+        if (fd == -EMFILE or fd == -ENFILE) and self._reserve >= 0:
             # The reserve lets this session have its origin; no other is accepted until it is back.
             close(self._reserve)
             self._reserve = -1
             self._stall()
-            fd = socket(target.address.sin6_family, kind, 0)
-        if fd < 0:
-            return -errno
-        set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1)
-        if target.keepalive_idle_s:
-            set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
-            set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, target.keepalive_idle_s)
-            set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, target.keepalive_interval_s)
-            set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, target.keepalive_count)
-        if target.user_timeout_ms:
-            set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, target.user_timeout_ms)
-        if target.source_length:
-            # Without it bind takes a port that is then blocked for every destination (ip(7)).
-            set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            if bind(fd, <sockaddr *>&target.source, target.source_length) < 0:
-                kind = errno
-                close(fd)
-                return -kind
+            fd = target.open_socket()
         return fd
 
     cdef void _close_attempt(self, Dial *dial, int slot) noexcept:
@@ -1028,7 +943,8 @@ cdef class Relay:
     def add_listener(self, int fd, uint32_t app, bytes address, uint16_t port):
         """Accept from a listening descriptor, which stays the caller's; return the listener's number.
 
-        Numbers are never used twice, so the report of a session that outlived its listener names no other one. An empty `address` is a wildcard: each session then asks which address its client wrote to.
+        Numbers are never used twice, so the report of a session that outlived its listener names no other one. An
+        empty `address` is a wildcard: each session then asks which address its client wrote to.
         """
         cdef uint32_t number = self._listener_count
         cdef Listener *grown
@@ -1070,13 +986,17 @@ cdef class Relay:
 
     def remove_listener(self, uint32_t number, bint drain=True):
         """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""
+        cdef long before
         if number >= self._listener_count or not self._listeners[number].in_use:
             return
         if drain:
             self._read_clock()
-            self._accept(number)
-            if self._accepted_head:
-                self._decide()
+            before = -1
+            while self._active != before and not self._stalled:
+                before = self._active
+                self._accept(number)
+                if self._accepted_head:
+                    self._decide()
         if not self._stalled:
             self._unwatch_listener(number)
         self._listeners[number].in_use = False

@@ -1,7 +1,7 @@
 """Sessions in C: their layout, and a slab that hands them out by index.
 
-A session is found by its index, and named by index and generation together: a name that outlived its session (an event of
-the same epoll batch, a Python caller) finds another generation and is ignored.
+A session is found by its index, and named by index and generation together: a name that outlived its session (an event
+of the same epoll batch, a Python caller) finds another generation and is ignored.
 """
 
 from cpython.ref cimport PyObject

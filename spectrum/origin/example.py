@@ -8,8 +8,8 @@ from spectrum.origin.streams import read_proxy_header
 from spectrum.wire.proxy_protocol import V1_PREFIX, V2_SIGNATURE, Header, ProxyHeaderError
 from spectrum.wire.simple_proxy import HEADER_BYTES, SimpleProxyError, parse
 
-# A client that waits for our greeting sends nothing: without a header by then there is none. A real origin never guesses
-# (see `read_proxy_header`); this one takes every kind, to show what the edge sends.
+# A client that waits for our greeting sends nothing: without a header by then there is none. A real origin never
+# guesses (see `read_proxy_header`); this one takes every kind, to show what the edge sends.
 HEADER_WAIT_S = 0.2
 
 
@@ -18,7 +18,9 @@ def _describe(header: Header | None, peer: str) -> str:
         return f"you are {peer}; no PROXY header came before you"
     if header.source is None:
         return f"you are {peer}; the PROXY v{header.version} header named nobody"
-    told = f"you are {header.source}, told by PROXY v{header.version}; you wrote to {header.destination}; through {peer}"
+    told = (
+        f"you are {header.source}, told by PROXY v{header.version}; you wrote to {header.destination}; through {peer}"
+    )
     return told + "".join(f"; TLV {tlv.type:#04x}={tlv.value!r}" for tlv in header.tlvs)
 
 

@@ -9,7 +9,7 @@ from spectrum.core.prefixes import PrefixSet
 from spectrum.core.reasons import Reason
 from spectrum.core.selection import Candidate, name_rotations, rotations
 from spectrum.core.snapshot import AppSettings, ListenerKey, name_key
-from spectrum.engine.relay import Target
+from spectrum.engine.target import Target
 from spectrum.wire.proxy_protocol import v1_line, v2_stream
 
 # client, client port, edge, edge port, TLVs in wire form

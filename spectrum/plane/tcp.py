@@ -17,7 +17,8 @@ from spectrum.core.events import SessionEvent
 from spectrum.core.measures import AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot, name_key
-from spectrum.engine.relay import Outcome, Relay, Target
+from spectrum.engine.relay import Outcome, Relay
+from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text, origin_text
 from spectrum.wire import Command, ProxyHeaderError, Transport, parse
 from spectrum.wire.proxy_protocol import TlvType, pack_tlvs
@@ -168,7 +169,9 @@ class TcpPlane:
             self._emit(len(batch), bytes(lines))
 
     def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
-        _, _, _, client, client_port, target, accepted, connected, ended, sent, received, client_rtt, origin_rtt, _ = item
+        _, _, _, client, client_port, target, accepted, connected, ended, sent, received, client_rtt, origin_rtt, _ = (
+            item
+        )
         offset = self._wall_offset_s
         now = datetime.fromtimestamp(ended / 1e9 + offset, UTC)
         return SessionEvent(

@@ -1,7 +1,7 @@
 """A worker process: the composition root of the data path.
 
-It is started by the supervisor with one end of a channel, gets its snapshot and listening sockets through it, and serves.
-When the supervisor vanishes it accepts nothing more and lets its sessions end.
+It is started by the supervisor with one end of a channel, gets its snapshot and listening sockets through it, and
+serves. When the supervisor vanishes it accepts nothing more and lets its sessions end.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ V2_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
 # Section 2.1: the longest line, "PROXY UNKNOWN" with two full IPv6 addresses, is 107 bytes with its CRLF.
 MAX_V1_BYTES = 107
-# The length field allows 65535. Known senders stay below 1 KiB; 4 KiB bounds what an unidentified peer can make us hold.
+# The length field allows 65535. Known senders stay below 1 KiB; 4 KiB bounds what an unknown peer can make us hold.
 MAX_V2_BYTES = 16 + 4096
 # Section 2.2.5: "opaque byte sequence of up to 128 bytes".
 MAX_UNIQUE_ID_BYTES = 128
@@ -174,7 +174,8 @@ class Header:
             return _FAMILY_UNSPEC, b""
         source, destination = self.source.address, self.destination.address
         if isinstance(source, UnixPath) or isinstance(destination, UnixPath):
-            assert isinstance(source, UnixPath) and isinstance(destination, UnixPath), "same family: __post_init__"
+            assert isinstance(source, UnixPath), "same family: __post_init__"
+            assert isinstance(destination, UnixPath), "same family: __post_init__"
             return _FAMILY_UNIX, _V2_UNIX.pack(source.path, destination.path)
         ports = (self.source.port, self.destination.port)
         if source.version == 4:

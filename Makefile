@@ -1,0 +1,55 @@
+# `make help` lists the targets. Everything happens in .venv, which the first target makes.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+READY := .venv/ready
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml setup.py requirements/dev.txt scripts/setup spectrum/engine/*.pyx spectrum/engine/*.pxd
+	@scripts/setup
+
+setup: $(READY) ## Make .venv with everything pinned, and compile the engine
+
+run: $(READY) ## Serve config/spectrum.yaml, with an example origin to talk to
+	@scripts/demo config/spectrum.yaml
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Run the linters and the type checker
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PATH=$(BIN):$$PATH cython-lint spectrum/engine/*.pyx spectrum/engine/*.pxd
+
+format: $(READY) ## Format the Python sources
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure beside haproxy, nginx and envoy; writes benchmarks/results/
+	$(BIN)/python -m benchmarks tcp
+
+soak: $(READY) ## The relay torture test, for minutes
+	SPECTRUM_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_torture.py
+
+fuzz: $(READY) ## The property tests of the codecs and the loader, with many more examples
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/wire tests/core tests/control
+
+asan: $(READY) ## Build the engine with AddressSanitizer and test it
+	scripts/asan
+
+docs: $(READY) ## Build docs/ into site/; a warning is an error
+	$(BIN)/mkdocs build --quiet --strict
+
+dist: $(READY) ## Build sdist and wheel into dist/
+	$(BIN)/python -m build --no-isolation
+
+lock: $(READY) ## Pin the newest versions of everything in requirements/dev.txt (needs uv)
+	uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal --python-version 3.11 \
+		pyproject.toml requirements/dev.in -o requirements/dev.txt
+
+clean: ## Remove what was built
+	rm -rf .venv build dist site *.egg-info spectrum/engine/*.so spectrum/engine/*.c
+
+.PHONY: help setup run test check format bench soak fuzz asan docs dist lock clean

@@ -1,0 +1,44 @@
+"""Small steps with clocks, sockets and addresses, inlined where they are used."""
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+from spectrum.engine.linux cimport *
+
+cdef inline uint64_t clock_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+cdef inline void set_int(int fd, int level, int option, int value) noexcept nogil:
+    setsockopt(fd, level, option, &value, sizeof(int))
+
+cdef inline uint8_t read_address(const sockaddr_in6 *source, uint8_t *address, uint16_t *port) noexcept nogil:
+    """Copy address and port, unmapped; return the address's length in bytes."""
+    cdef const sockaddr_in *ipv4 = <const sockaddr_in *>source
+    if source.sin6_family == AF_INET:
+        memcpy(address, &ipv4.sin_addr, 4)
+        port[0] = ntohs(ipv4.sin_port)
+        return 4
+    port[0] = ntohs(source.sin6_port)
+    if memcmp(source.sin6_addr.s6_addr, b"\0\0\0\0\0\0\0\0\0\0\xff\xff", 12) == 0:
+        memcpy(address, &source.sin6_addr.s6_addr[12], 4)
+        return 4
+    memcpy(address, source.sin6_addr.s6_addr, 16)
+    return 16
+
+cdef inline socklen_t write_address(sockaddr_in6 *target, bytes address, int port) except 0:
+    """Fill `target` from an address of 4 or 16 bytes; return its length."""
+    cdef sockaddr_in *ipv4 = <sockaddr_in *>target
+    memset(target, 0, sizeof(sockaddr_in6))
+    if len(address) == 4:
+        ipv4.sin_family = AF_INET
+        ipv4.sin_port = htons(<uint16_t>port)
+        memcpy(&ipv4.sin_addr, PyBytes_AS_STRING(address), 4)
+        return sizeof(sockaddr_in)
+    if len(address) != 16:
+        raise ValueError(f"an address is 4 or 16 bytes, not {len(address)}")
+    target.sin6_family = AF_INET6
+    target.sin6_port = htons(<uint16_t>port)
+    memcpy(target.sin6_addr.s6_addr, PyBytes_AS_STRING(address), 16)
+    return sizeof(sockaddr_in6)

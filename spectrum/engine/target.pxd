@@ -1,0 +1,17 @@
+"""The C layout of `Target`, for the relay."""
+
+from libc.stdint cimport uint64_t
+from spectrum.engine.linux cimport sockaddr_in6, socklen_t
+
+
+cdef class Target:
+    cdef sockaddr_in6 address
+    cdef socklen_t address_length
+    cdef sockaddr_in6 source
+    cdef socklen_t source_length
+    cdef int keepalive_idle_s, keepalive_interval_s, keepalive_count, user_timeout_ms
+    cdef bint staggered
+    cdef readonly str host
+    cdef readonly int port
+    cdef uint64_t connected
+    cdef int open_socket(self) noexcept

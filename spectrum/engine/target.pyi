@@ -1,0 +1,15 @@
+class Target:
+    host: str
+    port: int
+    def __init__(
+        self,
+        address: bytes,
+        port: int,
+        host: str,
+        *,
+        staggered: bool = False,
+        source: bytes | None = None,
+        keepalive: tuple[int, int, int] = ...,
+        user_timeout_ms: int = 0,
+    ) -> None: ...
+    def take_connected(self) -> int: ...

@@ -1,0 +1,46 @@
+"""What all tests share: hypothesis profiles, free ports, and the rule about missing peers."""
+
+import os
+import shutil
+import socket
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("default", deadline=None, max_examples=100)
+settings.register_profile("fuzz", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck))
+settings.load_profile("default")
+
+
+@pytest.fixture
+def require():
+    """A function that skips a test without a program; in CI, where .ci/run installs them all, that is a failure."""
+
+    def check(*programs: str) -> None:
+        missing = [
+            name for name in programs if shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None
+        ]
+        if missing and os.environ.get("CI"):
+            pytest.fail(f"not installed by .ci/run: {', '.join(missing)}")
+        if missing:
+            pytest.skip(f"not installed: {', '.join(missing)}")
+
+    return check
+
+
+@pytest.fixture
+def free_port():
+    """A function that returns a port nobody listens on, each call another one."""
+    given = set()
+
+    def pick(address: str = "127.0.0.1") -> int:
+        while True:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with socket.socket(family) as sock:
+                sock.bind((address, 0))
+                port = sock.getsockname()[1]
+            if port not in given:
+                given.add(port)
+                return port
+
+    return pick

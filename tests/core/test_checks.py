@@ -1,0 +1,93 @@
+from ipaddress import ip_address
+
+import pytest
+
+from spectrum.core.address import parse_socket_address
+from spectrum.core.checks import check_apps
+from spectrum.core.config import App
+
+LOCAL = [ip_address("127.0.0.1"), ip_address("192.0.2.10"), ip_address("2001:db8::10")]
+
+
+def app(protocol, *origins, edge=None, **more):
+    body = {"protocol": protocol, "origin_direct": list(origins) or ["tcp://203.0.113.1:22"], **more}
+    return App.model_validate(body | ({"edge_ips": edge} if edge else {}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "collide"),
+    [
+        (app("tcp/80"), app("tcp/80"), True),
+        (app("tcp/80"), app("tcp/81"), False),
+        (app("tcp/80", edge=["192.0.2.1"]), app("tcp/80", edge=["192.0.2.2"]), False),
+        (app("tcp/80", edge=["192.0.2.1"]), app("tcp/80", edge=["192.0.2.2", "192.0.2.1"]), True),
+        (app("tcp/80", edge=["192.0.2.1"]), app("tcp/80"), True),
+        (app("tcp/80", edge=["192.0.2.1"]), app("tcp/80", edge=["0.0.0.0"]), True),
+        (app("tcp/80", edge=["::1"]), app("tcp/80", edge=["0.0.0.0"]), False),
+        (app("tcp/80", edge=["::"]), app("tcp/80", edge=["::1"]), True),
+    ],
+)
+def test_overlaps(one, other, collide):
+    found = check_apps({"one": one, "other": other}, [])
+    assert bool(found) is collide
+    if collide:
+        assert found[0].path == ("apps", "other", "protocol")
+        assert "taken by app one" in found[0].message
+
+
+def test_overlapping_ranges_are_told_once():
+    ranges = [app(f"tcp/{first}-{first + 9}", f"tcp://203.0.113.1:{first}-{first + 9}") for first in (8000, 8005)]
+    found = check_apps({"a": ranges[0], "b": ranges[1]}, [])
+    assert [fault.message for fault in found] == ["[::]:8005 is taken by app a"]
+
+
+def test_an_address_listed_twice():
+    found = check_apps({"a": app("tcp/80", edge=["192.0.2.1", "192.0.2.1"])}, [])
+    assert [fault.message for fault in found] == ["192.0.2.1:80 is listed twice"]
+
+
+@pytest.mark.parametrize(
+    ("listening", "origin", "loop"),
+    [
+        (None, "tcp://127.0.0.1:80", True),
+        (None, "tcp://192.0.2.10:80", True),
+        (None, "tcp://[2001:db8::10]:80", True),
+        (None, "tcp://192.0.2.99:80", False),
+        (None, "tcp://127.0.0.1:81", False),
+        (["192.0.2.10"], "tcp://127.0.0.1:80", False),
+        (["192.0.2.10"], "tcp://192.0.2.10:80", True),
+        (["0.0.0.0"], "tcp://127.0.0.2:80", True),
+        (["::"], "tcp://127.0.0.1:80", False),
+    ],
+)
+def test_loops(listening, origin, loop):
+    found = check_apps({"a": app("tcp/80", origin, edge=listening)}, LOCAL)
+    assert bool(found) is loop
+    if loop:
+        assert found[0].path == ("apps", "a", "origin_direct", 0)
+        assert "a loop" in found[0].message
+
+
+def test_another_app_is_no_origin():
+    found = check_apps({"a": app("tcp/80"), "b": app("tcp/81", "tcp://127.0.0.1:80")}, LOCAL)
+    assert [fault.message for fault in found] == [
+        "127.0.0.1:80 is the listener of app a; name that app's origin instead"
+    ]
+
+
+def test_ranges_must_be_equal():
+    found = check_apps({"a": app("tcp/8000-8009", "tcp://203.0.113.1:9000-9008")}, [])
+    assert found[0].path == ("apps", "a", "origin_direct", 0)
+    assert "write 9000-9009" in found[0].message
+    named = App.model_validate({"protocol": "tcp/80-81", "origin_dns": {"name": "x"}, "origin_port": 80})
+    assert check_apps({"a": named}, [])[0].path == ("apps", "a", "origin_port")
+
+
+def test_transport_must_match():
+    assert "is not tcp" in check_apps({"a": app("tcp/80", "udp://203.0.113.1:80")}, [])[0].message
+
+
+def test_metrics_may_not_collide():
+    where = parse_socket_address("127.0.0.1:80")
+    assert check_apps({"a": app("tcp/80")}, LOCAL, where)[0].path == ("metrics", "listen")
+    assert check_apps({"a": app("tcp/81")}, LOCAL, where) == []

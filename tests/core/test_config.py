@@ -1,0 +1,116 @@
+import pytest
+from pydantic import ValidationError
+
+from spectrum.core.config import App, Keepalive, Settings, check_app_name, describe
+
+GOOD = {"protocol": "tcp/22", "origin_direct": ["tcp://192.0.2.1:22"]}
+
+
+def test_defaults():
+    app = App.model_validate(GOOD)
+    assert app.proxy_protocol == "off"
+    assert app.addresses == ()
+    assert (app.timeouts.connect_s, app.timeouts.idle_s) == (5, 3600)
+    settings = Settings.model_validate({})
+    assert settings.workers == 0
+    assert settings.metrics is None
+
+
+@pytest.mark.parametrize(
+    ("edge_ips", "addresses"),
+    [
+        (["127.0.0.1", "::1"], ["127.0.0.1", "::1"]),
+        ({"type": "static", "ips": ["192.0.2.1"]}, ["192.0.2.1"]),
+        ({"type": "dynamic", "connectivity": "all"}, []),
+        ({"type": "dynamic"}, []),
+        ({"type": "dynamic", "connectivity": "ipv4"}, ["0.0.0.0"]),
+        ({"type": "dynamic", "connectivity": "ipv6"}, ["::"]),
+    ],
+)
+def test_edge_ips(edge_ips, addresses):
+    assert [str(address) for address in App.model_validate(GOOD | {"edge_ips": edge_ips}).addresses] == addresses
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"edge_ips": []},
+        {"edge_ips": {"type": "static"}},
+        {"edge_ips": {"type": "dynamic", "connectivity": "ipv5"}},
+        {"edge_ips": "127.0.0.1"},
+        {"edge_ips": ["localhost"]},
+        {"protocol": 22},
+        {"protocol": "udp/53"},
+        {"origin_direct": []},
+        {"origin_direct": None},
+        {"origin_dns": {"name": "localhost"}},
+        {"origin_port": 22},
+        {"proxy_protocol": "simple"},
+        {"proxy_protocol": False},
+        {"accept_proxy_protocol": {"from": []}},
+        {"accept_proxy_protocol": {"from": ["10.0.0.1/8"]}},
+        {"accept_proxy_protocol": {"from": ["10.0.0.0/8"], "timeout": 0}},
+        {"timeouts": {"connect": "0s"}},
+        {"timeouts": {"idle": True}},
+        {"keepalive": {"idle": "1.5s"}},
+        {"keepalive": {"count": 0}},
+        {"source_ips": ["nowhere"]},
+    ],
+)
+def test_wrong_apps(wrong):
+    with pytest.raises(ValidationError):
+        App.model_validate(GOOD | wrong)
+
+
+@pytest.mark.parametrize(
+    "dns",
+    [{"name": "1.2.3.4"}, {"name": "x", "type": "MX"}, {"name": "x", "ttl": "500ms"}, {"name": "x", "ttl": "soon"}, {}],
+)
+def test_wrong_names(dns):
+    with pytest.raises(ValidationError):
+        App.model_validate({"protocol": "tcp/22", "origin_dns": dns, "origin_port": 22})
+
+
+def test_a_name_needs_a_port():
+    with pytest.raises(ValidationError, match="origin_port"):
+        App.model_validate({"protocol": "tcp/22", "origin_dns": {"name": "localhost"}})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"workers": 0},
+        {"workers": "many"},
+        {"workers": True},
+        {"busy_poll": "2ms"},
+        {"metrics": {"listen": 9090}},
+        {"log": {"format": "xml"}},
+    ],
+)
+def test_wrong_settings(wrong):
+    with pytest.raises(ValidationError):
+        Settings.model_validate(wrong)
+
+
+@pytest.mark.parametrize(("busy_poll", "seconds"), [("off", 0), ("50us", 0.00005), (0, 0)])
+def test_busy_poll(busy_poll, seconds):
+    assert Settings.model_validate({"busy_poll": busy_poll}).busy_poll_s == pytest.approx(seconds)
+
+
+def test_user_timeout_is_just_under_the_keepalive():
+    assert Keepalive().user_timeout_ms == (60 + 15 * 4) * 1000 - 500
+
+
+@pytest.mark.parametrize(
+    ("name", "good"), [("ssh", True), ("a.b_c-1", True), ("", False), ("-a", False), ("a b", False), ("a" * 64, False)]
+)
+def test_app_names(name, good):
+    assert (check_app_name(name) is None) is good
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "nothing"), ({}, "a mapping"), ([], "a list"), (True, "true"), ("x" * 80, "'" + "x" * 56 + "...")],
+)
+def test_describe(value, text):
+    assert describe(value) == text

@@ -1,0 +1,43 @@
+import msgspec
+
+from spectrum.control.loader import load_text
+from spectrum.core.snapshot import ListenerKey, NameSettings, Snapshot, compile_snapshot, name_key
+
+TEXT = """
+apps:
+  range: {protocol: tcp/8000-8001, edge_ips: [127.0.0.1, "::1"], origin_direct: ["tcp://192.0.2.1:90-91"]}
+  name:
+    protocol: tcp/22
+    origin_dns: {name: example.org, type: AAAA, ttl: 30}
+    origin_port: 2222
+    accept_proxy_protocol: {from: [10.0.0.0/8], timeout: 2s}
+    timeouts: {connect: 1s, idle: 0}
+busy_poll: 50us
+"""
+
+
+def test_compiles_and_travels():
+    snapshot = compile_snapshot(load_text(TEXT, "x"), 7)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(snapshot), type=Snapshot) == snapshot
+    assert (snapshot.generation, snapshot.busy_poll_us, snapshot.log_sessions) == (7, 50, True)
+    ranged, named = snapshot.apps
+    assert list(ranged.listeners()) == [
+        (ListenerKey("127.0.0.1", 8000), 0),
+        (ListenerKey("::1", 8000), 0),
+        (ListenerKey("127.0.0.1", 8001), 1),
+        (ListenerKey("::1", 8001), 1),
+    ]
+    assert ranged.origins == (("192.0.2.1", 90),)
+    assert snapshot.names() == {NameSettings("example.org", "AAAA", 30)}
+    assert name_key(named.origin_name) == "AAAA example.org"
+    assert (named.trusted, named.header_timeout_s) == (("10.0.0.0/8",), 2)
+    assert (named.origin_port, named.connect_timeout_s, named.idle_timeout_s) == (2222, 1, 0)
+    assert snapshot.listener_keys()[-1] == ListenerKey("", 22)
+
+
+def test_keys_as_text():
+    assert list(map(str, (ListenerKey("", 1), ListenerKey("::1", 2), ListenerKey("1.2.3.4", 3)))) == [
+        "*:1",
+        "[::1]:2",
+        "1.2.3.4:3",
+    ]

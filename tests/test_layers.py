@@ -1,0 +1,59 @@
+"""A folder imports only from those below it (docs/architecture.md), and the pure ones do no I/O."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "spectrum"
+ALLOWED = {
+    "cli": {"core", "control", "kernel", "origin"},
+    "control": {"wire", "core", "kernel", "plane"},
+    "plane": {"wire", "core", "engine", "kernel"},
+    "kernel": {"core"},
+    "engine": set(),
+    "core": {"wire"},
+    "origin": {"wire"},
+    "wire": set(),
+}
+IMPURE = {"asyncio", "socket", "ssl", "time", "random", "os", "threading", "logging", "uvloop", "aiohttp"}
+FORBIDDEN = {"core": IMPURE, "wire": IMPURE, "kernel": {"asyncio", "uvloop"}, "engine": {"asyncio", "uvloop"}}
+FILES = [path for path in ROOT.rglob("*.py*") if path.suffix in (".py", ".pyi", ".pyx", ".pxd")]
+
+
+def _imported(path: Path) -> set[str]:
+    if path.suffix in (".pyx", ".pxd"):
+        lines = [line.split() for line in path.read_text().splitlines()]
+        return {
+            words[1] for words in lines if len(words) > 3 and words[0] == "from" and words[2] in ("import", "cimport")
+        }
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+    layer = path.relative_to(ROOT).parts[0]
+    if layer not in ALLOWED:
+        return
+    names = _imported(path)
+    layers = {name.split(".")[1] for name in names if name.startswith("spectrum.")}
+    assert layers <= ALLOWED[layer] | {layer}
+    assert not {name.split(".")[0] for name in names} & FORBIDDEN.get(layer, set())
+
+
+def test_every_source_file_has_its_test_file():
+    tests = Path(__file__).parent
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py*")
+        if path.suffix in (".py", ".pyx")
+        and not path.name.startswith("__")
+        and not (tests / path.relative_to(ROOT).parent / f"test_{path.stem}.py").exists()
+    ]
+    assert missing == []

@@ -1,0 +1,33 @@
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrum.wire.simple_proxy import HEADER_BYTES, SimpleProxyError, SimpleProxyHeader, parse
+
+addresses = st.one_of(
+    st.integers(0, 2**32 - 1).map(IPv4Address),
+    # An IPv4-mapped IPv6 address and its IPv4 address are the same bytes.
+    st.integers(0, 2**128 - 1).map(IPv6Address).filter(lambda address: not address.ipv4_mapped),
+)
+ports = st.integers(0, 65535)
+
+
+def test_layout():
+    header = SimpleProxyHeader(IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1"), 0x1234, 0x5678)
+    expected = "56ec" + "00" * 10 + "ffffc0000201" + "20010db8" + "00" * 11 + "01" + "12345678"
+    assert header.serialise() == bytes.fromhex(expected)
+
+
+@given(st.builds(SimpleProxyHeader, addresses, addresses, ports, ports), st.binary(max_size=20))
+def test_round_trip(header, payload):
+    data = header.serialise()
+    assert len(data) == HEADER_BYTES
+    assert parse(data + payload) == header
+
+
+@pytest.mark.parametrize("data", [b"", b"\x56\xec", bytes(38), b"\x56\xec" + bytes(35)])
+def test_malformed_is_refused(data):
+    with pytest.raises(SimpleProxyError):
+        parse(data)
