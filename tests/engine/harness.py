@@ -1,0 +1,110 @@
+"""An engine on its own: a recording handler, listeners on the loopback, and a loop that runs it for a while."""
+
+import select
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+from spectrum.engine.relay import Relay
+from spectrum.engine.target import Target
+
+LOOPBACK = b"\x7f\0\0\1"
+
+
+class Recorder:
+    """A handler that connects every session to its targets, and keeps what it hears."""
+
+    def __init__(self, targets=(), header=b"", connect_timeout_ms=2000, idle_timeout_ms=0, **options):
+        self.targets = tuple(targets)
+        self.header_bytes = header
+        self.timeouts = (connect_timeout_ms, idle_timeout_ms)
+        self.sessions = []
+        self.headers = []
+        self.failures = []
+        self.reports = []
+        self.faults = []
+        self.relay = Relay(self, **options)
+
+    def accepted(self, batch):
+        self.sessions.extend(batch)
+        for name, *_ in batch:
+            self.relay.connect(name, self.targets, self.header_bytes, *self.timeouts)
+
+    def header(self, name, listener, data, *addresses):
+        self.headers.append((name, data))
+
+    def attempt_failed(self, listener, target, error):
+        self.failures.append((target.port, error))
+
+    def ended(self, batch):
+        self.reports.extend(batch)
+
+    def broken(self, error):
+        self.faults.append(error)
+
+    def outcomes(self):
+        return [(report[1], report[2]) for report in self.reports]
+
+    @contextmanager
+    def running(self):
+        """Run the engine in a thread."""
+        stop = threading.Event()
+
+        def loop():
+            poll = select.poll()
+            poll.register(self.relay.fileno(), select.POLLIN)
+            while not stop.is_set():
+                if poll.poll(20):
+                    self.relay.process()
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join()
+        assert self.faults == []
+
+
+def listening(backlog=128, host="127.0.0.1"):
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.bind((host, 0))
+    sock.listen(backlog)
+    sock.settimeout(5)
+    return sock
+
+
+def port_of(sock):
+    return sock.getsockname()[1]
+
+
+def target(sock_or_port, **options):
+    port = sock_or_port if isinstance(sock_or_port, int) else port_of(sock_or_port)
+    return Target(LOOPBACK, port, "127.0.0.1", **options)
+
+
+def add(recorder, sock, address=LOOPBACK):
+    sock.setblocking(False)
+    return recorder.relay.add_listener(sock.fileno(), 0, address, port_of(sock))
+
+
+def client(sock, **options):
+    connected = socket.create_connection(("127.0.0.1", port_of(sock)), 5, **options)
+    connected.settimeout(5)
+    return connected
+
+
+def eventually(condition, timeout_s=5.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def read_all(sock):
+    data = b""
+    while chunk := sock.recv(1 << 16):
+        data += chunk
+    return data

@@ -1,0 +1,14 @@
+import pytest
+
+from spectrum.engine.target import Target
+
+
+def test_keeps_its_address():
+    target = Target(b"\x01\x02\x03\x04", 80, "1.2.3.4")
+    assert (target.host, target.port, target.take_connected()) == ("1.2.3.4", 80, 0)
+
+
+@pytest.mark.parametrize("address", [b"", b"123", bytes(17)])
+def test_refuses_other_addresses(address):
+    with pytest.raises(ValueError, match="4 or 16 bytes"):
+        Target(address, 80, "x")
