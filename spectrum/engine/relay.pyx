@@ -43,7 +43,8 @@ cdef enum:
     # At the same moment, for one session (RFC 8305 staggers them); the arrays of Dial have this length.
     MAX_ATTEMPTS = 4
     MAX_EVENTS = 256
-    # Accepted per listener and round, so that a flood on one listener leaves time to relay.
+    # Accepted per round, so that a flood leaves time to relay. As many descriptors are held in reserve: a session that was
+    # accepted before the limit was met gets its origin.
     ACCEPT_BATCH = 64
     # One read. It begins small, to stay in the second-level cache, and doubles while the receiver takes everything:
     # then fewer and larger sends wake the receiver less often. Measured: docs/decisions/002-bulk.md.
@@ -102,7 +103,9 @@ cdef class Relay:
         max_sessions: Accepting stops at this many.
     """
 
-    cdef int _epoll, _timer, _reserve
+    cdef int _epoll, _timer
+    cdef int[ACCEPT_BATCH] _reserve
+    cdef int _reserved, _undecided
     cdef object _handler
     cdef char *_scratch
     cdef Slab _slab
@@ -121,7 +124,7 @@ cdef class Relay:
     cdef bint _stalled, _ticks_fast
 
     def __cinit__(self):
-        self._epoll = self._timer = self._reserve = -1
+        self._epoll = self._timer = -1
 
     def __init__(self, handler, *, int busy_poll_us=0, uint32_t max_sessions=0x7FFFFFFF):
         self._handler = handler
@@ -135,7 +138,7 @@ cdef class Relay:
         self._timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
         if self._epoll < 0 or self._timer < 0:
             raise OSError(errno, "the engine's epoll and timer descriptors can not be opened")
-        self._take_reserve()
+        self._fill_reserve()
         self._read_clock()
         self._last_scan_ms = self._now_ms
         self._last_event_ns = self._now_ns
@@ -156,8 +159,8 @@ cdef class Relay:
             close(self._epoll)
         if self._timer >= 0:
             close(self._timer)
-        if self._reserve >= 0:
-            close(self._reserve)
+        while self._spend_reserve():
+            pass
 
     cdef void _release(self, Session *session) noexcept:
         """Free whatever a session holds, descriptors included."""
@@ -212,9 +215,24 @@ cdef class Relay:
     cdef uint64_t _leg_token(self, uint32_t index, Session *session, int side) noexcept nogil:
         return self._token(index, session, 0 if side == CLIENT else session.origin_side)
 
-    cdef void _take_reserve(self) noexcept nogil:
-        if self._reserve < 0:
-            self._reserve = dup(self._epoll)
+    cdef bint _fill_reserve(self) noexcept nogil:
+        """Hold descriptors back for sessions at the limit; False when there are not enough."""
+        cdef int fd
+        while self._reserved < ACCEPT_BATCH:
+            fd = dup(self._epoll)
+            if fd < 0:
+                return False
+            self._reserve[self._reserved] = fd
+            self._reserved += 1
+        return True
+
+    cdef bint _spend_reserve(self) noexcept nogil:
+        """Free one descriptor of the reserve; False when it is empty."""
+        if self._reserved == 0:
+            return False
+        self._reserved -= 1
+        close(self._reserve[self._reserved])
+        return True
 
     cdef void _abort(self, int fd) noexcept nogil:
         """Close with a reset instead of a FIN."""
@@ -250,8 +268,7 @@ cdef class Relay:
         cdef uint32_t number
         if not self._stalled or self._active >= self._max_sessions:
             return
-        self._take_reserve()
-        if self._reserve < 0:
+        if not self._fill_reserve():
             return
         self._stalled = False
         for number in range(self._listener_count):
@@ -262,10 +279,10 @@ cdef class Relay:
         cdef Listener *listener = &self._listeners[number]
         cdef sockaddr_in6 address
         cdef socklen_t length
-        cdef int fd, _turn
+        cdef int fd
         if not listener.in_use or self._stalled:
             return
-        for _turn in range(ACCEPT_BATCH):
+        while self._undecided < ACCEPT_BATCH:
             if self._active >= self._max_sessions:
                 self._stall()
                 return
@@ -306,6 +323,7 @@ cdef class Relay:
         else:
             memcpy(session.edge_address, listener.address, 16)
         self._active += 1
+        self._undecided += 1
         # Accepted sessions form a list in the order of their arrival; indices are stored plus one, 0 ends it.
         if self._accepted_head == 0:
             self._accepted_head = index + 1
@@ -331,6 +349,7 @@ cdef class Relay:
             ))
             link = session.next
         self._accepted_head = self._accepted_tail = 0
+        self._undecided = 0
         try:
             self._handler.accepted(batch)
         finally:
@@ -536,10 +555,8 @@ cdef class Relay:
     cdef int _origin_socket(self, Target target) noexcept:
         """Return a socket with the target's options, or a negative errno."""
         cdef int fd = target.open_socket()
-        if (fd == -EMFILE or fd == -ENFILE) and self._reserve >= 0:
-            # The reserve lets this session have its origin; no other is accepted until it is back.
-            close(self._reserve)
-            self._reserve = -1
+        if (fd == -EMFILE or fd == -ENFILE) and self._spend_reserve():
+            # This session has its origin; no other is accepted until the reserve is whole again.
             self._stall()
             fd = target.open_socket()
         return fd

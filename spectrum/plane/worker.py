@@ -36,7 +36,7 @@ from spectrum.plane.tcp import TcpPlane
 
 log = logging.getLogger(__name__)
 
-# Descriptors that are not sessions': the host loop's, the channel's, a memory file, what a library opens for a moment.
+# Descriptors that are not sessions': a memory file, what a library opens for a moment.
 RESERVED_DESCRIPTORS = 32
 REPORT_INTERVAL_S = 1.0
 EVENT_DELAY_S = 0.1

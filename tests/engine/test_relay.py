@@ -498,6 +498,9 @@ def test_the_reserve_completes_a_session_at_the_limit(sockets):
         assert recorder.relay.stalled
         assert recorder.relay.active == 1
         assert recorder.reports == []
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:  # the reserve was freed for its one descriptor only
+                held.append(os.dup(0))
     finally:
         for fd in held:
             os.close(fd)

@@ -1,0 +1,90 @@
+"""The daemon as users run it: a file, a process, its output."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from spectrum.cli.client import DaemonError, ask
+
+
+class Daemon:
+    """A running `spectrum run`; `with` stops it and fails the test on a traceback in its messages."""
+
+    def __init__(self, folder: Path, text: str, workers: int = 1, env: dict[str, str] | None = None) -> None:
+        self.path = folder / "spectrum.yaml"
+        self.socket = folder / "control.sock"
+        self._out, self._err = folder / "out.log", folder / "err.log"
+        self.write(text)
+        command = [sys.executable, "-m", "spectrum", "run", "-c", str(self.path), "--workers", str(workers)]
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | (env or {}))
+
+    def write(self, text: str) -> None:
+        """Write the file; the control socket is ours."""
+        self.path.write_text(f"{text}\ncontrol: {{socket: {self.socket}}}\n")
+
+    def __enter__(self) -> "Daemon":
+        deadline = time.monotonic() + 20
+        while "serving" not in self.messages():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                raise AssertionError(f"it does not serve: {self.messages()}")
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(1)
+            except subprocess.TimeoutExpired:
+                self.process.terminate()  # the second signal ends what still drains
+                self.process.wait(10)
+        assert "Traceback" not in self.messages(), self.messages()
+
+    def messages(self) -> str:
+        """What it said on standard error."""
+        return self._err.read_text()
+
+    def events(self) -> list[dict]:
+        """The session records on standard output."""
+        return [json.loads(line) for line in self._out.read_text().splitlines()]
+
+    def output(self) -> str:
+        """Standard output as it is."""
+        return self._out.read_text()
+
+    def wait_for_events(self, count: int, timeout_s: float = 10.0) -> list[dict]:
+        """Wait until so many sessions have ended."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.events()) < count:
+            assert time.monotonic() < deadline, (self.events(), self.messages())
+            time.sleep(0.02)
+        return self.events()
+
+    def status(self) -> dict:
+        """What `spectrum status --json` prints."""
+        return ask(self.socket, "GET", "/status")
+
+    def app(self, name: str) -> dict:
+        """The status of one app."""
+        return next(app for app in self.status()["apps"] if app["name"] == name)
+
+    def reload(self) -> list[str]:
+        """Reload; return the errors."""
+        return ask(self.socket, "POST", "/reload")["errors"]
+
+    def worker_pids(self) -> list[int]:
+        """The processes that serve."""
+        try:
+            return [worker["pid"] for worker in self.status()["workers"] if worker["ready"]]
+        except DaemonError:
+            return []
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor."""
+        self.process.send_signal(number)
