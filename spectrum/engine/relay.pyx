@@ -626,7 +626,8 @@ cdef class Relay:
         session.connected_ns = clock_ns()
         session.active_ms = self._now_ms
         with nogil:
-            self._pump(index, session, CLIENT, header_bytes, False)
+            # Watched since its own header was awaited: its edge is used up, so read to the end.
+            self._pump(index, session, CLIENT, header_bytes, session.watched)
             if session.state == RELAYING and not session.watched:
                 # After the first read: what arrived in between is told of at once.
                 session.watched = True

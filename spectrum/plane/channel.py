@@ -146,9 +146,7 @@ class Channel:
     def _read(self) -> None:
         while self._open:
             try:
-                data, descriptors, _, _ = socket.recv_fds(
-                    self._socket, MAX_PACKET_BYTES * 2, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-                )
+                data, descriptors = self._receive()
             except BlockingIOError:
                 return
             except ConnectionResetError:
@@ -158,6 +156,16 @@ class Channel:
                 self._closed()
                 return
             self._received(_decoder.decode(data), descriptors)
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        # Not socket.recv_fds, which drops its flags (CPython 3.11).
+        room = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
+        data, controls, flags, _ = self._socket.recvmsg(MAX_PACKET_BYTES * 2, room, socket.MSG_CMSG_CLOEXEC)
+        assert not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC), "the sender keeps to the limits"
+        descriptors = array("i")
+        for _, _, content in controls:
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+        return data, descriptors.tolist()
 
     def close(self) -> None:
         """Close this end; the other one sees it."""

@@ -421,7 +421,7 @@ def _answers(sock):
 
 
 def _answered(sock):
-    sock.settimeout(0.3)
+    sock.settimeout(0.1)
     try:
         return sock.recv(4) == b"ping"
     except TimeoutError:
@@ -460,7 +460,7 @@ asyncio.run(main())
             daemon.wait_for_events(1)
             before = _private_bytes(pid)
             sockets = [connect(port) for _ in range(8000)]
-            eventually(lambda: daemon.app("echo")["origins"][0]["sessions"] == 8000, 20)
+            eventually(lambda: daemon.app("echo")["origins"][0]["sessions"] == 8000, 20, lambda: daemon.status())
             per_session = (_private_bytes(pid) - before) / 8000
             assert per_session <= 1024
             with sockets[4000] as sock:

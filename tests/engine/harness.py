@@ -96,10 +96,10 @@ def client(sock, **options):
     return connected
 
 
-def eventually(condition, timeout_s=5.0):
+def eventually(condition, timeout_s=5.0, explain=lambda: "it did not happen in time"):
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, explain()
         time.sleep(0.005)
 
 

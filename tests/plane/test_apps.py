@@ -1,0 +1,103 @@
+from ipaddress import ip_address
+
+import msgspec
+import pytest
+
+from spectrum.control.loader import load_text
+from spectrum.core.reasons import Reason
+from spectrum.core.snapshot import compile_snapshot
+from spectrum.engine.target import Target
+from spectrum.plane.apps import RunningApp, RunningListener, address_text, origin_text
+from spectrum.wire import parse
+
+
+def settings(body):
+    return compile_snapshot(load_text(f"apps: {{x: {{{body}}}}}", "x"), 1).apps[0]
+
+
+def listener(body, offset=0, names=None):
+    app = RunningApp(0, settings(body))
+    running = RunningListener(app, next(app.settings.listeners())[0], offset)
+    running.aim(names or {})
+    return running
+
+
+def places(order):
+    return [(target.host, target.port) for target in order]
+
+
+def test_orders_take_turns():
+    running = listener(
+        "protocol: tcp/80-81, origin_direct: ['tcp://192.0.2.1:90-91', 'tcp://192.0.2.2:70-71']", offset=1
+    )
+    orders = [places(running.next_order()) for _ in range(4)]
+    assert orders[0] == orders[2] == [("192.0.2.2", 71), ("192.0.2.1", 91)]
+    assert orders[1] == orders[3] == [("192.0.2.1", 91), ("192.0.2.2", 71)]
+
+
+def test_names_are_taken_as_they_come():
+    running = listener("protocol: tcp/80, origin_dns: {name: x.example, type: A}, origin_port: 8080")
+    assert running.next_order() is Reason.UNRESOLVED
+    running.aim({"A x.example": ("192.0.2.1",)})
+    first = running.next_order()[0]
+    assert places([first]) == [("192.0.2.1", 8080)]
+    running.aim({"A x.example": ("192.0.2.1", "192.0.2.2")})
+    assert any(first in order for order in running.orders)  # its counters go on
+
+
+def test_changed_settings_make_new_targets():
+    running = listener("protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:90']")
+    old = running.next_order()[0]
+    running.app.configure(msgspec.structs.replace(running.app.settings, user_timeout_ms=1))
+    running.aim({})
+    assert running.next_order()[0] is not old
+
+
+def test_no_origin_at_all():
+    running = listener("protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:90']")
+    running.app.configure(msgspec.structs.replace(running.app.settings, origins=()))
+    running.aim({})
+    assert running.next_order() is Reason.NO_ORIGIN
+
+
+@pytest.mark.parametrize("version", ["off", "v1", "v2"])
+@pytest.mark.parametrize(
+    ("client", "edge"), [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2"), ("192.0.2.1", "2001:db8::2")]
+)
+def test_headers_to_the_origin(version, client, edge):
+    app = RunningApp(0, settings(f"protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:90'], proxy_protocol: {version}"))
+    data = app.encode(ip_address(client).packed, 1, ip_address(edge).packed, 2, b"")
+    if version == "off":
+        assert data == b""
+        return
+    header, length = parse(data)
+    assert length == len(data)
+    if ":" in client or "." in edge:
+        assert (str(header.source.address), str(header.destination.address)) == (client, edge)
+        assert (header.source.port, header.destination.port) == (1, 2)
+    elif version == "v1":
+        assert header.source is None  # a line of two families can not be written
+    else:
+        assert header.source.address == ip_address(f"::ffff:{client}")
+
+
+def test_measures_are_taken_with_the_targets_counts():
+    running = listener("protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:90']")
+    running.app.listeners.add(running)
+    running.app.measures.started = 2
+    assert running.app.take_measures().started == 2
+    assert running.app.take_measures().started == 0
+
+
+def test_texts():
+    assert address_text(b"\x7f\0\0\1") == "127.0.0.1"
+    assert address_text(bytes(15) + b"\1") == "::1"
+    assert origin_text(Target(bytes(16), 1, "::")) == "[::]:1"
+    assert origin_text(Target(bytes(4), 1, "0.0.0.0")) == "0.0.0.0:1"
+
+
+def test_source_address_of_the_origins_family():
+    running = listener(
+        "protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:90'], source_ips: ['2001:db8::5', 127.0.0.5]"
+    )
+    assert places(running.next_order()) == [("192.0.2.1", 90)]

@@ -1,0 +1,87 @@
+import asyncio
+import os
+import socket
+
+from spectrum.core.measures import AppMeasures, WorkerMeasures
+from spectrum.core.snapshot import ListenerKey
+from spectrum.plane.channel import MAX_WAITING, Ask, Channel, Drain, Events, Measures, Names, Sockets
+
+
+class End:
+    def __init__(self, sock):
+        self.messages = []
+        self.closed = asyncio.Event()
+        self.channel = Channel(sock, lambda message, fds: self.messages.append((message, fds)), self.closed.set)
+
+    async def wait_for(self, count):
+        async with asyncio.timeout(5):
+            while len(self.messages) < count:  # noqa: ASYNC110 - a test has no event to wait for
+                await asyncio.sleep(0.001)
+
+
+def pair():
+    return [End(sock) for sock in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)]
+
+
+async def test_messages_arrive_in_order_and_typed():
+    one, other = pair()
+    sent = [Ask(1), Names({"A x": ("192.0.2.1",)}), Drain(1.5), Events(2, b"a\nb\n")]
+    sent.append(Measures(1, True, {"x": AppMeasures(started=1)}, WorkerMeasures(1), 5, False))
+    for message in sent:
+        assert one.channel.send(message)
+    await other.wait_for(len(sent))
+    assert [message for message, _ in other.messages] == sent
+    one.channel.close()
+    await asyncio.wait_for(other.closed.wait(), 5)
+    assert other.channel.send(Ask(2)) is False
+
+
+async def test_descriptors_travel():
+    one, other = pair()
+    read, write = os.pipe()
+    one.channel.send(Sockets([ListenerKey("", 1)]), [write])
+    os.close(write)
+    await other.wait_for(1)
+    (_, (received,)) = other.messages[0]
+    os.write(received, b"x")
+    assert os.read(read, 1) == b"x"
+    assert not os.get_inheritable(received)
+    for fd in (read, received):
+        os.close(fd)
+    one.channel.close()
+    other.channel.close()
+
+
+async def test_what_waits_is_sent_later_and_the_rest_dropped():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one = End(ours)
+    read, write = os.pipe()
+    big = Events(1, bytes(50_000))
+    results = [one.channel.send(big, droppable=True) for _ in range(MAX_WAITING + 20)]
+    assert results[-1] is False
+    assert one.channel.send(Sockets([ListenerKey("", 1)]), [write])  # not droppable
+    os.close(write)
+    other = End(theirs)
+    await other.wait_for(results.count(True) + 1)
+    message, (received,) = other.messages[-1]
+    assert message == Sockets([ListenerKey("", 1)])
+    os.close(received)
+    assert os.read(read, 1) == b""  # no copy of the descriptor is left
+    os.close(read)
+    one.channel.close()
+    other.channel.close()
+    one.channel.close()  # twice is once
+
+
+async def test_closing_drops_what_waits():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one = End(ours)
+    read, write = os.pipe()
+    while one.channel.send(Events(1, bytes(50_000)), droppable=True):
+        pass
+    one.channel.send(Sockets([]), [write])
+    os.close(write)
+    one.channel.close()
+    assert os.read(read, 1) == b""
+    os.close(read)
+    theirs.close()

@@ -1,0 +1,288 @@
+"""The decisions about sessions, with a real engine and real sockets, without processes."""
+
+import json
+import socket
+
+import pytest
+
+from spectrum.control.loader import load_text
+from spectrum.core.reasons import Reason
+from spectrum.core.snapshot import ListenerKey, compile_snapshot
+from spectrum.engine.relay import Outcome
+from spectrum.plane.tcp import TcpPlane, reason_of
+from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
+from tests.engine.harness import Recorder, eventually, listening, port_of
+
+
+class Plane(Recorder):
+    """A plane that runs in the harness's thread; sockets are opened as the supervisor would."""
+
+    def __init__(self, bodies):
+        self.lines = []
+        self.faults = []
+        self.plane = TcpPlane(lambda count, lines: self.lines.extend(lines.splitlines()))
+        self.relay = self.plane.relay
+        self.sockets = {}
+        self.gone = self.apply(bodies)
+
+    def apply(self, bodies, names=None):
+        text = "apps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
+        snapshot = compile_snapshot(load_text(text, "x"), 1)
+        for key in snapshot.listener_keys():
+            if key not in self.sockets:
+                sock = socket.socket()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((key.address, key.port))
+                sock.listen()
+                sock.setblocking(False)
+                self.sockets[key] = sock
+        descriptors = {key: sock.fileno() for key, sock in self.sockets.items()}
+        return self.plane.apply(snapshot, descriptors, names or {})
+
+    def events(self):
+        return [json.loads(line) for line in self.lines]
+
+    def close(self):
+        for sock in self.sockets.values():
+            sock.close()
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def build(bodies):
+        made.append(Plane(bodies))
+        return made[-1]
+
+    yield build
+    for plane in made:
+        plane.close()
+
+
+@pytest.fixture
+def origin():
+    with listening() as sock:
+        yield sock
+
+
+def body(port, origin, more=""):
+    return f"protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{port_of(origin)}]{more}"
+
+
+def connect(port):
+    sock = socket.create_connection(("127.0.0.1", port), 5)
+    sock.settimeout(5)
+    return sock
+
+
+def received(origin):
+    connection, _ = origin.accept()
+    with connection:
+        connection.settimeout(5)
+        data = b""
+        while chunk := connection.recv(65536):
+            data += chunk
+        return data
+
+
+def exchange(port, origin, *pieces):
+    """Send pieces, half-close, and return what the origin got."""
+    with connect(port) as sock:
+        for piece in pieces:
+            sock.sendall(piece)
+        sock.shutdown(socket.SHUT_WR)
+        return received(origin)
+
+
+def assert_refused(port, data):
+    """Raise ConnectionError, wherever the reset is met first."""
+    with connect(port) as sock:
+        sock.sendall(data)
+        sock.recv(1)
+
+
+ACCEPT = ", accept_proxy_protocol: {from: [127.0.0.0/8], timeout: 300ms}"
+
+
+def test_the_origin_learns_its_client(make, free_port, origin):
+    port = free_port()
+    with make({"x": body(port, origin, ", proxy_protocol: v2")}).running() as plane:
+        data = exchange(port, origin, b"payload")
+        eventually(plane.events)
+    header, length = parse(data)
+    (event,) = plane.events()
+    assert data[length:] == b"payload"
+    assert (str(header.source.address), header.source.port) == (event["ClientIP"], event["ClientPort"])
+    assert header.destination == Endpoint(header.destination.address, port)
+    assert (event["Event"], event["Status"], event["Reason"]) == ("disconnect", 200, "client_closed")
+    assert (event["Application"], event["ProxyProtocol"], event["ClientBytes"]) == ("x", "v2", 7)
+    assert (event["OriginIP"], event["OriginPort"]) == ("127.0.0.1", port_of(origin))
+    assert event["ConnectTimestamp"] < event["DisconnectTimestamp"]
+
+
+def test_a_trusted_header_becomes_the_client(make, free_port, origin):
+    port = free_port()
+    source = Endpoint(parse(b"PROXY TCP4 192.0.2.7 192.0.2.8 5 6\r\n")[0].source.address, 5)
+    tlvs = (Tlv(TlvType.NOOP, b"x"), Tlv(TlvType.AUTHORITY, b"a.example"), Tlv(TlvType.CRC32C, bytes(4)))
+    given = Header(2, source, Endpoint(source.address, 6), tlvs=tlvs)
+    with make({"x": body(port, origin, ACCEPT + ", proxy_protocol: v2")}).running() as plane:
+        data = exchange(port, origin, given.serialise() + b"payload")
+        eventually(plane.events)
+    header, length = parse(data)
+    assert data[length:] == b"payload"
+    assert (header.source, header.destination) == (given.source, given.destination)
+    assert header.tlvs == (Tlv(TlvType.AUTHORITY, b"a.example"),)
+    assert (plane.events()[0]["ClientIP"], plane.events()[0]["ClientPort"]) == ("192.0.2.7", 5)
+
+
+def test_a_header_may_come_byte_by_byte(make, free_port, origin):
+    port = free_port()
+    line = b"PROXY TCP4 192.0.2.7 192.0.2.8 5 6\r\n"
+    pieces = [line[i : i + 1] for i in range(len(line))]
+    with make({"x": body(port, origin, ACCEPT + ", proxy_protocol: v1")}).running(), connect(port) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in [*pieces, b"pay", b"load"]:
+            sock.sendall(piece)
+        sock.shutdown(socket.SHUT_WR)
+        assert received(origin) == line + b"payload"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PROXY UNKNOWN\r\n",
+        Header(2, command=Command.LOCAL, transport=Transport.UNSPEC).serialise(),
+        Header(2, transport=Transport.UNSPEC).serialise(),
+    ],
+)
+def test_a_header_that_names_nobody_leaves_the_peer(make, free_port, origin, header):
+    port = free_port()
+    with make({"x": body(port, origin, ACCEPT)}).running() as plane:
+        assert exchange(port, origin, header, b"payload") == b"payload"
+        eventually(plane.events)
+    assert plane.events()[0]["ClientIP"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"GET / HTTP/1.0\r\n\r\n", "header_invalid"),
+        (b"PROXY TCP4 nonsense\r\n", "header_invalid"),
+        (
+            Header(
+                2,
+                Endpoint(parse(b"PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n")[0].source.address, 1),
+                Endpoint(parse(b"PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n")[0].source.address, 1),
+                transport=Transport.DGRAM,
+            ).serialise(),
+            "header_invalid",
+        ),
+        (b"PROXY TCP4 1.2", "header_timeout"),
+        (b"", "header_timeout"),
+    ],
+)
+def test_bad_headers_refuse(make, free_port, origin, data, reason):
+    port = free_port()
+    with make({"x": body(port, origin, ACCEPT)}).running() as plane:
+        with connect(port) as sock:
+            sock.sendall(data)
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+        eventually(plane.events)
+    (event,) = plane.events()
+    assert (event["Event"], event["Status"], event["Reason"]) == ("clientFiltered", 403, reason)
+
+
+def test_a_client_that_ends_before_its_header(make, free_port, origin):
+    port = free_port()
+    with make({"x": body(port, origin, ACCEPT)}).running() as plane, connect(port) as sock:
+        sock.sendall(b"PROXY ")
+        sock.shutdown(socket.SHUT_WR)
+        eventually(plane.events)
+    assert plane.events()[0]["Reason"] == "header_missing"
+
+
+def test_an_untrusted_peer_is_refused_whatever_it_says(make, free_port, origin):
+    port = free_port()
+    only = ", accept_proxy_protocol: {from: [192.0.2.0/24]}"
+    with make({"x": body(port, origin, only)}).running() as plane:
+        with pytest.raises(ConnectionError):
+            assert_refused(port, b"PROXY TCP4 192.0.2.7 192.0.2.8 5 6\r\n")
+        eventually(plane.events)
+    (event,) = plane.events()
+    assert (event["Status"], event["Reason"], event["ClientIP"]) == (403, "header_untrusted", "127.0.0.1")
+    measures = plane.plane.take_measures()["x"]
+    assert measures.ended == {Reason.HEADER_UNTRUSTED: 1}
+
+
+def test_measures(make, free_port, origin):
+    port = free_port()
+    with make({"x": body(port, origin)}).running() as plane:
+        exchange(port, origin, b"12345")
+        eventually(plane.events)
+        measures = plane.plane.take_measures()["x"]
+    assert (measures.started, measures.active, measures.bytes_from_client) == (1, 0, 5)
+    assert sum(measures.connect.counts) == sum(measures.duration.counts) == 1
+    (counted,) = measures.origins.values()
+    assert (counted.connected, counted.ended, counted.failed) == (1, 1, 0)
+    assert plane.plane.take_measures() == {}
+
+
+def test_sessions_outlive_their_app_and_their_listener_is_forgotten(make, free_port, origin):
+    first, second = free_port(), free_port()
+    plane = make({"x": body(first, origin)})
+    with connect(first) as sock:
+        with plane.running():
+            connection, _ = origin.accept()
+        assert plane.apply({"y": body(second, origin)}) == [ListenerKey("127.0.0.1", first)]
+        assert len(plane.plane._listeners) == 2
+        with plane.running():
+            sock.sendall(b"still here")
+            assert connection.recv(100) == b"still here"
+            connection.close()
+            sock.close()
+            eventually(plane.events)
+    assert plane.events()[0]["Application"] == "x"
+    assert len(plane.plane._listeners) == 1
+
+
+def test_a_listener_may_move_to_another_app(make, free_port, origin):
+    port = free_port()
+    plane = make({"x": body(port, origin)})
+    assert plane.apply({"y": body(port, origin)}) == []
+    with plane.running():
+        exchange(port, origin, b"x")
+        eventually(plane.events)
+    assert plane.events()[0]["Application"] == "y"
+
+
+def test_names_reach_listeners_later(make, free_port, origin):
+    port = free_port()
+    text = f"protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_dns: {{name: x.example, type: A}}"
+    plane = make({"x": f"{text}, origin_port: {port_of(origin)}"})
+    plane.plane.resolve({"A x.example": ("127.0.0.1",)}, ["A x.example", "A unknown"])
+    with plane.running():
+        assert exchange(port, origin, b"x") == b"x"
+
+
+def test_stop_accepting(make, free_port, origin):
+    port = free_port()
+    plane = make({"x": body(port, origin)})
+    plane.plane.stop_accepting()
+    with plane.running(), connect(port) as sock:
+        sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+
+
+def test_faults_of_ours_are_logged_once_a_second(make, free_port, origin, caplog):
+    plane = make({"x": body(free_port(), origin)}).plane
+    for _ in range(3):
+        plane.broken(RuntimeError("why"))
+    assert caplog.text.count("a fault of ours") == 1
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_has_a_reason(outcome):
+    assert isinstance(reason_of(outcome, 0), Reason)
