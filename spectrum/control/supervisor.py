@@ -115,6 +115,7 @@ class Supervisor:
             await self._names.stop()
             await self._admin.stop()
             await self._tasks.stop()
+            self._bank.close(self._bank.keys())
             self._writer.close()
 
     async def _start(self) -> None:

@@ -95,7 +95,7 @@ class Document:
 
 def _scalar(node: yaml.ScalarNode) -> Any:
     text: str = node.value
-    if node.style in ("'", '"', "|", ">") or node.tag == "!":
+    if node.style in ("'", '"', "|", ">"):
         return text
     if text in _CONSTANTS:
         return _CONSTANTS[text]

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Sequence
+from typing import cast
 
 from spectrum.origin.streams import read_proxy_header
 from spectrum.wire.proxy_protocol import V1_PREFIX, V2_SIGNATURE, Header, ProxyHeaderError
@@ -69,7 +70,7 @@ async def _serve_tcp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 class _Datagrams(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         try:
@@ -79,7 +80,6 @@ class _Datagrams(asyncio.DatagramProtocol):
         else:
             told = f"you are {header.client_address}:{header.client_port}, told by Simple Proxy Protocol"
             answer = data[:HEADER_BYTES] + f"{told}\n".encode() + data[HEADER_BYTES:]
-        assert isinstance(self._transport, asyncio.DatagramTransport), "made by create_datagram_endpoint"
         self._transport.sendto(answer, addr)
 
 

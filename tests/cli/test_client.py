@@ -1,0 +1,47 @@
+import socket
+import threading
+
+import pytest
+
+from spectrum.cli.client import DaemonError, ask
+
+
+def answering(path, answer):
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+
+    def serve():
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+        server.close()
+
+    threading.Thread(target=serve).start()
+
+
+def test_an_answer(tmp_path):
+    answering(tmp_path / "s", b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
+    assert ask(tmp_path / "s", "GET", "/status") == {"a": 1}
+
+
+def test_nobody_there(tmp_path):
+    with pytest.raises(DaemonError, match="no daemon answers on"):
+        ask(tmp_path / "none", "GET", "/status")
+
+
+def test_no_permission(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError
+
+    monkeypatch.setattr("spectrum.cli.client._UnixConnection.connect", refuse)
+    with pytest.raises(DaemonError, match="sudo"):
+        ask(tmp_path / "s", "GET", "/status")
+
+
+@pytest.mark.parametrize("answer", [b"", b"nonsense\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{"])
+def test_no_answer(tmp_path, answer):
+    answering(tmp_path / "s", answer)
+    with pytest.raises(DaemonError, match="gave no answer"):
+        ask(tmp_path / "s", "GET", "/status")

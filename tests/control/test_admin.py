@@ -1,0 +1,74 @@
+import asyncio
+import socket
+import stat
+
+import aiohttp
+import pytest
+
+from spectrum.control.admin import AdminServer, control_app, metrics_app
+from spectrum.core.address import parse_socket_address
+from spectrum.kernel.sockets import ListenError
+
+
+async def render():
+    return b"metric 1\n"
+
+
+async def status():
+    return {"pid": 1}
+
+
+async def reload():
+    return ["f:1:1: wrong"]
+
+
+async def test_metrics_and_health(free_port):
+    server, ready = AdminServer(), [True]
+    where = parse_socket_address(f"127.0.0.1:{free_port()}")
+    await server.serve_metrics(metrics_app(render, lambda: ready[0]), where)
+    async with aiohttp.ClientSession(f"http://{where}") as client:
+        async with client.get("/metrics") as answer:
+            assert await answer.read() == b"metric 1\n"
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        for page, code in (("/healthz", 200), ("/readyz", 200), ("/nothing", 404)):
+            async with client.get(page) as answer:
+                assert answer.status == code
+        ready[0] = False
+        async with client.get("/readyz") as answer:
+            assert answer.status == 503
+        async with client.get("/healthz") as answer:
+            assert answer.status == 200
+    with pytest.raises(ListenError, match="metrics"):
+        await AdminServer().serve_metrics(metrics_app(render, lambda: True), where)
+    await server.stop()
+
+
+async def test_control(tmp_path):
+    server, path = AdminServer(), tmp_path / "sub" / "control.sock"
+    await server.serve_control(control_app(status, reload), path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    async with aiohttp.ClientSession("http://x", connector=aiohttp.UnixConnector(str(path))) as client:
+        async with client.get("/status") as answer:
+            assert await answer.json() == {"pid": 1}
+        async with client.post("/reload") as answer:
+            assert (answer.status, await answer.json()) == (422, {"errors": ["f:1:1: wrong"]})
+    with pytest.raises(ListenError, match="running already"):
+        await AdminServer().serve_control(control_app(status, reload), path)
+    await server.stop()
+    assert not path.exists()
+    await asyncio.sleep(0)
+
+
+async def test_a_dead_daemons_socket_is_replaced(tmp_path):
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    server = AdminServer()
+    await server.serve_control(control_app(status, reload), path)
+    await server.stop()
+
+
+async def test_a_place_where_no_socket_can_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ListenError, match="control socket"):
+        await AdminServer().serve_control(control_app(status, reload), tmp_path / "file" / "x.sock")

@@ -1,0 +1,62 @@
+import socket
+
+import pytest
+
+from spectrum.control.listeners import ListenerBank, sockets_per_listener
+from spectrum.control.loader import load_text
+from spectrum.core.snapshot import compile_snapshot
+from spectrum.kernel.sockets import ListenError
+
+
+def snapshot(*ports):
+    apps = "".join(
+        f"  a{p}: {{protocol: tcp/{p}, edge_ips: [127.0.0.1], origin_direct: [tcp://192.0.2.1:1]}}\n" for p in ports
+    )
+    return compile_snapshot(load_text("apps:\n" + apps, "x"), 1)
+
+
+@pytest.mark.parametrize(
+    ("listeners", "workers", "limit", "each"),
+    [(2, 4, 1024, 4), (10_000, 2, 20_000, 1), (5_000, 2, 20_000, 2), (1, 1, 20_000, 1)],
+)
+def test_sockets_per_listener(listeners, workers, limit, each):
+    assert sockets_per_listener(listeners, workers, limit) == each
+
+
+def test_opens_what_is_new_and_closes_what_is_gone(free_port):
+    one, two = free_port(), free_port()
+    bank = ListenerBank()
+    first = snapshot(one)
+    assert bank.open(first, 2) == first.listener_keys()
+    both = snapshot(one, two)
+    assert [key.port for key in bank.open(both, 2)] == [two]
+    bank.tune(both.apps)
+    assert len(set(bank.descriptors(both.listener_keys(), 0) + bank.descriptors(both.listener_keys(), 1))) == 4
+    assert len(bank.descriptors(both.listener_keys(), 2)) == 2  # a third worker gets sockets of its own
+    bank.close(first.listener_keys())
+    assert [key.port for key in bank.keys() - set()] == [two]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", one))
+    bank.close(bank.keys())
+
+
+def test_one_socket_serves_all_workers(free_port):
+    bank = ListenerBank()
+    wanted = snapshot(free_port())
+    bank.open(wanted, 1)
+    keys = wanted.listener_keys()
+    assert bank.descriptors(keys, 0) == bank.descriptors(keys, 5)
+    bank.close(bank.keys())
+
+
+def test_a_failure_opens_nothing_and_names_every_app(free_port):
+    one, two, three = free_port(), free_port(), free_port()
+    bank = ListenerBank()
+    with socket.socket() as a, socket.socket() as b:
+        for sock, port in ((a, two), (b, three)):
+            sock.bind(("127.0.0.1", port))
+            sock.listen()
+        with pytest.raises(ListenError) as caught:
+            bank.open(snapshot(one, two, three), 1)
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [f"app a{two}", f"app a{three}"]
+    assert bank.keys() == set()

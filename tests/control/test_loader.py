@@ -1,0 +1,130 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrum.control.loader import ConfigError, load_file, load_text
+
+CONFIG = Path(__file__).parent.parent.parent / "config"
+GOOD = "apps: {x: {protocol: tcp/22, origin_direct: [tcp://192.0.2.1:22]}}"
+
+
+def diagnostics(text):
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, "f")
+    return list(map(str, caught.value.diagnostics))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_files_we_ship_load(path):
+    assert load_file(path).apps
+
+
+def test_a_good_text():
+    config = load_text(GOOD + "\nworkers: 3", "f")
+    assert (list(config.apps), config.workers) == (["x"], 3)
+
+
+def test_the_issue_of_every_field():
+    """The file that the README promises."""
+    text = """
+apps:
+  ssh:
+    protocol: tcp/2222
+    edge_ips: [127.0.0.1, "::1"]
+    origin_direct: [tcp://127.0.0.1:22]
+    proxy_protocol: v1
+  web:
+    protocol: tcp/8000-8009
+    origin_dns: {name: localhost, type: A, ttl: 600}
+    origin_port: 9000-9009
+    proxy_protocol: v2
+    accept_proxy_protocol: {from: [127.0.0.0/8]}
+    timeouts: {connect: 5s, idle: 1h}
+workers: auto
+metrics: {listen: 127.0.0.1:9090}
+"""
+    config = load_text(text, "f")
+    assert config.workers == 0
+    assert config.apps["web"].timeouts.idle_s == 3600
+
+
+def test_every_fault_at_once_in_the_order_of_lines():
+    found = diagnostics(
+        """apps:
+  one:
+    protocl: tcp/22
+    origin_direct: [tcp://192.0.2.1]
+  two: {protocol: tcp/23, origin_direct: [tcp://192.0.2.1:22], proxy_protocol: v3}
+  "b@d": {protocol: tcp/24, origin_direct: [tcp://192.0.2.1:22]}
+  two: {}
+wrkers: 1
+"""
+    )
+    assert found[:2] == [
+        'f:3:5: apps.one.protocol: "protocol" is missing',
+        'f:3:5: apps.one.protocl: unknown key "protocl"; did you mean "protocol"?',
+    ]
+    assert [re.match(r"f:(\d+):", line)[1] for line in found] == ["3", "3", "4", "5", "6", "7", "8"]
+    assert found[3] == "f:5:80: apps.two.proxy_protocol: expected off or v1 or v2, found 'v3'"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "f:1:1: the file is empty"),
+        ("[]", "expected a mapping with apps, found a list"),
+        ("workers: 1", "found no such key"),
+        ("apps: {}", "found a mapping"),
+        ("apps: 5", "found 5"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_texts_without_apps(text, says):
+    assert says in diagnostics(text)[0]
+
+
+def test_files_that_can_not_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="can not be read: no such file"):
+        load_file(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="can not be read: is a directory"):
+        load_file(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe4")
+    with pytest.raises(ConfigError, match=r"latin.yaml:2:1: not UTF-8 text"):
+        load_file(tmp_path / "latin.yaml")
+
+
+WORDS = [
+    "apps",
+    "x",
+    "protocol",
+    "tcp/22",
+    "origin_direct",
+    "tcp://192.0.2.1:22",
+    "timeouts",
+    "idle",
+    "5s",
+    "off",
+    "workers",
+]
+plain = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.sampled_from(WORDS), st.text(max_size=5)
+)
+trees = st.recursive(
+    plain, lambda t: st.lists(t, max_size=3) | st.dictionaries(st.sampled_from(WORDS), t, max_size=4), max_leaves=12
+)
+
+
+@given(trees)
+def test_whatever_the_shape_the_answer_is_a_config_or_diagnostics(tree):
+    text = json.dumps({"apps": {"x": tree}})
+    try:
+        load_text(text, "f")
+        return
+    except ConfigError as error:
+        found = error.diagnostics
+    assert found
+    assert all(diagnostic.place.line >= 1 and diagnostic.message for diagnostic in found)

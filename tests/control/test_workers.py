@@ -1,0 +1,66 @@
+import asyncio
+import os
+
+import msgspec
+
+from spectrum.control.loader import load_text
+from spectrum.control.workers import WorkerProcess, memory_file
+from spectrum.core.snapshot import Snapshot, compile_snapshot
+from spectrum.kernel.sockets import open_listeners
+from spectrum.plane.channel import Applied, Ask, Measures
+from spectrum.plane.tasks import Tasks
+
+
+def snapshot(port, generation=1):
+    text = f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}"
+    return compile_snapshot(load_text(text, "x"), generation)
+
+
+def test_a_memory_file_holds_the_snapshot():
+    made = snapshot(22)
+    descriptor = memory_file(made)
+    encoded = os.pread(descriptor, 1 << 20, 0)
+    assert msgspec.msgpack.decode(encoded, type=Snapshot) == made
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+async def test_a_worker_lives(free_port):
+    heard, exits = [], []
+    worker = WorkerProcess(
+        4, lambda _, message: heard.append(message), lambda w, status: exits.append((w.number, status))
+    )
+    assert worker.pid == 0
+    await worker.start()
+    ended = Tasks().start(worker.wait(), "wait")
+    port = free_port()
+    listeners = open_listeners("127.0.0.1", port, 1)
+    for generation in (1, 2):
+        wanted = snapshot(port, generation)
+        encoded = memory_file(wanted)
+        worker.tell_names({"A x": ("192.0.2.1",)})
+        worker.configure(wanted, encoded, lambda keys: [sock.fileno() for sock in listeners])
+        os.close(encoded)
+        await asyncio.wait_for(worker.serving(generation), 10)
+    assert worker.ready.is_set()
+    assert Applied(2) in heard
+    worker.tell(Ask(5))
+    async with asyncio.timeout(5):
+        while not any(isinstance(message, Measures) and message.number == 5 for message in heard):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    worker.drain(1)
+    await asyncio.wait_for(ended, 10)
+    assert exits == [(4, 0)]
+    await asyncio.wait_for(worker.serving(99), 1)  # gone: nobody waits for it
+    worker.kill()
+    for sock in listeners:
+        sock.close()
+
+
+async def test_a_killed_worker_is_told():
+    exits = []
+    worker = WorkerProcess(0, lambda *_: None, lambda _, status: exits.append(status))
+    await worker.start()
+    worker.kill()
+    await asyncio.wait_for(worker.wait(), 5)
+    assert exits == [-9]

@@ -1,0 +1,121 @@
+import errno
+import resource
+import socket
+from ipaddress import ip_address
+
+import pytest
+
+from spectrum.kernel import sockets
+from spectrum.kernel.sockets import (
+    ListenError,
+    add_listener,
+    descriptor_limit,
+    keepalive_options,
+    local_addresses,
+    open_descriptors,
+    open_listeners,
+    raise_descriptor_limit,
+)
+
+
+def close(*listeners):
+    for sock in listeners:
+        sock.close()
+
+
+def test_sockets_share_a_port_and_are_not_inherited(free_port):
+    port = free_port()
+    opened = open_listeners("127.0.0.1", port, 3)
+    more = add_listener("127.0.0.1", port)
+    for sock in [*opened, more]:
+        assert sock.getsockname() == ("127.0.0.1", port)
+        assert not sock.getblocking()
+        assert not sock.get_inheritable()
+    with pytest.raises(ListenError, match=f"127.0.0.1:{port}: already in use"):
+        open_listeners("127.0.0.1", port, 3)
+    close(*opened, more)
+
+
+def test_accepted_sockets_inherit_their_options(free_port):
+    port = free_port()
+    (listener,) = open_listeners("127.0.0.1", port, 1)
+    keepalive_options(listener, 7, 3, 2, 12_500)
+    with socket.create_connection(("127.0.0.1", port)):
+        accepted, _ = listener.accept()
+        options = (
+            socket.TCP_NODELAY,
+            socket.TCP_KEEPIDLE,
+            socket.TCP_KEEPINTVL,
+            socket.TCP_KEEPCNT,
+            socket.TCP_USER_TIMEOUT,
+        )
+        assert [accepted.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [1, 7, 3, 2, 12_500]
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        close(accepted, listener)
+
+
+def test_every_address_of_both_families(free_port):
+    port = free_port()
+    (listener,) = open_listeners("", port, 1)
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, port)).close()
+        listener.accept()[0].close()
+    close(listener)
+
+
+def test_ipv6_only_where_an_address_says_so(free_port):
+    port = free_port()
+    six, four = open_listeners("::", port, 1) + open_listeners("0.0.0.0", port, 1)
+    close(six, four)
+
+
+def test_not_an_address_of_this_machine(free_port):
+    with pytest.raises(ListenError, match="not an address of this machine"):
+        open_listeners("192.0.2.1", free_port(), 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.EACCES, "CAP_NET_BIND_SERVICE"), (errno.EMFILE, "descriptors"), (errno.EIO, "input/output")],
+)
+def test_errors_say_what_to_do(monkeypatch, number, says):
+    def fail(address):
+        raise OSError(number, "")
+
+    monkeypatch.setattr(sockets, "_socket", fail)
+    with pytest.raises(ListenError, match=says):
+        open_listeners("127.0.0.1", 80, 1)
+    with pytest.raises(ListenError, match=says):
+        add_listener("127.0.0.1", 80)
+
+
+def test_without_ipv6_a_wildcard_is_ipv4(monkeypatch, free_port):
+    real = socket.socket
+
+    def no_ipv6(family, kind):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "")
+        return real(family, kind)
+
+    port = free_port()
+    monkeypatch.setattr(sockets.socket, "socket", no_ipv6)
+    (listener,) = open_listeners("", port, 1)
+    assert listener.family == socket.AF_INET
+    close(listener)
+
+
+def test_descriptor_limits():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+        assert raise_descriptor_limit() == hard
+        assert descriptor_limit() == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    before = open_descriptors()
+    with socket.socket():
+        assert open_descriptors() == before + 1
+
+
+def test_local_addresses():
+    assert {ip_address("127.0.0.1"), ip_address("::1")} <= local_addresses()

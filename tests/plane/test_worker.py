@@ -1,0 +1,95 @@
+"""A worker process alone, with the test as its supervisor."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
+
+from spectrum.control.loader import load_text
+from spectrum.control.workers import memory_file
+from spectrum.core.snapshot import compile_snapshot
+from spectrum.kernel.sockets import open_listeners
+from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Measures, Sockets
+
+
+class Supervisor:
+    def __init__(self, channel_socket):
+        self.messages = []
+        self.changed = asyncio.Event()
+        self.channel = Channel(channel_socket, self.received, lambda: None)
+
+    def received(self, message, descriptors):
+        self.messages.append(message)
+        self.changed.set()
+
+    async def wait_for(self, kind, condition=lambda message: True):
+        async with asyncio.timeout(10):
+            while True:
+                for message in self.messages:
+                    if isinstance(message, kind) and condition(message):
+                        return message
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@asynccontextmanager
+async def worker(text):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "spectrum.plane.worker", str(theirs.fileno())]
+    process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
+    theirs.close()
+    supervisor = Supervisor(ours)
+    snapshot = compile_snapshot(load_text(text, "x"), 3)
+    keys = snapshot.listener_keys()
+    for key in keys:
+        (sock,) = open_listeners(key.address, key.port, 1)
+        supervisor.channel.send(Sockets([key]), [sock.fileno()])
+        sock.close()
+    encoded = memory_file(snapshot)
+    supervisor.channel.send(Configure(), [encoded])
+    os.close(encoded)
+    await supervisor.wait_for(Applied)
+    try:
+        yield supervisor, process
+    finally:
+        supervisor.channel.close()
+        await asyncio.wait_for(process.wait(), 10)
+
+
+async def echo(reader, writer):
+    while data := await reader.read(1000):
+        writer.write(data)
+    writer.close()
+
+
+async def test_serves_reports_and_drains(free_port):
+    port, origin = free_port(), free_port()
+    text = f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]}}}}"
+    server = await asyncio.start_server(echo, "127.0.0.1", origin)
+    async with server, worker(text) as (supervisor, process):
+        assert (await supervisor.wait_for(Applied)).generation == 3
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        supervisor.channel.send(Ask(9))
+        answer = await supervisor.wait_for(Measures, lambda m: m.number == 9)
+        assert (answer.last, answer.sessions, answer.apps["x"].started) == (True, 1, 1)
+        for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's, meant for the supervisor
+            process.send_signal(number)
+        supervisor.channel.send(Drain(10))
+        supervisor.channel.send(Drain(10))
+        writer.write(b"again")
+        assert await reader.readexactly(5) == b"again"
+        writer.close()
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        events = await supervisor.wait_for(Events)
+        assert (events.count, events.lines.count(b"\n")) == (1, 1)
+
+
+async def test_ends_when_its_supervisor_vanishes(free_port):
+    text = f"apps: {{x: {{protocol: tcp/{free_port()}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}"
+    async with worker(text) as (supervisor, process):
+        supervisor.channel.close()
+        assert await asyncio.wait_for(process.wait(), 10) == 0
