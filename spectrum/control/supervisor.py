@@ -110,8 +110,7 @@ class Supervisor:
             await self._stopping.wait()
             await self._drain()
         finally:
-            for worker in self._workers.values():
-                worker.kill()
+            await asyncio.gather(*(worker.end() for worker in tuple(self._workers.values())))
             await self._names.stop()
             await self._admin.stop()
             await self._tasks.stop()

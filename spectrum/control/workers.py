@@ -114,6 +114,12 @@ class WorkerProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
+    async def end(self) -> None:
+        """End the process at once and wait until it is gone."""
+        self.kill()
+        if self._process is not None:
+            await self._process.wait()
+
     def _message(self, message: Message, descriptors: list[int]) -> None:
         assert not descriptors, "a worker sends none"
         if isinstance(message, Applied):
