@@ -211,7 +211,7 @@ Subsystem sftp internal-sftp
         told = run(
             "ssh", *options, "-p", edge, "127.0.0.1", "echo through; cat >/dev/null; exit 7", input="x" * 100_000
         )
-        assert (told.stdout, told.returncode) == ("through\n99999\n", 7), told.stderr
+        assert (told.stdout, told.returncode) == ("through\n", 7), told.stderr
         payload = os.urandom(5_000_000)
         (tmp_path / "payload").write_bytes(payload)
         copied = run("scp", *options, "-P", edge, tmp_path / "payload", f"127.0.0.1:{tmp_path}/copied")
