@@ -43,8 +43,8 @@ cdef enum:
     # At the same moment, for one session (RFC 8305 staggers them); the arrays of Dial have this length.
     MAX_ATTEMPTS = 4
     MAX_EVENTS = 256
-    # Accepted per round, so that a flood leaves time to relay. As many descriptors are held in reserve: a session that was
-    # accepted before the limit was met gets its origin.
+    # Accepted per round, so that a flood leaves time to relay. As many descriptors are held in reserve: a session that
+    # was accepted before the limit was met gets its origin.
     ACCEPT_BATCH = 64
     # One read. It begins small, to stay in the second-level cache, and doubles while the receiver takes everything:
     # then fewer and larger sends wake the receiver less often. Measured: docs/decisions/002-bulk.md.
