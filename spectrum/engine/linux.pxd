@@ -93,7 +93,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *data, size_t size, int flags)
     enum:
         AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR
-        SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, MSG_NOSIGNAL, MSG_PEEK
+        SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK
 
 cdef extern from "<linux/tcp.h>" nogil:
     struct tcp_info:

@@ -85,6 +85,14 @@ cpdef enum Outcome:
     CLIENT_LEFT = 9
     CLOSED = 10
 
+cdef enum Reach:
+    # How far a leg is read. After a short read more would give another edge,
+    ONE_EDGE
+    # but what was there when reading paused would not;
+    TO_END
+    # and when epoll told of a FIN, the end is reached for certain.
+    TO_KNOWN_END
+
 cdef struct Listener:
     int fd
     uint32_t app
@@ -473,17 +481,22 @@ cdef class Relay:
                 self._check_dial(index, session)
         if self._now_ms - self._last_scan_ms >= IDLE_TICK_MS:
             self._last_scan_ms = self._now_ms
-            self._end_idle()
+            self._scan()
         self._resume()
         self._arm_timer(TICK_MS if self._pending_head or self._stalled else IDLE_TICK_MS)
 
-    cdef void _end_idle(self) noexcept nogil:
+    cdef void _scan(self) noexcept:
+        """End the idle sessions, and arm the keepalive of those that the last scan did not see."""
         cdef uint32_t index
         cdef Session *session
         for index in range(self._slab.chunk_count << CHUNK_BITS):
             session = slab_at(&self._slab, index)
-            if (session.state == RELAYING and session.idle_timeout_ms
-                    and self._now_ms - session.active_ms >= session.idle_timeout_ms):
+            if session.state != RELAYING:
+                continue
+            if not session.armed:
+                session.armed = True
+                (<Target>session.target).arm_keepalive(session.legs[ORIGIN].fd)
+            if session.idle_timeout_ms and self._now_ms - session.active_ms >= session.idle_timeout_ms:
                 self._end(index, session, IDLE, 0, False)
 
     # --- dialling -------------------------------------------------------------------------------------------------
@@ -627,7 +640,7 @@ cdef class Relay:
         session.active_ms = self._now_ms
         with nogil:
             # Watched since its own header was awaited: its edge is used up, so read to the end.
-            self._pump(index, session, CLIENT, header_bytes, session.watched)
+            self._pump(index, session, CLIENT, header_bytes, TO_END if session.watched else ONE_EDGE)
             if session.state == RELAYING and not session.watched:
                 # After the first read: what arrived in between is told of at once.
                 session.watched = True
@@ -660,11 +673,11 @@ cdef class Relay:
 
     # --- relaying -------------------------------------------------------------------------------------------------
 
-    cdef void _pump(self, uint32_t index, Session *session, int side, size_t prefix, bint to_the_end) noexcept nogil:
+    cdef void _pump(self, uint32_t index, Session *session, int side, size_t prefix, Reach reach) noexcept nogil:
         """Move what leg `side` has to the other leg.
 
-        The first `prefix` bytes of the scratch buffer are sent before it. `to_the_end` reads on after a short read: an
-        end of stream, or bytes left when reading paused, give no further edge.
+        The first `prefix` bytes of the scratch buffer are sent before it. With the end known to be in the queue, the
+        last bytes wait for it (MSG_MORE) and leave with the FIN in one segment.
         """
         cdef Leg *source = &session.legs[side]
         cdef Leg *sink = &session.legs[1 - side]
@@ -690,7 +703,7 @@ cdef class Relay:
                 source.received_bytes += got
                 self._app_bytes[2 * session.app + side] += got
             if filled:
-                sent = send(sink.fd, self._scratch, filled, MSG_NOSIGNAL)
+                sent = send(sink.fd, self._scratch, filled, MSG_NOSIGNAL | (MSG_MORE if reach == TO_KNOWN_END else 0))
                 if sent < 0:
                     if errno != EAGAIN and errno != EINTR:
                         self._end(index, session, ERROR_ORIGIN - side, errno, True)
@@ -705,7 +718,7 @@ cdef class Relay:
             if sink.backlog != NULL:
                 source.appetite = 0
                 return
-            if got < 0 or (got < room and not to_the_end):
+            if got < 0 or (got < room and reach == ONE_EDGE):
                 return
             if got == room and source.appetite < MAX_APPETITE:
                 source.appetite += 1
@@ -751,7 +764,7 @@ cdef class Relay:
         if session.legs[1 - side].eof:
             self._pass_eof(index, session, 1 - side)
         else:
-            self._pump(index, session, 1 - side, 0, True)
+            self._pump(index, session, 1 - side, 0, TO_END)
 
     cdef void _pass_eof(self, uint32_t index, Session *session, int side) noexcept nogil:
         """Leg `side` has sent its FIN: pass it on once everything before it is sent; end when both are through."""
@@ -777,7 +790,10 @@ cdef class Relay:
         if not events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             return
         if not leg.eof and session.legs[1 - side].backlog == NULL:
-            self._pump(index, session, side, 0, events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+            if events & EPOLLERR:
+                self._pump(index, session, side, 0, TO_END)
+            else:
+                self._pump(index, session, side, 0, TO_KNOWN_END if events & EPOLLRDHUP else ONE_EDGE)
         elif events & EPOLLERR:
             # Not read for now, or at its end already: a reset must be noticed all the same.
             getsockopt(leg.fd, SOL_SOCKET, SO_ERROR, &error, &length)

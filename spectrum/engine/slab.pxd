@@ -70,6 +70,7 @@ cdef struct Session:
     uint8_t origin_side  # the side number in the epoll tokens of the connected origin
     uint8_t pending      # on the pending list
     uint8_t watched      # the client's descriptor is in the epoll set
+    uint8_t armed        # the origin's socket has its keepalive
 
 cdef struct Slab:
     Session **chunks

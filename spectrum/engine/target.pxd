@@ -15,3 +15,4 @@ cdef class Target:
     cdef readonly int port
     cdef uint64_t connected
     cdef int open_socket(self) noexcept
+    cdef void arm_keepalive(self, int fd) noexcept

@@ -32,13 +32,6 @@ cdef class Target:
         if fd < 0:
             return -errno
         set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1)
-        if self.keepalive_idle_s:
-            set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
-            set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, self.keepalive_idle_s)
-            set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, self.keepalive_interval_s)
-            set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, self.keepalive_count)
-        if self.user_timeout_ms:
-            set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, self.user_timeout_ms)
         if self.source_length:
             # Without it bind takes a port that is then blocked for every destination (ip(7)).
             set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
@@ -47,3 +40,13 @@ cdef class Target:
                 close(fd)
                 return -error
         return fd
+
+    cdef void arm_keepalive(self, int fd) noexcept:
+        """Let the kernel find a dead origin (tcp(7)). Five calls, so it is for sessions that last."""
+        if self.keepalive_idle_s:
+            set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
+            set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, self.keepalive_idle_s)
+            set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, self.keepalive_interval_s)
+            set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, self.keepalive_count)
+        if self.user_timeout_ms:
+            set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, self.user_timeout_ms)

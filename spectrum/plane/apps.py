@@ -1,6 +1,7 @@
 """The running form of an app: what the decision for a new session needs, computed once per snapshot."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6, inet_ntop
 
@@ -33,10 +34,14 @@ def _no_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlv
     return b""
 
 
+# There are few edge addresses, and each is written into every header.
+_edge_text = lru_cache(maxsize=1024)(address_text)
+
+
 def _v1_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlvs: bytes) -> bytes:
     if len(client) != len(edge):
         return b"PROXY UNKNOWN\r\n"
-    return v1_line(len(client) == 16, address_text(client), address_text(edge), client_port, edge_port)
+    return v1_line(len(client) == 16, address_text(client), _edge_text(edge), client_port, edge_port)
 
 
 def _v2_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlvs: bytes) -> bytes:

@@ -72,7 +72,7 @@ class TcpPlane:
         self._by_name: dict[str, set[RunningListener]] = {}
         self._changed: set[RunningApp] = set()
         self._events_wanted = True
-        self._encode_event = msgspec.json.Encoder().encode
+        self._encode_lines = msgspec.json.Encoder().encode_lines
         self._wall_offset_s = 0.0
         self._broken_logged_at = 0.0
 
@@ -148,7 +148,7 @@ class TcpPlane:
 
     def ended(self, batch: "list[Ended]") -> None:
         """Count and record ended sessions."""
-        lines = bytearray()
+        events: list[SessionEvent] = []
         self._wall_offset_s = time.time() - time.monotonic()
         for item in batch:
             listener = self._listeners[item[0]]
@@ -160,13 +160,12 @@ class TcpPlane:
                 app.measures.origin(origin_text(item[5])).ended += 1
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
             if self._events_wanted:
-                lines += self._encode_event(self._event(app, reason, item))
-                lines += b"\n"
+                events.append(self._event(app, reason, item))
             listener.open -= 1
             if listener.removed and not listener.open:
                 del self._listeners[item[0]]
-        if lines:
-            self._emit(len(batch), bytes(lines))
+        if events:
+            self._emit(len(events), self._encode_lines(events))
 
     def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
         _, _, _, client, client_port, target, accepted, connected, ended, sent, received, client_rtt, origin_rtt, _ = (

@@ -86,6 +86,7 @@ def abort(writer):
 
 async def origin_session(reader, writer):
     """Answer by the client's plan: the download, then 4 + 32 bytes that tell what was received."""
+    downloading = None
     try:
         plan = Plan(*Plan.LAYOUT.unpack(await reader.readexactly(Plan.LAYOUT.size)))
         rng = random.Random(plan.seed + 1)
@@ -94,7 +95,6 @@ async def origin_session(reader, writer):
             await asyncio.sleep(rng.random() * 0.02)
             abort(writer)
             return
-        downloading = None
         data = content(plan.seed + 2, plan.download)
         if not plan.client_first:
             downloading = asyncio.get_running_loop().create_task(send(writer, data, rng))
@@ -108,6 +108,10 @@ async def origin_session(reader, writer):
         writer.close()
     except (ConnectionError, asyncio.IncompleteReadError):
         writer.close()
+    finally:
+        if downloading:
+            await asyncio.wait([downloading])
+            downloading.exception()
 
 
 async def client_session(port, plan, outcomes):

@@ -296,6 +296,7 @@ def test_socket_options_of_the_origin_leg(sockets):
     with recorder.running(), client(edge):
         o, address = origin.accept()
         with o:
+            time.sleep(1.3)  # armed by the first scan
             lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
             local = f"0100007F:{address[1]:04X}"
             fields = next(line.split() for line in lines if line.split()[1] == local and line.split()[3] == "01")
