@@ -41,7 +41,7 @@ class _Collector(Collector):
 
 
 def _session_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
-    started = CounterMetricFamily("spectrum_sessions_started", "Sessions admitted", labels=["app"])
+    started = CounterMetricFamily("spectrum_sessions_started", "Clients accepted", labels=["app"])
     active = GaugeMetricFamily("spectrum_sessions_active", "Sessions open now", labels=["app"])
     closed = CounterMetricFamily("spectrum_sessions_closed", "Sessions ended, by reason", labels=["app", "reason"])
     refused = CounterMetricFamily(
@@ -53,12 +53,10 @@ def _session_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
     )
     duration = HistogramMetricFamily("spectrum_session_duration_seconds", "Time that sessions lasted", labels=["app"])
     for name, measures in apps.items():
-        turned_away = 0
         for number, count in measures.ended.items():
             reason = Reason(number)
-            turned_away += count if reason.refused else 0
             (refused if reason.refused else closed).add_metric([name, reason.label], count)
-        started.add_metric([name], measures.started - turned_away)
+        started.add_metric([name], measures.started)
         active.add_metric([name], measures.active)
         moved.add_metric([name, "client"], measures.bytes_from_client)
         moved.add_metric([name, "origin"], measures.bytes_from_origin)

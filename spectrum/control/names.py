@@ -51,10 +51,16 @@ class NameWatch:
 
     Args:
         changed: Called with what changed, by `core.snapshot.name_key`.
+        refuse: Returns why an address may not be an origin, or None; such an address is left out.
     """
 
-    def __init__(self, changed: Callable[[dict[str, tuple[str, ...]]], None]) -> None:
+    def __init__(
+        self,
+        changed: Callable[[dict[str, tuple[str, ...]]], None],
+        refuse: Callable[[NameSettings, str], str | None],
+    ) -> None:
         self._changed = changed
+        self._refuse = refuse
         self._tasks = Tasks()
         self._watched: dict[NameSettings, asyncio.Task[None]] = {}
         self.addresses: dict[str, tuple[str, ...]] = {}
@@ -80,7 +86,7 @@ class NameWatch:
         key, retry_s = name_key(name), FIRST_RETRY_S
         while True:
             try:
-                addresses = await look_up(name)
+                addresses = self._usable(name, await look_up(name))
             except LookupFailure as exc:
                 self._fail(key, name, str(exc))
                 pause_s, retry_s = min(retry_s, name.ttl_s), min(retry_s * 2, name.ttl_s)
@@ -89,6 +95,12 @@ class NameWatch:
                 self._succeed(key, addresses)
             first.set()
             await asyncio.sleep(pause_s)
+
+    def _usable(self, name: NameSettings, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        refused = {address: why for address in addresses if (why := self._refuse(name, address))}
+        if len(refused) == len(addresses):
+            raise LookupFailure("; ".join(refused.values()))
+        return tuple(address for address in addresses if address not in refused)
 
     def _fail(self, key: str, name: NameSettings, why: str) -> None:
         if self.failures.get(key) != why:

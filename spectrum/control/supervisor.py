@@ -25,9 +25,11 @@ from spectrum.control.names import NameWatch
 from spectrum.control.status import apps_status
 from spectrum.control.totals import Totals
 from spectrum.control.workers import WorkerProcess, memory_file
+from spectrum.core.address import PortRange, parse_address
+from spectrum.core.checks import ListenerIndex
 from spectrum.core.config import Config
-from spectrum.core.snapshot import Snapshot, compile_snapshot
-from spectrum.kernel.sockets import ListenError, raise_descriptor_limit
+from spectrum.core.snapshot import NameSettings, Snapshot, compile_snapshot
+from spectrum.kernel.sockets import ListenError, local_addresses, raise_descriptor_limit
 from spectrum.plane.channel import Ask, Events, Measures, Message
 from spectrum.plane.tasks import Tasks
 
@@ -76,7 +78,8 @@ class Supervisor:
         self._state = NodeState()
         self._exporter = Exporter(self._totals, self._state)
         self._admin = AdminServer()
-        self._names = NameWatch(self._names_changed)
+        self._index = ListenerIndex(config.apps, local_addresses())
+        self._names = NameWatch(self._names_changed, self._refuse_address)
         self._workers: dict[int, WorkerProcess] = {}
         self._failures: dict[int, int] = {}
         self._asked = 0
@@ -178,7 +181,12 @@ class Supervisor:
         backoff_s = 0.0
         while not self._stopping.is_set():
             worker = WorkerProcess(number, self._heard, self._worker_exited)
-            await worker.start()
+            try:
+                await worker.start()
+            except OSError as exc:  # out of processes, memory or descriptors: try again
+                log.error("worker %d can not be started: %s", number, exc)
+                await asyncio.sleep(MAX_BACKOFF_S)
+                continue
             self._workers[number] = worker
             self._configure([worker])
             await worker.wait()
@@ -234,6 +242,11 @@ class Supervisor:
             case _:
                 pass
 
+    def _refuse_address(self, name: NameSettings, address: str) -> str | None:
+        """Say why an address of a name can not be an origin: it leads back to us."""
+        taken = self._index.owner(parse_address(address), PortRange(name.first_port, name.last_port))
+        return f"{address} port {taken[1]} is the listener of app {taken[0]}: a loop" if taken else None
+
     def _names_changed(self, addresses: dict[str, tuple[str, ...]]) -> None:
         for worker in self._workers.values():
             worker.tell_names(addresses)
@@ -268,6 +281,7 @@ class Supervisor:
         snapshot = compile_snapshot(config, self._snapshot.generation + 1)
         self._bank.open(snapshot, self._sockets_each)
         self._bank.tune(snapshot.apps)
+        self._index = ListenerIndex(config.apps, local_addresses())
         await self._names.watch(snapshot.names())
         self._warn_of_fixed_settings(config)
         self._config, self._snapshot = config, snapshot

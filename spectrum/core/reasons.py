@@ -34,7 +34,6 @@ class Reason(IntEnum):
     NO_DESCRIPTOR = 25
     NO_ORIGIN = 26
     UNRESOLVED = 27
-    CLIENT_LEFT = 28
     # The client was refused before an origin was chosen.
     HEADER_UNTRUSTED = 40
     HEADER_INVALID = 41
@@ -58,7 +57,7 @@ class Reason(IntEnum):
         """Cloudflare's event: disconnect, originError, resolveOrigin or clientFiltered."""
         if self in _RESOLVE:
             return "resolveOrigin"
-        if Reason.CONNECT_REFUSED <= self <= Reason.CLIENT_LEFT:
+        if Reason.CONNECT_REFUSED <= self <= Reason.UNRESOLVED:
             return "originError"
         return "clientFiltered" if Reason.HEADER_UNTRUSTED <= self <= Reason.HEADER_MISSING else "disconnect"
 
@@ -92,7 +91,6 @@ _STATUS = {
     Reason.NO_DESCRIPTOR: 524,
     Reason.NO_ORIGIN: 530,
     Reason.UNRESOLVED: 531,
-    Reason.CLIENT_LEFT: 499,
     Reason.HEADER_UNTRUSTED: 403,
     Reason.HEADER_INVALID: 403,
     Reason.HEADER_TIMEOUT: 403,

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from spectrum.core.config import App, Config
+from spectrum.core.address import PortRange
+from spectrum.core.config import App, Config, OriginDns
 
 
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
@@ -19,11 +20,13 @@ class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
 
 
 class NameSettings(msgspec.Struct, frozen=True, array_like=True):
-    """An `origin_dns`: the name to look up, "A", "AAAA" or "" for both, and seconds until the next look."""
+    """An `origin_dns`: the name to look up, "A", "AAAA" or "" for both, seconds until the next look, origin's ports."""
 
     name: str
     type: str
     ttl_s: float
+    first_port: int
+    last_port: int
 
 
 class AppSettings(msgspec.Struct, frozen=True, array_like=True):
@@ -77,7 +80,7 @@ Addresses = Mapping[str, tuple[str, ...]]
 
 def name_key(settings: NameSettings) -> str:
     """Return the key under which the addresses of a name travel to the workers."""
-    return f"{settings.type or 'ANY'} {settings.name}"
+    return f"{settings.type or 'ANY'} {settings.name} {settings.first_port}-{settings.last_port}"
 
 
 def compile_snapshot(config: Config, generation: int) -> Snapshot:
@@ -90,6 +93,10 @@ def compile_snapshot(config: Config, generation: int) -> Snapshot:
     )
 
 
+def _compile_name(dns: OriginDns, ports: PortRange) -> NameSettings:
+    return NameSettings(dns.name, dns.type, dns.ttl_s, ports.first, ports.last)
+
+
 def _compile_app(name: str, app: App) -> AppSettings:
     accept, dns, keepalive = app.accept_proxy_protocol, app.origin_dns, app.keepalive
     return AppSettings(
@@ -99,7 +106,7 @@ def _compile_app(name: str, app: App) -> AppSettings:
         first_port=app.protocol.ports.first,
         last_port=app.protocol.ports.last,
         origins=tuple((str(origin.address), origin.ports.first) for origin in app.origin_direct or ()),
-        origin_name=NameSettings(dns.name, dns.type, dns.ttl_s) if dns else None,
+        origin_name=_compile_name(dns, app.origin_port) if dns and app.origin_port else None,
         origin_port=app.origin_port.first if app.origin_port else 0,
         proxy_protocol=app.proxy_protocol,
         trusted=tuple(map(str, accept.trusted)) if accept else None,

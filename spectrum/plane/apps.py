@@ -65,6 +65,8 @@ class RunningApp:
         self.slot = slot
         self.measures = AppMeasures()
         self.listeners: set[RunningListener] = set()
+        # Sessions of which it is not known yet whether they met an origin.
+        self.dialing = 0
         self.configure(settings)
 
     def configure(self, settings: AppSettings) -> None:
@@ -82,6 +84,7 @@ class RunningApp:
             for target in listener.targets():
                 if connected := target.take_connected():
                     self.measures.origin(origin_text(target)).connected += connected
+                    self.dialing -= connected
         taken, self.measures = self.measures, AppMeasures()
         return taken
 

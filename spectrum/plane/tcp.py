@@ -85,6 +85,7 @@ class TcpPlane:
             listener = self._listeners[number]
             app = listener.app
             app.measures.started += 1
+            app.dialing += 1
             listener.open += 1
             self._changed.add(app)
             if app.trusted is None:
@@ -156,7 +157,9 @@ class TcpPlane:
             reason = reason_of(item[1], item[2])
             app.measures.end(reason)
             self._changed.add(app)
-            if item[5] is not None:
+            if item[5] is None:
+                app.dialing -= 1
+            else:
                 app.measures.origin(origin_text(item[5])).ended += 1
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
             if self._events_wanted:
@@ -291,7 +294,10 @@ class TcpPlane:
             app.measures.bytes_from_origin += from_origins
             self._changed.add(app)
         changed, self._changed = self._changed, set()
-        return {app.settings.name: app.take_measures() for app in changed}
+        taken = {app.settings.name: app.take_measures() for app in changed}
+        # The engine tells of a connected origin only when asked, so these are asked again.
+        self._changed.update(app for app in changed if app.dialing)
+        return taken
 
 
 def _is_wildcard(address: str) -> bool:

@@ -22,7 +22,7 @@ def test_what_prometheus_reads():
     state.workers_ready = 2
     found = samples(Exporter(totals, state).render())
     app = ("app", "x")
-    assert found["spectrum_sessions_started_total", app] == 9
+    assert found["spectrum_sessions_started_total", app] == 10
     assert found["spectrum_sessions_active", app] == 6
     assert found["spectrum_sessions_closed_total", app, ("reason", "client_closed")] == 2
     assert found["spectrum_sessions_refused_total", app, ("reason", "header_untrusted")] == 1

@@ -9,13 +9,13 @@ from spectrum.core.snapshot import NameSettings
 
 
 async def test_localhost():
-    assert await look_up(NameSettings("localhost", "A", 1)) == ("127.0.0.1",)
-    assert "127.0.0.1" in await look_up(NameSettings("localhost", "", 1))
+    assert await look_up(NameSettings("localhost", "A", 1, 22, 22)) == ("127.0.0.1",)
+    assert "127.0.0.1" in await look_up(NameSettings("localhost", "", 1, 22, 22))
 
 
 async def test_no_such_name():
     with pytest.raises(LookupFailure):
-        await look_up(NameSettings("nowhere.invalid", "", 1))
+        await look_up(NameSettings("nowhere.invalid", "", 1, 22, 22))
 
 
 async def test_no_answer(monkeypatch):
@@ -26,7 +26,7 @@ async def test_no_answer(monkeypatch):
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent)
     with pytest.raises(LookupFailure, match="no answer within"):
-        await look_up(NameSettings("x", "", 1))
+        await look_up(NameSettings("x", "", 1, 22, 22))
 
 
 class Resolver:
@@ -52,10 +52,10 @@ async def until(condition):
 
 async def test_names_are_followed_on_their_ttl(monkeypatch, caplog):
     resolver, changes = Resolver(monkeypatch), []
-    watch = NameWatch(changes.append)
-    name = NameSettings("x", "", 0.01)
+    watch = NameWatch(changes.append, lambda *_: None)
+    name = NameSettings("x", "", 0.01, 22, 22)
     await watch.watch(frozenset([name]))
-    assert changes == [{"ANY x": ("192.0.2.1",)}]
+    assert changes == [{"ANY x 22-22": ("192.0.2.1",)}]
     resolver.answer = ("192.0.2.2", "192.0.2.1")
     await until(lambda: len(changes) == 2)
     resolver.answer = ("192.0.2.1", "192.0.2.2")  # another order is no change
@@ -64,7 +64,7 @@ async def test_names_are_followed_on_their_ttl(monkeypatch, caplog):
     assert len(changes) == 2
     resolver.answer = ()
     await until(lambda: watch.failures)
-    assert watch.addresses["ANY x"] == ("192.0.2.2", "192.0.2.1")  # the last good answer stays
+    assert watch.addresses["ANY x 22-22"] == ("192.0.2.2", "192.0.2.1")  # the last good answer stays
     assert "addresses in use: 192.0.2.2, 192.0.2.1" in caplog.text
     resolver.answer = ("192.0.2.9",)
     await until(lambda: len(changes) == 3)
@@ -83,7 +83,19 @@ async def test_the_start_does_not_wait_for_ever(monkeypatch, caplog):
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent)
-    watch = NameWatch(lambda _: None)
-    await watch.watch(frozenset([NameSettings("x", "", 1)]))
+    watch = NameWatch(lambda _: None, lambda *_: None)
+    await watch.watch(frozenset([NameSettings("x", "", 1, 22, 22)]))
     assert "no address yet" in caplog.text
+    await watch.stop()
+
+
+async def test_addresses_that_lead_back_to_us_are_left_out(monkeypatch):
+    resolver, changes = Resolver(monkeypatch), []
+    resolver.answer = ("127.0.0.1", "192.0.2.1")
+    watch = NameWatch(changes.append, lambda name, address: "a loop" if address == "127.0.0.1" else None)
+    await watch.watch(frozenset([NameSettings("x", "", 0.01, 22, 22)]))
+    assert changes == [{"ANY x 22-22": ("192.0.2.1",)}]
+    resolver.answer = ("127.0.0.1",)
+    await until(lambda: watch.failures)
+    assert watch.failures == {"ANY x 22-22": "a loop"}
     await watch.stop()

@@ -326,6 +326,14 @@ def test_an_unknown_name_is_told_and_counted(tmp_path, free_port):
         assert daemon.app("named")["origin_name_failure"]
 
 
+def test_a_name_that_leads_back_to_us_is_a_loop(tmp_path, free_port):
+    port = free_port()
+    with Daemon(tmp_path, named_app(port, "localhost", port).replace("localhost", "localhost, type: A")) as daemon:
+        with pytest.raises(ConnectionResetError), connect(port) as sock:
+            sock.recv(1)
+        assert "is the listener of app named: a loop" in daemon.app("named")["origin_name_failure"]
+
+
 def test_port_ranges_keep_their_offset(tmp_path, free_port, echo):
     first = next(p for p in range(20000, 30000, 10) if _all_free(range(p, p + 3)))
     target = next(p for p in range(first + 10, 30000, 10) if _all_free(range(p, p + 3)))

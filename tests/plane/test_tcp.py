@@ -225,6 +225,7 @@ def test_measures(make, free_port, origin):
     assert (measures.started, measures.active, measures.bytes_from_client) == (1, 0, 5)
     assert sum(measures.connect.counts) == sum(measures.duration.counts) == 1
     (counted,) = measures.origins.values()
+    assert plane.plane._slots[0].dialing == 0
     assert (counted.connected, counted.ended, counted.failed) == (1, 1, 0)
     assert plane.plane.take_measures() == {}
 
@@ -261,7 +262,8 @@ def test_names_reach_listeners_later(make, free_port, origin):
     port = free_port()
     text = f"protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_dns: {{name: x.example, type: A}}"
     plane = make({"x": f"{text}, origin_port: {port_of(origin)}"})
-    plane.plane.resolve({"A x.example": ("127.0.0.1",)}, ["A x.example", "A unknown"])
+    key = f"A x.example {port_of(origin)}-{port_of(origin)}"
+    plane.plane.resolve({key: ("127.0.0.1",)}, [key, "A unknown 1-1"])
     with plane.running():
         assert exchange(port, origin, b"x") == b"x"
 
