@@ -4,7 +4,6 @@ Exit codes: 0 done; 1 it could not be done (a file with faults, an address in us
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,7 @@ def origin(tcp: tuple[str, ...], udp: tuple[str, ...]) -> None:
     try:
         serve_origin(addresses(tcp), addresses(udp))
     except OSError as exc:
-        raise _failure(os.strerror(exc.errno).lower() if exc.errno else str(exc)) from exc
+        raise _failure((exc.strerror or str(exc)).lower()) from exc
 
 
 def _load(path: Path) -> Config:

@@ -9,94 +9,63 @@ from enum import IntEnum
 
 
 class Reason(IntEnum):
-    """The number is what the engine stores; the name, in lower case, is what people see."""
+    """The number is what workers report; `label` is what people see.
+
+    Attributes:
+        label: The reason as metrics, events and logs spell it.
+        status: Cloudflare's status code for the ended session.
+        event: Cloudflare's event: disconnect, originError, resolveOrigin or clientFiltered.
+        refused: True where the client was turned away before an origin was chosen.
+    """
+
+    label: str
+    status: int
+    event: str
+    refused: bool
+
+    def __new__(cls, number: int, status: int, event: str) -> "Reason":
+        """Make the member; its attributes are plain ones, because the data path reads them per session."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.status = status
+        member.event = event
+        member.refused = event == "clientFiltered"
+        return member
+
+    def __init__(self, *_: object) -> None:
+        self.label = self._name_.lower()
 
     # The session was relayed and ended.
-    CLIENT_CLOSED = 1
-    ORIGIN_CLOSED = 2
-    CLIENT_RESET = 3
-    ORIGIN_RESET = 4
-    CLIENT_TIMEOUT = 5
-    ORIGIN_TIMEOUT = 6
-    CLIENT_UNREACHABLE = 7
-    ORIGIN_UNREACHABLE = 8
-    CLIENT_PIPE = 9
-    ORIGIN_PIPE = 10
-    IDLE_TIMEOUT = 11
-    DRAINED = 12
-    WORKER_LOST = 13
+    CLIENT_CLOSED = 1, 200, "disconnect"
+    ORIGIN_CLOSED = 2, 200, "disconnect"
+    CLIENT_RESET = 3, 499, "disconnect"
+    ORIGIN_RESET = 4, 444, "disconnect"
+    CLIENT_TIMEOUT = 5, 497, "disconnect"
+    ORIGIN_TIMEOUT = 6, 445, "disconnect"
+    CLIENT_UNREACHABLE = 7, 496, "disconnect"
+    ORIGIN_UNREACHABLE = 8, 446, "disconnect"
+    CLIENT_PIPE = 9, 498, "disconnect"
+    ORIGIN_PIPE = 10, 448, "disconnect"
+    IDLE_TIMEOUT = 11, 200, "disconnect"
+    DRAINED = 12, 200, "disconnect"
+    WORKER_LOST = 13, 500, "disconnect"
     # No origin answered.
-    CONNECT_REFUSED = 20
-    CONNECT_TIMEOUT = 21
-    CONNECT_UNREACHABLE = 22
-    CONNECT_FAILED = 23
-    NO_SOURCE_PORT = 24
-    NO_DESCRIPTOR = 25
-    NO_ORIGIN = 26
-    UNRESOLVED = 27
+    CONNECT_REFUSED = 20, 521, "originError"
+    CONNECT_TIMEOUT = 21, 522, "originError"
+    CONNECT_UNREACHABLE = 22, 523, "originError"
+    CONNECT_FAILED = 23, 520, "originError"
+    NO_SOURCE_PORT = 24, 524, "originError"
+    NO_DESCRIPTOR = 25, 524, "originError"
+    NO_ORIGIN = 26, 530, "resolveOrigin"
+    UNRESOLVED = 27, 531, "resolveOrigin"
     # The client was refused before an origin was chosen.
-    HEADER_UNTRUSTED = 40
-    HEADER_INVALID = 41
-    HEADER_TIMEOUT = 42
-    HEADER_MISSING = 43
+    HEADER_UNTRUSTED = 40, 403, "clientFiltered"
+    HEADER_INVALID = 41, 403, "clientFiltered"
+    HEADER_TIMEOUT = 42, 403, "clientFiltered"
+    HEADER_MISSING = 43, 403, "clientFiltered"
     # A fault of ours.
-    INTERNAL_ERROR = 60
+    INTERNAL_ERROR = 60, 500, "disconnect"
 
-    @property
-    def label(self) -> str:
-        """The reason as metrics, events and logs spell it."""
-        return self.name.lower()
-
-    @property
-    def status(self) -> int:
-        """Cloudflare's status code for the closed session."""
-        return _STATUS[self]
-
-    @property
-    def event(self) -> str:
-        """Cloudflare's event: disconnect, originError, resolveOrigin or clientFiltered."""
-        if self in _RESOLVE:
-            return "resolveOrigin"
-        if Reason.CONNECT_REFUSED <= self <= Reason.UNRESOLVED:
-            return "originError"
-        return "clientFiltered" if Reason.HEADER_UNTRUSTED <= self <= Reason.HEADER_MISSING else "disconnect"
-
-    @property
-    def refused(self) -> bool:
-        """True where the client was turned away before an origin was chosen."""
-        return Reason.HEADER_UNTRUSTED <= self <= Reason.HEADER_MISSING
-
-
-_RESOLVE = frozenset({Reason.NO_ORIGIN, Reason.UNRESOLVED})
-
-_STATUS = {
-    Reason.CLIENT_CLOSED: 200,
-    Reason.ORIGIN_CLOSED: 200,
-    Reason.CLIENT_RESET: 499,
-    Reason.ORIGIN_RESET: 444,
-    Reason.CLIENT_TIMEOUT: 497,
-    Reason.ORIGIN_TIMEOUT: 445,
-    Reason.CLIENT_UNREACHABLE: 496,
-    Reason.ORIGIN_UNREACHABLE: 446,
-    Reason.CLIENT_PIPE: 498,
-    Reason.ORIGIN_PIPE: 448,
-    Reason.IDLE_TIMEOUT: 200,
-    Reason.DRAINED: 200,
-    Reason.WORKER_LOST: 500,
-    Reason.CONNECT_REFUSED: 521,
-    Reason.CONNECT_TIMEOUT: 522,
-    Reason.CONNECT_UNREACHABLE: 523,
-    Reason.CONNECT_FAILED: 520,
-    Reason.NO_SOURCE_PORT: 524,
-    Reason.NO_DESCRIPTOR: 524,
-    Reason.NO_ORIGIN: 530,
-    Reason.UNRESOLVED: 531,
-    Reason.HEADER_UNTRUSTED: 403,
-    Reason.HEADER_INVALID: 403,
-    Reason.HEADER_TIMEOUT: 403,
-    Reason.HEADER_MISSING: 403,
-    Reason.INTERNAL_ERROR: 500,
-}
 
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 

@@ -13,6 +13,7 @@ cdef class Target:
     cdef bint staggered
     cdef readonly str host
     cdef readonly int port
+    cdef readonly str name
     cdef uint64_t connected
     cdef int open_socket(self) noexcept
     cdef void arm_keepalive(self, int fd) noexcept

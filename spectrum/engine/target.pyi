@@ -1,6 +1,7 @@
 class Target:
     host: str
     port: int
+    name: str
     def __init__(
         self,
         address: bytes,

@@ -18,6 +18,7 @@ cdef class Target:
         self.staggered = staggered
         self.host = host
         self.port = port
+        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def take_connected(self):
         """Return how many sessions were connected to it since the last call."""

@@ -25,11 +25,6 @@ def address_text(address: bytes) -> str:
     return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
 
 
-def origin_text(target: Target) -> str:
-    """Return an origin's address and port as measures name it."""
-    return f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
-
-
 def _no_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlvs: bytes) -> bytes:
     return b""
 
@@ -83,7 +78,7 @@ class RunningApp:
         for listener in self.listeners:
             for target in listener.targets():
                 if connected := target.take_connected():
-                    self.measures.origin(origin_text(target)).connected += connected
+                    self.measures.origin(target.name).connected += connected
                     self.dialing -= connected
         taken, self.measures = self.measures, AppMeasures()
         return taken

@@ -19,7 +19,7 @@ from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot, name_key
 from spectrum.engine.relay import Outcome, Relay
 from spectrum.engine.target import Target
-from spectrum.plane.apps import RunningApp, RunningListener, address_text, origin_text
+from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.wire import Command, ProxyHeaderError, Transport, parse
 from spectrum.wire.proxy_protocol import TlvType, pack_tlvs
 
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# By plain numbers: an enum's hash and comparison are Python code.
 _FIXED_REASONS = {
-    Outcome.EOF_CLIENT: Reason.CLIENT_CLOSED,
-    Outcome.EOF_ORIGIN: Reason.ORIGIN_CLOSED,
-    Outcome.IDLE: Reason.IDLE_TIMEOUT,
-    Outcome.HEADER_TIMEOUT: Reason.HEADER_TIMEOUT,
+    int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
+    int(Outcome.EOF_ORIGIN): Reason.ORIGIN_CLOSED,
+    int(Outcome.IDLE): Reason.IDLE_TIMEOUT,
+    int(Outcome.HEADER_TIMEOUT): Reason.HEADER_TIMEOUT,
 }
 # Not passed on: NOOP is padding, CRC32C covered the header that was read, SSL and NETNS speak of the hop before us.
 _HOP_TLVS = frozenset({TlvType.NOOP, TlvType.CRC32C, TlvType.SSL, TlvType.NETNS})
@@ -40,9 +41,9 @@ _HOP_TLVS = frozenset({TlvType.NOOP, TlvType.CRC32C, TlvType.SSL, TlvType.NETNS}
 
 def reason_of(outcome: int, error: int) -> Reason:
     """Return the reason for an engine outcome and its errno (or the reason that the plane itself gave)."""
-    fixed = _FIXED_REASONS.get(outcome)  # type: ignore[call-overload]
+    fixed = _FIXED_REASONS.get(outcome)
     if fixed is not None:
-        return fixed  # type: ignore[no-any-return]
+        return fixed
     match outcome:
         case Outcome.ERROR_CLIENT | Outcome.ERROR_ORIGIN:
             return relay_failure(error, outcome == Outcome.ERROR_ORIGIN)
@@ -142,7 +143,7 @@ class TcpPlane:
     def attempt_failed(self, listener: int, target: Target, error: int) -> None:
         """Count an origin that could not be reached; the engine goes on with the next one."""
         app = self._listeners[listener].app
-        measures = app.measures.origin(origin_text(target))
+        measures = app.measures.origin(target.name)
         measures.failed += 1
         measures.last_failure = connect_failure(error).label
         self._changed.add(app)
@@ -155,12 +156,12 @@ class TcpPlane:
             listener = self._listeners[item[0]]
             app = listener.app
             reason = reason_of(item[1], item[2])
-            app.measures.end(reason)
+            app.measures.end(reason._value_)
             self._changed.add(app)
             if item[5] is None:
                 app.dialing -= 1
             else:
-                app.measures.origin(origin_text(item[5])).ended += 1
+                app.measures.origin(item[5].name).ended += 1
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
             if self._events_wanted:
                 events.append(self._event(app, reason, item))

@@ -6,6 +6,8 @@ from spectrum.engine.target import Target
 def test_keeps_its_address():
     target = Target(b"\x01\x02\x03\x04", 80, "1.2.3.4")
     assert (target.host, target.port, target.take_connected()) == ("1.2.3.4", 80, 0)
+    assert target.name == "1.2.3.4:80"
+    assert Target(bytes(16), 1, "::").name == "[::]:1"
 
 
 @pytest.mark.parametrize("address", [b"", b"123", bytes(17)])

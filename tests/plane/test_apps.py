@@ -6,8 +6,7 @@ import pytest
 from spectrum.control.loader import load_text
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import compile_snapshot
-from spectrum.engine.target import Target
-from spectrum.plane.apps import RunningApp, RunningListener, address_text, origin_text
+from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.wire import parse
 
 
@@ -92,8 +91,6 @@ def test_measures_are_taken_with_the_targets_counts():
 def test_texts():
     assert address_text(b"\x7f\0\0\1") == "127.0.0.1"
     assert address_text(bytes(15) + b"\1") == "::1"
-    assert origin_text(Target(bytes(16), 1, "::")) == "[::]:1"
-    assert origin_text(Target(bytes(4), 1, "0.0.0.0")) == "0.0.0.0:1"
 
 
 def test_source_address_of_the_origins_family():
