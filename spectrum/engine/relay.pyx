@@ -758,6 +758,7 @@ cdef class Relay:
                     self._end(index, session, ERROR_CLIENT + side, errno, True)
                 return
             session.active_ms = self._now_ms
+            self._round_bytes += sent
             leg.backlog_start += <uint32_t>sent
         free(leg.backlog)
         leg.backlog = NULL
