@@ -11,51 +11,55 @@ _ANY4, _ANY6 = IPv4Address("0.0.0.0"), IPv6Address("::")
 
 
 class ListenerIndex:
-    """Which app listens on an address and port, wildcards included."""
+    """Which app listens on an address and port, wildcards included.
+
+    Attributes:
+        overlaps: (app, earlier app, address and port) for each pair of apps that want the same listener, once.
+    """
 
     def __init__(self, apps: Mapping[str, App], local: Iterable[IPAddress]) -> None:
         """Index `apps`; `local` are the addresses of this machine, which a wildcard listener covers."""
         self._local = frozenset(local)
-        # Per port the listeners in file order: (address or None for both wildcards, app).
-        self._ports: dict[int, list[tuple[IPAddress | None, str]]] = {}
+        # Per port who listens on an address; None is every address of both families.
+        self._ports: dict[int, dict[IPAddress | None, str]] = {}
+        self.overlaps: list[tuple[str, str, SocketAddress]] = []
+        pairs: set[tuple[str, str]] = set()
         for name, app in apps.items():
             for port in range(app.protocol.ports.first, app.protocol.ports.last + 1):
-                entries = self._ports.setdefault(port, [])
-                entries.extend((address, name) for address in app.addresses or (None,))
+                taken = self._ports.setdefault(port, {})
+                for address in app.addresses or (None,):
+                    earlier = _earlier(taken, address)
+                    if earlier is not None and (name, earlier) not in pairs:
+                        pairs.add((name, earlier))
+                        self.overlaps.append((name, earlier, SocketAddress(address or _ANY6, port)))
+                    taken.setdefault(address, name)
 
     def owner(self, address: IPAddress, ports: PortRange) -> tuple[str, int] | None:
         """Return the app, and the first of `ports`, that a connection from this machine to `address` would reach."""
+        wildcards = (None, _wildcard(address)) if address.is_loopback or address in self._local else ()
         for port in range(ports.first, ports.last + 1):
-            for listening, name in self._ports.get(port, ()):
-                if self._reaches(address, listening):
-                    return name, port
+            taken = self._ports.get(port)
+            if taken:
+                for listening in (address, *wildcards):
+                    if listening in taken:
+                        return taken[listening], port
         return None
 
-    def _reaches(self, address: IPAddress, listening: IPAddress | None) -> bool:
-        if address == listening:
-            return True
-        wildcard = listening is None or listening == (_ANY4 if address.version == 4 else _ANY6)
-        return wildcard and (address.is_loopback or address in self._local)
 
-    def overlaps(self) -> Iterator[tuple[str, str, SocketAddress]]:
-        """Yield (app, earlier app, address and port) for each pair of apps that want the same listener, once."""
-        seen: set[tuple[str, str]] = set()
-        for port, entries in self._ports.items():
-            if len(entries) < 2:
-                continue
-            for index, (address, name) in enumerate(entries):
-                for other, earlier in entries[:index]:
-                    if (name, earlier) not in seen and _collide(address, other):
-                        seen.add((name, earlier))
-                        yield name, earlier, SocketAddress(address or other or _ANY6, port)
+def _wildcard(address: IPAddress) -> IPAddress:
+    return _ANY4 if address.version == 4 else _ANY6
 
 
-def _collide(one: IPAddress | None, other: IPAddress | None) -> bool:
-    if one is None or other is None:
-        return True
-    if one.version != other.version:
-        return False
-    return one == other or one.is_unspecified or other.is_unspecified
+def _earlier(taken: Mapping[IPAddress | None, str], address: IPAddress | None) -> str | None:
+    """Who of `taken` has what a listener on `address` would have. Not a search: thousands may share a port."""
+    if address is None:
+        return next(iter(taken.values()), None)
+    for listening in (address, None, _wildcard(address)):
+        if listening in taken:
+            return taken[listening]
+    if address.is_unspecified:
+        return next((name for other, name in taken.items() if other and other.version == address.version), None)
+    return None
 
 
 def check_apps(
@@ -74,7 +78,7 @@ def check_apps(
             ("apps", name, "protocol"),
             f"{where} is taken by app {earlier}" if name != earlier else f"{where} is listed twice",
         )
-        for name, earlier, where in index.overlaps()
+        for name, earlier, where in index.overlaps
     ]
     for name, app in apps.items():
         faults.extend(_range_faults(name, app))

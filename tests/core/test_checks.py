@@ -83,6 +83,14 @@ def test_ranges_must_be_equal():
     assert check_apps({"a": named}, [])[0].path == ("apps", "a", "origin_port")
 
 
+def test_thousands_may_share_a_port():
+    """Each on an address of its own: checked in time that grows with their number, not with its square."""
+    apps = {f"a{i}": app("tcp/443", "tcp://203.0.113.1:443", edge=[f"10.0.{i // 256}.{i % 256}"]) for i in range(5000)}
+    assert check_apps(apps, LOCAL) == []
+    apps["all"] = app("tcp/443", edge=["0.0.0.0"])
+    assert [fault.message for fault in check_apps(apps, LOCAL)] == ["0.0.0.0:443 is taken by app a0"]
+
+
 def test_transport_must_match():
     assert "is not tcp" in check_apps({"a": app("tcp/80", "udp://203.0.113.1:80")}, [])[0].message
 
