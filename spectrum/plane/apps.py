@@ -60,7 +60,8 @@ class RunningApp:
         self.slot = slot
         self.measures = AppMeasures()
         self.listeners: set[RunningListener] = set()
-        # Sessions of which it is not known yet whether they met an origin.
+        # Sessions that are not over, and those of them of which it is not known yet whether they met an origin.
+        self.open = 0
         self.dialing = 0
         self.configure(settings)
 

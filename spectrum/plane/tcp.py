@@ -67,7 +67,8 @@ class TcpPlane:
         self.relay = Relay(self, max_sessions=max_sessions)
         self._emit = emit
         self._apps: dict[str, RunningApp] = {}
-        self._slots: list[RunningApp] = []
+        self._slots: dict[int, RunningApp] = {}
+        self._retired: list[RunningApp] = []
         self._listeners: dict[int, RunningListener] = {}
         self._by_key: dict[ListenerKey, RunningListener] = {}
         self._by_name: dict[str, set[RunningListener]] = {}
@@ -87,6 +88,7 @@ class TcpPlane:
             app = listener.app
             app.measures.started += 1
             app.dialing += 1
+            app.open += 1
             listener.open += 1
             self._changed.add(app)
             if app.trusted is None:
@@ -165,6 +167,7 @@ class TcpPlane:
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
             if self._events_wanted:
                 events.append(self._event(app, reason, item))
+            app.open -= 1
             listener.open -= 1
             if listener.removed and not listener.open:
                 del self._listeners[item[0]]
@@ -239,17 +242,26 @@ class TcpPlane:
             if app.settings.origin_name is not None:
                 self._by_name.setdefault(name_key(app.settings.origin_name), set()).add(listener)
         kept = {settings.name for settings in snapshot.apps}
+        self._retired += [app for name, app in self._apps.items() if name not in kept]
         self._apps = {name: app for name, app in self._apps.items() if name in kept}
         return gone
 
     def _app(self, settings: AppSettings) -> RunningApp:
         app = self._apps.get(settings.name)
         if app is None:
-            app = self._apps[settings.name] = RunningApp(len(self._slots), settings)
-            self._slots.append(app)
+            app = self._apps[settings.name] = RunningApp(self._free_slot(), settings)
+            self._slots[app.slot] = app
         elif app.settings != settings:
             app.configure(settings)
         return app
+
+    def _free_slot(self) -> int:
+        """Return a slot that no session counts on: one of a removed app whose sessions are over, or a new one."""
+        for app in self._retired:
+            if not app.open and app not in self._changed:
+                self._retired.remove(app)
+                return app.slot
+        return len(self._slots)
 
     def _listener(
         self, key: ListenerKey, app: RunningApp, offset: int, descriptors: Mapping[ListenerKey, int]

@@ -248,6 +248,14 @@ def test_sessions_outlive_their_app_and_their_listener_is_forgotten(make, free_p
     assert len(plane.plane._listeners) == 1
 
 
+def test_slots_of_removed_apps_are_used_again(make, free_port, origin):
+    port = free_port()
+    plane = make({"x0": body(port, origin)})
+    for number in range(1, 20):
+        plane.apply({f"x{number}": body(port, origin)})
+    assert len(plane.plane._slots) == 2
+
+
 def test_a_listener_may_move_to_another_app(make, free_port, origin):
     port = free_port()
     plane = make({"x": body(port, origin)})
