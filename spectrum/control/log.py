@@ -1,12 +1,9 @@
-"""Log lines to standard output: the daemon's own messages, and one per ended session up to a rate.
+"""One line per ended session to standard output, up to a rate.
 
 A thread writes, so that a full pipe holds up nobody; when it can not follow, session lines are dropped and counted.
 """
 
-import json
-import logging
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -102,23 +99,3 @@ class SessionLog:
         allowed = min(count, self._per_second - self._used)
         self._used += allowed
         return allowed
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        made = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = {
-            "Timestamp": f"{made}.{int(record.msecs):03d}Z",
-            "Level": record.levelname.lower(),
-            "Message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["Exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
-def configure_logging(as_json: bool, level: str) -> None:
-    """Send the daemon's own messages to standard error, as JSON objects or text, one per line."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -20,7 +20,7 @@ from spectrum.control.admin import AdminServer, control_app, metrics_app
 from spectrum.control.exporter import Exporter, NodeState
 from spectrum.control.listeners import ListenerBank, sockets_per_listener
 from spectrum.control.loader import ConfigError, load_file
-from spectrum.control.log import LineWriter, SessionLog, configure_logging
+from spectrum.control.log import LineWriter, SessionLog
 from spectrum.control.names import NameWatch
 from spectrum.control.status import apps_status
 from spectrum.control.totals import Totals
@@ -31,6 +31,7 @@ from spectrum.core.config import Config
 from spectrum.core.snapshot import NameSettings, Snapshot, compile_snapshot
 from spectrum.kernel.sockets import ListenError, local_addresses, raise_descriptor_limit
 from spectrum.plane.channel import Ask, Events, Measures, Message
+from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -261,6 +262,8 @@ class Supervisor:
 
     async def reload(self) -> list[str]:
         """Read the file again and serve it; return what is wrong with it, in which case nothing changed."""
+        if not self._state.generation or self._stopping.is_set():
+            return ["the daemon is not serving yet" if not self._state.generation else "the daemon is stopping"]
         async with self._reloading:
             try:
                 config = await asyncio.to_thread(load_file, self._path)
@@ -385,7 +388,7 @@ def serve(path: Path, config: Config, workers: int | None, level: str) -> None:
     """
 
     configure_logging(config.log.format == "json", level)
-    os.environ["SPECTRUM_LOG_LEVEL"] = level
+    os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format}
 
     async def main() -> None:
         await Supervisor(path, config, workers).run()

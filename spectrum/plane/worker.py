@@ -32,6 +32,7 @@ from spectrum.plane.channel import (
     Names,
     Sockets,
 )
+from spectrum.plane.log import configure_worker_logging
 from spectrum.plane.tcp import TcpPlane
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class Worker:
         self._plane.relay.max_sessions = self._plane.relay.active + max(1, free // 2)
         self._channel.send(Applied(snapshot.generation))
         # What a snapshot made lives long: later collections need not look at it.
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
 
@@ -125,7 +127,7 @@ class Worker:
         self._stopped.set()
 
     def _orphaned(self) -> None:
-        log.warning("the supervisor is gone: no new sessions, %d are left", self._plane.relay.active)
+        log.warning("the supervisor is gone: no new sessions, %d left, then this worker ends", self._plane.relay.active)
         self._drain(ORPHAN_DRAIN_S)
 
     # --- to the supervisor ----------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ class Worker:
 
 def main() -> None:
     """Run a worker on the channel descriptor that is the first argument."""
-    logging.basicConfig(level=os.environ.get("SPECTRUM_LOG_LEVEL", "INFO"), format="worker %(process)d: %(message)s")
+    configure_worker_logging()
     # A terminal's Ctrl-C and hang-up reach the whole process group; only the supervisor acts on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -1,9 +1,5 @@
 import io
-import json
-import logging
 import os
-import subprocess
-import sys
 
 import msgspec
 
@@ -84,25 +80,3 @@ def test_what_the_writer_drops_is_told():
     writer.write = lambda data: False
     log.add(2, LINE * 2)
     assert left_out == [2]
-
-
-def test_messages_as_json_and_text():
-    script = """
-import logging, sys
-from spectrum.control.log import configure_logging
-configure_logging(sys.argv[1] == "json", "INFO")
-try:
-    1 / 0
-except ZeroDivisionError:
-    logging.getLogger("x").exception("it %s", "failed")
-"""
-    for form in ("json", "text"):
-        command = [sys.executable, "-c", script, form]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-        if form == "json":
-            record = json.loads(told)
-            assert (record["Level"], record["Message"]) == ("error", "it failed")
-            assert "ZeroDivisionError" in record["Exception"]
-        else:
-            assert "ERROR it failed" in told
-    assert logging.getLogger().level != logging.DEBUG
