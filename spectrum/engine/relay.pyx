@@ -1,9 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
 """The TCP engine: it accepts, dials and moves bytes between descriptors. It has no policy.
 
-It owns an epoll descriptor that the host loop watches: `loop.add_reader(relay.fileno(), relay.process)`. Per new
-session it asks its handler once, in batches (`accepted`), and tells it once of its end (`ended`); reads and writes
-happen without Python. Everything runs in the one thread that calls `process`.
+It is a part of a `Loop`. Per new session it asks its handler once, in batches (`accepted`), and tells it once of its
+end (`ended`); reads and writes happen without Python.
 
 Ownership: from accept4 to the report in `ended` a session owns its descriptors, and nobody else closes them. Listening
 descriptors belong to the caller. Sockets are edge-triggered: a leg is read until it is empty or the other one blocks.
@@ -30,6 +29,15 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 from spectrum.engine.linux cimport *
+from spectrum.engine.loop cimport (
+    GENERATION_MASK,
+    GENERATION_SHIFT,
+    IDLE_TICK_MS,
+    LISTENER_TOKEN,
+    SIDE_SHIFT,
+    Loop,
+    Part,
+)
 from spectrum.engine.slab cimport *
 from spectrum.engine.sockets cimport clock_ns, read_address
 from spectrum.engine.target cimport Target
@@ -37,12 +45,10 @@ from spectrum.engine.target cimport Target
 cdef enum:
     CLIENT = 0
     ORIGIN = 1
-    # An epoll token is: bit 63 listener, bit 62 timer, bits 56-59 side, bits 32-55 generation, bits 0-31 index.
-    # Side 0 is the client; side 1 + n is the origin that attempt n opened, before and after it is connected.
-    SIDE_SHIFT = 56
+    # In an epoll token side 0 is the client; side 1 + n is the origin that attempt n opened, before and after it is
+    # connected.
     # At the same moment, for one session (RFC 8305 staggers them); the arrays of Dial have this length.
     MAX_ATTEMPTS = 4
-    MAX_EVENTS = 256
     # Accepted per round, so that a flood leaves time to relay. As many descriptors are held in reserve: a session that
     # was accepted before the limit was met gets its origin.
     ACCEPT_BATCH = 64
@@ -55,22 +61,10 @@ cdef enum:
     READ_BUDGET = 4194304
     # RFC 8305 section 5 recommends 250 ms between attempts.
     STAGGER_MS = 250
-    TICK_MS = 50
-    IDLE_TICK_MS = 1000
-    # Busy polling waits for the next event of few quiet sessions. It stays off when more than a quarter of the events
-    # (in 1/256) come from others than the last RECENT sessions, or when a round moved more than a quiet session does.
-    RECENT = 4
-    MAX_STRANGERS = 64
-    QUIET_BYTES = 16384
-    # `process` returns to the host loop at least this often, even when there is more to do.
-    SLICE_NS = 4000000
     # Sessions that must have ended since accepting stalled, before it is tried again ahead of the next tick.
     RESUME_AFTER = 64
     # Longest PROXY header that is peeked at; wire.proxy_protocol refuses longer ones.
     PEEK_BYTES = 4112
-
-cdef uint64_t LISTENER_TOKEN = <uint64_t>1 << 63
-cdef uint64_t TIMER_TOKEN = <uint64_t>1 << 62
 
 # Outcomes, as `ended` reports them.
 cpdef enum Outcome:
@@ -102,16 +96,15 @@ cdef struct Listener:
     uint16_t port
 
 
-cdef class Relay:
+cdef class Relay(Part):
     """All TCP sessions of one worker.
 
     Args:
-        handler: Its `accepted`, `header`, `attempt_failed` and `ended` are called from within `process`.
-        busy_poll_us: How long to look for the next event before sleeping, while recent ones came that fast. 0: never.
+        loop: Brings its events.
+        handler: Its `accepted`, `header`, `attempt_failed` and `ended` are called from within the loop's `process`.
         max_sessions: Accepting stops at this many.
     """
 
-    cdef int _epoll, _timer
     cdef int[ACCEPT_BATCH] _reserve
     cdef int _reserved, _undecided
     cdef object _handler
@@ -122,36 +115,21 @@ cdef class Relay:
     cdef uint64_t *_app_bytes
     cdef uint32_t _app_count
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _pending_head
-    cdef uint64_t _now_ns, _now_ms, _last_scan_ms, _last_event_ns
-    cdef uint64_t _busy_poll_ns, _gap_ns, _busy_ns
-    cdef uint32_t[RECENT] _recent
-    cdef uint32_t _recent_turn, _strangers
-    cdef uint64_t _round_bytes
+    cdef uint64_t _last_scan_ms
     cdef uint32_t _active, _max_sessions, _ended_since_stall
     cdef uint64_t _stalls
-    cdef bint _stalled, _ticks_fast
+    cdef bint _stalled
 
-    def __cinit__(self):
-        self._epoll = self._timer = -1
-
-    def __init__(self, handler, *, int busy_poll_us=0, uint32_t max_sessions=0x7FFFFFFF):
+    def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF):
+        self.loop = loop
         self._handler = handler
-        self._busy_poll_ns = busy_poll_us * 1000
-        self._gap_ns = 1000000
         self._max_sessions = max_sessions
         self._scratch = <char *>malloc(SCRATCH_BYTES)
         if self._scratch == NULL:
             raise MemoryError()
-        self._epoll = epoll_create1(EPOLL_CLOEXEC)
-        self._timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
-        if self._epoll < 0 or self._timer < 0:
-            raise OSError(errno, "the engine's epoll and timer descriptors can not be opened")
         self._fill_reserve()
-        self._read_clock()
-        self._last_scan_ms = self._now_ms
-        self._last_event_ns = self._now_ns
-        self._watch(self._timer, TIMER_TOKEN, EPOLLIN)
-        self._arm_timer(IDLE_TICK_MS)
+        self._last_scan_ms = loop.now_ms
+        self.part_token = loop.add_part(self)
 
     def __dealloc__(self):
         cdef uint32_t index
@@ -163,10 +141,6 @@ cdef class Relay:
         free(self._listeners)
         free(self._app_bytes)
         free(self._scratch)
-        if self._epoll >= 0:
-            close(self._epoll)
-        if self._timer >= 0:
-            close(self._timer)
         while self._spend_reserve():
             pass
 
@@ -184,41 +158,10 @@ cdef class Relay:
         if session.target != NULL:
             Py_DECREF(<object>session.target)
 
-    # --- time -----------------------------------------------------------------------------------------------------
-
-    cdef void _read_clock(self) noexcept nogil:
-        self._now_ns = clock_ns()
-        self._now_ms = self._now_ns // 1000000
-
-    cdef void _arm_timer(self, long delay_ms) noexcept nogil:
-        cdef itimerspec value
-        memset(&value, 0, sizeof(itimerspec))
-        value.it_value.tv_sec = delay_ms // 1000
-        value.it_value.tv_nsec = delay_ms % 1000 * 1000000
-        timerfd_settime(self._timer, 0, &value, NULL)
-        self._ticks_fast = delay_ms < IDLE_TICK_MS
-
-    cdef void _tick_soon(self) noexcept nogil:
-        if not self._ticks_fast:
-            self._arm_timer(TICK_MS)
-
     # --- descriptors ----------------------------------------------------------------------------------------------
 
-    cdef int _watch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
-        cdef epoll_event event
-        event.events = events
-        event.data.u64 = token
-        return epoll_ctl(self._epoll, EPOLL_CTL_ADD, fd, &event)
-
-    cdef void _rewatch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
-        """Change what is watched. Always tells of what is ready now, so it also queues a leg for its next turn."""
-        cdef epoll_event event
-        event.events = events
-        event.data.u64 = token
-        epoll_ctl(self._epoll, EPOLL_CTL_MOD, fd, &event)
-
     cdef uint64_t _token(self, uint32_t index, Session *session, uint64_t side) noexcept nogil:
-        return side << SIDE_SHIFT | <uint64_t>session.generation << 32 | index
+        return self.part_token | side << SIDE_SHIFT | <uint64_t>session.generation << GENERATION_SHIFT | index
 
     cdef uint64_t _leg_token(self, uint32_t index, Session *session, int side) noexcept nogil:
         return self._token(index, session, 0 if side == CLIENT else session.origin_side)
@@ -227,7 +170,7 @@ cdef class Relay:
         """Hold descriptors back for sessions at the limit; False when there are not enough."""
         cdef int fd
         while self._reserved < ACCEPT_BATCH:
-            fd = dup(self._epoll)
+            fd = dup(self.loop.epoll)
             if fd < 0:
                 return False
             self._reserve[self._reserved] = fd
@@ -253,11 +196,11 @@ cdef class Relay:
     # --- listeners and accepting ----------------------------------------------------------------------------------
 
     cdef void _watch_listener(self, uint32_t number) noexcept nogil:
-        self._watch(self._listeners[number].fd, LISTENER_TOKEN | number, EPOLLIN | EPOLLEXCLUSIVE)
+        self.loop.watch(
+            self._listeners[number].fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLEXCLUSIVE)
 
     cdef void _unwatch_listener(self, uint32_t number) noexcept nogil:
-        cdef epoll_event ignored
-        epoll_ctl(self._epoll, EPOLL_CTL_DEL, self._listeners[number].fd, &ignored)
+        self.loop.unwatch(self._listeners[number].fd)
 
     cdef void _stall(self) noexcept nogil:
         """Stop accepting; clients wait in the kernel's queue. `_resume` undoes it once descriptors are free again."""
@@ -270,7 +213,7 @@ cdef class Relay:
         for number in range(self._listener_count):
             if self._listeners[number].in_use:
                 self._unwatch_listener(number)
-        self._tick_soon()
+        self.loop.tick_soon()
 
     cdef void _resume(self) noexcept nogil:
         cdef uint32_t number
@@ -319,7 +262,7 @@ cdef class Relay:
         session.state = ACCEPTED
         session.listener = number
         session.app = listener.app
-        session.accepted_ns = self._now_ns
+        session.accepted_ns = self.loop.now_ns
         session.legs[CLIENT].fd = fd
         session.legs[ORIGIN].fd = -1
         session.address_bytes = read_address(address, session.client_address, &session.client_port)
@@ -417,10 +360,10 @@ cdef class Relay:
         if session == NULL or session.state != ACCEPTED:
             return
         session.state = HEADER
-        session.deadline_ms = self._now_ms + timeout_ms
+        session.deadline_ms = self.loop.now_ms + timeout_ms
         self._link_pending(<uint32_t>name, session)
         session.watched = True
-        self._watch(session.legs[CLIENT].fd, self._leg_token(<uint32_t>name, session, CLIENT),
+        self.loop.watch(session.legs[CLIENT].fd, self._leg_token(<uint32_t>name, session, CLIENT),
                     EPOLLIN | EPOLLRDHUP | EPOLLET)
 
     def consume(self, uint64_t name, Py_ssize_t size):
@@ -451,7 +394,7 @@ cdef class Relay:
         if self._pending_head:
             slab_at(&self._slab, self._pending_head - 1).pending_prev = index + 1
         self._pending_head = index + 1
-        self._tick_soon()
+        self.loop.tick_soon()
 
     cdef void _unlink_pending(self, uint32_t index, Session *session) noexcept nogil:
         if not session.pending:
@@ -464,26 +407,24 @@ cdef class Relay:
         if session.pending_next:
             slab_at(&self._slab, session.pending_next - 1).pending_prev = session.pending_prev
 
-    cdef void _tick(self) noexcept:
+    cdef bint tick(self) noexcept:
         """Look at deadlines: often at the few sessions that wait for something, once a second at all others."""
         cdef uint32_t link = self._pending_head, index
         cdef Session *session
-        cdef uint64_t expirations
-        read(self._timer, &expirations, sizeof(uint64_t))
         while link:
             index = link - 1
             session = slab_at(&self._slab, index)
             link = session.pending_next
             if session.state == HEADER:
-                if self._now_ms >= session.deadline_ms:
+                if self.loop.now_ms >= session.deadline_ms:
                     self._end(index, session, HEADER_TIMEOUT, 0, True)
             elif session.state == DIALING:
                 self._check_dial(index, session)
-        if self._now_ms - self._last_scan_ms >= IDLE_TICK_MS:
-            self._last_scan_ms = self._now_ms
+        if self.loop.now_ms - self._last_scan_ms >= IDLE_TICK_MS:
+            self._last_scan_ms = self.loop.now_ms
             self._scan()
         self._resume()
-        self._arm_timer(TICK_MS if self._pending_head or self._stalled else IDLE_TICK_MS)
+        return self._pending_head != 0 or self._stalled
 
     cdef void _scan(self) noexcept:
         """End the idle sessions, and arm the keepalive of those that the last scan did not see."""
@@ -496,7 +437,7 @@ cdef class Relay:
             if not session.armed:
                 session.armed = True
                 (<Target>session.target).arm_keepalive(session.legs[ORIGIN].fd)
-            if session.idle_timeout_ms and self._now_ms - session.active_ms >= session.idle_timeout_ms:
+            if session.idle_timeout_ms and self.loop.now_ms - session.active_ms >= session.idle_timeout_ms:
                 self._end(index, session, IDLE, 0, False)
 
     # --- dialling -------------------------------------------------------------------------------------------------
@@ -548,8 +489,8 @@ cdef class Relay:
             close(fd)
             return False
         dial.fds[slot] = fd
-        dial.deadline_ms[slot] = self._now_ms + dial.timeout_ms
-        dial.stagger_at_ms = self._now_ms + STAGGER_MS
+        dial.deadline_ms[slot] = self.loop.now_ms + dial.timeout_ms
+        dial.stagger_at_ms = self.loop.now_ms + STAGGER_MS
         # On loopback the handshake is over by now; elsewhere this is one cheap call.
         ready.fd = fd
         ready.events = POLLOUT
@@ -558,10 +499,10 @@ cdef class Relay:
             if ready.revents & (POLLERR | POLLHUP):
                 self._close_attempt(dial, slot)
                 return False
-            self._watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLRDHUP | EPOLLET)
+            self.loop.watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLRDHUP | EPOLLET)
             self._connected(index, session, slot)
             return True
-        self._watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+        self.loop.watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
         self._link_pending(index, session)
         return True
 
@@ -595,14 +536,14 @@ cdef class Relay:
         cdef int slot, expired = 0
         cdef Target target
         for slot in range(MAX_ATTEMPTS):
-            if dial.fds[slot] >= 0 and self._now_ms >= dial.deadline_ms[slot]:
+            if dial.fds[slot] >= 0 and self.loop.now_ms >= dial.deadline_ms[slot]:
                 target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
                 self._close_attempt(dial, slot)
                 self._failed(session, target)
                 expired += 1
         if expired:
             self._dial_next(index, session)
-        elif (self._now_ms >= dial.stagger_at_ms and dial.next_target < PyTuple_GET_SIZE(<object>dial.targets)
+        elif (self.loop.now_ms >= dial.stagger_at_ms and dial.next_target < PyTuple_GET_SIZE(<object>dial.targets)
                 and (<Target>PyTuple_GET_ITEM(<object>dial.targets, dial.next_target)).staggered):
             self._dial_next(index, session)
 
@@ -637,14 +578,14 @@ cdef class Relay:
         self._free_dial(session)
         session.state = RELAYING
         session.connected_ns = clock_ns()
-        session.active_ms = self._now_ms
+        session.active_ms = self.loop.now_ms
         with nogil:
             # Watched since its own header was awaited: its edge is used up, so read to the end.
             self._pump(index, session, CLIENT, header_bytes, TO_END if session.watched else ONE_EDGE)
             if session.state == RELAYING and not session.watched:
                 # After the first read: what arrived in between is told of at once.
                 session.watched = True
-                self._watch(session.legs[CLIENT].fd, self._token(index, session, 0), EPOLLIN | EPOLLRDHUP | EPOLLET)
+                self.loop.watch(session.legs[CLIENT].fd, self._token(index, session, 0), EPOLLIN | EPOLLRDHUP | EPOLLET)
 
     # --- the client's own header ----------------------------------------------------------------------------------
 
@@ -683,7 +624,7 @@ cdef class Relay:
         cdef Leg *sink = &session.legs[1 - side]
         cdef ssize_t got, sent, room
         cdef size_t filled, moved = 0
-        session.active_ms = self._now_ms
+        session.active_ms = self.loop.now_ms
         while True:
             room = (SMALL_READ_BYTES << source.appetite) - prefix
             got = recv(source.fd, self._scratch + prefix, room, 0)
@@ -699,7 +640,7 @@ cdef class Relay:
             if got > 0:
                 filled += got
                 moved += got
-                self._round_bytes += got
+                self.loop.round_bytes += got
                 source.received_bytes += got
                 self._app_bytes[2 * session.app + side] += got
             if filled:
@@ -724,7 +665,7 @@ cdef class Relay:
                 source.appetite += 1
             prefix = 0
             if moved >= READ_BUDGET:
-                self._rewatch(source.fd, self._leg_token(index, session, side), self._interest(source))
+                self.loop.rewatch(source.fd, self._leg_token(index, session, side), self._interest(source))
                 return
 
     cdef uint32_t _interest(self, Leg *leg) noexcept nogil:
@@ -742,7 +683,7 @@ cdef class Relay:
         leg.backlog_end = <uint32_t>(end - start)
         if not leg.watches_out:
             leg.watches_out = True
-            self._rewatch(leg.fd, self._leg_token(index, session, side), self._interest(leg))
+            self.loop.rewatch(leg.fd, self._leg_token(index, session, side), self._interest(leg))
         return True
 
     cdef void _flush(self, uint32_t index, Session *session, int side) noexcept nogil:
@@ -757,8 +698,8 @@ cdef class Relay:
                 if errno != EAGAIN:
                     self._end(index, session, ERROR_CLIENT + side, errno, True)
                 return
-            session.active_ms = self._now_ms
-            self._round_bytes += sent
+            session.active_ms = self.loop.now_ms
+            self.loop.round_bytes += sent
             leg.backlog_start += <uint32_t>sent
         free(leg.backlog)
         leg.backlog = NULL
@@ -875,21 +816,17 @@ cdef class Relay:
             slab_return(&self._slab, index)
         self._handler.ended(batch)
 
-    # --- the loop -------------------------------------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------------------------------
 
-    cdef void _dispatch(self, uint64_t token, uint32_t events) noexcept nogil:
+    cdef void dispatch(self, uint64_t token, uint32_t events) noexcept nogil:
         cdef uint32_t index = <uint32_t>token
         cdef Session *session
         cdef int side
         if token & LISTENER_TOKEN:
             self._accept(index)
             return
-        if token & TIMER_TOKEN:
-            with gil:
-                self._tick()
-            return
         session = slab_at(&self._slab, index)
-        if session.generation != (token >> 32 & 0xFFFFFF):
+        if session.generation != (token >> GENERATION_SHIFT & GENERATION_MASK):
             return
         side = token >> SIDE_SHIFT & 0xF
         if session.state == RELAYING:
@@ -904,76 +841,18 @@ cdef class Relay:
             with gil:
                 self._peek(index, session, events)
 
-    cdef int _wait(self, epoll_event *events) noexcept nogil:
-        """Return the ready events, after looking again for a while where that is likely to pay."""
-        cdef int count = epoll_wait(self._epoll, events, MAX_EVENTS, 0)
-        cdef uint64_t began
-        if count != 0 or not self._busy_poll_ns:
-            return count
-        if (self._gap_ns > self._busy_poll_ns or self._strangers > MAX_STRANGERS or self._round_bytes > QUIET_BYTES):
-            return 0
-        began = clock_ns()
-        while count == 0 and self._now_ns - self._last_event_ns < self._busy_poll_ns:
-            count = epoll_wait(self._epoll, events, MAX_EVENTS, 0)
-            self._read_clock()
-        self._busy_ns += self._now_ns - began
-        return count
-
-    cdef void _note_round(self) noexcept nogil:
-        """Keep the moving average of gaps that the busy poll goes by (weight 1/8, as RFC 6298 has for the RTT)."""
-        cdef uint64_t gap = self._now_ns - self._last_event_ns
-        self._last_event_ns = self._now_ns
-        self._round_bytes = 0
-        # One long pause must not keep the poll off for long once events are quick again.
-        if gap > 8 * self._busy_poll_ns:
-            gap = 8 * self._busy_poll_ns
-        self._gap_ns += (gap >> 3) - (self._gap_ns >> 3)
-
-    cdef void _note_event(self, uint64_t token) noexcept nogil:
-        """Keep the moving average of events that come from other than the last few sessions."""
-        cdef uint32_t index = <uint32_t>token
-        cdef bint stranger = True
-        cdef int i
-        for i in range(RECENT):
-            if self._recent[i] == index:
-                stranger = False
-        if stranger:
-            self._recent[self._recent_turn] = index
-            self._recent_turn = (self._recent_turn + 1) % RECENT
-        self._strangers += (32 if stranger else 0) - (self._strangers >> 3)
-
-    def process(self):
-        """Handle what is ready, and return. The host loop calls it when `fileno()` is readable."""
-        cdef epoll_event events[MAX_EVENTS]
-        cdef int count, i
-        cdef uint64_t began
-        self._read_clock()
-        began = self._now_ns
-        while True:
-            with nogil:
-                count = self._wait(events)
-                self._read_clock()
-                if count > 0:
-                    self._note_round()
-                    for i in range(count):
-                        self._note_event(events[i].data.u64)
-                        self._dispatch(events[i].data.u64, events[i].events)
-            while self._accepted_head or self._ended_head:
-                if self._accepted_head:
-                    self._decide()
-                if self._ended_head:
-                    self._report()
-            if self._stalled and self._ended_since_stall >= RESUME_AFTER:
-                self._ended_since_stall = 0
-                self._resume()
-            if count <= 0 or self._now_ns - began > SLICE_NS:
-                return
+    cdef int settle(self) except -1:
+        while self._accepted_head or self._ended_head:
+            if self._accepted_head:
+                self._decide()
+            if self._ended_head:
+                self._report()
+        if self._stalled and self._ended_since_stall >= RESUME_AFTER:
+            self._ended_since_stall = 0
+            self._resume()
+        return 0
 
     # === Public API ===
-
-    def fileno(self):
-        """The epoll descriptor to watch for readability."""
-        return self._epoll
 
     def add_listener(self, int fd, uint32_t app, bytes address, uint16_t port):
         """Accept from a listening descriptor, which stays the caller's; return the listener's number.
@@ -1025,7 +904,7 @@ cdef class Relay:
         if number >= self._listener_count or not self._listeners[number].in_use:
             return
         if drain:
-            self._read_clock()
+            self.loop.read_clock()
             before = -1
             while self._active != before and not self._stalled:
                 before = self._active
@@ -1070,15 +949,6 @@ cdef class Relay:
         self._resume()
 
     @property
-    def busy_poll_us(self):
-        """How long to look for the next event before sleeping, in microseconds."""
-        return self._busy_poll_ns // 1000
-
-    @busy_poll_us.setter
-    def busy_poll_us(self, uint64_t value):
-        self._busy_poll_ns = value * 1000
-
-    @property
     def active(self):
         """Sessions that are not over."""
         return self._active
@@ -1092,8 +962,3 @@ cdef class Relay:
     def stalls(self):
         """How often accepting was stopped."""
         return self._stalls
-
-    @property
-    def busy_poll_ns(self):
-        """Processor time spent looking for events that had not come yet."""
-        return self._busy_ns

@@ -17,6 +17,7 @@ from spectrum.core.events import SessionEvent
 from spectrum.core.measures import AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot, name_key
+from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Outcome, Relay
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
@@ -59,12 +60,13 @@ class TcpPlane:
     """The engine's handler.
 
     Args:
+        loop: The engine's loop.
         emit: Takes the encoded events of ended sessions: how many, and one JSON object per line.
         max_sessions: Accepting stops at this many.
     """
 
-    def __init__(self, emit: Callable[[int, bytes], None], max_sessions: int = 0x7FFFFFFF) -> None:
-        self.relay = Relay(self, max_sessions=max_sessions)
+    def __init__(self, loop: Loop, emit: Callable[[int, bytes], None], max_sessions: int = 0x7FFFFFFF) -> None:
+        self.relay = Relay(loop, self, max_sessions=max_sessions)
         self._emit = emit
         self._apps: dict[str, RunningApp] = {}
         self._slots: dict[int, RunningApp] = {}
@@ -227,7 +229,6 @@ class TcpPlane:
             The listeners that are not used any more; the caller closes their descriptors.
         """
         self._events_wanted = snapshot.log_sessions
-        self.relay.busy_poll_us = snapshot.busy_poll_us
         wanted: dict[ListenerKey, tuple[RunningApp, int]] = {}
         for settings in snapshot.apps:
             app = self._app(settings)

@@ -19,6 +19,7 @@ import uvloop
 from spectrum.core.measures import AppMeasures, WorkerMeasures
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.engine.loop import Loop
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
 from spectrum.plane.channel import (
     Applied,
@@ -53,7 +54,8 @@ class Worker:
 
     def __init__(self, sock: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
-        self._plane = TcpPlane(self._emit)
+        self._engine = Loop()
+        self._plane = TcpPlane(self._engine, self._emit)
         self._channel = Channel(sock, self._received, self._orphaned)
         self._stopped = asyncio.Event()
         self._descriptors: dict[ListenerKey, int] = {}
@@ -66,8 +68,7 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until drained."""
-        relay = self._plane.relay
-        self._loop.add_reader(relay.fileno(), relay.process)
+        self._loop.add_reader(self._engine.fileno(), self._engine.process)
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
         await self._stopped.wait()
         self._flush_events()
@@ -98,6 +99,7 @@ class Worker:
         encoded = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
         os.close(descriptor)
         snapshot = msgspec.msgpack.decode(encoded, type=Snapshot)
+        self._engine.busy_poll_us = snapshot.busy_poll_us
         for key in self._plane.apply(snapshot, self._descriptors, self._names):
             os.close(self._descriptors.pop(key))
         free = descriptor_limit() - open_descriptors() - RESERVED_DESCRIPTORS
@@ -146,10 +148,11 @@ class Worker:
         relay = self._plane.relay
         own = WorkerMeasures(
             accept_stalls=relay.stalls - self._stalls_reported,
-            busy_poll_s=(relay.busy_poll_ns - self._busy_ns_reported) / 1e9,
+            busy_poll_s=(self._engine.busy_poll_ns - self._busy_ns_reported) / 1e9,
             events_dropped=self._events_dropped,
         )
-        self._stalls_reported, self._busy_ns_reported, self._events_dropped = relay.stalls, relay.busy_poll_ns, 0
+        self._stalls_reported, self._busy_ns_reported = relay.stalls, self._engine.busy_poll_ns
+        self._events_dropped = 0
         self._channel.send(Measures(number, last, apps, own, relay.active, relay.stalled))
 
     def _emit(self, count: int, lines: bytes) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
 from spectrum.engine.target import Target
 
@@ -15,7 +16,7 @@ LOOPBACK = b"\x7f\0\0\1"
 class Recorder:
     """A handler that connects every session to its targets, and keeps what it hears."""
 
-    def __init__(self, targets=(), header=b"", connect_timeout_ms=2000, idle_timeout_ms=0, **options):
+    def __init__(self, targets=(), header=b"", connect_timeout_ms=2000, idle_timeout_ms=0, busy_poll_us=0, **options):
         self.targets = tuple(targets)
         self.header_bytes = header
         self.timeouts = (connect_timeout_ms, idle_timeout_ms)
@@ -24,7 +25,8 @@ class Recorder:
         self.failures = []
         self.reports = []
         self.faults = []
-        self.relay = Relay(self, **options)
+        self.loop = Loop(busy_poll_us=busy_poll_us)
+        self.relay = Relay(self.loop, self, **options)
 
     def accepted(self, batch):
         self.sessions.extend(batch)
@@ -53,10 +55,10 @@ class Recorder:
 
         def loop():
             poll = select.poll()
-            poll.register(self.relay.fileno(), select.POLLIN)
+            poll.register(self.loop.fileno(), select.POLLIN)
             while not stop.is_set():
                 if poll.poll(20):
-                    self.relay.process()
+                    self.loop.process()
 
         thread = threading.Thread(target=loop)
         thread.start()

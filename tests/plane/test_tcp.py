@@ -8,6 +8,7 @@ import pytest
 from spectrum.control.loader import load_text
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import ListenerKey, compile_snapshot
+from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Outcome
 from spectrum.plane.tcp import TcpPlane, reason_of
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
@@ -20,7 +21,8 @@ class Plane(Recorder):
     def __init__(self, bodies):
         self.lines = []
         self.faults = []
-        self.plane = TcpPlane(lambda count, lines: self.lines.extend(lines.splitlines()))
+        self.loop = Loop()
+        self.plane = TcpPlane(self.loop, lambda count, lines: self.lines.extend(lines.splitlines()))
         self.relay = self.plane.relay
         self.sockets = {}
         self.gone = self.apply(bodies)

@@ -1,0 +1,223 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""The engine's event loop: one epoll descriptor for the TCP and the UDP part of a worker.
+
+The host loop watches it: `host.add_reader(loop.fileno(), loop.process)`. Parts register descriptors with tokens that
+name them, handle their events without Python, and call Python in batches when a round is over. Everything runs in the
+one thread that calls `process`.
+"""
+
+from libc.errno cimport errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+from spectrum.engine.linux cimport *
+from spectrum.engine.sockets cimport clock_ns
+
+cdef enum:
+    MAX_EVENTS = 256
+    # Busy polling waits for the next event of few quiet sessions. It stays off when more than a quarter of the events
+    # (in 1/256) come from others than the last RECENT sessions, or when rounds move more than quiet sessions do: bulk
+    # is cheaper in the larger portions that gather while we sleep.
+    MAX_STRANGERS = 64
+    QUIET_BYTES = 16384
+    # `process` returns to the host loop at least this often, even when there is more to do.
+    SLICE_NS = 4000000
+
+
+cdef class Part:
+    """What one transport does with its events."""
+
+    cdef void dispatch(self, uint64_t token, uint32_t events) noexcept nogil:
+        """Handle an event; `token` is one that this part registered."""
+
+    cdef bint tick(self) noexcept:
+        """Look at deadlines; return whether the next look should be soon (TICK_MS), not in a second."""
+        return False
+
+    cdef int settle(self) except -1:
+        """A round of events is handled: call Python with what it brought."""
+        return 0
+
+
+cdef class Loop:
+    """The epoll descriptor, the clock, the timer and the busy poll of a worker.
+
+    Args:
+        busy_poll_us: How long to look for the next event before sleeping, while recent ones came that fast. 0: never.
+    """
+
+    def __cinit__(self):
+        self.epoll = self._timer = -1
+
+    def __init__(self, *, int busy_poll_us=0):
+        self._parts = []
+        self._busy_poll_ns = busy_poll_us * 1000
+        self._gap_ns = 1000000
+        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        self._timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
+        if self.epoll < 0 or self._timer < 0:
+            raise OSError(errno, "the engine's epoll and timer descriptors can not be opened")
+        self.read_clock()
+        self._last_event_ns = self.now_ns
+        self.watch(self._timer, TIMER_TOKEN, EPOLLIN)
+        self._arm_timer(IDLE_TICK_MS)
+
+    def __dealloc__(self):
+        if self.epoll >= 0:
+            close(self.epoll)
+        if self._timer >= 0:
+            close(self._timer)
+
+    cdef uint64_t add_part(self, Part part) except 0xFFFFFFFFFFFFFFFF:
+        """Register a part, which must live as long as the loop runs; return the bits that its tokens begin with."""
+        cdef uint64_t number = self._part_count
+        if number == MAX_PARTS:
+            raise ValueError(f"a loop has at most {MAX_PARTS} parts")
+        self._parts.append(part)
+        self._part[number] = <void *>part
+        self._part_count += 1
+        return number << PART_SHIFT
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    cdef void read_clock(self) noexcept nogil:
+        self.now_ns = clock_ns()
+        self.now_ms = self.now_ns // 1000000
+
+    cdef void _arm_timer(self, long delay_ms) noexcept nogil:
+        cdef itimerspec value
+        memset(&value, 0, sizeof(itimerspec))
+        value.it_value.tv_sec = delay_ms // 1000
+        value.it_value.tv_nsec = delay_ms % 1000 * 1000000
+        timerfd_settime(self._timer, 0, &value, NULL)
+        self._ticks_fast = delay_ms < IDLE_TICK_MS
+
+    cdef void tick_soon(self) noexcept nogil:
+        """Let every part tick within TICK_MS."""
+        if not self._ticks_fast:
+            self._arm_timer(TICK_MS)
+
+    cdef void _tick(self) noexcept:
+        cdef uint64_t expirations
+        cdef bint soon = False
+        cdef int number
+        read(self._timer, &expirations, sizeof(uint64_t))
+        for number in range(self._part_count):
+            if (<Part>self._part[number]).tick():
+                soon = True
+        self._arm_timer(TICK_MS if soon else IDLE_TICK_MS)
+
+    # --- descriptors ----------------------------------------------------------------------------------------------
+
+    cdef int watch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
+        cdef epoll_event event
+        event.events = events
+        event.data.u64 = token
+        return epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event)
+
+    cdef void rewatch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
+        """Change what is watched. Always tells of what is ready now, so it also queues a descriptor's next turn."""
+        cdef epoll_event event
+        event.events = events
+        event.data.u64 = token
+        epoll_ctl(self.epoll, EPOLL_CTL_MOD, fd, &event)
+
+    cdef void unwatch(self, int fd) noexcept nogil:
+        cdef epoll_event ignored
+        epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, &ignored)
+
+    # --- the busy poll --------------------------------------------------------------------------------------------
+
+    cdef int _wait(self, epoll_event *events) noexcept nogil:
+        """Return the ready events, after looking again for a while where that is likely to pay."""
+        cdef int count = epoll_wait(self.epoll, events, MAX_EVENTS, 0)
+        cdef uint64_t began
+        if count != 0 or not self._busy_poll_ns:
+            return count
+        if (self._gap_ns > self._busy_poll_ns or self._strangers > MAX_STRANGERS
+                or self.round_bytes > QUIET_BYTES or self._usual_bytes > QUIET_BYTES):
+            return 0
+        began = clock_ns()
+        while count == 0 and self.now_ns - self._last_event_ns < self._busy_poll_ns:
+            count = epoll_wait(self.epoll, events, MAX_EVENTS, 0)
+            self.read_clock()
+        self._busy_ns += self.now_ns - began
+        return count
+
+    cdef void _note_round(self) noexcept nogil:
+        """Keep the moving averages of gaps and bytes that the busy poll goes by (weight 1/8, as in RFC 6298)."""
+        cdef uint64_t gap = self.now_ns - self._last_event_ns
+        self._last_event_ns = self.now_ns
+        self._usual_bytes += (self.round_bytes >> 3) - (self._usual_bytes >> 3)
+        self.round_bytes = 0
+        # One long pause must not keep the poll off for long once events are quick again.
+        if gap > 8 * self._busy_poll_ns:
+            gap = 8 * self._busy_poll_ns
+        self._gap_ns += (gap >> 3) - (self._gap_ns >> 3)
+
+    cdef void _note_event(self, uint64_t token) noexcept nogil:
+        """Keep the moving average of events that come from other than the last few sessions."""
+        cdef uint32_t index = <uint32_t>token
+        cdef bint stranger = True
+        cdef int i
+        for i in range(RECENT):
+            if self._recent[i] == index:
+                stranger = False
+        if stranger:
+            self._recent[self._recent_turn] = index
+            self._recent_turn = (self._recent_turn + 1) % RECENT
+        self._strangers += (32 if stranger else 0) - (self._strangers >> 3)
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    cdef void _dispatch(self, uint64_t token, uint32_t events) noexcept nogil:
+        if token & TIMER_TOKEN and not token & LISTENER_TOKEN:
+            with gil:
+                self._tick()
+            return
+        (<Part>self._part[token >> PART_SHIFT & 1]).dispatch(token, events)
+
+    cdef int _settle(self) except -1:
+        cdef int number
+        for number in range(self._part_count):
+            (<Part>self._part[number]).settle()
+        return 0
+
+    # === Public API ===
+
+    def fileno(self):
+        """The epoll descriptor to watch for readability."""
+        return self.epoll
+
+    def process(self):
+        """Handle what is ready, and return. The host loop calls it when `fileno()` is readable."""
+        cdef epoll_event events[MAX_EVENTS]
+        cdef int count, i
+        cdef uint64_t began
+        self.read_clock()
+        began = self.now_ns
+        while True:
+            with nogil:
+                count = self._wait(events)
+                self.read_clock()
+                if count > 0:
+                    self._note_round()
+                    for i in range(count):
+                        self._note_event(events[i].data.u64)
+                        self._dispatch(events[i].data.u64, events[i].events)
+            self._settle()
+            if count <= 0 or self.now_ns - began > SLICE_NS:
+                return
+
+    @property
+    def busy_poll_us(self):
+        """How long to look for the next event before sleeping, in microseconds."""
+        return self._busy_poll_ns // 1000
+
+    @busy_poll_us.setter
+    def busy_poll_us(self, uint64_t value):
+        self._busy_poll_ns = value * 1000
+
+    @property
+    def busy_poll_ns(self):
+        """Processor time spent looking for events that had not come yet."""
+        return self._busy_ns
