@@ -20,7 +20,7 @@ setup(
                 extra_compile_args=flags,
                 extra_link_args=links,
             )
-            for name in ("loop", "relay", "target")
+            for name in ("datagrams", "loop", "relay", "target")
         ],
         language_level=3,
     )

@@ -70,6 +70,7 @@ cdef extern from "<netinet/in.h>" nogil:
         sa_family_t sin6_family
         uint16_t sin6_port
         in6_addr sin6_addr
+        uint32_t sin6_scope_id
 
     uint16_t htons(uint16_t value)
     uint16_t ntohs(uint16_t value)
@@ -95,6 +96,62 @@ cdef extern from "<sys/socket.h>" nogil:
         AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR
         SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK
 
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        void *msg_name
+        socklen_t msg_namelen
+        iovec *msg_iov
+        size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+        int msg_flags
+
+    struct mmsghdr:
+        msghdr msg_hdr
+        unsigned int msg_len
+
+    struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level
+        int cmsg_type
+
+    # The C library declares them under _GNU_SOURCE only, which Python's headers define.
+    int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
+    int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
+    cmsghdr *CMSG_FIRSTHDR(msghdr *message)
+    cmsghdr *CMSG_NXTHDR(msghdr *message, cmsghdr *control)
+    unsigned char *CMSG_DATA(cmsghdr *control)
+    size_t CMSG_LEN(size_t size)
+    size_t CMSG_SPACE(size_t size)
+    enum:
+        SOCK_DGRAM, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_CTRUNC
+
+cdef extern from "<netinet/in.h>" nogil:
+    struct in_pktinfo:
+        int ipi_ifindex
+        in_addr ipi_spec_dst
+        in_addr ipi_addr
+
+    struct in6_pktinfo:
+        in6_addr ipi6_addr
+        unsigned int ipi6_ifindex
+
+    enum:
+        IPPROTO_IPV6, IPPROTO_UDP, IP_PKTINFO, IPV6_PKTINFO
+        IP_MTU, IPV6_MTU, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
+    int munmap(void *address, size_t size)
+    enum:
+        PROT_READ, PROT_WRITE, MAP_SHARED
+    void *MAP_FAILED
+
 cdef extern from "<linux/tcp.h>" nogil:
     struct tcp_info:
         uint32_t tcpi_rtt
@@ -106,4 +163,5 @@ cdef extern from "<linux/tcp.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
     int dup(int fd)
+    int ftruncate(int fd, long size)
     ssize_t read(int fd, void *data, size_t size)

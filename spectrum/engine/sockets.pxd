@@ -1,9 +1,15 @@
 """Small steps with clocks, sockets and addresses, inlined where they are used."""
 
-from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from spectrum.engine.linux cimport *
+
+cdef extern from *:
+    """
+    #define MAPPED "\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\xff\\xff"
+    """
+    const char *MAPPED
 
 cdef inline uint64_t clock_ns() noexcept nogil:
     cdef timespec now
@@ -21,11 +27,39 @@ cdef inline uint8_t read_address(const sockaddr_in6 *source, uint8_t *address, u
         port[0] = ntohs(ipv4.sin_port)
         return 4
     port[0] = ntohs(source.sin6_port)
-    if memcmp(source.sin6_addr.s6_addr, b"\0\0\0\0\0\0\0\0\0\0\xff\xff", 12) == 0:
+    if memcmp(source.sin6_addr.s6_addr, MAPPED, 12) == 0:
         memcpy(address, &source.sin6_addr.s6_addr[12], 4)
         return 4
     memcpy(address, source.sin6_addr.s6_addr, 16)
     return 16
+
+cdef inline void map_address(const sockaddr_in6 *source, uint8_t *address) noexcept nogil:
+    """Copy the address as 16 bytes, IPv4 as IPv4-mapped IPv6 (RFC 4291, section 2.5.5.2)."""
+    if source.sin6_family == AF_INET:
+        memcpy(address, MAPPED, 12)
+        memcpy(address + 12, &(<const sockaddr_in *>source).sin_addr, 4)
+    else:
+        memcpy(address, source.sin6_addr.s6_addr, 16)
+
+cdef inline socklen_t fill_address(sockaddr_in6 *target, int family, const uint8_t *address, uint16_t port,
+                                   uint32_t scope) noexcept nogil:
+    """Fill `target` for a socket of `family` from a mapped address and a port in network order; return its length."""
+    cdef sockaddr_in *ipv4 = <sockaddr_in *>target
+    target.sin6_family = <sa_family_t>family
+    if family == AF_INET:
+        ipv4.sin_port = port
+        memcpy(&ipv4.sin_addr, address + 12, 4)
+        return sizeof(sockaddr_in)
+    target.sin6_port = port
+    memcpy(target.sin6_addr.s6_addr, address, 16)
+    target.sin6_scope_id = scope
+    return sizeof(sockaddr_in6)
+
+cdef inline bytes unmapped(const uint8_t *address):
+    """Return a mapped address as 4 bytes, any other one as 16."""
+    if memcmp(address, MAPPED, 12) == 0:
+        return PyBytes_FromStringAndSize(<const char *>address + 12, 4)
+    return PyBytes_FromStringAndSize(<const char *>address, 16)
 
 cdef inline socklen_t write_address(sockaddr_in6 *target, bytes address, int port) except 0:
     """Fill `target` from an address of 4 or 16 bytes; return its length."""

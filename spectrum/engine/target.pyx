@@ -2,6 +2,7 @@
 """An origin as the engine connects to it."""
 
 from libc.errno cimport errno
+from libc.stdint cimport uint16_t
 from spectrum.engine.linux cimport *
 from spectrum.engine.sockets cimport set_int, write_address
 
@@ -40,6 +41,35 @@ cdef class Target:
                 error = errno
                 close(fd)
                 return -error
+        return fd
+
+    cdef int open_datagram(self, uint16_t source_port) noexcept:
+        """Return a UDP socket connected to it, from `source_port` (network order) if that is free; or a negative errno.
+
+        It never makes fragments: a datagram that would need them is refused with EMSGSIZE (ip(7), IP_MTU_DISCOVER).
+        """
+        cdef int fd = socket(self.address.sin6_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        cdef sockaddr_in6 source = self.source
+        cdef int error
+        if fd < 0:
+            return -errno
+        if self.address.sin6_family == AF_INET:
+            set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+        else:
+            set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
+        if source_port or self.source_length:
+            source.sin6_family = self.address.sin6_family
+            source.sin6_port = source_port
+            if bind(fd, <sockaddr *>&source, self.address_length) < 0:
+                source.sin6_port = 0
+                if bind(fd, <sockaddr *>&source, self.address_length) < 0:
+                    error = errno
+                    close(fd)
+                    return -error
+        if connect(fd, <sockaddr *>&self.address, self.address_length) < 0:
+            error = errno
+            close(fd)
+            return -error
         return fd
 
     cdef void arm_keepalive(self, int fd) noexcept:

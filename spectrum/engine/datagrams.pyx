@@ -1,0 +1,1157 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""The UDP engine: it tells flows apart, pins each to an origin and moves datagrams in batches. It has no policy.
+
+It is a part of a `Loop`. A flow is one client address and port on one listener address. Per new flow it asks its handler
+once, in batches (`accepted`), and tells it once of its end (`ended`); datagrams of known flows move without Python.
+
+Ownership: listening descriptors and the memory file belong to the caller. A flow's own socket, or the channel that it
+shares with others, belongs to the engine. Sockets are edge-triggered and read until a batch comes back short.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memcpy, memset
+from spectrum.engine.flows cimport *
+from spectrum.engine.linux cimport *
+from spectrum.engine.loop cimport (
+    GENERATION_MASK,
+    GENERATION_SHIFT,
+    IDLE_TICK_MS,
+    LISTENER_TOKEN,
+    SIDE_SHIFT,
+    Loop,
+    Part,
+)
+from spectrum.engine.sockets cimport fill_address, map_address, unmapped
+from spectrum.engine.target cimport Target
+
+import secrets
+
+cdef enum:
+    CLIENT = 0
+    ORIGIN = 1
+    # In an epoll token side 1 is a flow's socket, side 2 a channel.
+    FLOW_SIDE = 1
+    CHANNEL_SIDE = 2
+    # Datagrams per system call. Slots are numbered in 8 bits, with NO_SLOT for none.
+    BATCH = 64
+    ALONE = BATCH + 1
+    # A datagram is at most 65,535 bytes less its headers, so nothing is ever truncated. What stands before it has room
+    # for a header. 17 cache lines more keep the slots' first lines in different sets of the cache.
+    HEADROOM = MAX_HEADER_BYTES
+    SLOT_BYTES = 65536 + 17 * 64
+    # Batches read from one socket before the others get their turn.
+    TURNS = 4
+    CONTROL_BYTES = 64
+    SIMPLE_BYTES = 38
+    SIMPLE_MAGIC_0 = 0x56
+    SIMPLE_MAGIC_1 = 0xEC
+    # A flow's place among the oldest is kept up to date in steps of this.
+    PLACE_STEP_MS = 100
+    # Answers to datagrams that are too big, per second, for all clients together.
+    MAX_TOO_BIG_REPORTS = 100
+    DROPS = 5
+    COUNTS = 4 + DROPS
+
+# How the origin is told who its client is.
+cpdef enum Mode:
+    PLAIN = 0
+    FIRST = 1       # a header before the first datagram
+    STANDALONE = 2  # a header as a datagram of its own, before the first
+    EACH = 3        # a header before each
+    SIMPLE = 4      # Simple Proxy Protocol; replies must carry it too
+    LENIENT = 5     # the same, but a reply without it passes as it is
+
+# Outcomes, as `ended` reports them.
+cpdef enum FlowOutcome:
+    FLOW_IDLE = 1
+    FLOW_EVICTED = 2
+    FLOW_ORIGIN_ERROR = 3
+    FLOW_CONNECT_FAILED = 4
+    FLOW_REFUSED = 5
+    FLOW_CLOSED = 6
+
+# Why a datagram was dropped; places in the counts of `take_counts`.
+cpdef enum Drop:
+    BAD_REPLY = 0   # a reply whose Simple Proxy header is not its flow's
+    TOO_BIG = 1     # it would have needed fragments
+    TO_ORIGIN = 2   # the kernel did not take it for the origin
+    TO_CLIENT = 3   # the kernel did not take it for the client
+    NO_FLOW = 4     # its flow was refused, or ended before it could be sent
+
+cdef struct Listener:
+    int fd
+    uint32_t app
+    uint8_t in_use
+    uint8_t asks_address  # bound to a wildcard: each datagram tells which address its client wrote to
+    sa_family_t family
+    uint16_t port         # network order
+    uint8_t address[16]   # mapped
+
+cdef struct Channel:
+    # One origin-side socket for the flows of one target, which Simple Proxy headers tell apart.
+    int fd
+    uint32_t listener
+    uint32_t flows
+    uint32_t generation
+    PyObject *target      # borrowed: each of its flows owns a reference
+
+
+cdef class Datagrams(Part):
+    """All UDP flows of one worker.
+
+    Args:
+        loop: Brings its events.
+        handler: Its `accepted`, `attempt_failed`, `origin_failed`, `too_big`, `ended` and `broken` are called from within
+            the loop's `process`.
+        memory: A memory file's descriptor; flows that it holds already can be adopted, see `recovered`.
+        max_flows: The oldest idle flow makes room for a new one beyond this.
+        max_sockets: The same for flows with sockets of their own.
+    """
+
+    cdef object _handler
+    cdef FlowTable _table
+    cdef char *_buffers
+    cdef iovec _in[BATCH]
+    cdef mmsghdr _from_client[BATCH]
+    cdef mmsghdr _from_origin[BATCH]
+    cdef sockaddr_in6 _names[BATCH]
+    cdef char _controls[BATCH][CONTROL_BYTES]
+    # What waits to be sent to the origin: one more than a batch, for a header of its own; behind it two places for a
+    # datagram that is sent alone.
+    cdef mmsghdr _to_origin[ALONE + 2]
+    cdef iovec _out[ALONE + 2]
+    cdef uint32_t _out_flow[ALONE + 2]
+    cdef uint8_t _out_slot[ALONE + 2]
+    cdef int _out_count, _out_fd
+    # Replies that wait to be sent to clients of one listener, and how many slots they lie in.
+    cdef mmsghdr _to_client[BATCH]
+    cdef iovec _replies[BATCH]
+    cdef uint32_t _reply_flow[BATCH]
+    cdef int _reply_count, _reply_slots
+    cdef uint32_t _reply_listener
+    cdef uint32_t _slot_next[BATCH]
+    cdef Listener *_listeners
+    cdef uint32_t _listener_count, _listener_room
+    cdef Channel *_channels
+    cdef uint32_t _channel_count
+    cdef uint64_t *_counts
+    cdef uint32_t _app_count
+    cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count
+    cdef uint32_t _max_flows, _max_sockets, _sockets
+    cdef uint32_t _too_big_reports
+    cdef uint64_t _last_scan_ms
+    cdef uint64_t _evicted
+    cdef bint _draining
+
+    def __cinit__(self):
+        cdef int slot
+        self._buffers = <char *>calloc(BATCH, SLOT_BYTES)
+        if self._buffers == NULL:
+            raise MemoryError()
+        for slot in range(BATCH):
+            self._in[slot].iov_base = self._buffers + slot * SLOT_BYTES + HEADROOM
+            self._in[slot].iov_len = 65536
+            self._from_origin[slot].msg_hdr.msg_iov = &self._in[slot]
+            self._from_origin[slot].msg_hdr.msg_iovlen = 1
+            self._from_client[slot].msg_hdr.msg_iov = &self._in[slot]
+            self._from_client[slot].msg_hdr.msg_iovlen = 1
+            self._from_client[slot].msg_hdr.msg_name = &self._names[slot]
+            self._to_client[slot].msg_hdr.msg_iov = &self._replies[slot]
+            self._to_client[slot].msg_hdr.msg_iovlen = 1
+            self._to_client[slot].msg_hdr.msg_name = &self._names[slot]
+        for slot in range(ALONE + 2):
+            self._to_origin[slot].msg_hdr.msg_iov = &self._out[slot]
+            self._to_origin[slot].msg_hdr.msg_iovlen = 1
+        self._out_fd = -1
+
+    def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF):
+        self.loop = loop
+        self._handler = handler
+        self._max_flows = max(max_flows, 1)
+        self._max_sockets = max(max_sockets, 1)
+        self._last_scan_ms = loop.now_ms
+        self._map(memory)
+        self.part_token = loop.add_part(self)
+
+    def __dealloc__(self):
+        cdef uint32_t index
+        cdef Flow *flow
+        if self._table.file != NULL:
+            for index in range(self._table.file.used):
+                flow = &self._table.flows[index]
+                if flow.target != NULL:
+                    Py_DECREF(<object>flow.target)
+                if flow.state == FLOW_LIVE and flow.channel == 0 and flow.fd >= 0:
+                    close(flow.fd)
+                flow.target = NULL
+            munmap(self._table.file, self._table.file_bytes)
+        for index in range(self._channel_count):
+            if self._channels[index].fd >= 0:
+                close(self._channels[index].fd)
+        free(self._table.buckets)
+        free(self._channels)
+        free(self._listeners)
+        free(self._counts)
+        free(self._buffers)
+
+    # --- the table ------------------------------------------------------------------------------------------------
+
+    cdef int _map(self, int memory) except -1:
+        """Map the memory file; keep of what it holds the flows that a replacement worker can go on with."""
+        cdef FlowTable *table = &self._table
+        cdef uint32_t bucket_count = 64
+        cdef uint32_t index
+        cdef Flow *flow
+        # Flows that ended and wait to be reported have places beyond the limit.
+        table.capacity = self._max_flows + 4 * BATCH
+        table.file_bytes = FILE_HEADER_BYTES + table.capacity * sizeof(Flow)
+        if ftruncate(memory, table.file_bytes) < 0:
+            raise OSError(errno, "the table of flows has no memory")
+        table.file = <FileHeader *>mmap(NULL, table.file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)
+        if table.file == MAP_FAILED:
+            table.file = NULL
+            raise OSError(errno, "the table of flows can not be mapped")
+        table.flows = <Flow *>(<char *>table.file + FILE_HEADER_BYTES)
+        while bucket_count < table.capacity:
+            bucket_count *= 2
+        table.buckets = <uint32_t *>calloc(bucket_count, sizeof(uint32_t))
+        if table.buckets == NULL:
+            raise MemoryError()
+        table.bucket_mask = bucket_count - 1
+        table.secret[0] = secrets.randbits(64) | 1
+        table.secret[1] = secrets.randbits(64) | 1
+        if (table.file.magic != FILE_MAGIC or table.file.version != FILE_VERSION
+                or table.file.flow_bytes != sizeof(Flow) or table.file.used > table.capacity):
+            table.file.used = 0
+        table.file.magic = FILE_MAGIC
+        table.file.version = FILE_VERSION
+        table.file.flow_bytes = sizeof(Flow)
+        for index in range(table.file.used):
+            flow = &table.flows[index]
+            flow.target = NULL
+            flow.fd = -1
+            flow.channel = 0
+            flow.generation &= GENERATION_MASK
+            if flow.state != FLOW_LIVE or flow.origin_port == 0:
+                free_flow(table, index)
+        return 0
+
+    cdef Flow *_find(self, uint64_t name, uint8_t state) noexcept:
+        cdef uint32_t index = <uint32_t>name
+        if index >= self._table.file.used:
+            return NULL
+        cdef Flow *flow = &self._table.flows[index]
+        if flow.generation != name >> 32 or flow.state != state:
+            return NULL
+        return flow
+
+    cdef uint64_t _name(self, uint32_t index) noexcept:
+        return <uint64_t>self._table.flows[index].generation << 32 | index
+
+    cdef Flow *_create(self, const Key *key, Listener *listener, uint32_t *index) noexcept nogil:
+        """A new flow for `key`; NULL where none can make room."""
+        cdef Flow *flow
+        cdef uint32_t generation
+        if self._table.live >= self._max_flows and not self._evict(False):
+            return NULL
+        flow = take_flow(&self._table, index)
+        if flow == NULL:
+            return NULL
+        generation = flow.generation
+        memset(flow, 0, sizeof(Flow))
+        flow.generation = generation
+        flow.key = key[0]
+        flow.state = FLOW_NEW
+        flow.app = listener.app
+        flow.fd = -1
+        flow.created_ns = self.loop.now_ns
+        flow.active_ms = self.loop.now_ms
+        flow.chain_head = NO_SLOT
+        self._table.live += 1
+        index_flow(&self._table, index[0])
+        place_newest(&self._table, index[0], YOUNG, self.loop.now_ms)
+        if self._accepted_head == 0:
+            self._accepted_head = index[0] + 1
+        else:
+            self._table.flows[self._accepted_tail - 1].next = index[0] + 1
+        self._accepted_tail = index[0] + 1
+        return flow
+
+    cdef bint _evict(self, bint with_socket) noexcept nogil:
+        """End the flow that is idle the longest, a young one before a confirmed one; False where none can go."""
+        cdef uint32_t link
+        cdef uint32_t chosen = 0
+        cdef Flow *flow
+        cdef int standing
+        for standing in range(STANDINGS):
+            link = self._table.oldest[standing]
+            if with_socket and standing >= YOUNG_SHARED:
+                break
+            if link == 0 or self._table.flows[link - 1].chain_head != NO_SLOT:
+                continue
+            flow = &self._table.flows[link - 1]
+            if flow.state != FLOW_LIVE:
+                continue
+            if (chosen == 0
+                    or (standing & 1) < (self._table.flows[chosen - 1].standing & 1)
+                    or ((standing & 1) == (self._table.flows[chosen - 1].standing & 1)
+                        and flow.placed_ms < self._table.flows[chosen - 1].placed_ms)):
+                chosen = link
+        if chosen == 0:
+            return False
+        self._evicted += 1
+        self._end(chosen - 1, FLOW_EVICTED, 0)
+        return True
+
+    cdef void _touch(self, uint32_t index, Flow *flow) noexcept nogil:
+        """Note that a flow is in use."""
+        flow.active_ms = self.loop.now_ms
+        if self.loop.now_ms - flow.placed_ms >= PLACE_STEP_MS:
+            unplace(&self._table, index)
+            place_newest(&self._table, index, flow.standing, self.loop.now_ms)
+
+    cdef void _confirm(self, uint32_t index, Flow *flow) noexcept nogil:
+        """The client went on after a reply: it is really there. From now on a replacement worker would go on with it."""
+        cdef sockaddr_in6 address
+        cdef socklen_t length = sizeof(sockaddr_in6)
+        unplace(&self._table, index)
+        place_newest(&self._table, index, flow.standing | CONFIRMED, self.loop.now_ms)
+        if flow.channel == 0 and getsockname(flow.fd, <sockaddr *>&address, &length) == 0:
+            flow.source_port = address.sin6_port
+        with gil:
+            map_address(&(<Target>flow.target).address, flow.origin)
+            flow.origin_port = (<Target>flow.target).address.sin6_port
+
+    # --- from clients ---------------------------------------------------------------------------------------------
+
+    cdef void _read_listener(self, uint32_t number) noexcept nogil:
+        cdef Listener *listener = &self._listeners[number]
+        cdef int count, slot, used = BATCH
+        cdef int turn
+        if not listener.in_use:
+            return
+        self._flush_replies()
+        for turn in range(TURNS):
+            for slot in range(used):
+                self._from_client[slot].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
+                self._from_client[slot].msg_hdr.msg_control = self._controls[slot] if listener.asks_address else NULL
+                self._from_client[slot].msg_hdr.msg_controllen = CONTROL_BYTES if listener.asks_address else 0
+            count = recvmmsg(listener.fd, self._from_client, BATCH, MSG_DONTWAIT, NULL)
+            if count < 0:
+                if errno == EINTR:
+                    used = 0
+                    continue
+                return
+            self._sort(number, listener, count)
+            if count < BATCH or not listener.in_use:
+                return
+            used = count
+        self.loop.rewatch(listener.fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
+
+    cdef void _sort(self, uint32_t number, Listener *listener, int count) noexcept nogil:
+        """Give each datagram of a batch to its flow, ask Python about new flows, then send flow by flow."""
+        cdef uint32_t touched[BATCH]
+        cdef uint32_t index
+        cdef int touched_count = 0, slot
+        cdef Flow *flow
+        cdef Key key
+        key.listener = number
+        for slot in range(count):
+            map_address(&self._names[slot], key.client)
+            key.client_port = self._names[slot].sin6_port
+            key.edge_port = listener.port
+            memcpy(key.edge, listener.address, 16)
+            if listener.asks_address:
+                self._read_edge(slot, key.edge)
+            flow = find_flow(&self._table, &key, &index)
+            if flow == NULL:
+                flow = NULL if self._draining else self._create(&key, listener, &index)
+                if flow == NULL:
+                    self._drop(listener.app, NO_FLOW)
+                    continue
+                if listener.family == AF_INET6:
+                    flow.scope = self._names[slot].sin6_scope_id
+            self._slot_next[slot] = NO_SLOT
+            if flow.chain_head == NO_SLOT:
+                flow.chain_head = <uint8_t>slot
+                touched[touched_count] = index
+                touched_count += 1
+            else:
+                self._slot_next[flow.chain_tail] = slot
+            flow.chain_tail = <uint8_t>slot
+        if self._accepted_head:
+            with gil:
+                self._decide()
+        for slot in range(touched_count):
+            self._send_chain(touched[slot])
+        self._flush_to_origin()
+
+    cdef void _read_edge(self, int slot, uint8_t *edge) noexcept nogil:
+        """Copy the address that a client wrote to (ip(7) IP_PKTINFO, ipv6(7) IPV6_PKTINFO)."""
+        cdef msghdr *message = &self._from_client[slot].msg_hdr
+        cdef cmsghdr *control = CMSG_FIRSTHDR(message)
+        while control != NULL:
+            if control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_PKTINFO:
+                memcpy(edge, (<in6_pktinfo *>CMSG_DATA(control)).ipi6_addr.s6_addr, 16)
+                return
+            if control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_PKTINFO:
+                memset(edge, 0, 10)
+                edge[10] = edge[11] = 0xFF
+                memcpy(edge + 12, &(<in_pktinfo *>CMSG_DATA(control)).ipi_addr, 4)
+                return
+            control = CMSG_NXTHDR(message, control)
+
+    cdef void _send_chain(self, uint32_t index) noexcept nogil:
+        """Queue the slots of a flow for its origin."""
+        cdef Flow *flow = &self._table.flows[index]
+        cdef uint32_t slot = flow.chain_head, following
+        cdef uint64_t *counts = self._counts + COUNTS * flow.app
+        cdef size_t size
+        flow.chain_head = NO_SLOT
+        if flow.state == FLOW_LIVE:
+            if flow.replied_ns and not flow.standing & CONFIRMED:
+                self._confirm(index, flow)
+            else:
+                self._touch(index, flow)
+        while slot != NO_SLOT:
+            following = self._slot_next[slot]
+            size = self._from_client[slot].msg_len
+            counts[CLIENT] += size
+            counts[2 + CLIENT] += 1
+            self.loop.round_bytes += size
+            if flow.state != FLOW_LIVE:
+                self._drop(flow.app, NO_FLOW)
+            else:
+                flow.bytes[CLIENT] += size
+                flow.datagrams[CLIENT] += 1
+                if flow.fd != self._out_fd or self._out_count >= BATCH:
+                    self._flush_to_origin()
+                self._out_fd = flow.fd
+                self._queue(index, flow, <uint8_t>slot)
+            slot = following
+
+    cdef void _queue(self, uint32_t index, Flow *flow, uint8_t slot) noexcept nogil:
+        """Put a datagram at the end of what goes to the origin, with the header that is due."""
+        cdef char *data = <char *>self._in[slot].iov_base
+        cdef size_t size = self._from_client[slot].msg_len
+        if flow.header_due and flow.mode == STANDALONE:
+            flow.header_due = False
+            self._put(index, NO_SLOT, <char *>flow.header, flow.header_bytes)
+        elif flow.header_due:
+            # Due for ever where each datagram has it.
+            flow.header_due = flow.mode != FIRST
+            memcpy(data - flow.header_bytes, flow.header, flow.header_bytes)
+            data -= flow.header_bytes
+            size += flow.header_bytes
+        self._put(index, slot, data, size)
+
+    cdef void _put(self, uint32_t index, uint8_t slot, char *data, size_t size) noexcept nogil:
+        cdef int place = self._out_count
+        self._out[place].iov_base = data
+        self._out[place].iov_len = size
+        self._out_flow[place] = index
+        self._out_slot[place] = slot
+        self._out_count = place + 1
+
+    cdef void _flush_to_origin(self) noexcept nogil:
+        """Send what is queued for one origin-side socket."""
+        cdef int done = 0, count = self._out_count, sent
+        while done < count:
+            sent = sendmmsg(self._out_fd, self._to_origin + done, count - done, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent > 0:
+                done += sent
+                continue
+            if errno == EINTR:
+                continue
+            if errno == EAGAIN or errno == ENOBUFS or errno == ENOMEM:
+                while done < count:
+                    self._drop(self._table.flows[self._out_flow[done]].app, TO_ORIGIN)
+                    done += 1
+                break
+            if not self._send_again(done, errno):
+                # The socket is gone: those behind it go by their flows.
+                done += 1
+                while done < count:
+                    self._send_alone(done)
+                    done += 1
+                break
+            done += 1
+        self._out_count = 0
+        self._out_fd = -1
+
+    cdef bint _send_again(self, int place, int error) noexcept nogil:
+        """A datagram was refused. The error may be an earlier one's (an ICMP answer), so it is tried once more.
+
+        Returns False when the socket was given up for another origin, or for good.
+        """
+        cdef Flow *flow = &self._table.flows[self._out_flow[place]]
+        cdef PyObject *target = flow.target
+        if error != EMSGSIZE:
+            self._origin_error(self._out_flow[place], error)
+            if flow.state != FLOW_LIVE or flow.target != target:
+                self._send_alone(place)
+                return False
+        if sendmmsg(self._out_fd, self._to_origin + place, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1:
+            self._refused(place, errno)
+        return True
+
+    cdef void _send_alone(self, int place) noexcept nogil:
+        """Send one queued datagram on the socket that its flow has now, built anew: the header may be due again."""
+        cdef uint32_t index = self._out_flow[place]
+        cdef Flow *flow = &self._table.flows[index]
+        cdef uint8_t slot = self._out_slot[place]
+        cdef int count
+        if slot == NO_SLOT:
+            return
+        if flow.state != FLOW_LIVE:
+            self._drop(flow.app, NO_FLOW)
+            return
+        self._out_count = ALONE
+        self._queue(index, flow, slot)
+        count = self._out_count - ALONE
+        if sendmmsg(flow.fd, self._to_origin + ALONE, count, MSG_DONTWAIT | MSG_NOSIGNAL) != count:
+            self._refused(self._out_count - 1, errno)
+
+    cdef void _refused(self, int place, int error) noexcept nogil:
+        """The kernel did not take a datagram for the origin: count it, and tell of those that are too big."""
+        cdef uint32_t index = self._out_flow[place]
+        cdef Flow *flow = &self._table.flows[index]
+        cdef uint8_t slot = self._out_slot[place]
+        if slot == NO_SLOT or self._out[place].iov_base != self._in[slot].iov_base:
+            flow.header_due = True  # it was, or it had, the header
+        if slot == NO_SLOT:
+            return
+        self._drop(flow.app, TOO_BIG if error == EMSGSIZE else TO_ORIGIN)
+        if error == EMSGSIZE and self._too_big_reports < MAX_TOO_BIG_REPORTS:
+            self._too_big_reports += 1
+            with gil:
+                self._tell_too_big(flow)
+
+    cdef object _tell_too_big(self, Flow *flow):
+        cdef Target target = <Target>flow.target
+        cdef bint ipv4 = target.address.sin6_family == AF_INET
+        cdef int mtu = 0
+        cdef socklen_t length = sizeof(int)
+        if ipv4:
+            getsockopt(flow.fd, IPPROTO_IP, IP_MTU, &mtu, &length)
+        else:
+            getsockopt(flow.fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &length)
+        # What the client's payload may be: less the IP and UDP headers of that path, and ours.
+        try:
+            self._handler.too_big(
+                flow.key.listener, unmapped(flow.key.client), ntohs(flow.key.client_port), unmapped(flow.key.edge),
+                ntohs(flow.key.edge_port), max(0, mtu - (28 if ipv4 else 48) - flow.header_bytes),
+            )
+        except Exception as exc:
+            self._handler.broken(exc)
+
+    cdef void _drop(self, uint32_t app, int drop) noexcept nogil:
+        self._counts[COUNTS * app + 4 + drop] += 1
+
+    # --- from origins ---------------------------------------------------------------------------------------------
+
+    cdef void _read_origin(self, int fd, uint64_t token, uint32_t number, uint32_t index) noexcept nogil:
+        """Queue the replies on a flow's socket, or on that of channel `number` - 1, for their clients."""
+        cdef int count, room, slot, first
+        cdef int turn
+        cdef uint32_t listener = (self._channels[number - 1].listener if number
+                                  else self._table.flows[index].key.listener)
+        if self._reply_count and self._reply_listener != listener:
+            self._flush_replies()
+        self._reply_listener = listener
+        for turn in range(TURNS):
+            if self._reply_slots == BATCH:
+                self._flush_replies()
+            first = self._reply_slots
+            room = BATCH - first
+            count = recvmmsg(fd, self._from_origin + first, room, MSG_DONTWAIT, NULL)
+            if count < 0:
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN:
+                    self._socket_error(number, index, errno)
+                return
+            self._reply_slots += count
+            for slot in range(first, first + count):
+                self._take_reply(slot, number, index)
+            if count < room:
+                return
+        self.loop.rewatch(fd, token, EPOLLIN | EPOLLET)
+
+    cdef void _take_reply(self, int slot, uint32_t number, uint32_t index) noexcept nogil:
+        """Check a reply, strip its header, and queue it."""
+        cdef char *data = <char *>self._in[slot].iov_base
+        cdef size_t size = self._from_origin[slot].msg_len
+        cdef Flow *flow
+        cdef uint64_t *counts
+        if number:
+            flow = self._flow_of_reply(number - 1, data, size, &index)
+            if flow == NULL:
+                return
+        else:
+            flow = &self._table.flows[index]
+        if flow.mode >= SIMPLE:
+            if size >= SIMPLE_BYTES and memcmp(data, flow.header, SIMPLE_BYTES) == 0:
+                data += SIMPLE_BYTES
+                size -= SIMPLE_BYTES
+            elif flow.mode == SIMPLE:
+                self._drop(flow.app, BAD_REPLY)
+                return
+        counts = self._counts + COUNTS * flow.app
+        counts[ORIGIN] += size
+        counts[2 + ORIGIN] += 1
+        self.loop.round_bytes += size
+        flow.bytes[ORIGIN] += size
+        flow.datagrams[ORIGIN] += 1
+        if flow.replied_ns == 0:
+            flow.replied_ns = self.loop.now_ns
+        self._touch(index, flow)
+        self._queue_reply(index, flow, data, size)
+
+    cdef Flow *_flow_of_reply(self, uint32_t channel, char *data, size_t size, uint32_t *index) noexcept nogil:
+        """The flow that the Simple Proxy header of a reply names; NULL, counted, where it names none of this channel."""
+        cdef Channel *shared = &self._channels[channel]
+        cdef Flow *flow = NULL
+        cdef Key key
+        if size >= SIMPLE_BYTES and <uint8_t>data[0] == SIMPLE_MAGIC_0 and <uint8_t>data[1] == SIMPLE_MAGIC_1:
+            memcpy(&key, data + 2, SIMPLE_BYTES - 2)
+            key.listener = shared.listener
+            flow = find_flow(&self._table, &key, index)
+        if flow == NULL or flow.state != FLOW_LIVE or flow.channel != channel + 1:
+            self._drop(self._listeners[shared.listener].app, BAD_REPLY)
+            return NULL
+        return flow
+
+    cdef void _queue_reply(self, uint32_t index, Flow *flow, char *data, size_t size) noexcept nogil:
+        cdef Listener *listener = &self._listeners[flow.key.listener]
+        cdef int place = self._reply_count
+        cdef msghdr *message = &self._to_client[place].msg_hdr
+        self._reply_count += 1
+        self._replies[place].iov_base = data
+        self._replies[place].iov_len = size
+        self._reply_flow[place] = index
+        message.msg_namelen = fill_address(
+            &self._names[place], listener.family, flow.key.client, flow.key.client_port, flow.scope)
+        if listener.asks_address:
+            message.msg_control = self._controls[place]
+            message.msg_controllen = self._write_edge(self._controls[place], listener.family, flow.key.edge)
+        else:
+            message.msg_control = NULL
+            message.msg_controllen = 0
+
+    cdef size_t _write_edge(self, char *control, int family, const uint8_t *edge) noexcept nogil:
+        """Let a reply leave from the address that the client wrote to; return the control's size."""
+        cdef cmsghdr *header = <cmsghdr *>control
+        cdef in_pktinfo *ipv4
+        cdef in6_pktinfo *ipv6
+        memset(control, 0, CONTROL_BYTES)
+        if family == AF_INET:
+            header.cmsg_level = IPPROTO_IP
+            header.cmsg_type = IP_PKTINFO
+            header.cmsg_len = CMSG_LEN(sizeof(in_pktinfo))
+            ipv4 = <in_pktinfo *>CMSG_DATA(header)
+            memcpy(&ipv4.ipi_spec_dst, edge + 12, 4)
+            return CMSG_SPACE(sizeof(in_pktinfo))
+        header.cmsg_level = IPPROTO_IPV6
+        header.cmsg_type = IPV6_PKTINFO
+        header.cmsg_len = CMSG_LEN(sizeof(in6_pktinfo))
+        ipv6 = <in6_pktinfo *>CMSG_DATA(header)
+        memcpy(ipv6.ipi6_addr.s6_addr, edge, 16)
+        return CMSG_SPACE(sizeof(in6_pktinfo))
+
+    cdef void _flush_replies(self) noexcept nogil:
+        cdef int done = 0, count = self._reply_count, sent
+        cdef int fd
+        self._reply_slots = 0
+        if count == 0:
+            return
+        fd = self._listeners[self._reply_listener].fd
+        while done < count and self._listeners[self._reply_listener].in_use:
+            sent = sendmmsg(fd, self._to_client + done, count - done, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent > 0:
+                done += sent
+            elif errno != EINTR:
+                # This client's: unreachable, or its queue is full. The next one's may be fine.
+                self._drop(self._table.flows[self._reply_flow[done]].app, TOO_BIG if errno == EMSGSIZE else TO_CLIENT)
+                done += 1
+        self._reply_count = 0
+
+    # --- origins that fail ----------------------------------------------------------------------------------------
+
+    cdef void _socket_error(self, uint32_t number, uint32_t index, int error) noexcept nogil:
+        if error == EMSGSIZE:
+            return  # An ICMP answer told of a smaller MTU; the next datagram that does not fit is refused itself.
+        if number:
+            self._channel_error(number - 1, error)
+        else:
+            self._origin_error(index, error)
+
+    cdef void _origin_error(self, uint32_t index, int error) noexcept nogil:
+        """An origin said that nobody listens there, or can not be reached: the handler re-pins the flow, or it ends."""
+        cdef Flow *flow = &self._table.flows[index]
+        if flow.state != FLOW_LIVE:
+            return
+        if flow.channel:
+            self._channel_error(flow.channel - 1, error)
+            return
+        with gil:
+            try:
+                self._handler.origin_failed(self._name(index), flow.key.listener, <object>flow.target, error,
+                                            flow.replied_ns != 0)
+            except Exception as exc:
+                self._handler.broken(exc)
+                self._end(index, FLOW_ORIGIN_ERROR, error)
+
+    cdef void _channel_error(self, uint32_t channel, int error) noexcept nogil:
+        with gil:
+            try:
+                self._handler.channel_failed(self._channels[channel].listener, <object>self._channels[channel].target,
+                                             error)
+            except Exception as exc:
+                self._handler.broken(exc)
+
+    # --- the handler's answers ------------------------------------------------------------------------------------
+
+    cdef object _decide(self):
+        """Ask the handler what becomes of new flows; one that it forgets is refused."""
+        cdef list batch = []
+        cdef uint32_t link = self._accepted_head, index
+        cdef Flow *flow
+        while link:
+            flow = &self._table.flows[link - 1]
+            batch.append((
+                self._name(link - 1), flow.key.listener, unmapped(flow.key.client), ntohs(flow.key.client_port),
+                unmapped(flow.key.edge), ntohs(flow.key.edge_port),
+            ))
+            link = flow.next
+        self._accepted_head = self._accepted_tail = 0
+        try:
+            self._handler.accepted(batch)
+        except Exception as exc:
+            self._handler.broken(exc)
+        for item in batch:
+            index = <uint32_t>(<tuple>item)[0]
+            if self._find((<tuple>item)[0], FLOW_NEW) != NULL:
+                self._end(index, FLOW_REFUSED, 0)
+        if self._ended_count >= BATCH:
+            self._report()
+
+    def open(self, uint64_t name, tuple targets, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False):
+        """Pin a new flow to the first of `targets` (of `Target`) that can be had.
+
+        `shared` uses one socket for all flows of a target, which needs mode SIMPLE. `idle_timeout_ms` 0 is never. A name
+        whose flow is over is ignored.
+        """
+        cdef Flow *flow = self._find(name, FLOW_NEW)
+        if flow == NULL:
+            return
+        if PyBytes_GET_SIZE(header) > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {len(header)} bytes is longer than {MAX_HEADER_BYTES}")
+        flow.mode = mode
+        flow.header_bytes = <uint8_t>PyBytes_GET_SIZE(header)
+        memcpy(flow.header, PyBytes_AS_STRING(header), flow.header_bytes)
+        flow.idle_timeout_ms = idle_timeout_ms
+        if shared:
+            unplace(&self._table, <uint32_t>name)
+            place_newest(&self._table, <uint32_t>name, YOUNG_SHARED, self.loop.now_ms)
+        self._pin(<uint32_t>name, flow, targets, 0)
+
+    def refuse(self, uint64_t name, int error):
+        """Drop what a new flow sent; `error` comes back in `ended` with outcome FLOW_REFUSED."""
+        if self._find(name, FLOW_NEW) != NULL:
+            self._end(<uint32_t>name, FLOW_REFUSED, error)
+
+    def move(self, uint64_t name, tuple targets):
+        """Pin a flow to the first of other `targets`; its header is due again. Without one it ends."""
+        cdef Flow *flow = self._find(name, FLOW_LIVE)
+        if flow == NULL:
+            return
+        self._unpin(flow)
+        self._pin(<uint32_t>name, flow, targets, 0)
+
+    def close(self, uint64_t name, int error, FlowOutcome outcome=FLOW_CLOSED):
+        """End a flow; `error` comes back in `ended`."""
+        if self._find(name, FLOW_LIVE) != NULL:
+            self._end(<uint32_t>name, outcome, error)
+
+    cdef object _pin(self, uint32_t index, Flow *flow, tuple targets, uint16_t source_port):
+        cdef Target target
+        cdef int error = 0
+        for item in targets:
+            target = <Target>item
+            error = self._reach(index, flow, target, source_port)
+            if error == 0:
+                Py_INCREF(target)
+                flow.target = <PyObject *>target
+                target.connected += 1
+                flow.state = FLOW_LIVE
+                flow.header_due = flow.mode != PLAIN
+                flow.origin_port = 0
+                if flow.standing & CONFIRMED:
+                    self._confirm(index, flow)
+                return
+            self._handler.attempt_failed(flow.key.listener, target, error)
+        self._end(index, FLOW_CONNECT_FAILED, error)
+
+    cdef int _reach(self, uint32_t index, Flow *flow, Target target, uint16_t source_port):
+        """Give a flow a socket towards `target`; return 0 or an errno."""
+        cdef int fd
+        if flow.standing >= YOUNG_SHARED:
+            return self._join_channel(flow, target)
+        if self._sockets >= self._max_sockets:
+            self._evict(True)
+        fd = target.open_datagram(source_port)
+        if (fd == -EMFILE or fd == -ENFILE) and self._evict(True):
+            fd = target.open_datagram(source_port)
+        if fd < 0:
+            return -fd
+        flow.fd = fd
+        flow.channel = 0
+        self._sockets += 1
+        self.loop.watch(fd, self._token(FLOW_SIDE, flow.generation, index), EPOLLIN | EPOLLET)
+        return 0
+
+    cdef uint64_t _token(self, uint64_t side, uint32_t generation, uint32_t index) noexcept nogil:
+        return self.part_token | side << SIDE_SHIFT | <uint64_t>generation << GENERATION_SHIFT | index
+
+    cdef int _join_channel(self, Flow *flow, Target target):
+        cdef uint32_t number, unused = 0
+        cdef Channel *channel
+        cdef int fd
+        for number in range(self._channel_count):
+            channel = &self._channels[number]
+            if channel.fd < 0:
+                unused = number + 1
+            elif channel.target == <PyObject *>target and channel.listener == flow.key.listener:
+                break
+        else:
+            fd = target.open_datagram(0)
+            if fd < 0:
+                return -fd
+            number = unused - 1 if unused else self._grow_channels()
+            channel = &self._channels[number]
+            channel.fd = fd
+            channel.listener = flow.key.listener
+            channel.flows = 0
+            channel.target = <PyObject *>target
+            self.loop.watch(fd, self._token(CHANNEL_SIDE, channel.generation, number), EPOLLIN | EPOLLET)
+        channel.flows += 1
+        flow.channel = number + 1
+        flow.fd = channel.fd
+        return 0
+
+    cdef uint32_t _grow_channels(self) except? 0xFFFFFFFF:
+        cdef Channel *grown = <Channel *>realloc(self._channels, (self._channel_count + 1) * sizeof(Channel))
+        if grown == NULL:
+            raise MemoryError()
+        self._channels = grown
+        memset(&grown[self._channel_count], 0, sizeof(Channel))
+        self._channel_count += 1
+        return self._channel_count - 1
+
+    cdef void _unpin(self, Flow *flow) noexcept nogil:
+        """Give up a flow's socket, or its share of a channel."""
+        cdef Channel *channel
+        if flow.channel:
+            channel = &self._channels[flow.channel - 1]
+            channel.flows -= 1
+            if channel.flows == 0:
+                close(channel.fd)
+                channel.fd = -1
+                channel.generation = (channel.generation + 1) & GENERATION_MASK
+        elif flow.fd >= 0:
+            close(flow.fd)
+            self._sockets -= 1
+        flow.channel = 0
+        flow.fd = -1
+        if flow.target != NULL and flow.state == FLOW_LIVE:
+            with gil:
+                Py_DECREF(<object>flow.target)
+            flow.target = NULL
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    cdef void _end(self, uint32_t index, int outcome, int error) noexcept nogil:
+        """Close a flow and queue its report, which names the target still."""
+        cdef Flow *flow = &self._table.flows[index]
+        flow.state = FLOW_ENDED
+        flow.outcome = outcome
+        flow.error = error
+        flow.ended_ns = self.loop.now_ns
+        self._unpin(flow)
+        unindex_flow(&self._table, index)
+        unplace(&self._table, index)
+        self._table.live -= 1
+        flow.next = 0
+        if self._ended_head == 0:
+            self._ended_head = index + 1
+        else:
+            self._table.flows[self._ended_tail - 1].next = index + 1
+        self._ended_tail = index + 1
+        self._ended_count += 1
+
+    cdef object _report(self):
+        cdef list batch = []
+        cdef uint32_t link = self._ended_head, index
+        cdef Flow *flow
+        self._ended_head = self._ended_tail = self._ended_count = 0
+        while link:
+            index = link - 1
+            flow = &self._table.flows[index]
+            batch.append((
+                flow.key.listener,
+                flow.outcome,
+                flow.error,
+                unmapped(flow.key.client),
+                ntohs(flow.key.client_port),
+                <object>flow.target if flow.target != NULL else None,
+                flow.created_ns,
+                flow.replied_ns,
+                flow.ended_ns,
+                flow.bytes[CLIENT],
+                flow.bytes[ORIGIN],
+                flow.datagrams[CLIENT],
+                flow.datagrams[ORIGIN],
+                self._name(index),
+            ))
+            if flow.target != NULL:
+                Py_DECREF(<object>flow.target)
+                flow.target = NULL
+            link = flow.next
+            free_flow(&self._table, index)
+        self._handler.ended(batch)
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    cdef void dispatch(self, uint64_t token, uint32_t events) noexcept nogil:
+        cdef uint32_t index = <uint32_t>token
+        cdef uint32_t generation = token >> GENERATION_SHIFT & GENERATION_MASK
+        cdef Flow *flow
+        if token & LISTENER_TOKEN:
+            self._read_listener(index)
+        elif token >> SIDE_SHIFT & 0xF == CHANNEL_SIDE:
+            if self._channels[index].generation == generation and self._channels[index].fd >= 0:
+                self._read_origin(self._channels[index].fd, token, index + 1, 0)
+        else:
+            flow = &self._table.flows[index]
+            if flow.generation == generation and flow.state == FLOW_LIVE:
+                self._read_origin(flow.fd, token, 0, index)
+
+    cdef int settle(self) except -1:
+        self._flush_replies()
+        while self._accepted_head or self._ended_head:
+            if self._accepted_head:
+                self._decide()
+            if self._ended_head:
+                self._report()
+        return 0
+
+    cdef bint tick(self) noexcept:
+        """Once a second: end the flows that are idle."""
+        cdef uint32_t index
+        cdef Flow *flow
+        if self.loop.now_ms - self._last_scan_ms < IDLE_TICK_MS:
+            return False
+        self._last_scan_ms = self.loop.now_ms
+        self._too_big_reports = 0
+        for index in range(self._table.file.used):
+            flow = &self._table.flows[index]
+            if (flow.state == FLOW_LIVE and flow.target != NULL and flow.idle_timeout_ms
+                    and self.loop.now_ms - flow.active_ms >= flow.idle_timeout_ms):
+                self._end(index, FLOW_IDLE, 0)
+            if self._ended_count >= BATCH:
+                try:
+                    self._report()
+                except Exception as exc:
+                    self._handler.broken(exc)
+        return False
+
+    # === Public API ===
+
+    def add_listener(self, int fd, uint32_t app, bytes address, uint16_t port):
+        """Take datagrams from a bound descriptor, which stays the caller's; return the listener's number.
+
+        Numbers are never used twice. An empty `address` is a wildcard: the socket must tell each datagram's address
+        (IP_PKTINFO, IPV6_PKTINFO).
+        """
+        cdef uint32_t number = self._listener_count
+        cdef sockaddr_in6 bound
+        cdef socklen_t length = sizeof(sockaddr_in6)
+        cdef Listener *grown
+        cdef Listener *listener
+        if len(address) not in (0, 4, 16):
+            raise ValueError(f"an address is 4 or 16 bytes, not {len(address)}")
+        if getsockname(fd, <sockaddr *>&bound, &length) < 0:
+            raise OSError(errno, "not a socket that datagrams come from")
+        if number == self._listener_room:
+            grown = <Listener *>realloc(self._listeners, (number * 2 + 16) * sizeof(Listener))
+            if grown == NULL:
+                raise MemoryError()
+            self._listeners = grown
+            self._listener_room = number * 2 + 16
+        self._listener_count += 1
+        listener = &self._listeners[number]
+        memset(listener, 0, sizeof(Listener))
+        listener.fd = fd
+        listener.app = app
+        listener.in_use = True
+        listener.asks_address = len(address) == 0
+        listener.family = bound.sin6_family
+        listener.port = htons(port)
+        if len(address) == 4:
+            listener.address[10] = listener.address[11] = 0xFF
+            memcpy(listener.address + 12, PyBytes_AS_STRING(address), 4)
+        else:
+            memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
+        self._size_apps(app + 1)
+        self.loop.watch(fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
+        return number
+
+    cdef int _size_apps(self, uint32_t count) except -1:
+        cdef uint64_t *grown
+        if count <= self._app_count:
+            return 0
+        count = count * 2 + 16
+        grown = <uint64_t *>realloc(self._counts, COUNTS * count * sizeof(uint64_t))
+        if grown == NULL:
+            raise MemoryError()
+        memset(grown + COUNTS * self._app_count, 0, COUNTS * (count - self._app_count) * sizeof(uint64_t))
+        self._counts = grown
+        self._app_count = count
+        return 0
+
+    def remove_listener(self, uint32_t number, int error):
+        """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""
+        if number >= self._listener_count or not self._listeners[number].in_use:
+            return
+        self._flush_replies()
+        self._listeners[number].in_use = False
+        self.loop.unwatch(self._listeners[number].fd)
+        for name in self.flows(listener=number):
+            self.close(name, error)
+
+    def flows(self, *, listener=None, targets=None):
+        """Return the names of live flows: those of a listener, or those pinned to any of `targets`, or all."""
+        cdef uint32_t index
+        cdef Flow *flow
+        cdef list names = []
+        for index in range(self._table.file.used):
+            flow = &self._table.flows[index]
+            if (flow.state == FLOW_LIVE and flow.target != NULL
+                    and (listener is None or flow.key.listener == listener)
+                    and (targets is None or <object>flow.target in targets)):
+                names.append(self._name(index))
+        return names
+
+    def flow(self, uint64_t name):
+        """Return (listener, target, idle time in ms) of a live flow; None when it is over."""
+        cdef Flow *flow = self._find(name, FLOW_LIVE)
+        if flow == NULL or flow.target == NULL:
+            return None
+        return flow.key.listener, <object>flow.target, self.loop.now_ms - flow.active_ms
+
+    def close_flows(self, int error, idle_ms=0):
+        """End the flows that were idle for at least `idle_ms`; `error` comes back in `ended`."""
+        self.loop.read_clock()
+        for name in self.flows():
+            if self.flow(name)[2] >= idle_ms:
+                self.close(name, error)
+        if self._ended_head:
+            self._report()
+
+    def drain(self):
+        """Take no new flows."""
+        self._draining = True
+
+    def recovered(self):
+        """Return what a worker before this one left: (name, client, client port, edge, edge port, origin, origin port).
+
+        Each is adopted or discarded by its name before the first listener's datagrams are read.
+        """
+        cdef uint32_t index
+        cdef Flow *flow
+        cdef list found = []
+        for index in range(self._table.file.used):
+            flow = &self._table.flows[index]
+            if flow.state == FLOW_LIVE and flow.target == NULL:
+                found.append((
+                    self._name(index), unmapped(flow.key.client), ntohs(flow.key.client_port), unmapped(flow.key.edge),
+                    ntohs(flow.key.edge_port), unmapped(flow.origin), ntohs(flow.origin_port),
+                ))
+        return found
+
+    def adopt(self, uint64_t name, uint32_t listener, Target target):
+        """Go on with a recovered flow: same origin, and the same source port towards it where that is free."""
+        cdef Flow *flow = self._find(name, FLOW_LIVE)
+        cdef uint32_t index = <uint32_t>name
+        cdef uint16_t source_port
+        if flow == NULL or flow.target != NULL or listener >= self._listener_count:
+            return
+        source_port = flow.source_port
+        flow.key.listener = listener
+        flow.app = self._listeners[listener].app
+        flow.chain_head = NO_SLOT
+        flow.bytes[CLIENT] = flow.bytes[ORIGIN] = flow.datagrams[CLIENT] = flow.datagrams[ORIGIN] = 0
+        self._table.live += 1
+        index_flow(&self._table, index)
+        place_newest(&self._table, index, flow.standing & (STANDINGS - 1), self.loop.now_ms)
+        flow.active_ms = self.loop.now_ms
+        self._pin(index, flow, (target,), source_port)
+        if flow.mode == FIRST or flow.mode == STANDALONE:
+            flow.header_due = False
+
+    def discard(self, uint64_t name):
+        """Forget a recovered flow."""
+        cdef Flow *flow = self._find(name, FLOW_LIVE)
+        if flow != NULL and flow.target == NULL:
+            free_flow(&self._table, <uint32_t>name)
+
+    def take_counts(self):
+        """Return what was counted since the last call, per app that saw anything.
+
+        Each is (app, bytes from clients, bytes from origins, datagrams from clients, datagrams from origins,
+        *drops in the order of `Drop`).
+        """
+        cdef uint32_t app
+        cdef uint64_t *counts
+        cdef int i
+        cdef list taken = []
+        cdef bint any_counted
+        for app in range(self._app_count):
+            counts = self._counts + COUNTS * app
+            any_counted = False
+            for i in range(COUNTS):
+                if counts[i]:
+                    any_counted = True
+            if any_counted:
+                taken.append((app, *[counts[i] for i in range(COUNTS)]))
+                memset(counts, 0, COUNTS * sizeof(uint64_t))
+        return taken
+
+    @property
+    def active(self):
+        """Flows that are not over."""
+        return self._table.live
+
+    @property
+    def evicted(self):
+        """Flows that ended early to make room."""
+        return self._evicted
+
+    @property
+    def sockets(self):
+        """Flows that have sockets of their own."""
+        return self._sockets
+
+    @property
+    def max_sockets(self):
+        """As many flows may have sockets of their own."""
+        return self._max_sockets
+
+    @max_sockets.setter
+    def max_sockets(self, uint32_t value):
+        self._max_sockets = max(value, 1)
