@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from spectrum import __version__
 from spectrum.control.totals import Totals
-from spectrum.core.measures import CONNECT_BOUNDS_S, DURATION_BOUNDS_S, AppMeasures, Histogram
+from spectrum.core.measures import CONNECT_BOUNDS_S, DROPS, DURATION_BOUNDS_S, AppMeasures, Histogram
 from spectrum.core.reasons import Reason
 
 
@@ -48,21 +48,28 @@ def _session_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
         "spectrum_sessions_refused", "Clients turned away, by reason", labels=["app", "reason"]
     )
     moved = CounterMetricFamily("spectrum_bytes", "Payload bytes read, by sender", labels=["app", "from"])
+    datagrams = CounterMetricFamily("spectrum_datagrams", "Datagrams read, by sender", labels=["app", "from"])
+    dropped = CounterMetricFamily("spectrum_datagrams_dropped", "Datagrams dropped", labels=["app", "reason"])
     connect = HistogramMetricFamily(
         "spectrum_connect_duration_seconds", "Time from accepting a client to its origin's answer", labels=["app"]
     )
     duration = HistogramMetricFamily("spectrum_session_duration_seconds", "Time that sessions lasted", labels=["app"])
     for name, measures in apps.items():
         for number, count in measures.ended.items():
-            reason = Reason(number)
-            (refused if reason.refused else closed).add_metric([name, reason.label], count)
+            ending = Reason(number)
+            (refused if ending.refused else closed).add_metric([name, ending.label], count)
         started.add_metric([name], measures.started)
         active.add_metric([name], measures.active)
         moved.add_metric([name, "client"], measures.bytes_from_client)
         moved.add_metric([name, "origin"], measures.bytes_from_origin)
+        if measures.datagrams_from_client or measures.dropped:
+            datagrams.add_metric([name, "client"], measures.datagrams_from_client)
+            datagrams.add_metric([name, "origin"], measures.datagrams_from_origin)
+            for place, reason in enumerate(DROPS):
+                dropped.add_metric([name, reason], measures.dropped.get(place, 0))
         _add_histogram(connect, name, CONNECT_BOUNDS_S, measures.connect)
         _add_histogram(duration, name, DURATION_BOUNDS_S, measures.duration)
-    yield from (started, active, closed, refused, moved, connect, duration)
+    yield from (started, active, closed, refused, moved, datagrams, dropped, connect, duration)
 
 
 def _add_histogram(family: HistogramMetricFamily, name: str, bounds: Sequence[float], histogram: Histogram) -> None:

@@ -37,7 +37,7 @@ class ListenerBank:
             for key, _ in app.listeners():
                 if key not in self._sockets:
                     try:
-                        self._sockets[key] = open_listeners(key.address, key.port, count)
+                        self._sockets[key] = open_listeners(key.address, key.port, count, key.transport)
                         opened.append(key)
                     except ListenError as exc:
                         errors.append(f"app {app.name}: {exc}")
@@ -47,21 +47,28 @@ class ListenerBank:
         return opened
 
     def tune(self, apps: Iterable[AppSettings]) -> None:
-        """Set the keepalive of each app on its sockets."""
+        """Set the keepalive of each TCP app on its sockets."""
         for app in apps:
+            if app.transport != "tcp":
+                continue
             options = (app.keepalive_idle_s, app.keepalive_interval_s, app.keepalive_count, app.user_timeout_ms)
             for key, _ in app.listeners():
                 for sock in self._sockets[key]:
                     keepalive_options(sock, *options)
 
-    def descriptors(self, keys: Iterable[ListenerKey], worker: int) -> list[int]:
-        """Return the descriptors of `keys` for worker number `worker`."""
-        chosen = []
+    def descriptors(self, keys: Iterable[ListenerKey], worker: int, workers: int) -> dict[ListenerKey, int]:
+        """Return the descriptors of `keys` for worker number `worker` of `workers`.
+
+        A TCP listener with one socket is shared by all. A UDP one belongs to one worker: on a shared socket the
+        datagrams of a flow would go to whichever worker wakes first.
+        """
+        chosen = {}
         for key in keys:
             sockets = self._sockets[key]
             if worker >= len(sockets) > 1:
-                sockets.append(add_listener(key.address, key.port))
-            chosen.append(sockets[worker % len(sockets)].fileno())
+                sockets.append(add_listener(key.address, key.port, key.transport))
+            if len(sockets) > 1 or key.transport == "tcp" or key.port % workers == worker:
+                chosen[key] = sockets[worker % len(sockets)].fileno()
         return chosen
 
     def close(self, keys: Iterable[ListenerKey]) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from spectrum.control.totals import Totals
-from spectrum.core.measures import AppMeasures, OriginMeasures
+from spectrum.core.measures import DROPS, AppMeasures, OriginMeasures
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import AppSettings, Snapshot, name_key
 
@@ -23,10 +23,21 @@ def app_status(
         "sessions_started": measures.started,
         "bytes_from_client": measures.bytes_from_client,
         "bytes_from_origin": measures.bytes_from_origin,
+        **_datagrams(app, measures),
         "ended": {Reason(number).label: count for number, count in sorted(measures.ended.items())},
         "origin_name": app.origin_name.name if app.origin_name else None,
         "origin_name_failure": failures.get(name_key(app.origin_name)) if app.origin_name else None,
         "origins": _origins(app, measures, names),
+    }
+
+
+def _datagrams(app: AppSettings, measures: AppMeasures) -> dict[str, Any]:
+    if app.transport != "udp":
+        return {}
+    return {
+        "datagrams_from_client": measures.datagrams_from_client,
+        "datagrams_from_origin": measures.datagrams_from_origin,
+        "datagrams_dropped": {DROPS[place]: count for place, count in sorted(measures.dropped.items())},
     }
 
 

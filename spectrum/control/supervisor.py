@@ -82,6 +82,8 @@ class Supervisor:
         self._index = ListenerIndex(config.apps, local_addresses())
         self._names = NameWatch(self._names_changed, self._refuse_address)
         self._workers: dict[int, WorkerProcess] = {}
+        # The flows of each worker outlive it here.
+        self._flow_files: dict[int, int] = {}
         self._failures: dict[int, int] = {}
         self._asked = 0
         self._answers: dict[int, tuple[set[WorkerProcess], asyncio.Event]] = {}
@@ -119,6 +121,8 @@ class Supervisor:
             await self._admin.stop()
             await self._tasks.stop()
             self._bank.close(self._bank.keys())
+            for descriptor in self._flow_files.values():
+                os.close(descriptor)
             self._writer.close()
 
     async def _start(self) -> None:
@@ -182,8 +186,10 @@ class Supervisor:
         backoff_s = 0.0
         while not self._stopping.is_set():
             worker = WorkerProcess(number, self._heard, self._worker_exited)
+            if number not in self._flow_files:
+                self._flow_files[number] = os.memfd_create(f"spectrum-flows-{number}", os.MFD_CLOEXEC)
             try:
-                await worker.start()
+                await worker.start(self._flow_files[number])
             except OSError as exc:  # out of processes, memory or descriptors: try again
                 log.error("worker %d can not be started: %s", number, exc)
                 await asyncio.sleep(MAX_BACKOFF_S)
@@ -204,7 +210,9 @@ class Supervisor:
                 worker.configure(
                     self._snapshot,
                     encoded,
-                    lambda keys, number=worker.number: self._bank.descriptors(keys, number),  # type: ignore[misc]
+                    lambda keys, number=worker.number: self._bank.descriptors(  # type: ignore[misc]
+                        keys, number, self._worker_count
+                    ),
                 )
         finally:
             os.close(encoded)
@@ -245,7 +253,7 @@ class Supervisor:
 
     def _refuse_address(self, name: NameSettings, address: str) -> str | None:
         """Say why an address of a name can not be an origin: it leads back to us."""
-        taken = self._index.owner(parse_address(address), PortRange(name.first_port, name.last_port))
+        taken = self._index.owner(name.transport, parse_address(address), PortRange(name.first_port, name.last_port))
         return f"{address} port {taken[1]} is the listener of app {taken[0]}: a loop" if taken else None
 
     def _names_changed(self, addresses: dict[str, tuple[str, ...]]) -> None:
@@ -298,7 +306,9 @@ class Supervisor:
 
     def _warn_of_fixed_settings(self, config: Config) -> None:
         fixed = [
-            name for name in ("workers", "metrics", "control") if getattr(config, name) != getattr(self._config, name)
+            name
+            for name in ("workers", "metrics", "control", "max_flows")
+            if getattr(config, name) != getattr(self._config, name)
         ]
         if fixed:
             log.warning("changed but fixed until a restart: %s", ", ".join(fixed))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from spectrum.core.snapshot import ListenerKey, Snapshot
-from spectrum.plane.channel import MAX_DESCRIPTORS, Applied, Channel, Configure, Drain, Message, Names, Sockets
+from spectrum.plane.channel import MAX_DESCRIPTORS, Applied, Channel, Configure, Drain, Flows, Message, Names, Sockets
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,12 @@ class WorkerProcess:
         """The process id; 0 before the start."""
         return self._process.pid if self._process else 0
 
-    async def start(self) -> None:
-        """Start the process; it serves nothing yet."""
+    async def start(self, flows: int) -> None:
+        """Start the process; it serves nothing yet.
+
+        Args:
+            flows: A memory file for its UDP flows, which it finds again in the file of the worker before it.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
@@ -61,6 +65,7 @@ class WorkerProcess:
             )
         self.started_at = asyncio.get_running_loop().time()
         self._channel = Channel(ours, self._message, lambda: None)
+        self.tell(Flows(), [flows])
 
     async def wait(self) -> None:
         """Wait for the end of the process and tell of it."""
@@ -78,19 +83,21 @@ class WorkerProcess:
             self._applied.clear()
             await self._applied.wait()
 
-    def configure(self, snapshot: Snapshot, encoded: int, sockets: Callable[[list[ListenerKey]], list[int]]) -> None:
+    def configure(
+        self, snapshot: Snapshot, encoded: int, sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]
+    ) -> None:
         """Let the worker serve a snapshot.
 
         Args:
             snapshot: What to serve.
             encoded: A memory file that holds it.
-            sockets: Returns the descriptors of listeners for this worker.
+            sockets: Returns the descriptors of those listeners that are this worker's.
         """
         wanted = snapshot.listener_keys()
         fresh = [key for key in wanted if key not in self._known]
         for i in range(0, len(fresh), MAX_DESCRIPTORS):
-            keys = fresh[i : i + MAX_DESCRIPTORS]
-            self.tell(Sockets(keys), sockets(keys))
+            given = sockets(fresh[i : i + MAX_DESCRIPTORS])
+            self.tell(Sockets(list(given)), list(given.values()))
         self._known = set(wanted)
         self.tell(Configure(), [encoded])
 

@@ -20,13 +20,13 @@ class ListenerIndex:
     def __init__(self, apps: Mapping[str, App], local: Iterable[IPAddress]) -> None:
         """Index `apps`; `local` are the addresses of this machine, which a wildcard listener covers."""
         self._local = frozenset(local)
-        # Per port who listens on an address; None is every address of both families.
-        self._ports: dict[int, dict[IPAddress | None, str]] = {}
+        # Per transport and port who listens on an address; None is every address of both families.
+        self._ports: dict[tuple[str, int], dict[IPAddress | None, str]] = {}
         self.overlaps: list[tuple[str, str, SocketAddress]] = []
         pairs: set[tuple[str, str]] = set()
         for name, app in apps.items():
             for port in range(app.protocol.ports.first, app.protocol.ports.last + 1):
-                taken = self._ports.setdefault(port, {})
+                taken = self._ports.setdefault((app.protocol.transport, port), {})
                 for address in app.addresses or (None,):
                     earlier = _earlier(taken, address)
                     if earlier is not None and (name, earlier) not in pairs:
@@ -34,11 +34,11 @@ class ListenerIndex:
                         self.overlaps.append((name, earlier, SocketAddress(address or _ANY6, port)))
                     taken.setdefault(address, name)
 
-    def owner(self, address: IPAddress, ports: PortRange) -> tuple[str, int] | None:
-        """Return the app, and the first of `ports`, that a connection from this machine to `address` would reach."""
+    def owner(self, transport: str, address: IPAddress, ports: PortRange) -> tuple[str, int] | None:
+        """Return the app, and the first of `ports`, that what this machine sends to `address` would reach."""
         wildcards = (None, _wildcard(address)) if address.is_loopback or address in self._local else ()
         for port in range(ports.first, ports.last + 1):
-            taken = self._ports.get(port)
+            taken = self._ports.get((transport, port))
             if taken:
                 for listening in (address, *wildcards):
                     if listening in taken:
@@ -81,11 +81,36 @@ def check_apps(
         for name, earlier, where in index.overlaps
     ]
     for name, app in apps.items():
+        faults.extend(Fault(("apps", name, *path), message) for path, message in _misfits(app))
         faults.extend(_range_faults(name, app))
         faults.extend(_loop_faults(name, app, index))
-    if metrics and (taken := index.owner(metrics.address, PortRange(metrics.port, metrics.port))):
+    if metrics and (taken := index.owner("tcp", metrics.address, PortRange(metrics.port, metrics.port))):
         faults.append(Fault(("metrics", "listen"), f"{metrics} is taken by app {taken[0]}"))
     return faults
+
+
+def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each setting that the app's transport, or its header, has no use for."""
+    given, udp, header = app.model_fields_set, app.protocol.transport == "udp", app.proxy_protocol
+    if udp and header == "v1":
+        yield ("proxy_protocol",), "v1 is for TCP; a UDP origin is told by simple or v2"
+    if not udp and header == "simple":
+        yield ("proxy_protocol",), "simple is for UDP; a TCP origin is told by v1 or v2"
+    if "proxy_header_datagram" in given and not (udp and header == "v2"):
+        yield ("proxy_header_datagram",), "it goes with a UDP app and proxy_protocol: v2"
+    if "spp_replies" in given and header != "simple":
+        yield ("spp_replies",), "it goes with proxy_protocol: simple"
+    if app.origin_socket == "shared" and (header, app.spp_replies) != ("simple", "strict"):
+        yield (
+            ("origin_socket",),
+            "shared needs proxy_protocol: simple and strict replies, by which flows are told apart",
+        )
+    if udp and "keepalive" in given:
+        yield ("keepalive",), "it is for TCP; a UDP flow ends after timeouts: {idle: ...}"
+    if udp and "connect_s" in app.timeouts.model_fields_set:
+        yield ("timeouts", "connect"), "it is for TCP; over UDP nothing is connected"
+    if udp and app.accept_proxy_protocol is not None:
+        yield ("accept_proxy_protocol",), "it is for TCP; over UDP no front proxy's header is read yet"
 
 
 def _range_faults(name: str, app: App) -> Iterator[Fault]:
@@ -109,7 +134,7 @@ def _loop_faults(name: str, app: App, index: ListenerIndex) -> Iterator[Fault]:
         if origin.transport != app.protocol.transport:
             yield Fault(path, f"{origin} is not {app.protocol.transport}, which the app's protocol is")
             continue
-        taken = index.owner(origin.address, origin.ports)
+        taken = index.owner(origin.transport, origin.address, origin.ports)
         if taken is None:
             continue
         where = f"{host_text(origin.address)}:{taken[1]}"

@@ -27,6 +27,8 @@ from spectrum.core.durations import parse_duration_s
 
 # One worker per core is the use; the bound keeps a typo from starting thousands of processes.
 MAX_WORKERS = 256
+# The table of flows is reserved whole, 250 MB of address space at this number.
+MAX_FLOWS = 1_000_000
 # RFC 1035 TTLs below a second would be a query per connection; Cloudflare's own minimum is 600.
 MIN_TTL_S = 1
 # The busy poll holds the worker's loop; longer than this it would starve everything else on it.
@@ -143,12 +145,18 @@ class AcceptProxyProtocol(Strict):
     timeout_s: PositiveDuration = Field(5.0, alias="timeout")
 
 
+# nginx's stream proxy_timeout is 10 minutes, HAProxy insists on a value, Envoy takes 1 hour.
+DEFAULT_TCP_IDLE_S = 3600.0
+# Cloudflare's for UDP. Traefik's 3 s is what its users complain of (traefik#6859): DTLS and VoIP pause longer.
+DEFAULT_UDP_IDLE_S = 30.0
+
+
 class Timeouts(Strict):
     """`timeouts` of an app."""
 
     connect_s: PositiveDuration = Field(5.0, alias="connect")
-    # 0: never. nginx's stream proxy_timeout is 10 minutes, HAProxy insists on a value, Envoy takes 1 hour.
-    idle_s: Duration = Field(3600.0, alias="idle")
+    # 0: never. None: the transport's default.
+    idle_s: Duration | None = Field(None, alias="idle")
 
 
 class Keepalive(Strict):
@@ -198,18 +206,15 @@ class App(Strict):
     origin_direct: Annotated[tuple[Origin, ...], BeforeValidator(_sequence)] | None = None
     origin_dns: OriginDns | None = None
     origin_port: Ports | None = None
-    proxy_protocol: Literal["off", "v1", "v2"] = "off"
+    proxy_protocol: Literal["off", "v1", "v2", "simple"] = "off"
+    # Receivers of PROXY v2 over UDP expect one of three dialects: docs/protocols.md.
+    proxy_header_datagram: Literal["first", "standalone", "each"] = "first"
+    spp_replies: Literal["strict", "lenient"] = "strict"
+    origin_socket: Literal["flow", "shared"] = "flow"
     accept_proxy_protocol: AcceptProxyProtocol | None = None
     timeouts: Timeouts = Timeouts()
     keepalive: Keepalive = Keepalive()
     source_ips: Annotated[tuple[Address, ...], BeforeValidator(_sequence)] = ()
-
-    @field_validator("protocol")
-    @classmethod
-    def _is_tcp(cls, value: Protocol) -> Protocol:
-        if value.transport != "tcp":
-            raise ValueError(f"{value}: this version serves TCP; UDP apps are not there yet")
-        return value
 
     @field_validator("origin_direct")
     @classmethod
@@ -228,6 +233,13 @@ class App(Strict):
         if self.origin_dns is not None and self.origin_port is None:
             raise ValueError("origin_dns needs origin_port")
         return self
+
+    @property
+    def idle_timeout_s(self) -> float:
+        """Seconds after which a quiet session or flow ends; 0 for never."""
+        if self.timeouts.idle_s is not None:
+            return self.timeouts.idle_s
+        return DEFAULT_UDP_IDLE_S if self.protocol.transport == "udp" else DEFAULT_TCP_IDLE_S
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -284,6 +296,8 @@ class Settings(Strict):
     workers: Annotated[int, PlainValidator(_workers)] = 0
     busy_poll_s: Annotated[float, PlainValidator(_busy_poll)] = Field(DEFAULT_BUSY_POLL_S, alias="busy_poll")
     drain_timeout_s: Duration = Field(30.0, alias="drain_timeout")
+    # UDP flows in each worker, about 250 bytes each.
+    max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
     metrics: Metrics | None = None
     log: Log = Log()
     control: Control | None = None

@@ -6,10 +6,11 @@ import msgspec
 
 
 class SessionEvent(msgspec.Struct, frozen=True):
-    """Fields are Cloudflare's, but for `Reason` (ours: one of `core.reasons`) and `ConnectDuration` (nanoseconds).
+    """Fields are Cloudflare's, but for `Reason` (one of `core.reasons`), `ConnectDuration` (nanoseconds) and datagrams.
 
     Times are UTC; RTTs are nanoseconds, 0 when the kernel had no sample. `ClientMatchedIpFirewall` and the TLS fields
-    hold the values that Cloudflare writes where there is neither firewall nor TLS.
+    hold the values that Cloudflare writes where there is neither firewall nor TLS. A UDP flow counts as connected when
+    its origin first replies; only UDP has counts of datagrams.
     """
 
     Event: str
@@ -37,15 +38,18 @@ class SessionEvent(msgspec.Struct, frozen=True):
     ClientTlsStatus: str = "UNKNOWN"
     ClientTlsProtocol: str = "none"
     OriginTlsMode: str = "off"
+    ClientDatagrams: int | msgspec.UnsetType = msgspec.UNSET
+    OriginDatagrams: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def as_text(event: SessionEvent) -> str:
     """Return the event as one line for people."""
     origin = f"{event.OriginIP} port {event.OriginPort}" if event.OriginIP else "no origin"
     began = event.ConnectTimestamp or event.DisconnectTimestamp
+    datagrams = "" if event.ClientProto == "tcp" else f" datagrams={event.ClientDatagrams}/{event.OriginDatagrams}"
     return (
         f"{event.DisconnectTimestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason}"
         f" app={event.Application} client={event.ClientIP} port {event.ClientPort} origin={origin}"
         f" duration={(event.DisconnectTimestamp - began).total_seconds():.3f}s"
-        f" bytes={event.ClientBytes}/{event.OriginBytes}"
+        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}"
     )

@@ -9,6 +9,10 @@ CONNECT_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 DURATION_BOUNDS_S = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
 
+# Why a datagram was dropped, as metrics name it, in the order in which the engine counts.
+DROPS = ("bad_reply", "too_big", "not_sent_to_origin", "not_sent_to_client", "no_flow", "queue_full")
+
+
 class Histogram(msgspec.Struct, array_like=True):
     """Counts per bucket, the last one for everything above the bounds, and the sum of what was observed."""
 
@@ -50,6 +54,10 @@ class AppMeasures(msgspec.Struct, array_like=True):
     connect: Histogram = msgspec.field(default_factory=connect_histogram)
     duration: Histogram = msgspec.field(default_factory=duration_histogram)
     origins: dict[str, OriginMeasures] = msgspec.field(default_factory=dict)
+    # UDP only: datagrams, and those dropped, per place in DROPS.
+    datagrams_from_client: int = 0
+    datagrams_from_origin: int = 0
+    dropped: dict[int, int] = msgspec.field(default_factory=dict)
 
     def end(self, reason: int) -> None:
         """Count the end, or the refusal, of a session."""
@@ -59,6 +67,10 @@ class AppMeasures(msgspec.Struct, array_like=True):
         """Count the times of a session that reached its origin."""
         self.connect.counts[bisect_left(CONNECT_BOUNDS_S, connect_s)] += 1
         self.connect.total += connect_s
+        self.observe_duration(duration_s)
+
+    def observe_duration(self, duration_s: float) -> None:
+        """Count how long a session lasted."""
         self.duration.counts[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         self.duration.total += duration_s
 
@@ -76,6 +88,10 @@ class AppMeasures(msgspec.Struct, array_like=True):
         self.bytes_from_origin += other.bytes_from_origin
         for reason, count in other.ended.items():
             self.ended[reason] = self.ended.get(reason, 0) + count
+        for place, count in other.dropped.items():
+            self.dropped[place] = self.dropped.get(place, 0) + count
+        self.datagrams_from_client += other.datagrams_from_client
+        self.datagrams_from_origin += other.datagrams_from_origin
         self.connect.add(other.connect)
         self.duration.add(other.duration)
         for name, theirs in other.origins.items():

@@ -49,6 +49,10 @@ class Reason(IntEnum):
     IDLE_TIMEOUT = 11, 200, "disconnect"
     DRAINED = 12, 200, "disconnect"
     WORKER_LOST = 13, 500, "disconnect"
+    # UDP: the origin's host answered that nobody listens there; room was needed for another flow; the app was removed.
+    ORIGIN_REFUSED = 14, 447, "disconnect"
+    EVICTED = 15, 200, "disconnect"
+    LISTENER_REMOVED = 16, 200, "disconnect"
     # No origin answered.
     CONNECT_REFUSED = 20, 521, "originError"
     CONNECT_TIMEOUT = 21, 522, "originError"
@@ -85,6 +89,13 @@ def connect_failure(number: int) -> Reason:
             return Reason.CONNECT_UNREACHABLE
         case _:
             return Reason.CONNECT_FAILED
+
+
+def flow_failure(number: int, replied: bool) -> Reason:
+    """Return the reason for errno `number` on the origin's socket of a UDP flow, which had replies or not."""
+    if not replied:
+        return connect_failure(number)
+    return Reason.ORIGIN_UNREACHABLE if number in _UNREACHABLE else Reason.ORIGIN_REFUSED
 
 
 def relay_failure(number: int, at_origin: bool) -> Reason:

@@ -9,24 +9,29 @@ from spectrum.core.config import App, Config, OriginDns
 
 
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
-    """A bound address and port. An empty address is every address of both families."""
+    """A bound address and port of "tcp" or "udp". An empty address is every address of both families."""
 
     address: str
     port: int
+    transport: str = "tcp"
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address or "*"
-        return f"{host}:{self.port}"
+        return f"{host}:{self.port}" + ("/udp" if self.transport == "udp" else "")
 
 
 class NameSettings(msgspec.Struct, frozen=True, array_like=True):
-    """An `origin_dns`: the name to look up, "A", "AAAA" or "" for both, seconds until the next look, origin's ports."""
+    """An `origin_dns`: the name to look up, "A", "AAAA" or "" for both, seconds until the next look, origin's ports.
+
+    `transport` is what will be sent there.
+    """
 
     name: str
     type: str
     ttl_s: float
     first_port: int
     last_port: int
+    transport: str = "tcp"
 
 
 class AppSettings(msgspec.Struct, frozen=True, array_like=True):
@@ -34,6 +39,7 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
 
     name: str
     protocol: str
+    transport: str
     addresses: tuple[str, ...]
     first_port: int
     last_port: int
@@ -41,6 +47,9 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     origin_name: NameSettings | None
     origin_port: int
     proxy_protocol: str
+    header_datagram: str
+    spp_replies: str
+    origin_socket: str
     trusted: tuple[str, ...] | None
     header_timeout_s: float
     connect_timeout_s: float
@@ -55,7 +64,7 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
         """Yield each listener of the app with its port's offset in the range."""
         for port in range(self.first_port, self.last_port + 1):
             for address in self.addresses or ("",):
-                yield ListenerKey(address, port), port - self.first_port
+                yield ListenerKey(address, port, self.transport), port - self.first_port
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +74,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     apps: tuple[AppSettings, ...]
     busy_poll_us: int
     log_sessions: bool
+    max_flows: int = 1000
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""
@@ -80,7 +90,7 @@ Addresses = Mapping[str, tuple[str, ...]]
 
 def name_key(settings: NameSettings) -> str:
     """Return the key under which the addresses of a name travel to the workers."""
-    return f"{settings.type or 'ANY'} {settings.name} {settings.first_port}-{settings.last_port}"
+    return f"{settings.type or 'ANY'} {settings.name} {settings.transport} {settings.first_port}-{settings.last_port}"
 
 
 def compile_snapshot(config: Config, generation: int) -> Snapshot:
@@ -90,11 +100,12 @@ def compile_snapshot(config: Config, generation: int) -> Snapshot:
         apps=tuple(_compile_app(name, app) for name, app in config.apps.items()),
         busy_poll_us=round(config.busy_poll_s * 1_000_000),
         log_sessions=config.log.sessions,
+        max_flows=config.max_flows,
     )
 
 
-def _compile_name(dns: OriginDns, ports: PortRange) -> NameSettings:
-    return NameSettings(dns.name, dns.type, dns.ttl_s, ports.first, ports.last)
+def _compile_name(dns: OriginDns, ports: PortRange, transport: str) -> NameSettings:
+    return NameSettings(dns.name, dns.type, dns.ttl_s, ports.first, ports.last, transport)
 
 
 def _compile_app(name: str, app: App) -> AppSettings:
@@ -102,17 +113,21 @@ def _compile_app(name: str, app: App) -> AppSettings:
     return AppSettings(
         name=name,
         protocol=str(app.protocol),
+        transport=app.protocol.transport,
         addresses=tuple(map(str, app.addresses)),
         first_port=app.protocol.ports.first,
         last_port=app.protocol.ports.last,
         origins=tuple((str(origin.address), origin.ports.first) for origin in app.origin_direct or ()),
-        origin_name=_compile_name(dns, app.origin_port) if dns and app.origin_port else None,
+        origin_name=_compile_name(dns, app.origin_port, app.protocol.transport) if dns and app.origin_port else None,
         origin_port=app.origin_port.first if app.origin_port else 0,
         proxy_protocol=app.proxy_protocol,
+        header_datagram=app.proxy_header_datagram,
+        spp_replies=app.spp_replies,
+        origin_socket=app.origin_socket,
         trusted=tuple(map(str, accept.trusted)) if accept else None,
         header_timeout_s=accept.timeout_s if accept else 0.0,
         connect_timeout_s=app.timeouts.connect_s,
-        idle_timeout_s=app.timeouts.idle_s,
+        idle_timeout_s=app.idle_timeout_s,
         keepalive_idle_s=keepalive.idle_s,
         keepalive_interval_s=keepalive.interval_s,
         keepalive_count=keepalive.count,

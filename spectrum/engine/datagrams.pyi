@@ -27,14 +27,15 @@ class Drop(IntEnum):
     TO_ORIGIN = 2
     TO_CLIENT = 3
     NO_FLOW = 4
+    QUEUE_FULL = 5
 
 # name of the flow, listener, client address, client port, edge address, edge port
 NewFlow = tuple[int, int, bytes, int, bytes, int]
 # listener, outcome, errno or the handler's number, client address, client port, origin,
 # created, first replied to and ended (monotonic ns), bytes from client and from origin, datagrams likewise, name
 EndedFlow = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int]
-# name, client, client port, edge, edge port, origin, origin port
-RecoveredFlow = tuple[int, bytes, int, bytes, int, bytes, int]
+# name, edge, edge port, origin, origin port
+RecoveredFlow = tuple[int, bytes, int, bytes, int]
 
 class FlowHandler(Protocol):
     def accepted(self, batch: list[NewFlow]) -> None: ...

@@ -53,7 +53,9 @@ cdef enum:
     PLACE_STEP_MS = 100
     # Answers to datagrams that are too big, per second, for all clients together.
     MAX_TOO_BIG_REPORTS = 100
-    DROPS = 5
+    DROPS = 6
+    # linux/sock_diag.h: the last of SK_MEMINFO_VARS counts what found the queue full.
+    SK_MEMINFO_DROPS = 8
     COUNTS = 4 + DROPS
 
 # How the origin is told who its client is.
@@ -81,12 +83,15 @@ cpdef enum Drop:
     TO_ORIGIN = 2   # the kernel did not take it for the origin
     TO_CLIENT = 3   # the kernel did not take it for the client
     NO_FLOW = 4     # its flow was refused, or ended before it could be sent
+    QUEUE_FULL = 5  # the listener's queue was full: the worker did not keep up
 
 cdef struct Listener:
     int fd
     uint32_t app
     uint8_t in_use
     uint8_t asks_address  # bound to a wildcard: each datagram tells which address its client wrote to
+    uint8_t was_read      # since the last report
+    uint32_t dropped      # by the kernel, as counted at the last report
     sa_family_t family
     uint16_t port         # network order
     uint8_t address[16]   # mapped
@@ -334,6 +339,7 @@ cdef class Datagrams(Part):
         cdef int turn
         if not listener.in_use:
             return
+        listener.was_read = True
         self._flush_replies()
         for turn in range(TURNS):
             for slot in range(used):
@@ -1033,6 +1039,8 @@ cdef class Datagrams(Part):
         self.loop.unwatch(self._listeners[number].fd)
         for name in self.flows(listener=number):
             self.close(name, error)
+        if self._ended_head:
+            self._report()
 
     def flows(self, *, listener=None, targets=None):
         """Return the names of live flows: those of a listener, or those pinned to any of `targets`, or all."""
@@ -1068,7 +1076,7 @@ cdef class Datagrams(Part):
         self._draining = True
 
     def recovered(self):
-        """Return what a worker before this one left: (name, client, client port, edge, edge port, origin, origin port).
+        """Return what a worker before this one left: (name, edge, edge port, origin, origin port).
 
         Each is adopted or discarded by its name before the first listener's datagrams are read.
         """
@@ -1079,8 +1087,8 @@ cdef class Datagrams(Part):
             flow = &self._table.flows[index]
             if flow.state == FLOW_LIVE and flow.target == NULL:
                 found.append((
-                    self._name(index), unmapped(flow.key.client), ntohs(flow.key.client_port), unmapped(flow.key.edge),
-                    ntohs(flow.key.edge_port), unmapped(flow.origin), ntohs(flow.origin_port),
+                    self._name(index), unmapped(flow.key.edge), ntohs(flow.key.edge_port), unmapped(flow.origin),
+                    ntohs(flow.origin_port),
                 ))
         return found
 
@@ -1110,6 +1118,23 @@ cdef class Datagrams(Part):
         if flow != NULL and flow.target == NULL:
             free_flow(&self._table, <uint32_t>name)
 
+    cdef void _count_kernel_drops(self) noexcept:
+        cdef uint32_t memory[SK_MEMINFO_DROPS + 1]
+        cdef socklen_t length
+        cdef uint32_t number
+        cdef Listener *listener
+        for number in range(self._listener_count):
+            listener = &self._listeners[number]
+            if not listener.in_use or not listener.was_read:
+                continue
+            listener.was_read = False
+            length = sizeof(memory)
+            if getsockopt(listener.fd, SOL_SOCKET, SO_MEMINFO, memory, &length) == 0:
+                # The kernel's counter has 32 bits too, and wraps.
+                self._counts[COUNTS * listener.app + 4 + QUEUE_FULL] += <uint32_t>(
+                    memory[SK_MEMINFO_DROPS] - listener.dropped)
+                listener.dropped = memory[SK_MEMINFO_DROPS]
+
     def take_counts(self):
         """Return what was counted since the last call, per app that saw anything.
 
@@ -1121,6 +1146,7 @@ cdef class Datagrams(Part):
         cdef int i
         cdef list taken = []
         cdef bint any_counted
+        self._count_kernel_drops()
         for app in range(self._app_count):
             counts = self._counts + COUNTS * app
             any_counted = False

@@ -4,53 +4,60 @@ import errno
 import os
 import resource
 import socket
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 # The kernel cuts it to net.core.somaxconn.
 BACKLOG = 65535
+# What a UDP listener holds while its worker is busy: 208 KiB, the default, are 90 full datagrams. Beyond
+# net.core.rmem_max it needs CAP_NET_ADMIN.
+RECEIVE_BUFFER_BYTES = 4 * 2**20
+# linux/include/uapi/asm-generic/socket.h and linux/in.h; Python 3.11's socket module has no names for them.
+SO_RCVBUFFORCE = 33
+IP_PKTINFO = 8
 
 
 class ListenError(Exception):
     """An address can not be listened on; the message says which, and why."""
 
 
-def open_listeners(address: str, port: int, count: int) -> list[socket.socket]:
+def open_listeners(address: str, port: int, count: int, transport: str = "tcp") -> list[socket.socket]:
     """Return `count` non-blocking listening sockets that share one address and port (SO_REUSEPORT, socket(7)).
 
-    The kernel spreads connections evenly over them by a hash of the client's address. What all sessions need is set
-    here, because accepted sockets inherit it: TCP_NODELAY.
+    The kernel spreads connections, or the datagrams of different clients, evenly over them by a hash of the client's
+    address. What all sessions need is set here, because accepted sockets inherit it: TCP_NODELAY.
 
     Args:
         address: An IPv4 or IPv6 address; empty for every address of both families.
         port: 1 to 65535.
         count: 1 gives a socket without SO_REUSEPORT.
+        transport: "tcp" or "udp".
 
     Raises:
         ListenError: If the address is taken, not of this machine, or not permitted.
     """
     opened: list[socket.socket] = []
     try:
-        _probe(address, port)
+        _probe(address, port, transport)
         for _ in range(count):
-            opened.append(_open(address, port, share=count > 1))
+            opened.append(_open(address, port, transport, share=count > 1))
     except OSError as exc:
         for sock in opened:
             sock.close()
-        raise ListenError(f"{_text(address, port)}: {_explain(exc, port)}") from exc
+        raise ListenError(f"{_text(address, port)}: {_explain(exc, port, transport)}") from exc
     return opened
 
 
-def add_listener(address: str, port: int) -> socket.socket:
+def add_listener(address: str, port: int, transport: str = "tcp") -> socket.socket:
     """Return one more socket for an address that this process has opened with SO_REUSEPORT.
 
     Raises:
         ListenError: If it can not be had.
     """
     try:
-        return _open(address, port, share=True)
+        return _open(address, port, transport, share=True)
     except OSError as exc:
-        raise ListenError(f"{_text(address, port)}: {_explain(exc, port)}") from exc
+        raise ListenError(f"{_text(address, port)}: {_explain(exc, port, transport)}") from exc
 
 
 def keepalive_options(sock: socket.socket, idle_s: int, interval_s: int, count: int, user_timeout_ms: int) -> None:
@@ -105,21 +112,25 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def _probe(address: str, port: int) -> None:
+def _probe(address: str, port: int, transport: str) -> None:
     """Fail where another process listens: with SO_REUSEPORT a second daemon would share the port in silence."""
-    probe = _socket(address)
+    probe = _socket(address, transport)
     with probe:
         probe.bind((address, port))
 
 
-def _open(address: str, port: int, share: bool) -> socket.socket:
-    sock = _socket(address)
+def _open(address: str, port: int, transport: str, share: bool) -> socket.socket:
+    sock = _socket(address, transport)
     try:
         if share:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind((address, port))
-        sock.listen(BACKLOG)
+        if transport == "udp":
+            _prepare_datagrams(sock, address)
+            sock.bind((address, port))
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.bind((address, port))
+            sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -127,16 +138,36 @@ def _open(address: str, port: int, share: bool) -> socket.socket:
     return sock
 
 
-def _socket(address: str) -> socket.socket:
+def _prepare_datagrams(sock: socket.socket, address: str) -> None:
+    """Give a burst room, and let a wildcard socket tell the address of each datagram (ip(7), ipv6(7))."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    if is_wildcard(address):
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+
+
+def is_wildcard(address: str) -> bool:
+    """Tell whether a socket bound to `address` takes what is sent to any address."""
+    return not address or ip_address(address).is_unspecified
+
+
+def _socket(address: str, transport: str) -> socket.socket:
     """A bound-to-be socket. An empty address is one socket for both families, IPv4 only where IPv6 is off."""
     family = socket.AF_INET if address and ":" not in address else socket.AF_INET6
+    kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, kind)
     except OSError as exc:
         if address or exc.errno != errno.EAFNOSUPPORT:
             raise
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock = socket.socket(socket.AF_INET, kind)
+    if transport == "tcp":  # where it spares the wait after a restart; on UDP it would let two daemons share a port
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, bool(address))
     return sock
@@ -146,10 +177,10 @@ def _text(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address or '*'}:{port}"
 
 
-def _explain(exc: OSError, port: int) -> str:
+def _explain(exc: OSError, port: int, transport: str) -> str:
     match exc.errno:
         case errno.EADDRINUSE:
-            return "already in use by another process; `ss -ltnp` shows which"
+            return f"already in use by another process; `ss -ln{transport[0]}p` shows which"
         case errno.EADDRNOTAVAIL:
             return "not an address of this machine; `ip address` lists them"
         case errno.EACCES | errno.EPERM:

@@ -1,6 +1,6 @@
 """The running form of an app: what the decision for a new session needs, computed once per snapshot."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6, inet_ntop
@@ -11,7 +11,8 @@ from spectrum.core.reasons import Reason
 from spectrum.core.selection import Candidate, name_rotations, rotations
 from spectrum.core.snapshot import AppSettings, ListenerKey, name_key
 from spectrum.engine.target import Target
-from spectrum.wire.proxy_protocol import v1_line, v2_stream
+from spectrum.wire import Transport, simple_proxy
+from spectrum.wire.proxy_protocol import v1_line, v2_header
 
 # client, client port, edge, edge port, TLVs in wire form
 Encoder = Callable[[bytes, int, bytes, int, bytes], bytes]
@@ -42,10 +43,25 @@ def _v1_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlv
 def _v2_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlvs: bytes) -> bytes:
     if len(client) != len(edge):  # a front proxy told of a client of the other family: map both into IPv6
         client, edge = (a if len(a) == 16 else bytes(10) + b"\xff\xff" + a for a in (client, edge))
-    return v2_stream(client, edge, client_port, edge_port, tlvs)
+    return v2_header(Transport.STREAM, client, edge, client_port, edge_port, tlvs)
 
 
-_ENCODERS: dict[str, Encoder] = {"off": _no_header, "v1": _v1_header, "v2": _v2_header}
+def _v2_datagram(client: bytes, client_port: int, edge: bytes, edge_port: int, tlvs: bytes) -> bytes:
+    return v2_header(Transport.DGRAM, client, edge, client_port, edge_port, tlvs)
+
+
+def _simple_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlvs: bytes) -> bytes:
+    return simple_proxy.pack(client, edge, client_port, edge_port)
+
+
+_ENCODERS: dict[tuple[str, str], Encoder] = {
+    ("tcp", "off"): _no_header,
+    ("tcp", "v1"): _v1_header,
+    ("tcp", "v2"): _v2_header,
+    ("udp", "off"): _no_header,
+    ("udp", "v2"): _v2_datagram,
+    ("udp", "simple"): _simple_header,
+}
 
 
 class RunningApp:
@@ -69,7 +85,7 @@ class RunningApp:
         """Take the settings of a new snapshot; sessions that exist keep what they began with."""
         self.settings = settings
         self.trusted = None if settings.trusted is None else PrefixSet(map(ip_network, settings.trusted))
-        self.encode = _ENCODERS[settings.proxy_protocol]
+        self.encode = _ENCODERS[settings.transport, settings.proxy_protocol]
         self.header_timeout_ms = round(settings.header_timeout_s * 1000)
         self.connect_timeout_ms = min(_MAX_MS, max(1, round(settings.connect_timeout_s * 1000)))
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))
@@ -77,18 +93,22 @@ class RunningApp:
     def take_measures(self) -> AppMeasures:
         """Return what was counted since the last call."""
         for listener in self.listeners:
-            for target in listener.targets():
-                if connected := target.take_connected():
-                    self.measures.origin(target.name).connected += connected
-                    self.dialing -= connected
+            self.take_connected(listener.targets())
         taken, self.measures = self.measures, AppMeasures()
         return taken
+
+    def take_connected(self, targets: Iterable[Target]) -> None:
+        """Count what the engine connected to `targets`."""
+        for target in targets:
+            if connected := target.take_connected():
+                self.measures.origin(target.name).connected += connected
+                self.dialing -= connected
 
 
 class RunningListener:
     """A listener of an app: the engine's targets for its offset in the port range, in every order of trying."""
 
-    __slots__ = ("_aimed", "_targets", "app", "key", "number", "offset", "open", "orders", "removed", "turn")
+    __slots__ = ("_options", "_targets", "app", "key", "number", "offset", "open", "orders", "removed", "turn")
 
     def __init__(self, app: RunningApp, key: ListenerKey, offset: int) -> None:
         self.app = app
@@ -100,21 +120,30 @@ class RunningListener:
         self.turn = 0
         self.orders: list[tuple[Target, ...]] = []
         self._targets: dict[Candidate, Target] = {}
-        self._aimed: AppSettings | None = None
+        self._options: tuple[object, ...] = ()
 
-    def aim(self, names: Mapping[str, tuple[str, ...]]) -> None:
-        """Compute the orders from the app's settings and the addresses of names as known now."""
+    def aim(self, names: Mapping[str, tuple[str, ...]]) -> list[Target]:
+        """Compute the orders from the app's settings and the addresses of names as known now.
+
+        Returns:
+            The targets that are not used any more.
+        """
         settings = self.app.settings
         if settings.origin_name is None:
             orders = rotations([(address, port + self.offset) for address, port in settings.origins])
         else:
             orders = name_rotations(names.get(name_key(settings.origin_name), ()), settings.origin_port + self.offset)
-        known = self._targets if self._aimed is settings else {}
+        options = _target_options(settings)
+        known = self._targets if self._options == options else {}
         targets = {c: known.get(c) or _target(settings, c) for order in orders for c in order}
-        self._aimed = settings
+        kept = set(targets.values())
+        gone = [target for target in self._targets.values() if target not in kept]
+        self.app.take_connected(gone)
+        self._options = options
         self.orders = [tuple(targets[candidate] for candidate in order) for order in orders]
         self._targets = targets
         self.turn = 0
+        return gone
 
     def next_order(self) -> tuple[Target, ...] | Reason:
         """Return the targets for a new session, round robin; a reason where there is none."""
@@ -124,9 +153,24 @@ class RunningListener:
         self.turn = turn = (self.turn + 1) % len(orders)
         return orders[turn]
 
+    def target(self, address: str, port: int) -> Target | None:
+        """Return the target for an origin's address and port, if this listener leads there."""
+        return next((t for t in self._targets.values() if (t.host, t.port) == (address, port)), None)
+
     def targets(self) -> Sequence[Target]:
         """Return the engine's targets of this listener."""
         return tuple(self._targets.values())
+
+
+def _target_options(settings: AppSettings) -> tuple[object, ...]:
+    """What of the settings an engine target holds."""
+    return (
+        settings.source_addresses,
+        settings.keepalive_idle_s,
+        settings.keepalive_interval_s,
+        settings.keepalive_count,
+        settings.user_timeout_ms,
+    )
 
 
 def _target(settings: AppSettings, candidate: Candidate) -> Target:

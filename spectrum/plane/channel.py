@@ -30,6 +30,10 @@ class Sockets(msgspec.Struct, array_like=True, tag=True):
     keys: list[ListenerKey]
 
 
+class Flows(msgspec.Struct, array_like=True, tag=True):
+    """To a worker, first of all, with one descriptor: the memory file for its UDP flows."""
+
+
 class Configure(msgspec.Struct, array_like=True, tag=True):
     """To a worker, with one descriptor: a memory file that holds a `Snapshot`."""
 
@@ -76,7 +80,7 @@ class Events(msgspec.Struct, array_like=True, tag=True):
     lines: bytes
 
 
-Message = Sockets | Configure | Names | Ask | Drain | Applied | Measures | Events
+Message = Flows | Sockets | Configure | Names | Ask | Drain | Applied | Measures | Events
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)

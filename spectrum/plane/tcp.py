@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,11 +16,12 @@ import msgspec
 from spectrum.core.events import SessionEvent
 from spectrum.core.measures import AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
-from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot, name_key
+from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Outcome, Relay
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
+from spectrum.plane.registry import Registry
 from spectrum.wire import Command, ProxyHeaderError, Transport, parse
 from spectrum.wire.proxy_protocol import TlvType, pack_tlvs
 
@@ -68,13 +69,10 @@ class TcpPlane:
     def __init__(self, loop: Loop, emit: Callable[[int, bytes], None], max_sessions: int = 0x7FFFFFFF) -> None:
         self.relay = Relay(loop, self, max_sessions=max_sessions)
         self._emit = emit
-        self._apps: dict[str, RunningApp] = {}
-        self._slots: dict[int, RunningApp] = {}
-        self._retired: list[RunningApp] = []
-        self._listeners: dict[int, RunningListener] = {}
-        self._by_key: dict[ListenerKey, RunningListener] = {}
-        self._by_name: dict[str, set[RunningListener]] = {}
-        self._changed: set[RunningApp] = set()
+        self._registry = Registry("tcp", self.relay.add_listener, self._unlisten)
+        # The registry's own, for the hot path.
+        self._listeners = self._registry.listeners
+        self._changed = self._registry.changed
         self._events_wanted = True
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self._wall_offset_s = 0.0
@@ -169,10 +167,7 @@ class TcpPlane:
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
             if self._events_wanted:
                 events.append(self._event(app, reason, item))
-            app.open -= 1
-            listener.open -= 1
-            if listener.removed and not listener.open:
-                del self._listeners[item[0]]
+            self._registry.leave(listener)
         if events:
             self._emit(len(events), self._encode_lines(events))
 
@@ -213,106 +208,35 @@ class TcpPlane:
     # --- configuration --------------------------------------------------------------------------------------------
 
     def apply(
-        self,
-        snapshot: Snapshot,
-        descriptors: Mapping[ListenerKey, int],
-        names: Mapping[str, tuple[str, ...]],
+        self, snapshot: Snapshot, descriptors: Mapping[ListenerKey, int], names: Mapping[str, tuple[str, ...]]
     ) -> list[ListenerKey]:
-        """Serve a snapshot. Sessions go on; those of removed apps too.
-
-        Args:
-            snapshot: What to serve.
-            descriptors: A listening descriptor for every listener of the snapshot.
-            names: The addresses of names, as far as they are known.
-
-        Returns:
-            The listeners that are not used any more; the caller closes their descriptors.
-        """
+        """Serve the TCP apps of a snapshot; see `Registry.apply`. Sessions go on; those of removed apps too."""
         self._events_wanted = snapshot.log_sessions
-        wanted: dict[ListenerKey, tuple[RunningApp, int]] = {}
-        for settings in snapshot.apps:
-            app = self._app(settings)
-            wanted.update((key, (app, offset)) for key, offset in settings.listeners())
-        gone = [key for key in self._by_key if key not in wanted]
-        for key in gone:
-            self._remove(key, drain=True)
-        self._by_name.clear()
-        for key, (app, offset) in wanted.items():
-            listener = self._listener(key, app, offset, descriptors)
-            listener.aim(names)
-            if app.settings.origin_name is not None:
-                self._by_name.setdefault(name_key(app.settings.origin_name), set()).add(listener)
-        kept = {settings.name for settings in snapshot.apps}
-        self._retired += [app for name, app in self._apps.items() if name not in kept]
-        self._apps = {name: app for name, app in self._apps.items() if name in kept}
-        return gone
+        return self._registry.apply(snapshot, descriptors, names)
 
-    def _app(self, settings: AppSettings) -> RunningApp:
-        app = self._apps.get(settings.name)
-        if app is None:
-            app = self._apps[settings.name] = RunningApp(self._free_slot(), settings)
-            self._slots[app.slot] = app
-        elif app.settings != settings:
-            app.configure(settings)
-        return app
-
-    def _free_slot(self) -> int:
-        """Return a slot that no session counts on: one of a removed app whose sessions are over, or a new one."""
-        for app in self._retired:
-            if not app.open and app not in self._changed:
-                self._retired.remove(app)
-                return app.slot
-        return len(self._slots)
-
-    def _listener(
-        self, key: ListenerKey, app: RunningApp, offset: int, descriptors: Mapping[ListenerKey, int]
-    ) -> RunningListener:
-        listener = self._by_key.get(key)
-        if listener is not None and listener.app is app and listener.offset == offset:
-            return listener
-        if listener is not None:
-            self._remove(key, drain=False)
-        listener = RunningListener(app, key, offset)
-        address = ip_address(key.address).packed if key.address and not _is_wildcard(key.address) else b""
-        listener.number = self.relay.add_listener(descriptors[key], app.slot, address, key.port)
-        self._listeners[listener.number] = self._by_key[key] = listener
-        app.listeners.add(listener)
-        return listener
-
-    def _remove(self, key: ListenerKey, drain: bool) -> None:
-        listener = self._by_key.pop(key)
+    def _unlisten(self, listener: RunningListener, drain: bool) -> None:
         self.relay.remove_listener(listener.number, drain)
-        listener.removed = True
-        listener.app.listeners.discard(listener)
-        if not listener.open:
-            del self._listeners[listener.number]
 
     def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
         """Take new addresses of the names `changed`; sessions go on where they are."""
-        for name in changed:
-            for listener in self._by_name.get(name, ()):
-                listener.aim(names)
+        self._registry.resolve(names, changed)
 
     def stop_accepting(self) -> None:
         """Accept what waits in the kernel's queues, then nothing more."""
-        for key in tuple(self._by_key):
-            self._remove(key, drain=True)
+        self._registry.remove_all()
 
     # --- measures -------------------------------------------------------------------------------------------------
 
     def take_measures(self) -> dict[str, AppMeasures]:
         """Return what was counted since the last call, of the apps where anything happened."""
         for slot, from_clients, from_origins in self.relay.take_bytes():
-            app = self._slots[slot]
+            app = self._registry.in_slot(slot)
             app.measures.bytes_from_client += from_clients
             app.measures.bytes_from_origin += from_origins
             self._changed.add(app)
-        changed, self._changed = self._changed, set()
+        changed = self._changed.copy()
+        self._changed.clear()
         taken = {app.settings.name: app.take_measures() for app in changed}
         # The engine tells of a connected origin only when asked, so these are asked again.
         self._changed.update(app for app in changed if app.dialing)
         return taken
-
-
-def _is_wildcard(address: str) -> bool:
-    return ip_address(address).is_unspecified

@@ -188,13 +188,15 @@ def v1_line(ipv6: bool, source: str, destination: str, source_port: int, destina
     return f"PROXY TCP{6 if ipv6 else 4} {source} {destination} {source_port} {destination_port}\r\n".encode("ascii")
 
 
-def v2_stream(source: bytes, destination: bytes, source_port: int, destination_port: int, tlvs: bytes = b"") -> bytes:
-    """Return a version 2 header of a TCP client; addresses are 4 or 16 bytes, both alike, in network byte order."""
+def v2_header(
+    transport: Transport, source: bytes, destination: bytes, source_port: int, destination_port: int, tlvs: bytes = b""
+) -> bytes:
+    """Return a version 2 header of a client; addresses are 4 or 16 bytes, both alike, in network byte order."""
     if len(source) == 4:
         addresses = _V2_INET.pack(source, destination, source_port, destination_port)
-        return v2_block(Command.PROXY, _FAMILY_INET | Transport.STREAM, addresses, tlvs)
+        return v2_block(Command.PROXY, _FAMILY_INET | transport, addresses, tlvs)
     addresses = _V2_INET6.pack(source, destination, source_port, destination_port)
-    return v2_block(Command.PROXY, _FAMILY_INET6 | Transport.STREAM, addresses, tlvs)
+    return v2_block(Command.PROXY, _FAMILY_INET6 | transport, addresses, tlvs)
 
 
 def v2_block(command: int, family_and_transport: int, addresses: bytes, tlvs: bytes = b"") -> bytes:
@@ -324,7 +326,7 @@ def _parse_tlvs(data: bytes, offset: int) -> tuple[Tlv, ...]:
 
 
 def pack_tlvs(tlvs: Iterable[Tlv]) -> bytes:
-    """Return the TLVs in wire form, as `v2_stream` takes them."""
+    """Return the TLVs in wire form, as `v2_header` takes them."""
     return b"".join(_TLV_PREFIX.pack(tlv.type, len(tlv.value)) + tlv.value for tlv in tlvs)
 
 

@@ -48,6 +48,12 @@ def parse(datagram: bytes) -> SimpleProxyHeader:
     return SimpleProxyHeader(_unpack(client), _unpack(proxy), client_port, proxy_port)
 
 
+def pack(client: bytes, proxy: bytes, client_port: int, proxy_port: int) -> bytes:
+    """Return the 38 bytes for addresses of 4 or 16 bytes in network byte order."""
+    client, proxy = (a if len(a) == 16 else _MAPPED_PREFIX + a for a in (client, proxy))
+    return _LAYOUT.pack(MAGIC, client, proxy, client_port, proxy_port)
+
+
 def _pack(address: IPv4Address | IPv6Address) -> bytes:
     return address.packed if address.version == 6 else _MAPPED_PREFIX + address.packed
 

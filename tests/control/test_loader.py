@@ -69,7 +69,7 @@ wrkers: 1
         'f:3:5: apps.one.protocl: unknown key "protocl"; did you mean "protocol"?',
     ]
     assert [re.match(r"f:(\d+):", line)[1] for line in found] == ["3", "3", "4", "5", "6", "7", "8"]
-    assert found[3] == "f:5:80: apps.two.proxy_protocol: expected off or v1 or v2, found 'v3'"
+    assert found[3] == "f:5:80: apps.two.proxy_protocol: expected off or v1 or v2 or simple, found 'v3'"
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ async def test_names_are_followed_on_their_ttl(monkeypatch, caplog):
     watch = NameWatch(changes.append, lambda *_: None)
     name = NameSettings("x", "", 0.01, 22, 22)
     await watch.watch(frozenset([name]))
-    assert changes == [{"ANY x 22-22": ("192.0.2.1",)}]
+    assert changes == [{"ANY x tcp 22-22": ("192.0.2.1",)}]
     resolver.answer = ("192.0.2.2", "192.0.2.1")
     await until(lambda: len(changes) == 2)
     resolver.answer = ("192.0.2.1", "192.0.2.2")  # another order is no change
@@ -64,7 +64,7 @@ async def test_names_are_followed_on_their_ttl(monkeypatch, caplog):
     assert len(changes) == 2
     resolver.answer = ()
     await until(lambda: watch.failures)
-    assert watch.addresses["ANY x 22-22"] == ("192.0.2.2", "192.0.2.1")  # the last good answer stays
+    assert watch.addresses["ANY x tcp 22-22"] == ("192.0.2.2", "192.0.2.1")  # the last good answer stays
     assert "addresses in use: 192.0.2.2, 192.0.2.1" in caplog.text
     resolver.answer = ("192.0.2.9",)
     await until(lambda: len(changes) == 3)
@@ -94,8 +94,8 @@ async def test_addresses_that_lead_back_to_us_are_left_out(monkeypatch):
     resolver.answer = ("127.0.0.1", "192.0.2.1")
     watch = NameWatch(changes.append, lambda name, address: "a loop" if address == "127.0.0.1" else None)
     await watch.watch(frozenset([NameSettings("x", "", 0.01, 22, 22)]))
-    assert changes == [{"ANY x 22-22": ("192.0.2.1",)}]
+    assert changes == [{"ANY x tcp 22-22": ("192.0.2.1",)}]
     resolver.answer = ("127.0.0.1",)
     await until(lambda: watch.failures)
-    assert watch.failures == {"ANY x 22-22": "a loop"}
+    assert watch.failures == {"ANY x tcp 22-22": "a loop"}
     await watch.stop()

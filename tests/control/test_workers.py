@@ -2,6 +2,7 @@ import asyncio
 import os
 
 import msgspec
+import pytest
 
 from spectrum.control.loader import load_text
 from spectrum.control.workers import WorkerProcess, memory_file
@@ -9,6 +10,14 @@ from spectrum.core.snapshot import Snapshot, compile_snapshot
 from spectrum.kernel.sockets import open_listeners
 from spectrum.plane.channel import Applied, Ask, Measures
 from spectrum.plane.tasks import Tasks
+
+
+@pytest.fixture
+def flows():
+    """A memory file for UDP flows."""
+    descriptor = os.memfd_create("flows")
+    yield descriptor
+    os.close(descriptor)
 
 
 def snapshot(port, generation=1):
@@ -25,13 +34,13 @@ def test_a_memory_file_holds_the_snapshot():
     os.close(descriptor)
 
 
-async def test_a_worker_lives(free_port):
+async def test_a_worker_lives(free_port, flows):
     heard, exits = [], []
     worker = WorkerProcess(
         4, lambda _, message: heard.append(message), lambda w, status: exits.append((w.number, status))
     )
     assert worker.pid == 0
-    await worker.start()
+    await worker.start(flows)
     ended = Tasks().start(worker.wait(), "wait")
     port = free_port()
     listeners = open_listeners("127.0.0.1", port, 1)
@@ -39,7 +48,7 @@ async def test_a_worker_lives(free_port):
         wanted = snapshot(port, generation)
         encoded = memory_file(wanted)
         worker.tell_names({"A x": ("192.0.2.1",)})
-        worker.configure(wanted, encoded, lambda keys: [sock.fileno() for sock in listeners])
+        worker.configure(wanted, encoded, lambda keys: {keys[0]: listeners[0].fileno()} if keys else {})
         os.close(encoded)
         await asyncio.wait_for(worker.serving(generation), 10)
     assert worker.ready.is_set()
@@ -57,10 +66,10 @@ async def test_a_worker_lives(free_port):
         sock.close()
 
 
-async def test_a_killed_worker_is_told():
+async def test_a_killed_worker_is_told(flows):
     exits = []
     worker = WorkerProcess(0, lambda *_: None, lambda _, status: exits.append(status))
-    await worker.start()
+    await worker.start(flows)
     worker.kill()
     await asyncio.wait_for(worker.wait(), 5)
     assert exits == [-9]

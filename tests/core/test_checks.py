@@ -19,6 +19,8 @@ def app(protocol, *origins, edge=None, **more):
     [
         (app("tcp/80"), app("tcp/80"), True),
         (app("tcp/80"), app("tcp/81"), False),
+        (app("tcp/80"), app("udp/80", "udp://203.0.113.1:80"), False),
+        (app("udp/80", "udp://203.0.113.1:80"), app("udp/80", "udp://203.0.113.1:80"), True),
         (app("tcp/80", edge=["192.0.2.1"]), app("tcp/80", edge=["192.0.2.2"]), False),
         (app("tcp/80", edge=["192.0.2.1"]), app("tcp/80", edge=["192.0.2.2", "192.0.2.1"]), True),
         (app("tcp/80", edge=["192.0.2.1"]), app("tcp/80"), True),
@@ -99,3 +101,38 @@ def test_metrics_may_not_collide():
     where = parse_socket_address("127.0.0.1:80")
     assert check_apps({"a": app("tcp/80")}, LOCAL, where)[0].path == ("metrics", "listen")
     assert check_apps({"a": app("tcp/81")}, LOCAL, where) == []
+
+
+UDP = ("udp/80", "udp://203.0.113.1:80")
+TCP = ("tcp/80", "tcp://203.0.113.1:80")
+
+
+@pytest.mark.parametrize(
+    ("one", "path"),
+    [
+        (app(*UDP, proxy_protocol="v1"), ("proxy_protocol",)),
+        (app(*TCP, proxy_protocol="simple"), ("proxy_protocol",)),
+        (app(*UDP, proxy_protocol="simple"), None),
+        (app(*UDP, proxy_protocol="v2", proxy_header_datagram="each"), None),
+        (app(*TCP, proxy_protocol="v2", proxy_header_datagram="each"), ("proxy_header_datagram",)),
+        (app(*UDP, proxy_protocol="simple", proxy_header_datagram="first"), ("proxy_header_datagram",)),
+        (app(*UDP, spp_replies="lenient"), ("spp_replies",)),
+        (app(*UDP, proxy_protocol="simple", spp_replies="lenient", origin_socket="shared"), ("origin_socket",)),
+        (app(*UDP, proxy_protocol="simple", spp_replies="strict", origin_socket="shared"), None),
+        (app(*UDP, origin_socket="shared"), ("origin_socket",)),
+        (app(*UDP, keepalive={}), ("keepalive",)),
+        (app(*UDP, timeouts={"connect": "1s"}), ("timeouts", "connect")),
+        (app(*UDP, timeouts={"idle": "1s"}), None),
+        (app(*UDP, accept_proxy_protocol={"from": ["127.0.0.0/8"]}), ("accept_proxy_protocol",)),
+    ],
+)
+def test_what_a_transport_has_no_use_for(one, path):
+    assert [fault.path for fault in check_apps({"a": one}, [])] == ([("apps", "a", *path)] if path else [])
+
+
+def test_loops_are_of_one_transport():
+    apps = {"a": app("udp/5300", "udp://127.0.0.1:53"), "b": app("tcp/53", "tcp://203.0.113.1:53")}
+    assert check_apps(apps, LOCAL) == []
+    apps["c"] = app("udp/53", "udp://203.0.113.1:53")
+    (fault,) = check_apps(apps, LOCAL)
+    assert "listener of app c" in fault.message

@@ -10,7 +10,10 @@ def test_defaults():
     app = App.model_validate(GOOD)
     assert app.proxy_protocol == "off"
     assert app.addresses == ()
-    assert (app.timeouts.connect_s, app.timeouts.idle_s) == (5, 3600)
+    assert (app.timeouts.connect_s, app.idle_timeout_s) == (5, 3600)
+    udp = {"protocol": "udp/53", "origin_direct": ["udp://192.0.2.1:53"]}
+    assert App.model_validate(udp).idle_timeout_s == 30
+    assert App.model_validate(udp | {"timeouts": {"idle": "0s"}}).idle_timeout_s == 0
     settings = Settings.model_validate({})
     assert settings.workers == 0
     assert settings.metrics is None
@@ -40,12 +43,12 @@ def test_edge_ips(edge_ips, addresses):
         {"edge_ips": "127.0.0.1"},
         {"edge_ips": ["localhost"]},
         {"protocol": 22},
-        {"protocol": "udp/53"},
+        {"protocol": "sctp/53"},
         {"origin_direct": []},
         {"origin_direct": None},
         {"origin_dns": {"name": "localhost"}},
         {"origin_port": 22},
-        {"proxy_protocol": "simple"},
+        {"proxy_protocol": "v3"},
         {"proxy_protocol": False},
         {"accept_proxy_protocol": {"from": []}},
         {"accept_proxy_protocol": {"from": ["10.0.0.1/8"]}},

@@ -21,7 +21,7 @@ def faults(body):
         (GOOD | {"timeouts": {"zzz": 1}}, ("timeouts", "zzz"), 'unknown key "zzz"; known here: connect, idle'),
         (GOOD | {"accept_proxy_protocol": {"form": []}}, ("accept_proxy_protocol", "from"), '"from" is missing'),
         ({"origin_direct": GOOD["origin_direct"]}, ("protocol",), '"protocol" is missing'),
-        (GOOD | {"proxy_protocol": "v3"}, ("proxy_protocol",), "expected off or v1 or v2, found 'v3'"),
+        (GOOD | {"proxy_protocol": "v3"}, ("proxy_protocol",), "expected off or v1 or v2 or simple, found 'v3'"),
         (GOOD | {"keepalive": {"count": "3"}}, ("keepalive", "count"), "expected a whole number, found '3'"),
         (GOOD | {"timeouts": 5}, ("timeouts",), "expected a mapping, found 5"),
         (

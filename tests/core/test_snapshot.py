@@ -29,7 +29,7 @@ def test_compiles_and_travels():
     ]
     assert ranged.origins == (("192.0.2.1", 90),)
     assert snapshot.names() == {NameSettings("example.org", "AAAA", 30, 2222, 2222)}
-    assert name_key(named.origin_name) == "AAAA example.org 2222-2222"
+    assert name_key(named.origin_name) == "AAAA example.org tcp 2222-2222"
     assert (named.trusted, named.header_timeout_s) == (("10.0.0.0/8",), 2)
     assert (named.origin_port, named.connect_timeout_s, named.idle_timeout_s) == (2222, 1, 0)
     assert snapshot.listener_keys()[-1] == ListenerKey("", 22)

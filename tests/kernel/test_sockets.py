@@ -79,7 +79,7 @@ def test_not_an_address_of_this_machine(free_port):
     [(errno.EACCES, "CAP_NET_BIND_SERVICE"), (errno.EMFILE, "descriptors"), (errno.EIO, "input/output")],
 )
 def test_errors_say_what_to_do(monkeypatch, number, says):
-    def fail(address):
+    def fail(address, transport):
         raise OSError(number, "")
 
     monkeypatch.setattr(sockets, "_socket", fail)

@@ -37,10 +37,10 @@ def test_orders_take_turns():
 def test_names_are_taken_as_they_come():
     running = listener("protocol: tcp/80, origin_dns: {name: x.example, type: A}, origin_port: 8080")
     assert running.next_order() is Reason.UNRESOLVED
-    running.aim({"A x.example 8080-8080": ("192.0.2.1",)})
+    running.aim({"A x.example tcp 8080-8080": ("192.0.2.1",)})
     first = running.next_order()[0]
     assert places([first]) == [("192.0.2.1", 8080)]
-    running.aim({"A x.example 8080-8080": ("192.0.2.1", "192.0.2.2")})
+    running.aim({"A x.example tcp 8080-8080": ("192.0.2.1", "192.0.2.2")})
     assert any(first in order for order in running.orders)  # its counters go on
 
 

@@ -227,7 +227,7 @@ def test_measures(make, free_port, origin):
     assert (measures.started, measures.active, measures.bytes_from_client) == (1, 0, 5)
     assert sum(measures.connect.counts) == sum(measures.duration.counts) == 1
     (counted,) = measures.origins.values()
-    assert plane.plane._slots[0].dialing == 0
+    assert plane.plane._registry.in_slot(0).dialing == 0
     assert (counted.connected, counted.ended, counted.failed) == (1, 1, 0)
     assert plane.plane.take_measures() == {}
 
@@ -255,7 +255,7 @@ def test_slots_of_removed_apps_are_used_again(make, free_port, origin):
     plane = make({"x0": body(port, origin)})
     for number in range(1, 20):
         plane.apply({f"x{number}": body(port, origin)})
-    assert len(plane.plane._slots) == 2
+    assert len(plane.plane._registry._slots) == 2
 
 
 def test_a_listener_may_move_to_another_app(make, free_port, origin):
@@ -272,7 +272,7 @@ def test_names_reach_listeners_later(make, free_port, origin):
     port = free_port()
     text = f"protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_dns: {{name: x.example, type: A}}"
     plane = make({"x": f"{text}, origin_port: {port_of(origin)}"})
-    key = f"A x.example {port_of(origin)}-{port_of(origin)}"
+    key = f"A x.example tcp {port_of(origin)}-{port_of(origin)}"
     plane.plane.resolve({key: ("127.0.0.1",)}, [key, "A unknown 1-1"])
     with plane.running():
         assert exchange(port, origin, b"x") == b"x"

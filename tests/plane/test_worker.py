@@ -11,7 +11,7 @@ from spectrum.control.loader import load_text
 from spectrum.control.workers import memory_file
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
-from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Measures, Sockets
+from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Flows, Measures, Sockets
 
 
 class Supervisor:
@@ -42,9 +42,12 @@ async def worker(text):
     theirs.close()
     supervisor = Supervisor(ours)
     snapshot = compile_snapshot(load_text(text, "x"), 3)
+    flows = os.memfd_create("flows")
+    supervisor.channel.send(Flows(), [flows])
+    os.close(flows)
     keys = snapshot.listener_keys()
     for key in keys:
-        (sock,) = open_listeners(key.address, key.port, 1)
+        (sock,) = open_listeners(key.address, key.port, 1, key.transport)
         supervisor.channel.send(Sockets([key]), [sock.fileno()])
         sock.close()
     encoded = memory_file(snapshot)

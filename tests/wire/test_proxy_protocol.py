@@ -17,7 +17,7 @@ from spectrum.wire.proxy_protocol import (
     UnixPath,
     pack_tlvs,
     parse,
-    v2_stream,
+    v2_header,
 )
 
 A4, B4 = Endpoint(IPv4Address("192.0.2.7"), 56324), Endpoint(IPv4Address("198.51.100.1"), 443)
@@ -161,7 +161,7 @@ def test_endpoint_text(endpoint, text):
 def test_fast_path_writes_what_headers_do():
     tlvs = (Tlv(TlvType.AUTHORITY, b"example.org"),)
     for a, b in ((A4, B4), (A6, B6)):
-        fast = v2_stream(a.address.packed, b.address.packed, a.port, b.port, pack_tlvs(tlvs))
+        fast = v2_header(Transport.STREAM, a.address.packed, b.address.packed, a.port, b.port, pack_tlvs(tlvs))
         assert fast == Header(2, a, b, tlvs=tlvs).serialise()
 
 

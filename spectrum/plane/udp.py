@@ -1,0 +1,278 @@
+"""UDP flows of a worker: the one decision for each new flow, what becomes of those whose origin fails, and the records.
+
+The engine calls `accepted` and `ended` in batches and moves all datagrams itself.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from spectrum.core.events import SessionEvent
+from spectrum.core.measures import DROPS, AppMeasures
+from spectrum.core.reasons import Reason, connect_failure, flow_failure
+from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
+from spectrum.engine.datagrams import Datagrams, FlowOutcome, Mode
+from spectrum.engine.loop import Loop
+from spectrum.engine.target import Target
+from spectrum.plane.apps import RunningApp, RunningListener, address_text
+from spectrum.plane.registry import Registry
+
+if TYPE_CHECKING:
+    from spectrum.engine.datagrams import EndedFlow, NewFlow
+
+log = logging.getLogger(__name__)
+
+_HEADER_MODES = {"first": Mode.FIRST, "standalone": Mode.STANDALONE, "each": Mode.EACH}
+_REPLY_MODES = {"strict": Mode.SIMPLE, "lenient": Mode.LENIENT}
+
+# client address and port, edge address and port, how many bytes the client may send
+TooBig = Callable[[bytes, int, bytes, int, int], None]
+
+
+def mode_of(settings: AppSettings) -> Mode:
+    """Return how the engine tells the app's origins who their client is."""
+    match settings.proxy_protocol:
+        case "simple":
+            return _REPLY_MODES[settings.spp_replies]
+        case "v2":
+            return _HEADER_MODES[settings.header_datagram]
+        case _:
+            return Mode.PLAIN
+
+
+def reason_of(outcome: int, error: int) -> Reason:
+    """Return the reason for an engine outcome and its errno (or the reason that the plane itself gave)."""
+    match outcome:
+        case FlowOutcome.FLOW_IDLE:
+            return Reason.IDLE_TIMEOUT
+        case FlowOutcome.FLOW_EVICTED:
+            return Reason.EVICTED
+        case FlowOutcome.FLOW_CONNECT_FAILED:
+            return connect_failure(error) if error else Reason.NO_ORIGIN
+        case FlowOutcome.FLOW_REFUSED | FlowOutcome.FLOW_CLOSED:
+            return Reason(error) if error else Reason.INTERNAL_ERROR
+        case _:
+            return Reason.INTERNAL_ERROR
+
+
+class UdpPlane:
+    """The UDP engine's handler.
+
+    Args:
+        loop: The engine's loop.
+        emit: Takes the encoded events of ended flows: how many, and one JSON object per line.
+        memory: The memory file for the flows; what a worker before this one left there is taken up by `recover`.
+        max_flows: As many flows are kept; beyond it the longest idle one makes room.
+        tell_too_big: Told of datagrams that did not fit the path to an origin.
+    """
+
+    def __init__(
+        self, loop: Loop, emit: Callable[[int, bytes], None], memory: int, max_flows: int, tell_too_big: TooBig
+    ) -> None:
+        self.engine = Datagrams(loop, self, memory, max_flows=max_flows)
+        self._emit = emit
+        self._tell_too_big = tell_too_big
+        self._registry = Registry("udp", self.engine.add_listener, self._unlisten)
+        self._listeners = self._registry.listeners
+        self._changed = self._registry.changed
+        self._events_wanted = True
+        self._encode_lines = msgspec.json.Encoder().encode_lines
+        self._broken_logged_at = 0.0
+
+    # --- the engine's handler -------------------------------------------------------------------------------------
+
+    def accepted(self, batch: "list[NewFlow]") -> None:
+        """Decide on new flows."""
+        for name, number, client, client_port, edge, edge_port in batch:
+            listener = self._listeners[number]
+            app = listener.app
+            app.measures.started += 1
+            self._enter(listener)
+            order = listener.next_order()
+            if isinstance(order, Reason):
+                self.engine.refuse(name, order)
+                continue
+            settings = app.settings
+            header = app.encode(client, client_port, edge, edge_port, b"")
+            shared = settings.origin_socket == "shared"
+            self.engine.open(name, order, mode_of(settings), header, app.idle_timeout_ms, shared)
+
+    def _enter(self, listener: RunningListener) -> None:
+        listener.app.open += 1
+        listener.open += 1
+        self._changed.add(listener.app)
+
+    def attempt_failed(self, listener: int, target: Target, error: int) -> None:
+        """Count an origin towards which no socket could be had; the engine goes on with the next one."""
+        self._count_failure(self._listeners[listener].app, target, error)
+
+    def _count_failure(self, app: RunningApp, target: Target, error: int) -> None:
+        measures = app.measures.origin(target.name)
+        measures.failed += 1
+        measures.last_failure = connect_failure(error).label
+        self._changed.add(app)
+
+    def origin_failed(self, name: int, listener: int, target: Target, error: int, replied: bool) -> None:
+        """Pin a flow whose origin's host refused it to another origin; end it where there is none."""
+        running = self._listeners[listener]
+        self._count_failure(running.app, target, error)
+        others = _without(running.next_order(), target)
+        if others:
+            self._move(name, running.app, target, others)
+        else:
+            self.engine.close(name, flow_failure(error, replied))
+
+    def channel_failed(self, listener: int, target: Target, error: int) -> None:
+        """Pin all flows of a shared socket whose origin's host refused it to another origin, if there is one."""
+        running = self._listeners[listener]
+        self._count_failure(running.app, target, error)
+        others = _without(running.next_order(), target)
+        if others:
+            for name in self.engine.flows(targets=(target,)):
+                self._move(name, running.app, target, others)
+
+    def _move(self, name: int, app: RunningApp, target: Target, others: tuple[Target, ...]) -> None:
+        app.measures.origin(target.name).ended += 1
+        self._changed.add(app)
+        self.engine.move(name, others)
+
+    def too_big(
+        self, listener: int, client: bytes, client_port: int, edge: bytes, edge_port: int, payload_bytes: int
+    ) -> None:
+        """Tell the client how long its datagrams may be."""
+        self._tell_too_big(client, client_port, edge, edge_port, payload_bytes)
+
+    def ended(self, batch: "list[EndedFlow]") -> None:
+        """Count and record ended flows."""
+        events: list[SessionEvent] = []
+        offset_s = time.time() - time.monotonic()
+        for item in batch:
+            listener = self._listeners[item[0]]
+            app = listener.app
+            reason = reason_of(item[1], item[2])
+            app.measures.end(reason)
+            self._changed.add(app)
+            target, created, replied, ended = item[5], item[6], item[7], item[8]
+            if target is not None:
+                app.measures.origin(target.name).ended += 1
+                if replied:
+                    app.measures.observe((replied - created) / 1e9, (ended - created) / 1e9)
+                else:
+                    app.measures.observe_duration((ended - created) / 1e9)
+            if self._events_wanted:
+                events.append(_event(app.settings, reason, item, offset_s))
+            self._registry.leave(listener)
+        if events:
+            self._emit(len(events), self._encode_lines(events))
+
+    def broken(self, error: Exception) -> None:
+        """Report a fault of ours inside a callback of the engine, at most once a second."""
+        now = time.monotonic()
+        if now - self._broken_logged_at >= 1:
+            self._broken_logged_at = now
+            log.error("a flow was refused by a fault of ours", exc_info=error)
+
+    # --- configuration --------------------------------------------------------------------------------------------
+
+    def apply(
+        self, snapshot: Snapshot, descriptors: Mapping[ListenerKey, int], names: Mapping[str, tuple[str, ...]]
+    ) -> list[ListenerKey]:
+        """Serve the UDP apps of a snapshot; see `Registry.apply`.
+
+        Flows keep their origin, but for those whose origin is gone: they get another one at once. Flows of removed
+        listeners end, because their replies have no socket to leave from.
+        """
+        self._events_wanted = snapshot.log_sessions
+        return self._registry.apply(snapshot, descriptors, names, self._unused)
+
+    def _unlisten(self, listener: RunningListener, drain: bool) -> None:
+        self.engine.remove_listener(listener.number, Reason.LISTENER_REMOVED)
+
+    def _unused(self, listener: RunningListener, targets: list[Target]) -> None:
+        for name in self.engine.flows(targets=frozenset(targets)):
+            found = self.engine.flow(name)
+            assert found is not None, "it was alive a moment ago"
+            order = listener.next_order()
+            if isinstance(order, Reason):
+                self.engine.close(name, order)
+            else:
+                self._move(name, listener.app, found[1], order)
+
+    def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
+        """Take new addresses of the names `changed`; flows whose address is gone get another one."""
+        self._registry.resolve(names, changed, self._unused)
+
+    def recover(self) -> int:
+        """Go on with the flows of the worker before this one; return how many."""
+        count = 0
+        for name, edge, edge_port, origin, origin_port in self.engine.recovered():
+            listener = self._registry.find(address_text(edge), edge_port)
+            target = listener.target(address_text(origin), origin_port) if listener else None
+            if listener is None or target is None:
+                self.engine.discard(name)
+                continue
+            listener.app.measures.started += 1
+            self._enter(listener)
+            self.engine.adopt(name, listener.number, target)
+            count += 1
+        return count
+
+    def drain(self) -> None:
+        """Take no new flows."""
+        self.engine.drain()
+
+    # --- measures -------------------------------------------------------------------------------------------------
+
+    def take_measures(self) -> dict[str, AppMeasures]:
+        """Return what was counted since the last call, of the apps where anything happened."""
+        for slot, *counts in self.engine.take_counts():
+            app = self._registry.in_slot(slot)
+            measures = app.measures
+            measures.bytes_from_client += counts[0]
+            measures.bytes_from_origin += counts[1]
+            measures.datagrams_from_client += counts[2]
+            measures.datagrams_from_origin += counts[3]
+            for place in range(len(DROPS)):
+                if counts[4 + place]:
+                    measures.dropped[place] = measures.dropped.get(place, 0) + counts[4 + place]
+            self._changed.add(app)
+        taken = {app.settings.name: app.take_measures() for app in self._changed}
+        self._changed.clear()
+        return taken
+
+
+def _without(order: tuple[Target, ...] | Reason, target: Target) -> tuple[Target, ...]:
+    return () if isinstance(order, Reason) else tuple(other for other in order if other is not target)
+
+
+def _event(settings: AppSettings, reason: Reason, item: "EndedFlow", offset_s: float) -> SessionEvent:
+    _, _, _, client, client_port, target, created, replied, ended, sent, received, from_client, from_origin, _ = item
+    now = datetime.fromtimestamp(ended / 1e9 + offset_s, UTC)
+    return SessionEvent(
+        Event=reason.event,
+        Status=reason.status,
+        Reason=reason.label,
+        Application=settings.name,
+        ColoCode="",
+        Timestamp=now,
+        ConnectTimestamp=datetime.fromtimestamp(replied / 1e9 + offset_s, UTC) if replied else None,
+        DisconnectTimestamp=now,
+        ClientIP=address_text(client),
+        ClientPort=client_port,
+        ClientBytes=sent,
+        ClientTcpRtt=0,
+        OriginIP=target.host if target else "",
+        OriginPort=target.port if target else 0,
+        OriginBytes=received,
+        OriginTcpRtt=0,
+        ProxyProtocol=settings.proxy_protocol,
+        ConnectDuration=replied - created if replied else 0,
+        ClientProto="udp",
+        OriginProto="udp",
+        ClientDatagrams=from_client,
+        OriginDatagrams=from_origin,
+    )
