@@ -725,7 +725,8 @@ cdef class Datagrams(Part):
     cdef object _decide(self):
         """Ask the handler what becomes of new flows; one that it forgets is refused."""
         cdef list batch = []
-        cdef uint32_t link = self._accepted_head, index
+        cdef uint32_t link = self._accepted_head
+        cdef uint64_t name
         cdef Flow *flow
         while link:
             flow = &self._table.flows[link - 1]
@@ -740,9 +741,9 @@ cdef class Datagrams(Part):
         except Exception as exc:
             self._handler.broken(exc)
         for item in batch:
-            index = <uint32_t>(<tuple>item)[0]
-            if self._find((<tuple>item)[0], FLOW_NEW) != NULL:
-                self._end(index, FLOW_REFUSED, 0)
+            name = (<tuple>item)[0]
+            if self._find(name, FLOW_NEW) != NULL:
+                self._end(<uint32_t>name, FLOW_REFUSED, 0)
         if self._ended_count >= BATCH:
             self._report()
 

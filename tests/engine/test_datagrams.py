@@ -1,0 +1,590 @@
+"""The UDP engine against plain sockets: flows, headers, batches, eviction, origins that fail, recovery."""
+
+import errno
+import gc
+import os
+import select
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from spectrum.core.measures import DROPS
+from spectrum.engine.datagrams import Datagrams, Drop, FlowOutcome, Mode
+from spectrum.engine.loop import Loop
+from spectrum.engine.target import Target
+from spectrum.kernel.sockets import IP_PKTINFO, SO_RCVBUFFORCE
+from spectrum.wire import simple_proxy
+from tests.engine.harness import LOOPBACK, eventually, port_of
+
+
+def datagrams(host="127.0.0.1", port=0, timeout_s=5):
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((host, port))
+    sock.settimeout(timeout_s)
+    return sock
+
+
+def target(sock_or_port):
+    port = sock_or_port if isinstance(sock_or_port, int) else port_of(sock_or_port)
+    return Target(LOOPBACK, port, "127.0.0.1")
+
+
+def closed_port():
+    with datagrams() as sock:
+        return port_of(sock)
+
+
+class Recorder:
+    """A handler that pins every flow to its targets, and keeps what it hears."""
+
+    def __init__(self, targets=(), mode=Mode.PLAIN, header=None, idle_ms=0, shared=False, memory=None, **options):
+        self.targets = tuple(targets)
+        self.mode, self.header, self.idle_ms, self.shared = mode, header, idle_ms, shared
+        self.flows, self.reports, self.failures, self.too_bigs, self.faults = [], [], [], [], []
+        self.others = ()
+        self.memory = os.memfd_create("flows") if memory is None else memory
+        self.loop = Loop()
+        self.engine = Datagrams(self.loop, self, self.memory, **options)
+
+    def accepted(self, batch):
+        self.flows.extend(batch)
+        for name, _, client, client_port, edge, edge_port in batch:
+            header = self.header
+            if header is None:
+                header = simple_proxy.pack(client, edge, client_port, edge_port) if self.mode >= Mode.SIMPLE else b""
+            self.engine.open(name, self.targets, self.mode, header, self.idle_ms, self.shared)
+
+    def attempt_failed(self, listener, target, error):
+        self.failures.append((target.port, error))
+
+    def origin_failed(self, name, listener, target, error, replied):
+        self.failures.append((target.port, error, replied))
+        if self.others:
+            self.engine.move(name, self.others)
+        else:
+            self.engine.close(name, 99)
+
+    def channel_failed(self, listener, target, error):
+        self.failures.append((target.port, error))
+        for name in self.engine.flows(targets=(target,)) if self.others else ():
+            self.engine.move(name, self.others)
+
+    def too_big(self, *answer):
+        self.too_bigs.append(answer)
+
+    def ended(self, batch):
+        self.reports.extend(batch)
+
+    def broken(self, error):
+        self.faults.append(error)
+
+    def listen(self, host="127.0.0.1", wildcard=False):
+        """Serve a new socket; return it."""
+        sock = datagrams(host)
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        if wildcard:
+            if sock.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            else:
+                sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.engine.add_listener(sock.fileno(), 0, b"" if wildcard else socket.inet_pton(family, host), port_of(sock))
+        return sock
+
+    def drops(self):
+        return {DROPS[i]: n for counts in self.engine.take_counts() for i, n in enumerate(counts[5:]) if n}
+
+    @contextmanager
+    def running(self):
+        stop = threading.Event()
+
+        def run():
+            poll = select.poll()
+            poll.register(self.loop.fileno(), select.POLLIN)
+            while not stop.is_set():
+                if poll.poll(20):
+                    self.loop.process()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join()
+        assert self.faults == []
+
+
+@pytest.fixture
+def origin():
+    with datagrams() as sock:
+        yield sock
+
+
+def ask(client, edge, data, host="127.0.0.1"):
+    client.sendto(data, (host, port_of(edge)))
+
+
+def test_drops_have_one_order():
+    """The names of `core.measures` are those of the engine."""
+    expected = {"TO_ORIGIN": "not_sent_to_origin", "TO_CLIENT": "not_sent_to_client"}
+    assert [expected.get(drop.name, drop.name.lower()) for drop in Drop] == list(DROPS)
+
+
+def test_a_flow_keeps_its_origin_socket(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, recorder.running(), datagrams() as one, datagrams() as two:
+        seen = set()
+        for client in (one, two, one, two):
+            ask(client, edge, b"ping")
+            data, peer = origin.recvfrom(100)
+            assert data == b"ping"
+            seen.add(peer)
+            origin.sendto(b"pong", peer)
+            assert client.recvfrom(100) == (b"pong", ("127.0.0.1", port_of(edge)))
+        assert len(seen) == 2
+        assert recorder.engine.active == recorder.engine.sockets == 2
+        assert [flow[2:] for flow in recorder.flows] == [
+            (LOOPBACK, port_of(client), LOOPBACK, port_of(edge)) for client in (one, two)
+        ]
+    assert recorder.engine.take_counts() == [(0, 16, 16, 4, 4, 0, 0, 0, 0, 0, 0)]
+    assert recorder.engine.take_counts() == []
+
+
+def test_empty_and_largest_datagrams_pass_whole(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, recorder.running(), datagrams() as client:
+        for size in (0, 1, 1472, 9000, 65507):
+            data = os.urandom(size)
+            ask(client, edge, data)
+            received, peer = origin.recvfrom(65536)
+            assert received == data
+            origin.sendto(data[::-1], peer)
+            assert client.recv(65536) == data[::-1]
+
+
+def test_bursts_keep_order_and_content_per_flow(origin):
+    """More than a batch of several flows at once, both ways."""
+    recorder = Recorder([target(origin)])
+    origin.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
+    clients = [datagrams() for _ in range(7)]
+    with recorder.listen() as edge:
+        for number in range(40):
+            for i, client in enumerate(clients):
+                ask(client, edge, bytes([i, number]) * (1 + number * i))
+        with recorder.running():
+            by_peer = {}
+            for _ in range(40 * len(clients)):
+                data, peer = origin.recvfrom(10_000)
+                by_peer.setdefault(peer, []).append(data)
+                origin.sendto(data, peer)
+            assert len(by_peer) == len(clients)
+            for i, client in enumerate(clients):
+                expected = [bytes([i, number]) * (1 + number * i) for number in range(40)]
+                assert [client.recv(10_000) for _ in range(40)] == expected
+                assert expected in by_peer.values()
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        (Mode.FIRST, [b"HEADone", b"two", b"three"]),
+        (Mode.STANDALONE, [b"HEAD", b"one", b"two", b"three"]),
+        (Mode.EACH, [b"HEADone", b"HEADtwo", b"HEADthree"]),
+        (Mode.PLAIN, [b"one", b"two", b"three"]),
+    ],
+)
+def test_dialects_of_the_header(origin, mode, expected):
+    recorder = Recorder([target(origin)], mode=mode, header=b"HEAD")
+    with recorder.listen() as edge, datagrams() as client:
+        for data in (b"one", b"two"):  # of one batch
+            ask(client, edge, data)
+        with recorder.running():
+            eventually(lambda: recorder.engine.active == 1)
+            ask(client, edge, b"three")
+            got = [origin.recvfrom(100) for _ in expected]
+            assert [data for data, _ in got] == expected
+            origin.sendto(b"HEADreply", got[0][1])
+            assert client.recv(100) == b"HEADreply"  # only Simple Proxy Protocol has headers on replies
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_simple_proxy_headers_are_checked_and_stripped(origin, shared):
+    recorder = Recorder([target(origin)], mode=Mode.SIMPLE, shared=shared)
+    with recorder.listen() as edge, recorder.running(), datagrams() as client, datagrams() as other:
+        ask(client, edge, b"question")
+        data, peer = origin.recvfrom(100)
+        header, payload = data[:38], data[38:]
+        assert payload == b"question"
+        parsed = simple_proxy.parse(header)
+        assert (str(parsed.client_address), parsed.client_port) == ("127.0.0.1", port_of(client))
+        assert (str(parsed.proxy_address), parsed.proxy_port) == ("127.0.0.1", port_of(edge))
+        wrong = [b"", b"bare", header[:37], header[:-1] + b"!" + b"x", b"XX" + header[2:] + b"x"]
+        ask(other, edge, b"another")  # a flow whose header the first one's client must not get
+        stranger, _ = origin.recvfrom(100)
+        for bad in wrong:
+            origin.sendto(bad, peer)
+        if not shared:
+            wrong.append(stranger)
+            origin.sendto(stranger, peer)
+        origin.sendto(header + b"answer", peer)
+        origin.sendto(header, peer)  # an empty datagram
+        assert [client.recv(100), client.recv(100)] == [b"answer", b""]
+    assert recorder.drops() == {"bad_reply": len(wrong)}
+
+
+def test_lenient_replies_pass_bare(origin):
+    recorder = Recorder([target(origin)], mode=Mode.LENIENT)
+    with recorder.listen() as edge, recorder.running(), datagrams() as client:
+        ask(client, edge, b"q")
+        data, peer = origin.recvfrom(100)
+        origin.sendto(b"bare", peer)
+        origin.sendto(data[:38] + b"headed", peer)
+        assert [client.recv(100), client.recv(100)] == [b"bare", b"headed"]
+
+
+def test_many_flows_share_one_socket(origin):
+    recorder = Recorder([target(origin)], mode=Mode.SIMPLE, shared=True)
+    clients = [datagrams() for _ in range(150)]
+    with recorder.listen() as edge, recorder.running():
+        for i, client in enumerate(clients):
+            ask(client, edge, b"%d" % i)
+        peers = set()
+        for _ in clients:
+            data, peer = origin.recvfrom(100)
+            peers.add(peer)
+            origin.sendto(data, peer)
+        for i, client in enumerate(clients):
+            assert client.recv(100) == b"%d" % i
+        assert len(peers) == 1
+        assert (recorder.engine.active, recorder.engine.sockets) == (150, 0)
+        recorder.engine.close_flows(7)
+        assert recorder.engine.active == 0
+        ask(clients[0], edge, b"again")  # the socket was given back with the last flow
+        data, peer = origin.recvfrom(100)
+        assert (data[38:], peer in peers) == (b"again", False)
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_replies_leave_from_the_address_that_was_written_to(origin, host):
+    recorder = Recorder([target(origin)])
+    with recorder.listen(host, wildcard=True) as edge, recorder.running():
+        for address in ("127.0.0.1", "127.0.0.7") if host == "0.0.0.0" else ("127.0.0.7", "::1"):
+            with datagrams("::" if ":" in address else "0.0.0.0") as client:
+                ask(client, edge, b"q", address)
+                _, peer = origin.recvfrom(100)
+                origin.sendto(b"a", peer)
+                assert client.recvfrom(100)[1][:2] == (address, port_of(edge))
+                packed = socket.inet_pton(client.family, address)
+                assert recorder.flows[-1][4] == packed
+
+
+def test_one_client_on_two_addresses_is_two_flows(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen("0.0.0.0", wildcard=True) as edge, recorder.running(), datagrams("0.0.0.0") as client:
+        for address in ("127.0.0.1", "127.0.0.2"):
+            ask(client, edge, b"q", address)
+            origin.sendto(b"a", origin.recvfrom(100)[1])
+            assert client.recvfrom(100)[1][0] == address
+        assert recorder.engine.active == 2
+
+
+def test_idle_flows_end(origin):
+    recorder = Recorder([target(origin)], idle_ms=300)
+    with recorder.listen() as edge, recorder.running(), datagrams() as client:
+        ask(client, edge, b"12345")
+        origin.sendto(b"123", origin.recvfrom(100)[1])
+        eventually(lambda: recorder.reports)
+        report = recorder.reports[0]
+        assert report[:5] == (0, FlowOutcome.FLOW_IDLE, 0, LOOPBACK, port_of(client))
+        assert report[5].port == port_of(origin)
+        assert report[6] <= report[7] <= report[8]
+        assert report[9:13] == (5, 3, 1, 1)
+        assert recorder.engine.sockets == 0
+        ask(client, edge, b"again")
+        assert origin.recvfrom(100)[0] == b"again"
+
+
+def test_the_longest_idle_flow_makes_room(origin):
+    recorder = Recorder([target(origin)], max_flows=4)
+    clients = [datagrams() for _ in range(6)]
+    with recorder.listen() as edge, recorder.running():
+        for client in clients:
+            ask(client, edge, b"x")
+            origin.recvfrom(100)
+            time.sleep(0.11)
+        eventually(lambda: len(recorder.reports) == 2)
+        assert [(r[1], r[4]) for r in recorder.reports] == [
+            (FlowOutcome.FLOW_EVICTED, port_of(client)) for client in clients[:2]
+        ]
+        assert (recorder.engine.active, recorder.engine.evicted) == (4, 2)
+    for client in clients:
+        client.close()
+
+
+def test_a_flood_of_new_flows_evicts_no_confirmed_one(origin):
+    recorder = Recorder([target(origin)], max_flows=64)
+    origin.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+    with recorder.listen() as edge, recorder.running(), datagrams() as client:
+        for _ in range(2):  # a client that goes on after a reply is really there
+            ask(client, edge, b"here")
+            peer = origin.recvfrom(100)[1]
+            origin.sendto(b"yes", peer)
+            assert client.recv(100) == b"yes"
+        time.sleep(0.2)
+        flood = [datagrams() for _ in range(1000)]
+        for sock in flood:
+            ask(sock, edge, b"flood")
+        for sock in flood:
+            sock.close()
+        eventually(lambda: len(recorder.flows) >= 900)
+        assert recorder.engine.active <= 64
+        ask(client, edge, b"still here")
+        while (got := origin.recvfrom(100))[0] == b"flood":
+            pass
+        assert got == (b"still here", peer)
+
+
+def test_tables_smaller_than_a_batch(origin):
+    recorder = Recorder([target(origin)], max_flows=3)
+    clients = [datagrams() for _ in range(20)]
+    with recorder.listen() as edge:
+        for client in clients:
+            ask(client, edge, b"x")
+        with recorder.running():
+            eventually(lambda: recorder.engine.active == 3)
+        assert recorder.drops() == {"no_flow": 17}
+    for client in clients:
+        client.close()
+
+
+def test_descriptors_are_bounded(origin):
+    recorder = Recorder([target(origin)], max_sockets=5)
+    clients = [datagrams() for _ in range(20)]
+    with recorder.listen() as edge, recorder.running():
+        for client in clients:
+            ask(client, edge, b"x")
+            origin.recvfrom(100)
+        assert recorder.engine.sockets == 5
+        recorder.engine.max_sockets = 10
+        assert recorder.engine.max_sockets == 10
+    for client in clients:
+        client.close()
+
+
+def test_a_refusing_origin_ends_the_flow():
+    recorder = Recorder([target(closed_port())])
+    with recorder.listen() as edge, recorder.running(), datagrams() as client:
+        ask(client, edge, b"x")
+        eventually(lambda: recorder.reports)
+        assert recorder.failures == [(recorder.targets[0].port, errno.ECONNREFUSED, False)]
+        assert recorder.reports[0][1:3] == (FlowOutcome.FLOW_CLOSED, 99)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("mode", [Mode.PLAIN, Mode.FIRST, Mode.STANDALONE, Mode.SIMPLE])
+def test_flows_of_a_refusing_origin_move(origin, mode, shared):
+    if shared and mode != Mode.SIMPLE:
+        return
+    header = None if mode == Mode.SIMPLE else b"HEAD"
+    recorder = Recorder([target(closed_port())], mode=mode, header=header, shared=shared)
+    recorder.others = (target(origin),)
+    with recorder.listen() as edge, recorder.running(), datagrams() as client:
+        ask(client, edge, b"lost")
+        eventually(lambda: recorder.failures)
+        ask(client, edge, b"kept")
+        got = [origin.recv(100)]
+        if mode == Mode.STANDALONE:
+            got.append(origin.recv(100))
+        wanted = {
+            Mode.PLAIN: [b"kept"],
+            Mode.FIRST: [b"HEADkept"],
+            Mode.STANDALONE: [b"HEAD", b"kept"],
+            Mode.SIMPLE: [got[0][:38] + b"kept"],
+        }
+        assert got == wanted[mode]
+        assert recorder.engine.active == 1
+        assert len(recorder.flows) == 1
+
+
+def test_an_error_met_while_sending_moves_the_rest_of_the_batch(origin):
+    """The ICMP answer came while the engine was not looking: its error is the next send's."""
+    recorder = Recorder([target(closed_port())], mode=Mode.STANDALONE, header=b"HEAD")
+    recorder.others = (target(origin),)
+    with recorder.listen() as edge, datagrams() as client:
+        ask(client, edge, b"lost")
+        recorder.loop.process()
+        recorder.failures.clear()
+        for data in (b"one", b"two", b"three"):
+            ask(client, edge, data)
+        with recorder.running():
+            got = [origin.recvfrom(100) for _ in range(4)]
+        assert [data for data, _ in got if data != b"lost"] == [b"HEAD", b"one", b"two", b"three"]
+        assert len({peer for _, peer in got}) == 1
+
+
+def test_targets_are_tried_in_order(origin):
+    unreachable = Target(b"\xff\xff\xff\xff", 9, "255.255.255.255")  # no broadcast without SO_BROADCAST
+    recorder = Recorder([unreachable, target(origin)])
+    with recorder.listen() as edge, recorder.running(), datagrams() as client:
+        ask(client, edge, b"x")
+        assert origin.recv(100) == b"x"
+        assert recorder.failures == [(9, errno.EACCES)]
+        recorder.targets = (unreachable,)
+        with datagrams() as other:
+            ask(other, edge, b"y")
+            eventually(lambda: recorder.reports)
+        assert recorder.reports[0][1:3] == (FlowOutcome.FLOW_CONNECT_FAILED, errno.EACCES)
+    assert recorder.drops() == {"no_flow": 1}
+
+
+def test_refused_and_forgotten_flows(origin):
+    recorder = Recorder()
+    recorder.accepted = lambda batch: [recorder.engine.refuse(name, 27) for name, *_ in batch[:1]]
+    with recorder.listen() as edge, recorder.running():
+        for error in (27, 0):
+            if error == 0:
+                recorder.accepted = lambda batch: None
+            with datagrams() as client:
+                ask(client, edge, b"x")
+                eventually(lambda: recorder.reports)
+            assert recorder.reports.pop()[1:3] == (FlowOutcome.FLOW_REFUSED, error)
+        assert recorder.engine.active == 0
+
+
+def test_a_broken_handler_costs_the_flow_only(origin):
+    recorder = Recorder([target(origin)])
+    whole = recorder.accepted
+    recorder.accepted = lambda batch: 1 // 0
+    with recorder.listen() as edge, datagrams() as client, recorder.running():
+        ask(client, edge, b"x")
+        eventually(lambda: recorder.reports)
+        recorder.accepted = whole
+        ask(client, edge, b"y")
+        assert origin.recv(100) == b"y"
+        assert isinstance(recorder.faults.pop(), ZeroDivisionError)
+
+
+def test_removed_listeners_end_their_flows(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, recorder.listen() as kept, datagrams() as client:
+        with recorder.running():
+            for sock in (edge, kept):
+                ask(client, sock, b"x")
+                origin.recv(100)
+        recorder.engine.remove_listener(0, 16)
+        recorder.engine.remove_listener(0, 16)
+        assert [report[:3] for report in recorder.reports] == [(0, FlowOutcome.FLOW_CLOSED, 16)]
+        assert recorder.engine.active == 1
+        with recorder.running():
+            ask(client, edge, b"to nobody")
+            ask(client, kept, b"y")
+            assert origin.recv(100) == b"y"
+
+
+def test_draining_takes_no_new_flows(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, recorder.running(), datagrams() as client, datagrams() as late:
+        ask(client, edge, b"x")
+        origin.recv(100)
+        recorder.engine.drain()
+        ask(late, edge, b"late")
+        ask(client, edge, b"goes on")
+        assert origin.recv(100) == b"goes on"
+        eventually(lambda: recorder.drops() == {"no_flow": 1})
+        recorder.engine.close_flows(12, idle_ms=60_000)
+        assert recorder.engine.active == 1
+        recorder.engine.close_flows(12)
+        assert recorder.engine.active == 0
+
+
+def test_a_replacement_finds_confirmed_flows_and_their_source_port(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, datagrams() as client, datagrams() as young:
+        with recorder.running():
+            ask(young, edge, b"once")
+            origin.recv(100)
+            for _ in range(2):
+                ask(client, edge, b"x")
+                _, peer = origin.recvfrom(100)
+                origin.sendto(b"y", peer)
+                client.recv(100)
+        memory = recorder.memory
+        del recorder  # as if it had been killed: nothing is reported, its sockets are closed
+        gc.collect()
+        after = Recorder([target(origin)], memory=memory)
+        ((name, address, port, origin_address, origin_port),) = after.engine.recovered()
+        assert (address, port) == (LOOPBACK, port_of(edge))
+        assert (origin_address, origin_port) == (LOOPBACK, port_of(origin))
+        number = after.engine.add_listener(edge.fileno(), 0, LOOPBACK, port_of(edge))
+        after.engine.adopt(name, number, target(origin))
+        assert after.engine.recovered() == []
+        with after.running():
+            ask(client, edge, b"after")
+            assert origin.recvfrom(100) == (b"after", peer)
+            origin.sendto(b"reply", peer)
+            assert client.recv(100) == b"reply"
+        assert after.flows == []
+
+
+def test_recovered_flows_may_be_discarded(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, datagrams() as client:
+        with recorder.running():
+            for _ in range(2):
+                ask(client, edge, b"x")
+                origin.sendto(b"y", origin.recvfrom(100)[1])
+                client.recv(100)
+        memory = recorder.memory
+        del recorder
+        gc.collect()
+        after = Recorder([target(origin)], memory=memory)
+        ((name, *_),) = after.engine.recovered()
+        after.engine.discard(name)
+        assert after.engine.recovered() == []
+        assert after.engine.active == 0
+
+
+def test_files_of_another_layout_are_begun_anew():
+    memory = os.memfd_create("flows")
+    os.write(memory, b"\xff" * 4096)
+    assert Recorder(memory=memory).engine.recovered() == []
+
+
+def test_names_of_flows_that_are_over_are_ignored(origin):
+    recorder = Recorder([target(origin)])
+    engine = recorder.engine
+    engine.open(5, (), Mode.PLAIN, b"", 0)
+    engine.refuse(5, 1)
+    engine.move(5, ())
+    engine.close(5, 1)
+    engine.adopt(5, 0, target(origin))
+    engine.discard(5)
+    assert engine.flow(5) is None
+
+
+def test_wrong_arguments_are_told():
+    recorder = Recorder()
+    with pytest.raises(ValueError, match="4 or 16 bytes"):
+        recorder.engine.add_listener(0, 0, b"12", 1)
+    with pytest.raises(OSError, match="not a socket"):
+        recorder.engine.add_listener(recorder.memory, 0, LOOPBACK, 1)
+    with pytest.raises(OSError, match="no memory"):
+        Datagrams(Loop(), recorder, -1)
+
+
+def test_memory_of_a_flow_is_small():
+    """The table's share: 100,000 flows are 25 MB."""
+    memory = os.memfd_create("flows")
+    recorder = Recorder(memory=memory, max_flows=100_000)
+    assert os.fstat(memory).st_size / 100_000 < 300
+    assert os.fstat(memory).st_blocks * 512 < 100_000  # and none of it before there are flows
+    assert recorder.engine.active == 0
