@@ -277,8 +277,8 @@ cdef class Datagrams(Part):
         flow.active_ms = self.loop.now_ms
         flow.chain_head = NO_SLOT
         self._table.live += 1
+        flow.standing = UNPLACED
         index_flow(&self._table, index[0])
-        place_newest(&self._table, index[0], YOUNG, self.loop.now_ms)
         if self._accepted_head == 0:
             self._accepted_head = index[0] + 1
         else:
@@ -287,29 +287,25 @@ cdef class Datagrams(Part):
         return flow
 
     cdef bint _evict(self, bint with_socket) noexcept nogil:
-        """End the flow that is idle the longest, a young one before a confirmed one; False where none can go."""
-        cdef uint32_t link
-        cdef uint32_t chosen = 0
+        """End the flow that is idle the longest, a confirmed one only where none is young; False where none can go."""
+        cdef uint32_t own = self._table.oldest[<int>YOUNG], shared = self._table.oldest[<int>YOUNG_SHARED]
+        if own == 0 and (shared == 0 or with_socket):
+            own = self._table.oldest[<int>CONFIRMED]
+            shared = self._table.oldest[<int>CONFIRMED_SHARED]
+        return self._evict_older(own, <uint32_t>0 if with_socket else shared)
+
+    cdef bint _evict_older(self, uint32_t link, uint32_t other) noexcept nogil:
+        """End the older of two flows (index + 1; 0 for none), unless it is about to send."""
         cdef Flow *flow
-        cdef int standing
-        for standing in range(STANDINGS):
-            link = self._table.oldest[standing]
-            if with_socket and standing >= YOUNG_SHARED:
-                break
-            if link == 0 or self._table.flows[link - 1].chain_head != NO_SLOT:
-                continue
-            flow = &self._table.flows[link - 1]
-            if flow.state != FLOW_LIVE:
-                continue
-            if (chosen == 0
-                    or (standing & 1) < (self._table.flows[chosen - 1].standing & 1)
-                    or ((standing & 1) == (self._table.flows[chosen - 1].standing & 1)
-                        and flow.placed_ms < self._table.flows[chosen - 1].placed_ms)):
-                chosen = link
-        if chosen == 0:
+        if link == 0 or (other and self._table.flows[other - 1].placed_ms < self._table.flows[link - 1].placed_ms):
+            link = other
+        if link == 0:
+            return False
+        flow = &self._table.flows[link - 1]
+        if flow.chain_head != NO_SLOT:
             return False
         self._evicted += 1
-        self._end(chosen - 1, FLOW_EVICTED, 0)
+        self._end(link - 1, FLOW_EVICTED, 0)
         return True
 
     cdef void _touch(self, uint32_t index, Flow *flow) noexcept nogil:
@@ -762,9 +758,7 @@ cdef class Datagrams(Part):
         flow.header_bytes = <uint8_t>PyBytes_GET_SIZE(header)
         memcpy(flow.header, PyBytes_AS_STRING(header), flow.header_bytes)
         flow.idle_timeout_ms = idle_timeout_ms
-        if shared:
-            unplace(&self._table, <uint32_t>name)
-            place_newest(&self._table, <uint32_t>name, YOUNG_SHARED, self.loop.now_ms)
+        flow.shared = shared
         self._pin(<uint32_t>name, flow, targets, 0)
 
     def refuse(self, uint64_t name, int error):
@@ -798,6 +792,8 @@ cdef class Datagrams(Part):
                 flow.state = FLOW_LIVE
                 flow.header_due = flow.mode != PLAIN
                 flow.origin_port = 0
+                if flow.standing == UNPLACED:
+                    place_newest(&self._table, index, YOUNG_SHARED if flow.shared else YOUNG, self.loop.now_ms)
                 if flow.standing & CONFIRMED:
                     self._confirm(index, flow)
                 return
@@ -807,7 +803,7 @@ cdef class Datagrams(Part):
     cdef int _reach(self, uint32_t index, Flow *flow, Target target, uint16_t source_port):
         """Give a flow a socket towards `target`; return 0 or an errno."""
         cdef int fd
-        if flow.standing >= YOUNG_SHARED:
+        if flow.shared:
             return self._join_channel(flow, target)
         if self._sockets >= self._max_sockets:
             self._evict(True)

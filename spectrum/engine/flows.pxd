@@ -33,6 +33,7 @@ cdef enum Standing:
     YOUNG_SHARED = 2
     CONFIRMED_SHARED = 3
     STANDINGS = 4
+    UNPLACED = 255  # in no list: not LIVE yet
 
 cdef enum:
     NO_SLOT = 255
@@ -77,6 +78,7 @@ cdef struct Flow:
     uint8_t origin[16]
     uint8_t state
     uint8_t standing
+    uint8_t shared        # it has part in a channel, no socket of its own
     uint8_t mode
     uint8_t outcome
     uint8_t header_due
@@ -149,6 +151,8 @@ cdef inline void place_newest(FlowTable *table, uint32_t index, uint8_t standing
 
 cdef inline void unplace(FlowTable *table, uint32_t index) noexcept nogil:
     cdef Flow *flow = &table.flows[index]
+    if flow.standing == UNPLACED:
+        return
     if flow.older:
         table.flows[flow.older - 1].newer = flow.newer
     else:
