@@ -1,11 +1,13 @@
-"""`python -m benchmarks tcp`: measure this proxy and its peers, print the table, write benchmarks/results/."""
+"""`python -m benchmarks tcp`, or `udp`: measure this proxy and its peers, print a table, write benchmarks/results/."""
 
 import sys
+from collections.abc import Callable
 
 import click
 
-from benchmarks import report, tcp
+from benchmarks import report, tcp, udp
 from benchmarks.peers import STARTERS, missing_tools
+from benchmarks.rounds import Figures, Rows, measure
 
 
 @click.group()
@@ -31,12 +33,59 @@ def tcp_command(peers: str, loads: str, rounds: int, seconds: int, variants: boo
     if missing := missing_tools([*chosen, "nginx", "wrk", "iperf3"]):
         raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
     ours = [name for name in STARTERS if name.startswith("spectrum") and (variants or name == "spectrum")]
-    results = tcp.measure([*chosen, *ours], loads.split(","), rounds, seconds, lambda line: click.echo(line, err=True))
-    click.echo(report.table(results))
-    ratios = report.best_ratios(results)
+    with tcp.origin():
+        _measure(
+            "tcp",
+            [*chosen, *ours],
+            lambda name: tcp.measure_peer(name, loads.split(","), seconds),
+            tcp.ROWS,
+            rounds,
+            seconds,
+            write,
+        )
+
+
+@main.command("udp")
+@click.option("--peers", default="nginx,envoy", show_default=True, help="Peers, separated by commas.")
+@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--seconds", default=2, show_default=True, help="Duration of each load.")
+@click.option("--variants/--no-variants", default=True, help="Also measure no proxy at all, and our other ways.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def udp_command(peers: str, rounds: int, seconds: int, variants: bool, write: bool) -> None:
+    """Round trips of datagrams: few and many flows, short and long datagrams."""
+    chosen = [name for name in peers.split(",") if name]
+    if unknown := [name for name in chosen if name not in udp.STARTERS]:
+        raise click.UsageError(f"no such peer: {', '.join(unknown)}; known: {', '.join(udp.STARTERS)}")
+    if missing := missing_tools([*chosen, "gcc"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    ours = [name for name in udp.STARTERS if name.startswith("spectrum") and (variants or name == "spectrum")]
+    with udp.origin() as tool:
+        _measure(
+            "udp",
+            [*([report.DIRECT] if variants else []), *chosen, *ours],
+            lambda name: udp.measure_peer(tool, name, seconds),
+            udp.ROWS,
+            rounds,
+            seconds,
+            write,
+        )
+
+
+def _measure(
+    table: str,
+    names: list[str],
+    measure_one: Callable[[str], Figures],
+    rows: Rows,
+    rounds: int,
+    seconds: int,
+    write: bool,
+) -> None:
+    results = measure(names, measure_one, rows, rounds, lambda line: click.echo(line, err=True))
+    click.echo(report.table(results, rows))
+    ratios = report.best_ratios(results, rows)
     click.echo("\nours / best peer: " + ", ".join(f"{row} {ratio:.2f}" for row, ratio in ratios.items()))
     if write:
-        for path in report.write("tcp", results, rounds, seconds):
+        for path in report.write(table, results, rows, rounds, seconds):
             click.echo(f"wrote {path}", err=True)
 
 

@@ -24,7 +24,7 @@
 enum { BATCH = 64, ROOM = 2048, MAX_OUTSTANDING = 64, BUCKETS = 100000, LOST_NS = 200000000 };
 
 struct stamp {
-	uint32_t flow, number;
+	uint32_t run, flow, number, unused;
 	uint64_t sent_ns;
 };
 
@@ -39,6 +39,7 @@ static char buffers[BATCH][ROOM];
 static struct iovec parts[BATCH];
 static struct mmsghdr messages[BATCH];
 static struct sockaddr_in names[BATCH];
+static uint32_t this_run; /* answers to an earlier one may still come, to a port that is ours now */
 static uint32_t latency[BUCKETS]; /* per microsecond */
 
 static uint64_t now_ns(void)
@@ -102,7 +103,7 @@ static void send_some(struct flow *flow, uint32_t index, int count, int size)
 {
 	uint64_t now = now_ns();
 	for (int i = 0; i < count; i++) {
-		struct stamp stamp = {index, flow->next_number++, now};
+		struct stamp stamp = {this_run, index, flow->next_number++, 0, now};
 		memcpy(buffers[i], &stamp, sizeof stamp);
 		parts[i].iov_len = size;
 		messages[i].msg_hdr.msg_name = NULL;
@@ -158,6 +159,8 @@ static void load(struct sockaddr_in address, uint32_t flows, int outstanding, in
 			for (int i = 0; i < count; i++) {
 				struct stamp stamp;
 				memcpy(&stamp, buffers[i], sizeof stamp);
+				if (messages[i].msg_len >= sizeof stamp && stamp.run != this_run)
+					continue;
 				if (messages[i].msg_len != (unsigned)size || stamp.flow != index) {
 					wrong++;
 					continue;
@@ -203,6 +206,7 @@ static void load(struct sockaddr_in address, uint32_t flows, int outstanding, in
 int main(int count, char **words)
 {
 	struct rlimit limit;
+	this_run = (uint32_t)now_ns();
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);

