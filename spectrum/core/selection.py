@@ -23,10 +23,11 @@ def rotations(origins: Sequence[tuple[str, int]]) -> list[tuple[Candidate, ...]]
     return [tuple(candidates[i:] + candidates[:i]) for i in range(len(candidates))]
 
 
-def name_rotations(addresses: Sequence[str], port: int) -> list[tuple[Candidate, ...]]:
+def name_rotations(addresses: Sequence[str], port: int, staggered: bool = True) -> list[tuple[Candidate, ...]]:
     """Return the orders for the addresses of one name: both families interleaved, IPv6 first (RFC 8305, section 4).
 
     Each order begins with another address of its family, so that a name with several addresses is balanced over them.
+    Without `staggered` no address is tried beside another one, which only a connection can be.
     """
     families: dict[int, list[str]] = {6: [], 4: []}
     for address in addresses:
@@ -36,5 +37,5 @@ def name_rotations(addresses: Sequence[str], port: int) -> list[tuple[Candidate,
     for turn in range(longest):
         turned = [family[turn % len(family) :] + family[: turn % len(family)] for family in families.values() if family]
         mixed = [address for address in chain.from_iterable(zip_longest(*turned)) if address]
-        orders.append(tuple(Candidate(address, port, i > 0) for i, address in enumerate(mixed)))
+        orders.append(tuple(Candidate(address, port, staggered and i > 0) for i, address in enumerate(mixed)))
     return orders

@@ -132,7 +132,8 @@ class RunningListener:
         if settings.origin_name is None:
             orders = rotations([(address, port + self.offset) for address, port in settings.origins])
         else:
-            orders = name_rotations(names.get(name_key(settings.origin_name), ()), settings.origin_port + self.offset)
+            addresses = names.get(name_key(settings.origin_name), ())
+            orders = name_rotations(addresses, settings.origin_port + self.offset, settings.transport == "tcp")
         options = _target_options(settings)
         known = self._targets if self._options == options else {}
         targets = {c: known.get(c) or _target(settings, c) for order in orders for c in order}

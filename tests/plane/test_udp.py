@@ -1,0 +1,336 @@
+"""The UDP plane with its engine and plain sockets: decisions, reloads, records."""
+
+import json
+import os
+import time
+
+import pytest
+
+from spectrum.control.loader import load_text
+from spectrum.core.reasons import Reason
+from spectrum.core.snapshot import compile_snapshot
+from spectrum.engine.datagrams import FlowOutcome
+from spectrum.engine.loop import Loop
+from spectrum.plane.udp import UdpPlane, reason_of
+from spectrum.wire import Transport, parse, simple_proxy
+from tests.engine.harness import eventually, port_of
+from tests.engine.test_datagrams import Recorder, ask, closed_port, datagrams
+
+
+class Plane(Recorder):
+    """A plane that runs in the harness's thread; sockets are opened as the supervisor would."""
+
+    def __init__(self, bodies, memory=None, max_flows=100):
+        self.lines, self.faults, self.answers = [], [], []
+        self.loop = Loop()
+        self.memory = os.memfd_create("flows") if memory is None else memory
+        self.plane = UdpPlane(
+            self.loop,
+            lambda count, lines: self.lines.extend(lines.splitlines()),
+            self.memory,
+            max_flows,
+            lambda *answer: self.answers.append(answer),
+        )
+        self.engine = self.plane.engine
+        self.sockets = {}
+        self.gone = self.apply(bodies)
+
+    def apply(self, bodies, names=None):
+        text = "apps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
+        snapshot = compile_snapshot(load_text(text, "x"), 1)
+        for key in snapshot.listener_keys():
+            if key not in self.sockets:
+                self.sockets[key] = datagrams(key.address, key.port)
+                self.sockets[key].setblocking(False)
+        descriptors = {key: sock.fileno() for key, sock in self.sockets.items()}
+        return self.plane.apply(snapshot, descriptors, names or {})
+
+    def events(self):
+        return [json.loads(line) for line in self.lines]
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def build(bodies, **options):
+        made.append(Plane(bodies, **options))
+        return made[-1]
+
+    yield build
+    for plane in made:
+        for sock in plane.sockets.values():
+            sock.close()
+
+
+@pytest.fixture
+def origin():
+    with datagrams() as sock:
+        yield sock
+
+
+def body(port, *origins, more=""):
+    where = ", ".join(f"'udp://127.0.0.1:{o if isinstance(o, int) else port_of(o)}'" for o in origins)
+    return f"protocol: udp/{port}, edge_ips: [127.0.0.1], origin_direct: [{where}]{more}"
+
+
+def edge(plane):
+    return next(iter(plane.sockets.values()))
+
+
+def confirm(plane, client, origin):
+    """Two round trips; returns the address that the origin sees."""
+    for _ in range(2):
+        ask(client, edge(plane), b"x")
+        peer = origin.recvfrom(1000)[1]
+        origin.sendto(b"y", peer)
+        client.recv(100)
+    return peer
+
+
+@pytest.mark.parametrize("dialect", ["first", "each", "standalone"])
+def test_proxy_protocol_v2(make, free_port, origin, dialect):
+    plane = make({"x": body(free_port(), origin, more=f", proxy_protocol: v2, proxy_header_datagram: {dialect}")})
+    with plane.running(), datagrams() as client:
+        for number in range(2):
+            ask(client, edge(plane), b"payload")
+            data = origin.recv(1000)
+            if number and dialect != "each":
+                assert data == b"payload"
+                continue
+            header, size = parse(data)
+            assert header.transport is Transport.DGRAM
+            assert (str(header.source), str(header.destination)) == tuple(
+                f"127.0.0.1:{port_of(sock)}" for sock in (client, edge(plane))
+            )
+            assert (data[size:] or origin.recv(1000)) == b"payload"
+
+
+def test_simple_proxy_protocol_and_the_record(make, free_port, origin):
+    plane = make({"x": body(free_port(), origin, more=", proxy_protocol: simple, timeouts: {idle: 100ms}")})
+    with plane.running(), datagrams() as client:
+        ask(client, edge(plane), b"question")
+        data, peer = origin.recvfrom(1000)
+        assert simple_proxy.parse(data).client_port == port_of(client)
+        origin.sendto(data[:38] + b"answer!", peer)
+        assert client.recv(100) == b"answer!"
+        eventually(lambda: plane.lines)
+        (event,) = plane.events()
+        assert (event["Event"], event["Status"], event["Reason"]) == ("disconnect", 200, "idle_timeout")
+        assert (event["ClientProto"], event["OriginProto"], event["ProxyProtocol"]) == ("udp", "udp", "simple")
+        assert (event["ClientIP"], event["ClientPort"]) == ("127.0.0.1", port_of(client))
+        assert (event["OriginIP"], event["OriginPort"]) == ("127.0.0.1", port_of(origin))
+        assert (event["ClientBytes"], event["OriginBytes"]) == (8, 7)
+        assert (event["ClientDatagrams"], event["OriginDatagrams"]) == (1, 1)
+        assert event["ConnectDuration"] > 0
+    measures = plane.plane.take_measures()["x"]
+    assert (measures.started, measures.active) == (1, 0)
+    assert (measures.bytes_from_client, measures.bytes_from_origin) == (8, 7)
+    assert (measures.datagrams_from_client, measures.datagrams_from_origin) == (1, 1)
+    assert sum(measures.connect.counts) == sum(measures.duration.counts) == 1
+    (counted,) = measures.origins.values()
+    assert (counted.connected, counted.ended) == (1, 1)
+    assert plane.plane.take_measures() == {}
+
+
+def test_flows_take_origins_in_turn(make, free_port, origin):
+    with datagrams() as second, datagrams() as one, datagrams() as two:
+        plane = make({"x": body(free_port(), origin, second)})
+        with plane.running():
+            for client in (one, two):
+                ask(client, edge(plane), b"x")
+            assert origin.recv(100) == second.recv(100) == b"x"
+
+
+def test_a_refusing_origin_is_left_for_the_next(make, free_port, origin):
+    port = closed_port()
+    plane = make({"x": body(free_port(), origin, port)})
+    with plane.running(), datagrams() as client:
+        ask(client, edge(plane), b"lost at the closed port")
+        eventually(lambda: plane.plane.take_measures().get("x") and True)
+        time.sleep(0.05)
+        ask(client, edge(plane), b"kept")
+        eventually(lambda: origin.recv(100) == b"kept")
+        assert plane.engine.active == 1
+    assert plane.lines == []
+
+
+def test_without_another_origin_the_flow_ends_with_the_reason(make, free_port):
+    port = closed_port()
+    plane = make({"x": body(free_port(), port)})
+    with plane.running():
+        with datagrams() as client:
+            ask(client, edge(plane), b"x")
+            eventually(lambda: plane.lines)
+        with datagrams(port=port) as origin, datagrams() as client:
+            ask(client, edge(plane), b"x")
+            origin.sendto(b"y", origin.recvfrom(100)[1])
+            client.recv(100)
+            origin.close()
+            ask(client, edge(plane), b"x")
+            eventually(lambda: len(plane.lines) == 2)
+    reasons = [(e["Event"], e["Status"], e["Reason"]) for e in plane.events()]
+    assert reasons == [("originError", 521, "connect_refused"), ("disconnect", 447, "origin_refused")]
+    measures = plane.plane.take_measures()["x"]
+    (counted,) = measures.origins.values()
+    assert (counted.failed, counted.last_failure) == (2, "connect_refused")
+
+
+def test_shared_sockets_move_all_their_flows(make, free_port, origin):
+    port = closed_port()
+    plane = make(
+        {"x": body(free_port(), port, port_of(origin), more=", proxy_protocol: simple, origin_socket: shared")}
+    )
+    clients = [datagrams() for _ in range(10)]
+    with plane.running():
+        for _ in range(2):
+            for client in clients:
+                ask(client, edge(plane), b"x")
+            time.sleep(0.1)
+        peers = set()
+        seen = set()
+        while len(seen) < 10:
+            data, peer = origin.recvfrom(100)
+            peers.add(peer)
+            seen.add(simple_proxy.parse(data).client_port)
+        assert len(peers) == 1
+        assert plane.engine.active == 10
+    for client in clients:
+        client.close()
+
+
+def test_a_name_without_addresses_refuses(make, free_port):
+    port = free_port()
+    plane = make(
+        {"x": f"protocol: udp/{port}, edge_ips: [127.0.0.1], origin_dns: {{name: x.example, type: A}}, origin_port: 53"}
+    )
+    with plane.running(), datagrams() as client:
+        ask(client, edge(plane), b"x")
+        eventually(lambda: plane.lines)
+    assert (plane.events()[0]["Status"], plane.events()[0]["Reason"]) == (531, "unresolved")
+    assert plane.plane.take_measures()["x"].dropped == {4: 1}
+
+
+def test_a_reload_keeps_flows_and_moves_those_of_removed_origins(make, free_port, origin):
+    port = free_port()
+    with datagrams() as second, datagrams() as client:
+        plane = make({"x": body(port, origin)})
+        with plane.running():
+            peer = confirm(plane, client, origin)
+        plane.apply({"x": body(port, origin, second)})
+        with plane.running():
+            ask(client, edge(plane), b"as before")
+            assert origin.recvfrom(100) == (b"as before", peer)
+        plane.apply({"x": body(port, second)})
+        with plane.running():
+            ask(client, edge(plane), b"moved")
+            data, peer = second.recvfrom(100)
+            assert data == b"moved"
+            second.sendto(b"reply", peer)
+            assert client.recv(100) == b"reply"
+        assert plane.lines == []
+        plane.apply({"y": body(free_port(), second)})
+        assert [event["Reason"] for event in plane.events()] == ["listener_removed"]
+        assert plane.engine.active == 0
+        origins = plane.plane.take_measures()["x"].origins.values()
+        assert sum(counted.connected - counted.ended for counted in origins) == 0
+
+
+def test_names_that_change_move_flows(make, free_port, origin):
+    with datagrams("127.0.0.2", port_of(origin)) as second, datagrams() as client:
+        name = f"origin_dns: {{name: x.example, type: A}}, origin_port: {port_of(origin)}"
+        plane = make({"x": f"protocol: udp/{free_port()}, edge_ips: [127.0.0.1], {name}"})
+        key = f"A x.example udp {port_of(origin)}-{port_of(origin)}"
+        plane.plane.resolve({key: ("127.0.0.1",)}, [key])
+        with plane.running():
+            confirm(plane, client, origin)
+        plane.plane.resolve({key: ("127.0.0.2",)}, [key])
+        with plane.running():
+            ask(client, edge(plane), b"moved")
+            assert second.recv(100) == b"moved"
+        plane.plane.resolve({key: ()}, [key])
+        eventually(lambda: plane.loop.process() or plane.lines, 3)
+        assert [event["Reason"] for event in plane.events()] == ["unresolved"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_replacement_goes_on(make, free_port, origin, shared):
+    port = free_port()
+    more = ", proxy_protocol: simple, origin_socket: shared" if shared else ""
+    bodies = {"x": body(port, origin, more=more)}
+    with datagrams() as client:
+        plane = make(bodies)
+        with plane.running():
+            for _ in range(2):
+                ask(client, edge(plane), b"x")
+                data, peer = origin.recvfrom(1000)
+                origin.sendto(data, peer)
+                client.recv(100)
+        memory = os.dup(plane.memory)
+        plane.sockets[next(iter(plane.sockets))].close()
+        # A process that is killed leaves its flows as they are; here the engine is merely forgotten.
+        for name in plane.engine.flows() if shared else ():
+            assert plane.engine.flow(name)[1].port == port_of(origin)
+        after = make(bodies, memory=memory)
+        assert after.plane.recover() == 1
+        with after.running():
+            ask(client, edge(after), b"again")
+            data, again = origin.recvfrom(100)
+            assert data[-5:] == b"again"
+            origin.sendto(data, again)
+            assert client.recv(100) == b"again"
+        assert after.lines == []
+        assert after.plane.take_measures()["x"].started == 1
+
+
+def test_a_replacement_forgets_flows_that_lead_nowhere(make, free_port, origin):
+    port = free_port()
+    with datagrams() as client, datagrams() as other:
+        plane = make({"x": body(port, origin)})
+        with plane.running():
+            confirm(plane, client, origin)
+        memory = os.dup(plane.memory)
+        plane.sockets[next(iter(plane.sockets))].close()
+        assert make({"x": body(port, other)}, memory=memory).plane.recover() == 0
+
+
+def test_draining(make, free_port, origin):
+    plane = make({"x": body(free_port(), origin)})
+    plane.plane.drain()
+    with plane.running(), datagrams() as client:
+        ask(client, edge(plane), b"x")
+        eventually(lambda: (measures := plane.plane.take_measures().get("x")) and measures.dropped == {4: 1})
+
+
+def test_too_big_is_told_and_broken_is_logged_once(make, free_port, origin, caplog):
+    plane = make({"x": body(free_port(), origin)})
+    plane.plane.too_big(0, b"\x7f\0\0\1", 5, b"\x7f\0\0\2", 6, 1000)
+    assert plane.answers == [(b"\x7f\0\0\1", 5, b"\x7f\0\0\2", 6, 1000)]
+    for _ in range(3):
+        plane.plane.broken(RuntimeError("why"))
+    assert caplog.text.count("a fault of ours") == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "reason"),
+    [
+        (FlowOutcome.FLOW_EVICTED, 0, Reason.EVICTED),
+        (FlowOutcome.FLOW_CONNECT_FAILED, 101, Reason.CONNECT_UNREACHABLE),
+        (FlowOutcome.FLOW_CONNECT_FAILED, 0, Reason.NO_ORIGIN),
+        (FlowOutcome.FLOW_REFUSED, 0, Reason.INTERNAL_ERROR),
+        (FlowOutcome.FLOW_REFUSED, Reason.UNRESOLVED, Reason.UNRESOLVED),
+        (FlowOutcome.FLOW_ORIGIN_ERROR, 111, Reason.INTERNAL_ERROR),
+    ],
+)
+def test_reasons(outcome, error, reason):
+    assert reason_of(outcome, error) is reason
+
+
+def test_unlogged(make, free_port, origin):
+    plane = make({"x": body(free_port(), origin, more=", timeouts: {idle: 50ms}")})
+    plane.plane._events_wanted = False
+    with plane.running(), datagrams() as client:
+        ask(client, edge(plane), b"x")
+        eventually(lambda: plane.engine.active == 1)
+        eventually(lambda: plane.engine.active == 0)
+    assert plane.lines == []
