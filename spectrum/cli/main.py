@@ -114,8 +114,8 @@ def reload(socket_path: Path | None) -> None:
 def origin(tcp: tuple[str, ...], udp: tuple[str, ...]) -> None:
     """Run an example origin, which answers with what it knows of its client.
 
-    It reads PROXY protocol v1 and v2 on TCP, Simple Proxy Protocol on UDP, or no header at all, says who the client is,
-    and then echoes.
+    It reads PROXY protocol v1 and v2 on TCP, Simple Proxy Protocol and PROXY protocol v2 on UDP, or no header at all,
+    says who the client is, and then echoes.
     """
     if not tcp and not udp:
         raise click.UsageError("name at least one address: --tcp 127.0.0.1:9000")

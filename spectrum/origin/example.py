@@ -2,12 +2,12 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
+from spectrum.origin.datagrams import DatagramClient, ProxiedDatagrams
 from spectrum.origin.streams import read_proxy_header
 from spectrum.wire.proxy_protocol import V1_PREFIX, V2_SIGNATURE, Header, ProxyHeaderError
-from spectrum.wire.simple_proxy import HEADER_BYTES, SimpleProxyError, parse
 
 # A client that waits for our greeting sends nothing: without a header by then there is none. A real origin never
 # guesses (see `read_proxy_header`); this one takes every kind, to show what the edge sends.
@@ -69,18 +69,30 @@ async def _serve_tcp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 class _Datagrams(asyncio.DatagramProtocol):
+    """Tells each client what the header said of it, whatever header it was, then echoes."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
+        self._simple = ProxiedDatagrams(self._answer("Simple Proxy Protocol"))
+        self._v2 = ProxiedDatagrams(self._answer("PROXY v2"), header="v2")
+        for protocol in (self._simple, self._v2):
+            protocol.connection_made(transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        try:
-            header = parse(data)
-        except SimpleProxyError:
-            answer = f"you are {addr[0]}:{addr[1]}; no Simple Proxy header came with you\n".encode() + data
-        else:
-            told = f"you are {header.client_address}:{header.client_port}, told by Simple Proxy Protocol"
-            answer = data[:HEADER_BYTES] + f"{told}\n".encode() + data[HEADER_BYTES:]
-        self._transport.sendto(answer, addr)
+        for protocol in (self._v2, self._simple):
+            dropped = protocol.dropped
+            protocol.datagram_received(data, addr)
+            if protocol.dropped == dropped:
+                return
+        self._transport.sendto(f"you are {addr[0]}:{addr[1]}; no header came with you\n".encode() + data, addr)
+
+    @staticmethod
+    def _answer(name: str) -> Callable[[bytes, DatagramClient], None]:
+        def answer(data: bytes, client: DatagramClient) -> None:
+            through = f"you wrote to {client.destination}; through {client.peer[0]}:{client.peer[1]}"
+            client.send(f"you are {client.source}, told by {name}; {through}\n".encode() + data)
+
+        return answer
 
 
 def serve(tcp: Sequence[tuple[str, int]], udp: Sequence[tuple[str, int]]) -> None:

@@ -15,7 +15,7 @@ _SOL_RAW, _ICMP_FILTER, _ICMPV6_FILTER = 255, 1, 1
 
 
 class IcmpAnswers:
-    """Raw sockets for the answers, opened when first needed; without CAP_NET_RAW there are none, and the log says so."""
+    """Raw sockets for the answers, opened when first needed. Without CAP_NET_RAW there are none; the log says so."""
 
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket | None] = {}

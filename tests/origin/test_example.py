@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from spectrum.wire.proxy_protocol import Endpoint, Header
+from spectrum.wire.proxy_protocol import Endpoint, Header, Transport, v2_header
 from spectrum.wire.simple_proxy import HEADER_BYTES, SimpleProxyHeader
 from tests.engine.harness import eventually
 
@@ -73,6 +73,14 @@ def test_datagrams(port):
         sock.send(header + b"ping")
         answer = sock.recv(2048)
         assert answer[:HEADER_BYTES] == header
-        assert answer[HEADER_BYTES:] == b"you are 192.0.2.7:7, told by Simple Proxy Protocol\nping"
+        told = b"you are 192.0.2.7:7, told by Simple Proxy Protocol; you wrote to 192.0.2.8:8; through 127.0.0.1:"
+        assert answer[HEADER_BYTES:].startswith(told)
+        assert answer.endswith(b"\nping")
         sock.send(b"ping")
-        assert b"no Simple Proxy header came with you\nping" in sock.recv(2048)
+        assert b"no header came with you\nping" in sock.recv(2048)
+        block = v2_header(Transport.DGRAM, CLIENT.address.packed, EDGE.address.packed, 7, 8)
+        for data in (block + b"ping", b"ping"):
+            sock.send(data)
+            answer = sock.recv(2048)
+            assert answer.startswith(b"you are 192.0.2.7:7, told by PROXY v2; you wrote to 192.0.2.8:8; through")
+            assert answer.endswith(b"\nping")
