@@ -7,6 +7,8 @@ import socket
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.e2e.namespace import Namespace
+
 settings.register_profile("default", deadline=None, max_examples=100)
 settings.register_profile("fuzz", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck))
 settings.load_profile("default")
@@ -44,3 +46,14 @@ def free_port():
                 return port
 
     return pick
+
+
+@pytest.fixture
+def namespace(require):
+    """A second host; see `tests.e2e.namespace`."""
+    require("ip")
+    if os.geteuid() != 0:
+        pytest.skip("namespaces need root")
+    made = Namespace(f"spt{os.getpid() % 100000}")
+    yield made
+    made.close()

@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from spectrum.core.events import SessionEvent
 from spectrum.core.measures import AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
@@ -21,6 +19,7 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Outcome, Relay
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
+from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 from spectrum.wire import Command, ProxyHeaderError, Transport, parse
 from spectrum.wire.proxy_protocol import TlvType, pack_tlvs
@@ -68,13 +67,11 @@ class TcpPlane:
 
     def __init__(self, loop: Loop, emit: Callable[[int, bytes], None], max_sessions: int = 0x7FFFFFFF) -> None:
         self.relay = Relay(loop, self, max_sessions=max_sessions)
-        self._emit = emit
+        self._records = Records(emit)
         self._registry = Registry("tcp", self.relay.add_listener, self._unlisten)
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
-        self._events_wanted = True
-        self._encode_lines = msgspec.json.Encoder().encode_lines
         self._wall_offset_s = 0.0
         self._broken_logged_at = 0.0
 
@@ -165,11 +162,10 @@ class TcpPlane:
             else:
                 app.measures.origin(item[5].name).ended += 1
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
-            if self._events_wanted:
+            if self._records.wanted:
                 events.append(self._event(app, reason, item))
             self._registry.leave(listener)
-        if events:
-            self._emit(len(events), self._encode_lines(events))
+        self._records.add(events)
 
     def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
         _, _, _, client, client_port, target, accepted, connected, ended, sent, received, client_rtt, origin_rtt, _ = (
@@ -211,7 +207,7 @@ class TcpPlane:
         self, snapshot: Snapshot, descriptors: Mapping[ListenerKey, int], names: Mapping[str, tuple[str, ...]]
     ) -> list[ListenerKey]:
         """Serve the TCP apps of a snapshot; see `Registry.apply`. Sessions go on; those of removed apps too."""
-        self._events_wanted = snapshot.log_sessions
+        self._records.wanted = snapshot.log_sessions
         return self._registry.apply(snapshot, descriptors, names)
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:

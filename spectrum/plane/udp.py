@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from spectrum.core.events import SessionEvent
 from spectrum.core.measures import DROPS, AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, flow_failure
@@ -19,6 +17,7 @@ from spectrum.engine.datagrams import Datagrams, FlowOutcome, Mode
 from spectrum.engine.loop import Loop
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
+from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 
 if TYPE_CHECKING:
@@ -74,13 +73,11 @@ class UdpPlane:
         self, loop: Loop, emit: Callable[[int, bytes], None], memory: int, max_flows: int, tell_too_big: TooBig
     ) -> None:
         self.engine = Datagrams(loop, self, memory, max_flows=max_flows)
-        self._emit = emit
+        self._records = Records(emit)
         self._tell_too_big = tell_too_big
         self._registry = Registry("udp", self.engine.add_listener, self._unlisten)
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
-        self._events_wanted = True
-        self._encode_lines = msgspec.json.Encoder().encode_lines
         self._broken_logged_at = 0.0
 
     # --- the engine's handler -------------------------------------------------------------------------------------
@@ -163,11 +160,10 @@ class UdpPlane:
                     app.measures.observe((replied - created) / 1e9, (ended - created) / 1e9)
                 else:
                     app.measures.observe_duration((ended - created) / 1e9)
-            if self._events_wanted:
+            if self._records.wanted:
                 events.append(_event(app.settings, reason, item, offset_s))
             self._registry.leave(listener)
-        if events:
-            self._emit(len(events), self._encode_lines(events))
+        self._records.add(events)
 
     def broken(self, error: Exception) -> None:
         """Report a fault of ours inside a callback of the engine, at most once a second."""
@@ -186,7 +182,7 @@ class UdpPlane:
         Flows keep their origin, but for those whose origin is gone: they get another one at once. Flows of removed
         listeners end, because their replies have no socket to leave from.
         """
-        self._events_wanted = snapshot.log_sessions
+        self._records.wanted = snapshot.log_sessions
         return self._registry.apply(snapshot, descriptors, names, self._unused)
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:

@@ -1,64 +1,18 @@
 """Peers that vanish, in a network namespace of our own: a veth pair whose far end goes down without a word."""
 
-import os
-import subprocess
-import sys
 import time
 
 import pytest
 
 from tests.e2e.daemon import Daemon
+from tests.e2e.namespace import EDGE, FAR
 from tests.engine.harness import eventually, port_of
 from tests.engine.harness import listening as listen
 
-EDGE, FAR, NOBODY = "10.231.77.1", "10.231.77.2", "10.231.77.9"
+NOBODY = "10.231.77.9"
 QUICK = "keepalive: {idle: 1s, interval: 1s, count: 2}"
 # The kernel reports either, depending on whether the neighbour's entry outlives the timer.
 GONE = {"client_timeout", "client_unreachable"}
-
-
-def ip(*arguments):
-    subprocess.run(["ip", *map(str, arguments)], check=True, capture_output=True, timeout=20)
-
-
-class Namespace:
-    """The far end of a cable."""
-
-    def __init__(self, name):
-        self.name = name
-        self.near = f"{name}a"
-        ip("netns", "add", name)
-        try:
-            ip("link", "add", self.near, "type", "veth", "peer", "name", "far", "netns", name)
-            ip("address", "add", f"{EDGE}/24", "dev", self.near)
-            ip("link", "set", self.near, "up")
-            ip("-n", name, "address", "add", f"{FAR}/24", "dev", "far")
-            ip("-n", name, "link", "set", "far", "up")
-        except BaseException:
-            self.close()
-            raise
-
-    def run(self, script):
-        command = ["ip", "netns", "exec", self.name, sys.executable, "-c", script]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def unplug(self):
-        ip("-n", self.name, "link", "set", "far", "down")
-
-    def close(self):
-        # The cable first: the kernel frees a namespace's devices some time after its name.
-        for what in (["link", "delete", self.near], ["netns", "delete", self.name]):
-            subprocess.run(["ip", *what], capture_output=True, timeout=20, check=False)
-
-
-@pytest.fixture
-def namespace(require):
-    require("ip")
-    if os.geteuid() != 0:
-        pytest.skip("namespaces need root")
-    made = Namespace(f"spt{os.getpid() % 100000}")
-    yield made
-    made.close()
 
 
 CLIENT = """

@@ -328,7 +328,7 @@ def test_reasons(outcome, error, reason):
 
 def test_unlogged(make, free_port, origin):
     plane = make({"x": body(free_port(), origin, more=", timeouts: {idle: 50ms}")})
-    plane.plane._events_wanted = False
+    plane.plane._records.wanted = False
     with plane.running(), datagrams() as client:
         ask(client, edge(plane), b"x")
         eventually(lambda: plane.engine.active == 1)

@@ -1,0 +1,32 @@
+"""The records of ended sessions and flows on their way out of a worker."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from spectrum.core.events import SessionEvent
+
+# Encoded at once, about 600 bytes each: thousands may end together, and must fit the channel's packets.
+EVENTS_AT_ONCE = 64
+
+
+class Records:
+    """Encodes events.
+
+    Args:
+        emit: Takes how many events there are, and one JSON object per line.
+
+    Attributes:
+        wanted: False where the configuration asks for no records.
+    """
+
+    def __init__(self, emit: Callable[[int, bytes], None]) -> None:
+        self.wanted = True
+        self._emit = emit
+        self._encode_lines = msgspec.json.Encoder().encode_lines
+
+    def add(self, events: Sequence[SessionEvent]) -> None:
+        """Hand on events, in portions."""
+        for first in range(0, len(events), EVENTS_AT_ONCE):
+            portion = events[first : first + EVENTS_AT_ONCE]
+            self._emit(len(portion), self._encode_lines(portion))

@@ -1,0 +1,52 @@
+from datetime import UTC, datetime
+
+import msgspec
+
+from spectrum.core.events import SessionEvent
+from spectrum.plane.channel import MAX_PACKET_BYTES
+from spectrum.plane.records import Records
+from spectrum.plane.worker import EVENT_BYTES
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+# As long as they come: the longest name of an app, IPv6 addresses, large numbers.
+ADDRESS = "2001:db8:1111:2222:3333:4444:5555:6666"
+BIG = 2**63
+EVENT = SessionEvent(
+    "originError",
+    521,
+    "client_unreachable",
+    "x" * 63,
+    "",
+    NOW,
+    NOW,
+    NOW,
+    ADDRESS,
+    65535,
+    BIG,
+    BIG,
+    ADDRESS,
+    65535,
+    BIG,
+    BIG,
+    "simple",
+    BIG,
+    ClientDatagrams=BIG,
+    OriginDatagrams=BIG,
+)
+
+
+def test_thousands_at_once_fit_the_packets():
+    portions = []
+    records = Records(lambda count, lines: portions.append((count, lines)))
+    records.add([EVENT] * 5000)
+    assert sum(count for count, _ in portions) == 5000
+    # A worker collects until EVENT_BYTES are reached, so a packet may hold that and a portion.
+    assert max(len(lines) for _, lines in portions) + EVENT_BYTES < MAX_PACKET_BYTES * 2
+    lines = b"".join(lines for _, lines in portions).splitlines()
+    assert [msgspec.json.decode(line, type=SessionEvent) for line in lines] == [EVENT] * 5000
+
+
+def test_nothing_is_handed_on_for_nothing():
+    records = Records(lambda *_: 1 // 0)
+    assert records.wanted
+    records.add([])
