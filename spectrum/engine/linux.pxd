@@ -122,6 +122,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
     # The C library declares them under _GNU_SOURCE only, which Python's headers define.
     int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
+    ssize_t sendmsg(int fd, msghdr *message, int flags)
     int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
     cmsghdr *CMSG_FIRSTHDR(msghdr *message)
     cmsghdr *CMSG_NXTHDR(msghdr *message, cmsghdr *control)
@@ -144,6 +145,10 @@ cdef extern from "<netinet/in.h>" nogil:
     enum:
         IPPROTO_IPV6, IPPROTO_UDP, IP_PKTINFO, IPV6_PKTINFO
         IP_MTU, IPV6_MTU, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO
+
+cdef extern from "<linux/udp.h>" nogil:
+    enum:
+        UDP_SEGMENT
 
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)

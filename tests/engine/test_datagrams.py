@@ -191,6 +191,36 @@ def test_bursts_keep_order_and_content_per_flow(origin):
         client.close()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+@pytest.mark.parametrize("mode", [Mode.SIMPLE, Mode.PLAIN])
+def test_trains_of_equal_datagrams(origin, host, mode):
+    """Enough in a row for UDP_SEGMENT, with a shorter one among them, and a second client behind."""
+    recorder = Recorder([target(origin)], mode=mode)
+    sizes = [1200] * 30 + [700] + [1200] * 20 + [0, 0] + [9] * 40
+    wildcard = host != "127.0.0.1"
+    with recorder.listen(host, wildcard) as edge, datagrams() as one, datagrams() as two:
+        sent = {}
+        for client in (one, two):
+            sent[client] = [bytes([number]) * size for number, size in enumerate(sizes)]
+            for data in sent[client]:
+                ask(client, edge, data)
+        origin.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        with recorder.running():
+            got = {}
+            for _ in range(2 * len(sizes)):
+                data, peer = origin.recvfrom(2000)
+                got.setdefault(peer, []).append(data)
+            assert len(got) == 2
+        skip = 38 if mode == Mode.SIMPLE else 0
+        assert [[data[skip:] for data in each] for each in got.values()] == list(sent.values())
+        for peer, each in got.items():
+            for data in each:
+                origin.sendto(data, peer)
+        with recorder.running():
+            for client in (one, two):
+                assert [client.recv(2000) for _ in sizes] == sent[client]
+
+
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [
