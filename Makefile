@@ -29,12 +29,13 @@ format: $(READY) ## Format the Python sources
 
 bench: $(READY) ## Measure beside haproxy, nginx and envoy; writes benchmarks/results/
 	$(BIN)/python -m benchmarks tcp
+	$(BIN)/python -m benchmarks udp
 
 soak: $(READY) ## The relay torture test, for minutes
 	SPECTRUM_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_torture.py
 
 fuzz: $(READY) ## The property tests of the codecs and the loader, with many more examples
-	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/wire tests/core tests/control
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/wire tests/core tests/control tests/origin
 
 asan: $(READY) ## Build the engine with AddressSanitizer and test it
 	scripts/asan

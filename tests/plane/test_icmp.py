@@ -22,6 +22,7 @@ def test_a_client_learns_that_its_datagram_was_too_big(host):
     answers = IcmpAnswers()
     with socket.socket(family, socket.SOCK_DGRAM) as client, socket.socket(family, socket.SOCK_DGRAM) as edge:
         edge.bind((host, 0))
+        client.bind((host, 0))
         level, option, value = (
             (socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
             if family == socket.AF_INET
