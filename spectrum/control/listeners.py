@@ -1,10 +1,16 @@
 """The listening sockets. The supervisor owns them, so no connection is refused while a worker is replaced."""
 
+import logging
+import secrets
 import socket
 from collections.abc import Iterable
 
+from spectrum.core.placement import placement
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.kernel.sockets import ListenError, add_listener, keepalive_options, open_listeners
+from spectrum.kernel.steering import place_datagrams
+
+log = logging.getLogger(__name__)
 
 # Descriptors of the supervisor that are not listening sockets.
 RESERVED_DESCRIPTORS = 128
@@ -23,6 +29,8 @@ class ListenerBank:
     """The open listening sockets, by listener and worker."""
 
     def __init__(self) -> None:
+        # A secret, so that clients can not choose their worker.
+        self._placement_key = secrets.randbits(32)
         self._sockets: dict[ListenerKey, list[socket.socket]] = {}
 
     def open(self, snapshot: Snapshot, count: int) -> list[ListenerKey]:
@@ -38,6 +46,7 @@ class ListenerBank:
                 if key not in self._sockets:
                     try:
                         self._sockets[key] = open_listeners(key.address, key.port, count, key.transport)
+                        self._place(key)
                         opened.append(key)
                     except ListenError as exc:
                         errors.append(f"app {app.name}: {exc}")
@@ -45,6 +54,16 @@ class ListenerBank:
             self.close(opened)
             raise ListenError("\n".join(errors))
         return opened
+
+    def _place(self, key: ListenerKey) -> None:
+        """Let flows keep their worker, as far as can be, when the number of workers changes."""
+        sockets = self._sockets[key]
+        if key.transport != "udp" or len(sockets) == 1:
+            return
+        try:
+            place_datagrams(sockets[0], placement(len(sockets)), self._placement_key)
+        except OSError as exc:
+            log.warning("%s: the kernel spreads clients by its own hash (%s)", key, exc.strerror)
 
     def tune(self, apps: Iterable[AppSettings]) -> None:
         """Set the keepalive of each TCP app on its sockets."""
@@ -67,6 +86,7 @@ class ListenerBank:
             sockets = self._sockets[key]
             if worker >= len(sockets) > 1:
                 sockets.append(add_listener(key.address, key.port, key.transport))
+                self._place(key)
             if len(sockets) > 1 or key.transport == "tcp" or key.port % workers == worker:
                 chosen[key] = sockets[worker % len(sockets)].fileno()
         return chosen

@@ -2,6 +2,7 @@ import socket
 
 import pytest
 
+from spectrum.control import listeners
 from spectrum.control.listeners import ListenerBank, sockets_per_listener
 from spectrum.control.loader import load_text
 from spectrum.core.snapshot import compile_snapshot
@@ -16,11 +17,11 @@ def snapshot(*ports):
 
 
 @pytest.mark.parametrize(
-    ("listeners", "workers", "limit", "each"),
+    ("count", "workers", "limit", "each"),
     [(2, 4, 1024, 4), (10_000, 2, 20_000, 1), (5_000, 2, 20_000, 2), (1, 1, 20_000, 1)],
 )
-def test_sockets_per_listener(listeners, workers, limit, each):
-    assert sockets_per_listener(listeners, workers, limit) == each
+def test_sockets_per_listener(count, workers, limit, each):
+    assert sockets_per_listener(count, workers, limit) == each
 
 
 def test_opens_what_is_new_and_closes_what_is_gone(free_port):
@@ -47,6 +48,41 @@ def test_one_socket_serves_all_workers(free_port):
     bank.open(wanted, 1)
     keys = wanted.listener_keys()
     assert bank.descriptors(keys, 0, 6) == bank.descriptors(keys, 5, 6)
+    bank.close(bank.keys())
+
+
+def test_udp_flows_are_placed_by_a_program(free_port, monkeypatch, caplog):
+    port = free_port()
+    text = f"apps: {{a: {{protocol: udp/{port}, edge_ips: [127.0.0.1], origin_direct: ['udp://127.0.0.1:1']}}}}"
+    wanted = compile_snapshot(load_text(text, "x"), 1)
+    (key,) = wanted.listener_keys()
+    placed = []
+    monkeypatch.setattr(listeners, "place_datagrams", lambda sock, table, secret: placed.append((max(table), secret)))
+    bank = ListenerBank()
+    bank.open(wanted, 2)
+    assert list(bank.descriptors([key], 2, 3)) == [key]
+    assert [workers for workers, _ in placed] == [1, 2]
+    assert len({secret for _, secret in placed}) == 1
+    bank.close([key])
+
+    def refuse(*_):
+        raise OSError(22, "invalid argument")
+
+    monkeypatch.setattr(listeners, "place_datagrams", refuse)
+    bank.open(wanted, 2)
+    assert "by its own hash (invalid argument)" in caplog.text
+    bank.close([key])
+
+
+def test_a_udp_listener_with_one_socket_is_one_workers(free_port):
+    port = free_port()
+    text = f"apps: {{a: {{protocol: udp/{port}, edge_ips: [127.0.0.1], origin_direct: ['udp://127.0.0.1:1']}}}}"
+    wanted = compile_snapshot(load_text(text, "x"), 1)
+    bank = ListenerBank()
+    bank.open(wanted, 1)
+    bank.tune(wanted.apps)
+    given = [bank.descriptors(wanted.listener_keys(), number, 3) for number in range(3)]
+    assert [len(descriptors) for descriptors in given] == [int(number == port % 3) for number in range(3)]
     bank.close(bank.keys())
 
 

@@ -1,0 +1,24 @@
+"""Which worker gets which clients' datagrams, such that few move when the number of workers changes."""
+
+# A power of two; the kernel's share of the work is a hash of as many bits.
+BUCKETS = 256
+
+
+def placement(workers: int) -> list[int]:
+    """Return the worker of each bucket: evenly, to within one bucket, for up to `BUCKETS` workers.
+
+    The table for one worker more differs only in the buckets that the new worker gets, taken from all others alike;
+    a hash scaled to the number of workers moves every second one.
+    """
+    table = [0] * BUCKETS
+    counts = [BUCKETS]
+    for new in range(1, workers):
+        counts.append(0)
+        while counts[new] < BUCKETS // (new + 1):
+            richest = max(range(new), key=lambda worker: counts[worker])
+            # The last of its buckets, so that neighbours stay together and the kernel's decision tree small.
+            bucket = max(i for i, worker in enumerate(table) if worker == richest)
+            table[bucket] = new
+            counts[richest] -= 1
+            counts[new] += 1
+    return table
