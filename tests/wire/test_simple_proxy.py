@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.wire.simple_proxy import HEADER_BYTES, SimpleProxyError, SimpleProxyHeader, parse
+from spectrum.wire.simple_proxy import HEADER_BYTES, SimpleProxyError, SimpleProxyHeader, pack, parse
 
 addresses = st.one_of(
     st.integers(0, 2**32 - 1).map(IPv4Address),
@@ -25,6 +25,21 @@ def test_round_trip(header, payload):
     data = header.serialise()
     assert len(data) == HEADER_BYTES
     assert parse(data + payload) == header
+
+
+@given(addresses, addresses, ports, ports)
+def test_the_fast_way_writes_the_same(client, proxy, client_port, proxy_port):
+    header = SimpleProxyHeader(client, proxy, client_port, proxy_port)
+    assert pack(client.packed, proxy.packed, client_port, proxy_port) == header.serialise()
+
+
+@given(st.binary(max_size=100))
+def test_garbage_is_refused_or_read_back(data):
+    try:
+        header = parse(data)
+    except SimpleProxyError:
+        return
+    assert header.serialise() == data[:HEADER_BYTES]
 
 
 @pytest.mark.parametrize("data", [b"", b"\x56\xec", bytes(38), b"\x56\xec" + bytes(35)])

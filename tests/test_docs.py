@@ -1,0 +1,90 @@
+"""The programs in docs/protocols.md, run as they stand."""
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spectrum.wire import simple_proxy
+from tests.engine.harness import eventually
+
+DOCS = Path(__file__).parent.parent / "docs"
+IPV4, IPV6, EDGE = b"\xc0\0\2\7", b"\x20\1\x0d\xb8" + bytes(11) + b"\7", b"\xc0\0\2\1"
+
+
+def snippet(language, marker):
+    blocks = re.findall(rf"```{language}\n(.*?)```", (DOCS / "protocols.md").read_text(), re.DOTALL)
+    (found,) = [block for block in blocks if marker in block]
+    return found
+
+
+def _python(folder, text, port):
+    (folder / "origin.py").write_text(text.replace("9000", str(port)))
+    return [sys.executable, "origin.py"]
+
+
+def _c(folder, text, port):
+    (folder / "origin.c").write_text(text)
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", "origin", "origin.c"], cwd=folder, check=True)
+    return ["./origin", str(port)]
+
+
+def _go(folder, text, port):
+    (folder / "origin.go").write_text(text)
+    subprocess.run(["go", "build", "-o", "origin", "origin.go"], cwd=folder, check=True, timeout=300)
+    return ["./origin", str(port)]
+
+
+def _node(folder, text, port):
+    (folder / "origin.js").write_text(text)
+    return ["node", "origin.js", str(port)]
+
+
+@pytest.mark.parametrize(
+    ("language", "tool", "marker", "build"),
+    [
+        ("python", "python3", "ProxiedDatagrams", _python),
+        ("c", "cc", "0x56EC", _c),
+        ("go", "go", "0x56EC", _go),
+        ("js", "node", "0x56ec", _node),
+    ],
+    ids=["python", "c", "go", "js"],
+)
+def test_origins_that_read_simple_proxy_headers(require, tmp_path, free_port, language, tool, marker, build):
+    require(tool)
+    port = free_port()
+    process = subprocess.Popen(build(tmp_path, snippet(language, marker), port), cwd=tmp_path)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as edge:
+            edge.settimeout(0.2)
+            for client in (IPV4, IPV6):
+                header = simple_proxy.pack(client, EDGE, 40000, 9000)
+                answers = []
+
+                def answered(header=header, answers=answers):
+                    edge.sendto(b"no header", ("127.0.0.1", port))
+                    edge.sendto(header + b"payload", ("127.0.0.1", port))
+                    try:
+                        answers.append(edge.recv(2000))
+                    except OSError:
+                        return False
+                    return True
+
+                eventually(answered, 20)
+                assert answers[0][:38] == header
+                told = answers[0][38:].decode()
+                assert told.startswith("hello, ")
+                assert told.rstrip("\n").endswith(":40000")
+                assert ("192.0.2.7" if client == IPV4 else "2001:db8:") in told
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (DOCS.parent / "mkdocs.yml").read_text()
+    pages = [str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")]
+    assert [page for page in pages if page not in navigation] == []
