@@ -199,6 +199,9 @@ class Supervisor:
             await worker.wait()
             lived_s = asyncio.get_running_loop().time() - worker.started_at
             backoff_s = 0.0 if lived_s >= SHORT_LIFE_S else min(MAX_BACKOFF_S, backoff_s * 2 or 0.1)
+            if backoff_s:
+                # What it found in the file of its flows may be what ended it.
+                os.close(self._flow_files.pop(number))
             await asyncio.sleep(backoff_s)
 
     def _configure(self, workers: list[WorkerProcess]) -> None:

@@ -10,7 +10,7 @@ shares with others, belongs to the engine. Sockets are edge-triggered and read u
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -850,7 +850,7 @@ cdef class Datagrams(Part):
         if self._sockets >= self._max_sockets:
             self._evict(True)
         fd = target.open_datagram(source_port)
-        if (fd == -EMFILE or fd == -ENFILE) and self._evict(True):
+        if (fd == -EMFILE or fd == -ENFILE or fd == -EADDRNOTAVAIL) and self._evict(True):
             fd = target.open_datagram(source_port)
         if fd < 0:
             return -fd

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """An origin as the engine connects to it."""
 
-from libc.errno cimport errno
+from libc.errno cimport EADDRNOTAVAIL, EAGAIN, errno
 from libc.stdint cimport uint16_t
 from spectrum.engine.linux cimport *
 from spectrum.engine.sockets cimport set_int, write_address
@@ -67,7 +67,8 @@ cdef class Target:
                     close(fd)
                     return -error
         if connect(fd, <sockaddr *>&self.address, self.address_length) < 0:
-            error = errno
+            # UDP has one port per socket and source address, whatever the destination; without a free one it says EAGAIN.
+            error = EADDRNOTAVAIL if errno == EAGAIN else errno
             close(fd)
             return -error
         return fd
