@@ -201,8 +201,11 @@ def test_iperf3(require, start, tmp_path, free_port):
         measure = measured()
         assert measure, "iperf3 went through"
         assert measure["packets"] > 50
-        assert measure["lost_packets"] == 0
-        assert daemon.app("stream")["datagrams_from_client"] >= measure["packets"]
+        # iperf3's own queue is short, and the machine may stall; the edge drops nothing.
+        assert measure["lost_packets"] < measure["packets"] / 10
+        status = daemon.app("stream")
+        assert status["datagrams_from_client"] >= measure["packets"]
+        assert set(status["datagrams_dropped"].values()) <= {0}
 
 
 def test_sockperf(require, start, tmp_path, free_port):
