@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
 """The UDP engine: it tells flows apart, pins each to an origin and moves datagrams in batches. It has no policy.
 
-It is a part of a `Loop`. A flow is one client address and port on one listener address. Per new flow it asks its handler
-once, in batches (`accepted`), and tells it once of its end (`ended`); datagrams of known flows move without Python.
+It is a part of a `Loop`. A flow is one client address and port on one listener address. Per new flow it asks its
+handler once, in batches (`accepted`), and tells it once of its end (`ended`); datagrams of known flows move without
+Python.
 
 Ownership: listening descriptors and the memory file belong to the caller. A flow's own socket, or the channel that it
 shares with others, belongs to the engine. Sockets are edge-triggered and read until a batch comes back short.
@@ -114,8 +115,8 @@ cdef class Datagrams(Part):
 
     Args:
         loop: Brings its events.
-        handler: Its `accepted`, `attempt_failed`, `origin_failed`, `too_big`, `ended` and `broken` are called from within
-            the loop's `process`.
+        handler: Its `accepted`, `attempt_failed`, `origin_failed`, `channel_failed`, `too_big`, `ended` and `broken` are
+            called from within the loop's `process`.
         memory: A memory file's descriptor; flows that it holds already can be adopted, see `recovered`.
         max_flows: The oldest idle flow makes room for a new one beyond this.
         max_sockets: The same for flows with sockets of their own.
@@ -320,7 +321,7 @@ cdef class Datagrams(Part):
             place_newest(&self._table, index, flow.standing, self.loop.now_ms)
 
     cdef void _confirm(self, uint32_t index, Flow *flow) noexcept nogil:
-        """The client went on after a reply: it is really there. From now on a replacement worker would go on with it."""
+        """The client went on after a reply: it is really there. A replacement worker would go on with it from now on."""
         cdef sockaddr_in6 address
         cdef socklen_t length = sizeof(sockaddr_in6)
         unplace(&self._table, index)
@@ -336,12 +337,12 @@ cdef class Datagrams(Part):
     cdef void _read_listener(self, uint32_t number) noexcept nogil:
         cdef Listener *listener = &self._listeners[number]
         cdef int count, slot, used = BATCH
-        cdef int turn
+        cdef int _
         if not listener.in_use:
             return
         listener.was_read = True
         self._flush_replies()
-        for turn in range(TURNS):
+        for _ in range(TURNS):
             for slot in range(used):
                 self._from_client[slot].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
                 self._from_client[slot].msg_hdr.msg_control = self._controls[slot] if listener.asks_address else NULL
@@ -596,13 +597,13 @@ cdef class Datagrams(Part):
     cdef void _read_origin(self, int fd, uint64_t token, uint32_t number, uint32_t index) noexcept nogil:
         """Queue the replies on a flow's socket, or on that of channel `number` - 1, for their clients."""
         cdef int count, room, slot, first
-        cdef int turn
+        cdef int _
         cdef uint32_t listener = (self._channels[number - 1].listener if number
                                   else self._table.flows[index].key.listener)
         if self._reply_count and self._reply_listener != listener:
             self._flush_replies()
         self._reply_listener = listener
-        for turn in range(TURNS):
+        for _ in range(TURNS):
             if self._reply_slots == BATCH:
                 self._flush_replies()
             first = self._reply_slots
@@ -652,7 +653,7 @@ cdef class Datagrams(Part):
         self._queue_reply(index, flow, data, size)
 
     cdef Flow *_flow_of_reply(self, uint32_t channel, char *data, size_t size, uint32_t *index) noexcept nogil:
-        """The flow that the Simple Proxy header of a reply names; NULL, counted, where it names none of this channel."""
+        """The flow that a reply's Simple Proxy header names; NULL, and counted, where it names none of this channel."""
         cdef Channel *shared = &self._channels[channel]
         cdef Flow *flow = NULL
         cdef Key key
@@ -788,8 +789,8 @@ cdef class Datagrams(Part):
     def open(self, uint64_t name, tuple targets, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False):
         """Pin a new flow to the first of `targets` (of `Target`) that can be had.
 
-        `shared` uses one socket for all flows of a target, which needs mode SIMPLE. `idle_timeout_ms` 0 is never. A name
-        whose flow is over is ignored.
+        `shared` uses one socket for all flows of a target, which needs mode SIMPLE. `idle_timeout_ms` 0 is never. A
+        name whose flow is over is ignored.
         """
         cdef Flow *flow = self._find(name, FLOW_NEW)
         if flow == NULL:

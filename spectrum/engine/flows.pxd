@@ -44,8 +44,8 @@ cdef enum:
     FILE_HEADER_BYTES = 64
 
 cdef struct Key:
-    # Addresses as 16 bytes, IPv4 mapped; ports in network order. From the first byte to `edge_port` it is the content of
-    # a Simple Proxy Protocol header, but for its magic number.
+    # Addresses as 16 bytes, IPv4 mapped; ports in network order. From the first byte to `edge_port` it is the content
+    # of a Simple Proxy Protocol header, but for its magic number.
     uint8_t client[16]
     uint8_t edge[16]
     uint16_t client_port

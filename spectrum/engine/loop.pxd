@@ -4,8 +4,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from spectrum.engine.linux cimport epoll_event
 
 cdef enum:
-    # An epoll token is: bit 63 listener, bit 62 timer, bits 60-61 part, bits 56-59 side, bits 32-55 generation, bits 0-31
-    # index. What a side is, the part says.
+    # An epoll token is: bit 63 listener, bit 62 timer, bits 60-61 part, bits 56-59 side, bits 32-55 generation, bits
+    # 0-31 index. What a side is, the part says.
     PART_SHIFT = 60
     SIDE_SHIFT = 56
     GENERATION_SHIFT = 32

@@ -364,7 +364,7 @@ cdef class Relay(Part):
         self._link_pending(<uint32_t>name, session)
         session.watched = True
         self.loop.watch(session.legs[CLIENT].fd, self._leg_token(<uint32_t>name, session, CLIENT),
-                    EPOLLIN | EPOLLRDHUP | EPOLLET)
+                        EPOLLIN | EPOLLRDHUP | EPOLLET)
 
     def consume(self, uint64_t name, Py_ssize_t size):
         """Take the first `size` bytes, which `handler.header` has seen, from the client."""

@@ -67,7 +67,7 @@ cdef class Target:
                     close(fd)
                     return -error
         if connect(fd, <sockaddr *>&self.address, self.address_length) < 0:
-            # UDP has one port per socket and source address, whatever the destination; without a free one it says EAGAIN.
+            # UDP has one port per socket and source address, whatever the destination; EAGAIN says that none is free.
             error = EADDRNOTAVAIL if errno == EAGAIN else errno
             close(fd)
             return -error
