@@ -115,8 +115,8 @@ cdef class Datagrams(Part):
 
     Args:
         loop: Brings its events.
-        handler: Its `accepted`, `attempt_failed`, `origin_failed`, `channel_failed`, `too_big`, `ended` and `broken` are
-            called from within the loop's `process`.
+        handler: Its `accepted`, `attempt_failed`, `origin_failed`, `channel_failed`, `too_big`, `ended` and `broken`
+            are called from within the loop's `process`.
         memory: A memory file's descriptor; flows that it holds already can be adopted, see `recovered`.
         max_flows: The oldest idle flow makes room for a new one beyond this.
         max_sockets: The same for flows with sockets of their own.
@@ -321,7 +321,7 @@ cdef class Datagrams(Part):
             place_newest(&self._table, index, flow.standing, self.loop.now_ms)
 
     cdef void _confirm(self, uint32_t index, Flow *flow) noexcept nogil:
-        """The client went on after a reply: it is really there. A replacement worker would go on with it from now on."""
+        """The client went on after a reply: it is really there. From now on a replacement worker goes on with it."""
         cdef sockaddr_in6 address
         cdef socklen_t length = sizeof(sockaddr_in6)
         unplace(&self._table, index)
