@@ -41,6 +41,7 @@ START_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 1.0
 # After a worker that lived shorter than this its replacement waits, longer each time.
 SHORT_LIFE_S = 1.0
+FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
 # Given to workers beyond their own drain timeout.
 EXIT_GRACE_S = 5.0
@@ -198,9 +199,9 @@ class Supervisor:
             self._configure([worker])
             await worker.wait()
             lived_s = asyncio.get_running_loop().time() - worker.started_at
-            backoff_s = 0.0 if lived_s >= SHORT_LIFE_S else min(MAX_BACKOFF_S, backoff_s * 2 or 0.1)
-            if backoff_s:
-                # What it found in the file of its flows may be what ended it.
+            backoff_s = 0.0 if lived_s >= SHORT_LIFE_S else min(MAX_BACKOFF_S, backoff_s * 2 or FIRST_BACKOFF_S)
+            if backoff_s > FIRST_BACKOFF_S:
+                # Twice in a row: what it finds in the file of its flows may be what ends it.
                 os.close(self._flow_files.pop(number))
             await asyncio.sleep(backoff_s)
 
