@@ -347,17 +347,20 @@ def test_flows_survive_a_killed_worker(tmp_path, free_port, workers):
 def test_a_worker_that_dies_again_and_again_is_replaced_without_its_flows(tmp_path, free_port):
     """What it finds in their table may be what ends it, so the second short life begins with an empty one."""
     port = free_port()
-    with datagrams() as origin, Daemon(tmp_path, "apps:\n" + app("x", port, port_of(origin))) as daemon:
-        with datagrams() as client:
-            for _ in range(2):
-                echo_once(origin, client, port, b"x")
-            for _ in range(3):
-                (pid,) = daemon.worker_pids()
-                os.kill(pid, signal.SIGKILL)
-                eventually(lambda pid=pid: [p for p in daemon.worker_pids() if p != pid], 10)
-            assert daemon.messages().count("going on with 1 UDP flows") < 3
-            echo_once(origin, client, port, b"served anew")
-            eventually(lambda: daemon.app("x")["sessions"] == 1)
+    with (
+        datagrams() as origin,
+        datagrams() as client,
+        Daemon(tmp_path, "apps:\n" + app("x", port, port_of(origin))) as daemon,
+    ):
+        for _ in range(2):
+            echo_once(origin, client, port, b"x")
+        for _ in range(3):
+            (pid,) = daemon.worker_pids()
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda pid=pid: [p for p in daemon.worker_pids() if p != pid], 10)
+        assert daemon.messages().count("going on with 1 UDP flows") < 3
+        echo_once(origin, client, port, b"served anew")
+        eventually(lambda: daemon.app("x")["sessions"] == 1)
 
 
 def test_a_reload_touches_no_flow_but_those_of_removed_origins(tmp_path, free_port):
