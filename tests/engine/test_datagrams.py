@@ -688,7 +688,8 @@ def test_a_hundred_thousand_flows_in_one_worker(origin):
                     recorder.loop.process()
             recorder.loop.process()
         assert recorder.engine.active == count
-        assert (own_memory() - before) / count < 1024
+        if "ASAN_OPTIONS" not in os.environ:  # the sanitizer keeps books of its own
+            assert (own_memory() - before) / count < 1024
         assert len(os.listdir("/proc/self/fd")) <= descriptors + 1
         with recorder.running(), datagrams("127.1.2.1", 12_345) as client:
             origin.setblocking(False)
