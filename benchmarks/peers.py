@@ -142,32 +142,55 @@ def write_file(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def _haproxy(folder: Path) -> Running:
-    config = write_file(folder, "haproxy.cfg", HAPROXY)
-    return Running(["haproxy", "-db", "-f", str(config)], PROXY_CORE, folder / "output.log")
+Starter = Callable[[Path], Running]
 
 
-def _nginx(folder: Path) -> Running:
-    config = write_file(folder, "nginx.conf", NGINX.format(folder=folder))
-    return Running(["nginx", "-c", str(config)], PROXY_CORE, folder / "output.log")
+def haproxy(text: str) -> Starter:
+    """Return a function that runs HAProxy with a configuration in a folder."""
 
-
-def _envoy(folder: Path) -> Running:
-    config = write_file(folder, "envoy.yaml", ENVOY.replace("{folder}", str(folder)))
-    envoy = shutil.which("envoy", path=tool_path())
-    assert envoy is not None, "missing tools were asked for at the start"
-    command = [envoy, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
-    return Running(command, PROXY_CORE, folder / "output.log")
-
-
-def _spectrum(settings: str = "", extra_apps: str = "") -> Callable[[Path], Running]:
     def start(folder: Path) -> Running:
-        text = SPECTRUM.format(folder=folder, settings=settings, extra_apps=extra_apps)
-        config = write_file(folder, "spectrum.yaml", text)
+        config = write_file(folder, "haproxy.cfg", text)
+        return Running(["haproxy", "-db", "-f", str(config)], PROXY_CORE, folder / "output.log")
+
+    return start
+
+
+def nginx(text: str) -> Starter:
+    """Return a function that runs nginx; {folder} in its configuration is the folder."""
+
+    def start(folder: Path) -> Running:
+        config = write_file(folder, "nginx.conf", text.format(folder=folder))
+        return Running(["nginx", "-c", str(config)], PROXY_CORE, folder / "output.log")
+
+    return start
+
+
+def envoy(text: str) -> Starter:
+    """Return a function that runs Envoy with one worker thread; {folder} in its configuration is the folder."""
+
+    def start(folder: Path) -> Running:
+        config = write_file(folder, "envoy.yaml", text.replace("{folder}", str(folder)))
+        program = shutil.which("envoy", path=tool_path())
+        assert program is not None, "missing tools were asked for at the start"
+        command = [program, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+        return Running(command, PROXY_CORE, folder / "output.log")
+
+    return start
+
+
+def spectrum(text: str, **settings: str) -> Starter:
+    """Return a function that runs this proxy; {folder} and `settings` are put into its configuration."""
+
+    def start(folder: Path) -> Running:
+        config = write_file(folder, "spectrum.yaml", text.format(folder=folder, **settings))
         command = [sys.executable, "-m", "spectrum", "run", "-c", str(config)]
         return Running(command, PROXY_CORE, folder / "output.log")
 
     return start
+
+
+def _spectrum(settings: str = "", extra_apps: str = "") -> Starter:
+    return spectrum(SPECTRUM, settings=settings, extra_apps=extra_apps)
 
 
 def _many_apps(count: int) -> str:
@@ -177,10 +200,10 @@ def _many_apps(count: int) -> str:
     )
 
 
-STARTERS: dict[str, Callable[[Path], Running]] = {
-    "haproxy": _haproxy,
-    "nginx": _nginx,
-    "envoy": _envoy,
+STARTERS: dict[str, Starter] = {
+    "haproxy": haproxy(HAPROXY),
+    "nginx": nginx(NGINX),
+    "envoy": envoy(ENVOY),
     "spectrum": _spectrum(),
     "spectrum, busy_poll off": _spectrum("busy_poll: off"),
     "spectrum, 10,000 apps": _spectrum(extra_apps=_many_apps(10_000)),

@@ -6,17 +6,15 @@ adds and checks a Simple Proxy header on each, unless the column says otherwise.
 
 import json
 import os
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.peers import tool_path, write_file
-from benchmarks.processes import LOAD_CORE, PROXY_CORE, Running
+from benchmarks.peers import Starter, envoy, nginx, spectrum
+from benchmarks.processes import LOAD_CORE
 from benchmarks.report import DIRECT
 from benchmarks.rounds import Figures, Rows, work_folder
 
@@ -115,31 +113,13 @@ control: {{{{socket: {{folder}}/control.sock}}}}
 """
 
 
-def _nginx(folder: Path) -> Running:
-    config = write_file(folder, "nginx.conf", NGINX.format(folder=folder))
-    return Running(["nginx", "-c", str(config)], PROXY_CORE, folder / "output.log")
+def _spectrum(header: str = "proxy_protocol: simple", settings: str = "") -> Starter:
+    return spectrum(SPECTRUM, header=header, settings=settings)
 
 
-def _envoy(folder: Path) -> Running:
-    config = write_file(folder, "envoy.yaml", ENVOY.replace("{folder}", str(folder)))
-    envoy = shutil.which("envoy", path=tool_path())
-    assert envoy is not None, "missing tools were asked for at the start"
-    command = [envoy, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
-    return Running(command, PROXY_CORE, folder / "output.log")
-
-
-def _spectrum(header: str = "proxy_protocol: simple", settings: str = "") -> Callable[[Path], Running]:
-    def start(folder: Path) -> Running:
-        text = SPECTRUM.format(folder=folder, header=header, settings=settings)
-        config = write_file(folder, "spectrum.yaml", text)
-        return Running([sys.executable, "-m", "spectrum", "run", "-c", str(config)], PROXY_CORE, folder / "output.log")
-
-    return start
-
-
-STARTERS: dict[str, Callable[[Path], Running]] = {
-    "nginx": _nginx,
-    "envoy": _envoy,
+STARTERS: dict[str, Starter] = {
+    "nginx": nginx(NGINX),
+    "envoy": envoy(ENVOY),
     "spectrum": _spectrum(),
     "spectrum, no header": _spectrum(header=""),
     "spectrum, shared socket": _spectrum("proxy_protocol: simple\n    origin_socket: shared"),

@@ -12,36 +12,20 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon
+from tests.e2e.programs import PATH, Programs, run
 from tests.engine.harness import eventually
-
-PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
-
-
-def run(*command, timeout_s=60, **options):
-    return subprocess.run(
-        list(map(str, command)),
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env=os.environ | {"PATH": PATH},
-        **options,
-    )
 
 
 @pytest.fixture
 def start(tmp_path):
     """A function that runs a server until the test's end, and waits for its port."""
-    running = []
+    programs = Programs(tmp_path)
 
     def begin(port, *command):
-        log = (tmp_path / f"{Path(str(command[0])).name}-{port}.log").open("wb")
-        process = subprocess.Popen(
-            list(map(str, command)), stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"PATH": PATH}
-        )
-        running.append((process, log))
+        process = programs.start(*command)
 
         def listens():
-            assert process.poll() is None, Path(log.name).read_text()
+            assert process.poll() is None, programs.output(process)
             with socket.socket() as sock:
                 return sock.connect_ex(("127.0.0.1", port)) == 0
 
@@ -49,14 +33,7 @@ def start(tmp_path):
         return process
 
     yield begin
-    for process, log in running:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
+    programs.stop()
 
 
 def app(name, port, origin, more=""):

@@ -8,10 +8,8 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from aioquic.asyncio import connect, serve
@@ -24,10 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.e2e.daemon import Daemon
+from tests.e2e.programs import Programs, run
 from tests.engine.harness import eventually, port_of
 from tests.engine.test_datagrams import datagrams
-
-PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 
 
 def app(name, port, *origins, more=""):
@@ -35,44 +32,12 @@ def app(name, port, *origins, more=""):
     return f"  {name}: {{protocol: udp/{port}, edge_ips: [127.0.0.1], origin_direct: [{where}]{more}}}\n"
 
 
-def run(*command, timeout_s=60, **options):
-    return subprocess.run(
-        list(map(str, command)),
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env=os.environ | {"PATH": PATH},
-        **options,
-    )
-
-
 @pytest.fixture
 def start(tmp_path):
     """A function that runs a server until the test's end."""
-    running = []
-
-    def begin(*command):
-        log = (tmp_path / f"{Path(str(command[0])).name}.log").open("wb")
-        process = subprocess.Popen(
-            list(map(str, command)),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=os.environ | {"PATH": PATH},
-            cwd=tmp_path,
-        )
-        running.append((process, log))
-        return process
-
-    yield begin
-    for process, log in running:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
+    programs = Programs(tmp_path)
+    yield programs.start
+    programs.stop()
 
 
 def echo_once(origin, client, port, data):

@@ -51,23 +51,30 @@ class Recorder:
     @contextmanager
     def running(self):
         """Run the engine in a thread."""
-        stop = threading.Event()
-
-        def loop():
-            poll = select.poll()
-            poll.register(self.loop.fileno(), select.POLLIN)
-            while not stop.is_set():
-                if poll.poll(20):
-                    self.loop.process()
-
-        thread = threading.Thread(target=loop)
-        thread.start()
-        try:
+        with in_thread(self.loop):
             yield self
-        finally:
-            stop.set()
-            thread.join()
         assert self.faults == []
+
+
+@contextmanager
+def in_thread(loop):
+    """Run an engine's loop in a thread, as a worker's host loop would."""
+    stop = threading.Event()
+
+    def run():
+        poll = select.poll()
+        poll.register(loop.fileno(), select.POLLIN)
+        while not stop.is_set():
+            if poll.poll(20):
+                loop.process()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def listening(backlog=128, host="127.0.0.1"):

@@ -3,11 +3,9 @@
 import errno
 import gc
 import os
-import select
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +18,7 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import IP_PKTINFO, SO_RCVBUFFORCE
 from spectrum.wire import simple_proxy
-from tests.engine.harness import LOOPBACK, eventually, port_of
+from tests.engine.harness import LOOPBACK, eventually, in_thread, port_of
 
 
 def datagrams(host="127.0.0.1", port=0, timeout_s=5):
@@ -103,22 +101,8 @@ class Recorder:
 
     @contextmanager
     def running(self):
-        stop = threading.Event()
-
-        def run():
-            poll = select.poll()
-            poll.register(self.loop.fileno(), select.POLLIN)
-            while not stop.is_set():
-                if poll.poll(20):
-                    self.loop.process()
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
+        with in_thread(self.loop):
             yield self
-        finally:
-            stop.set()
-            thread.join()
         assert self.faults == []
 
 
