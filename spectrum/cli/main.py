@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it could not be done (a file with faults, an address in us
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from spectrum.control.supervisor import StartError, default_control_socket, serv
 from spectrum.core.config import MAX_WORKERS, Config
 from spectrum.kernel.sockets import ListenError
 
+PIPE_WIDTH = 250
 CONFIG = click.option(
     "-c",
     "--config",
@@ -92,7 +94,8 @@ def status(socket_path: Path | None, as_json: bool) -> None:
 
     from spectrum.cli.show import show_status
 
-    show_status(answer, Console(highlight=False))
+    # A pipe has no width: nothing is folded there.
+    show_status(answer, Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH))
 
 
 @main.command()

@@ -26,7 +26,13 @@ def _apps_table(apps: list[dict[str, Any]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("app", "protocol", "listens on", "sessions", "started", "from client", "from origin", "origin"):
         right = heading in ("sessions", "started", "from client", "from origin")
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+        # Only what may be long is folded where the terminal is narrow.
+        table.add_column(
+            heading,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=heading not in ("listens on", "origin"),
+        )
     for app in apps:
         table.add_row(
             app["name"],
