@@ -865,15 +865,12 @@ cdef class Datagrams(Part):
         return self.part_token | side << SIDE_SHIFT | <uint64_t>generation << GENERATION_SHIFT | index
 
     cdef int _join_channel(self, Flow *flow, Target target):
-        cdef uint32_t number, unused = 0
+        cdef uint32_t number = target.channel
         cdef Channel *channel
         cdef int fd
-        for number in range(self._channel_count):
+        if number and self._channels[number - 1].listener == flow.key.listener:
+            number -= 1
             channel = &self._channels[number]
-            if channel.fd < 0:
-                unused = number + 1
-            elif channel.target == <PyObject *>target and channel.listener == flow.key.listener:
-                break
         else:
             fd = target.open_datagram(0)
             if fd < 0:
@@ -881,7 +878,8 @@ cdef class Datagrams(Part):
             # The replies of all its flows queue up here. The first is cut to net.core.rmem_max, the second needs root.
             set_int(fd, SOL_SOCKET, SO_RCVBUF, CHANNEL_QUEUE_BYTES)
             set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, CHANNEL_QUEUE_BYTES)
-            number = unused - 1 if unused else self._grow_channels()
+            number = self._free_channel()
+            target.channel = number + 1
             channel = &self._channels[number]
             channel.fd = fd
             channel.listener = flow.key.listener
@@ -893,7 +891,12 @@ cdef class Datagrams(Part):
         flow.fd = channel.fd
         return 0
 
-    cdef uint32_t _grow_channels(self) except? 0xFFFFFFFF:
+    cdef uint32_t _free_channel(self) except? 0xFFFFFFFF:
+        """Return the index of a channel that is closed, or of a new one."""
+        cdef uint32_t number
+        for number in range(self._channel_count):
+            if self._channels[number].fd < 0:
+                return number
         cdef Channel *grown = <Channel *>realloc(self._channels, (self._channel_count + 1) * sizeof(Channel))
         if grown == NULL:
             raise MemoryError()
@@ -910,6 +913,9 @@ cdef class Datagrams(Part):
             channel.flows -= 1
             if channel.flows == 0:
                 close(channel.fd)
+                with gil:
+                    if (<Target>channel.target).channel == flow.channel:
+                        (<Target>channel.target).channel = 0
                 channel.fd = -1
                 channel.generation = (channel.generation + 1) & GENERATION_MASK
         elif flow.fd >= 0:
@@ -1099,18 +1105,22 @@ cdef class Datagrams(Part):
         return names
 
     def flow(self, uint64_t name):
-        """Return (listener, target, idle time in ms) of a live flow; None when it is over."""
+        """Return (listener, target) of a live flow; None when it is over."""
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         if flow == NULL or flow.target == NULL:
             return None
-        return flow.key.listener, <object>flow.target, self.loop.now_ms - flow.active_ms
+        return flow.key.listener, <object>flow.target
 
-    def close_flows(self, int error, idle_ms=0):
+    def close_flows(self, int error, uint64_t idle_ms=0):
         """End the flows that were idle for at least `idle_ms`; `error` comes back in `ended`."""
+        cdef uint32_t index
+        cdef Flow *flow
         self.loop.read_clock()
-        for name in self.flows():
-            if self.flow(name)[2] >= idle_ms:
-                self.close(name, error)
+        for index in range(self._table.file.used):
+            flow = &self._table.flows[index]
+            if (flow.state == FLOW_LIVE and flow.target != NULL
+                    and self.loop.now_ms - flow.active_ms >= idle_ms):
+                self._end(index, FLOW_CLOSED, error)
         if self._ended_head:
             self._report()
 

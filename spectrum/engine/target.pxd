@@ -1,6 +1,6 @@
 """The C layout of `Target`, for the relay."""
 
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from spectrum.engine.linux cimport sockaddr_in6, socklen_t
 
 
@@ -15,6 +15,7 @@ cdef class Target:
     cdef readonly int port
     cdef readonly str name
     cdef uint64_t connected
+    cdef uint32_t channel  # of the UDP engine: the shared socket towards it, index + 1; 0 for none
     cdef int open_socket(self) noexcept
     cdef int open_datagram(self, uint16_t source_port) noexcept
     cdef void arm_keepalive(self, int fd) noexcept
