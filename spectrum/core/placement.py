@@ -1,15 +1,19 @@
 """Which worker gets which clients' datagrams, such that few move when the number of workers changes."""
 
+from functools import lru_cache
+
 # A power of two; the kernel's share of the work is a hash of as many bits.
 BUCKETS = 256
 
 
-def placement(workers: int) -> list[int]:
+@lru_cache(maxsize=16)
+def placement(workers: int) -> tuple[int, ...]:
     """Return the worker of each bucket: evenly, to within one bucket, for up to `BUCKETS` workers.
 
     The table for one worker more differs only in the buckets that the new worker gets, taken from all others alike;
     a hash scaled to the number of workers moves every second one.
     """
+    # It takes milliseconds, and thousands of listeners ask for the same table; hence the cache.
     table = [0] * BUCKETS
     counts = [BUCKETS]
     for new in range(1, workers):
@@ -21,4 +25,4 @@ def placement(workers: int) -> list[int]:
             table[bucket] = new
             counts[richest] -= 1
             counts[new] += 1
-    return table
+    return tuple(table)

@@ -11,7 +11,7 @@ shares with others, belongs to the engine. Sockets are edge-triggered and read u
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EINVAL, EIO, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -496,7 +496,8 @@ cdef class Datagrams(Part):
         """Send as many datagrams of one length as come first, to where the first one goes, as one train (UDP_SEGMENT).
 
         The kernel takes it through its layers once (linux/udp.h; Documentation/networking/segmentation-offloads.rst).
-        Returns how many went; 0 where the train is too short to pay, or not possible: then they go one by one.
+        Returns how many went; 0 where the train is too short to pay, or not possible: then they go one by one; -1 for
+        an error (errno), which an earlier datagram may have met.
         """
         cdef iovec *parts = messages[0].msg_hdr.msg_iov
         cdef size_t size = parts[0].iov_len, total = size
@@ -521,7 +522,10 @@ cdef class Datagrams(Part):
         train.msg_iovlen = length
         train.msg_control = control
         train.msg_controllen += CMSG_SPACE(sizeof(uint16_t))
-        return length if sendmsg(fd, &train, MSG_DONTWAIT | MSG_NOSIGNAL) > 0 else 0
+        if sendmsg(fd, &train, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0:
+            return length
+        # EINVAL: longer than the path takes; EIO: a device without checksums (net/ipv4/udp.c, udp_send_skb).
+        return 0 if errno == EINVAL or errno == EIO or errno == EMSGSIZE else -1
 
     cdef bint _send_again(self, int place, int error) noexcept nogil:
         """A datagram was refused. The error may be an earlier one's (an ICMP answer), so it is tried once more.
@@ -817,10 +821,10 @@ cdef class Datagrams(Part):
         self._unpin(flow)
         self._pin(<uint32_t>name, flow, targets, 0)
 
-    def close(self, uint64_t name, int error, FlowOutcome outcome=FLOW_CLOSED):
+    def close(self, uint64_t name, int error):
         """End a flow; `error` comes back in `ended`."""
         if self._find(name, FLOW_LIVE) != NULL:
-            self._end(<uint32_t>name, outcome, error)
+            self._end(<uint32_t>name, FLOW_CLOSED, error)
 
     cdef object _pin(self, uint32_t index, Flow *flow, tuple targets, uint16_t source_port):
         cdef Target target

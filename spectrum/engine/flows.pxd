@@ -38,7 +38,7 @@ cdef enum Standing:
 cdef enum:
     NO_SLOT = 255
     MAX_HEADER_BYTES = 64
-    # "SPECFLOW", and the version of the layout below.
+    # "SPEC", and the version of the layout below.
     FILE_MAGIC = 0x53504543
     FILE_VERSION = 1
     FILE_HEADER_BYTES = 64

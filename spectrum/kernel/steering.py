@@ -7,6 +7,7 @@ import ctypes
 import socket
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 # linux/include/uapi/asm-generic/socket.h
 SO_ATTACH_REUSEPORT_CBPF = 51
@@ -19,6 +20,7 @@ _XOR_X, _MULTIPLY, _SHIFT_RIGHT = 0xAC, 0x24, 0x74
 _JUMP, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _RETURN = 0x05, 0x15, 0x35, 0x06
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+_INSTRUCTION = struct.Struct("HBBI")
 
 
 def place_datagrams(sock: socket.socket, table: Sequence[int], key: int) -> None:
@@ -33,11 +35,16 @@ def place_datagrams(sock: socket.socket, table: Sequence[int], key: int) -> None
     Raises:
         OSError: If the kernel does not take the program.
     """
-    program = placement_program(table, key)
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    code = _assembled(tuple(table), key)
     buffer = ctypes.create_string_buffer(code, len(code))
-    descriptor = struct.pack("@HP", len(program), ctypes.addressof(buffer))
+    descriptor = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(buffer))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, descriptor)
+
+
+@lru_cache(maxsize=16)
+def _assembled(table: tuple[int, ...], key: int) -> bytes:
+    """The program's code; thousands of groups get the same."""
+    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in placement_program(table, key))
 
 
 def placement_program(table: Sequence[int], key: int) -> list[Instruction]:

@@ -10,6 +10,7 @@ from spectrum.core.prefixes import PrefixSet
 from spectrum.core.reasons import Reason
 from spectrum.core.selection import Candidate, name_rotations, rotations
 from spectrum.core.snapshot import AppSettings, ListenerKey, name_key
+from spectrum.engine.datagrams import Mode
 from spectrum.engine.target import Target
 from spectrum.wire import Transport, simple_proxy
 from spectrum.wire.proxy_protocol import v1_line, v2_header
@@ -64,6 +65,21 @@ _ENCODERS: dict[tuple[str, str], Encoder] = {
 }
 
 
+_HEADER_MODES = {"first": Mode.FIRST, "standalone": Mode.STANDALONE, "each": Mode.EACH}
+_REPLY_MODES = {"strict": Mode.SIMPLE, "lenient": Mode.LENIENT}
+
+
+def mode_of(settings: AppSettings) -> Mode:
+    """Return how the UDP engine tells the app's origins who their client is."""
+    match settings.proxy_protocol:
+        case "simple":
+            return _REPLY_MODES[settings.spp_replies]
+        case "v2":
+            return _HEADER_MODES[settings.header_datagram]
+        case _:
+            return Mode.PLAIN
+
+
 class RunningApp:
     """An app in a worker: settings of the latest snapshot, and what was counted since the last report.
 
@@ -86,6 +102,8 @@ class RunningApp:
         self.settings = settings
         self.trusted = None if settings.trusted is None else PrefixSet(map(ip_network, settings.trusted))
         self.encode = _ENCODERS[settings.transport, settings.proxy_protocol]
+        self.mode = mode_of(settings)
+        self.shared = settings.origin_socket == "shared"
         self.header_timeout_ms = round(settings.header_timeout_s * 1000)
         self.connect_timeout_ms = min(_MAX_MS, max(1, round(settings.connect_timeout_s * 1000)))
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))

@@ -11,6 +11,9 @@ LEVEL_VARIABLE = "SPECTRUM_LOG_LEVEL"
 FORMAT_VARIABLE = "SPECTRUM_LOG_FORMAT"
 
 
+log = logging.getLogger(__name__)
+
+
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         made = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -34,3 +37,22 @@ def configure_logging(as_json: bool, level: str) -> None:
 def configure_worker_logging() -> None:
     """Do as the supervisor does."""
     configure_logging(os.environ.get(FORMAT_VARIABLE) == "json", os.environ.get(LEVEL_VARIABLE, "INFO"))
+
+
+class FaultLog:
+    """Reports faults of ours inside the engine's callbacks, at most once a second.
+
+    Args:
+        message: What a fault means to whoever was served.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._logged_at = 0.0
+
+    def report(self, error: Exception) -> None:
+        """Log a fault."""
+        now = time.monotonic()
+        if now - self._logged_at >= 1:
+            self._logged_at = now
+            log.error(self._message, exc_info=error)

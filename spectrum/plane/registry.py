@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
+from spectrum.core.reasons import connect_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot, name_key
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import is_wildcard
@@ -134,6 +135,14 @@ class Registry:
             for listener in self._by_name.get(name, ()):
                 if targets := listener.aim(names):
                     unused(listener, targets)
+
+    def count_failure(self, number: int, target: Target, error: int) -> None:
+        """Count that `target` of listener `number` could not be reached, or refused, with errno `error`."""
+        app = self.listeners[number].app
+        measures = app.measures.origin(target.name)
+        measures.failed += 1
+        measures.last_failure = connect_failure(error).label
+        self.changed.add(app)
 
     def leave(self, listener: RunningListener) -> None:
         """A session of `listener` is over."""

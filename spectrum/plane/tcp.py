@@ -19,6 +19,7 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Outcome, Relay
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
+from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 from spectrum.wire import Command, ProxyHeaderError, Transport, parse
@@ -73,7 +74,7 @@ class TcpPlane:
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self._wall_offset_s = 0.0
-        self._broken_logged_at = 0.0
+        self._faults = FaultLog("a session was refused by a fault of ours")
 
     # --- the engine's handler -------------------------------------------------------------------------------------
 
@@ -141,11 +142,7 @@ class TcpPlane:
 
     def attempt_failed(self, listener: int, target: Target, error: int) -> None:
         """Count an origin that could not be reached; the engine goes on with the next one."""
-        app = self._listeners[listener].app
-        measures = app.measures.origin(target.name)
-        measures.failed += 1
-        measures.last_failure = connect_failure(error).label
-        self._changed.add(app)
+        self._registry.count_failure(listener, target, error)
 
     def ended(self, batch: "list[Ended]") -> None:
         """Count and record ended sessions."""
@@ -195,11 +192,8 @@ class TcpPlane:
         )
 
     def broken(self, error: Exception) -> None:
-        """Report a fault of ours inside a callback of the engine, at most once a second."""
-        now = time.monotonic()
-        if now - self._broken_logged_at >= 1:
-            self._broken_logged_at = now
-            log.error("a session was refused by a fault of ours", exc_info=error)
+        """Report a fault of ours inside a callback of the engine."""
+        self._faults.report(error)
 
     # --- configuration --------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 The engine calls `accepted` and `ended` in batches and moves all datagrams itself.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -13,34 +12,19 @@ from spectrum.core.events import SessionEvent
 from spectrum.core.measures import DROPS, AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, flow_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
-from spectrum.engine.datagrams import Datagrams, FlowOutcome, Mode
+from spectrum.engine.datagrams import Datagrams, FlowOutcome
 from spectrum.engine.loop import Loop
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
+from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 
 if TYPE_CHECKING:
     from spectrum.engine.datagrams import EndedFlow, NewFlow
 
-log = logging.getLogger(__name__)
-
-_HEADER_MODES = {"first": Mode.FIRST, "standalone": Mode.STANDALONE, "each": Mode.EACH}
-_REPLY_MODES = {"strict": Mode.SIMPLE, "lenient": Mode.LENIENT}
-
 # client address and port, edge address and port, how many bytes the client may send
 TooBig = Callable[[bytes, int, bytes, int, int], None]
-
-
-def mode_of(settings: AppSettings) -> Mode:
-    """Return how the engine tells the app's origins who their client is."""
-    match settings.proxy_protocol:
-        case "simple":
-            return _REPLY_MODES[settings.spp_replies]
-        case "v2":
-            return _HEADER_MODES[settings.header_datagram]
-        case _:
-            return Mode.PLAIN
 
 
 def reason_of(outcome: int, error: int) -> Reason:
@@ -78,7 +62,7 @@ class UdpPlane:
         self._registry = Registry("udp", self.engine.add_listener, self._unlisten)
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
-        self._broken_logged_at = 0.0
+        self._faults = FaultLog("a flow was refused by a fault of ours")
 
     # --- the engine's handler -------------------------------------------------------------------------------------
 
@@ -93,10 +77,8 @@ class UdpPlane:
             if isinstance(order, Reason):
                 self.engine.refuse(name, order)
                 continue
-            settings = app.settings
             header = app.encode(client, client_port, edge, edge_port, b"")
-            shared = settings.origin_socket == "shared"
-            self.engine.open(name, order, mode_of(settings), header, app.idle_timeout_ms, shared)
+            self.engine.open(name, order, app.mode, header, app.idle_timeout_ms, app.shared)
 
     def _enter(self, listener: RunningListener) -> None:
         listener.app.open += 1
@@ -105,18 +87,12 @@ class UdpPlane:
 
     def attempt_failed(self, listener: int, target: Target, error: int) -> None:
         """Count an origin towards which no socket could be had; the engine goes on with the next one."""
-        self._count_failure(self._listeners[listener].app, target, error)
-
-    def _count_failure(self, app: RunningApp, target: Target, error: int) -> None:
-        measures = app.measures.origin(target.name)
-        measures.failed += 1
-        measures.last_failure = connect_failure(error).label
-        self._changed.add(app)
+        self._registry.count_failure(listener, target, error)
 
     def origin_failed(self, name: int, listener: int, target: Target, error: int, replied: bool) -> None:
         """Pin a flow whose origin's host refused it to another origin; end it where there is none."""
         running = self._listeners[listener]
-        self._count_failure(running.app, target, error)
+        self._registry.count_failure(listener, target, error)
         others = _without(running.next_order(), target)
         if others:
             self._move(name, running.app, target, others)
@@ -126,7 +102,7 @@ class UdpPlane:
     def channel_failed(self, listener: int, target: Target, error: int) -> None:
         """Pin all flows of a shared socket whose origin's host refused it to another origin, if there is one."""
         running = self._listeners[listener]
-        self._count_failure(running.app, target, error)
+        self._registry.count_failure(listener, target, error)
         others = _without(running.next_order(), target)
         if others:
             for name in self.engine.flows(targets=(target,)):
@@ -151,7 +127,7 @@ class UdpPlane:
             listener = self._listeners[item[0]]
             app = listener.app
             reason = reason_of(item[1], item[2])
-            app.measures.end(reason)
+            app.measures.end(reason._value_)
             self._changed.add(app)
             target, created, replied, ended = item[5], item[6], item[7], item[8]
             if target is not None:
@@ -166,11 +142,8 @@ class UdpPlane:
         self._records.add(events)
 
     def broken(self, error: Exception) -> None:
-        """Report a fault of ours inside a callback of the engine, at most once a second."""
-        now = time.monotonic()
-        if now - self._broken_logged_at >= 1:
-            self._broken_logged_at = now
-            log.error("a flow was refused by a fault of ours", exc_info=error)
+        """Report a fault of ours inside a callback of the engine."""
+        self._faults.report(error)
 
     # --- configuration --------------------------------------------------------------------------------------------
 

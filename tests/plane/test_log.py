@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import logging
-from spectrum.plane.log import configure_worker_logging
+from spectrum.plane.log import FaultLog, configure_worker_logging
 configure_worker_logging()
 logging.getLogger("x").debug("not shown")
 try:
@@ -28,3 +28,11 @@ def test_messages(form):
         assert "ZeroDivisionError" in record["Exception"]
     else:
         assert "ERROR it failed" in done.stderr
+
+
+def test_faults_are_logged_once_a_second(caplog):
+    faults = FaultLog("a session was refused")
+    for _ in range(3):
+        faults.report(RuntimeError("why"))
+    assert caplog.text.count("a session was refused") == 1
+    assert "RuntimeError: why" in caplog.text
