@@ -48,7 +48,10 @@ backend plain
     server origin 127.0.0.1:{IPERF_PORT}
 """
 
-NGINX = f"""
+
+def nginx_stream(timeout: str, servers: str) -> str:
+    """Return nginx's configuration for stream servers with a log line per session; {folder} is left to be filled in."""
+    return f"""
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 daemon off;
 pid {{folder}}/nginx.pid;
@@ -59,11 +62,17 @@ events {{{{ worker_connections 19000; }}}}
 stream {{{{
     log_format full '$remote_addr $time_iso8601 $status $bytes_sent $bytes_received $session_time $upstream_addr';
     access_log {{folder}}/access.log full;
-    proxy_timeout 1h;
-    server {{{{ listen 127.0.0.1:{PORT} backlog=4096; proxy_pass 127.0.0.1:{ORIGIN_PORT}; proxy_protocol on; }}}}
-    server {{{{ listen 127.0.0.1:{PLAIN_PORT}; proxy_pass 127.0.0.1:{IPERF_PORT}; }}}}
+    proxy_timeout {timeout};
+    {servers}
 }}}}
 """
+
+
+NGINX = nginx_stream(
+    "1h",
+    f"server {{{{ listen 127.0.0.1:{PORT} backlog=4096; proxy_pass 127.0.0.1:{ORIGIN_PORT}; proxy_protocol on; }}}}\n"
+    f"    server {{{{ listen 127.0.0.1:{PLAIN_PORT}; proxy_pass 127.0.0.1:{IPERF_PORT}; }}}}",
+)
 
 SPECTRUM = f"""
 apps:

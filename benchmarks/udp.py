@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.peers import Starter, envoy, nginx, spectrum
+from benchmarks.peers import Starter, envoy, nginx, nginx_stream, spectrum
 from benchmarks.processes import LOAD_CORE
 from benchmarks.report import DIRECT
 from benchmarks.rounds import Figures, Rows, work_folder
@@ -46,21 +46,9 @@ def _rows() -> Rows:
 
 ROWS = _rows()
 
-NGINX = f"""
-load_module /usr/lib/nginx/modules/ngx_stream_module.so;
-daemon off;
-pid {{folder}}/nginx.pid;
-error_log {{folder}}/error.log;
-worker_processes 1;
-worker_rlimit_nofile 20000;
-events {{{{ worker_connections 19000; }}}}
-stream {{{{
-    log_format full '$remote_addr $time_iso8601 $status $bytes_sent $bytes_received $session_time $upstream_addr';
-    access_log {{folder}}/access.log full;
-    proxy_timeout 30s;
-    server {{{{ listen 127.0.0.1:{PORT} udp rcvbuf=4m; proxy_pass 127.0.0.1:{ORIGIN_PORT}; }}}}
-}}}}
-"""
+NGINX = nginx_stream(
+    "30s", f"server {{{{ listen 127.0.0.1:{PORT} udp rcvbuf=4m; proxy_pass 127.0.0.1:{ORIGIN_PORT}; }}}}"
+)
 
 ENVOY = f"""
 static_resources:

@@ -15,6 +15,7 @@ from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EINVAL, EIO, EMFILE, EMSGS
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
+from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.flows cimport *
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport (
@@ -1066,22 +1067,9 @@ cdef class Datagrams(Part):
             memcpy(listener.address + 12, PyBytes_AS_STRING(address), 4)
         else:
             memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
-        self._size_apps(app + 1)
+        grow_counters(&self._counts, &self._app_count, app + 1, COUNTS)
         self.loop.watch(fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
         return number
-
-    cdef int _size_apps(self, uint32_t count) except -1:
-        cdef uint64_t *grown
-        if count <= self._app_count:
-            return 0
-        count = count * 2 + 16
-        grown = <uint64_t *>realloc(self._counts, COUNTS * count * sizeof(uint64_t))
-        if grown == NULL:
-            raise MemoryError()
-        memset(grown + COUNTS * self._app_count, 0, COUNTS * (count - self._app_count) * sizeof(uint64_t))
-        self._counts = grown
-        self._app_count = count
-        return 0
 
     def remove_listener(self, uint32_t number, int error):
         """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""

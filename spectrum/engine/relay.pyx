@@ -28,6 +28,7 @@ from libc.errno cimport (
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
+from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport (
     GENERATION_MASK,
@@ -880,23 +881,10 @@ cdef class Relay(Part):
         listener.asks_address = len(address) == 0
         listener.port = port
         memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
-        self._size_apps(app + 1)
+        grow_counters(&self._app_bytes, &self._app_count, app + 1, 2)
         if not self._stalled:
             self._watch_listener(number)
         return number
-
-    cdef int _size_apps(self, uint32_t count) except -1:
-        cdef uint64_t *grown
-        if count <= self._app_count:
-            return 0
-        count = count * 2 + 16
-        grown = <uint64_t *>realloc(self._app_bytes, 2 * count * sizeof(uint64_t))
-        if grown == NULL:
-            raise MemoryError()
-        memset(grown + 2 * self._app_count, 0, 2 * (count - self._app_count) * sizeof(uint64_t))
-        self._app_bytes = grown
-        self._app_count = count
-        return 0
 
     def remove_listener(self, uint32_t number, bint drain=True):
         """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""

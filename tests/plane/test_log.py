@@ -5,9 +5,11 @@ import sys
 
 import pytest
 
+from spectrum.plane.log import FaultLog
+
 SCRIPT = """
 import logging
-from spectrum.plane.log import FaultLog, configure_worker_logging
+from spectrum.plane.log import configure_worker_logging
 configure_worker_logging()
 logging.getLogger("x").debug("not shown")
 try:
