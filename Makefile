@@ -2,11 +2,12 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 READY := .venv/ready
+CYTHON := $(wildcard spectrum/*/*.pyx spectrum/*/*.pxd spectrum/*/*/*.pyx)
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml setup.py requirements/dev.txt scripts/setup spectrum/engine/*.pyx spectrum/engine/*.pxd
+$(READY): pyproject.toml setup.py requirements/dev.txt scripts/setup $(CYTHON)
 	@scripts/setup
 
 setup: $(READY) ## Make .venv with everything pinned, and compile the engine
@@ -21,7 +22,7 @@ check: $(READY) ## Run the linters and the type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	PATH=$(BIN):$$PATH cython-lint spectrum/engine/*.pyx spectrum/engine/*.pxd
+	PATH=$(BIN):$$PATH cython-lint $(CYTHON)
 
 format: $(READY) ## Format the Python sources
 	$(BIN)/ruff format .
@@ -51,6 +52,7 @@ lock: $(READY) ## Pin the newest versions of everything in requirements/dev.txt 
 		pyproject.toml requirements/dev.in -o requirements/dev.txt
 
 clean: ## Remove what was built
-	rm -rf .venv build dist site *.egg-info spectrum/engine/*.so spectrum/engine/*.c
+	rm -rf .venv build dist site *.egg-info $(CYTHON:.pyx=.c)
+	find spectrum -name "*.so" -delete
 
 .PHONY: help setup run test check format bench soak fuzz asan docs dist lock clean

@@ -1,11 +1,11 @@
-"""Build of the Cython engine. Everything else about the package is in pyproject.toml."""
+"""Build of the Cython modules. Everything else about the package is in pyproject.toml."""
 
 import os
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# `make asan` sets this to build the engine with AddressSanitizer; a normal build leaves it empty.
+# `make asan` sets this to build with AddressSanitizer; a normal build leaves it empty.
 SANITIZE = os.environ.get("SPECTRUM_SANITIZE", "")
 
 flags = [f"-fsanitize={SANITIZE}", "-g", "-O1", "-fno-omit-frame-pointer"] if SANITIZE else ["-O2", "-g0"]
@@ -15,12 +15,19 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"spectrum.engine.{name}",
-                [f"spectrum/engine/{name}.pyx"],
+                name,
+                [name.replace(".", "/") + ".pyx"],
                 extra_compile_args=flags,
                 extra_link_args=links,
             )
-            for name in ("datagrams", "loop", "relay", "target")
+            for name in (
+                "spectrum.core.balancing.rendezvous",
+                "spectrum.engine.datagrams",
+                "spectrum.engine.loop",
+                "spectrum.engine.relay",
+                "spectrum.engine.shared",
+                "spectrum.engine.target",
+            )
         ],
         language_level=3,
     )

@@ -3,14 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from spectrum.control.yaml_marks import Document, Place
 from spectrum.core.address import IPAddress
+from spectrum.core.balancing.checks import check_balancing
+from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool
 from spectrum.core.checks import check_apps
-from spectrum.core.config import App, Config, Settings, check_app_name, describe
+from spectrum.core.config import App, Config, Settings
 from spectrum.core.faults import Fault, faults_of
+from spectrum.core.fields import check_name, describe
 from spectrum.kernel.sockets import local_addresses
 
 
@@ -63,14 +67,14 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
     diagnostics = [Diagnostic(name, fault.place, "", fault.message) for fault in document.faults]
     if document.value is None and diagnostics:
         raise ConfigError(diagnostics)
-    settings, apps, faults = _validate(document.value)
-    if apps:
-        metrics = settings.metrics.listen if settings and settings.metrics else None
-        faults += check_apps(apps, local, metrics)
+    config, faults = _validate(document.value)
+    if config.apps:
+        faults += check_apps(config, local)
+    faults += check_balancing(config, _names(document.value))
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
-    if diagnostics or settings is None:
+    if diagnostics:
         raise ConfigError(sorted(diagnostics, key=lambda diagnostic: diagnostic.place))
-    return Config.model_construct(**dict(settings), apps=apps)
+    return config
 
 
 def _diagnostic(name: str, document: Document, fault: Fault) -> Diagnostic:
@@ -78,29 +82,61 @@ def _diagnostic(name: str, document: Document, fault: Fault) -> Diagnostic:
     return Diagnostic(name, document.place(fault.path, fault.at_key), path, fault.message)
 
 
-def _validate(value: object) -> tuple[Settings | None, dict[str, App], list[Fault]]:
-    """Check shapes and values: the settings as a whole, each app by itself, so that one fault hides no other."""
-    if value is None:
-        return None, {}, [Fault((), 'the file is empty; it needs "apps"')]
-    if not isinstance(value, dict):
-        return None, {}, [Fault((), f"expected a mapping with apps, found {describe(value)}")]
+# The mappings of named objects: the key, what one is called, its model.
+_SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
+    ("monitors", "a monitor", Monitor),
+    ("pools", "a pool", Pool),
+    ("load_balancers", "a load balancer", LoadBalancer),
+    ("apps", "an app", App),
+)
+
+
+def _names(value: object) -> dict[str, list[str]]:
+    """Return the names that stand in each section, whatever stands behind them."""
+    sections = value if isinstance(value, dict) else {}
+    found = {key: sections.get(key) for key, _, _ in _SECTIONS}
+    return {key: list(given) if isinstance(given, dict) else [] for key, given in found.items()}
+
+
+def _validate(value: object) -> tuple[Config, list[Fault]]:
+    """Check shapes and values: the settings as a whole, each object by itself, so that one fault hides no other.
+
+    Returns:
+        What is well-formed by itself, and the faults.
+    """
     faults: list[Fault] = []
-    settings = None
+    if value is None:
+        faults.append(Fault((), 'the file is empty; it needs "apps"'))
+    elif not isinstance(value, dict):
+        faults.append(Fault((), f"expected a mapping with apps, found {describe(value)}"))
+    if faults:
+        return Config.model_construct(**dict(Settings()), apps={}), faults
+    assert isinstance(value, dict), "checked above"
+    sections = {key for key, _, _ in _SECTIONS}
     try:
-        settings = Settings.model_validate({key: item for key, item in value.items() if key != "apps"})
+        settings = Settings.model_validate({key: item for key, item in value.items() if key not in sections})
     except ValidationError as exc:
         faults.extend(faults_of(exc, Config, ()))
-    given = value.get("apps")
-    if not isinstance(given, dict) or not given:
-        found = describe(given) if "apps" in value else "no such key"
+        settings = Settings()
+    if not isinstance(value.get("apps"), dict) or not value["apps"]:
+        found = describe(value["apps"]) if "apps" in value else "no such key"
         faults.append(Fault(("apps",), f"expected a mapping of names to apps, found {found}"))
-        return settings, {}, faults
-    apps: dict[str, App] = {}
-    for app_name, body in given.items():
-        if wrong := check_app_name(app_name):
-            faults.append(Fault(("apps", app_name), wrong, at_key=True))
+    objects = {key: _validate_section(key, kind, model, value.get(key), faults) for key, kind, model in _SECTIONS}
+    return Config.model_construct(**dict(settings), **objects), faults
+
+
+def _validate_section(key: str, kind: str, model: type[BaseModel], given: object, faults: list[Fault]) -> Any:
+    """Return the well-formed objects of a section; add the faults of the others."""
+    found: dict[str, BaseModel] = {}
+    if not isinstance(given, dict):
+        if key != "apps" and given is not None:
+            faults.append(Fault((key,), f"expected a mapping of names to {key}, found {describe(given)}"))
+        return found
+    for name, body in given.items():
+        if wrong := check_name(name, kind):
+            faults.append(Fault((key, name), wrong, at_key=True))
         try:
-            apps[app_name] = App.model_validate(body)
+            found[name] = model.model_validate(body)
         except ValidationError as exc:
-            faults.extend(faults_of(exc, App, ("apps", app_name)))
-    return settings, apps, faults
+            faults.extend(faults_of(exc, model, (key, name)))
+    return found

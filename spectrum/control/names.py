@@ -10,7 +10,7 @@ import logging
 import socket
 from collections.abc import Callable
 
-from spectrum.core.snapshot import NameSettings, name_key
+from spectrum.core.names import NameSettings, name_key
 from spectrum.plane.tasks import Tasks
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,9 @@ from typing import Any
 
 from spectrum.control.totals import Totals
 from spectrum.core.measures import DROPS, AppMeasures, OriginMeasures
+from spectrum.core.names import name_key
 from spectrum.core.reasons import Reason
-from spectrum.core.snapshot import AppSettings, Snapshot, name_key
+from spectrum.core.snapshot import AppSettings, Snapshot
 
 
 def app_status(

@@ -28,7 +28,8 @@ from spectrum.control.workers import WorkerProcess, memory_file
 from spectrum.core.address import PortRange, parse_address
 from spectrum.core.checks import ListenerIndex
 from spectrum.core.config import Config
-from spectrum.core.snapshot import NameSettings, Snapshot, compile_snapshot
+from spectrum.core.names import NameSettings
+from spectrum.core.snapshot import Snapshot, compile_snapshot
 from spectrum.kernel.sockets import ListenError, local_addresses, raise_descriptor_limit
 from spectrum.plane.channel import Ask, Events, Measures, Message
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging

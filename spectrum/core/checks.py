@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from spectrum.core.address import IPAddress, PortRange, SocketAddress, host_text
-from spectrum.core.config import App
+from spectrum.core.address import IPAddress, PortRange, SocketAddress, host_text, is_name, parse_address
+from spectrum.core.balancing.objects import origin_ports
+from spectrum.core.config import App, Config
 from spectrum.core.faults import Fault
 
 _ANY4, _ANY6 = IPv4Address("0.0.0.0"), IPv6Address("::")
@@ -62,16 +63,14 @@ def _earlier(taken: Mapping[IPAddress | None, str], address: IPAddress | None) -
     return None
 
 
-def check_apps(
-    apps: Mapping[str, App], local: Iterable[IPAddress], metrics: SocketAddress | None = None
-) -> list[Fault]:
+def check_apps(config: Config, local: Iterable[IPAddress]) -> list[Fault]:
     """Return every fault between the apps of a file.
 
     Args:
-        apps: The apps that are well-formed by themselves.
+        config: Holds the objects that are well-formed by themselves.
         local: The addresses of this machine, so that a loop through a wildcard listener is seen.
-        metrics: The address of the metrics listener, if any.
     """
+    apps = config.apps
     index = ListenerIndex(apps, local)
     faults = [
         Fault(
@@ -84,6 +83,8 @@ def check_apps(
         faults.extend(Fault(("apps", name, *path), message) for path, message in _misfits(app))
         faults.extend(_range_faults(name, app))
         faults.extend(_loop_faults(name, app, index))
+    faults.extend(_pool_loops(config, index))
+    metrics = config.metrics.listen if config.metrics else None
     if metrics and (taken := index.owner("tcp", metrics.address, PortRange(metrics.port, metrics.port))):
         faults.append(Fault(("metrics", "listen"), f"{metrics} is taken by app {taken[0]}"))
     return faults
@@ -118,12 +119,12 @@ def _range_faults(name: str, app: App) -> Iterator[Fault]:
     origins = [(("origin_direct", i), origin.ports) for i, origin in enumerate(app.origin_direct or ())]
     if app.origin_port is not None:
         origins.append((("origin_port",), app.origin_port))  # type: ignore[arg-type]
-    for path, origin_ports in origins:
-        if len(origin_ports) != len(ports):
-            right = PortRange(origin_ports.first, min(65535, origin_ports.first + len(ports) - 1))
+    for path, given in origins:
+        if len(given) != len(ports):
+            right = PortRange(given.first, min(65535, given.first + len(ports) - 1))
             yield Fault(
                 ("apps", name, *path),
-                f"{origin_ports} has {len(origin_ports)} ports, protocol {app.protocol} has {len(ports)}; "
+                f"{given} has {len(given)} ports, protocol {app.protocol} has {len(ports)}; "
                 f"write {right} for the same offsets",
             )
 
@@ -142,3 +143,23 @@ def _loop_faults(name: str, app: App, index: ListenerIndex) -> Iterator[Fault]:
             yield Fault(path, f"{where} is this app's own listener: a loop; name the server behind it")
         else:
             yield Fault(path, f"{where} is the listener of app {taken[0]}; name that app's origin instead")
+
+
+def _pool_loops(config: Config, index: ListenerIndex) -> Iterator[Fault]:
+    """Yield the origins of pools that are listeners of ours, for the transports and ports of the apps that use them."""
+    for app_name, app in config.apps.items():
+        balancer = config.load_balancers.get(app.load_balancer or "")
+        for pool_name in balancer.all_pools() if balancer else ():
+            pool = config.pools.get(pool_name)
+            for i, origin in enumerate(pool.origins if pool else ()):
+                if is_name(origin.address):
+                    continue  # its addresses are refused when they are known
+                ports = origin_ports(origin.port, app.protocol.ports)
+                taken = index.owner(app.protocol.transport, parse_address(origin.address), ports)
+                if taken is not None:
+                    where = f"{host_text(parse_address(origin.address))}:{taken[1]}"
+                    yield Fault(
+                        ("pools", pool_name, "origins", i, "address"),
+                        f"for app {app_name} that is {where}, the listener of app {taken[0]}: a loop; "
+                        "name the server behind it",
+                    )

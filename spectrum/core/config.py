@@ -1,117 +1,41 @@
-"""The objects of the configuration file, with Cloudflare's field names. Shape and values only; `checks` relates apps.
+"""The objects of the configuration file, with Cloudflare's field names. Shape and values only; `checks` relates them.
 
-Every field takes the plain value that YAML gives and says, in one sentence, what is wrong with it and what would be
-right.
+What load balancing adds is in `balancing.objects`.
 """
 
-import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
-from spectrum.core.address import (
-    IPAddress,
-    OriginAddress,
-    PortRange,
-    Protocol,
-    SocketAddress,
-    is_name,
-    parse_address,
-    parse_origin,
-    parse_ports,
-    parse_protocol,
-    parse_socket_address,
+from spectrum.core.address import IPAddress, OriginAddress, is_name
+from spectrum.core.balancing.objects import LoadBalancer, Monitor, Node, Pool
+from spectrum.core.fields import (
+    Address,
+    AppProtocol,
+    AsTuple,
+    Duration,
+    Listen,
+    Network,
+    Origin,
+    Ports,
+    PositiveDuration,
+    Strict,
+    WholeSeconds,
+    describe,
+    duration,
+    positive_duration,
 )
-from spectrum.core.durations import parse_duration_s
 
 # One worker per core is the use; the bound keeps a typo from starting thousands of processes.
 MAX_WORKERS = 256
 # The table of flows is reserved whole, 250 MB of address space at this number.
 MAX_FLOWS = 1_000_000
+# A gigabyte.
+MAX_AFFINITIES = 67_108_864
 # RFC 1035 TTLs below a second would be a query per connection; Cloudflare's own minimum is 600.
 MIN_TTL_S = 1
 # The busy poll holds the worker's loop; longer than this it would starve everything else on it.
 MAX_BUSY_POLL_S = 0.001
-
-_APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected text, found {describe(value)}")
-    return value
-
-
-def describe(value: object) -> str:
-    """Return a value from the file as an error message shows it."""
-    match value:
-        case None:
-            return "nothing"
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case bool():
-            return "true" if value else "false"
-        case _:
-            shown = repr(value)
-            return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
-def _duration(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"expected a duration such as 5s or 1h, found {describe(value)}")
-    return parse_duration_s(value)
-
-
-def _positive_duration(value: Any) -> float:
-    seconds = _duration(value)
-    if seconds <= 0:
-        raise ValueError(f"{value!r}: longer than nothing, please")
-    return seconds
-
-
-def _whole_seconds(value: Any) -> int:
-    seconds = _positive_duration(value)
-    # TCP_KEEPIDLE and TCP_KEEPINTVL count seconds, 1 to 32767 (linux/include/net/tcp.h, MAX_TCP_KEEPIDLE).
-    if seconds != int(seconds) or not 1 <= seconds <= 32767:
-        raise ValueError(f"{value!r}: whole seconds between 1s and 32767s; the kernel counts no finer")
-    return int(seconds)
-
-
-def _network(value: Any) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(_text(value))
-    except ValueError as exc:
-        raise ValueError(f"{value!r} is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 ({exc})") from exc
-
-
-def _ports(value: Any) -> PortRange:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"expected a port or a range of ports, found {describe(value)}")
-    return parse_ports(value)
-
-
-def _listen(value: Any) -> SocketAddress:
-    return parse_socket_address(_text(value))
-
-
-Duration = Annotated[float, PlainValidator(_duration)]
-PositiveDuration = Annotated[float, PlainValidator(_positive_duration)]
-WholeSeconds = Annotated[int, PlainValidator(_whole_seconds)]
-Address = Annotated[IPAddress, PlainValidator(lambda value: parse_address(_text(value)))]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
-Ports = Annotated[PortRange, PlainValidator(_ports)]
-Listen = Annotated[SocketAddress, PlainValidator(_listen)]
-Origin = Annotated[OriginAddress, PlainValidator(lambda value: parse_origin(_text(value)))]
-AppProtocol = Annotated[Protocol, PlainValidator(lambda value: parse_protocol(_text(value)))]
-
-
-class Strict(BaseModel):
-    """A mapping that takes the keys it knows and no others."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
 class OriginDns(Strict):
@@ -119,7 +43,7 @@ class OriginDns(Strict):
 
     name: str
     type: Literal["", "A", "AAAA"] = ""
-    ttl_s: Annotated[float, PlainValidator(_positive_duration)] = Field(600.0, alias="ttl")
+    ttl_s: Annotated[float, PlainValidator(positive_duration)] = Field(600.0, alias="ttl")
 
     @field_validator("name")
     @classmethod
@@ -139,9 +63,7 @@ class OriginDns(Strict):
 class AcceptProxyProtocol(Strict):
     """`accept_proxy_protocol`: whose PROXY header is believed. Anybody else is refused."""
 
-    trusted: Annotated[tuple[Network, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = Field(
-        alias="from", min_length=1
-    )
+    trusted: Annotated[tuple[Network, ...], AsTuple] = Field(alias="from", min_length=1)
     timeout_s: PositiveDuration = Field(5.0, alias="timeout")
 
 
@@ -194,17 +116,14 @@ def _edge_ips(value: Any) -> Any:
 _ANY: dict[str, tuple[str, ...] | None] = {"all": None, "ipv4": ("0.0.0.0",), "ipv6": ("::",)}
 
 
-def _sequence(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 class App(Strict):
     """One app: what it listens on, where it goes, what the origin is told."""
 
     protocol: AppProtocol
     edge_ips: Annotated[tuple[Address, ...] | None, BeforeValidator(_edge_ips)] = None
-    origin_direct: Annotated[tuple[Origin, ...], BeforeValidator(_sequence)] | None = None
+    origin_direct: Annotated[tuple[Origin, ...], AsTuple] | None = None
     origin_dns: OriginDns | None = None
+    load_balancer: str | None = None
     origin_port: Ports | None = None
     proxy_protocol: Literal["off", "v1", "v2", "simple"] = "off"
     # Receivers of PROXY v2 over UDP expect one of three dialects: docs/protocols.md.
@@ -214,7 +133,7 @@ class App(Strict):
     accept_proxy_protocol: AcceptProxyProtocol | None = None
     timeouts: Timeouts = Timeouts()
     keepalive: Keepalive = Keepalive()
-    source_ips: Annotated[tuple[Address, ...], BeforeValidator(_sequence)] = ()
+    source_ips: Annotated[tuple[Address, ...], AsTuple] = ()
 
     @field_validator("origin_direct")
     @classmethod
@@ -225,11 +144,15 @@ class App(Strict):
 
     @model_validator(mode="after")
     def _has_one_kind_of_origin(self) -> "App":
-        if (self.origin_direct is None) == (self.origin_dns is None):
-            found = "neither" if self.origin_direct is None else "both"
-            raise ValueError(f"an app has exactly one of origin_direct and origin_dns; found {found}")
+        kinds = ("origin_direct", "origin_dns", "load_balancer")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"an app has exactly one of origin_direct, origin_dns and load_balancer; "
+                f"found {' and '.join(given) or 'none of them'}"
+            )
         if self.origin_dns is None and self.origin_port is not None:
-            raise ValueError("origin_port goes with origin_dns; origin_direct has the port in its address")
+            raise ValueError("origin_port goes with origin_dns; elsewhere each origin has its own port")
         if self.origin_dns is not None and self.origin_port is None:
             raise ValueError("origin_dns needs origin_port")
         return self
@@ -262,6 +185,12 @@ class Log(Strict):
     sessions_per_second: int = Field(1000, ge=0)
 
 
+class GeoIp(Strict):
+    """`geoip`: an MMDB file that tells a client's country."""
+
+    database: str = Field(min_length=1)
+
+
 class Control(Strict):
     """`control`: the UNIX socket that `spectrum status` and `spectrum reload` talk to."""
 
@@ -279,7 +208,7 @@ def _workers(value: Any) -> Any:
 def _busy_poll(value: Any) -> float:
     if value == "off":
         return 0.0
-    seconds = _duration(value)
+    seconds = duration(value)
     if seconds > MAX_BUSY_POLL_S:
         raise ValueError(f"{value!r} would hold a worker too long; off, or up to 1ms")
     return seconds
@@ -290,7 +219,7 @@ DEFAULT_BUSY_POLL_S = 0.0002
 
 
 class Settings(Strict):
-    """The file, less its apps, which are checked one by one."""
+    """The file, less its named objects, which are checked one by one."""
 
     # 0: one per core.
     workers: Annotated[int, PlainValidator(_workers)] = 0
@@ -298,6 +227,10 @@ class Settings(Strict):
     drain_timeout_s: Duration = Field(30.0, alias="drain_timeout")
     # UDP flows in each worker, about 250 bytes each.
     max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
+    # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.
+    max_affinities: int = Field(262_144, ge=4, le=MAX_AFFINITIES)
+    node: Node = Node()
+    geoip: GeoIp | None = None
     metrics: Metrics | None = None
     log: Log = Log()
     control: Control | None = None
@@ -306,11 +239,7 @@ class Settings(Strict):
 class Config(Settings):
     """A whole file that passed every check."""
 
+    monitors: dict[str, Monitor] = Field(default_factory=dict)
+    pools: dict[str, Pool] = Field(default_factory=dict)
+    load_balancers: dict[str, LoadBalancer] = Field(default_factory=dict)
     apps: dict[str, App]
-
-
-def check_app_name(name: object) -> str | None:
-    """Return what is wrong with the name of an app, or None."""
-    if isinstance(name, str) and _APP_NAME.fullmatch(name):
-        return None
-    return f"{describe(name)} is no name for an app; letters, digits, dot, dash and underscore, at most 63"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from spectrum.core.config import describe
+from spectrum.core.fields import describe
 
 Path = tuple[str | int, ...]
 
@@ -43,6 +43,7 @@ _EXPECTED = {
     "tuple_type": "a list",
     "string_type": "text",
     "int_type": "a whole number",
+    "float_type": "a number",
     "bool_type": "true or false",
 }
 
@@ -58,6 +59,8 @@ def _message(item: Any, model: type[BaseModel], path: Path) -> str:
     if kind == "literal_error":
         choices = [name for name in context["expected"].replace("'", "").replace(" or ", ", ").split(", ") if name]
         return f"expected {' or '.join(choices)}, found {describe(found)}"
+    if kind == "too_short":
+        return "an empty list: name at least one"
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}, found {describe(found)}"
     return f"{item['msg'][0].lower()}{item['msg'][1:]}, found {describe(found)}"
@@ -76,6 +79,6 @@ def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in (Union, UnionType, Annotated):
+    if get_origin(annotation) in (Union, UnionType, Annotated, tuple):
         return next(filter(None, map(_model_in, get_args(annotation))), None)
     return None

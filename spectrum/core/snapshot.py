@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from spectrum.core.address import PortRange
+from spectrum.core.balancing.settings import BalancerSettings, PoolSettings, compile_balancer, compile_pool, labels
 from spectrum.core.config import App, Config, OriginDns
+from spectrum.core.names import NameSettings
+from spectrum.core.numbers import Numbers
 
 
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
@@ -18,20 +21,6 @@ class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address or "*"
         return f"{host}:{self.port}" + ("/udp" if self.transport == "udp" else "")
-
-
-class NameSettings(msgspec.Struct, frozen=True, array_like=True):
-    """An `origin_dns`: the name to look up, "A", "AAAA" or "" for both, seconds until the next look, origin's ports.
-
-    `transport` is what will be sent there.
-    """
-
-    name: str
-    type: str
-    ttl_s: float
-    first_port: int
-    last_port: int
-    transport: str = "tcp"
 
 
 class AppSettings(msgspec.Struct, frozen=True, array_like=True):
@@ -59,6 +48,7 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     keepalive_count: int
     user_timeout_ms: int
     source_addresses: tuple[str, ...]
+    load_balancer: str = ""
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -75,6 +65,9 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     busy_poll_us: int
     log_sessions: bool
     max_flows: int = 1000
+    pools: tuple[PoolSettings, ...] = ()
+    balancers: tuple[BalancerSettings, ...] = ()
+    geoip: str = ""
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""
@@ -82,25 +75,33 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
     def names(self) -> frozenset[NameSettings]:
         """Return the names to be looked up."""
-        return frozenset(app.origin_name for app in self.apps if app.origin_name)
+        own = {app.origin_name for app in self.apps if app.origin_name}
+        return frozenset(own | {origin.dns for pool in self.pools for origin in pool.origins if origin.dns})
 
 
 Addresses = Mapping[str, tuple[str, ...]]
 
 
-def name_key(settings: NameSettings) -> str:
-    """Return the key under which the addresses of a name travel to the workers."""
-    return f"{settings.type or 'ANY'} {settings.name} {settings.transport} {settings.first_port}-{settings.last_port}"
+# Origins and pools of a node together. Their counts take 8 bytes each, for each worker.
+MAX_NUMBERS = 65_535
 
 
-def compile_snapshot(config: Config, generation: int) -> Snapshot:
-    """Return the snapshot of a checked configuration."""
+def compile_snapshot(config: Config, generation: int, numbers: Mapping[str, int] | None = None) -> Snapshot:
+    """Return the snapshot of a checked configuration; `numbers` are those of `balancing.settings.labels`."""
+    if numbers is None:
+        numbers = Numbers(MAX_NUMBERS).assign(labels(config.pools))
     return Snapshot(
         generation=generation,
         apps=tuple(_compile_app(name, app) for name, app in config.apps.items()),
         busy_poll_us=round(config.busy_poll_s * 1_000_000),
         log_sessions=config.log.sessions,
         max_flows=config.max_flows,
+        pools=tuple(compile_pool(name, pool, numbers) for name, pool in config.pools.items()),
+        balancers=tuple(
+            compile_balancer(name, balancer, config.pools, config.node)
+            for name, balancer in config.load_balancers.items()
+        ),
+        geoip=config.geoip.database if config.geoip else "",
     )
 
 
@@ -133,4 +134,5 @@ def _compile_app(name: str, app: App) -> AppSettings:
         keepalive_count=keepalive.count,
         user_timeout_ms=keepalive.user_timeout_ms,
         source_addresses=tuple(map(str, app.source_ips)),
+        load_balancer=app.load_balancer or "",
     )

@@ -3,6 +3,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from spectrum.engine.loop import Loop, Part
+from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 
 class Mode(IntEnum):
@@ -40,6 +41,9 @@ RecoveredFlow = tuple[int, bytes, int, bytes, int]
 class FlowHandler(Protocol):
     def accepted(self, batch: list[NewFlow]) -> None: ...
     def attempt_failed(self, listener: int, target: Target, error: int) -> None: ...
+    def exhausted(
+        self, name: int, listener: int, target: Target, client: bytes, client_port: int
+    ) -> tuple[Target, ...]: ...
     def origin_failed(self, name: int, listener: int, target: Target, error: int, replied: bool) -> None: ...
     def channel_failed(self, listener: int, target: Target, error: int) -> None: ...
     def too_big(
@@ -51,7 +55,14 @@ class FlowHandler(Protocol):
 class Datagrams(Part):
     max_sockets: int
     def __init__(
-        self, loop: Loop, handler: FlowHandler, memory: int, *, max_flows: int = 1000, max_sockets: int = ...
+        self,
+        loop: Loop,
+        handler: FlowHandler,
+        memory: int,
+        *,
+        max_flows: int = 1000,
+        max_sockets: int = ...,
+        loads: Loads | None = None,
     ) -> None: ...
     def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...
     def remove_listener(self, number: int, error: int) -> None: ...
@@ -63,6 +74,7 @@ class Datagrams(Part):
         header: bytes,
         idle_timeout_ms: int,
         shared: bool = False,
+        tries: int = 1,
     ) -> None: ...
     def refuse(self, name: int, error: int) -> None: ...
     def move(self, name: int, targets: tuple[Target, ...]) -> None: ...

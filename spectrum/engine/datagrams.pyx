@@ -27,6 +27,7 @@ from spectrum.engine.loop cimport (
     Loop,
     Part,
 )
+from spectrum.engine.shared cimport Loads
 from spectrum.engine.sockets cimport fill_address, map_address, set_int, unmapped
 from spectrum.engine.target cimport Target
 
@@ -116,14 +117,16 @@ cdef class Datagrams(Part):
 
     Args:
         loop: Brings its events.
-        handler: Its `accepted`, `attempt_failed`, `origin_failed`, `channel_failed`, `too_big`, `ended` and `broken`
-            are called from within the loop's `process`.
+        handler: Its `accepted`, `attempt_failed`, `exhausted`, `origin_failed`, `channel_failed`, `too_big`, `ended`
+            and `broken` are called from within the loop's `process`.
         memory: A memory file's descriptor; flows that it holds already can be adopted, see `recovered`.
         max_flows: The oldest idle flow makes room for a new one beyond this.
         max_sockets: The same for flows with sockets of their own.
+        loads: Counts the flows of each origin.
     """
 
     cdef object _handler
+    cdef Loads _loads
     cdef FlowTable _table
     cdef char *_buffers
     cdef iovec _in[BATCH]
@@ -179,9 +182,11 @@ cdef class Datagrams(Part):
             self._to_origin[slot].msg_hdr.msg_iovlen = 1
         self._out_fd = -1
 
-    def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF):
+    def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF,
+                 Loads loads=None):
         self.loop = loop
         self._handler = handler
+        self._loads = loads if loads is not None else Loads()
         self._max_flows = max(max_flows, 1)
         self._max_sockets = max(max_sockets, 1)
         self._last_scan_ms = loop.now_ms
@@ -246,6 +251,7 @@ cdef class Datagrams(Part):
             flow.target = NULL
             flow.fd = -1
             flow.channel = 0
+            flow.waiting = False
             flow.generation &= GENERATION_MASK
             if flow.state != FLOW_LIVE or flow.origin_port == 0:
                 free_flow(table, index)
@@ -425,6 +431,9 @@ cdef class Datagrams(Part):
                 self._confirm(index, flow)
             else:
                 self._touch(index, flow)
+            if not flow.waiting:
+                flow.waiting = True
+                self._loads.wait(flow.number)
         while slot != NO_SLOT:
             following = self._slot_next[slot]
             size = self._from_client[slot].msg_len
@@ -655,6 +664,9 @@ cdef class Datagrams(Part):
         if flow.replied_ns == 0:
             flow.replied_ns = self.loop.now_ns
         self._touch(index, flow)
+        if flow.waiting:
+            flow.waiting = False
+            self._loads.answer(flow.number)
         self._queue_reply(index, flow, data, size)
 
     cdef Flow *_flow_of_reply(self, uint32_t channel, char *data, size_t size, uint32_t *index) noexcept nogil:
@@ -791,11 +803,13 @@ cdef class Datagrams(Part):
         if self._ended_count >= BATCH:
             self._report()
 
-    def open(self, uint64_t name, tuple targets, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False):
+    def open(self, uint64_t name, tuple targets, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False,
+             int tries=1):
         """Pin a new flow to the first of `targets` (of `Target`) that can be had.
 
-        `shared` uses one socket for all flows of a target, which needs mode SIMPLE. `idle_timeout_ms` 0 is never. A
-        name whose flow is over is ignored.
+        When none can, `handler.exhausted` may name others, up to `tries` times less one. `shared` uses one socket for
+        all flows of a target, which needs mode SIMPLE. `idle_timeout_ms` 0 is never. A name whose flow is over is
+        ignored.
         """
         cdef Flow *flow = self._find(name, FLOW_NEW)
         if flow == NULL:
@@ -807,7 +821,7 @@ cdef class Datagrams(Part):
         memcpy(flow.header, PyBytes_AS_STRING(header), flow.header_bytes)
         flow.idle_timeout_ms = idle_timeout_ms
         flow.shared = shared
-        self._pin(<uint32_t>name, flow, targets, 0)
+        self._pin(<uint32_t>name, flow, targets, 0, tries)
 
     def refuse(self, uint64_t name, int error):
         """Drop what a new flow sent; `error` comes back in `ended` with outcome FLOW_REFUSED."""
@@ -827,8 +841,8 @@ cdef class Datagrams(Part):
         if self._find(name, FLOW_LIVE) != NULL:
             self._end(<uint32_t>name, FLOW_CLOSED, error)
 
-    cdef object _pin(self, uint32_t index, Flow *flow, tuple targets, uint16_t source_port):
-        cdef Target target
+    cdef object _pin(self, uint32_t index, Flow *flow, tuple targets, uint16_t source_port, int tries=1):
+        cdef Target target = None
         cdef int error = 0
         for item in targets:
             target = <Target>item
@@ -837,6 +851,8 @@ cdef class Datagrams(Part):
                 Py_INCREF(target)
                 flow.target = <PyObject *>target
                 target.connected += 1
+                flow.number = target.number
+                self._loads.enter(flow.number)
                 flow.state = FLOW_LIVE
                 flow.header_due = flow.mode != PLAIN
                 flow.origin_port = 0
@@ -846,6 +862,12 @@ cdef class Datagrams(Part):
                     self._confirm(index, flow)
                 return
             self._handler.attempt_failed(flow.key.listener, target, error)
+        if tries > 1 and target is not None:
+            more = self._handler.exhausted(
+                self._name(index), flow.key.listener, target, unmapped(flow.key.client), ntohs(flow.key.client_port))
+            if more:
+                self._pin(index, flow, more, source_port, tries - 1)
+                return
         self._end(index, FLOW_CONNECT_FAILED, error)
 
     cdef int _reach(self, uint32_t index, Flow *flow, Target target, uint16_t source_port):
@@ -913,6 +935,11 @@ cdef class Datagrams(Part):
     cdef void _unpin(self, Flow *flow) noexcept nogil:
         """Give up a flow's socket, or its share of a channel."""
         cdef Channel *channel
+        if flow.target != NULL:
+            if flow.waiting:
+                self._loads.answer(flow.number)
+            self._loads.leave(flow.number)
+            flow.waiting = False
         if flow.channel:
             channel = &self._channels[flow.channel - 1]
             channel.flows -= 1

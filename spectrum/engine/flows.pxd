@@ -40,7 +40,7 @@ cdef enum:
     MAX_HEADER_BYTES = 64
     # "SPEC", and the version of the layout below.
     FILE_MAGIC = 0x53504543
-    FILE_VERSION = 1
+    FILE_VERSION = 2
     FILE_HEADER_BYTES = 64
 
 cdef struct Key:
@@ -75,6 +75,8 @@ cdef struct Flow:
     uint32_t scope        # the interface of a link-local client
     uint16_t origin_port  # these three let a replacement worker go on; 0 until the flow is confirmed
     uint16_t source_port
+    uint16_t number       # of the origin, for `Loads`
+    uint8_t waiting       # its client has no answer yet
     uint8_t origin[16]
     uint8_t state
     uint8_t standing

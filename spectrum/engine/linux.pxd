@@ -154,7 +154,7 @@ cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
     int munmap(void *address, size_t size)
     enum:
-        PROT_READ, PROT_WRITE, MAP_SHARED
+        PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS
     void *MAP_FAILED
 
 cdef extern from "<linux/tcp.h>" nogil:

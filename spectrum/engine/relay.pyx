@@ -39,6 +39,7 @@ from spectrum.engine.loop cimport (
     Loop,
     Part,
 )
+from spectrum.engine.shared cimport Loads
 from spectrum.engine.slab cimport *
 from spectrum.engine.sockets cimport clock_ns, read_address
 from spectrum.engine.target cimport Target
@@ -102,13 +103,16 @@ cdef class Relay(Part):
 
     Args:
         loop: Brings its events.
-        handler: Its `accepted`, `header`, `attempt_failed` and `ended` are called from within the loop's `process`.
+        handler: Its `accepted`, `header`, `attempt_failed`, `exhausted` and `ended` are called from within the loop's
+            `process`.
         max_sessions: Accepting stops at this many.
+        loads: Counts the sessions of each origin.
     """
 
     cdef int[ACCEPT_BATCH] _reserve
     cdef int _reserved, _undecided
     cdef object _handler
+    cdef Loads _loads
     cdef char *_scratch
     cdef Slab _slab
     cdef Listener *_listeners
@@ -121,9 +125,10 @@ cdef class Relay(Part):
     cdef uint64_t _stalls
     cdef bint _stalled
 
-    def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF):
+    def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF, Loads loads=None):
         self.loop = loop
         self._handler = handler
+        self._loads = loads if loads is not None else Loads()
         self._max_sessions = max_sessions
         self._scratch = <char *>malloc(SCRATCH_BYTES)
         if self._scratch == NULL:
@@ -323,10 +328,12 @@ cdef class Relay(Part):
         return session
 
     def connect(self, uint64_t name, tuple targets, bytes header, uint32_t connect_timeout_ms,
-                uint32_t idle_timeout_ms):
+                uint32_t idle_timeout_ms, int tries=1):
         """Try `targets` (of `Target`) in order; send `header` before the client's first byte, then relay.
 
-        A name whose session is over is ignored. `idle_timeout_ms` 0 is never.
+        All attempts together have `connect_timeout_ms`, of which each gets an equal part of what is left. When none of
+        `targets` can be reached, `handler.exhausted` may name others, up to `tries` times less one. A name whose
+        session is over is ignored. `idle_timeout_ms` 0 is never.
         """
         cdef Session *session = self._find(name)
         cdef Dial *dial
@@ -342,7 +349,8 @@ cdef class Relay(Part):
         dial.targets = <PyObject *>targets
         Py_INCREF(header)
         dial.header = <PyObject *>header
-        dial.timeout_ms = connect_timeout_ms
+        dial.ends_at_ms = self.loop.now_ms + connect_timeout_ms
+        dial.tries = max(tries, 1)
         session.dial = dial
         session.state = DIALING
         session.idle_timeout_ms = idle_timeout_ms
@@ -448,7 +456,7 @@ cdef class Relay(Part):
         cdef int slot
         for slot in range(MAX_ATTEMPTS):
             if session.dial.fds[slot] >= 0:
-                close(session.dial.fds[slot])
+                self._end_attempt(session.dial, slot)
         Py_DECREF(<object>session.dial.targets)
         Py_DECREF(<object>session.dial.header)
         free(session.dial)
@@ -459,7 +467,7 @@ cdef class Relay(Part):
         cdef Dial *dial = session.dial
         cdef int slot, number
         cdef Target target
-        while dial.next_target < PyTuple_GET_SIZE(<object>dial.targets):
+        while self._has_target(index, session):
             slot = 0
             while slot < MAX_ATTEMPTS and dial.fds[slot] >= 0:
                 slot += 1
@@ -472,10 +480,51 @@ cdef class Relay(Part):
             if self._open(index, session, slot, target):
                 return
             self._failed(session, target)
+        if not self._is_dialing(dial):
+            self._end(index, session, CONNECT_FAILED, dial.last_error or ETIMEDOUT, True)
+
+    cdef bint _is_dialing(self, Dial *dial) noexcept:
+        cdef int slot
         for slot in range(MAX_ATTEMPTS):
             if dial.fds[slot] >= 0:
-                return
-        self._end(index, session, CONNECT_FAILED, dial.last_error, True)
+                return True
+        return False
+
+    cdef bint _has_target(self, uint32_t index, Session *session) noexcept:
+        """Whether there is a target to try next, and time for it; the handler may name more when all were tried."""
+        cdef Dial *dial = session.dial
+        cdef Py_ssize_t count = PyTuple_GET_SIZE(<object>dial.targets)
+        if self.loop.now_ms >= dial.ends_at_ms:
+            return False
+        if dial.next_target < count:
+            return True
+        if dial.tries <= 1 or count == 0 or self._is_dialing(dial):
+            return False
+        dial.tries -= 1
+        try:
+            more = self._handler.exhausted(
+                <uint64_t>session.generation << 32 | index, session.listener,
+                <object>PyTuple_GET_ITEM(<object>dial.targets, count - 1),
+                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes), session.client_port)
+        except Exception as exc:
+            self._handler.broken(exc)
+            return False
+        if not isinstance(more, tuple) or not more:
+            return False
+        Py_INCREF(more)
+        Py_DECREF(<object>dial.targets)
+        dial.targets = <PyObject *>more
+        dial.next_target = 0
+        return True
+
+    cdef uint64_t _attempt_deadline(self, Dial *dial, int number) noexcept:
+        """When an attempt at target `number` is given up: time is shared with those to be tried after it."""
+        cdef uint64_t left_ms = dial.ends_at_ms - self.loop.now_ms
+        cdef int later, after = dial.tries - 1
+        for later in range(number + 1, <int>PyTuple_GET_SIZE(<object>dial.targets)):
+            if not (<Target>PyTuple_GET_ITEM(<object>dial.targets, later)).staggered:
+                after += 1
+        return self.loop.now_ms + max(left_ms // (after + 1), <uint64_t>1)
 
     cdef bint _open(self, uint32_t index, Session *session, int slot, Target target) noexcept:
         """Begin one attempt; False when it failed at once."""
@@ -490,7 +539,9 @@ cdef class Relay(Part):
             close(fd)
             return False
         dial.fds[slot] = fd
-        dial.deadline_ms[slot] = self.loop.now_ms + dial.timeout_ms
+        dial.deadline_ms[slot] = self._attempt_deadline(dial, dial.target_of[slot])
+        self._loads.enter(target.number)
+        self._loads.wait(target.number)
         dial.stagger_at_ms = self.loop.now_ms + STAGGER_MS
         # On loopback the handshake is over by now; elsewhere this is one cheap call.
         ready.fd = fd
@@ -522,6 +573,12 @@ cdef class Relay(Part):
         cdef socklen_t length = sizeof(int)
         getsockopt(dial.fds[slot], SOL_SOCKET, SO_ERROR, &error, &length)
         dial.last_error = error or ETIMEDOUT
+        self._end_attempt(dial, slot)
+
+    cdef void _end_attempt(self, Dial *dial, int slot) noexcept:
+        cdef Target target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
+        self._loads.leave(target.number)
+        self._loads.answer(target.number)
         close(dial.fds[slot])
         dial.fds[slot] = -1
 
@@ -570,6 +627,8 @@ cdef class Relay(Part):
         Py_INCREF(target)
         target.connected += 1
         session.target = <PyObject *>target
+        session.number = target.number
+        self._loads.answer(target.number)
         session.legs[ORIGIN].fd = dial.fds[slot]
         session.origin_side = 1 + slot
         session.legs[ORIGIN].watches_out = polled_out
@@ -644,6 +703,8 @@ cdef class Relay(Part):
                 self.loop.round_bytes += got
                 source.received_bytes += got
                 self._app_bytes[2 * session.app + side] += got
+                if session.waiting == side:  # the client speaks and does not wait yet, or is answered
+                    self._turn(session)
             if filled:
                 sent = send(sink.fd, self._scratch, filled, MSG_NOSIGNAL | (MSG_MORE if reach == TO_KNOWN_END else 0))
                 if sent < 0:
@@ -668,6 +729,14 @@ cdef class Relay(Part):
             if moved >= READ_BUDGET:
                 self.loop.rewatch(source.fd, self._leg_token(index, session, side), self._interest(source))
                 return
+
+    cdef void _turn(self, Session *session) noexcept nogil:
+        """It is the other side's turn: a client that spoke waits, until its origin does."""
+        session.waiting = not session.waiting
+        if session.waiting:
+            self._loads.wait(session.number)
+        else:
+            self._loads.answer(session.number)
 
     cdef uint32_t _interest(self, Leg *leg) noexcept nogil:
         return EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if leg.watches_out else 0)
@@ -766,6 +835,10 @@ cdef class Relay(Part):
         if session.dial != NULL:
             with gil:
                 self._free_dial(session)
+        if session.target != NULL:
+            if session.waiting:
+                self._loads.answer(session.number)
+            self._loads.leave(session.number)
         self._unlink_pending(index, session)
         session.state = ENDED
         session.next = 0
@@ -902,6 +975,24 @@ cdef class Relay(Part):
         if not self._stalled:
             self._unwatch_listener(number)
         self._listeners[number].in_use = False
+
+    def sessions(self, targets):
+        """Return the names of the sessions that are connected to any of `targets`."""
+        cdef uint32_t index
+        cdef Session *session
+        cdef list names = []
+        for index in range(self._slab.chunk_count << CHUNK_BITS):
+            session = slab_at(&self._slab, index)
+            if session.state == RELAYING and <object>session.target in targets:
+                names.append(<uint64_t>session.generation << 32 | index)
+        return names
+
+    def close(self, uint64_t name, int error):
+        """End a session; `error` comes back in `ended` with outcome CLOSED. A name whose session is over is ignored."""
+        cdef Session *session = self._find(name)
+        if session != NULL:
+            self._end(<uint32_t>name, session, CLOSED, error, False)
+            self._report()
 
     def close_sessions(self, int error, set listeners=None):
         """End the sessions of `listeners`, or all; `error` comes back in `ended` with outcome CLOSED."""

@@ -37,7 +37,8 @@ cdef struct Dial:
     int target_of[4]
     uint64_t deadline_ms[4]
     uint64_t stagger_at_ms
-    uint64_t timeout_ms
+    uint64_t ends_at_ms  # for all attempts together
+    int tries            # how many origins may come to be tried, this one included; more are asked for one by one
     int next_target
     int last_error
 
@@ -61,6 +62,8 @@ cdef struct Session:
     int error
     uint16_t client_port
     uint16_t edge_port
+    uint16_t number      # of the origin, for `Loads`
+    uint8_t waiting      # its client has no answer yet
     uint8_t client_address[16]
     uint8_t edge_address[16]
     uint8_t address_bytes  # 4 or 16

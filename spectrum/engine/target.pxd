@@ -11,6 +11,7 @@ cdef class Target:
     cdef socklen_t source_length
     cdef int keepalive_idle_s, keepalive_interval_s, keepalive_count, user_timeout_ms
     cdef bint staggered
+    cdef readonly uint16_t number  # of the origin, for `Loads`
     cdef readonly str host
     cdef readonly int port
     cdef readonly str name

@@ -2,6 +2,7 @@ class Target:
     host: str
     port: int
     name: str
+    number: int
     def __init__(
         self,
         address: bytes,
@@ -12,5 +13,6 @@ class Target:
         source: bytes | None = None,
         keepalive: tuple[int, int, int] = ...,
         user_timeout_ms: int = 0,
+        number: int = 0,
     ) -> None: ...
     def take_connected(self) -> int: ...

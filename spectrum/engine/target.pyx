@@ -11,12 +11,13 @@ cdef class Target:
     """An origin's address, the socket options that a connection to it gets, and a count of them. Shared by sessions."""
 
     def __init__(self, bytes address, int port, str host, *, bint staggered=False, bytes source=None,
-                 tuple keepalive=(0, 0, 0), int user_timeout_ms=0):
+                 tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0):
         self.address_length = write_address(&self.address, address, port)
         self.source_length = write_address(&self.source, source, 0) if source is not None else 0
         self.keepalive_idle_s, self.keepalive_interval_s, self.keepalive_count = keepalive
         self.user_timeout_ms = user_timeout_ms
         self.staggered = staggered
+        self.number = number
         self.host = host
         self.port = port
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

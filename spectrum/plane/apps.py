@@ -6,10 +6,11 @@ from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6, inet_ntop
 
 from spectrum.core.measures import AppMeasures
+from spectrum.core.names import name_key
 from spectrum.core.prefixes import PrefixSet
 from spectrum.core.reasons import Reason
 from spectrum.core.selection import Candidate, name_rotations, rotations
-from spectrum.core.snapshot import AppSettings, ListenerKey, name_key
+from spectrum.core.snapshot import AppSettings, ListenerKey
 from spectrum.engine.datagrams import Mode
 from spectrum.engine.target import Target
 from spectrum.wire import Transport, simple_proxy

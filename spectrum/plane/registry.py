@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
+from spectrum.core.names import name_key
 from spectrum.core.reasons import connect_failure
-from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot, name_key
+from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import is_wildcard
 from spectrum.plane.apps import RunningApp, RunningListener

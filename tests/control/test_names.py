@@ -5,7 +5,7 @@ import pytest
 
 from spectrum.control import names
 from spectrum.control.names import LookupFailure, NameWatch, look_up
-from spectrum.core.snapshot import NameSettings
+from spectrum.core.names import NameSettings
 
 
 async def test_localhost():

@@ -2,11 +2,16 @@ from ipaddress import ip_address
 
 import pytest
 
+from spectrum.core import checks
 from spectrum.core.address import parse_socket_address
-from spectrum.core.checks import check_apps
-from spectrum.core.config import App
+from spectrum.core.config import App, Config, Metrics, Settings
 
 LOCAL = [ip_address("127.0.0.1"), ip_address("192.0.2.10"), ip_address("2001:db8::10")]
+
+
+def check_apps(apps, local, metrics=None):
+    settings = Settings(metrics=Metrics.model_construct(listen=metrics) if metrics else None)
+    return checks.check_apps(Config.model_construct(**dict(settings), apps=apps), local)
 
 
 def app(protocol, *origins, edge=None, **more):

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from spectrum.core.config import App, Keepalive, Settings, check_app_name, describe
+from spectrum.core.config import App, Keepalive, Settings
 
 GOOD = {"protocol": "tcp/22", "origin_direct": ["tcp://192.0.2.1:22"]}
 
@@ -102,18 +102,3 @@ def test_busy_poll(busy_poll, seconds):
 
 def test_user_timeout_is_just_under_the_keepalive():
     assert Keepalive().user_timeout_ms == (60 + 15 * 4) * 1000 - 500
-
-
-@pytest.mark.parametrize(
-    ("name", "good"), [("ssh", True), ("a.b_c-1", True), ("", False), ("-a", False), ("a b", False), ("a" * 64, False)]
-)
-def test_app_names(name, good):
-    assert (check_app_name(name) is None) is good
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "nothing"), ({}, "a mapping"), ([], "a list"), (True, "true"), ("x" * 80, "'" + "x" * 56 + "...")],
-)
-def test_describe(value, text):
-    assert describe(value) == text

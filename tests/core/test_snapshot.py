@@ -1,7 +1,8 @@
 import msgspec
 
 from spectrum.control.loader import load_text
-from spectrum.core.snapshot import ListenerKey, NameSettings, Snapshot, compile_snapshot, name_key
+from spectrum.core.names import NameSettings, name_key
+from spectrum.core.snapshot import ListenerKey, Snapshot, compile_snapshot
 
 TEXT = """
 apps:

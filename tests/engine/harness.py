@@ -17,12 +17,15 @@ class Recorder:
     """A handler that connects every session to its targets, and keeps what it hears."""
 
     def __init__(self, targets=(), header=b"", connect_timeout_ms=2000, idle_timeout_ms=0, busy_poll_us=0, **options):
+        # For `exhausted`, one after the other; they count as tries.
+        self.others = []
         self.targets = tuple(targets)
         self.header_bytes = header
         self.timeouts = (connect_timeout_ms, idle_timeout_ms)
         self.sessions = []
         self.headers = []
         self.failures = []
+        self.exhaustions = []
         self.reports = []
         self.faults = []
         self.loop = Loop(busy_poll_us=busy_poll_us)
@@ -31,13 +34,17 @@ class Recorder:
     def accepted(self, batch):
         self.sessions.extend(batch)
         for name, *_ in batch:
-            self.relay.connect(name, self.targets, self.header_bytes, *self.timeouts)
+            self.relay.connect(name, self.targets, self.header_bytes, *self.timeouts, 1 + len(self.others))
 
     def header(self, name, listener, data, *addresses):
         self.headers.append((name, data))
 
     def attempt_failed(self, listener, target, error):
         self.failures.append((target.port, error))
+
+    def exhausted(self, name, listener, target, client, client_port):
+        self.exhaustions.append((target.port, client))
+        return (self.others.pop(0),)
 
     def ended(self, batch):
         self.reports.extend(batch)

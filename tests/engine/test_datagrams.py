@@ -15,6 +15,7 @@ import pytest
 from spectrum.core.measures import DROPS
 from spectrum.engine.datagrams import Datagrams, Drop, FlowOutcome, Mode
 from spectrum.engine.loop import Loop
+from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import IP_PKTINFO, SO_RCVBUFFORCE
 from spectrum.wire import simple_proxy
@@ -28,9 +29,9 @@ def datagrams(host="127.0.0.1", port=0, timeout_s=5):
     return sock
 
 
-def target(sock_or_port):
+def target(sock_or_port, **options):
     port = sock_or_port if isinstance(sock_or_port, int) else port_of(sock_or_port)
-    return Target(LOOPBACK, port, "127.0.0.1")
+    return Target(LOOPBACK, port, "127.0.0.1", **options)
 
 
 def closed_port():
@@ -45,7 +46,7 @@ class Recorder:
         self.targets = tuple(targets)
         self.mode, self.header, self.idle_ms, self.shared = mode, header, idle_ms, shared
         self.flows, self.reports, self.failures, self.too_bigs, self.faults = [], [], [], [], []
-        self.others = ()
+        self.others = self.more = ()
         self.memory = os.memfd_create("flows") if memory is None else memory
         self.loop = Loop()
         self.engine = Datagrams(self.loop, self, self.memory, **options)
@@ -56,10 +57,13 @@ class Recorder:
             header = self.header
             if header is None:
                 header = simple_proxy.pack(client, edge, client_port, edge_port) if self.mode >= Mode.SIMPLE else b""
-            self.engine.open(name, self.targets, self.mode, header, self.idle_ms, self.shared)
+            self.engine.open(name, self.targets, self.mode, header, self.idle_ms, self.shared, 1 + len(self.more))
 
     def attempt_failed(self, listener, target, error):
         self.failures.append((target.port, error))
+
+    def exhausted(self, name, listener, target, client, client_port):
+        return self.more
 
     def origin_failed(self, name, listener, target, error, replied):
         self.failures.append((target.port, error, replied))
@@ -688,3 +692,37 @@ def test_a_hundred_thousand_flows_in_one_worker(origin):
             assert client.recv(100) == b"one of many"
         assert recorder.engine.active == count
     assert recorder.faults == []
+
+
+def test_flows_are_counted_at_their_origin(origin):
+    loads = Loads()
+    loads.set_parent(7, 2)
+    recorder = Recorder([target(origin, number=7)], loads=loads, idle_ms=1000)
+    edge = recorder.listen()
+
+    def counted(number):
+        return loads.open(number), loads.waiting(number)
+
+    with recorder.running(), datagrams() as one, datagrams() as other:
+        for sock in (one, other):
+            sock.sendto(b"question", ("127.0.0.1", port_of(edge)))
+        asked = [origin.recvfrom(99)[1] for _ in range(2)]
+        eventually(lambda: counted(7) == counted(2) == (2, 2))
+        origin.sendto(b"answer", asked[0])
+        eventually(lambda: counted(7) == (2, 1))
+        eventually(lambda: counted(7) == counted(2) == (0, 0))
+    edge.close()
+
+
+def test_another_origin_where_no_socket_can_be_had(origin):
+    unreachable = Target(b"\xff\xff\xff\xff", 9, "255.255.255.255", number=1)
+    loads = Loads()
+    recorder = Recorder([unreachable], loads=loads)
+    recorder.more = (target(origin, number=2),)
+    edge = recorder.listen()
+    with recorder.running(), datagrams() as client:
+        client.sendto(b"x", ("127.0.0.1", port_of(edge)))
+        assert origin.recvfrom(9)[0] == b"x"
+    assert [port for port, _ in recorder.failures] == [9]
+    assert (loads.open(1), loads.open(2)) == (0, 1)
+    edge.close()

@@ -1,0 +1,203 @@
+"""The decision for a new client: which pool, which origin, and who follows when that can not be reached.
+
+What varies comes in (the client's key, chance, loads, an affinity), so a decision can be tabled and explained.
+What depends on health alone is worked out when health changes, not when clients come.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from spectrum.core.balancing.pickers import Draw, Load, Wheel, measure_of
+from spectrum.core.balancing.pools import PoolView
+from spectrum.core.balancing.settings import BalancerSettings, OriginSettings
+
+# A client is sent to so many origins of a pool, and with failover across pools on to so many others, before it is told.
+TRIES_IN_POOL = 3
+TRIES_ELSEWHERE = 2
+
+
+class Choice(NamedTuple):
+    """Where a client goes.
+
+    Attributes:
+        origin: None where there is none.
+        kept: It is the one that the client's affinity asks for.
+        pins: It is to be remembered as the client's affinity.
+        tries: How many origins it may come to be tried at, this one included.
+    """
+
+    origin: OriginSettings | None
+    kept: bool = False
+    pins: bool = False
+    tries: int = 1
+
+
+NOWHERE = Choice(None)
+
+
+class Balancer:
+    """A load balancer at one moment.
+
+    Args:
+        settings: The load balancer.
+        views: Its pools, by name.
+        latencies: Mean time of a probe's answer in seconds, by pool; a pool without one comes after those with.
+        draining: Numbers of disabled origins to which their clients may come back still.
+
+    Attributes:
+        needs_key: Whether decisions depend on who the client is; else its key need not be worked out.
+    """
+
+    def __init__(
+        self,
+        settings: BalancerSettings,
+        views: Mapping[str, PoolView],
+        latencies: Mapping[str, float] | None = None,
+        draining: Collection[int] = (),
+    ) -> None:
+        self.settings = settings
+        self.views = views
+        self._latencies = latencies or {}
+        self._draining = draining
+        self._stable = settings.affinity != "none"
+        self._default = _Order(settings, self._healthy(settings.pools))
+        self._by_country = {
+            country: _Order(settings, self._healthy(pools)) for country, pools in settings.country_pools.items()
+        }
+        self._tries_from_kept = 1 if settings.failover == "none" else self._default.tries
+        self._members = {
+            origin.tag: (origin, views[pool])
+            for pool in reversed(settings.all_pools())
+            for origin in views[pool].settings.origins
+        }
+        self.needs_key = self._stable or any(
+            view.settings.policy == "hash" or (view.settings.shed_percent and view.settings.shed_by_hash)
+            for view in views.values()
+        )
+
+    def _healthy(self, pools: Sequence[str]) -> list[PoolView]:
+        """The pools that serve, in the order of failover, or of latency where that decides."""
+        healthy = [self.views[pool] for pool in pools if self.views[pool].healthy]
+        if self.settings.policy == "dynamic_latency":
+            healthy.sort(key=lambda view: self._latencies.get(view.settings.name, float("inf")))
+        return healthy
+
+    def order(self, country: str = "") -> Sequence[PoolView]:
+        """Return the healthy pools for clients of a country in the order of failover; none: the fallback serves."""
+        return (self._by_country.get(country) or self._default).pools
+
+    def origin_of(self, tag: int) -> OriginSettings | None:
+        """Return the origin with a tag, if it is one of ours."""
+        found = self._members.get(tag)
+        return found[0] if found else None
+
+    def choose(self, key: int, draw: Draw, load: Load, tag: int = 0, country: str = "") -> Choice:
+        """Decide where a new client goes.
+
+        Args:
+            key: The client's, of `clients.client_key`; not looked at unless `needs_key`.
+            draw: Chance.
+            load: What the least_* policies compare.
+            tag: The origin that the client has an affinity to; 0 for none.
+            country: The client's, where it is known.
+        """
+        if not self.settings.enabled:
+            return NOWHERE
+        if tag and (kept := self._keep(key, tag)) is not None:
+            return kept
+        order = self._default if not country else self._by_country.get(country, self._default)
+        for view in order.tried(draw, load):
+            if view.settings.shed_percent and _sheds(view, key, draw):
+                continue
+            picker = view.stable_picker if self._stable else view.picker
+            return Choice(picker.pick(key, draw, load), False, self._stable and not self._returns(tag), order.tries)
+        fallback = self.views[self.settings.fallback].regardless
+        return NOWHERE if fallback is None else Choice(fallback.pick(key, draw, load), tries=TRIES_IN_POOL)
+
+    def _returns(self, tag: int) -> bool:
+        """Whether a client that can not go where its affinity asks for is to go back there later."""
+        member = self._members.get(tag)
+        return self.settings.failover == "temporary" and member is not None and member[0].enabled
+
+    def _keep(self, key: int, tag: int) -> Choice | None:
+        """Return the choice that an affinity asks for; None where its origin can not be used."""
+        member = self._members.get(tag)
+        if member is None:
+            return None
+        origin, view = member
+        if origin.number not in view.usable:
+            if origin.number not in self._draining:
+                return None
+            return Choice(origin, True, tries=self._tries_from_kept)
+        if view.settings.shed_session_percent and share_of(key) < view.settings.shed_session_percent:
+            return None
+        return Choice(origin, True, tries=self._tries_from_kept)
+
+    def next_choice(
+        self, tried: Sequence[OriginSettings], kept: bool, key: int, draw: Draw, load: Load, country: str = ""
+    ) -> OriginSettings | None:
+        """Return the origin to try after those `tried`, in this order, could not be reached; None to give up.
+
+        `kept` tells that the first one was an affinity's. Another origin of the same pool comes first, then those of
+        other pools where the load balancer fails over across pools.
+        """
+        if kept and self.settings.failover == "none":
+            return None
+        numbers = {origin.number for origin in tried}
+        elsewhere = 0
+        if (home := self._view_of(tried[0])) is not None:
+            inside = sum(1 for origin in home.settings.origins if origin.number in numbers)
+            if inside < TRIES_IN_POOL and (picker := home.without(numbers)) is not None:
+                return picker.pick(key, draw, load)
+            elsewhere = len(tried) - inside
+        if not self.settings.failover_across_pools or elsewhere >= TRIES_ELSEWHERE:
+            return None
+        for view in self.order(country):
+            if view is home or not view.usable.isdisjoint(numbers):
+                continue
+            return view.picker.pick(key, draw, load)
+        return None
+
+    def _view_of(self, origin: OriginSettings) -> PoolView | None:
+        found = self._members.get(origin.tag)
+        return found[1] if found else None
+
+
+def share_of(key: int) -> float:
+    """Return where a client is in the hash space, 0 to 100. Not the bits of its bucket."""
+    return (key & 0xFFFF) * (100 / 0x10000)
+
+
+def _sheds(view: PoolView, key: int, draw: Draw) -> bool:
+    if view.settings.shed_by_hash:
+        return share_of(key) < view.settings.shed_percent
+    return draw() * 100 < view.settings.shed_percent
+
+
+class _Order:
+    """The healthy pools for some clients, and which one is tried first."""
+
+    __slots__ = ("_by_load", "_led", "_numbers", "_of", "_wheel", "pools", "tries")
+
+    def __init__(self, settings: BalancerSettings, healthy: Sequence[PoolView]) -> None:
+        self.pools = tuple(healthy)
+        self._by_load = settings.policy.startswith("least")
+        self._of = measure_of(settings.policy)
+        self._numbers = [view.settings.number for view in self.pools]
+        weight_of = dict(zip(settings.pools, settings.weights, strict=True))
+        weights = [weight_of.get(view.settings.name, 1.0) for view in self.pools]
+        weighted = (settings.policy == "random" or self._by_load) and any(weights)
+        self._wheel = Wheel(weights) if weighted else None
+        # The order that begins with each of them, where chance or load decides.
+        self._led = [(*self.pools[i:], *self.pools[:i]) for i in range(len(self.pools))] if weighted else []
+        inside = max((len(view.usable) for view in self.pools), default=1)
+        across = min(TRIES_ELSEWHERE, len(self.pools) - 1) if settings.failover_across_pools else 0
+        self.tries = min(TRIES_IN_POOL, inside) + max(0, across)
+
+    def tried(self, draw: Draw, load: Load) -> Sequence[PoolView]:
+        """Return the pools in the order of trying."""
+        if self._wheel is None:
+            return self.pools
+        if self._by_load:
+            return self._led[self._wheel.draw_lighter(draw, self._of(load), self._numbers)]
+        return self._led[self._wheel.draw(draw)]

@@ -1,0 +1,179 @@
+"""How monitors, pools and load balancers must fit together, and with the apps that use them."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool, origin_ports
+from spectrum.core.config import App, Config
+from spectrum.core.faults import Fault, nearest
+
+# Which settings of a monitor go with which types.
+_HTTP = frozenset({"http", "https"})
+_TYPES = {
+    "method": _HTTP | {"tcp"},
+    "path": _HTTP,
+    "header": _HTTP,
+    "expected_codes": _HTTP,
+    "expected_body": _HTTP,
+    "follow_redirects": _HTTP,
+    "allow_insecure": frozenset({"https"}),
+    "sni": frozenset({"https"}),
+    "send": frozenset({"tcp", "udp_icmp"}),
+    "expect": frozenset({"tcp"}),
+    "port": _HTTP | {"tcp", "udp_icmp", "smtp"},
+    "proxy_protocol": _HTTP | {"tcp", "udp_icmp", "smtp"},
+}
+# A protocol's own port, where neither monitor nor origin has one.
+_DEFAULT_PORTS = {"http": 80, "https": 443, "icmp_ping": 0}
+
+
+def check_balancing(config: Config, named: Mapping[str, Collection[str]]) -> list[Fault]:
+    """Return every fault between the monitors, pools, load balancers and apps of a file.
+
+    Args:
+        config: Holds the objects that are well-formed by themselves.
+        named: Per section of the file all names that stand there, so that a malformed object is not also missing.
+    """
+    faults: list[Fault] = []
+    for name, monitor in config.monitors.items():
+        faults.extend(_monitor_faults(("monitors", name), monitor))
+    for name, pool in config.pools.items():
+        faults.extend(_pool_faults(name, pool, config.monitors, named["monitors"]))
+    for name, balancer in config.load_balancers.items():
+        faults.extend(_balancer_faults(name, balancer, config, named["pools"]))
+    for name, app in config.apps.items():
+        faults.extend(_app_faults(name, app, config, named["load_balancers"]))
+    faults.extend(_header_faults(config))
+    return faults
+
+
+def probe_port(monitor: Monitor, origin_port: int) -> int:
+    """Return the port that a monitor probes at an origin with `origin_port`; 0 where there is none."""
+    return monitor.port or origin_port or _DEFAULT_PORTS.get(monitor.type, 0)
+
+
+def headers_used(config: Config) -> dict[str, set[str]]:
+    """Return, per pool, the PROXY headers that its apps send to its origins."""
+    used: dict[str, set[str]] = {}
+    for app in config.apps.values():
+        balancer = config.load_balancers.get(app.load_balancer or "")
+        for pool in balancer.all_pools() if balancer else ():
+            used.setdefault(pool, set()).add(app.proxy_protocol)
+    return used
+
+
+def _monitor_faults(path: tuple[str, ...], monitor: Monitor) -> Iterator[Fault]:
+    for setting in monitor.model_fields_set:
+        types = _TYPES.get(setting)
+        if types is not None and monitor.type not in types:
+            yield Fault((*path, setting), f"it goes with {_listed(types)}, not with {monitor.type}", at_key=True)
+    if monitor.type == "tcp" and monitor.method not in (None, "connection_established"):
+        yield Fault((*path, "method"), "connection_established is the only one of tcp")
+    if monitor.proxy_protocol == "simple" and monitor.type != "udp_icmp":
+        yield Fault((*path, "proxy_protocol"), "simple goes with udp_icmp; over TCP it is v1 or v2")
+    if monitor.proxy_protocol == "v1" and monitor.type == "udp_icmp":
+        yield Fault((*path, "proxy_protocol"), "v1 is for TCP; over UDP it is simple or v2")
+
+
+def _listed(types: frozenset[str]) -> str:
+    return " and ".join(sorted(types))
+
+
+def _unknown(kind: str, name: str, known: Collection[str]) -> str:
+    return f'no {kind} "{name}"' + (nearest(name, list(known)) if known else f"; the file has no {kind}s")
+
+
+def _pool_faults(name: str, pool: Pool, monitors: Mapping[str, Monitor], named: Collection[str]) -> Iterator[Fault]:
+    path = ("pools", name)
+    seen: set[str] = set()
+    for i, origin in enumerate(pool.origins):
+        if origin.name in seen:
+            yield Fault((*path, "origins", i, "name"), f"{origin.name} is the name of an origin before it")
+        seen.add(origin.name)
+    if pool.minimum_origins > len(pool.origins):
+        yield Fault(
+            (*path, "minimum_origins"), f"{pool.minimum_origins} of {len(pool.origins)} origins can never be healthy"
+        )
+    if (pool.latitude is None) != (pool.longitude is None):
+        missing = "longitude" if pool.longitude is None else "latitude"
+        yield Fault(path, f'"{missing}" is missing; a place has both', at_key=True)
+    if pool.monitor is None:
+        return
+    if pool.monitor not in named:
+        yield Fault((*path, "monitor"), _unknown("monitor", pool.monitor, named))
+    monitor = monitors.get(pool.monitor)
+    if monitor is None or monitor.type == "icmp_ping":
+        return
+    for i, origin in enumerate(pool.origins):
+        if not probe_port(monitor, origin.port):
+            yield Fault(
+                (*path, "origins", i),
+                f"no port to probe: give this origin or monitor {pool.monitor} a port",
+            )
+
+
+def _balancer_faults(name: str, balancer: LoadBalancer, config: Config, named: Collection[str]) -> Iterator[Fault]:
+    path: tuple[str | int, ...] = ("load_balancers", name)
+    places: list[tuple[tuple[str | int, ...], str]] = [
+        (("default_pools", i), pool) for i, pool in enumerate(balancer.default_pools)
+    ]
+    if balancer.fallback_pool is not None:
+        places.append((("fallback_pool",), balancer.fallback_pool))
+    for key in ("region_pools", "country_pools", "pop_pools"):
+        for place, pools in getattr(balancer, key).items():
+            places += [((key, place, i), pool) for i, pool in enumerate(pools)]
+    places += [(("random_steering", "pool_weights", pool), pool) for pool in balancer.random_steering.pool_weights]
+    for steps, pool in places:
+        if pool not in named:
+            yield Fault((*path, *steps), _unknown("pool", pool, named))
+    if balancer.policy == "proximity":
+        yield from _proximity_faults(path, balancer, config)
+    if balancer.policy == "random" and not any(
+        balancer.random_steering.pool_weights.get(pool, balancer.random_steering.default_weight)
+        for pool in balancer.default_pools
+    ):
+        yield Fault((*path, "random_steering"), "every pool has weight 0; nobody could be sent anywhere")
+
+
+def _proximity_faults(path: tuple[str | int, ...], balancer: LoadBalancer, config: Config) -> Iterator[Fault]:
+    if config.node.latitude is None or config.node.longitude is None:
+        yield Fault((*path, "steering_policy"), "proximity is measured from node: {latitude: ..., longitude: ...}")
+    lacking = [pool for pool in balancer.default_pools if pool in config.pools and config.pools[pool].latitude is None]
+    if lacking:
+        yield Fault((*path, "steering_policy"), f"proximity needs latitude and longitude of pool {', '.join(lacking)}")
+
+
+def _app_faults(name: str, app: App, config: Config, named: Collection[str]) -> Iterator[Fault]:
+    if app.load_balancer is None:
+        return
+    if app.load_balancer not in named:
+        yield Fault(("apps", name, "load_balancer"), _unknown("load balancer", app.load_balancer, named))
+    balancer = config.load_balancers.get(app.load_balancer)
+    if balancer is None:
+        return
+    if balancer.session_affinity == "ip_port" and app.protocol.transport == "tcp":
+        yield Fault(
+            ("load_balancers", app.load_balancer, "session_affinity"),
+            f"ip_port is for UDP; app {name} is TCP, where each connection has a port of its own: use ip",
+        )
+    for pool_name in balancer.all_pools():
+        pool = config.pools.get(pool_name)
+        for i, origin in enumerate(pool.origins if pool else ()):
+            if len(origin_ports(origin.port, app.protocol.ports)) < len(app.protocol.ports):
+                yield Fault(
+                    ("pools", pool_name, "origins", i, "port"),
+                    f"app {name} has {len(app.protocol.ports)} ports; from {origin.port} on there are not as many",
+                )
+
+
+def _header_faults(config: Config) -> Iterator[Fault]:
+    """Yield the pools whose monitor can not know which PROXY header to send."""
+    for pool_name, used in headers_used(config).items():
+        pool = config.pools.get(pool_name)
+        monitor = config.monitors.get(pool.monitor or "") if pool else None
+        if monitor is None or monitor.proxy_protocol != "auto" or monitor.type == "icmp_ping" or len(used) < 2:
+            continue
+        yield Fault(
+            ("pools", pool_name, "monitor"),
+            f"the apps that use the pool send different proxy_protocol ({', '.join(sorted(used))}); "
+            "say which one the monitor sends: proxy_protocol: off, v1, v2 or simple",
+        )

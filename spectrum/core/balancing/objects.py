@@ -1,0 +1,301 @@
+"""Monitors, pools and load balancers as they stand in the file, with Cloudflare's field names.
+
+The source of names and defaults is the API reference of Cloudflare's Load Balancing. Session affinity by address,
+failover across pools for TCP and UDP, outlier detection and slow start are ours; the latter two have Envoy's names.
+"""
+
+import re
+from itertools import chain
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator, field_validator
+
+from spectrum.core.address import PortRange, is_name, parse_address
+from spectrum.core.fields import AsTuple, Duration, PositiveDuration, Strict, describe, positive_duration, text
+
+REGIONS = ("WNAM", "ENAM", "WEU", "EEU", "NSAM", "SSAM", "OC", "ME", "NAF", "SAF", "SAS", "SEAS", "NEAS")
+MonitorType = Literal["http", "https", "tcp", "udp_icmp", "icmp_ping", "smtp"]
+# Cloudflare's fastest is 10 s; on one's own machines a second is common, and this keeps a typo from being a flood.
+MIN_INTERVAL_S = 0.1
+# Cloudflare's own limit.
+MAX_AFFINITY_TTL_S = 604_800
+
+_CODES = re.compile(r"([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _interval(value: Any) -> float:
+    seconds = positive_duration(value)
+    if seconds < MIN_INTERVAL_S:
+        raise ValueError(f"{value!r}: at least {MIN_INTERVAL_S:g}s between probes")
+    return seconds
+
+
+def _codes(value: Any) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of "200", "2xx", "200-299" or several of them with commas."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"expected status codes such as 200 or 2xx, found {describe(value)}")
+    ranges = []
+    for part in str(value).split(","):
+        match = _CODES.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(f'{part.strip()!r} is no status code; write 200, "2xx", "200-299" or "200,302"')
+        low = int(match[1]) * 100 if match[1] else int(match[2])
+        high = low + 99 if match[1] else int(match[3] or low)
+        if high < low:
+            raise ValueError(f"{part.strip()!r} ends before it begins")
+        ranges.append((low, high))
+    return tuple(ranges)
+
+
+def _host(value: Any) -> str:
+    """An IP address in its usual form, or a host name."""
+    given = text(value)
+    try:
+        address = parse_address(given)
+    except ValueError as exc:
+        if is_name(given):
+            return given
+        raise ValueError(f"{given!r} is neither an IP address nor a host name") from exc
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{given!r}: nobody can be reached there")
+    return str(address)
+
+
+def _headers(value: Any) -> Any:
+    """Take `Host: a.example` for Cloudflare's `Host: [a.example]` too."""
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a mapping of header names to values, found {describe(value)}")
+    headers = []
+    for name, given in value.items():
+        values = given if isinstance(given, list) else [given]
+        if not _TOKEN.fullmatch(name) or any(not isinstance(v, str) or re.search(r"[\r\n\0]", v) for v in values):
+            raise ValueError(f"{name!r} with {describe(given)} is no header of one line")
+        headers += [(name, v) for v in values]
+    return tuple(headers)
+
+
+def _country(value: Any) -> str:
+    code = text(value)
+    if not re.fullmatch("[A-Z]{2}", code):
+        raise ValueError(f"{value!r} is no country; write two capital letters of ISO 3166, such as DE")
+    return code
+
+
+Interval = Annotated[float, PlainValidator(_interval)]
+Codes = Annotated[tuple[tuple[int, int], ...], PlainValidator(_codes)]
+Host = Annotated[str, PlainValidator(_host)]
+Headers = Annotated[tuple[tuple[str, str], ...], PlainValidator(_headers)]
+Country = Annotated[str, PlainValidator(_country)]
+Region = Literal["WNAM", "ENAM", "WEU", "EEU", "NSAM", "SSAM", "OC", "ME", "NAF", "SAF", "SAS", "SEAS", "NEAS"]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+Names = Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
+
+
+class Node(Strict):
+    """`node`: where this machine is; what steering by place is measured from."""
+
+    name: str = ""
+    region: Region | None = None
+    country: Country | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+
+
+class Monitor(Strict):
+    """`monitors`: how origins are probed, and how many results make a verdict."""
+
+    type: MonitorType = "http"
+    description: str = ""
+    interval_s: Interval = Field(60.0, alias="interval")
+    timeout_s: PositiveDuration = Field(5.0, alias="timeout")
+    # Of a probe that timed out, at once; any other failure counts as it is.
+    retries: int = Field(2, ge=0, le=10)
+    # 0 and 1 both mean: at once.
+    consecutive_up: int = Field(0, ge=0, le=1000)
+    consecutive_down: int = Field(0, ge=0, le=1000)
+    # 0: the origin's.
+    port: Port = 0
+    method: str | None = None
+    path: str = "/"
+    header: Headers = ()
+    expected_codes: Codes = ((200, 200),)
+    expected_body: str = ""
+    follow_redirects: bool = False
+    allow_insecure: bool = False
+    # What the certificate must name; the Host header when left out.
+    sni: str | None = None
+    send: str = ""
+    expect: str = ""
+    # auto: what the apps send that lead to the origin.
+    proxy_protocol: Literal["auto", "off", "v1", "v2", "simple"] = "auto"
+
+    @field_validator("path")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        if not re.fullmatch(r"/[\x21-\x7e]*", value):
+            raise ValueError(f"{value!r} is no path; it begins with / and has no spaces")
+        return value
+
+    @field_validator("method")
+    @classmethod
+    def _is_method(cls, value: str | None) -> str | None:
+        if value is not None and not _TOKEN.fullmatch(value):
+            raise ValueError(f"{value!r} is no method; write GET or HEAD")
+        return value
+
+
+class PoolOrigin(Strict):
+    """One of a pool's `origins`."""
+
+    name: str = Field(min_length=1, max_length=128)
+    address: Host
+    # 0: the one that the client wrote to.
+    port: Port = 0
+    enabled: bool = True
+    weight: float = Field(1.0, ge=0, le=1)
+    # Of HTTP monitors; only Host.
+    header: Headers = ()
+
+    @field_validator("header")
+    @classmethod
+    def _is_host(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        if [name.lower() for name, _ in value] not in ([], ["host"]):
+            raise ValueError("an origin has no other header than one Host, which HTTP monitors send")
+        return value
+
+
+class OriginSteering(Strict):
+    """`origin_steering` of a pool."""
+
+    policy: Literal["random", "hash", "least_outstanding_requests", "least_connections"] = "random"
+
+
+class LoadShedding(Strict):
+    """`load_shedding` of a pool: the share of clients that is sent to other pools instead."""
+
+    default_percent: float = Field(0.0, ge=0, le=100)
+    default_policy: Literal["random", "hash"] = "random"
+    # Of those with session affinity.
+    session_percent: float = Field(0.0, ge=0, le=100)
+    session_policy: Literal["hash"] = "hash"
+
+
+class OutlierDetection(Strict):
+    """`outlier_detection` of a pool: origins that fail clients are ejected, whatever their monitor says.
+
+    Envoy's model and names, but for the share: half of a pool, where Envoy takes a tenth and at least one.
+    """
+
+    consecutive_failures: int = Field(5, ge=1)
+    base_ejection_time_s: PositiveDuration = Field(30.0, alias="base_ejection_time")
+    max_ejection_time_s: PositiveDuration = Field(300.0, alias="max_ejection_time")
+    max_ejection_percent: float = Field(50.0, ge=0, le=100)
+
+
+def _outliers(value: Any) -> Any:
+    return None if value == "off" else value
+
+
+class Pool(Strict):
+    """`pools`: origins that serve the same, at one place."""
+
+    origins: Annotated[tuple[PoolOrigin, ...], AsTuple] = Field(min_length=1)
+    description: str = ""
+    enabled: bool = True
+    monitor: str | None = None
+    minimum_origins: int = Field(1, ge=1)
+    origin_steering: OriginSteering = OriginSteering()
+    load_shedding: LoadShedding = LoadShedding()
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    outlier_detection: Annotated[OutlierDetection | None, BeforeValidator(_outliers)] = OutlierDetection()
+    # After a recovery an origin's share grows over so long. 0: whole at once.
+    slow_start_s: Duration = Field(0.0, alias="slow_start")
+
+
+class RandomSteering(Strict):
+    """`random_steering` of a load balancer: the weights of its pools."""
+
+    default_weight: float = Field(1.0, ge=0, le=1)
+    pool_weights: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+
+
+class AffinityAttributes(Strict):
+    """`session_affinity_attributes` of a load balancer."""
+
+    # None: sessions of an origin that is disabled or removed go on until they end by themselves.
+    drain_duration_s: Duration | None = Field(None, alias="drain_duration")
+    zero_downtime_failover: Literal["none", "temporary", "sticky"] = "temporary"
+
+
+class AdaptiveRouting(Strict):
+    """`adaptive_routing` of a load balancer."""
+
+    failover_across_pools: bool = False
+
+
+def _ttl(value: Any) -> float:
+    seconds = positive_duration(value)
+    if seconds > MAX_AFFINITY_TTL_S:
+        raise ValueError(f"{value!r}: at most 7d")
+    return seconds
+
+
+Steering = Literal[
+    "",
+    "off",
+    "geo",
+    "random",
+    "dynamic_latency",
+    "proximity",
+    "least_outstanding_requests",
+    "least_connections",
+]
+
+
+class LoadBalancer(Strict):
+    """`load_balancers`: which pools, in which order or shares, for whom."""
+
+    default_pools: Names
+    # The last of default_pools when left out.
+    fallback_pool: str | None = None
+    region_pools: dict[Region, Names] = Field(default_factory=dict)
+    country_pools: dict[Country, Names] = Field(default_factory=dict)
+    pop_pools: dict[str, Names] = Field(default_factory=dict)
+    description: str = ""
+    enabled: bool = True
+    steering_policy: Steering = ""
+    random_steering: RandomSteering = RandomSteering()
+    session_affinity: Literal["none", "ip", "ip_port"] = "none"
+    session_affinity_ttl_s: Annotated[float, PlainValidator(_ttl)] = Field(1800.0, alias="session_affinity_ttl")
+    session_affinity_attributes: AffinityAttributes = AffinityAttributes()
+    adaptive_routing: AdaptiveRouting = AdaptiveRouting()
+
+    @property
+    def policy(self) -> str:
+        """The steering policy; where the file names none, by place if there are pools of places, else in order."""
+        if self.steering_policy:
+            return self.steering_policy
+        return "geo" if self.region_pools or self.country_pools or self.pop_pools else "off"
+
+    @property
+    def fallback(self) -> str:
+        """The pool that serves when no other can."""
+        return self.fallback_pool or self.default_pools[-1]
+
+    def all_pools(self) -> tuple[str, ...]:
+        """Return the names of all its pools, each once."""
+        places = (*self.region_pools.values(), *self.country_pools.values(), *self.pop_pools.values())
+        return tuple(dict.fromkeys((*self.default_pools, *chain.from_iterable(places), self.fallback)))
+
+
+def origin_ports(port: int, ports: PortRange) -> PortRange:
+    """Return the ports of an origin for an app on `ports`: from its own port on, or the same ones where it has none.
+
+    They end at 65535; the file is checked for ranges that would not fit.
+    """
+    first = port or ports.first
+    return PortRange(first, min(65535, first + len(ports) - 1))

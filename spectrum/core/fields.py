@@ -1,0 +1,122 @@
+"""The kinds of values that stand in the configuration file, each with the message for what it is not.
+
+Every field takes the plain value that YAML gives and says, in one sentence, what is wrong with it and what would be
+right.
+"""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
+
+from spectrum.core.address import (
+    IPAddress,
+    OriginAddress,
+    PortRange,
+    Protocol,
+    SocketAddress,
+    parse_address,
+    parse_origin,
+    parse_ports,
+    parse_protocol,
+    parse_socket_address,
+)
+from spectrum.core.durations import parse_duration_s
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def text(value: object) -> str:
+    """Return a text as it is; raise ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, found {describe(value)}")
+    return value
+
+
+def describe(value: object) -> str:
+    """Return a value from the file as an error message shows it."""
+    match value:
+        case None:
+            return "nothing"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case bool():
+            return "true" if value else "false"
+        case _:
+            shown = repr(value)
+            return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def duration(value: Any) -> float:
+    """Return a duration in seconds; raise ValueError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"expected a duration such as 5s or 1h, found {describe(value)}")
+    return parse_duration_s(value)
+
+
+def positive_duration(value: Any) -> float:
+    """Return a duration above zero in seconds; raise ValueError where it is none."""
+    seconds = duration(value)
+    if seconds <= 0:
+        raise ValueError(f"{value!r}: longer than nothing, please")
+    return seconds
+
+
+def _whole_seconds(value: Any) -> int:
+    seconds = positive_duration(value)
+    # TCP_KEEPIDLE and TCP_KEEPINTVL count seconds, 1 to 32767 (linux/include/net/tcp.h, MAX_TCP_KEEPIDLE).
+    if seconds != int(seconds) or not 1 <= seconds <= 32767:
+        raise ValueError(f"{value!r}: whole seconds between 1s and 32767s; the kernel counts no finer")
+    return int(seconds)
+
+
+def _network(value: Any) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text(value))
+    except ValueError as exc:
+        raise ValueError(f"{value!r} is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 ({exc})") from exc
+
+
+def _ports(value: Any) -> PortRange:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"expected a port or a range of ports, found {describe(value)}")
+    return parse_ports(value)
+
+
+def _listen(value: Any) -> SocketAddress:
+    return parse_socket_address(text(value))
+
+
+Duration = Annotated[float, PlainValidator(duration)]
+PositiveDuration = Annotated[float, PlainValidator(positive_duration)]
+WholeSeconds = Annotated[int, PlainValidator(_whole_seconds)]
+Address = Annotated[IPAddress, PlainValidator(lambda value: parse_address(text(value)))]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+Ports = Annotated[PortRange, PlainValidator(_ports)]
+Listen = Annotated[SocketAddress, PlainValidator(_listen)]
+Origin = Annotated[OriginAddress, PlainValidator(lambda value: parse_origin(text(value)))]
+AppProtocol = Annotated[Protocol, PlainValidator(lambda value: parse_protocol(text(value)))]
+
+
+class Strict(BaseModel):
+    """A mapping that takes the keys it knows and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+
+def check_name(name: object, kind: str) -> str | None:
+    """Return what is wrong with the name of a `kind` of object, such as "an app", or None."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return None
+    return f"{describe(name)} is no name for {kind}; letters, digits, dot, dash and underscore, at most 63"
+
+
+def sequence(value: Any) -> Any:
+    """Return a list from the file as a tuple, anything else as it is."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+AsTuple = BeforeValidator(sequence)

@@ -1,0 +1,34 @@
+"""The C layout of what workers share, for the engines."""
+
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+cdef struct Cell:
+    uint32_t open     # sessions and flows, those being connected included
+    uint32_t waiting  # those of them whose client has no answer yet
+
+
+cdef class Loads:
+    cdef void *_memory
+    cdef size_t _memory_bytes
+    cdef int _workers
+    cdef Cell *cells        # this worker's, by number
+    cdef uint16_t *parents  # the number that counts along; 0 counts what nobody asks for
+    cdef inline void enter(self, uint32_t number) noexcept nogil:
+        """A session is being connected."""
+        self.cells[number].open += 1
+        self.cells[self.parents[number]].open += 1
+
+    cdef inline void leave(self, uint32_t number) noexcept nogil:
+        """A session is over, or could not be connected."""
+        self.cells[number].open -= 1
+        self.cells[self.parents[number]].open -= 1
+
+    cdef inline void wait(self, uint32_t number) noexcept nogil:
+        """A session begins to wait for its origin."""
+        self.cells[number].waiting += 1
+        self.cells[self.parents[number]].waiting += 1
+
+    cdef inline void answer(self, uint32_t number) noexcept nogil:
+        """A session waits no longer."""
+        self.cells[number].waiting -= 1
+        self.cells[self.parents[number]].waiting -= 1

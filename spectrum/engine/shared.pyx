@@ -1,0 +1,187 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""What all workers know at any time: how many sessions each origin has, and which client belongs to which origin.
+
+Both live in memory files that the supervisor keeps, so that they outlive a worker. Nothing is ever locked: a count is
+written by one worker only, an affinity in a way that shows torn writes.
+"""
+
+from libc.errno cimport errno
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from spectrum.engine.linux cimport *
+
+cdef extern from *:
+    """
+    #define load_word(place) __atomic_load_n(place, __ATOMIC_RELAXED)
+    #define store_word(place, value) __atomic_store_n(place, value, __ATOMIC_RELAXED)
+    """
+    uint64_t load_word(uint64_t *place) nogil
+    void store_word(uint64_t *place, uint64_t value) nogil
+
+cdef enum:
+    CELLS = 65536
+    # Entries that share a cache line of 64 bytes.
+    WAYS = 4
+    # An entry's value is a tag of 40 bits and the seconds of its last use, modulo 2 to the 24 (194 days).
+    STAMP_BITS = 24
+    STAMP_MASK = (1 << STAMP_BITS) - 1
+    # Of its time to live; an entry in use is written again only after this part of it.
+    REFRESH_PART = 8
+
+MAX_NUMBER = CELLS - 1
+
+
+cdef class Loads:
+    """Sessions by the number of an origin or pool.
+
+    Args:
+        memory: A memory file of at least `bytes_for(workers)`; -1 for memory of one's own.
+        workers: How many workers share it.
+        worker: Which of them counts here.
+    """
+
+    def __init__(self, int memory=-1, int workers=1, int worker=0):
+        if not 0 <= worker < workers:
+            raise ValueError(f"worker {worker} of {workers}")
+        self._workers = workers
+        self._memory_bytes = Loads.bytes_for(workers)
+        self.parents = <uint16_t *>calloc(CELLS, sizeof(uint16_t))
+        if self.parents == NULL:
+            raise MemoryError()
+        self._memory = mmap(NULL, self._memory_bytes, PROT_READ | PROT_WRITE,
+                            MAP_SHARED if memory >= 0 else MAP_PRIVATE | MAP_ANONYMOUS, memory, 0)
+        if self._memory == MAP_FAILED:
+            self._memory = NULL
+            raise OSError(errno, "the counts of sessions can not be mapped")
+        self.cells = <Cell *>self._memory + <size_t>worker * CELLS
+
+    def __dealloc__(self):
+        if self._memory != NULL:
+            munmap(self._memory, self._memory_bytes)
+        free(self.parents)
+
+    @staticmethod
+    def bytes_for(int workers):
+        """Return the size of a memory file for so many workers."""
+        return <size_t>workers * CELLS * sizeof(Cell)
+
+    def set_parent(self, uint16_t number, uint16_t parent):
+        """Let `parent` count along what `number` counts: an origin's pool. Before the first session of `number`."""
+        self.parents[number] = parent
+
+    def open(self, uint16_t number):
+        """Return how many sessions there are, in all workers."""
+        cdef uint32_t total = 0
+        cdef int worker
+        for worker in range(self._workers):
+            total += (<Cell *>self._memory)[<size_t>worker * CELLS + number].open
+        return total
+
+    def waiting(self, uint16_t number):
+        """Return how many sessions have clients that wait for an answer, in all workers."""
+        cdef uint32_t total = 0
+        cdef int worker
+        for worker in range(self._workers):
+            total += (<Cell *>self._memory)[<size_t>worker * CELLS + number].waiting
+        return total
+
+    def clear(self, int worker):
+        """Forget the sessions of a worker that is gone."""
+        if not 0 <= worker < self._workers:
+            raise ValueError(f"worker {worker} of {self._workers}")
+        memset(<Cell *>self._memory + <size_t>worker * CELLS, 0, CELLS * sizeof(Cell))
+
+
+cdef class Affinities:
+    """Which origin a client goes to again: a table of fixed size from a client's key to an origin's tag.
+
+    Several workers write without a lock: an entry's first word is key XOR value, so that words of two writers do not
+    make an entry (Hyatt and Mann, "A lockless transposition table", 2002). A full bucket gives up its oldest entry.
+
+    Args:
+        memory: A memory file of at least `bytes_for(entries)`.
+        entries: At least so many clients.
+    """
+
+    cdef void *_memory
+    cdef size_t _memory_bytes
+    cdef uint64_t _mask
+
+    def __init__(self, int memory, uint32_t entries):
+        self._memory_bytes = Affinities.bytes_for(entries)
+        self._mask = self._memory_bytes // (WAYS * 16) - 1
+        self._memory = mmap(NULL, self._memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)
+        if self._memory == MAP_FAILED:
+            self._memory = NULL
+            raise OSError(errno, "the table of affinities can not be mapped")
+
+    def __dealloc__(self):
+        if self._memory != NULL:
+            munmap(self._memory, self._memory_bytes)
+
+    @staticmethod
+    def bytes_for(uint32_t entries):
+        """Return the size of a memory file for so many entries."""
+        cdef size_t buckets = 1
+        while buckets * WAYS < entries:
+            buckets *= 2
+        return buckets * WAYS * 16
+
+    cdef uint64_t *_bucket(self, uint64_t key) noexcept nogil:
+        return <uint64_t *>self._memory + (key & self._mask) * WAYS * 2
+
+    cdef uint64_t *_find(self, uint64_t key, uint64_t *value) noexcept nogil:
+        """The entry of a key, and its value; NULL where there is none."""
+        cdef uint64_t *entry = self._bucket(key)
+        cdef int _
+        for _ in range(WAYS):
+            value[0] = load_word(entry + 1)
+            if value[0] and load_word(entry) ^ value[0] == key:
+                return entry
+            entry += 2
+        return NULL
+
+    cdef void _write(self, uint64_t *entry, uint64_t key, uint64_t value) noexcept nogil:
+        store_word(entry, key ^ value)
+        store_word(entry + 1, value)
+
+    def find(self, uint64_t key, uint64_t now_s, uint64_t ttl_s, bint touch=True):
+        """Return the tag that belongs to a key, 0 for none or one not used for `ttl_s`.
+
+        `now_s` are monotonic seconds, the same in all workers. Being found is a use, unless `touch` is False.
+        """
+        cdef uint64_t value, age
+        cdef uint64_t *entry = self._find(key, &value)
+        if entry == NULL:
+            return 0
+        age = (now_s - value) & STAMP_MASK
+        if age >= ttl_s:
+            return 0
+        if touch and age * REFRESH_PART >= ttl_s:
+            self._write(entry, key, value & ~<uint64_t>STAMP_MASK | (now_s & STAMP_MASK))
+        return value >> STAMP_BITS
+
+    def remember(self, uint64_t key, uint64_t tag, uint64_t now_s):
+        """Let a tag, 1 to 2 to the 40 less 1, belong to a key from now on."""
+        cdef uint64_t value, age, oldest = 0
+        cdef uint64_t *entry = self._find(key, &value)
+        cdef uint64_t *candidate = self._bucket(key)
+        cdef int _
+        if entry == NULL:
+            entry = candidate
+            for _ in range(WAYS):
+                value = load_word(candidate + 1)
+                age = (now_s - value) & STAMP_MASK if value else STAMP_MASK + 1
+                if age > oldest:
+                    oldest = age
+                    entry = candidate
+                candidate += 2
+        self._write(entry, key, tag << STAMP_BITS | (now_s & STAMP_MASK))
+
+    def forget(self, uint64_t key):
+        """Let nothing belong to a key."""
+        cdef uint64_t value
+        cdef uint64_t *entry = self._find(key, &value)
+        if entry != NULL:
+            self._write(entry, 0, 0)
