@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
@@ -96,6 +97,20 @@ def status(socket_path: Path | None, as_json: bool) -> None:
 
     # A pipe has no width: nothing is folded there.
     show_status(answer, Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH))
+
+
+@main.command()
+@SOCKET
+@click.option("--app", required=True, help="The app that the client writes to.")
+@click.option("--client", required=True, metavar="ADDRESS", help="The client's IP address.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The client's port, where that counts.")
+def explain(socket_path: Path | None, app: str, client: str, port: int) -> None:
+    """Print step by step where a client would go now, and why."""
+    answer = _ask(socket_path, "GET", f"/explain?{urlencode({'app': app, 'client': client, 'port': port})}")
+    if "errors" in answer:
+        raise _failure("\n".join(answer["errors"]))
+    for number, step in enumerate(answer["steps"], 1):
+        click.echo(f"{number}. {step}")
 
 
 @main.command()

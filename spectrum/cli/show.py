@@ -3,7 +3,11 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+# Time enough to get another one.
+CERTIFICATE_WARNING_DAYS = 21
 
 
 def show_status(status: dict[str, Any], console: Console) -> None:
@@ -20,6 +24,10 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         note += " [yellow](not accepting: out of descriptors)[/yellow]" if worker["stalled"] else ""
         console.print(f"worker {worker['number']}: pid {worker['pid']}, {worker['sessions']} sessions{note}")
     console.print(_apps_table(status["apps"]))
+    if status["pools"]:
+        for balancer in status["load_balancers"]:
+            console.print(_balancer(balancer), soft_wrap=True)
+        console.print(_pools_table(status["pools"]))
 
 
 def _apps_table(apps: list[dict[str, Any]]) -> Table:
@@ -42,9 +50,63 @@ def _apps_table(apps: list[dict[str, Any]]) -> Table:
             str(app["sessions_started"]),
             _bytes(app["bytes_from_client"]),
             _bytes(app["bytes_from_origin"]),
-            "\n".join(_origin(origin) for origin in app["origins"]) or _no_origin(app),
+            "\n".join([_origin(origin) for origin in app["origins"]] + _led(app)) or _no_origin(app),
         )
     return table
+
+
+def _balancer(balancer: dict[str, Any]) -> str:
+    text = f"load balancer {balancer['name']}: {balancer['steering_policy']} over {', '.join(balancer['pools'])}"
+    if not balancer["enabled"]:
+        return f"{text} [yellow](disabled)[/yellow]"
+    if balancer["fallback_in_use"]:
+        return f"{text} [red](none is healthy: {balancer['fallback_pool']} serves, its health is ignored)[/red]"
+    return text
+
+
+_COLOURS = {"healthy": "green", "degraded": "yellow", "critical": "red", "down": "red", "ejected": "red"}
+
+
+def _pools_table(pools: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("pool", "origin", "address", "health", "share", "rtt", "sessions", "reason"):
+        right = heading in ("share", "rtt", "sessions")
+        table.add_column(
+            heading, justify="right" if right else "left", overflow="fold", no_wrap=heading not in ("address", "reason")
+        )
+    for pool in pools:
+        needed = f"{pool['origins_up']} up, {pool['minimum_origins']} needed"
+        rtt, sessions = _milliseconds(pool["rtt_ms"]), str(pool["sessions"])
+        table.add_row(pool["name"], "", needed, _coloured(pool["health"]), "", rtt, sessions, "")
+        for origin in pool["origins"]:
+            table.add_row(
+                "",
+                origin["name"],
+                origin["address"] + (f" port {origin['port']}" if origin["port"] else ""),
+                _coloured(origin["health"]),
+                f"{origin['share']:.0%}",
+                _milliseconds(origin["rtt_ms"]),
+                str(origin["sessions"]),
+                _reason(origin),
+            )
+    return table
+
+
+def _coloured(health: str) -> str:
+    colour = _COLOURS.get(health)
+    return f"[{colour}]{health}[/{colour}]" if colour else health
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} ms"
+
+
+def _reason(origin: dict[str, Any]) -> str:
+    said = [escape(origin["reason"])] if origin["reason"] else []
+    days = origin["certificate_expires_in_days"]
+    if days is not None and days < CERTIFICATE_WARNING_DAYS:
+        said.append(f"[yellow]certificate expires in {days:.0f} days[/yellow]")
+    return "; ".join(said)
 
 
 def _origin(origin: dict[str, Any]) -> str:
@@ -52,6 +114,10 @@ def _origin(origin: dict[str, Any]) -> str:
     if origin["failed"]:
         text += f", [red]{origin['failed']} failed ({origin['last_failure']})[/red]"
     return text if origin["configured"] else f"{text} [dim](no longer in the file)[/dim]"
+
+
+def _led(app: dict[str, Any]) -> list[str]:
+    return [f"load balancer {app['load_balancer']}"] if app["load_balancer"] else []
 
 
 def _no_origin(app: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ Render = Callable[[], Awaitable[bytes]]
 Status = Callable[[], Awaitable[dict[str, Any]]]
 Reload = Callable[[], Awaitable[list[str]]]
 Ready = Callable[[], bool]
+Explain = Callable[[str, str, int], list[str]]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -38,8 +39,8 @@ def metrics_app(render: Render, ready: Ready) -> web.Application:
     return app
 
 
-def control_app(status: Status, reload: Reload) -> web.Application:
-    """Return the application with GET /status and POST /reload (200, or 422 with the diagnostics)."""
+def control_app(status: Status, reload: Reload, explain: Explain) -> web.Application:
+    """Return the application with GET /status, GET /explain and POST /reload (200, or 422 with the diagnostics)."""
 
     async def show(_: web.Request) -> web.Response:
         return web.json_response(await status())
@@ -48,8 +49,16 @@ def control_app(status: Status, reload: Reload) -> web.Application:
         errors = await reload()
         return web.json_response({"errors": errors}, status=422 if errors else 200)
 
+    async def say(request: web.Request) -> web.Response:
+        query = request.query
+        try:
+            steps = explain(query.get("app", ""), query.get("client", ""), int(query.get("port", "0")))
+        except ValueError as exc:
+            return web.json_response({"errors": [str(exc)]}, status=422)
+        return web.json_response({"steps": steps})
+
     app = web.Application()
-    app.add_routes([web.get("/status", show), web.post("/reload", apply)])
+    app.add_routes([web.get("/status", show), web.get("/explain", say), web.post("/reload", apply)])
     return app
 
 

@@ -13,6 +13,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from spectrum import __version__
+from spectrum.control.health import HealthKeeper
+from spectrum.control.health_metrics import health_metrics
 from spectrum.control.totals import Totals
 from spectrum.core.measures import CONNECT_BOUNDS_S, DROPS, DURATION_BOUNDS_S, AppMeasures, Histogram
 from spectrum.core.reasons import Reason
@@ -30,14 +32,17 @@ class NodeState:
 
 
 class _Collector(Collector):
-    def __init__(self, totals: Totals, state: NodeState) -> None:
+    def __init__(self, totals: Totals, state: NodeState, health: HealthKeeper | None) -> None:
         self._totals = totals
         self._state = state
+        self._health = health
 
     def collect(self) -> Iterator[Metric]:
         yield from _session_metrics(self._totals.apps)
         yield from _origin_metrics(self._totals.apps)
         yield from _node_metrics(self._totals, self._state)
+        if self._health is not None:
+            yield from health_metrics(self._health)
 
 
 def _session_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
@@ -84,11 +89,16 @@ def _origin_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
     labels = ["app", "origin"]
     connected = CounterMetricFamily("spectrum_origin_connections", "Sessions connected to an origin", labels=labels)
     failed = CounterMetricFamily("spectrum_origin_connect_failures", "Connects that failed", labels=labels)
+    failovers = CounterMetricFamily(
+        "spectrum_failovers", "Clients sent on to another origin of their load balancer", labels=["app"]
+    )
     for name, measures in apps.items():
         for origin, counted in measures.origins.items():
             connected.add_metric([name, origin], counted.connected)
             failed.add_metric([name, origin], counted.failed)
-    yield from (connected, failed)
+        if measures.failovers:
+            failovers.add_metric([name], measures.failovers)
+    yield from (connected, failed, failovers)
 
 
 def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:
@@ -116,9 +126,9 @@ def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:
 class Exporter:
     """Renders the metrics of one node."""
 
-    def __init__(self, totals: Totals, state: NodeState) -> None:
+    def __init__(self, totals: Totals, state: NodeState, health: HealthKeeper | None = None) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Collector(totals, state))
+        self._registry.register(_Collector(totals, state, health))
 
     def render(self) -> bytes:
         """Return the page of /metrics in Prometheus' text format."""

@@ -16,6 +16,7 @@ from spectrum.core.config import App, Config, Settings
 from spectrum.core.faults import Fault, faults_of
 from spectrum.core.fields import check_name, describe
 from spectrum.kernel.sockets import local_addresses
+from spectrum.plane.geoip import Countries, GeoIpError
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
     if config.apps:
         faults += check_apps(config, local)
     faults += check_balancing(config, _names(document.value))
+    faults += _files(config)
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
     if diagnostics:
         raise ConfigError(sorted(diagnostics, key=lambda diagnostic: diagnostic.place))
@@ -80,6 +82,16 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
 def _diagnostic(name: str, document: Document, fault: Fault) -> Diagnostic:
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault.path).lstrip(".")
     return Diagnostic(name, document.place(fault.path, fault.at_key), path, fault.message)
+
+
+def _files(config: Config) -> list[Fault]:
+    """Check the files that the configuration names."""
+    if config.geoip is not None:
+        try:
+            Countries(Path(config.geoip.database)).close()
+        except GeoIpError as exc:
+            return [Fault(("geoip", "database"), str(exc))]
+    return []
 
 
 # The mappings of named objects: the key, what one is called, its model.

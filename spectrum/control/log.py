@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.balancing.events import as_text as health_text
 from spectrum.core.events import SessionEvent, as_text
 
 MAX_WAITING_BATCHES = 1024
@@ -89,6 +91,15 @@ class SessionLog:
             lines = b"".join(as_text(self._decode(line)).encode() + b"\n" for line in lines.splitlines())
         if not self._writer.write(lines):
             self._suppressed(allowed)
+
+    def add_event(self, event: HealthEvent) -> None:
+        """Write a change of health; there are few of them, so none is left out for the limit."""
+        if self._as_json:
+            line = msgspec.json.encode(event)
+        else:
+            line = f"{event.Timestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {health_text(event)}".encode()
+        if not self._writer.write(line + b"\n"):
+            self._suppressed(1)
 
     def _allowance(self, count: int) -> int:
         if not self._per_second:

@@ -1,12 +1,17 @@
 """What `spectrum status` shows: one structure, sent as JSON."""
 
+import time
 from typing import Any
 
+from spectrum.control.health import HealthKeeper
 from spectrum.control.totals import Totals
+from spectrum.core.balancing.settings import OriginSettings, PoolSettings
+from spectrum.core.config import Config
 from spectrum.core.measures import DROPS, AppMeasures, OriginMeasures
 from spectrum.core.names import name_key
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import AppSettings, Snapshot
+from spectrum.plane.memory import Loads
 
 
 def app_status(
@@ -27,6 +32,7 @@ def app_status(
         **_datagrams(app, measures),
         "ended": {Reason(number).label: count for number, count in sorted(measures.ended.items())},
         "origin_name": app.origin_name.name if app.origin_name else None,
+        "load_balancer": app.load_balancer or None,
         "origin_name_failure": failures.get(name_key(app.origin_name)) if app.origin_name else None,
         "origins": _origins(app, measures, names),
     }
@@ -55,7 +61,7 @@ def _origins(app: AppSettings, measures: AppMeasures, names: dict[str, tuple[str
     return [
         {
             "address": name,
-            "configured": app.first_port != app.last_port or name in configured,
+            "configured": bool(app.load_balancer) or app.first_port != app.last_port or name in configured,
             "sessions": found.connected - found.ended,
             "connected": found.connected,
             "failed": found.failed,
@@ -63,6 +69,82 @@ def _origins(app: AppSettings, measures: AppMeasures, names: dict[str, tuple[str
         }
         for name, found in counted.items()
     ]
+
+
+def balancers_status(snapshot: Snapshot, health: HealthKeeper) -> list[dict[str, Any]]:
+    """Return the status of every load balancer, in the order of the file."""
+    return [
+        {
+            "name": balancer.name,
+            "enabled": balancer.enabled,
+            "steering_policy": balancer.policy,
+            "pools": list(balancer.pools),
+            "fallback_pool": balancer.fallback,
+            "fallback_in_use": health.fallbacks.get(balancer.name, False),
+        }
+        for balancer in snapshot.balancers
+    ]
+
+
+def pools_status(snapshot: Snapshot, config: Config, health: HealthKeeper, loads: Loads) -> list[dict[str, Any]]:
+    """Return the status of every pool and its origins, in the order of the file."""
+    return [_pool_status(pool, config.pools[pool.name].monitor, health, loads) for pool in snapshot.pools]
+
+
+def _pool_status(pool: PoolSettings, monitor: str | None, health: HealthKeeper, loads: Loads) -> dict[str, Any]:
+    view = health.views[pool.name]
+    known = pool.name in health.pool_health
+    latency = health.latencies.get(pool.name)
+    if not pool.enabled:
+        state = "disabled"
+    elif not known:
+        state = "unknown"
+    elif not view.healthy:
+        state = "critical"
+    else:
+        state = "healthy" if view.up == sum(origin.enabled for origin in pool.origins) else "degraded"
+    return {
+        "name": pool.name,
+        # Cloudflare's words: healthy, degraded (some origins are down), critical (too many are), unknown.
+        "health": state,
+        "monitor": monitor,
+        "rtt_ms": round(latency * 1000, 3) if latency else None,
+        "sessions": loads.open(pool.number),
+        "origins_up": view.up,
+        "minimum_origins": pool.minimum_origins,
+        "origins": [_origin_status(pool, origin, view.shares(), health, loads) for origin in pool.origins],
+    }
+
+
+def _origin_status(
+    pool: PoolSettings, origin: OriginSettings, shares: dict[int, float], health: HealthKeeper, loads: Loads
+) -> dict[str, Any]:
+    member = health.members[origin.number]
+    ejected_s = health.ejected_for(origin.number)
+    rtt_s, expires = health.rtt_of(origin.number), health.certificate_of(origin.number)
+    if not origin.enabled:
+        state, reason = "disabled", ""
+    elif ejected_s:
+        state, reason = "ejected", f"for {ejected_s:.0f} s more"
+    elif not pool.monitored:
+        state, reason = "not monitored", ""
+    else:
+        state = {True: "healthy", False: "down", None: "unknown"}[member.healthy]
+        reason = member.reason
+    return {
+        "name": origin.name,
+        "address": origin.address or (origin.dns.name if origin.dns else ""),
+        "port": origin.port or None,
+        "weight": origin.weight,
+        "share": round(shares.get(origin.number, 0.0), 4),
+        "health": state,
+        "reason": reason or None,
+        "changed_s_ago": round(time.time() - member.changed_at) if member.changed_at else None,
+        "rtt_ms": round(rtt_s * 1000, 3) if rtt_s else None,
+        "certificate_expires_in_days": round((expires - time.time()) / 86400, 1) if expires else None,
+        "sessions": loads.open(origin.number),
+        "ejections": member.ejections,
+    }
 
 
 def _host_port(address: str, port: int) -> str:

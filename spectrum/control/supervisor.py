@@ -17,22 +17,29 @@ import uvloop
 
 from spectrum import __version__
 from spectrum.control.admin import AdminServer, control_app, metrics_app
+from spectrum.control.explain import explain
 from spectrum.control.exporter import Exporter, NodeState
+from spectrum.control.health import HealthKeeper
 from spectrum.control.listeners import ListenerBank, sockets_per_listener
 from spectrum.control.loader import ConfigError, load_file
 from spectrum.control.log import LineWriter, SessionLog
 from spectrum.control.names import NameWatch
-from spectrum.control.status import apps_status
+from spectrum.control.status import apps_status, balancers_status, pools_status
 from spectrum.control.totals import Totals
 from spectrum.control.workers import WorkerProcess, memory_file
 from spectrum.core.address import PortRange, parse_address
+from spectrum.core.balancing.events import HealthEvent, as_text
+from spectrum.core.balancing.pools import Standing
+from spectrum.core.balancing.settings import labels
 from spectrum.core.checks import ListenerIndex
 from spectrum.core.config import Config
 from spectrum.core.names import NameSettings
-from spectrum.core.snapshot import Snapshot, compile_snapshot
+from spectrum.core.numbers import Numbers, NumbersExhausted
+from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
 from spectrum.kernel.sockets import ListenError, local_addresses, raise_descriptor_limit
-from spectrum.plane.channel import Ask, Events, Measures, Message
+from spectrum.plane.channel import Ask, Events, Measures, Message, Met
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
+from spectrum.plane.memory import SharedMemory
 from spectrum.plane.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -74,12 +81,16 @@ class Supervisor:
         self._worker_count = workers or config.workers or len(os.sched_getaffinity(0))
         self._started_at = time.time()
         self._snapshot = Snapshot(0, (), 0, True)
+        self._planned: dict[str, int] = {}
         self._bank = ListenerBank()
         self._sockets_each = 1
         self._tasks = Tasks()
         self._totals = Totals()
         self._state = NodeState()
-        self._exporter = Exporter(self._totals, self._state)
+        self._numbers = Numbers(MAX_NUMBERS)
+        self._memory: SharedMemory
+        self._health = HealthKeeper(self._tell_health, self._record_health, self._readdress)
+        self._exporter = Exporter(self._totals, self._state, self._health)
         self._admin = AdminServer()
         self._index = ListenerIndex(config.apps, local_addresses())
         self._names = NameWatch(self._names_changed, self._refuse_address)
@@ -110,6 +121,7 @@ class Supervisor:
             StartError: If the workers do not serve.
         """
         loop = asyncio.get_running_loop()
+        self._memory = SharedMemory(self._worker_count, self._config.max_affinities)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
@@ -119,20 +131,22 @@ class Supervisor:
             await self._drain()
         finally:
             await asyncio.gather(*(worker.end() for worker in tuple(self._workers.values())))
+            await self._health.stop()
             await self._names.stop()
             await self._admin.stop()
             await self._tasks.stop()
             self._bank.close(self._bank.keys())
             for descriptor in self._flow_files.values():
                 os.close(descriptor)
+            self._memory.close()
             self._writer.close()
 
     async def _start(self) -> None:
         limit = raise_descriptor_limit()
-        snapshot = compile_snapshot(self._config, 1)
+        snapshot = self._compile(self._config, 1)
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
         control = Path(self._config.control.socket) if self._config.control else default_control_socket()
-        await self._admin.serve_control(control_app(self.status, self.reload), control)
+        await self._admin.serve_control(control_app(self.status, self.reload, self.explain), control)
         keys = snapshot.listener_keys()
         self._sockets_each = sockets_per_listener(len(keys), self._worker_count, limit)
         if self._sockets_each < self._worker_count:
@@ -150,7 +164,9 @@ class Supervisor:
         if self._config.metrics:
             await self._admin.serve_metrics(metrics_app(self.render, self.ready), self._config.metrics.listen)
         self._snapshot = snapshot
+        self._numbers.keep(self._planned)
         await self._names.watch(snapshot.names())
+        self._health.apply(self._config, snapshot, self._names.addresses)
         for number in range(self._worker_count):
             self._tasks.start(self._keep_worker(number), f"worker {number}")
         try:
@@ -162,6 +178,13 @@ class Supervisor:
         log.info(
             "serving %d app%s on %d listeners with %d workers", apps, "s" * (apps != 1), len(keys), self._worker_count
         )
+
+    def _compile(self, config: Config, generation: int) -> Snapshot:
+        """Return the snapshot of a configuration; what is in it before keeps its numbers."""
+        planned = self._numbers.plan(labels(config.pools), lambda number: self._memory.loads.open(number) > 0)
+        snapshot = compile_snapshot(config, generation, planned)
+        self._planned = planned
+        return snapshot
 
     async def _all_ready(self) -> None:
         """Wait until every worker serves.
@@ -191,7 +214,7 @@ class Supervisor:
             if number not in self._flow_files:
                 self._flow_files[number] = os.memfd_create(f"spectrum-flows-{number}", os.MFD_CLOEXEC)
             try:
-                await worker.start(self._flow_files[number])
+                await worker.start(self._flow_files[number], self._memory)
             except OSError as exc:  # out of processes, memory or descriptors: try again
                 log.error("worker %d can not be started: %s", number, exc)
                 await asyncio.sleep(MAX_BACKOFF_S)
@@ -211,7 +234,8 @@ class Supervisor:
         encoded = memory_file(self._snapshot)
         try:
             for worker in workers:
-                worker.tell_names(self._names.addresses)
+                worker.tell_names(self._health.addresses_for_workers(self._names.addresses))
+                worker.tell_health(self._health.standings, self._health.told_latencies)
                 worker.configure(
                     self._snapshot,
                     encoded,
@@ -229,6 +253,7 @@ class Supervisor:
             if not waiting:
                 done.set()
         lost = self._totals.lose(worker.number)
+        self._memory.loads.clear(worker.number)
         if self._stopping.is_set():
             if not self._workers:
                 self._stopped.set()
@@ -253,6 +278,8 @@ class Supervisor:
                         done.set()
             case Events(count, lines):
                 self._session_log.add(count, lines)
+            case Met(signs):
+                self._health.met(signs)
             case _:
                 pass
 
@@ -262,8 +289,25 @@ class Supervisor:
         return f"{address} port {taken[1]} is the listener of app {taken[0]}: a loop" if taken else None
 
     def _names_changed(self, addresses: dict[str, tuple[str, ...]]) -> None:
+        self._health.resolve(self._names.addresses)
+        self._readdress(set(addresses))
+
+    # --- health ---------------------------------------------------------------------------------------------------
+
+    def _readdress(self, keys: set[str]) -> None:
+        """Tell workers the addresses of names: those that are not down."""
+        known = {key: self._names.addresses[key] for key in keys if key in self._names.addresses}
         for worker in self._workers.values():
-            worker.tell_names(addresses)
+            worker.tell_names(self._health.addresses_for_workers(known))
+
+    def _tell_health(self, standings: dict[int, Standing], latencies: dict[str, float]) -> None:
+        for worker in self._workers.values():
+            worker.tell_health(standings, latencies)
+
+    def _record_health(self, event: HealthEvent) -> None:
+        log.log(logging.INFO if event.Healthy else logging.WARNING, "%s", as_text(event))
+        if self._config.log.sessions:
+            self._session_log.add_event(event)
 
     # --- reload ---------------------------------------------------------------------------------------------------
 
@@ -285,6 +329,8 @@ class Supervisor:
                 errors = [str(diagnostic) for diagnostic in exc.diagnostics]
             except ListenError as exc:
                 errors = str(exc).splitlines()
+            except NumbersExhausted:
+                errors = ["too many origins were replaced while sessions of the old ones go on; reload again later"]
             else:
                 self._state.last_reload_successful = True
                 return []
@@ -294,14 +340,16 @@ class Supervisor:
         return errors
 
     async def _apply(self, config: Config) -> None:
-        snapshot = compile_snapshot(config, self._snapshot.generation + 1)
+        snapshot = self._compile(config, self._snapshot.generation + 1)
         self._bank.open(snapshot, self._sockets_each)
         self._bank.tune(snapshot.apps)
         self._index = ListenerIndex(config.apps, local_addresses())
         await self._names.watch(snapshot.names())
         self._warn_of_fixed_settings(config)
         self._config, self._snapshot = config, snapshot
+        self._numbers.keep(self._planned)
         self._session_log = self._make_session_log(config)
+        self._health.apply(config, snapshot, self._names.addresses)
         workers = list(self._workers.values())
         self._configure(workers)
         await asyncio.gather(*(worker.serving(snapshot.generation) for worker in workers))
@@ -312,7 +360,7 @@ class Supervisor:
     def _warn_of_fixed_settings(self, config: Config) -> None:
         fixed = [
             name
-            for name in ("workers", "metrics", "control", "max_flows")
+            for name in ("workers", "metrics", "control", "max_flows", "max_affinities")
             if getattr(config, name) != getattr(self._config, name)
         ]
         if fixed:
@@ -365,7 +413,17 @@ class Supervisor:
                 for _, worker in sorted(self._workers.items())
             ],
             "apps": apps_status(self._snapshot, self._totals, self._names.addresses, self._names.failures),
+            "load_balancers": balancers_status(self._snapshot, self._health),
+            "pools": pools_status(self._snapshot, self._config, self._health, self._memory.loads),
         }
+
+    def explain(self, app: str, client: str, port: int) -> list[str]:
+        """Return, step by step, where a client of an app goes, and why.
+
+        Raises:
+            ValueError: If there is no such app, or the client is no address.
+        """
+        return explain(self._snapshot, self._health, self._memory, app, client, port)
 
     # --- the end --------------------------------------------------------------------------------------------------
 

@@ -9,13 +9,28 @@ from collections.abc import Callable
 
 import msgspec
 
+from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import ListenerKey, Snapshot
-from spectrum.plane.channel import MAX_DESCRIPTORS, Applied, Channel, Configure, Drain, Flows, Message, Names, Sockets
+from spectrum.plane.channel import (
+    MAX_DESCRIPTORS,
+    Applied,
+    Channel,
+    Configure,
+    Drain,
+    Health,
+    Memory,
+    Message,
+    Names,
+    Sockets,
+)
+from spectrum.plane.memory import SharedMemory
 
 log = logging.getLogger(__name__)
 
 # Addresses of names per message, so that one fits a packet.
 NAMES_PER_PACKET = 200
+STANDINGS_PER_PACKET = 2000
+LATENCIES_PER_PACKET = 500
 
 
 class WorkerProcess:
@@ -52,11 +67,12 @@ class WorkerProcess:
         """The process id; 0 before the start."""
         return self._process.pid if self._process else 0
 
-    async def start(self, flows: int) -> None:
+    async def start(self, flows: int, shared: SharedMemory) -> None:
         """Start the process; it serves nothing yet.
 
         Args:
             flows: A memory file for its UDP flows, which it finds again in the file of the worker before it.
+            shared: What it shares with the others.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -65,7 +81,7 @@ class WorkerProcess:
             )
         self.started_at = asyncio.get_running_loop().time()
         self._channel = Channel(ours, self._message, lambda: None)
-        self.tell(Flows(), [flows])
+        self.tell(Memory(self.number, shared.workers, shared.max_affinities), [flows, *shared.descriptors])
 
     async def wait(self) -> None:
         """Wait for the end of the process and tell of it."""
@@ -106,6 +122,14 @@ class WorkerProcess:
         items = list(addresses.items())
         for i in range(0, len(items), NAMES_PER_PACKET):
             self.tell(Names(dict(items[i : i + NAMES_PER_PACKET])))
+
+    def tell_health(self, standings: dict[int, Standing], latencies: dict[str, float]) -> None:
+        """Send the standing of origins and the latency of pools."""
+        stands, times = list(standings.items()), list(latencies.items())
+        for i in range(0, len(stands), STANDINGS_PER_PACKET):
+            self.tell(Health(dict(stands[i : i + STANDINGS_PER_PACKET]), {}))
+        for i in range(0, len(times), LATENCIES_PER_PACKET):
+            self.tell(Health({}, dict(times[i : i + LATENCIES_PER_PACKET])))
 
     def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send a message."""

@@ -58,6 +58,8 @@ class AppMeasures(msgspec.Struct, array_like=True):
     datagrams_from_client: int = 0
     datagrams_from_origin: int = 0
     dropped: dict[int, int] = msgspec.field(default_factory=dict)
+    # Clients sent on to another origin because the one before could not be reached.
+    failovers: int = 0
 
     def end(self, reason: int) -> None:
         """Count the end, or the refusal, of a session."""
@@ -92,6 +94,7 @@ class AppMeasures(msgspec.Struct, array_like=True):
             self.dropped[place] = self.dropped.get(place, 0) + count
         self.datagrams_from_client += other.datagrams_from_client
         self.datagrams_from_origin += other.datagrams_from_origin
+        self.failovers += other.failovers
         self.connect.add(other.connect)
         self.duration.add(other.duration)
         for name, theirs in other.origins.items():

@@ -1,6 +1,6 @@
 """Numbers for named things, which stay the same as long as the things do."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 
 class NumbersExhausted(Exception):
@@ -21,8 +21,8 @@ class Numbers:
         # Of things that are gone; the longest gone first.
         self._released: dict[int, None] = {}
 
-    def assign(self, labels: Iterable[str], in_use: Callable[[int], bool] = lambda number: False) -> dict[str, int]:
-        """Return the numbers of exactly these things.
+    def plan(self, labels: Iterable[str], in_use: Callable[[int], bool] = lambda number: False) -> dict[str, int]:
+        """Return numbers for exactly these things; nothing is assigned before `keep`.
 
         Args:
             labels: The things.
@@ -32,20 +32,22 @@ class Numbers:
             NumbersExhausted: If there are not enough.
         """
         wanted = list(dict.fromkeys(labels))
-        keep = set(wanted)
-        for label in [label for label in self._assigned if label not in keep]:
-            self._released[self._assigned.pop(label)] = None
+        fresh = iter(range(self._next, self._limit + 1))
+        again = (number for number in tuple(self._released) if not in_use(number))
+        planned = {}
         for label in wanted:
-            if label not in self._assigned:
-                self._assigned[label] = self._take(in_use)
-        return dict(self._assigned)
+            number = self._assigned.get(label) or next(fresh, None) or next(again, None)
+            if number is None:
+                raise NumbersExhausted(f"more than {self._limit}")
+            planned[label] = number
+        return planned
 
-    def _take(self, in_use: Callable[[int], bool]) -> int:
-        if self._next <= self._limit:
-            self._next += 1
-            return self._next - 1
-        for number in self._released:
-            if not in_use(number):
-                del self._released[number]
-                return number
-        raise NumbersExhausted(f"more than {self._limit}")
+    def keep(self, planned: Mapping[str, int]) -> None:
+        """Assign what `plan` returned; numbers of all other things are free for others."""
+        for label, number in self._assigned.items():
+            if label not in planned:
+                self._released[number] = None
+        for number in planned.values():
+            self._released.pop(number, None)
+        self._assigned = dict(planned)
+        self._next = max(self._next, max(planned.values(), default=0) + 1)

@@ -53,6 +53,8 @@ class Reason(IntEnum):
     ORIGIN_REFUSED = 14, 447, "disconnect"
     EVICTED = 15, 200, "disconnect"
     LISTENER_REMOVED = 16, 200, "disconnect"
+    # The origin was disabled or removed, and its drain_duration is over.
+    ORIGIN_DRAINED = 17, 200, "disconnect"
     # No origin answered.
     CONNECT_REFUSED = 20, 521, "originError"
     CONNECT_TIMEOUT = 21, 522, "originError"

@@ -89,7 +89,7 @@ MAX_NUMBERS = 65_535
 def compile_snapshot(config: Config, generation: int, numbers: Mapping[str, int] | None = None) -> Snapshot:
     """Return the snapshot of a checked configuration; `numbers` are those of `balancing.settings.labels`."""
     if numbers is None:
-        numbers = Numbers(MAX_NUMBERS).assign(labels(config.pools))
+        numbers = Numbers(MAX_NUMBERS).plan(labels(config.pools))
     return Snapshot(
         generation=generation,
         apps=tuple(_compile_app(name, app) for name, app in config.apps.items()),

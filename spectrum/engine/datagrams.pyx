@@ -1130,6 +1130,17 @@ cdef class Datagrams(Part):
             return None
         return flow.key.listener, <object>flow.target
 
+    def client_of(self, uint64_t name):
+        """Return (address, port) of a flow's client, of an ended flow too while it is being reported.
+
+        Raises:
+            KeyError: If there is no such flow.
+        """
+        cdef uint32_t index = <uint32_t>name
+        if index >= self._table.file.used or self._table.flows[index].generation != name >> 32:
+            raise KeyError(name)
+        return unmapped(self._table.flows[index].key.client), ntohs(self._table.flows[index].key.client_port)
+
     def close_flows(self, int error, uint64_t idle_ms=0):
         """End the flows that were idle for at least `idle_ms`; `error` comes back in `ended`."""
         cdef uint32_t index

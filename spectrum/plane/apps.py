@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from socket import AF_INET, AF_INET6, inet_ntop
 
 from spectrum.core.measures import AppMeasures
-from spectrum.core.names import name_key
 from spectrum.core.prefixes import PrefixSet
-from spectrum.core.reasons import Reason
-from spectrum.core.selection import Candidate, name_rotations, rotations
 from spectrum.core.snapshot import AppSettings, ListenerKey
 from spectrum.engine.datagrams import Mode
 from spectrum.engine.target import Target
+from spectrum.plane.balancers import Balancers
+from spectrum.plane.routes import Route
 from spectrum.wire import Transport, simple_proxy
 from spectrum.wire.proxy_protocol import v1_line, v2_header
 
@@ -87,10 +86,12 @@ class RunningApp:
     Args:
         slot: The engine's number for the app; it stays the same over reloads.
         settings: The app's settings.
+        balancers: Told of connects to their origins.
     """
 
-    def __init__(self, slot: int, settings: AppSettings) -> None:
+    def __init__(self, slot: int, settings: AppSettings, balancers: Balancers) -> None:
         self.slot = slot
+        self._balancers = balancers
         self.measures = AppMeasures()
         self.listeners: set[RunningListener] = set()
         # Sessions that are not over, and those of them of which it is not known yet whether they met an origin.
@@ -112,7 +113,7 @@ class RunningApp:
     def take_measures(self) -> AppMeasures:
         """Return what was counted since the last call."""
         for listener in self.listeners:
-            self.take_connected(listener.targets())
+            self.take_connected(listener.route.targets())
         taken, self.measures = self.measures, AppMeasures()
         return taken
 
@@ -122,87 +123,39 @@ class RunningApp:
             if connected := target.take_connected():
                 self.measures.origin(target.name).connected += connected
                 self.dialing -= connected
+                if target.number and self.settings.transport == "tcp":
+                    self._balancers.signs_of(target.number).connect_succeeded(connected)
 
 
 class RunningListener:
-    """A listener of an app: the engine's targets for its offset in the port range, in every order of trying."""
+    """A listener of an app, and where it leads.
 
-    __slots__ = ("_options", "_targets", "app", "key", "number", "offset", "open", "orders", "removed", "turn")
+    Attributes:
+        number: The engine's.
+        open: Sessions that are not over.
+        removed: It takes no new ones.
+    """
 
-    def __init__(self, app: RunningApp, key: ListenerKey, offset: int) -> None:
+    __slots__ = ("_former", "app", "key", "number", "offset", "open", "removed", "route")
+
+    def __init__(self, app: RunningApp, key: ListenerKey, offset: int, route: Route) -> None:
         self.app = app
         self.key = key
         self.offset = offset
+        self.route = route
         self.number = -1
         self.open = 0
         self.removed = False
-        self.turn = 0
-        self.orders: list[tuple[Target, ...]] = []
-        self._targets: dict[Candidate, Target] = {}
-        self._options: tuple[object, ...] = ()
+        self._former: Sequence[Target] = ()
+
+    def lead(self, route: Route) -> None:
+        """Lead somewhere else, once it is aimed."""
+        self._former = self.route.targets()
+        self.route = route
 
     def aim(self, names: Mapping[str, tuple[str, ...]]) -> list[Target]:
-        """Compute the orders from the app's settings and the addresses of names as known now.
-
-        Returns:
-            The targets that are not used any more.
-        """
-        settings = self.app.settings
-        if settings.origin_name is None:
-            orders = rotations([(address, port + self.offset) for address, port in settings.origins])
-        else:
-            addresses = names.get(name_key(settings.origin_name), ())
-            orders = name_rotations(addresses, settings.origin_port + self.offset, settings.transport == "tcp")
-        options = _target_options(settings)
-        known = self._targets if self._options == options else {}
-        targets = {c: known.get(c) or _target(settings, c) for order in orders for c in order}
-        kept = set(targets.values())
-        gone = [target for target in self._targets.values() if target not in kept]
+        """Take the app's settings and the addresses of names as known now; return the targets not used any more."""
+        gone = [*self._former, *self.route.aim(self.app.settings, names)]
+        self._former = ()
         self.app.take_connected(gone)
-        self._options = options
-        self.orders = [tuple(targets[candidate] for candidate in order) for order in orders]
-        self._targets = targets
-        self.turn = 0
         return gone
-
-    def next_order(self) -> tuple[Target, ...] | Reason:
-        """Return the targets for a new session, round robin; a reason where there is none."""
-        orders = self.orders
-        if not orders:
-            return Reason.UNRESOLVED if self.app.settings.origin_name else Reason.NO_ORIGIN
-        self.turn = turn = (self.turn + 1) % len(orders)
-        return orders[turn]
-
-    def target(self, address: str, port: int) -> Target | None:
-        """Return the target for an origin's address and port, if this listener leads there."""
-        return next((t for t in self._targets.values() if (t.host, t.port) == (address, port)), None)
-
-    def targets(self) -> Sequence[Target]:
-        """Return the engine's targets of this listener."""
-        return tuple(self._targets.values())
-
-
-def _target_options(settings: AppSettings) -> tuple[object, ...]:
-    """What of the settings an engine target holds."""
-    return (
-        settings.source_addresses,
-        settings.keepalive_idle_s,
-        settings.keepalive_interval_s,
-        settings.keepalive_count,
-        settings.user_timeout_ms,
-    )
-
-
-def _target(settings: AppSettings, candidate: Candidate) -> Target:
-    address = ip_address(candidate.address)
-    sources = [ip_address(source) for source in settings.source_addresses]
-    source = next((s.packed for s in sources if s.version == address.version), None)
-    return Target(
-        address.packed,
-        candidate.port,
-        candidate.address,
-        staggered=candidate.staggered,
-        source=source,
-        keepalive=(settings.keepalive_idle_s, settings.keepalive_interval_s, settings.keepalive_count),
-        user_timeout_ms=settings.user_timeout_ms,
-    )

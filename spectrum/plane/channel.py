@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from spectrum.core.balancing.outliers import Signs
+from spectrum.core.balancing.pools import Standing
 from spectrum.core.measures import AppMeasures, WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
 
@@ -30,8 +32,15 @@ class Sockets(msgspec.Struct, array_like=True, tag=True):
     keys: list[ListenerKey]
 
 
-class Flows(msgspec.Struct, array_like=True, tag=True):
-    """To a worker, first of all, with one descriptor: the memory file for its UDP flows."""
+class Memory(msgspec.Struct, array_like=True, tag=True):
+    """To a worker, first of all, with the descriptors of three memory files.
+
+    They are for its own UDP flows, for the loads and for the affinities that all workers share.
+    """
+
+    worker: int
+    workers: int
+    max_affinities: int
 
 
 class Configure(msgspec.Struct, array_like=True, tag=True):
@@ -42,6 +51,13 @@ class Names(msgspec.Struct, array_like=True, tag=True):
     """To a worker: the addresses of names, by `core.snapshot.name_key`."""
 
     addresses: dict[str, tuple[str, ...]]
+
+
+class Health(msgspec.Struct, array_like=True, tag=True):
+    """To a worker: the standing of origins by number, and the latency of pools by name, as far as either changed."""
+
+    standings: dict[int, Standing]
+    latencies: dict[str, float]
 
 
 class Ask(msgspec.Struct, array_like=True, tag=True):
@@ -73,6 +89,12 @@ class Measures(msgspec.Struct, array_like=True, tag=True):
     stalled: bool
 
 
+class Met(msgspec.Struct, array_like=True, tag=True):
+    """From a worker: what clients met at origins since the last such message, by number."""
+
+    signs: dict[int, Signs]
+
+
 class Events(msgspec.Struct, array_like=True, tag=True):
     """From a worker: ended sessions, one JSON object per line."""
 
@@ -80,7 +102,7 @@ class Events(msgspec.Struct, array_like=True, tag=True):
     lines: bytes
 
 
-Message = Flows | Sockets | Configure | Names | Ask | Drain | Applied | Measures | Events
+Message = Memory | Sockets | Configure | Names | Health | Ask | Drain | Applied | Measures | Met | Events
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)

@@ -1,14 +1,16 @@
 """The apps and listeners of one transport in a worker, and what a reload does to them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
-from spectrum.core.names import name_key
+from spectrum.core.names import NameSettings, name_key
 from spectrum.core.reasons import connect_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import is_wildcard
 from spectrum.plane.apps import RunningApp, RunningListener
+from spectrum.plane.balancers import Balancers
+from spectrum.plane.routes import BalancedRoute, DirectRoute, Route
 
 
 class Registry:
@@ -16,6 +18,7 @@ class Registry:
 
     Args:
         transport: "tcp" or "udp"; apps of the other one are passed over.
+        balancers: Those of the worker; they take a snapshot before its apps do.
         add_listener: The engine's: descriptor, slot of the app, address (empty for a wildcard), port; gives its number.
         remove_listener: Takes nothing more from a listener; with True, of what waits in its queue it takes the rest.
 
@@ -27,12 +30,14 @@ class Registry:
     def __init__(
         self,
         transport: str,
+        balancers: Balancers,
         add_listener: Callable[[int, int, bytes, int], int],
         remove_listener: Callable[[RunningListener, bool], None],
     ) -> None:
         self.listeners: dict[int, RunningListener] = {}
         self.changed: set[RunningApp] = set()
         self._transport = transport
+        self._balancers = balancers
         self._add_listener = add_listener
         self._remove_listener = remove_listener
         self._apps: dict[str, RunningApp] = {}
@@ -72,17 +77,25 @@ class Registry:
             listener = self._listener(key, app, offset, descriptors)
             if targets := listener.aim(names):
                 unused(listener, targets)
-            if app.settings.origin_name is not None:
-                self._by_name.setdefault(name_key(app.settings.origin_name), set()).add(listener)
+            for name in self._names_of(app.settings):
+                self._by_name.setdefault(name_key(name), set()).add(listener)
         kept = {app.settings.name for app, _ in wanted.values()}
         self._retired += [app for name, app in self._apps.items() if name not in kept]
         self._apps = {name: app for name, app in self._apps.items() if name in kept}
         return gone
 
+    def _names_of(self, settings: AppSettings) -> Iterator[NameSettings]:
+        """Yield the names that lead to an app's origins."""
+        if settings.origin_name is not None:
+            yield settings.origin_name
+        if settings.load_balancer:
+            for view in self._balancers[settings.load_balancer].core.views.values():
+                yield from (origin.dns for origin in view.settings.origins if origin.dns is not None)
+
     def _app(self, settings: AppSettings) -> RunningApp:
         app = self._apps.get(settings.name)
         if app is None:
-            app = self._apps[settings.name] = RunningApp(self._free_slot(), settings)
+            app = self._apps[settings.name] = RunningApp(self._free_slot(), settings, self._balancers)
             self._slots[app.slot] = app
         elif app.settings != settings:
             app.configure(settings)
@@ -100,23 +113,31 @@ class Registry:
         self, key: ListenerKey, app: RunningApp, offset: int, descriptors: Mapping[ListenerKey, int]
     ) -> RunningListener:
         listener = self._by_key.get(key)
+        kind = BalancedRoute if app.settings.load_balancer else DirectRoute
         if listener is not None and listener.app is app and listener.offset == offset:
+            if not isinstance(listener.route, kind):
+                listener.lead(self._route(app, key, offset))
             return listener
         if listener is not None:
             self._remove(key, drain=False)
-        listener = RunningListener(app, key, offset)
+        listener = RunningListener(app, key, offset, self._route(app, key, offset))
         address = b"" if is_wildcard(key.address) else ip_address(key.address).packed
         listener.number = self._add_listener(descriptors[key], app.slot, address, key.port)
         self.listeners[listener.number] = self._by_key[key] = listener
         app.listeners.add(listener)
         return listener
 
+    def _route(self, app: RunningApp, key: ListenerKey, offset: int) -> Route:
+        if app.settings.load_balancer:
+            return BalancedRoute(offset, key.port, self._balancers)
+        return DirectRoute(offset)
+
     def _remove(self, key: ListenerKey, drain: bool) -> None:
         listener = self._by_key.pop(key)
         self._remove_listener(listener, drain)
         listener.removed = True
         listener.app.listeners.discard(listener)
-        listener.app.take_connected(listener.targets())
+        listener.app.take_connected(listener.route.targets())
         if not listener.open:
             self.listeners.pop(listener.number, None)
 
@@ -140,10 +161,40 @@ class Registry:
     def count_failure(self, number: int, target: Target, error: int) -> None:
         """Count that `target` of listener `number` could not be reached, or refused, with errno `error`."""
         app = self.listeners[number].app
+        reason = connect_failure(error).label
+        app.take_connected((target,))  # what succeeded before it
         measures = app.measures.origin(target.name)
         measures.failed += 1
-        measures.last_failure = connect_failure(error).label
+        measures.last_failure = reason
         self.changed.add(app)
+        if target.number:
+            self._balancers.failed(target.number, reason)
+
+    def holder(self, balancer: str, number: int) -> Callable[[], set[Target]]:
+        """Return a function that tells the targets to an origin of a load balancer: those of now, and later ones too.
+
+        Later ones are of clients that an affinity brings back to an origin that is disabled.
+        """
+        held = self._targets_of(balancer, number)
+        return lambda: held | self._targets_of(balancer, number)
+
+    def _targets_of(self, balancer: str, number: int) -> set[Target]:
+        routes = (
+            listener.route for listener in self._by_key.values() if listener.app.settings.load_balancer == balancer
+        )
+        return {target for route in routes if isinstance(route, BalancedRoute) for target in route.to({number})}
+
+    def take_connects(self) -> None:
+        """Note what the engine connected to origins of load balancers."""
+        for app in self.changed:
+            if app.settings.load_balancer:
+                for listener in app.listeners:
+                    app.take_connected(listener.route.targets())
+
+    def targets_to(self, numbers: set[int]) -> set[Target]:
+        """Return the targets in use that lead to origins with these numbers."""
+        routes = (listener.route for listener in self._by_key.values())
+        return {target for route in routes if isinstance(route, BalancedRoute) for target in route.to(numbers)}
 
     def leave(self, listener: RunningListener) -> None:
         """A session of `listener` is over."""

@@ -17,8 +17,11 @@ from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Outcome, Relay
+from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
+from spectrum.plane.balancers import Balancers, Stopped
+from spectrum.plane.drains import Drains
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
@@ -63,13 +66,26 @@ class TcpPlane:
     Args:
         loop: The engine's loop.
         emit: Takes the encoded events of ended sessions: how many, and one JSON object per line.
+        balancers: Those of the worker.
+        loads: Counts sessions for all workers.
         max_sessions: Accepting stops at this many.
     """
 
-    def __init__(self, loop: Loop, emit: Callable[[int, bytes], None], max_sessions: int = 0x7FFFFFFF) -> None:
-        self.relay = Relay(loop, self, max_sessions=max_sessions)
+    def __init__(
+        self,
+        loop: Loop,
+        emit: Callable[[int, bytes], None],
+        balancers: Balancers,
+        loads: Loads | None = None,
+        max_sessions: int = 0x7FFFFFFF,
+    ) -> None:
+        self.relay = Relay(loop, self, max_sessions=max_sessions, loads=loads)
+        self.drains = Drains(self.relay.sessions, lambda name: self.relay.close(name, Reason.ORIGIN_DRAINED))
+        self._balancers = balancers
         self._records = Records(emit)
-        self._registry = Registry("tcp", self.relay.add_listener, self._unlisten)
+        self._registry = Registry("tcp", balancers, self.relay.add_listener, self._unlisten)
+        # By the name of a session, the targets that could not be reached.
+        self._tried: dict[int, list[Target]] = {}
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
@@ -106,13 +122,13 @@ class TcpPlane:
         edge_port: int,
         tlvs: bytes,
     ) -> None:
-        order = listener.next_order()
+        way = listener.route.choose(client, client_port)
         app = listener.app
-        if isinstance(order, Reason):
-            self.relay.refuse(name, order)
+        if isinstance(way, Reason):
+            self.relay.refuse(name, way)
             return
         header = app.encode(client, client_port, edge, edge_port, tlvs)
-        self.relay.connect(name, order, header, app.connect_timeout_ms, app.idle_timeout_ms)
+        self.relay.connect(name, way[0], header, app.connect_timeout_ms, app.idle_timeout_ms, way[1])
 
     def header(
         self, name: int, listener: int, data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int
@@ -144,6 +160,17 @@ class TcpPlane:
         """Count an origin that could not be reached; the engine goes on with the next one."""
         self._registry.count_failure(listener, target, error)
 
+    def exhausted(
+        self, name: int, listener: int, target: Target, client: bytes, client_port: int
+    ) -> tuple[Target, ...]:
+        """Send a client on to another origin."""
+        tried = self._tried.setdefault(name, [])
+        tried.append(target)
+        running = self._listeners[listener]
+        targets = running.route.after(tried, client, client_port)
+        running.app.measures.failovers += bool(targets)
+        return targets
+
     def ended(self, batch: "list[Ended]") -> None:
         """Count and record ended sessions."""
         events: list[SessionEvent] = []
@@ -157,11 +184,16 @@ class TcpPlane:
             if item[5] is None:
                 app.dialing -= 1
             else:
-                app.measures.origin(item[5].name).ended += 1
+                target = item[5]
+                app.measures.origin(target.name).ended += 1
+                if target.number:
+                    self._balancers.ended(target.number, item[10] > 0, item[1] == Outcome.ERROR_ORIGIN)
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
             if self._records.wanted:
                 events.append(self._event(app, reason, item))
             self._registry.leave(listener)
+            if self._tried:
+                self._tried.pop(item[13], None)
         self._records.add(events)
 
     def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
@@ -198,11 +230,26 @@ class TcpPlane:
     # --- configuration --------------------------------------------------------------------------------------------
 
     def apply(
-        self, snapshot: Snapshot, descriptors: Mapping[ListenerKey, int], names: Mapping[str, tuple[str, ...]]
+        self,
+        snapshot: Snapshot,
+        descriptors: Mapping[ListenerKey, int],
+        names: Mapping[str, tuple[str, ...]],
+        stopped: Stopped | None = None,
     ) -> list[ListenerKey]:
-        """Serve the TCP apps of a snapshot; see `Registry.apply`. Sessions go on; those of removed apps too."""
+        """Serve the TCP apps of a snapshot; see `Registry.apply`.
+
+        Sessions go on, those of removed apps and origins too, but for origins `stopped` with a time to drain.
+        """
         self._records.wanted = snapshot.log_sessions
+        self._drain_origins(stopped or {})
         return self._registry.apply(snapshot, descriptors, names)
+
+    def _drain_origins(self, stopped: Stopped) -> None:
+        now = time.monotonic()
+        self.drains.cancel(self._balancers.is_stopped)
+        for (balancer, number), drain_s in stopped.items():
+            if drain_s is not None:
+                self.drains.begin((balancer, number), self._registry.holder(balancer, number), drain_s, now)
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:
         self.relay.remove_listener(listener.number, drain)
@@ -214,6 +261,10 @@ class TcpPlane:
     def stop_accepting(self) -> None:
         """Accept what waits in the kernel's queues, then nothing more."""
         self._registry.remove_all()
+
+    def take_connects(self) -> None:
+        """Note what the engine connected to origins of load balancers."""
+        self._registry.take_connects()
 
     # --- measures -------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,11 @@ from spectrum.core.reasons import Reason, connect_failure, flow_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.datagrams import Datagrams, FlowOutcome
 from spectrum.engine.loop import Loop
+from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
+from spectrum.plane.balancers import Balancers, Stopped
+from spectrum.plane.drains import Drains
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
@@ -51,15 +54,27 @@ class UdpPlane:
         memory: The memory file for the flows; what a worker before this one left there is taken up by `recover`.
         max_flows: As many flows are kept; beyond it the longest idle one makes room.
         tell_too_big: Told of datagrams that did not fit the path to an origin.
+        balancers: Those of the worker.
+        loads: Counts flows for all workers.
     """
 
     def __init__(
-        self, loop: Loop, emit: Callable[[int, bytes], None], memory: int, max_flows: int, tell_too_big: TooBig
+        self,
+        loop: Loop,
+        emit: Callable[[int, bytes], None],
+        memory: int,
+        max_flows: int,
+        tell_too_big: TooBig,
+        balancers: Balancers,
+        loads: Loads | None = None,
     ) -> None:
-        self.engine = Datagrams(loop, self, memory, max_flows=max_flows)
+        self.engine = Datagrams(loop, self, memory, max_flows=max_flows, loads=loads)
+        self.drains = Drains(lambda targets: self.engine.flows(targets=targets), self._repin)
+        self._balancers = balancers
+        self._held: set[Target] = set()
         self._records = Records(emit)
         self._tell_too_big = tell_too_big
-        self._registry = Registry("udp", self.engine.add_listener, self._unlisten)
+        self._registry = Registry("udp", balancers, self.engine.add_listener, self._unlisten)
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self._faults = FaultLog("a flow was refused by a fault of ours")
@@ -73,12 +88,12 @@ class UdpPlane:
             app = listener.app
             app.measures.started += 1
             self._enter(listener)
-            order = listener.next_order()
-            if isinstance(order, Reason):
-                self.engine.refuse(name, order)
+            way = listener.route.choose(client, client_port)
+            if isinstance(way, Reason):
+                self.engine.refuse(name, way)
                 continue
             header = app.encode(client, client_port, edge, edge_port, b"")
-            self.engine.open(name, order, app.mode, header, app.idle_timeout_ms, app.shared)
+            self.engine.open(name, way[0], app.mode, header, app.idle_timeout_ms, app.shared, way[1])
 
     def _enter(self, listener: RunningListener) -> None:
         listener.app.open += 1
@@ -89,12 +104,19 @@ class UdpPlane:
         """Count an origin towards which no socket could be had; the engine goes on with the next one."""
         self._registry.count_failure(listener, target, error)
 
+    def exhausted(
+        self, name: int, listener: int, target: Target, client: bytes, client_port: int
+    ) -> tuple[Target, ...]:
+        """Send a client on to another origin, because no socket towards this one can be had."""
+        return self._listeners[listener].route.after([target], client, client_port)
+
     def origin_failed(self, name: int, listener: int, target: Target, error: int, replied: bool) -> None:
         """Pin a flow whose origin's host refused it to another origin; end it where there is none."""
         running = self._listeners[listener]
         self._registry.count_failure(listener, target, error)
-        others = _without(running.next_order(), target)
+        others = running.route.after([target], *self.engine.client_of(name))
         if others:
+            running.app.measures.failovers += 1
             self._move(name, running.app, target, others)
         else:
             self.engine.close(name, flow_failure(error, replied))
@@ -103,9 +125,10 @@ class UdpPlane:
         """Pin all flows of a shared socket whose origin's host refused it to another origin, if there is one."""
         running = self._listeners[listener]
         self._registry.count_failure(listener, target, error)
-        others = _without(running.next_order(), target)
-        if others:
-            for name in self.engine.flows(targets=(target,)):
+        for name in self.engine.flows(targets=(target,)):
+            others = running.route.after([target], *self.engine.client_of(name))
+            if others:
+                running.app.measures.failovers += 1
                 self._move(name, running.app, target, others)
 
     def _move(self, name: int, app: RunningApp, target: Target, others: tuple[Target, ...]) -> None:
@@ -132,6 +155,8 @@ class UdpPlane:
             target, created, replied, ended = item[5], item[6], item[7], item[8]
             if target is not None:
                 app.measures.origin(target.name).ended += 1
+                if target.number:
+                    self._balancers.ended(target.number, replied > 0, False)
                 if replied:
                     app.measures.observe((replied - created) / 1e9, (ended - created) / 1e9)
                 else:
@@ -148,28 +173,64 @@ class UdpPlane:
     # --- configuration --------------------------------------------------------------------------------------------
 
     def apply(
-        self, snapshot: Snapshot, descriptors: Mapping[ListenerKey, int], names: Mapping[str, tuple[str, ...]]
+        self,
+        snapshot: Snapshot,
+        descriptors: Mapping[ListenerKey, int],
+        names: Mapping[str, tuple[str, ...]],
+        stopped: Stopped | None = None,
     ) -> list[ListenerKey]:
         """Serve the UDP apps of a snapshot; see `Registry.apply`.
 
         Flows keep their origin, but for those whose origin is gone: they get another one at once. Flows of removed
-        listeners end, because their replies have no socket to leave from.
+        listeners end, because their replies have no socket to leave from. Flows of origins `stopped` get another one,
+        after the time that these have to drain.
         """
         self._records.wanted = snapshot.log_sessions
-        return self._registry.apply(snapshot, descriptors, names, self._unused)
+        at_once = self._drain_origins(stopped or {})
+        gone = self._registry.apply(snapshot, descriptors, names, self._unused)
+        for name in self.engine.flows(targets=at_once):
+            self._repin(name)
+        self._held = set()
+        return gone
+
+    def _drain_origins(self, stopped: Stopped) -> set[Target]:
+        """Begin the drains; return the targets of those that have no time for one."""
+        now = time.monotonic()
+        at_once: set[Target] = set()
+        self.drains.cancel(self._balancers.is_stopped)
+        for (balancer, number), drain_s in stopped.items():
+            holder = self._registry.holder(balancer, number)
+            if drain_s is None:
+                at_once.update(holder())
+                continue
+            self._held.update(holder())
+            self.drains.begin((balancer, number), holder, drain_s, now)
+        return at_once
+
+    def leave_origins(self, numbers: Iterable[int]) -> None:
+        """Pin the flows of origins that can not be used any more to others."""
+        left = set(numbers)
+        for name in self.engine.flows(targets=self._registry.targets_to(left)) if left else ():
+            self._repin(name)
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:
         self.engine.remove_listener(listener.number, Reason.LISTENER_REMOVED)
 
     def _unused(self, listener: RunningListener, targets: list[Target]) -> None:
-        for name in self.engine.flows(targets=frozenset(targets)):
-            found = self.engine.flow(name)
-            assert found is not None, "it was alive a moment ago"
-            order = listener.next_order()
-            if isinstance(order, Reason):
-                self.engine.close(name, order)
-            else:
-                self._move(name, listener.app, found[1], order)
+        for name in self.engine.flows(targets=frozenset(targets) - self._held):
+            self._repin(name)
+
+    def _repin(self, name: int) -> None:
+        """Choose anew for a flow that goes on, and end it where there is nowhere to go."""
+        found = self.engine.flow(name)
+        if found is None:
+            return
+        listener = self._listeners[found[0]]
+        way = listener.route.choose(*self.engine.client_of(name))
+        if isinstance(way, Reason):
+            self.engine.close(name, way)
+        elif found[1] not in way[0]:
+            self._move(name, listener.app, found[1], way[0])
 
     def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
         """Take new addresses of the names `changed`; flows whose address is gone get another one."""
@@ -180,7 +241,7 @@ class UdpPlane:
         count = 0
         for name, edge, edge_port, origin, origin_port in self.engine.recovered():
             listener = self._registry.find(address_text(edge), edge_port)
-            target = listener.target(address_text(origin), origin_port) if listener else None
+            target = listener.route.find(address_text(origin), origin_port) if listener else None
             if listener is None or target is None:
                 self.engine.discard(name)
                 continue
@@ -193,6 +254,9 @@ class UdpPlane:
     def drain(self) -> None:
         """Take no new flows."""
         self.engine.drain()
+
+    def take_connects(self) -> None:
+        """A socket towards an origin tells nothing of it over UDP."""
 
     # --- measures -------------------------------------------------------------------------------------------------
 
@@ -212,10 +276,6 @@ class UdpPlane:
         taken = {app.settings.name: app.take_measures() for app in self._changed}
         self._changed.clear()
         return taken
-
-
-def _without(order: tuple[Target, ...] | Reason, target: Target) -> tuple[Target, ...]:
-    return () if isinstance(order, Reason) else tuple(other for other in order if other is not target)
 
 
 def _event(settings: AppSettings, reason: Reason, item: "EndedFlow", offset_s: float) -> SessionEvent:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,10 @@ from spectrum.core.measures import AppMeasures, WorkerMeasures
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.loop import Loop
+from spectrum.engine.relay import Relay
+from spectrum.engine.shared import Affinities, Loads
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
+from spectrum.plane.balancers import Balancers
 from spectrum.plane.channel import (
     Applied,
     Ask,
@@ -28,12 +32,15 @@ from spectrum.plane.channel import (
     Configure,
     Drain,
     Events,
-    Flows,
+    Health,
     Measures,
+    Memory,
     Message,
+    Met,
     Names,
     Sockets,
 )
+from spectrum.plane.geoip import Countries, GeoIpError
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.log import configure_worker_logging
 from spectrum.plane.tcp import TcpPlane
@@ -48,6 +55,11 @@ EVENT_DELAY_S = 0.1
 EVENT_BYTES = 48 * 1024
 # Measures of so many apps fit a packet, whatever their histograms hold.
 APPS_PER_PACKET = 64
+SIGNS_PER_PACKET = 1000
+# After a failed connect the supervisor hears of it so soon, with what else happened meanwhile.
+SIGNS_DELAY_S = 0.05
+# Sessions of origins that are taken out of service end in steps of this.
+DRAIN_TICK_S = 0.25
 # While draining, a flow that is quiet this long is over.
 DRAIN_IDLE_MS = 2000
 # A supervisor that vanished leaves nobody to ask how long; the sessions get this.
@@ -60,9 +72,12 @@ class Worker:
     def __init__(self, sock: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
         self._engine = Loop()
-        self._tcp = TcpPlane(self._engine, self._emit)
-        self._udp: UdpPlane | None = None
-        self._flow_file = -1
+        self._memory: tuple[Memory, list[int]] | None = None
+        self._planes: tuple[TcpPlane, UdpPlane] | None = None
+        self._balancers: Balancers
+        self._countries: Countries | None = None
+        self._health: list[Health] = []
+        self._signs_timer: asyncio.TimerHandle | None = None
         self._too_big = IcmpAnswers()
         self._channel = Channel(sock, self._received, self._orphaned)
         self._stopped = asyncio.Event()
@@ -87,17 +102,18 @@ class Worker:
 
     def _received(self, message: Message, descriptors: list[int]) -> None:
         match message:
-            case Flows():
-                self._flow_file = descriptors[0]
+            case Memory():
+                self._memory = message, descriptors
             case Sockets(keys):
                 self._descriptors.update(zip(keys, descriptors, strict=True))
             case Configure():
                 self._configure(descriptors[0])
             case Names(addresses):
                 self._names.update(addresses)
-                self._tcp.resolve(self._names, addresses)
-                if self._udp is not None:
-                    self._udp.resolve(self._names, addresses)
+                for plane in self._planes or ():
+                    plane.resolve(self._names, addresses)
+            case Health():
+                self._take_health(message)
             case Ask(number):
                 self._flush_events()
                 self._report(number)
@@ -112,13 +128,17 @@ class Worker:
         os.close(descriptor)
         snapshot = msgspec.msgpack.decode(encoded, type=Snapshot)
         self._engine.busy_poll_us = snapshot.busy_poll_us
-        udp = self._udp or self._start_udp(snapshot)
-        for plane in (self._tcp, udp):
-            for key in plane.apply(snapshot, self._descriptors, self._names):
+        started = self._planes is not None
+        planes = self._planes or self._start(snapshot)
+        self._open_countries(snapshot.geoip)
+        stopped = self._balancers.apply(snapshot)
+        for plane in planes:
+            for key in plane.apply(snapshot, self._descriptors, self._names, stopped):
                 os.close(self._descriptors.pop(key))
-        if self._udp is None:
-            self._udp = udp
-            if count := udp.recover():
+        self._planes = planes
+        if not started:
+            self._loop.call_later(DRAIN_TICK_S, self._end_drained)
+            if count := planes[1].recover():
                 log.warning("going on with %d UDP flows of the worker before this one", count)
         self._share_descriptors({app.transport for app in snapshot.apps})
         self._channel.send(Applied(snapshot.generation))
@@ -127,29 +147,70 @@ class Worker:
         gc.collect()
         gc.freeze()
 
-    def _start_udp(self, snapshot: Snapshot) -> UdpPlane:
-        plane = UdpPlane(self._engine, self._emit, self._flow_file, snapshot.max_flows, self._too_big.tell)
-        os.close(self._flow_file)
-        return plane
+    def _start(self, snapshot: Snapshot) -> tuple[TcpPlane, UdpPlane]:
+        assert self._memory is not None, "it comes before the first snapshot"
+        memory, (flows, loads_file, affinities_file) = self._memory
+        loads = Loads(loads_file, memory.workers, memory.worker)
+        affinities = Affinities(affinities_file, memory.max_affinities)
+        self._balancers = Balancers(loads, affinities, self._report_signs_soon)
+        for health in self._health:
+            self._balancers.take_standings(health.standings)
+            self._balancers.take_latencies(health.latencies)
+        tcp = TcpPlane(self._engine, self._emit, self._balancers, loads)
+        udp = UdpPlane(self._engine, self._emit, flows, snapshot.max_flows, self._too_big.tell, self._balancers, loads)
+        for descriptor in self._memory[1]:
+            os.close(descriptor)
+        return tcp, udp
+
+    def _take_health(self, health: Health) -> None:
+        if self._planes is None:
+            self._health.append(health)
+            return
+        self._balancers.take_latencies(health.latencies)
+        lost = self._balancers.take_standings(health.standings)
+        self._planes[1].leave_origins(lost)
+
+    def _open_countries(self, path: str) -> None:
+        """Read the GeoIP file anew with each snapshot: it may have been replaced."""
+        if self._countries is not None:
+            self._countries.close()
+            self._countries = None
+        if path:
+            try:
+                self._countries = Countries(Path(path))
+            except GeoIpError as exc:  # the supervisor could read it a moment ago
+                log.error("clients' countries are not known: %s", exc)
+        self._balancers.country_of = self._countries.of if self._countries else lambda client: ""
+
+    def _end_drained(self) -> None:
+        """End what is due of sessions whose origins were taken out of service."""
+        now = time.monotonic()
+        for plane in self._planes or ():
+            if plane.drains.pending:
+                plane.drains.tick(now)
+        self._loop.call_later(DRAIN_TICK_S, self._end_drained)
 
     def _share_descriptors(self, transports: set[str]) -> None:
         """Bound sessions and flows, so that a flood of the one kind leaves descriptors to the other."""
-        assert self._udp is not None, "it is there since the first snapshot"
+        assert self._planes is not None, "they are there since the first snapshot"
+        tcp, udp = self._planes
         free = max(2, descriptor_limit() - open_descriptors() - RESERVED_DESCRIPTORS)
         for_udp = 0 if "udp" not in transports else free if transports == {"udp"} else free // 2
-        self._tcp.relay.max_sessions = self._tcp.relay.active + max(1, (free - for_udp) // 2)
-        self._udp.engine.max_sockets = self._udp.engine.sockets + max(1, for_udp)
+        tcp.relay.max_sessions = tcp.relay.active + max(1, (free - for_udp) // 2)
+        udp.engine.max_sockets = udp.engine.sockets + max(1, for_udp)
 
     def _active(self) -> int:
-        return self._tcp.relay.active + (self._udp.engine.active if self._udp else 0)
+        return self._planes[0].relay.active + self._planes[1].engine.active if self._planes else 0
 
     def _drain(self, timeout_s: float) -> None:
         if self._draining:
             return
         self._draining = True
-        self._tcp.stop_accepting()
-        if self._udp is not None:
-            self._udp.drain()
+        if self._planes is None:
+            self._stopped.set()
+            return
+        self._planes[0].stop_accepting()
+        self._planes[1].drain()
         # Those of UDP carry the flows that go on.
         for key in [key for key in self._descriptors if key.transport == "tcp"]:
             os.close(self._descriptors.pop(key))
@@ -157,13 +218,14 @@ class Worker:
         self._wait_for_sessions(deadline)
 
     def _wait_for_sessions(self, deadline: float) -> None:
-        if self._udp is not None:
-            # A flow has no end of its own: one that pauses is over.
-            self._udp.engine.close_flows(Reason.DRAINED, 0 if self._loop.time() >= deadline else DRAIN_IDLE_MS)
+        assert self._planes is not None, "they are there since the first snapshot"
+        tcp, udp = self._planes
+        # A flow has no end of its own: one that pauses is over.
+        udp.engine.close_flows(Reason.DRAINED, 0 if self._loop.time() >= deadline else DRAIN_IDLE_MS)
         if self._active() and self._loop.time() < deadline:
             self._loop.call_later(0.05, self._wait_for_sessions, deadline)
             return
-        self._tcp.relay.close_sessions(Reason.DRAINED)
+        tcp.relay.close_sessions(Reason.DRAINED)
         self._stopped.set()
 
     def _orphaned(self) -> None:
@@ -177,8 +239,12 @@ class Worker:
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
 
     def _report(self, number: int) -> None:
-        measures = self._tcp.take_measures()
-        for name, taken in self._udp.take_measures().items() if self._udp else ():
+        if self._planes is None:
+            return
+        self._balancers.tick()
+        tcp, udp = self._planes
+        measures = tcp.take_measures()
+        for name, taken in udp.take_measures().items():
             if name in measures:  # a reload changed the app's transport
                 measures[name].add(taken)
             else:
@@ -186,10 +252,24 @@ class Worker:
         apps = list(measures.items())
         chunks = [dict(apps[i : i + APPS_PER_PACKET]) for i in range(0, len(apps), APPS_PER_PACKET)] or [{}]
         for i, chunk in enumerate(chunks):
-            self._send_measures(number, i == len(chunks) - 1, chunk)
+            self._send_measures(tcp.relay, number, i == len(chunks) - 1, chunk)
+        self._report_signs()
 
-    def _send_measures(self, number: int, last: bool, apps: dict[str, AppMeasures]) -> None:
-        relay = self._tcp.relay
+    def _report_signs_soon(self) -> None:
+        if self._signs_timer is None:
+            self._signs_timer = self._loop.call_later(SIGNS_DELAY_S, self._report_signs)
+
+    def _report_signs(self) -> None:
+        if self._signs_timer is not None:
+            self._signs_timer.cancel()
+            self._signs_timer = None
+        for plane in self._planes or ():
+            plane.take_connects()
+        signs = list(self._balancers.take_signs().items())
+        for i in range(0, len(signs), SIGNS_PER_PACKET):
+            self._channel.send(Met(dict(signs[i : i + SIGNS_PER_PACKET])))
+
+    def _send_measures(self, relay: Relay, number: int, last: bool, apps: dict[str, AppMeasures]) -> None:
         own = WorkerMeasures(
             accept_stalls=relay.stalls - self._stalls_reported,
             busy_poll_s=(self._engine.busy_poll_ns - self._busy_ns_reported) / 1e9,

@@ -1,4 +1,4 @@
-"""ICMP's answer to a datagram that is too big for the path (RFC 792 with RFC 1191; RFC 4443, section 3.2)."""
+"""ICMP: the answer to a datagram that is too big for the path (RFC 1191; RFC 4443, section 3.2), and echo (RFC 792)."""
 
 import struct
 
@@ -8,6 +8,8 @@ _UDP = 17
 _DONT_FRAGMENT = 0x4000
 _DESTINATION_UNREACHABLE, _FRAGMENTATION_NEEDED = 3, 4
 _PACKET_TOO_BIG = 2
+_ECHO_REPLY, _ECHO_REQUEST = 0, 8
+_ECHO_REQUEST_V6, _ECHO_REPLY_V6 = 128, 129
 
 
 def packet_too_big(client: bytes, client_port: int, edge: bytes, edge_port: int, payload_bytes: int) -> bytes:
@@ -44,3 +46,19 @@ def checksum(data: bytes) -> int:
     while total > 0xFFFF:
         total = (total >> 16) + (total & 0xFFFF)
     return total ^ 0xFFFF
+
+
+def echo_request(ipv6: bool, identifier: int, sequence: int, data: bytes) -> bytes:
+    """Return an echo request (RFC 792; RFC 4443, section 4.1) of an even number of bytes of `data`."""
+    kind, body = (_ECHO_REQUEST_V6 if ipv6 else _ECHO_REQUEST), struct.pack("!HH", identifier, sequence) + data
+    # The kernel computes the checksum of ICMPv6, and of unprivileged ICMP sockets.
+    own = 0 if ipv6 else checksum(struct.pack("!BBH", kind, 0, 0) + body)
+    return struct.pack("!BBH", kind, 0, own) + body
+
+
+def parse_echo_reply(message: bytes) -> tuple[int, int, bytes] | None:
+    """Return identifier, sequence and data of an echo reply of either family; None for any other message."""
+    if len(message) < 8 or message[0] not in (_ECHO_REPLY, _ECHO_REPLY_V6) or message[1]:
+        return None
+    identifier, sequence = struct.unpack_from("!HH", message, 4)
+    return identifier, sequence, message[8:]

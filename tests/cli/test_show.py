@@ -21,10 +21,43 @@ APP = {
     "bytes_from_client": 999,
     "bytes_from_origin": 1_234_567_890_123_456,
     "origins": [ORIGIN, ORIGIN | {"configured": False, "failed": 2, "last_failure": "connect_refused"}],
+    "load_balancer": None,
     "origin_name": None,
     "origin_name_failure": None,
 }
 NAMED = APP | {"name": "named", "origins": [], "origin_name": "x.example", "origin_name_failure": "unknown"}
+MEMBER = {
+    "name": "a",
+    "address": "192.0.2.1",
+    "port": 22,
+    "share": 0.7,
+    "health": "healthy",
+    "reason": None,
+    "rtt_ms": 12.34,
+    "sessions": 3,
+    "certificate_expires_in_days": None,
+}
+POOL = {
+    "name": "eu",
+    "health": "degraded",
+    "rtt_ms": 12.34,
+    "sessions": 3,
+    "origins_up": 1,
+    "minimum_origins": 1,
+    "origins": [
+        MEMBER,
+        MEMBER | {"name": "b", "health": "down", "reason": "said b'[x]'", "rtt_ms": None, "port": None},
+        MEMBER | {"name": "c", "certificate_expires_in_days": 3.4},
+    ],
+}
+BALANCER = {
+    "name": "game",
+    "enabled": True,
+    "steering_policy": "random",
+    "pools": ["eu", "us"],
+    "fallback_pool": "us",
+    "fallback_in_use": False,
+}
 STATUS = {
     "version": "1.2.3",
     "pid": 5,
@@ -33,6 +66,8 @@ STATUS = {
     "uptime_s": 90061.0,
     "draining": False,
     "workers": [{"number": 0, "pid": 6, "ready": True, "sessions": 1, "stalled": True}],
+    "load_balancers": [],
+    "pools": [],
     "apps": [APP, NAMED, NAMED | {"origin_name_failure": None}],
 }
 
@@ -60,3 +95,17 @@ def test_other_states():
     text = shown(STATUS | {"draining": True, "workers": [STATUS["workers"][0] | {"ready": False, "stalled": False}]})
     assert "draining" in text
     assert "(starting)" in text
+
+
+def test_pools_and_load_balancers():
+    led = APP | {"origins": [], "load_balancer": "game"}
+    text = shown(STATUS | {"apps": [led], "pools": [POOL], "load_balancers": [BALANCER]})
+    assert "load balancer game: random over eu, us" in text
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "eu 1 up, 1 needed degraded 12.3 ms 3" in lines
+    assert "a 192.0.2.1 port 22 healthy 70% 12.3 ms 3" in lines
+    assert "b 192.0.2.1 down 70% 3 said b'[x]'" in lines
+    assert "c 192.0.2.1 port 22 healthy 70% 12.3 ms 3 certificate expires in 3 days" in lines
+    fallen = shown(STATUS | {"pools": [POOL], "load_balancers": [BALANCER | {"fallback_in_use": True}]})
+    assert "none is healthy: us serves, its health is ignored" in fallen
+    assert "(disabled)" in shown(STATUS | {"pools": [POOL], "load_balancers": [BALANCER | {"enabled": False}]})

@@ -22,6 +22,12 @@ async def reload():
     return ["f:1:1: wrong"]
 
 
+def explain(app, client, port):
+    if app != "ssh":
+        raise ValueError(f"no app {app!r}")
+    return [f"{client} port {port}", "done"]
+
+
 async def test_metrics_and_health(free_port):
     server, ready = AdminServer(), [True]
     where = parse_socket_address(f"127.0.0.1:{free_port()}")
@@ -45,15 +51,19 @@ async def test_metrics_and_health(free_port):
 
 async def test_control(tmp_path):
     server, path = AdminServer(), tmp_path / "sub" / "control.sock"
-    await server.serve_control(control_app(status, reload), path)
+    await server.serve_control(control_app(status, reload, explain), path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with aiohttp.ClientSession("http://x", connector=aiohttp.UnixConnector(str(path))) as client:
         async with client.get("/status") as answer:
             assert await answer.json() == {"pid": 1}
         async with client.post("/reload") as answer:
             assert (answer.status, await answer.json()) == (422, {"errors": ["f:1:1: wrong"]})
+        async with client.get("/explain", params={"app": "ssh", "client": "192.0.2.1", "port": "5"}) as answer:
+            assert await answer.json() == {"steps": ["192.0.2.1 port 5", "done"]}
+        async with client.get("/explain", params={"app": "x"}) as answer:
+            assert (answer.status, await answer.json()) == (422, {"errors": ["no app 'x'"]})
     with pytest.raises(ListenError, match="running already"):
-        await AdminServer().serve_control(control_app(status, reload), path)
+        await AdminServer().serve_control(control_app(status, reload, explain), path)
     await server.stop()
     assert not path.exists()
     await asyncio.sleep(0)
@@ -64,11 +74,11 @@ async def test_a_dead_daemons_socket_is_replaced(tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     server = AdminServer()
-    await server.serve_control(control_app(status, reload), path)
+    await server.serve_control(control_app(status, reload, explain), path)
     await server.stop()
 
 
 async def test_a_place_where_no_socket_can_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ListenError, match="control socket"):
-        await AdminServer().serve_control(control_app(status, reload), tmp_path / "file" / "x.sock")
+        await AdminServer().serve_control(control_app(status, reload, explain), tmp_path / "file" / "x.sock")

@@ -6,9 +6,11 @@ import pytest
 
 from spectrum.control.loader import load_text
 from spectrum.control.workers import WorkerProcess, memory_file
+from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import Snapshot, compile_snapshot
 from spectrum.kernel.sockets import open_listeners
 from spectrum.plane.channel import Applied, Ask, Measures
+from spectrum.plane.memory import SharedMemory
 from spectrum.plane.tasks import Tasks
 
 
@@ -25,6 +27,13 @@ def snapshot(port, generation=1):
     return compile_snapshot(load_text(text, "x"), generation)
 
 
+@pytest.fixture
+def shared():
+    memory = SharedMemory(5, 64)
+    yield memory
+    memory.close()
+
+
 def test_a_memory_file_holds_the_snapshot():
     made = snapshot(22)
     descriptor = memory_file(made)
@@ -34,13 +43,13 @@ def test_a_memory_file_holds_the_snapshot():
     os.close(descriptor)
 
 
-async def test_a_worker_lives(free_port, flows):
+async def test_a_worker_lives(free_port, flows, shared):
     heard, exits = [], []
     worker = WorkerProcess(
         4, lambda _, message: heard.append(message), lambda w, status: exits.append((w.number, status))
     )
     assert worker.pid == 0
-    await worker.start(flows)
+    await worker.start(flows, shared)
     ended = Tasks().start(worker.wait(), "wait")
     port = free_port()
     listeners = open_listeners("127.0.0.1", port, 1)
@@ -48,6 +57,7 @@ async def test_a_worker_lives(free_port, flows):
         wanted = snapshot(port, generation)
         encoded = memory_file(wanted)
         worker.tell_names({"A x": ("192.0.2.1",)})
+        worker.tell_health({number: Standing(True) for number in range(1, 5000)}, {"a": 0.1})
         worker.configure(wanted, encoded, lambda keys: {keys[0]: listeners[0].fileno()} if keys else {})
         os.close(encoded)
         await asyncio.wait_for(worker.serving(generation), 10)
@@ -66,10 +76,10 @@ async def test_a_worker_lives(free_port, flows):
         sock.close()
 
 
-async def test_a_killed_worker_is_told(flows):
+async def test_a_killed_worker_is_told(flows, shared):
     exits = []
-    worker = WorkerProcess(0, lambda *_: None, lambda _, status: exits.append(status))
-    await worker.start(flows)
+    worker = WorkerProcess(4, lambda *_: None, lambda _, status: exits.append(status))
+    await worker.start(flows, shared)
     worker.kill()
     await asyncio.wait_for(worker.wait(), 5)
     assert exits == [-9]

@@ -3,12 +3,13 @@
 from spectrum.control.loader import load_text
 from spectrum.core.snapshot import ListenerKey, compile_snapshot
 from spectrum.plane.registry import Registry
+from tests.plane.parts import Parts
 
 
 class Engine:
     def __init__(self, transport="udp"):
         self.added, self.removed = [], []
-        self.registry = Registry(transport, self.add, self.remove)
+        self.registry = Registry(transport, Parts().balancers, self.add, self.remove)
 
     def add(self, fd, app, address, port):
         self.added.append((app, address, port))
@@ -63,10 +64,10 @@ def test_targets_that_are_gone_are_told_and_others_kept():
     told = []
     two = "protocol: udp/53, origin_direct: ['udp://192.0.2.1:53', 'udp://192.0.2.2:53']"
     engine.apply({"a": two})
-    before = engine.registry.listeners[0].target("192.0.2.1", 53)
+    before = engine.registry.listeners[0].route.find("192.0.2.1", 53)
     engine.apply({"a": body()}, unused=lambda listener, targets: told.append((listener.number, targets)))
     assert [(number, [t.host for t in targets]) for number, targets in told] == [(0, ["192.0.2.2"])]
-    assert engine.registry.listeners[0].target("192.0.2.1", 53) is before
+    assert engine.registry.listeners[0].route.find("192.0.2.1", 53) is before
     # Other options make another target of the same address.
     engine.apply({"a": body(more=", source_ips: [127.0.0.1]")}, unused=lambda listener, targets: told.append(targets))
     assert told[1] == [before]

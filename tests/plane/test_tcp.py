@@ -13,22 +13,25 @@ from spectrum.engine.relay import Outcome
 from spectrum.plane.tcp import TcpPlane, reason_of
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
 from tests.engine.harness import Recorder, eventually, listening, port_of
+from tests.plane.parts import Parts
 
 
 class Plane(Recorder):
     """A plane that runs in the harness's thread; sockets are opened as the supervisor would."""
 
-    def __init__(self, bodies):
+    def __init__(self, bodies, more=""):
         self.lines = []
         self.faults = []
         self.loop = Loop()
-        self.plane = TcpPlane(self.loop, lambda count, lines: self.lines.extend(lines.splitlines()))
+        self.parts = Parts()
+        emit = lambda count, lines: self.lines.extend(lines.splitlines())  # noqa: E731
+        self.plane = TcpPlane(self.loop, emit, self.parts.balancers, self.parts.memory.loads)
         self.relay = self.plane.relay
         self.sockets = {}
-        self.gone = self.apply(bodies)
+        self.gone = self.apply(bodies, more=more)
 
-    def apply(self, bodies, names=None):
-        text = "apps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
+    def apply(self, bodies, names=None, more=""):
+        text = more + "\napps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
         snapshot = compile_snapshot(load_text(text, "x"), 1)
         for key in snapshot.listener_keys():
             if key not in self.sockets:
@@ -39,7 +42,8 @@ class Plane(Recorder):
                 sock.setblocking(False)
                 self.sockets[key] = sock
         descriptors = {key: sock.fileno() for key, sock in self.sockets.items()}
-        return self.plane.apply(snapshot, descriptors, names or {})
+        stopped = self.parts.balancers.apply(snapshot)
+        return self.plane.apply(snapshot, descriptors, names or {}, stopped)
 
     def events(self):
         return [json.loads(line) for line in self.lines]
@@ -53,8 +57,8 @@ class Plane(Recorder):
 def make():
     made = []
 
-    def build(bodies):
-        made.append(Plane(bodies))
+    def build(bodies, **options):
+        made.append(Plane(bodies, **options))
         return made[-1]
 
     yield build

@@ -15,14 +15,16 @@ from spectrum.plane.udp import UdpPlane, reason_of
 from spectrum.wire import Transport, parse, simple_proxy
 from tests.engine.harness import eventually, port_of
 from tests.engine.test_datagrams import Recorder, ask, closed_port, datagrams
+from tests.plane.parts import Parts
 
 
 class Plane(Recorder):
     """A plane that runs in the harness's thread; sockets are opened as the supervisor would."""
 
-    def __init__(self, bodies, memory=None, max_flows=100):
+    def __init__(self, bodies, memory=None, max_flows=100, more=""):
         self.lines, self.faults, self.answers = [], [], []
         self.loop = Loop()
+        self.parts = Parts()
         self.memory = os.memfd_create("flows") if memory is None else memory
         self.plane = UdpPlane(
             self.loop,
@@ -30,20 +32,23 @@ class Plane(Recorder):
             self.memory,
             max_flows,
             lambda *answer: self.answers.append(answer),
+            self.parts.balancers,
+            self.parts.memory.loads,
         )
         self.engine = self.plane.engine
         self.sockets = {}
-        self.gone = self.apply(bodies)
+        self.gone = self.apply(bodies, more=more)
 
-    def apply(self, bodies, names=None):
-        text = "apps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
+    def apply(self, bodies, names=None, more=""):
+        text = more + "\napps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
         snapshot = compile_snapshot(load_text(text, "x"), 1)
         for key in snapshot.listener_keys():
             if key not in self.sockets:
                 self.sockets[key] = datagrams(key.address, key.port)
                 self.sockets[key].setblocking(False)
         descriptors = {key: sock.fileno() for key, sock in self.sockets.items()}
-        return self.plane.apply(snapshot, descriptors, names or {})
+        stopped = self.parts.balancers.apply(snapshot)
+        return self.plane.apply(snapshot, descriptors, names or {}, stopped)
 
     def events(self):
         return [json.loads(line) for line in self.lines]

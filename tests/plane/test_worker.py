@@ -11,7 +11,8 @@ from spectrum.control.loader import load_text
 from spectrum.control.workers import memory_file
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
-from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Flows, Measures, Sockets
+from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Measures, Memory, Sockets
+from spectrum.plane.memory import SharedMemory
 
 
 class Supervisor:
@@ -42,9 +43,10 @@ async def worker(text):
     theirs.close()
     supervisor = Supervisor(ours)
     snapshot = compile_snapshot(load_text(text, "x"), 3)
-    flows = os.memfd_create("flows")
-    supervisor.channel.send(Flows(), [flows])
+    flows, shared = os.memfd_create("flows"), SharedMemory(1, 64)
+    supervisor.channel.send(Memory(0, 1, 64), [flows, *shared.descriptors])
     os.close(flows)
+    shared.close()
     keys = snapshot.listener_keys()
     for key in keys:
         (sock,) = open_listeners(key.address, key.port, 1, key.transport)

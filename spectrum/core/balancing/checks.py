@@ -6,6 +6,9 @@ from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool, origin_
 from spectrum.core.config import App, Config
 from spectrum.core.faults import Fault, nearest
 
+# Pools and origins of a node: what their shared counts have room for, less some that are being replaced.
+MAX_ORIGINS = 60_000
+
 # Which settings of a monitor go with which types.
 _HTTP = frozenset({"http", "https"})
 _TYPES = {
@@ -43,6 +46,8 @@ def check_balancing(config: Config, named: Mapping[str, Collection[str]]) -> lis
     for name, app in config.apps.items():
         faults.extend(_app_faults(name, app, config, named["load_balancers"]))
     faults.extend(_header_faults(config))
+    if (count := len(config.pools) + sum(len(pool.origins) for pool in config.pools.values())) > MAX_ORIGINS:
+        faults.append(Fault(("pools",), f"{count} pools and origins are more than {MAX_ORIGINS}"))
     return faults
 
 

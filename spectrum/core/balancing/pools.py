@@ -78,6 +78,11 @@ class PoolView:
         members = [(origin.name, origin.weight if origin.enabled else 0.0) for origin in self.settings.origins]
         return self._rendezvous or Rendezvous(members)
 
+    @property
+    def known_rendezvous(self) -> Rendezvous | None:
+        """The same, if anybody needed it so far."""
+        return self.__dict__.get("rendezvous") or self._rendezvous
+
     @cached_property
     def picker(self) -> Picker:
         """Picks as the pool's policy says. There must be a usable origin."""

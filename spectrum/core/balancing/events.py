@@ -1,0 +1,44 @@
+"""One record for each change of health, with its cause."""
+
+from datetime import datetime
+
+import msgspec
+
+
+class HealthEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A change of an origin, a pool or a load balancer.
+
+    The names are those of Cloudflare's health events where it has them. `Event` is originHealth, originEjected,
+    originReturned, poolHealth or loadBalancerFallback; `Healthy` is what it became, which for a fallback means that it
+    is over. `RTT` is nanoseconds.
+    """
+
+    Event: str
+    Timestamp: datetime
+    Healthy: bool
+    Reason: str
+    Pool: str = ""
+    Origin: str = ""
+    OriginIP: str = ""
+    Monitor: str = ""
+    LoadBalancer: str = ""
+    ResponseStatusCode: int = 0
+    RTT: int = 0
+
+
+def as_text(event: HealthEvent) -> str:
+    """Return the event as a line for people, without its time."""
+    match event.Event:
+        case "originHealth":
+            who = f"origin {event.Pool}/{event.Origin} is {'healthy' if event.Healthy else 'down'}"
+        case "originEjected":
+            who = f"origin {event.Pool}/{event.Origin} is ejected"
+        case "originReturned":
+            who = f"origin {event.Pool}/{event.Origin} is back from its ejection"
+        case "poolHealth":
+            who = f"pool {event.Pool} is {'healthy' if event.Healthy else 'down'}"
+        case _ if event.Healthy:
+            who = f"load balancer {event.LoadBalancer} has a healthy pool again"
+        case _:
+            who = f"load balancer {event.LoadBalancer} has no healthy pool: {event.Pool} serves, its health is ignored"
+    return f"{who}: {event.Reason}" if event.Reason else who

@@ -1,0 +1,260 @@
+"""The pools and load balancers of a worker: what decisions need, kept up to date with what the supervisor tells.
+
+Loads and affinities are shared with all other workers; health and latencies come from the supervisor.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from spectrum.core.balancing.balancer import Balancer, Choice
+from spectrum.core.balancing.clients import client_key
+from spectrum.core.balancing.outliers import Signs
+from spectrum.core.balancing.pools import PoolView, Standing
+from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
+from spectrum.core.snapshot import Snapshot
+from spectrum.engine.shared import Affinities, Loads
+
+# Origins that are disabled or gone, by load balancer and number, and the seconds that their sessions have; None where
+# they go on until they end.
+Stopped = Mapping[tuple[str, int], float | None]
+# Tells the country of an address in wire form, "" where it is not known.
+CountryOf = Callable[[bytes], str]
+
+
+def _nowhere(client: bytes) -> str:
+    return ""
+
+
+class RunningBalancer:
+    """A load balancer in a worker.
+
+    Args:
+        loads: Sessions of each origin.
+        affinities: Where clients went before.
+    """
+
+    def __init__(self, loads: Loads, affinities: Affinities) -> None:
+        self._loads = loads
+        self._affinities = affinities
+        self._draw = random.random
+        self.core: Balancer
+
+    def update(self, core: Balancer, country_of: CountryOf) -> None:
+        """Decide by another state of health from now on; `country_of` is for geo steering by the client's country."""
+        settings = core.settings
+        self.core = core
+        self._country_of = country_of
+        self._salt = settings.name.encode()
+        self._by_port = settings.affinity == "ip_port"
+        self._remembers = settings.affinity != "none"
+        self._by_country = bool(settings.country_pools)
+        self._ttl_s = round(settings.affinity_ttl_s)
+
+    def _key(self, client: bytes, client_port: int) -> int:
+        return client_key(self._salt, client, client_port if self._by_port else None)
+
+    def choose(self, client: bytes, client_port: int) -> Choice:
+        """Decide where a new client goes, and remember it where the load balancer has affinity."""
+        core = self.core
+        country = self._country_of(client) if self._by_country else ""
+        if not self._remembers:
+            key = self._key(client, client_port) if core.needs_key else 0
+            return core.choose(key, self._draw, self._loads, 0, country)
+        key, now_s = self._key(client, client_port), int(time.monotonic())
+        tag = self._affinities.find(key, now_s, self._ttl_s)
+        choice = core.choose(key, self._draw, self._loads, tag, country)
+        if choice.pins and choice.origin is not None:
+            self._affinities.remember(key, choice.origin.tag, now_s)
+        return choice
+
+    def after(self, tried: Sequence[OriginSettings], client: bytes, client_port: int) -> OriginSettings | None:
+        """Return where a client goes after those `tried`, in this order, could not be reached; None to give up."""
+        core = self.core
+        key = self._key(client, client_port)
+        country = self._country_of(client) if self._by_country else ""
+        now_s = int(time.monotonic())
+        kept = self._remembers and self._affinities.find(key, now_s, self._ttl_s, False) == tried[0].tag
+        origin = core.next_choice(tried, kept, key, self._draw, self._loads, country)
+        if origin is not None and self._remembers and core.settings.failover == "sticky":
+            self._affinities.remember(key, origin.tag, now_s)
+        return origin
+
+
+class Balancers:
+    """All pools and load balancers of a worker.
+
+    Args:
+        loads: Sessions of each origin; made known which pool an origin belongs to.
+        affinities: Where clients went before.
+        urgent: Called when clients failed at an origin, which the supervisor should hear soon.
+
+    Attributes:
+        country_of: For geo steering by the client's country; what is set here counts from the next snapshot on.
+        origins: Every origin of the latest snapshot by number.
+    """
+
+    def __init__(
+        self,
+        loads: Loads,
+        affinities: Affinities,
+        urgent: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._loads = loads
+        self._affinities = affinities
+        self._urgent = urgent
+        self.country_of: CountryOf = _nowhere
+        self._pools: dict[str, PoolSettings] = {}
+        self._pool_of: dict[int, str] = {}
+        self._views: dict[str, PoolView] = {}
+        self._settings: dict[str, BalancerSettings] = {}
+        self._running: dict[str, RunningBalancer] = {}
+        self._users: dict[str, list[str]] = {}
+        self._standings: dict[int, Standing] = {}
+        self._latencies: dict[str, float] = {}
+        self._signs: dict[int, Signs] = {}
+        # (load balancer, origin's number) and when its clients' time with it is over.
+        self._draining: dict[tuple[str, int], float] = {}
+        self.origins: dict[int, OriginSettings] = {}
+
+    def __getitem__(self, name: str) -> RunningBalancer:
+        """Return a load balancer of the latest snapshot; the object stays the same over reloads."""
+        return self._running[name]
+
+    # --- what the supervisor tells --------------------------------------------------------------------------------
+
+    def apply(self, snapshot: Snapshot) -> Stopped:
+        """Take the pools and load balancers of a snapshot; return which origins it stops."""
+        now, before, settings_before = time.monotonic(), self._serving(), self._settings
+        pools = {pool.name: pool for pool in snapshot.pools}
+        changed = [name for name, pool in pools.items() if self._pools.get(name) != pool]
+        for name in changed:
+            for origin in pools[name].origins:
+                self._loads.set_parent(origin.number, pools[name].number)
+        self._pools = pools
+        self._pool_of = {origin.number: pool.name for pool in pools.values() for origin in pool.origins}
+        self.origins = {origin.number: origin for pool in pools.values() for origin in pool.origins}
+        for name in self._views.keys() - pools.keys():
+            del self._views[name]
+        self._standings = {n: standing for n, standing in self._standings.items() if n in self._pool_of}
+        for name in changed:
+            self._views.pop(name, None)
+            self._look_at(name, now)
+        self._settings = {settings.name: settings for settings in snapshot.balancers}
+        self._users = {}
+        for settings in snapshot.balancers:
+            for pool in settings.all_pools():
+                self._users.setdefault(pool, []).append(settings.name)
+        serving = self._serving()
+        stopped = {
+            (name, number): (self._settings.get(name) or settings_before[name]).drain_s
+            for name, numbers in before.items()
+            for number in numbers - serving.get(name, set())
+        }
+        self._note_drains(stopped, serving, now)
+        for name in self._running.keys() - self._settings.keys():
+            del self._running[name]
+        for name in self._settings:
+            self._balance(name)
+        return stopped
+
+    def _serving(self) -> dict[str, set[int]]:
+        """The enabled origins of each load balancer."""
+        return {
+            name: {
+                origin.number
+                for pool in settings.all_pools()
+                if self._pools[pool].enabled
+                for origin in self._pools[pool].origins
+                if origin.enabled
+            }
+            for name, settings in self._settings.items()
+        }
+
+    def is_stopped(self, key: tuple[str, int]) -> bool:
+        """Tell whether an origin, by load balancer and number, does not serve."""
+        return key[1] not in self._serving().get(key[0], set())
+
+    def _note_drains(self, stopped: Stopped, serving: Mapping[str, set[int]], now: float) -> None:
+        self._draining = {
+            key: until
+            for key, until in self._draining.items()
+            if until > now and key[1] not in serving.get(key[0], set())
+        }
+        self._draining |= {key: now + drain_s for key, drain_s in stopped.items() if drain_s}
+
+    def take_standings(self, standings: Mapping[int, Standing]) -> set[int]:
+        """Take the health of origins, by number; return those that could be used and can not any more."""
+        before = self._usable(standings)
+        now = time.monotonic()
+        # Those of a snapshot that is still to come too.
+        self._standings.update(standings)
+        self._renew({self._pool_of[number] for number in standings if number in self._pool_of}, now)
+        return before - self._usable(standings)
+
+    def _usable(self, numbers: Iterable[int]) -> set[int]:
+        return {n for n in numbers if n in self._pool_of and n in self._views[self._pool_of[n]].usable}
+
+    def take_latencies(self, latencies: Mapping[str, float]) -> None:
+        """Take mean round trips of probes, by pool."""
+        self._latencies.update(latencies)
+        for name, settings in self._settings.items():
+            if settings.policy == "dynamic_latency" and not latencies.keys().isdisjoint(settings.all_pools()):
+                self._balance(name)
+
+    def tick(self) -> None:
+        """Once a second: let shares grow where origins came back, and drains end."""
+        now = time.monotonic()
+        self._renew({name for name, view in self._views.items() if view.ramping}, now)
+        over = [key for key, until in self._draining.items() if until <= now]
+        for key in over:
+            del self._draining[key]
+        for name in {key[0] for key in over}:
+            if name in self._settings:
+                self._balance(name)
+
+    def _renew(self, pools: Iterable[str], now: float) -> None:
+        names: set[str] = set()
+        for pool in pools:
+            self._look_at(pool, now)
+            names.update(self._users.get(pool, ()))
+        for name in names:
+            self._balance(name)
+
+    def _look_at(self, pool: str, now: float) -> None:
+        old = self._views.get(pool)
+        self._views[pool] = PoolView(self._pools[pool], self._standings, now, old.known_rendezvous if old else None)
+
+    def _balance(self, name: str) -> None:
+        settings = self._settings[name]
+        running = self._running.get(name)
+        if running is None:
+            running = self._running[name] = RunningBalancer(self._loads, self._affinities)
+        views = {pool: self._views[pool] for pool in settings.all_pools()}
+        draining = {number for balancer, number in self._draining if balancer == name}
+        running.update(Balancer(settings, views, self._latencies, draining), self.country_of)
+
+    # --- what clients meet ----------------------------------------------------------------------------------------
+
+    def signs_of(self, number: int) -> Signs:
+        """Return what is noted of an origin since the last report."""
+        signs = self._signs.get(number)
+        if signs is None:
+            signs = self._signs[number] = Signs()
+        return signs
+
+    def failed(self, number: int, reason: str) -> None:
+        """Note that a client could not be connected to an origin."""
+        self.signs_of(number).connect_failed(reason)
+        self._urgent()
+
+    def ended(self, number: int, answered: bool, reset: bool) -> None:
+        """Note the end of a session: see `Signs.ended`."""
+        self.signs_of(number).ended(answered, reset)
+        if reset and not answered:
+            self._urgent()
+
+    def take_signs(self) -> dict[int, Signs]:
+        """Return what was noted since the last call, by an origin's number."""
+        taken, self._signs = self._signs, {}
+        return taken

@@ -1,0 +1,1 @@
+"""Probes of origins: one file for each protocol, and the schedule."""

@@ -1,0 +1,232 @@
+"""From a listener to origins: the engine's targets for a new session, and for one whose origin fails."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+
+from spectrum.core.balancing.settings import OriginSettings
+from spectrum.core.names import name_key
+from spectrum.core.reasons import Reason
+from spectrum.core.selection import Candidate, name_rotations, rotations
+from spectrum.core.snapshot import AppSettings
+from spectrum.engine.target import Target
+from spectrum.plane.balancers import Balancers, RunningBalancer
+
+Names = Mapping[str, tuple[str, ...]]
+# The targets in the order of trying, and how many origins may come to be tried before the client is told.
+Way = tuple[tuple[Target, ...], int]
+
+
+class Route(ABC):
+    """Where a listener leads.
+
+    Args:
+        offset: Of the listener's port in the app's range.
+    """
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+        self._targets: dict[tuple[int, Candidate], Target] = {}
+        self._options: tuple[object, ...] = ()
+
+    @abstractmethod
+    def aim(self, settings: AppSettings, names: Names) -> list[Target]:
+        """Take the app's settings and the addresses of names as known now; return the targets not used any more."""
+
+    @abstractmethod
+    def choose(self, client: bytes, client_port: int) -> Way | Reason:
+        """Return where a new client goes; a reason where there is nowhere to go."""
+
+    @abstractmethod
+    def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
+        """Return where a client goes whose targets `tried` could not be reached; empty to give up."""
+
+    @abstractmethod
+    def find(self, address: str, port: int) -> Target | None:
+        """Return the target for an origin's address and port, if the listener leads there."""
+
+    def targets(self) -> Sequence[Target]:
+        """Return the engine's targets that are in use."""
+        return tuple(self._targets.values())
+
+    def _make(self, settings: AppSettings, wanted: list[tuple[int, Candidate]]) -> list[Target]:
+        """Have targets for exactly these origins and addresses; return those that are gone."""
+        options = _target_options(settings)
+        known = self._targets if self._options == options else {}
+        targets = {key: known.get(key) or _target(settings, *key) for key in wanted}
+        kept = set(targets.values())
+        gone = [target for target in self._targets.values() if target not in kept]
+        self._targets, self._options = targets, options
+        return gone
+
+
+class DirectRoute(Route):
+    """The origins of `origin_direct`, or the addresses of `origin_dns`, in turn."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self._turn = 0
+        self._named = False
+        self.orders: list[tuple[Target, ...]] = []
+
+    def aim(self, settings: AppSettings, names: Names) -> list[Target]:
+        """See `Route`."""
+        self._named = settings.origin_name is not None
+        if settings.origin_name is None:
+            orders = rotations([(address, port + self._offset) for address, port in settings.origins])
+        else:
+            addresses = names.get(name_key(settings.origin_name), ())
+            orders = name_rotations(addresses, settings.origin_port + self._offset, settings.transport == "tcp")
+        gone = self._make(settings, [(0, candidate) for order in orders for candidate in order])
+        self.orders = [tuple(self._targets[0, candidate] for candidate in order) for order in orders]
+        self._turn = 0
+        return gone
+
+    def choose(self, client: bytes, client_port: int) -> Way | Reason:
+        """See `Route`."""
+        orders = self.orders
+        if not orders:
+            return Reason.UNRESOLVED if self._named else Reason.NO_ORIGIN
+        self._turn = turn = (self._turn + 1) % len(orders)
+        return orders[turn], 1
+
+    def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
+        """See `Route`."""
+        way = self.choose(client, client_port)
+        return () if isinstance(way, Reason) else tuple(target for target in way[0] if target not in tried)
+
+    def find(self, address: str, port: int) -> Target | None:
+        """See `Route`."""
+        return next((t for t in self._targets.values() if (t.host, t.port) == (address, port)), None)
+
+
+class BalancedRoute(Route):
+    """A load balancer's origins. Targets are made when a client is first sent there, and again when addresses change.
+
+    Args:
+        offset: Of the listener's port in the app's range.
+        port: The listener's; that of origins without one of their own.
+        balancers: Those of the worker.
+    """
+
+    def __init__(self, offset: int, port: int, balancers: Balancers) -> None:
+        super().__init__(offset)
+        self._port = port
+        self._balancers = balancers
+        self._settings: AppSettings
+        self._names: Names = {}
+        self._orders: dict[int, list[tuple[Target, ...]]] = {}
+        self._turn = 0
+
+    @property
+    def _balancer(self) -> RunningBalancer:
+        return self._balancers[self._settings.load_balancer]
+
+    def aim(self, settings: AppSettings, names: Names) -> list[Target]:
+        """See `Route`."""
+        self._settings, self._names = settings, names
+        members = {
+            origin.number: origin for view in self._balancer.core.views.values() for origin in view.settings.origins
+        }
+        used = [members[number] for number in self._orders if number in members]
+        candidates = {origin.number: self._candidates(origin) for origin in used}
+        gone = self._make(settings, [(n, c) for n, orders in candidates.items() for order in orders for c in order])
+        self._orders = {
+            number: [tuple(self._targets[number, candidate] for candidate in order) for order in orders]
+            for number, orders in candidates.items()
+        }
+        return gone
+
+    def _candidates(self, origin: OriginSettings) -> list[tuple[Candidate, ...]]:
+        port = origin.port + self._offset if origin.port else self._port
+        if origin.dns is None:
+            return rotations([(origin.address, port)])
+        addresses = self._names.get(name_key(origin.dns), ())
+        return name_rotations(addresses, port, self._settings.transport == "tcp")
+
+    def _targets_of(self, origin: OriginSettings) -> tuple[Target, ...]:
+        """Return the targets of an origin, in another order each time; empty where its name has no address."""
+        orders = self._orders.get(origin.number)
+        if orders is None:
+            orders = self._first_orders(origin)
+        if len(orders) < 2:
+            return orders[0] if orders else ()
+        self._turn += 1
+        return orders[self._turn % len(orders)]
+
+    def _first_orders(self, origin: OriginSettings) -> list[tuple[Target, ...]]:
+        orders = []
+        for order in self._candidates(origin):
+            for candidate in order:
+                key = origin.number, candidate
+                if key not in self._targets:
+                    self._targets[key] = _target(self._settings, *key)
+            orders.append(tuple(self._targets[origin.number, candidate] for candidate in order))
+        self._orders[origin.number] = orders
+        return orders
+
+    def choose(self, client: bytes, client_port: int) -> Way | Reason:
+        """See `Route`."""
+        origin, _, _, tries = self._balancer.choose(client, client_port)
+        if origin is None:
+            return Reason.NO_ORIGIN
+        targets = self._targets_of(origin)
+        if targets:
+            return targets, tries
+        return self._next([origin], client, client_port)
+
+    def _next(self, tried: list[OriginSettings], client: bytes, client_port: int) -> Way | Reason:
+        while (origin := self._balancer.after(tried, client, client_port)) is not None:
+            if targets := self._targets_of(origin):
+                return targets, 1
+            tried.append(origin)
+        return Reason.UNRESOLVED
+
+    def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
+        """See `Route`."""
+        known = self._balancers.origins
+        # An origin that a reload took away meanwhile is known no more.
+        origins = [known[target.number] for target in tried if target.number in known]
+        way = self._next(origins, client, client_port) if origins else self.choose(client, client_port)
+        return () if isinstance(way, Reason) else way[0]
+
+    def find(self, address: str, port: int) -> Target | None:
+        """See `Route`."""
+        for view in self._balancer.core.views.values():
+            for origin in view.settings.origins:
+                for order in self._candidates(origin) if origin.enabled else ():
+                    if any((candidate.address, candidate.port) == (address, port) for candidate in order):
+                        self._targets_of(origin)
+                        return next(t for t in self._targets.values() if (t.host, t.port) == (address, port))
+        return None
+
+    def to(self, numbers: set[int]) -> list[Target]:
+        """Return the targets in use that lead to origins with these numbers."""
+        return [target for target in self._targets.values() if target.number in numbers]
+
+
+def _target_options(settings: AppSettings) -> tuple[object, ...]:
+    """What of the settings an engine target holds."""
+    return (
+        settings.source_addresses,
+        settings.keepalive_idle_s,
+        settings.keepalive_interval_s,
+        settings.keepalive_count,
+        settings.user_timeout_ms,
+    )
+
+
+def _target(settings: AppSettings, number: int, candidate: Candidate) -> Target:
+    address = ip_address(candidate.address)
+    sources = [ip_address(source) for source in settings.source_addresses]
+    source = next((s.packed for s in sources if s.version == address.version), None)
+    return Target(
+        address.packed,
+        candidate.port,
+        candidate.address,
+        staggered=candidate.staggered,
+        source=source,
+        keepalive=(settings.keepalive_idle_s, settings.keepalive_interval_s, settings.keepalive_count),
+        user_timeout_ms=settings.user_timeout_ms,
+        number=number,
+    )

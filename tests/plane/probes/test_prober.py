@@ -1,0 +1,141 @@
+import asyncio
+import time
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from spectrum.plane.probes import prober as module
+from spectrum.plane.probes.prober import Prober
+from tests.plane.probes.servers import closed_port, serving, silent, target
+
+
+@pytest.fixture
+async def make():
+    made = []
+
+    def build():
+        results = []
+        made.append(Prober(lambda key, result, began: results.append((key, result, began))))
+        return made[-1], results
+
+    yield build
+    for prober in made:
+        await prober.stop()
+
+
+async def until(condition, timeout_s=10):
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_each_at_its_interval(make):
+    prober, results = make()
+    async with serving(silent) as port:
+        began = time.monotonic()
+        prober.watch({"often": target(port, type="tcp", interval=0.1), "seldom": target(port, type="tcp", interval=60)})
+        await until(lambda: Counter(key for key, *_ in results)["often"] >= 10)
+        took = time.monotonic() - began
+        # Between 90 and 100 ms each, the first one within the interval.
+        assert 0.8 < took < 2
+        assert all(result.ok for _, result, _ in results)
+        await until(lambda: Counter(key for key, *_ in results)["seldom"] == 1)
+
+
+async def test_a_start_is_no_burst_and_probes_do_not_stay_together(make):
+    prober, results = make()
+    async with serving(silent) as port:
+        prober.watch({n: target(port, type="tcp", interval=0.5) for n in range(200)})
+        began = time.monotonic()
+        await until(lambda: len(results) >= 800)
+        starts = sorted(start - began for *_, start in results)
+    first = [start for start in starts if start < 0.5]
+    busiest = max(Counter(int(start / 0.05) for start in first).values())
+    assert busiest < 60  # of 200 in ten parts of the interval
+    assert {key for key, *_ in results} == set(range(200))
+
+
+async def test_a_hung_probe_delays_nobody(make):
+    prober, results = make()
+    async with serving(silent) as port:
+        hung = {("hung", n): target(port, type="http", interval=0.1, timeout=5) for n in range(50)}
+        prober.watch(hung | {"fine": target(port, type="tcp", interval=0.1)})
+        await until(lambda: len(results) >= 10)
+    assert {key for key, *_ in results} == {"fine"}
+    gaps = [later[2] - earlier[2] for earlier, later in pairwise(results)]
+    assert sorted(gaps)[len(gaps) // 2] < 0.2
+
+
+@pytest.mark.parametrize(("retries", "accepted", "seconds"), [(0, 1, 0.2), (2, 3, 0.6)])
+async def test_a_timeout_is_tried_again_at_once(make, retries, accepted, seconds):
+    prober, _ = make()
+    connections = []
+
+    async def handle(reader, writer):
+        connections.append(1)
+        await reader.read()
+
+    async with serving(handle) as port:
+        began = time.monotonic()
+        result = await prober.probe(target(port, type="http", timeout=0.2, retries=retries))
+        assert (result.ok, result.reason, result.timed_out) == (False, "no answer within 0.2 s", True)
+        assert time.monotonic() - began == pytest.approx(seconds, abs=0.15)
+    assert len(connections) == accepted
+
+
+async def test_what_is_refused_is_not_tried_again(make):
+    prober, _ = make()
+    began = time.monotonic()
+    result = await prober.probe(target(closed_port(), type="tcp", timeout=5, retries=9))
+    assert (result.ok, result.reason) == (False, "connection refused")
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("smtp", "greeting"), ("http", "no HTTP"), ("tcp", ""), ("icmp_ping", ""), ("udp_icmp", "")]
+)
+async def test_every_kind(make, kind, reason):
+    prober, _ = make()
+
+    async def handle(reader, writer):
+        writer.write(b"hello\r\n\r\n")
+        await reader.read()
+
+    async with serving(handle) as port:
+        result = await prober.probe(target(0 if kind == "icmp_ping" else port, type=kind, timeout=0.5))
+    # Nobody listens over UDP on that port.
+    expected = "port unreachable" if kind == "udp_icmp" else reason
+    assert result.ok is (not expected)
+    assert result.reason.startswith(expected)
+
+
+async def test_watching_others(make):
+    prober, results = make()
+    async with serving(silent) as port:
+        every = {n: target(port, type="tcp", interval=0.1) for n in range(3)}
+        prober.watch(every)
+        await until(lambda: len({key for key, *_ in results}) == 3)
+        prober.watch({0: every[0]})
+        await asyncio.sleep(0.05)
+        results.clear()
+        await until(lambda: len(results) > 3)
+        assert {key for key, *_ in results} == {0}
+        # Gone and here again: not at twice the rate.
+        prober.watch({})
+        prober.watch({0: every[0]})
+        results.clear()
+        await asyncio.sleep(1)
+        assert len(results) < 14
+        # A reload with another port keeps the time.
+        prober.watch({0: target(closed_port(), type="tcp", interval=0.1)})
+        await until(lambda: results and not results[-1][1].ok)
+
+
+async def test_so_many_at_once(make, monkeypatch, caplog):
+    monkeypatch.setattr(module, "MAX_RUNNING", 5)
+    prober, results = make()
+    async with serving(silent) as port:
+        prober.watch({n: target(port, type="http", interval=0.2, timeout=0.3, retries=0) for n in range(20)})
+        await until(lambda: len(results) > 20)
+    assert "probes under way: more are left out" in caplog.text

@@ -1,0 +1,76 @@
+import asyncio
+import socket
+import time
+
+import pytest
+
+from spectrum.plane.probes import udp
+from spectrum.plane.probes.ping import Pinger
+from spectrum.plane.probes.target import ProbeFailure
+from spectrum.wire import simple_proxy
+from tests.plane.probes.servers import target
+
+
+@pytest.fixture
+async def pinger():
+    made = Pinger()
+    yield made
+    made.close()
+
+
+def bound(address="127.0.0.1"):
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((address, 0))
+    sock.setblocking(False)
+    return sock
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_silence_is_health(pinger, address):
+    with bound(address) as sock:
+        began = time.monotonic()
+        result = await udp.probe(target(sock.getsockname()[1], address, type="udp_icmp", timeout=0.3), pinger)
+        assert result.ok
+        assert time.monotonic() - began < 0.3
+        assert sock.recv(100) == sock.recv(100) == sock.recv(100) == b""
+
+
+async def test_an_answer_is_health_at_once(pinger):
+    with bound() as sock:
+        loop = asyncio.get_running_loop()
+
+        def answer():
+            data, sender = sock.recvfrom(100)
+            sock.sendto(data, sender)
+
+        loop.add_reader(sock.fileno(), answer)
+        began = time.monotonic()
+        assert (await udp.probe(target(sock.getsockname()[1], type="udp_icmp", timeout=9, send="hi"), pinger)).ok
+        assert time.monotonic() - began < 2
+        loop.remove_reader(sock.fileno())
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_nobody_listens(pinger, address):
+    with bound(address) as sock:
+        port = sock.getsockname()[1]
+    with pytest.raises(ProbeFailure, match="port unreachable"):
+        await udp.probe(target(port, address, type="udp_icmp", timeout=5), pinger)
+
+
+async def test_the_host_does_not_answer(pinger):
+    with pytest.raises((TimeoutError, OSError)):
+        await asyncio.wait_for(udp.probe(target(53, "203.0.113.99", type="udp_icmp"), pinger), 0.2)
+
+
+@pytest.mark.parametrize("header", ["simple", "v2"])
+async def test_the_apps_header_comes_first(pinger, header):
+    with bound() as sock:
+        probed = target(sock.getsockname()[1], type="udp_icmp", timeout=0.2, header=header, send="hi")
+        await udp.probe(probed, pinger)
+        heard = sock.recv(100)
+    assert heard.endswith(b"hi")
+    if header == "simple":
+        assert str(simple_proxy.parse(heard).client_address) == "127.0.0.1"
+    else:
+        assert heard.startswith(b"\r\n\r\n\0\r\nQUIT\n\x20")
