@@ -297,7 +297,7 @@ class HealthKeeper:
         usable = bool(healthy) and not self._detectors[member.pool].ejected(number)
         if old is not None and old.usable is usable:
             return
-        # What serves from the start has its whole share from the start.
+        # At a start all shares grow alike; what nobody looks at has its whole share at once.
         since = time.monotonic() if usable and old is not None else 0.0
         self.standings[number] = Standing(usable, since)
         self._dirty[number] = cause

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.control.loader import ConfigError, load_file, load_text
+from tests.plane.test_geoip import database
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 GOOD = "apps: {x: {protocol: tcp/22, origin_direct: [tcp://192.0.2.1:22]}}"
@@ -128,3 +129,20 @@ def test_whatever_the_shape_the_answer_is_a_config_or_diagnostics(tree):
         found = error.diagnostics
     assert found
     assert all(diagnostic.place.line >= 1 and diagnostic.message for diagnostic in found)
+
+
+def test_a_file_of_countries_is_looked_at(tmp_path):
+    (found,) = diagnostics(GOOD + "\ngeoip: {database: /nowhere/x.mmdb}")
+    assert found == "f:2:19: geoip.database: /nowhere/x.mmdb: no such file or directory"
+    path = database(tmp_path / "x.mmdb", [(["192.0.2.0/24"], {"country": "DE"})])
+    assert load_text(GOOD + f"\ngeoip: {{database: {path}}}", "f").geoip.database == str(path)
+
+
+def test_sections_that_are_no_mappings():
+    assert diagnostics(GOOD + "\npools: [a]\nmonitors: 5") == [
+        "f:2:8: pools: expected a mapping of names to pools, found a list",
+        "f:3:11: monitors: expected a mapping of names to monitors, found 5",
+    ]
+    assert diagnostics(GOOD + "\npools: {-x: {origins: [{name: a, address: a.example}]}}") == [
+        "f:2:9: pools.-x: '-x' is no name for a pool; letters, digits, dot, dash and underscore, at most 63"
+    ]

@@ -1,5 +1,9 @@
 """The load balancing of a worker, for tests of its parts."""
 
+from spectrum.control.loader import load_text
+from spectrum.core.balancing.settings import labels
+from spectrum.core.numbers import Numbers
+from spectrum.core.snapshot import compile_snapshot
 from spectrum.plane.balancers import Balancers
 from spectrum.plane.memory import SharedMemory
 
@@ -9,9 +13,17 @@ class Parts:
 
     def __init__(self):
         self.urgent = 0
-        self.memory = SharedMemory(1, 64)
+        self.numbers = Numbers(1000)
+        self.memory = SharedMemory(1, 4096)
         self.balancers = Balancers(self.memory.loads, self.memory.affinities, self._hurry)
         self.memory.close()
+
+    def compile(self, text):
+        """A snapshot in which everything has the number that it had before."""
+        config = load_text(text, "x")
+        planned = self.numbers.plan(labels(config.pools))
+        self.numbers.keep(planned)
+        return compile_snapshot(config, 1, planned)
 
     def _hurry(self):
         self.urgent += 1

@@ -2,12 +2,12 @@
 
 import json
 import socket
+import time
 
 import pytest
 
-from spectrum.control.loader import load_text
 from spectrum.core.reasons import Reason
-from spectrum.core.snapshot import ListenerKey, compile_snapshot
+from spectrum.core.snapshot import ListenerKey
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Outcome
 from spectrum.plane.tcp import TcpPlane, reason_of
@@ -32,7 +32,7 @@ class Plane(Recorder):
 
     def apply(self, bodies, names=None, more=""):
         text = more + "\napps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
-        snapshot = compile_snapshot(load_text(text, "x"), 1)
+        snapshot = self.parts.compile(text)
         for key in snapshot.listener_keys():
             if key not in self.sockets:
                 sock = socket.socket()
@@ -302,3 +302,155 @@ def test_faults_of_ours_are_logged_once_a_second(make, free_port, origin, caplog
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_has_a_reason(outcome):
     assert isinstance(reason_of(outcome, 0), Reason)
+
+
+# --- load balancers ---------------------------------------------------------------------------------------------------
+
+
+def balanced(*origins, balancer="", pool="", disabled=(), names="abcdef"):
+    """Pools and a load balancer over origins, which are sockets or ports."""
+    listed = ", ".join(
+        f"{{name: {name}, address: 127.0.0.1, port: {o if isinstance(o, int) else port_of(o)}"
+        f"{', enabled: false' if name in disabled else ''}}}"
+        for name, o in zip(names, origins, strict=False)
+    )
+    return f"pools: {{p: {{origins: [{listed}]{pool}}}}}\nload_balancers: {{lb: {{default_pools: [p]{balancer}}}}}"
+
+
+def led(port, more=""):
+    return f"protocol: tcp/{port}, edge_ips: [127.0.0.1], load_balancer: lb{more}"
+
+
+def unused_port():
+    with listening() as sock:
+        return port_of(sock)
+
+
+def number(plane, name):
+    return next(n for n, origin in plane.parts.balancers.origins.items() if origin.name == name)
+
+
+def test_nobody_notices_an_origin_that_is_gone(make, free_port, origin):
+    port = free_port()
+    made = make({"x": led(port)}, more=balanced(unused_port(), unused_port(), origin))
+    with made.running() as plane:
+        for _ in range(12):
+            assert exchange(port, origin, b"hello") == b"hello"
+        eventually(lambda: len(plane.events()) == 12)
+        measures = plane.plane.take_measures()["x"]
+    assert {event["OriginPort"] for event in plane.events()} == {port_of(origin)}
+    assert measures.failovers > 0
+    assert sum(found.failed for found in measures.origins.values()) == measures.failovers
+    assert plane.plane._tried == {}
+    assert plane.parts.urgent > 0
+    plane.plane.take_connects()
+    signs = plane.parts.balancers.take_signs()
+    good = signs[number(plane, "c")]
+    assert (good.connected, good.connect_failures, good.answered) == (12, 0, 0)
+    assert signs[number(plane, "a")].connect_failures + signs[number(plane, "b")].connect_failures == measures.failovers
+
+
+def test_all_origins_are_gone(make, free_port):
+    port = free_port()
+    made = make({"x": led(port)}, more=balanced(unused_port(), unused_port()))
+    with made.running() as plane, pytest.raises(ConnectionResetError), connect(port) as sock:
+        sock.recv(1)
+    eventually(plane.events)
+    assert plane.events()[0]["Reason"] == "connect_refused"
+    assert plane.plane._tried == {}
+
+
+def test_open_sessions_are_counted_for_all_workers(make, free_port, origin):
+    port = free_port()
+    made = make({"x": led(port)}, more=balanced(origin))
+    loads = made.parts.memory.loads
+    with made.running() as plane:
+        with connect(port):
+            connection, _ = origin.accept()
+            eventually(lambda: loads.open(number(plane, "a")) == 1)
+            pool = plane.parts.balancers._pools["p"].number
+            assert loads.open(pool) == 1
+            connection.close()
+        eventually(lambda: loads.open(number(plane, "a")) == loads.open(pool) == 0)
+
+
+def test_sessions_that_are_reset_are_signs(make, free_port, origin):
+    port = free_port()
+    made = make({"x": led(port)}, more=balanced(origin))
+    with made.running() as plane:
+        for answer in (b"", b"hello"):
+            with connect(port) as sock:
+                connection, _ = origin.accept()
+                connection.sendall(answer)
+                assert sock.recv(5) == answer if answer else True
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                connection.close()
+                with pytest.raises(ConnectionResetError):
+                    sock.recv(1)
+            eventually(lambda answer=answer: len(plane.events()) == (2 if answer else 1))
+            if not answer:
+                assert plane.parts.balancers.take_signs()[number(plane, "a")].resets == 1
+        assert plane.parts.balancers.take_signs()[number(plane, "a")].answered == 1
+
+
+DRAIN = ", session_affinity_attributes: {drain_duration: 0}"
+
+
+@pytest.mark.parametrize("how", ["disabled", "removed"])
+@pytest.mark.parametrize("drain", ["", DRAIN])
+def test_an_origin_is_taken_out_of_service(make, free_port, origin, how, drain):
+    port = free_port()
+    with listening() as other:
+        made = make({"x": led(port)}, more=balanced(origin, balancer=drain))
+        with connect(port) as sock:
+            with made.running():
+                connection, _ = origin.accept()
+            one = balanced(other, names="b", balancer=drain)
+            two = balanced(origin, other, balancer=drain, disabled="a")
+            made.apply({"x": led(port)}, more=one if how == "removed" else two)
+            assert made.plane.drains.pending is bool(drain)
+            with made.running() as plane:
+                assert exchange(port, other, b"new") == b"new"
+                connection.sendall(b"old")
+                assert sock.recv(3) == b"old"
+                if drain:
+                    now = time.monotonic()
+                    plane.plane.drains.tick(now + 5)
+                    plane.plane.drains.tick(now + 11)
+                    assert sock.recv(1) == b""
+                    eventually(lambda: len(plane.events()) == 2)
+                    assert plane.events()[1]["Reason"] == "origin_drained"
+            connection.close()
+
+
+def test_an_origin_serves_again_before_its_drain_is_over(make, free_port, origin):
+    port = free_port()
+    both = {"balancer": DRAIN.replace("0}", "60s}")}
+    made = make({"x": led(port)}, more=balanced(origin, origin, **both))
+    made.apply({"x": led(port)}, more=balanced(origin, origin, disabled="a", **both))
+    assert made.plane.drains.pending
+    made.apply({"x": led(port)}, more=balanced(origin, origin, **both))
+    assert not made.plane.drains.pending
+
+
+def test_an_app_comes_to_have_a_load_balancer(make, free_port, origin):
+    port = free_port()
+    with listening() as other:
+        made = make({"x": body(port, origin)})
+        with made.running():
+            assert exchange(port, origin, b"x") == b"x"
+        made.apply({"x": led(port)}, more=balanced(other))
+        with made.running() as plane:
+            assert exchange(port, other, b"y") == b"y"
+            eventually(lambda: len(plane.events()) == 2)
+            found = plane.plane.take_measures()["x"].origins
+    assert [counted.connected for counted in found.values()] == [1, 1]
+
+
+def test_a_disabled_load_balancer_refuses(make, free_port, origin):
+    port = free_port()
+    made = make({"x": led(port)}, more=balanced(origin, balancer=", enabled: false"))
+    with made.running() as plane, pytest.raises(ConnectionResetError), connect(port) as sock:
+        sock.recv(1)
+    eventually(plane.events)
+    assert plane.events()[0]["Reason"] == "no_origin"

@@ -2,13 +2,13 @@
 
 import json
 import os
+import select
 import time
 
 import pytest
 
-from spectrum.control.loader import load_text
+from spectrum.core.balancing.pools import Standing
 from spectrum.core.reasons import Reason
-from spectrum.core.snapshot import compile_snapshot
 from spectrum.engine.datagrams import FlowOutcome
 from spectrum.engine.loop import Loop
 from spectrum.plane.udp import UdpPlane, reason_of
@@ -41,7 +41,7 @@ class Plane(Recorder):
 
     def apply(self, bodies, names=None, more=""):
         text = more + "\napps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
-        snapshot = compile_snapshot(load_text(text, "x"), 1)
+        snapshot = self.parts.compile(text)
         for key in snapshot.listener_keys():
             if key not in self.sockets:
                 self.sockets[key] = datagrams(key.address, key.port)
@@ -339,3 +339,103 @@ def test_unlogged(make, free_port, origin):
         eventually(lambda: plane.engine.active == 1)
         eventually(lambda: plane.engine.active == 0)
     assert plane.lines == []
+
+
+# --- load balancers ---------------------------------------------------------------------------------------------------
+
+
+def balanced(*origins, balancer="", disabled=(), names="abcdef"):
+    """Pools and a load balancer over origins, which are sockets or ports."""
+    listed = ", ".join(
+        f"{{name: {name}, address: 127.0.0.1, port: {o if isinstance(o, int) else port_of(o)}"
+        f"{', enabled: false' if name in disabled else ''}}}"
+        for name, o in zip(names, origins, strict=False)
+    )
+    return f"pools: {{p: {{origins: [{listed}]}}}}\nload_balancers: {{lb: {{default_pools: [p]{balancer}}}}}"
+
+
+def led(port, more=""):
+    return f"protocol: udp/{port}, edge_ips: [127.0.0.1], load_balancer: lb{more}"
+
+
+def number(plane, name):
+    return next(n for n, origin in plane.parts.balancers.origins.items() if origin.name == name)
+
+
+def test_a_flow_leaves_a_port_where_nobody_listens(make, free_port, origin):
+    made = make({"x": led(free_port())}, more=balanced(closed_port(), origin))
+    with made.running() as plane:
+        for _ in range(12):
+            with datagrams() as client:
+                ask(client, edge(plane), b"x")
+                time.sleep(0.02)
+                ask(client, edge(plane), b"y")
+                assert origin.recv(10) in (b"x", b"y")
+        measures = plane.plane.take_measures()["x"]
+        assert measures.failovers > 0
+        assert plane.parts.balancers.take_signs()[number(plane, "a")].connect_failures == measures.failovers
+
+
+def test_flows_leave_an_origin_that_goes_down(make, free_port, origin):
+    with datagrams() as other:
+        made = make({"x": led(free_port())}, more=balanced(origin, other, balancer=", session_affinity: ip_port"))
+        with datagrams() as client:
+            with made.running() as plane:
+                ask(client, edge(plane), b"x")
+                first, second = (origin, other) if readable(origin) else (other, origin)
+                first.recv(10)
+            name = "a" if first is origin else "b"
+            lost = made.parts.balancers.take_standings({number(made, name): Standing(False)})
+            assert lost == {number(made, name)}
+            made.plane.leave_origins(lost)
+            made.plane.leave_origins(())
+            with made.running() as plane:
+                ask(client, edge(plane), b"y")
+                assert second.recv(10) == b"y"
+
+
+@pytest.mark.parametrize("how", ["disabled", "removed"])
+@pytest.mark.parametrize("drain_s", [None, 0, 60])
+def test_an_origin_is_taken_out_of_service(make, free_port, origin, how, drain_s):
+    drain = "" if drain_s is None else f", session_affinity_attributes: {{drain_duration: {drain_s}}}"
+    port = free_port()
+    with datagrams() as other, datagrams() as client:
+        made = make({"x": led(port)}, more=balanced(origin, balancer=drain))
+        with made.running() as plane:
+            ask(client, edge(plane), b"x")
+            assert origin.recv(10) == b"x"
+        one = balanced(other, names="b", balancer=drain)
+        two = balanced(origin, other, balancer=drain, disabled="a")
+        made.apply({"x": led(port)}, more=one if how == "removed" else two)
+        with made.running() as plane:
+            ask(client, edge(plane), b"y")
+            if drain_s is None:  # at once, as without a load balancer
+                assert other.recv(10) == b"y"
+                return
+            assert origin.recv(10) == b"y"
+        now = time.monotonic()
+        made.plane.drains.tick(now + max(0, drain_s - 5))
+        made.plane.drains.tick(now + max(10, drain_s) + 1)
+        assert not made.plane.drains.pending
+        with made.running() as plane:
+            ask(client, edge(plane), b"z")
+            assert other.recv(10) == b"z"
+
+
+def test_a_replacement_finds_the_origins_of_a_load_balancer(make, free_port, origin):
+    port, memory = free_port(), os.memfd_create("flows")
+    with datagrams() as client:
+        first = make({"x": led(port)}, more=balanced(origin), memory=memory)
+        with first.running() as plane:
+            confirm(plane, client, origin)
+        first.sockets.popitem()[1].close()
+        second = make({"x": led(port)}, more=balanced(origin), memory=memory)
+        assert second.plane.recover() == 1
+        assert second.parts.memory.loads.open(number(second, "a")) == 1
+        with second.running() as plane:
+            ask(client, edge(plane), b"again")
+            assert origin.recv(10) == b"again"
+
+
+def readable(sock):
+    return bool(select.select([sock], [], [], 1)[0])

@@ -1,0 +1,230 @@
+import asyncio
+import time
+
+import pytest
+
+from spectrum.core.balancing.outliers import Signs
+from spectrum.core.balancing.pools import Standing
+from tests.control.keepers import Keeper, Origin, until
+
+MONITOR = "monitors: {m: {type: tcp, interval: 0.1, timeout: 1}}"
+NAME = "ANY b.example tcp {port}-{port}"
+
+
+@pytest.fixture
+async def keeper():
+    made = Keeper()
+    yield made
+    await made.health.stop()
+
+
+@pytest.fixture
+def origin():
+    made = []
+
+    def build(address="127.0.0.1"):
+        made.append(Origin(address))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.close()
+
+
+def text(*origins, monitor=MONITOR, pool="monitor: m", more=""):
+    listed = ", ".join(
+        f"{{name: o{n}, address: {getattr(o, 'address', o)}, port: {getattr(o, 'port', 9)}}}"
+        for n, o in enumerate(origins)
+    )
+    return f"""
+{monitor}
+pools:
+  p: {{origins: [{listed}], {pool}}}
+  spare: {{origins: [{{name: s, address: 127.0.0.1, port: 9}}]}}
+load_balancers: {{lb: {{default_pools: [p], fallback_pool: spare}}}}
+apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
+{more}"""
+
+
+async def test_the_life_of_an_origin(keeper, origin):
+    a = origin()
+    keeper.apply(text(a))
+    assert keeper.usable("p/o0") is False  # unknown is down
+    assert keeper.usable("spare/s") is True  # nobody looks
+    await until(lambda: keeper.usable("p/o0"))
+    await until(lambda: keeper.health.pool_health.get("p"))
+    assert 0 < keeper.health.rtt_of(keeper.number("p/o0")) < 1
+    a.close()
+    await until(lambda: keeper.usable("p/o0") is False)
+    await until(lambda: keeper.health.fallbacks["lb"])
+    a.open()
+    await until(lambda: keeper.usable("p/o0") and not keeper.health.fallbacks["lb"])
+    assert keeper.said() == [
+        ("originHealth", "p", "o0", True),
+        ("poolHealth", "p", "", True),
+        ("originHealth", "p", "o0", False),
+        ("poolHealth", "p", "", False),
+        ("loadBalancerFallback", "spare", "", False),
+        ("originHealth", "p", "o0", True),
+        ("poolHealth", "p", "", True),
+        ("loadBalancerFallback", "spare", "", True),
+    ]
+    assert keeper.events[2].Reason == "connection refused"
+    assert keeper.events[3].Reason == "0 of 1 origins are up, 1 needed; connection refused"
+    assert keeper.health.members[keeper.number("p/o0")].changes == 2
+    # Its share grows from when it came back.
+    assert keeper.standings[keeper.number("p/o0")].since > 0
+    assert keeper.health.probes["m", True] > 1
+
+
+async def test_an_origin_that_was_never_up(keeper, origin):
+    a = origin()
+    a.close()
+    keeper.apply(text(a))
+    await until(lambda: keeper.health.pool_health.get("p") is False)
+    assert keeper.said()[:2] == [("originHealth", "p", "o0", False), ("poolHealth", "p", "", False)]
+
+
+async def test_flapping_is_damped(keeper, origin):
+    a = origin()
+    keeper.apply(text(a, monitor=MONITOR.replace("timeout", "consecutive_down: 4, timeout")))
+    await until(lambda: keeper.usable("p/o0"))
+    for _ in range(3):
+        a.close()
+        failed = keeper.health.probes["m", False]
+        await until(lambda failed=failed: keeper.health.probes["m", False] >= failed + 2)
+        a.open()
+        passed = keeper.health.probes["m", True]
+        await until(lambda passed=passed: keeper.health.probes["m", True] > passed)
+    assert keeper.said()[1:] == [("poolHealth", "p", "", True)]
+
+
+async def test_one_address_is_probed_once_for_all_pools(keeper, origin):
+    a = origin()
+    both = text(a).replace(
+        "spare: {origins: [{name: s, address: 127.0.0.1, port: 9}]}",
+        f"spare: {{origins: [{{name: s, address: 127.0.0.1, port: {a.port}}}], monitor: m}}",
+    )
+    keeper.apply(both)
+    await until(lambda: keeper.usable("p/o0") and keeper.usable("spare/s"))
+    assert len(keeper.health._health) == 1
+
+
+async def test_health_survives_a_reload(keeper, origin):
+    a, b = origin(), origin()
+    keeper.apply(text(a, b))
+    await until(lambda: keeper.usable("p/o0") and keeper.usable("p/o1"))
+    b.close()
+    await until(lambda: keeper.usable("p/o1") is False)
+    keeper.standings.clear()
+    events = len(keeper.events)
+    # Another interval, another monitor, another policy: nothing is forgotten, nobody is doubted.
+    slow = "monitors: {n: {type: tcp, interval: 60}}"
+    keeper.apply(text(a, b, monitor=slow, pool="monitor: n, origin_steering: {policy: hash}"))
+    assert keeper.standings == {}
+    assert keeper.health.standings[keeper.number("p/o0")].usable
+    assert not keeper.health.standings[keeper.number("p/o1")].usable
+    assert len(keeper.events) == events
+
+
+async def test_a_monitor_that_is_taken_away(keeper, origin):
+    a = origin()
+    a.close()
+    keeper.apply(text(a))
+    await until(lambda: keeper.health.pool_health.get("p") is False)
+    keeper.apply(text(a, pool="minimum_origins: 1"))
+    assert keeper.usable("p/o0")
+    assert keeper.health.pool_health["p"] is True
+
+
+async def test_disabled_origins_are_not_probed(keeper, origin):
+    a = origin()
+    given = text(a, a).replace("name: o1,", "name: o1, enabled: false,")
+    keeper.apply(given)
+    await until(lambda: keeper.usable("p/o0"))
+    assert keeper.health.members[keeper.number("p/o1")].keys == ()
+    assert keeper.usable("p/o1") is False
+    assert all(event.Origin != "o1" for event in keeper.events)
+
+
+async def test_names(keeper, origin):
+    a = origin()
+    named = text("b.example").replace("port: 9}", f"port: {a.port}}}", 1)
+    key = NAME.format(port=a.port)
+    keeper.apply(named)
+    assert keeper.health.members[keeper.number("p/o0")].reason == "its name has no address"
+    addresses = {key: ("127.0.0.1", "127.0.0.99")}
+    keeper.health.resolve(addresses)
+    await until(lambda: keeper.usable("p/o0"))
+    # Nobody listens on the other address: workers are not told of it.
+    await until(lambda: keeper.health.addresses_for_workers(addresses) == {key: ("127.0.0.1",)})
+    await until(lambda: {key} in keeper.readdressed)
+    a.close()
+    await until(lambda: keeper.usable("p/o0") is False)
+    assert keeper.health.addresses_for_workers(addresses) == addresses  # better all than none
+
+
+FAILED = Signs(connect_failures=5, reason="connect_refused")
+
+
+async def test_an_origin_that_fails_clients_is_ejected(keeper, origin):
+    a, b = origin(), origin()
+    slow = "monitors: {m: {type: tcp, interval: 60}}"
+    keeper.apply(text(a, b, monitor=slow, pool="monitor: m, outlier_detection: {base_ejection_time: 0.5s}"))
+    await until(lambda: keeper.usable("p/o0") and keeper.usable("p/o1"))
+    number = keeper.number("p/o0")
+    keeper.health.met({number: FAILED, 999: FAILED})
+    await until(lambda: keeper.usable("p/o0") is False)
+    assert 0 < keeper.health.ejected_for(number) <= 0.5
+    assert keeper.said()[-1] == ("originEjected", "p", "o0", False)
+    assert "5 connects failed in a row, last connect_refused; for 0 s" in keeper.events[-1].Reason
+    # The other one is the last: it stays, whatever it does.
+    keeper.health.met({keeper.number("p/o1"): FAILED})
+    assert keeper.health.ejected_for(keeper.number("p/o1")) == 0
+    await until(lambda: keeper.usable("p/o0"))
+    assert keeper.said()[-1] == ("originReturned", "p", "o0", True)
+    assert keeper.health.members[number].ejections == 1
+
+
+async def test_a_probe_that_passes_ends_an_ejection(keeper, origin):
+    a, b = origin(), origin()
+    keeper.apply(text(a, b))
+    await until(lambda: keeper.usable("p/o0") and keeper.usable("p/o1"))
+    began = time.monotonic()
+    keeper.health.met({keeper.number("p/o0"): FAILED})
+    await until(lambda: keeper.said()[-1] == ("originReturned", "p", "o0", True))
+    assert time.monotonic() - began < 5  # far less than the 30 seconds of an ejection
+    await until(lambda: keeper.usable("p/o0"))
+
+
+async def test_latencies(keeper, origin):
+    a = origin()
+    keeper.apply(text(a))
+    await until(lambda: "p" in keeper.latencies)
+    assert 0 < keeper.latencies["p"] < 1
+    assert "spare" not in keeper.latencies
+
+
+async def test_slow_starts_are_followed(keeper, origin):
+    a, b = origin(), origin()
+    keeper.apply(text(a, b, pool="monitor: m, slow_start: 3s"))
+    await until(lambda: keeper.usable("p/o0") and keeper.usable("p/o1"))
+    # At a start all shares grow alike; this one came back later.
+    keeper.health.standings[keeper.number("p/o0")] = Standing(True, time.monotonic())
+    keeper.health.standings[keeper.number("p/o1")] = Standing(True)
+    keeper.health._look_at("p", "")
+    early = keeper.health.views["p"].shares()[keeper.number("p/o0")]
+    await until(lambda: keeper.health.views["p"].shares()[keeper.number("p/o0")] > early + 0.05)
+
+
+async def test_a_start_with_many_is_a_few_messages(keeper, origin):
+    a = origin()
+    told = []
+    keeper.health._tell = lambda standings, latencies: told.append(len(standings))
+    one = f"origins: [{{name: o, address: 127.0.0.1, port: {a.port}}}], monitor: m"
+    pools = ", ".join(f"p{n}: {{{one}}}" for n in range(300))
+    apps = "load_balancers: {lb: {default_pools: [p0]}}\napps: {x: {protocol: tcp/1, load_balancer: lb}}"
+    keeper.apply(f"{MONITOR}\npools: {{{pools}}}\n{apps}")
+    await until(lambda: sum(told) == 600)
+    await asyncio.sleep(0)
+    assert len(told) <= 4

@@ -1,0 +1,124 @@
+import pytest
+
+from spectrum.control.loader import load_text
+from spectrum.core.balancing.pools import Standing
+from spectrum.core.reasons import Reason
+from spectrum.core.snapshot import compile_snapshot
+from spectrum.plane.routes import BalancedRoute, DirectRoute
+from tests.plane.parts import Parts
+
+CLIENT = b"\xc0\0\2\x63", 5
+NAME = "ANY b.example tcp 0-0"
+
+
+def compiled(app, more=""):
+    return compile_snapshot(load_text(f"{more}\napps: {{x: {{{app}}}}}", "f"), 1)
+
+
+def places(targets):
+    return [f"{target.host}:{target.port}" for target in targets]
+
+
+class Balanced(Parts):
+    def __init__(
+        self, pools, app="protocol: tcp/80-81, edge_ips: [127.0.0.9], load_balancer: lb", offset=1, names=None
+    ):
+        super().__init__()
+        self.offset, self.app, self.route = offset, app, None
+        self.apply(pools, names)
+
+    def apply(self, pools, names=None):
+        more = f"pools: {{{pools}}}\nload_balancers: {{lb: {{default_pools: [p]}}}}"
+        snapshot = compiled("protocol: tcp/80-81, edge_ips: [127.0.0.9], load_balancer: lb", more)
+        self.balancers.apply(snapshot)
+        self.settings = snapshot.apps[0]
+        self.route = self.route or BalancedRoute(1, 81, self.balancers)
+        return self.route.aim(self.settings, names or {})
+
+
+def test_direct_routes_go_on_with_the_others():
+    route = DirectRoute(1)
+    settings = compiled("protocol: tcp/80-81, origin_direct: ['tcp://192.0.2.1:90-91', 'tcp://192.0.2.2:70-71']").apps[
+        0
+    ]
+    assert route.choose(*CLIENT) is Reason.NO_ORIGIN
+    route.aim(settings, {})
+    targets, tries = route.choose(*CLIENT)
+    assert (sorted(places(targets)), tries) == (["192.0.2.1:91", "192.0.2.2:71"], 1)
+    assert route.after([targets[0]], *CLIENT) == (targets[1],)
+    assert route.find("192.0.2.1", 91) in targets
+    assert route.find("192.0.2.1", 90) is None
+
+
+@pytest.mark.parametrize(("port", "expected"), [(", port: 8080", "192.0.2.1:8081"), ("", "192.0.2.1:81")])
+def test_ports_keep_their_offset(port, expected):
+    made = Balanced(f"p: {{origins: [{{name: a, address: 192.0.2.1{port}}}]}}")
+    targets, tries = made.route.choose(*CLIENT)
+    assert (places(targets), tries) == ([expected], 1)
+    assert targets[0].number == made.balancers.origins[targets[0].number].number
+    assert made.route.choose(*CLIENT)[0] is targets
+
+
+def test_the_next_origin_after_one_that_failed():
+    made = Balanced("p: {origins: [{name: a, address: 192.0.2.1}, {name: b, address: 192.0.2.2}]}")
+    (first,), tries = made.route.choose(*CLIENT)
+    assert tries == 2
+    (second,) = made.route.after([first], *CLIENT)
+    assert {first.host, second.host} == {"192.0.2.1", "192.0.2.2"}
+    assert made.route.after([first, second], *CLIENT) == ()
+
+
+def test_names():
+    pools = "p: {origins: [{name: a, address: b.example, port: 7}]}"
+    made = Balanced(pools)
+    assert made.route.choose(*CLIENT) is Reason.UNRESOLVED
+    key = "ANY b.example tcp 7-7"
+    assert made.apply(pools, {key: ("192.0.2.1", "192.0.2.2")}) == []
+    ways = [places(made.route.choose(*CLIENT)[0]) for _ in range(4)]
+    assert ways[0] != ways[1]
+    assert sorted(ways[0]) == sorted(ways[1]) == ["192.0.2.1:8", "192.0.2.2:8"]
+    # Two for each address, one of them staggered; the first of its order is not.
+    assert "192.0.2.1:8" in places(made.apply(pools, {key: ("192.0.2.2",)}))
+    assert places(made.route.choose(*CLIENT)[0]) == ["192.0.2.2:8"]
+
+
+def test_a_name_without_an_address_is_passed_over():
+    made = Balanced(
+        "p: {origins: [{name: a, address: b.example, weight: 1}, {name: b, address: 192.0.2.2, weight: 0.01}]}"
+    )
+    assert {tuple(places(made.route.choose(*CLIENT)[0])) for _ in range(50)} == {("192.0.2.2:81",)}
+
+
+def test_reloads_keep_targets_and_tell_of_those_gone():
+    two = "p: {origins: [{name: a, address: 192.0.2.1}, {name: b, address: 192.0.2.2%s}]}"
+    made = Balanced(two % "")
+    kept = {made.route.choose(*CLIENT)[0][0] for _ in range(50)}
+    assert len(kept) == 2
+    assert made.apply(two % "") == []
+    assert set(made.route.targets()) == kept
+    # Disabled, it still has sessions: only what is out of the file is gone.
+    assert made.apply(two % ", enabled: false") == []
+    gone = made.apply("p: {origins: [{name: a, address: 192.0.2.1}]}")
+    assert places(gone) == ["192.0.2.2:81"]
+    assert places(made.route.to({target.number for target in kept})) == ["192.0.2.1:81"]
+    # An origin that a reload took away while somebody was being connected to it.
+    assert places(made.route.after(gone, *CLIENT)) == ["192.0.2.1:81"]
+
+
+def test_nobody_is_left():
+    made = Balanced("p: {origins: [{name: a, address: 192.0.2.1}], enabled: false}")
+    assert made.route.choose(*CLIENT) is Reason.NO_ORIGIN
+
+
+def test_found_by_address():
+    made = Balanced("p: {origins: [{name: a, address: 192.0.2.1}, {name: b, address: 192.0.2.2, enabled: false}]}")
+    assert places([made.route.find("192.0.2.1", 81)]) == ["192.0.2.1:81"]
+    assert made.route.find("192.0.2.1", 80) is None
+    assert made.route.find("192.0.2.2", 81) is None
+
+
+def test_down_origins_get_nobody():
+    made = Balanced("p: {origins: [{name: a, address: 192.0.2.1}, {name: b, address: 192.0.2.2}]}")
+    (first,), _ = made.route.choose(*CLIENT)
+    made.balancers.take_standings({first.number: Standing(False)})
+    assert {made.route.choose(*CLIENT)[0][0].number for _ in range(20)} == set(made.balancers.origins) - {first.number}
