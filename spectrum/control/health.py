@@ -21,8 +21,8 @@ from spectrum.core.snapshot import Snapshot
 from spectrum.plane.probes.prober import Prober
 from spectrum.plane.probes.target import ProbeTarget
 
-# Changes are told to workers together, so that a start with thousands of origins is a few messages.
-TELL_DELAY_S = 0.05
+# So long after a change was told the next ones are gathered: a start with thousands of origins is a few messages.
+TELL_GAP_S = 0.05
 # Latencies are told when one changed by this part.
 LATENCY_STEP = 0.02
 TICK_S = 1.0
@@ -99,6 +99,7 @@ class HealthKeeper:
         # What changed and is not told yet, with the cause.
         self._dirty: dict[int, str] = {}
         self._readdressed: set[str] = set()
+        self._flushed_at = 0.0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._prober = Prober(self._took)
@@ -304,14 +305,17 @@ class HealthKeeper:
         self._flush_soon()
 
     def _flush_soon(self) -> None:
+        """Tell at once what comes alone, and together what comes in quick succession."""
+        loop = asyncio.get_running_loop()
         if self._flush_timer is None:
-            self._flush_timer = asyncio.get_running_loop().call_later(TELL_DELAY_S, self._flush)
+            self._flush_timer = loop.call_at(self._flushed_at + TELL_GAP_S, self._flush)
 
     def _flush(self) -> None:
         """Tell workers what changed, and see what it means for pools and load balancers."""
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
+        self._flushed_at = asyncio.get_running_loop().time()
         dirty, self._dirty = self._dirty, {}
         if dirty:
             self._tell({number: self.standings[number] for number in dirty}, {})

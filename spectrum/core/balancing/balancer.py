@@ -111,8 +111,10 @@ class Balancer:
                 continue
             picker = view.stable_picker if self._stable else view.picker
             return Choice(picker.pick(key, draw, load), False, self._stable and not self._returns(tag), order.tries)
-        fallback = self.views[self.settings.fallback].regardless
-        return NOWHERE if fallback is None else Choice(fallback.pick(key, draw, load), tries=TRIES_IN_POOL)
+        view = self.views[self.settings.fallback]
+        if view.regardless is None:
+            return NOWHERE
+        return Choice(view.regardless.pick(key, draw, load), tries=min(TRIES_IN_POOL, view.candidates))
 
     def _returns(self, tag: int) -> bool:
         """Whether a client that can not go where its affinity asks for is to go back there later."""
@@ -147,7 +149,10 @@ class Balancer:
         elsewhere = 0
         if (home := self._view_of(tried[0])) is not None:
             inside = sum(1 for origin in home.settings.origins if origin.number in numbers)
-            if inside < TRIES_IN_POOL and (picker := home.without(numbers)) is not None:
+            picker = home.without(numbers)
+            if picker is None and home.settings.name == self.settings.fallback and not self.order(country):
+                picker = home.regardless_without(numbers)
+            if inside < TRIES_IN_POOL and picker is not None:
                 return picker.pick(key, draw, load)
             elsewhere = len(tried) - inside
         if not self.settings.failover_across_pools or elsewhere >= TRIES_ELSEWHERE:

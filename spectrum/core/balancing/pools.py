@@ -96,9 +96,23 @@ class PoolView:
     @cached_property
     def regardless(self) -> Picker | None:
         """Picks among all that are enabled, whatever their health, as a fallback pool does; None where none is."""
-        enabled = [origin for origin in self.settings.origins if origin.enabled] if self.settings.enabled else []
-        origins = [origin for origin in enabled if origin.weight > 0] or enabled
+        return self.regardless_without(())
+
+    def regardless_without(self, tried: Collection[int]) -> Picker | None:
+        """Return the same without the numbers `tried`."""
+        origins = [origin for origin in self._enabled if origin.number not in tried]
         return self._picker(origins, [origin.weight or 1.0 for origin in origins]) if origins else None
+
+    @cached_property
+    def _enabled(self) -> list[OriginSettings]:
+        """Those that a fallback pool uses: with a weight, if any has one."""
+        enabled = [origin for origin in self.settings.origins if origin.enabled] if self.settings.enabled else []
+        return [origin for origin in enabled if origin.weight > 0] or enabled
+
+    @property
+    def candidates(self) -> int:
+        """How many origins a fallback pool has."""
+        return len(self._enabled)
 
     def without(self, tried: Collection[int]) -> Picker | None:
         """Return a picker that leaves out the numbers `tried`; None where no usable origin is left."""

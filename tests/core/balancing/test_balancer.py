@@ -277,13 +277,14 @@ def test_affinity_may_forbid_the_failover(failover, length):
     assert len(sequence(made)) == 3  # a client without an affinity is never left at the first failure
 
 
-def test_a_failed_origin_of_the_fallback():
+@pytest.mark.parametrize("down", [["b/q"], ["b/q", "b/r"]])
+def test_a_failed_origin_of_the_fallback(down):
     made = world(
         "default_pools: [a], fallback_pool: b", f"a: {{origins: {origins(p=1)}}}, b: {{origins: {origins(q=1, r=1)}}}"
     )
-    made.set(DOWN, "a/p", "b/q")
-    tried = sequence(made, first="b/q")
-    assert tried == ["b/q", "b/r"]
+    made.set(DOWN, "a/p", *down)
+    assert sequence(made, first="b/q") == ["b/q", "b/r"]
+    assert made.balancer().choose(0, random.random, nobody).tries == 2
 
 
 def test_what_needs_the_client():
