@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.daemon import Daemon
 from tests.e2e.namespace import Namespace
 from tests.e2e.programs import Programs
-from tests.e2e.test_balancing import QUICK, healthy, metrics_of
+from tests.e2e.test_balancing import QUICK, TOLD_S, healthy, metrics_of
 from tests.engine.harness import eventually
 from tests.plane.probes.test_http import certificate
 
@@ -151,7 +151,8 @@ def saying(port, words, reset=False, address="127.0.0.1"):
                 continue
             if reset:  # as soon as it is asked for something
                 connection.settimeout(1)
-                connection.recv(1)
+                with suppress(OSError):
+                    connection.recv(1)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 connection.close()
                 continue
@@ -458,6 +459,7 @@ apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], load_balancer: lb}}}}
         for _ in range(40):
             served()
         eventually(lambda: daemon.status()["pools"][0]["origins"][0]["health"] == "ejected")
+        time.sleep(TOLD_S)
         assert all(served() for _ in range(20))
         (event,) = (e for e in daemon.events() if e["Event"] == "originEjected")
         assert (event["Origin"], event["Healthy"]) == ("half", False)
