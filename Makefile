@@ -31,6 +31,7 @@ format: $(READY) ## Format the Python sources
 bench: $(READY) ## Measure beside haproxy, nginx and envoy; writes benchmarks/results/
 	$(BIN)/python -m benchmarks tcp
 	$(BIN)/python -m benchmarks udp
+	$(BIN)/python -m benchmarks balancing
 
 soak: $(READY) ## The relay torture test, for minutes
 	SPECTRUM_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_torture.py

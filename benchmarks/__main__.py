@@ -1,11 +1,11 @@
-"""`python -m benchmarks tcp`, or `udp`: measure this proxy and its peers, print a table, write benchmarks/results/."""
+"""`python -m benchmarks tcp`, `udp` or `balancing`: measure this proxy and its peers, print a table, write benchmarks/results/."""
 
 import sys
 from collections.abc import Callable
 
 import click
 
-from benchmarks import report, tcp, udp
+from benchmarks import balancing, report, tcp, udp
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -69,6 +69,35 @@ def udp_command(peers: str, rounds: int, seconds: int, variants: bool, write: bo
             seconds,
             write,
         )
+
+
+@main.command("balancing")
+@click.option("--peers", default="haproxy,nginx,envoy", show_default=True, help="Peers, separated by commas.")
+@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--seconds", default=3, show_default=True, help="Duration of each load.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def balancing_command(peers: str, rounds: int, seconds: int, write: bool) -> None:
+    """What a decision costs, a connection to the least loaded of 20 origins, and probing 10,000 of them."""
+    chosen = [name for name in peers.split(",") if name]
+    if unknown := [name for name in chosen if name not in balancing.STARTERS]:
+        raise click.UsageError(f"no such peer: {', '.join(unknown)}; known: {', '.join(balancing.STARTERS)}")
+    if missing := missing_tools([*chosen, "haproxy", "nginx", "wrk", "iperf3"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    click.echo(balancing.write_decisions(report.RESULTS, list(balancing.decisions())) + "\n")
+    ours = [name for name in balancing.STARTERS if name.startswith("spectrum")]
+    with tcp.origin():
+        _measure(
+            "balancing",
+            [*chosen, *ours],
+            lambda name: balancing.measure_peer(name, seconds),
+            balancing.ROWS,
+            rounds,
+            seconds,
+            write,
+        )
+        names = list(balancing.PROBERS)
+        measure_one = balancing.measure_probes
+        _measure("probes", names, measure_one, balancing.PROBE_ROWS, min(rounds, 3), balancing.PROBE_MEASURED_S, write)
 
 
 def _measure(

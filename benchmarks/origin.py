@@ -25,7 +25,8 @@ http {{{{
     uwsgi_temp_path {{folder}}/tmp4;
     scgi_temp_path {{folder}}/tmp5;
     server {{{{
-        listen 127.0.0.1:{ORIGIN_PORT} proxy_protocol backlog=4096;
+        # On every address: the balancing table has origins all over 127.0.0.0/8.
+        listen {ORIGIN_PORT} proxy_protocol backlog=4096;
         location = /bulk {{{{ alias {{folder}}/bulk; }}}}
         location / {{{{ return 200 "hello, world"; }}}}
     }}}}
