@@ -1,4 +1,4 @@
-"""`python -m benchmarks tcp`, `udp` or `balancing`: measure this proxy and its peers, print a table, write benchmarks/results/."""
+"""`python -m benchmarks tcp`, `udp` or `balancing`: measure this proxy and its peers, write benchmarks/results/."""
 
 import sys
 from collections.abc import Callable

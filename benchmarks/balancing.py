@@ -59,7 +59,8 @@ NGINX = nginx_stream(
     + f"\n    }}}}\n    server {{{{ listen 127.0.0.1:{PORT} backlog=4096; proxy_pass back; proxy_protocol on; }}}}",
 )
 
-_ENVOY_ENDPOINT = f"        - endpoint: {{{{address: {{{{socket_address: {{{{address: {{address}}, port_value: {ORIGIN_PORT}}}}}}}}}}}}}"
+_ENVOY_ADDRESS = f"{{{{socket_address: {{{{address: {{address}}, port_value: {ORIGIN_PORT}}}}}}}}}"
+_ENVOY_ENDPOINT = f"        - endpoint: {{{{address: {_ENVOY_ADDRESS}}}}}"
 ENVOY = f"""
 static_resources:
   listeners:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from spectrum.control.loader import load_text
 from spectrum.wire import simple_proxy
 from tests.engine.harness import eventually
 
@@ -88,3 +89,11 @@ def test_every_page_is_in_the_navigation():
     navigation = (DOCS.parent / "mkdocs.yml").read_text()
     pages = [str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")]
     assert [page for page in pages if page not in navigation] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/balancing.md", "docs/configuration.md"])
+def test_files_in_the_docs_are_good_ones(page):
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS.parent / page).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert load_text(block, page).apps

@@ -118,7 +118,7 @@ class _Explanation:
 
     def _pool(self, name: str) -> str:
         view = self._balancer.views[name]
-        latency = self._health.latencies.get(name)
+        latency = self._health.latency_of(name)
         parts = [f"{view.up} of {len(view.settings.origins)} origins up, {view.settings.minimum_origins} needed"]
         if latency:
             parts.append(f"probes take {latency * 1000:.1f} ms")

@@ -108,7 +108,6 @@ class HealthKeeper:
         self.pool_health: dict[str, bool] = {}
         self.views: dict[str, PoolView] = {}
         self.fallbacks: dict[str, bool] = {}
-        self.latencies: dict[str, float] = {}
         self.told_latencies: dict[str, float] = {}
         # Per monitor, and whether it passed.
         self.probes: Counter[tuple[str, bool]] = Counter()
@@ -135,7 +134,7 @@ class HealthKeeper:
         for name, given in config.pools.items():
             detector = self._detectors[name] = detectors.get(name) or OutlierDetector(None, 0)
             detector.settings, detector.size = given.outlier_detection, len(given.origins)
-        for known in (self.views, self.pool_health, self.latencies, self.told_latencies):
+        for known in (self.views, self.pool_health, self.told_latencies):
             for name in known.keys() - self._world.settings.keys():
                 del known[name]
         self.standings = {n: standing for n, standing in self.standings.items() if n in self.members}
@@ -249,20 +248,22 @@ class HealthKeeper:
         for name, view in list(self.views.items()):
             if view.ramping:
                 self._look_at(name, "")
-        self._measure_latencies()
+        self._tell_latencies()
         self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
-    def _measure_latencies(self) -> None:
-        """The mean round trip of each pool's healthy origins."""
-        for name, view in self.views.items():
-            found = [self.rtt_of(number) for number in view.usable]
-            measured = [rtt_s for rtt_s in found if rtt_s]
-            if measured:
-                self.latencies[name] = sum(measured) / len(measured)
+    def latency_of(self, pool: str) -> float:
+        """Return the mean round trip of probes of a pool's usable origins in seconds; 0 if there is none."""
+        found = [rtt_s for number in self.views[pool].usable if (rtt_s := self.rtt_of(number))]
+        return sum(found) / len(found) if found else 0.0
+
+    def _tell_latencies(self) -> None:
+        """Tell workers of the latencies that steer clients."""
+        steering = (balancer for balancer in self._world.balancers if balancer.policy == "dynamic_latency")
+        measured = {name: self.latency_of(name) for name in {name for each in steering for name in each.pools}}
         changed = {
             name: latency
-            for name, latency in self.latencies.items()
-            if abs(latency - self.told_latencies.get(name, 0.0)) > LATENCY_STEP * latency
+            for name, latency in measured.items()
+            if latency and abs(latency - self.told_latencies.get(name, 0.0)) > LATENCY_STEP * latency
         }
         if changed:
             self.told_latencies |= changed

@@ -56,8 +56,8 @@ def _pools(health: HealthKeeper) -> Iterator[Metric]:
     for name, view in health.views.items():
         healthy.add_metric([name], view.healthy)
         up.add_metric([name], view.up)
-        if name in health.latencies:
-            rtt.add_metric([name], health.latencies[name])
+        if latency := health.latency_of(name):
+            rtt.add_metric([name], latency)
     for name, fell_back in health.fallbacks.items():
         fallback.add_metric([name], fell_back)
     yield from (healthy, up, rtt, fallback)

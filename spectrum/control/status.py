@@ -94,7 +94,7 @@ def pools_status(snapshot: Snapshot, config: Config, health: HealthKeeper, loads
 def _pool_status(pool: PoolSettings, monitor: str | None, health: HealthKeeper, loads: Loads) -> dict[str, Any]:
     view = health.views[pool.name]
     known = pool.name in health.pool_health
-    latency = health.latencies.get(pool.name)
+    latency = health.latency_of(pool.name)
     if not pool.enabled:
         state = "disabled"
     elif not known:

@@ -113,6 +113,8 @@ class Balancers:
         self._standings: dict[int, Standing] = {}
         self._latencies: dict[str, float] = {}
         self._signs: dict[int, Signs] = {}
+        # The enabled origins of each load balancer.
+        self._serving: dict[str, set[int]] = {}
         # (load balancer, origin's number) and when its clients' time with it is over.
         self._draining: dict[tuple[str, int], float] = {}
         self.origins: dict[int, OriginSettings] = {}
@@ -125,7 +127,7 @@ class Balancers:
 
     def apply(self, snapshot: Snapshot) -> Stopped:
         """Take the pools and load balancers of a snapshot; return which origins it stops."""
-        now, before, settings_before = time.monotonic(), self._serving(), self._settings
+        now, before, settings_before = time.monotonic(), self._serving, self._settings
         pools = {pool.name: pool for pool in snapshot.pools}
         changed = [name for name, pool in pools.items() if self._pools.get(name) != pool]
         for name in changed:
@@ -145,7 +147,7 @@ class Balancers:
         for settings in snapshot.balancers:
             for pool in settings.all_pools():
                 self._users.setdefault(pool, []).append(settings.name)
-        serving = self._serving()
+        serving = self._serving = self._find_serving()
         stopped = {
             (name, number): (self._settings.get(name) or settings_before[name]).drain_s
             for name, numbers in before.items()
@@ -158,7 +160,7 @@ class Balancers:
             self._balance(name)
         return stopped
 
-    def _serving(self) -> dict[str, set[int]]:
+    def _find_serving(self) -> dict[str, set[int]]:
         """The enabled origins of each load balancer."""
         return {
             name: {
@@ -173,7 +175,7 @@ class Balancers:
 
     def is_stopped(self, key: tuple[str, int]) -> bool:
         """Tell whether an origin, by load balancer and number, does not serve."""
-        return key[1] not in self._serving().get(key[0], set())
+        return key[1] not in self._serving.get(key[0], set())
 
     def _note_drains(self, stopped: Stopped, serving: Mapping[str, set[int]], now: float) -> None:
         self._draining = {

@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
 from spectrum.core.names import NameSettings, name_key
-from spectrum.core.reasons import connect_failure
+from spectrum.core.reasons import Reason, connect_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import is_wildcard
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancers import Balancers
 from spectrum.plane.routes import BalancedRoute, DirectRoute, Route
+
+# Failed connects that say nothing of the origin: this machine ran out of something.
+_OURS = frozenset({Reason.NO_SOURCE_PORT, Reason.NO_DESCRIPTOR})
 
 
 class Registry:
@@ -161,13 +164,14 @@ class Registry:
     def count_failure(self, number: int, target: Target, error: int) -> None:
         """Count that `target` of listener `number` could not be reached, or refused, with errno `error`."""
         app = self.listeners[number].app
-        reason = connect_failure(error).label
+        failure = connect_failure(error)
+        reason = failure.label
         app.take_connected((target,))  # what succeeded before it
         measures = app.measures.origin(target.name)
         measures.failed += 1
         measures.last_failure = reason
         self.changed.add(app)
-        if target.number:
+        if target.number and failure not in _OURS:
             self._balancers.failed(target.number, reason)
 
     def holder(self, balancer: str, number: int) -> Callable[[], set[Target]]:

@@ -199,8 +199,10 @@ async def test_a_probe_that_passes_ends_an_ejection(keeper, origin):
 
 async def test_latencies(keeper, origin):
     a = origin()
-    keeper.apply(text(a))
+    steering = text(a).replace("default_pools: [p]", "default_pools: [p], steering_policy: dynamic_latency")
+    keeper.apply(steering)
     await until(lambda: "p" in keeper.latencies)
+    assert keeper.health.latency_of("spare") == 0
     assert 0 < keeper.latencies["p"] < 1
     assert "spare" not in keeper.latencies
 

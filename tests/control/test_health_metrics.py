@@ -35,7 +35,7 @@ pools:
 load_balancers: {{lb: {{default_pools: [q], fallback_pool: p}}}}
 apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
 """)
-    await until(lambda: "p" in keeper.health.latencies and keeper.health.fallbacks["lb"])
+    await until(lambda: keeper.health.latency_of("p") and keeper.health.fallbacks["lb"])
     keeper.health._health[next(iter(keeper.health._health))].certificate_expires = 4e9
     found = samples(keeper.health)
     await keeper.health.stop()

@@ -59,7 +59,7 @@ load_balancers: {{lb: {{default_pools: [r], fallback_pool: q, steering_policy: r
 apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
 """)
     health, memory = keeper.health, SharedMemory(1, 64)
-    await until(lambda: health.fallbacks["lb"] and "p" in health.latencies and health.pool_health.get("p"))
+    await until(lambda: health.fallbacks["lb"] and health.latency_of("p") and health.pool_health.get("p"))
     health.met({keeper.number("p/d"): Signs(connect_failures=9)})
     health._detectors["p"].records[keeper.number("p/d")].ejected_until = time.monotonic() + 30
     health._health[next(iter(health._health))].certificate_expires = time.time() + 86400 * 9

@@ -17,6 +17,7 @@ import pytest
 from spectrum.cli.client import ask
 from tests.e2e.daemon import Daemon
 from tests.engine.harness import eventually
+from tests.plane.test_geoip import database
 
 QUICK = "{type: tcp, interval: 0.2, timeout: 1, retries: 0, consecutive_up: 2, consecutive_down: 2}"
 
@@ -306,6 +307,31 @@ def test_sessions_of_a_disabled_origin_end_one_by_one(origins, tmp_path, free_po
         assert reasons == {"origin_drained": len(cut)}
         for sock, _ in sessions:
             sock.close()
+
+
+def test_other_pools_and_other_countries(origins, tmp_path, free_port):
+    """A pool that answers nobody is left for the next one; clients of a country have pools of their own."""
+    port, closed = free_port(), free_port()
+    made = origins("ab")
+    dead = f"dead: {{origins: [{{name: d, address: 127.0.0.1, port: {closed}}}], outlier_detection: 'off'}}"
+    pools = f"{dead}, a: {made.pool('a')}, b: {made.pool('b')}"
+    balancer = (
+        "default_pools: [dead, a], country_pools: {JP: [b]}, region_pools: {WEU: [a]}, "
+        "steering_policy: geo, adaptive_routing: {failover_across_pools: true}"
+    )
+    path = database(tmp_path / "countries.mmdb", [(["127.0.0.64/26"], {"country": {"iso_code": "JP"}})])
+    more = f"geoip: {{database: {path}}}"
+    with Daemon(tmp_path, text(port, pools, balancer, more), workers=2) as daemon:
+        assert {where(made, port, f"127.0.0.{n}") for n in range(2, 10)} == {"a"}
+        assert {where(made, port, f"127.0.0.{n}") for n in range(65, 75)} == {"b"}
+        steps = ask(daemon.socket, "GET", "/explain?app=x&client=127.0.0.70")["steps"]
+        assert steps[1] == "it comes from JP, which has pools of its own"
+        assert daemon.app("x")["origins"]
+        daemon.write(text(port, pools, balancer, f"{more}\nnode: {{region: WEU}}"))
+        assert daemon.reload() == []
+        failed = sum(o["failed"] for o in daemon.app("x")["origins"])
+        assert where(made, port) == "a"
+        assert sum(o["failed"] for o in daemon.app("x")["origins"]) == failed  # the dead pool is not of this region
 
 
 # --- what one sees ----------------------------------------------------------------------------------------------------

@@ -1,5 +1,9 @@
 """What reloads do to apps and listeners, with an engine that only numbers them."""
 
+import errno
+
+import pytest
+
 from spectrum.control.loader import load_text
 from spectrum.core.snapshot import ListenerKey, compile_snapshot
 from spectrum.plane.registry import Registry
@@ -9,7 +13,8 @@ from tests.plane.parts import Parts
 class Engine:
     def __init__(self, transport="udp"):
         self.added, self.removed = [], []
-        self.registry = Registry(transport, Parts().balancers, self.add, self.remove)
+        self.parts = Parts()
+        self.registry = Registry(transport, self.parts.balancers, self.add, self.remove)
 
     def add(self, fd, app, address, port):
         self.added.append((app, address, port))
@@ -102,3 +107,18 @@ def test_a_removed_listener_stays_known_while_it_has_sessions():
     assert engine.registry.in_slot(listener.app.slot) is listener.app
     engine.registry.remove_all()
     assert engine.registry.listeners == {}
+
+
+@pytest.mark.parametrize(("error", "told"), [(errno.ECONNREFUSED, 1), (errno.EADDRNOTAVAIL, 0), (errno.EMFILE, 0)])
+def test_what_this_machine_ran_out_of_is_no_sign_of_an_origin(error, told):
+    engine = Engine()
+    text = """
+pools: {p: {origins: [{name: a, address: 192.0.2.1}]}}
+load_balancers: {lb: {default_pools: [p]}}
+apps: {x: {protocol: udp/53, load_balancer: lb}}"""
+    snapshot = engine.parts.compile(text)
+    engine.parts.balancers.apply(snapshot)
+    engine.registry.apply(snapshot, dict.fromkeys(snapshot.listener_keys(), 0), {})
+    (target,), _ = engine.registry.listeners[0].route.choose(b"\x7f\0\0\1", 5)
+    engine.registry.count_failure(0, target, error)
+    assert sum(signs.connect_failures for signs in engine.parts.balancers.take_signs().values()) == told

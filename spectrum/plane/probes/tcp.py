@@ -17,12 +17,11 @@ async def probe(target: ProbeTarget) -> ProbeResult:
         OSError: If it can not be connected.
         ProbeFailure: If it does not say what is expected.
     """
-    loop = asyncio.get_running_loop()
     sock, rtt_s = await connect(target)
     with sock:
         monitor = target.monitor
         if monitor.send:
-            await loop.sock_sendall(sock, monitor.send.encode())
+            await asyncio.get_running_loop().sock_sendall(sock, monitor.send.encode())
         if monitor.expect:
             await _expect(sock, monitor.expect.encode())
     return ProbeResult(True, rtt_s=rtt_s)
