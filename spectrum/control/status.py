@@ -93,7 +93,7 @@ def pools_status(snapshot: Snapshot, config: Config, health: HealthKeeper, loads
 
 def _pool_status(pool: PoolSettings, monitor: str | None, health: HealthKeeper, loads: Loads) -> dict[str, Any]:
     view = health.views[pool.name]
-    known = pool.name in health.pool_health
+    known, shares = pool.name in health.pool_health, view.shares()
     latency = health.latency_of(pool.name)
     if not pool.enabled:
         state = "disabled"
@@ -112,7 +112,7 @@ def _pool_status(pool: PoolSettings, monitor: str | None, health: HealthKeeper, 
         "sessions": loads.open(pool.number),
         "origins_up": view.up,
         "minimum_origins": pool.minimum_origins,
-        "origins": [_origin_status(pool, origin, view.shares(), health, loads) for origin in pool.origins],
+        "origins": [_origin_status(pool, origin, shares, health, loads) for origin in pool.origins],
     }
 
 
