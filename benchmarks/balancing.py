@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.loads import wrk
-from benchmarks.peers import ORIGIN_PORT, PORT, Starter, envoy, haproxy, nginx, nginx_stream, spectrum
+from benchmarks.peers import HAPROXY_BASE, ORIGIN_PORT, PORT, Starter, envoy, haproxy, nginx, nginx_stream, spectrum
 from benchmarks.processes import Running
 from benchmarks.rounds import Figures, Rows, work_folder
 
@@ -32,19 +32,7 @@ def _lines(text: str, count: int = ORIGINS) -> str:
     return "\n".join(text.format(n=n, address=_address(n)) for n in range(count))
 
 
-HAPROXY = f"""
-global
-    nbthread 1
-    maxconn 9500
-    log stdout format raw local0
-defaults
-    mode tcp
-    log global
-    option tcplog
-    timeout connect 5s
-    timeout client 1h
-    timeout server 1h
-frontend front
+HAPROXY = f"""{HAPROXY_BASE}frontend front
     bind 127.0.0.1:{PORT}
     default_backend back
 backend back

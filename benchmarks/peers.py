@@ -24,7 +24,7 @@ NEEDS = {
     "gcc": "apt-get install gcc libc6-dev",
 }
 
-HAPROXY = f"""
+HAPROXY_BASE = """
 global
     nbthread 1
     maxconn 9500
@@ -36,7 +36,9 @@ defaults
     timeout connect 5s
     timeout client 1h
     timeout server 1h
-frontend front
+"""
+
+HAPROXY = f"""{HAPROXY_BASE}frontend front
     bind 127.0.0.1:{PORT}
     default_backend back
 frontend plain

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 from spectrum.core.balancing.checks import headers_used, probe_port
@@ -102,6 +103,7 @@ class HealthKeeper:
         self._flushed_at = 0.0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
+        self._aim_timer: asyncio.TimerHandle | None = None
         self._prober = Prober(self._took)
         self.members: dict[int, Member] = {}
         self.standings: dict[int, Standing] = {}
@@ -134,6 +136,7 @@ class HealthKeeper:
         for name, given in config.pools.items():
             detector = self._detectors[name] = detectors.get(name) or OutlierDetector(None, 0)
             detector.settings, detector.size = given.outlier_detection, len(given.origins)
+            detector.records = {n: record for n, record in detector.records.items() if n in self.members}
         for known in (self.views, self.pool_health, self.told_latencies):
             for name in known.keys() - self._world.settings.keys():
                 del known[name]
@@ -150,8 +153,14 @@ class HealthKeeper:
             self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def resolve(self, addresses: Addresses) -> None:
-        """Take the addresses of names as they are known now."""
-        self._aim(addresses)
+        """Take new addresses of names, soon: at a start there are many, one by one."""
+        self._addresses = addresses
+        if self._aim_timer is None:
+            self._aim_timer = asyncio.get_running_loop().call_later(TELL_GAP_S, self._aim_again)
+
+    def _aim_again(self) -> None:
+        self._aim_timer = None
+        self._aim(self._addresses)
         for number, member in self.members.items():
             if member.settings.dns is not None:
                 self._judge(number, "its name has other addresses")
@@ -172,7 +181,7 @@ class HealthKeeper:
                 if key not in self._health:
                     # A reload that changes how an origin is probed is no reason to doubt it.
                     verdict = None if known else member.healthy if member.keys else None
-                    self._health[key] = Health(healthy=verdict)
+                    self._health[key] = Health(healthy=verdict, reason=member.reason or "not probed yet")
             member.keys = tuple(found)
         self._health = {key: health for key, health in self._health.items() if key in targets}
         self._prober.watch(targets)
@@ -183,8 +192,6 @@ class HealthKeeper:
         if pool.monitor is None or not origin.enabled:
             return {}
         monitor = self._world.monitors[pool.monitor]
-        given = next(other for other in pool.origins if other.name == origin.name)
-        host = given.header[0][1] if given.header else ""
         header: str = monitor.proxy_protocol
         if header == "auto":
             header = next(iter(self._world.headers.get(member.pool, ("off",))))
@@ -193,8 +200,8 @@ class HealthKeeper:
         port = 0 if monitor.type == "icmp_ping" else probe_port(monitor, origin.port)
         found = {}
         for address in self._addresses_of(origin):
-            key = ProbeKey(pool.monitor, address, port, host, header)
-            found[key] = ProbeTarget(monitor, address, port, host, origin.dns.name if origin.dns else "", header)
+            key = ProbeKey(pool.monitor, address, port, origin.host, header)
+            found[key] = ProbeTarget(monitor, address, port, origin.host, origin.dns.name if origin.dns else "", header)
         return found
 
     def _addresses_of(self, origin: OriginSettings) -> tuple[str, ...]:
@@ -226,17 +233,16 @@ class HealthKeeper:
             member = self.members.get(number)
             if member is None:
                 continue
-            origins = self._world.settings[member.pool].origins
-            others = sum(self._serves(origin) for origin in origins if origin.number != number)
+            others = partial(self._others_usable, member.pool, number)
             record = self._detectors[member.pool].take(number, sign, others, now)
             if record is not None:
                 member.ejections += 1
                 self._event(member, "originEjected", False, f"{record.reason}; for {record.ejected_until - now:.0f} s")
                 self._judge(number, record.reason)
 
-    def _serves(self, origin: OriginSettings) -> bool:
-        standing = self.standings.get(origin.number)
-        return origin.enabled and origin.weight > 0 and standing is not None and standing.usable
+    def _others_usable(self, pool: str, number: int) -> int:
+        origins = (origin for origin in self._world.settings[pool].origins if origin.number != number)
+        return sum(origin.enabled and origin.weight > 0 and self.standings[origin.number].usable for origin in origins)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -402,7 +408,7 @@ class HealthKeeper:
 
     async def stop(self) -> None:
         """Stop probing."""
-        for timer in (self._flush_timer, self._tick_timer):
+        for timer in (self._flush_timer, self._tick_timer, self._aim_timer):
             if timer is not None:
                 timer.cancel()
         await self._prober.stop()

@@ -155,6 +155,7 @@ async def test_names(keeper, origin):
     assert keeper.health.members[keeper.number("p/o0")].reason == "its name has no address"
     addresses = {key: ("127.0.0.1", "127.0.0.99")}
     keeper.health.resolve(addresses)
+    keeper.health.resolve(addresses)
     await until(lambda: keeper.usable("p/o0"))
     # Nobody listens on the other address: workers are not told of it.
     await until(lambda: keeper.health.addresses_for_workers(addresses) == {key: ("127.0.0.1",)})

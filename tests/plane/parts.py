@@ -6,6 +6,7 @@ from spectrum.core.numbers import Numbers
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.plane.balancers import Balancers
 from spectrum.plane.memory import SharedMemory
+from tests.engine.harness import port_of
 
 
 class Parts:
@@ -27,3 +28,13 @@ class Parts:
 
     def _hurry(self):
         self.urgent += 1
+
+
+def balanced(*origins, balancer="", pool="", disabled=(), names="abcdef"):
+    """Pools and a load balancer over origins, which are sockets or ports."""
+    listed = ", ".join(
+        f"{{name: {name}, address: 127.0.0.1, port: {o if isinstance(o, int) else port_of(o)}"
+        f"{', enabled: false' if name in disabled else ''}}}"
+        for name, o in zip(names, origins, strict=False)
+    )
+    return f"pools: {{p: {{origins: [{listed}]{pool}}}}}\nload_balancers: {{lb: {{default_pools: [p]{balancer}}}}}"

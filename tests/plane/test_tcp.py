@@ -13,7 +13,7 @@ from spectrum.engine.relay import Outcome
 from spectrum.plane.tcp import TcpPlane, reason_of
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
 from tests.engine.harness import Recorder, eventually, listening, port_of
-from tests.plane.parts import Parts
+from tests.plane.parts import Parts, balanced
 
 
 class Plane(Recorder):
@@ -305,16 +305,6 @@ def test_every_outcome_has_a_reason(outcome):
 
 
 # --- load balancers ---------------------------------------------------------------------------------------------------
-
-
-def balanced(*origins, balancer="", pool="", disabled=(), names="abcdef"):
-    """Pools and a load balancer over origins, which are sockets or ports."""
-    listed = ", ".join(
-        f"{{name: {name}, address: 127.0.0.1, port: {o if isinstance(o, int) else port_of(o)}"
-        f"{', enabled: false' if name in disabled else ''}}}"
-        for name, o in zip(names, origins, strict=False)
-    )
-    return f"pools: {{p: {{origins: [{listed}]{pool}}}}}\nload_balancers: {{lb: {{default_pools: [p]{balancer}}}}}"
 
 
 def led(port, more=""):

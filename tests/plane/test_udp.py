@@ -15,7 +15,7 @@ from spectrum.plane.udp import UdpPlane, reason_of
 from spectrum.wire import Transport, parse, simple_proxy
 from tests.engine.harness import eventually, port_of
 from tests.engine.test_datagrams import Recorder, ask, closed_port, datagrams
-from tests.plane.parts import Parts
+from tests.plane.parts import Parts, balanced
 
 
 class Plane(Recorder):
@@ -342,16 +342,6 @@ def test_unlogged(make, free_port, origin):
 
 
 # --- load balancers ---------------------------------------------------------------------------------------------------
-
-
-def balanced(*origins, balancer="", disabled=(), names="abcdef"):
-    """Pools and a load balancer over origins, which are sockets or ports."""
-    listed = ", ".join(
-        f"{{name: {name}, address: 127.0.0.1, port: {o if isinstance(o, int) else port_of(o)}"
-        f"{', enabled: false' if name in disabled else ''}}}"
-        for name, o in zip(names, origins, strict=False)
-    )
-    return f"pools: {{p: {{origins: [{listed}]}}}}\nload_balancers: {{lb: {{default_pools: [p]{balancer}}}}}"
 
 
 def led(port, more=""):

@@ -4,6 +4,7 @@ The model is Envoy's outlier detection. Two kinds of failures in a row count, ea
 sessions that the origin reset before it sent a byte; a connect that succeeds says nothing about the latter.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -84,13 +85,13 @@ class OutlierDetector:
         record = self.records.get(number)
         return record is not None and record.ejected_until > 0
 
-    def take(self, number: int, signs: Signs, others_usable: int, now: float) -> Record | None:
+    def take(self, number: int, signs: Signs, others_usable: Callable[[], int], now: float) -> Record | None:
         """Take a worker's signs of one origin.
 
         Args:
             number: The origin's.
             signs: What its clients met.
-            others_usable: How many others of the pool serve; the last one is never ejected.
+            others_usable: Tells how many others of the pool serve; the last one is never ejected.
             now: Monotonic seconds.
 
         Returns:
@@ -105,7 +106,7 @@ class OutlierDetector:
         if record.ejected_until or max(record.connect_failures, record.resets) < needed:
             return None
         count = sum(self.ejected(other) for other in self.records)
-        if others_usable < 1 or (count + 1) * 100 > self.settings.max_ejection_percent * self.size:
+        if others_usable() < 1 or (count + 1) * 100 > self.settings.max_ejection_percent * self.size:
             return None
         self._eject(record, signs, now)
         return record

@@ -24,6 +24,7 @@ class OriginSettings(msgspec.Struct, frozen=True, array_like=True):
         tag: What the table of affinities calls it: a hash of pool and name, 40 bits.
         address: An IP address; empty where `dns` is the name to look up.
         port: The port of offset 0; 0 for the one that the client wrote to.
+        host: Its own Host header for HTTP monitors; empty for theirs.
     """
 
     number: int
@@ -34,6 +35,7 @@ class OriginSettings(msgspec.Struct, frozen=True, array_like=True):
     port: int
     weight: float
     enabled: bool
+    host: str = ""
 
 
 class PoolSettings(msgspec.Struct, frozen=True, array_like=True):
@@ -134,6 +136,7 @@ def _compile_origin(pool: str, origin: PoolOrigin, numbers: Mapping[str, int]) -
         port=origin.port,
         weight=origin.weight,
         enabled=origin.enabled,
+        host=origin.header[0][1] if origin.header else "",
     )
 
 

@@ -7,6 +7,11 @@ SETTINGS = OutlierDetection(base_ejection_time="10s", max_ejection_time="40s")
 FAILED = Signs(connect_failures=5, reason="connect_refused")
 
 
+def three():
+    """As many others serve."""
+    return 3
+
+
 def detector(size=4, settings=SETTINGS):
     return OutlierDetector(settings, size)
 
@@ -26,7 +31,7 @@ def detector(size=4, settings=SETTINGS):
 )
 def test_failures_in_a_row(reports, ejected):
     found = detector()
-    results = [found.take(1, signs, 3, 0.0) for signs in reports]
+    results = [found.take(1, signs, three, 0.0) for signs in reports]
     assert (results[-1] is not None) is ejected is found.ejected(1)
 
 
@@ -47,8 +52,8 @@ def test_signs_of_a_worker():
 def test_ejections_grow_and_end():
     found, now, lengths = detector(), 0.0, []
     for _ in range(6):
-        assert found.take(1, FAILED, 3, now)
-        assert found.take(1, FAILED, 3, now) is None
+        assert found.take(1, FAILED, three, now)
+        assert found.take(1, FAILED, three, now) is None
         lengths.append(found.next_due() - now)
         assert found.due(now + 9) == []
         now = found.next_due()
@@ -57,11 +62,11 @@ def test_ejections_grow_and_end():
         assert found.next_due() is None
     assert lengths == [10, 20, 30, 40, 40, 40]
     now += 90  # twice the longest without an ejection
-    assert found.take(1, FAILED, 3, now)
+    assert found.take(1, FAILED, three, now)
     assert found.next_due() - now == 40
     found.due(now + 40)
     now += 40 + 400
-    found.take(1, FAILED, 3, now)
+    found.take(1, FAILED, three, now)
     assert found.next_due() - now == 10
 
 
@@ -70,20 +75,20 @@ def test_at_most_a_share_and_never_the_last_one(percent, size, most):
     found = detector(size, OutlierDetection(max_ejection_percent=percent))
     for number in range(size):
         usable = size - sum(found.ejected(other) for other in range(size))
-        found.take(number, FAILED, usable - 1, 0.0)
+        found.take(number, FAILED, lambda others=usable - 1: others, 0.0)
     assert sum(found.ejected(number) for number in range(size)) == most
 
 
 def test_a_probe_that_passes_brings_it_back():
     found = detector()
-    assert found.take(1, FAILED, 3, 100.0).reason == "5 connects failed in a row, last connect_refused"
+    assert found.take(1, FAILED, three, 100.0).reason == "5 connects failed in a row, last connect_refused"
     assert not found.probe_passed(1, 99.0, 101.0)  # it began before
     assert not found.probe_passed(2, 101.0, 102.0)
     assert found.probe_passed(1, 101.0, 102.0)
     assert not found.ejected(1)
     assert not found.probe_passed(1, 103.0, 104.0)
-    assert found.take(1, Signs(resets=7), 3, 103.0).reason == "7 sessions reset in a row before a byte"
+    assert found.take(1, Signs(resets=7), three, 103.0).reason == "7 sessions reset in a row before a byte"
 
 
 def test_off():
-    assert detector(settings=None).take(1, FAILED, 3, 0.0) is None
+    assert detector(settings=None).take(1, FAILED, three, 0.0) is None
