@@ -577,8 +577,9 @@ cdef class Relay(Part):
 
     cdef void _end_attempt(self, Dial *dial, int slot) noexcept:
         cdef Target target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
-        self._loads.leave(target.number)
-        self._loads.answer(target.number)
+        if self._loads is not None:  # as it may be while this engine is collected
+            self._loads.leave(target.number)
+            self._loads.answer(target.number)
         close(dial.fds[slot])
         dial.fds[slot] = -1
 

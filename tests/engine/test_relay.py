@@ -338,6 +338,22 @@ def test_sessions_are_counted_at_their_origin(sockets):
         eventually(lambda: counted(7) == counted(2) == counted(3) == (0, 0))
 
 
+def test_an_engine_is_forgotten_while_it_dials(sockets):
+    """In a cycle with its handler, so that the collector takes its attributes first."""
+    edge, _ = sockets
+    full, fillers = full_listener()
+    recorder = Recorder([target(full, number=5)], loads=Loads())
+    recorder.itself = recorder.relay
+    add(recorder, edge)
+    with full, client(edge):
+        with recorder.running():
+            eventually(lambda: recorder.sessions)
+        del recorder
+        gc.collect()
+    for filler in fillers:
+        filler.close()
+
+
 def test_one_session_is_closed(sockets):
     edge, origin = sockets
     recorder = Recorder([target(origin)])
