@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
-from spectrum.core.balancing.checks import headers_used, probe_port
+from spectrum.core.balancing.checks import headers_used, probe_port, probed_transport
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.health import Health, ProbeResult
 from spectrum.core.balancing.objects import Monitor, Pool
@@ -71,7 +71,7 @@ class _World:
 
     monitors: dict[str, Monitor] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
-    headers: dict[str, set[str]] = field(default_factory=dict)
+    headers: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     settings: dict[str, PoolSettings] = field(default_factory=dict)
     balancers: tuple[BalancerSettings, ...] = ()
 
@@ -194,7 +194,7 @@ class HealthKeeper:
         monitor = self._world.monitors[pool.monitor]
         header: str = monitor.proxy_protocol
         if header == "auto":
-            header = next(iter(self._world.headers.get(member.pool, ("off",))))
+            header = next(iter(self._world.headers.get((member.pool, probed_transport(monitor)), ("off",))))
         if monitor.type == "icmp_ping":
             header = "off"
         port = 0 if monitor.type == "icmp_ping" else probe_port(monitor, origin.port)

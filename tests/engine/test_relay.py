@@ -345,9 +345,10 @@ def test_an_engine_is_forgotten_while_it_dials(sockets):
     recorder = Recorder([target(full, number=5)], loads=Loads())
     recorder.itself = recorder.relay
     add(recorder, edge)
+    sessions = recorder.sessions
     with full, client(edge):
         with recorder.running():
-            eventually(lambda: recorder.sessions)
+            eventually(lambda: sessions)
         del recorder
         gc.collect()
     for filler in fillers:

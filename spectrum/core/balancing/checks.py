@@ -56,13 +56,18 @@ def probe_port(monitor: Monitor, origin_port: int) -> int:
     return monitor.port or origin_port or _DEFAULT_PORTS.get(monitor.type, 0)
 
 
-def headers_used(config: Config) -> dict[str, set[str]]:
-    """Return, per pool, the PROXY headers that its apps send to its origins."""
-    used: dict[str, set[str]] = {}
+def probed_transport(monitor: Monitor) -> str:
+    """Return what a monitor's probes travel over, "tcp" or "udp"."""
+    return "udp" if monitor.type == "udp_icmp" else "tcp"
+
+
+def headers_used(config: Config) -> dict[tuple[str, str], set[str]]:
+    """Return, per pool and transport, the PROXY headers that its apps send to its origins."""
+    used: dict[tuple[str, str], set[str]] = {}
     for app in config.apps.values():
         balancer = config.load_balancers.get(app.load_balancer or "")
         for pool in balancer.all_pools() if balancer else ():
-            used.setdefault(pool, set()).add(app.proxy_protocol)
+            used.setdefault((pool, app.protocol.transport), set()).add(app.proxy_protocol)
     return used
 
 
@@ -172,13 +177,15 @@ def _app_faults(name: str, app: App, config: Config, named: Collection[str]) -> 
 
 def _header_faults(config: Config) -> Iterator[Fault]:
     """Yield the pools whose monitor can not know which PROXY header to send."""
-    for pool_name, used in headers_used(config).items():
+    for (pool_name, transport), used in headers_used(config).items():
         pool = config.pools.get(pool_name)
         monitor = config.monitors.get(pool.monitor or "") if pool else None
-        if monitor is None or monitor.proxy_protocol != "auto" or monitor.type == "icmp_ping" or len(used) < 2:
+        if monitor is None or monitor.proxy_protocol != "auto" or monitor.type == "icmp_ping":
+            continue
+        if len(used) < 2 or probed_transport(monitor) != transport:
             continue
         yield Fault(
             ("pools", pool_name, "monitor"),
-            f"the apps that use the pool send different proxy_protocol ({', '.join(sorted(used))}); "
+            f"the {transport} apps that use the pool send different proxy_protocol ({', '.join(sorted(used))}); "
             "say which one the monitor sends: proxy_protocol: off, v1, v2 or simple",
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from spectrum.core.balancing.health import ProbeResult
+from spectrum.kernel.sockets import descriptor_limit
 from spectrum.plane.probes import http, smtp, tcp, udp
 from spectrum.plane.probes.ping import Pinger
 from spectrum.plane.probes.target import ProbeFailure, ProbeTarget, translated
@@ -20,8 +21,9 @@ log = logging.getLogger(__name__)
 FIRST_PROBES_PER_S = 2000
 # An interval varies by this part of it, downwards, so that probes of one start do not stay together.
 JITTER = 0.1
-# Each has a descriptor or two; beyond it probes are late, and the log says so.
-MAX_RUNNING = 4000
+# Each has a descriptor or two. Beyond this part of the limit probes are left out, and the log says so; it takes thousands
+# of origins that hang together.
+RUNNING_PART = 0.5
 
 
 @dataclass(slots=True)
@@ -47,12 +49,14 @@ class Prober:
         self._tasks = Tasks()
         self._pinger = Pinger()
         self._running = 0
+        self._max_running = 0
         self._late = False
         self._random = random.Random()
 
     def watch(self, targets: Mapping[Hashable, ProbeTarget]) -> None:
         """Probe exactly these from now on; those that are probed already keep their time."""
         now = asyncio.get_running_loop().time()
+        self._max_running = int(descriptor_limit() * RUNNING_PART)
         for key in self._jobs.keys() - targets.keys():
             del self._jobs[key]
         fresh = 0
@@ -101,7 +105,7 @@ class Prober:
         self._wake()
 
     def _has_room(self) -> bool:
-        late = self._running >= MAX_RUNNING
+        late = self._running >= self._max_running
         if late and not self._late:
             log.warning("%d probes under way: more are left out until some end", self._running)
         self._late = late

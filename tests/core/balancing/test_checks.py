@@ -139,6 +139,8 @@ apps:
             load_text(text, "f")
     else:
         assert load_text(text, "f").apps
+    # An app of the other transport has no say in it.
+    assert load_text(text.replace("tcp/81", "udp/81"), "f").apps
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ async def test_watching_others(make):
 
 
 async def test_so_many_at_once(make, monkeypatch, caplog):
-    monkeypatch.setattr(module, "MAX_RUNNING", 5)
+    monkeypatch.setattr(module, "descriptor_limit", lambda: 10)
     prober, results = make()
     async with serving(silent) as port:
         prober.watch({n: target(port, type="http", interval=0.2, timeout=0.3, retries=0) for n in range(20)})
