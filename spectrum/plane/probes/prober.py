@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 FIRST_PROBES_PER_S = 2000
 # An interval varies by this part of it, downwards, so that probes of one start do not stay together.
 JITTER = 0.1
-# Each has a descriptor or two. Beyond this part of the limit probes are left out, and the log says so; it takes thousands
-# of origins that hang together.
+# Each has a descriptor or two. Beyond this part of the limit probes are left out, and the log says so; that takes
+# thousands of origins that hang together.
 RUNNING_PART = 0.5
 
 
