@@ -60,7 +60,8 @@ def main() -> None:
     show_default=True,
     help="Which of the daemon's own messages to show, on standard error.",
 )
-def run(path: Path, workers: int | None, log_level: str) -> None:
+@click.option("--watch", is_flag=True, help="Reload when the file changes.")
+def run(path: Path, workers: int | None, log_level: str, watch: bool) -> None:
     """Serve the apps of a file.
 
     Session records go to standard output, one line each; messages to standard error. SIGTERM or Ctrl-C drains: no new
@@ -68,7 +69,7 @@ def run(path: Path, workers: int | None, log_level: str) -> None:
     """
     config = _load(path)
     try:
-        serve(path, config, workers, log_level.upper())
+        serve(path, config, workers, log_level.upper(), watch)
     except (ListenError, StartError) as exc:
         raise _failure(str(exc)) from exc
 
@@ -118,12 +119,14 @@ def explain(socket_path: Path | None, app: str, client: str, port: int) -> None:
 def reload(socket_path: Path | None) -> None:
     """Let the running daemon read its file again.
 
-    A file with faults changes nothing; the faults are printed, and the exit code is 1.
+    It prints what changed. A file with faults changes nothing; the faults are printed, and the exit code is 1.
     """
     answer = _ask(socket_path, "POST", "/reload")
     if answer["errors"]:
         raise _failure("\n".join(answer["errors"]))
-    click.echo("reloaded")
+    for change in answer["changes"]:
+        click.echo(change)
+    click.echo("reloaded" if answer["changes"] else "reloaded, nothing changed")
 
 
 @main.command()

@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,18 @@ from aiohttp import web
 from spectrum.core.address import SocketAddress
 from spectrum.kernel.sockets import ListenError
 
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """A reload: what is wrong with the file, in which case nothing changed, or what changed."""
+
+    errors: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+
+
 Render = Callable[[], Awaitable[bytes]]
 Status = Callable[[], Awaitable[dict[str, Any]]]
-Reload = Callable[[], Awaitable[list[str]]]
+Reload = Callable[[], Awaitable[Reloaded]]
 Ready = Callable[[], bool]
 Explain = Callable[[str, str, int], list[str]]
 
@@ -40,14 +50,18 @@ def metrics_app(render: Render, ready: Ready) -> web.Application:
 
 
 def control_app(status: Status, reload: Reload, explain: Explain) -> web.Application:
-    """Return the application with GET /status, GET /explain and POST /reload (200, or 422 with the diagnostics)."""
+    """Return the application with GET /status, GET /explain and POST /reload.
+
+    A reload answers 200 with what changed, or 422 with the diagnostics.
+    """
 
     async def show(_: web.Request) -> web.Response:
         return web.json_response(await status())
 
     async def apply(_: web.Request) -> web.Response:
-        errors = await reload()
-        return web.json_response({"errors": errors}, status=422 if errors else 200)
+        done = await reload()
+        answer = {"errors": done.errors, "changes": done.changes}
+        return web.json_response(answer, status=422 if done.errors else 200)
 
     async def say(request: web.Request) -> web.Response:
         query = request.query

@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 
 from spectrum import __version__
-from spectrum.control.admin import AdminServer, control_app, metrics_app
+from spectrum.control.admin import AdminServer, Reloaded, control_app, metrics_app
 from spectrum.control.explain import explain
 from spectrum.control.exporter import Exporter, NodeState
 from spectrum.control.health import HealthKeeper
@@ -27,11 +27,13 @@ from spectrum.control.log import LineWriter, SessionLog
 from spectrum.control.names import NameWatch
 from spectrum.control.status import apps_status, balancers_status, pools_status
 from spectrum.control.totals import Totals
+from spectrum.control.watch import FileWatch
 from spectrum.control.workers import WorkerProcess, memory_file
 from spectrum.core.address import PortRange, parse_address
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.balancing.settings import labels
+from spectrum.core.changes import changes
 from spectrum.core.checks import ListenerIndex
 from spectrum.core.config import Config
 from spectrum.core.names import NameSettings
@@ -52,6 +54,8 @@ ANSWER_TIMEOUT_S = 1.0
 SHORT_LIFE_S = 1.0
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
+# Of a reload that changes thousands of apps the log has the first ones; `spectrum reload` prints them all.
+MAX_CHANGES_LOGGED = 50
 # Given to workers beyond their own drain timeout.
 EXIT_GRACE_S = 5.0
 
@@ -74,10 +78,12 @@ class Supervisor:
         path: The configuration file; read again on every reload.
         config: What it holds now.
         workers: Overrides the file's number of workers.
+        watch: Reload when the file changes.
     """
 
-    def __init__(self, path: Path, config: Config, workers: int | None = None) -> None:
+    def __init__(self, path: Path, config: Config, workers: int | None = None, watch: bool = False) -> None:
         self._path = path
+        self._watches = watch
         self._config = config
         self._worker_count = workers or config.workers or len(os.sched_getaffinity(0))
         self._started_at = time.time()
@@ -128,6 +134,8 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
         try:
             await self._start()
+            if self._watches:
+                self._tasks.start(FileWatch(self._path, self.reload).run(), f"watch {self._path}")
             await self._stopping.wait()
             await self._drain()
         finally:
@@ -321,13 +329,15 @@ class Supervisor:
 
         self._tasks.start(reload(), "reload on SIGHUP")
 
-    async def reload(self) -> list[str]:
-        """Read the file again and serve it; return what is wrong with it, in which case nothing changed."""
+    async def reload(self) -> Reloaded:
+        """Read the file again and serve it, if nothing is wrong with it."""
         if not self._state.generation or self._stopping.is_set():
-            return ["the daemon is not serving yet" if not self._state.generation else "the daemon is stopping"]
+            why = "the daemon is not serving yet" if not self._state.generation else "the daemon is stopping"
+            return Reloaded(errors=[why])
         async with self._reloading:
             try:
                 config = await asyncio.to_thread(load_file, self._path)
+                found = changes(self._config, config)
                 await self._apply(config)
             except ConfigError as exc:
                 errors = [str(diagnostic) for diagnostic in exc.diagnostics]
@@ -337,11 +347,13 @@ class Supervisor:
                 errors = ["too many origins were replaced while sessions of the old ones go on; reload again later"]
             else:
                 self._state.last_reload_successful = True
-                return []
+                for change in found[:MAX_CHANGES_LOGGED]:
+                    log.info("reloaded: %s", change)
+                return Reloaded(changes=found)
         self._state.last_reload_successful = False
         for error in errors:
             log.error("reload refused: %s", error)
-        return errors
+        return Reloaded(errors=errors)
 
     async def _apply(self, config: Config) -> None:
         snapshot = self._compile(config, self._snapshot.generation + 1)
@@ -456,8 +468,8 @@ class Supervisor:
         log.info("stopped")
 
 
-def serve(path: Path, config: Config, workers: int | None, level: str) -> None:
-    """Run the daemon until it is stopped.
+def serve(path: Path, config: Config, workers: int | None, level: str, watch: bool) -> None:
+    """Run the daemon until it is stopped; with `watch` it reloads when the file changes.
 
     Raises:
         ListenError: If an address can not be listened on.
@@ -470,6 +482,6 @@ def serve(path: Path, config: Config, workers: int | None, level: str) -> None:
     os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format}
 
     async def main() -> None:
-        await Supervisor(path, config, workers).run()
+        await Supervisor(path, config, workers, watch).run()
 
     uvloop.run(main())

@@ -110,6 +110,11 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("keepalive",), "it is for TCP; a UDP flow ends after timeouts: {idle: ...}"
     if udp and "connect_s" in app.timeouts.model_fields_set:
         yield ("timeouts", "connect"), "it is for TCP; over UDP nothing is connected"
+    if udp and app.on_remove != "keep":
+        yield (
+            ("on_remove",),
+            "it is for TCP; flows of a removed UDP app end, for want of a socket for replies",
+        )
     if udp and app.accept_proxy_protocol is not None:
         yield ("accept_proxy_protocol",), "it is for TCP; over UDP no front proxy's header is read yet"
 

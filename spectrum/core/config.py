@@ -133,6 +133,8 @@ class App(Strict):
     accept_proxy_protocol: AcceptProxyProtocol | None = None
     timeouts: Timeouts = Timeouts()
     keepalive: Keepalive = Keepalive()
+    # What becomes of TCP sessions when a reload removes the app.
+    on_remove: Literal["keep", "drain", "close"] = "keep"
     source_ips: Annotated[tuple[Address, ...], AsTuple] = ()
 
     @field_validator("origin_direct")

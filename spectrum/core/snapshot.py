@@ -49,6 +49,7 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     user_timeout_ms: int
     source_addresses: tuple[str, ...]
     load_balancer: str = ""
+    on_remove: str = "keep"
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -68,6 +69,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     pools: tuple[PoolSettings, ...] = ()
     balancers: tuple[BalancerSettings, ...] = ()
     geoip: str = ""
+    drain_timeout_s: float = 30.0
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""
@@ -102,6 +104,7 @@ def compile_snapshot(config: Config, generation: int, numbers: Mapping[str, int]
             for name, balancer in config.load_balancers.items()
         ),
         geoip=config.geoip.database if config.geoip else "",
+        drain_timeout_s=config.drain_timeout_s,
     )
 
 
@@ -135,4 +138,5 @@ def _compile_app(name: str, app: App) -> AppSettings:
         user_timeout_ms=keepalive.user_timeout_ms,
         source_addresses=tuple(map(str, app.source_ips)),
         load_balancer=app.load_balancer or "",
+        on_remove=app.on_remove,
     )

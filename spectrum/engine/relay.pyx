@@ -977,15 +977,19 @@ cdef class Relay(Part):
             self._unwatch_listener(number)
         self._listeners[number].in_use = False
 
-    def sessions(self, targets):
-        """Return the names of the sessions that are connected to any of `targets`."""
+    def sessions(self, *, listener=None, targets=None):
+        """Return the names of sessions: those of a listener, or those connected to any of `targets`."""
         cdef uint32_t index
         cdef Session *session
         cdef list names = []
         for index in range(self._slab.chunk_count << CHUNK_BITS):
             session = slab_at(&self._slab, index)
-            if session.state == RELAYING and <object>session.target in targets:
-                names.append(<uint64_t>session.generation << 32 | index)
+            if listener is not None:
+                if session.state in (FREE, ENDED) or session.listener != listener:
+                    continue
+            elif session.state != RELAYING or <object>session.target not in targets:
+                continue
+            names.append(<uint64_t>session.generation << 32 | index)
         return names
 
     def close(self, uint64_t name, int error):

@@ -1,15 +1,13 @@
-"""Sessions of origins that are taken out of service, ended spread over time.
+"""Sessions of origins or apps that are taken out of service, ended spread over time.
 
 A thousand clients that are cut off at once come back at once (scylla-operator#1171); hence a window, at the end of the
 time that sessions have.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from spectrum.engine.target import Target
-
-# Sessions end within the last so many seconds of their time, or within the first where they have less.
+# Sessions of an origin end within the last so many seconds of their time, or within the first where they have less.
 SPREAD_S = 10.0
 
 
@@ -17,7 +15,7 @@ SPREAD_S = 10.0
 class _Drain:
     opens_at: float
     closes_at: float
-    targets: Callable[[], Collection[Target]]
+    find: Callable[[], list[int]]
     # What is to be ended, the last one first; None before the window opens.
     names: list[int] | None = None
     first_count: int = field(default=0)
@@ -27,28 +25,32 @@ class Drains:
     """The drains of one transport's sessions.
 
     Args:
-        sessions: Returns the names of the sessions at some targets.
-        end: Ends one of them.
+        end: Ends a session, by the key of its drain and its name.
     """
 
-    def __init__(self, sessions: Callable[[Collection[Target]], list[int]], end: Callable[[int], None]) -> None:
-        self._sessions = sessions
+    def __init__(self, end: Callable[[tuple[str, int], int], None]) -> None:
         self._end = end
         self._drains: dict[tuple[str, int], _Drain] = {}
 
     def begin(
-        self, key: tuple[str, int], targets: Callable[[], Collection[Target]], drain_s: float, now: float
+        self,
+        key: tuple[str, int],
+        find: Callable[[], list[int]],
+        drain_s: float,
+        now: float,
+        spread_s: float = SPREAD_S,
     ) -> None:
-        """Let the sessions at `targets` end by `drain_s` from now, or a little later where that is short.
+        """Let sessions end by `drain_s` from now, or a little later where that is short.
 
         Args:
             key: The load balancer and the origin's number; `cancel` takes it.
-            targets: Returns the targets, when asked.
+            find: Returns the names of the sessions, when asked.
             drain_s: What the file gives them.
             now: Monotonic seconds.
+            spread_s: How long before the end the first of them ends.
         """
-        opens_at = now + max(0.0, drain_s - SPREAD_S)
-        self._drains[key] = _Drain(opens_at, max(now + drain_s, opens_at + SPREAD_S), targets)
+        opens_at = now + max(0.0, drain_s - spread_s)
+        self._drains[key] = _Drain(opens_at, max(now + drain_s, opens_at + spread_s), find)
 
     def cancel(self, keep: Callable[[tuple[str, int]], bool]) -> None:
         """Forget the drains that are not to be kept: their origins serve again."""
@@ -60,16 +62,16 @@ class Drains:
             if now < drain.opens_at:
                 continue
             if drain.names is None:
-                drain.names = self._sessions(drain.targets())
+                drain.names = drain.find()
                 drain.first_count = len(drain.names)
-            elapsed = (now - drain.opens_at) / (drain.closes_at - drain.opens_at)
-            left = max(0, round(drain.first_count * (1 - elapsed)))
-            while len(drain.names) > left:
-                self._end(drain.names.pop())
+            window_s = drain.closes_at - drain.opens_at
+            left = 1 - (now - drain.opens_at) / window_s if window_s else 0.0
+            while len(drain.names) > max(0, round(drain.first_count * left)):
+                self._end(key, drain.names.pop())
             if now >= drain.closes_at:
                 # Those that came since the window opened, by their affinity.
-                for name in self._sessions(drain.targets()):
-                    self._end(name)
+                for name in drain.find():
+                    self._end(key, name)
                 del self._drains[key]
 
     @property

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# In the keys of drains, where a load balancer's name stands else: no name, so none can be the same.
+REMOVED = ""
 # By plain numbers: an enum's hash and comparison are Python code.
 _FIXED_REASONS = {
     int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
@@ -80,7 +83,7 @@ class TcpPlane:
         max_sessions: int = 0x7FFFFFFF,
     ) -> None:
         self.relay = Relay(loop, self, max_sessions=max_sessions, loads=loads)
-        self.drains = Drains(self.relay.sessions, lambda name: self.relay.close(name, Reason.ORIGIN_DRAINED))
+        self.drains = Drains(self._end_drained)
         self._balancers = balancers
         self._records = Records(emit)
         self._registry = Registry("tcp", balancers, self.relay.add_listener, self._unlisten)
@@ -242,14 +245,38 @@ class TcpPlane:
         """
         self._records.wanted = snapshot.log_sessions
         self._drain_origins(stopped or {})
-        return self._registry.apply(snapshot, descriptors, names)
+        serving = [listener for listener in self._listeners.values() if not listener.removed]
+        gone = self._registry.apply(snapshot, descriptors, names)
+        apps = {app.name for app in snapshot.apps}
+        for listener in serving:
+            if listener.removed and listener.app.settings.name not in apps:
+                self._leave_app(listener, snapshot.drain_timeout_s)
+        return gone
+
+    def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:
+        """Do with the sessions of a removed app as its `on_remove` says."""
+        find = partial(self.relay.sessions, listener=listener.number)
+        match listener.app.settings.on_remove:
+            case "drain":
+                now = time.monotonic()
+                self.drains.begin((REMOVED, listener.number), find, drain_timeout_s, now, drain_timeout_s)
+            case "close":
+                for name in find():
+                    self.relay.close(name, Reason.LISTENER_REMOVED)
+
+    def _end_drained(self, key: tuple[str, int], name: int) -> None:
+        self.relay.close(name, Reason.LISTENER_REMOVED if key[0] == REMOVED else Reason.ORIGIN_DRAINED)
 
     def _drain_origins(self, stopped: Stopped) -> None:
         now = time.monotonic()
         self.drains.cancel(self._balancers.is_stopped)
         for (balancer, number), drain_s in stopped.items():
             if drain_s is not None:
-                self.drains.begin((balancer, number), self._registry.holder(balancer, number), drain_s, now)
+                holder = self._registry.holder(balancer, number)
+                self.drains.begin((balancer, number), partial(self._sessions_at, holder), drain_s, now)
+
+    def _sessions_at(self, holder: Callable[[], set[Target]]) -> list[int]:
+        return self.relay.sessions(targets=holder())
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:
         self.relay.remove_listener(listener.number, drain)

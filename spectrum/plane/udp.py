@@ -6,6 +6,7 @@ The engine calls `accepted` and `ended` in batches and moves all datagrams itsel
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from spectrum.core.events import SessionEvent
@@ -69,7 +70,7 @@ class UdpPlane:
         loads: Loads | None = None,
     ) -> None:
         self.engine = Datagrams(loop, self, memory, max_flows=max_flows, loads=loads)
-        self.drains = Drains(lambda targets: self.engine.flows(targets=targets), self._repin)
+        self.drains = Drains(lambda key, name: self._repin(name))
         self._balancers = balancers
         self._held: set[Target] = set()
         self._records = Records(emit)
@@ -204,8 +205,11 @@ class UdpPlane:
                 at_once.update(holder())
                 continue
             self._held.update(holder())
-            self.drains.begin((balancer, number), holder, drain_s, now)
+            self.drains.begin((balancer, number), partial(self._flows_at, holder), drain_s, now)
         return at_once
+
+    def _flows_at(self, holder: Callable[[], set[Target]]) -> list[int]:
+        return self.engine.flows(targets=holder())
 
     def leave_origins(self, numbers: Iterable[int]) -> None:
         """Pin the flows of origins that can not be used any more to others."""

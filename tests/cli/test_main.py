@@ -70,7 +70,7 @@ def test_status_and_reload(tmp_path, free_port):
         assert "serving, pid" in shown.output
         as_json = json.loads(spectrum("status", "--json", "--socket", daemon.socket).output)
         assert as_json["apps"][0]["name"] == "x"
-        assert spectrum("reload", "--socket", daemon.socket).output == "reloaded\n"
+        assert spectrum("reload", "--socket", daemon.socket).output == "reloaded, nothing changed\n"
         daemon.write("apps: {x: {}}")
         refused = spectrum("reload", "--socket", daemon.socket)
         assert refused.exit_code == 1

@@ -5,7 +5,7 @@ import stat
 import aiohttp
 import pytest
 
-from spectrum.control.admin import AdminServer, control_app, metrics_app
+from spectrum.control.admin import AdminServer, Reloaded, control_app, metrics_app
 from spectrum.core.address import parse_socket_address
 from spectrum.kernel.sockets import ListenError
 
@@ -19,7 +19,7 @@ async def status():
 
 
 async def reload():
-    return ["f:1:1: wrong"]
+    return Reloaded(errors=["f:1:1: wrong"], changes=[])
 
 
 def explain(app, client, port):
@@ -57,7 +57,7 @@ async def test_control(tmp_path):
         async with client.get("/status") as answer:
             assert await answer.json() == {"pid": 1}
         async with client.post("/reload") as answer:
-            assert (answer.status, await answer.json()) == (422, {"errors": ["f:1:1: wrong"]})
+            assert (answer.status, await answer.json()) == (422, {"errors": ["f:1:1: wrong"], "changes": []})
         async with client.get("/explain", params={"app": "ssh", "client": "192.0.2.1", "port": "5"}) as answer:
             assert await answer.json() == {"steps": ["192.0.2.1 port 5", "done"]}
         async with client.get("/explain", params={"app": "x"}) as answer:

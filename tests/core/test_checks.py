@@ -129,6 +129,8 @@ TCP = ("tcp/80", "tcp://203.0.113.1:80")
         (app(*UDP, timeouts={"connect": "1s"}), ("timeouts", "connect")),
         (app(*UDP, timeouts={"idle": "1s"}), None),
         (app(*UDP, accept_proxy_protocol={"from": ["127.0.0.0/8"]}), ("accept_proxy_protocol",)),
+        (app(*UDP, on_remove="close"), ("on_remove",)),
+        (app(*TCP, on_remove="close"), None),
     ],
 )
 def test_what_a_transport_has_no_use_for(one, path):

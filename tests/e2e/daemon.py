@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from spectrum.cli.client import DaemonError, ask
@@ -14,12 +15,14 @@ from spectrum.cli.client import DaemonError, ask
 class Daemon:
     """A running `spectrum run`; `with` stops it and fails the test on a traceback in its messages."""
 
-    def __init__(self, folder: Path, text: str, workers: int = 1, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, text: str, workers: int = 1, env: dict[str, str] | None = None, options: Sequence[str] = ()
+    ) -> None:
         self.path = folder / "spectrum.yaml"
         self.socket = folder / "control.sock"
         self._out, self._err = folder / "out.log", folder / "err.log"
         self.write(text)
-        command = [sys.executable, "-m", "spectrum", "run", "-c", str(self.path), "--workers", str(workers)]
+        command = [sys.executable, "-m", "spectrum", "run", "-c", str(self.path), "--workers", str(workers), *options]
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | (env or {}))
 

@@ -12,9 +12,11 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 
+from spectrum.cli.client import ask
 from tests.e2e.daemon import Daemon
 from tests.engine.harness import eventually, port_of, read_all
 from tests.engine.harness import listening as listen
@@ -515,3 +517,61 @@ async def test_many_clients_at_once(tmp_path, free_port, echo):
     with Daemon(tmp_path, one_app(port, echo), workers=2) as daemon:
         await asyncio.gather(*(one(number) for number in range(300)))
         await asyncio.to_thread(daemon.wait_for_events, 300)
+
+
+def named(name, port, origin, more=""):
+    return "\n" + one_app(port, origin, more).removeprefix("apps:\n").replace("echo:", f"{name}:")
+
+
+def test_a_reload_tells_what_changed(tmp_path, free_port, echo):
+    first, second = free_port(), free_port()
+    with Daemon(tmp_path, one_app(first, echo)) as daemon:
+        daemon.write(one_app(first, echo, ", timeouts: {idle: 5s}") + named("other", second, echo))
+        told = ["added app other", "changed app echo: timeouts.idle nothing -> 5"]
+        assert ask(daemon.socket, "POST", "/reload") == {"errors": [], "changes": told}
+        assert all(f"reloaded: {line}" in daemon.messages() for line in told)
+        assert ask(daemon.socket, "POST", "/reload") == {"errors": [], "changes": []}
+
+
+def test_a_watched_file_needs_no_reload(tmp_path, free_port, echo):
+    first, second = free_port(), free_port()
+    with (
+        Daemon(tmp_path, one_app(first, echo), options=["--watch"]) as daemon,
+        socket.create_connection(("127.0.0.1", first), 5) as sock,
+    ):
+        daemon.write(one_app(first, echo) + named("other", second, echo))
+        eventually(lambda: "reloaded: added app other" in daemon.messages())
+        daemon.write("apps: {echo: {}}")
+        eventually(lambda: "reload refused: " in daemon.messages())
+        assert len(daemon.status()["apps"]) == 2
+        daemon.write(one_app(first, echo))
+        eventually(lambda: "reloaded: removed app other" in daemon.messages())
+        sock.sendall(b"still here")
+        assert sock.recv(20) == b"still here"
+
+
+def test_sessions_of_a_removed_app_end_as_the_file_says(tmp_path, free_port, echo):
+    ports = {how: free_port() for how in ("keep", "drain", "close")}
+    apps = "".join(named(how, port, echo, f", on_remove: {how}") for how, port in ports.items())
+    stays = one_app(free_port(), echo)
+    with Daemon(tmp_path, stays + apps + "\ndrain_timeout: 3s", workers=2) as daemon, ExitStack() as stack:
+        sessions = {
+            how: [stack.enter_context(socket.create_connection(("127.0.0.1", port), 5)) for _ in range(20)]
+            for how, port in ports.items()
+        }
+        for sock in (sock for each in sessions.values() for sock in each):
+            sock.sendall(b"hello")
+            assert sock.recv(5) == b"hello"
+        daemon.write(stays + "\ndrain_timeout: 3s")
+        began = time.monotonic()
+        assert daemon.reload() == []
+        for sock in sessions["close"]:
+            assert sock.recv(1) == b""
+        assert time.monotonic() - began < 2
+        for sock in sessions["drain"]:
+            sock.settimeout(10)
+            assert sock.recv(1) == b""
+        assert 2 < time.monotonic() - began < 6
+        for sock in sessions["keep"]:
+            sock.sendall(b"still here")
+            assert sock.recv(20) == b"still here"

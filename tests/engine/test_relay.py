@@ -364,13 +364,15 @@ def test_one_session_is_closed(sockets):
             c.sendall(b"x")
         with recorder.running():
             accepted = [origin.accept()[0] for _ in range(2)]
-        assert recorder.relay.sessions(()) == []
-        names = recorder.relay.sessions(recorder.targets)
+        assert recorder.relay.sessions(targets=()) == []
+        names = recorder.relay.sessions(targets=recorder.targets)
         assert sorted(names) == sorted(session[0] for session in recorder.sessions)
+        assert sorted(recorder.relay.sessions(listener=0)) == sorted(names)
+        assert recorder.relay.sessions(listener=1) == []
         recorder.relay.close(names[0], 77)
         recorder.relay.close(names[0], 78)
         assert recorder.outcomes() == [(Outcome.CLOSED, 77)]
-        assert recorder.relay.sessions(recorder.targets) == names[1:]
+        assert recorder.relay.sessions(targets=recorder.targets) == names[1:]
         for o in accepted:
             o.close()
 

@@ -304,6 +304,49 @@ def test_every_outcome_has_a_reason(outcome):
     assert isinstance(reason_of(outcome, 0), Reason)
 
 
+@pytest.mark.parametrize("on_remove", ["keep", "drain", "close"])
+def test_sessions_of_a_removed_app(make, free_port, origin, on_remove):
+    first, second = free_port(), free_port()
+    with listening() as other:
+        plane = make({"x": body(first, origin, more=f", on_remove: {on_remove}"), "y": body(second, other)})
+        with connect(first) as leaving, connect(second) as staying:
+            with plane.running():
+                connections = [sock.accept()[0] for sock in (origin, other)]
+            plane.apply({"y": body(second, other)}, more="drain_timeout: 20s")
+            assert plane.plane.drains.pending is (on_remove == "drain")
+            if on_remove == "drain":
+                now = time.monotonic()
+                plane.plane.drains.tick(now + 1)
+                assert plane.events() == []
+                plane.plane.drains.tick(now + 21)
+            with plane.running():
+                if on_remove == "keep":
+                    leaving.sendall(b"still here")
+                    assert connections[0].recv(20) == b"still here"
+                else:
+                    assert leaving.recv(1) == b""
+                    eventually(plane.events)
+                    (event,) = plane.events()
+                    assert (event["Application"], event["Reason"]) == ("x", "listener_removed")
+                staying.sendall(b"hello")
+                assert connections[1].recv(20) == b"hello"
+            for connection in connections:
+                connection.close()
+
+
+def test_a_changed_app_is_no_removed_one(make, free_port, origin):
+    first, second = free_port(), free_port()
+    plane = make({"x": body(first, origin, more=", on_remove: close")})
+    with connect(first) as sock:
+        with plane.running():
+            connection, _ = origin.accept()
+        plane.apply({"x": body(second, origin, more=", on_remove: close")})
+        with plane.running():
+            sock.sendall(b"still here")
+            assert connection.recv(20) == b"still here"
+        connection.close()
+
+
 # --- load balancers ---------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,62 @@
+"""What differs between two configurations, for people."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from spectrum.core.config import Config, Settings
+from spectrum.core.fields import describe
+
+# The mappings of named objects, and what one is called.
+_SECTIONS = {"monitors": "monitor", "pools": "pool", "load_balancers": "load balancer", "apps": "app"}
+
+
+def changes(old: Config, new: Config) -> list[str]:
+    """Return one line for each object that is added, removed or changed, and for each other setting that changed."""
+    lines: list[str] = []
+    for section, kind in _SECTIONS.items():
+        lines += _changed_objects(kind, getattr(old, section), getattr(new, section))
+    for change in _changed_fields(old, new, Settings):
+        lines.append(f"changed {change}")
+    return lines
+
+
+def _changed_objects(kind: str, old: Mapping[str, BaseModel], new: Mapping[str, BaseModel]) -> Iterator[str]:
+    yield from (f"added {kind} {name}" for name in new if name not in old)
+    yield from (f"removed {kind} {name}" for name in old if name not in new)
+    for name in (name for name in new if name in old):
+        if details := list(_changed_fields(old[name], new[name], type(new[name]))):
+            yield f"changed {kind} {name}: {', '.join(details)}"
+
+
+def _changed_fields(old: BaseModel, new: BaseModel, model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the path of each setting that differs, with both values where they are short."""
+    for field, info in model.model_fields.items():
+        before, after, path = getattr(old, field), getattr(new, field), prefix + (info.alias or field)
+        if before == after:
+            continue
+        if isinstance(before, BaseModel) and type(before) is type(after):
+            yield from _changed_fields(before, after, type(after), f"{path}.")
+        elif _is_short(before) and _is_short(after):
+            yield f"{path} {_shown(before)} -> {_shown(after)}"
+        else:
+            yield path
+
+
+def _is_short(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return len(value) <= 3 and all(_is_short(item) for item in value)
+    return value is None or (not isinstance(value, BaseModel | dict | list) and len(str(value)) <= 40)
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case tuple():
+            return f"[{', '.join(_shown(item) for item in value)}]"
+        case float():
+            return f"{value:g}"
+        case None | bool() | int() | "":
+            return describe(value)
+        case _:
+            return str(value)
