@@ -26,6 +26,7 @@ from spectrum.control.loader import ConfigError, load_file
 from spectrum.control.log import LineWriter, SessionLog
 from spectrum.control.names import NameWatch
 from spectrum.control.status import apps_status, balancers_status, pools_status
+from spectrum.control.systemd import Notifier
 from spectrum.control.totals import Totals
 from spectrum.control.watch import FileWatch
 from spectrum.control.workers import WorkerProcess, memory_file
@@ -66,6 +67,8 @@ class StartError(Exception):
 
 def default_control_socket() -> Path:
     """Return where the control socket is when the file does not say."""
+    if given := os.environ.get("RUNTIME_DIRECTORY"):  # systemd's, where the unit has one (systemd.exec(5))
+        return Path(given.split(":")[0]) / "control.sock"
     if os.geteuid() == 0:
         return Path("/run/spectrum/control.sock")
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/spectrum-{os.geteuid()}") / "spectrum.sock"
@@ -99,6 +102,7 @@ class Supervisor:
         self._health = HealthKeeper(self._tell_health, self._record_health, self._readdress)
         self._exporter = Exporter(self._totals, self._state, self._health)
         self._admin = AdminServer()
+        self._systemd = Notifier()
         self._index = ListenerIndex(config.apps, local_addresses())
         self._names = NameWatch(self._names_changed, self._refuse_address)
         self._workers: dict[int, WorkerProcess] = {}
@@ -134,6 +138,8 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
         try:
             await self._start()
+            self._tell_ready()
+            self._tasks.start(self._systemd.feed_watchdog(), "watchdog")
             if self._watches:
                 self._tasks.start(FileWatch(self._path, self.reload).run(), f"watch {self._path}")
             await self._stopping.wait()
@@ -197,6 +203,9 @@ class Supervisor:
         snapshot = compile_snapshot(config, generation, planned)
         self._planned = planned
         return snapshot
+
+    def _tell_ready(self) -> None:
+        self._systemd.ready(f"serving {len(self._snapshot.apps)} apps, generation {self._snapshot.generation}")
 
     async def _all_ready(self) -> None:
         """Wait until every worker serves.
@@ -335,6 +344,7 @@ class Supervisor:
             why = "the daemon is not serving yet" if not self._state.generation else "the daemon is stopping"
             return Reloaded(errors=[why])
         async with self._reloading:
+            self._systemd.reloading()
             try:
                 config = await asyncio.to_thread(load_file, self._path)
                 found = changes(self._config, config)
@@ -350,6 +360,8 @@ class Supervisor:
                 for change in found[:MAX_CHANGES_LOGGED]:
                     log.info("reloaded: %s", change)
                 return Reloaded(changes=found)
+            finally:
+                self._tell_ready()
         self._state.last_reload_successful = False
         for error in errors:
             log.error("reload refused: %s", error)
@@ -454,6 +466,7 @@ class Supervisor:
     async def _drain(self) -> None:
         """Accept nothing more, let sessions end, then end them."""
         timeout_s = self._config.drain_timeout_s
+        self._systemd.stopping(f"draining for up to {timeout_s:g} s")
         sessions = sum(worker.sessions for worker in self._workers.values())
         log.info("draining: %d sessions have %g s; a second signal ends them at once", sessions, timeout_s)
         for worker in self._workers.values():

@@ -20,6 +20,8 @@ def test_default_control_socket(monkeypatch):
     assert default_control_socket() == Path("/run/user/1000/spectrum.sock")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert default_control_socket() == Path("/tmp/spectrum-1000/spectrum.sock")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/spectrum:/run/other")
+    assert default_control_socket() == Path("/run/spectrum/control.sock")
 
 
 def config(port, tmp_path):
