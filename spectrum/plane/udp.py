@@ -156,8 +156,9 @@ class UdpPlane:
             target, created, replied, ended = item[5], item[6], item[7], item[8]
             if target is not None:
                 app.measures.origin(target.name).ended += 1
-                if target.number:
-                    self._balancers.ended(target.number, replied > 0, False)
+                if target.number and replied:
+                    # A socket tells nothing of its origin over UDP; that it answered somebody does.
+                    self._balancers.signs_of(target.number).connect_succeeded(1)
                 if replied:
                     app.measures.observe((replied - created) / 1e9, (ended - created) / 1e9)
                 else:

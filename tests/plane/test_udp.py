@@ -366,6 +366,17 @@ def test_a_flow_leaves_a_port_where_nobody_listens(make, free_port, origin):
         assert plane.parts.balancers.take_signs()[number(plane, "a")].connect_failures == measures.failovers
 
 
+def test_a_flow_that_is_answered_ends_a_row_of_failures(make, free_port, origin):
+    made = make({"x": led(free_port(), ", timeouts: {idle: 100ms}")}, more=balanced(origin))
+    a = number(made, "a")
+    made.parts.balancers.failed(a, "connect_refused")
+    with made.running() as plane, datagrams() as client:
+        confirm(plane, client, origin)
+        eventually(lambda: plane.lines)
+        signs = plane.parts.balancers.take_signs()[a]
+    assert (signs.connected, signs.connect_failures) == (1, 0)
+
+
 def test_flows_leave_an_origin_that_goes_down(make, free_port, origin):
     with datagrams() as other:
         made = make({"x": led(free_port())}, more=balanced(origin, other, balancer=", session_affinity: ip_port"))
