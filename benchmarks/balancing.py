@@ -6,7 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.loads import wrk
-from benchmarks.peers import HAPROXY_BASE, ORIGIN_PORT, PORT, Starter, envoy, haproxy, nginx, nginx_stream, spectrum
+from benchmarks.peers import (
+    ENVOY_PROXY_PROTOCOL,
+    HAPROXY_BASE,
+    ORIGIN_PORT,
+    PORT,
+    Starter,
+    envoy,
+    envoy_cluster,
+    envoy_listener,
+    haproxy,
+    nginx,
+    nginx_stream,
+    spectrum,
+)
 from benchmarks.processes import Running
 from benchmarks.rounds import Figures, Rows, work_folder
 
@@ -47,45 +60,12 @@ NGINX = nginx_stream(
     + f"\n    }}}}\n    server {{{{ listen 127.0.0.1:{PORT} backlog=4096; proxy_pass back; proxy_protocol on; }}}}",
 )
 
-_ENVOY_ADDRESS = f"{{{{socket_address: {{{{address: {{address}}, port_value: {ORIGIN_PORT}}}}}}}}}"
-_ENVOY_ENDPOINT = f"        - endpoint: {{{{address: {_ENVOY_ADDRESS}}}}}"
+_ADDRESSES = [_address(number) for number in range(ORIGINS)]
+_LEAST_REQUEST = "\n    lb_policy: LEAST_REQUEST"
 ENVOY = f"""
 static_resources:
-  listeners:
-  - name: front
-    address: {{socket_address: {{address: 127.0.0.1, port_value: {PORT}}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.tcp_proxy
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-          stat_prefix: front
-          cluster: front
-          access_log:
-          - name: envoy.access_loggers.file
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
-              path: {{folder}}/access.log
-  clusters:
-  - name: front
-    connect_timeout: 5s
-    type: STATIC
-    lb_policy: LEAST_REQUEST
-    circuit_breakers: {{thresholds: [{{max_connections: 20000, max_pending_requests: 20000}}]}}
-    load_assignment:
-      cluster_name: front
-      endpoints:
-      - lb_endpoints:
-{_lines(_ENVOY_ENDPOINT)}
-    transport_socket:
-      name: envoy.transport_sockets.upstream_proxy_protocol
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport
-        config: {{version: V1}}
-        transport_socket:
-          name: envoy.transport_sockets.raw_buffer
-          typed_config:
-            "@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer
+  listeners:{envoy_listener("front", PORT)}
+  clusters:{envoy_cluster("front", _ADDRESSES, ORIGIN_PORT, _LEAST_REQUEST + ENVOY_PROXY_PROTOCOL)}
 """
 
 SPECTRUM = f"""

@@ -7,13 +7,14 @@ iperf3.
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.processes import PROXY_CORE, Running
 
 ORIGIN_PORT, IPERF_PORT = 19000, 19001
 PORT, PLAIN_PORT = 19100, 19101
+_ORIGIN = ("127.0.0.1",)
 
 NEEDS = {
     "haproxy": "apt-get install haproxy",
@@ -96,7 +97,8 @@ control: {{{{socket: {{folder}}/control.sock}}}}
 """
 
 
-def _envoy_listener(name: str, port: int) -> str:
+def envoy_listener(name: str, port: int) -> str:
+    """Return a listener of Envoy's that leads to the cluster of the same name and logs each session."""
     return f"""
   - name: {name}
     address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
@@ -114,7 +116,12 @@ def _envoy_listener(name: str, port: int) -> str:
               path: {{folder}}/access.log"""
 
 
-def _envoy_cluster(name: str, port: int, header: str) -> str:
+def envoy_cluster(name: str, addresses: Sequence[str], port: int, more: str = "") -> str:
+    """Return a cluster of Envoy's, with an endpoint at each address."""
+    endpoints = "".join(
+        f"\n        - endpoint: {{address: {{socket_address: {{address: {address}, port_value: {port}}}}}}}"
+        for address in addresses
+    )
     return f"""
   - name: {name}
     connect_timeout: 5s
@@ -122,12 +129,11 @@ def _envoy_cluster(name: str, port: int, header: str) -> str:
     load_assignment:
       cluster_name: {name}
       endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}
-    circuit_breakers: {{thresholds: [{{max_connections: 20000, max_pending_requests: 20000}}]}}{header}"""
+      - lb_endpoints:{endpoints}
+    circuit_breakers: {{thresholds: [{{max_connections: 20000, max_pending_requests: 20000}}]}}{more}"""
 
 
-_ENVOY_PROXY_PROTOCOL = """
+ENVOY_PROXY_PROTOCOL = """
     transport_socket:
       name: envoy.transport_sockets.upstream_proxy_protocol
       typed_config:
@@ -138,11 +144,13 @@ _ENVOY_PROXY_PROTOCOL = """
           typed_config:
             "@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"""
 
+_ENVOY_FRONT = envoy_cluster("front", _ORIGIN, ORIGIN_PORT, ENVOY_PROXY_PROTOCOL)
+_ENVOY_PLAIN = envoy_cluster("plain", _ORIGIN, IPERF_PORT)
 ENVOY = f"""
 admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 19191}}}}}}
 static_resources:
-  listeners:{_envoy_listener("front", PORT)}{_envoy_listener("plain", PLAIN_PORT)}
-  clusters:{_envoy_cluster("front", ORIGIN_PORT, _ENVOY_PROXY_PROTOCOL)}{_envoy_cluster("plain", IPERF_PORT, "")}
+  listeners:{envoy_listener("front", PORT)}{envoy_listener("plain", PLAIN_PORT)}
+  clusters:{_ENVOY_FRONT}{_ENVOY_PLAIN}
 """
 
 

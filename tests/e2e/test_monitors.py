@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.namespace import Namespace
 from tests.e2e.programs import Programs
 from tests.e2e.test_balancing import QUICK, TOLD_S, healthy, metrics_of
-from tests.engine.harness import eventually
+from tests.engine.harness import eventually, repeating
 from tests.plane.probes.test_http import certificate
 
 FAST = "interval: 0.3, timeout: 0.5, retries: 0"
@@ -136,32 +135,28 @@ def saying(port, words, reset=False, address="127.0.0.1"):
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, port))
     listener.listen(64)
-    held, stop = [], threading.Event()
+    held = []
     listener.settimeout(0.1)
 
     def serve():
-        while not stop.is_set():
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                continue
-            if reset:  # as soon as it is asked for something
-                connection.settimeout(1)
-                with suppress(OSError):
-                    connection.recv(1)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                connection.close()
-                continue
-            connection.sendall(words)
-            held.append(connection)
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            return
+        if reset:  # as soon as it is asked for something
+            connection.settimeout(1)
+            with suppress(OSError):
+                connection.recv(1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            connection.close()
+            return
+        connection.sendall(words)
+        held.append(connection)
 
-    thread = threading.Thread(target=serve)
-    thread.start()
     try:
-        yield
+        with repeating(serve):
+            yield
     finally:
-        stop.set()
-        thread.join()
         for sock in (*held, listener):
             sock.close()
 

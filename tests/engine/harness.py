@@ -66,14 +66,25 @@ class Recorder:
 @contextmanager
 def in_thread(loop):
     """Run an engine's loop in a thread, as a worker's host loop would."""
+    poll = select.poll()
+    poll.register(loop.fileno(), select.POLLIN)
+
+    def turn():
+        if poll.poll(20):
+            loop.process()
+
+    with repeating(turn):
+        yield
+
+
+@contextmanager
+def repeating(step):
+    """Take a step, which never waits long, again and again in a thread."""
     stop = threading.Event()
 
     def run():
-        poll = select.poll()
-        poll.register(loop.fileno(), select.POLLIN)
         while not stop.is_set():
-            if poll.poll(20):
-                loop.process()
+            step()
 
     thread = threading.Thread(target=run)
     thread.start()
