@@ -95,7 +95,8 @@ class HealthKeeper:
         self._addresses: Addresses = {}
         self._health: dict[ProbeKey, Health] = {}
         self._users: dict[ProbeKey, list[int]] = {}
-        self._names_of: dict[ProbeKey, set[str]] = {}
+        # Of the addresses of each name.
+        self._keys_of: dict[str, set[ProbeKey]] = {}
         self._detectors: dict[str, OutlierDetector] = {}
         # What changed and is not told yet, with the cause.
         self._dirty: dict[int, str] = {}
@@ -146,9 +147,7 @@ class HealthKeeper:
         self._aim(addresses)
         for number in self.members:
             self._judge(number, "the configuration changed")
-        self._flush()
-        for name in self._world.settings:
-            self._look_at(name, "the configuration changed")
+        self._flush(dict.fromkeys(self._world.settings, "the configuration changed"))
         if self._tick_timer is None:
             self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
@@ -169,7 +168,7 @@ class HealthKeeper:
         """Probe what is to be probed now."""
         self._addresses = addresses
         targets: dict[Hashable, ProbeTarget] = {}
-        self._users, self._names_of = {}, {}
+        self._users, self._keys_of = {}, {}
         for number, member in self.members.items():
             found = self._targets_of(member)
             known = [self._health[key].healthy for key in found if key in self._health]
@@ -177,7 +176,7 @@ class HealthKeeper:
                 targets[key] = target
                 self._users.setdefault(key, []).append(number)
                 if member.settings.dns is not None:
-                    self._names_of.setdefault(key, set()).add(name_key(member.settings.dns))
+                    self._keys_of.setdefault(name_key(member.settings.dns), set()).add(key)
                 if key not in self._health:
                     # A reload that changes how an origin is probed is no reason to doubt it.
                     verdict = None if known else member.healthy if member.keys else None
@@ -216,10 +215,10 @@ class HealthKeeper:
         self.probes[key.monitor, result.ok] += 1
         now = time.monotonic()
         changed = health.take(result, monitor.consecutive_up, monitor.consecutive_down, now)
-        if changed and key in self._names_of:
-            self._readdressed |= self._names_of[key]
         for number in self._users[key] if changed or result.ok else ():
             member = self.members[number]
+            if changed and member.settings.dns is not None:
+                self._readdressed.add(name_key(member.settings.dns))
             returned = result.ok and self._detectors[member.pool].probe_passed(number, began, now)
             if returned:
                 self._event(member, "originReturned", True, "a probe passed")
@@ -317,8 +316,11 @@ class HealthKeeper:
         if self._flush_timer is None:
             self._flush_timer = loop.call_at(self._flushed_at + TELL_GAP_S, self._flush)
 
-    def _flush(self) -> None:
-        """Tell workers what changed, and see what it means for pools and load balancers."""
+    def _flush(self, pools: Mapping[str, str] | None = None) -> None:
+        """Tell workers what changed, and see what it means for pools and load balancers.
+
+        `pools` are to be looked at whether their origins changed or not, with the cause.
+        """
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
@@ -329,7 +331,8 @@ class HealthKeeper:
         readdressed, self._readdressed = self._readdressed, set()
         if readdressed:
             self._readdress(readdressed)
-        for pool, cause in {self.members[number].pool: cause for number, cause in dirty.items()}.items():
+        causes = dict(pools or {}) | {self.members[number].pool: cause for number, cause in dirty.items()}
+        for pool, cause in causes.items():
             self._look_at(pool, cause)
 
     def _look_at(self, pool: str, cause: str) -> None:
@@ -396,15 +399,11 @@ class HealthKeeper:
 
     def addresses_for_workers(self, addresses: Addresses) -> dict[str, tuple[str, ...]]:
         """Return names with those of their addresses that are not down; with all of them where all are."""
-        bad: dict[str, set[str]] = {}
-        for key, names in self._names_of.items():
-            if self._health[key].healthy is False:
-                for name in names:
-                    bad.setdefault(name, set()).add(key.address)
-        return {
-            name: tuple(address for address in found if address not in bad.get(name, ())) or found
-            for name, found in addresses.items()
-        }
+        return {name: self._up_of(name, found) or found for name, found in addresses.items()}
+
+    def _up_of(self, name: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        down = {key.address for key in self._keys_of.get(name, ()) if self._health[key].healthy is False}
+        return tuple(address for address in addresses if address not in down)
 
     async def stop(self) -> None:
         """Stop probing."""

@@ -91,7 +91,6 @@ class Supervisor:
         self._worker_count = workers or config.workers or len(os.sched_getaffinity(0))
         self._started_at = time.time()
         self._snapshot = Snapshot(0, (), 0, True)
-        self._planned: dict[str, int] = {}
         self._bank = ListenerBank()
         self._sockets_each = 1
         self._tasks = Tasks()
@@ -158,7 +157,7 @@ class Supervisor:
 
     async def _start(self) -> None:
         limit = raise_descriptor_limit()
-        snapshot = self._compile(self._config, 1)
+        snapshot, numbers = self._compile(self._config, 1)
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
         control = Path(self._config.control.socket) if self._config.control else default_control_socket()
         await self._admin.serve_control(control_app(self.status, self.reload, self.explain), control)
@@ -179,7 +178,7 @@ class Supervisor:
         if self._config.metrics:
             await self._admin.serve_metrics(metrics_app(self.render, self.ready), self._config.metrics.listen)
         self._snapshot = snapshot
-        self._numbers.keep(self._planned)
+        self._numbers.keep(numbers)
         await self._names.watch(snapshot.names())
         self._health.apply(self._config, snapshot, self._names.addresses)
         for number in range(self._worker_count):
@@ -197,12 +196,10 @@ class Supervisor:
             "serving %d app%s on %d listeners with %d workers", apps, "s" * (apps != 1), len(keys), self._worker_count
         )
 
-    def _compile(self, config: Config, generation: int) -> Snapshot:
-        """Return the snapshot of a configuration; what is in it before keeps its numbers."""
+    def _compile(self, config: Config, generation: int) -> tuple[Snapshot, dict[str, int]]:
+        """Return the snapshot of a configuration, and the numbers in it, to be kept once it is served."""
         planned = self._numbers.plan(labels(config.pools), lambda number: self._memory.loads.open(number) > 0)
-        snapshot = compile_snapshot(config, generation, planned)
-        self._planned = planned
-        return snapshot
+        return compile_snapshot(config, generation, planned), planned
 
     def _tell_ready(self) -> None:
         self._systemd.ready(f"serving {len(self._snapshot.apps)} apps, generation {self._snapshot.generation}")
@@ -253,9 +250,10 @@ class Supervisor:
     def _configure(self, workers: list[WorkerProcess]) -> None:
         """Send the current snapshot."""
         encoded = memory_file(self._snapshot)
+        addresses = self._health.addresses_for_workers(self._names.addresses)
         try:
             for worker in workers:
-                worker.tell_names(self._health.addresses_for_workers(self._names.addresses))
+                worker.tell_names(addresses)
                 worker.tell_health(self._health.standings, self._health.told_latencies)
                 worker.configure(
                     self._snapshot,
@@ -318,8 +316,9 @@ class Supervisor:
     def _readdress(self, keys: set[str]) -> None:
         """Tell workers the addresses of names: those that are not down."""
         known = {key: self._names.addresses[key] for key in keys if key in self._names.addresses}
+        told = self._health.addresses_for_workers(known)
         for worker in self._workers.values():
-            worker.tell_names(self._health.addresses_for_workers(known))
+            worker.tell_names(told)
 
     def _tell_health(self, standings: dict[int, Standing], latencies: dict[str, float]) -> None:
         for worker in self._workers.values():
@@ -368,14 +367,14 @@ class Supervisor:
         return Reloaded(errors=errors)
 
     async def _apply(self, config: Config) -> None:
-        snapshot = self._compile(config, self._snapshot.generation + 1)
+        snapshot, numbers = self._compile(config, self._snapshot.generation + 1)
         self._bank.open(snapshot, self._sockets_each)
         self._bank.tune(snapshot.apps)
         self._index = ListenerIndex(config.apps, local_addresses())
         await self._names.watch(snapshot.names())
         self._warn_of_fixed_settings(config)
         self._config, self._snapshot = config, snapshot
-        self._numbers.keep(self._planned)
+        self._numbers.keep(numbers)
         self._session_log = self._make_session_log(config)
         self._health.apply(config, snapshot, self._names.addresses)
         workers = list(self._workers.values())

@@ -22,7 +22,8 @@ Stopped = Mapping[tuple[str, int], float | None]
 CountryOf = Callable[[bytes], str]
 
 
-def _nowhere(client: bytes) -> str:
+def nowhere(client: bytes) -> str:
+    """Know no country."""
     return ""
 
 
@@ -103,7 +104,7 @@ class Balancers:
         self._loads = loads
         self._affinities = affinities
         self._urgent = urgent
-        self.country_of: CountryOf = _nowhere
+        self.country_of: CountryOf = nowhere
         self._pools: dict[str, PoolSettings] = {}
         self._pool_of: dict[int, str] = {}
         self._views: dict[str, PoolView] = {}

@@ -179,14 +179,8 @@ class Registry:
 
         Later ones are of clients that an affinity brings back to an origin that is disabled.
         """
-        held = self._targets_of(balancer, number)
-        return lambda: held | self._targets_of(balancer, number)
-
-    def _targets_of(self, balancer: str, number: int) -> set[Target]:
-        routes = (
-            listener.route for listener in self._by_key.values() if listener.app.settings.load_balancer == balancer
-        )
-        return {target for route in routes if isinstance(route, BalancedRoute) for target in route.to({number})}
+        held = self.targets_to({number}, balancer)
+        return lambda: held | self.targets_to({number}, balancer)
 
     def take_connects(self) -> None:
         """Note what the engine connected to origins of load balancers."""
@@ -195,10 +189,13 @@ class Registry:
                 for listener in app.listeners:
                     app.take_connected(listener.route.targets())
 
-    def targets_to(self, numbers: set[int]) -> set[Target]:
-        """Return the targets in use that lead to origins with these numbers."""
-        routes = (listener.route for listener in self._by_key.values())
-        return {target for route in routes if isinstance(route, BalancedRoute) for target in route.to(numbers)}
+    def targets_to(self, numbers: set[int], balancer: str = "") -> set[Target]:
+        """Return the targets in use that lead to origins with these numbers, by one load balancer or by any."""
+        found: set[Target] = set()
+        for listener in self._by_key.values():
+            if isinstance(listener.route, BalancedRoute) and balancer in ("", listener.app.settings.load_balancer):
+                found.update(listener.route.to(numbers))
+        return found
 
     def leave(self, listener: RunningListener) -> None:
         """A session of `listener` is over."""

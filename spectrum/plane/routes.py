@@ -1,7 +1,7 @@
 """From a listener to origins: the engine's targets for a new session, and for one whose origin fails."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
 from spectrum.core.balancing.settings import OriginSettings
@@ -59,6 +59,10 @@ class Route(ABC):
         self._targets, self._options = targets, options
         return gone
 
+    def _lookup(self, number: int, orders: Iterable[Iterable[Candidate]]) -> list[tuple[Target, ...]]:
+        """Return an origin's candidates, in every order of trying, as the targets made for them."""
+        return [tuple(self._targets[number, candidate] for candidate in order) for order in orders]
+
 
 class DirectRoute(Route):
     """The origins of `origin_direct`, or the addresses of `origin_dns`, in turn."""
@@ -78,7 +82,7 @@ class DirectRoute(Route):
             addresses = names.get(name_key(settings.origin_name), ())
             orders = name_rotations(addresses, settings.origin_port + self._offset, settings.transport == "tcp")
         gone = self._make(settings, [(0, candidate) for order in orders for candidate in order])
-        self.orders = [tuple(self._targets[0, candidate] for candidate in order) for order in orders]
+        self.orders = self._lookup(0, orders)
         self._turn = 0
         return gone
 
@@ -131,10 +135,7 @@ class BalancedRoute(Route):
         used = [members[number] for number in self._orders if number in members]
         candidates = {origin.number: self._candidates(origin) for origin in used}
         gone = self._make(settings, [(n, c) for n, orders in candidates.items() for order in orders for c in order])
-        self._orders = {
-            number: [tuple(self._targets[number, candidate] for candidate in order) for order in orders]
-            for number, orders in candidates.items()
-        }
+        self._orders = {number: self._lookup(number, orders) for number, orders in candidates.items()}
         return gone
 
     def _candidates(self, origin: OriginSettings) -> list[tuple[Candidate, ...]]:
@@ -155,14 +156,10 @@ class BalancedRoute(Route):
         return orders[self._turn % len(orders)]
 
     def _first_orders(self, origin: OriginSettings) -> list[tuple[Target, ...]]:
-        orders = []
-        for order in self._candidates(origin):
-            for candidate in order:
-                key = origin.number, candidate
-                if key not in self._targets:
-                    self._targets[key] = _target(self._settings, *key)
-            orders.append(tuple(self._targets[origin.number, candidate] for candidate in order))
-        self._orders[origin.number] = orders
+        candidates = self._candidates(origin)
+        for candidate in {candidate for order in candidates for candidate in order}:
+            self._targets[origin.number, candidate] = _target(self._settings, origin.number, candidate)
+        orders = self._orders[origin.number] = self._lookup(origin.number, candidates)
         return orders
 
     def choose(self, client: bytes, client_port: int) -> Way | Reason:

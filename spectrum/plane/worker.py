@@ -24,7 +24,7 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
-from spectrum.plane.balancers import Balancers
+from spectrum.plane.balancers import Balancers, nowhere
 from spectrum.plane.channel import (
     Applied,
     Ask,
@@ -72,11 +72,11 @@ class Worker:
     def __init__(self, sock: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
         self._engine = Loop()
-        self._memory: tuple[Memory, list[int]] | None = None
+        self._loads: Loads
+        self._flow_file = -1
         self._planes: tuple[TcpPlane, UdpPlane] | None = None
         self._balancers: Balancers
         self._countries: Countries | None = None
-        self._health: list[Health] = []
         self._signs_timer: asyncio.TimerHandle | None = None
         self._too_big = IcmpAnswers()
         self._channel = Channel(sock, self._received, self._orphaned)
@@ -103,7 +103,7 @@ class Worker:
     def _received(self, message: Message, descriptors: list[int]) -> None:
         match message:
             case Memory():
-                self._memory = message, descriptors
+                self._share_memory(message, *descriptors)
             case Sockets(keys):
                 self._descriptors.update(zip(keys, descriptors, strict=True))
             case Configure():
@@ -148,27 +148,25 @@ class Worker:
         gc.freeze()
 
     def _start(self, snapshot: Snapshot) -> tuple[TcpPlane, UdpPlane]:
-        assert self._memory is not None, "it comes before the first snapshot"
-        memory, (flows, loads_file, affinities_file) = self._memory
-        loads = Loads(loads_file, memory.workers, memory.worker)
-        affinities = Affinities(affinities_file, memory.max_affinities)
-        self._balancers = Balancers(loads, affinities, self._report_signs_soon)
-        for health in self._health:
-            self._balancers.take_standings(health.standings)
-            self._balancers.take_latencies(health.latencies)
+        loads, flows = self._loads, self._flow_file
         tcp = TcpPlane(self._engine, self._emit, self._balancers, loads)
         udp = UdpPlane(self._engine, self._emit, flows, snapshot.max_flows, self._too_big.tell, self._balancers, loads)
-        for descriptor in self._memory[1]:
-            os.close(descriptor)
+        os.close(flows)
         return tcp, udp
 
+    def _share_memory(self, memory: Memory, flow_file: int, loads_file: int, affinities_file: int) -> None:
+        self._flow_file = flow_file
+        self._loads = Loads(loads_file, memory.workers, memory.worker)
+        affinities = Affinities(affinities_file, memory.max_affinities)
+        self._balancers = Balancers(self._loads, affinities, self._report_signs_soon)
+        os.close(loads_file)
+        os.close(affinities_file)
+
     def _take_health(self, health: Health) -> None:
-        if self._planes is None:
-            self._health.append(health)
-            return
         self._balancers.take_latencies(health.latencies)
         lost = self._balancers.take_standings(health.standings)
-        self._planes[1].leave_origins(lost)
+        if self._planes is not None:
+            self._planes[1].leave_origins(lost)
 
     def _open_countries(self, path: str) -> None:
         """Read the GeoIP file anew with each snapshot: it may have been replaced."""
@@ -180,7 +178,7 @@ class Worker:
                 self._countries = Countries(Path(path))
             except GeoIpError as exc:  # the supervisor could read it a moment ago
                 log.error("clients' countries are not known: %s", exc)
-        self._balancers.country_of = self._countries.of if self._countries else lambda client: ""
+        self._balancers.country_of = self._countries.of if self._countries else nowhere
 
     def _end_drained(self) -> None:
         """End what is due of sessions whose origins were taken out of service."""

@@ -84,7 +84,7 @@ class Balancer:
 
     def order(self, country: str = "") -> Sequence[PoolView]:
         """Return the healthy pools for clients of a country in the order of failover; none: the fallback serves."""
-        return (self._by_country.get(country) or self._default).pools
+        return self._by_country.get(country, self._default).pools
 
     def origin_of(self, tag: int) -> OriginSettings | None:
         """Return the origin with a tag, if it is one of ours."""
@@ -105,7 +105,7 @@ class Balancer:
             return NOWHERE
         if tag and (kept := self._keep(key, tag)) is not None:
             return kept
-        order = self._default if not country else self._by_country.get(country, self._default)
+        order = self._by_country.get(country, self._default)
         for view in order.tried(draw, load):
             if view.settings.shed_percent and _sheds(view, key, draw):
                 continue
@@ -130,8 +130,7 @@ class Balancer:
         if origin.number not in view.usable:
             if origin.number not in self._draining:
                 return None
-            return Choice(origin, True, tries=self._tries_from_kept)
-        if view.settings.shed_session_percent and share_of(key) < view.settings.shed_session_percent:
+        elif view.settings.shed_session_percent and share_of(key) < view.settings.shed_session_percent:
             return None
         return Choice(origin, True, tries=self._tries_from_kept)
 

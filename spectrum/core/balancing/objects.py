@@ -13,7 +13,6 @@ from pydantic import BeforeValidator, Field, PlainValidator, field_validator
 from spectrum.core.address import PortRange, is_name, parse_address
 from spectrum.core.fields import AsTuple, Duration, PositiveDuration, Strict, describe, positive_duration, text
 
-REGIONS = ("WNAM", "ENAM", "WEU", "EEU", "NSAM", "SSAM", "OC", "ME", "NAF", "SAF", "SAS", "SEAS", "NEAS")
 MonitorType = Literal["http", "https", "tcp", "udp_icmp", "icmp_ping", "smtp"]
 # Cloudflare's fastest is 10 s; on one's own machines a second is common, and this keeps a typo from being a flood.
 MIN_INTERVAL_S = 0.1
