@@ -1,8 +1,10 @@
 """What all tests share: hypothesis profiles, free ports, and the rule about missing peers."""
 
 import os
+import random
 import shutil
 import socket
+from socket import SOCK_DGRAM, SOCK_STREAM
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,20 +34,30 @@ def require():
 
 @pytest.fixture
 def free_port():
-    """A function that returns a port nobody listens on, each call another one."""
+    """A function that returns a port nobody listens on over TCP or UDP, each call another one.
+
+    They are below the range from which the kernel gives ports to clients (32768 by default), so that no client or
+    origin of another test gets the port before the one who asked for it binds it.
+    """
     given = set()
 
     def pick(address: str = "127.0.0.1") -> int:
         while True:
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            with socket.socket(family) as sock:
-                sock.bind((address, 0))
-                port = sock.getsockname()[1]
-            if port not in given:
+            port = random.randrange(10_000, 32_000)
+            if port not in given and all(_is_free(address, port, kind) for kind in (SOCK_STREAM, SOCK_DGRAM)):
                 given.add(port)
                 return port
 
     return pick
+
+
+def _is_free(address: str, port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as sock:
+        try:
+            sock.bind((address, port))
+        except OSError:
+            return False
+    return True
 
 
 @pytest.fixture

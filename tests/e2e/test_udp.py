@@ -393,12 +393,12 @@ def test_a_stop_lets_busy_flows_go_on_and_ends_quiet_ones(tmp_path, free_port):
 
 
 def test_ranges_and_both_transports_on_one_port(tmp_path, free_port):
-    port = free_port()
-    with datagrams() as origin, socket.socket() as tcp_origin, datagrams() as client:
-        tcp_origin.bind(("127.0.0.1", port_of(origin)))
+    port, both = free_port(), free_port()
+    with datagrams(port=both) as origin, socket.socket() as tcp_origin, datagrams() as client:
+        tcp_origin.bind(("127.0.0.1", both))
         tcp_origin.listen()
-        where = f"edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{port_of(origin)}]"
-        text = f"apps:\n  a: {{protocol: tcp/{port}, {where}}}\n" + app("b", port, port_of(origin))
+        where = f"edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{both}]"
+        text = f"apps:\n  a: {{protocol: tcp/{port}, {where}}}\n" + app("b", port, both)
         with Daemon(tmp_path, text):
             echo_once(origin, client, port, b"datagram")
             with socket.create_connection(("127.0.0.1", port), 5) as stream:
