@@ -22,6 +22,7 @@ setup(
             )
             for name in (
                 "spectrum.core.balancing.rendezvous",
+                "spectrum.engine.census",
                 "spectrum.engine.datagrams",
                 "spectrum.engine.loop",
                 "spectrum.engine.relay",

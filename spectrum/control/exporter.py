@@ -28,6 +28,7 @@ class NodeState:
         self.last_reload_successful = True
         self.workers_ready = 0
         self.workers_stalled = 0
+        self.held_bytes = 0
         self.lines_suppressed = 0
 
 
@@ -106,6 +107,7 @@ def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:
     yield InfoMetricFamily("spectrum_build", "Version of this daemon", value={"version": __version__})
     yield CounterMetricFamily("spectrum_accept_stalls", "Times accepting stopped at a limit", value=own.accept_stalls)
     yield GaugeMetricFamily("spectrum_workers_stalled", "Workers not accepting now", value=state.workers_stalled)
+    yield GaugeMetricFamily("spectrum_held_bytes", "Bytes kept for receivers that are slow", value=state.held_bytes)
     yield CounterMetricFamily(
         "spectrum_busy_poll_seconds", "Processor time spent looking for events", value=own.busy_poll_s
     )

@@ -131,7 +131,8 @@ class Supervisor:
             StartError: If the workers do not serve.
         """
         loop = asyncio.get_running_loop()
-        self._memory = SharedMemory(self._worker_count, self._config.max_affinities)
+        prefix = self._config.limits.client_prefix
+        self._memory = SharedMemory(self._worker_count, self._config.max_affinities, prefix.ipv4, prefix.ipv6)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
@@ -272,7 +273,7 @@ class Supervisor:
             if not waiting:
                 done.set()
         lost = self._totals.lose(worker.number)
-        self._memory.loads.clear(worker.number)
+        self._memory.forget(worker.number)
         if self._stopping.is_set():
             if not self._workers:
                 self._stopped.set()
@@ -283,12 +284,12 @@ class Supervisor:
 
     def _heard(self, worker: WorkerProcess, message: Message) -> None:
         match message:
-            case Measures(number, last, apps, own, sessions, stalled):
+            case Measures(number, last, apps, own, sessions, stalled, held_bytes):
                 if stalled and not worker.stalled:
                     log.warning(
                         "worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions
                     )
-                worker.sessions, worker.stalled = sessions, stalled
+                worker.sessions, worker.stalled, worker.held_bytes = sessions, stalled, held_bytes
                 self._totals.add(worker.number, apps, own)
                 if last and number in self._answers:
                     waiting, done = self._answers[number]
@@ -390,6 +391,8 @@ class Supervisor:
             for name in ("workers", "metrics", "control", "max_flows", "max_affinities")
             if getattr(config, name) != getattr(self._config, name)
         ]
+        if config.limits.client_prefix != self._config.limits.client_prefix:
+            fixed.append("limits.client_prefix")
         if fixed:
             log.warning("changed but fixed until a restart: %s", ", ".join(fixed))
 
@@ -416,6 +419,7 @@ class Supervisor:
         """Return the metrics page."""
         await self._refresh()
         self._state.workers_ready = len(self._serving())
+        self._state.held_bytes = sum(worker.held_bytes for worker in self._workers.values())
         self._state.workers_stalled = sum(worker.stalled for worker in self._workers.values())
         return await asyncio.to_thread(self._exporter.render)
 

@@ -18,7 +18,6 @@ from spectrum.plane.channel import (
     Configure,
     Drain,
     Health,
-    Memory,
     Message,
     Names,
     Sockets,
@@ -53,6 +52,7 @@ class WorkerProcess:
         self.generation = 0
         self.sessions = 0
         self.stalled = False
+        self.held_bytes = 0
         self.started_at = 0.0
         self._received = received
         self._exited = exited
@@ -81,7 +81,7 @@ class WorkerProcess:
             )
         self.started_at = asyncio.get_running_loop().time()
         self._channel = Channel(ours, self._message, lambda: None)
-        self.tell(Memory(self.number, shared.workers, shared.max_affinities), [flows, *shared.descriptors])
+        self.tell(shared.message(self.number), [flows, *shared.descriptors])
 
     async def wait(self) -> None:
         """Wait for the end of the process and tell of it."""

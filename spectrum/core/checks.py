@@ -110,6 +110,13 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("keepalive",), "it is for TCP; a UDP flow ends after timeouts: {idle: ...}"
     if udp and "connect_s" in app.timeouts.model_fields_set:
         yield ("timeouts", "connect"), "it is for TCP; over UDP nothing is connected"
+    if udp and "drain_pace" in given:
+        yield ("drain_pace",), "it is for TCP; a datagram that is not taken is lost"
+    for path, limits in ((("limits",), app.limits), (("limits", "client"), app.limits.client)):
+        if udp and limits.sessions is not None:
+            yield (*path, "sessions"), "a UDP app has flows; write flows"
+        if not udp and limits.flows is not None:
+            yield (*path, "flows"), "a TCP app has sessions; write sessions"
     if udp and app.on_remove != "keep":
         yield (
             ("on_remove",),

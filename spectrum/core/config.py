@@ -19,12 +19,14 @@ from spectrum.core.fields import (
     Origin,
     Ports,
     PositiveDuration,
+    Size,
     Strict,
     WholeSeconds,
     describe,
     duration,
     positive_duration,
 )
+from spectrum.core.limits import Limits
 
 # One worker per core is the use; the bound keeps a typo from starting thousands of processes.
 MAX_WORKERS = 256
@@ -32,6 +34,13 @@ MAX_WORKERS = 256
 MAX_FLOWS = 1_000_000
 # A gigabyte.
 MAX_AFFINITIES = 67_108_864
+MAX_LIMIT = 1_000_000_000
+# Of what slow receivers did not take yet, for all workers together.
+MIN_MEMORY = 2**20
+# 16 MB/s: above it a slow link would be taken for a stuck peer.
+MAX_PACE = 16_000_000
+# Each has about 28,000 ports towards one origin.
+MAX_SOURCE_IPS = 64
 # RFC 1035 TTLs below a second would be a query per connection; Cloudflare's own minimum is 600.
 MIN_TTL_S = 1
 # The busy poll holds the worker's loop; longer than this it would starve everything else on it.
@@ -94,6 +103,52 @@ class Keepalive(Strict):
         return (self.idle_s + self.interval_s * self.count) * 1000 - 500
 
 
+class ClientLimits(Strict):
+    """`limits.client`: what one client, by its prefix, has at once and brings per second."""
+
+    sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+
+
+class AppLimits(Strict):
+    """`limits` of an app. TCP counts sessions, UDP flows."""
+
+    sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    client: ClientLimits = ClientLimits()
+
+    def of(self, transport: str) -> Limits:
+        """Return what holds for sessions of "tcp", or for flows of "udp"."""
+        client = self.client
+        sessions, client_sessions = (
+            (self.sessions, client.sessions) if transport == "tcp" else (self.flows, client.flows)
+        )
+        return Limits(sessions or 0, self.new_per_second or 0, client_sessions or 0, client.new_per_second or 0)
+
+
+class ClientPrefix(Strict):
+    """`limits.client_prefix`: how much of an address makes a client. An IPv6 host has a /64 at least (RFC 6177)."""
+
+    ipv4: int = Field(32, ge=8, le=32)
+    ipv6: int = Field(64, ge=16, le=128)
+
+
+class NodeLimits(AppLimits):
+    """`limits`: the same for all apps together; `new_per_second` for TCP and UDP each."""
+
+    memory: Size = 512 * 2**20
+    client_prefix: ClientPrefix = ClientPrefix()
+
+    @field_validator("memory")
+    @classmethod
+    def _holds_a_read_per_worker(cls, value: int) -> int:
+        if value < MIN_MEMORY:
+            raise ValueError(f"at least {MIN_MEMORY // 2**20}MiB: one read is half of one")
+        return value
+
+
 def _edge_ips(value: Any) -> Any:
     """Take a plain list, or Cloudflare's object: {type: static, ips: [...]} or {type: dynamic, connectivity: all}."""
     if isinstance(value, list):
@@ -135,7 +190,10 @@ class App(Strict):
     keepalive: Keepalive = Keepalive()
     # What becomes of TCP sessions when a reload removes the app.
     on_remove: Literal["keep", "drain", "close"] = "keep"
-    source_ips: Annotated[tuple[Address, ...], AsTuple] = ()
+    # Bytes per second that a peer takes at least, of what waits for it. 0: none.
+    drain_pace: int = Field(100, ge=0, le=MAX_PACE)
+    limits: AppLimits = AppLimits()
+    source_ips: Annotated[tuple[Address, ...], AsTuple] = Field((), max_length=MAX_SOURCE_IPS)
 
     @field_validator("origin_direct")
     @classmethod
@@ -231,6 +289,7 @@ class Settings(Strict):
     max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
     # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.
     max_affinities: int = Field(262_144, ge=4, le=MAX_AFFINITIES)
+    limits: NodeLimits = NodeLimits()
     node: Node = Node()
     geoip: GeoIp | None = None
     metrics: Metrics | None = None

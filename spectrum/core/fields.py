@@ -23,6 +23,7 @@ from spectrum.core.address import (
     parse_socket_address,
 )
 from spectrum.core.durations import parse_duration_s
+from spectrum.core.sizes import parse_size
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -65,6 +66,12 @@ def positive_duration(value: Any) -> float:
     return seconds
 
 
+def _size(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"expected a size such as 64MiB, found {describe(value)}")
+    return parse_size(value)
+
+
 def _whole_seconds(value: Any) -> int:
     seconds = positive_duration(value)
     # TCP_KEEPIDLE and TCP_KEEPINTVL count seconds, 1 to 32767 (linux/include/net/tcp.h, MAX_TCP_KEEPIDLE).
@@ -92,6 +99,7 @@ def _listen(value: Any) -> SocketAddress:
 
 Duration = Annotated[float, PlainValidator(duration)]
 PositiveDuration = Annotated[float, PlainValidator(positive_duration)]
+Size = Annotated[int, PlainValidator(_size)]
 WholeSeconds = Annotated[int, PlainValidator(_whole_seconds)]
 Address = Annotated[IPAddress, PlainValidator(lambda value: parse_address(text(value)))]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]

@@ -55,6 +55,10 @@ class Reason(IntEnum):
     LISTENER_REMOVED = 16, 200, "disconnect"
     # The origin was disabled or removed, and its drain_duration is over.
     ORIGIN_DRAINED = 17, 200, "disconnect"
+    # A peer that lives, and does not take what it is sent (`drain_pace`); what was kept for slow peers is at its limit.
+    CLIENT_STUCK = 18, 497, "disconnect"
+    ORIGIN_STUCK = 19, 445, "disconnect"
+    MEMORY_LIMIT = 30, 200, "disconnect"
     # No origin answered.
     CONNECT_REFUSED = 20, 521, "originError"
     CONNECT_TIMEOUT = 21, 522, "originError"
@@ -69,6 +73,13 @@ class Reason(IntEnum):
     HEADER_INVALID = 41, 403, "clientFiltered"
     HEADER_TIMEOUT = 42, 403, "clientFiltered"
     HEADER_MISSING = 43, 403, "clientFiltered"
+    # There are too many already, or they come too fast: of this client, in the app, on the node.
+    CLIENT_LIMIT = 44, 403, "clientFiltered"
+    CLIENT_RATE = 45, 403, "clientFiltered"
+    APP_LIMIT = 46, 403, "clientFiltered"
+    APP_RATE = 47, 403, "clientFiltered"
+    NODE_LIMIT = 48, 403, "clientFiltered"
+    NODE_RATE = 49, 403, "clientFiltered"
     # A fault of ours.
     INTERNAL_ERROR = 60, 500, "disconnect"
 

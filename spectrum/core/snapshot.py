@@ -7,6 +7,7 @@ import msgspec
 from spectrum.core.address import PortRange
 from spectrum.core.balancing.settings import BalancerSettings, PoolSettings, compile_balancer, compile_pool, labels
 from spectrum.core.config import App, Config, OriginDns
+from spectrum.core.limits import Limits
 from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers
 
@@ -50,6 +51,8 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     source_addresses: tuple[str, ...]
     load_balancer: str = ""
     on_remove: str = "keep"
+    drain_pace: int = 0
+    limits: Limits = Limits()
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -70,6 +73,10 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     balancers: tuple[BalancerSettings, ...] = ()
     geoip: str = ""
     drain_timeout_s: float = 30.0
+    tcp_limits: Limits = Limits()
+    udp_limits: Limits = Limits()
+    # Of what slow receivers did not take yet, for all workers together.
+    memory_bytes: int = 512 * 2**20
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""
@@ -105,6 +112,9 @@ def compile_snapshot(config: Config, generation: int, numbers: Mapping[str, int]
         ),
         geoip=config.geoip.database if config.geoip else "",
         drain_timeout_s=config.drain_timeout_s,
+        tcp_limits=config.limits.of("tcp"),
+        udp_limits=config.limits.of("udp"),
+        memory_bytes=config.limits.memory,
     )
 
 
@@ -139,4 +149,6 @@ def _compile_app(name: str, app: App) -> AppSettings:
         source_addresses=tuple(map(str, app.source_ips)),
         load_balancer=app.load_balancer or "",
         on_remove=app.on_remove,
+        drain_pace=app.drain_pace,
+        limits=app.limits.of(app.protocol.transport),
     )

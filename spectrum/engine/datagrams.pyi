@@ -2,6 +2,7 @@ from collections.abc import Container
 from enum import IntEnum
 from typing import Protocol
 
+from spectrum.engine.census import Census
 from spectrum.engine.loop import Loop, Part
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
@@ -63,8 +64,10 @@ class Datagrams(Part):
         max_flows: int = 1000,
         max_sockets: int = ...,
         loads: Loads | None = None,
+        census: Census | None = None,
     ) -> None: ...
     def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...
+    def set_app(self, app: int, group: int) -> None: ...
     def remove_listener(self, number: int, error: int) -> None: ...
     def open(
         self,

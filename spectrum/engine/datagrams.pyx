@@ -15,6 +15,7 @@ from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EINVAL, EIO, EMFILE, EMSGS
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
+from spectrum.engine.census cimport Census
 from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.flows cimport *
 from spectrum.engine.linux cimport *
@@ -28,7 +29,7 @@ from spectrum.engine.loop cimport (
     Part,
 )
 from spectrum.engine.shared cimport Loads
-from spectrum.engine.sockets cimport fill_address, map_address, set_int, unmapped
+from spectrum.engine.sockets cimport MAPPED, fill_address, map_address, set_int, unmapped
 from spectrum.engine.target cimport Target
 
 import secrets
@@ -39,6 +40,8 @@ cdef enum:
     # In an epoll token side 1 is a flow's socket, side 2 a channel.
     FLOW_SIDE = 1
     CHANNEL_SIDE = 2
+    # The group of all flows of a node in the census; plane/limits.py knows it too.
+    UDP_NODE = 2
     # Datagrams per system call. Slots are numbered in 8 bits, with NO_SLOT for none.
     BATCH = 64
     ALONE = BATCH + 1
@@ -123,6 +126,7 @@ cdef class Datagrams(Part):
         max_flows: The oldest idle flow makes room for a new one beyond this.
         max_sockets: The same for flows with sockets of their own.
         loads: Counts the flows of each origin.
+        census: Counts the flows of each app and client.
     """
 
     cdef object _handler
@@ -154,6 +158,9 @@ cdef class Datagrams(Part):
     cdef uint32_t _channel_count
     cdef uint64_t *_counts
     cdef uint32_t _app_count
+    cdef uint64_t *_groups
+    cdef uint32_t _groups_room
+    cdef Census _census
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count
     cdef uint32_t _max_flows, _max_sockets, _sockets
     cdef uint32_t _too_big_reports
@@ -183,10 +190,11 @@ cdef class Datagrams(Part):
         self._out_fd = -1
 
     def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF,
-                 Loads loads=None):
+                 Loads loads=None, Census census=None):
         self.loop = loop
         self._handler = handler
         self._loads = loads if loads is not None else Loads()
+        self._census = census if census is not None else Census()
         self._max_flows = max(max_flows, 1)
         self._max_sockets = max(max_sockets, 1)
         self._last_scan_ms = loop.now_ms
@@ -212,6 +220,7 @@ cdef class Datagrams(Part):
         free(self._channels)
         free(self._listeners)
         free(self._counts)
+        free(self._groups)
         free(self._buffers)
 
     # --- the table ------------------------------------------------------------------------------------------------
@@ -821,6 +830,7 @@ cdef class Datagrams(Part):
         memcpy(flow.header, PyBytes_AS_STRING(header), flow.header_bytes)
         flow.idle_timeout_ms = idle_timeout_ms
         flow.shared = shared
+        self._count(flow, True)
         self._pin(<uint32_t>name, flow, targets, 0, tries)
 
     def refuse(self, uint64_t name, int error):
@@ -872,17 +882,18 @@ cdef class Datagrams(Part):
 
     cdef int _reach(self, uint32_t index, Flow *flow, Target target, uint16_t source_port):
         """Give a flow a socket towards `target`; return 0 or an errno."""
-        cdef int fd
+        cdef int fd, source = flow.source
         if flow.shared:
             return self._join_channel(flow, target)
         if self._sockets >= self._max_sockets:
             self._evict(True)
-        fd = target.open_datagram(source_port)
+        fd = target.connect_datagram(source_port, &source)
         if (fd == -EMFILE or fd == -ENFILE or fd == -EADDRNOTAVAIL) and self._evict(True):
-            fd = target.open_datagram(source_port)
+            fd = target.connect_datagram(source_port, &source)
         if fd < 0:
             return -fd
         flow.fd = fd
+        flow.source = <uint8_t>source
         flow.channel = 0
         self._sockets += 1
         self.loop.watch(fd, self._token(FLOW_SIDE, flow.generation, index), EPOLLIN | EPOLLET)
@@ -894,12 +905,12 @@ cdef class Datagrams(Part):
     cdef int _join_channel(self, Flow *flow, Target target):
         cdef uint32_t number = target.channel
         cdef Channel *channel
-        cdef int fd
+        cdef int fd, source
         if number and self._channels[number - 1].listener == flow.key.listener:
             number -= 1
             channel = &self._channels[number]
         else:
-            fd = target.open_datagram(0)
+            fd = target.connect_datagram(0, &source)
             if fd < 0:
                 return -fd
             # The replies of all its flows queue up here. The first is cut to net.core.rmem_max, the second needs root.
@@ -969,6 +980,8 @@ cdef class Datagrams(Part):
         flow.outcome = outcome
         flow.error = error
         flow.ended_ns = self.loop.now_ns
+        if flow.counted:
+            self._count(flow, False)
         self._unpin(flow)
         unindex_flow(&self._table, index)
         unplace(&self._table, index)
@@ -980,6 +993,21 @@ cdef class Datagrams(Part):
             self._table.flows[self._ended_tail - 1].next = index + 1
         self._ended_tail = index + 1
         self._ended_count += 1
+
+    cdef uint64_t _group(self, Flow *flow) noexcept nogil:
+        return self._groups[flow.app] if flow.app < self._groups_room else 0
+
+    cdef void _count(self, Flow *flow, bint enters) noexcept nogil:
+        cdef const uint8_t *client = flow.key.client
+        cdef int length = 16
+        if memcmp(client, MAPPED, 12) == 0:
+            client += 12
+            length = 4
+        flow.counted = enters
+        if enters:
+            self._census.enter(UDP_NODE, self._group(flow), client, length)
+        else:
+            self._census.leave(UDP_NODE, self._group(flow), client, length)
 
     cdef object _report(self):
         cdef list batch = []
@@ -1098,6 +1126,11 @@ cdef class Datagrams(Part):
         self.loop.watch(fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
         return number
 
+    def set_app(self, uint32_t app, uint64_t group):
+        """Say which number in the census the app of a slot has; it can not change while there are flows."""
+        grow_counters(&self._groups, &self._groups_room, app + 1, 1)
+        self._groups[app] = group
+
     def remove_listener(self, uint32_t number, int error):
         """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""
         if number >= self._listener_count or not self._listeners[number].in_use:
@@ -1188,6 +1221,7 @@ cdef class Datagrams(Part):
         flow.chain_head = NO_SLOT
         flow.bytes[CLIENT] = flow.bytes[ORIGIN] = flow.datagrams[CLIENT] = flow.datagrams[ORIGIN] = 0
         self._table.live += 1
+        self._count(flow, True)
         index_flow(&self._table, index)
         place_newest(&self._table, index, flow.standing & (STANDINGS - 1), self.loop.now_ms)
         flow.active_ms = self.loop.now_ms

@@ -40,7 +40,7 @@ cdef enum:
     MAX_HEADER_BYTES = 64
     # "SPEC", and the version of the layout below.
     FILE_MAGIC = 0x53504543
-    FILE_VERSION = 2
+    FILE_VERSION = 3
     FILE_HEADER_BYTES = 64
 
 cdef struct Key:
@@ -73,15 +73,17 @@ cdef struct Flow:
     uint32_t next         # free list, accepted list, ended list
     uint32_t idle_timeout_ms
     uint32_t scope        # the interface of a link-local client
-    uint16_t origin_port  # these three let a replacement worker go on; 0 until the flow is confirmed
+    uint16_t origin_port  # these two and `source` let a replacement worker go on; 0 until the flow is confirmed
     uint16_t source_port
     uint16_t number       # of the origin, for `Loads`
+    uint8_t source        # which of the target's source addresses it has
     uint8_t waiting       # its client has no answer yet
     uint8_t origin[16]
     uint8_t state
     uint8_t standing
     uint8_t shared        # it has part in a channel, no socket of its own
     uint8_t mode
+    uint8_t counted       # in the census
     uint8_t outcome
     uint8_t header_due
     uint8_t header_bytes

@@ -159,8 +159,12 @@ cdef extern from "<sys/mman.h>" nogil:
 
 cdef extern from "<linux/tcp.h>" nogil:
     struct tcp_info:
+        uint32_t tcpi_unacked
         uint32_t tcpi_rtt
         uint32_t tcpi_rttvar
+        uint64_t tcpi_bytes_acked
+        uint32_t tcpi_notsent_bytes
+        uint32_t tcpi_snd_wnd
 
     enum:
         TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_INFO

@@ -2,6 +2,7 @@ from collections.abc import Container
 from enum import IntEnum
 from typing import Protocol
 
+from spectrum.engine.census import Census
 from spectrum.engine.loop import Loop, Part
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
@@ -17,6 +18,9 @@ class Outcome(IntEnum):
     REFUSED = 8
     CLIENT_LEFT = 9
     CLOSED = 10
+    STUCK_CLIENT = 11
+    STUCK_ORIGIN = 12
+    NO_MEMORY = 13
 
 # name of the session, listener, client address, client port, edge address, edge port
 Accepted = tuple[int, int, bytes, int, bytes, int]
@@ -38,10 +42,19 @@ class Handler(Protocol):
 
 class Relay(Part):
     max_sessions: int
+    max_held_bytes: int
     def __init__(
-        self, loop: Loop, handler: Handler, *, max_sessions: int = ..., loads: Loads | None = None
+        self,
+        loop: Loop,
+        handler: Handler,
+        *,
+        max_sessions: int = ...,
+        loads: Loads | None = None,
+        census: Census | None = None,
+        max_held_bytes: int = ...,
     ) -> None: ...
     def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...
+    def set_app(self, app: int, group: int, bytes_per_s: int = 0, patience_ms: int = 0) -> None: ...
     def remove_listener(self, number: int, drain: bool = True) -> None: ...
     def connect(
         self,
@@ -64,5 +77,7 @@ class Relay(Part):
     def active(self) -> int: ...
     @property
     def stalled(self) -> bool: ...
+    @property
+    def held_bytes(self) -> int: ...
     @property
     def stalls(self) -> int: ...

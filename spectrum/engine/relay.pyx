@@ -14,7 +14,6 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.errno cimport (
     EAGAIN,
     ECONNABORTED,
-    EINPROGRESS,
     EINTR,
     EMFILE,
     ENFILE,
@@ -28,6 +27,7 @@ from libc.errno cimport (
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
+from spectrum.engine.census cimport Census
 from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport (
@@ -54,6 +54,8 @@ cdef enum:
     # Accepted per round, so that a flood leaves time to relay. As many descriptors are held in reserve: a session that
     # was accepted before the limit was met gets its origin.
     ACCEPT_BATCH = 64
+    # The group of all TCP sessions of a node in the census; plane/limits.py knows it too.
+    TCP_NODE = 1
     # One read. It begins small, to stay in the second-level cache, and doubles while the receiver takes everything:
     # then fewer and larger sends wake the receiver less often. Measured: docs/decisions/002-bulk.md.
     SMALL_READ_BYTES = 65536
@@ -80,6 +82,9 @@ cpdef enum Outcome:
     REFUSED = 8
     CLIENT_LEFT = 9
     CLOSED = 10
+    STUCK_CLIENT = 11
+    STUCK_ORIGIN = 12
+    NO_MEMORY = 13
 
 cdef enum Reach:
     # How far a leg is read. After a short read more would give another edge,
@@ -97,6 +102,12 @@ cdef struct Listener:
     uint8_t address[16]
     uint16_t port
 
+cdef struct App:
+    uint64_t group  # in the census
+    # A leg that has something to send for `patience_ms` and gets rid of less than this is stuck. 0: never.
+    uint32_t bytes_per_s
+    uint32_t patience_ms
+
 
 cdef class Relay(Part):
     """All TCP sessions of one worker.
@@ -107,6 +118,9 @@ cdef class Relay(Part):
             `process`.
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
+        census: Counts the sessions of each app and client.
+        max_held_bytes: Of what slow receivers did not take yet, so much is kept for all sessions together. Above it the
+            sessions that hold most are reset.
     """
 
     cdef int[ACCEPT_BATCH] _reserve
@@ -119,17 +133,24 @@ cdef class Relay(Part):
     cdef uint32_t _listener_count, _listener_room
     cdef uint64_t *_app_bytes
     cdef uint32_t _app_count
+    cdef App *_apps
+    cdef uint32_t _apps_room
+    cdef Census _census
+    cdef uint64_t _held_bytes, _max_held_bytes
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _pending_head
     cdef uint64_t _last_scan_ms
     cdef uint32_t _active, _max_sessions, _ended_since_stall
     cdef uint64_t _stalls
     cdef bint _stalled
 
-    def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF, Loads loads=None):
+    def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF, Loads loads=None,
+                 Census census=None, uint64_t max_held_bytes=0xFFFFFFFFFFFFFFFF):
         self.loop = loop
         self._handler = handler
         self._loads = loads if loads is not None else Loads()
+        self._census = census if census is not None else Census()
         self._max_sessions = max_sessions
+        self._max_held_bytes = max_held_bytes
         self._scratch = <char *>malloc(SCRATCH_BYTES)
         if self._scratch == NULL:
             raise MemoryError()
@@ -146,6 +167,7 @@ cdef class Relay(Part):
         free(self._slab.chunks)
         free(self._listeners)
         free(self._app_bytes)
+        free(self._apps)
         free(self._scratch)
         while self._spend_reserve():
             pass
@@ -354,8 +376,13 @@ cdef class Relay(Part):
         session.dial = dial
         session.state = DIALING
         session.idle_timeout_ms = idle_timeout_ms
+        session.counted = True
+        self._census.enter(TCP_NODE, self._group(session), session.client_address, session.address_bytes)
         self._unlink_pending(<uint32_t>name, session)
         self._dial_next(<uint32_t>name, session)
+
+    cdef uint64_t _group(self, Session *session) noexcept nogil:
+        return self._apps[session.app].group if session.app < self._apps_room else 0
 
     def refuse(self, uint64_t name, int error):
         """Reset the client; `error` comes back in `ended` with outcome REFUSED."""
@@ -436,7 +463,7 @@ cdef class Relay(Part):
         return self._pending_head != 0 or self._stalled
 
     cdef void _scan(self) noexcept:
-        """End the idle sessions, and arm the keepalive of those that the last scan did not see."""
+        """End the idle and the stuck sessions, and arm the keepalive of those that the last scan did not see."""
         cdef uint32_t index
         cdef Session *session
         for index in range(self._slab.chunk_count << CHUNK_BITS):
@@ -448,6 +475,36 @@ cdef class Relay(Part):
                 (<Target>session.target).arm_keepalive(session.legs[ORIGIN].fd)
             if session.idle_timeout_ms and self.loop.now_ms - session.active_ms >= session.idle_timeout_ms:
                 self._end(index, session, IDLE, 0, False)
+            elif session.app < self._apps_room and self._apps[session.app].bytes_per_s:
+                self._watch_pace(index, session, &self._apps[session.app])
+
+    cdef void _watch_pace(self, uint32_t index, Session *session, App *app) noexcept nogil:
+        """End a session one of whose peers does not take what it is sent.
+
+        TCP itself waits for ever on a peer that goes on answering probes with a window of nothing, or of a few bytes.
+        """
+        cdef int side
+        cdef uint32_t given, now_ms = <uint32_t>self.loop.now_ms, since_ms
+        cdef tcp_info info
+        for side in range(2):
+            given = <uint32_t>session.legs[1 - side].received_bytes
+            if session.settled[side] == given or (session.slow and session.slow != side + 1):
+                continue
+            self._tcp_info(session.legs[side].fd, &info)
+            if info.tcpi_unacked == 0 and info.tcpi_notsent_bytes == 0 and session.legs[side].backlog == NULL:
+                session.settled[side] = given
+                session.slow = 0
+                continue
+            since_ms = now_ms - session.slow_since_ms
+            if session.slow and since_ms < app.patience_ms:
+                continue
+            if session.slow and (<uint64_t>(<uint32_t>info.tcpi_bytes_acked - session.slow_acked) * 1000
+                                 < <uint64_t>app.bytes_per_s * since_ms):
+                self._end(index, session, STUCK_CLIENT + side, 0, True)
+                return
+            session.slow = side + 1
+            session.slow_since_ms = now_ms
+            session.slow_acked = <uint32_t>info.tcpi_bytes_acked
 
     # --- dialling -------------------------------------------------------------------------------------------------
 
@@ -534,10 +591,6 @@ cdef class Relay(Part):
         if fd < 0:
             dial.last_error = -fd
             return False
-        if connect(fd, <sockaddr *>&target.address, target.address_length) < 0 and errno != EINPROGRESS:
-            dial.last_error = errno
-            close(fd)
-            return False
         dial.fds[slot] = fd
         dial.deadline_ms[slot] = self._attempt_deadline(dial, dial.target_of[slot])
         self._loads.enter(target.number)
@@ -559,12 +612,12 @@ cdef class Relay(Part):
         return True
 
     cdef int _origin_socket(self, Target target) noexcept:
-        """Return a socket with the target's options, or a negative errno."""
-        cdef int fd = target.open_socket()
+        """Return a socket on its way to the target, or a negative errno."""
+        cdef int fd = target.connect_stream()
         if (fd == -EMFILE or fd == -ENFILE) and self._spend_reserve():
             # This session has its origin; no other is accepted until the reserve is whole again.
             self._stall()
-            fd = target.open_socket()
+            fd = target.connect_stream()
         return fd
 
     cdef void _close_attempt(self, Dial *dial, int slot) noexcept:
@@ -752,10 +805,48 @@ cdef class Relay(Part):
         memcpy(leg.backlog, self._scratch + start, end - start)
         leg.backlog_start = 0
         leg.backlog_end = <uint32_t>(end - start)
+        self._held_bytes += leg.backlog_end
         if not leg.watches_out:
             leg.watches_out = True
             self.loop.rewatch(leg.fd, self._leg_token(index, session, side), self._interest(leg))
-        return True
+        if self._held_bytes > self._max_held_bytes:
+            self._shed_memory()
+        return session.state == RELAYING
+
+    cdef void _free_backlog(self, Leg *leg) noexcept nogil:
+        if leg.backlog != NULL:
+            free(leg.backlog)
+            leg.backlog = NULL
+            self._held_bytes -= leg.backlog_end
+
+    cdef void _shed_memory(self) noexcept nogil:
+        """Reset the sessions that hold most, down to three quarters of the limit.
+
+        So far, because each turn looks at all sessions; and those that hold at least half of the most together.
+        """
+        cdef uint32_t index, count = self._slab.chunk_count << CHUNK_BITS
+        cdef uint32_t most, held
+        cdef Session *session
+        while self._held_bytes > self._max_held_bytes - (self._max_held_bytes >> 2):
+            most = 0
+            for index in range(count):
+                most = max(most, self._held_by(slab_at(&self._slab, index)))
+            for index in range(count):
+                session = slab_at(&self._slab, index)
+                held = self._held_by(session)
+                if held and held >= most >> 1:
+                    self._end(index, session, NO_MEMORY, 0, True)
+                    if self._held_bytes <= self._max_held_bytes - (self._max_held_bytes >> 2):
+                        return
+
+    cdef uint32_t _held_by(self, Session *session) noexcept nogil:
+        cdef uint32_t held = 0
+        cdef int side
+        if session.state == RELAYING:
+            for side in range(2):
+                if session.legs[side].backlog != NULL:
+                    held += session.legs[side].backlog_end
+        return held
 
     cdef void _flush(self, uint32_t index, Session *session, int side) noexcept nogil:
         """Leg `side` is writable: send its backlog, then read on from the other leg."""
@@ -772,8 +863,7 @@ cdef class Relay(Part):
             session.active_ms = self.loop.now_ms
             self.loop.round_bytes += sent
             leg.backlog_start += <uint32_t>sent
-        free(leg.backlog)
-        leg.backlog = NULL
+        self._free_backlog(leg)
         if session.legs[1 - side].eof:
             self._pass_eof(index, session, 1 - side)
         else:
@@ -819,6 +909,7 @@ cdef class Relay(Part):
         """Close a session's descriptors, with a reset if `reset`, and queue its report."""
         cdef int side
         cdef Leg *leg
+        cdef tcp_info info
         session.outcome = outcome
         session.error = error
         session.ended_ns = clock_ns()
@@ -826,13 +917,17 @@ cdef class Relay(Part):
             leg = &session.legs[side]
             if leg.fd < 0:
                 continue
-            session.rtt_us[side] = self._rtt_us(leg.fd)
+            self._tcp_info(leg.fd, &info)
+            session.rtt_us[side] = info.tcpi_rtt
+            if error == ETIMEDOUT and outcome == ERROR_CLIENT + side and info.tcpi_snd_wnd == 0:
+                # The kernel's patience ended (TCP_USER_TIMEOUT), yet the peer lives: it takes nothing.
+                session.outcome = STUCK_CLIENT + side
+                session.error = 0
             if reset:
                 self._abort(leg.fd)
             else:
                 close(leg.fd)
-            free(leg.backlog)
-            leg.backlog = NULL
+            self._free_backlog(leg)
         if session.dial != NULL:
             with gil:
                 self._free_dial(session)
@@ -840,6 +935,8 @@ cdef class Relay(Part):
             if session.waiting:
                 self._loads.answer(session.number)
             self._loads.leave(session.number)
+        if session.counted:
+            self._census.leave(TCP_NODE, self._group(session), session.client_address, session.address_bytes)
         self._unlink_pending(index, session)
         session.state = ENDED
         session.next = 0
@@ -852,12 +949,10 @@ cdef class Relay(Part):
         if self._stalled:
             self._ended_since_stall += 1
 
-    cdef uint32_t _rtt_us(self, int fd) noexcept nogil:
-        cdef tcp_info info
-        cdef socklen_t length = <socklen_t>(<char *>&info.tcpi_rttvar - <char *>&info)
-        info.tcpi_rtt = 0
-        getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length)
-        return info.tcpi_rtt
+    cdef void _tcp_info(self, int fd, tcp_info *info) noexcept nogil:
+        cdef socklen_t length = sizeof(tcp_info)
+        memset(info, 0, sizeof(tcp_info))
+        getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &length)
 
     cdef object _report(self):
         """Tell the handler of the ended sessions, and free them."""
@@ -960,6 +1055,27 @@ cdef class Relay(Part):
             self._watch_listener(number)
         return number
 
+    def set_app(self, uint32_t app, uint64_t group, uint32_t bytes_per_s=0, uint32_t patience_ms=0):
+        """Say what there is to know of an app.
+
+        Args:
+            app: Its slot.
+            group: Its number in the census; it can not change while there are sessions.
+            bytes_per_s: Sessions end where a peer takes less than this of what it is sent; 0 for never,
+            patience_ms: and does so for so long.
+        """
+        cdef App *grown
+        if app >= self._apps_room:
+            grown = <App *>realloc(self._apps, (app * 2 + 16) * sizeof(App))
+            if grown == NULL:
+                raise MemoryError()
+            memset(grown + self._apps_room, 0, (app * 2 + 16 - self._apps_room) * sizeof(App))
+            self._apps = grown
+            self._apps_room = app * 2 + 16
+        self._apps[app].group = group
+        self._apps[app].bytes_per_s = bytes_per_s
+        self._apps[app].patience_ms = patience_ms
+
     def remove_listener(self, uint32_t number, bint drain=True):
         """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""
         cdef long before
@@ -1031,6 +1147,20 @@ cdef class Relay(Part):
     def max_sessions(self, uint32_t value):
         self._max_sessions = value
         self._resume()
+
+    @property
+    def max_held_bytes(self):
+        """Of what slow receivers did not take yet, so much is kept for all sessions together."""
+        return self._max_held_bytes
+
+    @max_held_bytes.setter
+    def max_held_bytes(self, uint64_t value):
+        self._max_held_bytes = value
+
+    @property
+    def held_bytes(self):
+        """What slow receivers did not take yet, of all sessions together."""
+        return self._held_bytes
 
     @property
     def active(self):

@@ -59,6 +59,11 @@ cdef struct Session:
     uint32_t pending_next
     uint32_t pending_prev
     uint32_t rtt_us[2]
+    # Of legs that were seen with nothing unsent: how much they had been given until then (low bits), and of the one
+    # that is not: since when, and how much its peer had acknowledged then.
+    uint32_t settled[2]
+    uint32_t slow_since_ms
+    uint32_t slow_acked
     int error
     uint16_t client_port
     uint16_t edge_port
@@ -74,6 +79,8 @@ cdef struct Session:
     uint8_t pending      # on the pending list
     uint8_t watched      # the client's descriptor is in the epoll set
     uint8_t armed        # the origin's socket has its keepalive
+    uint8_t counted      # in the census
+    uint8_t slow         # the leg whose pace is watched, 1: client, 2: origin; 0: both take what they get
 
 cdef struct Slab:
     Session **chunks

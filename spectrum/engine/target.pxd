@@ -7,8 +7,9 @@ from spectrum.engine.linux cimport sockaddr_in6, socklen_t
 cdef class Target:
     cdef sockaddr_in6 address
     cdef socklen_t address_length
-    cdef sockaddr_in6 source
-    cdef socklen_t source_length
+    cdef sockaddr_in6 *sources  # addresses to connect from; the kernel chooses where there are none
+    cdef int source_count
+    cdef int next_source
     cdef int keepalive_idle_s, keepalive_interval_s, keepalive_count, user_timeout_ms
     cdef bint staggered
     cdef readonly uint16_t number  # of the origin, for `Loads`
@@ -17,6 +18,8 @@ cdef class Target:
     cdef readonly str name
     cdef uint64_t connected
     cdef uint32_t channel  # of the UDP engine: the shared socket towards it, index + 1; 0 for none
-    cdef int open_socket(self) noexcept
-    cdef int open_datagram(self, uint16_t source_port) noexcept
+    cdef int connect_stream(self) noexcept
+    cdef int connect_datagram(self, uint16_t source_port, int *source) noexcept
+    cdef int _open(self, int kind, sockaddr_in6 *source) noexcept
+    cdef int _connect(self, int kind, sockaddr_in6 *source, uint16_t source_port) noexcept
     cdef void arm_keepalive(self, int fd) noexcept

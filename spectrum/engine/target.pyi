@@ -10,7 +10,7 @@ class Target:
         host: str,
         *,
         staggered: bool = False,
-        source: bytes | None = None,
+        sources: tuple[bytes, ...] = (),
         keepalive: tuple[int, int, int] = ...,
         user_timeout_ms: int = 0,
         number: int = 0,

@@ -1,19 +1,41 @@
 # cython: language_level=3
 """An origin as the engine connects to it."""
 
-from libc.errno cimport EADDRNOTAVAIL, EAGAIN, errno
+from libc.errno cimport EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EINPROGRESS, errno
 from libc.stdint cimport uint16_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 from spectrum.engine.linux cimport *
 from spectrum.engine.sockets cimport set_int, write_address
 
 
-cdef class Target:
-    """An origin's address, the socket options that a connection to it gets, and a count of them. Shared by sessions."""
+cdef int _failed(int fd) noexcept:
+    """Close a socket that could not be bound or connected; return the negative errno."""
+    cdef int error = errno
+    close(fd)
+    # UDP has one port per socket and source address, whatever the destination; bind and connect say differently
+    # that none is free.
+    return -EADDRNOTAVAIL if error == EAGAIN or error == EADDRINUSE else -error
 
-    def __init__(self, bytes address, int port, str host, *, bint staggered=False, bytes source=None,
+
+cdef class Target:
+    """An origin's address, the socket options that a connection to it gets, and a count of them. Shared by sessions.
+
+    With several `sources` they take turns, and one that has no free port left towards the origin is passed over.
+    """
+
+    def __init__(self, bytes address, int port, str host, *, bint staggered=False, tuple sources=(),
                  tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0):
+        cdef int i
         self.address_length = write_address(&self.address, address, port)
-        self.source_length = write_address(&self.source, source, 0) if source is not None else 0
+        if sources:
+            self.sources = <sockaddr_in6 *>calloc(len(sources), sizeof(sockaddr_in6))
+            if self.sources == NULL:
+                raise MemoryError()
+            self.source_count = len(sources)
+        for i in range(self.source_count):
+            if write_address(&self.sources[i], sources[i], 0) != self.address_length:
+                raise ValueError(f"a source address of another family than {host}")
         self.keepalive_idle_s, self.keepalive_interval_s, self.keepalive_count = keepalive
         self.user_timeout_ms = user_timeout_ms
         self.staggered = staggered
@@ -22,56 +44,84 @@ cdef class Target:
         self.port = port
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
+    def __dealloc__(self):
+        free(self.sources)
+
     def take_connected(self):
         """Return how many sessions were connected to it since the last call."""
         taken = self.connected
         self.connected = 0
         return taken
 
-    cdef int open_socket(self) noexcept:
-        """Return a socket with these options, bound to the source if there is one; or a negative errno."""
-        cdef int fd = socket(self.address.sin6_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-        cdef int error
-        if fd < 0:
-            return -errno
-        set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1)
-        if self.source_length:
-            # Without it bind takes a port that is then blocked for every destination (ip(7)).
-            set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            if bind(fd, <sockaddr *>&self.source, self.source_length) < 0:
-                error = errno
-                close(fd)
-                return -error
+    cdef int connect_stream(self) noexcept:
+        """Return a TCP socket on its way to the origin; or a negative errno, EADDRNOTAVAIL where no port is free."""
+        cdef int fd, _
+        if self.source_count == 0:
+            return self._connect(SOCK_STREAM, NULL, 0)
+        for _ in range(self.source_count):
+            fd = self._connect(SOCK_STREAM, &self.sources[self.next_source], 0)
+            self.next_source = (self.next_source + 1) % self.source_count
+            if fd != -EADDRNOTAVAIL:
+                break
         return fd
 
-    cdef int open_datagram(self, uint16_t source_port) noexcept:
+    cdef int connect_datagram(self, uint16_t source_port, int *source) noexcept:
         """Return a UDP socket connected to it, from `source_port` (network order) if that is free; or a negative errno.
 
         It never makes fragments: a datagram that would need them is refused with EMSGSIZE (ip(7), IP_MTU_DISCOVER).
+        With a source port `source` is the place of the address that has it among the sources; it is set to that of
+        the address that was taken.
         """
-        cdef int fd = socket(self.address.sin6_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-        cdef sockaddr_in6 source = self.source
+        cdef sockaddr_in6 any_address
+        cdef int fd, _
+        if self.source_count == 0:
+            source[0] = 0
+            memset(&any_address, 0, sizeof(sockaddr_in6))
+            any_address.sin6_family = self.address.sin6_family
+            return self._connect(SOCK_DGRAM, &any_address if source_port else NULL, source_port)
+        if not source_port:
+            source[0] = self.next_source
+            self.next_source = (self.next_source + 1) % self.source_count
+        for _ in range(self.source_count):
+            source[0] %= self.source_count
+            fd = self._connect(SOCK_DGRAM, &self.sources[source[0]], source_port)
+            if fd != -EADDRNOTAVAIL:
+                break
+            source[0] += 1
+        return fd
+
+    cdef int _connect(self, int kind, sockaddr_in6 *source, uint16_t source_port) noexcept:
+        cdef int fd = self._open(kind, source)
         cdef int error
         if fd < 0:
-            return -errno
-        if self.address.sin6_family == AF_INET:
-            set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
-        else:
-            set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
-        if source_port or self.source_length:
-            source.sin6_family = self.address.sin6_family
+            return fd
+        if source != NULL and kind == SOCK_DGRAM:
             source.sin6_port = source_port
-            if bind(fd, <sockaddr *>&source, self.address_length) < 0:
-                source.sin6_port = 0
-                if bind(fd, <sockaddr *>&source, self.address_length) < 0:
-                    error = errno
-                    close(fd)
-                    return -error
-        if connect(fd, <sockaddr *>&self.address, self.address_length) < 0:
-            # UDP has one port per socket and source address, whatever the destination; EAGAIN says that none is free.
-            error = EADDRNOTAVAIL if errno == EAGAIN else errno
-            close(fd)
-            return -error
+            error = bind(fd, <sockaddr *>source, self.address_length)
+            source.sin6_port = 0
+            if error < 0 and (source_port == 0 or bind(fd, <sockaddr *>source, self.address_length) < 0):
+                return _failed(fd)
+        if connect(fd, <sockaddr *>&self.address, self.address_length) < 0 and errno != EINPROGRESS:
+            return _failed(fd)
+        return fd
+
+    cdef int _open(self, int kind, sockaddr_in6 *source) noexcept:
+        """Return a socket with these options, a TCP one bound to `source` where that is not NULL."""
+        cdef int fd = socket(self.address.sin6_family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        if fd < 0:
+            return -errno
+        if kind == SOCK_DGRAM:
+            if self.address.sin6_family == AF_INET:
+                set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+            else:
+                set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
+            return fd
+        set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1)
+        if source != NULL:
+            # Without it bind takes a port that is then blocked for every destination (ip(7)).
+            set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            if bind(fd, <sockaddr *>source, self.address_length) < 0:
+                return _failed(fd)
         return fd
 
     cdef void arm_keepalive(self, int fd) noexcept:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6, inet_ntop
 
+from spectrum.core.limits import app_rules, group_of
 from spectrum.core.measures import AppMeasures
 from spectrum.core.prefixes import PrefixSet
 from spectrum.core.snapshot import AppSettings, ListenerKey
@@ -108,6 +109,8 @@ class RunningApp:
         self.shared = settings.origin_socket == "shared"
         self.header_timeout_ms = round(settings.header_timeout_s * 1000)
         self.connect_timeout_ms = min(_MAX_MS, max(1, round(settings.connect_timeout_s * 1000)))
+        self.rules = app_rules(settings.limits, settings.name, settings.transport)
+        self.group = group_of(settings.name, settings.transport)
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))
 
     def take_measures(self) -> AppMeasures:

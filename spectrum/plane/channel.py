@@ -33,14 +33,17 @@ class Sockets(msgspec.Struct, array_like=True, tag=True):
 
 
 class Memory(msgspec.Struct, array_like=True, tag=True):
-    """To a worker, first of all, with the descriptors of three memory files.
+    """To a worker, first of all, with the descriptors of five memory files.
 
-    They are for its own UDP flows, for the loads and for the affinities that all workers share.
+    They are for its own UDP flows, and for what all workers share: loads, affinities, census and rates.
     """
 
     worker: int
     workers: int
     max_affinities: int
+    secret: int
+    ipv4_bits: int
+    ipv6_bits: int
 
 
 class Configure(msgspec.Struct, array_like=True, tag=True):
@@ -87,6 +90,7 @@ class Measures(msgspec.Struct, array_like=True, tag=True):
     worker: WorkerMeasures
     sessions: int
     stalled: bool
+    held_bytes: int = 0
 
 
 class Met(msgspec.Struct, array_like=True, tag=True):

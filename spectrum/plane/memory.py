@@ -1,8 +1,11 @@
-"""The memory that supervisor and workers share: sessions of each origin, and where clients went before."""
+"""The memory that supervisor and workers share: sessions by origin and client, and where clients went before."""
 
 import os
+import secrets
 
+from spectrum.engine.census import Census, Rates
 from spectrum.engine.shared import Affinities, Loads
+from spectrum.plane.channel import Memory
 
 __all__ = ["Loads", "SharedMemory"]
 
@@ -13,24 +16,43 @@ class SharedMemory:
     Args:
         workers: How many workers share it.
         max_affinities: Clients that are remembered.
+        ipv4_bits: So much of an address makes a client, to limits.
+        ipv6_bits: The same for IPv6.
     """
 
-    def __init__(self, workers: int, max_affinities: int) -> None:
+    def __init__(self, workers: int, max_affinities: int, ipv4_bits: int = 32, ipv6_bits: int = 64) -> None:
         self.workers = workers
         self.max_affinities = max_affinities
+        self.secret = secrets.randbits(64)
+        self.ipv4_bits = ipv4_bits
+        self.ipv6_bits = ipv6_bits
         self.descriptors: list[int] = []
         try:
             for name, size in (
                 ("loads", Loads.bytes_for(workers)),
                 ("affinities", Affinities.bytes_for(max_affinities)),
+                ("census", Census.bytes_for(workers)),
+                ("rates", Rates.bytes_size()),
             ):
                 self.descriptors.append(os.memfd_create(f"spectrum-{name}", os.MFD_CLOEXEC))
                 os.ftruncate(self.descriptors[-1], size)
             self.loads = Loads(self.descriptors[0], workers, 0)
             self.affinities = Affinities(self.descriptors[1], max_affinities)
+            self._census = Census(
+                self.descriptors[2], workers, 0, secret=self.secret, ipv4_bits=ipv4_bits, ipv6_bits=ipv6_bits
+            )
         except BaseException:
             self.close()
             raise
+
+    def message(self, worker: int) -> Memory:
+        """Return what a worker is told with the descriptor for its own flows and `descriptors`."""
+        return Memory(worker, self.workers, self.max_affinities, self.secret, self.ipv4_bits, self.ipv6_bits)
+
+    def forget(self, worker: int) -> None:
+        """Forget the sessions of a worker that is gone."""
+        self.loads.clear(worker)
+        self._census.clear(worker)
 
     def close(self) -> None:
         """Close the descriptors; what is mapped stays."""

@@ -24,6 +24,7 @@ class Registry:
         balancers: Those of the worker; they take a snapshot before its apps do.
         add_listener: The engine's: descriptor, slot of the app, address (empty for a wildcard), port; gives its number.
         remove_listener: Takes nothing more from a listener; with True, of what waits in its queue it takes the rest.
+        configured: Called with an app that is new, or has other settings.
 
     Attributes:
         listeners: By the engine's number: those that are served, and removed ones while they have sessions.
@@ -36,6 +37,7 @@ class Registry:
         balancers: Balancers,
         add_listener: Callable[[int, int, bytes, int], int],
         remove_listener: Callable[[RunningListener, bool], None],
+        configured: Callable[[RunningApp], None] = lambda app: None,
     ) -> None:
         self.listeners: dict[int, RunningListener] = {}
         self.changed: set[RunningApp] = set()
@@ -43,6 +45,7 @@ class Registry:
         self._balancers = balancers
         self._add_listener = add_listener
         self._remove_listener = remove_listener
+        self._configured = configured
         self._apps: dict[str, RunningApp] = {}
         self._slots: dict[int, RunningApp] = {}
         self._retired: list[RunningApp] = []
@@ -100,8 +103,10 @@ class Registry:
         if app is None:
             app = self._apps[settings.name] = RunningApp(self._free_slot(), settings, self._balancers)
             self._slots[app.slot] = app
+            self._configured(app)
         elif app.settings != settings:
             app.configure(settings)
+            self._configured(app)
         return app
 
     def _free_slot(self) -> int:

@@ -216,13 +216,12 @@ def _target_options(settings: AppSettings) -> tuple[object, ...]:
 def _target(settings: AppSettings, number: int, candidate: Candidate) -> Target:
     address = ip_address(candidate.address)
     sources = [ip_address(source) for source in settings.source_addresses]
-    source = next((s.packed for s in sources if s.version == address.version), None)
     return Target(
         address.packed,
         candidate.port,
         candidate.address,
         staggered=candidate.staggered,
-        source=source,
+        sources=tuple(source.packed for source in sources if source.version == address.version),
         keepalive=(settings.keepalive_idle_s, settings.keepalive_interval_s, settings.keepalive_count),
         user_timeout_ms=settings.user_timeout_ms,
         number=number,

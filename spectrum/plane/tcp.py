@@ -13,9 +13,11 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from spectrum.core.events import SessionEvent
+from spectrum.core.limits import node_rules
 from spectrum.core.measures import AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Outcome, Relay
 from spectrum.engine.shared import Loads
@@ -23,6 +25,7 @@ from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancers import Balancers, Stopped
 from spectrum.plane.drains import Drains
+from spectrum.plane.limits import Limiter
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
@@ -36,12 +39,17 @@ log = logging.getLogger(__name__)
 
 # In the keys of drains, where a load balancer's name stands else: no name, so none can be the same.
 REMOVED = ""
+# A stuck peer has as long as a dead one, and this.
+PACE_GRACE_MS = 1500
 # By plain numbers: an enum's hash and comparison are Python code.
 _FIXED_REASONS = {
     int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
     int(Outcome.EOF_ORIGIN): Reason.ORIGIN_CLOSED,
     int(Outcome.IDLE): Reason.IDLE_TIMEOUT,
     int(Outcome.HEADER_TIMEOUT): Reason.HEADER_TIMEOUT,
+    int(Outcome.STUCK_CLIENT): Reason.CLIENT_STUCK,
+    int(Outcome.STUCK_ORIGIN): Reason.ORIGIN_STUCK,
+    int(Outcome.NO_MEMORY): Reason.MEMORY_LIMIT,
 }
 # Not passed on: NOOP is padding, CRC32C covered the header that was read, SSL and NETNS speak of the hop before us.
 _HOP_TLVS = frozenset({TlvType.NOOP, TlvType.CRC32C, TlvType.SSL, TlvType.NETNS})
@@ -71,6 +79,7 @@ class TcpPlane:
         emit: Takes the encoded events of ended sessions: how many, and one JSON object per line.
         balancers: Those of the worker.
         loads: Counts sessions for all workers.
+        limiter: Turns clients away; a worker on its own has one.
         max_sessions: Accepting stops at this many.
     """
 
@@ -80,13 +89,15 @@ class TcpPlane:
         emit: Callable[[int, bytes], None],
         balancers: Balancers,
         loads: Loads | None = None,
+        limiter: Limiter | None = None,
         max_sessions: int = 0x7FFFFFFF,
     ) -> None:
-        self.relay = Relay(loop, self, max_sessions=max_sessions, loads=loads)
+        self._limiter = limiter or Limiter(Census(), Rates())
+        self.relay = Relay(loop, self, max_sessions=max_sessions, loads=loads, census=self._limiter.census)
         self.drains = Drains(self._end_drained)
         self._balancers = balancers
         self._records = Records(emit)
-        self._registry = Registry("tcp", balancers, self.relay.add_listener, self._unlisten)
+        self._registry = Registry("tcp", balancers, self.relay.add_listener, self._unlisten, self._configured)
         # By the name of a session, the targets that could not be reached.
         self._tried: dict[int, list[Target]] = {}
         # The registry's own, for the hot path.
@@ -125,8 +136,11 @@ class TcpPlane:
         edge_port: int,
         tlvs: bytes,
     ) -> None:
-        way = listener.route.choose(client, client_port)
         app = listener.app
+        if (app.rules or self._limiter.node) and (reason := self._limiter.refusal(app.rules, client)):
+            self.relay.refuse(name, reason)
+            return
+        way = listener.route.choose(client, client_port)
         if isinstance(way, Reason):
             self.relay.refuse(name, way)
             return
@@ -244,6 +258,7 @@ class TcpPlane:
         Sessions go on, those of removed apps and origins too, but for origins `stopped` with a time to drain.
         """
         self._records.wanted = snapshot.log_sessions
+        self._limiter.node = node_rules(snapshot.tcp_limits, "tcp")
         self._drain_origins(stopped or {})
         serving = [listener for listener in self._listeners.values() if not listener.removed]
         gone = self._registry.apply(snapshot, descriptors, names)
@@ -252,6 +267,11 @@ class TcpPlane:
             if listener.removed and listener.app.settings.name not in apps:
                 self._leave_app(listener, snapshot.drain_timeout_s)
         return gone
+
+    def _configured(self, app: RunningApp) -> None:
+        # The kernel's own patience comes first: of a peer that is gone it knows more.
+        patience_ms = app.settings.user_timeout_ms + PACE_GRACE_MS
+        self.relay.set_app(app.slot, app.group, app.settings.drain_pace, patience_ms)
 
     def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:
         """Do with the sessions of a removed app as its `on_remove` says."""

@@ -10,9 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from spectrum.core.events import SessionEvent
+from spectrum.core.limits import node_rules
 from spectrum.core.measures import DROPS, AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, flow_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
+from spectrum.engine.census import Census, Rates
 from spectrum.engine.datagrams import Datagrams, FlowOutcome
 from spectrum.engine.loop import Loop
 from spectrum.engine.shared import Loads
@@ -20,6 +22,7 @@ from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancers import Balancers, Stopped
 from spectrum.plane.drains import Drains
+from spectrum.plane.limits import Limiter
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
@@ -57,6 +60,7 @@ class UdpPlane:
         tell_too_big: Told of datagrams that did not fit the path to an origin.
         balancers: Those of the worker.
         loads: Counts flows for all workers.
+        limiter: Turns clients away; a worker on its own has one.
     """
 
     def __init__(
@@ -68,14 +72,17 @@ class UdpPlane:
         tell_too_big: TooBig,
         balancers: Balancers,
         loads: Loads | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
-        self.engine = Datagrams(loop, self, memory, max_flows=max_flows, loads=loads)
+        self._limiter = limiter or Limiter(Census(), Rates())
+        census = self._limiter.census
+        self.engine = Datagrams(loop, self, memory, max_flows=max_flows, loads=loads, census=census)
         self.drains = Drains(lambda key, name: self._repin(name))
         self._balancers = balancers
         self._held: set[Target] = set()
         self._records = Records(emit)
         self._tell_too_big = tell_too_big
-        self._registry = Registry("udp", balancers, self.engine.add_listener, self._unlisten)
+        self._registry = Registry("udp", balancers, self.engine.add_listener, self._unlisten, self._configured)
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self._faults = FaultLog("a flow was refused by a fault of ours")
@@ -89,6 +96,9 @@ class UdpPlane:
             app = listener.app
             app.measures.started += 1
             self._enter(listener)
+            if (app.rules or self._limiter.node) and (reason := self._limiter.refusal(app.rules, client)):
+                self.engine.refuse(name, reason)
+                continue
             way = listener.route.choose(client, client_port)
             if isinstance(way, Reason):
                 self.engine.refuse(name, way)
@@ -188,6 +198,7 @@ class UdpPlane:
         after the time that these have to drain.
         """
         self._records.wanted = snapshot.log_sessions
+        self._limiter.node = node_rules(snapshot.udp_limits, "udp")
         at_once = self._drain_origins(stopped or {})
         gone = self._registry.apply(snapshot, descriptors, names, self._unused)
         for name in self.engine.flows(targets=at_once):
@@ -217,6 +228,9 @@ class UdpPlane:
         left = set(numbers)
         for name in self.engine.flows(targets=self._registry.targets_to(left)) if left else ():
             self._repin(name)
+
+    def _configured(self, app: RunningApp) -> None:
+        self.engine.set_app(app.slot, app.group)
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:
         self.engine.remove_listener(listener.number, Reason.LISTENER_REMOVED)

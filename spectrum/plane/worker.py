@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ import uvloop
 from spectrum.core.measures import AppMeasures, WorkerMeasures
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
 from spectrum.engine.shared import Affinities, Loads
@@ -42,6 +44,7 @@ from spectrum.plane.channel import (
 )
 from spectrum.plane.geoip import Countries, GeoIpError
 from spectrum.plane.icmp import IcmpAnswers
+from spectrum.plane.limits import Limiter
 from spectrum.plane.log import configure_worker_logging
 from spectrum.plane.tcp import TcpPlane
 from spectrum.plane.udp import UdpPlane
@@ -73,6 +76,9 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._engine = Loop()
         self._loads: Loads
+        self._census: Census
+        self._rates: Rates
+        self._workers = 1
         self._flow_file = -1
         self._planes: tuple[TcpPlane, UdpPlane] | None = None
         self._balancers: Balancers
@@ -130,6 +136,7 @@ class Worker:
         self._engine.busy_poll_us = snapshot.busy_poll_us
         started = self._planes is not None
         planes = self._planes or self._start(snapshot)
+        planes[0].relay.max_held_bytes = snapshot.memory_bytes // self._workers
         self._open_countries(snapshot.geoip)
         stopped = self._balancers.apply(snapshot)
         for plane in planes:
@@ -149,18 +156,32 @@ class Worker:
 
     def _start(self, snapshot: Snapshot) -> tuple[TcpPlane, UdpPlane]:
         loads, flows = self._loads, self._flow_file
-        tcp = TcpPlane(self._engine, self._emit, self._balancers, loads)
-        udp = UdpPlane(self._engine, self._emit, flows, snapshot.max_flows, self._too_big.tell, self._balancers, loads)
+        limiter = partial(Limiter, self._census, self._rates)
+        tell = self._too_big.tell
+        tcp = TcpPlane(self._engine, self._emit, self._balancers, loads, limiter())
+        udp = UdpPlane(self._engine, self._emit, flows, snapshot.max_flows, tell, self._balancers, loads, limiter())
         os.close(flows)
         return tcp, udp
 
-    def _share_memory(self, memory: Memory, flow_file: int, loads_file: int, affinities_file: int) -> None:
+    def _share_memory(
+        self, memory: Memory, flow_file: int, loads: int, affinities: int, census: int, rates: int
+    ) -> None:
         self._flow_file = flow_file
-        self._loads = Loads(loads_file, memory.workers, memory.worker)
-        affinities = Affinities(affinities_file, memory.max_affinities)
-        self._balancers = Balancers(self._loads, affinities, self._report_signs_soon)
-        os.close(loads_file)
-        os.close(affinities_file)
+        self._workers = memory.workers
+        self._loads = Loads(loads, memory.workers, memory.worker)
+        remembered = Affinities(affinities, memory.max_affinities)
+        self._balancers = Balancers(self._loads, remembered, self._report_signs_soon)
+        self._census = Census(
+            census,
+            memory.workers,
+            memory.worker,
+            secret=memory.secret,
+            ipv4_bits=memory.ipv4_bits,
+            ipv6_bits=memory.ipv6_bits,
+        )
+        self._rates = Rates(rates)
+        for descriptor in (loads, affinities, census, rates):
+            os.close(descriptor)
 
     def _take_health(self, health: Health) -> None:
         self._balancers.take_latencies(health.latencies)
@@ -275,7 +296,7 @@ class Worker:
         )
         self._stalls_reported, self._busy_ns_reported = relay.stalls, self._engine.busy_poll_ns
         self._events_dropped = 0
-        self._channel.send(Measures(number, last, apps, own, self._active(), relay.stalled))
+        self._channel.send(Measures(number, last, apps, own, self._active(), relay.stalled, relay.held_bytes))
 
     def _emit(self, count: int, lines: bytes) -> None:
         self._event_lines.append(lines)

@@ -131,6 +131,10 @@ TCP = ("tcp/80", "tcp://203.0.113.1:80")
         (app(*UDP, accept_proxy_protocol={"from": ["127.0.0.0/8"]}), ("accept_proxy_protocol",)),
         (app(*UDP, on_remove="close"), ("on_remove",)),
         (app(*TCP, on_remove="close"), None),
+        (app(*UDP, drain_pace=100), ("drain_pace",)),
+        (app(*UDP, limits={"sessions": 1}), ("limits", "sessions")),
+        (app(*TCP, limits={"client": {"flows": 1}}), ("limits", "client", "flows")),
+        (app(*TCP, limits={"sessions": 5, "client": {"new_per_second": 1}}), None),
     ],
 )
 def test_what_a_transport_has_no_use_for(one, path):

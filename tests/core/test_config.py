@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from spectrum.core.config import App, Keepalive, Settings
+from spectrum.core.limits import Limits
 
 GOOD = {"protocol": "tcp/22", "origin_direct": ["tcp://192.0.2.1:22"]}
 
@@ -58,6 +59,13 @@ def test_edge_ips(edge_ips, addresses):
         {"keepalive": {"idle": "1.5s"}},
         {"keepalive": {"count": 0}},
         {"source_ips": ["nowhere"]},
+        {"source_ips": ["127.0.0.1"] * 65},
+        {"drain_pace": -1},
+        {"drain_pace": "1s"},
+        {"limits": {"sessions": 0}},
+        {"limits": {"new_per_second": True}},
+        {"limits": {"memory": "1MiB"}},
+        {"limits": {"client": {"session": 1}}},
     ],
 )
 def test_wrong_apps(wrong):
@@ -88,6 +96,10 @@ def test_a_name_needs_a_port():
         {"busy_poll": "2ms"},
         {"metrics": {"listen": 9090}},
         {"log": {"format": "xml"}},
+        {"limits": {"memory": "1KiB"}},
+        {"limits": {"memory": "much"}},
+        {"limits": {"memory": True}},
+        {"limits": {"client_prefix": {"ipv4": 33}}},
     ],
 )
 def test_wrong_settings(wrong):
@@ -98,6 +110,15 @@ def test_wrong_settings(wrong):
 @pytest.mark.parametrize(("busy_poll", "seconds"), [("off", 0), ("50us", 0.00005), (0, 0)])
 def test_busy_poll(busy_poll, seconds):
     assert Settings.model_validate({"busy_poll": busy_poll}).busy_poll_s == pytest.approx(seconds)
+
+
+def test_limits_of_both_transports():
+    limits = Settings.model_validate(
+        {"limits": {"sessions": 5, "flows": 6, "new_per_second": 7, "client": {"flows": 8}, "memory": "64MiB"}}
+    ).limits
+    assert limits.of("tcp") == Limits(5, 7, 0, 0)
+    assert limits.of("udp") == Limits(6, 7, 8, 0)
+    assert (limits.memory, limits.client_prefix.ipv6) == (64 * 2**20, 64)
 
 
 def test_user_timeout_is_just_under_the_keepalive():

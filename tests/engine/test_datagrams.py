@@ -469,7 +469,7 @@ def test_targets_are_tried_in_order(origin):
 
 
 def test_source_addresses(origin):
-    source = Target(LOOPBACK, port_of(origin), "127.0.0.1", source=b"\x7f\0\0\5")
+    source = Target(LOOPBACK, port_of(origin), "127.0.0.1", sources=(b"\x7f\0\0\5",))
     recorder = Recorder([source])
     with recorder.listen() as edge, recorder.running(), datagrams() as client:
         ask(client, edge, b"x")
@@ -487,6 +487,16 @@ def test_source_ports_are_bounded(require):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "5 flows, 15 evicted\n"
+
+
+def test_every_source_address_has_ports_of_its_own(require):
+    require("ip", "unshare")
+    script = FEW_PORTS.replace("target(origin)", "target(origin, sources=(b'\\x7f\\0\\0\\5', b'\\x7f\\0\\0\\6'))")
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "10 flows, 10 evicted\n"
 
 
 FEW_PORTS = """

@@ -1,11 +1,14 @@
 """The engine against plain sockets: order, half-close, resets, back-pressure, dialling, limits."""
 
+import contextlib
 import errno
 import gc
 import os
 import resource
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -396,7 +399,7 @@ def test_staggered_targets_race(sockets):
 
 def test_connect_from_a_source_address(sockets):
     edge, origin = sockets
-    recorder = Recorder([target(origin, source=b"\x7f\0\0\x05")])
+    recorder = Recorder([target(origin, sources=(b"\x7f\0\0\x05",))])
     add(recorder, edge)
     with recorder.running(), client(edge):
         o, address = origin.accept()
@@ -404,9 +407,57 @@ def test_connect_from_a_source_address(sockets):
     assert address[0] == "127.0.0.5"
 
 
+def test_source_addresses_take_turns(sockets):
+    """One that is not ours has no port that is free: it is passed over."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin, sources=(b"\x7f\0\0\x05", b"\xc0\0\2\1", b"\x7f\0\0\x06"))])
+    add(recorder, edge)
+    seen = []
+    with recorder.running():
+        for _ in range(5):
+            with client(edge):
+                o, address = origin.accept()
+                o.close()
+                seen.append(address[0])
+    assert seen == ["127.0.0.5", "127.0.0.6", "127.0.0.5", "127.0.0.6", "127.0.0.5"]
+    assert recorder.failures == []
+
+
+def test_ports_of_all_source_addresses(require):
+    """In a namespace with five ports: each source address has five sessions with an origin, then none is free."""
+    require("ip", "unshare")
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", FEW_PORTS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"10 sessions, then [({int(Outcome.CONNECT_FAILED)}, {errno.EADDRNOTAVAIL})]\n"
+
+
+FEW_PORTS = """
+import contextlib, socket, subprocess
+from pathlib import Path
+from tests.engine.test_relay import Recorder, add, target, eventually
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40004")
+with socket.create_server(("127.0.0.1", 9000), backlog=100) as origin, socket.socket() as edge:
+    edge.bind(("127.0.0.1", 9001))
+    edge.listen(100)
+    edge.setblocking(False)
+    recorder = Recorder([target(origin, sources=(b"\\x7f\\0\\0\\5", b"\\x7f\\0\\0\\6"))])
+    add(recorder, edge)
+    clients = []
+    with recorder.running():
+        for number in range(11):
+            with contextlib.suppress(ConnectionResetError):  # the last one
+                clients.append(socket.create_connection(("127.0.0.1", 9001), 5, ("127.0.0.7", 50000 + number)))
+        eventually(lambda: recorder.reports)
+        print(f"{recorder.relay.active} sessions, then {recorder.outcomes()}")
+"""
+
+
 def test_a_source_address_that_is_not_ours(sockets):
     edge, origin = sockets
-    recorder = Recorder([target(origin, source=b"\xc0\0\2\1")])
+    recorder = Recorder([target(origin, sources=(b"\xc0\0\2\1",))])
     add(recorder, edge)
     with recorder.running():
         with pytest.raises(ConnectionResetError), client(edge) as c:
@@ -428,6 +479,150 @@ def test_socket_options_of_the_origin_leg(sockets):
             local = f"0100007F:{address[1]:04X}"
             fields = next(line.split() for line in lines if line.split()[1] == local and line.split()[3] == "01")
             assert fields[5].startswith("02")  # timer 2: keepalive is armed
+
+
+# --- peers that take nothing ------------------------------------------------------------------------------------------
+
+
+def narrow_client(edge):
+    """A client whose kernel takes little before it is read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(5)
+    sock.connect(("127.0.0.1", port_of(edge)))
+    return sock
+
+
+def feed(origin, size):
+    """Accept at an origin and send `size` bytes as far as there is room, in the background."""
+    sock, _ = origin.accept()
+    thread = threading.Thread(target=lambda: suppressed(lambda: sock.sendall(bytes(size))))
+    thread.start()
+    return sock, thread
+
+
+def suppressed(call):
+    with contextlib.suppress(OSError):
+        call()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_client_that_reads_nothing_is_stuck(sockets, ends):
+    """Whether its origin has more to send, or sent its FIN already and all of it is in the kernel's queue."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    recorder.relay.set_app(0, 7, 1000, 1500)
+    with recorder.running(), narrow_client(edge) as reader:
+        o, thread = feed(origin, 60_000 if ends else 50_000_000)
+        if ends:
+            thread.join()
+            o.shutdown(socket.SHUT_WR)
+        eventually(lambda: recorder.reports, 10)
+        assert recorder.outcomes() == [(Outcome.STUCK_CLIENT, 0)]
+        with pytest.raises(ConnectionResetError):
+            read_all(reader)
+        o.close()
+        thread.join()
+    assert recorder.relay.held_bytes == 0
+
+
+def test_an_origin_that_reads_nothing_is_stuck(sockets):
+    edge, origin = sockets
+    origin.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    recorder.relay.set_app(0, 7, 1000, 1500)
+    with recorder.running(), client(edge) as c:
+        o, _ = origin.accept()
+        with o, pytest.raises((ConnectionResetError, BrokenPipeError)):
+            c.sendall(bytes(50_000_000))
+        eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.STUCK_ORIGIN, 0)]
+
+
+@pytest.mark.parametrize(("bytes_per_read", "stuck"), [(20_000, False), (100, True)])
+def test_a_slow_client_is_not_stuck_while_it_keeps_the_pace(sockets, bytes_per_read, stuck):
+    """Ten reads a second; the pace is 20 kB/s, which 200 kB/s is above and 1 kB/s below."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    recorder.relay.set_app(0, 7, 20_000, 1500)
+    with recorder.running(), narrow_client(edge) as reader:
+        o, thread = feed(origin, 50_000_000)
+        deadline = time.monotonic() + 6
+        while time.monotonic() < deadline and not recorder.reports:
+            suppressed(lambda: reader.recv(bytes_per_read))
+            time.sleep(0.1)
+        assert recorder.outcomes() == ([(Outcome.STUCK_CLIENT, 0)] if stuck else [])
+        o.close()
+        reader.close()
+        thread.join()
+
+
+def test_a_quiet_session_is_not_stuck(sockets):
+    """Nothing is unsent, so nobody is slow; a pace of 0 never ends anything."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    recorder.relay.set_app(0, 7, 1_000_000, 1000)
+    recorder.relay.set_app(40, 8, 0, 1000)
+    with recorder.running(), client(edge) as c:
+        o, _ = origin.accept()
+        with o:
+            c.sendall(b"question")
+            assert o.recv(100) == b"question"
+            time.sleep(3.5)
+            o.sendall(b"answer")
+            assert c.recv(100) == b"answer"
+            assert recorder.reports == []
+
+
+def test_the_kernels_patience_with_a_closed_window(sockets):
+    """TCP_USER_TIMEOUT ends a connection whose peer answers every probe with no window: it is stuck, not gone."""
+    edge, origin = sockets
+    edge.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1500)
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    with recorder.running(), narrow_client(edge) as reader:
+        o, thread = feed(origin, 50_000_000)
+        eventually(lambda: recorder.reports, 20)
+        assert recorder.outcomes() == [(Outcome.STUCK_CLIENT, 0)]
+        reader.close()
+        o.close()
+        thread.join()
+
+
+def test_above_the_memory_limit_those_that_hold_most_are_reset(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    with recorder.running(), contextlib.ExitStack() as stack:
+        quiet = stack.enter_context(client(edge))
+        quiet_origin = stack.enter_context(origin.accept()[0])
+        feeds = []
+        for _ in range(8):
+            stack.enter_context(narrow_client(edge))
+            feeds.append(feed(origin, 50_000_000))
+        before = -1
+        while before != recorder.relay.held_bytes:  # all are blocked, and hold what they hold
+            before = recorder.relay.held_bytes
+            time.sleep(0.3)
+        assert before > 8 * 10_000
+        recorder.relay.max_held_bytes = before
+        late = stack.enter_context(narrow_client(edge))
+        feeds.append(feed(origin, 50_000_000))
+        eventually(lambda: recorder.reports)
+        assert {outcome for outcome, _ in recorder.outcomes()} == {Outcome.NO_MEMORY}
+        assert recorder.relay.held_bytes <= before
+        assert 0 < len(recorder.reports) < 8
+        quiet.sendall(b"still here")
+        assert quiet_origin.recv(100) == b"still here"
+        late.close()
+        for sock, thread in feeds:
+            suppressed(lambda sock=sock: sock.shutdown(socket.SHUT_RDWR))
+            sock.close()
+            thread.join()
 
 
 def test_idle_sessions_end(sockets):

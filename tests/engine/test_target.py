@@ -14,3 +14,8 @@ def test_keeps_its_address():
 def test_refuses_other_addresses(address):
     with pytest.raises(ValueError, match="4 or 16 bytes"):
         Target(address, 80, "x")
+
+
+def test_sources_are_of_the_origins_family():
+    with pytest.raises(ValueError, match="another family"):
+        Target(b"\x7f\0\0\1", 80, "127.0.0.1", sources=(b"\x7f\0\0\1", bytes(16)))

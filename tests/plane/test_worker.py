@@ -11,7 +11,7 @@ from spectrum.control.loader import load_text
 from spectrum.control.workers import memory_file
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
-from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Measures, Memory, Sockets
+from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Measures, Sockets
 from spectrum.plane.memory import SharedMemory
 
 
@@ -44,7 +44,7 @@ async def worker(text):
     supervisor = Supervisor(ours)
     snapshot = compile_snapshot(load_text(text, "x"), 3)
     flows, shared = os.memfd_create("flows"), SharedMemory(1, 64)
-    supervisor.channel.send(Memory(0, 1, 64), [flows, *shared.descriptors])
+    supervisor.channel.send(shared.message(0), [flows, *shared.descriptors])
     os.close(flows)
     shared.close()
     keys = snapshot.listener_keys()

@@ -1,0 +1,66 @@
+"""Limits on what apps, clients and the node take at once and per second, and the rules that they come to."""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from spectrum.core.reasons import Reason
+
+# Groups of the census (engine/census.pyx) that hold a node's sessions and flows.
+NODE_GROUPS = {"tcp": 1, "udp": 2}
+
+
+class Limits(msgspec.Struct, frozen=True, array_like=True):
+    """What an app or a node takes, in all and of each client; 0 for any number."""
+
+    sessions: int = 0
+    new_per_second: int = 0
+    client_sessions: int = 0
+    client_new_per_second: int = 0
+
+
+class Rule(NamedTuple):
+    """One limit.
+
+    Attributes:
+        group: Of the census.
+        of_client: It is held against the client's sessions in the group, not against all of them.
+        is_rate: It is of new ones per second, not of those that there are.
+        limit: The number.
+        reason: Why a client is refused above it.
+    """
+
+    group: int
+    of_client: bool
+    is_rate: bool
+    limit: int
+    reason: Reason
+
+
+def group_of(app: str, transport: str) -> int:
+    """Return an app's group: the same in all workers, and after a reload."""
+    return int.from_bytes(blake2b(f"{transport}/{app}".encode(), digest_size=8).digest(), "big")
+
+
+def app_rules(limits: Limits, app: str, transport: str) -> tuple[Rule, ...]:
+    """Return the rules that an app's limits come to."""
+    return tuple(_rules(limits, group_of(app, transport), Reason.APP_LIMIT, Reason.APP_RATE))
+
+
+def node_rules(limits: Limits, transport: str) -> tuple[Rule, ...]:
+    """Return the rules that a node's limits on sessions, or on flows, come to."""
+    return tuple(_rules(limits, NODE_GROUPS[transport], Reason.NODE_LIMIT, Reason.NODE_RATE))
+
+
+def _rules(limits: Limits, group: int, limit: Reason, rate: Reason) -> Iterator[Rule]:
+    # Those of a client first: where one client is to blame for a full app, that is what it hears.
+    for rule in (
+        Rule(group, True, False, limits.client_sessions, Reason.CLIENT_LIMIT),
+        Rule(group, True, True, limits.client_new_per_second, Reason.CLIENT_RATE),
+        Rule(group, False, False, limits.sessions, limit),
+        Rule(group, False, True, limits.new_per_second, rate),
+    ):
+        if rule.limit:
+            yield rule

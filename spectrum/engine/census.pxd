@@ -1,0 +1,18 @@
+"""The C layout of what limits are held against, for the engines."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+
+cdef class Census:
+    cdef void *_memory
+    cdef size_t _memory_bytes
+    cdef int _workers
+    cdef uint32_t *_own    # this worker's cells
+    cdef uint64_t _secret
+    cdef int _ipv4_bits, _ipv6_bits
+    cdef uint64_t client_key(self, uint64_t group, const uint8_t *client, int length) noexcept nogil
+    cdef void enter(self, uint64_t node, uint64_t app, const uint8_t *client, int length) noexcept nogil
+    cdef void leave(self, uint64_t node, uint64_t app, const uint8_t *client, int length) noexcept nogil
+    cdef void _add(self, uint64_t node, uint64_t app, const uint8_t *client, int length, int amount) noexcept nogil
+    cdef void _add_key(self, uint64_t key, int amount) noexcept nogil
+    cdef uint32_t _count_key(self, uint64_t key) noexcept nogil

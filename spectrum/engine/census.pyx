@@ -1,0 +1,212 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""What limits are held against: how many sessions an app and a client have, and how fast they bring new ones.
+
+Both are sketches of fixed size in memory that all workers share, so that a flood of addresses costs no memory (Cormode
+and Muthukrishnan, "An improved data stream summary: the count-min sketch", 2005): a key has a cell in each of four
+rows, and the least of them is its value. Others may share a cell, all four of them by rare chance only, so a value is at
+times too high and never too low. The places of keys depend on a secret.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.errno cimport errno
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from spectrum.engine.linux cimport *
+
+cdef extern from *:
+    """
+    #define load_word(place) __atomic_load_n(place, __ATOMIC_RELAXED)
+    #define store_word(place, value) __atomic_store_n(place, value, __ATOMIC_RELAXED)
+    static inline uint64_t mix(uint64_t a, uint64_t b) {
+        /* The folded product that wyhash and its kin mix with. */
+        unsigned __int128 product = (unsigned __int128)a * b;
+        return (uint64_t)product ^ (uint64_t)(product >> 64);
+    }
+    """
+    uint64_t mix(uint64_t a, uint64_t b) nogil
+    uint64_t load_word(uint64_t *place) nogil
+    void store_word(uint64_t *place, uint64_t value) nogil
+
+cdef enum:
+    ROWS = 4
+    # Of each row. With 50,000 clients in two groups one in a hundred has a value that is too high by one.
+    CELL_BITS = 18
+    CELLS = 1 << CELL_BITS
+    RATE_BITS = 16
+    RATE_CELLS = 1 << RATE_BITS
+    NS_PER_S = 1000000000
+
+# Odd numbers with as many ones as zeros, wyhash's.
+cdef uint64_t FIRST = 0xa0761d6478bd642f
+cdef uint64_t SECOND = 0xe7037ed1a0b428db
+
+
+cdef void *_map(int memory, size_t size) except NULL:
+    cdef void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                             MAP_SHARED if memory >= 0 else MAP_PRIVATE | MAP_ANONYMOUS, memory, 0)
+    if mapped == MAP_FAILED:
+        raise OSError(errno, "what limits are held against can not be mapped")
+    return mapped
+
+
+cdef inline uint32_t _cell(uint64_t key, int row, int bits) noexcept nogil:
+    """The cell of a key in a row, two rows from each mixed word."""
+    cdef uint64_t word = mix(key ^ FIRST, SECOND + <uint64_t>(row >> 1))
+    return <uint32_t>((word >> (32 * (row & 1))) & ((1 << bits) - 1)) + (<uint32_t>row << bits)
+
+
+cdef class Census:
+    """Sessions by group and by client in a group. A group is any number: that of an app, or of the whole node.
+
+    Each worker counts in cells of its own, so nothing is locked, and what a dead worker counted can be forgotten.
+
+    Args:
+        memory: A memory file of at least `bytes_for(workers)`; -1 for memory of one's own.
+        workers: How many workers share it.
+        worker: Which of them counts here.
+        secret: The same for all of them.
+        ipv4_bits: Clients are told apart by so much of their address.
+        ipv6_bits: The same for IPv6.
+    """
+
+    def __init__(self, int memory=-1, int workers=1, int worker=0, *, uint64_t secret=0, int ipv4_bits=32,
+                 int ipv6_bits=64):
+        if not 0 <= worker < workers:
+            raise ValueError(f"worker {worker} of {workers}")
+        self._workers = workers
+        self._secret = secret
+        self._ipv4_bits = ipv4_bits
+        self._ipv6_bits = ipv6_bits
+        self._memory_bytes = Census.bytes_for(workers)
+        self._memory = _map(memory, self._memory_bytes)
+        self._own = <uint32_t *>self._memory + <size_t>worker * ROWS * CELLS
+
+    def __dealloc__(self):
+        if self._memory != NULL:
+            munmap(self._memory, self._memory_bytes)
+
+    @staticmethod
+    def bytes_for(int workers):
+        """Return the size of a memory file for so many workers; only what is used of it takes memory."""
+        return <size_t>workers * ROWS * CELLS * sizeof(uint32_t)
+
+    cdef uint64_t client_key(self, uint64_t group, const uint8_t *client, int length) noexcept nogil:
+        """The key of a client's prefix in a group."""
+        cdef uint8_t prefix[16]
+        cdef uint64_t words[2]
+        cdef int bits = self._ipv4_bits if length == 4 else self._ipv6_bits
+        memset(prefix, 0, 16)
+        memcpy(prefix, client, bits >> 3)
+        if bits & 7:
+            prefix[bits >> 3] = client[bits >> 3] & <uint8_t>(0xFF00 >> (bits & 7))
+        memcpy(words, prefix, 16)
+        return mix(mix(words[0] ^ self._secret, words[1] ^ FIRST) ^ group, SECOND ^ <uint64_t>length)
+
+    cdef void _add_key(self, uint64_t key, int amount) noexcept nogil:
+        cdef int row
+        key ^= self._secret
+        for row in range(ROWS):
+            self._own[_cell(key, row, CELL_BITS)] += amount
+
+    cdef void _add(self, uint64_t node, uint64_t app, const uint8_t *client, int length, int amount) noexcept nogil:
+        self._add_key(node, amount)
+        self._add_key(app, amount)
+        self._add_key(self.client_key(node, client, length), amount)
+        self._add_key(self.client_key(app, client, length), amount)
+
+    cdef void enter(self, uint64_t node, uint64_t app, const uint8_t *client, int length) noexcept nogil:
+        """A session begins: it counts for the node and the app, and for its client in both."""
+        self._add(node, app, client, length, 1)
+
+    cdef void leave(self, uint64_t node, uint64_t app, const uint8_t *client, int length) noexcept nogil:
+        """A session that was counted is over."""
+        self._add(node, app, client, length, -1)
+
+    cdef uint32_t _count_key(self, uint64_t key) noexcept nogil:
+        cdef uint32_t least = 0xFFFFFFFF, total, cell
+        cdef int row, worker
+        key ^= self._secret
+        for row in range(ROWS):
+            cell = _cell(key, row, CELL_BITS)
+            total = 0
+            for worker in range(self._workers):
+                total += (<uint32_t *>self._memory)[<size_t>worker * ROWS * CELLS + cell]
+            least = min(least, total)
+        return least
+
+    def count(self, uint64_t group):
+        """Return how many sessions a group has, in all workers."""
+        return self._count_key(group)
+
+    def count_client(self, uint64_t group, bytes client):
+        """Return how many sessions the prefix of a client has in a group, in all workers."""
+        return self._count_key(self.key_of(group, client))
+
+    def key_of(self, uint64_t group, bytes client):
+        """Return a number for the prefix of a client in a group.
+
+        Raises:
+            ValueError: If `client` is no address of 4 or 16 bytes.
+        """
+        if len(client) not in (4, 16):
+            raise ValueError(f"an address is 4 or 16 bytes, not {len(client)}")
+        return self.client_key(group, <const uint8_t *>PyBytes_AS_STRING(client), <int>len(client))
+
+    def add(self, uint64_t node, uint64_t app, bytes client, int amount):
+        """Count so many sessions of a client more, as the engines do by one."""
+        self.key_of(node, client)
+        self._add(node, app, <const uint8_t *>PyBytes_AS_STRING(client), <int>len(client), amount)
+
+    def clear(self, int worker):
+        """Forget the sessions of a worker that is gone."""
+        if not 0 <= worker < self._workers:
+            raise ValueError(f"worker {worker} of {self._workers}")
+        memset(<uint32_t *>self._memory + <size_t>worker * ROWS * CELLS, 0, ROWS * CELLS * sizeof(uint32_t))
+
+
+cdef class Rates:
+    """How fast things come, by key: the generic cell rate algorithm (ITU-T I.371) with one second's worth at once.
+
+    A cell holds the time at which what came is paid for. Workers write without a lock; of two at the same moment one
+    may go unpaid.
+
+    Args:
+        memory: A memory file of at least `bytes_size()`; -1 for memory of one's own.
+    """
+
+    cdef uint64_t *_cells
+    cdef size_t _memory_bytes
+
+    def __init__(self, int memory=-1):
+        self._memory_bytes = Rates.bytes_size()
+        self._cells = <uint64_t *>_map(memory, self._memory_bytes)
+
+    def __dealloc__(self):
+        if self._cells != NULL:
+            munmap(self._cells, self._memory_bytes)
+
+    @staticmethod
+    def bytes_size():
+        """Return the size of its memory file."""
+        return ROWS * RATE_CELLS * sizeof(uint64_t)
+
+    cdef uint64_t _paid_until(self, uint64_t key) noexcept nogil:
+        cdef uint64_t least = 0xFFFFFFFFFFFFFFFF
+        cdef int row
+        for row in range(ROWS):
+            least = min(least, load_word(&self._cells[_cell(key, row, RATE_BITS)]))
+        return least
+
+    def allows(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
+        """Tell whether one more keeps a rate, at monotonic time `now_ns`."""
+        return self._paid_until(key) + NS_PER_S // per_second <= now_ns + NS_PER_S
+
+    def charge(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
+        """Count one that was let through."""
+        cdef uint64_t paid = max(self._paid_until(key), now_ns) + NS_PER_S // per_second
+        cdef uint64_t *cell
+        cdef int row
+        for row in range(ROWS):
+            cell = &self._cells[_cell(key, row, RATE_BITS)]
+            if load_word(cell) < paid:
+                store_word(cell, paid)

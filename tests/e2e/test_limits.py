@@ -1,0 +1,108 @@
+"""Limits on a running daemon with two workers: what is above them hears a reason, what is established goes on."""
+
+import os
+import signal
+import socket
+from contextlib import ExitStack
+
+import pytest
+
+from tests.e2e.daemon import Daemon
+from tests.engine.harness import eventually, listening, port_of
+
+
+def app(name, port, origin, more="", transport="tcp"):
+    where = f"edge_ips: [127.0.0.1], origin_direct: ['{transport}://127.0.0.1:{origin}']"
+    return f"  {name}: {{protocol: {transport}/{port}, {where}{more}}}\n"
+
+
+@pytest.fixture
+def origin():
+    with listening(256) as sock:
+        yield sock
+
+
+def visit(stack, origin, port, source="127.0.0.1"):
+    """A client's socket, connected to the origin and with proof of it; None where the client was turned away."""
+    sock = stack.enter_context(socket.socket())
+    sock.settimeout(5)
+    sock.bind((source, 0))
+    try:
+        sock.connect(("127.0.0.1", port))
+        sock.sendall(b"hello")
+        origin.settimeout(0.3)
+        connection = stack.enter_context(origin.accept()[0])
+        assert connection.recv(10) == b"hello"
+    except (ConnectionError, TimeoutError):
+        return None
+    return sock, connection
+
+
+def ended(daemon, name):
+    return {reason: count for reason, count in daemon.app(name)["ended"].items() if count}
+
+
+def test_sessions_of_an_app_and_of_a_client(tmp_path, free_port, origin):
+    port, other = free_port(), free_port()
+    limits = ", limits: {sessions: 6, client: {sessions: 4}}"
+    text = "apps:\n" + app("x", port, port_of(origin), limits) + app("y", other, port_of(origin))
+    with Daemon(tmp_path, text, workers=2) as daemon, ExitStack() as stack:
+        mine = [visit(stack, origin, port) for _ in range(6)]
+        assert [entry is not None for entry in mine] == [True] * 4 + [False] * 2
+        theirs = [visit(stack, origin, port, "127.0.0.2") for _ in range(4)]
+        assert [entry is not None for entry in theirs] == [True] * 2 + [False] * 2
+        assert visit(stack, origin, other)  # no limit there
+        assert ended(daemon, "x") == {"client_limit": 2, "app_limit": 2}
+        for client, connection in (*mine[:4], *theirs[:2]):
+            client.sendall(b"on")
+            assert connection.recv(10) == b"on"
+        # One that ends makes room.
+        mine[0][0].close()
+        mine[0][1].close()
+        eventually(lambda: ended(daemon, "x").get("client_closed") == 1)
+        assert visit(stack, origin, port, "127.0.0.2")
+        # A killed worker's sessions are not counted any more.
+        before = daemon.worker_pids()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(set(daemon.worker_pids()) - set(before)) == 2, 10)
+        assert [visit(stack, origin, port) is not None for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_new_ones_per_second_on_the_node(tmp_path, free_port, origin):
+    port = free_port()
+    text = "limits: {client: {new_per_second: 5}}\napps:\n" + app("x", port, port_of(origin))
+    with Daemon(tmp_path, text, workers=2) as daemon, ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 5)) for _ in range(30)]
+        eventually(lambda: ended(daemon, "x").get("client_rate", 0) >= 20)
+        for client in clients:
+            client.close()
+        # A reload changes limits for those that come.
+        daemon.write("apps:\n" + app("x", port, port_of(origin)))
+        assert daemon.reload() == []
+        before = ended(daemon, "x").get("client_rate", 0)
+        for _ in range(10):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+        eventually(lambda: daemon.app("x")["sessions_started"] >= 40)
+        assert ended(daemon, "x").get("client_rate", 0) == before
+
+
+def test_flows_of_a_udp_app(tmp_path, free_port):
+    port = free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, ExitStack() as stack:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5)
+        limits = ", limits: {flows: 3}, timeouts: {idle: 2s}"
+        text = "apps:\n" + app("x", port, port_of(server), limits, "udp")
+        with Daemon(tmp_path, text, workers=2) as daemon:
+            clients = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(5)]
+            for client in clients:
+                client.connect(("127.0.0.1", port))
+                client.send(b"x")
+                if client in clients[:3]:
+                    assert server.recv(10) == b"x"
+            eventually(lambda: ended(daemon, "x") == {"app_limit": 2})
+            # When those were idle, the others have room.
+            eventually(lambda: ended(daemon, "x").get("idle_timeout") == 3, 10)
+            clients[4].send(b"y")
+            assert server.recv(10) == b"y"
