@@ -3,7 +3,7 @@
 
 Both are sketches of fixed size in memory that all workers share, so that a flood of addresses costs no memory (Cormode
 and Muthukrishnan, "An improved data stream summary: the count-min sketch", 2005): a key has a cell in each of four
-rows, and the least of them is its value. Others may share a cell, all four of them by rare chance only, so a value is at
+rows, and the least of them is its value. Others may share a cell, all four of them by rare chance, so a value is at
 times too high and never too low. The places of keys depend on a secret.
 """
 

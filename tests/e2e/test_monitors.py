@@ -449,7 +449,10 @@ apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], load_balancer: lb}}}}
 
         for _ in range(40):
             served()
-        eventually(lambda: daemon.status()["pools"][0]["origins"][0]["health"] == "ejected")
+        eventually(
+            lambda: daemon.status()["pools"][0]["origins"][0]["health"] == "ejected",
+            explain=lambda: (daemon.status()["pools"], daemon.events(), daemon.messages()),
+        )
         time.sleep(TOLD_S)
         assert all(served() for _ in range(20))
         (event,) = (e for e in daemon.events() if e["Event"] == "originEjected")
