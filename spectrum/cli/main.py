@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 it could not be done (a file with faults, an address in us
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,11 +15,14 @@ import click
 from spectrum import __version__
 from spectrum.cli.client import DaemonError, ask
 from spectrum.control.loader import ConfigError, load_file
+from spectrum.control.succession import OPTION as SUCCEED
+from spectrum.control.succession import Predecessor
 from spectrum.control.supervisor import StartError, default_control_socket, serve
 from spectrum.core.config import MAX_WORKERS, Config
 from spectrum.kernel.sockets import ListenError
 
 PIPE_WIDTH = 250
+UPGRADE_TIMEOUT_S = 60.0
 CONFIG = click.option(
     "-c",
     "--config",
@@ -61,15 +65,22 @@ def main() -> None:
     help="Which of the daemon's own messages to show, on standard error.",
 )
 @click.option("--watch", is_flag=True, help="Reload when the file changes.")
-def run(path: Path, workers: int | None, log_level: str, watch: bool) -> None:
+@click.option(SUCCEED, "succeed", type=int, hidden=True)
+def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: int | None) -> None:
     """Serve the apps of a file.
 
     Session records go to standard output, one line each; messages to standard error. SIGTERM or Ctrl-C drains: no new
     sessions, and those that are open get the file's drain_timeout; a second signal ends them. SIGHUP reloads the file.
     """
-    config = _load(path)
+    predecessor = Predecessor(succeed) if succeed is not None else None
     try:
-        serve(path, config, workers, log_level.upper(), watch)
+        config = load_file(path)
+    except ConfigError as exc:
+        if predecessor is not None:
+            predecessor.refuse([str(diagnostic) for diagnostic in exc.diagnostics])
+        raise _failure(str(exc)) from exc
+    try:
+        serve(path, config, workers, log_level.upper(), watch, predecessor)
     except (ListenError, StartError) as exc:
         raise _failure(str(exc)) from exc
 
@@ -127,6 +138,38 @@ def reload(socket_path: Path | None) -> None:
     for change in answer["changes"]:
         click.echo(change)
     click.echo("reloaded" if answer["changes"] else "reloaded, nothing changed")
+
+
+@main.command()
+@SOCKET
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The interpreter of another installation, such as /opt/spectrum-2/bin/python.",
+)
+def upgrade(socket_path: Path | None, python: Path | None) -> None:
+    """Let the version that is installed now take over from the running daemon.
+
+    Nothing is interrupted: new workers get the listening sockets and the UDP flows; TCP sessions go on in the old
+    workers until they end, or for the file's handover_timeout. Where the new version can not serve the file, the old
+    one goes on, and the exit code is 1.
+    """
+    query = f"?{urlencode({'python': str(python.absolute())})}" if python else ""
+    before = _ask(socket_path, "GET", "/status")["version"]
+    answer = _ask(socket_path, "POST", f"/upgrade{query}")
+    if answer["errors"]:
+        raise _failure("\n".join(answer["errors"]))
+    deadline = time.monotonic() + UPGRADE_TIMEOUT_S
+    while True:
+        try:
+            status = ask(socket_path or default_control_socket(), "GET", "/status")
+            if status["pid"] == answer["pid"] and status["generation"]:
+                break
+        except DaemonError as exc:
+            if time.monotonic() > deadline:
+                raise _failure(f"pid {answer['pid']} took over and does not answer; see its log ({exc})") from exc
+        time.sleep(0.05)
+    click.echo(f"upgraded from {before} to {status['version']}, pid {answer['pid']}")
 
 
 @main.command()

@@ -20,7 +20,7 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         soft_wrap=True,
     )
     for worker in workers:
-        note = "" if worker["ready"] else " (starting)"
+        note = " (of before an upgrade)" if "relieved" in worker else "" if worker["ready"] else " (starting)"
         note += " [yellow](not accepting: out of descriptors)[/yellow]" if worker["stalled"] else ""
         console.print(f"worker {worker['number']}: pid {worker['pid']}, {worker['sessions']} sessions{note}")
     console.print(_apps_table(status["apps"]))

@@ -23,9 +23,18 @@ class Reloaded:
     changes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """An upgrade: why there is none, or the process that serves from now on."""
+
+    errors: list[str] = field(default_factory=list)
+    pid: int = 0
+
+
 Render = Callable[[], Awaitable[bytes]]
 Status = Callable[[], Awaitable[dict[str, Any]]]
 Reload = Callable[[], Awaitable[Reloaded]]
+Upgrade = Callable[[str], Awaitable[Upgraded]]
 Ready = Callable[[], bool]
 Explain = Callable[[str, str, int], list[str]]
 
@@ -49,10 +58,10 @@ def metrics_app(render: Render, ready: Ready) -> web.Application:
     return app
 
 
-def control_app(status: Status, reload: Reload, explain: Explain) -> web.Application:
-    """Return the application with GET /status, GET /explain and POST /reload.
+def control_app(status: Status, reload: Reload, explain: Explain, upgrade: Upgrade) -> web.Application:
+    """Return the application with GET /status, GET /explain, POST /reload and POST /upgrade.
 
-    A reload answers 200 with what changed, or 422 with the diagnostics.
+    A reload answers 200 with what changed, or 422 with the diagnostics; an upgrade the same with the new process.
     """
 
     async def show(_: web.Request) -> web.Response:
@@ -71,8 +80,13 @@ def control_app(status: Status, reload: Reload, explain: Explain) -> web.Applica
             return web.json_response({"errors": [str(exc)]}, status=422)
         return web.json_response({"steps": steps})
 
+    async def follow(request: web.Request) -> web.Response:
+        done = await upgrade(request.query.get("python", ""))
+        return web.json_response({"errors": done.errors, "pid": done.pid}, status=422 if done.errors else 200)
+
     app = web.Application()
-    app.add_routes([web.get("/status", show), web.get("/explain", say), web.post("/reload", apply)])
+    app.add_routes([web.get("/status", show), web.get("/explain", say)])
+    app.add_routes([web.post("/reload", apply), web.post("/upgrade", follow)])
     return app
 
 

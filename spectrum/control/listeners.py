@@ -32,6 +32,8 @@ class ListenerBank:
         # A secret, so that clients can not choose their worker.
         self._placement_key = secrets.randbits(32)
         self._sockets: dict[ListenerKey, list[socket.socket]] = {}
+        # By the number of the worker that served them under the supervisor before this one.
+        self._adopted: dict[ListenerKey, dict[int, socket.socket]] = {}
 
     def open(self, snapshot: Snapshot, count: int) -> list[ListenerKey]:
         """Open what `snapshot` needs and is not open yet, `count` sockets each; return those listeners.
@@ -45,8 +47,7 @@ class ListenerBank:
             for key, _ in app.listeners():
                 if key not in self._sockets:
                     try:
-                        self._sockets[key] = open_listeners(key.address, key.port, count, key.transport)
-                        self._place(key)
+                        self._sockets[key] = self._open(key, count)
                         opened.append(key)
                     except ListenError as exc:
                         errors.append(f"app {app.name}: {exc}")
@@ -54,6 +55,43 @@ class ListenerBank:
             self.close(opened)
             raise ListenError("\n".join(errors))
         return opened
+
+    def adopt(self, worker: int, sockets: dict[ListenerKey, socket.socket]) -> None:
+        """Keep the sockets of a worker that is taken over: `open` uses them, and opens only what is missing."""
+        for key, sock in sockets.items():
+            self._adopted.setdefault(key, {})[worker] = sock
+
+    def drop_adopted(self) -> None:
+        """Close what was adopted and not used."""
+        for sockets in self._adopted.values():
+            for sock in sockets.values():
+                sock.close()
+        self._adopted.clear()
+
+    def _open(self, key: ListenerKey, count: int) -> list[socket.socket]:
+        adopted = self._adopted.pop(key, {})
+        if not adopted:
+            self._sockets[key] = open_listeners(key.address, key.port, count, key.transport)
+            self._place(key)
+            return self._sockets[key]
+        sockets: list[socket.socket] = []
+        missing = [number for number in range(count) if number not in adopted]
+        try:
+            # Its place in the list is the worker's number: the kernel sends a worker's clients to its socket.
+            for number in range(count):
+                if number in adopted:
+                    sockets.append(adopted.pop(number))
+                else:
+                    sockets.append(add_listener(key.address, key.port, key.transport))
+        except ListenError:  # it was one socket for all workers, without SO_REUSEPORT
+            missing = []
+            sockets = sockets or [adopted.popitem()[1]]
+        for sock in adopted.values():
+            sock.close()
+        self._sockets[key] = sockets
+        if missing:
+            self._place(key)
+        return sockets
 
     def _place(self, key: ListenerKey) -> None:
         """Let flows keep their worker, as far as can be, when the number of workers changes."""

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import uvloop
 
 from spectrum import __version__
-from spectrum.control.admin import AdminServer, Reloaded, control_app, metrics_app
+from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
 from spectrum.control.explain import explain
 from spectrum.control.exporter import Exporter, NodeState
 from spectrum.control.health import HealthKeeper
@@ -26,8 +27,10 @@ from spectrum.control.loader import ConfigError, load_file
 from spectrum.control.log import LineWriter, SessionLog
 from spectrum.control.names import NameWatch
 from spectrum.control.status import apps_status, balancers_status, pools_status
+from spectrum.control.succession import Predecessor, SuccessionError, Successor, arguments
 from spectrum.control.systemd import Notifier
 from spectrum.control.totals import Totals
+from spectrum.control.veterans import VeteranWorker, take_all
 from spectrum.control.watch import FileWatch
 from spectrum.control.workers import WorkerProcess, memory_file
 from spectrum.core.address import PortRange, parse_address
@@ -57,6 +60,8 @@ FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
 # Of a reload that changes thousands of apps the log has the first ones; `spectrum reload` prints them all.
 MAX_CHANGES_LOGGED = 50
+# An upgrade is answered before this daemon leaves.
+LEAVE_DELAY_S = 0.05
 # Given to workers beyond their own drain timeout.
 EXIT_GRACE_S = 5.0
 
@@ -82,9 +87,23 @@ class Supervisor:
         config: What it holds now.
         workers: Overrides the file's number of workers.
         watch: Reload when the file changes.
+        predecessor: The supervisor whose workers this one takes over, if it is an upgrade.
     """
 
-    def __init__(self, path: Path, config: Config, workers: int | None = None, watch: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        workers: int | None = None,
+        watch: bool = False,
+        predecessor: Predecessor | None = None,
+    ) -> None:
+        self._predecessor = predecessor
+        self._successor: Successor | None = None
+        self._control = Path(config.control.socket) if config.control else default_control_socket()
+        # Workers of the supervisor before this one, and those of them that a worker of ours is to relieve.
+        self._veterans: list[VeteranWorker] = []
+        self._to_relieve: dict[int, VeteranWorker] = {}
         self._path = path
         self._watches = watch
         self._config = config
@@ -143,9 +162,16 @@ class Supervisor:
             if self._watches:
                 self._tasks.start(FileWatch(self._path, self.reload).run(), f"watch {self._path}")
             await self._stopping.wait()
+            if self._successor is not None:
+                await self._leave(self._successor)
             await self._drain()
         finally:
             await asyncio.gather(*(worker.end() for worker in tuple(self._workers.values())))
+            for veteran in tuple(self._veterans):
+                if self._state.generation:
+                    veteran.kill()
+                else:  # this one never served: they wait for another
+                    veteran.disown()
             await self._health.stop()
             await self._names.stop()
             await self._admin.stop()
@@ -159,9 +185,11 @@ class Supervisor:
     async def _start(self) -> None:
         limit = raise_descriptor_limit()
         snapshot, numbers = self._compile(self._config, 1)
+        left = await asyncio.to_thread(self._predecessor.follow) if self._predecessor else []
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
-        control = Path(self._config.control.socket) if self._config.control else default_control_socket()
-        await self._admin.serve_control(control_app(self.status, self.reload, self.explain), control)
+        control = control_app(self.status, self.reload, self.explain, self.upgrade)
+        await self._admin.serve_control(control, self._control)
+        await self._take_over(left)
         keys = snapshot.listener_keys()
         self._sockets_each = sockets_per_listener(len(keys), self._worker_count, limit)
         if self._sockets_each < self._worker_count:
@@ -175,6 +203,7 @@ class Supervisor:
         if len(keys) * 2 > limit:
             log.warning("%d listeners leave room for few sessions below the limit of %d descriptors", len(keys), limit)
         self._bank.open(snapshot, self._sockets_each)
+        self._bank.drop_adopted()
         self._bank.tune(snapshot.apps)
         if self._config.metrics:
             await self._admin.serve_metrics(metrics_app(self.render, self.ready), self._config.metrics.listen)
@@ -189,6 +218,8 @@ class Supervisor:
         except TimeoutError as exc:
             raise StartError(f"the workers were not ready within {START_TIMEOUT_S:g} s") from exc
         self._state.generation = 1
+        for veteran in tuple(self._to_relieve.values()):  # there are fewer workers now
+            await self._relieve(veteran, None)
         # What was made so far lives long: collections among thousands of probes need not look at it.
         gc.collect()
         gc.freeze()
@@ -196,6 +227,60 @@ class Supervisor:
         log.info(
             "serving %d app%s on %d listeners with %d workers", apps, "s" * (apps != 1), len(keys), self._worker_count
         )
+
+    async def _take_over(self, pids: list[int]) -> None:
+        """Take over the workers of a supervisor that is gone; they serve until workers of ours relieve them."""
+        self._veterans = await take_all(self._control, pids, self._heard_veteran, self._veteran_gone)
+        for veteran in self._veterans:
+            if veteran.flows < 0:  # it was relieved by a supervisor between
+                continue
+            self._bank.adopt(veteran.place, veteran.sockets)
+            if veteran.place not in self._flow_files and veteran.place < self._worker_count:
+                self._flow_files[veteran.place] = veteran.flows
+            else:
+                os.close(veteran.flows)
+            self._to_relieve[veteran.place] = veteran
+        if self._veterans:
+            log.warning("taking over %d workers of the supervisor before this one", len(self._veterans))
+
+    async def _relieve(self, veteran: VeteranWorker, worker: WorkerProcess | None) -> None:
+        """Let a worker of ours go on where one of the supervisor before this one leaves off."""
+        self._to_relieve.pop(veteran.place, None)
+        timeout_s = self._config.handover_timeout_s
+        try:
+            if worker is None:
+                await veteran.relieve(timeout_s, None)
+                return
+            # Not before it runs: until then clients would wait.
+            await worker.started.wait()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours, theirs:
+                worker.inherit(theirs.fileno())
+                await veteran.relieve(timeout_s, ours)
+        except TimeoutError:
+            log.error("worker pid %d does not leave its flows and is killed", veteran.pid)
+            veteran.kill()
+
+    def _heard_veteran(self, veteran: VeteranWorker, message: Message) -> None:
+        match message:
+            case Measures(_, _, apps, own, sessions, _, held_bytes):
+                veteran.sessions, veteran.held_bytes = sessions, held_bytes
+                for measures in apps.values():  # it connected before we counted
+                    measures.origins.clear()
+                self._totals.add(veteran.number, apps, own)
+            case Events(count, lines):
+                self._session_log.add(count, lines)
+            case _:
+                pass
+
+    def _veteran_gone(self, veteran: VeteranWorker) -> None:
+        if veteran not in self._veterans:
+            return
+        self._veterans.remove(veteran)
+        lost = self._totals.lose(veteran.number)
+        log.log(logging.ERROR if lost else logging.INFO, "worker pid %d has ended, %d sessions lost", veteran.pid, lost)
+        if self._stopping.is_set() and not self._workers and not self._veterans:
+            self._stopped.set()
 
     def _compile(self, config: Config, generation: int) -> tuple[Snapshot, dict[str, int]]:
         """Return the snapshot of a configuration, and the numbers in it, to be kept once it is served."""
@@ -223,13 +308,16 @@ class Supervisor:
     def _serving(self) -> list[WorkerProcess]:
         return [worker for worker in self._workers.values() if worker.ready.is_set()]
 
+    def _all_workers(self) -> list[WorkerProcess | VeteranWorker]:
+        return [*self._workers.values(), *self._veterans]
+
     # --- workers --------------------------------------------------------------------------------------------------
 
     async def _keep_worker(self, number: int) -> None:
         """Run worker `number`, and another one whenever it ends, until the daemon stops."""
         backoff_s = 0.0
         while not self._stopping.is_set():
-            worker = WorkerProcess(number, self._heard, self._worker_exited)
+            worker = WorkerProcess(number, self._heard, self._worker_exited, self._control)
             if number not in self._flow_files:
                 self._flow_files[number] = os.memfd_create(f"spectrum-flows-{number}", os.MFD_CLOEXEC)
             try:
@@ -239,6 +327,8 @@ class Supervisor:
                 await asyncio.sleep(MAX_BACKOFF_S)
                 continue
             self._workers[number] = worker
+            if veteran := self._to_relieve.get(number):
+                await self._relieve(veteran, worker)
             self._configure([worker])
             await worker.wait()
             lived_s = asyncio.get_running_loop().time() - worker.started_at
@@ -275,7 +365,7 @@ class Supervisor:
         lost = self._totals.lose(worker.number)
         self._memory.forget(worker.number)
         if self._stopping.is_set():
-            if not self._workers:
+            if not self._workers and not self._veterans:
                 self._stopped.set()
             return
         self._totals.worker_restarts += 1
@@ -419,7 +509,7 @@ class Supervisor:
         """Return the metrics page."""
         await self._refresh()
         self._state.workers_ready = len(self._serving())
-        self._state.held_bytes = sum(worker.held_bytes for worker in self._workers.values())
+        self._state.held_bytes = sum(worker.held_bytes for worker in self._all_workers())
         self._state.workers_stalled = sum(worker.stalled for worker in self._workers.values())
         return await asyncio.to_thread(self._exporter.render)
 
@@ -442,6 +532,17 @@ class Supervisor:
                     "stalled": worker.stalled,
                 }
                 for _, worker in sorted(self._workers.items())
+            ]
+            + [
+                {
+                    "number": veteran.place,
+                    "pid": veteran.pid,
+                    "ready": False,
+                    "sessions": veteran.sessions,
+                    "stalled": False,
+                    "relieved": veteran.place not in self._to_relieve,
+                }
+                for veteran in self._veterans
             ],
             "apps": apps_status(self._snapshot, self._totals, self._names.addresses, self._names.failures),
             "load_balancers": balancers_status(self._snapshot, self._health),
@@ -458,10 +559,42 @@ class Supervisor:
 
     # --- the end --------------------------------------------------------------------------------------------------
 
+    async def upgrade(self, python: str) -> Upgraded:
+        """Start a successor, with another interpreter where `python` names one, and leave everything to it."""
+        if not self._state.generation or self._stopping.is_set():
+            return Upgraded(["the daemon is not serving, or stopping"])
+        async with self._reloading:
+            successor = Successor()
+            try:
+                await successor.start(python or sys.executable, arguments())
+            except SuccessionError as exc:
+                log.error("upgrade refused: %s", exc)
+                return Upgraded(str(exc).splitlines())
+            self._successor = successor
+        log.info("upgrade: leaving everything to pid %d", successor.pid)
+        # The answer leaves first.
+        asyncio.get_running_loop().call_later(LEAVE_DELAY_S, self._stopping.set)
+        return Upgraded(pid=successor.pid)
+
+    async def _leave(self, successor: Successor) -> None:
+        """Give up everything but the workers, and end this process."""
+        await self._refresh()  # brings the records of sessions that ended
+        self._systemd.followed_by(successor.pid)
+        await self._admin.stop()
+        workers = self._all_workers()
+        pids = [worker.pid for worker in workers]
+        for worker in workers:
+            worker.disown()
+        successor.leave(pids)
+        self._writer.close()
+        logging.shutdown()
+        # Not by the usual way: it would end the workers, which are children of this process.
+        os._exit(0)
+
     def _stop(self) -> None:
         if self._stopping.is_set():
             log.info("stopping at once")
-            for worker in self._workers.values():
+            for worker in self._all_workers():
                 worker.kill()
             return
         self._stopping.set()
@@ -470,12 +603,13 @@ class Supervisor:
         """Accept nothing more, let sessions end, then end them."""
         timeout_s = self._config.drain_timeout_s
         self._systemd.stopping(f"draining for up to {timeout_s:g} s")
-        sessions = sum(worker.sessions for worker in self._workers.values())
+        workers = self._all_workers()
+        sessions = sum(worker.sessions for worker in workers)
         log.info("draining: %d sessions have %g s; a second signal ends them at once", sessions, timeout_s)
-        for worker in self._workers.values():
+        for worker in workers:
             worker.drain(timeout_s)
         self._bank.close(self._bank.keys())
-        if not self._workers:
+        if not workers:
             return
         try:
             await asyncio.wait_for(self._stopped.wait(), timeout_s + EXIT_GRACE_S)
@@ -484,8 +618,12 @@ class Supervisor:
         log.info("stopped")
 
 
-def serve(path: Path, config: Config, workers: int | None, level: str, watch: bool) -> None:
+def serve(
+    path: Path, config: Config, workers: int | None, level: str, watch: bool, predecessor: Predecessor | None = None
+) -> None:
     """Run the daemon until it is stopped; with `watch` it reloads when the file changes.
+
+    With a `predecessor` it takes over what that one served.
 
     Raises:
         ListenError: If an address can not be listened on.
@@ -498,6 +636,6 @@ def serve(path: Path, config: Config, workers: int | None, level: str, watch: bo
     os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format}
 
     async def main() -> None:
-        await Supervisor(path, config, workers, watch).run()
+        await Supervisor(path, config, workers, watch, predecessor).run()
 
     uvloop.run(main())

@@ -37,6 +37,10 @@ class Notifier:
         """It drains."""
         self._send("STOPPING=1", f"STATUS={status}")
 
+    def followed_by(self, pid: int) -> None:
+        """Another process is the main one from now on."""
+        self._send(f"MAINPID={pid}")
+
     async def feed_watchdog(self) -> None:
         """Tell twice in the watchdog's time that the loop turns, until cancelled."""
         while self._watchdog_s:

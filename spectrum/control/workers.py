@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -18,9 +19,11 @@ from spectrum.plane.channel import (
     Configure,
     Drain,
     Health,
+    Inherit,
     Message,
     Names,
     Sockets,
+    Started,
 )
 from spectrum.plane.memory import SharedMemory
 
@@ -39,6 +42,10 @@ class WorkerProcess:
         number: Its place, 0 for the first; a replacement has the same.
         received: Called with each of its messages.
         exited: Called once, with the exit status, when the process is gone.
+        control: The path of the control socket.
+
+    Attributes:
+        started: The process runs, or is gone.
     """
 
     def __init__(
@@ -46,8 +53,11 @@ class WorkerProcess:
         number: int,
         received: Callable[["WorkerProcess", Message], None],
         exited: Callable[["WorkerProcess", int], None],
+        control: Path,
     ) -> None:
         self.number = number
+        self.control = control
+        self.started = asyncio.Event()
         self.ready = asyncio.Event()
         self.generation = 0
         self.sessions = 0
@@ -76,9 +86,14 @@ class WorkerProcess:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "spectrum.plane.worker", str(theirs.fileno()), pass_fds=[theirs.fileno()]
+            command = (
+                sys.executable,
+                "-m",
+                "spectrum.plane.worker",
+                str(theirs.fileno()),
+                str(self.control.absolute()),
             )
+            self._process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
         self.started_at = asyncio.get_running_loop().time()
         self._channel = Channel(ours, self._message, lambda: None)
         self.tell(shared.message(self.number), [flows, *shared.descriptors])
@@ -88,10 +103,16 @@ class WorkerProcess:
         assert self._process is not None, "start comes first"
         status = await self._process.wait()
         self._gone = True
+        self.started.set()
         self._applied.set()
         if self._channel is not None:
             self._channel.close()
         self._exited(self, status)
+
+    def disown(self) -> None:
+        """Leave the process to another supervisor."""
+        if self._channel is not None:
+            self._channel.close()
 
     async def serving(self, generation: int) -> None:
         """Wait until the worker serves a generation, or is gone (its replacement gets the latest one)."""
@@ -136,6 +157,10 @@ class WorkerProcess:
         if self._channel is not None:
             self._channel.send(message, descriptors or [])
 
+    def inherit(self, way: int) -> None:
+        """Let the worker go on with the flows whose sockets come through a descriptor."""
+        self.tell(Inherit(), [way])
+
     def drain(self, timeout_s: float) -> None:
         """Let the worker end its sessions and exit."""
         self.tell(Drain(timeout_s))
@@ -153,7 +178,9 @@ class WorkerProcess:
 
     def _message(self, message: Message, descriptors: list[int]) -> None:
         assert not descriptors, "a worker sends none"
-        if isinstance(message, Applied):
+        if isinstance(message, Started):
+            self.started.set()
+        elif isinstance(message, Applied):
             self.generation = message.generation
             self.ready.set()
             self._applied.set()

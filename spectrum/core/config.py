@@ -285,6 +285,8 @@ class Settings(Strict):
     workers: Annotated[int, PlainValidator(_workers)] = 0
     busy_poll_s: Annotated[float, PlainValidator(_busy_poll)] = Field(DEFAULT_BUSY_POLL_S, alias="busy_poll")
     drain_timeout_s: Duration = Field(30.0, alias="drain_timeout")
+    # For TCP sessions of the workers before an upgrade; 0: as long as they last.
+    handover_timeout_s: Duration = Field(0.0, alias="handover_timeout")
     # UDP flows in each worker, about 250 bytes each.
     max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
     # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.

@@ -161,6 +161,7 @@ cdef class Datagrams(Part):
     cdef uint64_t *_groups
     cdef uint32_t _groups_room
     cdef Census _census
+    cdef dict _inherited
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count
     cdef uint32_t _max_flows, _max_sockets, _sockets
     cdef uint32_t _too_big_reports
@@ -195,6 +196,7 @@ cdef class Datagrams(Part):
         self._handler = handler
         self._loads = loads if loads is not None else Loads()
         self._census = census if census is not None else Census()
+        self._inherited = {}
         self._max_flows = max(max_flows, 1)
         self._max_sockets = max(max_sockets, 1)
         self._last_scan_ms = loop.now_ms
@@ -338,10 +340,14 @@ cdef class Datagrams(Part):
 
     cdef void _confirm(self, uint32_t index, Flow *flow) noexcept nogil:
         """The client went on after a reply: it is really there. From now on a replacement worker goes on with it."""
-        cdef sockaddr_in6 address
-        cdef socklen_t length = sizeof(sockaddr_in6)
         unplace(&self._table, index)
         place_newest(&self._table, index, flow.standing | CONFIRMED, self.loop.now_ms)
+        self._note_origin(flow)
+
+    cdef void _note_origin(self, Flow *flow) noexcept nogil:
+        """Write down what another worker needs to go on with a flow."""
+        cdef sockaddr_in6 address
+        cdef socklen_t length = sizeof(sockaddr_in6)
         if flow.channel == 0 and getsockname(flow.fd, <sockaddr *>&address, &length) == 0:
             flow.source_port = address.sin6_port
         with gil:
@@ -887,7 +893,9 @@ cdef class Datagrams(Part):
             return self._join_channel(flow, target)
         if self._sockets >= self._max_sockets:
             self._evict(True)
-        fd = target.connect_datagram(source_port, &source)
+        fd = self._inherited.pop(index, -1)
+        if fd < 0:
+            fd = target.connect_datagram(source_port, &source)
         if (fd == -EMFILE or fd == -ENFILE or fd == -EADDRNOTAVAIL) and self._evict(True):
             fd = target.connect_datagram(source_port, &source)
         if fd < 0:
@@ -1186,6 +1194,56 @@ cdef class Datagrams(Part):
                 self._end(index, FLOW_CLOSED, error)
         if self._ended_head:
             self._report()
+
+    def release(self):
+        """Leave all flows to another worker, which recovers them from the memory file; this engine is empty from now on.
+
+        Returns (index, descriptor) of each flow that has a socket of its own. They are the caller's, and the other
+        engine's to `inherit`. Flows that share a socket get another one there.
+        """
+        cdef uint32_t index, number
+        cdef Flow *flow
+        cdef list handed = []
+        self._flush_replies()
+        for number in range(self._listener_count):
+            if self._listeners[number].in_use:
+                self._listeners[number].in_use = False
+                self.loop.unwatch(self._listeners[number].fd)
+        if self._ended_head:
+            self._report()
+        for index in range(self._table.file.used):
+            flow = &self._table.flows[index]
+            if flow.state != FLOW_LIVE or flow.target == NULL:
+                continue
+            self._note_origin(flow)
+            if flow.channel == 0:
+                self.loop.unwatch(flow.fd)
+                handed.append((index, flow.fd))
+                flow.fd = -1
+                self._sockets -= 1
+            self._unpin(flow)
+        self._forget_table()
+        return handed
+
+    cdef int _forget_table(self) except -1:
+        """Have a table without flows, of memory that nobody shares."""
+        cdef FlowTable *table = &self._table
+        cdef void *empty = mmap(
+            NULL, table.file_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        if empty == MAP_FAILED:
+            raise MemoryError()
+        munmap(table.file, table.file_bytes)
+        table.file = <FileHeader *>empty
+        table.flows = <Flow *>(<char *>empty + FILE_HEADER_BYTES)
+        table.live = table.free_head = 0
+        memset(table.buckets, 0, (<size_t>table.bucket_mask + 1) * sizeof(uint32_t))
+        memset(table.oldest, 0, sizeof(table.oldest))
+        memset(table.newest, 0, sizeof(table.newest))
+        return 0
+
+    def inherit(self, dict sockets):
+        """Take the sockets of flows that another engine released, by index: `adopt` goes on with them."""
+        self._inherited = sockets
 
     def drain(self):
         """Take no new flows."""

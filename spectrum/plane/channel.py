@@ -5,6 +5,7 @@ What is larger than a packet (a snapshot) travels as a memory file's descriptor.
 """
 
 import asyncio
+import logging
 import os
 import socket
 from array import array
@@ -17,6 +18,8 @@ from spectrum.core.balancing.outliers import Signs
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.measures import AppMeasures, WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
+
+log = logging.getLogger(__name__)
 
 # A packet must fit the socket's send buffer; the default (net.core.wmem_default) is 208 KiB.
 MAX_PACKET_BYTES = 96 * 1024
@@ -44,6 +47,39 @@ class Memory(msgspec.Struct, array_like=True, tag=True):
     secret: int
     ipv4_bits: int
     ipv6_bits: int
+
+
+class Started(msgspec.Struct, array_like=True, tag=True):
+    """From a worker, first of all: it runs, and waits for what it is to serve."""
+
+
+class Take(msgspec.Struct, array_like=True, tag=True):
+    """To a worker whose supervisor is gone: there is a new one. It answers with `Sockets` and `Veteran`."""
+
+
+class Veteran(msgspec.Struct, array_like=True, tag=True):
+    """From a worker that is taken over: who it is. With the descriptor of its flows, unless it released them before."""
+
+    number: int
+    pid: int
+
+
+class Release(msgspec.Struct, array_like=True, tag=True):
+    """To a worker that is taken over: leave listeners and flows to the one that follows it.
+
+    With a descriptor: through that socket go the sockets of flows. Its TCP sessions may go on for so many seconds, 0
+    for as long as they last.
+    """
+
+    timeout_s: float
+
+
+class Released(msgspec.Struct, array_like=True, tag=True):
+    """From a worker: it has."""
+
+
+class Inherit(msgspec.Struct, array_like=True, tag=True):
+    """To a worker that follows another one, with the descriptor from which it reads the sockets of flows."""
 
 
 class Configure(msgspec.Struct, array_like=True, tag=True):
@@ -106,7 +142,25 @@ class Events(msgspec.Struct, array_like=True, tag=True):
     lines: bytes
 
 
-Message = Memory | Sockets | Configure | Names | Health | Ask | Drain | Applied | Measures | Met | Events
+Message = (
+    Memory
+    | Sockets
+    | Configure
+    | Names
+    | Health
+    | Ask
+    | Drain
+    | Applied
+    | Measures
+    | Met
+    | Events
+    | Started
+    | Take
+    | Veteran
+    | Release
+    | Released
+    | Inherit
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)
@@ -185,7 +239,14 @@ class Channel:
                 self.close()
                 self._closed()
                 return
-            self._received(_decoder.decode(data), descriptors)
+            try:
+                message = _decoder.decode(data)
+            except msgspec.MsgspecError as exc:  # of another version, after an upgrade
+                log.warning("a message that can not be read: %s", exc)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                continue
+            self._received(message, descriptors)
 
     def _receive(self) -> tuple[bytes, list[int]]:
         # Not socket.recv_fds, which drops its flags (CPython 3.11).

@@ -209,6 +209,10 @@ class Registry:
         if listener.removed and not listener.open:
             del self.listeners[listener.number]
 
+    def apps(self) -> set[RunningApp]:
+        """Return the apps that are served, and those of sessions that go on."""
+        return {listener.app for listener in self.listeners.values()}
+
     def in_slot(self, slot: int) -> RunningApp:
         """Return the app of a slot."""
         return self._slots[slot]

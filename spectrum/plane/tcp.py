@@ -305,6 +305,10 @@ class TcpPlane:
         """Take new addresses of the names `changed`; sessions go on where they are."""
         self._registry.resolve(names, changed)
 
+    def open_sessions(self) -> dict[str, int]:
+        """Return how many sessions each app has that has any."""
+        return {app.settings.name: app.open for app in self._registry.apps() if app.open}
+
     def stop_accepting(self) -> None:
         """Accept what waits in the kernel's queues, then nothing more."""
         self._registry.remove_all()

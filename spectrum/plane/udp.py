@@ -3,6 +3,7 @@
 The engine calls `accepted` and `ended` in batches and moves all datagrams itself.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -255,9 +256,18 @@ class UdpPlane:
         """Take new addresses of the names `changed`; flows whose address is gone get another one."""
         self._registry.resolve(names, changed, self._unused)
 
-    def recover(self) -> int:
-        """Go on with the flows of the worker before this one; return how many."""
-        count = 0
+    def release(self) -> list[tuple[int, int]]:
+        """Leave all flows to another worker; return the descriptors that it goes on with, by index."""
+        return self.engine.release()
+
+    def recover(self, sockets: dict[int, int] | None = None) -> int:
+        """Go on with the flows of the worker before this one; return how many.
+
+        Args:
+            sockets: Of flows that it handed over, by index; the others get new ones.
+        """
+        count, inherited = 0, dict(sockets or {})
+        self.engine.inherit(inherited)
         for name, edge, edge_port, origin, origin_port in self.engine.recovered():
             listener = self._registry.find(address_text(edge), edge_port)
             target = listener.route.find(address_text(origin), origin_port) if listener else None
@@ -268,6 +278,9 @@ class UdpPlane:
             self._enter(listener)
             self.engine.adopt(name, listener.number, target)
             count += 1
+        for descriptor in inherited.values():  # of flows that have no listener or origin any more
+            os.close(descriptor)
+        inherited.clear()
         return count
 
     def drain(self) -> None:

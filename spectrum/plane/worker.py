@@ -1,7 +1,7 @@
 """A worker process: the composition root of the data path.
 
 It is started by the supervisor with one end of a channel, gets its snapshot and listening sockets through it, and
-serves. When the supervisor vanishes it accepts nothing more and lets its sessions end.
+serves. When the supervisor vanishes it goes on and waits for a new one, which takes it over: see decision 006.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from spectrum.engine.shared import Affinities, Loads
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
 from spectrum.plane.balancers import Balancers, nowhere
 from spectrum.plane.channel import (
+    MAX_DESCRIPTORS,
     Applied,
     Ask,
     Channel,
@@ -35,14 +36,21 @@ from spectrum.plane.channel import (
     Drain,
     Events,
     Health,
+    Inherit,
     Measures,
     Memory,
     Message,
     Met,
     Names,
+    Release,
+    Released,
     Sockets,
+    Started,
+    Take,
+    Veteran,
 )
 from spectrum.plane.geoip import Countries, GeoIpError
+from spectrum.plane.handover import Waiting, receive_sockets, send_sockets, waiting_path
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import configure_worker_logging
@@ -65,14 +73,29 @@ SIGNS_DELAY_S = 0.05
 DRAIN_TICK_S = 0.25
 # While draining, a flow that is quiet this long is over.
 DRAIN_IDLE_MS = 2000
-# A supervisor that vanished leaves nobody to ask how long; the sessions get this.
+# So long a worker waits for a new supervisor; then its sessions get this.
+ORPHAN_WAIT_S = 300.0
 ORPHAN_DRAIN_S = 30.0
+# Records of ended sessions that wait with it; later ones are dropped and counted.
+ORPHAN_EVENT_BYTES = 8 * 2**20
+RELEASED_TICK_S = 0.25
 
 
 class Worker:
-    """Serves what the supervisor says over the channel."""
+    """Serves what the supervisor says over the channel.
 
-    def __init__(self, sock: socket.socket) -> None:
+    Args:
+        sock: This end of the channel.
+        control: The path of the supervisor's control socket; beside it this worker waits for a new one.
+    """
+
+    def __init__(self, sock: socket.socket, control: Path | None = None) -> None:
+        self._control = control
+        self._waiting: Waiting | None = None
+        self._wait_timer: asyncio.TimerHandle | None = None
+        self._number = 0
+        self._inherited: dict[int, int] = {}
+        self._orphan = self._released = False
         self._loop = asyncio.get_running_loop()
         self._engine = Loop()
         self._loads: Loads
@@ -89,7 +112,7 @@ class Worker:
         self._stopped = asyncio.Event()
         self._descriptors: dict[ListenerKey, int] = {}
         self._names: dict[str, tuple[str, ...]] = {}
-        self._event_lines: list[bytes] = []
+        self._records: list[tuple[int, bytes]] = []
         self._event_count = self._event_bytes = self._events_dropped = 0
         self._event_timer: asyncio.TimerHandle | None = None
         self._stalls_reported = self._busy_ns_reported = 0
@@ -99,7 +122,9 @@ class Worker:
         """Serve until drained."""
         self._loop.add_reader(self._engine.fileno(), self._engine.process)
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
+        self._channel.send(Started())
         await self._stopped.wait()
+        self._wait_no_longer()
         self._flush_events()
         self._report(0)
         self._channel.close()
@@ -125,6 +150,13 @@ class Worker:
                 self._report(number)
             case Drain(timeout_s):
                 self._drain(timeout_s)
+            case Inherit():
+                with socket.socket(fileno=descriptors[0]) as way:
+                    self._inherited = receive_sockets(way)
+            case Take():
+                self._introduce()
+            case Release(timeout_s):
+                self._release(timeout_s, *descriptors)
             case _:
                 raise AssertionError(f"not a message for a worker: {message}")
 
@@ -145,7 +177,7 @@ class Worker:
         self._planes = planes
         if not started:
             self._loop.call_later(DRAIN_TICK_S, self._end_drained)
-            if count := planes[1].recover():
+            if count := planes[1].recover(self._inherited):
                 log.warning("going on with %d UDP flows of the worker before this one", count)
         self._share_descriptors({app.transport for app in snapshot.apps})
         self._channel.send(Applied(snapshot.generation))
@@ -160,7 +192,6 @@ class Worker:
         tell = self._too_big.tell
         tcp = TcpPlane(self._engine, self._emit, self._balancers, loads, limiter())
         udp = UdpPlane(self._engine, self._emit, flows, snapshot.max_flows, tell, self._balancers, loads, limiter())
-        os.close(flows)
         return tcp, udp
 
     def _share_memory(
@@ -168,6 +199,7 @@ class Worker:
     ) -> None:
         self._flow_file = flow_file
         self._workers = memory.workers
+        self._number = memory.worker
         self._loads = Loads(loads, memory.workers, memory.worker)
         remembered = Affinities(affinities, memory.max_affinities)
         self._balancers = Balancers(self._loads, remembered, self._report_signs_soon)
@@ -247,9 +279,91 @@ class Worker:
         tcp.relay.close_sessions(Reason.DRAINED)
         self._stopped.set()
 
+    # --- without a supervisor -------------------------------------------------------------------------------------
+
     def _orphaned(self) -> None:
-        log.warning("the supervisor is gone: no new sessions, %d left, then this worker ends", self._active())
+        """Go on serving, and wait for a new supervisor; without one sessions end some time later."""
+        if self._draining:
+            return
+        self._orphan = True
+        try:
+            if self._planes is None or self._control is None:
+                raise OSError("nothing is served yet")
+            path = waiting_path(self._control, os.getpid())
+            self._waiting = Waiting(path, self._taken)
+        except OSError as exc:
+            log.warning("the supervisor is gone (%s): %d sessions are left, then this worker ends", exc, self._active())
+            self._drain(ORPHAN_DRAIN_S)
+            return
+        log.warning("the supervisor is gone: serving on, waiting %g s for a new one on %s", ORPHAN_WAIT_S, path)
+        self._wait_timer = self._loop.call_later(ORPHAN_WAIT_S, self._abandoned)
+
+    def _abandoned(self) -> None:
+        log.warning("no supervisor came: no new sessions, %d left, then this worker ends", self._active())
+        self._wait_no_longer()
         self._drain(ORPHAN_DRAIN_S)
+
+    def _wait_no_longer(self) -> None:
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
+        if self._wait_timer is not None:
+            self._wait_timer.cancel()
+            self._wait_timer = None
+
+    def _taken(self, sock: socket.socket) -> None:
+        self._waiting = None
+        self._wait_no_longer()
+        self._channel = Channel(sock, self._received, self._orphaned)
+
+    def _introduce(self) -> None:
+        """Give a new supervisor what this worker serves with, and go on serving until it is released."""
+        items = list(self._descriptors.items())
+        for i in range(0, len(items), MAX_DESCRIPTORS):
+            part = dict(items[i : i + MAX_DESCRIPTORS])
+            self._channel.send(Sockets(list(part)), list(part.values()))
+        self._channel.send(Veteran(self._number, os.getpid()), [] if self._released else [self._flow_file])
+        if self._released:
+            self._count_anew()
+
+    def _release(self, timeout_s: float, way: int = -1) -> None:
+        """Leave listeners and flows to the worker that follows; sessions go on here."""
+        assert self._planes is not None, "an orphan has served"
+        tcp, udp = self._planes
+        self._released = True
+        tcp.stop_accepting()
+        if way >= 0:
+            with socket.socket(fileno=way) as sock:
+                send_sockets(sock, udp.release())
+        else:
+            udp.engine.close_flows(Reason.DRAINED)
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+        self._channel.send(Released())
+        self._count_anew()
+        self._finish(self._loop.time() + timeout_s if timeout_s else None)
+
+    def _count_anew(self) -> None:
+        """Tell a supervisor that begins to count which sessions there are."""
+        assert self._planes is not None, "an orphan has served"
+        tcp, udp = self._planes
+        tcp.take_measures()
+        udp.take_measures()
+        self._orphan = False
+        counts = list(tcp.open_sessions().items())
+        for i in range(0, len(counts), APPS_PER_PACKET):
+            part = {name: AppMeasures(started=count) for name, count in counts[i : i + APPS_PER_PACKET]}
+            self._send_measures(tcp.relay, 0, False, part)
+        self._flush_events()
+
+    def _finish(self, deadline: float | None) -> None:
+        """End with the last session, or at the deadline."""
+        if self._stopped.is_set() or self._draining:
+            return
+        if not self._active() or (deadline is not None and self._loop.time() >= deadline):
+            self._drain(0.0)
+        else:
+            self._loop.call_later(RELEASED_TICK_S, self._finish, deadline)
 
     # --- to the supervisor ----------------------------------------------------------------------------------------
 
@@ -258,7 +372,7 @@ class Worker:
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
 
     def _report(self, number: int) -> None:
-        if self._planes is None:
+        if self._planes is None or self._orphan:
             return
         self._balancers.tick()
         tcp, udp = self._planes
@@ -299,7 +413,7 @@ class Worker:
         self._channel.send(Measures(number, last, apps, own, self._active(), relay.stalled, relay.held_bytes))
 
     def _emit(self, count: int, lines: bytes) -> None:
-        self._event_lines.append(lines)
+        self._records.append((count, lines))
         self._event_count += count
         self._event_bytes += len(lines)
         if self._event_bytes >= EVENT_BYTES:
@@ -311,16 +425,29 @@ class Worker:
         if self._event_timer is not None:
             self._event_timer.cancel()
             self._event_timer = None
-        if not self._event_count:
+        if not self._event_count or (self._orphan and self._event_bytes < ORPHAN_EVENT_BYTES):
             return
-        if not self._channel.send(Events(self._event_count, b"".join(self._event_lines)), droppable=True):
-            self._events_dropped += self._event_count
-        self._event_lines.clear()
+        # Each fits a packet; those that waited for a supervisor do not together.
+        portion: list[tuple[int, bytes]] = []
+        size = 0
+        for record in self._records:
+            if portion and size + len(record[1]) > EVENT_BYTES:
+                self._send_events(portion)
+                portion, size = [], 0
+            portion.append(record)
+            size += len(record[1])
+        self._send_events(portion)
+        self._records.clear()
         self._event_count = self._event_bytes = 0
+
+    def _send_events(self, records: list[tuple[int, bytes]]) -> None:
+        count = sum(number for number, _ in records)
+        if not self._channel.send(Events(count, b"".join(lines for _, lines in records)), droppable=True):
+            self._events_dropped += count
 
 
 def main() -> None:
-    """Run a worker on the channel descriptor that is the first argument."""
+    """Run a worker: the arguments are the channel's descriptor and the path of the control socket."""
     configure_worker_logging()
     # A terminal's Ctrl-C and hang-up reach the whole process group; only the supervisor acts on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -329,9 +456,10 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 20)
     Path("/proc/self/comm").write_text("spectrum-worker", encoding="ascii")
     sock = socket.socket(fileno=int(sys.argv[1]))
+    control = Path(sys.argv[2]) if len(sys.argv) > 2 else None
 
     async def serve() -> None:
-        await Worker(sock).run()
+        await Worker(sock, control).run()
 
     uvloop.run(serve())
 

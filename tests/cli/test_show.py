@@ -95,6 +95,8 @@ def test_other_states():
     text = shown(STATUS | {"draining": True, "workers": [STATUS["workers"][0] | {"ready": False, "stalled": False}]})
     assert "draining" in text
     assert "(starting)" in text
+    veteran = STATUS["workers"][0] | {"ready": False, "stalled": False, "relieved": True}
+    assert "(of before an upgrade)" in shown(STATUS | {"workers": [veteran]})
 
 
 def test_pools_and_load_balancers():

@@ -5,7 +5,7 @@ import stat
 import aiohttp
 import pytest
 
-from spectrum.control.admin import AdminServer, Reloaded, control_app, metrics_app
+from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
 from spectrum.core.address import parse_socket_address
 from spectrum.kernel.sockets import ListenError
 
@@ -16,6 +16,10 @@ async def render():
 
 async def status():
     return {"pid": 1}
+
+
+async def upgrade(python):
+    return Upgraded(pid=7) if python == "/x" else Upgraded(["no"])
 
 
 async def reload():
@@ -51,19 +55,23 @@ async def test_metrics_and_health(free_port):
 
 async def test_control(tmp_path):
     server, path = AdminServer(), tmp_path / "sub" / "control.sock"
-    await server.serve_control(control_app(status, reload, explain), path)
+    await server.serve_control(control_app(status, reload, explain, upgrade), path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with aiohttp.ClientSession("http://x", connector=aiohttp.UnixConnector(str(path))) as client:
         async with client.get("/status") as answer:
             assert await answer.json() == {"pid": 1}
         async with client.post("/reload") as answer:
             assert (answer.status, await answer.json()) == (422, {"errors": ["f:1:1: wrong"], "changes": []})
+        async with client.post("/upgrade", params={"python": "/x"}) as answer:
+            assert (answer.status, await answer.json()) == (200, {"errors": [], "pid": 7})
+        async with client.post("/upgrade") as answer:
+            assert (answer.status, await answer.json()) == (422, {"errors": ["no"], "pid": 0})
         async with client.get("/explain", params={"app": "ssh", "client": "192.0.2.1", "port": "5"}) as answer:
             assert await answer.json() == {"steps": ["192.0.2.1 port 5", "done"]}
         async with client.get("/explain", params={"app": "x"}) as answer:
             assert (answer.status, await answer.json()) == (422, {"errors": ["no app 'x'"]})
     with pytest.raises(ListenError, match="running already"):
-        await AdminServer().serve_control(control_app(status, reload, explain), path)
+        await AdminServer().serve_control(control_app(status, reload, explain, upgrade), path)
     await server.stop()
     assert not path.exists()
     await asyncio.sleep(0)
@@ -74,11 +82,11 @@ async def test_a_dead_daemons_socket_is_replaced(tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     server = AdminServer()
-    await server.serve_control(control_app(status, reload, explain), path)
+    await server.serve_control(control_app(status, reload, explain, upgrade), path)
     await server.stop()
 
 
 async def test_a_place_where_no_socket_can_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ListenError, match="control socket"):
-        await AdminServer().serve_control(control_app(status, reload, explain), tmp_path / "file" / "x.sock")
+        await AdminServer().serve_control(control_app(status, reload, explain, upgrade), tmp_path / "file" / "x.sock")

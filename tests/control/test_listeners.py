@@ -1,3 +1,4 @@
+import os
 import socket
 
 import pytest
@@ -5,8 +6,8 @@ import pytest
 from spectrum.control import listeners
 from spectrum.control.listeners import ListenerBank, sockets_per_listener
 from spectrum.control.loader import load_text
-from spectrum.core.snapshot import compile_snapshot
-from spectrum.kernel.sockets import ListenError
+from spectrum.core.snapshot import ListenerKey, compile_snapshot
+from spectrum.kernel.sockets import ListenError, open_listeners
 
 
 def snapshot(*ports):
@@ -84,6 +85,33 @@ def test_a_udp_listener_with_one_socket_is_one_workers(free_port):
     given = [bank.descriptors(wanted.listener_keys(), number, 3) for number in range(3)]
     assert [len(descriptors) for descriptors in given] == [int(number == port % 3) for number in range(3)]
     bank.close(bank.keys())
+
+
+@pytest.mark.parametrize(("before", "now", "opened"), [(2, 2, 0), (2, 3, 1), (3, 2, 0), (1, 3, 0)])
+def test_adopted_sockets_keep_their_place(free_port, monkeypatch, before, now, opened):
+    """Those of workers that are taken over; where there was one for all, it stays so."""
+    port = free_port()
+    wanted = snapshot(port)
+    (key,) = wanted.listener_keys()
+    earlier = open_listeners(key.address, key.port, before)
+    numbers = [os.fstat(sock.fileno()).st_ino for sock in earlier]
+    bank = ListenerBank()
+    for number, sock in enumerate(earlier):
+        bank.adopt(number, {key: sock})
+    other = socket.socket()
+    bank.adopt(0, {ListenerKey("127.0.0.9", 1): other})
+    assert bank.open(wanted, now) == [key]
+    bank.drop_adopted()
+    assert other.fileno() == -1
+    served = [bank.descriptors([key], number, now)[key] for number in range(now)]
+    kept = [os.fstat(descriptor).st_ino for descriptor in served]
+    if before == 1:
+        assert kept == numbers * now
+    else:
+        assert kept[: min(before, now)] == numbers[:now]
+        assert len(set(kept)) == now
+        assert len(set(kept) - set(numbers)) == opened
+    bank.close([key])
 
 
 def test_a_failure_opens_nothing_and_names_every_app(free_port):

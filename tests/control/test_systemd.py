@@ -30,6 +30,8 @@ def test_states(systemd):
     assert sock.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
     notifier.stopping("draining")
     assert sock.recv(100) == b"STOPPING=1\nSTATUS=draining"
+    notifier.followed_by(77)
+    assert sock.recv(100) == b"MAINPID=77"
 
 
 def test_an_abstract_socket():

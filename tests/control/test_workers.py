@@ -1,5 +1,6 @@
 import asyncio
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -46,7 +47,10 @@ def test_a_memory_file_holds_the_snapshot():
 async def test_a_worker_lives(free_port, flows, shared):
     heard, exits = [], []
     worker = WorkerProcess(
-        4, lambda _, message: heard.append(message), lambda w, status: exits.append((w.number, status))
+        4,
+        lambda _, message: heard.append(message),
+        lambda w, status: exits.append((w.number, status)),
+        Path("/nowhere/control.sock"),
     )
     assert worker.pid == 0
     await worker.start(flows, shared)
@@ -78,7 +82,7 @@ async def test_a_worker_lives(free_port, flows, shared):
 
 async def test_a_killed_worker_is_told(flows, shared):
     exits = []
-    worker = WorkerProcess(4, lambda *_: None, lambda _, status: exits.append(status))
+    worker = WorkerProcess(4, lambda *_: None, lambda _, status: exits.append(status), Path("/x"))
     await worker.start(flows, shared)
     worker.kill()
     await asyncio.wait_for(worker.wait(), 5)

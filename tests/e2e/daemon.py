@@ -34,7 +34,7 @@ class Daemon:
         deadline = time.monotonic() + 20
         while "serving" not in self.messages():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                self.process.kill()
+                self.process.terminate()
                 raise AssertionError(f"it does not serve: {self.messages()}")
             time.sleep(0.02)
         return self

@@ -243,19 +243,6 @@ def test_a_second_signal_ends_at_once(tmp_path, free_port, echo):
         assert daemon.process.wait(5) == 0
 
 
-def test_workers_that_lost_their_supervisor_end_with_their_sessions(tmp_path, free_port, echo):
-    port = free_port()
-    with Daemon(tmp_path, one_app(port, echo)) as daemon:
-        (pid,) = daemon.worker_pids()
-        with connect(port) as sock:
-            ping(sock)
-            daemon.process.kill()
-            daemon.process.wait()
-            time.sleep(0.2)
-            ping(sock)
-        eventually(lambda: not os.path.exists(f"/proc/{pid}"))
-
-
 def test_a_second_daemon_is_told(tmp_path, free_port, echo):
     port = free_port()
     with Daemon(tmp_path, one_app(port, echo)) as daemon:

@@ -608,6 +608,44 @@ def test_a_replacement_finds_confirmed_flows_and_their_source_port(origin):
         assert after.flows == []
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_released_flows_go_on_elsewhere(origin, shared):
+    """With their sockets: what arrived while nobody read is there still. Young ones too."""
+    modes = {"mode": Mode.SIMPLE, "shared": True} if shared else {}
+    recorder = Recorder([target(origin)], **modes)
+    skip = 38 if shared else 0
+    with recorder.listen() as edge, datagrams() as old, datagrams() as young:
+        with recorder.running():
+            for client in (old, young):
+                ask(client, edge, b"question")
+                data, peer = origin.recvfrom(100)
+                origin.sendto(data[:skip] + b"answer", peer)
+                assert client.recv(100) == b"answer"
+            ask(old, edge, b"again")
+            data, peer = origin.recvfrom(100)
+        sockets = recorder.engine.release()
+        assert len(sockets) == (0 if shared else 2)
+        assert (recorder.engine.active, recorder.engine.sockets, recorder.reports) == (0, 0, [])
+        if not shared:
+            origin.sendto(data[:skip] + b"late", peer)
+        ask(young, edge, b"early")
+        after = Recorder([target(origin)], memory=recorder.memory, **modes)
+        after.engine.inherit(dict(sockets))
+        for name, *_ in after.engine.recovered():
+            if after.engine.active == 0:
+                number = after.engine.add_listener(edge.fileno(), 0, LOOPBACK, port_of(edge))
+            after.engine.adopt(name, number, target(origin))
+        assert after.engine.active == 2
+        with recorder.running(), after.running():
+            if not shared:
+                assert old.recv(100) == b"late"
+            data, peer = origin.recvfrom(100)
+            assert data[skip:] == b"early"
+            origin.sendto(data[:skip] + b"bird", peer)
+            assert young.recv(100) == b"bird"
+        assert after.flows == []
+
+
 def test_recovered_flows_may_be_discarded(origin):
     recorder = Recorder([target(origin)])
     with recorder.listen() as edge, datagrams() as client:

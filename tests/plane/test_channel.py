@@ -2,6 +2,8 @@ import asyncio
 import os
 import socket
 
+import msgspec
+
 from spectrum.core.measures import AppMeasures, WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
 from spectrum.plane.channel import MAX_WAITING, Ask, Channel, Drain, Events, Measures, Names, Sockets
@@ -71,6 +73,22 @@ async def test_what_waits_is_sent_later_and_the_rest_dropped():
     one.channel.close()
     other.channel.close()
     one.channel.close()  # twice is once
+
+
+async def test_what_another_version_says_is_passed_over(caplog):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    other = End(theirs)
+    descriptor = os.memfd_create("x")
+    before = len(os.listdir("/proc/self/fd"))
+    socket.send_fds(ours, [b"\x91\xa5Never"], [descriptor])
+    ours.send(msgspec.msgpack.encode(Ask(4)))
+    await other.wait_for(1)
+    assert other.messages == [(Ask(4), [])]
+    assert "can not be read" in caplog.text
+    assert len(os.listdir("/proc/self/fd")) == before
+    os.close(descriptor)
+    ours.close()
+    other.channel.close()
 
 
 async def test_closing_drops_what_waits():

@@ -1,6 +1,7 @@
 """A worker process alone, with the test as its supervisor."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -11,8 +12,10 @@ from spectrum.control.loader import load_text
 from spectrum.control.workers import memory_file
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
-from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Measures, Sockets
+from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Measures, Sockets, Started
+from spectrum.plane.handover import waiting_paths
 from spectrum.plane.memory import SharedMemory
+from spectrum.plane.worker import Worker
 
 
 class Supervisor:
@@ -35,6 +38,22 @@ class Supervisor:
                 await self.changed.wait()
 
 
+def configure(channel, text):
+    """Send all that a worker needs to serve a file."""
+    snapshot = compile_snapshot(load_text(text, "x"), 3)
+    flows, shared = os.memfd_create("flows"), SharedMemory(1, 64)
+    channel.send(shared.message(0), [flows, *shared.descriptors])
+    os.close(flows)
+    shared.close()
+    for key in snapshot.listener_keys():
+        (sock,) = open_listeners(key.address, key.port, 1, key.transport)
+        channel.send(Sockets([key]), [sock.fileno()])
+        sock.close()
+    encoded = memory_file(snapshot)
+    channel.send(Configure(), [encoded])
+    os.close(encoded)
+
+
 @asynccontextmanager
 async def worker(text):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -42,19 +61,7 @@ async def worker(text):
     process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
     theirs.close()
     supervisor = Supervisor(ours)
-    snapshot = compile_snapshot(load_text(text, "x"), 3)
-    flows, shared = os.memfd_create("flows"), SharedMemory(1, 64)
-    supervisor.channel.send(shared.message(0), [flows, *shared.descriptors])
-    os.close(flows)
-    shared.close()
-    keys = snapshot.listener_keys()
-    for key in keys:
-        (sock,) = open_listeners(key.address, key.port, 1, key.transport)
-        supervisor.channel.send(Sockets([key]), [sock.fileno()])
-        sock.close()
-    encoded = memory_file(snapshot)
-    supervisor.channel.send(Configure(), [encoded])
-    os.close(encoded)
+    configure(supervisor.channel, text)
     await supervisor.wait_for(Applied)
     try:
         yield supervisor, process
@@ -98,3 +105,34 @@ async def test_ends_when_its_supervisor_vanishes(free_port):
     async with worker(text) as (supervisor, process):
         supervisor.channel.close()
         assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, monkeypatch):
+    """A session that is open has its time once nobody came."""
+    monkeypatch.setattr("spectrum.plane.worker.ORPHAN_WAIT_S", 0.3)
+    monkeypatch.setattr("spectrum.plane.worker.ORPHAN_DRAIN_S", 0.3)
+    control = tmp_path / "control.sock"
+    port, origin = free_port(), free_port()
+    text = f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]}}}}"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    supervisor = Supervisor(ours)
+
+    async def supervise():
+        await supervisor.wait_for(Started)
+        configure(supervisor.channel, text)
+        await supervisor.wait_for(Applied)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.1)
+        supervisor.channel.close()
+        async with asyncio.timeout(5):
+            while not waiting_paths(control):  # noqa: ASYNC110 - a test has no event to wait for
+                await asyncio.sleep(0.01)
+        (await asyncio.open_connection("127.0.0.1", port))[1].close()  # it still serves
+        return writer
+
+    server = await asyncio.start_server(echo, "127.0.0.1", origin)
+    async with server:
+        writer, _ = await asyncio.wait_for(asyncio.gather(supervise(), Worker(theirs, control).run()), 10)
+        writer.close()
+    assert waiting_paths(control) == []
+    gc.unfreeze()

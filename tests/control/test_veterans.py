@@ -1,0 +1,112 @@
+import asyncio
+import os
+import socket
+
+import pytest
+
+from spectrum.control.veterans import VeteranWorker, take_all
+from spectrum.core.measures import WorkerMeasures
+from spectrum.core.snapshot import ListenerKey
+from spectrum.plane.channel import Channel, Drain, Measures, Release, Released, Sockets, Take, Veteran
+from spectrum.plane.handover import Waiting, receive_sockets, send_sockets, waiting_path
+from tests.control.keepers import until
+
+KEY = ListenerKey("127.0.0.1", 80)
+
+
+class Orphan:
+    """A worker whose supervisor is gone, as far as a supervisor sees it."""
+
+    def __init__(self, control, number=1, pid=4711, silent=False):
+        self.number, self.pid, self.silent = number, pid, silent
+        self.messages = []
+        self.channel = None
+        self.flows = os.memfd_create("flows")
+        self.waiting = Waiting(waiting_path(control, pid), self.taken)
+
+    def taken(self, sock):
+        self.channel = Channel(sock, self.received, lambda: self.messages.append(None))
+
+    def received(self, message, descriptors):
+        self.messages.append(message)
+        match message:
+            case Take() if not self.silent:
+                with socket.socket() as listener:
+                    self.channel.send(Sockets([KEY]), [listener.fileno()])
+                self.channel.send(Veteran(self.number, self.pid), [self.flows])
+            case Release():
+                if descriptors:
+                    with socket.socket(fileno=descriptors[0]) as way:
+                        send_sockets(way, [(9, os.memfd_create("flow"))])
+                self.channel.send(Released())
+                self.channel.send(Measures(0, False, {}, WorkerMeasures(), 3, False))
+
+    def close(self):
+        self.waiting.close()
+        os.close(self.flows)
+        if self.channel is not None:
+            self.channel.close()
+
+
+async def test_taken_relieved_heard_and_gone(tmp_path):
+    control, heard, gone = tmp_path / "control.sock", [], []
+    orphan = Orphan(control)
+    (stale := waiting_path(control, 1)).touch()
+    (veteran,) = await take_all(control, [orphan.pid], lambda *given: heard.append(given), gone.append)
+    assert not stale.exists()
+    assert (veteran.place, veteran.pid, veteran.number, list(veteran.sockets)) == (1, 4711, -4711, [KEY])
+    assert os.path.samestat(os.fstat(veteran.flows), os.fstat(orphan.flows))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        await veteran.relieve(5.0, ours)
+        ours.close()
+        (descriptor,) = receive_sockets(theirs).values()
+        os.close(descriptor)
+    assert orphan.messages == [Take(), Release(5.0)]
+    await until(lambda: heard)
+    assert (heard[0][0], heard[0][1].sessions) == (veteran, 3)
+    veteran.drain(1.0)
+    await until(lambda: orphan.messages[-1] == Drain(1.0))
+    orphan.close()
+    await until(lambda: gone)
+    assert gone == [veteran]
+    veteran.drain(1.0)  # nobody is there any more
+    veteran.kill()
+    for sock in veteran.sockets.values():
+        sock.close()
+    os.close(veteran.flows)
+
+
+async def test_one_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr("spectrum.control.veterans.ANSWER_TIMEOUT_S", 0.05)
+    control = tmp_path / "control.sock"
+    orphan = Orphan(control, silent=True)
+    assert await take_all(control, [], lambda *given: None, lambda veteran: None) == []
+    await until(lambda: orphan.messages == [Take(), None])
+    orphan.close()
+
+
+async def test_one_that_ends_meanwhile(tmp_path):
+    control = tmp_path / "control.sock"
+    orphan = Orphan(control, silent=True)
+    veteran = VeteranWorker(lambda *given: None, lambda veteran: None)
+
+    async def leave():
+        await until(lambda: Take() in orphan.messages)
+        orphan.close()
+
+    with pytest.raises(ConnectionResetError):
+        await asyncio.gather(veteran.take(waiting_path(control, orphan.pid)), leave())
+
+
+async def test_left_to_another_supervisor(tmp_path):
+    control, gone = tmp_path / "control.sock", []
+    orphan = Orphan(control)
+    (veteran,) = await take_all(control, [orphan.pid], lambda *given: None, gone.append)
+    veteran.disown()
+    await until(lambda: orphan.messages[-1] is None)
+    assert gone == []
+    orphan.close()
+    for sock in veteran.sockets.values():
+        sock.close()
+    os.close(veteran.flows)
