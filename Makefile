@@ -36,7 +36,10 @@ bench: $(READY) ## Measure beside haproxy, nginx and envoy; writes benchmarks/re
 soak: $(READY) ## The relay torture test, for minutes
 	SPECTRUM_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_torture.py
 
-fuzz: $(READY) ## The property tests of the codecs and the loader, with many more examples
+FUZZ_SECONDS ?= 120
+fuzz: $(READY) ## Fuzz every parser, FUZZ_SECONDS each; then the property tests with many more examples
+	for target in proxy_protocol simple_proxy_protocol icmp_messages; do \
+		$(BIN)/python -m tests.fuzz $$target tests/fuzz/corpus/$$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/wire tests/core tests/control tests/origin
 
 asan: $(READY) ## Build the engine with AddressSanitizer and test it

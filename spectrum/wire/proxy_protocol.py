@@ -234,12 +234,14 @@ def parse(data: bytes) -> tuple[Header, int] | None:
 
 def _parse_v1(data: bytes) -> tuple[Header, int] | None:
     end = data.find(b"\r\n", 0, MAX_V1_BYTES)
+    if end < 0 and len(data) >= MAX_V1_BYTES:
+        raise ProxyHeaderError(f"no end of line within {MAX_V1_BYTES} bytes of a version 1 header")
+    # A bare LF or a stray CR can not be followed by anything valid: fail now, not at the deadline; and the same whether
+    # the line came whole or in parts.
+    line = data.removesuffix(b"\r") if end < 0 else data[:end]
+    if b"\n" in line or b"\r" in line:
+        raise ProxyHeaderError("a version 1 header ends with CR LF")
     if end < 0:
-        if len(data) >= MAX_V1_BYTES:
-            raise ProxyHeaderError(f"no end of line within {MAX_V1_BYTES} bytes of a version 1 header")
-        # A bare LF or a stray CR can not be followed by anything valid: fail now, not at the deadline.
-        if b"\n" in data or b"\r" in data[:-1]:
-            raise ProxyHeaderError("a version 1 header ends with CR LF")
         return None
     words = data[len(V1_PREFIX) : end].split(b" ")
     if words[0] == b"UNKNOWN":

@@ -70,6 +70,7 @@ def test_local_with_addresses_ignores_them():
     [
         b"GET / HTTP/1.1\r\n",
         b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n",
+        b"PROXY UNKNOWN bare\nfeed\r\n",
         b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\rx",
         b"PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n",
         b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n",
