@@ -33,7 +33,9 @@ bench: $(READY) ## Measure beside haproxy, nginx and envoy; writes benchmarks/re
 	$(BIN)/python -m benchmarks udp
 	$(BIN)/python -m benchmarks balancing
 
-soak: $(READY) ## The relay torture test, for minutes
+SOAK_MINUTES ?= 10
+soak: $(READY) ## Load for SOAK_MINUTES with reloads, kills, flaps and upgrades; then the relay torture test for 5
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES)
 	SPECTRUM_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_torture.py
 
 FUZZ_SECONDS ?= 120

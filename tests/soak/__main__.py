@@ -1,0 +1,265 @@
+"""The soak: mixed load for minutes, while everything that may happen to a daemon happens all the time.
+
+A reload every second, killed workers, origins that come and go, upgrades. Every byte is checked by hash. What a killed
+worker had is lost by nature; nothing else may be, and no client may be refused. Memory and descriptors must stay flat.
+
+    python -m tests.soak --minutes 10
+"""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from spectrum.cli.client import DaemonError
+from tests.e2e.daemon import Daemon
+from tests.soak.load import Clients, EchoDatagrams, FlappingOrigin, Tally
+
+SESSION_CLIENTS, LASTING_FLOWS, NEW_FLOWS = 12, 4, 2
+RELOAD_EVERY_S, FLAP_EVERY_S, KILL_EVERY_S = 1.0, 7.0, 11.0
+FLAP_S = 2.0
+# From a kill until the replacement serves and clients' last losses are told.
+KILL_WINDOW_S = 3.0
+# A listener that is closed resets what is in its queue: connected, as far as the edge can know.
+FLAP_WINDOW_S = 0.3
+# Upgrades in the first part, so that the workers of the rest are the same ones and their memory tells something.
+UPGRADE_PART = 0.25
+SAMPLE_EVERY_S = 2.0
+# What Python's own arenas do is about a fifth of this.
+MAX_SLOPE_KB_PER_MINUTE = 400.0
+MAX_MORE_DESCRIPTORS = 40
+
+
+class Soak:
+    """One run.
+
+    Args:
+        folder: For the daemon's files.
+        seconds: How long there is load.
+        seed: Of all that is random.
+    """
+
+    def __init__(self, folder: Path, seconds: float, seed: int) -> None:
+        self._folder, self._seconds = folder, seconds
+        self._random = random.Random(seed)
+        self._tally = Tally()
+        self._clients = Clients(self._tally, seed)
+        self._kills: list[float] = []
+        self._flaps: list[float] = []
+        self._counts = {"reloads": 0, "kills": 0, "flaps": 0, "upgrades": 0}
+        self._samples: list[tuple[float, str, int, int]] = []
+        self._ports = free_ports(6)
+
+    def _text(self) -> str:
+        tcp, udp, other, one, two, datagrams = self._ports
+        changing = self._random.randrange(5, 50)
+        text = f"""
+limits: {{sessions: {1000 + changing}}}
+monitors: {{m: {{type: tcp, interval: 0.5s, timeout: 400ms, retries: 0}}}}
+pools:
+  p:
+    monitor: m
+    origins: [{{name: a, address: 127.0.0.1, port: {one}}}, {{name: b, address: 127.0.0.1, port: {two}}}]
+load_balancers: {{lb: {{default_pools: [p]}}}}
+apps:
+  sessions: {{protocol: tcp/{tcp}, edge_ips: [127.0.0.1], load_balancer: lb}}
+  flows: {{protocol: udp/{udp}, edge_ips: [127.0.0.1], origin_direct: [udp://127.0.0.1:{datagrams}],
+    timeouts: {{idle: 3s}}}}
+"""
+        if changing % 2:  # an app that comes, changes and goes
+            where = f"edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{one}]"
+            text += f"  other: {{protocol: tcp/{other}, {where}, timeouts: {{idle: {changing}s}}}}\n"
+        return text
+
+    async def run(self) -> list[str]:
+        """Run; return what was wrong."""
+        tcp, udp, _, one, two, datagrams = self._ports
+        origins = [FlappingOrigin(one), FlappingOrigin(two)]
+        for origin in origins:
+            await origin.open()
+        loop = asyncio.get_running_loop()
+        echo, _ = await loop.create_datagram_endpoint(EchoDatagrams, local_addr=("127.0.0.1", datagrams))
+        self._daemon = Daemon(self._folder, self._text() + "log: {sessions: false}", workers=2)
+        await asyncio.to_thread(self._daemon.__enter__)
+        clients = [self._clients.sessions(tcp) for _ in range(SESSION_CLIENTS)]
+        clients += [self._clients.flow(udp, True) for _ in range(LASTING_FLOWS)]
+        clients += [self._clients.flow(udp, False) for _ in range(NEW_FLOWS)]
+        self._began = time.monotonic()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for client in clients:
+                    tasks.create_task(client)
+                chaos = [
+                    tasks.create_task(work)
+                    for work in (self._reload(), self._kill(), self._flap(origins), self._upgrade(), self._sample())
+                ]
+                await asyncio.sleep(self._seconds)
+                for task in chaos:
+                    task.cancel()
+                self._clients.stopped = True
+        finally:
+            for origin in origins:
+                origin.close()
+            echo.close()
+            await asyncio.to_thread(self._stop)
+        return self._verdict()
+
+    async def _status(self) -> dict:
+        while True:
+            try:
+                return await asyncio.to_thread(self._daemon.status)
+            except DaemonError:  # between two processes of an upgrade
+                await asyncio.sleep(0.05)
+
+    async def _reload(self) -> None:
+        while True:
+            await asyncio.sleep(RELOAD_EVERY_S)
+            self._daemon.write(self._text() + "log: {sessions: false}")
+            try:
+                errors = await asyncio.to_thread(self._daemon.reload)
+            except DaemonError:
+                continue
+            if errors and "not serving yet" not in errors[0] and "stopping" not in errors[0]:
+                raise AssertionError(errors)
+            self._counts["reloads"] += not errors
+
+    async def _kill(self) -> None:
+        while True:
+            await asyncio.sleep(KILL_EVERY_S)
+            for worker in (await self._status())["workers"]:
+                if worker["number"] == 1 and worker["ready"]:  # the other one's memory is looked at
+                    os.kill(worker["pid"], signal.SIGKILL)
+                    self._kills.append(time.monotonic())
+                    self._counts["kills"] += 1
+
+    async def _flap(self, origins: list[FlappingOrigin]) -> None:
+        while True:
+            await asyncio.sleep(FLAP_EVERY_S)
+            origin = self._random.choice(origins)
+            self._flaps.append(time.monotonic())
+            origin.close()
+            await asyncio.sleep(FLAP_S)
+            await origin.open()
+            self._counts["flaps"] += 1
+
+    async def _upgrade(self) -> None:
+        for _ in range(2):
+            await asyncio.sleep(self._seconds * UPGRADE_PART / 2)
+            command = [sys.executable, "-m", "spectrum", "upgrade", "--socket", str(self._daemon.socket)]
+            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            self._counts["upgrades"] += 1
+
+    async def _sample(self) -> None:
+        await asyncio.sleep(self._seconds * (UPGRADE_PART + 0.1))
+        while True:
+            status = await self._status()
+            pids = {"supervisor": status["pid"]}
+            pids |= {f"worker {w['number']}": w["pid"] for w in status["workers"] if w["ready"]}
+            for name, pid in pids.items():
+                self._samples.append((time.monotonic(), name, memory_kb(pid), len(os.listdir(f"/proc/{pid}/fd"))))
+            await asyncio.sleep(SAMPLE_EVERY_S)
+
+    def _stop(self) -> None:
+        pid = self._daemon.status()["pid"]
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 40
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._daemon.process.wait(1)
+        self._messages = self._daemon.messages()
+
+    def _verdict(self) -> list[str]:
+        wrong = []
+        within = self._within
+        by_kill = [lost for lost in self._tally.lost if within(lost, self._kills, KILL_WINDOW_S)]
+        left = [lost for lost in self._tally.lost if lost not in by_kill]
+        by_origin = [lost for lost in left if "Reset" in lost[3] and within(lost, self._flaps, FLAP_WINDOW_S)]
+        others = [lost for lost in left if lost not in by_origin]
+        print(", ".join(f"{count} {kind}s" for kind, count in self._tally.done.items()), "came back whole:", end=" ")
+        print(f"{self._tally.bytes_checked / 1e6:.0f} MB by hash, in {self._seconds:.0f} s")
+        print(", ".join(f"{count} {what}" for what, count in self._counts.items()))
+        print(
+            f"lost with a killed worker: {len(by_kill)}; reset by an origin that closed its queue: {len(by_origin)}; "
+            f"otherwise: {len(others)}"
+        )
+        for began, ended, kind, why in others:
+            wrong.append(f"lost {why} ({kind}, {began - self._began:.1f} to {ended - self._began:.1f} s)")
+        wrong += [f"refused: {why}" for *_, kind, why in by_kill if kind == "session" and "refused" in why.lower()]
+        if "Traceback" in self._messages:
+            wrong.append(f"the daemon had a fault:\n{self._messages}")
+        for name in ("supervisor", "worker 0"):
+            wrong += self._flatness(name)
+        return wrong
+
+    @staticmethod
+    def _within(lost: tuple[float, float, str, str], times: list[float], window_s: float) -> bool:
+        began, ended, *_ = lost
+        return any(began <= at + window_s and ended >= at for at in times)
+
+    def _flatness(self, name: str) -> list[str]:
+        found = [(at, memory, descriptors) for at, who, memory, descriptors in self._samples if who == name]
+        if len(found) < 5:
+            return []
+        minutes = [(at - found[0][0]) / 60 for at, *_ in found]
+        slope = slope_of(minutes, [memory for _, memory, _ in found])
+        more = max(d for *_, d in found[-3:]) - max(d for *_, d in found[:3])
+        print(f"{name}: {found[-1][1] / 1024:.1f} MiB, {slope:+.0f} KiB per minute; {more:+d} descriptors")
+        wrong = [f"{name} has {more} more descriptors"] if more > MAX_MORE_DESCRIPTORS else []
+        # Shorter runs show what is loaded late, not what leaks.
+        if minutes[-1] >= 4 and slope > MAX_SLOPE_KB_PER_MINUTE:
+            wrong.append(f"{name} grows by {slope:.0f} KiB per minute")
+        return wrong
+
+
+def slope_of(xs: list[float], ys: list[int]) -> float:
+    """Return the slope of the line of least squares."""
+    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
+    return sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True)) / sum((x - mean_x) ** 2 for x in xs)
+
+
+def memory_kb(pid: int) -> int:
+    """Return what is a process's own (proc(5), smaps_rollup: private pages)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports below those that the kernel gives to clients, so that nobody takes them in between."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as one, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two:
+            try:
+                one.bind(("127.0.0.1", port))
+                two.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+    return found
+
+
+@click.command()
+@click.option("--minutes", type=float, default=10.0, show_default=True)
+@click.option("--seed", type=int, default=None, help="Of an earlier run.")
+def main(minutes: float, seed: int | None) -> None:
+    """Run the soak; the exit code is 1 where anything was lost or grew."""
+    seed = seed if seed is not None else random.randrange(2**32)
+    print(f"seed {seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = asyncio.run(Soak(Path(folder), minutes * 60, seed).run())
+    for line in wrong[:50]:
+        print(line)
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The soak's origins and clients: they echo, and check every byte by its hash."""
+
+import asyncio
+import hashlib
+import os
+import random
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+SIZES = [0, 1, 100, 4096, 65_537, 300_000, 1_000_000]
+# A stall longer than this is a loss.
+TIMEOUT_S = 10.0
+DATAGRAM_TIMEOUT_S = 2.0
+
+
+@dataclass
+class Tally:
+    """What clients did and met.
+
+    Attributes:
+        done: By kind, what was sent and came back whole.
+        lost: (monotonic time of its begin, and of its end, kind, why) of everything else.
+    """
+
+    done: Counter[str] = field(default_factory=Counter)
+    bytes_checked: int = 0
+    lost: list[tuple[float, float, str, str]] = field(default_factory=list)
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer with what comes, to the end of it."""
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+    writer.close()
+
+
+class EchoDatagrams(asyncio.DatagramProtocol):
+    """Answers datagrams with themselves."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._transport.sendto(data, addr)
+
+
+class FlappingOrigin:
+    """A TCP origin whose listener goes and comes; its sessions stay."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(echo, "127.0.0.1", self._port, backlog=1000)
+
+    def close(self) -> None:
+        """Refuse what comes from now on."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+
+class _Replies(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.queue.put_nowait(data)
+
+
+class Clients:
+    """Clients that come again and again until they are stopped.
+
+    Args:
+        tally: Where they count.
+        seed: Of sizes and pauses.
+    """
+
+    def __init__(self, tally: Tally, seed: int) -> None:
+        self.stopped = False
+        self._tally = tally
+        self._random = random.Random(seed)
+
+    async def sessions(self, port: int) -> None:
+        """Send a random amount, end that half, and read it back."""
+        while not self.stopped:
+            data = self._random.randbytes(self._random.choice(SIZES))
+            await self._count("session", self._session(port, data), len(data))
+
+    async def _session(self, port: int, data: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+
+            async def send() -> None:
+                for start in range(0, len(data), 65536):
+                    writer.write(data[start : start + 65536])
+                    await writer.drain()
+                writer.write_eof()
+
+            async def receive() -> str:
+                digest = hashlib.sha256()
+                while part := await reader.read(65536):
+                    digest.update(part)
+                return digest.hexdigest()
+
+            _, received = await asyncio.gather(send(), receive())
+            assert received == hashlib.sha256(data).hexdigest(), "other bytes, or fewer"
+        finally:
+            writer.close()
+
+    async def flow(self, port: int, lasting: bool) -> None:
+        """Ask and be answered, on one flow for ever or on a new one each time."""
+        loop = asyncio.get_running_loop()
+        transport = None
+        while not self.stopped:
+            if transport is None or not lasting:
+                if transport is not None:
+                    transport.close()
+                transport, replies = await loop.create_datagram_endpoint(_Replies, remote_addr=("127.0.0.1", port))
+            data = os.urandom(self._random.randrange(8, 1200))
+            await self._count("lasting flow" if lasting else "new flow", self._ask(transport, replies, data), len(data))
+            await asyncio.sleep(0.005)
+        if transport is not None:
+            transport.close()
+
+    async def _ask(self, transport: asyncio.DatagramTransport, replies: _Replies, data: bytes) -> None:
+        transport.sendto(data)
+        async with asyncio.timeout(DATAGRAM_TIMEOUT_S):
+            while await replies.queue.get() != data:  # a late one, counted as lost before
+                pass
+
+    async def _count(self, kind: str, work, size: int) -> None:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await work
+        except (OSError, AssertionError, TimeoutError) as exc:
+            self._tally.lost.append((began, time.monotonic(), kind, f"{type(exc).__name__}: {exc}"))
+        else:
+            self._tally.done[kind] += 1
+            self._tally.bytes_checked += 2 * size
