@@ -1196,7 +1196,7 @@ cdef class Datagrams(Part):
             self._report()
 
     def release(self):
-        """Leave all flows to another worker, which recovers them from the memory file; this engine is empty from now on.
+        """Leave all flows to another worker, which recovers them from the memory file; this engine is empty afterwards.
 
         Returns (index, descriptor) of each flow that has a socket of its own. They are the caller's, and the other
         engine's to `inherit`. Flows that share a socket get another one there.
