@@ -30,6 +30,7 @@ class NodeState:
         self.workers_stalled = 0
         self.held_bytes = 0
         self.lines_suppressed = 0
+        self.lines_lost = 0
 
 
 class _Collector(Collector):
@@ -116,6 +117,9 @@ def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         "spectrum_log_lines_suppressed", "Session log lines left out by the rate limit", value=state.lines_suppressed
+    )
+    yield CounterMetricFamily(
+        "spectrum_log_lines_lost", "Session log lines that could not be written", value=state.lines_lost
     )
     yield GaugeMetricFamily("spectrum_workers_ready", "Workers that serve", value=state.workers_ready)
     yield CounterMetricFamily("spectrum_worker_restarts", "Workers replaced", value=totals.worker_restarts)

@@ -3,6 +3,8 @@
 A thread writes, so that a full pipe holds up nobody; when it can not follow, session lines are dropped and counted.
 """
 
+import logging
+import os
 import queue
 import threading
 import time
@@ -15,13 +17,20 @@ from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.events import as_text as health_text
 from spectrum.core.events import SessionEvent, as_text
 
+log = logging.getLogger(__name__)
+
 MAX_WAITING_BATCHES = 1024
 
 
 class LineWriter:
-    """Writes byte strings to a stream from a thread of its own."""
+    """Writes byte strings to a stream from a thread of its own.
+
+    Attributes:
+        lost: Lines that could not be written: the disk is full, or the reader is gone.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
+        self.lost = 0
         self._stream = stream
         self._queue: queue.Queue[bytes | None] = queue.Queue(MAX_WAITING_BATCHES)
         self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
@@ -36,12 +45,20 @@ class LineWriter:
         return True
 
     def _write(self) -> None:
+        failing = False
         while (data := self._queue.get()) is not None:
             try:
                 self._stream.write(data)
                 self._stream.flush()
-            except OSError:  # the reader is gone; nobody is left to be told
-                continue
+            except OSError as exc:
+                self.lost += data.count(b"\n")
+                if not failing:
+                    log.error("records of sessions can not be written: %s", os.strerror(exc.errno or 0).lower())
+                failing = True
+            else:
+                if failing:
+                    log.warning("records of sessions are written again; %d are lost so far", self.lost)
+                failing = False
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is queued, for as long as `timeout_s`."""

@@ -108,7 +108,7 @@ class Supervisor:
         self._watches = watch
         self._config = config
         self._worker_count = workers or config.workers or len(os.sched_getaffinity(0))
-        self._started_at = time.time()
+        self._started_at = time.monotonic()
         self._snapshot = Snapshot(0, (), 0, True)
         self._bank = ListenerBank()
         self._sockets_each = 1
@@ -509,6 +509,7 @@ class Supervisor:
         """Return the metrics page."""
         await self._refresh()
         self._state.workers_ready = len(self._serving())
+        self._state.lines_lost = self._writer.lost
         self._state.held_bytes = sum(worker.held_bytes for worker in self._all_workers())
         self._state.workers_stalled = sum(worker.stalled for worker in self._workers.values())
         return await asyncio.to_thread(self._exporter.render)
@@ -521,7 +522,7 @@ class Supervisor:
             "pid": os.getpid(),
             "config": str(self._path.absolute()),
             "generation": self._snapshot.generation,
-            "uptime_s": round(time.time() - self._started_at, 3),
+            "uptime_s": round(time.monotonic() - self._started_at, 3),
             "draining": self._stopping.is_set(),
             "workers": [
                 {

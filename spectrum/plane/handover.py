@@ -48,11 +48,14 @@ class Waiting:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
             mask = os.umask(0o177)
+            # It has its name once it listens: whoever finds it can connect.
+            unready = path.with_name(f".{path.name}")
             try:
-                self._socket.bind(str(path))
+                self._socket.bind(str(unready))
             finally:
                 os.umask(mask)
             self._socket.listen(1)
+            unready.rename(path)
         except BaseException:
             self._socket.close()
             raise

@@ -1,5 +1,7 @@
+import errno
 import io
 import os
+import time
 
 import msgspec
 
@@ -32,14 +34,30 @@ def test_a_stream_that_blocks_drops_lines_and_delays_nobody():
     os.close(read)
 
 
-def test_a_reader_that_left_does_not_hurt():
+def test_a_reader_that_left_does_not_hurt(caplog):
     class Broken(Kept):
-        def write(self, data):
-            raise BrokenPipeError
+        broken = True
 
-    writer = LineWriter(Broken())
-    writer.write(b"x")
+        def write(self, data):
+            if self.broken:
+                raise BrokenPipeError(errno.EPIPE, "broken")
+            return super().write(data)
+
+    stream = Broken()
+    writer = LineWriter(stream)
+    writer.write(b"x\ny\n")
+    writer.write(b"z\n")
+    while writer.lost < 3:
+        time.sleep(0.001)
+    stream.broken = False
+    writer.write(b"again\n")
     writer.close()
+    assert stream.getvalue() == b"again\n"
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [
+        "records of sessions can not be written: broken pipe",
+        "records of sessions are written again; 3 are lost so far",
+    ]
 
 
 def session_log(as_json=True, per_second=0, clock=lambda: 0.0):

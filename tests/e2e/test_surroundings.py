@@ -1,0 +1,122 @@
+"""What is around the daemon fails: its log, who scrapes it, the clock. Clients do not notice."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from spectrum.cli.client import ask
+from tests.e2e.daemon import Daemon
+from tests.engine.harness import eventually, listening, port_of, repeating
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def greeter():
+    """An origin that says hi."""
+    with listening(256) as sock:
+        sock.settimeout(0.1)
+
+        def greet():
+            try:
+                connection, _ = sock.accept()
+            except TimeoutError:
+                return
+            with connection:
+                connection.sendall(b"hi")
+
+        with repeating(greet):
+            yield port_of(sock)
+
+
+def visit(port):
+    with socket.create_connection(("127.0.0.1", port), 5) as sock:
+        assert sock.recv(2) == b"hi"
+
+
+def metric(port, name):
+    page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    return float(re.search(rf"^{name} (\S+)", page, re.MULTILINE)[1])
+
+
+@contextmanager
+def full_disk():
+    with Path("/dev/full").open("wb") as out:
+        yield out, lambda: None
+
+
+@contextmanager
+def closed_pipe():
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as out:
+        yield out, lambda: os.close(read)
+
+
+@pytest.mark.parametrize("output", [full_disk, closed_pipe])
+def test_a_log_that_can_not_be_written(tmp_path, free_port, output):
+    port, metrics, path = free_port(), free_port(), tmp_path / "spectrum.yaml"
+    with greeter() as origin, output() as (out, leave):
+        path.write_text(
+            f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]}}}}\n"
+            f"metrics: {{listen: 127.0.0.1:{metrics}}}\ncontrol: {{socket: {tmp_path}/control.sock}}\n"
+        )
+        command = [sys.executable, "-m", "spectrum", "run", "-c", str(path), "--workers", "1"]
+        daemon = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
+        try:
+            eventually(lambda: (tmp_path / "control.sock").exists(), 10)
+            eventually(lambda: ask(tmp_path / "control.sock", "GET", "/status")["generation"] == 1, 10)
+            leave()
+            for _ in range(20):
+                visit(port)
+            eventually(lambda: metric(metrics, "spectrum_log_lines_lost_total") == 20)
+        finally:
+            daemon.terminate()
+            _, messages = daemon.communicate(timeout=10)
+    assert daemon.returncode == 0
+    assert messages.count("records of sessions can not be written") == 1
+
+
+def test_scrapers_that_hang(tmp_path, free_port):
+    """They ask and do not read, or connect and do not ask."""
+    port, metrics = free_port(), free_port()
+    with greeter() as origin, ExitStack() as stack:
+        app = f"x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]}}"
+        daemon = stack.enter_context(Daemon(tmp_path, f"apps: {{{app}}}\nmetrics: {{listen: 127.0.0.1:{metrics}}}"))
+        for number in range(50):
+            scraper = stack.enter_context(socket.socket())
+            scraper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            scraper.connect(("127.0.0.1", metrics))
+            if number % 2:
+                scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        for _ in range(20):
+            visit(port)
+        began = time.monotonic()
+        assert metric(metrics, "spectrum_workers_ready") == 1
+        assert daemon.status()["apps"][0]["sessions_started"] == 20
+        assert time.monotonic() - began < 5
+
+
+def test_nothing_but_time_stamps_follows_the_wall_clock():
+    """So a clock that is stepped ends no session, and starts no probe. Each place that reads it is known here."""
+    reads = re.compile(r"time\.time\(|datetime\.now\(|CLOCK_REALTIME")
+    found = {
+        str(path.relative_to(ROOT / "spectrum")): len(reads.findall(path.read_text(encoding="utf-8")))
+        for pattern in ("*.py", "*.pyx", "*.pxd")
+        for path in (ROOT / "spectrum").rglob(pattern)
+        if reads.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {
+        "control/health.py": 3,  # of events, and when a verdict changed, for status
+        "control/health_metrics.py": 1,  # until a certificate expires
+        "control/status.py": 2,  # the same two
+        "plane/tcp.py": 1,  # of events
+        "plane/udp.py": 1,
+    }
