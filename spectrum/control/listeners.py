@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from spectrum.core.placement import placement
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
-from spectrum.kernel.sockets import ListenError, add_listener, keepalive_options, open_listeners
+from spectrum.kernel.sockets import ListenError, adapt_listener, add_listener, keepalive_options, open_listeners
 from spectrum.kernel.steering import place_datagrams
 
 log = logging.getLogger(__name__)
@@ -59,10 +59,25 @@ class ListenerBank:
     def adopt(self, worker: int, sockets: dict[ListenerKey, socket.socket]) -> None:
         """Keep the sockets of a worker that is taken over: `open` uses them, and opens only what is missing."""
         for key, sock in sockets.items():
-            self._adopted.setdefault(key, {})[worker] = sock
+            of_key = self._adopted.setdefault(key, {})
+            if worker in of_key:  # passed by systemd again, after this supervisor's predecessor was killed
+                of_key[worker].close()
+            of_key[worker] = sock
+
+    def adopt_passed(self, sockets: Iterable[socket.socket]) -> None:
+        """Keep sockets that systemd opened: those that an app listens on are used, for all workers or for the first."""
+        for sock in sockets:
+            found = adapt_listener(sock)
+            if found is None:
+                log.warning("a socket that was passed is no listening TCP or UDP one: %s", sock)
+                sock.close()
+            else:
+                self.adopt(0, {ListenerKey(*found): sock})
 
     def drop_adopted(self) -> None:
         """Close what was adopted and not used."""
+        if self._adopted:
+            log.warning("no app listens on %s any more", ", ".join(map(str, self._adopted)))
         for sockets in self._adopted.values():
             for sock in sockets.values():
                 sock.close()

@@ -94,6 +94,11 @@ class Successor:
         answer: dict[str, Any] = json.loads(data)
         return answer
 
+    @property
+    def lives(self) -> bool:
+        """Whether it still runs."""
+        return self.process is not None and self.process.returncode is None
+
     def leave(self, workers: list[int]) -> None:
         """Let it take over these workers, which have no supervisor any more."""
         if self._socket is not None:

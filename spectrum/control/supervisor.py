@@ -43,7 +43,7 @@ from spectrum.core.config import Config
 from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
-from spectrum.kernel.sockets import ListenError, local_addresses, raise_descriptor_limit
+from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.plane.channel import Ask, Events, Measures, Message, Met
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.memory import SharedMemory
@@ -162,8 +162,12 @@ class Supervisor:
             if self._watches:
                 self._tasks.start(FileWatch(self._path, self.reload).run(), f"watch {self._path}")
             await self._stopping.wait()
-            if self._successor is not None:
+            while self._successor is not None:
                 await self._leave(self._successor)
+                # It is gone: this one stays.
+                self._successor = None
+                self._stopping.clear()
+                await self._stopping.wait()
             await self._drain()
         finally:
             await asyncio.gather(*(worker.end() for worker in tuple(self._workers.values())))
@@ -189,6 +193,7 @@ class Supervisor:
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
         control = control_app(self.status, self.reload, self.explain, self.upgrade)
         await self._admin.serve_control(control, self._control)
+        self._bank.adopt_passed(passed_sockets(os.environ))
         await self._take_over(left)
         keys = snapshot.listener_keys()
         self._sockets_each = sockets_per_listener(len(keys), self._worker_count, limit)
@@ -239,13 +244,15 @@ class Supervisor:
                 self._flow_files[veteran.place] = veteran.flows
             else:
                 os.close(veteran.flows)
-            self._to_relieve[veteran.place] = veteran
+            # Two of one number, where a supervisor was killed while it took over: one is relieved by nobody.
+            place = veteran.place if veteran.place not in self._to_relieve else veteran.number
+            self._to_relieve[place] = veteran
         if self._veterans:
             log.warning("taking over %d workers of the supervisor before this one", len(self._veterans))
 
     async def _relieve(self, veteran: VeteranWorker, worker: WorkerProcess | None) -> None:
         """Let a worker of ours go on where one of the supervisor before this one leaves off."""
-        self._to_relieve.pop(veteran.place, None)
+        self._to_relieve = {place: other for place, other in self._to_relieve.items() if other is not veteran}
         timeout_s = self._config.handover_timeout_s
         try:
             if worker is None:
@@ -541,7 +548,7 @@ class Supervisor:
                     "ready": False,
                     "sessions": veteran.sessions,
                     "stalled": False,
-                    "relieved": veteran.place not in self._to_relieve,
+                    "relieved": veteran not in self._to_relieve.values(),
                 }
                 for veteran in self._veterans
             ],
@@ -578,19 +585,23 @@ class Supervisor:
         return Upgraded(pid=successor.pid)
 
     async def _leave(self, successor: Successor) -> None:
-        """Give up everything but the workers, and end this process."""
+        """Give up everything but the workers, and end this process; come back where the successor is gone."""
         await self._refresh()  # brings the records of sessions that ended
-        self._systemd.followed_by(successor.pid)
-        await self._admin.stop()
-        workers = self._all_workers()
-        pids = [worker.pid for worker in workers]
-        for worker in workers:
-            worker.disown()
-        successor.leave(pids)
-        self._writer.close()
-        logging.shutdown()
-        # Not by the usual way: it would end the workers, which are children of this process.
-        os._exit(0)
+        if not successor.lives:
+            log.error("upgrade: pid %d has ended; staying", successor.pid)
+            return
+        try:
+            self._systemd.followed_by(successor.pid)
+            await self._admin.stop()
+            workers = self._all_workers()
+            for worker in workers:
+                worker.disown()
+            successor.leave([worker.pid for worker in workers])
+            self._writer.close()
+            logging.shutdown()
+        finally:
+            # Not by the usual way: it would end the workers, which are children of this process.
+            os._exit(0)
 
     def _stop(self) -> None:
         if self._stopping.is_set():

@@ -95,7 +95,7 @@ class WorkerProcess:
             )
             self._process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
         self.started_at = asyncio.get_running_loop().time()
-        self._channel = Channel(ours, self._message, lambda: None)
+        self._channel = Channel(ours, self._message, self.started.set)
         self.tell(shared.message(self.number), [flows, *shared.descriptors])
 
     async def wait(self) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import socket
+from collections.abc import MutableMapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -15,6 +16,8 @@ RECEIVE_BUFFER_BYTES = 4 * 2**20
 # linux/include/uapi/asm-generic/socket.h and linux/in.h; Python 3.11's socket module has no names for them.
 SO_RCVBUFFORCE = 33
 IP_PKTINFO = 8
+# SD_LISTEN_FDS_START of sd-daemon.h.
+FIRST_PASSED = 3
 
 
 class ListenError(Exception):
@@ -58,6 +61,45 @@ def add_listener(address: str, port: int, transport: str = "tcp") -> socket.sock
         return _open(address, port, transport, share=True)
     except OSError as exc:
         raise ListenError(f"{_text(address, port)}: {_explain(exc, port, transport)}") from exc
+
+
+def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]:
+    """Return the sockets that systemd opened for this process (sd_listen_fds(3)), and forget that it did.
+
+    Args:
+        environment: Has LISTEN_PID and LISTEN_FDS where there are any; they are removed, so that no child takes them.
+    """
+    pid, count = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "0")
+    environment.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()):
+        return []
+    sockets = []
+    for descriptor in range(FIRST_PASSED, FIRST_PASSED + int(count)):
+        os.set_inheritable(descriptor, False)
+        sockets.append(socket.socket(fileno=descriptor))
+    return sockets
+
+
+def adapt_listener(sock: socket.socket) -> tuple[str, int, str] | None:
+    """Give a listening socket that others opened what ours have; return its address, port and transport.
+
+    None where it is no TCP or UDP socket that can be served. The address is as for `open_listeners`.
+    """
+    kinds = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type not in kinds:
+        return None
+    transport = kinds[sock.type]
+    if transport == "tcp" and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return None
+    address, port = sock.getsockname()[:2]
+    if address == "::" and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        address = ""
+    if transport == "udp":
+        _prepare_datagrams(sock, address)
+    else:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setblocking(False)
+    return address, port, transport
 
 
 def keepalive_options(sock: socket.socket, idle_s: int, interval_s: int, count: int, user_timeout_ms: int) -> None:

@@ -27,11 +27,13 @@ def test_lines_are_written():
 
 def test_a_stream_that_blocks_drops_lines_and_delays_nobody():
     read, write = os.pipe()
-    writer = LineWriter(os.fdopen(write, "wb"))
-    accepted = sum(writer.write(bytes(65536)) for _ in range(MAX_WAITING_BATCHES + 50))
-    assert accepted < MAX_WAITING_BATCHES + 50
-    writer.close(0.05)
-    os.close(read)
+    with os.fdopen(write, "wb", buffering=0) as stream:
+        writer = LineWriter(stream)
+        accepted = sum(writer.write(bytes(65536)) for _ in range(MAX_WAITING_BATCHES + 50))
+        assert accepted < MAX_WAITING_BATCHES + 50
+        writer.close(0.05)
+        os.close(read)
+        writer.close()  # its thread has nobody to wait for any more
 
 
 def test_a_reader_that_left_does_not_hurt(caplog):

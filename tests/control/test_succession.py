@@ -32,11 +32,13 @@ async def test_a_successor_that_is_ready(python):
     successor = Successor()
     script = "way.send(b'{\"protocol\": 1}'); open(sys.argv[0] + '.left', 'wb').write(way.recv(1000))"
     await successor.start(path := python(script), ["run"])
+    assert successor.lives
     assert successor.pid == successor.process.pid
     successor.leave([5, 6])
     left = Path(path + ".left")
     await until(lambda: left.exists() and left.read_bytes() == b'{"workers": [5, 6]}')
     assert await successor.process.wait() == 0
+    assert not successor.lives
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,7 @@ async def test_no_successor(python, script, why, monkeypatch):
     successor = Successor()
     with pytest.raises(SuccessionError, match=why):
         await successor.start(python(script), ["run"])
+    assert not successor.lives
     assert successor.pid == 0
     successor.leave([1])  # to nobody
 

@@ -120,3 +120,33 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
         "plane/tcp.py": 1,  # of events
         "plane/udp.py": 1,
     }
+
+
+def test_sockets_that_systemd_opened(tmp_path, free_port, require):
+    """By systemd's own tool: it starts the daemon when the first client comes, and that client is served."""
+    require("systemd-socket-activate")
+    port, path = free_port(), tmp_path / "spectrum.yaml"
+    with greeter() as origin:
+        path.write_text(
+            f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]}}}}\n"
+            f"control: {{socket: {tmp_path}/control.sock}}\n"
+        )
+        command = [sys.executable, "-m", "spectrum", "run", "-c", str(path), "--workers", "2"]
+        activate = ["systemd-socket-activate", "-E", "PATH", "-l", f"127.0.0.1:{port}", *command]
+        daemon = subprocess.Popen(activate, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        try:
+            eventually(lambda: _listens(port))
+            visit(port)
+            for _ in range(20):
+                visit(port)
+            assert ask(tmp_path / "control.sock", "GET", "/status")["pid"] == daemon.pid
+        finally:
+            daemon.terminate()
+            _, messages = daemon.communicate(timeout=10)
+    assert daemon.returncode == 0, messages
+    assert "Traceback" not in messages
+
+
+def _listens(port):
+    listening_on = f"0100007F:{port:04X} 00000000:0000 0A"  # proc(5): tcp, state LISTEN
+    return listening_on in Path("/proc/net/tcp").read_text()

@@ -119,3 +119,36 @@ def test_descriptor_limits():
 
 def test_local_addresses():
     assert {ip_address("127.0.0.1"), ip_address("::1")} <= local_addresses()
+
+
+def test_nothing_was_passed():
+    environment = {"LISTEN_PID": "1", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "a:b:c", "OTHER": "x"}
+    assert sockets.passed_sockets(environment) == []
+    assert environment == {"OTHER": "x"}
+    assert sockets.passed_sockets({}) == []
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "address", "found"),
+    [
+        (socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1", ("127.0.0.1", "tcp")),
+        (socket.AF_INET, socket.SOCK_DGRAM, "0.0.0.0", ("0.0.0.0", "udp")),
+        (socket.AF_INET6, socket.SOCK_STREAM, "::", ("", "tcp")),
+        (socket.AF_INET6, socket.SOCK_DGRAM, "::1", ("::1", "udp")),
+    ],
+)
+def test_listeners_that_others_opened(family, kind, address, found):
+    with socket.socket(family, kind) as sock:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((address, 0))
+        if kind == socket.SOCK_STREAM:
+            assert sockets.adapt_listener(sock) is None  # it does not listen yet
+            sock.listen()
+        assert sockets.adapt_listener(sock) == (found[0], sock.getsockname()[1], found[1])
+        assert not sock.getblocking()
+
+
+def test_a_unix_socket_is_no_listener_of_an_app():
+    with socket.socket(socket.AF_UNIX) as sock:
+        assert sockets.adapt_listener(sock) is None
