@@ -54,8 +54,9 @@ class Daemon:
         return self._err.read_text()
 
     def events(self) -> list[dict]:
-        """The session records on standard output."""
-        return [json.loads(line) for line in self._out.read_text().splitlines()]
+        """The session records on standard output; one that is half written is not there yet."""
+        written, _, _ = self._out.read_text().rpartition("\n")
+        return [json.loads(line) for line in written.splitlines()]
 
     def output(self) -> str:
         """Standard output as it is."""
