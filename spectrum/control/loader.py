@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from spectrum.control.account import AccountError, account
 from spectrum.control.yaml_marks import Document, Place
 from spectrum.core.address import IPAddress
 from spectrum.core.balancing.checks import check_balancing
@@ -72,7 +73,7 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
     if config.apps:
         faults += check_apps(config, local)
     faults += check_balancing(config, _names(document.value))
-    faults += _files(config)
+    faults += _machine_faults(config)
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
     if diagnostics:
         raise ConfigError(sorted(diagnostics, key=lambda diagnostic: diagnostic.place))
@@ -84,14 +85,20 @@ def _diagnostic(name: str, document: Document, fault: Fault) -> Diagnostic:
     return Diagnostic(name, document.place(fault.path, fault.at_key), path, fault.message)
 
 
-def _files(config: Config) -> list[Fault]:
-    """Check the files that the configuration names."""
+def _machine_faults(config: Config) -> list[Fault]:
+    """Check what the configuration names on this machine."""
+    faults = []
+    if config.user is not None:
+        try:
+            account(config.user)
+        except AccountError as exc:
+            faults.append(Fault(("user",), str(exc)))
     if config.geoip is not None:
         try:
             Countries(Path(config.geoip.database)).close()
         except GeoIpError as exc:
-            return [Fault(("geoip", "database"), str(exc))]
-    return []
+            faults.append(Fault(("geoip", "database"), str(exc)))
+    return faults
 
 
 # The mappings of named objects: the key, what one is called, its model.

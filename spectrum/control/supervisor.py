@@ -18,6 +18,7 @@ from typing import Any
 import uvloop
 
 from spectrum import __version__
+from spectrum.control.account import AccountError, leave_root
 from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
 from spectrum.control.explain import explain
 from spectrum.control.exporter import Exporter, NodeState
@@ -79,6 +80,10 @@ def default_control_socket() -> Path:
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/spectrum-{os.geteuid()}") / "spectrum.sock"
 
 
+def _control_path(config: Config) -> Path:
+    return Path(config.control.socket) if config.control else default_control_socket()
+
+
 class Supervisor:
     """One daemon.
 
@@ -100,7 +105,7 @@ class Supervisor:
     ) -> None:
         self._predecessor = predecessor
         self._successor: Successor | None = None
-        self._control = Path(config.control.socket) if config.control else default_control_socket()
+        self._control = _control_path(config)
         # Workers of the supervisor before this one, and those of them that a worker of ours is to relieve.
         self._veterans: list[VeteranWorker] = []
         self._to_relieve: dict[int, VeteranWorker] = {}
@@ -485,7 +490,7 @@ class Supervisor:
     def _warn_of_fixed_settings(self, config: Config) -> None:
         fixed = [
             name
-            for name in ("workers", "metrics", "control", "max_flows", "max_affinities")
+            for name in ("user", "workers", "metrics", "control", "max_flows", "max_affinities")
             if getattr(config, name) != getattr(self._config, name)
         ]
         if config.limits.client_prefix != self._config.limits.client_prefix:
@@ -639,15 +644,35 @@ def serve(
 
     Raises:
         ListenError: If an address can not be listened on.
-        StartError: If the workers do not serve.
+        StartError: If the workers do not serve, or the file's user can not.
     """
-
     configure_logging(config.log.format == "json", level)
     # A probe leaves some objects; the default of 700 would collect dozens of times a second.
     gc.set_threshold(50_000, 20, 20)
     os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format}
 
+    if config.user is not None:
+        _become(config.user, path, config, predecessor)
+
     async def main() -> None:
         await Supervisor(path, config, workers, watch, predecessor).run()
 
     uvloop.run(main())
+
+
+def _become(user: str, path: Path, config: Config, predecessor: Predecessor | None) -> None:
+    """Go on as the file's user; the control socket stays where root has it."""
+    folder, before = _control_path(config).parent, os.geteuid()
+    try:
+        leave_root(user, path, folder, shared=config.control is not None)
+    except AccountError as exc:
+        fault = str(exc)
+    else:
+        # The workers of the one before, and their sockets, are another user's.
+        fault = "user changed: that takes a restart" if predecessor and os.geteuid() != before else ""
+    if fault:
+        if predecessor is not None:
+            predecessor.refuse([fault])
+        raise StartError(fault)
+    if config.control is None and os.geteuid() != before:
+        os.environ["RUNTIME_DIRECTORY"] = str(folder)

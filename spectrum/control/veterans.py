@@ -152,6 +152,8 @@ async def take_all(
         except TimeoutError:
             log.error("the worker that waits on %s does not answer", path)
             veteran.disown()
+        except PermissionError:
+            log.error("the worker that waits on %s belongs to another user and is left alone", path)
         except OSError:
             path.unlink(missing_ok=True)  # of one that was killed
         else:

@@ -281,6 +281,8 @@ DEFAULT_BUSY_POLL_S = 0.0002
 class Settings(Strict):
     """The file, less its named objects, which are checked one by one."""
 
+    # What root becomes; None: it stays what it was started as.
+    user: str | None = Field(None, min_length=1, max_length=32)
     # 0: one per core.
     workers: Annotated[int, PlainValidator(_workers)] = 0
     busy_poll_s: Annotated[float, PlainValidator(_busy_poll)] = Field(DEFAULT_BUSY_POLL_S, alias="busy_poll")

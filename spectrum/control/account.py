@@ -1,0 +1,57 @@
+"""The user that the daemon runs as: `user` in the file."""
+
+import os
+import pwd
+import sys
+from pathlib import Path
+
+from spectrum.kernel.privileges import become
+
+
+class AccountError(Exception):
+    """The daemon can not run as that user; the message says why."""
+
+
+def account(name: str) -> pwd.struct_passwd:
+    """Return a user's entry in the password database.
+
+    Raises:
+        AccountError: If there is none.
+    """
+    try:
+        return pwd.getpwnam(name)
+    except KeyError as exc:
+        raise AccountError(f"there is no user {name!r} on this machine; useradd --system {name} makes one") from exc
+
+
+def leave_root(name: str, path: Path, folder: Path, shared: bool) -> None:
+    """Become the user, if this process is not yet, and let it have the folder of the control socket.
+
+    Args:
+        name: The user.
+        path: The configuration file, which reloads must be able to read.
+        folder: Where the control socket is to be. It is made if it is not there, and then belongs to the user.
+        shared: One that is there belongs to others.
+
+    Raises:
+        AccountError: If that can not be, or the user could not serve.
+    """
+    user = account(name)
+    if os.geteuid() == user.pw_uid:
+        return
+    if os.geteuid() != 0:
+        raise AccountError(f"user: only root can become {name}; start it with sudo, or leave user out")
+    try:
+        if not folder.exists() or not shared:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        become(user)
+    except OSError as exc:
+        raise AccountError(f"user: {name}: {(exc.strerror or str(exc)).lower()}") from exc
+    # Better now than at the first reload, or worker by worker.
+    if not os.access(path, os.R_OK):
+        raise AccountError(f"user: {name} can not read {path}, which reloads need; chgrp and chmod g+r let it")
+    if not os.access(sys.executable, os.X_OK):
+        raise AccountError(
+            f"user: {name} can not run {sys.executable}; install it where others can, as in /opt/spectrum"
+        )

@@ -1,0 +1,69 @@
+"""How root becomes another user and keeps the three capabilities that an edge needs (capabilities(7), prctl(2))."""
+
+import ctypes
+import os
+import pwd
+import struct
+from pathlib import Path
+
+# linux/include/uapi/linux/capability.h: to bind ports below 1024, to have large queues, and to ping.
+CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 10, 12, 13
+KEPT = (CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW)
+
+_CAPABILITY_VERSION_3 = 0x20080522
+# linux/include/uapi/linux/prctl.h
+_SET_DUMPABLE, _SET_KEEPCAPS, _DROP_BOUNDING = 4, 8, 24
+_SET_NO_NEW_PRIVS, _AMBIENT, _AMBIENT_RAISE = 38, 47, 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def become(user: pwd.struct_passwd) -> None:
+    """Become a user for good, with that user's groups, and keep `KEPT` across exec.
+
+    What this process starts has no more than that either. Threads that run already keep no capability: call it before
+    there are any.
+
+    Args:
+        user: Its entry in the password database.
+
+    Raises:
+        OSError: If this process is not root, or not allowed to.
+    """
+    for capability in range(_last_capability() + 1):
+        if capability not in KEPT:
+            _prctl(_DROP_BOUNDING, capability)
+    _prctl(_SET_KEEPCAPS, 1)
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    _set_capabilities(KEPT)
+    for capability in KEPT:
+        _prctl(_AMBIENT, _AMBIENT_RAISE, capability)
+    _prctl(_SET_NO_NEW_PRIVS, 1)
+    # A process that changed its user can not read its own /proc/self/fd without (proc(5)).
+    _prctl(_SET_DUMPABLE, 1)
+
+
+def _last_capability() -> int:
+    return int(Path("/proc/sys/kernel/cap_last_cap").read_bytes())
+
+
+def _prctl(option: int, *arguments: int) -> None:
+    """All five arguments: the kernel refuses some options where the unused ones are not zero."""
+    padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
+    if _libc.prctl(option, *padded) != 0:
+        raise _failure()
+
+
+def _set_capabilities(capabilities: tuple[int, ...]) -> None:
+    """Permitted, effective and inheritable (capset(2)); all of ours are in the lower of two words."""
+    mask = sum(1 << capability for capability in capabilities)
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    if _libc.capset(header, struct.pack("=6I", mask, mask, mask, 0, 0, 0)) != 0:
+        raise _failure()
+
+
+def _failure() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))

@@ -1,0 +1,134 @@
+"""A daemon that root starts and that serves as nobody: low ports, reload, replacement, upgrade."""
+
+import os
+import shutil
+import signal
+import site
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from spectrum.cli.client import DaemonError, ask
+from tests.e2e.test_surroundings import greeter
+from tests.engine.harness import eventually
+
+ROOT = Path(__file__).parents[2]
+# Python, its packages and the checkout may be where only root gets: here everybody finds them.
+BESIDE = """
+set -e
+mkdir {folder}/python {folder}/packages {folder}/checkout
+mount --bind {sys.base_prefix} {folder}/python
+mount --bind {packages} {folder}/packages
+mount --bind {checkout} {folder}/checkout
+cd {folder}
+export PYTHONPATH={folder}/checkout:{folder}/packages
+export LD_LIBRARY_PATH={folder}/python/lib
+exec {folder}/python/bin/{python} -m spectrum run -c {folder}/spectrum.yaml --workers 2
+"""
+
+
+@pytest.fixture
+def folder():
+    """A folder that everybody can read, other than pytest's."""
+    path = Path(tempfile.mkdtemp(prefix="spectrum-user-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def of_process(pid, name):
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return lines[name].split()
+
+
+@pytest.fixture
+def daemon(folder):
+    """Starts it; returns its file, its control socket, and what asks it."""
+    control = folder / "run" / "control.sock"
+    script = BESIDE.format(
+        folder=folder,
+        sys=sys,
+        packages=site.getsitepackages()[0],
+        checkout=ROOT,
+        python=Path(os.path.realpath(sys.executable)).name,
+    )
+
+    def status():
+        try:
+            return ask(control, "GET", "/status")
+        except DaemonError:
+            return {"generation": 0, "workers": []}
+
+    def serves():
+        return [worker["ready"] for worker in status()["workers"] if "relieved" not in worker] == [True, True]
+
+    def start(text):
+        (folder / "spectrum.yaml").write_text(f"{text}\nuser: nobody\ncontrol: {{socket: {control}}}\n")
+        with (folder / "err.log").open("wb") as err:
+            process = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stdout=err, stderr=err)
+        started.append(process)
+        eventually(serves, 20, lambda: (folder / "err.log").read_text())
+        return process
+
+    start.control, start.status, start.serves = control, status, serves
+    started = []
+    yield start
+    if pid := status().get("pid"):
+        os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not status()["generation"], 20)
+    for process in started:
+        process.wait(10)
+
+
+def app(name, port, origin):
+    return f"  {name}: {{protocol: tcp/{port}, edge_ips: [127.0.0.78], origin_direct: [tcp://127.0.0.1:{origin}]}}\n"
+
+
+def test_it_serves_as_nobody(daemon, folder):
+    def visit(port):
+        with socket.create_connection(("127.0.0.78", port), 5) as sock:
+            assert sock.recv(2) == b"hi"
+
+    with greeter() as origin:
+        process = daemon("apps:\n" + app("x", 77, origin))
+        visit(77)
+        first = daemon.status()
+        for pid in (first["pid"], *(worker["pid"] for worker in first["workers"])):
+            assert of_process(pid, "Uid") == ["65534"] * 4
+            assert of_process(pid, "CapEff") == ["0000000000003400"]
+            assert of_process(pid, "NoNewPrivs") == ["1"]
+        assert daemon.control.stat().st_uid == 65534
+
+        # A reload opens one more low port.
+        path = folder / "spectrum.yaml"
+        path.write_text(path.read_text().replace("apps:\n", "apps:\n" + app("y", 78, origin)))
+        assert ask(daemon.control, "POST", "/reload")["errors"] == []
+        visit(78)
+
+        # A worker that dies is replaced.
+        os.kill(first["workers"][0]["pid"], signal.SIGKILL)
+        eventually(lambda: daemon.serves() and daemon.status()["workers"][0]["pid"] != first["workers"][0]["pid"], 10)
+
+        # The successor of an upgrade is nobody, too.
+        answer = ask(daemon.control, "POST", "/upgrade", 60)
+        assert answer["errors"] == [], answer
+        assert process.wait(10) == 0
+        eventually(lambda: daemon.serves() and daemon.status()["pid"] != first["pid"], 20)
+        assert of_process(daemon.status()["pid"], "Uid") == ["65534"] * 4
+        visit(77)
+        visit(78)
+
+
+def test_an_upgrade_does_not_change_the_user(daemon, folder):
+    with greeter() as origin:
+        daemon("apps:\n" + app("x", 77, origin))
+        path = folder / "spectrum.yaml"
+        path.write_text(path.read_text().replace("user: nobody", "user: www-data"))
+        assert ask(daemon.control, "POST", "/reload")["errors"] == []
+        assert "changed but fixed until a restart: user" in (folder / "err.log").read_text()
+        assert "only root can become www-data" in ask(daemon.control, "POST", "/upgrade", 60)["errors"][0]
+        assert daemon.serves()
