@@ -32,6 +32,7 @@ bench: $(READY) ## Measure beside haproxy, nginx and envoy; writes benchmarks/re
 	$(BIN)/python -m benchmarks tcp
 	$(BIN)/python -m benchmarks udp
 	$(BIN)/python -m benchmarks balancing
+	$(BIN)/python -m benchmarks faults
 
 SOAK_MINUTES ?= 10
 soak: $(READY) ## Load for SOAK_MINUTES with reloads, kills, flaps and upgrades; then the relay torture test for 5

@@ -1,11 +1,11 @@
-"""`python -m benchmarks tcp`, `udp` or `balancing`: measure this proxy and its peers, write benchmarks/results/."""
+"""`python -m benchmarks LOADS`: measure this proxy and its peers, and write benchmarks/results/."""
 
 import sys
 from collections.abc import Callable
 
 import click
 
-from benchmarks import balancing, report, tcp, udp
+from benchmarks import balancing, faults, report, tcp, udp
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -69,6 +69,24 @@ def udp_command(peers: str, rounds: int, seconds: int, variants: bool, write: bo
             seconds,
             write,
         )
+
+
+@main.command("faults")
+@click.option("--peers", default="haproxy,nginx,envoy", show_default=True, help="Peers, separated by commas.")
+@click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def faults_command(peers: str, rounds: int, write: bool) -> None:
+    """Reloads under load, a killed worker, readers that are stuck."""
+    chosen = [name for name in peers.split(",") if name]
+    if unknown := [name for name in chosen if name not in faults.PEERS]:
+        raise click.UsageError(f"no such peer: {', '.join(unknown)}; known: {', '.join(faults.PEERS)}")
+    if missing := missing_tools(chosen):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    results = measure([*chosen, "spectrum"], faults.measure_peer, faults.ROWS, rounds, click.echo)
+    text = faults.table(results)
+    click.echo(text)
+    if write:
+        click.echo(f"wrote {faults.write(text)}")
 
 
 @main.command("balancing")

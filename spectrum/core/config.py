@@ -289,7 +289,7 @@ class Settings(Strict):
     drain_timeout_s: Duration = Field(30.0, alias="drain_timeout")
     # For TCP sessions of the workers before an upgrade; 0: as long as they last.
     handover_timeout_s: Duration = Field(0.0, alias="handover_timeout")
-    # UDP flows in each worker, about 250 bytes each.
+    # UDP flows in each worker, 264 bytes each.
     max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
     # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.
     max_affinities: int = Field(262_144, ge=4, le=MAX_AFFINITIES)
