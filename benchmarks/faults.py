@@ -286,9 +286,13 @@ def table(results: dict[str, Figures]) -> str:
     """Return a Markdown table; a dash stands where a proxy has no such thing."""
     lines = ["| fault | " + " | ".join(results) + " |", "| --- |" + " ---: |" * len(results)]
     for row, (title, unit, _) in ROWS.items():
-        cells = [f"{figures[row]:.3g}" if row in figures else "-" for figures in results.values()]
+        cells = [_cell(figures[row]) if row in figures else "-" for figures in results.values()]
         lines.append(f"| {title}{', ' * bool(unit)}{unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(figure: float) -> str:
+    return f"{figure:,.0f}" if 1000 <= figure < NEVER else f"{figure:.3g}"
 
 
 def write(text: str) -> Path:

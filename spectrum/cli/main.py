@@ -160,16 +160,16 @@ def upgrade(socket_path: Path | None, python: Path | None) -> None:
     if answer["errors"]:
         raise _failure("\n".join(answer["errors"]))
     deadline = time.monotonic() + UPGRADE_TIMEOUT_S
-    while True:
+    while time.monotonic() < deadline:
         try:
             status = ask(socket_path or default_control_socket(), "GET", "/status")
-            if status["pid"] == answer["pid"] and status["generation"]:
-                break
-        except DaemonError as exc:
-            if time.monotonic() > deadline:
-                raise _failure(f"pid {answer['pid']} took over and does not answer; see its log ({exc})") from exc
+        except DaemonError:  # between the two
+            status = {"pid": 0}
+        if status["pid"] == answer["pid"] and status["generation"]:
+            click.echo(f"upgraded from {before} to {status['version']}, pid {answer['pid']}")
+            return
         time.sleep(0.05)
-    click.echo(f"upgraded from {before} to {status['version']}, pid {answer['pid']}")
+    raise _failure(f"pid {answer['pid']} took over and does not serve; see its log")
 
 
 @main.command()
