@@ -21,6 +21,7 @@ setup(
                 extra_link_args=links,
             )
             for name in (
+                "spectrum.core.access.prefix_table",
                 "spectrum.core.balancing.rendezvous",
                 "spectrum.engine.census",
                 "spectrum.engine.datagrams",

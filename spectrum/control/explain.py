@@ -3,26 +3,34 @@
 import random
 import time
 from ipaddress import ip_address
-from pathlib import Path
 
 from spectrum.control.health import HealthKeeper
+from spectrum.core.access.prefix_table import PrefixTable
+from spectrum.core.access.rules import AppRules
 from spectrum.core.address import unmapped
 from spectrum.core.balancing.balancer import Balancer, Choice, share_of
 from spectrum.core.balancing.clients import client_key
 from spectrum.core.balancing.pools import PoolView
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings
 from spectrum.core.snapshot import AppSettings, Snapshot
-from spectrum.plane.geoip import Countries, GeoIpError
+from spectrum.plane.firewall import Places
 from spectrum.plane.memory import SharedMemory
 
 
 def explain(
-    snapshot: Snapshot, health: HealthKeeper, memory: SharedMemory, app: str, client: str, port: int = 0
+    snapshot: Snapshot,
+    prefixes: bytes,
+    health: HealthKeeper,
+    memory: SharedMemory,
+    app: str,
+    client: str,
+    port: int = 0,
 ) -> list[str]:
     """Return the steps of the decision for a client, as sentences.
 
     Args:
         snapshot: What is served.
+        prefixes: The table of its access rules.
         health: The health of origins.
         memory: Loads and affinities.
         app: The app's name.
@@ -37,12 +45,16 @@ def explain(
         raise ValueError(f"no app {app!r}; known here: {', '.join(known.name for known in snapshot.apps)}")
     address = unmapped(ip_address(client))
     first = f"client {address} of app {app} ({settings.protocol})"
+    allowed, access = _access(settings, snapshot, prefixes, address.packed)
+    if not allowed:
+        return [first, *access]
     if not settings.load_balancer:
-        return [f"{first}: no load balancer", f"its origins are taken in turn: {_direct(settings)}"]
+        return [f"{first}: no load balancer", *access, f"its origins are taken in turn: {_direct(settings)}"]
     balancer = next(known for known in snapshot.balancers if known.name == settings.load_balancer)
     made = Balancer(balancer, {name: health.views[name] for name in balancer.all_pools()}, health.told_latencies)
     return [
         f"{first}: load balancer {balancer.name}",
+        *access,
         *_Explanation(snapshot, made, health, memory, address.packed, port).steps(),
     ]
 
@@ -190,14 +202,29 @@ class _Explanation:
         return [f"in pool {view.settings.name} {how} {listed}{more}"] if listed else []
 
 
+def _access(settings: AppSettings, snapshot: Snapshot, prefixes: bytes, client: bytes) -> tuple[bool, list[str]]:
+    """Whether access rules let a client in, and what they say; nothing where the app does not ask."""
+    if not settings.ip_firewall:
+        return True, []
+    places = Places()
+    places.read(snapshot.geoip, snapshot.geoip_asn)
+    find = PrefixTable(prefixes).find
+    rules = AppRules(settings.name, snapshot.access, find, places.number_of, places.country_of)
+    found = rules.all_of(client)
+    places.close()
+    if not found:
+        return True, ["access rules: none names it, so it gets in"]
+    first, *others = found
+    passed = f"; less specific: {', '.join(verdict.rule for verdict in others)}" if others else ""
+    if first.blocks:
+        return False, [f"access rule {first.rule} blocks it ({first.matched}){passed}", "the client is refused"]
+    return True, [f"access rule {first.rule} lets it in ({first.matched}){passed}"]
+
+
 def _country(snapshot: Snapshot, client: bytes) -> str:
-    if not snapshot.geoip:
-        return ""
+    places = Places()
+    places.read(snapshot.geoip, "")
     try:
-        countries = Countries(Path(snapshot.geoip))
-    except GeoIpError:
-        return ""
-    try:
-        return countries.of(client)
+        return places.country_of(client)
     finally:
-        countries.close()
+        places.close()

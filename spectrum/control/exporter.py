@@ -42,6 +42,7 @@ class _Collector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _session_metrics(self._totals.apps)
         yield from _origin_metrics(self._totals.apps)
+        yield from _rule_metrics(self._totals.apps)
         yield from _node_metrics(self._totals, self._state)
         if self._health is not None:
             yield from health_metrics(self._health)
@@ -101,6 +102,14 @@ def _origin_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
         if measures.failovers:
             failovers.add_metric([name], measures.failovers)
     yield from (connected, failed, failovers)
+
+
+def _rule_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
+    hits = CounterMetricFamily("spectrum_access_rule_hits", "Clients that an access rule named", labels=["app", "rule"])
+    for name, measures in apps.items():
+        for rule, count in measures.rules.items():
+            hits.add_metric([name, rule], count)
+    yield hits
 
 
 def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:

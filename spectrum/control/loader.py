@@ -7,8 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from spectrum.control.access import access_faults
 from spectrum.control.account import AccountError, account
 from spectrum.control.yaml_marks import Document, Place
+from spectrum.core.access.checks import check_access
+from spectrum.core.access.objects import AccessRule
 from spectrum.core.address import IPAddress
 from spectrum.core.balancing.checks import check_balancing
 from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool
@@ -17,7 +20,7 @@ from spectrum.core.config import App, Config, Settings
 from spectrum.core.faults import Fault, faults_of
 from spectrum.core.fields import check_name, describe
 from spectrum.kernel.sockets import local_addresses
-from spectrum.plane.geoip import Countries, GeoIpError
+from spectrum.plane.geoip import Countries, GeoIpError, Networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,9 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
     config, faults = _validate(document.value)
     if config.apps:
         faults += check_apps(config, local)
-    faults += check_balancing(config, _names(document.value))
+    names = _names(document.value)
+    faults += check_balancing(config, names)
+    faults += check_access(config, names["apps"])
     faults += _machine_faults(config)
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
     if diagnostics:
@@ -93,16 +98,20 @@ def _machine_faults(config: Config) -> list[Fault]:
             account(config.user)
         except AccountError as exc:
             faults.append(Fault(("user",), str(exc)))
-    if config.geoip is not None:
+    for key, kind in (("database", Countries), ("asn_database", Networks)):
+        path = getattr(config.geoip, key, None)
         try:
-            Countries(Path(config.geoip.database)).close()
+            if path is not None:
+                kind(Path(path)).close()
         except GeoIpError as exc:
-            faults.append(Fault(("geoip", "database"), str(exc)))
+            faults.append(Fault(("geoip", key), str(exc)))
+    faults += access_faults(config.access_rules)
     return faults
 
 
 # The mappings of named objects: the key, what one is called, its model.
 _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
+    ("access_rules", "an access rule", AccessRule),
     ("monitors", "a monitor", Monitor),
     ("pools", "a pool", Pool),
     ("load_balancers", "a load balancer", LoadBalancer),

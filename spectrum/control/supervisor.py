@@ -12,12 +12,14 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from spectrum import __version__
+from spectrum.control.access import AccessError, load_access
 from spectrum.control.account import AccountError, leave_root
 from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
 from spectrum.control.explain import explain
@@ -33,7 +35,7 @@ from spectrum.control.systemd import Notifier
 from spectrum.control.totals import Totals
 from spectrum.control.veterans import VeteranWorker, take_all
 from spectrum.control.watch import FileWatch
-from spectrum.control.workers import WorkerProcess, memory_file
+from spectrum.control.workers import WorkerProcess, encode, memory_file
 from spectrum.core.address import PortRange, parse_address
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
@@ -65,6 +67,15 @@ MAX_CHANGES_LOGGED = 50
 LEAVE_DELAY_S = 0.05
 # Given to workers beyond their own drain timeout.
 EXIT_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A configuration that is about to be served: what workers run on, the numbers in it, the table of prefixes."""
+
+    snapshot: Snapshot
+    numbers: dict[str, int]
+    prefixes: bytes
 
 
 class StartError(Exception):
@@ -115,6 +126,7 @@ class Supervisor:
         self._worker_count = workers or config.workers or len(os.sched_getaffinity(0))
         self._started_at = time.monotonic()
         self._snapshot = Snapshot(0, (), 0, True)
+        self._prefixes = b""
         self._bank = ListenerBank()
         self._sockets_each = 1
         self._tasks = Tasks()
@@ -165,7 +177,8 @@ class Supervisor:
             self._tell_ready()
             self._tasks.start(self._systemd.feed_watchdog(), "watchdog")
             if self._watches:
-                self._tasks.start(FileWatch(self._path, self.reload).run(), f"watch {self._path}")
+                self._tasks.start(FileWatch(lambda: [self._path], self.reload).run(), f"watch {self._path}")
+            self._tasks.start(FileWatch(self._named_files, self._reread).run(), "watch what the file names")
             await self._stopping.wait()
             while self._successor is not None:
                 await self._leave(self._successor)
@@ -193,7 +206,11 @@ class Supervisor:
 
     async def _start(self) -> None:
         limit = raise_descriptor_limit()
-        snapshot, numbers = self._compile(self._config, 1)
+        try:
+            plan = self._plan(self._config, 1)
+        except AccessError as exc:  # it was there a moment ago
+            raise StartError(str(exc)) from exc
+        snapshot = plan.snapshot
         left = await asyncio.to_thread(self._predecessor.follow) if self._predecessor else []
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
         control = control_app(self.status, self.reload, self.explain, self.upgrade)
@@ -217,8 +234,7 @@ class Supervisor:
         self._bank.tune(snapshot.apps)
         if self._config.metrics:
             await self._admin.serve_metrics(metrics_app(self.render, self.ready), self._config.metrics.listen)
-        self._snapshot = snapshot
-        self._numbers.keep(numbers)
+        self._take(plan)
         await self._names.watch(snapshot.names())
         self._health.apply(self._config, snapshot, self._names.addresses)
         for number in range(self._worker_count):
@@ -294,10 +310,20 @@ class Supervisor:
         if self._stopping.is_set() and not self._workers and not self._veterans:
             self._stopped.set()
 
-    def _compile(self, config: Config, generation: int) -> tuple[Snapshot, dict[str, int]]:
-        """Return the snapshot of a configuration, and the numbers in it, to be kept once it is served."""
-        planned = self._numbers.plan(labels(config.pools), lambda number: self._memory.loads.open(number) > 0)
-        return compile_snapshot(config, generation, planned), planned
+    def _plan(self, config: Config, generation: int) -> Plan:
+        """Read what the file names, and work out what workers run on.
+
+        Raises:
+            AccessError: If a list of access rules can not be used.
+            NumbersExhausted: If there are no numbers for new origins.
+        """
+        numbers = self._numbers.plan(labels(config.pools), lambda number: self._memory.loads.open(number) > 0)
+        access, prefixes = load_access(config.access_rules)
+        return Plan(compile_snapshot(config, generation, numbers, access), numbers, prefixes)
+
+    def _take(self, plan: Plan) -> None:
+        self._snapshot, self._prefixes = plan.snapshot, plan.prefixes
+        self._numbers.keep(plan.numbers)
 
     def _tell_ready(self) -> None:
         self._systemd.ready(f"serving {len(self._snapshot.apps)} apps, generation {self._snapshot.generation}")
@@ -352,7 +378,7 @@ class Supervisor:
 
     def _configure(self, workers: list[WorkerProcess]) -> None:
         """Send the current snapshot."""
-        encoded = memory_file(self._snapshot)
+        files = [memory_file("snapshot", encode(self._snapshot)), memory_file("prefixes", self._prefixes)]
         addresses = self._health.addresses_for_workers(self._names.addresses)
         try:
             for worker in workers:
@@ -360,13 +386,14 @@ class Supervisor:
                 worker.tell_health(self._health.standings, self._health.told_latencies)
                 worker.configure(
                     self._snapshot,
-                    encoded,
+                    files,
                     lambda keys, number=worker.number: self._bank.descriptors(  # type: ignore[misc]
                         keys, number, self._worker_count
                     ),
                 )
         finally:
-            os.close(encoded)
+            for descriptor in files:
+                os.close(descriptor)
 
     def _worker_exited(self, worker: WorkerProcess, status: int) -> None:
         self._workers.pop(worker.number, None)
@@ -440,20 +467,31 @@ class Supervisor:
 
         self._tasks.start(reload(), "reload on SIGHUP")
 
-    async def reload(self) -> Reloaded:
-        """Read the file again and serve it, if nothing is wrong with it."""
+    def _named_files(self) -> list[Path]:
+        """Return the files that the file names and that change by themselves: lists of access rules, databases."""
+        geoip = self._config.geoip
+        named = [rule.file for rule in self._config.access_rules.values()]
+        return [Path(path) for path in (*named, *((geoip.database, geoip.asn_database) if geoip else ())) if path]
+
+    async def _reread(self) -> None:
+        """Read the files that the file names again; those with faults change nothing."""
+        log.info("a file that the configuration names has changed")
+        await self.reload(reads_file=False)
+
+    async def reload(self, reads_file: bool = True) -> Reloaded:
+        """Read the file again, or only what it names, and serve it, if nothing is wrong with it."""
         if not self._state.generation or self._stopping.is_set():
             why = "the daemon is not serving yet" if not self._state.generation else "the daemon is stopping"
             return Reloaded(errors=[why])
         async with self._reloading:
             self._systemd.reloading()
             try:
-                config = await asyncio.to_thread(load_file, self._path)
+                config = await asyncio.to_thread(load_file, self._path) if reads_file else self._config
                 found = changes(self._config, config)
                 await self._apply(config)
             except ConfigError as exc:
                 errors = [str(diagnostic) for diagnostic in exc.diagnostics]
-            except ListenError as exc:
+            except (ListenError, AccessError) as exc:
                 errors = str(exc).splitlines()
             except NumbersExhausted:
                 errors = ["too many origins were replaced while sessions of the old ones go on; reload again later"]
@@ -470,14 +508,15 @@ class Supervisor:
         return Reloaded(errors=errors)
 
     async def _apply(self, config: Config) -> None:
-        snapshot, numbers = self._compile(config, self._snapshot.generation + 1)
+        plan = await asyncio.to_thread(self._plan, config, self._snapshot.generation + 1)
+        snapshot = plan.snapshot
         self._bank.open(snapshot, self._sockets_each)
         self._bank.tune(snapshot.apps)
         self._index = ListenerIndex(config.apps, local_addresses())
         await self._names.watch(snapshot.names())
         self._warn_of_fixed_settings(config)
-        self._config, self._snapshot = config, snapshot
-        self._numbers.keep(numbers)
+        self._config = config
+        self._take(plan)
         self._session_log = self._make_session_log(config)
         self._health.apply(config, snapshot, self._names.addresses)
         workers = list(self._workers.values())
@@ -568,7 +607,7 @@ class Supervisor:
         Raises:
             ValueError: If there is no such app, or the client is no address.
         """
-        return explain(self._snapshot, self._health, self._memory, app, client, port)
+        return explain(self._snapshot, self._prefixes, self._health, self._memory, app, client, port)
 
     # --- the end --------------------------------------------------------------------------------------------------
 

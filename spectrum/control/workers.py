@@ -121,13 +121,13 @@ class WorkerProcess:
             await self._applied.wait()
 
     def configure(
-        self, snapshot: Snapshot, encoded: int, sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]
+        self, snapshot: Snapshot, files: list[int], sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]
     ) -> None:
         """Let the worker serve a snapshot.
 
         Args:
             snapshot: What to serve.
-            encoded: A memory file that holds it.
+            files: Memory files that hold it, and the table of its access rules.
             sockets: Returns the descriptors of those listeners that are this worker's.
         """
         wanted = snapshot.listener_keys()
@@ -136,7 +136,7 @@ class WorkerProcess:
             given = sockets(fresh[i : i + MAX_DESCRIPTORS])
             self.tell(Sockets(list(given)), list(given.values()))
         self._known = set(wanted)
-        self.tell(Configure(), [encoded])
+        self.tell(Configure(), files)
 
     def tell_names(self, addresses: dict[str, tuple[str, ...]]) -> None:
         """Send addresses of names."""
@@ -187,9 +187,14 @@ class WorkerProcess:
         self._received(self, message)
 
 
-def memory_file(snapshot: Snapshot) -> int:
-    """Return a descriptor of a memory file with the encoded snapshot (memfd_create(2)); the caller closes it."""
-    descriptor = os.memfd_create("spectrum-snapshot", os.MFD_CLOEXEC)
+def encode(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as workers read it."""
+    return msgspec.msgpack.encode(snapshot)
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """Return a descriptor of a memory file with `data` (memfd_create(2)); the caller closes it."""
+    descriptor = os.memfd_create(f"spectrum-{name}", os.MFD_CLOEXEC)
     with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(msgspec.msgpack.encode(snapshot))
+        file.write(data)
     return descriptor

@@ -9,7 +9,13 @@ from spectrum.core.config import Config, Settings
 from spectrum.core.fields import describe
 
 # The mappings of named objects, and what one is called.
-_SECTIONS = {"monitors": "monitor", "pools": "pool", "load_balancers": "load balancer", "apps": "app"}
+_SECTIONS = {
+    "access_rules": "access rule",
+    "monitors": "monitor",
+    "pools": "pool",
+    "load_balancers": "load balancer",
+    "apps": "app",
+}
 
 
 def changes(old: Config, new: Config) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
+from spectrum.core.access.objects import AccessRule
 from spectrum.core.address import IPAddress, OriginAddress, is_name
 from spectrum.core.balancing.objects import LoadBalancer, Monitor, Node, Pool
 from spectrum.core.fields import (
@@ -194,6 +195,8 @@ class App(Strict):
     drain_pace: int = Field(100, ge=0, le=MAX_PACE)
     limits: AppLimits = AppLimits()
     source_ips: Annotated[tuple[Address, ...], AsTuple] = Field((), max_length=MAX_SOURCE_IPS)
+    # Whether `access_rules` are asked.
+    ip_firewall: bool = False
 
     @field_validator("origin_direct")
     @classmethod
@@ -246,9 +249,16 @@ class Log(Strict):
 
 
 class GeoIp(Strict):
-    """`geoip`: an MMDB file that tells a client's country."""
+    """`geoip`: MMDB files that tell a client's country and autonomous system."""
 
-    database: str = Field(min_length=1)
+    database: str | None = Field(None, min_length=1)
+    asn_database: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _has_any(self) -> "GeoIp":
+        if self.database is None and self.asn_database is None:
+            raise ValueError("name a database of countries (database) or of autonomous systems (asn_database)")
+        return self
 
 
 class Control(Strict):
@@ -304,6 +314,7 @@ class Settings(Strict):
 class Config(Settings):
     """A whole file that passed every check."""
 
+    access_rules: dict[str, AccessRule] = Field(default_factory=dict)
     monitors: dict[str, Monitor] = Field(default_factory=dict)
     pools: dict[str, Pool] = Field(default_factory=dict)
     load_balancers: dict[str, LoadBalancer] = Field(default_factory=dict)

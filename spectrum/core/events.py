@@ -6,11 +6,12 @@ import msgspec
 
 
 class SessionEvent(msgspec.Struct, frozen=True):
-    """Fields are Cloudflare's, but for `Reason` (one of `core.reasons`), `ConnectDuration` (nanoseconds) and datagrams.
+    """Fields are Cloudflare's, but for `Reason`, `ConnectDuration`, `AccessRule` and datagrams.
 
-    Times are UTC; RTTs are nanoseconds, 0 when the kernel had no sample. `ClientMatchedIpFirewall` and the TLS fields
-    hold the values that Cloudflare writes where there is neither firewall nor TLS. A UDP flow counts as connected when
-    its origin first replies; only UDP has counts of datagrams.
+    `Reason` is one of `core.reasons`, `AccessRule` the name of the rule that `ClientMatchedIpFirewall` speaks of. Times
+    are UTC; durations and RTTs are nanoseconds, RTTs 0 when the kernel had no sample. `ClientCountry` and `ClientAsn`
+    are "" and 0 where no database tells; the TLS fields hold the values that Cloudflare writes where there is no TLS. A
+    UDP flow counts as connected when its origin first replies; only UDP has counts of datagrams.
     """
 
     Event: str
@@ -35,6 +36,9 @@ class SessionEvent(msgspec.Struct, frozen=True):
     OriginProto: str = "tcp"
     IpFirewall: bool = False
     ClientMatchedIpFirewall: str = "UNKNOWN"
+    AccessRule: str = ""
+    ClientCountry: str = ""
+    ClientAsn: int = 0
     ClientTlsStatus: str = "UNKNOWN"
     ClientTlsProtocol: str = "none"
     OriginTlsMode: str = "off"
@@ -47,9 +51,10 @@ def as_text(event: SessionEvent) -> str:
     origin = f"{event.OriginIP} port {event.OriginPort}" if event.OriginIP else "no origin"
     began = event.ConnectTimestamp or event.DisconnectTimestamp
     datagrams = "" if event.ClientProto == "tcp" else f" datagrams={event.ClientDatagrams}/{event.OriginDatagrams}"
+    rule = f" rule={event.AccessRule}" if event.AccessRule else ""
     return (
         f"{event.DisconnectTimestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason}"
         f" app={event.Application} client={event.ClientIP} port {event.ClientPort} origin={origin}"
         f" duration={(event.DisconnectTimestamp - began).total_seconds():.3f}s"
-        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}"
+        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}{rule}"
     )

@@ -60,6 +60,12 @@ class AppMeasures(msgspec.Struct, array_like=True):
     dropped: dict[int, int] = msgspec.field(default_factory=dict)
     # Clients sent on to another origin because the one before could not be reached.
     failovers: int = 0
+    # Clients that an access rule named, by the rule.
+    rules: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def meet(self, rule: str) -> None:
+        """Count a client that an access rule names."""
+        self.rules[rule] = self.rules.get(rule, 0) + 1
 
     def end(self, reason: int) -> None:
         """Count the end, or the refusal, of a session."""
@@ -95,6 +101,8 @@ class AppMeasures(msgspec.Struct, array_like=True):
         self.datagrams_from_client += other.datagrams_from_client
         self.datagrams_from_origin += other.datagrams_from_origin
         self.failovers += other.failovers
+        for rule, count in other.rules.items():
+            self.rules[rule] = self.rules.get(rule, 0) + count
         self.connect.add(other.connect)
         self.duration.add(other.duration)
         for name, theirs in other.origins.items():

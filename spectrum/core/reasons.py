@@ -80,6 +80,8 @@ class Reason(IntEnum):
     APP_RATE = 47, 403, "clientFiltered"
     NODE_LIMIT = 48, 403, "clientFiltered"
     NODE_RATE = 49, 403, "clientFiltered"
+    # An access rule blocks it.
+    CLIENT_BLOCKED = 50, 403, "clientFiltered"
     # A fault of ours.
     INTERNAL_ERROR = 60, 500, "disconnect"
 

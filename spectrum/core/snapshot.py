@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from spectrum.core.access.rules import AccessSettings
 from spectrum.core.address import PortRange
 from spectrum.core.balancing.settings import BalancerSettings, PoolSettings, compile_balancer, compile_pool, labels
 from spectrum.core.config import App, Config, OriginDns
@@ -53,6 +54,7 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     on_remove: str = "keep"
     drain_pace: int = 0
     limits: Limits = Limits()
+    ip_firewall: bool = False
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -72,11 +74,13 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     pools: tuple[PoolSettings, ...] = ()
     balancers: tuple[BalancerSettings, ...] = ()
     geoip: str = ""
+    geoip_asn: str = ""
     drain_timeout_s: float = 30.0
     tcp_limits: Limits = Limits()
     udp_limits: Limits = Limits()
     # Of what slow receivers did not take yet, for all workers together.
     memory_bytes: int = 512 * 2**20
+    access: AccessSettings = AccessSettings()
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""
@@ -95,8 +99,20 @@ Addresses = Mapping[str, tuple[str, ...]]
 MAX_NUMBERS = 65_535
 
 
-def compile_snapshot(config: Config, generation: int, numbers: Mapping[str, int] | None = None) -> Snapshot:
-    """Return the snapshot of a checked configuration; `numbers` are those of `balancing.settings.labels`."""
+def compile_snapshot(
+    config: Config,
+    generation: int,
+    numbers: Mapping[str, int] | None = None,
+    access: AccessSettings = AccessSettings(),  # noqa: B008 - it is frozen
+) -> Snapshot:
+    """Return the snapshot of a checked configuration.
+
+    Args:
+        config: The configuration.
+        generation: Its number.
+        numbers: Those of `balancing.settings.labels`.
+        access: What `access_rules` came to.
+    """
     if numbers is None:
         numbers = Numbers(MAX_NUMBERS).plan(labels(config.pools))
     return Snapshot(
@@ -110,11 +126,13 @@ def compile_snapshot(config: Config, generation: int, numbers: Mapping[str, int]
             compile_balancer(name, balancer, config.pools, config.node)
             for name, balancer in config.load_balancers.items()
         ),
-        geoip=config.geoip.database if config.geoip else "",
+        geoip=(config.geoip.database or "") if config.geoip else "",
+        geoip_asn=(config.geoip.asn_database or "") if config.geoip else "",
         drain_timeout_s=config.drain_timeout_s,
         tcp_limits=config.limits.of("tcp"),
         udp_limits=config.limits.of("udp"),
         memory_bytes=config.limits.memory,
+        access=access,
     )
 
 
@@ -151,4 +169,5 @@ def _compile_app(name: str, app: App) -> AppSettings:
         on_remove=app.on_remove,
         drain_pace=app.drain_pace,
         limits=app.limits.of(app.protocol.transport),
+        ip_firewall=app.ip_firewall,
     )

@@ -12,6 +12,7 @@ from spectrum.core.snapshot import AppSettings, ListenerKey
 from spectrum.engine.datagrams import Mode
 from spectrum.engine.target import Target
 from spectrum.plane.balancers import Balancers
+from spectrum.plane.firewall import Judge
 from spectrum.plane.routes import Route
 from spectrum.wire import Transport, simple_proxy
 from spectrum.wire.proxy_protocol import v1_line, v2_header
@@ -98,6 +99,8 @@ class RunningApp:
         # Sessions that are not over, and those of them of which it is not known yet whether they met an origin.
         self.open = 0
         self.dialing = 0
+        # Access rules, where the app asks for them; of the latest snapshot, as what they look up may change by itself.
+        self.judge: Judge | None = None
         self.configure(settings)
 
     def configure(self, settings: AppSettings) -> None:

@@ -83,7 +83,7 @@ class Inherit(msgspec.Struct, array_like=True, tag=True):
 
 
 class Configure(msgspec.Struct, array_like=True, tag=True):
-    """To a worker, with one descriptor: a memory file that holds a `Snapshot`."""
+    """To a worker, with two descriptors: memory files that hold a `Snapshot`, and the table of its access rules."""
 
 
 class Names(msgspec.Struct, array_like=True, tag=True):

@@ -1,8 +1,10 @@
-"""The country of a client, from a MaxMind DB file that the operator names."""
+"""The country and the autonomous system of a client, from MaxMind DB files that the operator names."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import maxminddb
 
@@ -14,12 +16,8 @@ class GeoIpError(Exception):
     """A file that is no MaxMind DB, or can not be read; the message says which and why."""
 
 
-class Countries:
-    """Tells countries.
-
-    Args:
-        path: The file. City, Country and Enterprise databases of any vendor do, as long as a record has `country` with
-            an `iso_code`, or a `country` or `country_code` of two letters.
+class _Database:
+    """A MaxMind DB.
 
     Raises:
         GeoIpError: If it can not be used.
@@ -31,21 +29,68 @@ class Countries:
         except (OSError, maxminddb.InvalidDatabaseError) as exc:
             why = (exc.strerror or "").lower() if isinstance(exc, OSError) else "it is no MaxMind DB"
             raise GeoIpError(f"{path}: {why or exc}") from exc
+
+    def _record(self, client: bytes) -> dict[str, Any]:
+        """What the file has of an address in wire form."""
+        address = ip_address(client)
+        if address.version == 6 and self._reader.metadata().ip_version == 4:
+            return {}
+        record = self._reader.get(address)
+        return record if isinstance(record, dict) else {}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._reader.close()
+
+
+class Countries(_Database):
+    """Tells countries.
+
+    Args:
+        path: The file. City, Country and Enterprise databases of any vendor do, as long as a record has `country` with
+            an `iso_code`, or a `country` or `country_code` of two letters.
+
+    Attributes:
+        of: Takes an address in wire form; returns two letters of ISO 3166, "" where the country is not known.
+
+    Raises:
+        GeoIpError: If it can not be used.
+    """
+
+    of: Callable[[bytes], str]
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.of = lru_cache(REMEMBERED)(self._look_up)
 
     def _look_up(self, client: bytes) -> str:
-        """The country of an address in wire form: two letters of ISO 3166, "" where it is not known."""
-        address = ip_address(client)
-        if address.version == 6 and self._reader.metadata().ip_version == 4:
-            return ""
-        record = self._reader.get(address)
-        if not isinstance(record, dict):
-            return ""
+        record = self._record(client)
         country = record.get("country", record.get("country_code", ""))
         if isinstance(country, dict):
             country = country.get("iso_code", "")
         return country if isinstance(country, str) else ""
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._reader.close()
+
+class Networks(_Database):
+    """Tells autonomous systems.
+
+    Args:
+        path: The file. A record has `autonomous_system_number` (MaxMind, DB-IP), or `asn` as a number or as "AS64500".
+
+    Attributes:
+        of: Takes an address in wire form; returns the number, 0 where it is not known.
+
+    Raises:
+        GeoIpError: If it can not be used.
+    """
+
+    of: Callable[[bytes], int]
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.of = lru_cache(REMEMBERED)(self._look_up)
+
+    def _look_up(self, client: bytes) -> int:
+        record = self._record(client)
+        digits = str(record.get("autonomous_system_number", record.get("asn", ""))).upper().removeprefix("AS")
+        return int(digits) if digits.isascii() and digits.isdecimal() else 0

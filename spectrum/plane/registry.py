@@ -10,6 +10,7 @@ from spectrum.engine.target import Target
 from spectrum.kernel.sockets import is_wildcard
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancers import Balancers
+from spectrum.plane.firewall import Firewall
 from spectrum.plane.routes import BalancedRoute, DirectRoute, Route
 
 # Failed connects that say nothing of the origin: this machine ran out of something.
@@ -89,6 +90,11 @@ class Registry:
         self._retired += [app for name, app in self._apps.items() if name not in kept]
         self._apps = {name: app for name, app in self._apps.items() if name in kept}
         return gone
+
+    def guard(self, firewall: Firewall) -> None:
+        """Let the access rules judge the clients of those apps that ask for them."""
+        for app in self._apps.values():
+            app.judge = firewall.judge_of(app.settings.name) if app.settings.ip_firewall else None
 
     def _names_of(self, settings: AppSettings) -> Iterator[NameSettings]:
         """Yield the names that lead to an app's origins."""

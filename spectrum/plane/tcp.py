@@ -12,6 +12,7 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
+from spectrum.core.access.rules import Verdict
 from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
 from spectrum.core.measures import AppMeasures
@@ -25,6 +26,7 @@ from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancers import Balancers, Stopped
 from spectrum.plane.drains import Drains
+from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
@@ -80,6 +82,8 @@ class TcpPlane:
         balancers: Those of the worker.
         loads: Counts sessions for all workers.
         limiter: Turns clients away; a worker on its own has one.
+        places: Where clients are.
+        firewall: The access rules.
         max_sessions: Accepting stops at this many.
     """
 
@@ -90,8 +94,12 @@ class TcpPlane:
         balancers: Balancers,
         loads: Loads | None = None,
         limiter: Limiter | None = None,
+        places: Places | None = None,
+        firewall: Firewall | None = None,
         max_sessions: int = 0x7FFFFFFF,
     ) -> None:
+        self._places = places or Places()
+        self._firewall = firewall or Firewall(self._places)
         self._limiter = limiter or Limiter(Census(), Rates())
         self.relay = Relay(loop, self, max_sessions=max_sessions, loads=loads, census=self._limiter.census)
         self.drains = Drains(self._end_drained)
@@ -100,6 +108,8 @@ class TcpPlane:
         self._registry = Registry("tcp", balancers, self.relay.add_listener, self._unlisten, self._configured)
         # By the name of a session, the targets that could not be reached.
         self._tried: dict[int, list[Target]] = {}
+        # By the name of a session, what an access rule said of its client.
+        self._verdicts: dict[int, Verdict] = {}
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
@@ -137,6 +147,12 @@ class TcpPlane:
         tlvs: bytes,
     ) -> None:
         app = listener.app
+        if app.judge is not None and (verdict := app.judge(client)) is not None:
+            app.measures.meet(verdict.rule)
+            self._verdicts[name] = verdict
+            if verdict.blocks:
+                self.relay.refuse(name, Reason.CLIENT_BLOCKED)
+                return
         if (app.rules or self._limiter.node) and (reason := self._limiter.refusal(app.rules, client)):
             self.relay.refuse(name, reason)
             return
@@ -211,12 +227,28 @@ class TcpPlane:
             self._registry.leave(listener)
             if self._tried:
                 self._tried.pop(item[13], None)
+            if self._verdicts:
+                self._verdicts.pop(item[13], None)
         self._records.add(events)
 
     def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
-        _, _, _, client, client_port, target, accepted, connected, ended, sent, received, client_rtt, origin_rtt, _ = (
-            item
-        )
+        (
+            _,
+            _,
+            _,
+            client,
+            client_port,
+            target,
+            accepted,
+            connected,
+            ended,
+            sent,
+            received,
+            client_rtt,
+            origin_rtt,
+            name,
+        ) = item
+        verdict = self._verdicts.get(name) if self._verdicts else None
         offset = self._wall_offset_s
         now = datetime.fromtimestamp(ended / 1e9 + offset, UTC)
         return SessionEvent(
@@ -238,6 +270,11 @@ class TcpPlane:
             origin_rtt * 1000,
             app.settings.proxy_protocol,
             connected - accepted if connected else 0,
+            IpFirewall=app.settings.ip_firewall,
+            ClientMatchedIpFirewall=verdict.matched if verdict else "UNKNOWN",
+            AccessRule=verdict.rule if verdict else "",
+            ClientCountry=self._places.country_of(client),
+            ClientAsn=self._places.number_of(client),
         )
 
     def broken(self, error: Exception) -> None:
@@ -262,6 +299,7 @@ class TcpPlane:
         self._drain_origins(stopped or {})
         serving = [listener for listener in self._listeners.values() if not listener.removed]
         gone = self._registry.apply(snapshot, descriptors, names)
+        self._registry.guard(self._firewall)
         apps = {app.name for app in snapshot.apps}
         for listener in serving:
             if listener.removed and listener.app.settings.name not in apps:

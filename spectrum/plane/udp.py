@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from spectrum.core.access.rules import Verdict
 from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
 from spectrum.core.measures import DROPS, AppMeasures
@@ -23,6 +24,7 @@ from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancers import Balancers, Stopped
 from spectrum.plane.drains import Drains
+from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
@@ -62,6 +64,8 @@ class UdpPlane:
         balancers: Those of the worker.
         loads: Counts flows for all workers.
         limiter: Turns clients away; a worker on its own has one.
+        places: Where clients are.
+        firewall: The access rules.
     """
 
     def __init__(
@@ -74,7 +78,13 @@ class UdpPlane:
         balancers: Balancers,
         loads: Loads | None = None,
         limiter: Limiter | None = None,
+        places: Places | None = None,
+        firewall: Firewall | None = None,
     ) -> None:
+        self._places = places or Places()
+        self._firewall = firewall or Firewall(self._places)
+        # By the name of a flow, what an access rule said of its client.
+        self._verdicts: dict[int, Verdict] = {}
         self._limiter = limiter or Limiter(Census(), Rates())
         census = self._limiter.census
         self.engine = Datagrams(loop, self, memory, max_flows=max_flows, loads=loads, census=census)
@@ -97,6 +107,12 @@ class UdpPlane:
             app = listener.app
             app.measures.started += 1
             self._enter(listener)
+            if app.judge is not None and (verdict := app.judge(client)) is not None:
+                app.measures.meet(verdict.rule)
+                self._verdicts[name] = verdict
+                if verdict.blocks:
+                    self.engine.refuse(name, Reason.CLIENT_BLOCKED)
+                    continue
             if (app.rules or self._limiter.node) and (reason := self._limiter.refusal(app.rules, client)):
                 self.engine.refuse(name, reason)
                 continue
@@ -175,9 +191,60 @@ class UdpPlane:
                 else:
                     app.measures.observe_duration((ended - created) / 1e9)
             if self._records.wanted:
-                events.append(_event(app.settings, reason, item, offset_s))
+                events.append(self._event(app.settings, reason, item, offset_s))
+            if self._verdicts:
+                self._verdicts.pop(item[13], None)
             self._registry.leave(listener)
         self._records.add(events)
+
+    def _event(self, settings: AppSettings, reason: Reason, item: "EndedFlow", offset_s: float) -> SessionEvent:
+        (
+            _,
+            _,
+            _,
+            client,
+            client_port,
+            target,
+            created,
+            replied,
+            ended,
+            sent,
+            received,
+            from_client,
+            from_origin,
+            name,
+        ) = item
+        verdict = self._verdicts.get(name) if self._verdicts else None
+        now = datetime.fromtimestamp(ended / 1e9 + offset_s, UTC)
+        return SessionEvent(
+            Event=reason.event,
+            Status=reason.status,
+            Reason=reason.label,
+            Application=settings.name,
+            ColoCode="",
+            Timestamp=now,
+            ConnectTimestamp=datetime.fromtimestamp(replied / 1e9 + offset_s, UTC) if replied else None,
+            DisconnectTimestamp=now,
+            ClientIP=address_text(client),
+            ClientPort=client_port,
+            ClientBytes=sent,
+            ClientTcpRtt=0,
+            OriginIP=target.host if target else "",
+            OriginPort=target.port if target else 0,
+            OriginBytes=received,
+            OriginTcpRtt=0,
+            ProxyProtocol=settings.proxy_protocol,
+            ConnectDuration=replied - created if replied else 0,
+            ClientProto="udp",
+            OriginProto="udp",
+            IpFirewall=settings.ip_firewall,
+            ClientMatchedIpFirewall=verdict.matched if verdict else "UNKNOWN",
+            AccessRule=verdict.rule if verdict else "",
+            ClientCountry=self._places.country_of(client),
+            ClientAsn=self._places.number_of(client),
+            ClientDatagrams=from_client,
+            OriginDatagrams=from_origin,
+        )
 
     def broken(self, error: Exception) -> None:
         """Report a fault of ours inside a callback of the engine."""
@@ -202,10 +269,26 @@ class UdpPlane:
         self._limiter.node = node_rules(snapshot.udp_limits, "udp")
         at_once = self._drain_origins(stopped or {})
         gone = self._registry.apply(snapshot, descriptors, names, self._unused)
+        self._registry.guard(self._firewall)
+        self._end_blocked()
         for name in self.engine.flows(targets=at_once):
             self._repin(name)
         self._held = set()
         return gone
+
+    def _end_blocked(self) -> None:
+        """End the flows of clients that are blocked by now: a flow has no end of its own."""
+        guarded = any(listener.app.judge is not None for listener in self._listeners.values())
+        for name in self.engine.flows() if guarded else ():
+            found = self.engine.flow(name)
+            app = self._listeners[found[0]].app if found else None
+            if app is None or app.judge is None:
+                continue
+            verdict = app.judge(self.engine.client_of(name)[0])
+            if verdict is not None and verdict.blocks:
+                app.measures.meet(verdict.rule)
+                self._verdicts[name] = verdict
+                self.engine.close(name, Reason.CLIENT_BLOCKED)
 
     def _drain_origins(self, stopped: Stopped) -> set[Target]:
         """Begin the drains; return the targets of those that have no time for one."""
@@ -308,32 +391,3 @@ class UdpPlane:
         taken = {app.settings.name: app.take_measures() for app in self._changed}
         self._changed.clear()
         return taken
-
-
-def _event(settings: AppSettings, reason: Reason, item: "EndedFlow", offset_s: float) -> SessionEvent:
-    _, _, _, client, client_port, target, created, replied, ended, sent, received, from_client, from_origin, _ = item
-    now = datetime.fromtimestamp(ended / 1e9 + offset_s, UTC)
-    return SessionEvent(
-        Event=reason.event,
-        Status=reason.status,
-        Reason=reason.label,
-        Application=settings.name,
-        ColoCode="",
-        Timestamp=now,
-        ConnectTimestamp=datetime.fromtimestamp(replied / 1e9 + offset_s, UTC) if replied else None,
-        DisconnectTimestamp=now,
-        ClientIP=address_text(client),
-        ClientPort=client_port,
-        ClientBytes=sent,
-        ClientTcpRtt=0,
-        OriginIP=target.host if target else "",
-        OriginPort=target.port if target else 0,
-        OriginBytes=received,
-        OriginTcpRtt=0,
-        ProxyProtocol=settings.proxy_protocol,
-        ConnectDuration=replied - created if replied else 0,
-        ClientProto="udp",
-        OriginProto="udp",
-        ClientDatagrams=from_client,
-        OriginDatagrams=from_origin,
-    )

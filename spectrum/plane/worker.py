@@ -26,7 +26,7 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
-from spectrum.plane.balancers import Balancers, nowhere
+from spectrum.plane.balancers import Balancers
 from spectrum.plane.channel import (
     MAX_DESCRIPTORS,
     Applied,
@@ -49,7 +49,7 @@ from spectrum.plane.channel import (
     Take,
     Veteran,
 )
-from spectrum.plane.geoip import Countries, GeoIpError
+from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.handover import Waiting, receive_sockets, send_sockets, waiting_path
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
@@ -105,7 +105,8 @@ class Worker:
         self._flow_file = -1
         self._planes: tuple[TcpPlane, UdpPlane] | None = None
         self._balancers: Balancers
-        self._countries: Countries | None = None
+        self._places = Places()
+        self._firewall = Firewall(self._places)
         self._signs_timer: asyncio.TimerHandle | None = None
         self._too_big = IcmpAnswers()
         self._channel = Channel(sock, self._received, self._orphaned)
@@ -138,7 +139,7 @@ class Worker:
             case Sockets(keys):
                 self._descriptors.update(zip(keys, descriptors, strict=True))
             case Configure():
-                self._configure(descriptors[0])
+                self._configure(*descriptors)
             case Names(addresses):
                 self._names.update(addresses)
                 for plane in self._planes or ():
@@ -160,7 +161,7 @@ class Worker:
             case _:
                 raise AssertionError(f"not a message for a worker: {message}")
 
-    def _configure(self, descriptor: int) -> None:
+    def _configure(self, descriptor: int, access: int) -> None:
         # All workers share the file and its offset, hence pread.
         encoded = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
         os.close(descriptor)
@@ -169,7 +170,10 @@ class Worker:
         started = self._planes is not None
         planes = self._planes or self._start(snapshot)
         planes[0].relay.max_held_bytes = snapshot.memory_bytes // self._workers
-        self._open_countries(snapshot.geoip)
+        self._places.read(snapshot.geoip, snapshot.geoip_asn)
+        self._balancers.country_of = self._places.country_of
+        self._firewall.take(snapshot, access)
+        os.close(access)
         stopped = self._balancers.apply(snapshot)
         for plane in planes:
             for key in plane.apply(snapshot, self._descriptors, self._names, stopped):
@@ -190,8 +194,9 @@ class Worker:
         loads, flows = self._loads, self._flow_file
         limiter = partial(Limiter, self._census, self._rates)
         tell = self._too_big.tell
-        tcp = TcpPlane(self._engine, self._emit, self._balancers, loads, limiter())
-        udp = UdpPlane(self._engine, self._emit, flows, snapshot.max_flows, tell, self._balancers, loads, limiter())
+        balancers, guard = self._balancers, (self._places, self._firewall)
+        tcp = TcpPlane(self._engine, self._emit, balancers, loads, limiter(), *guard)
+        udp = UdpPlane(self._engine, self._emit, flows, snapshot.max_flows, tell, balancers, loads, limiter(), *guard)
         return tcp, udp
 
     def _share_memory(
@@ -220,18 +225,6 @@ class Worker:
         lost = self._balancers.take_standings(health.standings)
         if self._planes is not None:
             self._planes[1].leave_origins(lost)
-
-    def _open_countries(self, path: str) -> None:
-        """Read the GeoIP file anew with each snapshot: it may have been replaced."""
-        if self._countries is not None:
-            self._countries.close()
-            self._countries = None
-        if path:
-            try:
-                self._countries = Countries(Path(path))
-            except GeoIpError as exc:  # the supervisor could read it a moment ago
-                log.error("clients' countries are not known: %s", exc)
-        self._balancers.country_of = self._countries.of if self._countries else nowhere
 
     def _end_drained(self) -> None:
         """End what is due of sessions whose origins were taken out of service."""

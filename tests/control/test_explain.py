@@ -32,7 +32,7 @@ class World:
         self.keeper.health._look_at(name.split("/")[0], "")
 
     def explain(self, client="203.0.113.7", snapshot=None, **more):
-        return explain(snapshot or self.keeper.snapshot, self.keeper.health, self.memory, "x", client, **more)
+        return explain(snapshot or self.keeper.snapshot, b"", self.keeper.health, self.memory, "x", client, **more)
 
 
 @pytest.fixture
@@ -169,6 +169,6 @@ async def test_other_apps(make):
 async def test_questions_that_can_not_be_answered(make):
     world = make("default_pools: [eu]")
     with pytest.raises(ValueError, match="no app 'y'; known here: x"):
-        explain(world.keeper.snapshot, world.keeper.health, world.memory, "y", "203.0.113.7")
+        explain(world.keeper.snapshot, b"", world.keeper.health, world.memory, "y", "203.0.113.7")
     with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 address"):
         world.explain("nobody")

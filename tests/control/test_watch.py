@@ -17,7 +17,7 @@ async def watching(tmp_path):
     async def changed():
         seen.append(path.read_text())
 
-    tasks.start(FileWatch(path, changed, EVERY_S).run(), "watch")
+    tasks.start(FileWatch(lambda: [path], changed, EVERY_S).run(), "watch")
     await asyncio.sleep(EVERY_S)
     yield path, seen
     await tasks.stop()
@@ -66,3 +66,25 @@ async def test_not_while_it_is_being_written(watching):
         await asyncio.sleep(EVERY_S / 3)
     assert len(seen) < 3
     await until(lambda: seen and seen[-1] == "x" * 19)
+
+
+async def test_several_files_that_come_and_go(tmp_path):
+    paths, calls, tasks = [tmp_path / "a"], [], Tasks()
+    (tmp_path / "a").write_text("one")
+
+    async def changed():
+        calls.append(len(paths))
+
+    tasks.start(FileWatch(lambda: paths, changed, EVERY_S).run(), "watch")
+    await asyncio.sleep(2 * EVERY_S)
+    (tmp_path / "b").write_text("one")
+    paths.append(tmp_path / "b")
+    await asyncio.sleep(4 * EVERY_S)
+    assert calls == []  # whoever names it has read it
+    (tmp_path / "b").write_text("three")
+    await until(lambda: calls == [2])
+    paths.remove(tmp_path / "a")
+    (tmp_path / "a").write_text("three")
+    await asyncio.sleep(4 * EVERY_S)
+    assert calls == [2]
+    await tasks.stop()

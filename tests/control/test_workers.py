@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from spectrum.control.access import load_access
 from spectrum.control.loader import load_text
-from spectrum.control.workers import WorkerProcess, memory_file
+from spectrum.control.workers import WorkerProcess, encode, memory_file
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import Snapshot, compile_snapshot
 from spectrum.kernel.sockets import open_listeners
@@ -37,7 +38,7 @@ def shared():
 
 def test_a_memory_file_holds_the_snapshot():
     made = snapshot(22)
-    descriptor = memory_file(made)
+    descriptor = memory_file("snapshot", encode(made))
     encoded = os.pread(descriptor, 1 << 20, 0)
     assert msgspec.msgpack.decode(encoded, type=Snapshot) == made
     assert not os.get_inheritable(descriptor)
@@ -59,11 +60,12 @@ async def test_a_worker_lives(free_port, flows, shared):
     listeners = open_listeners("127.0.0.1", port, 1)
     for generation in (1, 2):
         wanted = snapshot(port, generation)
-        encoded = memory_file(wanted)
+        files = [memory_file("snapshot", encode(wanted)), memory_file("prefixes", load_access({})[1])]
         worker.tell_names({"A x": ("192.0.2.1",)})
         worker.tell_health({number: Standing(True) for number in range(1, 5000)}, {"a": 0.1})
-        worker.configure(wanted, encoded, lambda keys: {keys[0]: listeners[0].fileno()} if keys else {})
-        os.close(encoded)
+        worker.configure(wanted, files, lambda keys: {keys[0]: listeners[0].fileno()} if keys else {})
+        for descriptor in files:
+            os.close(descriptor)
         await asyncio.wait_for(worker.serving(generation), 10)
     assert worker.ready.is_set()
     assert Applied(2) in heard

@@ -1,10 +1,15 @@
-"""The load balancing of a worker, for tests of its parts."""
+"""The load balancing and the access rules of a worker, for tests of its parts."""
 
+import os
+
+from spectrum.control.access import load_access
 from spectrum.control.loader import load_text
+from spectrum.control.workers import memory_file
 from spectrum.core.balancing.settings import labels
 from spectrum.core.numbers import Numbers
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.plane.balancers import Balancers
+from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.memory import SharedMemory
 from tests.engine.harness import port_of
 
@@ -18,13 +23,21 @@ class Parts:
         self.memory = SharedMemory(1, 4096)
         self.balancers = Balancers(self.memory.loads, self.memory.affinities, self._hurry)
         self.memory.close()
+        self.places = Places()
+        self.firewall = Firewall(self.places)
 
     def compile(self, text):
         """A snapshot in which everything has the number that it had before."""
         config = load_text(text, "x")
         planned = self.numbers.plan(labels(config.pools))
         self.numbers.keep(planned)
-        return compile_snapshot(config, 1, planned)
+        access, table = load_access(config.access_rules)
+        snapshot = compile_snapshot(config, 1, planned, access)
+        prefixes = memory_file("prefixes", table)
+        self.places.read(snapshot.geoip, snapshot.geoip_asn)
+        self.firewall.take(snapshot, prefixes)
+        os.close(prefixes)
+        return snapshot
 
     def _hurry(self):
         self.urgent += 1

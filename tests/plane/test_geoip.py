@@ -4,7 +4,7 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from spectrum.plane.geoip import Countries, GeoIpError
+from spectrum.plane.geoip import Countries, GeoIpError, Networks
 
 
 def packed(address):
@@ -48,3 +48,19 @@ def test_what_is_no_database(tmp_path):
     (tmp_path / "y.mmdb").write_text("not a database")
     with pytest.raises(GeoIpError, match="it is no MaxMind DB"):
         Countries(tmp_path / "y.mmdb")
+
+
+@pytest.mark.parametrize(
+    ("record", "number"),
+    [
+        ({"autonomous_system_number": 64500, "autonomous_system_organization": "Example"}, 64500),
+        ({"asn": "AS64500"}, 64500),
+        ({"asn": 64500}, 64500),
+        ({"country": "DE"}, 0),
+        ({"asn": "none"}, 0),
+    ],
+)
+def test_autonomous_systems(tmp_path, record, number):
+    networks = Networks(database(tmp_path / "x.mmdb", [(["192.0.2.0/24"], record)]))
+    assert (networks.of(packed("192.0.2.1")), networks.of(packed("198.51.100.1"))) == (number, 0)
+    networks.close()

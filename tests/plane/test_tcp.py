@@ -25,7 +25,8 @@ class Plane(Recorder):
         self.loop = Loop()
         self.parts = Parts()
         emit = lambda count, lines: self.lines.extend(lines.splitlines())  # noqa: E731
-        self.plane = TcpPlane(self.loop, emit, self.parts.balancers, self.parts.memory.loads)
+        guard = {"places": self.parts.places, "firewall": self.parts.firewall}
+        self.plane = TcpPlane(self.loop, emit, self.parts.balancers, self.parts.memory.loads, **guard)
         self.relay = self.plane.relay
         self.sockets = {}
         self.gone = self.apply(bodies, more=more)

@@ -34,6 +34,8 @@ class Plane(Recorder):
             lambda *answer: self.answers.append(answer),
             self.parts.balancers,
             self.parts.memory.loads,
+            places=self.parts.places,
+            firewall=self.parts.firewall,
         )
         self.engine = self.plane.engine
         self.sockets = {}

@@ -8,8 +8,9 @@ import socket
 import sys
 from contextlib import asynccontextmanager
 
+from spectrum.control.access import load_access
 from spectrum.control.loader import load_text
-from spectrum.control.workers import memory_file
+from spectrum.control.workers import encode, memory_file
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
 from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Measures, Sockets, Started
@@ -40,7 +41,9 @@ class Supervisor:
 
 def configure(channel, text):
     """Send all that a worker needs to serve a file."""
-    snapshot = compile_snapshot(load_text(text, "x"), 3)
+    config = load_text(text, "x")
+    access, prefixes = load_access(config.access_rules)
+    snapshot = compile_snapshot(config, 3, access=access)
     flows, shared = os.memfd_create("flows"), SharedMemory(1, 64)
     channel.send(shared.message(0), [flows, *shared.descriptors])
     os.close(flows)
@@ -49,9 +52,10 @@ def configure(channel, text):
         (sock,) = open_listeners(key.address, key.port, 1, key.transport)
         channel.send(Sockets([key]), [sock.fileno()])
         sock.close()
-    encoded = memory_file(snapshot)
-    channel.send(Configure(), [encoded])
-    os.close(encoded)
+    files = [memory_file("snapshot", encode(snapshot)), memory_file("prefixes", prefixes)]
+    channel.send(Configure(), files)
+    for descriptor in files:
+        os.close(descriptor)
 
 
 @asynccontextmanager

@@ -1,0 +1,57 @@
+"""Access rules of a file, with the lists that they name, made into what workers look up."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from spectrum.core.access.objects import AccessRule
+from spectrum.core.access.rules import AccessSettings, gather
+from spectrum.core.faults import Fault
+
+# Of a list that is no list.
+MAX_FAULTS_SHOWN = 5
+
+
+class AccessError(Exception):
+    """A list that can not be used; the message has a line for each fault: file, line, what is wrong."""
+
+
+def _read(rules: Mapping[str, AccessRule]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return what stands in the files of rules, and why others can not be read, by the rule's name."""
+    lines: dict[str, bytes] = {}
+    faults: dict[str, str] = {}
+    for name, rule in rules.items():
+        if rule.file is not None:
+            try:
+                lines[name] = Path(rule.file).read_bytes()
+            except OSError as exc:
+                faults[name] = f"{rule.file}: can not be read: {(exc.strerror or str(exc)).lower()}"
+    return lines, faults
+
+
+def access_faults(rules: Mapping[str, AccessRule]) -> list[Fault]:
+    """Return what is wrong with the lists that rules name."""
+    return [Fault(("access_rules", name, "file"), message) for name, message in _gather(rules)[2]]
+
+
+def load_access(rules: Mapping[str, AccessRule]) -> tuple[AccessSettings, bytes]:
+    """Return the rules, and the table of their prefixes for `PrefixTable`.
+
+    Raises:
+        AccessError: If a list can not be read, or a line of it.
+    """
+    settings, table, faults = _gather(rules)
+    if faults:
+        raise AccessError("\n".join(f"access rule {name}: {message}" for name, message in faults))
+    return settings, table
+
+
+def _gather(rules: Mapping[str, AccessRule]) -> tuple[AccessSettings, bytes, list[tuple[str, str]]]:
+    lines, unread = _read(rules)
+    builder, settings, wrong = gather(rules, lines)
+    faults = list(unread.items())
+    for name, found in wrong.items():
+        faults += [(name, f"{rules[name].file}:{line}: {message}") for line, message in found[:MAX_FAULTS_SHOWN]]
+        if len(found) > MAX_FAULTS_SHOWN:
+            faults.append((name, f"{rules[name].file}: and more such lines"))
+    table = b"" if faults else builder.build()
+    return AccessSettings(tuple(settings), tuple(builder.lists)), table, faults

@@ -1,0 +1,96 @@
+"""An access rule as it stands in the file: Cloudflare's IP Access rules, with lists of values and files added."""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from spectrum.core.address import parse_address
+from spectrum.core.fields import AsTuple, Strict, describe
+
+Target = Literal["ip", "ip_range", "country", "asn"]
+Action = Literal["allow", "block"]
+# RFC 6793: 32 bits.
+MAX_ASN = 2**32 - 1
+
+
+def _scalar_as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+class AccessRule(Strict):
+    """One of `access_rules`: whom it is about, and whether they get in."""
+
+    target: Target
+    action: Action
+    # One of these three; `value` and `values` are the same.
+    value: str | int | None = None
+    values: Annotated[tuple[str | int, ...], AsTuple] = ()
+    file: str | None = Field(None, min_length=1)
+    # None: all apps with ip_firewall.
+    apps: Annotated[tuple[str, ...] | None, BeforeValidator(_scalar_as_tuple), AsTuple] = None
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> "AccessRule":
+        given = [key for key in ("value", "values", "file") if getattr(self, key) not in (None, ())]
+        if len(given) != 1:
+            raise ValueError(f"a rule has exactly one of value, values and file; found {' and '.join(given) or 'none'}")
+        if self.file is not None and self.target in ("country", "asn"):
+            raise ValueError("a file holds addresses and prefixes; it goes with target: ip or ip_range")
+        if self.apps == ():
+            raise ValueError("apps: an empty list would hold for nobody; leave it out for all apps")
+        for item in self.listed:
+            _READERS[self.target](item)
+        return self
+
+    @property
+    def listed(self) -> tuple[str | int, ...]:
+        """What stands in `value` or `values`."""
+        return self.values if self.value is None else (self.value,)
+
+    def networks(self) -> list[IPv4Network | IPv6Network]:
+        """Return the prefixes of a rule for ip or ip_range that stand in the file itself."""
+        return [prefix(item) for item in self.listed]
+
+    def countries(self) -> list[str]:
+        """Return the countries of a rule for country."""
+        return [country(item) for item in self.listed]
+
+    def numbers(self) -> list[int]:
+        """Return the autonomous systems of a rule for asn."""
+        return [asn(item) for item in self.listed]
+
+
+def prefix(item: str | int) -> IPv4Network | IPv6Network:
+    """Return a prefix, or a single address as one; raise ValueError where it is none."""
+    try:
+        return ip_network(str(item))
+    except ValueError as exc:
+        raise ValueError(f"{item!r} is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 ({exc})") from exc
+
+
+def _address(item: str | int) -> None:
+    try:
+        parse_address(str(item))
+    except ValueError as exc:
+        raise ValueError(f"{item!r} is no address; write 192.0.2.1, or target: ip_range for a prefix") from exc
+
+
+def country(item: str | int) -> str:
+    """Return a country's code, XX for a client whose country is not known; raise ValueError where it is none."""
+    if isinstance(item, str) and re.fullmatch("[A-Z]{2}", item):
+        return item
+    raise ValueError(f"{item!r} is no country; write two capital letters of ISO 3166, such as DE")
+
+
+def asn(item: str | int) -> int:
+    """Return the number of an autonomous system, as AS64500 or 64500; raise ValueError where it is none."""
+    digits = str(item).upper().removeprefix("AS")
+    if digits.isascii() and digits.isdecimal() and 0 < int(digits) <= MAX_ASN:
+        return int(digits)
+    raise ValueError(f"{describe(item)} is no autonomous system; write AS64500")
+
+
+_READERS: dict[str, Any] = {"ip": _address, "ip_range": prefix, "country": country, "asn": asn}

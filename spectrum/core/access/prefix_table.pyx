@@ -1,0 +1,424 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""Which access rules an address meets: a million prefixes, found in less than a microsecond.
+
+Prefixes are flattened into disjoint ranges, each with the number of a list: the rules whose prefixes hold the range,
+the longest prefix first. A look-up is one search among sorted numbers. The table is plain bytes, so that all workers
+map one memory file of it.
+
+The order of bytes is the machine's: a table never leaves it.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, qsort, realloc
+from libc.string cimport memchr, memcpy
+
+cdef extern from *:
+    """
+    #include <arpa/inet.h>
+    #include <ctype.h>
+    typedef unsigned __int128 wide_t;
+    typedef struct {
+        wide_t start;
+        uint32_t rule;
+        uint8_t bits;   /* of 32 or 128 */
+        uint8_t rank;   /* of two rules for one prefix the higher one wins */
+    } entry_t;
+
+    static int compare_entries(const void *a, const void *b) {
+        const entry_t *x = a, *y = b;
+        if (x->start != y->start) return x->start < y->start ? -1 : 1;
+        if (x->bits != y->bits) return x->bits < y->bits ? -1 : 1;
+        if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
+        return x->rule < y->rule ? 1 : x->rule > y->rule ? -1 : 0;
+    }
+
+    static wide_t read_number(const uint8_t *bytes, int length) {
+        wide_t number = 0;
+        for (int i = 0; i < length; i++) number = number << 8 | bytes[i];
+        return number;
+    }
+
+    /* The last address of a prefix. */
+    static inline wide_t last_of(wide_t start, int bits, int width) {
+        int free_bits = width - bits;
+        return free_bits >= 128 ? ~(wide_t)0 : start | (((wide_t)1 << free_bits) - 1);
+    }
+
+    enum { READ, EMPTY, MALFORMED, HOST_BITS };
+
+    /* One line of a list: an address or a prefix, and a comment behind # or ;. */
+    static int read_line(const char *line, size_t length, entry_t *entry, int *width) {
+        char text[64];
+        uint8_t address[16];
+        long bits = -1;
+        const char *comment;
+        if ((comment = memchr(line, '#', length))) length = comment - line;
+        if ((comment = memchr(line, ';', length))) length = comment - line;
+        while (length && isspace((unsigned char)line[length - 1])) length--;
+        while (length && isspace((unsigned char)*line)) line++, length--;
+        if (!length) return EMPTY;
+        if (length >= sizeof(text)) return MALFORMED;
+        memcpy(text, line, length);
+        text[length] = 0;
+        char *slash = memchr(text, '/', length), *end;
+        if (slash) {
+            *slash = 0;
+            if (!isdigit((unsigned char)slash[1])) return MALFORMED;
+            bits = strtol(slash + 1, &end, 10);
+            if (*end || bits < 0 || bits > 128) return MALFORMED;
+        }
+        if (inet_pton(AF_INET, text, address) == 1) *width = 32;
+        else if (inet_pton(AF_INET6, text, address) == 1) *width = 128;
+        else return MALFORMED;
+        if (bits < 0) bits = *width;
+        if (bits > *width) return MALFORMED;
+        entry->start = read_number(address, *width / 8);
+        entry->bits = bits;
+        if (*width > bits && entry->start & (last_of(0, bits, *width))) return HOST_BITS;
+        if (*width == 128 && bits >= 96 && entry->start >> 32 == 0xFFFF) {  /* ::ffff:192.0.2.0/120 */
+            *width = 32;
+            entry->start &= 0xFFFFFFFF;
+            entry->bits = bits - 96;
+        }
+        return READ;
+    }
+    """
+    # 128 bits to the C compiler; Cython need only know that it is an unsigned number.
+    ctypedef unsigned long long wide_t
+
+    ctypedef struct entry_t:
+        wide_t start
+        uint32_t rule
+        uint8_t bits
+        uint8_t rank
+
+    enum:
+        READ, EMPTY, MALFORMED, HOST_BITS
+
+    int compare_entries(const void *a, const void *b) nogil
+    wide_t read_number(const uint8_t *data, int length) nogil
+    wide_t last_of(wide_t start, int bits, int width) nogil
+    int read_line(const char *line, size_t length, entry_t *entry, int *width) nogil
+
+cdef enum:
+    INDEX_SIZE = 65537
+    # Every so many starts of IPv6 ranges one is in a table of its own, which stays in the cache.
+    STRIDE_BITS = 6
+    MAX_FAULTS = 20
+    MAX_DEPTH = 130
+
+cdef struct Header:
+    uint64_t magic
+    uint64_t count4
+    uint64_t count6
+    uint64_t marks6
+
+cdef struct Wide:
+    uint64_t high
+    uint64_t low
+
+cdef uint64_t MAGIC = 0x5350454354423031
+
+
+cdef class _Ranges:
+    """Disjoint ranges of one family, made from prefixes."""
+
+    cdef int width
+    cdef entry_t *entries
+    cdef size_t count, room
+    # Where ranges begin, and the list that holds from there on.
+    cdef wide_t *starts
+    cdef uint32_t *values
+    cdef size_t ranges, ranges_room
+
+    def __cinit__(self, int width):
+        self.width = width
+
+    def __dealloc__(self):
+        free(self.entries)
+        free(self.starts)
+        free(self.values)
+
+    cdef int add(self, entry_t *entry) except -1:
+        cdef void *grown
+        if self.count == self.room:
+            grown = realloc(self.entries, (self.room * 2 + 64) * sizeof(entry_t))
+            if grown == NULL:
+                raise MemoryError()
+            self.entries = <entry_t *>grown
+            self.room = self.room * 2 + 64
+        self.entries[self.count] = entry[0]
+        self.count += 1
+        return 0
+
+    cdef int emit(self, wide_t start, uint32_t value) except -1:
+        cdef void *grown
+        if self.ranges and self.starts[self.ranges - 1] == start:
+            self.values[self.ranges - 1] = value
+            return 0
+        if self.ranges and self.values[self.ranges - 1] == value:
+            return 0
+        if self.ranges == self.ranges_room:
+            self.ranges_room = self.ranges_room * 2 + 64
+            grown = realloc(self.starts, self.ranges_room * sizeof(wide_t))
+            if grown == NULL:
+                raise MemoryError()
+            self.starts = <wide_t *>grown
+            grown = realloc(self.values, self.ranges_room * sizeof(uint32_t))
+            if grown == NULL:
+                raise MemoryError()
+            self.values = <uint32_t *>grown
+        self.starts[self.ranges] = start
+        self.values[self.ranges] = value
+        self.ranges += 1
+        return 0
+
+    cdef int flatten(self, PrefixTableBuilder lists) except -1:
+        """Turn the prefixes into ranges: an inner prefix interrupts the one around it, which goes on behind it."""
+        cdef size_t i
+        cdef entry_t *entry
+        cdef wide_t end, last = last_of(0, 0, self.width)
+        cdef uint32_t value
+        # The prefixes that hold the current one: each has another length.
+        cdef wide_t open_ends[MAX_DEPTH]
+        cdef uint32_t open_values[MAX_DEPTH]
+        cdef int depth = 0
+        with nogil:
+            qsort(self.entries, self.count, sizeof(entry_t), compare_entries)
+        self.emit(0, 0)
+        for i in range(self.count):
+            entry = &self.entries[i]
+            end = last_of(entry.start, entry.bits, self.width)
+            while depth and open_ends[depth - 1] < entry.start:
+                depth -= 1
+                self.emit(open_ends[depth] + 1, open_values[depth - 1] if depth else 0)
+            value = lists.child(open_values[depth - 1] if depth else 0, entry.rule)
+            if depth and open_ends[depth - 1] == end:
+                depth -= 1  # another rule for the same prefix: its list holds both
+            open_ends[depth] = end
+            open_values[depth] = value
+            depth += 1
+            self.emit(entry.start, value)
+        while depth:
+            depth -= 1
+            if open_ends[depth] != last:
+                self.emit(open_ends[depth] + 1, open_values[depth - 1] if depth else 0)
+        free(self.entries)
+        self.entries = NULL
+        self.count = self.room = 0
+        return 0
+
+
+cdef class PrefixTableBuilder:
+    """Gathers prefixes and makes a table of them.
+
+    Attributes:
+        lists: By number, the rules that hold somewhere, the longest prefix first; number 0 is no rule.
+    """
+
+    cdef _Ranges _four, _six
+    cdef dict _numbers
+    cdef readonly list lists
+    cdef uint32_t _last_parent, _last_rule, _last_child
+
+    def __init__(self):
+        self._four = _Ranges(32)
+        self._six = _Ranges(128)
+        self.lists = [()]
+        self._numbers = {}
+        self._last_child = 0
+
+    def add(self, bytes address, int bits, uint32_t rule, uint8_t rank=0):
+        """Let a rule hold for a prefix.
+
+        Args:
+            address: Its first address, 4 or 16 bytes.
+            bits: Its length.
+            rule: The rule's number, from 1.
+            rank: Of two rules for one prefix the one with the higher rank comes first; at equal ranks the lower number.
+
+        Raises:
+            ValueError: If it is no prefix.
+        """
+        cdef int width = 8 * <int>PyBytes_GET_SIZE(address)
+        if width not in (32, 128) or not 0 <= bits <= width or rule == 0:
+            raise ValueError(f"{address!r}/{bits} of rule {rule} is no prefix of a rule")
+        cdef entry_t entry
+        entry.start = read_number(<const uint8_t *>PyBytes_AS_STRING(address), width >> 3)
+        if entry.start & last_of(0, bits, width):
+            raise ValueError(f"{address!r} has bits behind the first {bits}")
+        entry.bits = <uint8_t>bits
+        entry.rule = rule
+        entry.rank = rank
+        (self._four if width == 32 else self._six).add(&entry)
+
+    def add_lines(self, bytes text, uint32_t rule, uint8_t rank=0):
+        """Let a rule hold for every prefix of a list: one a line, `#` and `;` begin a comment.
+
+        Returns:
+            How many prefixes were read, and the first 20 faults: line and what is wrong with it.
+        """
+        cdef const char *line = PyBytes_AS_STRING(text)
+        cdef const char *end = line + PyBytes_GET_SIZE(text)
+        cdef const char *stop
+        cdef entry_t entry
+        cdef int width = 0, outcome
+        cdef size_t number = 0, count = 0
+        cdef list faults = []
+        entry.rule = rule
+        entry.rank = rank
+        while line < end and len(faults) < MAX_FAULTS:
+            number += 1
+            stop = <const char *>memchr(line, c'\n', end - line)
+            if stop == NULL:
+                stop = end
+            outcome = read_line(line, stop - line, &entry, &width)
+            if outcome == READ:
+                (self._four if width == 32 else self._six).add(&entry)
+                count += 1
+            elif outcome != EMPTY:
+                shown = PyBytes_FromStringAndSize(line, min(stop - line, 60)).decode("utf-8", "replace").strip()
+                faults.append((number, f"{shown!r} has bits behind its length; write the network's first address"
+                               if outcome == HOST_BITS else
+                               f"{shown!r} is no prefix; write 192.0.2.0/24, 2001:db8::/32 or an address"))
+            line = stop + 1
+        return count, faults
+
+    cdef uint32_t child(self, uint32_t parent, uint32_t rule) except? 0xFFFFFFFF:
+        """The number of the list that has a rule before those of another list."""
+        if self._last_child and parent == self._last_parent and rule == self._last_rule:
+            return self._last_child
+        cdef tuple rules = <tuple>self.lists[parent]
+        if not rules or rules[0] != rule:
+            rules = (rule, *[other for other in rules if other != rule])
+        found = self._numbers.get(rules)
+        if found is None:
+            found = self._numbers[rules] = len(self.lists)
+            self.lists.append(rules)
+        self._last_parent, self._last_rule, self._last_child = parent, rule, found
+        return found
+
+    def build(self):
+        """Return the table; the builder is used up, but for `lists`."""
+        cdef Header header
+        cdef size_t i, k, at = 0
+        self._four.flatten(self)
+        self._six.flatten(self)
+        header.magic = MAGIC
+        header.count4 = self._four.ranges
+        header.count6 = self._six.ranges
+        header.marks6 = (self._six.ranges >> STRIDE_BITS) + 1
+        cdef size_t size = (sizeof(Header) + (header.marks6 + header.count6) * sizeof(Wide)
+                            + (INDEX_SIZE + 2 * header.count4 + header.count6) * sizeof(uint32_t))
+        cdef bytes table = PyBytes_FromStringAndSize(NULL, size)
+        cdef char *data = PyBytes_AS_STRING(table)
+        memcpy(data, &header, sizeof(Header))
+        cdef Wide *marks = <Wide *>(data + sizeof(Header))
+        cdef Wide *starts6 = marks + header.marks6
+        cdef uint32_t *index = <uint32_t *>(starts6 + header.count6)
+        cdef uint32_t *starts4 = index + INDEX_SIZE
+        cdef uint32_t *values4 = starts4 + header.count4
+        cdef uint32_t *values6 = values4 + header.count4
+        for i in range(header.count4):
+            starts4[i] = <uint32_t>self._four.starts[i]
+            values4[i] = self._four.values[i]
+        for k in range(INDEX_SIZE):
+            while at < header.count4 and starts4[at] >> 16 < k:
+                at += 1
+            index[k] = <uint32_t>at
+        for i in range(header.count6):
+            starts6[i].high = <uint64_t>(self._six.starts[i] >> 64)
+            starts6[i].low = <uint64_t>self._six.starts[i]
+            values6[i] = self._six.values[i]
+        for i in range(header.marks6):
+            marks[i] = starts6[min(i << STRIDE_BITS, header.count6 - 1)]
+        return table
+
+
+cdef inline bint _not_above(Wide *start, uint64_t high, uint64_t low) noexcept nogil:
+    return start.high < high or (start.high == high and start.low <= low)
+
+
+cdef class PrefixTable:
+    """A table as `PrefixTableBuilder.build` made it.
+
+    Args:
+        buffer: Holds it: bytes, or a mapped memory file.
+
+    Raises:
+        ValueError: If it is none.
+    """
+
+    cdef Py_buffer _view
+    cdef bint _held
+    cdef Header _header
+    cdef Wide *_marks
+    cdef Wide *_starts6
+    cdef uint32_t *_index
+    cdef uint32_t *_starts4
+    cdef uint32_t *_values4
+    cdef uint32_t *_values6
+
+    def __init__(self, buffer):
+        PyObject_GetBuffer(buffer, &self._view, PyBUF_SIMPLE)
+        self._held = True
+        cdef char *data = <char *>self._view.buf
+        if self._view.len < <Py_ssize_t>sizeof(Header):
+            raise ValueError("no table of prefixes")
+        memcpy(&self._header, data, sizeof(Header))
+        self._marks = <Wide *>(data + sizeof(Header))
+        self._starts6 = self._marks + self._header.marks6
+        self._index = <uint32_t *>(self._starts6 + self._header.count6)
+        self._starts4 = self._index + INDEX_SIZE
+        self._values4 = self._starts4 + self._header.count4
+        self._values6 = self._values4 + self._header.count4
+        if self._header.magic != MAGIC or <char *>(self._values6 + self._header.count6) > data + self._view.len:
+            raise ValueError("no table of prefixes")
+
+    def __dealloc__(self):
+        if self._held:
+            PyBuffer_Release(&self._view)
+
+    def __len__(self):
+        """How many ranges it has, of both families."""
+        return self._header.count4 + self._header.count6
+
+    def find(self, bytes address not None):
+        """Return the number of the list that an address of 4 or 16 bytes meets, 0 for none."""
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(address)
+        cdef const uint8_t *b = <const uint8_t *>PyBytes_AS_STRING(address)
+        if length == 4:
+            return self._find4(<uint32_t>b[0] << 24 | <uint32_t>b[1] << 16 | <uint32_t>b[2] << 8 | b[3])
+        if length == 16:
+            return self._find6(<uint64_t>read_number(b, 8), <uint64_t>read_number(b + 8, 8))
+        raise ValueError(f"an address is 4 or 16 bytes, not {length}")
+
+    cdef uint32_t _find4(self, uint32_t address) noexcept nogil:
+        cdef uint32_t low = self._index[address >> 16], high = self._index[(address >> 16) + 1], middle
+        while low < high:
+            middle = (low + high) >> 1
+            if self._starts4[middle] <= address:
+                low = middle + 1
+            else:
+                high = middle
+        return self._values4[low - 1]
+
+    cdef uint32_t _find6(self, uint64_t high_word, uint64_t low_word) noexcept nogil:
+        cdef uint64_t low = 0, high = self._header.marks6, middle
+        while low < high:
+            middle = (low + high) >> 1
+            if _not_above(&self._marks[middle], high_word, low_word):
+                low = middle + 1
+            else:
+                high = middle
+        high = min(low << STRIDE_BITS, self._header.count6)
+        low = (low - 1) << STRIDE_BITS
+        while low < high:
+            middle = (low + high) >> 1
+            if _not_above(&self._starts6[middle], high_word, low_word):
+                low = middle + 1
+            else:
+                high = middle
+        return self._values6[low - 1]

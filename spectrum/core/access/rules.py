@@ -1,0 +1,175 @@
+"""What access rules say of a client: the most specific one that is meant for the app decides.
+
+A prefix is more specific than an autonomous system, and that than a country; of prefixes the longest one is, and of two
+rules for the same the one that allows. A client that no rule names gets in.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from spectrum.core.access.objects import AccessRule
+from spectrum.core.access.prefix_table import PrefixTableBuilder
+
+UNKNOWN_COUNTRY = "XX"
+
+
+class RuleSettings(msgspec.Struct, frozen=True, array_like=True):
+    """One rule, as workers know it. `apps` None is all apps that ask rules."""
+
+    name: str
+    target: str
+    blocks: bool
+    apps: tuple[str, ...] | None
+    countries: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
+
+
+class AccessSettings(msgspec.Struct, frozen=True, array_like=True):
+    """All rules. `lists` are those of the prefix table: rules by number, from 1, in the order of their say."""
+
+    rules: tuple[RuleSettings, ...] = ()
+    lists: tuple[tuple[int, ...], ...] = ((),)
+
+    @property
+    def knows_countries(self) -> bool:
+        """Whether any rule is about countries."""
+        return any(rule.countries for rule in self.rules)
+
+    @property
+    def knows_numbers(self) -> bool:
+        """Whether any rule is about autonomous systems."""
+        return any(rule.numbers for rule in self.rules)
+
+
+class Verdict(NamedTuple):
+    """What a rule says.
+
+    Attributes:
+        rule: Its name.
+        blocks: The client is turned away.
+        matched: Cloudflare's ClientMatchedIpFirewall.
+    """
+
+    rule: str
+    blocks: bool
+    matched: str
+
+
+# spectrum_events has no words for a range, or for what names an address: all are IP.
+_MATCHED = {
+    ("ip", True): "BLOCK_IP",
+    ("ip_range", True): "BLOCK_IP",
+    ("country", True): "BLOCK_COUNTRY",
+    ("asn", True): "BLOCK_ASN",
+    ("ip", False): "WHITELIST_IP",
+    ("ip_range", False): "WHITELIST_IP",
+    ("country", False): "WHITELIST_COUNTRY",
+    ("asn", False): "WHITELIST_ASN",
+}
+
+
+def verdict_of(rule: RuleSettings) -> Verdict:
+    """Return what a rule says of those it names."""
+    return Verdict(rule.name, rule.blocks, _MATCHED[rule.target, rule.blocks])
+
+
+def gather(
+    rules: Mapping[str, AccessRule], lines: Mapping[str, bytes]
+) -> tuple[PrefixTableBuilder, list[RuleSettings], dict[str, list[tuple[int, str]]]]:
+    """Bring the rules of a file into the form that decides.
+
+    Args:
+        rules: The rules by name.
+        lines: What stands in the files of those that have one, by the rule's name.
+
+    Returns:
+        The builder of the prefix table, the rules in their order, and the faults of each file: line and message.
+    """
+    builder = PrefixTableBuilder()
+    settings: list[RuleSettings] = []
+    faults: dict[str, list[tuple[int, str]]] = {}
+    for number, (name, rule) in enumerate(rules.items(), 1):
+        blocks = rule.action == "block"
+        countries = tuple(rule.countries()) if rule.target == "country" else ()
+        numbers = tuple(rule.numbers()) if rule.target == "asn" else ()
+        settings.append(RuleSettings(name, rule.target, blocks, rule.apps, countries, numbers))
+        if countries or numbers:
+            continue
+        if rule.file is not None:
+            _, found = builder.add_lines(lines.get(name, b""), number, not blocks)
+            if found:
+                faults[name] = found
+            continue
+        for network in rule.networks():
+            builder.add(network.network_address.packed, network.prefixlen, number, not blocks)
+    return builder, settings, faults
+
+
+class AppRules:
+    """The rules that are meant for one app.
+
+    Args:
+        app: Its name.
+        settings: All rules.
+        find: Returns the number of the list that an address meets.
+        number_of: Returns the autonomous system of an address, 0 where it is not known.
+        country_of: Returns the country of an address, "" where it is not known.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        settings: AccessSettings,
+        find: Callable[[bytes], int],
+        number_of: Callable[[bytes], int],
+        country_of: Callable[[bytes], str],
+    ) -> None:
+        self._rules = [rule if rule.apps is None or app in rule.apps else None for rule in settings.rules]
+        self._lists = settings.lists
+        # By the number of a list: made when a client first meets it, for there may be thousands.
+        self._met: dict[int, Verdict | None] = {0: None}
+        self._numbers = self._by_place(lambda rule: rule.numbers)
+        self._countries = self._by_place(lambda rule: rule.countries)
+        self._find, self._number_of, self._country_of = find, number_of, country_of
+
+    def _by_place(self, places: Callable[[RuleSettings], Sequence[int | str]]) -> dict[int | str, Verdict]:
+        found: dict[int | str, Verdict] = {}
+        for rule in sorted(filter(None, self._rules), key=lambda rule: rule.blocks):  # those that allow come first
+            for place in places(rule):
+                found.setdefault(place, verdict_of(rule))
+        return found
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any rule for the app."""
+        return any(self._rules)
+
+    def of(self, client: bytes) -> Verdict | None:
+        """Return what the rules say of a client, by its address in wire form; None where none names it."""
+        met = self._find(client)
+        try:
+            verdict = self._met[met]
+        except KeyError:
+            verdict = self._met[met] = self._of_list(met)
+        if verdict is None and self._numbers:
+            verdict = self._numbers.get(self._number_of(client))
+        if verdict is None and self._countries:
+            verdict = self._countries.get(self._country_of(client) or UNKNOWN_COUNTRY)
+        return verdict
+
+    def all_of(self, client: bytes) -> list[Verdict]:
+        """Return what every rule that names a client says, the one that decides first."""
+        met = (self._rules[place - 1] for place in self._lists[self._find(client)])
+        verdicts = [verdict_of(rule) for rule in met if rule is not None]
+        number = self._numbers.get(self._number_of(client)) if self._numbers else None
+        country = self._countries.get(self._country_of(client) or UNKNOWN_COUNTRY) if self._countries else None
+        return [*verdicts, *(verdict for verdict in (number, country) if verdict is not None)]
+
+    def _of_list(self, number: int) -> Verdict | None:
+        for place in self._lists[number]:
+            rule = self._rules[place - 1]
+            if rule is not None:
+                return verdict_of(rule)
+        return None

@@ -1,0 +1,69 @@
+import pytest
+
+from spectrum.control.loader import ConfigError, load_text
+
+APP = "protocol: tcp/7000, origin_direct: ['tcp://192.0.2.9:22']"
+
+
+def faults(rule, app="ip_firewall: true", more=""):
+    with pytest.raises(ConfigError) as caught:
+        load_text(f"apps: {{x: {{{APP}, {app}}}}}\naccess_rules: {{r: {{{rule}}}}}\n{more}", "f")
+    return [str(diagnostic).split(": ", 1)[1] for diagnostic in caught.value.diagnostics]
+
+
+def test_a_rule_that_fits():
+    rules = "access_rules: {r: {target: ip, value: 192.0.2.1, action: allow}}"
+    text = f"apps: {{x: {{{APP}, ip_firewall: true}}}}\n{rules}"
+    assert load_text(text, "f").access_rules["r"].action == "allow"
+
+
+@pytest.mark.parametrize(
+    ("rule", "app", "message"),
+    [
+        (
+            "target: ip, value: 192.0.2.1, action: block",
+            "ip_firewall: false",
+            "access_rules.r: no app asks for rules; write ip_firewall: true in those that shall",
+        ),
+        (
+            "target: ip, value: 192.0.2.1, action: block, apps: [x]",
+            "ip_firewall: false",
+            "access_rules.r.apps[0]: app x does not ask for rules; write ip_firewall: true there",
+        ),
+        (
+            "target: ip, value: 192.0.2.1, action: block, apps: [x, xx]",
+            "ip_firewall: true",
+            'access_rules.r.apps[1]: there is no app "xx"; did you mean "x"?',
+        ),
+        (
+            "target: country, value: DE, action: block",
+            "ip_firewall: true",
+            "access_rules.r.target: countries come from an MMDB file; write geoip: {database: ...}",
+        ),
+        (
+            "target: asn, value: AS1, action: block",
+            "ip_firewall: true",
+            "access_rules.r.target: autonomous systems come from an MMDB file; write geoip: {asn_database: ...}",
+        ),
+        (
+            "target: ip, file: /nowhere/list, action: block",
+            "ip_firewall: true",
+            "access_rules.r.file: /nowhere/list: can not be read: no such file or directory",
+        ),
+        (
+            "target: ip_range, value: 192.0.2.1/24, action: block",
+            "ip_firewall: true",
+            "access_rules.r: '192.0.2.1/24' is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 "
+            "(192.0.2.1/24 has host bits set)",
+        ),
+    ],
+)
+def test_faults(rule, app, message):
+    assert faults(rule, app) == [message]
+
+
+def test_a_faulty_app_does_not_make_its_rules_faulty():
+    rules = "access_rules: {r: {target: ip, value: 192.0.2.1, action: block}}"
+    with pytest.raises(ConfigError) as caught:
+        load_text(f"apps: {{x: {{{APP}, ip_firewall: maybe}}}}\n{rules}", "f")
+    assert len(caught.value.diagnostics) == 1
