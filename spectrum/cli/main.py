@@ -7,40 +7,24 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import click
 
 from spectrum import __version__
 from spectrum.cli.client import DaemonError, ask
+from spectrum.cli.doctor import doctor
+from spectrum.cli.mmproxy import mmproxy
+from spectrum.cli.options import CONFIG, SOCKET, ask_daemon, failure, load
 from spectrum.control.loader import ConfigError, load_file
 from spectrum.control.succession import OPTION as SUCCEED
 from spectrum.control.succession import Predecessor
 from spectrum.control.supervisor import StartError, default_control_socket, serve
-from spectrum.core.config import MAX_WORKERS, Config
+from spectrum.core.config import MAX_WORKERS
 from spectrum.kernel.sockets import ListenError
 
 PIPE_WIDTH = 250
 UPGRADE_TIMEOUT_S = 60.0
-CONFIG = click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("/etc/spectrum/spectrum.yaml"),
-    show_default=True,
-    envvar="SPECTRUM_CONFIG",
-    help="The configuration file.",
-)
-SOCKET = click.option(
-    "--socket",
-    "socket_path",
-    type=click.Path(path_type=Path),
-    default=None,
-    envvar="SPECTRUM_SOCKET",
-    help=f"The daemon's control socket, if not {default_control_socket()}.",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -78,18 +62,18 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
     except ConfigError as exc:
         if predecessor is not None:
             predecessor.refuse([str(diagnostic) for diagnostic in exc.diagnostics])
-        raise _failure(str(exc)) from exc
+        raise failure(str(exc)) from exc
     try:
         serve(path, config, workers, log_level.upper(), watch, predecessor)
     except (ListenError, StartError) as exc:
-        raise _failure(str(exc)) from exc
+        raise failure(str(exc)) from exc
 
 
 @main.command()
 @CONFIG
 def check(path: Path) -> None:
     """Check a file and print every fault with its line and column."""
-    config = _load(path)
+    config = load(path)
     listeners = sum(len(app.protocol.ports) * max(1, len(app.addresses)) for app in config.apps.values())
     click.echo(f"{path}: {len(config.apps)} apps on {listeners} listeners, no faults")
 
@@ -99,7 +83,7 @@ def check(path: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(socket_path: Path | None, as_json: bool) -> None:
     """Show the running daemon: apps, listeners, sessions, bytes, origins."""
-    answer = _ask(socket_path, "GET", "/status")
+    answer = ask_daemon(socket_path, "GET", "/status")
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
@@ -118,9 +102,9 @@ def status(socket_path: Path | None, as_json: bool) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The client's port, where that counts.")
 def explain(socket_path: Path | None, app: str, client: str, port: int) -> None:
     """Print step by step where a client would go now, and why."""
-    answer = _ask(socket_path, "GET", f"/explain?{urlencode({'app': app, 'client': client, 'port': port})}")
+    answer = ask_daemon(socket_path, "GET", f"/explain?{urlencode({'app': app, 'client': client, 'port': port})}")
     if "errors" in answer:
-        raise _failure("\n".join(answer["errors"]))
+        raise failure("\n".join(answer["errors"]))
     for number, step in enumerate(answer["steps"], 1):
         click.echo(f"{number}. {step}")
 
@@ -132,9 +116,9 @@ def reload(socket_path: Path | None) -> None:
 
     It prints what changed. A file with faults changes nothing; the faults are printed, and the exit code is 1.
     """
-    answer = _ask(socket_path, "POST", "/reload")
+    answer = ask_daemon(socket_path, "POST", "/reload")
     if answer["errors"]:
-        raise _failure("\n".join(answer["errors"]))
+        raise failure("\n".join(answer["errors"]))
     for change in answer["changes"]:
         click.echo(change)
     click.echo("reloaded" if answer["changes"] else "reloaded, nothing changed")
@@ -155,10 +139,10 @@ def upgrade(socket_path: Path | None, python: Path | None) -> None:
     one goes on, and the exit code is 1.
     """
     query = f"?{urlencode({'python': str(python.absolute())})}" if python else ""
-    before = _ask(socket_path, "GET", "/status")["version"]
-    answer = _ask(socket_path, "POST", f"/upgrade{query}")
+    before = ask_daemon(socket_path, "GET", "/status")["version"]
+    answer = ask_daemon(socket_path, "POST", f"/upgrade{query}")
     if answer["errors"]:
-        raise _failure("\n".join(answer["errors"]))
+        raise failure("\n".join(answer["errors"]))
     deadline = time.monotonic() + UPGRADE_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
@@ -169,7 +153,7 @@ def upgrade(socket_path: Path | None, python: Path | None) -> None:
             click.echo(f"upgraded from {before} to {status['version']}, pid {answer['pid']}")
             return
         time.sleep(0.05)
-    raise _failure(f"pid {answer['pid']} took over and does not serve; see its log")
+    raise failure(f"pid {answer['pid']} took over and does not serve; see its log")
 
 
 @main.command()
@@ -195,28 +179,8 @@ def origin(tcp: tuple[str, ...], udp: tuple[str, ...]) -> None:
     try:
         serve_origin(addresses(tcp), addresses(udp))
     except OSError as exc:
-        raise _failure((exc.strerror or str(exc)).lower()) from exc
+        raise failure((exc.strerror or str(exc)).lower()) from exc
 
 
-def _load(path: Path) -> Config:
-    try:
-        return load_file(path)
-    except ConfigError as exc:
-        raise _failure(str(exc)) from exc
-
-
-def _ask(socket_path: Path | None, method: str, resource: str) -> Any:
-    try:
-        return ask(socket_path or default_control_socket(), method, resource)
-    except DaemonError as exc:
-        raise _failure(str(exc)) from exc
-
-
-def _failure(message: str) -> click.ClickException:
-    """An error for people: the message as it is, on standard error, exit code 1."""
-
-    class Failure(click.ClickException):
-        def show(self, file: object = None) -> None:
-            click.echo(self.message, err=True)
-
-    return Failure(message)
+main.add_command(doctor)
+main.add_command(mmproxy)

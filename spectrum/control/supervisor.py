@@ -46,11 +46,14 @@ from spectrum.core.config import Config
 from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
+from spectrum.kernel import seccomp
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
+from spectrum.kernel.transparent import may_be_transparent
 from spectrum.plane.channel import Ask, Events, Measures, Message, Met
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.tasks import Tasks
+from spectrum.plane.worker import SECCOMP_VARIABLE
 
 log = logging.getLogger(__name__)
 
@@ -529,7 +532,7 @@ class Supervisor:
     def _warn_of_fixed_settings(self, config: Config) -> None:
         fixed = [
             name
-            for name in ("user", "workers", "metrics", "control", "max_flows", "max_affinities")
+            for name in ("user", "seccomp", "workers", "metrics", "control", "max_flows", "max_affinities")
             if getattr(config, name) != getattr(self._config, name)
         ]
         if config.limits.client_prefix != self._config.limits.client_prefix:
@@ -688,7 +691,11 @@ def serve(
     configure_logging(config.log.format == "json", level)
     # A probe leaves some objects; the default of 700 would collect dozens of times a second.
     gc.set_threshold(50_000, 20, 20)
-    os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format}
+    os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format, SECCOMP_VARIABLE: str(config.seccomp)}
+    if config.seccomp and not seccomp.is_present():
+        log.warning("seccomp: libseccomp is not on this machine, workers run without a filter")
+    if any(app.source == "client" for app in config.apps.values()) and not may_be_transparent():
+        raise StartError("source: client needs root or CAP_NET_ADMIN; `spectrum doctor` says what else")
 
     if config.user is not None:
         _become(config.user, path, config, predecessor)

@@ -122,8 +122,12 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
             ("on_remove",),
             "it is for TCP; flows of a removed UDP app end, for want of a socket for replies",
         )
-    if udp and app.accept_proxy_protocol is not None:
-        yield ("accept_proxy_protocol",), "it is for TCP; over UDP no front proxy's header is read yet"
+    if app.source == "client" and app.source_ips:
+        yield ("source_ips",), "with source: client the source is the client's address"
+    if app.source == "client" and app.origin_socket == "shared":
+        yield ("origin_socket",), "with source: client each flow has a socket of its own"
+    if udp and app.accept_proxy_protocol is not None and "timeout_s" in app.accept_proxy_protocol.model_fields_set:
+        yield ("accept_proxy_protocol", "timeout"), "it is for TCP; a datagram has its header or not"
 
 
 def _range_faults(name: str, app: App) -> Iterator[Fault]:

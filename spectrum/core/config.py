@@ -195,6 +195,8 @@ class App(Strict):
     drain_pace: int = Field(100, ge=0, le=MAX_PACE)
     limits: AppLimits = AppLimits()
     source_ips: Annotated[tuple[Address, ...], AsTuple] = Field((), max_length=MAX_SOURCE_IPS)
+    # The address that origins see: one of this machine, or the client's own.
+    source: Literal["edge", "client"] = "edge"
     # Whether `access_rules` are asked.
     ip_firewall: bool = False
 
@@ -293,13 +295,15 @@ class Settings(Strict):
 
     # What root becomes; None: it stays what it was started as.
     user: str | None = Field(None, min_length=1, max_length=32)
+    # Workers do without system calls that they do not need, where libseccomp is present.
+    seccomp: bool = False
     # 0: one per core.
     workers: Annotated[int, PlainValidator(_workers)] = 0
     busy_poll_s: Annotated[float, PlainValidator(_busy_poll)] = Field(DEFAULT_BUSY_POLL_S, alias="busy_poll")
     drain_timeout_s: Duration = Field(30.0, alias="drain_timeout")
     # For TCP sessions of the workers before an upgrade; 0: as long as they last.
     handover_timeout_s: Duration = Field(0.0, alias="handover_timeout")
-    # UDP flows in each worker, 264 bytes each.
+    # UDP flows in each worker, 304 bytes each.
     max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
     # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.
     max_affinities: int = Field(262_144, ge=4, le=MAX_AFFINITIES)

@@ -10,7 +10,16 @@ DURATION_BOUNDS_S = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 9
 
 
 # Why a datagram was dropped, as metrics name it, in the order in which the engine counts.
-DROPS = ("bad_reply", "too_big", "not_sent_to_origin", "not_sent_to_client", "no_flow", "queue_full")
+DROPS = (
+    "bad_reply",
+    "too_big",
+    "not_sent_to_origin",
+    "not_sent_to_client",
+    "no_flow",
+    "queue_full",
+    "bad_header",
+    "untrusted",
+)
 
 
 class Histogram(msgspec.Struct, array_like=True):

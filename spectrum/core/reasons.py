@@ -68,6 +68,9 @@ class Reason(IntEnum):
     NO_DESCRIPTOR = 25, 524, "originError"
     NO_ORIGIN = 26, 530, "resolveOrigin"
     UNRESOLVED = 27, 531, "resolveOrigin"
+    # With `source: client`: the client is of the other family, or this daemon may not use its address.
+    SOURCE_FAMILY = 28, 524, "originError"
+    SOURCE_FORBIDDEN = 29, 524, "originError"
     # The client was refused before an origin was chosen.
     HEADER_UNTRUSTED = 40, 403, "clientFiltered"
     HEADER_INVALID = 41, 403, "clientFiltered"
@@ -98,6 +101,10 @@ def connect_failure(number: int) -> Reason:
             return Reason.CONNECT_TIMEOUT
         case errno.EADDRNOTAVAIL:
             return Reason.NO_SOURCE_PORT
+        case errno.EAFNOSUPPORT:
+            return Reason.SOURCE_FAMILY
+        case errno.EOPNOTSUPP:  # as the engine says it
+            return Reason.SOURCE_FORBIDDEN
         case errno.EMFILE | errno.ENFILE:
             return Reason.NO_DESCRIPTOR
         case _ if number in _UNREACHABLE:

@@ -55,6 +55,8 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     drain_pace: int = 0
     limits: Limits = Limits()
     ip_firewall: bool = False
+    # Origins are connected to from the client's own address.
+    transparent: bool = False
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -170,4 +172,5 @@ def _compile_app(name: str, app: App) -> AppSettings:
         drain_pace=app.drain_pace,
         limits=app.limits.of(app.protocol.transport),
         ip_firewall=app.ip_firewall,
+        transparent=app.source == "client",
     )

@@ -30,17 +30,20 @@ class Drop(IntEnum):
     TO_CLIENT = 3
     NO_FLOW = 4
     QUEUE_FULL = 5
+    BAD_HEADER = 6
+    UNTRUSTED = 7
 
-# name of the flow, listener, client address, client port, edge address, edge port
-NewFlow = tuple[int, int, bytes, int, bytes, int]
+# name of the flow, listener, client address, client port, edge address, edge port, the proxy that told of them
+NewFlow = tuple[int, int, bytes, int, bytes, int, bytes | None]
 # listener, outcome, errno or the handler's number, client address, client port, origin,
 # created, first replied to and ended (monotonic ns), bytes from client and from origin, datagrams likewise, name
 EndedFlow = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int]
-# name, edge, edge port, origin, origin port
+# name, our address, our port, origin, origin port
 RecoveredFlow = tuple[int, bytes, int, bytes, int]
 
 class FlowHandler(Protocol):
     def accepted(self, batch: list[NewFlow]) -> None: ...
+    def trusts(self, listener: int, peer: bytes) -> bool: ...
     def attempt_failed(self, listener: int, target: Target, error: int) -> None: ...
     def exhausted(
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
@@ -67,7 +70,7 @@ class Datagrams(Part):
         census: Census | None = None,
     ) -> None: ...
     def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...
-    def set_app(self, app: int, group: int) -> None: ...
+    def set_app(self, app: int, group: int, told: bool = False) -> None: ...
     def remove_listener(self, number: int, error: int) -> None: ...
     def open(
         self,

@@ -18,6 +18,7 @@ from libc.string cimport memcmp, memcpy, memset
 from spectrum.engine.census cimport Census
 from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.flows cimport *
+from spectrum.engine.headers cimport MALFORMED_HEADER, NO_HEADER, PROXY_HEADER, SIMPLE_HEADER, read_header
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport (
     GENERATION_MASK,
@@ -63,10 +64,12 @@ cdef enum:
     PLACE_STEP_MS = 100
     # Answers to datagrams that are too big, per second, for all clients together.
     MAX_TOO_BIG_REPORTS = 100
-    DROPS = 6
+    DROPS = 8
     # linux/sock_diag.h: the last of SK_MEMINFO_VARS counts what found the queue full.
     SK_MEMINFO_DROPS = 8
     COUNTS = 4 + DROPS
+    # Of an app: its group in the census, and whether proxies in front tell of its clients.
+    APP_WORDS = 2
 
 # How the origin is told who its client is.
 cpdef enum Mode:
@@ -94,6 +97,8 @@ cpdef enum Drop:
     TO_CLIENT = 3   # the kernel did not take it for the client
     NO_FLOW = 4     # its flow was refused, or ended before it could be sent
     QUEUE_FULL = 5  # the listener's queue was full: the worker did not keep up
+    BAD_HEADER = 6  # it came without the header of a proxy in front, or with one that can not be read
+    UNTRUSTED = 7   # its header came from somebody who is not believed
 
 cdef struct Listener:
     int fd
@@ -120,8 +125,8 @@ cdef class Datagrams(Part):
 
     Args:
         loop: Brings its events.
-        handler: Its `accepted`, `attempt_failed`, `exhausted`, `origin_failed`, `channel_failed`, `too_big`, `ended`
-            and `broken` are called from within the loop's `process`.
+        handler: Its `accepted`, `trusts`, `attempt_failed`, `exhausted`, `origin_failed`, `channel_failed`, `too_big`,
+            `ended` and `broken` are called from within the loop's `process`.
         memory: A memory file's descriptor; flows that it holds already can be adopted, see `recovered`.
         max_flows: The oldest idle flow makes room for a new one beyond this.
         max_sockets: The same for flows with sockets of their own.
@@ -152,14 +157,17 @@ cdef class Datagrams(Part):
     cdef int _reply_count, _reply_slots
     cdef uint32_t _reply_listener
     cdef uint32_t _slot_next[BATCH]
+    # Of datagrams from clients, what stands behind the header of a proxy in front.
+    cdef char *_payload[BATCH]
+    cdef size_t _payload_bytes[BATCH]
     cdef Listener *_listeners
     cdef uint32_t _listener_count, _listener_room
     cdef Channel *_channels
     cdef uint32_t _channel_count
     cdef uint64_t *_counts
     cdef uint32_t _app_count
-    cdef uint64_t *_groups
-    cdef uint32_t _groups_room
+    cdef uint64_t *_apps
+    cdef uint32_t _apps_room
     cdef Census _census
     cdef dict _inherited
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count
@@ -219,10 +227,11 @@ cdef class Datagrams(Part):
             if self._channels[index].fd >= 0:
                 close(self._channels[index].fd)
         free(self._table.buckets)
+        free(self._table.peer_buckets)
         free(self._channels)
         free(self._listeners)
         free(self._counts)
-        free(self._groups)
+        free(self._apps)
         free(self._buffers)
 
     # --- the table ------------------------------------------------------------------------------------------------
@@ -246,7 +255,8 @@ cdef class Datagrams(Part):
         while bucket_count < table.capacity:
             bucket_count *= 2
         table.buckets = <uint32_t *>calloc(bucket_count, sizeof(uint32_t))
-        if table.buckets == NULL:
+        table.peer_buckets = <uint32_t *>calloc(bucket_count, sizeof(uint32_t))
+        if table.buckets == NULL or table.peer_buckets == NULL:
             raise MemoryError()
         table.bucket_mask = bucket_count - 1
         table.secret[0] = secrets.randbits(64) | 1
@@ -297,6 +307,10 @@ cdef class Datagrams(Part):
         flow.app = listener.app
         flow.fd = -1
         flow.created_ns = self.loop.now_ns
+        memcpy(flow.peer, key.client, 16)
+        memcpy(flow.local, key.edge, 16)
+        flow.peer_port = key.client_port
+        flow.local_port = key.edge_port
         flow.active_ms = self.loop.now_ms
         flow.chain_head = NO_SLOT
         self._table.live += 1
@@ -388,22 +402,25 @@ cdef class Datagrams(Part):
         cdef int touched_count = 0, slot
         cdef Flow *flow
         cdef Key key
+        cdef bint told = self._is_told(listener.app)
         key.listener = number
         for slot in range(count):
+            self._payload[slot] = <char *>self._in[slot].iov_base
+            self._payload_bytes[slot] = self._from_client[slot].msg_len
             map_address(&self._names[slot], key.client)
             key.client_port = self._names[slot].sin6_port
             key.edge_port = listener.port
             memcpy(key.edge, listener.address, 16)
             if listener.asks_address:
                 self._read_edge(slot, key.edge)
-            flow = find_flow(&self._table, &key, &index)
-            if flow == NULL:
-                flow = NULL if self._draining else self._create(&key, listener, &index)
+            if told:
+                flow = self._flow_of_header(slot, listener, &key, &index)
                 if flow == NULL:
-                    self._drop(listener.app, NO_FLOW)
                     continue
-                if listener.family == AF_INET6:
-                    flow.scope = self._names[slot].sin6_scope_id
+            else:
+                flow = self._flow_of(&key, listener, slot, &index)
+                if flow == NULL:
+                    continue
             self._slot_next[slot] = NO_SLOT
             if flow.chain_head == NO_SLOT:
                 flow.chain_head = <uint8_t>slot
@@ -418,6 +435,78 @@ cdef class Datagrams(Part):
         for slot in range(touched_count):
             self._send_chain(touched[slot])
         self._flush_to_origin()
+
+    cdef Flow *_flow_of(self, const Key *key, Listener *listener, int slot, uint32_t *index) noexcept nogil:
+        """The flow for `key`, a new one where there is none; NULL, and counted, where there can be none."""
+        cdef Flow *flow = find_flow(&self._table, key, index)
+        if flow == NULL:
+            flow = NULL if self._draining else self._create(key, listener, index)
+            if flow == NULL:
+                self._drop(listener.app, NO_FLOW)
+            elif listener.family == AF_INET6:
+                flow.scope = self._names[slot].sin6_scope_id
+        return flow
+
+    cdef bint _is_told(self, uint32_t app) noexcept nogil:
+        """Whether proxies in front tell who an app's clients are."""
+        return app < self._apps_room and self._apps[APP_WORDS * app + 1] != 0
+
+    cdef Flow *_flow_of_header(self, int slot, Listener *listener, Key *key, uint32_t *index) noexcept nogil:
+        """The flow of the client that a datagram's header tells, and the header taken off.
+
+        Without a header it is that of the header before it, from the same address and port. NULL where the datagram
+        goes no further: counted; or it was a header alone.
+        """
+        cdef Key peer = key[0]
+        cdef uint8_t dialect
+        cdef Flow *flow
+        cdef int length = read_header(
+            <const uint8_t *>self._payload[slot], self._payload_bytes[slot], key, &dialect)
+        if length > 0:
+            flow = self._flow_of(key, listener, slot, index)
+        else:
+            flow = find_peer(&self._table, peer.client, peer.client_port, key.listener, index)
+            if length == MALFORMED_HEADER or flow == NULL:
+                self._drop(listener.app, BAD_HEADER)
+                return NULL
+            return flow
+        if flow == NULL:
+            return NULL
+        if flow.dialect == NO_HEADER or flow.peer_port != peer.client_port or memcmp(flow.peer, peer.client, 16) != 0:
+            if flow.state == FLOW_NEW and flow.dialect != NO_HEADER:
+                self._drop(listener.app, UNTRUSTED)  # nobody has said yet whether the first one is believed
+                return NULL
+            if flow.state != FLOW_NEW and not self._trusts(listener, key.listener, peer.client):
+                return NULL
+            if flow.dialect == PROXY_HEADER:
+                unindex_peer(&self._table, index[0])
+            memcpy(flow.peer, peer.client, 16)
+            memcpy(flow.local, peer.edge, 16)
+            flow.peer_port = peer.client_port
+            flow.local_port = peer.edge_port
+            flow.dialect = dialect
+            if dialect == PROXY_HEADER:
+                index_peer(&self._table, index[0])
+        elif dialect == PROXY_HEADER and self._table.peer_buckets[
+                peer_bucket_of(&self._table, flow.peer, flow.peer_port)] != index[0] + 1:
+            # What follows without a header is of the client that was told of last.
+            unindex_peer(&self._table, index[0])
+            index_peer(&self._table, index[0])
+        self._payload[slot] += length
+        self._payload_bytes[slot] -= length
+        return NULL if dialect == PROXY_HEADER and self._payload_bytes[slot] == 0 else flow
+
+    cdef bint _trusts(self, Listener *listener, uint32_t number, const uint8_t *peer) noexcept nogil:
+        """Whether a peer's word about a client that another one told of is taken; counted where it is not."""
+        cdef bint trusted = False
+        with gil:
+            try:
+                trusted = self._handler.trusts(number, unmapped(peer))
+            except Exception as exc:
+                self._handler.broken(exc)
+        if not trusted:
+            self._drop(listener.app, UNTRUSTED)
+        return trusted
 
     cdef void _read_edge(self, int slot, uint8_t *edge) noexcept nogil:
         """Copy the address that a client wrote to (ip(7) IP_PKTINFO, ipv6(7) IPV6_PKTINFO)."""
@@ -451,7 +540,7 @@ cdef class Datagrams(Part):
                 self._loads.wait(flow.number)
         while slot != NO_SLOT:
             following = self._slot_next[slot]
-            size = self._from_client[slot].msg_len
+            size = self._payload_bytes[slot]
             counts[CLIENT] += size
             counts[2 + CLIENT] += 1
             self.loop.round_bytes += size
@@ -468,8 +557,8 @@ cdef class Datagrams(Part):
 
     cdef void _queue(self, uint32_t index, Flow *flow, uint8_t slot) noexcept nogil:
         """Put a datagram at the end of what goes to the origin, with the header that is due."""
-        cdef char *data = <char *>self._in[slot].iov_base
-        cdef size_t size = self._from_client[slot].msg_len
+        cdef char *data = self._payload[slot]
+        cdef size_t size = self._payload_bytes[slot]
         if flow.header_due and flow.mode == STANDALONE:
             flow.header_due = False
             self._put(index, NO_SLOT, <char *>flow.header, flow.header_bytes)
@@ -590,12 +679,12 @@ cdef class Datagrams(Part):
         cdef uint32_t index = self._out_flow[place]
         cdef Flow *flow = &self._table.flows[index]
         cdef uint8_t slot = self._out_slot[place]
-        if slot == NO_SLOT or self._out[place].iov_base != self._in[slot].iov_base:
+        if slot == NO_SLOT or self._out[place].iov_base != self._payload[slot]:
             flow.header_due = True  # it was, or it had, the header
         if slot == NO_SLOT:
             return
         self._drop(flow.app, TOO_BIG if error == EMSGSIZE else TO_ORIGIN)
-        if error == EMSGSIZE and self._too_big_reports < MAX_TOO_BIG_REPORTS:
+        if error == EMSGSIZE and flow.dialect == NO_HEADER and self._too_big_reports < MAX_TOO_BIG_REPORTS:
             self._too_big_reports += 1
             with gil:
                 self._tell_too_big(flow)
@@ -703,14 +792,20 @@ cdef class Datagrams(Part):
         cdef int place = self._reply_count
         cdef msghdr *message = &self._to_client[place].msg_hdr
         self._reply_count += 1
+        if flow.dialect == SIMPLE_HEADER:
+            data -= SIMPLE_BYTES
+            size += SIMPLE_BYTES
+            data[0] = SIMPLE_MAGIC_0
+            data[1] = <char>SIMPLE_MAGIC_1
+            memcpy(data + 2, &flow.key, SIMPLE_BYTES - 2)
         self._replies[place].iov_base = data
         self._replies[place].iov_len = size
         self._reply_flow[place] = index
         message.msg_namelen = fill_address(
-            &self._names[place], listener.family, flow.key.client, flow.key.client_port, flow.scope)
+            &self._names[place], listener.family, flow.peer, flow.peer_port, flow.scope)
         if listener.asks_address:
             message.msg_control = self._controls[place]
-            message.msg_controllen = self._write_edge(self._controls[place], listener.family, flow.key.edge)
+            message.msg_controllen = self._write_edge(self._controls[place], listener.family, flow.local)
         else:
             message.msg_control = NULL
             message.msg_controllen = 0
@@ -804,6 +899,7 @@ cdef class Datagrams(Part):
             batch.append((
                 self._name(link - 1), flow.key.listener, unmapped(flow.key.client), ntohs(flow.key.client_port),
                 unmapped(flow.key.edge), ntohs(flow.key.edge_port),
+                unmapped(flow.peer) if flow.dialect != NO_HEADER else None,
             ))
             link = flow.next
         self._accepted_head = self._accepted_tail = 0
@@ -895,9 +991,9 @@ cdef class Datagrams(Part):
             self._evict(True)
         fd = self._inherited.pop(index, -1)
         if fd < 0:
-            fd = target.connect_datagram(source_port, &source)
+            fd = self._origin_socket(flow, target, source_port, &source)
         if (fd == -EMFILE or fd == -ENFILE or fd == -EADDRNOTAVAIL) and self._evict(True):
-            fd = target.connect_datagram(source_port, &source)
+            fd = self._origin_socket(flow, target, source_port, &source)
         if fd < 0:
             return -fd
         flow.fd = fd
@@ -906,6 +1002,13 @@ cdef class Datagrams(Part):
         self._sockets += 1
         self.loop.watch(fd, self._token(FLOW_SIDE, flow.generation, index), EPOLLIN | EPOLLET)
         return 0
+
+    cdef int _origin_socket(self, Flow *flow, Target target, uint16_t source_port, int *source) noexcept:
+        cdef bint mapped = memcmp(flow.key.client, MAPPED, 12) == 0
+        if not target.transparent:
+            return target.connect_datagram(source_port, source)
+        return target.connect_as(
+            SOCK_DGRAM, flow.key.client + (12 if mapped else 0), 4 if mapped else 16, flow.key.client_port)
 
     cdef uint64_t _token(self, uint64_t side, uint32_t generation, uint32_t index) noexcept nogil:
         return self.part_token | side << SIDE_SHIFT | <uint64_t>generation << GENERATION_SHIFT | index
@@ -992,6 +1095,8 @@ cdef class Datagrams(Part):
             self._count(flow, False)
         self._unpin(flow)
         unindex_flow(&self._table, index)
+        if flow.dialect == PROXY_HEADER:
+            unindex_peer(&self._table, index)
         unplace(&self._table, index)
         self._table.live -= 1
         flow.next = 0
@@ -1003,7 +1108,7 @@ cdef class Datagrams(Part):
         self._ended_count += 1
 
     cdef uint64_t _group(self, Flow *flow) noexcept nogil:
-        return self._groups[flow.app] if flow.app < self._groups_room else 0
+        return self._apps[APP_WORDS * flow.app] if flow.app < self._apps_room else 0
 
     cdef void _count(self, Flow *flow, bint enters) noexcept nogil:
         cdef const uint8_t *client = flow.key.client
@@ -1134,10 +1239,17 @@ cdef class Datagrams(Part):
         self.loop.watch(fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
         return number
 
-    def set_app(self, uint32_t app, uint64_t group):
-        """Say which number in the census the app of a slot has; it can not change while there are flows."""
-        grow_counters(&self._groups, &self._groups_room, app + 1, 1)
-        self._groups[app] = group
+    def set_app(self, uint32_t app, uint64_t group, bint told=False):
+        """Say what there is to know of an app.
+
+        Args:
+            app: Its slot.
+            group: Its number in the census; it can not change while there are flows.
+            told: Its datagrams come from proxies, with headers that tell who the client is.
+        """
+        grow_counters(&self._apps, &self._apps_room, app + 1, APP_WORDS)
+        self._apps[APP_WORDS * app] = group
+        self._apps[APP_WORDS * app + 1] = told
 
     def remove_listener(self, uint32_t number, int error):
         """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""
@@ -1237,6 +1349,7 @@ cdef class Datagrams(Part):
         table.flows = <Flow *>(<char *>empty + FILE_HEADER_BYTES)
         table.live = table.free_head = 0
         memset(table.buckets, 0, (<size_t>table.bucket_mask + 1) * sizeof(uint32_t))
+        memset(table.peer_buckets, 0, (<size_t>table.bucket_mask + 1) * sizeof(uint32_t))
         memset(table.oldest, 0, sizeof(table.oldest))
         memset(table.newest, 0, sizeof(table.newest))
         return 0
@@ -1250,7 +1363,7 @@ cdef class Datagrams(Part):
         self._draining = True
 
     def recovered(self):
-        """Return what a worker before this one left: (name, edge, edge port, origin, origin port).
+        """Return what a worker before this one left: (name, our address, our port, origin, origin port).
 
         Each is adopted or discarded by its name before the first listener's datagrams are read.
         """
@@ -1261,7 +1374,7 @@ cdef class Datagrams(Part):
             flow = &self._table.flows[index]
             if flow.state == FLOW_LIVE and flow.target == NULL:
                 found.append((
-                    self._name(index), unmapped(flow.key.edge), ntohs(flow.key.edge_port), unmapped(flow.origin),
+                    self._name(index), unmapped(flow.local), ntohs(flow.local_port), unmapped(flow.origin),
                     ntohs(flow.origin_port),
                 ))
         return found
@@ -1281,6 +1394,8 @@ cdef class Datagrams(Part):
         self._table.live += 1
         self._count(flow, True)
         index_flow(&self._table, index)
+        if flow.dialect == PROXY_HEADER:
+            index_peer(&self._table, index)
         place_newest(&self._table, index, flow.standing & (STANDINGS - 1), self.loop.now_ms)
         flow.active_ms = self.loop.now_ms
         self._pin(index, flow, (target,), source_port)

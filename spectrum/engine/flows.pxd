@@ -40,7 +40,7 @@ cdef enum:
     MAX_HEADER_BYTES = 64
     # "SPEC", and the version of the layout below.
     FILE_MAGIC = 0x53504543
-    FILE_VERSION = 3
+    FILE_VERSION = 4
     FILE_HEADER_BYTES = 64
 
 cdef struct Key:
@@ -68,6 +68,7 @@ cdef struct Flow:
     uint32_t app
     uint32_t channel      # index + 1; 0: a socket of its own
     uint32_t hash_next    # all links are index + 1; 0: none
+    uint32_t peer_next    # the same among those that are found by their peer
     uint32_t older
     uint32_t newer
     uint32_t next         # free list, accepted list, ended list
@@ -79,6 +80,12 @@ cdef struct Flow:
     uint8_t source        # which of the target's source addresses it has
     uint8_t waiting       # its client has no answer yet
     uint8_t origin[16]
+    # Who sends its datagrams, and where to: the client and the edge, unless a proxy in front told of those.
+    uint8_t peer[16]
+    uint8_t local[16]
+    uint16_t peer_port
+    uint16_t local_port
+    uint8_t dialect       # how the proxy in front tells of the client; NO_HEADER where there is none
     uint8_t state
     uint8_t standing
     uint8_t shared        # it has part in a channel, no socket of its own
@@ -105,6 +112,7 @@ cdef struct FlowTable:
     uint32_t live
     uint32_t free_head
     uint32_t *buckets
+    uint32_t *peer_buckets
     uint32_t bucket_mask
     uint64_t secret[2]    # so that nobody outside can choose colliding keys
     uint32_t oldest[4]
@@ -140,6 +148,39 @@ cdef inline void unindex_flow(FlowTable *table, uint32_t index) noexcept nogil:
     while link[0] != index + 1:
         link = &table.flows[link[0] - 1].hash_next
     link[0] = flow.hash_next
+
+cdef inline uint32_t peer_bucket_of(FlowTable *table, const uint8_t *peer, uint16_t port) noexcept nogil:
+    cdef uint64_t words[2]
+    memcpy(words, peer, 16)
+    cdef uint64_t hashed = mix(words[0] ^ table.secret[0], words[1] ^ table.secret[1])
+    return <uint32_t>mix(hashed ^ port, table.secret[0]) & table.bucket_mask
+
+cdef inline Flow *find_peer(FlowTable *table, const uint8_t *peer, uint16_t port, uint32_t listener,
+                            uint32_t *index) noexcept nogil:
+    """The flow whose header a peer sent last."""
+    cdef uint32_t link = table.peer_buckets[peer_bucket_of(table, peer, port)]
+    cdef Flow *flow
+    while link:
+        flow = &table.flows[link - 1]
+        if flow.peer_port == port and flow.key.listener == listener and memcmp(flow.peer, peer, 16) == 0:
+            index[0] = link - 1
+            return flow
+        link = flow.peer_next
+    return NULL
+
+cdef inline void index_peer(FlowTable *table, uint32_t index) noexcept nogil:
+    cdef Flow *flow = &table.flows[index]
+    cdef uint32_t bucket = peer_bucket_of(table, flow.peer, flow.peer_port)
+    flow.peer_next = table.peer_buckets[bucket]
+    table.peer_buckets[bucket] = index + 1
+
+cdef inline void unindex_peer(FlowTable *table, uint32_t index) noexcept nogil:
+    cdef Flow *flow = &table.flows[index]
+    cdef uint32_t *link = &table.peer_buckets[peer_bucket_of(table, flow.peer, flow.peer_port)]
+    while link[0] and link[0] != index + 1:
+        link = &table.flows[link[0] - 1].peer_next
+    if link[0]:
+        link[0] = flow.peer_next
 
 cdef inline void place_newest(FlowTable *table, uint32_t index, uint8_t standing, uint64_t now_ms) noexcept nogil:
     cdef Flow *flow = &table.flows[index]

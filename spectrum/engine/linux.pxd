@@ -75,7 +75,7 @@ cdef extern from "<netinet/in.h>" nogil:
     uint16_t htons(uint16_t value)
     uint16_t ntohs(uint16_t value)
     enum:
-        IPPROTO_IP, IPPROTO_TCP, IP_BIND_ADDRESS_NO_PORT
+        IPPROTO_IP, IPPROTO_TCP, IP_BIND_ADDRESS_NO_PORT, IP_TRANSPARENT
 
 cdef extern from "<sys/socket.h>" nogil:
     struct linger_t "linger":
@@ -94,7 +94,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *data, size_t size, int flags)
     enum:
         AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR
-        SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK
+        SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, SO_REUSEADDR, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK
 
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
@@ -143,7 +143,7 @@ cdef extern from "<netinet/in.h>" nogil:
         unsigned int ipi6_ifindex
 
     enum:
-        IPPROTO_IPV6, IPPROTO_UDP, IP_PKTINFO, IPV6_PKTINFO
+        IPPROTO_IPV6, IPPROTO_UDP, IP_PKTINFO, IPV6_PKTINFO, IPV6_TRANSPARENT
         IP_MTU, IPV6_MTU, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO
 
 cdef extern from "<linux/udp.h>" nogil:

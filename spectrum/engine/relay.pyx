@@ -587,7 +587,7 @@ cdef class Relay(Part):
         """Begin one attempt; False when it failed at once."""
         cdef Dial *dial = session.dial
         cdef pollfd ready
-        cdef int fd = self._origin_socket(target)
+        cdef int fd = self._origin_socket(session, target)
         if fd < 0:
             dial.last_error = -fd
             return False
@@ -611,13 +611,13 @@ cdef class Relay(Part):
         self._link_pending(index, session)
         return True
 
-    cdef int _origin_socket(self, Target target) noexcept:
+    cdef int _origin_socket(self, Session *session, Target target) noexcept:
         """Return a socket on its way to the target, or a negative errno."""
-        cdef int fd = target.connect_stream()
+        cdef int fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
         if (fd == -EMFILE or fd == -ENFILE) and self._spend_reserve():
             # This session has its origin; no other is accepted until the reserve is whole again.
             self._stall()
-            fd = target.connect_stream()
+            fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
         return fd
 
     cdef void _close_attempt(self, Dial *dial, int slot) noexcept:

@@ -1,6 +1,6 @@
 """The C layout of `Target`, for the relay."""
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from spectrum.engine.linux cimport sockaddr_in6, socklen_t
 
 
@@ -10,6 +10,7 @@ cdef class Target:
     cdef sockaddr_in6 *sources  # addresses to connect from; the kernel chooses where there are none
     cdef int source_count
     cdef int next_source
+    cdef bint transparent  # connect from the client's own address
     cdef int keepalive_idle_s, keepalive_interval_s, keepalive_count, user_timeout_ms
     cdef bint staggered
     cdef readonly uint16_t number  # of the origin, for `Loads`
@@ -18,8 +19,10 @@ cdef class Target:
     cdef readonly str name
     cdef uint64_t connected
     cdef uint32_t channel  # of the UDP engine: the shared socket towards it, index + 1; 0 for none
-    cdef int connect_stream(self) noexcept
+    cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port) noexcept
     cdef int connect_datagram(self, uint16_t source_port, int *source) noexcept
+    cdef int connect_as(self, int kind, const uint8_t *client, int length, uint16_t port) noexcept
     cdef int _open(self, int kind, sockaddr_in6 *source) noexcept
     cdef int _connect(self, int kind, sockaddr_in6 *source, uint16_t source_port) noexcept
+    cdef int _connect_transparent(self, int kind, sockaddr_in6 *source) noexcept
     cdef void arm_keepalive(self, int fd) noexcept

@@ -14,5 +14,6 @@ class Target:
         keepalive: tuple[int, int, int] = ...,
         user_timeout_ms: int = 0,
         number: int = 0,
+        transparent: bool = False,
     ) -> None: ...
     def take_connected(self) -> int: ...

@@ -1,10 +1,10 @@
 # cython: language_level=3
 """An origin as the engine connects to it."""
 
-from libc.errno cimport EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EINPROGRESS, errno
-from libc.stdint cimport uint16_t
+from libc.errno cimport EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EINPROGRESS, EOPNOTSUPP, errno
+from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from spectrum.engine.linux cimport *
 from spectrum.engine.sockets cimport set_int, write_address
 
@@ -21,11 +21,12 @@ cdef int _failed(int fd) noexcept:
 cdef class Target:
     """An origin's address, the socket options that a connection to it gets, and a count of them. Shared by sessions.
 
-    With several `sources` they take turns, and one that has no free port left towards the origin is passed over.
+    With several `sources` they take turns, and one that has no free port left towards the origin is passed over. A
+    `transparent` one is connected to from the address of the client (ip(7), IP_TRANSPARENT; needs CAP_NET_ADMIN).
     """
 
     def __init__(self, bytes address, int port, str host, *, bint staggered=False, tuple sources=(),
-                 tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0):
+                 tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0, bint transparent=False):
         cdef int i
         self.address_length = write_address(&self.address, address, port)
         if sources:
@@ -40,6 +41,7 @@ cdef class Target:
         self.user_timeout_ms = user_timeout_ms
         self.staggered = staggered
         self.number = number
+        self.transparent = transparent
         self.host = host
         self.port = port
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -53,9 +55,14 @@ cdef class Target:
         self.connected = 0
         return taken
 
-    cdef int connect_stream(self) noexcept:
-        """Return a TCP socket on its way to the origin; or a negative errno, EADDRNOTAVAIL where no port is free."""
+    cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port) noexcept:
+        """Return a TCP socket on its way to the origin; or a negative errno, EADDRNOTAVAIL where no port is free.
+
+        The client's address, of 4 or 16 bytes, and port are for transparent targets.
+        """
         cdef int fd, _
+        if self.transparent:
+            return self.connect_as(SOCK_STREAM, client, length, htons(port))
         if self.source_count == 0:
             return self._connect(SOCK_STREAM, NULL, 0)
         for _ in range(self.source_count):
@@ -101,6 +108,51 @@ cdef class Target:
             source.sin6_port = 0
             if error < 0 and (source_port == 0 or bind(fd, <sockaddr *>source, self.address_length) < 0):
                 return _failed(fd)
+        if connect(fd, <sockaddr *>&self.address, self.address_length) < 0 and errno != EINPROGRESS:
+            return _failed(fd)
+        return fd
+
+    cdef int connect_as(self, int kind, const uint8_t *client, int length, uint16_t port) noexcept:
+        """Return a socket on its way from the client's address, and from its port (network order) where that is free.
+
+        Or a negative errno: EAFNOSUPPORT where client and origin are of different families, EOPNOTSUPP without the right
+        (CAP_NET_ADMIN).
+        """
+        cdef sockaddr_in6 source
+        cdef int fd
+        memset(&source, 0, sizeof(sockaddr_in6))
+        source.sin6_family = self.address.sin6_family
+        if (length == 4) != (source.sin6_family == AF_INET):
+            return -EAFNOSUPPORT
+        if length == 4:
+            memcpy(&(<sockaddr_in *>&source).sin_addr, client, 4)
+        else:
+            memcpy(source.sin6_addr.s6_addr, client, 16)
+        source.sin6_port = port
+        fd = self._connect_transparent(kind, &source)
+        if fd == -EADDRNOTAVAIL and port:
+            source.sin6_port = 0
+            fd = self._connect_transparent(kind, &source)
+        return fd
+
+    cdef int _connect_transparent(self, int kind, sockaddr_in6 *source) noexcept:
+        cdef int fd = self._open(kind, NULL)
+        cdef int yes = 1, outcome
+        if fd < 0:
+            return fd
+        if source.sin6_family == AF_INET:
+            outcome = setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &yes, sizeof(int))
+        else:
+            outcome = setsockopt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, &yes, sizeof(int))
+        if outcome < 0:
+            close(fd)
+            return -EOPNOTSUPP
+        if source.sin6_port:
+            set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)  # a client has its port towards several origins
+        else:
+            set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        if bind(fd, <sockaddr *>source, self.address_length) < 0:
+            return _failed(fd)
         if connect(fd, <sockaddr *>&self.address, self.address_length) < 0 and errno != EINPROGRESS:
             return _failed(fd)
         return fd

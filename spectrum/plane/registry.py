@@ -14,7 +14,7 @@ from spectrum.plane.firewall import Firewall
 from spectrum.plane.routes import BalancedRoute, DirectRoute, Route
 
 # Failed connects that say nothing of the origin: this machine ran out of something.
-_OURS = frozenset({Reason.NO_SOURCE_PORT, Reason.NO_DESCRIPTOR})
+_OURS = frozenset({Reason.NO_SOURCE_PORT, Reason.NO_DESCRIPTOR, Reason.SOURCE_FAMILY, Reason.SOURCE_FORBIDDEN})
 
 
 class Registry:

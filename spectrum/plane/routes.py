@@ -72,6 +72,8 @@ class DirectRoute(Route):
         self._turn = 0
         self._named = False
         self.orders: list[tuple[Target, ...]] = []
+        # With `source: client` a client reaches only origins of its own family, here by the length of its address.
+        self._by_family: dict[int, list[tuple[Target, ...]]] | None = None
 
     def aim(self, settings: AppSettings, names: Names) -> list[Target]:
         """See `Route`."""
@@ -83,14 +85,26 @@ class DirectRoute(Route):
             orders = name_rotations(addresses, settings.origin_port + self._offset, settings.transport == "tcp")
         gone = self._make(settings, [(0, candidate) for order in orders for candidate in order])
         self.orders = self._lookup(0, orders)
+        self._by_family = self._families() if settings.transparent else None
         self._turn = 0
         return gone
+
+    def _families(self) -> dict[int, list[tuple[Target, ...]]]:
+        found: dict[int, list[tuple[Target, ...]]] = {}
+        for length, is_family in ((4, lambda t: ":" not in t.host), (16, lambda t: ":" in t.host)):
+            orders = [tuple(filter(is_family, order)) for order in self.orders]
+            found[length] = [order for order in orders if order]
+        return found
 
     def choose(self, client: bytes, client_port: int) -> Way | Reason:
         """See `Route`."""
         orders = self.orders
         if not orders:
             return Reason.UNRESOLVED if self._named else Reason.NO_ORIGIN
+        if self._by_family is not None:
+            orders = self._by_family[len(client)]
+            if not orders:
+                return Reason.SOURCE_FAMILY
         self._turn = turn = (self._turn + 1) % len(orders)
         return orders[turn], 1
 
@@ -210,6 +224,7 @@ def _target_options(settings: AppSettings) -> tuple[object, ...]:
         settings.keepalive_interval_s,
         settings.keepalive_count,
         settings.user_timeout_ms,
+        settings.transparent,
     )
 
 
@@ -225,4 +240,5 @@ def _target(settings: AppSettings, number: int, candidate: Candidate) -> Target:
         keepalive=(settings.keepalive_idle_s, settings.keepalive_interval_s, settings.keepalive_count),
         user_timeout_ms=settings.user_timeout_ms,
         number=number,
+        transparent=settings.transparent,
     )

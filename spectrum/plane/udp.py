@@ -102,11 +102,14 @@ class UdpPlane:
 
     def accepted(self, batch: "list[NewFlow]") -> None:
         """Decide on new flows."""
-        for name, number, client, client_port, edge, edge_port in batch:
+        for name, number, client, client_port, edge, edge_port, peer in batch:
             listener = self._listeners[number]
             app = listener.app
             app.measures.started += 1
             self._enter(listener)
+            if app.trusted is not None and (peer is None or peer not in app.trusted):
+                self.engine.refuse(name, Reason.HEADER_UNTRUSTED)
+                continue
             if app.judge is not None and (verdict := app.judge(client)) is not None:
                 app.measures.meet(verdict.rule)
                 self._verdicts[name] = verdict
@@ -122,6 +125,11 @@ class UdpPlane:
                 continue
             header = app.encode(client, client_port, edge, edge_port, b"")
             self.engine.open(name, way[0], app.mode, header, app.idle_timeout_ms, app.shared, way[1])
+
+    def trusts(self, listener: int, peer: bytes) -> bool:
+        """Tell whether a proxy's word is taken."""
+        trusted = self._listeners[listener].app.trusted
+        return trusted is not None and peer in trusted
 
     def _enter(self, listener: RunningListener) -> None:
         listener.app.open += 1
@@ -314,7 +322,7 @@ class UdpPlane:
             self._repin(name)
 
     def _configured(self, app: RunningApp) -> None:
-        self.engine.set_app(app.slot, app.group)
+        self.engine.set_app(app.slot, app.group, app.trusted is not None)
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:
         self.engine.remove_listener(listener.number, Reason.LISTENER_REMOVED)

@@ -25,6 +25,7 @@ from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
 from spectrum.engine.shared import Affinities, Loads
+from spectrum.kernel.seccomp import forbid
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
 from spectrum.plane.balancers import Balancers
 from spectrum.plane.channel import (
@@ -79,6 +80,8 @@ ORPHAN_DRAIN_S = 30.0
 # Records of ended sessions that wait with it; later ones are dropped and counted.
 ORPHAN_EVENT_BYTES = 8 * 2**20
 RELEASED_TICK_S = 0.25
+# In the environment of a worker: whether it forbids itself system calls.
+SECCOMP_VARIABLE = "SPECTRUM_SECCOMP"
 
 
 class Worker:
@@ -450,6 +453,8 @@ def main() -> None:
     Path("/proc/self/comm").write_text("spectrum-worker", encoding="ascii")
     sock = socket.socket(fileno=int(sys.argv[1]))
     control = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    if os.environ.get(SECCOMP_VARIABLE) == "True":
+        forbid()
 
     async def serve() -> None:
         await Worker(sock, control).run()

@@ -46,18 +46,21 @@ class Recorder:
         self.targets = tuple(targets)
         self.mode, self.header, self.idle_ms, self.shared = mode, header, idle_ms, shared
         self.flows, self.reports, self.failures, self.too_bigs, self.faults = [], [], [], [], []
-        self.others = self.more = ()
+        self.others = self.more = self.trusted = ()
         self.memory = os.memfd_create("flows") if memory is None else memory
         self.loop = Loop()
         self.engine = Datagrams(self.loop, self, self.memory, **options)
 
     def accepted(self, batch):
         self.flows.extend(batch)
-        for name, _, client, client_port, edge, edge_port in batch:
+        for name, _, client, client_port, edge, edge_port, _ in batch:
             header = self.header
             if header is None:
                 header = simple_proxy.pack(client, edge, client_port, edge_port) if self.mode >= Mode.SIMPLE else b""
             self.engine.open(name, self.targets, self.mode, header, self.idle_ms, self.shared, 1 + len(self.more))
+
+    def trusts(self, listener, peer):
+        return peer in self.trusted
 
     def attempt_failed(self, listener, target, error):
         self.failures.append((target.port, error))
@@ -139,10 +142,10 @@ def test_a_flow_keeps_its_origin_socket(origin):
             assert client.recvfrom(100) == (b"pong", ("127.0.0.1", port_of(edge)))
         assert len(seen) == 2
         assert recorder.engine.active == recorder.engine.sockets == 2
-        assert [flow[2:] for flow in recorder.flows] == [
+        assert [flow[2:6] for flow in recorder.flows] == [
             (LOOPBACK, port_of(client), LOOPBACK, port_of(edge)) for client in (one, two)
         ]
-    assert recorder.engine.take_counts() == [(0, 16, 16, 4, 4, 0, 0, 0, 0, 0, 0)]
+    assert recorder.engine.take_counts() == [(0, 16, 16, 4, 4, *[0] * len(DROPS))]
     assert recorder.engine.take_counts() == []
 
 
@@ -696,7 +699,7 @@ class Quiet(Recorder):
     """A handler that keeps nothing."""
 
     def accepted(self, batch):
-        for name, _, client, client_port, edge, edge_port in batch:
+        for name, _, client, client_port, edge, edge_port, _ in batch:
             header = simple_proxy.pack(client, edge, client_port, edge_port)
             self.engine.open(name, self.targets, Mode.SIMPLE, header, 0, True)
 

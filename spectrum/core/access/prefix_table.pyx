@@ -303,7 +303,8 @@ cdef class PrefixTableBuilder:
     def build(self):
         """Return the table; the builder is used up, but for `lists`."""
         cdef Header header
-        cdef size_t i, k, at = 0
+        cdef size_t i, at = 0
+        cdef uint32_t k
         self._four.flatten(self)
         self._six.flatten(self)
         header.magic = MAGIC

@@ -1,0 +1,119 @@
+"""`spectrum doctor`: whether this machine's network is ready for a configuration, and what is missing."""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from spectrum.cli.options import CONFIG, failure, load
+from spectrum.core.config import Config
+from spectrum.core.transparent import Requirement, exposed_origins, is_shown, requirements
+from spectrum.kernel.sockets import local_addresses
+from spectrum.kernel.transparent import NetworkError, may_be_transparent, run
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is said of one thing: VERIFIED or MISSING, and how to mend it."""
+
+    verified: bool
+    title: str
+    remedy: str = ""
+
+
+def examine(config: Config) -> list[Finding]:
+    """Look at everything that the apps with `source: client` need; nothing for a file without one."""
+    local = local_addresses()
+    needed = requirements(config, local)
+    if not needed and not exposed_origins(config, local):
+        return []
+    findings = [
+        Finding(
+            may_be_transparent(),
+            "this user may use addresses that are not this machine's",
+            "run as root, or with CAP_NET_ADMIN: `user:` in the file keeps it",
+        )
+    ]
+    findings += [Finding(_is_there(need), need.title, _command(need)) for need in needed]
+    findings += [
+        Finding(
+            False,
+            f"the origin {address} listens where others reach it too",
+            "let it listen on 127.0.0.1 or ::1, and name that as the origin",
+        )
+        for address in exposed_origins(config, local)
+    ]
+    return findings
+
+
+def _is_there(need: Requirement) -> bool:
+    try:
+        return is_shown(need, run(need.question))
+    except NetworkError:  # there is no such table, or no such program
+        return False
+
+
+def _command(need: Requirement) -> str:
+    command = shlex.join(need.make)
+    return f"echo {shlex.quote(need.text.strip())} | {command}" if need.text else command
+
+
+def install(config: Config) -> None:
+    """Make what is missing.
+
+    Raises:
+        NetworkError: If a command fails.
+    """
+    for need in requirements(config, local_addresses()):
+        if not _is_there(need):
+            run(need.make, need.text)
+
+
+def uninstall(config: Config) -> None:
+    """Remove what `install` makes for this configuration, as far as it is there.
+
+    Raises:
+        NetworkError: If a command fails.
+    """
+    for need in requirements(config, local_addresses()):
+        while _is_there(need):
+            run(need.undo)
+
+
+def show(findings: Iterable[Finding]) -> bool:
+    """Print findings; return whether all is well."""
+    well = True
+    for finding in findings:
+        mark = click.style("VERIFIED", fg="green") if finding.verified else click.style("MISSING ", fg="red")
+        click.echo(f"{mark}  {finding.title}")
+        if not finding.verified:
+            well = False
+            click.echo(f"          {finding.remedy}")
+    return well
+
+
+@click.command()
+@CONFIG
+@click.option("--install", "makes", is_flag=True, help="Make what is missing.")
+@click.option("--remove", "removes", is_flag=True, help="Remove what --install makes.")
+def doctor(path: Path, makes: bool, removes: bool) -> None:
+    """Tell whether this machine's network is ready for the apps of a file that connect as their clients.
+
+    Each thing that `source: client` needs is VERIFIED, or MISSING with the command that makes it; the exit code is 1
+    where anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum doctor --install`.
+    """
+    config = load(path)
+    try:
+        if removes:
+            uninstall(config)
+        if makes:
+            install(config)
+    except NetworkError as exc:
+        raise failure(str(exc)) from exc
+    findings = examine(config)
+    if not findings:
+        click.echo("no app has source: client, so nothing is needed")
+    if not show(findings) and not removes:
+        raise SystemExit(1)

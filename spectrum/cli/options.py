@@ -1,0 +1,56 @@
+"""What commands share: the options for the file and the socket, and how failures reach people."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spectrum.cli.client import DaemonError, ask
+from spectrum.control.loader import ConfigError, load_file
+from spectrum.control.supervisor import default_control_socket
+from spectrum.core.config import Config
+
+CONFIG = click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/spectrum/spectrum.yaml"),
+    show_default=True,
+    envvar="SPECTRUM_CONFIG",
+    help="The configuration file.",
+)
+SOCKET = click.option(
+    "--socket",
+    "socket_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    envvar="SPECTRUM_SOCKET",
+    help=f"The daemon's control socket, if not {default_control_socket()}.",
+)
+
+
+def load(path: Path) -> Config:
+    """Return the configuration in a file; every fault of it is a failure."""
+    try:
+        return load_file(path)
+    except ConfigError as exc:
+        raise failure(str(exc)) from exc
+
+
+def ask_daemon(socket_path: Path | None, method: str, resource: str) -> Any:
+    """Return the running daemon's answer; that there is none is a failure."""
+    try:
+        return ask(socket_path or default_control_socket(), method, resource)
+    except DaemonError as exc:
+        raise failure(str(exc)) from exc
+
+
+def failure(message: str) -> click.ClickException:
+    """Return an error for people: the message as it is, on standard error, exit code 1."""
+
+    class Failure(click.ClickException):
+        def show(self, file: object = None) -> None:
+            click.echo(self.message, err=True)
+
+    return Failure(message)

@@ -1,0 +1,157 @@
+"""What a machine's network needs so that origins see clients' own addresses (`source: client`).
+
+An origin answers to the client's address. That answer must come to this machine's sockets, not leave for the client:
+
+- An origin on this machine answers from its own address and port: a rule sends what comes from there to a table in
+  which every address is local. It must listen on a loopback address, because the same rule would catch its answers to
+  those who reach it without us.
+- An origin elsewhere must have this machine as its gateway. What arrives for a socket of ours is marked by nftables,
+  and marked packets are looked up in the same table.
+
+Linux's Documentation/networking/tproxy.rst describes both.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from spectrum.core.address import IPAddress, PortRange, parse_address
+from spectrum.core.balancing.objects import origin_ports
+from spectrum.core.config import App, Config
+
+# "SP" in ASCII: of the mark, and of the routing table and the priority of its rules.
+MARK = 0x5350
+TABLE = 5350
+NFT_TABLE = "spectrum"
+_MARKED = f"meta mark set 0x{MARK:08x} accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One thing that the machine needs.
+
+    Attributes:
+        title: What it is for.
+        question: A command that prints what there is.
+        expected: A line of it, or a part of one, that shows that it is there.
+        make: The command that makes it.
+        undo: The command that removes it.
+        text: Standard input of `make`.
+    """
+
+    title: str
+    question: tuple[str, ...]
+    expected: str
+    make: tuple[str, ...]
+    undo: tuple[str, ...]
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an app's origin is reached: `address` None stands for any that is not of this machine."""
+
+    version: int
+    address: IPAddress | None
+    transport: str
+    ports: PortRange
+
+
+def requirements(config: Config, local: Iterable[IPAddress]) -> list[Requirement]:
+    """Return what the apps with `source: client` need, each once.
+
+    Args:
+        config: A checked configuration.
+        local: This machine's addresses.
+    """
+    known = frozenset(local)
+    found: dict[Requirement, None] = {}
+    for app in config.apps.values():
+        for place in _places(config, app, known) if app.source == "client" else ():
+            found.update(dict.fromkeys(_needs(place)))
+    return list(found)
+
+
+def exposed_origins(config: Config, local: Iterable[IPAddress]) -> list[str]:
+    """Return the origins on this machine that listen where others reach them too, so that no rule can be made."""
+    known = frozenset(local)
+    found = {
+        str(place.address)
+        for app in config.apps.values()
+        if app.source == "client"
+        for place in _places(config, app, known)
+        if place.address is not None and not place.address.is_loopback
+    }
+    return sorted(found)
+
+
+def _places(config: Config, app: App, local: frozenset[IPAddress]) -> Iterator[Place]:
+    transport = app.protocol.transport
+    for origin in app.origin_direct or ():
+        yield _place(origin.address, transport, origin.ports, local)
+    if app.origin_dns is not None and app.origin_port is not None:
+        yield from (Place(version, None, transport, app.origin_port) for version in (4, 6))
+    balancer = config.load_balancers.get(app.load_balancer or "")
+    for pool in balancer.all_pools() if balancer else ():
+        for member in config.pools[pool].origins:
+            ports = origin_ports(member.port, app.protocol.ports)
+            try:
+                yield _place(parse_address(member.address), transport, ports, local)
+            except ValueError:  # a name
+                yield from (Place(version, None, transport, ports) for version in (4, 6))
+
+
+def _place(address: IPAddress, transport: str, ports: PortRange, local: frozenset[IPAddress]) -> Place:
+    is_local = address.is_loopback or address in local
+    return Place(address.version, address if is_local else None, transport, ports)
+
+
+def _needs(place: Place) -> Iterator[Requirement]:
+    family = ("-6",) if place.version == 6 else ()
+    route = ("local", "default", "dev", "lo", "table", str(TABLE))
+    yield Requirement(
+        f"IPv{place.version}: a table in which every address is local",
+        ("ip", *family, "route", "show", "table", str(TABLE)),
+        "local default dev lo",
+        ("ip", *family, "route", "replace", *route),
+        ("ip", *family, "route", "delete", *route),
+    )
+    if place.address is None:
+        yield _rule(place.version, f"IPv{place.version}: marked packets are looked up there", f"fwmark 0x{MARK:x}")
+        yield marking(
+            "packets for sockets of ours are marked", f"meta l4proto {{ tcp, udp }} socket transparent 1 {_MARKED}"
+        )
+    elif place.address.is_loopback:
+        ports = str(place.ports)
+        where = f"from {place.address} iif lo ipproto {place.transport} sport {ports}"
+        yield _rule(place.version, f"answers from {place.address} port {ports} stay on this machine", where)
+
+
+def _rule(version: int, title: str, selector: str) -> Requirement:
+    family = ("-6",) if version == 6 else ()
+    body = (*selector.split(), "lookup", str(TABLE), "priority", str(TABLE))
+    shown = selector if selector.startswith("from") else f"from all {selector}"
+    return Requirement(
+        title,
+        ("ip", *family, "rule", "show"),
+        f"{shown} lookup {TABLE}",
+        ("ip", *family, "rule", "add", *body),
+        ("ip", *family, "rule", "delete", *body),
+    )
+
+
+def marking(title: str, rule: str) -> Requirement:
+    """Return the requirement of a rule before routing; all are in one table, which goes as a whole."""
+    return Requirement(
+        title,
+        ("nft", "list", "table", "inet", NFT_TABLE),
+        rule,
+        ("nft", "-f", "-"),
+        ("nft", "delete", "table", "inet", NFT_TABLE),
+        f"table inet {NFT_TABLE} {{ chain prerouting {{ type filter hook prerouting priority mangle; {rule}; }}; }}\n",
+    )
+
+
+def is_shown(requirement: Requirement, printed: str) -> bool:
+    """Tell whether what a requirement's `question` printed shows that it is there."""
+    wanted = " ".join(requirement.expected.split())
+    return any(wanted in " ".join(line.split()) for line in printed.splitlines())

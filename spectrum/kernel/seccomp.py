@@ -1,0 +1,111 @@
+"""System calls that this process does without for good, through libseccomp (seccomp(2), seccomp_init(3))."""
+
+import ctypes
+import errno
+from collections.abc import Iterable
+
+# libseccomp's seccomp.h
+_ACT_ALLOW = 0x7FFF0000
+_ACT_ERRNO = 0x00050000
+_LIBRARY = "libseccomp.so.2"
+
+# What an attacker who runs code in a worker would reach for, and a worker never needs: other programs, other processes,
+# mounts and namespaces, the kernel itself.
+FORBIDDEN = (
+    "execve",
+    "execveat",
+    "ptrace",
+    "process_vm_readv",
+    "process_vm_writev",
+    "pidfd_getfd",
+    "kcmp",
+    "mount",
+    "umount2",
+    "pivot_root",
+    "chroot",
+    "move_mount",
+    "open_tree",
+    "fsopen",
+    "unshare",
+    "setns",
+    "bpf",
+    "perf_event_open",
+    "userfaultfd",
+    "keyctl",
+    "add_key",
+    "request_key",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "kexec_load",
+    "kexec_file_load",
+    "reboot",
+    "swapon",
+    "swapoff",
+    "acct",
+    "quotactl",
+    "settimeofday",
+    "clock_settime",
+    "adjtimex",
+    "iopl",
+    "ioperm",
+    "personality",
+    "vhangup",
+    "setuid",
+    "setreuid",
+    "setresuid",
+    "setgid",
+    "setregid",
+    "setresgid",
+    "setgroups",
+)
+
+
+def is_present() -> bool:
+    """Tell whether libseccomp is on this machine."""
+    return _library() is not None
+
+
+def forbid(calls: Iterable[str] = FORBIDDEN) -> bool:
+    """Let system calls fail with EPERM from now on, in this thread and what it starts; False without libseccomp.
+
+    A name that this architecture does not know is passed over.
+
+    Raises:
+        OSError: If the kernel refuses the filter.
+    """
+    library = _library()
+    if library is None:
+        return False
+    context = library.seccomp_init(_ACT_ALLOW)
+    if not context:
+        raise OSError(errno.ENOMEM, "no seccomp filter can be made")
+    try:
+        for call in calls:
+            number = library.seccomp_syscall_resolve_name(call.encode())
+            if number >= 0:
+                _check(library.seccomp_rule_add(context, _ACT_ERRNO | errno.EPERM, number, 0), call)
+        _check(library.seccomp_load(context), "load")
+    finally:
+        library.seccomp_release(context)
+    return True
+
+
+def _check(outcome: int, what: str) -> None:
+    if outcome < 0:
+        raise OSError(-outcome, f"seccomp refuses: {what}")
+
+
+def _library() -> ctypes.CDLL | None:
+    try:
+        library = ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return None
+    library.seccomp_init.restype = ctypes.c_void_p
+    library.seccomp_init.argtypes = [ctypes.c_uint32]
+    library.seccomp_rule_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint]
+    library.seccomp_load.argtypes = [ctypes.c_void_p]
+    library.seccomp_release.argtypes = [ctypes.c_void_p]
+    library.seccomp_release.restype = None
+    library.seccomp_syscall_resolve_name.argtypes = [ctypes.c_char_p]
+    return library

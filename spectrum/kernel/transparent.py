@@ -1,0 +1,56 @@
+"""Whether this machine lets sockets have others' addresses, and its rules and routes, as `ip` and `nft` show them."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Sequence
+
+# linux/in.h; Python has no name for it.
+IP_TRANSPARENT = 19
+COMMAND_TIMEOUT_S = 10.0
+# Where Debian has ip and nft, which is not in a user's PATH.
+_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+
+
+class NetworkError(Exception):
+    """A command that could not be run, or failed; the message is what it said."""
+
+
+def may_be_transparent() -> bool:
+    """Tell whether this process may use addresses that are not this machine's (CAP_NET_ADMIN or CAP_NET_RAW, ip(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+        except OSError:
+            return False
+    return True
+
+
+def run(command: Sequence[str], text: str = "") -> str:
+    """Run a command of iproute2 or nftables; return what it printed.
+
+    Args:
+        command: The command with its arguments.
+        text: Its standard input.
+
+    Raises:
+        NetworkError: If it is not installed, or failed.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            env=os.environ | {"PATH": _PATH, "LC_ALL": "C"},
+            check=False,
+        )
+    except FileNotFoundError as exc:
+        package = {"ip": "iproute2", "nft": "nftables"}.get(command[0], command[0])
+        raise NetworkError(f"{command[0]} is not installed; on Debian: apt-get install {package}") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise NetworkError(f"{' '.join(command)} did not end within {COMMAND_TIMEOUT_S:g} s") from exc
+    if done.returncode != 0:
+        raise NetworkError(done.stderr.strip() or f"{' '.join(command)} failed")
+    return done.stdout

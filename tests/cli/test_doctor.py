@@ -1,0 +1,31 @@
+"""What is said; that it is done is in tests/e2e/test_mmproxy.py, in a namespace."""
+
+from click.testing import CliRunner
+
+from spectrum.cli.main import main
+
+APP = "protocol: tcp/7000, origin_direct: ['tcp://127.0.0.1:22']"
+
+
+def doctor(tmp_path, text, *options):
+    path = tmp_path / "f.yaml"
+    path.write_text(text)
+    return CliRunner().invoke(main, ["doctor", "-c", str(path), *options])
+
+
+def test_nothing_to_look_at(tmp_path):
+    done = doctor(tmp_path, f"apps: {{x: {{{APP}}}}}")
+    assert (done.exit_code, done.output) == (0, "no app has source: client, so nothing is needed\n")
+
+
+def test_what_is_missing_is_told_with_its_command(tmp_path):
+    done = doctor(tmp_path, f"apps: {{x: {{{APP}, source: client}}}}")
+    assert done.exit_code == 1
+    assert "MISSING   IPv4: a table in which every address is local" in done.output
+    assert "ip rule add from 127.0.0.1 iif lo ipproto tcp sport 22 lookup 5350 priority 5350" in done.output
+
+
+def test_a_file_with_faults(tmp_path):
+    done = doctor(tmp_path, "apps: {}")
+    assert done.exit_code == 1
+    assert "f.yaml:1:7: apps: expected a mapping" in done.output

@@ -1,0 +1,51 @@
+"""The file that it writes; that it serves is in tests/e2e/test_mmproxy.py."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from spectrum.cli.main import main
+from spectrum.cli.mmproxy import configuration
+from spectrum.control.loader import load_text
+from spectrum.core.address import parse_socket_address
+
+
+def write(listen=("0.0.0.0:2222",), to=("127.0.0.1:22",), transports=("tcp",), **more):
+    listen, to = ([parse_socket_address(text) for text in texts] for texts in (listen, to))
+    return configuration(listen, to, ("10.0.0.0/8", "::/0"), transports, Path("/run/x.sock"), **more)
+
+
+def test_the_file_is_one_that_is_served():
+    text = write(("0.0.0.0:2222", "[::]:2222"), ("127.0.0.1:22", "[::1]:22"), ("tcp", "udp"), metrics="127.0.0.1:9")
+    config = load_text(text, "f")
+    assert list(config.apps) == ["tcp", "udp"]
+    for transport, app in config.apps.items():
+        assert str(app.protocol) == f"{transport}/2222"
+        assert [str(origin) for origin in app.origin_direct] == [
+            f"{transport}://127.0.0.1:22",
+            f"{transport}://[::1]:22",
+        ]
+        assert (app.source, len(app.accept_proxy_protocol.trusted), len(app.addresses)) == ("client", 2, 2)
+    assert config.seccomp
+    assert config.metrics.listen.port == 9
+
+
+def test_one_port(tmp_path):
+    with pytest.raises(ValueError, match="one port for all addresses"):
+        write(("0.0.0.0:2222", "[::]:2223"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "Missing option '--listen'"),
+        (["--listen", "0.0.0.0:1", "--to", "127.0.0.1:22"], "Missing option '--allow'"),
+        (["--listen", "2222", "--to", "127.0.0.1:22", "--allow", "::/0"], "2222"),
+        (["--listen", "0.0.0.0:1", "--to", "127.0.0.1:22", "--allow", "10.0.0.1/8"], "is not a prefix"),
+    ],
+)
+def test_wrong_command_lines(tmp_path, options, message):
+    done = CliRunner().invoke(main, ["mmproxy", *options, "--socket", str(tmp_path / "x.sock")])
+    assert done.exit_code
+    assert message in done.output

@@ -1,0 +1,84 @@
+from ipaddress import ip_address
+
+import pytest
+
+from spectrum.control.loader import load_text
+from spectrum.core.transparent import exposed_origins, is_shown, requirements
+
+LOCAL = [ip_address("127.0.0.1"), ip_address("10.0.0.1")]
+
+
+def config(*origins, more="source: client", port="tcp/7000"):
+    listed = ", ".join(f"'{origin}'" for origin in origins)
+    return load_text(f"apps: {{x: {{protocol: {port}, origin_direct: [{listed}], {more}}}}}", "f")
+
+
+def commands(*origins, **options):
+    return [" ".join(need.make) for need in requirements(config(*origins, **options), LOCAL)]
+
+
+ROUTE4 = "ip route replace local default dev lo table 5350"
+ROUTE6 = "ip -6 route replace local default dev lo table 5350"
+
+
+@pytest.mark.parametrize(
+    ("origins", "port", "expected"),
+    [
+        (
+            ["tcp://127.0.0.1:22"],
+            "tcp/7000",
+            [ROUTE4, "ip rule add from 127.0.0.1 iif lo ipproto tcp sport 22 lookup 5350 priority 5350"],
+        ),
+        (
+            ["udp://[::1]:53-54"],
+            "udp/7000-7001",
+            [ROUTE6, "ip -6 rule add from ::1 iif lo ipproto udp sport 53-54 lookup 5350 priority 5350"],
+        ),
+        (
+            ["tcp://192.0.2.9:22", "tcp://192.0.2.8:22"],
+            "tcp/7000",
+            [ROUTE4, "ip rule add fwmark 0x5350 lookup 5350 priority 5350", "nft -f -"],
+        ),
+        (["tcp://10.0.0.1:22"], "tcp/7000", [ROUTE4]),
+    ],
+)
+def test_what_is_needed(origins, port, expected):
+    assert commands(*origins, port=port) == expected
+
+
+def test_nothing_is_needed_without_it():
+    assert commands("tcp://127.0.0.1:22", more="source: edge") == []
+
+
+def test_names_and_pools_may_be_of_both_families():
+    text = """
+pools: {p: {origins: [{name: a, address: 127.0.0.1, port: 22}, {name: b, address: b.example}]}}
+load_balancers: {lb: {default_pools: [p]}}
+apps:
+  x: {protocol: tcp/7000, load_balancer: lb, source: client}
+  y: {protocol: tcp/7001, origin_dns: {name: y.example}, origin_port: 22, source: client}
+"""
+    made = [" ".join(need.make) for need in requirements(load_text(text, "f"), LOCAL)]
+    assert made == [
+        ROUTE4,
+        "ip rule add from 127.0.0.1 iif lo ipproto tcp sport 22 lookup 5350 priority 5350",
+        "ip rule add fwmark 0x5350 lookup 5350 priority 5350",
+        "nft -f -",
+        ROUTE6,
+        "ip -6 rule add fwmark 0x5350 lookup 5350 priority 5350",
+    ]
+
+
+def test_origins_that_others_reach_too():
+    assert exposed_origins(config("tcp://10.0.0.1:22", "tcp://127.0.0.1:22", "tcp://192.0.2.1:22"), LOCAL) == [
+        "10.0.0.1"
+    ]
+    assert exposed_origins(config("tcp://10.0.0.1:22", more="source: edge"), LOCAL) == []
+
+
+def test_how_it_is_seen():
+    route, rule = requirements(config("tcp://127.0.0.1:22"), LOCAL)
+    assert is_shown(route, "local default dev lo scope host \n")
+    assert not is_shown(route, "")
+    assert is_shown(rule, "0:\tfrom all lookup local\n5350:\tfrom 127.0.0.1 iif lo ipproto tcp sport 22 lookup 5350\n")
+    assert not is_shown(rule, "5350:\tfrom 127.0.0.1 iif lo ipproto tcp sport 2222 lookup 5350\n")

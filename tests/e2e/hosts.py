@@ -1,0 +1,71 @@
+"""Several hosts on this machine: network namespaces with cables (veth) between them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.namespace import ip
+from tests.e2e.programs import PATH
+
+
+class Hosts:
+    """Namespaces by name, each with its loopback up; `close` removes them, and with them the cables."""
+
+    def __init__(self, *names):
+        self._prefix = f"spx{os.getpid() % 100000}"
+        self._made = []
+        try:
+            for name in names:
+                ip("netns", "add", self.full(name))
+                self._made.append(name)
+                self.ip(name, "link", "set", "lo", "up")
+        except BaseException:
+            self.close()
+            raise
+
+    def full(self, name):
+        """What `ip netns` calls a host."""
+        return f"{self._prefix}{name}"
+
+    def ip(self, name, *arguments):
+        ip("-n", self.full(name), *arguments)
+
+    def cable(self, one, other, number):
+        """Lay a cable: `one` is 10.231.`number`.1 and fd00:`number`::1, `other` has .2 and ::2."""
+        ends = (f"e{number}a", f"e{number}b")
+        ip("link", "add", ends[0], "netns", self.full(one), "type", "veth", "peer", ends[1], "netns", self.full(other))
+        for host, end, last in ((one, ends[0], 1), (other, ends[1], 2)):
+            self.ip(host, "address", "add", f"10.231.{number}.{last}/24", "dev", end)
+            self.ip(host, "address", "add", f"fd00:{number}::{last}/64", "dev", end, "nodad")
+            self.ip(host, "link", "set", end, "up")
+
+    def gateway(self, name, number):
+        """Let what `name` sends elsewhere go to the first end of a cable."""
+        self.ip(name, "route", "add", "default", "via", f"10.231.{number}.1")
+        self.ip(name, "-6", "route", "add", "default", "via", f"fd00:{number}::1")
+
+    def start(self, name, *command, **options):
+        """Start a program there."""
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.full(name), *map(str, command)],
+            env=os.environ | {"PATH": PATH, "PYTHONPATH": str(Path(__file__).parents[2])},
+            **options,
+        )
+
+    def call(self, name, *command, timeout_s=30, text=None, check=True):
+        """Run a program there to its end; return what it printed."""
+        process = self.start(
+            name, *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        printed, faults = process.communicate(text, timeout=timeout_s)
+        assert not check or process.returncode == 0, (command, printed, faults)
+        return printed
+
+    def python(self, name, script, *arguments, **options):
+        """Run a Python script there to its end; return what it printed."""
+        return self.call(name, sys.executable, "-c", script, *arguments, **options)
+
+    def close(self):
+        for name in self._made:
+            subprocess.run(["ip", "netns", "delete", self.full(name)], capture_output=True, timeout=20, check=False)
