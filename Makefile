@@ -33,6 +33,8 @@ bench: $(READY) ## Measure beside haproxy, nginx and envoy; writes benchmarks/re
 	$(BIN)/python -m benchmarks udp
 	$(BIN)/python -m benchmarks balancing
 	$(BIN)/python -m benchmarks faults
+	$(BIN)/python -m benchmarks access
+	$(BIN)/python -m benchmarks mmproxy
 
 SOAK_MINUTES ?= 10
 soak: $(READY) ## Load for SOAK_MINUTES with reloads, kills, flaps and upgrades; then the relay torture test for 5

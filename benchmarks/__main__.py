@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import balancing, faults, report, tcp, udp
+from benchmarks import access, balancing, faults, mmproxy, report, tcp, udp
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -87,6 +87,35 @@ def faults_command(peers: str, rounds: int, write: bool) -> None:
     click.echo(text)
     if write:
         click.echo(f"wrote {faults.write(text)}")
+
+
+@main.command("mmproxy")
+@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--seconds", default=3, show_default=True, help="Duration of each load.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def mmproxy_command(rounds: int, seconds: int, write: bool) -> None:
+    """Connecting as the client, beside HAProxy's usesrc; as root, in a network namespace of its own."""
+    if missing := missing_tools(["haproxy", "nginx", "wrk", "iperf3"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    mmproxy.enter_namespace()
+    with tcp.origin():
+        names = list(mmproxy.STARTERS)
+        _measure(
+            "mmproxy", names, lambda name: mmproxy.measure_peer(name, seconds), mmproxy.ROWS, rounds, seconds, write
+        )
+
+
+@main.command("access")
+@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--seconds", default=3, show_default=True, help="Duration of each load.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def access_command(rounds: int, seconds: int, write: bool) -> None:
+    """What a block list of a million prefixes costs."""
+    if missing := missing_tools(["nginx", "wrk", "iperf3"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    with tcp.origin():
+        names = list(access.STARTERS)
+        _measure("access", names, lambda name: access.measure_peer(name, seconds), access.ROWS, rounds, seconds, write)
 
 
 @main.command("balancing")

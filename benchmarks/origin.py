@@ -5,6 +5,8 @@ from pathlib import Path
 from benchmarks.peers import IPERF_PORT, ORIGIN_PORT
 from benchmarks.processes import LOAD_CORE, Running
 
+# Without a PROXY header.
+PLAIN_ORIGIN_PORT = 19003
 BULK_BYTES = 100 * 1024 * 1024
 
 CONFIG = f"""
@@ -27,6 +29,7 @@ http {{{{
     server {{{{
         # On every address: the balancing table has origins all over 127.0.0.0/8.
         listen {ORIGIN_PORT} proxy_protocol backlog=4096;
+        listen {PLAIN_ORIGIN_PORT} backlog=4096;
         location = /bulk {{{{ alias {{folder}}/bulk; }}}}
         location / {{{{ return 200 "hello, world"; }}}}
     }}}}

@@ -27,6 +27,7 @@ from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancers import Balancers, Stopped
 from spectrum.plane.drains import Drains
 from spectrum.plane.firewall import Firewall, Places
+from spectrum.plane.front import read_plain
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
@@ -167,6 +168,13 @@ class TcpPlane:
         self, name: int, listener: int, data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int
     ) -> None:
         """Read the PROXY header of a trusted front proxy; wait for more while it is not whole."""
+        told = read_plain(data)
+        if told is not None:
+            client, client_port, edge, edge_port, size = told
+            self.relay.consume(name, size)
+            self.relay.set_client(name, client, client_port)
+            self._connect(name, self._listeners[listener], client, client_port, edge, edge_port, b"")
+            return
         try:
             parsed = parse(data)
             if parsed is None:
