@@ -19,6 +19,7 @@ from spectrum.core.checks import check_apps
 from spectrum.core.config import App, Config, Settings
 from spectrum.core.faults import Fault, faults_of
 from spectrum.core.fields import check_name, describe
+from spectrum.core.presets import expand
 from spectrum.kernel.sockets import local_addresses
 from spectrum.plane.geoip import Countries, GeoIpError, Networks
 
@@ -75,7 +76,7 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
     config, faults = _validate(document.value)
     if config.apps:
         faults += check_apps(config, local)
-    names = _names(document.value)
+    names = _names(expand(document.value)[0] if isinstance(document.value, dict) else document.value)
     faults += check_balancing(config, names)
     faults += check_access(config, names["apps"])
     faults += _machine_faults(config)
@@ -140,6 +141,8 @@ def _validate(value: object) -> tuple[Config, list[Fault]]:
     if faults:
         return Config.model_construct(**dict(Settings()), apps={}), faults
     assert isinstance(value, dict), "checked above"
+    value, wrong = expand(value)
+    faults += wrong
     sections = {key for key, _, _ in _SECTIONS}
     try:
         settings = Settings.model_validate({key: item for key, item in value.items() if key not in sections})

@@ -175,6 +175,8 @@ _ANY: dict[str, tuple[str, ...] | None] = {"all": None, "ipv4": ("0.0.0.0",), "i
 class App(Strict):
     """One app: what it listens on, where it goes, what the origin is told."""
 
+    # What it filled in is in the other keys: core.presets.
+    preset: str | None = None
     protocol: AppProtocol
     edge_ips: Annotated[tuple[Address, ...] | None, BeforeValidator(_edge_ips)] = None
     origin_direct: Annotated[tuple[Origin, ...], AsTuple] | None = None

@@ -1094,16 +1094,15 @@ cdef class Relay(Part):
         self._listeners[number].in_use = False
 
     def sessions(self, *, listener=None, targets=None):
-        """Return the names of sessions: those of a listener, or those connected to any of `targets`."""
+        """Return the names of sessions: those of a listener, those connected to any of `targets`, or all."""
         cdef uint32_t index
         cdef Session *session
         cdef list names = []
         for index in range(self._slab.chunk_count << CHUNK_BITS):
             session = slab_at(&self._slab, index)
-            if listener is not None:
-                if session.state in (FREE, ENDED) or session.listener != listener:
-                    continue
-            elif session.state != RELAYING or <object>session.target not in targets:
+            if session.state in (FREE, ENDED) or (listener is not None and session.listener != listener):
+                continue
+            if targets is not None and (session.state != RELAYING or <object>session.target not in targets):
                 continue
             names.append(<uint64_t>session.generation << 32 | index)
         return names

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# In the keys of drains, where a load balancer's name stands else: no name, so none can be the same.
-REMOVED = ""
+# In the keys of drains, where a load balancer's name stands else: no names, so none can be the same.
+REMOVED, HANDED_OVER = "", " "
 # A stuck peer has as long as a dead one, and this.
 PACE_GRACE_MS = 1500
 # By plain numbers: an enum's hash and comparison are Python code.
@@ -330,8 +330,13 @@ class TcpPlane:
                 for name in find():
                     self.relay.close(name, Reason.LISTENER_REMOVED)
 
+    def end_by(self, timeout_s: float) -> None:
+        """End all sessions by `timeout_s` from now, the first of them ten seconds before."""
+        self.drains.begin((HANDED_OVER, 0), self.relay.sessions, timeout_s, time.monotonic())
+
     def _end_drained(self, key: tuple[str, int], name: int) -> None:
-        self.relay.close(name, Reason.LISTENER_REMOVED if key[0] == REMOVED else Reason.ORIGIN_DRAINED)
+        reasons = {REMOVED: Reason.LISTENER_REMOVED, HANDED_OVER: Reason.DRAINED}
+        self.relay.close(name, reasons.get(key[0], Reason.ORIGIN_DRAINED))
 
     def _drain_origins(self, stopped: Stopped) -> None:
         now = time.monotonic()

@@ -50,6 +50,7 @@ from spectrum.plane.channel import (
     Take,
     Veteran,
 )
+from spectrum.plane.drains import SPREAD_S
 from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.handover import Waiting, receive_sockets, send_sockets, waiting_path
 from spectrum.plane.icmp import IcmpAnswers
@@ -337,7 +338,9 @@ class Worker:
             os.close(self._descriptors.popitem()[1])
         self._channel.send(Released())
         self._count_anew()
-        self._finish(self._loop.time() + timeout_s if timeout_s else None)
+        if timeout_s:
+            tcp.end_by(timeout_s)
+        self._finish(self._loop.time() + timeout_s + SPREAD_S if timeout_s else None)
 
     def _count_anew(self) -> None:
         """Tell a supervisor that begins to count which sessions there are."""

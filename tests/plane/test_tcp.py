@@ -335,6 +335,22 @@ def test_sessions_of_a_removed_app(make, free_port, origin, on_remove):
                 connection.close()
 
 
+def test_sessions_of_a_released_worker_end_spread(make, free_port, origin):
+    port = free_port()
+    plane = make({"x": body(port, origin)})
+    sessions = [connect(port) for _ in range(10)]
+    with plane.running():
+        connections = [origin.accept()[0] for _ in sessions]
+    now = time.monotonic()
+    plane.plane.end_by(60)
+    for after_s, ended in ((40, 0), (56, 5), (61, 10)):
+        plane.plane.drains.tick(now + after_s)
+        assert abs(len(plane.events()) - ended) <= 1
+    assert {event["Reason"] for event in plane.events()} == {"drained"}
+    for sock in (*sessions, *connections):
+        sock.close()
+
+
 def test_a_changed_app_is_no_removed_one(make, free_port, origin):
     first, second = free_port(), free_port()
     plane = make({"x": body(first, origin, more=", on_remove: close")})
