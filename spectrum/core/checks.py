@@ -30,6 +30,8 @@ class ListenerIndex:
                 taken = self._ports.setdefault((app.protocol.transport, port), {})
                 for address in app.addresses or (None,):
                     earlier = _earlier(taken, address)
+                    if address in taken and _share(app, apps[taken[address]]):
+                        continue
                     if earlier is not None and (name, earlier) not in pairs:
                         pairs.add((name, earlier))
                         self.overlaps.append((name, earlier, SocketAddress(address or _ANY6, port)))
@@ -45,6 +47,34 @@ class ListenerIndex:
                     if listening in taken:
                         return taken[listening], port
         return None
+
+
+def _share(one: App, other: App) -> bool:
+    """Whether two apps are told apart on their listeners; that no two have the same name is `_name_faults`'s."""
+    same = one.addresses == other.addresses and one.protocol == other.protocol
+    return same and (one.is_named or other.is_named)
+
+
+def _name_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
+    """Yield what is wrong with how apps share listeners by `sni` and `alpn`."""
+    sharing: dict[object, list[str]] = {}
+    for name, app in apps.items():
+        sharing.setdefault((app.protocol, app.addresses), []).append(name)
+    for names in (names for names in sharing.values() if any(apps[name].is_named for name in names)):
+        taken: dict[tuple[str, str], str] = {}
+        first = apps[names[0]]
+        for name in names:
+            app = apps[name]
+            for claim in ((sni, alpn) for sni in app.sni or ("",) for alpn in app.alpn or ("",)):
+                earlier = taken.setdefault(claim, name)
+                if earlier != name:
+                    what = " with ".join(filter(None, claim)) or "every name that nobody else has"
+                    yield Fault(("apps", name, "sni" if app.sni else "protocol"), f"{what} is taken by app {earlier}")
+            if app.accept_proxy_protocol != first.accept_proxy_protocol:
+                yield Fault(
+                    ("apps", name, "accept_proxy_protocol"),
+                    f"apps on one port have the same; app {names[0]} has another one",
+                )
 
 
 def _wildcard(address: IPAddress) -> IPAddress:
@@ -79,6 +109,7 @@ def check_apps(config: Config, local: Iterable[IPAddress]) -> list[Fault]:
         )
         for name, earlier, where in index.overlaps
     ]
+    faults.extend(_name_faults(apps))
     for name, app in apps.items():
         faults.extend(Fault(("apps", name, *path), message) for path, message in _misfits(app))
         faults.extend(_range_faults(name, app))
@@ -106,6 +137,8 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
             ("origin_socket",),
             "shared needs proxy_protocol: simple and strict replies, by which flows are told apart",
         )
+    if udp and app.is_named:
+        yield ("sni" if app.sni else "alpn",), "it is for TCP, whose first bytes a TLS client sends"
     if udp and "keepalive" in given:
         yield ("keepalive",), "it is for TCP; a UDP flow ends after timeouts: {idle: ...}"
     if udp and "connect_s" in app.timeouts.model_fields_set:

@@ -26,8 +26,10 @@ from spectrum.core.fields import (
     describe,
     duration,
     positive_duration,
+    text,
 )
 from spectrum.core.limits import Limits
+from spectrum.core.server_names import server_name
 
 # One worker per core is the use; the bound keeps a typo from starting thousands of processes.
 MAX_WORKERS = 256
@@ -42,6 +44,7 @@ MIN_MEMORY = 2**20
 MAX_PACE = 16_000_000
 # Each has about 28,000 ports towards one origin.
 MAX_SOURCE_IPS = 64
+ServerName = Annotated[str, PlainValidator(lambda value: server_name(text(value)))]
 # RFC 1035 TTLs below a second would be a query per connection; Cloudflare's own minimum is 600.
 MIN_TTL_S = 1
 # The busy poll holds the worker's loop; longer than this it would starve everything else on it.
@@ -189,6 +192,9 @@ class App(Strict):
     spp_replies: Literal["strict", "lenient"] = "strict"
     origin_socket: Literal["flow", "shared"] = "flow"
     accept_proxy_protocol: AcceptProxyProtocol | None = None
+    # Several apps on one port are told apart by what TLS clients ask for; the TLS passes through.
+    sni: Annotated[tuple[ServerName, ...], AsTuple] = ()
+    alpn: Annotated[tuple[str, ...], AsTuple] = ()
     timeouts: Timeouts = Timeouts()
     keepalive: Keepalive = Keepalive()
     # What becomes of TCP sessions when a reload removes the app.
@@ -230,6 +236,11 @@ class App(Strict):
         if self.timeouts.idle_s is not None:
             return self.timeouts.idle_s
         return DEFAULT_UDP_IDLE_S if self.protocol.transport == "udp" else DEFAULT_TCP_IDLE_S
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it takes only some of the clients on its port, by `sni` or `alpn`."""
+        return bool(self.sni or self.alpn)
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:

@@ -39,6 +39,7 @@ class SessionEvent(msgspec.Struct, frozen=True):
     AccessRule: str = ""
     ClientCountry: str = ""
     ClientAsn: int = 0
+    ClientTlsClientHelloServerName: str = ""
     ClientTlsStatus: str = "UNKNOWN"
     ClientTlsProtocol: str = "none"
     OriginTlsMode: str = "off"

@@ -14,7 +14,7 @@ class Reason(IntEnum):
     Attributes:
         label: The reason as metrics, events and logs spell it.
         status: Cloudflare's status code for the ended session.
-        event: Cloudflare's event: disconnect, originError, resolveOrigin or clientFiltered.
+        event: Cloudflare's event: disconnect, originError, resolveOrigin, clientFiltered or tlsError.
         refused: True where the client was turned away before an origin was chosen.
     """
 
@@ -29,7 +29,7 @@ class Reason(IntEnum):
         member._value_ = number
         member.status = status
         member.event = event
-        member.refused = event == "clientFiltered"
+        member.refused = event in ("clientFiltered", "tlsError")
         return member
 
     def __init__(self, *_: object) -> None:
@@ -85,6 +85,8 @@ class Reason(IntEnum):
     NODE_RATE = 49, 403, "clientFiltered"
     # An access rule blocks it.
     CLIENT_BLOCKED = 50, 403, "clientFiltered"
+    # It asks for a name that no app on the port has, or does not speak TLS.
+    SNI_UNKNOWN = 51, 400, "tlsError"
     # A fault of ours.
     INTERNAL_ERROR = 60, 500, "disconnect"
 

@@ -57,6 +57,8 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     ip_firewall: bool = False
     # Origins are connected to from the client's own address.
     transparent: bool = False
+    sni: tuple[str, ...] = ()
+    alpn: tuple[str, ...] = ()
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -86,7 +88,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""
-        return [key for app in self.apps for key, _ in app.listeners()]
+        return list(dict.fromkeys(key for app in self.apps for key, _ in app.listeners()))
 
     def names(self) -> frozenset[NameSettings]:
         """Return the names to be looked up."""
@@ -95,6 +97,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
 
 Addresses = Mapping[str, tuple[str, ...]]
+# For a ClientHello; nginx's preread_timeout is 30 s, and a parked connection costs as much as a session.
+HELLO_TIMEOUT_S = 5.0
 
 
 # Origins and pools of a node together. Their counts take 8 bytes each, for each worker.
@@ -159,7 +163,7 @@ def _compile_app(name: str, app: App) -> AppSettings:
         spp_replies=app.spp_replies,
         origin_socket=app.origin_socket,
         trusted=tuple(map(str, accept.trusted)) if accept else None,
-        header_timeout_s=accept.timeout_s if accept else 0.0,
+        header_timeout_s=accept.timeout_s if accept else HELLO_TIMEOUT_S,
         connect_timeout_s=app.timeouts.connect_s,
         idle_timeout_s=app.idle_timeout_s,
         keepalive_idle_s=keepalive.idle_s,
@@ -173,4 +177,6 @@ def _compile_app(name: str, app: App) -> AppSettings:
         limits=app.limits.of(app.protocol.transport),
         ip_firewall=app.ip_firewall,
         transparent=app.source == "client",
+        sni=app.sni,
+        alpn=app.alpn,
     )

@@ -239,7 +239,7 @@ cdef class Relay(Part):
         self._stalls += 1
         self._ended_since_stall = 0
         for number in range(self._listener_count):
-            if self._listeners[number].in_use:
+            if self._listeners[number].in_use and self._listeners[number].fd >= 0:
                 self._unwatch_listener(number)
         self.loop.tick_soon()
 
@@ -251,7 +251,7 @@ cdef class Relay(Part):
             return
         self._stalled = False
         for number in range(self._listener_count):
-            if self._listeners[number].in_use:
+            if self._listeners[number].in_use and self._listeners[number].fd >= 0:
                 self._watch_listener(number)
 
     cdef void _accept(self, uint32_t number) noexcept nogil:
@@ -409,6 +409,15 @@ cdef class Relay(Part):
             return
         # They are in the kernel's buffer, so one call takes them all.
         recv(session.legs[CLIENT].fd, self._scratch, size, 0)
+
+    def assign(self, uint64_t name, uint32_t listener):
+        """Let a session that waits for its decision be of another listener, and its app."""
+        cdef Session *session = self._find(name)
+        if (session == NULL or (session.state != ACCEPTED and session.state != HEADER)
+                or listener >= self._listener_count):
+            return
+        session.listener = listener
+        session.app = self._listeners[listener].app
 
     def set_client(self, uint64_t name, bytes address, uint16_t port):
         """Replace the client's address in the report by the one that its front proxy told."""
@@ -1028,7 +1037,8 @@ cdef class Relay(Part):
         """Accept from a listening descriptor, which stays the caller's; return the listener's number.
 
         Numbers are never used twice, so the report of a session that outlived its listener names no other one. An
-        empty `address` is a wildcard: each session then asks which address its client wrote to.
+        empty `address` is a wildcard: each session then asks which address its client wrote to. One without a
+        descriptor (-1) gets its sessions from others, by `assign`.
         """
         cdef uint32_t number = self._listener_count
         cdef Listener *grown
@@ -1051,7 +1061,7 @@ cdef class Relay(Part):
         listener.port = port
         memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
         grow_counters(&self._app_bytes, &self._app_count, app + 1, 2)
-        if not self._stalled:
+        if not self._stalled and fd >= 0:
             self._watch_listener(number)
         return number
 
@@ -1080,6 +1090,9 @@ cdef class Relay(Part):
         """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""
         cdef long before
         if number >= self._listener_count or not self._listeners[number].in_use:
+            return
+        if self._listeners[number].fd < 0:
+            self._listeners[number].in_use = False
             return
         if drain:
             self.loop.read_clock()

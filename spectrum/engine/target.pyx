@@ -115,8 +115,8 @@ cdef class Target:
     cdef int connect_as(self, int kind, const uint8_t *client, int length, uint16_t port) noexcept:
         """Return a socket on its way from the client's address, and from its port (network order) where that is free.
 
-        Or a negative errno: EAFNOSUPPORT where client and origin are of different families, EOPNOTSUPP without the right
-        (CAP_NET_ADMIN).
+        Or a negative errno: EAFNOSUPPORT where client and origin are of different families, EOPNOTSUPP without the
+        right (CAP_NET_ADMIN).
         """
         cdef sockaddr_in6 source
         cdef int fd

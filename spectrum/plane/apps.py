@@ -8,6 +8,7 @@ from socket import AF_INET, AF_INET6, inet_ntop
 from spectrum.core.limits import app_rules, group_of
 from spectrum.core.measures import AppMeasures
 from spectrum.core.prefixes import PrefixSet
+from spectrum.core.server_names import ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey
 from spectrum.engine.datagrams import Mode
 from spectrum.engine.target import Target
@@ -140,9 +141,11 @@ class RunningListener:
         number: The engine's.
         open: Sessions that are not over.
         removed: It takes no new ones.
+        holds: It has the descriptor; another one of the key gets its sessions from the one that has.
+        names: Where several apps share the key, which of their listeners a client is for.
     """
 
-    __slots__ = ("_former", "app", "key", "number", "offset", "open", "removed", "route")
+    __slots__ = ("_former", "app", "holds", "key", "names", "number", "offset", "open", "removed", "route")
 
     def __init__(self, app: RunningApp, key: ListenerKey, offset: int, route: Route) -> None:
         self.app = app
@@ -152,6 +155,8 @@ class RunningListener:
         self.number = -1
         self.open = 0
         self.removed = False
+        self.holds = True
+        self.names: ServerNames[RunningListener] | None = None
         self._former: Sequence[Target] = ()
 
     def lead(self, route: Route) -> None:

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 
 from spectrum.core.names import NameSettings, name_key
 from spectrum.core.reasons import Reason, connect_failure
+from spectrum.core.server_names import ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import is_wildcard
@@ -15,6 +16,10 @@ from spectrum.plane.routes import BalancedRoute, DirectRoute, Route
 
 # Failed connects that say nothing of the origin: this machine ran out of something.
 _OURS = frozenset({Reason.NO_SOURCE_PORT, Reason.NO_DESCRIPTOR, Reason.SOURCE_FAMILY, Reason.SOURCE_FORBIDDEN})
+
+
+# A listener, and the app where several share it by `sni`; "" where one has it for itself.
+_Place = tuple[ListenerKey, str]
 
 
 class Registry:
@@ -50,7 +55,7 @@ class Registry:
         self._apps: dict[str, RunningApp] = {}
         self._slots: dict[int, RunningApp] = {}
         self._retired: list[RunningApp] = []
-        self._by_key: dict[ListenerKey, RunningListener] = {}
+        self._by_key: dict[_Place, RunningListener] = {}
         self._by_name: dict[str, set[RunningListener]] = {}
 
     def apply(
@@ -71,25 +76,44 @@ class Registry:
         Returns:
             The listeners that are not used any more; the caller closes their descriptors.
         """
-        wanted: dict[ListenerKey, tuple[RunningApp, int]] = {}
+        shared = {key for settings in snapshot.apps if settings.sni or settings.alpn for key, _ in settings.listeners()}
+        wanted: dict[_Place, tuple[RunningApp, int]] = {}
+        holders: dict[ListenerKey, str] = {}
         for settings in snapshot.apps:
             if settings.transport == self._transport:
                 app = self._app(settings)
-                wanted.update((key, (app, offset)) for key, offset in settings.listeners() if key in descriptors)
-        gone = [key for key in self._by_key if key not in wanted]
-        for key in gone:
-            self._remove(key, drain=True)
+                for key, offset in settings.listeners():
+                    if key in descriptors:
+                        wanted[key, settings.name if key in shared else ""] = (app, offset)
+                        holders.setdefault(key, settings.name)
+        gone = [place for place in self._by_key if place not in wanted]
+        for place in gone:
+            self._remove(place, drain=True)
         self._by_name.clear()
-        for key, (app, offset) in wanted.items():
-            listener = self._listener(key, app, offset, descriptors)
+        for place, (app, offset) in wanted.items():
+            holds = place[0] not in shared or holders[place[0]] == app.settings.name
+            listener = self._listener(place, app, offset, descriptors[place[0]] if holds else -1)
             if targets := listener.aim(names):
                 unused(listener, targets)
             for name in self._names_of(app.settings):
                 self._by_name.setdefault(name_key(name), set()).add(listener)
+        self._tell_apart(shared)
         kept = {app.settings.name for app, _ in wanted.values()}
         self._retired += [app for name, app in self._apps.items() if name not in kept]
         self._apps = {name: app for name, app in self._apps.items() if name in kept}
-        return gone
+        return list({key for key, _ in gone} - {key for key, _ in wanted})
+
+    def _tell_apart(self, shared: set[ListenerKey]) -> None:
+        """Let the one that has the descriptor of a shared listener know the others."""
+        sharing: dict[ListenerKey, list[RunningListener]] = {}
+        for (key, _), listener in self._by_key.items():
+            listener.names = None
+            if key in shared:
+                sharing.setdefault(key, []).append(listener)
+        for listeners in sharing.values():
+            names = ServerNames((one.app.settings.sni, one.app.settings.alpn, one) for one in listeners)
+            for listener in listeners:
+                listener.names = names if listener.holds else None
 
     def guard(self, firewall: Firewall) -> None:
         """Let the access rules judge the clients of those apps that ask for them."""
@@ -123,21 +147,25 @@ class Registry:
                 return app.slot
         return len(self._slots)
 
-    def _listener(
-        self, key: ListenerKey, app: RunningApp, offset: int, descriptors: Mapping[ListenerKey, int]
-    ) -> RunningListener:
-        listener = self._by_key.get(key)
+    def _listener(self, place: _Place, app: RunningApp, offset: int, descriptor: int) -> RunningListener:
+        listener, key = self._by_key.get(place), place[0]
         kind = BalancedRoute if app.settings.load_balancer else DirectRoute
-        if listener is not None and listener.app is app and listener.offset == offset:
+        same = listener is not None and (listener.app, listener.offset, listener.holds) == (
+            app,
+            offset,
+            descriptor >= 0,
+        )
+        if listener is not None and same:
             if not isinstance(listener.route, kind):
                 listener.lead(self._route(app, key, offset))
             return listener
         if listener is not None:
-            self._remove(key, drain=False)
+            self._remove(place, drain=False)
         listener = RunningListener(app, key, offset, self._route(app, key, offset))
         address = b"" if is_wildcard(key.address) else ip_address(key.address).packed
-        listener.number = self._add_listener(descriptors[key], app.slot, address, key.port)
-        self.listeners[listener.number] = self._by_key[key] = listener
+        listener.holds = descriptor >= 0
+        listener.number = self._add_listener(descriptor, app.slot, address, key.port)
+        self.listeners[listener.number] = self._by_key[place] = listener
         app.listeners.add(listener)
         return listener
 
@@ -146,8 +174,8 @@ class Registry:
             return BalancedRoute(offset, key.port, self._balancers)
         return DirectRoute(offset)
 
-    def _remove(self, key: ListenerKey, drain: bool) -> None:
-        listener = self._by_key.pop(key)
+    def _remove(self, place: _Place, drain: bool) -> None:
+        listener = self._by_key.pop(place)
         self._remove_listener(listener, drain)
         listener.removed = True
         listener.app.listeners.discard(listener)
@@ -157,8 +185,8 @@ class Registry:
 
     def remove_all(self) -> None:
         """Take what waits in the kernel's queues, then nothing more."""
-        for key in tuple(self._by_key):
-            self._remove(key, drain=True)
+        for place in tuple(self._by_key):
+            self._remove(place, drain=True)
 
     def resolve(
         self,
@@ -227,7 +255,7 @@ class Registry:
         """Return the listener that takes what is sent to an address and port of this machine."""
         any_address = "::" if ":" in address else "0.0.0.0"
         for candidate in (address, any_address, ""):
-            listener = self._by_key.get(ListenerKey(candidate, port, self._transport))
+            listener = self._by_key.get((ListenerKey(candidate, port, self._transport), ""))
             if listener is not None:
                 return listener
         return None

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from spectrum.core.access.rules import Verdict
@@ -27,13 +26,13 @@ from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancers import Balancers, Stopped
 from spectrum.plane.drains import Drains
 from spectrum.plane.firewall import Firewall, Places
-from spectrum.plane.front import read_plain
+from spectrum.plane.front import PEEK_BYTES, Told, read_header, read_hello
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
-from spectrum.wire import Command, ProxyHeaderError, Transport, parse
-from spectrum.wire.proxy_protocol import TlvType, pack_tlvs
+from spectrum.wire import ProxyHeaderError, Tlv, TlvType
+from spectrum.wire.proxy_protocol import pack_tlvs
 
 if TYPE_CHECKING:
     from spectrum.engine.relay import Accepted, Ended
@@ -54,8 +53,6 @@ _FIXED_REASONS = {
     int(Outcome.STUCK_ORIGIN): Reason.ORIGIN_STUCK,
     int(Outcome.NO_MEMORY): Reason.MEMORY_LIMIT,
 }
-# Not passed on: NOOP is padding, CRC32C covered the header that was read, SSL and NETNS speak of the hop before us.
-_HOP_TLVS = frozenset({TlvType.NOOP, TlvType.CRC32C, TlvType.SSL, TlvType.NETNS})
 
 
 def reason_of(outcome: int, error: int) -> Reason:
@@ -111,6 +108,8 @@ class TcpPlane:
         self._tried: dict[int, list[Target]] = {}
         # By the name of a session, what an access rule said of its client.
         self._verdicts: dict[int, Verdict] = {}
+        # By the name of a session, the server name that its client asked for.
+        self._server_names: dict[int, str] = {}
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
@@ -130,9 +129,9 @@ class TcpPlane:
             app.open += 1
             listener.open += 1
             self._changed.add(app)
-            if app.trusted is None:
+            if app.trusted is None and listener.names is None:
                 self._connect(name, listener, client, client_port, edge, edge_port, b"")
-            elif client in app.trusted:
+            elif app.trusted is None or client in app.trusted:
                 relay.read_header(name, app.header_timeout_ms)
             else:
                 relay.refuse(name, Reason.HEADER_UNTRUSTED)
@@ -167,35 +166,52 @@ class TcpPlane:
     def header(
         self, name: int, listener: int, data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int
     ) -> None:
-        """Read the PROXY header of a trusted front proxy; wait for more while it is not whole."""
-        told = read_plain(data)
-        if told is not None:
-            client, client_port, edge, edge_port, size = told
-            self.relay.consume(name, size)
-            self.relay.set_client(name, client, client_port)
-            self._connect(name, self._listeners[listener], client, client_port, edge, edge_port, b"")
-            return
+        """Read what a client's connection begins with: the PROXY header of a trusted proxy, a ClientHello, or both.
+
+        Nothing is taken from the connection before all of it is there.
+        """
+        running = self._listeners[listener]
+        told: Told | None = (client, client_port, edge, edge_port, 0, b"")
         try:
-            parsed = parse(data)
-            if parsed is None:
-                return
-            header, size = parsed
-            if header.transport is Transport.DGRAM:
-                raise ProxyHeaderError("the header of a datagram, on a TCP connection")
+            if running.app.trusted is not None:
+                told = read_header(data, client, client_port, edge, edge_port)
         except ProxyHeaderError as exc:
             log.debug("header from %s refused: %s", address_text(client), exc)
             self.relay.refuse(name, Reason.HEADER_INVALID)
             return
-        self.relay.consume(name, size)
-        source, destination = header.source, header.destination
-        if header.command is Command.PROXY and source and destination:
-            address, towards = source.address, destination.address
-            if isinstance(address, IPv4Address | IPv6Address) and isinstance(towards, IPv4Address | IPv6Address):
-                client, client_port = address.packed, source.port
-                edge, edge_port = towards.packed, destination.port
-                self.relay.set_client(name, client, client_port)
-        tlvs = pack_tlvs(tlv for tlv in header.tlvs if tlv.type not in _HOP_TLVS)
-        self._connect(name, self._listeners[listener], client, client_port, edge, edge_port, tlvs)
+        if told is None:
+            return
+        client, client_port, edge, edge_port, size, tlvs = told
+        if running.names is not None:
+            hello = read_hello(data[size:], whole=len(data) >= PEEK_BYTES)
+            if hello is None:
+                return
+            chosen = running.names.find(hello)
+            if chosen is None:
+                self.relay.refuse(name, Reason.SNI_UNKNOWN)
+                return
+            self._give(name, running, chosen)
+            running = chosen
+            if hello.server_name:
+                self._server_names[name] = hello.server_name
+                # What a proxy in front told stands.
+                tlvs = tlvs or pack_tlvs([Tlv(TlvType.AUTHORITY, hello.server_name.encode("ascii"))])
+        if size:
+            self.relay.consume(name, size)
+            self.relay.set_client(name, client, client_port)
+        self._connect(name, running, client, client_port, edge, edge_port, tlvs)
+
+    def _give(self, name: int, one: RunningListener, other: RunningListener) -> None:
+        """Let a session be another listener's, on the same address and port."""
+        if other is one:
+            return
+        self.relay.assign(name, other.number)
+        for listener, amount in ((one, -1), (other, 1)):
+            listener.open += amount
+            listener.app.open += amount
+            listener.app.dialing += amount
+            listener.app.measures.started += amount
+            self._changed.add(listener.app)
 
     def attempt_failed(self, listener: int, target: Target, error: int) -> None:
         """Count an origin that could not be reached; the engine goes on with the next one."""
@@ -237,6 +253,8 @@ class TcpPlane:
                 self._tried.pop(item[13], None)
             if self._verdicts:
                 self._verdicts.pop(item[13], None)
+            if self._server_names:
+                self._server_names.pop(item[13], None)
         self._records.add(events)
 
     def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
@@ -283,6 +301,7 @@ class TcpPlane:
             AccessRule=verdict.rule if verdict else "",
             ClientCountry=self._places.country_of(client),
             ClientAsn=self._places.number_of(client),
+            ClientTlsClientHelloServerName=self._server_names.get(name, "") if self._server_names else "",
         )
 
     def broken(self, error: Exception) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
 
-EVENTS = {"disconnect", "originError", "resolveOrigin", "clientFiltered"}
+EVENTS = {"disconnect", "originError", "resolveOrigin", "clientFiltered", "tlsError"}
 # cf-docs, logs.mdx: the codes that exist there.
 STATUSES = {
     0,
@@ -32,7 +32,7 @@ def test_every_reason_has_a_label_a_status_and_an_event(reason):
     assert reason.label == reason.name.lower()
     assert reason.status in STATUSES
     assert reason.event in EVENTS
-    assert reason.refused == (reason.event == "clientFiltered")
+    assert reason.refused == (reason.event in ("clientFiltered", "tlsError"))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Callable
 
-from spectrum.wire import icmp, simple_proxy
+from spectrum.wire import client_hello, icmp, simple_proxy
 from spectrum.wire.proxy_protocol import MAX_V2_BYTES, Header, ProxyHeaderError, TlvType, parse
 
 
@@ -62,8 +62,22 @@ def icmp_messages(data: bytes) -> None:
         assert icmp.checksum(even + struct.pack("!H", checksum)) == 0
 
 
+def tls_client_hello(data: bytes) -> None:
+    """A ClientHello, a wish for more, or `ClientHelloError`; nothing else, and the same whatever follows."""
+    try:
+        found = client_hello.parse(data)
+    except client_hello.ClientHelloError:
+        return
+    if found is None:
+        assert len(data) < 5 + 6 * (client_hello.MAX_HELLO_BYTES + 4), "it waits for ever"
+        return
+    assert client_hello.parse(data + b"after") == found, "what follows changes it"
+    assert found.server_name.isascii()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "proxy_protocol": proxy_protocol,
     "simple_proxy_protocol": simple_proxy_protocol,
     "icmp_messages": icmp_messages,
+    "tls_client_hello": tls_client_hello,
 }
