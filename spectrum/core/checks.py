@@ -148,6 +148,8 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
     for path, limits in ((("limits",), app.limits), (("limits", "client"), app.limits.client)):
         if udp and limits.sessions is not None:
             yield (*path, "sessions"), "a UDP app has flows; write flows"
+        if not udp and limits.datagrams_per_second is not None:
+            yield (*path, "datagrams_per_second"), "it is for UDP; a TCP app has bytes_per_second"
         if not udp and limits.flows is not None:
             yield (*path, "flows"), "a TCP app has sessions; write sessions"
     if udp and app.on_remove != "keep":

@@ -26,9 +26,10 @@ from spectrum.core.fields import (
     describe,
     duration,
     positive_duration,
+    size,
     text,
 )
-from spectrum.core.limits import Limits
+from spectrum.core.limits import Limits, Paces
 from spectrum.core.server_names import server_name
 
 # One worker per core is the use; the bound keeps a typo from starting thousands of processes.
@@ -38,12 +39,24 @@ MAX_FLOWS = 1_000_000
 # A gigabyte.
 MAX_AFFINITIES = 67_108_864
 MAX_LIMIT = 1_000_000_000
+# Below it a datagram of the usual size takes more than a second's worth.
+MIN_PACE = 2_000
 # Of what slow receivers did not take yet, for all workers together.
 MIN_MEMORY = 2**20
 # 16 MB/s: above it a slow link would be taken for a stuck peer.
 MAX_PACE = 16_000_000
 # Each has about 28,000 ports towards one origin.
 MAX_SOURCE_IPS = 64
+
+
+def _pace(value: Any) -> int:
+    pace: int = size(value)
+    if pace < MIN_PACE:
+        raise ValueError(f"{value!r}: at least {MIN_PACE} bytes per second")
+    return pace
+
+
+Pace = Annotated[int, PlainValidator(_pace)]
 ServerName = Annotated[str, PlainValidator(lambda value: server_name(text(value)))]
 # RFC 1035 TTLs below a second would be a query per connection; Cloudflare's own minimum is 600.
 MIN_TTL_S = 1
@@ -107,21 +120,28 @@ class Keepalive(Strict):
         return (self.idle_s + self.interval_s * self.count) * 1000 - 500
 
 
-class ClientLimits(Strict):
-    """`limits.client`: what one client, by its prefix, has at once and brings per second."""
+class ClientCounts(Strict):
+    """`limits.client` at the top: what one client, by its prefix, has at once and brings per second."""
 
     sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
     flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
     new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
 
 
-class AppLimits(Strict):
-    """`limits` of an app. TCP counts sessions, UDP flows."""
+class ClientLimits(ClientCounts):
+    """`limits.client` of an app: also what one client moves per second."""
+
+    bytes_per_second: Pace | None = None
+    datagrams_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+
+
+class Counts(Strict):
+    """What there may be at once, and come per second. TCP counts sessions, UDP flows."""
 
     sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
     flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
     new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
-    client: ClientLimits = ClientLimits()
+    client: ClientCounts = ClientCounts()
 
     def of(self, transport: str) -> Limits:
         """Return what holds for sessions of "tcp", or for flows of "udp"."""
@@ -132,6 +152,25 @@ class AppLimits(Strict):
         return Limits(sessions or 0, self.new_per_second or 0, client_sessions or 0, client.new_per_second or 0)
 
 
+class AppLimits(Counts):
+    """`limits` of an app: also what moves per second, each way."""
+
+    client: ClientLimits = ClientLimits()
+    bytes_per_second: Pace | None = None
+    datagrams_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+
+    @property
+    def paces(self) -> Paces:
+        """What moves per second."""
+        client = self.client
+        return Paces(
+            self.bytes_per_second or 0,
+            client.bytes_per_second or 0,
+            self.datagrams_per_second or 0,
+            client.datagrams_per_second or 0,
+        )
+
+
 class ClientPrefix(Strict):
     """`limits.client_prefix`: how much of an address makes a client. An IPv6 host has a /64 at least (RFC 6177)."""
 
@@ -139,7 +178,7 @@ class ClientPrefix(Strict):
     ipv6: int = Field(64, ge=16, le=128)
 
 
-class NodeLimits(AppLimits):
+class NodeLimits(Counts):
     """`limits`: the same for all apps together; `new_per_second` for TCP and UDP each."""
 
     memory: Size = 512 * 2**20

@@ -66,7 +66,8 @@ def positive_duration(value: Any) -> float:
     return seconds
 
 
-def _size(value: Any) -> int:
+def size(value: Any) -> int:
+    """Return a size in bytes; raise ValueError where it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"expected a size such as 64MiB, found {describe(value)}")
     return parse_size(value)
@@ -99,7 +100,7 @@ def _listen(value: Any) -> SocketAddress:
 
 Duration = Annotated[float, PlainValidator(duration)]
 PositiveDuration = Annotated[float, PlainValidator(positive_duration)]
-Size = Annotated[int, PlainValidator(_size)]
+Size = Annotated[int, PlainValidator(size)]
 WholeSeconds = Annotated[int, PlainValidator(_whole_seconds)]
 Address = Annotated[IPAddress, PlainValidator(lambda value: parse_address(text(value)))]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]

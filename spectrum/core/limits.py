@@ -21,6 +21,15 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     client_new_per_second: int = 0
 
 
+class Paces(msgspec.Struct, frozen=True, array_like=True):
+    """What an app and each of its clients move per second, each way; 0 for any amount. Datagrams: from clients."""
+
+    bytes_per_second: int = 0
+    client_bytes_per_second: int = 0
+    datagrams_per_second: int = 0
+    client_datagrams_per_second: int = 0
+
+
 class Rule(NamedTuple):
     """One limit.
 

@@ -19,6 +19,7 @@ DROPS = (
     "queue_full",
     "bad_header",
     "untrusted",
+    "rate",
 )
 
 

@@ -8,7 +8,7 @@ from spectrum.core.access.rules import AccessSettings
 from spectrum.core.address import PortRange
 from spectrum.core.balancing.settings import BalancerSettings, PoolSettings, compile_balancer, compile_pool, labels
 from spectrum.core.config import App, Config, OriginDns
-from spectrum.core.limits import Limits
+from spectrum.core.limits import Limits, Paces
 from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers
 
@@ -59,6 +59,7 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     transparent: bool = False
     sni: tuple[str, ...] = ()
     alpn: tuple[str, ...] = ()
+    paces: Paces = Paces()
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -179,4 +180,5 @@ def _compile_app(name: str, app: App) -> AppSettings:
         transparent=app.source == "client",
         sni=app.sni,
         alpn=app.alpn,
+        paces=app.limits.paces,
     )

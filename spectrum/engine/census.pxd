@@ -16,3 +16,11 @@ cdef class Census:
     cdef void _add(self, uint64_t node, uint64_t app, const uint8_t *client, int length, int amount) noexcept nogil
     cdef void _add_key(self, uint64_t key, int amount) noexcept nogil
     cdef uint32_t _count_key(self, uint64_t key) noexcept nogil
+
+
+cdef class Rates:
+    cdef uint64_t *_cells
+    cdef size_t _memory_bytes
+    cdef uint64_t _paid_until(self, uint64_t key) noexcept nogil
+    cdef uint64_t pay(self, uint64_t key, uint64_t cost_ns, uint64_t now_ns) noexcept nogil
+    cdef bint afford(self, uint64_t key, uint64_t cost_ns, uint64_t now_ns) noexcept nogil

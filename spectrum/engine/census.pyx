@@ -174,9 +174,6 @@ cdef class Rates:
         memory: A memory file of at least `bytes_size()`; -1 for memory of one's own.
     """
 
-    cdef uint64_t *_cells
-    cdef size_t _memory_bytes
-
     def __init__(self, int memory=-1):
         self._memory_bytes = Rates.bytes_size()
         self._cells = <uint64_t *>_map(memory, self._memory_bytes)
@@ -199,14 +196,23 @@ cdef class Rates:
 
     def allows(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
         """Tell whether one more keeps a rate, at monotonic time `now_ns`."""
-        return self._paid_until(key) + NS_PER_S // per_second <= now_ns + NS_PER_S
+        return self.afford(key, NS_PER_S // per_second, now_ns)
 
     def charge(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
         """Count one that was let through."""
-        cdef uint64_t paid = max(self._paid_until(key), now_ns) + NS_PER_S // per_second
+        self.pay(key, NS_PER_S // per_second, now_ns)
+
+    cdef bint afford(self, uint64_t key, uint64_t cost_ns, uint64_t now_ns) noexcept nogil:
+        """Whether what takes so much of a rate's time keeps it."""
+        return self._paid_until(key) + cost_ns <= now_ns + NS_PER_S
+
+    cdef uint64_t pay(self, uint64_t key, uint64_t cost_ns, uint64_t now_ns) noexcept nogil:
+        """Count what takes so much of a rate's time; return when it is all paid for."""
+        cdef uint64_t paid = max(self._paid_until(key), now_ns) + cost_ns
         cdef uint64_t *cell
         cdef int row
         for row in range(ROWS):
             cell = &self._cells[_cell(key, row, RATE_BITS)]
             if load_word(cell) < paid:
                 store_word(cell, paid)
+        return paid

@@ -2,7 +2,7 @@ from collections.abc import Container
 from enum import IntEnum
 from typing import Protocol
 
-from spectrum.engine.census import Census
+from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop, Part
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
@@ -32,6 +32,7 @@ class Drop(IntEnum):
     QUEUE_FULL = 5
     BAD_HEADER = 6
     UNTRUSTED = 7
+    RATE = 8
 
 # name of the flow, listener, client address, client port, edge address, edge port, the proxy that told of them
 NewFlow = tuple[int, int, bytes, int, bytes, int, bytes | None]
@@ -68,9 +69,10 @@ class Datagrams(Part):
         max_sockets: int = ...,
         loads: Loads | None = None,
         census: Census | None = None,
+        rates: Rates | None = None,
     ) -> None: ...
     def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...
-    def set_app(self, app: int, group: int, told: bool = False) -> None: ...
+    def set_app(self, app: int, group: int, told: bool = False, paces: tuple[int, int, int, int] = ...) -> None: ...
     def remove_listener(self, number: int, error: int) -> None: ...
     def open(
         self,

@@ -15,7 +15,7 @@ from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EINVAL, EIO, EMFILE, EMSGS
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
-from spectrum.engine.census cimport Census
+from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.flows cimport *
 from spectrum.engine.headers cimport MALFORMED_HEADER, NO_HEADER, PROXY_HEADER, SIMPLE_HEADER, read_header
@@ -64,12 +64,23 @@ cdef enum:
     PLACE_STEP_MS = 100
     # Answers to datagrams that are too big, per second, for all clients together.
     MAX_TOO_BIG_REPORTS = 100
-    DROPS = 8
+    DROPS = 9
     # linux/sock_diag.h: the last of SK_MEMINFO_VARS counts what found the queue full.
     SK_MEMINFO_DROPS = 8
     COUNTS = 4 + DROPS
-    # Of an app: its group in the census, and whether proxies in front tell of its clients.
-    APP_WORDS = 2
+    # Of an app: its group in the census, whether proxies in front tell of its clients, and what it moves per second.
+    APP_WORDS = 6
+    APP_BYTES = 2
+    CLIENT_BYTES = 3
+    APP_DATAGRAMS = 4
+    CLIENT_DATAGRAMS = 5
+
+cdef uint64_t NS_PER_S = 1000000000
+# In the keys of rates: of what, and which way; odd multiples of one number.
+cdef uint64_t[2 * APP_WORDS] WAYS
+cdef int _way
+for _way in range(2 * APP_WORDS):
+    WAYS[_way] = <uint64_t>0x9ddfea08eb382d69 * <uint64_t>(2 * _way + 1)
 
 # How the origin is told who its client is.
 cpdef enum Mode:
@@ -99,6 +110,7 @@ cpdef enum Drop:
     QUEUE_FULL = 5  # the listener's queue was full: the worker did not keep up
     BAD_HEADER = 6  # it came without the header of a proxy in front, or with one that can not be read
     UNTRUSTED = 7   # its header came from somebody who is not believed
+    RATE = 8        # more than its app or its client moves per second
 
 cdef struct Listener:
     int fd
@@ -132,6 +144,7 @@ cdef class Datagrams(Part):
         max_sockets: The same for flows with sockets of their own.
         loads: Counts the flows of each origin.
         census: Counts the flows of each app and client.
+        rates: What apps and clients have moved lately, in all workers.
     """
 
     cdef object _handler
@@ -169,6 +182,7 @@ cdef class Datagrams(Part):
     cdef uint64_t *_apps
     cdef uint32_t _apps_room
     cdef Census _census
+    cdef Rates _rates
     cdef dict _inherited
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count
     cdef uint32_t _max_flows, _max_sockets, _sockets
@@ -199,11 +213,12 @@ cdef class Datagrams(Part):
         self._out_fd = -1
 
     def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF,
-                 Loads loads=None, Census census=None):
+                 Loads loads=None, Census census=None, Rates rates=None):
         self.loop = loop
         self._handler = handler
         self._loads = loads if loads is not None else Loads()
         self._census = census if census is not None else Census()
+        self._rates = rates if rates is not None else Rates()
         self._inherited = {}
         self._max_flows = max(max_flows, 1)
         self._max_sockets = max(max_sockets, 1)
@@ -546,6 +561,8 @@ cdef class Datagrams(Part):
             self.loop.round_bytes += size
             if flow.state != FLOW_LIVE:
                 self._drop(flow.app, NO_FLOW)
+            elif not self._keeps_rates(flow, CLIENT, size):
+                self._drop(flow.app, RATE)
             else:
                 flow.bytes[CLIENT] += size
                 flow.datagrams[CLIENT] += 1
@@ -554,6 +571,34 @@ cdef class Datagrams(Part):
                 self._out_fd = flow.fd
                 self._queue(index, flow, <uint8_t>slot)
             slot = following
+
+    cdef bint _keeps_rates(self, Flow *flow, int side, size_t size) noexcept nogil:
+        """Whether a datagram is within what its app and its client move per second; counted where it is."""
+        cdef uint64_t *app = self._apps + APP_WORDS * flow.app
+        cdef uint64_t keys[4]
+        cdef uint64_t costs[4]
+        cdef uint64_t client, now_ns = self.loop.now_ns
+        cdef int count = 0, i
+        if flow.app >= self._apps_room or not (
+                app[APP_BYTES] or app[CLIENT_BYTES] or app[APP_DATAGRAMS] or app[CLIENT_DATAGRAMS]):
+            return True
+        client = self._client_key(flow)
+        for i in range(APP_BYTES, APP_WORDS):
+            if app[i] == 0 or (i >= APP_DATAGRAMS and side == ORIGIN):
+                continue
+            keys[count] = (client if i == CLIENT_BYTES or i == CLIENT_DATAGRAMS else app[0]) ^ WAYS[2 * i + side]
+            costs[count] = (NS_PER_S if i >= APP_DATAGRAMS else size * NS_PER_S) // app[i]
+            if not self._rates.afford(keys[count], costs[count], now_ns):
+                return False
+            count += 1
+        for i in range(count):
+            self._rates.pay(keys[i], costs[i], now_ns)
+        return True
+
+    cdef uint64_t _client_key(self, Flow *flow) noexcept nogil:
+        cdef bint mapped = memcmp(flow.key.client, MAPPED, 12) == 0
+        return self._census.client_key(
+            self._group(flow), flow.key.client + (12 if mapped else 0), 4 if mapped else 16)
 
     cdef void _queue(self, uint32_t index, Flow *flow, uint8_t slot) noexcept nogil:
         """Put a datagram at the end of what goes to the origin, with the header that is due."""
@@ -759,6 +804,9 @@ cdef class Datagrams(Part):
             elif flow.mode == SIMPLE:
                 self._drop(flow.app, BAD_REPLY)
                 return
+        if not self._keeps_rates(flow, ORIGIN, size):
+            self._drop(flow.app, RATE)
+            return
         counts = self._counts + COUNTS * flow.app
         counts[ORIGIN] += size
         counts[2 + ORIGIN] += 1
@@ -1239,17 +1287,20 @@ cdef class Datagrams(Part):
         self.loop.watch(fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
         return number
 
-    def set_app(self, uint32_t app, uint64_t group, bint told=False):
+    def set_app(self, uint32_t app, uint64_t group, bint told=False, tuple paces=(0, 0, 0, 0)):
         """Say what there is to know of an app.
 
         Args:
             app: Its slot.
             group: Its number in the census; it can not change while there are flows.
             told: Its datagrams come from proxies, with headers that tell who the client is.
+            paces: Per second, of the app and of each client: bytes each way, then datagrams from clients; 0 for any.
         """
         grow_counters(&self._apps, &self._apps_room, app + 1, APP_WORDS)
         self._apps[APP_WORDS * app] = group
         self._apps[APP_WORDS * app + 1] = told
+        for word in range(4):
+            self._apps[APP_WORDS * app + APP_BYTES + word] = paces[word]
 
     def remove_listener(self, uint32_t number, int error):
         """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""

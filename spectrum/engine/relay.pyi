@@ -2,7 +2,7 @@ from collections.abc import Container
 from enum import IntEnum
 from typing import Protocol
 
-from spectrum.engine.census import Census
+from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop, Part
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
@@ -51,10 +51,19 @@ class Relay(Part):
         max_sessions: int = ...,
         loads: Loads | None = None,
         census: Census | None = None,
+        rates: Rates | None = None,
         max_held_bytes: int = ...,
     ) -> None: ...
     def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...
-    def set_app(self, app: int, group: int, bytes_per_s: int = 0, patience_ms: int = 0) -> None: ...
+    def set_app(
+        self,
+        app: int,
+        group: int,
+        bytes_per_s: int = 0,
+        patience_ms: int = 0,
+        app_bytes_per_s: int = 0,
+        client_bytes_per_s: int = 0,
+    ) -> None: ...
     def remove_listener(self, number: int, drain: bool = True) -> None: ...
     def connect(
         self,

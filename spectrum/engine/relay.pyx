@@ -27,7 +27,7 @@ from libc.errno cimport (
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
-from spectrum.engine.census cimport Census
+from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport (
@@ -70,6 +70,13 @@ cdef enum:
     # Longest PROXY header that is peeked at; wire.proxy_protocol refuses longer ones.
     PEEK_BYTES = 4112
 
+# In the keys of rates: which way bytes go.
+cdef uint64_t CLIENT_WAY = 0x9ddfea08eb382d69
+cdef uint64_t ORIGIN_WAY = 0xc3a5c85c97cb3127
+cdef uint64_t NS_PER_S = 1000000000
+# So much time may be owed for what was moved before reading stops.
+cdef uint64_t BURST_NS = 100000000
+
 # Outcomes, as `ended` reports them.
 cpdef enum Outcome:
     EOF_CLIENT = 1
@@ -107,6 +114,9 @@ cdef struct App:
     # A leg that has something to send for `patience_ms` and gets rid of less than this is stuck. 0: never.
     uint32_t bytes_per_s
     uint32_t patience_ms
+    # What moves each way, of all sessions and of each client's; 0: any amount.
+    uint64_t app_bytes_per_s
+    uint64_t client_bytes_per_s
 
 
 cdef class Relay(Part):
@@ -119,6 +129,7 @@ cdef class Relay(Part):
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
+        rates: What apps and clients have moved lately, in all workers.
         max_held_bytes: Of what slow receivers did not take yet, so much is kept for all sessions together. Above it the
             sessions that hold most are reset.
     """
@@ -136,6 +147,7 @@ cdef class Relay(Part):
     cdef App *_apps
     cdef uint32_t _apps_room
     cdef Census _census
+    cdef Rates _rates
     cdef uint64_t _held_bytes, _max_held_bytes
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _pending_head
     cdef uint64_t _last_scan_ms
@@ -144,11 +156,12 @@ cdef class Relay(Part):
     cdef bint _stalled
 
     def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF, Loads loads=None,
-                 Census census=None, uint64_t max_held_bytes=0xFFFFFFFFFFFFFFFF):
+                 Census census=None, Rates rates=None, uint64_t max_held_bytes=0xFFFFFFFFFFFFFFFF):
         self.loop = loop
         self._handler = handler
         self._loads = loads if loads is not None else Loads()
         self._census = census if census is not None else Census()
+        self._rates = rates if rates is not None else Rates()
         self._max_sessions = max_sessions
         self._max_held_bytes = max_held_bytes
         self._scratch = <char *>malloc(SCRATCH_BYTES)
@@ -465,6 +478,8 @@ cdef class Relay(Part):
                     self._end(index, session, HEADER_TIMEOUT, 0, True)
             elif session.state == DIALING:
                 self._check_dial(index, session)
+            elif session.state == RELAYING:
+                self._read_on(index, session)
         if self.loop.now_ms - self._last_scan_ms >= IDLE_TICK_MS:
             self._last_scan_ms = self.loop.now_ms
             self._scan()
@@ -700,6 +715,8 @@ cdef class Relay(Part):
         self._unlink_pending(index, session)
         self._free_dial(session)
         session.state = RELAYING
+        session.paced = session.app < self._apps_room and (
+            self._apps[session.app].app_bytes_per_s or self._apps[session.app].client_bytes_per_s)
         session.connected_ns = clock_ns()
         session.active_ms = self.loop.now_ms
         with nogil:
@@ -747,9 +764,14 @@ cdef class Relay(Part):
         cdef Leg *sink = &session.legs[1 - side]
         cdef ssize_t got, sent, room
         cdef size_t filled, moved = 0
+        cdef bint paused = False
+        if session.paused_until_ms[side]:
+            return  # `_read_on` comes back to it
         session.active_ms = self.loop.now_ms
         while True:
             room = (SMALL_READ_BYTES << source.appetite) - prefix
+            if session.paced:
+                room = min(room, self._portion(session))
             got = recv(source.fd, self._scratch + prefix, room, 0)
             if got < 0:
                 if errno == EINTR:
@@ -766,6 +788,8 @@ cdef class Relay(Part):
                 self.loop.round_bytes += got
                 source.received_bytes += got
                 self._app_bytes[2 * session.app + side] += got
+                if session.paced:
+                    paused = self._pace(index, session, side, got)
                 if session.waiting == side:  # the client speaks and does not wait yet, or is answered
                     self._turn(session)
             if filled:
@@ -784,6 +808,8 @@ cdef class Relay(Part):
             if sink.backlog != NULL:
                 source.appetite = 0
                 return
+            if paused:
+                return
             if got < 0 or (got < room and reach == ONE_EDGE):
                 return
             if got == room and source.appetite < MAX_APPETITE:
@@ -792,6 +818,46 @@ cdef class Relay(Part):
             if moved >= READ_BUDGET:
                 self.loop.rewatch(source.fd, self._leg_token(index, session, side), self._interest(source))
                 return
+
+    cdef ssize_t _portion(self, Session *session) noexcept nogil:
+        """How much a paced session reads at once: a tenth of a second's worth, so that it does not go in jerks."""
+        cdef App *app = &self._apps[session.app]
+        cdef uint64_t least = SMALL_READ_BYTES * 10
+        if app.app_bytes_per_s:
+            least = min(least, app.app_bytes_per_s)
+        if app.client_bytes_per_s:
+            least = min(least, app.client_bytes_per_s)
+        return <ssize_t>(least // 10)
+
+    cdef bint _pace(self, uint32_t index, Session *session, int side, uint64_t moved) noexcept nogil:
+        """Count what a paced session moved, and stop reading from a side that moves too much; True where it stops."""
+        cdef App *app = &self._apps[session.app]
+        cdef uint64_t now_ns = self.loop.now_ns, paid = 0, key
+        cdef uint64_t way = CLIENT_WAY if side == CLIENT else ORIGIN_WAY
+        if app.app_bytes_per_s:
+            paid = self._rates.pay(app.group ^ way, moved * NS_PER_S // app.app_bytes_per_s, now_ns)
+        if app.client_bytes_per_s:
+            key = self._census.client_key(app.group, session.client_address, session.address_bytes) ^ way
+            paid = max(paid, self._rates.pay(key, moved * NS_PER_S // app.client_bytes_per_s, now_ns))
+        if paid <= now_ns + BURST_NS:
+            return False
+        session.paused_until_ms[side] = self.loop.now_ms + (paid - now_ns - BURST_NS) // 1000000 + 1
+        self._link_pending(index, session)
+        return True
+
+    cdef void _read_on(self, uint32_t index, Session *session) noexcept nogil:
+        """Read on from the sides of a paced session whose pause is over."""
+        cdef int side
+        for side in range(2):
+            if session.paused_until_ms[side] and self.loop.now_ms >= session.paused_until_ms[side]:
+                session.paused_until_ms[side] = 0
+                # Else its receiver is slow too, and `_flush` comes back to it.
+                if session.legs[1 - side].backlog == NULL and not session.legs[side].eof:
+                    self._pump(index, session, side, 0, TO_END)
+                if session.state != RELAYING:
+                    return
+        if not session.paused_until_ms[CLIENT] and not session.paused_until_ms[ORIGIN]:
+            self._unlink_pending(index, session)
 
     cdef void _turn(self, Session *session) noexcept nogil:
         """It is the other side's turn: a client that spoke waits, until its origin does."""
@@ -901,7 +967,7 @@ cdef class Relay(Part):
                 return
         if not events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             return
-        if not leg.eof and session.legs[1 - side].backlog == NULL:
+        if not leg.eof and session.legs[1 - side].backlog == NULL and not session.paused_until_ms[side]:
             if events & EPOLLERR:
                 self._pump(index, session, side, 0, TO_END)
             else:
@@ -1065,7 +1131,8 @@ cdef class Relay(Part):
             self._watch_listener(number)
         return number
 
-    def set_app(self, uint32_t app, uint64_t group, uint32_t bytes_per_s=0, uint32_t patience_ms=0):
+    def set_app(self, uint32_t app, uint64_t group, uint32_t bytes_per_s=0, uint32_t patience_ms=0,
+                uint64_t app_bytes_per_s=0, uint64_t client_bytes_per_s=0):
         """Say what there is to know of an app.
 
         Args:
@@ -1073,6 +1140,8 @@ cdef class Relay(Part):
             group: Its number in the census; it can not change while there are sessions.
             bytes_per_s: Sessions end where a peer takes less than this of what it is sent; 0 for never,
             patience_ms: and does so for so long.
+            app_bytes_per_s: New sessions together move no more than this each way; 0 for any amount.
+            client_bytes_per_s: The same for those of one client.
         """
         cdef App *grown
         if app >= self._apps_room:
@@ -1085,6 +1154,8 @@ cdef class Relay(Part):
         self._apps[app].group = group
         self._apps[app].bytes_per_s = bytes_per_s
         self._apps[app].patience_ms = patience_ms
+        self._apps[app].app_bytes_per_s = app_bytes_per_s
+        self._apps[app].client_bytes_per_s = client_bytes_per_s
 
     def remove_listener(self, uint32_t number, bint drain=True):
         """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""

@@ -51,6 +51,7 @@ cdef struct Session:
     uint64_t ended_ns
     uint64_t active_ms
     uint64_t deadline_ms  # of the header
+    uint64_t paused_until_ms[2]  # of a paced one: which side is not read, and until when
     uint32_t idle_timeout_ms
     uint32_t generation
     uint32_t listener
@@ -80,6 +81,7 @@ cdef struct Session:
     uint8_t watched      # the client's descriptor is in the epoll set
     uint8_t armed        # the origin's socket has its keepalive
     uint8_t counted      # in the census
+    uint8_t paced        # its app has a limit on bytes per second
     uint8_t slow         # the leg whose pace is watched, 1: client, 2: origin; 0: both take what they get
 
 cdef struct Slab:

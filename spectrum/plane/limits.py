@@ -18,12 +18,13 @@ class Limiter:
 
     Attributes:
         node: The rules that hold for every app.
+        census, rates: As given.
     """
 
     def __init__(self, census: Census, rates: Rates, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self.census = census
         self.node: tuple[Rule, ...] = ()
-        self._rates = rates
+        self.rates = rates
         self._clock = clock
 
     def refusal(self, rules: tuple[Rule, ...], client: bytes) -> Reason | None:
@@ -36,11 +37,11 @@ class Limiter:
         for group, of_client, is_rate, limit, reason in (*rules, *self.node):
             if is_rate:
                 key = census.key_of(group, client) if of_client else group
-                if not self._rates.allows(key, limit, now):
+                if not self.rates.allows(key, limit, now):
                     return reason
                 charges.append((key, limit))
             elif (census.count_client(group, client) if of_client else census.count(group)) >= limit:
                 return reason
         for key, limit in charges:
-            self._rates.charge(key, limit, now)
+            self.rates.charge(key, limit, now)
         return None

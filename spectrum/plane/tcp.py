@@ -99,7 +99,8 @@ class TcpPlane:
         self._places = places or Places()
         self._firewall = firewall or Firewall(self._places)
         self._limiter = limiter or Limiter(Census(), Rates())
-        self.relay = Relay(loop, self, max_sessions=max_sessions, loads=loads, census=self._limiter.census)
+        census, rates = self._limiter.census, self._limiter.rates
+        self.relay = Relay(loop, self, max_sessions=max_sessions, loads=loads, census=census, rates=rates)
         self.drains = Drains(self._end_drained)
         self._balancers = balancers
         self._records = Records(emit)
@@ -336,7 +337,15 @@ class TcpPlane:
     def _configured(self, app: RunningApp) -> None:
         # The kernel's own patience comes first: of a peer that is gone it knows more.
         patience_ms = app.settings.user_timeout_ms + PACE_GRACE_MS
-        self.relay.set_app(app.slot, app.group, app.settings.drain_pace, patience_ms)
+        paces = app.settings.paces
+        self.relay.set_app(
+            app.slot,
+            app.group,
+            app.settings.drain_pace,
+            patience_ms,
+            paces.bytes_per_second,
+            paces.client_bytes_per_second,
+        )
 
     def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:
         """Do with the sessions of a removed app as its `on_remove` says."""

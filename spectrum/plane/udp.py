@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from spectrum.core.access.rules import Verdict
 from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
@@ -86,8 +88,8 @@ class UdpPlane:
         # By the name of a flow, what an access rule said of its client.
         self._verdicts: dict[int, Verdict] = {}
         self._limiter = limiter or Limiter(Census(), Rates())
-        census = self._limiter.census
-        self.engine = Datagrams(loop, self, memory, max_flows=max_flows, loads=loads, census=census)
+        census, rates = self._limiter.census, self._limiter.rates
+        self.engine = Datagrams(loop, self, memory, max_flows=max_flows, loads=loads, census=census, rates=rates)
         self.drains = Drains(lambda key, name: self._repin(name))
         self._balancers = balancers
         self._held: set[Target] = set()
@@ -322,7 +324,7 @@ class UdpPlane:
             self._repin(name)
 
     def _configured(self, app: RunningApp) -> None:
-        self.engine.set_app(app.slot, app.group, app.trusted is not None)
+        self.engine.set_app(app.slot, app.group, app.trusted is not None, msgspec.structs.astuple(app.settings.paces))
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:
         self.engine.remove_listener(listener.number, Reason.LISTENER_REMOVED)

@@ -138,6 +138,8 @@ TCP = ("tcp/80", "tcp://203.0.113.1:80")
         (app(*UDP, drain_pace=100), ("drain_pace",)),
         (app(*UDP, limits={"sessions": 1}), ("limits", "sessions")),
         (app(*TCP, limits={"client": {"flows": 1}}), ("limits", "client", "flows")),
+        (app(*TCP, limits={"datagrams_per_second": 5}), ("limits", "datagrams_per_second")),
+        (app(*UDP, limits={"client": {"datagrams_per_second": 5, "bytes_per_second": "1MB"}}), None),
         (app(*TCP, limits={"sessions": 5, "client": {"new_per_second": 1}}), None),
     ],
 )

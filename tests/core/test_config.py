@@ -100,6 +100,10 @@ def test_a_name_needs_a_port():
         {"limits": {"memory": "much"}},
         {"limits": {"memory": True}},
         {"limits": {"client_prefix": {"ipv4": 33}}},
+        {"limits": {"bytes_per_second": "10MB"}},  # an app's
+        {"limits": {"client": {"datagrams_per_second": 5}}},
+        {"geoip": {}},
+        {"seccomp": "on"},
     ],
 )
 def test_wrong_settings(wrong):

@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import threading
+import time
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -107,3 +109,34 @@ def test_flows_of_a_udp_app(tmp_path, free_port):
             eventually(lambda: ended(daemon, "x").get("idle_timeout") == 3, 10)
             clients[4].send(b"y")
             assert server.recv(10) == b"y"
+
+
+def test_bytes_per_second_of_a_client(tmp_path, free_port, origin):
+    port = free_port()
+    limits = ", limits: {client: {bytes_per_second: 500kB}}"
+    with (
+        Daemon(tmp_path, "apps:\n" + app("x", port, port_of(origin), limits), workers=2) as daemon,
+        ExitStack() as stack,
+    ):
+        client, connection = visit(stack, origin, port)
+        connection.settimeout(20)
+        data = os.urandom(1_000_000)
+        began = time.monotonic()
+        sender = threading.Thread(target=client.sendall, args=(data,))
+        sender.start()
+        received = b""
+        while len(received) < len(data):
+            received += connection.recv(65536)
+        sender.join()
+        assert received == data
+        assert 1.5 < time.monotonic() - began < 10
+        # A reload lifts it for those that come.
+        daemon.write("apps:\n" + app("x", port, port_of(origin)))
+        assert daemon.reload() == []
+        client, connection = visit(stack, origin, port)
+        connection.settimeout(20)
+        client.sendall(data[:200_000])
+        received = b""
+        while len(received) < 200_000:
+            received += connection.recv(65536)
+        assert received == data[:200_000]
