@@ -12,6 +12,7 @@ import click
 
 from spectrum.cli.doctor import examine, install, show
 from spectrum.cli.options import failure, load
+from spectrum.control.account import AccountError, account
 from spectrum.control.supervisor import StartError, default_control_socket, serve
 from spectrum.core.address import SocketAddress, host_text, parse_socket_address
 from spectrum.core.config import MAX_WORKERS
@@ -68,6 +69,16 @@ def configuration(
     return "\n".join(lines) + "\n"
 
 
+def _write(path: Path, text: str, user: str) -> None:
+    """Write the file into a folder that is the user's, if it is made here: the control socket is to be there too."""
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        if user:
+            entry = account(user)
+            os.chown(path.parent, entry.pw_uid, entry.pw_gid)
+    path.write_text(text, encoding="utf-8")
+
+
 @click.command()
 @click.option(
     "--listen", "listen", multiple=True, required=True, metavar="ADDR", help="Where the proxies in front send."
@@ -103,7 +114,7 @@ def mmproxy(
     try:
         addresses = [parse_socket_address(text) for text in listen]
         services = [parse_socket_address(text) for text in to]
-        control = socket_path or default_control_socket().with_name(f"mmproxy-{addresses[0].port}.sock")
+        control = socket_path or default_control_socket().parent / f"mmproxy-{addresses[0].port}" / "control.sock"
         transports = ("tcp", "udp") if protocol == "both" else (protocol,)
         drops = os.geteuid() == 0 and user != "root"
         text = configuration(addresses, services, allow, transports, control, user if drops else "", metrics)
@@ -111,10 +122,9 @@ def mmproxy(
         raise click.UsageError(str(exc)) from exc
     path = control.with_suffix(".yaml")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise failure(f"{path}: {(exc.strerror or str(exc)).lower()}") from exc
+        _write(path, text, user if drops else "")
+    except (OSError, AccountError) as exc:
+        raise failure(f"{path}: {exc}") from exc
     config = load(path)
     try:
         if makes:

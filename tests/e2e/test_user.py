@@ -27,7 +27,8 @@ mount --bind {checkout} {folder}/checkout
 cd {folder}
 export PYTHONPATH={folder}/checkout:{folder}/packages
 export LD_LIBRARY_PATH={folder}/python/lib
-exec {folder}/python/bin/{python} -m spectrum run -c {folder}/spectrum.yaml --workers 2
+{more}
+exec {folder}/python/bin/{python} -m spectrum {command}
 """
 
 
@@ -55,6 +56,8 @@ def daemon(folder):
         packages=site.getsitepackages()[0],
         checkout=ROOT,
         python=Path(os.path.realpath(sys.executable)).name,
+        more="",
+        command=f"run -c {folder}/spectrum.yaml --workers 2",
     )
 
     def status():
@@ -132,3 +135,61 @@ def test_an_upgrade_does_not_change_the_user(daemon, folder):
         assert "changed but fixed until a restart: user" in (folder / "err.log").read_text()
         assert "only root can become www-data" in ask(daemon.control, "POST", "/upgrade", 60)["errors"][0]
         assert daemon.serves()
+
+
+PEER = """
+import socket
+sock = socket.create_server(("127.0.0.1", 2200))
+while True:
+    connection, peer = sock.accept()
+    connection.sendall(("%s %d" % peer).encode())
+    connection.close()
+"""
+VISIT = """
+import socket
+sock = socket.create_connection(("127.0.0.1", 2222), 5)
+sock.sendall(b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 22\\r\\n")
+print(sock.recv(100).decode())
+"""
+
+
+def test_mmproxy_serves_as_nobody(require, folder):
+    """With the capability for clients' addresses, and without system calls that it does not need."""
+    require("ip", "unshare", "nsenter")
+    control = folder / "mm" / "control.sock"
+    script = BESIDE.format(
+        folder=folder,
+        sys=sys,
+        packages=site.getsitepackages()[0],
+        checkout=ROOT,
+        python=Path(os.path.realpath(sys.executable)).name,
+        more=f"ip link set lo up; {sys.executable} -c '{PEER}' &",
+        command=f"mmproxy --listen 127.0.0.1:2222 --to 127.0.0.1:2200 --allow 127.0.0.0/8 --install --socket {control}",
+    )
+    with (folder / "err.log").open("wb") as err:
+        command = ["unshare", "--mount", "--net", "sh", "-c", script]
+        process = subprocess.Popen(command, stdout=err, stderr=err, start_new_session=True)
+    try:
+
+        def workers():
+            try:
+                return [w["pid"] for w in ask(control, "GET", "/status")["workers"] if w["ready"]]
+            except DaemonError:
+                return []
+
+        eventually(workers, 20, lambda: (folder / "err.log").read_text())
+        for pid in (process.pid, *workers()):
+            assert of_process(pid, "Uid") == ["65534"] * 4
+            assert of_process(pid, "NoNewPrivs") == ["1"]
+        assert of_process(workers()[0], "Seccomp") == ["2"]
+        told = subprocess.run(
+            ["nsenter", "-t", str(process.pid), "-n", sys.executable, "-c", VISIT],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert told.stdout == "203.0.113.7 4711\n", told.stderr + (folder / "err.log").read_text()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # all of them, the server too
+        process.wait(10)
