@@ -170,8 +170,14 @@ class Supervisor:
             StartError: If the workers do not serve.
         """
         loop = asyncio.get_running_loop()
-        prefix = self._config.limits.client_prefix
-        self._memory = SharedMemory(self._worker_count, self._config.max_affinities, prefix.ipv4, prefix.ipv6)
+        limits = self._config.limits
+        client, prefix = limits.client_prefix, limits.prefix_length
+        self._memory = SharedMemory(
+            self._worker_count,
+            self._config.max_affinities,
+            (client.ipv4, client.ipv6),
+            (prefix.ipv4, prefix.ipv6),
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
@@ -535,8 +541,11 @@ class Supervisor:
             for name in ("user", "seccomp", "workers", "metrics", "control", "max_flows", "max_affinities")
             if getattr(config, name) != getattr(self._config, name)
         ]
-        if config.limits.client_prefix != self._config.limits.client_prefix:
-            fixed.append("limits.client_prefix")
+        fixed += [
+            f"limits.{name}"
+            for name in ("client_prefix", "prefix_length")
+            if getattr(config.limits, name) != getattr(self._config.limits, name)
+        ]
         if fixed:
             log.warning("changed but fixed until a restart: %s", ", ".join(fixed))
 

@@ -145,7 +145,12 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("timeouts", "connect"), "it is for TCP; over UDP nothing is connected"
     if udp and "drain_pace" in given:
         yield ("drain_pace",), "it is for TCP; a datagram that is not taken is lost"
-    for path, limits in ((("limits",), app.limits), (("limits", "client"), app.limits.client)):
+    of = (
+        (("limits",), app.limits),
+        (("limits", "client"), app.limits.client),
+        (("limits", "prefix"), app.limits.prefix),
+    )
+    for path, limits in of:
         if udp and limits.sessions is not None:
             yield (*path, "sessions"), "a UDP app has flows; write flows"
         if not udp and limits.datagrams_per_second is not None:

@@ -142,32 +142,30 @@ class Counts(Strict):
     flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
     new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
     client: ClientCounts = ClientCounts()
+    prefix: ClientCounts = ClientCounts()
 
     def of(self, transport: str) -> Limits:
         """Return what holds for sessions of "tcp", or for flows of "udp"."""
-        client = self.client
-        sessions, client_sessions = (
-            (self.sessions, client.sessions) if transport == "tcp" else (self.flows, client.flows)
-        )
-        return Limits(sessions or 0, self.new_per_second or 0, client_sessions or 0, client.new_per_second or 0)
+        numbers: list[int] = []
+        for limits in (self, self.client, self.prefix):
+            numbers += [(limits.sessions if transport == "tcp" else limits.flows) or 0, limits.new_per_second or 0]
+        return Limits(*numbers)
 
 
 class AppLimits(Counts):
     """`limits` of an app: also what moves per second, each way."""
 
     client: ClientLimits = ClientLimits()
+    prefix: ClientLimits = ClientLimits()
     bytes_per_second: Pace | None = None
     datagrams_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
 
     @property
     def paces(self) -> Paces:
         """What moves per second."""
-        client = self.client
+        of = (self, self.client, self.prefix)
         return Paces(
-            self.bytes_per_second or 0,
-            client.bytes_per_second or 0,
-            self.datagrams_per_second or 0,
-            client.datagrams_per_second or 0,
+            *(limits.bytes_per_second or 0 for limits in of), *(limits.datagrams_per_second or 0 for limits in of)
         )
 
 
@@ -178,11 +176,19 @@ class ClientPrefix(Strict):
     ipv6: int = Field(64, ge=16, le=128)
 
 
+class Prefix(Strict):
+    """`limits.prefix_length`: what `limits.prefix` is about. A site has a /48 (RFC 6177)."""
+
+    ipv4: int = Field(24, ge=8, le=32)
+    ipv6: int = Field(48, ge=16, le=128)
+
+
 class NodeLimits(Counts):
     """`limits`: the same for all apps together; `new_per_second` for TCP and UDP each."""
 
     memory: Size = 512 * 2**20
     client_prefix: ClientPrefix = ClientPrefix()
+    prefix_length: Prefix = Prefix()
 
     @field_validator("memory")
     @classmethod

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -13,21 +13,28 @@ NODE_GROUPS = {"tcp": 1, "udp": 2}
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True):
-    """What an app or a node takes, in all and of each client; 0 for any number."""
+    """What an app or a node takes, in all, of each client and of each prefix; 0 for any number."""
 
     sessions: int = 0
     new_per_second: int = 0
     client_sessions: int = 0
     client_new_per_second: int = 0
+    prefix_sessions: int = 0
+    prefix_new_per_second: int = 0
 
 
 class Paces(msgspec.Struct, frozen=True, array_like=True):
-    """What an app and each of its clients move per second, each way; 0 for any amount. Datagrams: from clients."""
+    """What moves per second: of an app, of each client, of each prefix; 0 for any amount. Bytes are each way."""
 
     bytes_per_second: int = 0
     client_bytes_per_second: int = 0
+    prefix_bytes_per_second: int = 0
     datagrams_per_second: int = 0
     client_datagrams_per_second: int = 0
+    prefix_datagrams_per_second: int = 0
+
+
+Scope = Literal["all", "client", "prefix"]
 
 
 class Rule(NamedTuple):
@@ -35,14 +42,15 @@ class Rule(NamedTuple):
 
     Attributes:
         group: Of the census.
-        of_client: It is held against the client's sessions in the group, not against all of them.
+        scope: Whether it is held against all sessions of the group, or against those of the client, or of the prefix
+            that the client is in.
         is_rate: It is of new ones per second, not of those that there are.
         limit: The number.
         reason: Why a client is refused above it.
     """
 
     group: int
-    of_client: bool
+    scope: Scope
     is_rate: bool
     limit: int
     reason: Reason
@@ -66,10 +74,12 @@ def node_rules(limits: Limits, transport: str) -> tuple[Rule, ...]:
 def _rules(limits: Limits, group: int, limit: Reason, rate: Reason) -> Iterator[Rule]:
     # Those of a client first: where one client is to blame for a full app, that is what it hears.
     for rule in (
-        Rule(group, True, False, limits.client_sessions, Reason.CLIENT_LIMIT),
-        Rule(group, True, True, limits.client_new_per_second, Reason.CLIENT_RATE),
-        Rule(group, False, False, limits.sessions, limit),
-        Rule(group, False, True, limits.new_per_second, rate),
+        Rule(group, "client", False, limits.client_sessions, Reason.CLIENT_LIMIT),
+        Rule(group, "client", True, limits.client_new_per_second, Reason.CLIENT_RATE),
+        Rule(group, "prefix", False, limits.prefix_sessions, Reason.PREFIX_LIMIT),
+        Rule(group, "prefix", True, limits.prefix_new_per_second, Reason.PREFIX_RATE),
+        Rule(group, "all", False, limits.sessions, limit),
+        Rule(group, "all", True, limits.new_per_second, rate),
     ):
         if rule.limit:
             yield rule

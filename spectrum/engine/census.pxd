@@ -9,8 +9,10 @@ cdef class Census:
     cdef int _workers
     cdef uint32_t *_own    # this worker's cells
     cdef uint64_t _secret
-    cdef int _ipv4_bits, _ipv6_bits
+    cdef int _ipv4_bits, _ipv6_bits, _ipv4_wide_bits, _ipv6_wide_bits
     cdef uint64_t client_key(self, uint64_t group, const uint8_t *client, int length) noexcept nogil
+    cdef uint64_t prefix_key(self, uint64_t group, const uint8_t *client, int length) noexcept nogil
+    cdef uint64_t _key(self, uint64_t group, const uint8_t *client, int length, int bits) noexcept nogil
     cdef void enter(self, uint64_t node, uint64_t app, const uint8_t *client, int length) noexcept nogil
     cdef void leave(self, uint64_t node, uint64_t app, const uint8_t *client, int length) noexcept nogil
     cdef void _add(self, uint64_t node, uint64_t app, const uint8_t *client, int length, int amount) noexcept nogil

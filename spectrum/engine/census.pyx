@@ -67,16 +67,20 @@ cdef class Census:
         secret: The same for all of them.
         ipv4_bits: Clients are told apart by so much of their address.
         ipv6_bits: The same for IPv6.
+        ipv4_wide_bits: And so much of it is the prefix that a client is in.
+        ipv6_wide_bits: The same for IPv6.
     """
 
     def __init__(self, int memory=-1, int workers=1, int worker=0, *, uint64_t secret=0, int ipv4_bits=32,
-                 int ipv6_bits=64):
+                 int ipv6_bits=64, int ipv4_wide_bits=24, int ipv6_wide_bits=48):
         if not 0 <= worker < workers:
             raise ValueError(f"worker {worker} of {workers}")
         self._workers = workers
         self._secret = secret
         self._ipv4_bits = ipv4_bits
         self._ipv6_bits = ipv6_bits
+        self._ipv4_wide_bits = ipv4_wide_bits
+        self._ipv6_wide_bits = ipv6_wide_bits
         self._memory_bytes = Census.bytes_for(workers)
         self._memory = _map(memory, self._memory_bytes)
         self._own = <uint32_t *>self._memory + <size_t>worker * ROWS * CELLS
@@ -91,10 +95,16 @@ cdef class Census:
         return <size_t>workers * ROWS * CELLS * sizeof(uint32_t)
 
     cdef uint64_t client_key(self, uint64_t group, const uint8_t *client, int length) noexcept nogil:
-        """The key of a client's prefix in a group."""
+        """The key of a client in a group."""
+        return self._key(group, client, length, self._ipv4_bits if length == 4 else self._ipv6_bits)
+
+    cdef uint64_t prefix_key(self, uint64_t group, const uint8_t *client, int length) noexcept nogil:
+        """The key of the prefix that a client is in; another one than the client's, however long it is."""
+        return self._key(~group, client, length, self._ipv4_wide_bits if length == 4 else self._ipv6_wide_bits)
+
+    cdef uint64_t _key(self, uint64_t group, const uint8_t *client, int length, int bits) noexcept nogil:
         cdef uint8_t prefix[16]
         cdef uint64_t words[2]
-        cdef int bits = self._ipv4_bits if length == 4 else self._ipv6_bits
         memset(prefix, 0, 16)
         memcpy(prefix, client, bits >> 3)
         if bits & 7:
@@ -113,6 +123,8 @@ cdef class Census:
         self._add_key(app, amount)
         self._add_key(self.client_key(node, client, length), amount)
         self._add_key(self.client_key(app, client, length), amount)
+        self._add_key(self.prefix_key(node, client, length), amount)
+        self._add_key(self.prefix_key(app, client, length), amount)
 
     cdef void enter(self, uint64_t node, uint64_t app, const uint8_t *client, int length) noexcept nogil:
         """A session begins: it counts for the node and the app, and for its client in both."""
@@ -138,19 +150,22 @@ cdef class Census:
         """Return how many sessions a group has, in all workers."""
         return self._count_key(group)
 
-    def count_client(self, uint64_t group, bytes client):
-        """Return how many sessions the prefix of a client has in a group, in all workers."""
-        return self._count_key(self.key_of(group, client))
+    def count_client(self, uint64_t group, bytes client, bint wide=False):
+        """Return how many sessions a client, or with `wide` the prefix that it is in, has in a group, in all workers."""
+        return self._count_key(self.key_of(group, client, wide))
 
-    def key_of(self, uint64_t group, bytes client):
-        """Return a number for the prefix of a client in a group.
+    def key_of(self, uint64_t group, bytes client, bint wide=False):
+        """Return a number for a client in a group, or with `wide` for the prefix that it is in.
 
         Raises:
             ValueError: If `client` is no address of 4 or 16 bytes.
         """
         if len(client) not in (4, 16):
             raise ValueError(f"an address is 4 or 16 bytes, not {len(client)}")
-        return self.client_key(group, <const uint8_t *>PyBytes_AS_STRING(client), <int>len(client))
+        cdef const uint8_t *address = <const uint8_t *>PyBytes_AS_STRING(client)
+        if wide:
+            return self.prefix_key(group, address, <int>len(client))
+        return self.client_key(group, address, <int>len(client))
 
     def add(self, uint64_t node, uint64_t app, bytes client, int amount):
         """Count so many sessions of a client more, as the engines do by one."""

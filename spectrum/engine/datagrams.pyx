@@ -69,11 +69,10 @@ cdef enum:
     SK_MEMINFO_DROPS = 8
     COUNTS = 4 + DROPS
     # Of an app: its group in the census, whether proxies in front tell of its clients, and what it moves per second.
-    APP_WORDS = 6
-    APP_BYTES = 2
-    CLIENT_BYTES = 3
-    APP_DATAGRAMS = 4
-    CLIENT_DATAGRAMS = 5
+    APP_WORDS = 8
+    # Bytes of the app, of a client, of a prefix; then datagrams likewise.
+    BYTES = 2
+    DATAGRAMS = 5
 
 cdef uint64_t NS_PER_S = 1000000000
 # In the keys of rates: of what, and which way; odd multiples of one number.
@@ -575,19 +574,17 @@ cdef class Datagrams(Part):
     cdef bint _keeps_rates(self, Flow *flow, int side, size_t size) noexcept nogil:
         """Whether a datagram is within what its app and its client move per second; counted where it is."""
         cdef uint64_t *app = self._apps + APP_WORDS * flow.app
-        cdef uint64_t keys[4]
-        cdef uint64_t costs[4]
-        cdef uint64_t client, now_ns = self.loop.now_ns
+        cdef uint64_t keys[6]
+        cdef uint64_t costs[6]
+        cdef uint64_t now_ns = self.loop.now_ns
         cdef int count = 0, i
-        if flow.app >= self._apps_room or not (
-                app[APP_BYTES] or app[CLIENT_BYTES] or app[APP_DATAGRAMS] or app[CLIENT_DATAGRAMS]):
+        if flow.app >= self._apps_room:
             return True
-        client = self._client_key(flow)
-        for i in range(APP_BYTES, APP_WORDS):
-            if app[i] == 0 or (i >= APP_DATAGRAMS and side == ORIGIN):
+        for i in range(BYTES, APP_WORDS if side == CLIENT else DATAGRAMS):
+            if app[i] == 0:
                 continue
-            keys[count] = (client if i == CLIENT_BYTES or i == CLIENT_DATAGRAMS else app[0]) ^ WAYS[2 * i + side]
-            costs[count] = (NS_PER_S if i >= APP_DATAGRAMS else size * NS_PER_S) // app[i]
+            keys[count] = self._rate_key(flow, (i - BYTES) % 3) ^ WAYS[2 * i + side]
+            costs[count] = (NS_PER_S if i >= DATAGRAMS else size * NS_PER_S) // app[i]
             if not self._rates.afford(keys[count], costs[count], now_ns):
                 return False
             count += 1
@@ -595,10 +592,16 @@ cdef class Datagrams(Part):
             self._rates.pay(keys[i], costs[i], now_ns)
         return True
 
-    cdef uint64_t _client_key(self, Flow *flow) noexcept nogil:
+    cdef uint64_t _rate_key(self, Flow *flow, int scope) noexcept nogil:
+        """The key of a flow's app, of its client, or of the prefix that it is in."""
+        cdef uint64_t group = self._group(flow)
         cdef bint mapped = memcmp(flow.key.client, MAPPED, 12) == 0
-        return self._census.client_key(
-            self._group(flow), flow.key.client + (12 if mapped else 0), 4 if mapped else 16)
+        cdef const uint8_t *client = flow.key.client + (12 if mapped else 0)
+        if scope == 0:
+            return group
+        if scope == 1:
+            return self._census.client_key(group, client, 4 if mapped else 16)
+        return self._census.prefix_key(group, client, 4 if mapped else 16)
 
     cdef void _queue(self, uint32_t index, Flow *flow, uint8_t slot) noexcept nogil:
         """Put a datagram at the end of what goes to the origin, with the header that is due."""
@@ -1287,20 +1290,21 @@ cdef class Datagrams(Part):
         self.loop.watch(fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
         return number
 
-    def set_app(self, uint32_t app, uint64_t group, bint told=False, tuple paces=(0, 0, 0, 0)):
+    def set_app(self, uint32_t app, uint64_t group, bint told=False, tuple paces=(0, 0, 0, 0, 0, 0)):
         """Say what there is to know of an app.
 
         Args:
             app: Its slot.
             group: Its number in the census; it can not change while there are flows.
             told: Its datagrams come from proxies, with headers that tell who the client is.
-            paces: Per second, of the app and of each client: bytes each way, then datagrams from clients; 0 for any.
+            paces: Per second, of the app, of each client and of each prefix: bytes each way; then datagrams from
+                clients likewise. 0 for any number.
         """
         grow_counters(&self._apps, &self._apps_room, app + 1, APP_WORDS)
         self._apps[APP_WORDS * app] = group
         self._apps[APP_WORDS * app + 1] = told
-        for word in range(4):
-            self._apps[APP_WORDS * app + APP_BYTES + word] = paces[word]
+        for word in range(6):
+            self._apps[APP_WORDS * app + BYTES + word] = paces[word]
 
     def remove_listener(self, uint32_t number, int error):
         """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""

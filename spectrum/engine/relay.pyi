@@ -63,6 +63,7 @@ class Relay(Part):
         patience_ms: int = 0,
         app_bytes_per_s: int = 0,
         client_bytes_per_s: int = 0,
+        prefix_bytes_per_s: int = 0,
     ) -> None: ...
     def remove_listener(self, number: int, drain: bool = True) -> None: ...
     def connect(

@@ -114,9 +114,10 @@ cdef struct App:
     # A leg that has something to send for `patience_ms` and gets rid of less than this is stuck. 0: never.
     uint32_t bytes_per_s
     uint32_t patience_ms
-    # What moves each way, of all sessions and of each client's; 0: any amount.
+    # What moves each way, of all sessions, of each client's, and of each prefix's; 0: any amount.
     uint64_t app_bytes_per_s
     uint64_t client_bytes_per_s
+    uint64_t prefix_bytes_per_s
 
 
 cdef class Relay(Part):
@@ -716,7 +717,8 @@ cdef class Relay(Part):
         self._free_dial(session)
         session.state = RELAYING
         session.paced = session.app < self._apps_room and (
-            self._apps[session.app].app_bytes_per_s or self._apps[session.app].client_bytes_per_s)
+            self._apps[session.app].app_bytes_per_s or self._apps[session.app].client_bytes_per_s
+            or self._apps[session.app].prefix_bytes_per_s)
         session.connected_ns = clock_ns()
         session.active_ms = self.loop.now_ms
         with nogil:
@@ -827,6 +829,8 @@ cdef class Relay(Part):
             least = min(least, app.app_bytes_per_s)
         if app.client_bytes_per_s:
             least = min(least, app.client_bytes_per_s)
+        if app.prefix_bytes_per_s:
+            least = min(least, app.prefix_bytes_per_s)
         return <ssize_t>(least // 10)
 
     cdef bint _pace(self, uint32_t index, Session *session, int side, uint64_t moved) noexcept nogil:
@@ -839,6 +843,9 @@ cdef class Relay(Part):
         if app.client_bytes_per_s:
             key = self._census.client_key(app.group, session.client_address, session.address_bytes) ^ way
             paid = max(paid, self._rates.pay(key, moved * NS_PER_S // app.client_bytes_per_s, now_ns))
+        if app.prefix_bytes_per_s:
+            key = self._census.prefix_key(app.group, session.client_address, session.address_bytes) ^ way
+            paid = max(paid, self._rates.pay(key, moved * NS_PER_S // app.prefix_bytes_per_s, now_ns))
         if paid <= now_ns + BURST_NS:
             return False
         session.paused_until_ms[side] = self.loop.now_ms + (paid - now_ns - BURST_NS) // 1000000 + 1
@@ -1132,7 +1139,7 @@ cdef class Relay(Part):
         return number
 
     def set_app(self, uint32_t app, uint64_t group, uint32_t bytes_per_s=0, uint32_t patience_ms=0,
-                uint64_t app_bytes_per_s=0, uint64_t client_bytes_per_s=0):
+                uint64_t app_bytes_per_s=0, uint64_t client_bytes_per_s=0, uint64_t prefix_bytes_per_s=0):
         """Say what there is to know of an app.
 
         Args:
@@ -1142,6 +1149,7 @@ cdef class Relay(Part):
             patience_ms: and does so for so long.
             app_bytes_per_s: New sessions together move no more than this each way; 0 for any amount.
             client_bytes_per_s: The same for those of one client.
+            prefix_bytes_per_s: And for those of the prefix that clients are in.
         """
         cdef App *grown
         if app >= self._apps_room:
@@ -1156,6 +1164,7 @@ cdef class Relay(Part):
         self._apps[app].patience_ms = patience_ms
         self._apps[app].app_bytes_per_s = app_bytes_per_s
         self._apps[app].client_bytes_per_s = client_bytes_per_s
+        self._apps[app].prefix_bytes_per_s = prefix_bytes_per_s
 
     def remove_listener(self, uint32_t number, bint drain=True):
         """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""

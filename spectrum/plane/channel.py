@@ -47,6 +47,8 @@ class Memory(msgspec.Struct, array_like=True, tag=True):
     secret: int
     ipv4_bits: int
     ipv6_bits: int
+    ipv4_wide_bits: int
+    ipv6_wide_bits: int
 
 
 class Started(msgspec.Struct, array_like=True, tag=True):

@@ -34,13 +34,16 @@ class Limiter:
         """
         census, charges = self.census, []
         now = self._clock()
-        for group, of_client, is_rate, limit, reason in (*rules, *self.node):
+        for group, scope, is_rate, limit, reason in (*rules, *self.node):
             if is_rate:
-                key = census.key_of(group, client) if of_client else group
+                key = group if scope == "all" else census.key_of(group, client, scope == "prefix")
                 if not self.rates.allows(key, limit, now):
                     return reason
                 charges.append((key, limit))
-            elif (census.count_client(group, client) if of_client else census.count(group)) >= limit:
+            elif scope == "all":
+                if census.count(group) >= limit:
+                    return reason
+            elif census.count_client(group, client, scope == "prefix") >= limit:
                 return reason
         for key, limit in charges:
             self.rates.charge(key, limit, now)

@@ -16,16 +16,21 @@ class SharedMemory:
     Args:
         workers: How many workers share it.
         max_affinities: Clients that are remembered.
-        ipv4_bits: So much of an address makes a client, to limits.
-        ipv6_bits: The same for IPv6.
+        client_bits: So much of an IPv4 and of an IPv6 address makes a client, to limits.
+        prefix_bits: So much makes the prefix that it is in.
     """
 
-    def __init__(self, workers: int, max_affinities: int, ipv4_bits: int = 32, ipv6_bits: int = 64) -> None:
+    def __init__(
+        self,
+        workers: int,
+        max_affinities: int,
+        client_bits: tuple[int, int] = (32, 64),
+        prefix_bits: tuple[int, int] = (24, 48),
+    ) -> None:
         self.workers = workers
         self.max_affinities = max_affinities
         self.secret = secrets.randbits(64)
-        self.ipv4_bits = ipv4_bits
-        self.ipv6_bits = ipv6_bits
+        self._bits = (*client_bits, *prefix_bits)
         self.descriptors: list[int] = []
         try:
             for name, size in (
@@ -38,16 +43,14 @@ class SharedMemory:
                 os.ftruncate(self.descriptors[-1], size)
             self.loads = Loads(self.descriptors[0], workers, 0)
             self.affinities = Affinities(self.descriptors[1], max_affinities)
-            self._census = Census(
-                self.descriptors[2], workers, 0, secret=self.secret, ipv4_bits=ipv4_bits, ipv6_bits=ipv6_bits
-            )
+            self._census = Census(self.descriptors[2], workers, 0, secret=self.secret)
         except BaseException:
             self.close()
             raise
 
     def message(self, worker: int) -> Memory:
         """Return what a worker is told with the descriptor for its own flows and `descriptors`."""
-        return Memory(worker, self.workers, self.max_affinities, self.secret, self.ipv4_bits, self.ipv6_bits)
+        return Memory(worker, self.workers, self.max_affinities, self.secret, *self._bits)
 
     def forget(self, worker: int) -> None:
         """Forget the sessions of a worker that is gone."""

@@ -345,6 +345,7 @@ class TcpPlane:
             patience_ms,
             paces.bytes_per_second,
             paces.client_bytes_per_second,
+            paces.prefix_bytes_per_second,
         )
 
     def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:

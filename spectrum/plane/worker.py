@@ -219,6 +219,8 @@ class Worker:
             secret=memory.secret,
             ipv4_bits=memory.ipv4_bits,
             ipv6_bits=memory.ipv6_bits,
+            ipv4_wide_bits=memory.ipv4_wide_bits,
+            ipv6_wide_bits=memory.ipv6_wide_bits,
         )
         self._rates = Rates(rates)
         for descriptor in (loads, affinities, census, rates):

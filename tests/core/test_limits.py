@@ -11,10 +11,10 @@ def test_a_client_hears_of_its_own_limit_first():
     limits = Limits(sessions=100, new_per_second=50, client_sessions=10, client_new_per_second=5)
     group = group_of("x", "tcp")
     assert app_rules(limits, "x", "tcp") == (
-        Rule(group, True, False, 10, Reason.CLIENT_LIMIT),
-        Rule(group, True, True, 5, Reason.CLIENT_RATE),
-        Rule(group, False, False, 100, Reason.APP_LIMIT),
-        Rule(group, False, True, 50, Reason.APP_RATE),
+        Rule(group, "client", False, 10, Reason.CLIENT_LIMIT),
+        Rule(group, "client", True, 5, Reason.CLIENT_RATE),
+        Rule(group, "all", False, 100, Reason.APP_LIMIT),
+        Rule(group, "all", True, 50, Reason.APP_RATE),
     )
     assert [rule.reason for rule in node_rules(limits, "tcp")] == [
         Reason.CLIENT_LIMIT,

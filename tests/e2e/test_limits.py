@@ -111,6 +111,19 @@ def test_flows_of_a_udp_app(tmp_path, free_port):
             assert server.recv(10) == b"y"
 
 
+def test_sessions_of_a_prefix(tmp_path, free_port, origin):
+    port = free_port()
+    limits = ", limits: {client: {sessions: 3}, prefix: {sessions: 4}}"
+    with (
+        Daemon(tmp_path, "apps:\n" + app("x", port, port_of(origin), limits), workers=2) as daemon,
+        ExitStack() as stack,
+    ):
+        sources = ["127.0.0.1"] * 4 + ["127.0.0.2"] * 2 + ["127.0.1.1"] * 2
+        passed = [visit(stack, origin, port, source) is not None for source in sources]
+        assert passed == [True, True, True, False, True, False, True, True]
+        assert ended(daemon, "x") == {"client_limit": 1, "prefix_limit": 1}
+
+
 def test_bytes_per_second_of_a_client(tmp_path, free_port, origin):
     port = free_port()
     limits = ", limits: {client: {bytes_per_second: 500kB}}"

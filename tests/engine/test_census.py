@@ -151,3 +151,21 @@ def test_a_rate_is_shared_by_processes():
     other.join()
     assert let_through(Rates(descriptor), 5, 10, [start] * 50) == 5
     os.close(descriptor)
+
+
+def test_a_client_counts_for_the_prefix_that_it_is_in():
+    census = Census(ipv4_wide_bits=24, ipv6_wide_bits=48)
+    here, there = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 200])
+    six = bytes.fromhex("20010db8000100000000000000000001")
+    for client in (here, there, there, six):
+        census.add(1, 7, client, 1)
+    assert [census.count_client(7, client, True) for client in (here, there, six)] == [3, 3, 1]
+    assert [census.count_client(7, client) for client in (here, there)] == [1, 2]
+    assert census.count_client(1, bytes([192, 0, 2, 77]), True) == 3
+    assert census.count_client(7, bytes([192, 0, 3, 1]), True) == 0
+    assert census.count_client(7, six[:6] + bytes(10), True) == 1
+    census.add(1, 7, there, -1)
+    assert census.count_client(7, here, True) == 2
+    # Even where both have one length they are counted apart.
+    same = Census(ipv4_wide_bits=32)
+    assert same.key_of(7, here) != same.key_of(7, here, True)

@@ -25,7 +25,7 @@ def origin():
 
 def paced(origin, **rates):
     recorder = Recorder([Target(LOOPBACK, port_of(origin), "127.0.0.1")])
-    recorder.relay.set_app(0, 7, 0, 0, rates.get("app", 0), rates.get("client", 0))
+    recorder.relay.set_app(0, 7, 0, 0, *(rates.get(of, 0) for of in ("app", "client", "prefix")))
     recorder.listen = lambda: listen(recorder)
     return recorder
 
@@ -82,7 +82,7 @@ def close(pairs):
 
 
 @pytest.mark.parametrize("upload", [True, False])
-@pytest.mark.parametrize("of", ["app", "client"])
+@pytest.mark.parametrize("of", ["app", "client", "prefix"])
 def test_tcp_keeps_the_rate_and_loses_nothing(origin, of, upload):
     recorder = paced(origin, **{of: RATE})
     with recorder.listen() as edge, recorder.running():
@@ -151,11 +151,13 @@ def flood(recorder, origin, count, size=100, sources=("127.0.0.1",)):
 @pytest.mark.parametrize(
     ("paces", "sources", "expected"),
     [
-        ((0, 0, 0, 0), ["127.0.0.1", "127.0.0.2"], 200),
-        ((0, 0, 20, 0), ["127.0.0.1", "127.0.0.2"], 20),  # of the app
-        ((0, 0, 0, 20), ["127.0.0.1", "127.0.0.2"], 40),  # of each client
-        ((2000, 0, 0, 0), ["127.0.0.1"], 20),  # by bytes
-        ((0, 2000, 0, 0), ["127.0.0.1", "127.0.0.2"], 40),
+        ((0, 0, 0, 0, 0, 0), ["127.0.0.1", "127.0.0.2"], 200),
+        ((0, 0, 0, 20, 0, 0), ["127.0.0.1", "127.0.0.2"], 20),  # of the app
+        ((0, 0, 0, 0, 20, 0), ["127.0.0.1", "127.0.0.2"], 40),  # of each client
+        ((2000, 0, 0, 0, 0, 0), ["127.0.0.1"], 20),  # by bytes
+        ((0, 2000, 0, 0, 0, 0), ["127.0.0.1", "127.0.0.2"], 40),
+        ((0, 0, 0, 0, 0, 20), ["127.0.0.1", "127.0.0.2", "127.0.1.1"], 40),  # of each prefix
+        ((0, 0, 2000, 0, 0, 0), ["127.0.0.1", "127.0.0.2", "127.0.1.1"], 40),
     ],
 )
 def test_udp_drops_and_counts_what_is_too_much(echo, paces, sources, expected):
@@ -169,7 +171,7 @@ def test_udp_drops_and_counts_what_is_too_much(echo, paces, sources, expected):
 
 def test_replies_have_a_rate_of_their_own(echo):
     recorder = udp.Recorder([udp.target(echo)])
-    recorder.engine.set_app(0, 7, False, (3000, 0, 0, 0))
+    recorder.engine.set_app(0, 7, False, (3000, 0, 0, 0, 0, 0))
     with recorder.listen() as edge, recorder.running(), udp.datagrams() as client:
         udp.ask(client, edge, bytes(100))
         _, peer = echo.recvfrom(1000)
