@@ -151,7 +151,7 @@ cdef class Census:
         return self._count_key(group)
 
     def count_client(self, uint64_t group, bytes client, bint wide=False):
-        """Return how many sessions a client, or with `wide` the prefix that it is in, has in a group, in all workers."""
+        """Return how many sessions a client has in a group, or with `wide` the prefix that it is in, in all workers."""
         return self._count_key(self.key_of(group, client, wide))
 
     def key_of(self, uint64_t group, bytes client, bint wide=False):
