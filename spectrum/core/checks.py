@@ -137,6 +137,8 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
             ("origin_socket",),
             "shared needs proxy_protocol: simple and strict replies, by which flows are told apart",
         )
+    if udp and app.limits.action == "delay":
+        yield ("limits", "action"), "delay is for TCP; a datagram is not held back"
     if udp and app.is_named:
         yield ("sni" if app.sni else "alpn",), "it is for TCP, whose first bytes a TLS client sends"
     if udp and "keepalive" in given:

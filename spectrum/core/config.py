@@ -143,13 +143,21 @@ class Counts(Strict):
     new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
     client: ClientCounts = ClientCounts()
     prefix: ClientCounts = ClientCounts()
+    # What becomes of new sessions above new_per_second: reset, or held back until it is their turn.
+    action: Literal["refuse", "delay"] = "refuse"
 
     def of(self, transport: str) -> Limits:
         """Return what holds for sessions of "tcp", or for flows of "udp"."""
-        numbers: list[int] = []
-        for limits in (self, self.client, self.prefix):
-            numbers += [(limits.sessions if transport == "tcp" else limits.flows) or 0, limits.new_per_second or 0]
-        return Limits(*numbers)
+        tcp, client, prefix = transport == "tcp", self.client, self.prefix
+        return Limits(
+            sessions=(self.sessions if tcp else self.flows) or 0,
+            new_per_second=self.new_per_second or 0,
+            client_sessions=(client.sessions if tcp else client.flows) or 0,
+            client_new_per_second=client.new_per_second or 0,
+            prefix_sessions=(prefix.sessions if tcp else prefix.flows) or 0,
+            prefix_new_per_second=prefix.new_per_second or 0,
+            delays=tcp and self.action == "delay",
+        )
 
 
 class AppLimits(Counts):

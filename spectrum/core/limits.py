@@ -21,6 +21,8 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     client_new_per_second: int = 0
     prefix_sessions: int = 0
     prefix_new_per_second: int = 0
+    # Those that come too fast wait for their turn.
+    delays: bool = False
 
 
 class Paces(msgspec.Struct, frozen=True, array_like=True):
@@ -47,6 +49,7 @@ class Rule(NamedTuple):
         is_rate: It is of new ones per second, not of those that there are.
         limit: The number.
         reason: Why a client is refused above it.
+        delays: Of a rate: a client that comes too fast waits for its turn, as long as that is soon.
     """
 
     group: int
@@ -54,6 +57,7 @@ class Rule(NamedTuple):
     is_rate: bool
     limit: int
     reason: Reason
+    delays: bool = False
 
 
 def group_of(app: str, transport: str) -> int:
@@ -82,4 +86,4 @@ def _rules(limits: Limits, group: int, limit: Reason, rate: Reason) -> Iterator[
         Rule(group, "all", True, limits.new_per_second, rate),
     ):
         if rule.limit:
-            yield rule
+            yield rule._replace(delays=limits.delays) if rule.is_rate else rule

@@ -213,6 +213,11 @@ cdef class Rates:
         """Tell whether one more keeps a rate, at monotonic time `now_ns`."""
         return self.afford(key, NS_PER_S // per_second, now_ns)
 
+    def wait_ns(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
+        """Return how long one more has to wait until it keeps a rate."""
+        cdef uint64_t paid = self._paid_until(key) + NS_PER_S // per_second
+        return paid - (now_ns + NS_PER_S) if paid > now_ns + NS_PER_S else 0
+
     def charge(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
         """Count one that was let through."""
         self.pay(key, NS_PER_S // per_second, now_ns)

@@ -125,8 +125,8 @@ cdef class Relay(Part):
 
     Args:
         loop: Brings its events.
-        handler: Its `accepted`, `header`, `attempt_failed`, `exhausted` and `ended` are called from within the loop's
-            `process`.
+        handler: Its `accepted`, `header`, `turn_came`, `attempt_failed`, `exhausted` and `ended` are called from within
+            the loop's `process`.
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
@@ -374,7 +374,7 @@ cdef class Relay(Part):
         cdef Session *session = self._find(name)
         cdef Dial *dial
         cdef int slot
-        if session == NULL or (session.state != ACCEPTED and session.state != HEADER):
+        if session == NULL or not self._is_undecided(session):
             return
         dial = <Dial *>calloc(1, sizeof(Dial))
         if dial == NULL:
@@ -401,8 +401,20 @@ cdef class Relay(Part):
     def refuse(self, uint64_t name, int error):
         """Reset the client; `error` comes back in `ended` with outcome REFUSED."""
         cdef Session *session = self._find(name)
-        if session != NULL and (session.state == ACCEPTED or session.state == HEADER):
+        if session != NULL and self._is_undecided(session):
             self._end(<uint32_t>name, session, REFUSED, error, True)
+
+    cdef bint _is_undecided(self, Session *session) noexcept nogil:
+        return session.state == ACCEPTED or session.state == HEADER or session.state == HELD
+
+    def hold(self, uint64_t name, uint32_t delay_ms):
+        """Let a session wait: `handler.turn_came` decides on it after `delay_ms`."""
+        cdef Session *session = self._find(name)
+        if session == NULL or not self._is_undecided(session):
+            return
+        session.state = HELD
+        session.deadline_ms = self.loop.now_ms + delay_ms
+        self._link_pending(<uint32_t>name, session)
 
     def read_header(self, uint64_t name, uint32_t timeout_ms):
         """Let the client speak first: `handler.header` sees its first bytes, until it answers or time runs out."""
@@ -477,6 +489,9 @@ cdef class Relay(Part):
             if session.state == HEADER:
                 if self.loop.now_ms >= session.deadline_ms:
                     self._end(index, session, HEADER_TIMEOUT, 0, True)
+            elif session.state == HELD:
+                if self.loop.now_ms >= session.deadline_ms:
+                    self._turn_came(index, session)
             elif session.state == DIALING:
                 self._check_dial(index, session)
             elif session.state == RELAYING:
@@ -486,6 +501,15 @@ cdef class Relay(Part):
             self._scan()
         self._resume()
         return self._pending_head != 0 or self._stalled
+
+    cdef void _turn_came(self, uint32_t index, Session *session) noexcept:
+        cdef uint64_t name = <uint64_t>session.generation << 32 | index
+        try:
+            self._handler.turn_came(name)
+        except Exception as exc:
+            self._handler.broken(exc)
+        if self._find(name) != NULL and session.state == HELD:
+            self._end(index, session, REFUSED, 0, True)
 
     cdef void _scan(self) noexcept:
         """End the idle and the stuck sessions, and arm the keepalive of those that the last scan did not see."""

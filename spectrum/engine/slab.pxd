@@ -12,7 +12,8 @@ from libc.stdlib cimport calloc, realloc
 cdef enum State:
     FREE = 0
     ACCEPTED  # waits for the decision
-    HEADER    # waits for the client's own PROXY header
+    HEADER    # waits for what the client sends first, a PROXY header or a ClientHello
+    HELD      # waits for its turn
     DIALING   # waits for an origin
     RELAYING
     ENDED     # descriptors closed, waits to be reported
@@ -50,7 +51,7 @@ cdef struct Session:
     uint64_t connected_ns
     uint64_t ended_ns
     uint64_t active_ms
-    uint64_t deadline_ms  # of the header
+    uint64_t deadline_ms  # of the header, or its turn
     uint64_t paused_until_ms[2]  # of a paced one: which side is not read, and until when
     uint32_t idle_timeout_ms
     uint32_t generation

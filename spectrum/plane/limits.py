@@ -7,6 +7,9 @@ from spectrum.core.limits import Rule
 from spectrum.core.reasons import Reason
 from spectrum.engine.census import Census, Rates
 
+# Longer than this nobody is held back: a client would take it for a dead edge, and held ones are descriptors.
+MAX_WAIT_NS = 5_000_000_000
+
 
 class Limiter:
     """The limits of one transport in a worker.
@@ -28,23 +31,32 @@ class Limiter:
         self._clock = clock
 
     def refusal(self, rules: tuple[Rule, ...], client: bytes) -> Reason | None:
-        """Return why a client of an app with these rules is turned away; None, and it is counted, where it is not.
+        """Return why a client is turned away, by rules that let nobody wait; see `admit`."""
+        reason, _ = self.admit(rules, client)
+        return reason
+
+    def admit(self, rules: tuple[Rule, ...], client: bytes) -> tuple[Reason | None, int]:
+        """Return why a client of an app with these rules is turned away, or None and how many milliseconds it waits.
+
+        One that is not turned away is counted.
 
         Several workers that accept at the same moment may together let a few more in than a limit says.
         """
-        census, charges = self.census, []
+        census, charges, wait_ns = self.census, [], 0
         now = self._clock()
-        for group, scope, is_rate, limit, reason in (*rules, *self.node):
+        for group, scope, is_rate, limit, reason, delays in (*rules, *self.node):
             if is_rate:
                 key = group if scope == "all" else census.key_of(group, client, scope == "prefix")
-                if not self.rates.allows(key, limit, now):
-                    return reason
+                turn_ns = self.rates.wait_ns(key, limit, now)
+                if turn_ns > (MAX_WAIT_NS if delays else 0):
+                    return reason, 0
+                wait_ns = max(wait_ns, turn_ns)
                 charges.append((key, limit))
             elif scope == "all":
                 if census.count(group) >= limit:
-                    return reason
+                    return reason, 0
             elif census.count_client(group, client, scope == "prefix") >= limit:
-                return reason
+                return reason, 0
         for key, limit in charges:
             self.rates.charge(key, limit, now)
-        return None
+        return None, -(-wait_ns // 1_000_000)

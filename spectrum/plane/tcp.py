@@ -109,6 +109,8 @@ class TcpPlane:
         self._tried: dict[int, list[Target]] = {}
         # By the name of a session, what an access rule said of its client.
         self._verdicts: dict[int, Verdict] = {}
+        # By the name of a session that waits for its turn, what it goes on with.
+        self._held: dict[int, tuple[RunningListener, bytes, int, bytes, int, bytes]] = {}
         # By the name of a session, the server name that its client asked for.
         self._server_names: dict[int, str] = {}
         # The registry's own, for the hot path.
@@ -154,9 +156,33 @@ class TcpPlane:
             if verdict.blocks:
                 self.relay.refuse(name, Reason.CLIENT_BLOCKED)
                 return
-        if (app.rules or self._limiter.node) and (reason := self._limiter.refusal(app.rules, client)):
-            self.relay.refuse(name, reason)
-            return
+        if app.rules or self._limiter.node:
+            reason, wait_ms = self._limiter.admit(app.rules, client)
+            if reason is not None:
+                self.relay.refuse(name, reason)
+                return
+            if wait_ms:
+                self._held[name] = (listener, client, client_port, edge, edge_port, tlvs)
+                self.relay.hold(name, wait_ms)
+                return
+        self._lead(name, listener, client, client_port, edge, edge_port, tlvs)
+
+    def turn_came(self, name: int) -> None:
+        """Go on with a session that was held back."""
+        self._lead(name, *self._held.pop(name))
+
+    def _lead(
+        self,
+        name: int,
+        listener: RunningListener,
+        client: bytes,
+        client_port: int,
+        edge: bytes,
+        edge_port: int,
+        tlvs: bytes,
+    ) -> None:
+        """Connect an admitted session to an origin."""
+        app = listener.app
         way = listener.route.choose(client, client_port)
         if isinstance(way, Reason):
             self.relay.refuse(name, way)
@@ -256,6 +282,8 @@ class TcpPlane:
                 self._verdicts.pop(item[13], None)
             if self._server_names:
                 self._server_names.pop(item[13], None)
+            if self._held:
+                self._held.pop(item[13], None)
         self._records.add(events)
 
     def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:

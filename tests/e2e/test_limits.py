@@ -153,3 +153,20 @@ def test_bytes_per_second_of_a_client(tmp_path, free_port, origin):
         while len(received) < 200_000:
             received += connection.recv(65536)
         assert received == data[:200_000]
+
+
+def test_new_ones_that_wait_for_their_turn(tmp_path, free_port, origin):
+    port = free_port()
+    limits = ", limits: {new_per_second: 10, action: delay}"
+    with (
+        Daemon(tmp_path, "apps:\n" + app("x", port, port_of(origin), limits), workers=1) as daemon,
+        ExitStack() as stack,
+    ):
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 5)) for _ in range(25)]
+        began = time.monotonic()
+        origin.settimeout(5)
+        for _ in clients:
+            stack.enter_context(origin.accept()[0])
+        # Ten at once, and fifteen more at ten per second.
+        assert 1 < time.monotonic() - began < 4
+        assert ended(daemon, "x") == {}

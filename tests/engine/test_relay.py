@@ -968,3 +968,52 @@ def test_a_relay_needs_its_handler():
     with pytest.raises(TypeError):
         Relay()
     assert isinstance(Target(LOOPBACK, 1, "x"), Target)
+
+
+def test_a_session_that_is_held_back():
+    recorder = Recorder()
+    turns = []
+    recorder.accepted = lambda batch: [recorder.relay.hold(name, 200) for name, *_ in batch]
+
+    def turn_came(name):
+        turns.append(time.monotonic())
+        if len(turns) == 1:
+            recorder.relay.connect(name, recorder.targets, b"", 1000, 0)
+
+    recorder.turn_came = turn_came
+    with listening() as edge, listening() as origin, recorder.running():
+        recorder.targets = (target(origin),)
+        add(recorder, edge)
+        began = time.monotonic()
+        with client(edge) as first:
+            first.sendall(b"early")
+            connection = origin.accept()[0]
+            assert turns[0] - began >= 0.15
+            assert connection.recv(10) == b"early"
+            connection.close()
+        with client(edge) as forgotten, pytest.raises(ConnectionResetError):
+            forgotten.recv(1)
+        eventually(lambda: len(recorder.reports) == 2)
+    assert recorder.outcomes()[1] == (Outcome.REFUSED, 0)
+
+
+def test_a_held_session_may_be_refused_or_closed():
+    recorder = Recorder()
+    names = []
+
+    def accepted(batch):
+        for name, *_ in batch:
+            names.append(name)
+            recorder.relay.hold(name, 60_000)
+
+    recorder.accepted = accepted
+    with listening() as edge, recorder.running():
+        add(recorder, edge)
+        with client(edge) as one, client(edge) as two:
+            eventually(lambda: len(names) == 2)
+            for sock in (one, two):
+                sock.setblocking(False)
+    recorder.relay.refuse(names[0], 44)
+    recorder.relay.close(names[1], 12)
+    assert {outcome for outcome, _ in recorder.outcomes()} == {Outcome.REFUSED, Outcome.CLOSED}
+    assert recorder.relay.active == 0

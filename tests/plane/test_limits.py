@@ -74,3 +74,16 @@ def test_who_is_refused_by_one_limit_is_not_charged_for_another():
     assert node.come() is None
     node.leave()
     assert node.come() is Reason.CLIENT_RATE
+
+
+def test_those_that_come_too_fast_may_wait_for_their_turn():
+    now = [10**12]
+    limiter = Limiter(Census(), Rates(), lambda: now[0])
+    rules = app_rules(Limits(new_per_second=10, delays=True), "x", "tcp")
+    waits = [limiter.admit(rules, ONE) for _ in range(70)]
+    assert waits[:10] == [(None, 0)] * 10
+    assert waits[10:13] == [(None, 100), (None, 200), (None, 300)]
+    assert waits[59] == (None, 5000)
+    assert {reason for reason, _ in waits[60:]} == {Reason.APP_RATE}  # too long
+    now[0] += 2 * 10**9
+    assert limiter.admit(rules, ONE) == (None, 3100)
