@@ -26,8 +26,8 @@ class Finding:
 def examine(config: Config) -> list[Finding]:
     """Look at everything that the apps with `source: client` need; nothing for a file without one."""
     local = local_addresses()
-    needed = requirements(config, local)
-    if not needed and not exposed_origins(config, local):
+    needed, exposed = requirements(config, local), exposed_origins(config, local)
+    if not needed and not exposed:
         return []
     findings = [
         Finding(
@@ -43,7 +43,7 @@ def examine(config: Config) -> list[Finding]:
             f"the origin {address} listens where others reach it too",
             "let it listen on 127.0.0.1 or ::1, and name that as the origin",
         )
-        for address in exposed_origins(config, local)
+        for address in exposed
     ]
     return findings
 

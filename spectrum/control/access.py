@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from spectrum.core.access.objects import AccessRule
-from spectrum.core.access.rules import AccessSettings, gather
+from spectrum.core.access.prefix_table import PrefixTableBuilder
+from spectrum.core.access.rules import AccessSettings, RuleSettings, gather
 from spectrum.core.faults import Fault
 
 # Of a list that is no list.
@@ -39,13 +40,17 @@ def load_access(rules: Mapping[str, AccessRule]) -> tuple[AccessSettings, bytes]
     Raises:
         AccessError: If a list can not be read, or a line of it.
     """
-    settings, table, faults = _gather(rules)
+    builder, settings, faults = _gather(rules)
     if faults:
         raise AccessError("\n".join(f"access rule {name}: {message}" for name, message in faults))
-    return settings, table
+    table = builder.build()
+    return AccessSettings(tuple(settings), tuple(builder.lists)), table
 
 
-def _gather(rules: Mapping[str, AccessRule]) -> tuple[AccessSettings, bytes, list[tuple[str, str]]]:
+def _gather(
+    rules: Mapping[str, AccessRule],
+) -> tuple[PrefixTableBuilder, list[RuleSettings], list[tuple[str, str]]]:
+    """Read every list; the faults are by the rule's name."""
     lines, unread = _read(rules)
     builder, settings, wrong = gather(rules, lines)
     faults = list(unread.items())
@@ -53,5 +58,4 @@ def _gather(rules: Mapping[str, AccessRule]) -> tuple[AccessSettings, bytes, lis
         faults += [(name, f"{rules[name].file}:{line}: {message}") for line, message in found[:MAX_FAULTS_SHOWN]]
         if len(found) > MAX_FAULTS_SHOWN:
             faults.append((name, f"{rules[name].file}: and more such lines"))
-    table = b"" if faults else builder.build()
-    return AccessSettings(tuple(settings), tuple(builder.lists)), table, faults
+    return builder, settings, faults

@@ -73,10 +73,12 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
     diagnostics = [Diagnostic(name, fault.place, "", fault.message) for fault in document.faults]
     if document.value is None and diagnostics:
         raise ConfigError(diagnostics)
-    config, faults = _validate(document.value)
+    value, faults = expand(document.value) if isinstance(document.value, dict) else (document.value, [])
+    config, wrong = _validate(value)
+    faults += wrong
     if config.apps:
         faults += check_apps(config, local)
-    names = _names(expand(document.value)[0] if isinstance(document.value, dict) else document.value)
+    names = _names(value)
     faults += check_balancing(config, names)
     faults += check_access(config, names["apps"])
     faults += _machine_faults(config)
@@ -141,8 +143,6 @@ def _validate(value: object) -> tuple[Config, list[Fault]]:
     if faults:
         return Config.model_construct(**dict(Settings()), apps={}), faults
     assert isinstance(value, dict), "checked above"
-    value, wrong = expand(value)
-    faults += wrong
     sections = {key for key, _, _ in _SECTIONS}
     try:
         settings = Settings.model_validate({key: item for key, item in value.items() if key not in sections})

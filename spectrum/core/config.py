@@ -40,7 +40,7 @@ MAX_FLOWS = 1_000_000
 MAX_AFFINITIES = 67_108_864
 MAX_LIMIT = 1_000_000_000
 # Below it a datagram of the usual size takes more than a second's worth.
-MIN_PACE = 2_000
+MIN_BYTES_PER_SECOND = 2_000
 # Of what slow receivers did not take yet, for all workers together.
 MIN_MEMORY = 2**20
 # 16 MB/s: above it a slow link would be taken for a stuck peer.
@@ -51,8 +51,8 @@ MAX_SOURCE_IPS = 64
 
 def _pace(value: Any) -> int:
     pace: int = size(value)
-    if pace < MIN_PACE:
-        raise ValueError(f"{value!r}: at least {MIN_PACE} bytes per second")
+    if pace < MIN_BYTES_PER_SECOND:
+        raise ValueError(f"{value!r}: at least {MIN_BYTES_PER_SECOND} bytes per second")
     return pace
 
 

@@ -81,11 +81,20 @@ def _whole_seconds(value: Any) -> int:
     return int(seconds)
 
 
-def _network(value: Any) -> IPv4Network | IPv6Network:
+def network(value: Any) -> IPv4Network | IPv6Network:
+    """Return a prefix, or a single address as one; raise ValueError where it is none."""
     try:
         return ip_network(text(value))
     except ValueError as exc:
         raise ValueError(f"{value!r} is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 ({exc})") from exc
+
+
+def country(value: Any) -> str:
+    """Return a country's code; raise ValueError where it is none."""
+    code = text(value)
+    if not re.fullmatch("[A-Z]{2}", code):
+        raise ValueError(f"{value!r} is no country; write two capital letters of ISO 3166, such as DE")
+    return code
 
 
 def _ports(value: Any) -> PortRange:
@@ -103,7 +112,7 @@ PositiveDuration = Annotated[float, PlainValidator(positive_duration)]
 Size = Annotated[int, PlainValidator(size)]
 WholeSeconds = Annotated[int, PlainValidator(_whole_seconds)]
 Address = Annotated[IPAddress, PlainValidator(lambda value: parse_address(text(value)))]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]
 Ports = Annotated[PortRange, PlainValidator(_ports)]
 Listen = Annotated[SocketAddress, PlainValidator(_listen)]
 Origin = Annotated[OriginAddress, PlainValidator(lambda value: parse_origin(text(value)))]

@@ -86,10 +86,10 @@ class Reason(IntEnum):
     # An access rule blocks it.
     CLIENT_BLOCKED = 50, 403, "clientFiltered"
     # It asks for a name that no app on the port has, or does not speak TLS.
+    SNI_UNKNOWN = 51, 400, "tlsError"
     # As CLIENT_LIMIT and CLIENT_RATE, of the prefix that the client is in.
     PREFIX_LIMIT = 52, 403, "clientFiltered"
     PREFIX_RATE = 53, 403, "clientFiltered"
-    SNI_UNKNOWN = 51, 400, "tlsError"
     # A fault of ours.
     INTERNAL_ERROR = 60, 500, "disconnect"
 

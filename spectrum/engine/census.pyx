@@ -209,10 +209,6 @@ cdef class Rates:
             least = min(least, load_word(&self._cells[_cell(key, row, RATE_BITS)]))
         return least
 
-    def allows(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
-        """Tell whether one more keeps a rate, at monotonic time `now_ns`."""
-        return self.afford(key, NS_PER_S // per_second, now_ns)
-
     def wait_ns(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
         """Return how long one more has to wait until it keeps a rate."""
         cdef uint64_t paid = self._paid_until(key) + NS_PER_S // per_second

@@ -150,12 +150,8 @@ class Registry:
     def _listener(self, place: _Place, app: RunningApp, offset: int, descriptor: int) -> RunningListener:
         listener, key = self._by_key.get(place), place[0]
         kind = BalancedRoute if app.settings.load_balancer else DirectRoute
-        same = listener is not None and (listener.app, listener.offset, listener.holds) == (
-            app,
-            offset,
-            descriptor >= 0,
-        )
-        if listener is not None and same:
+        holds = descriptor >= 0
+        if listener is not None and (listener.app, listener.offset, listener.holds) == (app, offset, holds):
             if not isinstance(listener.route, kind):
                 listener.lead(self._route(app, key, offset))
             return listener
@@ -163,7 +159,7 @@ class Registry:
             self._remove(place, drain=False)
         listener = RunningListener(app, key, offset, self._route(app, key, offset))
         address = b"" if is_wildcard(key.address) else ip_address(key.address).packed
-        listener.holds = descriptor >= 0
+        listener.holds = holds
         listener.number = self._add_listener(descriptor, app.slot, address, key.port)
         self.listeners[listener.number] = self._by_key[place] = listener
         app.listeners.add(listener)

@@ -32,6 +32,19 @@ exec {folder}/python/bin/{python} -m spectrum {command}
 """
 
 
+def beside(folder, command, more=""):
+    """A script that runs `spectrum` from where everybody finds it, after what is to be done before."""
+    return BESIDE.format(
+        folder=folder,
+        sys=sys,
+        packages=site.getsitepackages()[0],
+        checkout=ROOT,
+        python=Path(os.path.realpath(sys.executable)).name,
+        more=more,
+        command=command,
+    )
+
+
 @pytest.fixture
 def folder():
     """A folder that everybody can read, other than pytest's."""
@@ -50,15 +63,7 @@ def of_process(pid, name):
 def daemon(folder):
     """Starts it; returns its file, its control socket, and what asks it."""
     control = folder / "run" / "control.sock"
-    script = BESIDE.format(
-        folder=folder,
-        sys=sys,
-        packages=site.getsitepackages()[0],
-        checkout=ROOT,
-        python=Path(os.path.realpath(sys.executable)).name,
-        more="",
-        command=f"run -c {folder}/spectrum.yaml --workers 2",
-    )
+    script = beside(folder, f"run -c {folder}/spectrum.yaml --workers 2")
 
     def status():
         try:
@@ -157,14 +162,10 @@ def test_mmproxy_serves_as_nobody(require, folder):
     """With the capability for clients' addresses, and without system calls that it does not need."""
     require("ip", "unshare", "nsenter")
     control = folder / "mm" / "control.sock"
-    script = BESIDE.format(
-        folder=folder,
-        sys=sys,
-        packages=site.getsitepackages()[0],
-        checkout=ROOT,
-        python=Path(os.path.realpath(sys.executable)).name,
-        more=f"ip link set lo up; {sys.executable} -c '{PEER}' &",
-        command=f"mmproxy --listen 127.0.0.1:2222 --to 127.0.0.1:2200 --allow 127.0.0.0/8 --install --socket {control}",
+    script = beside(
+        folder,
+        f"mmproxy --listen 127.0.0.1:2222 --to 127.0.0.1:2200 --allow 127.0.0.0/8 --install --socket {control}",
+        f"ip link set lo up; {sys.executable} -c '{PEER}' &",
     )
     with (folder / "err.log").open("wb") as err:
         command = ["unshare", "--mount", "--net", "sh", "-c", script]

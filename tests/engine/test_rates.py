@@ -188,7 +188,7 @@ def test_workers_share_a_rate():
     allowed = 0
     for _ in range(20):
         for rates in (one, two):
-            if rates.allows(5, 10, now):
+            if not rates.wait_ns(5, 10, now):
                 rates.charge(5, 10, now)
                 allowed += 1
     assert allowed == 10

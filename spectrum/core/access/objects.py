@@ -1,13 +1,12 @@
 """An access rule as it stands in the file: Cloudflare's IP Access rules, with lists of values and files added."""
 
-import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from spectrum.core.address import parse_address
-from spectrum.core.fields import AsTuple, Strict, describe
+from spectrum.core.fields import AsTuple, Strict, country, describe, network
 
 Target = Literal["ip", "ip_range", "country", "asn"]
 Action = Literal["allow", "block"]
@@ -42,7 +41,7 @@ class AccessRule(Strict):
         if self.apps == ():
             raise ValueError("apps: an empty list would hold for nobody; leave it out for all apps")
         for item in self.listed:
-            _READERS[self.target](item)
+            _READERS[self.target](str(item))
         return self
 
     @property
@@ -52,37 +51,22 @@ class AccessRule(Strict):
 
     def networks(self) -> list[IPv4Network | IPv6Network]:
         """Return the prefixes of a rule for ip or ip_range that stand in the file itself."""
-        return [prefix(item) for item in self.listed]
+        return [network(str(item)) for item in self.listed]
 
     def countries(self) -> list[str]:
-        """Return the countries of a rule for country."""
-        return [country(item) for item in self.listed]
+        """Return the countries of a rule for country; XX is for clients whose country is not known."""
+        return [country(str(item)) for item in self.listed]
 
     def numbers(self) -> list[int]:
         """Return the autonomous systems of a rule for asn."""
         return [asn(item) for item in self.listed]
 
 
-def prefix(item: str | int) -> IPv4Network | IPv6Network:
-    """Return a prefix, or a single address as one; raise ValueError where it is none."""
+def _address(item: str) -> None:
     try:
-        return ip_network(str(item))
-    except ValueError as exc:
-        raise ValueError(f"{item!r} is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 ({exc})") from exc
-
-
-def _address(item: str | int) -> None:
-    try:
-        parse_address(str(item))
+        parse_address(item)
     except ValueError as exc:
         raise ValueError(f"{item!r} is no address; write 192.0.2.1, or target: ip_range for a prefix") from exc
-
-
-def country(item: str | int) -> str:
-    """Return a country's code, XX for a client whose country is not known; raise ValueError where it is none."""
-    if isinstance(item, str) and re.fullmatch("[A-Z]{2}", item):
-        return item
-    raise ValueError(f"{item!r} is no country; write two capital letters of ISO 3166, such as DE")
 
 
 def asn(item: str | int) -> int:
@@ -93,4 +77,4 @@ def asn(item: str | int) -> int:
     raise ValueError(f"{describe(item)} is no autonomous system; write AS64500")
 
 
-_READERS: dict[str, Any] = {"ip": _address, "ip_range": prefix, "country": country, "asn": asn}
+_READERS: dict[str, Any] = {"ip": _address, "ip_range": network, "country": country, "asn": asn}

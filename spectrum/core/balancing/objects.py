@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator
 
 from spectrum.core.address import PortRange, is_name, parse_address
-from spectrum.core.fields import AsTuple, Duration, PositiveDuration, Strict, describe, positive_duration, text
+from spectrum.core.fields import (
+    AsTuple,
+    Duration,
+    PositiveDuration,
+    Strict,
+    country,
+    describe,
+    positive_duration,
+    text,
+)
 
 MonitorType = Literal["http", "https", "tcp", "udp_icmp", "icmp_ping", "smtp"]
 # Cloudflare's fastest is 10 s; on one's own machines a second is common, and this keeps a typo from being a flood.
@@ -74,18 +83,11 @@ def _headers(value: Any) -> Any:
     return tuple(headers)
 
 
-def _country(value: Any) -> str:
-    code = text(value)
-    if not re.fullmatch("[A-Z]{2}", code):
-        raise ValueError(f"{value!r} is no country; write two capital letters of ISO 3166, such as DE")
-    return code
-
-
 Interval = Annotated[float, PlainValidator(_interval)]
 Codes = Annotated[tuple[tuple[int, int], ...], PlainValidator(_codes)]
 Host = Annotated[str, PlainValidator(_host)]
 Headers = Annotated[tuple[tuple[str, str], ...], PlainValidator(_headers)]
-Country = Annotated[str, PlainValidator(_country)]
+Country = Annotated[str, PlainValidator(country)]
 Region = Literal["WNAM", "ENAM", "WEU", "EEU", "NSAM", "SSAM", "OC", "ME", "NAF", "SAF", "SAS", "SEAS", "NEAS"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
