@@ -163,10 +163,12 @@ apps:
         await asyncio.sleep(self._seconds * (UPGRADE_PART + 0.1))
         while True:
             status = await self._status()
-            pids = {"supervisor": status["pid"]}
-            pids |= {f"worker {w['number']}": w["pid"] for w in status["workers"] if w["ready"]}
-            for name, pid in pids.items():
-                self._samples.append((time.monotonic(), name, memory_kb(pid), len(os.listdir(f"/proc/{pid}/fd"))))
+            # Flows come and go by dozens; each has a descriptor, so those beside them are what must not grow.
+            looked_at = {"supervisor": (status["pid"], 0)}
+            looked_at |= {f"worker {w['number']}": (w["pid"], w["sessions"]) for w in status["workers"] if w["ready"]}
+            for name, (pid, sessions) in looked_at.items():
+                descriptors = len(os.listdir(f"/proc/{pid}/fd")) - sessions
+                self._samples.append((time.monotonic(), name, memory_kb(pid), descriptors))
             await asyncio.sleep(SAMPLE_EVERY_S)
 
     def _stop(self) -> None:
@@ -212,7 +214,6 @@ apps:
             return []
         minutes = [(at - found[0][0]) / 60 for at, *_ in found]
         slope = slope_of(minutes, [memory for _, memory, _ in found])
-        # Flows come and go by dozens from one look to the next, hence means.
         half = len(found) // 2
         more = round(fmean(d for *_, d in found[half:]) - fmean(d for *_, d in found[:half]))
         print(f"{name}: {found[-1][1] / 1024:.1f} MiB, {slope:+.0f} KiB per minute; {more:+d} descriptors")
