@@ -19,16 +19,19 @@ setup(
                 [name.replace(".", "/") + ".pyx"],
                 extra_compile_args=flags,
                 extra_link_args=links,
+                libraries=libraries,
             )
-            for name in (
-                "spectrum.core.access.prefix_table",
-                "spectrum.core.balancing.rendezvous",
-                "spectrum.engine.census",
-                "spectrum.engine.datagrams",
-                "spectrum.engine.loop",
-                "spectrum.engine.relay",
-                "spectrum.engine.shared",
-                "spectrum.engine.target",
+            for name, libraries in (
+                ("spectrum.core.access.prefix_table", []),
+                ("spectrum.core.balancing.rendezvous", []),
+                ("spectrum.engine.census", []),
+                ("spectrum.engine.datagrams", []),
+                ("spectrum.engine.loop", []),
+                ("spectrum.engine.relay", []),
+                ("spectrum.engine.shared", []),
+                ("spectrum.engine.target", []),
+                ("spectrum.engine.tls", ["ssl", "crypto"]),
+                ("spectrum.engine.tls_end", ["ssl", "crypto"]),
             )
         ],
         language_level=3,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import access, balancing, faults, mmproxy, report, tcp, udp
+from benchmarks import access, balancing, faults, mmproxy, report, tcp, tls, udp
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -103,6 +103,23 @@ def mmproxy_command(rounds: int, seconds: int, write: bool) -> None:
         _measure(
             "mmproxy", names, lambda name: mmproxy.measure_peer(name, seconds), mmproxy.ROWS, rounds, seconds, write
         )
+
+
+@main.command("tls")
+@click.option("--peers", default="haproxy,nginx", show_default=True, help="Peers, separated by commas.")
+@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--seconds", default=3, show_default=True, help="Duration of each load.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def tls_command(peers: str, rounds: int, seconds: int, write: bool) -> None:
+    """TLS handshakes, and bulk through TLS."""
+    chosen = [name for name in peers.split(",") if name]
+    if unknown := [name for name in chosen if name not in tls.STARTERS]:
+        raise click.UsageError(f"no such peer: {', '.join(unknown)}; known: {', '.join(tls.STARTERS)}")
+    if missing := missing_tools([*chosen, "gcc"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    with tls.origin() as tool:
+        names = [*chosen, "spectrum"]
+        _measure("tls", names, lambda name: tls.measure_peer(tool, name, seconds), tls.ROWS, rounds, seconds, write)
 
 
 @main.command("access")

@@ -31,6 +31,8 @@ class NodeState:
         self.held_bytes = 0
         self.lines_suppressed = 0
         self.lines_lost = 0
+        # Seconds since 1970, by the name of the certificate.
+        self.certificates_end_at: dict[str, int] = {}
 
 
 class _Collector(Collector):
@@ -43,6 +45,7 @@ class _Collector(Collector):
         yield from _session_metrics(self._totals.apps)
         yield from _origin_metrics(self._totals.apps)
         yield from _rule_metrics(self._totals.apps)
+        yield from _tls_metrics(self._totals.apps, self._state)
         yield from _node_metrics(self._totals, self._state)
         if self._health is not None:
             yield from health_metrics(self._health)
@@ -110,6 +113,22 @@ def _rule_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
         for rule, count in measures.rules.items():
             hits.add_metric([name, rule], count)
     yield hits
+
+
+def _tls_metrics(apps: dict[str, AppMeasures], state: NodeState) -> Iterator[Metric]:
+    handshakes = CounterMetricFamily(
+        "spectrum_tls_handshakes", "TLS handshakes with clients", labels=["app", "resumed"]
+    )
+    ends = GaugeMetricFamily(
+        "spectrum_certificate_not_after_timestamp_seconds", "When a certificate ends", labels=["certificate"]
+    )
+    for name, measures in apps.items():
+        if measures.handshakes:
+            handshakes.add_metric([name, "no"], measures.handshakes - measures.resumed)
+            handshakes.add_metric([name, "yes"], measures.resumed)
+    for name, ends_at in state.certificates_end_at.items():
+        ends.add_metric([name], ends_at)
+    yield from (handshakes, ends)
 
 
 def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from spectrum.control.access import access_faults
 from spectrum.control.account import AccountError, account
+from spectrum.control.certificates import tls_faults
 from spectrum.control.yaml_marks import Document, Place
 from spectrum.core.access.checks import check_access
 from spectrum.core.access.objects import AccessRule
@@ -20,6 +21,8 @@ from spectrum.core.config import App, Config, Settings
 from spectrum.core.faults import Fault, faults_of
 from spectrum.core.fields import check_name, describe
 from spectrum.core.presets import expand
+from spectrum.core.tls.checks import check_tls
+from spectrum.core.tls.objects import Certificate
 from spectrum.kernel.sockets import local_addresses
 from spectrum.plane.geoip import Countries, GeoIpError, Networks
 
@@ -81,6 +84,7 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
     names = _names(value)
     faults += check_balancing(config, names)
     faults += check_access(config, names["apps"])
+    faults += check_tls(config, names["certificates"])
     faults += _machine_faults(config)
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
     if diagnostics:
@@ -109,12 +113,14 @@ def _machine_faults(config: Config) -> list[Fault]:
         except GeoIpError as exc:
             faults.append(Fault(("geoip", key), str(exc)))
     faults += access_faults(config.access_rules)
+    faults += tls_faults(config)
     return faults
 
 
 # The mappings of named objects: the key, what one is called, its model.
 _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("access_rules", "an access rule", AccessRule),
+    ("certificates", "a certificate", Certificate),
     ("monitors", "a monitor", Monitor),
     ("pools", "a pool", Pool),
     ("load_balancers", "a load balancer", LoadBalancer),

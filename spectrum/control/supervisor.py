@@ -22,6 +22,7 @@ from spectrum import __version__
 from spectrum.control.access import AccessError, load_access
 from spectrum.control.account import AccountError, leave_root
 from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
+from spectrum.control.certificates import CertificateError, load_tls, soon_to_end, tls_paths
 from spectrum.control.explain import explain
 from spectrum.control.exporter import Exporter, NodeState
 from spectrum.control.health import HealthKeeper
@@ -32,6 +33,7 @@ from spectrum.control.names import NameWatch
 from spectrum.control.status import apps_status, balancers_status, pools_status
 from spectrum.control.succession import Predecessor, SuccessionError, Successor, arguments
 from spectrum.control.systemd import Notifier
+from spectrum.control.tickets import Tickets
 from spectrum.control.totals import Totals
 from spectrum.control.veterans import VeteranWorker, take_all
 from spectrum.control.watch import FileWatch
@@ -50,6 +52,7 @@ from spectrum.kernel import seccomp
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
 from spectrum.plane.channel import Ask, Events, Measures, Message, Met
+from spectrum.plane.channel import Tickets as TicketKeys
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.tasks import Tasks
@@ -139,6 +142,7 @@ class Supervisor:
         self._memory: SharedMemory
         self._health = HealthKeeper(self._tell_health, self._record_health, self._readdress)
         self._exporter = Exporter(self._totals, self._state, self._health)
+        self._tickets = Tickets(self._tell_tickets, config.session_tickets.rotate_s)
         self._admin = AdminServer()
         self._systemd = Notifier()
         self._index = ListenerIndex(config.apps, local_addresses())
@@ -188,6 +192,7 @@ class Supervisor:
             if self._watches:
                 self._tasks.start(FileWatch(lambda: [self._path], self.reload).run(), f"watch {self._path}")
             self._tasks.start(FileWatch(self._named_files, self._reread).run(), "watch what the file names")
+            self._tasks.start(self._tickets.run(), "rotate the keys of session tickets")
             await self._stopping.wait()
             while self._successor is not None:
                 await self._leave(self._successor)
@@ -217,7 +222,7 @@ class Supervisor:
         limit = raise_descriptor_limit()
         try:
             plan = self._plan(self._config, 1)
-        except AccessError as exc:  # it was there a moment ago
+        except (AccessError, CertificateError) as exc:  # it was there a moment ago
             raise StartError(str(exc)) from exc
         snapshot = plan.snapshot
         left = await asyncio.to_thread(self._predecessor.follow) if self._predecessor else []
@@ -324,15 +329,20 @@ class Supervisor:
 
         Raises:
             AccessError: If a list of access rules can not be used.
+            CertificateError: If a file for TLS can not.
             NumbersExhausted: If there are no numbers for new origins.
         """
         numbers = self._numbers.plan(labels(config.pools), lambda number: self._memory.loads.open(number) > 0)
         access, prefixes = load_access(config.access_rules)
-        return Plan(compile_snapshot(config, generation, numbers, access), numbers, prefixes)
+        tls = load_tls(config)
+        return Plan(compile_snapshot(config, generation, numbers, access, tls), numbers, prefixes)
 
     def _take(self, plan: Plan) -> None:
         self._snapshot, self._prefixes = plan.snapshot, plan.prefixes
         self._numbers.keep(plan.numbers)
+        self._state.certificates_end_at = {one.name: one.ends_at for one in plan.snapshot.tls.certificates}
+        for line in soon_to_end(plan.snapshot.tls):
+            log.warning("%s", line)
 
     def _tell_ready(self) -> None:
         self._systemd.ready(f"serving {len(self._snapshot.apps)} apps, generation {self._snapshot.generation}")
@@ -391,6 +401,7 @@ class Supervisor:
         addresses = self._health.addresses_for_workers(self._names.addresses)
         try:
             for worker in workers:
+                worker.tell(TicketKeys(self._tickets.keys))
                 worker.tell_names(addresses)
                 worker.tell_health(self._health.standings, self._health.told_latencies)
                 worker.configure(
@@ -463,6 +474,10 @@ class Supervisor:
         for worker in self._workers.values():
             worker.tell_health(standings, latencies)
 
+    def _tell_tickets(self, keys: list[bytes]) -> None:
+        for worker in self._workers.values():
+            worker.tell(TicketKeys(keys))
+
     def _record_health(self, event: HealthEvent) -> None:
         log.log(logging.INFO if event.Healthy else logging.WARNING, "%s", as_text(event))
         if self._config.log.sessions:
@@ -477,10 +492,12 @@ class Supervisor:
         self._tasks.start(reload(), "reload on SIGHUP")
 
     def _named_files(self) -> list[Path]:
-        """Return the files that the file names and that change by themselves: lists of access rules, databases."""
+        """Return the files that the file names and that change by themselves: lists, databases, certificates."""
         geoip = self._config.geoip
         named = [rule.file for rule in self._config.access_rules.values()]
-        return [Path(path) for path in (*named, *((geoip.database, geoip.asn_database) if geoip else ())) if path]
+        return [Path(path) for path in (*named, *((geoip.database, geoip.asn_database) if geoip else ())) if path] + (
+            tls_paths(self._config)
+        )
 
     async def _reread(self) -> None:
         """Read the files that the file names again; those with faults change nothing."""
@@ -500,7 +517,7 @@ class Supervisor:
                 await self._apply(config)
             except ConfigError as exc:
                 errors = [str(diagnostic) for diagnostic in exc.diagnostics]
-            except (ListenError, AccessError) as exc:
+            except (ListenError, AccessError, CertificateError) as exc:
                 errors = str(exc).splitlines()
             except NumbersExhausted:
                 errors = ["too many origins were replaced while sessions of the old ones go on; reload again later"]
@@ -525,6 +542,7 @@ class Supervisor:
         await self._names.watch(snapshot.names())
         self._warn_of_fixed_settings(config)
         self._config = config
+        self._tickets.every_s = config.session_tickets.rotate_s
         self._take(plan)
         self._session_log = self._make_session_log(config)
         self._health.apply(config, snapshot, self._names.addresses)

@@ -11,6 +11,7 @@ from spectrum.core.fields import describe
 # The mappings of named objects, and what one is called.
 _SECTIONS = {
     "access_rules": "access rule",
+    "certificates": "certificate",
     "monitors": "monitor",
     "pools": "pool",
     "load_balancers": "load balancer",

@@ -31,6 +31,7 @@ from spectrum.core.fields import (
 )
 from spectrum.core.limits import Limits, Paces
 from spectrum.core.server_names import server_name
+from spectrum.core.tls.objects import Certificate, EdgeTls, Mode, OriginTls
 
 # One worker per core is the use; the bound keeps a typo from starting thousands of processes.
 MAX_WORKERS = 256
@@ -225,6 +226,10 @@ def _edge_ips(value: Any) -> Any:
     raise ValueError("expected {type: static, ips: [...]} or {type: dynamic, connectivity: all | ipv4 | ipv6}")
 
 
+def _mode(value: Any) -> Any:
+    return "off" if value is False else value  # YAML 1.1 reads off as a boolean
+
+
 _ANY: dict[str, tuple[str, ...] | None] = {"all": None, "ipv4": ("0.0.0.0",), "ipv6": ("::",)}
 
 
@@ -260,6 +265,10 @@ class App(Strict):
     source: Literal["edge", "client"] = "edge"
     # Whether `access_rules` are asked.
     ip_firewall: bool = False
+    # Whether TLS ends here, and whether origins are spoken to with it, verified or not.
+    tls: Annotated[Mode, BeforeValidator(_mode)] = "off"
+    edge_tls: EdgeTls = EdgeTls()
+    origin_tls: OriginTls = OriginTls()
 
     @field_validator("origin_direct")
     @classmethod
@@ -329,6 +338,12 @@ class GeoIp(Strict):
         return self
 
 
+class SessionTickets(Strict):
+    """`session_tickets`: the keys by which TLS sessions are resumed, by any worker, change so often."""
+
+    rotate_s: PositiveDuration = Field(12 * 3600.0, alias="rotate")
+
+
 class Control(Strict):
     """`control`: the UNIX socket that `spectrum status` and `spectrum reload` talk to."""
 
@@ -378,6 +393,7 @@ class Settings(Strict):
     geoip: GeoIp | None = None
     metrics: Metrics | None = None
     log: Log = Log()
+    session_tickets: SessionTickets = SessionTickets()
     control: Control | None = None
 
 
@@ -385,6 +401,7 @@ class Config(Settings):
     """A whole file that passed every check."""
 
     access_rules: dict[str, AccessRule] = Field(default_factory=dict)
+    certificates: dict[str, Certificate] = Field(default_factory=dict)
     monitors: dict[str, Monitor] = Field(default_factory=dict)
     pools: dict[str, Pool] = Field(default_factory=dict)
     load_balancers: dict[str, LoadBalancer] = Field(default_factory=dict)

@@ -6,12 +6,13 @@ import msgspec
 
 
 class SessionEvent(msgspec.Struct, frozen=True):
-    """Fields are Cloudflare's, but for `Reason`, `ConnectDuration`, `AccessRule` and datagrams.
+    """Fields are Cloudflare's, but for `Reason`, `ConnectDuration`, `AccessRule`, `TlsError` and datagrams.
 
-    `Reason` is one of `core.reasons`, `AccessRule` the name of the rule that `ClientMatchedIpFirewall` speaks of. Times
-    are UTC; durations and RTTs are nanoseconds, RTTs 0 when the kernel had no sample. `ClientCountry` and `ClientAsn`
-    are "" and 0 where no database tells; the TLS fields hold the values that Cloudflare writes where there is no TLS. A
-    UDP flow counts as connected when its origin first replies; only UDP has counts of datagrams.
+    `Reason` is one of `core.reasons`, `AccessRule` the name of the rule that `ClientMatchedIpFirewall` speaks of,
+    `TlsError` why a handshake failed, in OpenSSL's words. Times are UTC; durations and RTTs are nanoseconds, RTTs 0
+    when the kernel had no sample. `ClientCountry` and `ClientAsn` are "" and 0 where no database tells; the TLS fields
+    hold the values that Cloudflare writes where there is no TLS. A UDP flow counts as connected when its origin first
+    replies; only UDP has counts of datagrams.
     """
 
     Event: str
@@ -42,7 +43,12 @@ class SessionEvent(msgspec.Struct, frozen=True):
     ClientTlsClientHelloServerName: str = ""
     ClientTlsStatus: str = "UNKNOWN"
     ClientTlsProtocol: str = "none"
+    ClientTlsCipher: str = "UNK"
     OriginTlsMode: str = "off"
+    OriginTlsStatus: str = "UNKNOWN"
+    OriginTlsProtocol: str = "none"
+    OriginTlsCipher: str = "UNK"
+    TlsError: str = ""
     ClientDatagrams: int | msgspec.UnsetType = msgspec.UNSET
     OriginDatagrams: int | msgspec.UnsetType = msgspec.UNSET
 
@@ -53,9 +59,11 @@ def as_text(event: SessionEvent) -> str:
     began = event.ConnectTimestamp or event.DisconnectTimestamp
     datagrams = "" if event.ClientProto == "tcp" else f" datagrams={event.ClientDatagrams}/{event.OriginDatagrams}"
     rule = f" rule={event.AccessRule}" if event.AccessRule else ""
+    tls = f" tls={event.ClientTlsProtocol}" if event.ClientTlsProtocol != "none" else ""
+    error = f' tls_error="{event.TlsError}"' if event.TlsError else ""
     return (
         f"{event.DisconnectTimestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason}"
         f" app={event.Application} client={event.ClientIP} port {event.ClientPort} origin={origin}"
         f" duration={(event.DisconnectTimestamp - began).total_seconds():.3f}s"
-        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}{rule}"
+        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}{rule}{tls}{error}"
     )

@@ -72,6 +72,9 @@ class AppMeasures(msgspec.Struct, array_like=True):
     failovers: int = 0
     # Clients that an access rule named, by the rule.
     rules: dict[str, int] = msgspec.field(default_factory=dict)
+    # TLS handshakes with clients, and those of them that resumed a session.
+    handshakes: int = 0
+    resumed: int = 0
 
     def meet(self, rule: str) -> None:
         """Count a client that an access rule names."""
@@ -111,6 +114,8 @@ class AppMeasures(msgspec.Struct, array_like=True):
         self.datagrams_from_client += other.datagrams_from_client
         self.datagrams_from_origin += other.datagrams_from_origin
         self.failovers += other.failovers
+        self.handshakes += other.handshakes
+        self.resumed += other.resumed
         for rule, count in other.rules.items():
             self.rules[rule] = self.rules.get(rule, 0) + count
         self.connect.add(other.connect)

@@ -7,6 +7,8 @@ that ends a session by its own rule (idle, drained): those are 200, a normal clo
 import errno
 from enum import IntEnum
 
+FIRST_REFUSAL = 40
+
 
 class Reason(IntEnum):
     """The number is what workers report; `label` is what people see.
@@ -29,7 +31,7 @@ class Reason(IntEnum):
         member._value_ = number
         member.status = status
         member.event = event
-        member.refused = event in ("clientFiltered", "tlsError")
+        member.refused = number >= FIRST_REFUSAL and event in ("clientFiltered", "tlsError")
         return member
 
     def __init__(self, *_: object) -> None:
@@ -59,6 +61,9 @@ class Reason(IntEnum):
     CLIENT_STUCK = 18, 497, "disconnect"
     ORIGIN_STUCK = 19, 445, "disconnect"
     MEMORY_LIMIT = 30, 200, "disconnect"
+    # What came was no TLS of this session: broken on the way, or by the peer.
+    CLIENT_TLS_ERROR = 31, 490, "tlsError"
+    ORIGIN_TLS_ERROR = 32, 444, "disconnect"
     # No origin answered.
     CONNECT_REFUSED = 20, 521, "originError"
     CONNECT_TIMEOUT = 21, 522, "originError"
@@ -71,6 +76,9 @@ class Reason(IntEnum):
     # With `source: client`: the client is of the other family, or this daemon may not use its address.
     SOURCE_FAMILY = 28, 524, "originError"
     SOURCE_FORBIDDEN = 29, 524, "originError"
+    # It answered, and shook no hands; or its certificate is not verified (`tls: strict`).
+    ORIGIN_TLS_FAILED = 33, 520, "originError"
+    ORIGIN_CERTIFICATE = 34, 520, "originError"
     # The client was refused before an origin was chosen.
     HEADER_UNTRUSTED = 40, 403, "clientFiltered"
     HEADER_INVALID = 41, 403, "clientFiltered"
@@ -90,6 +98,9 @@ class Reason(IntEnum):
     # As CLIENT_LIMIT and CLIENT_RATE, of the prefix that the client is in.
     PREFIX_LIMIT = 52, 403, "clientFiltered"
     PREFIX_RATE = 53, 403, "clientFiltered"
+    # The TLS handshake with the client failed, or took too long.
+    CLIENT_TLS_FAILED = 54, 443, "tlsError"
+    CLIENT_TLS_TIMEOUT = 55, 443, "tlsError"
     # A fault of ours.
     INTERNAL_ERROR = 60, 500, "disconnect"
 
@@ -110,6 +121,10 @@ def connect_failure(number: int) -> Reason:
             return Reason.SOURCE_FAMILY
         case errno.EOPNOTSUPP:  # as the engine says it
             return Reason.SOURCE_FORBIDDEN
+        case errno.EPROTO:
+            return Reason.ORIGIN_TLS_FAILED
+        case errno.EKEYREJECTED:
+            return Reason.ORIGIN_CERTIFICATE
         case errno.EMFILE | errno.ENFILE:
             return Reason.NO_DESCRIPTOR
         case _ if number in _UNREACHABLE:

@@ -11,6 +11,7 @@ from spectrum.core.config import App, Config, OriginDns
 from spectrum.core.limits import Limits, Paces
 from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers
+from spectrum.core.tls.settings import TlsFiles, TlsSettings, compile_tls
 
 
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
@@ -60,6 +61,7 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     sni: tuple[str, ...] = ()
     alpn: tuple[str, ...] = ()
     paces: Paces = Paces()
+    tls: TlsSettings | None = None
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -86,6 +88,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     # Of what slow receivers did not take yet, for all workers together.
     memory_bytes: int = 512 * 2**20
     access: AccessSettings = AccessSettings()
+    tls: TlsFiles = TlsFiles()
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""
@@ -111,6 +114,7 @@ def compile_snapshot(
     generation: int,
     numbers: Mapping[str, int] | None = None,
     access: AccessSettings = AccessSettings(),  # noqa: B008 - it is frozen
+    tls: TlsFiles = TlsFiles(),  # noqa: B008
 ) -> Snapshot:
     """Return the snapshot of a checked configuration.
 
@@ -119,6 +123,7 @@ def compile_snapshot(
         generation: Its number.
         numbers: Those of `balancing.settings.labels`.
         access: What `access_rules` came to.
+        tls: What is in the files that are named for TLS.
     """
     if numbers is None:
         numbers = Numbers(MAX_NUMBERS).plan(labels(config.pools))
@@ -140,6 +145,7 @@ def compile_snapshot(
         udp_limits=config.limits.of("udp"),
         memory_bytes=config.limits.memory,
         access=access,
+        tls=tls,
     )
 
 
@@ -181,4 +187,5 @@ def _compile_app(name: str, app: App) -> AppSettings:
         sni=app.sni,
         alpn=app.alpn,
         paces=app.limits.paces,
+        tls=compile_tls(app.tls, app.edge_tls, app.origin_tls),
     )

@@ -14,6 +14,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.errno cimport (
     EAGAIN,
     ECONNABORTED,
+    ECONNRESET,
     EINTR,
     EMFILE,
     ENFILE,
@@ -43,6 +44,11 @@ from spectrum.engine.shared cimport Loads
 from spectrum.engine.slab cimport *
 from spectrum.engine.sockets cimport clock_ns, read_address
 from spectrum.engine.target cimport Target
+from spectrum.engine.tls cimport OriginTls, ServerContext
+from spectrum.engine.tls_end cimport *
+
+cdef extern from "<errno.h>" nogil:
+    int EKEYREJECTED
 
 cdef enum:
     CLIENT = 0
@@ -61,6 +67,8 @@ cdef enum:
     SMALL_READ_BYTES = 65536
     MAX_APPETITE = 3
     SCRATCH_BYTES = 524288  # SMALL_READ_BYTES << MAX_APPETITE
+    # Of a TLS record that waited for its end, at most, when more was received (RFC 8446 section 5.2, RFC 5246 6.2.3).
+    RECORD_BYTES = 32768
     # Bytes moved for one leg before the others get their turn.
     READ_BUDGET = 4194304
     # RFC 8305 section 5 recommends 250 ms between attempts.
@@ -92,6 +100,10 @@ cpdef enum Outcome:
     STUCK_CLIENT = 11
     STUCK_ORIGIN = 12
     NO_MEMORY = 13
+    HANDSHAKE_FAILED = 14
+    HANDSHAKE_TIMEOUT = 15
+    TLS_ERROR_CLIENT = 16
+    TLS_ERROR_ORIGIN = 17
 
 cdef enum Reach:
     # How far a leg is read. After a short read more would give another edge,
@@ -125,8 +137,8 @@ cdef class Relay(Part):
 
     Args:
         loop: Brings its events.
-        handler: Its `accepted`, `header`, `turn_came`, `attempt_failed`, `exhausted` and `ended` are called from within
-            the loop's `process`.
+        handler: Its `accepted`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`, `attempt_failed`,
+            `exhausted` and `ended` are called from within the loop's `process`.
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
@@ -140,6 +152,8 @@ cdef class Relay(Part):
     cdef object _handler
     cdef Loads _loads
     cdef char *_scratch
+    cdef char *_sealed  # what a leg with TLS received
+    cdef Wire _wire
     cdef Slab _slab
     cdef Listener *_listeners
     cdef uint32_t _listener_count, _listener_room
@@ -165,8 +179,9 @@ cdef class Relay(Part):
         self._rates = rates if rates is not None else Rates()
         self._max_sessions = max_sessions
         self._max_held_bytes = max_held_bytes
-        self._scratch = <char *>malloc(SCRATCH_BYTES)
-        if self._scratch == NULL:
+        self._scratch = <char *>malloc(SCRATCH_BYTES + RECORD_BYTES)
+        self._sealed = <char *>malloc(SCRATCH_BYTES)
+        if self._scratch == NULL or self._sealed == NULL:
             raise MemoryError()
         self._fill_reserve()
         self._last_scan_ms = loop.now_ms
@@ -183,6 +198,8 @@ cdef class Relay(Part):
         free(self._app_bytes)
         free(self._apps)
         free(self._scratch)
+        free(self._sealed)
+        free(self._wire.outgoing)
         while self._spend_reserve():
             pass
 
@@ -195,6 +212,8 @@ cdef class Relay(Part):
             if session.state != ENDED and session.legs[side].fd >= 0:
                 close(session.legs[side].fd)
             free(session.legs[side].backlog)
+            if session.legs[side].tls != NULL:
+                free_end(session.legs[side].tls)
         if session.dial != NULL:
             self._free_dial(session)
         if session.target != NULL:
@@ -390,10 +409,14 @@ cdef class Relay(Part):
         session.dial = dial
         session.state = DIALING
         session.idle_timeout_ms = idle_timeout_ms
-        session.counted = True
-        self._census.enter(TCP_NODE, self._group(session), session.client_address, session.address_bytes)
+        self._count(session)
         self._unlink_pending(<uint32_t>name, session)
         self._dial_next(<uint32_t>name, session)
+
+    cdef void _count(self, Session *session) noexcept nogil:
+        if not session.counted:
+            session.counted = True
+            self._census.enter(TCP_NODE, self._group(session), session.client_address, session.address_bytes)
 
     cdef uint64_t _group(self, Session *session) noexcept nogil:
         return self._apps[session.app].group if session.app < self._apps_room else 0
@@ -405,7 +428,8 @@ cdef class Relay(Part):
             self._end(<uint32_t>name, session, REFUSED, error, True)
 
     cdef bint _is_undecided(self, Session *session) noexcept nogil:
-        return session.state == ACCEPTED or session.state == HEADER or session.state == HELD
+        return (session.state == ACCEPTED or session.state == HEADER or session.state == HELD
+                or session.state == SECURING)
 
     def hold(self, uint64_t name, uint32_t delay_ms):
         """Let a session wait: `handler.turn_came` decides on it after `delay_ms`."""
@@ -427,6 +451,25 @@ cdef class Relay(Part):
         session.watched = True
         self.loop.watch(session.legs[CLIENT].fd, self._leg_token(<uint32_t>name, session, CLIENT),
                         EPOLLIN | EPOLLRDHUP | EPOLLET)
+
+    def secure(self, uint64_t name, ServerContext context, uint32_t timeout_ms):
+        """Speak TLS with the client: `handler.secured` decides on it once hands are shaken, within `timeout_ms`."""
+        cdef Session *session = self._find(name)
+        cdef uint32_t index = <uint32_t>name
+        if session == NULL or not self._is_undecided(session) or session.legs[CLIENT].tls != NULL:
+            return
+        session.legs[CLIENT].tls = server_end(context)
+        session.state = SECURING
+        session.deadline_ms = self.loop.now_ms + timeout_ms
+        # From here on it costs something.
+        self._count(session)
+        self._link_pending(index, session)
+        if session.watched:
+            self._secure_client(index, session)  # its edge is used up
+        else:
+            session.watched = True
+            self.loop.watch(session.legs[CLIENT].fd, self._leg_token(index, session, CLIENT),
+                            EPOLLIN | EPOLLRDHUP | EPOLLET)
 
     def consume(self, uint64_t name, Py_ssize_t size):
         """Take the first `size` bytes, which `handler.header` has seen, from the client."""
@@ -492,8 +535,14 @@ cdef class Relay(Part):
             elif session.state == HELD:
                 if self.loop.now_ms >= session.deadline_ms:
                     self._turn_came(index, session)
+            elif session.state == SECURING:
+                if self.loop.now_ms >= session.deadline_ms:
+                    self._end(index, session, HANDSHAKE_TIMEOUT, 0, True)
             elif session.state == DIALING:
                 self._check_dial(index, session)
+            elif session.state == SECURING_ORIGIN:
+                if self.loop.now_ms >= session.deadline_ms:
+                    self._distrust(index, session, ETIMEDOUT)
             elif session.state == RELAYING:
                 self._read_on(index, session)
         if self.loop.now_ms - self._last_scan_ms >= IDLE_TICK_MS:
@@ -721,14 +770,12 @@ cdef class Relay(Part):
             self._connected(index, session, slot)
 
     cdef void _connected(self, uint32_t index, Session *session, int slot) noexcept:
-        """An attempt won: close the others, send header and first bytes together, relay from now on."""
+        """An attempt won: close the others, and relay from now on, or speak TLS first."""
         cdef Dial *dial = session.dial
         cdef Target target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
-        cdef object header = <object>dial.header
-        cdef Py_ssize_t header_bytes = PyBytes_GET_SIZE(header)
+        cdef Py_ssize_t header_bytes = PyBytes_GET_SIZE(<object>dial.header)
         cdef bint polled_out = session.pending
         Py_INCREF(target)
-        target.connected += 1
         session.target = <PyObject *>target
         session.number = target.number
         self._loads.answer(target.number)
@@ -736,7 +783,15 @@ cdef class Relay(Part):
         session.origin_side = 1 + slot
         session.legs[ORIGIN].watches_out = polled_out
         dial.fds[slot] = -1
-        memcpy(self._scratch, PyBytes_AS_STRING(header), header_bytes)
+        if target.tls is not None:
+            self._greet_origin(index, session, dial.deadline_ms[slot])
+            return
+        memcpy(self._scratch, PyBytes_AS_STRING(<object>dial.header), header_bytes)
+        self._relay(index, session, header_bytes)
+
+    cdef void _relay(self, uint32_t index, Session *session, size_t header_bytes) noexcept:
+        """Relay from now on; the header, in the scratch buffer, and the client's first bytes are sent together."""
+        (<Target>session.target).connected += 1
         self._unlink_pending(index, session)
         self._free_dial(session)
         session.state = RELAYING
@@ -747,11 +802,140 @@ cdef class Relay(Part):
         session.active_ms = self.loop.now_ms
         with nogil:
             # Watched since its own header was awaited: its edge is used up, so read to the end.
-            self._pump(index, session, CLIENT, header_bytes, TO_END if session.watched else ONE_EDGE)
+            if session.legs[ORIGIN].backlog == NULL:
+                self._pump(index, session, CLIENT, header_bytes, TO_END if session.watched else ONE_EDGE)
             if session.state == RELAYING and not session.watched:
                 # After the first read: what arrived in between is told of at once.
                 session.watched = True
                 self.loop.watch(session.legs[CLIENT].fd, self._token(index, session, 0), EPOLLIN | EPOLLRDHUP | EPOLLET)
+            if (session.state == RELAYING and session.legs[ORIGIN].tls != NULL
+                    and session.legs[CLIENT].backlog == NULL and not session.legs[ORIGIN].eof):
+                self._pump(index, session, ORIGIN, 0, TO_END)  # the same of the handshake
+
+    # --- TLS handshakes -------------------------------------------------------------------------------------------
+
+    cdef ssize_t _take_flight(self, uint32_t index, Session *session, int side) noexcept:
+        """Read what leg `side` has of a handshake, and take it on: 1 where it is done, 0 where it needs more.
+
+        Negative where it failed: an errno, or -EPROTO for a failure of TLS.
+        """
+        cdef Leg *leg = &session.legs[side]
+        cdef ssize_t got
+        cdef int done
+        while True:
+            got = recv(leg.fd, self._sealed, SMALL_READ_BYTES, 0)
+            if got < 0:
+                if errno == EINTR:
+                    continue
+                return 0 if errno == EAGAIN else -errno
+            if got == 0:
+                return -ECONNRESET
+            self._receive_sealed(got)
+            done = shake_hands(leg.tls, &self._wire)
+            if self._wire.outgoing_bytes and not self._send(
+                    index, session, side, self._wire.outgoing, self._wire.outgoing_bytes):
+                return -ECONNRESET
+            if done < 0:
+                return -EPROTO
+            if done:
+                return 1 if keep_unread(leg.tls, &self._wire) else -ENOMEM
+
+    cdef void _receive_sealed(self, size_t size) noexcept nogil:
+        """Let the wire hold what was read into `_sealed`, and nothing to be sent."""
+        self._wire.received = self._sealed
+        self._wire.received_bytes = size
+        self._wire.at = 0
+        self._wire.outgoing_bytes = 0
+
+    cdef void _secure_client(self, uint32_t index, Session *session) noexcept:
+        cdef uint64_t name = <uint64_t>session.generation << 32 | index
+        cdef TlsEnd *end = session.legs[CLIENT].tls
+        cdef ssize_t done = self._take_flight(index, session, CLIENT)
+        if session.state != SECURING or done == 0:
+            return
+        try:
+            if done == 1:
+                self._handler.secured(name, facts(end))
+            else:
+                self._handler.insecure(name, CLIENT, reason(end) if done == -EPROTO else "the client left")
+        except Exception as exc:
+            self._handler.broken(exc)
+        if self._find(name) != NULL and session.state == SECURING:
+            self._end(index, session, REFUSED if done == 1 else HANDSHAKE_FAILED, 0, done == 1)
+
+    cdef void _greet_origin(self, uint32_t index, Session *session, uint64_t deadline_ms) noexcept:
+        """Begin to speak TLS with the origin that was connected to; the header and the ClientHello leave together."""
+        cdef Dial *dial = session.dial
+        cdef Leg *leg = &session.legs[ORIGIN]
+        cdef OriginTls tls = (<Target>session.target).tls
+        cdef bytes header = <object>dial.header
+        cdef int slot
+        for slot in range(MAX_ATTEMPTS):
+            if dial.fds[slot] >= 0:
+                self._end_attempt(dial, slot)
+        session.state = SECURING_ORIGIN
+        session.deadline_ms = deadline_ms
+        self._link_pending(index, session)
+        try:
+            # What is passed through must be what the client agreed on.
+            alpn = agreed_protocol(session.legs[CLIENT].tls) if session.legs[CLIENT].tls != NULL else b""
+            leg.tls = client_end(tls, &self._wire, alpn)
+        except MemoryError:
+            self._distrust(index, session, ENOMEM)
+            return
+        self._receive_sealed(0)
+        put(&self._wire, PyBytes_AS_STRING(header), PyBytes_GET_SIZE(header))
+        if shake_hands(leg.tls, &self._wire) < 0:
+            self._distrust(index, session, EPROTO)
+            return
+        if self._send(index, session, ORIGIN, self._wire.outgoing, self._wire.outgoing_bytes):
+            self._secure_origin(index, session)
+
+    cdef void _secure_origin(self, uint32_t index, Session *session) noexcept:
+        cdef ssize_t done = self._take_flight(index, session, ORIGIN)
+        if session.state != SECURING_ORIGIN or done == 0:
+            return
+        if done != 1:
+            self._distrust(index, session, <int>-done)
+            return
+        try:
+            self._handler.origin_secured(
+                <uint64_t>session.generation << 32 | index, origin_facts(session.legs[ORIGIN].tls))
+        except Exception as exc:
+            self._handler.broken(exc)
+        self._relay(index, session, 0)
+
+    cdef void _distrust(self, uint32_t index, Session *session, int error) noexcept:
+        """Leave an origin with which there is no TLS, and go on with the next one."""
+        cdef uint64_t name = <uint64_t>session.generation << 32 | index
+        cdef TlsEnd *end = session.legs[ORIGIN].tls
+        cdef Target target = <Target>session.target
+        if error == EPROTO:
+            if is_distrust():
+                error = EKEYREJECTED
+            try:
+                self._handler.insecure(name, ORIGIN, reason(end))
+            except Exception as exc:
+                self._handler.broken(exc)
+        session.dial.last_error = error
+        self._leave_origin(session)
+        session.state = DIALING
+        self._failed(session, target)
+        self._dial_next(index, session)
+
+    cdef void _leave_origin(self, Session *session) noexcept:
+        """Be without an origin again."""
+        cdef Leg *leg = &session.legs[ORIGIN]
+        cdef Target target = <Target>session.target
+        close(leg.fd)
+        leg.fd = -1
+        self._free_backlog(leg)
+        if leg.tls != NULL:
+            free_end(leg.tls)
+            leg.tls = NULL
+        self._loads.leave(target.number)
+        session.target = NULL
+        Py_DECREF(target)
 
     # --- the client's own header ----------------------------------------------------------------------------------
 
@@ -788,7 +972,7 @@ cdef class Relay(Part):
         """
         cdef Leg *source = &session.legs[side]
         cdef Leg *sink = &session.legs[1 - side]
-        cdef ssize_t got, sent, room
+        cdef ssize_t got, plain, room
         cdef size_t filled, moved = 0
         cdef bint paused = False
         if session.paused_until_ms[side]:
@@ -798,7 +982,10 @@ cdef class Relay(Part):
             room = (SMALL_READ_BYTES << source.appetite) - prefix
             if session.paced:
                 room = min(room, self._portion(session))
-            got = recv(source.fd, self._scratch + prefix, room, 0)
+            if source.tls == NULL:
+                got = recv(source.fd, self._scratch + prefix, room, 0)
+            else:
+                got = self._read_sealed(source, room)
             if got < 0:
                 if errno == EINTR:
                     continue
@@ -807,27 +994,27 @@ cdef class Relay(Part):
                     return
                 if prefix == 0:
                     return
+            plain = got
+            if got > 0 and source.tls != NULL:
+                plain = self._unseal(index, session, side, got, prefix)
+                if plain < 0:
+                    return
             filled = prefix
-            if got > 0:
-                filled += got
-                moved += got
-                self.loop.round_bytes += got
-                source.received_bytes += got
-                self._app_bytes[2 * session.app + side] += got
+            if plain > 0:
+                filled += plain
+                source.received_bytes += plain
+                self._app_bytes[2 * session.app + side] += plain
                 if session.paced:
-                    paused = self._pace(index, session, side, got)
+                    paused = self._pace(index, session, side, plain)
                 if session.waiting == side:  # the client speaks and does not wait yet, or is answered
                     self._turn(session)
-            if filled:
-                sent = send(sink.fd, self._scratch, filled, MSG_NOSIGNAL | (MSG_MORE if reach == TO_KNOWN_END else 0))
-                if sent < 0:
-                    if errno != EAGAIN and errno != EINTR:
-                        self._end(index, session, ERROR_ORIGIN - side, errno, True)
-                        return
-                    sent = 0
-                if <size_t>sent < filled and not self._keep(index, session, 1 - side, sent, filled):
-                    return
-            if got == 0:
+            if got > 0:
+                moved += got
+                self.loop.round_bytes += got
+            if filled and not self._forward(index, session, 1 - side, filled, reach == TO_KNOWN_END):
+                return
+            # A FIN without close_notify is an end too, as it is for HAProxy: many peers do no better.
+            if got == 0 or (source.tls != NULL and source.tls.closed):
                 source.eof = True
                 self._pass_eof(index, session, side)
                 return
@@ -844,6 +1031,82 @@ cdef class Relay(Part):
             if moved >= READ_BUDGET:
                 self.loop.rewatch(source.fd, self._leg_token(index, session, side), self._interest(source))
                 return
+
+    cdef bint _forward(self, uint32_t index, Session *session, int side, size_t size, bint more) noexcept nogil:
+        """Send the first `size` bytes of the scratch buffer to leg `side`; False when the session had to end."""
+        cdef Leg *leg = &session.legs[side]
+        cdef const char *data = self._scratch
+        cdef ssize_t sent
+        if leg.tls != NULL:
+            self._receive_sealed(0)
+            if not seal(leg.tls, &self._wire, data, size):
+                self._end(index, session, TLS_ERROR_CLIENT + side, 0, True)
+                return False
+            data, size = self._wire.outgoing, self._wire.outgoing_bytes
+        sent = send(leg.fd, data, size, MSG_NOSIGNAL | (MSG_MORE if more else 0))
+        if sent < 0:
+            if errno != EAGAIN and errno != EINTR:
+                self._end(index, session, ERROR_CLIENT + side, errno, True)
+                return False
+            sent = 0
+        return <size_t>sent == size or self._keep(index, session, side, data + sent, size - sent)
+
+    cdef bint _send(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil:
+        """Send what TLS itself has to say, after what is held already; False where it can not be sent (errno)."""
+        cdef Leg *leg = &session.legs[side]
+        cdef ssize_t sent = 0
+        if leg.backlog == NULL:
+            sent = send(leg.fd, data, size, MSG_NOSIGNAL)
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    return False
+                sent = 0
+        return <size_t>sent == size or self._keep(index, session, side, data + sent, size - sent)
+
+    cdef ssize_t _read_sealed(self, Leg *leg, size_t room) noexcept nogil:
+        """Read a leg with TLS: what its handshake left first."""
+        if leg.tls.unread != NULL:
+            return take_unread(leg.tls, self._sealed, room)
+        return recv(leg.fd, self._sealed, room, 0)
+
+    cdef ssize_t _unseal(self, uint32_t index, Session *session, int side, size_t size, size_t prefix) noexcept nogil:
+        """Put what `size` bytes of leg `side` mean behind the prefix in the scratch buffer.
+
+        Returns how many they are, -1 when the session had to end.
+        """
+        cdef Leg *leg = &session.legs[side]
+        cdef ssize_t plain
+        self._receive_sealed(size)
+        plain = unseal(leg.tls, &self._wire, self._scratch + prefix, SCRATCH_BYTES + RECORD_BYTES - prefix)
+        # An answer to a KeyUpdate, or the alert that says what is wrong.
+        if self._wire.outgoing_bytes and not self._send(
+                index, session, side, self._wire.outgoing, self._wire.outgoing_bytes):
+            if session.state == RELAYING:
+                self._end(index, session, ERROR_CLIENT + side, errno, True)
+            return -1
+        if plain < 0:
+            with gil:
+                self._tell_insecure(index, session, side)
+            self._end(index, session, TLS_ERROR_CLIENT + side, 0, True)
+        return plain
+
+    cdef void _tell_insecure(self, uint32_t index, Session *session, int side) noexcept:
+        try:
+            self._handler.insecure(
+                <uint64_t>session.generation << 32 | index, side, reason(session.legs[side].tls))
+        except Exception as exc:
+            self._handler.broken(exc)
+
+    cdef bint _say_goodbye(self, uint32_t index, Session *session, int side) noexcept nogil:
+        """Let leg `side` say close_notify; False while that waits, or when the session had to end."""
+        self._receive_sealed(0)
+        if not say_goodbye(session.legs[side].tls, &self._wire):
+            return True
+        if not self._send(index, session, side, self._wire.outgoing, self._wire.outgoing_bytes):
+            if session.state == RELAYING:
+                self._end(index, session, ERROR_CLIENT + side, errno, True)
+            return False
+        return session.legs[side].backlog == NULL
 
     cdef ssize_t _portion(self, Session *session) noexcept nogil:
         """How much a paced session reads at once: a tenth of a second's worth, so that it does not go in jerks."""
@@ -901,29 +1164,30 @@ cdef class Relay(Part):
     cdef uint32_t _interest(self, Leg *leg) noexcept nogil:
         return EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if leg.watches_out else 0)
 
-    cdef bint _keep(self, uint32_t index, Session *session, int side, size_t start, size_t end) noexcept nogil:
+    cdef bint _keep(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil:
         """Hold the bytes that leg `side` did not take until it is writable; False when the session had to end."""
         cdef Leg *leg = &session.legs[side]
-        leg.backlog = <char *>malloc(end - start)
-        if leg.backlog == NULL:
+        cdef char *held = <char *>realloc(leg.backlog, leg.backlog_end + size)
+        if held == NULL:
             self._end(index, session, ERROR_CLIENT + side, ENOMEM, True)
             return False
-        memcpy(leg.backlog, self._scratch + start, end - start)
-        leg.backlog_start = 0
-        leg.backlog_end = <uint32_t>(end - start)
-        self._held_bytes += leg.backlog_end
+        memcpy(held + leg.backlog_end, data, size)
+        leg.backlog = held
+        leg.backlog_end += <uint32_t>size
+        self._held_bytes += size
         if not leg.watches_out:
             leg.watches_out = True
             self.loop.rewatch(leg.fd, self._leg_token(index, session, side), self._interest(leg))
         if self._held_bytes > self._max_held_bytes:
             self._shed_memory()
-        return session.state == RELAYING
+        return session.state != ENDED
 
     cdef void _free_backlog(self, Leg *leg) noexcept nogil:
         if leg.backlog != NULL:
             free(leg.backlog)
             leg.backlog = NULL
             self._held_bytes -= leg.backlog_end
+            leg.backlog_start = leg.backlog_end = 0
 
     cdef void _shed_memory(self) noexcept nogil:
         """Reset the sessions that hold most, down to three quarters of the limit.
@@ -956,6 +1220,15 @@ cdef class Relay(Part):
 
     cdef void _flush(self, uint32_t index, Session *session, int side) noexcept nogil:
         """Leg `side` is writable: send its backlog, then read on from the other leg."""
+        if not self._send_held(index, session, side):
+            return
+        if session.legs[1 - side].eof:
+            self._pass_eof(index, session, 1 - side)
+        else:
+            self._pump(index, session, 1 - side, 0, TO_END)
+
+    cdef bint _send_held(self, uint32_t index, Session *session, int side) noexcept nogil:
+        """Send what is held for leg `side`; False where something is left, or the session had to end."""
         cdef Leg *leg = &session.legs[side]
         cdef ssize_t sent
         while leg.backlog_start < leg.backlog_end:
@@ -965,15 +1238,12 @@ cdef class Relay(Part):
                     continue
                 if errno != EAGAIN:
                     self._end(index, session, ERROR_CLIENT + side, errno, True)
-                return
+                return False
             session.active_ms = self.loop.now_ms
             self.loop.round_bytes += sent
             leg.backlog_start += <uint32_t>sent
         self._free_backlog(leg)
-        if session.legs[1 - side].eof:
-            self._pass_eof(index, session, 1 - side)
-        else:
-            self._pump(index, session, 1 - side, 0, TO_END)
+        return True
 
     cdef void _pass_eof(self, uint32_t index, Session *session, int side) noexcept nogil:
         """Leg `side` has sent its FIN: pass it on once everything before it is sent; end when both are through."""
@@ -981,7 +1251,7 @@ cdef class Relay(Part):
         cdef Leg *sink = &session.legs[1 - side]
         if session.first_eof == 0:
             session.first_eof = side + 1
-        if sink.backlog != NULL:
+        if sink.backlog != NULL or (sink.tls != NULL and not self._say_goodbye(index, session, 1 - side)):
             return
         if sink.eof and source.backlog == NULL:
             self._end(index, session, EOF_CLIENT if session.first_eof == 1 else EOF_ORIGIN, 0, False)
@@ -1019,8 +1289,13 @@ cdef class Relay(Part):
         session.outcome = outcome
         session.error = error
         session.ended_ns = clock_ns()
+        if session.state == SECURING_ORIGIN:
+            with gil:
+                self._leave_origin(session)
         for side in range(2):
             leg = &session.legs[side]
+            if leg.tls != NULL:
+                self._end_tls(leg, reset)
             if leg.fd < 0:
                 continue
             self._tcp_info(leg.fd, &info)
@@ -1054,6 +1329,15 @@ cdef class Relay(Part):
         self._ended_tail = index + 1
         if self._stalled:
             self._ended_since_stall += 1
+
+    cdef void _end_tls(self, Leg *leg, bint reset) noexcept nogil:
+        """End the TLS of a leg, with a close_notify where that can still be said."""
+        self._receive_sealed(0)
+        if not reset and leg.backlog == NULL and say_goodbye(leg.tls, &self._wire):
+            send(leg.fd, self._wire.outgoing, self._wire.outgoing_bytes, MSG_NOSIGNAL)
+        with gil:
+            free_end(leg.tls)
+        leg.tls = NULL
 
     cdef void _tcp_info(self, int fd, tcp_info *info) noexcept nogil:
         cdef socklen_t length = sizeof(tcp_info)
@@ -1116,6 +1400,14 @@ cdef class Relay(Part):
         elif session.state == HEADER and side == 0:
             with gil:
                 self._peek(index, session, events)
+        elif session.state == SECURING and side == 0:
+            if not events & EPOLLOUT or session.legs[CLIENT].backlog == NULL or self._send_held(index, session, CLIENT):
+                with gil:
+                    self._secure_client(index, session)
+        elif session.state == SECURING_ORIGIN and side == session.origin_side:
+            if not events & EPOLLOUT or session.legs[ORIGIN].backlog == NULL or self._send_held(index, session, ORIGIN):
+                with gil:
+                    self._secure_origin(index, session)
 
     cdef int settle(self) except -1:
         while self._accepted_head or self._ended_head:

@@ -7,6 +7,7 @@ of the same epoll batch, a Python caller) finds another generation and is ignore
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, realloc
+from spectrum.engine.tls_end cimport TlsEnd
 
 
 cdef enum State:
@@ -14,7 +15,9 @@ cdef enum State:
     ACCEPTED  # waits for the decision
     HEADER    # waits for what the client sends first, a PROXY header or a ClientHello
     HELD      # waits for its turn
+    SECURING  # in the TLS handshake with the client
     DIALING   # waits for an origin
+    SECURING_ORIGIN  # in the TLS handshake with an origin, others being left to try
     RELAYING
     ENDED     # descriptors closed, waits to be reported
 
@@ -28,6 +31,7 @@ cdef struct Leg:
     uint32_t backlog_start
     uint32_t backlog_end
     char *backlog
+    TlsEnd *tls         # NULL: in clear
     uint64_t received_bytes
 
 cdef struct Dial:
@@ -51,7 +55,7 @@ cdef struct Session:
     uint64_t connected_ns
     uint64_t ended_ns
     uint64_t active_ms
-    uint64_t deadline_ms  # of the header, or its turn
+    uint64_t deadline_ms  # of the header, its turn, or a handshake
     uint64_t paused_until_ms[2]  # of a paced one: which side is not read, and until when
     uint32_t idle_timeout_ms
     uint32_t generation

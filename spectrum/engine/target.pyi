@@ -1,3 +1,5 @@
+from spectrum.engine.tls import OriginTls
+
 class Target:
     host: str
     port: int
@@ -14,6 +16,7 @@ class Target:
         keepalive: tuple[int, int, int] = ...,
         user_timeout_ms: int = 0,
         number: int = 0,
+        tls: OriginTls | None = ...,
         transparent: bool = False,
     ) -> None: ...
     def take_connected(self) -> int: ...

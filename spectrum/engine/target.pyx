@@ -7,6 +7,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from spectrum.engine.linux cimport *
 from spectrum.engine.sockets cimport set_int, write_address
+from spectrum.engine.tls cimport OriginTls
 
 
 cdef int _failed(int fd) noexcept:
@@ -26,7 +27,8 @@ cdef class Target:
     """
 
     def __init__(self, bytes address, int port, str host, *, bint staggered=False, tuple sources=(),
-                 tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0, bint transparent=False):
+                 tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0, bint transparent=False,
+                 OriginTls tls=None):
         cdef int i
         self.address_length = write_address(&self.address, address, port)
         if sources:
@@ -42,6 +44,7 @@ cdef class Target:
         self.staggered = staggered
         self.number = number
         self.transparent = transparent
+        self.tls = tls
         self.host = host
         self.port = port
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -12,6 +12,7 @@ from spectrum.core.server_names import ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey
 from spectrum.engine.datagrams import Mode
 from spectrum.engine.target import Target
+from spectrum.engine.tls import ClientContext, ServerContext
 from spectrum.plane.balancers import Balancers
 from spectrum.plane.firewall import Judge
 from spectrum.plane.routes import Route
@@ -102,6 +103,9 @@ class RunningApp:
         self.dialing = 0
         # Access rules, where the app asks for them; of the latest snapshot, as what they look up may change by itself.
         self.judge: Judge | None = None
+        # How clients and origins are spoken to; None for in clear. Files may change where settings do not.
+        self.tls: ServerContext | None = None
+        self.origin_tls: ClientContext | None = None
         self.configure(settings)
 
     def configure(self, settings: AppSettings) -> None:
@@ -112,6 +116,8 @@ class RunningApp:
         self.mode = mode_of(settings)
         self.shared = settings.origin_socket == "shared"
         self.header_timeout_ms = round(settings.header_timeout_s * 1000)
+        self.handshake_timeout_ms = round(settings.tls.edge.handshake_timeout_s * 1000) if settings.tls else 0
+        self.tells_of_tls = settings.proxy_protocol == "v2"
         self.connect_timeout_ms = min(_MAX_MS, max(1, round(settings.connect_timeout_s * 1000)))
         self.rules = app_rules(settings.limits, settings.name, settings.transport)
         self.group = group_of(settings.name, settings.transport)
@@ -166,7 +172,7 @@ class RunningListener:
 
     def aim(self, names: Mapping[str, tuple[str, ...]]) -> list[Target]:
         """Take the app's settings and the addresses of names as known now; return the targets not used any more."""
-        gone = [*self._former, *self.route.aim(self.app.settings, names)]
+        gone = [*self._former, *self.route.aim(self.app.settings, names, self.app.origin_tls)]
         self._former = ()
         self.app.take_connected(gone)
         return gone

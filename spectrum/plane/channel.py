@@ -88,6 +88,12 @@ class Configure(msgspec.Struct, array_like=True, tag=True):
     """To a worker, with two descriptors: memory files that hold a `Snapshot`, and the table of its access rules."""
 
 
+class Tickets(msgspec.Struct, array_like=True, tag=True):
+    """To a worker: the keys of TLS session tickets, the first of which encrypts."""
+
+    keys: list[bytes]
+
+
 class Names(msgspec.Struct, array_like=True, tag=True):
     """To a worker: the addresses of names, by `core.snapshot.name_key`."""
 
@@ -149,6 +155,7 @@ Message = (
     | Sockets
     | Configure
     | Names
+    | Tickets
     | Health
     | Ask
     | Drain

@@ -31,6 +31,7 @@ class Registry:
         add_listener: The engine's: descriptor, slot of the app, address (empty for a wildcard), port; gives its number.
         remove_listener: Takes nothing more from a listener; with True, of what waits in its queue it takes the rest.
         configured: Called with an app that is new, or has other settings.
+        equip: Called with every app of a snapshot, to give it what may change where its settings do not.
 
     Attributes:
         listeners: By the engine's number: those that are served, and removed ones while they have sessions.
@@ -44,6 +45,7 @@ class Registry:
         add_listener: Callable[[int, int, bytes, int], int],
         remove_listener: Callable[[RunningListener, bool], None],
         configured: Callable[[RunningApp], None] = lambda app: None,
+        equip: Callable[[RunningApp], None] = lambda app: None,
     ) -> None:
         self.listeners: dict[int, RunningListener] = {}
         self.changed: set[RunningApp] = set()
@@ -52,6 +54,7 @@ class Registry:
         self._add_listener = add_listener
         self._remove_listener = remove_listener
         self._configured = configured
+        self._equip = equip
         self._apps: dict[str, RunningApp] = {}
         self._slots: dict[int, RunningApp] = {}
         self._retired: list[RunningApp] = []
@@ -82,6 +85,7 @@ class Registry:
         for settings in snapshot.apps:
             if settings.transport == self._transport:
                 app = self._app(settings)
+                self._equip(app)
                 for key, offset in settings.listeners():
                     if key in descriptors:
                         wanted[key, settings.name if key in shared else ""] = (app, offset)

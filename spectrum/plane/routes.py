@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
+from spectrum.core.address import is_name
 from spectrum.core.balancing.settings import OriginSettings
 from spectrum.core.names import name_key
 from spectrum.core.reasons import Reason
 from spectrum.core.selection import Candidate, name_rotations, rotations
 from spectrum.core.snapshot import AppSettings
 from spectrum.engine.target import Target
+from spectrum.engine.tls import ClientContext, OriginTls
 from spectrum.plane.balancers import Balancers, RunningBalancer
 
 Names = Mapping[str, tuple[str, ...]]
@@ -28,10 +30,26 @@ class Route(ABC):
         self._offset = offset
         self._targets: dict[tuple[int, Candidate], Target] = {}
         self._options: tuple[object, ...] = ()
+        self._tls: ClientContext | None = None
+
+    def aim(self, settings: AppSettings, names: Names, tls: ClientContext | None = None) -> list[Target]:
+        """Take the app's settings and the addresses of names as known now; return the targets not used any more.
+
+        Args:
+            settings: The app's.
+            names: The addresses of names.
+            tls: How origins are spoken to; None for in clear.
+        """
+        self._tls = tls
+        return self._aim(settings, names)
 
     @abstractmethod
-    def aim(self, settings: AppSettings, names: Names) -> list[Target]:
-        """Take the app's settings and the addresses of names as known now; return the targets not used any more."""
+    def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
+        """Take what `aim` is given."""
+
+    @abstractmethod
+    def _host_name(self, settings: AppSettings, number: int) -> str:
+        """Return the host name of an origin; "" where it has an address only."""
 
     @abstractmethod
     def choose(self, client: bytes, client_port: int) -> Way | Reason:
@@ -51,13 +69,35 @@ class Route(ABC):
 
     def _make(self, settings: AppSettings, wanted: list[tuple[int, Candidate]]) -> list[Target]:
         """Have targets for exactly these origins and addresses; return those that are gone."""
-        options = _target_options(settings)
+        options = (*_target_options(settings), self._tls)
         known = self._targets if self._options == options else {}
-        targets = {key: known.get(key) or _target(settings, *key) for key in wanted}
+        targets = {key: known.get(key) or self._target(settings, *key) for key in wanted}
         kept = set(targets.values())
         gone = [target for target in self._targets.values() if target not in kept]
         self._targets, self._options = targets, options
         return gone
+
+    def _target(self, settings: AppSettings, number: int, candidate: Candidate) -> Target:
+        address = ip_address(candidate.address)
+        sources = [ip_address(source) for source in settings.source_addresses]
+        return Target(
+            address.packed,
+            candidate.port,
+            candidate.address,
+            staggered=candidate.staggered,
+            sources=tuple(source.packed for source in sources if source.version == address.version),
+            keepalive=(settings.keepalive_idle_s, settings.keepalive_interval_s, settings.keepalive_count),
+            user_timeout_ms=settings.user_timeout_ms,
+            number=number,
+            tls=self._tls_to(settings, number, candidate),
+            transparent=settings.transparent,
+        )
+
+    def _tls_to(self, settings: AppSettings, number: int, candidate: Candidate) -> OriginTls | None:
+        if self._tls is None or settings.tls is None or settings.tls.origin is None:
+            return None
+        name = settings.tls.origin.server_name or self._host_name(settings, number) or candidate.address
+        return OriginTls(self._tls, name, not is_name(name))
 
     def _lookup(self, number: int, orders: Iterable[Iterable[Candidate]]) -> list[tuple[Target, ...]]:
         """Return an origin's candidates, in every order of trying, as the targets made for them."""
@@ -75,8 +115,7 @@ class DirectRoute(Route):
         # With `source: client` a client reaches only origins of its own family, here by the length of its address.
         self._by_family: dict[int, list[tuple[Target, ...]]] | None = None
 
-    def aim(self, settings: AppSettings, names: Names) -> list[Target]:
-        """See `Route`."""
+    def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
         self._named = settings.origin_name is not None
         if settings.origin_name is None:
             orders = rotations([(address, port + self._offset) for address, port in settings.origins])
@@ -88,6 +127,9 @@ class DirectRoute(Route):
         self._by_family = self._families() if settings.transparent else None
         self._turn = 0
         return gone
+
+    def _host_name(self, settings: AppSettings, number: int) -> str:
+        return settings.origin_name.name if settings.origin_name is not None else ""
 
     def _families(self) -> dict[int, list[tuple[Target, ...]]]:
         found: dict[int, list[tuple[Target, ...]]] = {}
@@ -140,8 +182,7 @@ class BalancedRoute(Route):
     def _balancer(self) -> RunningBalancer:
         return self._balancers[self._settings.load_balancer]
 
-    def aim(self, settings: AppSettings, names: Names) -> list[Target]:
-        """See `Route`."""
+    def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
         self._settings, self._names = settings, names
         members = {
             origin.number: origin for view in self._balancer.core.views.values() for origin in view.settings.origins
@@ -151,6 +192,10 @@ class BalancedRoute(Route):
         gone = self._make(settings, [(n, c) for n, orders in candidates.items() for order in orders for c in order])
         self._orders = {number: self._lookup(number, orders) for number, orders in candidates.items()}
         return gone
+
+    def _host_name(self, settings: AppSettings, number: int) -> str:
+        origin = self._balancers.origins.get(number)
+        return origin.dns.name if origin is not None and origin.dns is not None else ""
 
     def _candidates(self, origin: OriginSettings) -> list[tuple[Candidate, ...]]:
         port = origin.port + self._offset if origin.port else self._port
@@ -172,7 +217,7 @@ class BalancedRoute(Route):
     def _first_orders(self, origin: OriginSettings) -> list[tuple[Target, ...]]:
         candidates = self._candidates(origin)
         for candidate in {candidate for order in candidates for candidate in order}:
-            self._targets[origin.number, candidate] = _target(self._settings, origin.number, candidate)
+            self._targets[origin.number, candidate] = self._target(self._settings, origin.number, candidate)
         orders = self._orders[origin.number] = self._lookup(origin.number, candidates)
         return orders
 
@@ -225,20 +270,4 @@ def _target_options(settings: AppSettings) -> tuple[object, ...]:
         settings.keepalive_count,
         settings.user_timeout_ms,
         settings.transparent,
-    )
-
-
-def _target(settings: AppSettings, number: int, candidate: Candidate) -> Target:
-    address = ip_address(candidate.address)
-    sources = [ip_address(source) for source in settings.source_addresses]
-    return Target(
-        address.packed,
-        candidate.port,
-        candidate.address,
-        staggered=candidate.staggered,
-        sources=tuple(source.packed for source in sources if source.version == address.version),
-        keepalive=(settings.keepalive_idle_s, settings.keepalive_interval_s, settings.keepalive_count),
-        user_timeout_ms=settings.user_timeout_ms,
-        number=number,
-        transparent=settings.transparent,
     )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spectrum.core.access.rules import Verdict
 from spectrum.core.events import SessionEvent
@@ -31,11 +31,13 @@ from spectrum.plane.limits import Limiter
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
+from spectrum.plane.tls import Tls, told_of
 from spectrum.wire import ProxyHeaderError, Tlv, TlvType
 from spectrum.wire.proxy_protocol import pack_tlvs
 
 if TYPE_CHECKING:
     from spectrum.engine.relay import Accepted, Ended
+    from spectrum.engine.tls import Facts, OriginFacts
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,10 @@ _FIXED_REASONS = {
     int(Outcome.STUCK_CLIENT): Reason.CLIENT_STUCK,
     int(Outcome.STUCK_ORIGIN): Reason.ORIGIN_STUCK,
     int(Outcome.NO_MEMORY): Reason.MEMORY_LIMIT,
+    int(Outcome.HANDSHAKE_FAILED): Reason.CLIENT_TLS_FAILED,
+    int(Outcome.HANDSHAKE_TIMEOUT): Reason.CLIENT_TLS_TIMEOUT,
+    int(Outcome.TLS_ERROR_CLIENT): Reason.CLIENT_TLS_ERROR,
+    int(Outcome.TLS_ERROR_ORIGIN): Reason.ORIGIN_TLS_ERROR,
 }
 
 
@@ -82,6 +88,7 @@ class TcpPlane:
         limiter: Turns clients away; a worker on its own has one.
         places: Where clients are.
         firewall: The access rules.
+        tls: The contexts of apps.
         max_sessions: Accepting stops at this many.
     """
 
@@ -94,23 +101,31 @@ class TcpPlane:
         limiter: Limiter | None = None,
         places: Places | None = None,
         firewall: Firewall | None = None,
+        tls: Tls | None = None,
         max_sessions: int = 0x7FFFFFFF,
     ) -> None:
         self._places = places or Places()
         self._firewall = firewall or Firewall(self._places)
+        self._tls = tls or Tls()
         self._limiter = limiter or Limiter(Census(), Rates())
         census, rates = self._limiter.census, self._limiter.rates
         self.relay = Relay(loop, self, max_sessions=max_sessions, loads=loads, census=census, rates=rates)
         self.drains = Drains(self._end_drained)
         self._balancers = balancers
         self._records = Records(emit)
-        self._registry = Registry("tcp", balancers, self.relay.add_listener, self._unlisten, self._configured)
+        self._registry = Registry(
+            "tcp", balancers, self.relay.add_listener, self._unlisten, self._configured, self._equip
+        )
         # By the name of a session, the targets that could not be reached.
         self._tried: dict[int, list[Target]] = {}
         # By the name of a session, what an access rule said of its client.
         self._verdicts: dict[int, Verdict] = {}
-        # By the name of a session that waits for its turn, what it goes on with.
+        # By the name of a session that waits for its turn, or for its handshake, what it goes on with.
         self._held: dict[int, tuple[RunningListener, bytes, int, bytes, int, bytes]] = {}
+        # By the name of a session, what is known of its TLS.
+        self._facts: dict[int, Facts] = {}
+        self._origin_facts: dict[int, OriginFacts] = {}
+        self._tls_faults: dict[int, str] = {}
         # By the name of a session, the server name that its client asked for.
         self._server_names: dict[int, str] = {}
         # The registry's own, for the hot path.
@@ -165,11 +180,48 @@ class TcpPlane:
                 self._held[name] = (listener, client, client_port, edge, edge_port, tlvs)
                 self.relay.hold(name, wait_ms)
                 return
-        self._lead(name, listener, client, client_port, edge, edge_port, tlvs)
+        self._secure(name, listener, client, client_port, edge, edge_port, tlvs)
 
     def turn_came(self, name: int) -> None:
         """Go on with a session that was held back."""
-        self._lead(name, *self._held.pop(name))
+        self._secure(name, *self._held.pop(name))
+
+    def _secure(
+        self,
+        name: int,
+        listener: RunningListener,
+        client: bytes,
+        client_port: int,
+        edge: bytes,
+        edge_port: int,
+        tlvs: bytes,
+    ) -> None:
+        """Speak TLS with an admitted client, where its app does."""
+        app = listener.app
+        if app.tls is None:
+            self._lead(name, listener, client, client_port, edge, edge_port, tlvs)
+            return
+        self._held[name] = (listener, client, client_port, edge, edge_port, tlvs)
+        self.relay.secure(name, app.tls, app.handshake_timeout_ms)
+
+    def secured(self, name: int, facts: "Facts") -> None:
+        """Go on with a session whose client has shaken hands."""
+        listener, client, client_port, edge, edge_port, tlvs = self._held.pop(name)
+        app = listener.app
+        app.measures.handshakes += 1
+        app.measures.resumed += facts[4]
+        self._facts[name] = facts
+        if app.tells_of_tls:
+            tlvs = told_of(facts, tlvs)
+        self._lead(name, listener, client, client_port, edge, edge_port, tlvs)
+
+    def origin_secured(self, name: int, facts: "OriginFacts") -> None:
+        """Note how an origin is spoken to."""
+        self._origin_facts[name] = facts
+
+    def insecure(self, name: int, side: int, reason: str) -> None:
+        """Note why there is no TLS with a session's client (side 0), or with its origin."""
+        self._tls_faults[name] = reason
 
     def _lead(
         self,
@@ -219,7 +271,7 @@ class TcpPlane:
                 return
             self._give(name, running, chosen)
             running = chosen
-            if hello.server_name:
+            if hello.server_name and chosen.app.tls is None:
                 self._server_names[name] = hello.server_name
                 # What a proxy in front told stands.
                 tlvs = tlvs or pack_tlvs([Tlv(TlvType.AUTHORITY, hello.server_name.encode("ascii"))])
@@ -284,6 +336,10 @@ class TcpPlane:
                 self._server_names.pop(item[13], None)
             if self._held:
                 self._held.pop(item[13], None)
+            if app.settings.tls is not None:
+                self._facts.pop(item[13], None)
+                self._origin_facts.pop(item[13], None)
+                self._tls_faults.pop(item[13], None)
         self._records.add(events)
 
     def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
@@ -330,8 +386,33 @@ class TcpPlane:
             AccessRule=verdict.rule if verdict else "",
             ClientCountry=self._places.country_of(client),
             ClientAsn=self._places.number_of(client),
-            ClientTlsClientHelloServerName=self._server_names.get(name, "") if self._server_names else "",
+            **self._tls_fields(app, name, target is not None),
         )
+
+    def _tls_fields(self, app: RunningApp, name: int, connected: bool) -> dict[str, Any]:
+        settings = app.settings.tls
+        if settings is None:
+            return {"ClientTlsClientHelloServerName": self._server_names[name]} if name in self._server_names else {}
+        facts, origin = self._facts.get(name), self._origin_facts.get(name)
+        fields = {"OriginTlsMode": settings.mode, "TlsError": self._tls_faults.get(name, "")}
+        if facts is None:
+            fields["ClientTlsStatus"] = "HANDSHAKE_FAILED"
+        else:
+            fields |= {
+                "ClientTlsStatus": "OK",
+                "ClientTlsProtocol": facts[0].decode(),
+                "ClientTlsCipher": facts[1].decode(),
+                "ClientTlsClientHelloServerName": facts[3].decode("ascii", "replace"),
+            }
+        if origin is not None:
+            fields |= {
+                "OriginTlsStatus": "OK",
+                "OriginTlsProtocol": origin[0].decode(),
+                "OriginTlsCipher": origin[1].decode(),
+            }
+        elif facts is not None and settings.origin is not None and not connected:
+            fields["OriginTlsStatus"] = "HANDSHAKE_FAILED"
+        return fields
 
     def broken(self, error: Exception) -> None:
         """Report a fault of ours inside a callback of the engine."""
@@ -354,6 +435,7 @@ class TcpPlane:
         self._limiter.node = node_rules(snapshot.tcp_limits, "tcp")
         self._drain_origins(stopped or {})
         serving = [listener for listener in self._listeners.values() if not listener.removed]
+        self._tls.take(snapshot)
         gone = self._registry.apply(snapshot, descriptors, names)
         self._registry.guard(self._firewall)
         apps = {app.name for app in snapshot.apps}
@@ -375,6 +457,9 @@ class TcpPlane:
             paces.client_bytes_per_second,
             paces.prefix_bytes_per_second,
         )
+
+    def _equip(self, app: RunningApp) -> None:
+        app.tls, app.origin_tls = self._tls.of(app.settings)
 
     def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:
         """Do with the sessions of a removed app as its `on_remove` says."""

@@ -48,6 +48,7 @@ from spectrum.plane.channel import (
     Sockets,
     Started,
     Take,
+    Tickets,
     Veteran,
 )
 from spectrum.plane.drains import SPREAD_S
@@ -57,6 +58,7 @@ from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import configure_worker_logging
 from spectrum.plane.tcp import TcpPlane
+from spectrum.plane.tls import Tls
 from spectrum.plane.udp import UdpPlane
 
 log = logging.getLogger(__name__)
@@ -111,6 +113,7 @@ class Worker:
         self._balancers: Balancers
         self._places = Places()
         self._firewall = Firewall(self._places)
+        self._tls = Tls()
         self._signs_timer: asyncio.TimerHandle | None = None
         self._too_big = IcmpAnswers()
         self._channel = Channel(sock, self._received, self._orphaned)
@@ -144,6 +147,8 @@ class Worker:
                 self._descriptors.update(zip(keys, descriptors, strict=True))
             case Configure():
                 self._configure(*descriptors)
+            case Tickets(keys):
+                self._tls.tickets.set_keys(keys)
             case Names(addresses):
                 self._names.update(addresses)
                 for plane in self._planes or ():
@@ -199,7 +204,7 @@ class Worker:
         limiter = partial(Limiter, self._census, self._rates)
         tell = self._too_big.tell
         balancers, guard = self._balancers, (self._places, self._firewall)
-        tcp = TcpPlane(self._engine, self._emit, balancers, loads, limiter(), *guard)
+        tcp = TcpPlane(self._engine, self._emit, balancers, loads, limiter(), *guard, self._tls)
         udp = UdpPlane(self._engine, self._emit, flows, snapshot.max_flows, tell, balancers, loads, limiter(), *guard)
         return tcp, udp
 

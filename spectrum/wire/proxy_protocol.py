@@ -8,7 +8,7 @@ serialisers; the relay calls them directly with addresses it already has in wire
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address
 
 from spectrum.wire.crc32c import crc32c
@@ -61,6 +61,24 @@ class TlvType(IntEnum):
     UNIQUE_ID = 0x05
     SSL = 0x20
     NETNS = 0x30
+
+
+class SslClient(IntFlag):
+    """Section 2.2.6: what a client did over TLS: it showed a certificate on this connection, or in its session."""
+
+    SSL = 1
+    CERT_CONN = 2
+    CERT_SESS = 4
+
+
+class SslPart(IntEnum):
+    """Section 2.2.6: the parts of the SSL TLV."""
+
+    VERSION = 0x21
+    COMMON_NAME = 0x22
+    CIPHER = 0x23
+    SIGNATURE = 0x24
+    KEY = 0x25
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +348,41 @@ def _parse_tlvs(data: bytes, offset: int) -> tuple[Tlv, ...]:
 def pack_tlvs(tlvs: Iterable[Tlv]) -> bytes:
     """Return the TLVs in wire form, as `v2_header` takes them."""
     return b"".join(_TLV_PREFIX.pack(tlv.type, len(tlv.value)) + tlv.value for tlv in tlvs)
+
+
+def unpack_tlvs(data: bytes) -> tuple[Tlv, ...]:
+    """Return the TLVs in packed ones.
+
+    Raises:
+        ProxyHeaderError: If one is longer than what is left.
+    """
+    return _parse_tlvs(data, 0)
+
+
+def ssl_tlv(
+    client: SslClient, version: bytes, cipher: bytes, common_name: bytes = b"", signature: bytes = b"", key: bytes = b""
+) -> Tlv:
+    """Return the SSL TLV of section 2.2.6 for a client whose certificate, if it showed one, was verified.
+
+    Args:
+        client: What it did.
+        version: Such as TLSv1.3.
+        cipher: Such as TLS_AES_256_GCM_SHA384.
+        common_name: That of the client's certificate.
+        signature: The algorithm by which the certificate that it was shown is signed.
+        key: The kind of that certificate's key, such as RSA2048.
+    """
+    parts = (
+        (SslPart.VERSION, version),
+        (SslPart.COMMON_NAME, common_name),
+        (SslPart.CIPHER, cipher),
+        (SslPart.SIGNATURE, signature),
+        (SslPart.KEY, key),
+    )
+    packed = pack_tlvs(Tlv(kind, value) for kind, value in parts if value)
+    # The word is zero where a certificate was shown and verified, "and non-zero otherwise".
+    verified = SslClient.CERT_SESS in client
+    return Tlv(TlvType.SSL, bytes([client, 0, 0, 0, not verified]) + packed)
 
 
 def _checksum_offset(tlvs: bytes) -> int | None:

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from spectrum.core.reasons import Reason, connect_failure, relay_failure
+from spectrum.core.reasons import FIRST_REFUSAL, Reason, connect_failure, relay_failure
 
 EVENTS = {"disconnect", "originError", "resolveOrigin", "clientFiltered", "tlsError"}
 # cf-docs, logs.mdx: the codes that exist there.
@@ -32,7 +32,7 @@ def test_every_reason_has_a_label_a_status_and_an_event(reason):
     assert reason.label == reason.name.lower()
     assert reason.status in STATUSES
     assert reason.event in EVENTS
-    assert reason.refused == (reason.event in ("clientFiltered", "tlsError"))
+    assert reason.refused == (reason >= FIRST_REFUSAL and reason.event in ("clientFiltered", "tlsError"))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 
 from spectrum.control.access import load_access
+from spectrum.control.certificates import load_tls
 from spectrum.control.loader import load_text
 from spectrum.control.workers import memory_file
 from spectrum.core.balancing.settings import labels
@@ -32,7 +33,7 @@ class Parts:
         planned = self.numbers.plan(labels(config.pools))
         self.numbers.keep(planned)
         access, table = load_access(config.access_rules)
-        snapshot = compile_snapshot(config, 1, planned, access)
+        snapshot = compile_snapshot(config, 1, planned, access, load_tls(config))
         prefixes = memory_file("prefixes", table)
         self.places.read(snapshot.geoip, snapshot.geoip_asn)
         self.firewall.take(snapshot, prefixes)

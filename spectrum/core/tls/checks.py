@@ -1,0 +1,45 @@
+"""How the TLS of apps must fit the rest of the file."""
+
+from collections.abc import Collection, Iterator
+
+from spectrum.core.config import App, Config
+from spectrum.core.faults import Fault, nearest
+
+
+def check_tls(config: Config, certificates: Collection[str]) -> Iterator[Fault]:
+    """Yield every fault between the TLS of apps and the rest of a file.
+
+    Args:
+        config: Holds the objects that are well-formed by themselves.
+        certificates: The names of all certificates of the file, well-formed or not.
+    """
+    for name, app in config.apps.items():
+        path = ("apps", name)
+        given = app.model_fields_set
+        if app.protocol.transport == "udp" and app.tls != "off":
+            yield Fault((*path, "tls"), "it is for TCP; what is over UDP is passed through")
+            continue
+        if app.tls == "off":
+            for key in ("edge_tls", "origin_tls"):
+                if key in given:
+                    yield Fault((*path, key), "it goes with tls: flexible, full or strict; this app passes TLS through")
+            continue
+        if not certificates:
+            yield Fault((*path, "tls"), "it needs a certificate; write certificates: {NAME: {certificate:, key:}}")
+            continue
+        if app.tls == "flexible" and "origin_tls" in given:
+            yield Fault((*path, "origin_tls"), "tls: flexible speaks to origins in clear; write full or strict")
+        if app.tls == "full" and app.origin_tls.ca is not None:
+            yield Fault((*path, "origin_tls", "ca"), "tls: full verifies nothing; write strict")
+        yield from _unknown_certificates(path, app, certificates)
+
+
+def _unknown_certificates(path: tuple[str, str], app: App, certificates: Collection[str]) -> Iterator[Fault]:
+    named: list[tuple[tuple[str | int, ...], str]] = [
+        (("edge_tls", "certificates", i), name) for i, name in enumerate(app.edge_tls.certificates or ())
+    ]
+    if app.origin_tls.certificate is not None:
+        named.append((("origin_tls", "certificate"), app.origin_tls.certificate))
+    for where, name in named:
+        if name not in certificates:
+            yield Fault((*path, *where), f'there is no certificate "{name}"{nearest(name, list(certificates))}')

@@ -1,0 +1,99 @@
+"""TLS as it stands in the file: certificates, and how clients and origins of an app are spoken to."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
+
+from spectrum.core.address import is_name, parse_address
+from spectrum.core.fields import AsTuple, PositiveDuration, Strict, describe, text
+
+Path = Annotated[str, Field(min_length=1)]
+# RFC 7301 section 3.1: a name has one byte for its length.
+MAX_PROTOCOL_BYTES = 255
+
+
+def _version(value: Any) -> str:
+    # YAML reads 1.2 as a number.
+    if not isinstance(value, bool) and str(value) in ("1.2", "1.3"):
+        return str(value)
+    raise ValueError(f'expected "1.2" or "1.3", found {describe(value)}')
+
+
+def _protocols(value: tuple[str, ...]) -> tuple[str, ...]:
+    for protocol in value:
+        if not (0 < len(protocol) <= MAX_PROTOCOL_BYTES and protocol.isascii()):
+            raise ValueError(f"{protocol!r} is no protocol of ALPN; write h2 or http/1.1")
+    return value
+
+
+def _peer_name(value: Any) -> str:
+    name = text(value)
+    if is_name(name):
+        return name
+    try:
+        return str(parse_address(name))
+    except ValueError as exc:
+        raise ValueError(f"{name!r} is neither a host name nor an address") from exc
+
+
+Version = Annotated[str, PlainValidator(_version)]
+Protocols = Annotated[tuple[str, ...], AsTuple, AfterValidator(_protocols)]
+PeerName = Annotated[str, PlainValidator(_peer_name)]
+Mode = Literal["off", "flexible", "full", "strict"]
+
+
+class Certificate(Strict):
+    """One of `certificates`: files in PEM form, and an OCSP response in DER form to be stapled."""
+
+    certificate: Path
+    key: Path
+    ocsp: Path | None = None
+
+
+class _Versions(Strict):
+    min_version: Version = "1.2"
+    max_version: Version = "1.3"
+    alpn: Protocols = ()
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> "_Versions":
+        if self.min_version > self.max_version:
+            raise ValueError(f"min_version {self.min_version} is above max_version {self.max_version}")
+        return self
+
+    @property
+    def versions(self) -> tuple[str, str]:
+        """The least and the highest."""
+        return self.min_version, self.max_version
+
+
+class EdgeTls(_Versions):
+    """`edge_tls` of an app: how clients are spoken to."""
+
+    # None: all of the file. The first one is for clients that name no server.
+    certificates: Annotated[tuple[str, ...] | None, AsTuple] = None
+    # What a client gets that asks for a name which no certificate has.
+    unknown_names: Literal["default", "refuse"] = "default"
+    client_ca: Path | None = None
+    client_certificate: Literal["required", "optional"] = "required"
+    # HAProxy takes `timeout client` of an HTTP request's; nginx has a minute. A handshake is two round trips.
+    handshake_timeout_s: PositiveDuration = Field(10.0, alias="handshake_timeout")
+
+    @model_validator(mode="after")
+    def _has_certificates(self) -> "EdgeTls":
+        if self.certificates == ():
+            raise ValueError("certificates: an empty list; leave it out for all of the file")
+        if "client_certificate" in self.model_fields_set and self.client_ca is None:
+            raise ValueError("client_certificate goes with client_ca, by which certificates of clients are verified")
+        return self
+
+
+class OriginTls(_Versions):
+    """`origin_tls` of an app: how origins are spoken to."""
+
+    # None: the origin's own name, or its address.
+    server_name: PeerName | None = None
+    # None: the machine's.
+    ca: Path | None = None
+    # One of `certificates`, for origins that ask for one.
+    certificate: str | None = None

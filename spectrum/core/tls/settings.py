@@ -1,0 +1,113 @@
+"""TLS as workers run on it, with the content of every file."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from spectrum.core.tls.objects import EdgeTls, Mode, OriginTls
+
+
+class CertificateSettings(msgspec.Struct, frozen=True, array_like=True):
+    """A certificate: chain and key in PEM form, an OCSP response in DER form or none, and the names that it is for."""
+
+    name: str
+    chain: bytes
+    key: bytes
+    staple: bytes
+    names: tuple[str, ...]
+    # Of its key; a name may have a certificate of each kind.
+    kind: str = ""
+    # When it ends, seconds since 1970.
+    ends_at: int = 0
+
+    def __repr__(self) -> str:
+        """Keep the key out of logs."""
+        return f"CertificateSettings({self.name!r})"
+
+
+class TlsFiles(msgspec.Struct, frozen=True, array_like=True):
+    """What the files hold that a configuration names for TLS: certificates, and authorities by their path."""
+
+    certificates: tuple[CertificateSettings, ...] = ()
+    authorities: dict[str, bytes] = {}
+
+
+class EdgeSettings(msgspec.Struct, frozen=True, array_like=True):
+    """How clients of an app are spoken to. No certificates are all of them; `client_ca` is a path, or "" for none."""
+
+    certificates: tuple[str, ...] | None
+    refuses_unknown: bool
+    versions: tuple[str, str]
+    alpn: tuple[str, ...]
+    client_ca: str
+    client_must: bool
+    handshake_timeout_s: float
+
+
+class OriginSettings(msgspec.Struct, frozen=True, array_like=True):
+    """How origins are spoken to. `server_name` "" is each origin's own, `ca` "" the machine's authorities."""
+
+    verifies: bool
+    versions: tuple[str, str]
+    alpn: tuple[str, ...]
+    server_name: str
+    ca: str
+    certificate: str
+
+
+class TlsSettings(msgspec.Struct, frozen=True, array_like=True):
+    """TLS of an app, with or without TLS to its origins."""
+
+    mode: Mode
+    edge: EdgeSettings
+    origin: OriginSettings | None
+
+
+def compile_tls(mode: Mode, edge: EdgeTls, origin: OriginTls) -> TlsSettings | None:
+    """Return what an app's keys come to; None where its bytes are passed through."""
+    if mode == "off":
+        return None
+    return TlsSettings(
+        mode,
+        EdgeSettings(
+            edge.certificates,
+            edge.unknown_names == "refuse",
+            edge.versions,
+            edge.alpn,
+            edge.client_ca or "",
+            edge.client_certificate == "required",
+            edge.handshake_timeout_s,
+        ),
+        None
+        if mode == "flexible"
+        else OriginSettings(
+            mode == "strict",
+            origin.versions,
+            origin.alpn,
+            origin.server_name or "",
+            origin.ca or "",
+            origin.certificate or "",
+        ),
+    )
+
+
+def resumption_name(app: str, edge: EdgeSettings, authorities: bytes) -> bytes:
+    """Return what two handshakes must have in common for the second to resume a session of the first.
+
+    All apps share the ticket keys: without it a session of one app, begun without a certificate, would be taken by
+    another one that asks for it.
+    """
+    parts = (app.encode(), edge.client_ca.encode(), bytes([edge.client_must]), authorities)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return digest.digest()
+
+
+def chosen(
+    certificates: Iterable[CertificateSettings], names: tuple[str, ...] | None
+) -> tuple[CertificateSettings, ...]:
+    """Return the certificates of an app, in its order; all of them where it has no list."""
+    known: Mapping[str, CertificateSettings] = {one.name: one for one in certificates}
+    return tuple(known.values()) if names is None else tuple(known[name] for name in names)

@@ -1,0 +1,52 @@
+"""The C layout of what TLS ends are made from."""
+
+from spectrum.engine.openssl cimport EVP_PKEY, SSL_CTX, SSL_SESSION, X509, X509_STACK
+
+cdef enum:
+    MAX_TICKET_KEYS = 4
+    TICKET_NAME_BYTES = 16
+    TICKET_KEY_BYTES = 80
+
+cdef struct Staple:
+    # An OCSP response; its bytes follow. It belongs to the X509, which handshakes hold longer than a Certificate is.
+    long length
+
+cdef struct KeySet:
+    # The first one encrypts; each is a name, an AES key and an HMAC key.
+    unsigned char keys[MAX_TICKET_KEYS][TICKET_KEY_BYTES]
+    int count
+
+cdef struct Remembered:
+    SSL_SESSION *session
+
+
+cdef class TicketKeys:
+    cdef KeySet set
+
+
+cdef class Certificate:
+    cdef X509 *leaf
+    cdef X509_STACK *chain
+    cdef EVP_PKEY *key
+    cdef int _read(self, bytes chain, bytes key) except -1
+
+
+cdef class ServerContext:
+    cdef SSL_CTX *ctx
+    cdef object _find
+    cdef TicketKeys _tickets
+    cdef readonly bytes alpn
+    cdef int choose(self, void *ssl) noexcept
+
+
+cdef class ClientContext:
+    cdef SSL_CTX *ctx
+    cdef readonly bytes alpn
+    cdef readonly bint verifies
+
+
+cdef class OriginTls:
+    cdef readonly ClientContext context
+    cdef readonly str name
+    cdef bytes host, address
+    cdef Remembered remembered

@@ -1,0 +1,48 @@
+from collections.abc import Callable, Iterable
+
+KEY_BYTES: int
+VERSIONS: dict[str, int]
+
+# version, cipher, the protocol that ALPN agreed on, the name that was asked for, whether a session was resumed, the
+# common name of the client's certificate (None without one), the signature and the key of the certificate it was shown
+Facts = tuple[bytes, bytes, bytes, bytes, bool, bytes | None, bytes, bytes]
+# version, cipher
+OriginFacts = tuple[bytes, bytes]
+
+class TlsError(ValueError): ...
+
+class TicketKeys:
+    def set_keys(self, keys: list[bytes]) -> None: ...
+
+class Certificate:
+    def __init__(self, chain: bytes, key: bytes, staple: bytes = b"") -> None: ...
+
+class ServerContext:
+    def __init__(
+        self,
+        name: bytes,
+        certificates: tuple[Certificate, ...],
+        tickets: TicketKeys,
+        *,
+        find: Callable[[str], tuple[Certificate, ...] | None] | None = None,
+        versions: tuple[str, str] = ...,
+        alpn: tuple[str, ...] = (),
+        client_authorities: bytes = b"",
+        client_must: bool = True,
+    ) -> None: ...
+
+class ClientContext:
+    def __init__(
+        self,
+        verifies: bool,
+        *,
+        authorities: bytes = b"",
+        certificate: Certificate | None = None,
+        versions: tuple[str, str] = ...,
+        alpn: tuple[str, ...] = (),
+    ) -> None: ...
+
+class OriginTls:
+    def __init__(self, context: ClientContext, name: str, is_address: bool) -> None: ...
+
+def wire_protocols(protocols: Iterable[str]) -> bytes: ...

@@ -1,0 +1,353 @@
+# cython: language_level=3
+"""What TLS ends are made from: certificates, ticket keys, and one context for each way of speaking TLS.
+
+Contexts are made by Python for every app, and live as long as anything that began with them. What is asked of them
+during a handshake is asked here: which certificate, which protocol, which ticket key, which OCSP response.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memcmp, memcpy
+from spectrum.engine.openssl cimport *
+
+# As Mozilla's intermediate profile has it for TLS 1.2, less the key exchange that takes a file of parameters: forward
+# secrecy and authenticated encryption only. Those of TLS 1.3 are all like this.
+cdef bytes CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+VERSIONS = {"1.2": TLS1_2_VERSION, "1.3": TLS1_3_VERSION}
+# A ticket is accepted for so long; RFC 8446 section 4.6.1 allows a week.
+TICKET_LIFETIME_S = 7200
+
+cdef int _staple_index = new_x509_index()
+cdef EVP_CIPHER *_ticket_cipher = EVP_CIPHER_fetch(NULL, b"AES-256-CBC", NULL)
+
+
+class TlsError(ValueError):
+    """What can not be used for TLS; the message says why."""
+
+
+cdef object _fault(str what):
+    """An error with OpenSSL's reason, which is taken from its queue."""
+    cdef unsigned long error = ERR_peek_error()
+    cdef const char *reason = ERR_reason_error_string(error) if error else NULL
+    ERR_clear_error()
+    return TlsError(what if reason == NULL else f"{what}: {(<bytes>reason).decode()}")
+
+
+cdef BIO *_memory(bytes text) except NULL:
+    cdef BIO *bio = BIO_new_mem_buf(PyBytes_AS_STRING(text), <int>PyBytes_GET_SIZE(text))
+    if bio == NULL:
+        raise MemoryError()
+    return bio
+
+
+cdef X509_STACK *_certificates(bytes text, str what) except NULL:
+    """The certificates in a PEM text; the caller frees them."""
+    cdef BIO *bio = _memory(text)
+    cdef X509_STACK *stack = sk_X509_new_null()
+    cdef X509 *one
+    cdef int count = 0
+    while True:
+        one = PEM_read_bio_X509(bio, NULL, NULL, NULL)
+        if one == NULL:
+            break
+        sk_X509_push(stack, one)
+        count += 1
+    BIO_free(bio)
+    if count == 0:
+        free_certificates(stack)
+        raise _fault(f"no {what} in PEM form")
+    ERR_clear_error()  # of the end of the text
+    return stack
+
+
+cdef class TicketKeys:
+    """The keys of session tickets (RFC 5077 section 4), which all workers have."""
+
+    def set_keys(self, list keys):
+        """Encrypt with the first of `keys`, and take tickets of all of them; each is `KEY_BYTES` random bytes."""
+        cdef bytes key
+        if not 0 < len(keys) <= MAX_TICKET_KEYS or any(len(key) != TICKET_KEY_BYTES for key in keys):
+            raise ValueError(f"1 to {MAX_TICKET_KEYS} keys of {TICKET_KEY_BYTES} bytes")
+        for number, key in enumerate(keys):
+            memcpy(self.set.keys[number], PyBytes_AS_STRING(key), TICKET_KEY_BYTES)
+        self.set.count = len(keys)
+
+
+KEY_BYTES = TICKET_KEY_BYTES
+
+
+cdef class Certificate:
+    """A certificate with its chain and key.
+
+    Args:
+        chain: In PEM form, the leaf first.
+        key: Its private key in PEM form.
+        staple: An OCSP response in DER form (RFC 6960), which is shown with it; empty for none.
+
+    Raises:
+        TlsError: If they can not be read, or do not belong together.
+    """
+
+    def __init__(self, bytes chain, bytes key, bytes staple=b""):
+        cdef Staple *held
+        self._read(chain, key)
+        if staple:
+            held = <Staple *>OPENSSL_malloc(sizeof(Staple) + len(staple))
+            if held == NULL:
+                raise MemoryError()
+            held.length = len(staple)
+            memcpy(held + 1, PyBytes_AS_STRING(staple), held.length)
+            X509_set_ex_data(self.leaf, _staple_index, held)
+
+    cdef int _read(self, bytes chain, bytes key) except -1:
+        cdef BIO *bio = _memory(chain)
+        self.leaf = PEM_read_bio_X509(bio, NULL, NULL, NULL)
+        if self.leaf == NULL:
+            BIO_free(bio)
+            raise _fault("no certificate in PEM form")
+        self.chain = sk_X509_new_null()
+        while (one := PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL:
+            sk_X509_push(self.chain, one)
+        BIO_free(bio)
+        ERR_clear_error()
+        bio = _memory(key)
+        # The passphrase is empty: without one OpenSSL would ask on the terminal.
+        self.key = PEM_read_bio_PrivateKey(bio, NULL, NULL, b"")
+        BIO_free(bio)
+        if self.key == NULL:
+            raise _fault("no private key in PEM form without a passphrase")
+        if not X509_check_private_key(self.leaf, self.key):
+            ERR_clear_error()
+            raise TlsError("the private key is not the certificate's")
+        return 0
+
+    def __dealloc__(self):
+        X509_free(self.leaf)
+        EVP_PKEY_free(self.key)
+        if self.chain != NULL:
+            free_certificates(self.chain)
+
+
+cdef SSL_CTX *_context(const SSL_METHOD *method, tuple versions) except NULL:
+    cdef SSL_CTX *ctx = SSL_CTX_new(method)
+    if ctx == NULL:
+        raise _fault("no TLS context")
+    SSL_CTX_set_min_proto_version(ctx, VERSIONS[versions[0]])
+    SSL_CTX_set_max_proto_version(ctx, VERSIONS[versions[1]])
+    # It takes no more memory for a quiet connection than it needs.
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS)
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION)
+    if not SSL_CTX_set_cipher_list(ctx, PyBytes_AS_STRING(CIPHERS)):
+        SSL_CTX_free(ctx)
+        raise _fault("no ciphers")
+    return ctx
+
+
+cdef int _trust(SSL_CTX *ctx, bytes authorities, bint tells_clients) except -1:
+    """Verify peers by these authorities."""
+    cdef X509_STACK *stack = _certificates(authorities, "authority's certificate")
+    cdef X509 *one
+    cdef int i
+    for i in range(sk_X509_num(stack)):
+        one = sk_X509_value(stack, i)
+        X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), one)
+        if tells_clients:
+            SSL_CTX_add_client_CA(ctx, one)
+    free_certificates(stack)
+    ERR_clear_error()  # of one that is listed twice
+    return 0
+
+
+def wire_protocols(protocols):
+    """Return protocols as ALPN writes them (RFC 7301 section 3.1)."""
+    return b"".join(bytes([len(one)]) + one for one in (protocol.encode("ascii") for protocol in protocols))
+
+
+cdef class ServerContext:
+    """How clients of an app are spoken to.
+
+    Args:
+        name: 32 bytes at most. Sessions are resumed only in contexts of the same name, so it changes with whatever a
+            full handshake would check.
+        certificates: What a client gets that names no server, one of each kind of key.
+        tickets: The keys of its session tickets.
+        find: Called with the name that a client asks for; returns `Certificate`s, one of each kind of key, or None
+            to refuse. Not called for clients that name nobody, nor where it is None.
+        versions: The least and the highest, "1.2" or "1.3".
+        alpn: The protocols to choose from, best first; none to take no part in ALPN.
+        client_authorities: Certificates in PEM form by which clients' are verified; empty to ask for none.
+        client_must: A client without one is refused.
+
+    Raises:
+        TlsError: If something can not be used.
+    """
+
+    def __init__(self, bytes name, tuple certificates, TicketKeys tickets, *, find=None, tuple versions=("1.2", "1.3"),
+                 tuple alpn=(), bytes client_authorities=b"", bint client_must=True):
+        cdef Certificate one
+        self.ctx = _context(TLS_server_method(), versions)
+        SSL_CTX_set_options(self.ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA)
+        # Sessions are in tickets, which every worker can read, and nowhere else.
+        SSL_CTX_set_session_cache_mode(self.ctx, SSL_SESS_CACHE_OFF)
+        SSL_CTX_set_timeout(self.ctx, TICKET_LIFETIME_S)
+        if not SSL_CTX_set_session_id_context(self.ctx, <unsigned char *>PyBytes_AS_STRING(name), len(name)):
+            raise _fault("the name of a context")
+        self._tickets = tickets
+        SSL_CTX_set_app_data(self.ctx, &tickets.set)
+        SSL_CTX_set_tlsext_ticket_key_evp_cb(self.ctx, _ticket_key)
+        for one in certificates:
+            if not SSL_CTX_use_cert_and_key(self.ctx, one.leaf, one.key, one.chain, 1):
+                raise _fault("a certificate can not be used")
+        SSL_CTX_set_tlsext_status_cb(self.ctx, _staple)
+        self._find = find
+        if find is not None:
+            SSL_CTX_set_cert_cb(self.ctx, _choose_certificate, <void *>self)
+        self.alpn = wire_protocols(alpn)
+        if alpn:
+            SSL_CTX_set_alpn_select_cb(self.ctx, _choose_protocol, <void *>self)
+        if client_authorities:
+            _trust(self.ctx, client_authorities, True)
+            must = SSL_VERIFY_FAIL_IF_NO_PEER_CERT if client_must else 0
+            SSL_CTX_set_verify(self.ctx, SSL_VERIFY_PEER | must, NULL)
+
+    def __dealloc__(self):
+        SSL_CTX_free(self.ctx)
+
+    cdef int choose(self, void *ssl) noexcept:
+        """Give a handshake the certificates for the name that is asked for: 1, or 0 to refuse it."""
+        cdef const char *name = SSL_get_servername(<SSL *>ssl, TLSEXT_NAMETYPE_host_name)
+        cdef Certificate one
+        if name == NULL:
+            return 1
+        try:
+            found = self._find((<bytes>name).decode("ascii", "replace"))
+        except Exception:
+            return 0
+        if found is None:
+            return 0
+        if found:  # an own one of another kind would be preferred to them
+            SSL_certs_clear(<SSL *>ssl)
+        for one in found:
+            if not SSL_use_cert_and_key(<SSL *>ssl, one.leaf, one.key, one.chain, 1):
+                return 0
+        return 1
+
+
+cdef int _choose_certificate(SSL *ssl, void *context) noexcept nogil:
+    with gil:
+        return (<ServerContext>context).choose(ssl)
+
+
+cdef int _choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *offered,
+                          unsigned int length, void *context) noexcept nogil:
+    """The first of ours that is offered. Where there is none, RFC 7301 section 3.2 asks for an alert."""
+    cdef unsigned char *ours
+    cdef unsigned int ours_length
+    with gil:
+        ours = <unsigned char *>PyBytes_AS_STRING((<ServerContext>context).alpn)
+        ours_length = <unsigned int>PyBytes_GET_SIZE((<ServerContext>context).alpn)
+    if SSL_select_next_proto(<unsigned char **>out, out_length, ours, ours_length, offered, length) \
+            != OPENSSL_NPN_NEGOTIATED:
+        return SSL_TLSEXT_ERR_ALERT_FATAL
+    return SSL_TLSEXT_ERR_OK
+
+
+cdef int _ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
+                     int encrypts) noexcept nogil:
+    """SSL_CTX_set_tlsext_ticket_key_evp_cb(3): 1 to go on, 2 to go on and write a new ticket, 0 for an unknown key."""
+    cdef KeySet *known = <KeySet *>SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl))
+    cdef unsigned char *key
+    cdef int i
+    if encrypts:
+        if known.count == 0 or RAND_bytes(iv, 16) <= 0:
+            return 0
+        key = known.keys[0]
+        memcpy(name, key, TICKET_NAME_BYTES)
+        if not EVP_EncryptInit_ex(cipher, _ticket_cipher, NULL, key + 16, iv) or not set_hmac_key(mac, key + 48, 32):
+            return -1
+        return 1
+    for i in range(known.count):
+        key = known.keys[i]
+        if memcmp(name, key, TICKET_NAME_BYTES) == 0:
+            if (not set_hmac_key(mac, key + 48, 32)
+                    or not EVP_DecryptInit_ex(cipher, _ticket_cipher, NULL, key + 16, iv)):
+                return -1
+            # RFC 8446 section C.4: a client should not use a ticket twice, so it gets a new one.
+            return 1 if i == 0 and SSL_version(ssl) != TLS1_3_VERSION else 2
+    return 0
+
+
+cdef int _staple(SSL *ssl, void *arg) noexcept nogil:
+    """RFC 6066 section 8: the OCSP response of the certificate that was chosen, which OpenSSL then owns a copy of."""
+    cdef X509 *leaf = SSL_get_certificate(ssl)
+    cdef Staple *staple = <Staple *>X509_get_ex_data(leaf, _staple_index) if leaf != NULL else NULL
+    cdef unsigned char *copy
+    if staple == NULL:
+        return SSL_TLSEXT_ERR_NOACK
+    copy = <unsigned char *>OPENSSL_malloc(staple.length)
+    if copy == NULL:
+        return SSL_TLSEXT_ERR_NOACK
+    memcpy(copy, staple + 1, staple.length)
+    SSL_set_tlsext_status_ocsp_resp(ssl, copy, staple.length)
+    return SSL_TLSEXT_ERR_OK
+
+
+cdef class ClientContext:
+    """How origins are spoken to.
+
+    Args:
+        verifies: Whether their certificates are verified.
+        authorities: Certificates in PEM form by which they are; empty for the machine's own.
+        certificate: What is shown to origins that ask for one.
+        versions: The least and the highest, "1.2" or "1.3".
+        alpn: The protocols that are offered, where the client agreed on none.
+
+    Raises:
+        TlsError: If something can not be used.
+    """
+
+    def __init__(self, bint verifies, *, bytes authorities=b"", Certificate certificate=None,
+                 tuple versions=("1.2", "1.3"), tuple alpn=()):
+        self.ctx = _context(TLS_client_method(), versions)
+        self.verifies = verifies
+        self.alpn = wire_protocols(alpn)
+        SSL_CTX_set_session_cache_mode(self.ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL)
+        SSL_CTX_sess_set_new_cb(self.ctx, _remember)
+        if verifies:
+            SSL_CTX_set_verify(self.ctx, SSL_VERIFY_PEER, NULL)
+            if authorities:
+                _trust(self.ctx, authorities, False)
+            elif not SSL_CTX_set_default_verify_paths(self.ctx):
+                raise _fault("this machine has no authorities")
+        if certificate is not None and not SSL_CTX_use_cert_and_key(
+                self.ctx, certificate.leaf, certificate.key, certificate.chain, 1):
+            raise _fault("the certificate for origins can not be used")
+
+    def __dealloc__(self):
+        SSL_CTX_free(self.ctx)
+
+
+cdef int _remember(SSL *ssl, SSL_SESSION *session) noexcept nogil:
+    """Keep the latest session of an origin, to resume it: 1, as it is ours now."""
+    cdef Remembered *remembered = <Remembered *>SSL_get_app_data(ssl)
+    SSL_SESSION_free(remembered.session)
+    remembered.session = session
+    return 1
+
+
+cdef class OriginTls:
+    """How one origin is spoken to, and the session that it resumes.
+
+    Args:
+        context: That of its app.
+        name: The host name, or the address, that its certificate must be for, and that a name is asked for.
+        is_address: Whether it is an address, which is not asked for (RFC 6066 section 3).
+    """
+
+    def __init__(self, ClientContext context, str name, bint is_address):
+        self.context = context
+        self.name = name
+        self.host = b"" if is_address else name.encode("ascii")
+        self.address = name.encode("ascii") if is_address else b""
+
+    def __dealloc__(self):
+        SSL_SESSION_free(self.remembered.session)

@@ -1,0 +1,43 @@
+"""One end of a TLS connection, as the relay has it on a leg: a filter between what is on the wire and what is meant.
+
+It has no descriptor. Each call takes what was received from the `Wire` and leaves there what is to be sent; all ends of
+a relay share one, as no call outlasts the next. So reads and sends are as few, and as large, as those without TLS.
+"""
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint32_t
+from spectrum.engine.openssl cimport BIO, SSL
+from spectrum.engine.tls cimport OriginTls, ServerContext
+
+cdef struct Wire:
+    const char *received
+    size_t received_bytes
+    size_t at             # of `received`, what was taken
+    char *outgoing
+    size_t outgoing_bytes
+    size_t room           # of `outgoing`
+
+cdef struct TlsEnd:
+    SSL *ssl              # NULL before the first bytes of a client, which may never come
+    PyObject *owner       # a ServerContext or an OriginTls, owned
+    # What came with the end of the handshake.
+    char *unread
+    uint32_t unread_at
+    uint32_t unread_bytes
+    bint closed           # its peer sent close_notify
+
+cdef TlsEnd *server_end(ServerContext context) except NULL
+cdef TlsEnd *client_end(OriginTls origin, Wire *wire, bytes alpn) except NULL
+cdef void free_end(TlsEnd *end) noexcept
+cdef int shake_hands(TlsEnd *end, Wire *wire) noexcept
+cdef bint keep_unread(TlsEnd *end, Wire *wire) noexcept nogil
+cdef ssize_t take_unread(TlsEnd *end, char *into, size_t room) noexcept nogil
+cdef ssize_t unseal(TlsEnd *end, Wire *wire, char *into, size_t room) noexcept nogil
+cdef bint seal(TlsEnd *end, Wire *wire, const char *data, size_t size) noexcept nogil
+cdef bint say_goodbye(TlsEnd *end, Wire *wire) noexcept nogil
+cdef bint put(Wire *wire, const char *data, size_t size) noexcept nogil
+cdef object reason(TlsEnd *end)
+cdef bint is_distrust() noexcept
+cdef object facts(TlsEnd *end)
+cdef object origin_facts(TlsEnd *end)
+cdef bytes agreed_protocol(TlsEnd *end)

@@ -1,0 +1,127 @@
+"""TLS of a worker: certificates and contexts made from a snapshot, and what origins are told of a client's TLS."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from spectrum.core.snapshot import AppSettings, Snapshot
+from spectrum.core.tls.names import CertificateNames
+from spectrum.core.tls.settings import (
+    CertificateSettings,
+    EdgeSettings,
+    OriginSettings,
+    TlsFiles,
+    chosen,
+    resumption_name,
+)
+from spectrum.engine.tls import Certificate, ClientContext, ServerContext, TicketKeys
+from spectrum.wire import Tlv, TlvType
+from spectrum.wire.proxy_protocol import SslClient, pack_tlvs, ssl_tlv, unpack_tlvs
+
+if TYPE_CHECKING:
+    from spectrum.engine.tls import Facts
+
+# What a certificate, and a context, are made from: those of the snapshot before are used again.
+_ServerKey = tuple[str, EdgeSettings, tuple[CertificateSettings, ...], bytes]
+_ClientKey = tuple[OriginSettings, CertificateSettings | None, bytes]
+_TELLS_OF_TLS = frozenset({TlvType.ALPN, TlvType.AUTHORITY, TlvType.SSL})
+
+
+class Tls:
+    """The contexts of a worker's apps; they stay the same objects as long as nothing in them changes."""
+
+    def __init__(self) -> None:
+        self.tickets = TicketKeys()
+        self._certificates: dict[CertificateSettings, Certificate] = {}
+        self._servers: dict[_ServerKey, ServerContext] = {}
+        self._clients: dict[_ClientKey, ClientContext] = {}
+        self._by_app: dict[str, tuple[ServerContext, ClientContext | None]] = {}
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Have the contexts of a snapshot."""
+        former, self._certificates = self._certificates, {}
+        for one in snapshot.tls.certificates:
+            self._certificates[one] = former.get(one) or Certificate(one.chain, one.key, one.staple)
+        servers, clients = self._servers, self._clients
+        self._servers, self._clients, self._by_app = {}, {}, {}
+        for app in snapshot.apps:
+            if app.tls is None:
+                continue
+            server = self._server(app.name, app.tls.edge, snapshot.tls, servers)
+            client = self._client(app.tls.origin, snapshot.tls, clients) if app.tls.origin is not None else None
+            self._by_app[app.name] = server, client
+
+    def of(self, app: AppSettings) -> tuple[ServerContext | None, ClientContext | None]:
+        """Return how an app's clients, and its origins, are spoken to; None for in clear."""
+        return self._by_app.get(app.name, (None, None))
+
+    def _server(
+        self, app: str, edge: EdgeSettings, files: TlsFiles, former: dict[_ServerKey, ServerContext]
+    ) -> ServerContext:
+        authorities = files.authorities[edge.client_ca] if edge.client_ca else b""
+        certificates = chosen(files.certificates, edge.certificates)
+        key = (app, edge, certificates, authorities)
+        context = self._servers[key] = former.get(key) or ServerContext(
+            resumption_name(app, edge, authorities),
+            self._defaults(certificates),
+            self.tickets,
+            find=self._finder(edge, certificates),
+            versions=edge.versions,
+            alpn=edge.alpn,
+            client_authorities=authorities,
+            client_must=edge.client_must,
+        )
+        return context
+
+    def _defaults(self, certificates: tuple[CertificateSettings, ...]) -> tuple[Certificate, ...]:
+        """The first certificate, and of others for its names the first of each other kind of key."""
+        names = CertificateNames((one.names, one.kind, one) for one in certificates)
+        first = certificates[0]
+        others = names.find(first.names[0]) if first.names else ()
+        return tuple(self._certificates[one] for one in (first, *(one for one in others if one.kind != first.kind)))
+
+    def _finder(
+        self, edge: EdgeSettings, certificates: tuple[CertificateSettings, ...]
+    ) -> Callable[[str], tuple[Certificate, ...] | None] | None:
+        if len(self._defaults(certificates)) == len(certificates) and not edge.refuses_unknown:
+            return None  # there is nothing to choose
+        names = CertificateNames((one.names, one.kind, self._certificates[one]) for one in certificates)
+        if edge.refuses_unknown:
+            return lambda name: names.find(name) or None
+        return names.find
+
+    def _client(
+        self, origin: OriginSettings, files: TlsFiles, former: dict[_ClientKey, ClientContext]
+    ) -> ClientContext:
+        authorities = files.authorities[origin.ca] if origin.ca else b""
+        certificate = chosen(files.certificates, (origin.certificate,))[0] if origin.certificate else None
+        key = (origin, certificate, authorities)
+        context = self._clients[key] = (
+            self._clients.get(key)
+            or former.get(key)
+            or ClientContext(
+                origin.verifies,
+                authorities=authorities,
+                certificate=self._certificates[certificate] if certificate else None,
+                versions=origin.versions,
+                alpn=origin.alpn,
+            )
+        )
+        return context
+
+
+def told_of(facts: "Facts", tlvs: bytes) -> bytes:
+    """Return the TLVs of a PROXY v2 header that tell of a client's TLS, behind those that its own front proxy told.
+
+    What that one told of TLS is of another connection than the one that ends here, and is left out.
+    """
+    version, cipher, protocol, name, resumed, common_name, signature, key = facts
+    found = [tlv for tlv in unpack_tlvs(tlvs) if tlv.type not in _TELLS_OF_TLS] if tlvs else []
+    if protocol:
+        found.append(Tlv(TlvType.ALPN, protocol))
+    if name:
+        found.append(Tlv(TlvType.AUTHORITY, name))
+    client = SslClient.SSL
+    if common_name is not None:
+        client |= SslClient.CERT_SESS if resumed else SslClient.CERT_SESS | SslClient.CERT_CONN
+    found.append(ssl_tlv(client, version, cipher, common_name or b"", signature, key))
+    return pack_tlvs(found)
