@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import ocsp
 
+# Python 3.13 verifies strictly, as RFC 5280 has it.
+_CA_USAGE = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
 DAY = datetime.timedelta(days=1)
 
 
@@ -63,6 +65,8 @@ class Authority:
         self.name = _name(name)
         builder = self._builder(self.name, self.key.public_key(), 30)
         builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+        builder = builder.add_extension(_CA_USAGE, critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False)
         self.certificate = builder.sign(self.key, hashes.SHA256())
         self.pem = _pem(self.certificate)
 
@@ -76,6 +80,9 @@ class Authority:
         """A certificate for host names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)
         builder = self._builder(_name(common_name or (names[0] if names else "nobody")), key.public_key(), days)
+        builder = builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False
+        )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), False)
         return Issued(builder.sign(self.key, hashes.SHA256()), key, self)

@@ -30,6 +30,7 @@ def app_status(
         "bytes_from_client": measures.bytes_from_client,
         "bytes_from_origin": measures.bytes_from_origin,
         **_datagrams(app, measures),
+        **_handshakes(app, measures),
         "ended": {Reason(number).label: count for number, count in sorted(measures.ended.items())},
         "origin_name": app.origin_name.name if app.origin_name else None,
         "load_balancer": app.load_balancer or None,
@@ -46,6 +47,13 @@ def _datagrams(app: AppSettings, measures: AppMeasures) -> dict[str, Any]:
         "datagrams_from_origin": measures.datagrams_from_origin,
         "datagrams_dropped": {DROPS[place]: count for place, count in sorted(measures.dropped.items())},
     }
+
+
+def _handshakes(app: AppSettings, measures: AppMeasures) -> dict[str, Any]:
+    if app.tls is None:
+        return {}
+    full = measures.handshakes - measures.resumed
+    return {"tls": app.tls.mode, "tls_handshakes": {"full": full, "resumed": measures.resumed}}
 
 
 def _origins(app: AppSettings, measures: AppMeasures, names: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:

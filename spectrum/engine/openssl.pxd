@@ -142,7 +142,8 @@ cdef extern from "<openssl/bio.h>" nogil:
     BIO_METHOD *BIO_meth_new(int kind, const char *name)
     int BIO_meth_set_read(BIO_METHOD *method, int (*read)(BIO *bio, char *into, int room) noexcept nogil)
     int BIO_meth_set_write(BIO_METHOD *method, int (*write)(BIO *bio, const char *data, int size) noexcept nogil)
-    int BIO_meth_set_ctrl(BIO_METHOD *method, long (*ctrl)(BIO *bio, int command, long number, void *pointer) noexcept nogil)
+    int BIO_meth_set_ctrl(
+        BIO_METHOD *method, long (*ctrl)(BIO *bio, int command, long number, void *pointer) noexcept nogil)
     int BIO_get_new_index()
     BIO *BIO_new(const BIO_METHOD *method)
     BIO *BIO_new_mem_buf(const void *data, int size)
