@@ -24,7 +24,7 @@ class Finding:
 
 
 def examine(config: Config) -> list[Finding]:
-    """Look at everything that the apps with `source: client` need; nothing for a file without one."""
+    """Look at everything that the apps with `source: client` or `tproxy` need; nothing for a file without one."""
     local = local_addresses()
     needed, exposed = requirements(config, local), exposed_origins(config, local)
     if not needed and not exposed:
@@ -99,10 +99,11 @@ def show(findings: Iterable[Finding]) -> bool:
 @click.option("--install", "makes", is_flag=True, help="Make what is missing.")
 @click.option("--remove", "removes", is_flag=True, help="Remove what --install makes.")
 def doctor(path: Path, makes: bool, removes: bool) -> None:
-    """Tell whether this machine's network is ready for the apps of a file that connect as their clients.
+    """Tell whether this machine's network is ready for addresses that are not its own.
 
-    Each thing that `source: client` needs is VERIFIED, or MISSING with the command that makes it; the exit code is 1
-    where anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum doctor --install`.
+    Each thing that the apps with `source: client` or `tproxy` need is VERIFIED, or MISSING with the command that makes
+    it; the exit code is 1 where anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum
+    doctor --install`.
     """
     config = load(path)
     try:
@@ -114,6 +115,6 @@ def doctor(path: Path, makes: bool, removes: bool) -> None:
         raise failure(str(exc)) from exc
     findings = examine(config)
     if not findings:
-        click.echo("no app has source: client, so nothing is needed")
+        click.echo("no app has source: client or tproxy, so nothing is needed")
     if not show(findings) and not removes:
         raise SystemExit(1)

@@ -74,7 +74,7 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
 def check(path: Path) -> None:
     """Check a file and print every fault with its line and column."""
     config = load(path)
-    listeners = sum(len(app.protocol.ports) * max(1, len(app.addresses)) for app in config.apps.values())
+    listeners = sum(len(app.bound_ports) * max(1, len(app.addresses)) for app in config.apps.values())
     click.echo(f"{path}: {len(config.apps)} apps on {listeners} listeners, no faults")
 
 

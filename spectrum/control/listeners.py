@@ -86,7 +86,7 @@ class ListenerBank:
     def _open(self, key: ListenerKey, count: int) -> list[socket.socket]:
         adopted = self._adopted.pop(key, {})
         if not adopted:
-            self._sockets[key] = open_listeners(key.address, key.port, count, key.transport)
+            self._sockets[key] = open_listeners(key.address, key.port, count, key.transport, key.transparent)
             self._place(key)
             return self._sockets[key]
         sockets: list[socket.socket] = []
@@ -97,7 +97,7 @@ class ListenerBank:
                 if number in adopted:
                     sockets.append(adopted.pop(number))
                 else:
-                    sockets.append(add_listener(key.address, key.port, key.transport))
+                    sockets.append(add_listener(key.address, key.port, key.transport, key.transparent))
         except ListenError:  # it was one socket for all workers, without SO_REUSEPORT
             missing = []
             sockets = sockets or [adopted.popitem()[1]]
@@ -138,7 +138,7 @@ class ListenerBank:
         for key in keys:
             sockets = self._sockets[key]
             if worker >= len(sockets) > 1:
-                sockets.append(add_listener(key.address, key.port, key.transport))
+                sockets.append(add_listener(key.address, key.port, key.transport, key.transparent))
                 self._place(key)
             if len(sockets) > 1 or key.transport == "tcp" or key.port % workers == worker:
                 chosen[key] = sockets[worker % len(sockets)].fileno()

@@ -19,6 +19,8 @@ def app_status(
 ) -> dict[str, Any]:
     """Return the status of one app."""
     addresses = ", ".join(f"[{a}]" if ":" in a else a for a in app.addresses) or "every address"
+    if app.tproxy_port:
+        addresses = f"{', '.join(app.tproxy_prefixes)} (tproxy, port {app.tproxy_port})"
     return {
         "name": app.name,
         "protocol": app.protocol,

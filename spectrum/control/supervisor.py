@@ -721,8 +721,9 @@ def serve(
     os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format, SECCOMP_VARIABLE: str(config.seccomp)}
     if config.seccomp and not seccomp.is_present():
         log.warning("seccomp: libseccomp is not on this machine, workers run without a filter")
-    if any(app.source == "client" for app in config.apps.values()) and not may_be_transparent():
-        raise StartError("source: client needs root or CAP_NET_ADMIN; `spectrum doctor` says what else")
+    transparent = any(app.source == "client" or app.tproxy for app in config.apps.values())
+    if transparent and not may_be_transparent():
+        raise StartError("source: client and tproxy need root or CAP_NET_ADMIN; `spectrum doctor` says what else")
 
     if config.user is not None:
         _become(config.user, path, config, predecessor)

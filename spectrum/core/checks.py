@@ -26,7 +26,7 @@ class ListenerIndex:
         self.overlaps: list[tuple[str, str, SocketAddress]] = []
         pairs: set[tuple[str, str]] = set()
         for name, app in apps.items():
-            for port in range(app.protocol.ports.first, app.protocol.ports.last + 1):
+            for port in app.bound_ports:
                 taken = self._ports.setdefault((app.protocol.transport, port), {})
                 for address in app.addresses or (None,):
                     earlier = _earlier(taken, address)
@@ -51,7 +51,7 @@ class ListenerIndex:
 
 def _share(one: App, other: App) -> bool:
     """Whether two apps are told apart on their listeners; that no two have the same name is `_name_faults`'s."""
-    same = one.addresses == other.addresses and one.protocol == other.protocol
+    same = one.addresses == other.addresses and one.protocol == other.protocol and one.tproxy == other.tproxy
     return same and (one.is_named or other.is_named)
 
 
@@ -59,7 +59,7 @@ def _name_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
     """Yield what is wrong with how apps share listeners by `sni` and `alpn`."""
     sharing: dict[object, list[str]] = {}
     for name, app in apps.items():
-        sharing.setdefault((app.protocol, app.addresses), []).append(name)
+        sharing.setdefault((app.protocol, app.addresses, app.tproxy), []).append(name)
     for names in (names for names in sharing.values() if any(apps[name].is_named for name in names)):
         taken: dict[tuple[str, str], str] = {}
         first = apps[names[0]]
@@ -75,6 +75,33 @@ def _name_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
                     ("apps", name, "accept_proxy_protocol"),
                     f"apps on one port have the same; app {names[0]} has another one",
                 )
+
+
+def _tproxy_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
+    """Yield where what TPROXY takes is another app's."""
+    taking = {name: app for name, app in apps.items() if app.tproxy is not None}
+    for name, app in taking.items():
+        assert app.tproxy is not None, "chosen so"
+        for i, prefix in enumerate(app.tproxy.prefixes):
+            path = ("apps", name, "tproxy", "prefixes", i)
+            for other_name, other in apps.items():
+                if other is app or not _meet(app, other) or _share(app, other):
+                    continue
+                if other.tproxy is not None and list(taking).index(other_name) < list(taking).index(name):
+                    if any(
+                        prefix.overlaps(theirs) for theirs in other.tproxy.prefixes if theirs.version == prefix.version
+                    ):
+                        yield Fault(path, f"{prefix} and these ports are taken by app {other_name}")
+                elif other.tproxy is None and any(address in prefix for address in other.edge_ips or ()):
+                    yield Fault(path, f"{prefix} has an address of app {other_name}, which would get nothing there")
+
+
+def _meet(one: App, other: App) -> bool:
+    """Whether two apps have a port of a transport in common."""
+    mine, theirs = one.protocol, other.protocol
+    return mine.transport == theirs.transport and (
+        mine.ports.first <= theirs.ports.last and theirs.ports.first <= mine.ports.last
+    )
 
 
 def _wildcard(address: IPAddress) -> IPAddress:
@@ -110,6 +137,7 @@ def check_apps(config: Config, local: Iterable[IPAddress]) -> list[Fault]:
         for name, earlier, where in index.overlaps
     ]
     faults.extend(_name_faults(apps))
+    faults.extend(_tproxy_faults(apps))
     for name, app in apps.items():
         faults.extend(Fault(("apps", name, *path), message) for path, message in _misfits(app))
         faults.extend(_range_faults(name, app))
@@ -164,6 +192,10 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
             ("on_remove",),
             "it is for TCP; flows of a removed UDP app end, for want of a socket for replies",
         )
+    if app.tproxy is not None and "edge_ips" in given:
+        yield ("edge_ips",), "tproxy has its own prefixes; leave edge_ips out"
+    if app.tproxy is not None and udp and app.accept_proxy_protocol is not None:
+        yield ("accept_proxy_protocol",), "over UDP it does not go with tproxy, whose clients come themselves"
     if app.source == "client" and app.source_ips:
         yield ("source_ips",), "with source: client the source is the client's address"
     if app.source == "client" and app.origin_socket == "shared":

@@ -3,6 +3,7 @@
 What load balancing adds is in `balancing.objects`.
 """
 
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
@@ -233,6 +234,14 @@ def _mode(value: Any) -> Any:
 _ANY: dict[str, tuple[str, ...] | None] = {"all": None, "ipv4": ("0.0.0.0",), "ipv6": ("::",)}
 
 
+class Tproxy(Strict):
+    """`tproxy` of an app: it takes what is sent to any address of some prefixes, by way of nftables."""
+
+    # Of the one socket that takes it all.
+    port: int = Field(ge=1, le=65535)
+    prefixes: Annotated[tuple[Network, ...], AsTuple] = Field(min_length=1)
+
+
 class App(Strict):
     """One app: what it listens on, where it goes, what the origin is told."""
 
@@ -240,6 +249,8 @@ class App(Strict):
     preset: str | None = None
     protocol: AppProtocol
     edge_ips: Annotated[tuple[Address, ...] | None, BeforeValidator(_edge_ips)] = None
+    # Instead of edge_ips: addresses that this machine need not have.
+    tproxy: Tproxy | None = None
     origin_direct: Annotated[tuple[Origin, ...], AsTuple] | None = None
     origin_dns: OriginDns | None = None
     load_balancer: str | None = None
@@ -307,7 +318,20 @@ class App(Strict):
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
         """The addresses to listen on; empty for every address of both families."""
+        if self.tproxy is not None:
+            versions = sorted({prefix.version for prefix in self.tproxy.prefixes})
+            return tuple(_EVERY[version] for version in versions)
         return self.edge_ips or ()
+
+    @property
+    def bound_ports(self) -> range:
+        """The ports that it has sockets on."""
+        if self.tproxy is not None:
+            return range(self.tproxy.port, self.tproxy.port + 1)
+        return range(self.protocol.ports.first, self.protocol.ports.last + 1)
+
+
+_EVERY: dict[int, IPAddress] = {4: IPv4Address("0.0.0.0"), 6: IPv6Address("::")}
 
 
 class Metrics(Strict):

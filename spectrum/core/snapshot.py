@@ -15,11 +15,15 @@ from spectrum.core.tls.settings import TlsFiles, TlsSettings, compile_tls
 
 
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
-    """A bound address and port of "tcp" or "udp". An empty address is every address of both families."""
+    """A bound address and port of "tcp" or "udp". An empty address is every address of both families.
+
+    A `transparent` one takes what TPROXY rules send to it, whatever address and port it was for.
+    """
 
     address: str
     port: int
     transport: str = "tcp"
+    transparent: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address or "*"
@@ -62,9 +66,16 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     alpn: tuple[str, ...] = ()
     paces: Paces = Paces()
     tls: TlsSettings | None = None
+    # With TPROXY: the port of its socket, else 0; and what is sent to it.
+    tproxy_port: int = 0
+    tproxy_prefixes: tuple[str, ...] = ()
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
+        if self.tproxy_port:
+            for address in self.addresses:
+                yield ListenerKey(address, self.tproxy_port, self.transport, True), 0
+            return
         for port in range(self.first_port, self.last_port + 1):
             for address in self.addresses or ("",):
                 yield ListenerKey(address, port, self.transport), port - self.first_port
@@ -188,4 +199,6 @@ def _compile_app(name: str, app: App) -> AppSettings:
         alpn=app.alpn,
         paces=app.limits.paces,
         tls=compile_tls(app.tls, app.edge_tls, app.origin_tls),
+        tproxy_port=app.tproxy.port if app.tproxy else 0,
+        tproxy_prefixes=tuple(map(str, app.tproxy.prefixes)) if app.tproxy else (),
     )

@@ -1,4 +1,6 @@
-"""What a machine's network needs so that origins see clients' own addresses (`source: client`).
+"""What a machine's network needs for addresses that are not its own: clients', and those that TPROXY takes.
+
+With `source: client` origins see clients' own addresses.
 
 An origin answers to the client's address. That answer must come to this machine's sockets, not leave for the client:
 
@@ -8,7 +10,9 @@ An origin answers to the client's address. That answer must come to this machine
 - An origin elsewhere must have this machine as its gateway. What arrives for a socket of ours is marked by nftables,
   and marked packets are looked up in the same table.
 
-Linux's Documentation/networking/tproxy.rst describes both.
+With `tproxy` what is sent to any address of a prefix, and arrives here, is given to one socket by nftables, and marked.
+
+Linux's Documentation/networking/tproxy.rst describes all three.
 """
 
 from collections.abc import Iterable, Iterator
@@ -57,7 +61,7 @@ class Place:
 
 
 def requirements(config: Config, local: Iterable[IPAddress]) -> list[Requirement]:
-    """Return what the apps with `source: client` need, each once.
+    """Return what the apps with `source: client` or `tproxy` need, each once.
 
     Args:
         config: A checked configuration.
@@ -65,6 +69,8 @@ def requirements(config: Config, local: Iterable[IPAddress]) -> list[Requirement
     """
     known = frozenset(local)
     found: dict[Requirement, None] = {}
+    for app in config.apps.values():
+        found.update(dict.fromkeys(_interceptions(app)))
     for app in config.apps.values():
         for place in _places(config, app, known) if app.source == "client" else ():
             found.update(dict.fromkeys(_needs(place)))
@@ -105,18 +111,43 @@ def _place(address: IPAddress, transport: str, ports: PortRange, local: frozense
     return Place(address.version, address if is_local else None, transport, ports)
 
 
-def _needs(place: Place) -> Iterator[Requirement]:
-    family = ("-6",) if place.version == 6 else ()
+def _interceptions(app: App) -> Iterator[Requirement]:
+    """Yield what TPROXY needs. Its rules come first: another one takes packets for sockets of ours as they are."""
+    if app.tproxy is None:
+        return
+    transport, ports = app.protocol.transport, app.protocol.ports
+    for prefix in app.tproxy.prefixes:
+        yield _table(prefix.version)
+        yield _marked_rule(prefix.version)
+        family = "ip6" if prefix.version == 6 else "ip"
+        where = str(prefix.network_address) if prefix.num_addresses == 1 else str(prefix)
+        to = f"tproxy {family} to :{app.tproxy.port} {_MARKED}"
+        yield marking(
+            f"{transport} to {prefix} ports {ports} is given to port {app.tproxy.port}",
+            f"{family} daddr {where} {transport} dport {ports} {to}",
+        )
+
+
+def _table(version: int) -> Requirement:
+    family = ("-6",) if version == 6 else ()
     route = ("local", "default", "dev", "lo", "table", str(TABLE))
-    yield Requirement(
-        f"IPv{place.version}: a table in which every address is local",
+    return Requirement(
+        f"IPv{version}: a table in which every address is local",
         ("ip", *family, "route", "show", "table", str(TABLE)),
         "local default dev lo",
         ("ip", *family, "route", "replace", *route),
         ("ip", *family, "route", "delete", *route),
     )
+
+
+def _marked_rule(version: int) -> Requirement:
+    return _rule(version, f"IPv{version}: marked packets are looked up there", f"fwmark 0x{MARK:x}")
+
+
+def _needs(place: Place) -> Iterator[Requirement]:
+    yield _table(place.version)
     if place.address is None:
-        yield _rule(place.version, f"IPv{place.version}: marked packets are looked up there", f"fwmark 0x{MARK:x}")
+        yield _marked_rule(place.version)
         yield marking(
             "packets for sockets of ours are marked", f"meta l4proto {{ tcp, udp }} socket transparent 1 {_MARKED}"
         )

@@ -30,7 +30,7 @@ from spectrum.engine.loop cimport (
     Part,
 )
 from spectrum.engine.shared cimport Loads
-from spectrum.engine.sockets cimport MAPPED, fill_address, map_address, set_int, unmapped
+from spectrum.engine.sockets cimport MAPPED, fill_address, map_address, open_door, set_int, unmapped
 from spectrum.engine.target cimport Target
 
 import secrets
@@ -52,7 +52,7 @@ cdef enum:
     SLOT_BYTES = 65536 + 17 * 64
     # Batches read from one socket before the others get their turn.
     TURNS = 4
-    CONTROL_BYTES = 64
+    CONTROL_BYTES = 128
     # Shorter trains cost more than they save: docs/decisions/004-datagrams.md.
     MIN_TRAIN = 16
     MAX_TRAIN_BYTES = 65000
@@ -65,6 +65,8 @@ cdef enum:
     # Answers to datagrams that are too big, per second, for all clients together.
     MAX_TOO_BIG_REPORTS = 100
     DROPS = 9
+    # Answers to more addresses and ports at once open and close sockets in turn.
+    DOORS = 256
     # linux/sock_diag.h: the last of SK_MEMINFO_VARS counts what found the queue full.
     SK_MEMINFO_DROPS = 8
     COUNTS = 4 + DROPS
@@ -116,11 +118,18 @@ cdef struct Listener:
     uint32_t app
     uint8_t in_use
     uint8_t asks_address  # bound to a wildcard: each datagram tells which address its client wrote to
+    uint8_t intercepts    # by TPROXY: each datagram tells which port too, and answers leave through doors
     uint8_t was_read      # since the last report
     uint32_t dropped      # by the kernel, as counted at the last report
     sa_family_t family
     uint16_t port         # network order
     uint8_t address[16]   # mapped
+
+cdef struct Door:
+    # A socket bound to an address and a port that TPROXY takes datagrams for: their answers leave from there.
+    int fd
+    uint16_t port
+    uint8_t address[16]
 
 cdef struct Channel:
     # One origin-side socket for the flows of one target, which Simple Proxy headers tell apart.
@@ -175,6 +184,7 @@ cdef class Datagrams(Part):
     cdef Listener *_listeners
     cdef uint32_t _listener_count, _listener_room
     cdef Channel *_channels
+    cdef Door[DOORS] _doors
     cdef uint32_t _channel_count
     cdef uint64_t *_counts
     cdef uint32_t _app_count
@@ -210,6 +220,8 @@ cdef class Datagrams(Part):
             self._to_origin[slot].msg_hdr.msg_iov = &self._out[slot]
             self._to_origin[slot].msg_hdr.msg_iovlen = 1
         self._out_fd = -1
+        for slot in range(DOORS):
+            self._doors[slot].fd = -1
 
     def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF,
                  Loads loads=None, Census census=None, Rates rates=None):
@@ -240,6 +252,9 @@ cdef class Datagrams(Part):
         for index in range(self._channel_count):
             if self._channels[index].fd >= 0:
                 close(self._channels[index].fd)
+        for index in range(DOORS):
+            if self._doors[index].fd >= 0:
+                close(self._doors[index].fd)
         free(self._table.buckets)
         free(self._table.peer_buckets)
         free(self._channels)
@@ -426,7 +441,7 @@ cdef class Datagrams(Part):
             key.edge_port = listener.port
             memcpy(key.edge, listener.address, 16)
             if listener.asks_address:
-                self._read_edge(slot, key.edge)
+                self._read_edge(slot, &key)
             if told:
                 flow = self._flow_of_header(slot, listener, &key, &index)
                 if flow == NULL:
@@ -522,19 +537,19 @@ cdef class Datagrams(Part):
             self._drop(listener.app, UNTRUSTED)
         return trusted
 
-    cdef void _read_edge(self, int slot, uint8_t *edge) noexcept nogil:
-        """Copy the address that a client wrote to (ip(7) IP_PKTINFO, ipv6(7) IPV6_PKTINFO)."""
+    cdef void _read_edge(self, int slot, Key *key) noexcept nogil:
+        """Note the address that a client wrote to, and the port where TPROXY brings it (ip(7), ipv6(7))."""
         cdef msghdr *message = &self._from_client[slot].msg_hdr
         cdef cmsghdr *control = CMSG_FIRSTHDR(message)
         while control != NULL:
             if control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_PKTINFO:
-                memcpy(edge, (<in6_pktinfo *>CMSG_DATA(control)).ipi6_addr.s6_addr, 16)
-                return
-            if control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_PKTINFO:
-                memset(edge, 0, 10)
-                edge[10] = edge[11] = 0xFF
-                memcpy(edge + 12, &(<in_pktinfo *>CMSG_DATA(control)).ipi_addr, 4)
-                return
+                memcpy(key.edge, (<in6_pktinfo *>CMSG_DATA(control)).ipi6_addr.s6_addr, 16)
+            elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_PKTINFO:
+                memcpy(key.edge, MAPPED, 12)
+                memcpy(key.edge + 12, &(<in_pktinfo *>CMSG_DATA(control)).ipi_addr, 4)
+            elif ((control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_ORIGDSTADDR)
+                    or (control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_ORIGDSTADDR)):
+                key.edge_port = (<sockaddr_in6 *>CMSG_DATA(control)).sin6_port
             control = CMSG_NXTHDR(message, control)
 
     cdef void _send_chain(self, uint32_t index) noexcept nogil:
@@ -854,7 +869,7 @@ cdef class Datagrams(Part):
         self._reply_flow[place] = index
         message.msg_namelen = fill_address(
             &self._names[place], listener.family, flow.peer, flow.peer_port, flow.scope)
-        if listener.asks_address:
+        if listener.asks_address and not listener.intercepts:
             message.msg_control = self._controls[place]
             message.msg_controllen = self._write_edge(self._controls[place], listener.family, flow.local)
         else:
@@ -882,19 +897,24 @@ cdef class Datagrams(Part):
         return CMSG_SPACE(sizeof(in6_pktinfo))
 
     cdef void _flush_replies(self) noexcept nogil:
-        cdef int done = 0, count = self._reply_count, sent, same
+        cdef int done = 0, count = self._reply_count, sent, same, end = count
+        cdef bint intercepts
         cdef int fd
         self._reply_slots = 0
         if count == 0:
             return
         fd = self._listeners[self._reply_listener].fd
+        intercepts = self._listeners[self._reply_listener].intercepts
         while done < count and self._listeners[self._reply_listener].in_use:
             same = 1
             while done + same < count and self._reply_flow[done + same] == self._reply_flow[done]:
                 same += 1
+            if intercepts:
+                fd = self._door(&self._table.flows[self._reply_flow[done]])
+                end = done + same
             sent = self._send_train(fd, self._to_client + done, same)
             if sent == 0:
-                sent = sendmmsg(fd, self._to_client + done, count - done, MSG_DONTWAIT | MSG_NOSIGNAL)
+                sent = sendmmsg(fd, self._to_client + done, end - done, MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent > 0:
                 done += sent
             elif errno != EINTR:
@@ -902,6 +922,21 @@ cdef class Datagrams(Part):
                 self._drop(self._table.flows[self._reply_flow[done]].app, TOO_BIG if errno == EMSGSIZE else TO_CLIENT)
                 done += 1
         self._reply_count = 0
+
+    cdef int _door(self, Flow *flow) noexcept nogil:
+        """A socket whose datagrams come from where a flow's client wrote to; negative where there can be none."""
+        cdef uint64_t words[2]
+        cdef Door *door
+        memcpy(words, flow.local, 16)
+        door = &self._doors[mix(words[0] ^ words[1] ^ flow.local_port, self._table.secret[0]) % DOORS]
+        if door.fd >= 0:
+            if door.port == flow.local_port and memcmp(door.address, flow.local, 16) == 0:
+                return door.fd
+            close(door.fd)
+        memcpy(door.address, flow.local, 16)
+        door.port = flow.local_port
+        door.fd = open_door(flow.local, flow.local_port)
+        return door.fd
 
     # --- origins that fail ----------------------------------------------------------------------------------------
 
@@ -1255,7 +1290,8 @@ cdef class Datagrams(Part):
         """Take datagrams from a bound descriptor, which stays the caller's; return the listener's number.
 
         Numbers are never used twice. An empty `address` is a wildcard: the socket must tell each datagram's address
-        (IP_PKTINFO, IPV6_PKTINFO).
+        (IP_PKTINFO, IPV6_PKTINFO). Without a port (0) TPROXY brings what was sent to any: each datagram tells the port
+        too (IP_RECVORIGDSTADDR), and answers leave from there.
         """
         cdef uint32_t number = self._listener_count
         cdef sockaddr_in6 bound
@@ -1279,6 +1315,7 @@ cdef class Datagrams(Part):
         listener.app = app
         listener.in_use = True
         listener.asks_address = len(address) == 0
+        listener.intercepts = port == 0
         listener.family = bound.sin6_family
         listener.port = htons(port)
         if len(address) == 4:
@@ -1332,11 +1369,11 @@ cdef class Datagrams(Part):
         return names
 
     def flow(self, uint64_t name):
-        """Return (listener, target) of a live flow; None when it is over."""
+        """Return (listener, target, our port) of a live flow; None when it is over."""
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         if flow == NULL or flow.target == NULL:
             return None
-        return flow.key.listener, <object>flow.target
+        return flow.key.listener, <object>flow.target, ntohs(flow.local_port)
 
     def client_of(self, uint64_t name):
         """Return (address, port) of a flow's client, of an ended flow too while it is being reported.

@@ -144,6 +144,7 @@ cdef extern from "<netinet/in.h>" nogil:
 
     enum:
         IPPROTO_IPV6, IPPROTO_UDP, IP_PKTINFO, IPV6_PKTINFO, IPV6_TRANSPARENT
+        IP_ORIGDSTADDR, IPV6_ORIGDSTADDR
         IP_MTU, IPV6_MTU, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO
 
 cdef extern from "<linux/udp.h>" nogil:

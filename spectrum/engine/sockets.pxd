@@ -76,3 +76,27 @@ cdef inline socklen_t write_address(sockaddr_in6 *target, bytes address, int por
     target.sin6_port = htons(<uint16_t>port)
     memcpy(target.sin6_addr.s6_addr, PyBytes_AS_STRING(address), 16)
     return sizeof(sockaddr_in6)
+
+cdef inline int open_door(const uint8_t *address, uint16_t port) noexcept nogil:
+    """A UDP socket bound to a mapped address, which need not be this machine's, and a port in network order; or -1.
+
+    Other workers have their own (SO_REUSEADDR). It receives nothing: TPROXY prefers the listener to a socket that is not
+    connected.
+    """
+    cdef sockaddr_in6 bound
+    cdef int family = AF_INET if memcmp(address, MAPPED, 12) == 0 else AF_INET6
+    cdef int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    cdef socklen_t length
+    if fd < 0:
+        return -1
+    memset(&bound, 0, sizeof(sockaddr_in6))
+    length = fill_address(&bound, family, address, port, 0)
+    if family == AF_INET:
+        set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1)
+    else:
+        set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+    set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+    if bind(fd, <sockaddr *>&bound, length) < 0:
+        close(fd)
+        return -1
+    return fd

@@ -16,6 +16,8 @@ RECEIVE_BUFFER_BYTES = 4 * 2**20
 # linux/include/uapi/asm-generic/socket.h and linux/in.h; Python 3.11's socket module has no names for them.
 SO_RCVBUFFORCE = 33
 IP_PKTINFO = 8
+IP_TRANSPARENT, IPV6_TRANSPARENT = 19, 75
+IP_RECVORIGDSTADDR, IPV6_RECVORIGDSTADDR = 20, 74
 # SD_LISTEN_FDS_START of sd-daemon.h.
 FIRST_PASSED = 3
 
@@ -24,7 +26,9 @@ class ListenError(Exception):
     """An address can not be listened on; the message says which, and why."""
 
 
-def open_listeners(address: str, port: int, count: int, transport: str = "tcp") -> list[socket.socket]:
+def open_listeners(
+    address: str, port: int, count: int, transport: str = "tcp", transparent: bool = False
+) -> list[socket.socket]:
     """Return `count` non-blocking listening sockets that share one address and port (SO_REUSEPORT, socket(7)).
 
     The kernel spreads connections, or the datagrams of different clients, evenly over them by a hash of the client's
@@ -35,6 +39,7 @@ def open_listeners(address: str, port: int, count: int, transport: str = "tcp") 
         port: 1 to 65535.
         count: 1 gives a socket without SO_REUSEPORT.
         transport: "tcp" or "udp".
+        transparent: It takes what TPROXY rules send to it, and answers from any address (ip(7), IP_TRANSPARENT).
 
     Raises:
         ListenError: If the address is taken, not of this machine, or not permitted.
@@ -43,7 +48,7 @@ def open_listeners(address: str, port: int, count: int, transport: str = "tcp") 
     try:
         _probe(address, port, transport)
         for _ in range(count):
-            opened.append(_open(address, port, transport, share=count > 1))
+            opened.append(_open(address, port, transport, count > 1, transparent))
     except OSError as exc:
         for sock in opened:
             sock.close()
@@ -51,14 +56,14 @@ def open_listeners(address: str, port: int, count: int, transport: str = "tcp") 
     return opened
 
 
-def add_listener(address: str, port: int, transport: str = "tcp") -> socket.socket:
+def add_listener(address: str, port: int, transport: str = "tcp", transparent: bool = False) -> socket.socket:
     """Return one more socket for an address that this process has opened with SO_REUSEPORT.
 
     Raises:
         ListenError: If it can not be had.
     """
     try:
-        return _open(address, port, transport, share=True)
+        return _open(address, port, transport, True, transparent)
     except OSError as exc:
         raise ListenError(f"{_text(address, port)}: {_explain(exc, port, transport)}") from exc
 
@@ -161,9 +166,11 @@ def _probe(address: str, port: int, transport: str) -> None:
         probe.bind((address, port))
 
 
-def _open(address: str, port: int, transport: str, share: bool) -> socket.socket:
+def _open(address: str, port: int, transport: str, share: bool, transparent: bool) -> socket.socket:
     sock = _socket(address, transport)
     try:
+        if transparent:
+            _intercept(sock, transport)
         if share:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if transport == "udp":
@@ -178,6 +185,15 @@ def _open(address: str, port: int, transport: str, share: bool) -> socket.socket
         sock.close()
         raise
     return sock
+
+
+def _intercept(sock: socket.socket, transport: str) -> None:
+    """Let a socket take what TPROXY sends to it; a UDP one tells where each datagram was sent to."""
+    ipv4 = sock.family == socket.AF_INET
+    level = socket.IPPROTO_IP if ipv4 else socket.IPPROTO_IPV6
+    sock.setsockopt(level, IP_TRANSPARENT if ipv4 else IPV6_TRANSPARENT, 1)
+    if transport == "udp":
+        sock.setsockopt(level, IP_RECVORIGDSTADDR if ipv4 else IPV6_RECVORIGDSTADDR, 1)
 
 
 def _prepare_datagrams(sock: socket.socket, address: str) -> None:
@@ -225,7 +241,9 @@ def _explain(exc: OSError, port: int, transport: str) -> str:
             return f"already in use by another process; `ss -ln{transport[0]}p` shows which"
         case errno.EADDRNOTAVAIL:
             return "not an address of this machine; `ip address` lists them"
-        case errno.EACCES | errno.EPERM:
+        case errno.EPERM:
+            return "TPROXY needs root or CAP_NET_ADMIN"
+        case errno.EACCES:
             return f"ports below 1024 need root or CAP_NET_BIND_SERVICE; use another port than {port}, or grant it"
         case errno.EMFILE | errno.ENFILE:
             return f"the limit of {descriptor_limit()} descriptors is reached; raise it (LimitNOFILE=, ulimit -n)"

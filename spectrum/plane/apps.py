@@ -112,6 +112,7 @@ class RunningApp:
         """Take the settings of a new snapshot; sessions that exist keep what they began with."""
         self.settings = settings
         self.trusted = None if settings.trusted is None else PrefixSet(map(ip_network, settings.trusted))
+        self.intercepted = PrefixSet(map(ip_network, settings.tproxy_prefixes)) if settings.tproxy_port else None
         self.encode = _ENCODERS[settings.transport, settings.proxy_protocol]
         self.mode = mode_of(settings)
         self.shared = settings.origin_socket == "shared"
@@ -122,6 +123,11 @@ class RunningApp:
         self.rules = app_rules(settings.limits, settings.name, settings.transport)
         self.group = group_of(settings.name, settings.transport)
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))
+
+    def is_sent_to(self, edge: bytes, edge_port: int) -> bool:
+        """Tell whether what was sent to an address and port is the app's, where TPROXY brings it."""
+        ports = range(self.settings.first_port, self.settings.last_port + 1)
+        return self.intercepted is None or (edge_port in ports and edge in self.intercepted)
 
     def take_measures(self) -> AppMeasures:
         """Return what was counted since the last call."""

@@ -12,7 +12,7 @@ from spectrum.kernel.sockets import is_wildcard
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancers import Balancers
 from spectrum.plane.firewall import Firewall
-from spectrum.plane.routes import BalancedRoute, DirectRoute, Route
+from spectrum.plane.routes import BalancedRoute, DirectRoute, PortRoutes, Route
 
 # Failed connects that say nothing of the origin: this machine ran out of something.
 _OURS = frozenset({Reason.NO_SOURCE_PORT, Reason.NO_DESCRIPTOR, Reason.SOURCE_FAMILY, Reason.SOURCE_FORBIDDEN})
@@ -28,7 +28,8 @@ class Registry:
     Args:
         transport: "tcp" or "udp"; apps of the other one are passed over.
         balancers: Those of the worker; they take a snapshot before its apps do.
-        add_listener: The engine's: descriptor, slot of the app, address (empty for a wildcard), port; gives its number.
+        add_listener: The engine's: descriptor, slot of the app, address (empty for a wildcard), port (0 with TPROXY);
+            gives its number.
         remove_listener: Takes nothing more from a listener; with True, of what waits in its queue it takes the rest.
         configured: Called with an app that is new, or has other settings.
         equip: Called with every app of a snapshot, to give it what may change where its settings do not.
@@ -153,7 +154,7 @@ class Registry:
 
     def _listener(self, place: _Place, app: RunningApp, offset: int, descriptor: int) -> RunningListener:
         listener, key = self._by_key.get(place), place[0]
-        kind = BalancedRoute if app.settings.load_balancer else DirectRoute
+        kind = _kind_of(app.settings)
         holds = descriptor >= 0
         if listener is not None and (listener.app, listener.offset, listener.holds) == (app, offset, holds):
             if not isinstance(listener.route, kind):
@@ -164,14 +165,19 @@ class Registry:
         listener = RunningListener(app, key, offset, self._route(app, key, offset))
         address = b"" if is_wildcard(key.address) else ip_address(key.address).packed
         listener.holds = holds
-        listener.number = self._add_listener(descriptor, app.slot, address, key.port)
+        listener.number = self._add_listener(descriptor, app.slot, address, 0 if key.transparent else key.port)
         self.listeners[listener.number] = self._by_key[place] = listener
         app.listeners.add(listener)
         return listener
 
     def _route(self, app: RunningApp, key: ListenerKey, offset: int) -> Route:
+        if key.transparent:
+            return PortRoutes(lambda port: self._port_route(app, port - app.settings.first_port, port))
+        return self._port_route(app, offset, key.port)
+
+    def _port_route(self, app: RunningApp, offset: int, port: int) -> Route:
         if app.settings.load_balancer:
-            return BalancedRoute(offset, key.port, self._balancers)
+            return BalancedRoute(offset, port, self._balancers)
         return DirectRoute(offset)
 
     def _remove(self, place: _Place, drain: bool) -> None:
@@ -232,7 +238,8 @@ class Registry:
         """Return the targets in use that lead to origins with these numbers, by one load balancer or by any."""
         found: set[Target] = set()
         for listener in self._by_key.values():
-            if isinstance(listener.route, BalancedRoute) and balancer in ("", listener.app.settings.load_balancer):
+            leads_by = listener.app.settings.load_balancer
+            if leads_by and balancer in ("", leads_by):
                 found.update(listener.route.to(numbers))
         return found
 
@@ -258,4 +265,17 @@ class Registry:
             listener = self._by_key.get((ListenerKey(candidate, port, self._transport), ""))
             if listener is not None:
                 return listener
+        return self._find_intercepted(address, port)
+
+    def _find_intercepted(self, address: str, port: int) -> RunningListener | None:
+        edge = ip_address(address).packed
+        for (key, _), listener in self._by_key.items():
+            if key.transparent and (":" in key.address) == (len(edge) == 16) and listener.app.is_sent_to(edge, port):
+                return listener
         return None
+
+
+def _kind_of(settings: AppSettings) -> type[Route]:
+    if settings.tproxy_port:
+        return PortRoutes
+    return BalancedRoute if settings.load_balancer else DirectRoute

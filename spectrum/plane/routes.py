@@ -1,7 +1,8 @@
 """From a listener to origins: the engine's targets for a new session, and for one whose origin fails."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
 from spectrum.core.address import is_name
@@ -15,6 +16,8 @@ from spectrum.engine.tls import ClientContext, OriginTls
 from spectrum.plane.balancers import Balancers, RunningBalancer
 
 Names = Mapping[str, tuple[str, ...]]
+# Of one listener; each takes about 2 kB.
+MAX_PORT_ROUTES = 4096
 # The targets in the order of trying, and how many origins may come to be tried before the client is told.
 Way = tuple[tuple[Target, ...], int]
 
@@ -52,20 +55,24 @@ class Route(ABC):
         """Return the host name of an origin; "" where it has an address only."""
 
     @abstractmethod
-    def choose(self, client: bytes, client_port: int) -> Way | Reason:
-        """Return where a new client goes; a reason where there is nowhere to go."""
+    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
+        """Return where a new client that wrote to `edge_port` goes; a reason where there is nowhere to go."""
 
     @abstractmethod
     def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
         """Return where a client goes whose targets `tried` could not be reached; empty to give up."""
 
     @abstractmethod
-    def find(self, address: str, port: int) -> Target | None:
-        """Return the target for an origin's address and port, if the listener leads there."""
+    def find(self, address: str, port: int, edge_port: int = 0) -> Target | None:
+        """Return the target for an origin's address and port, if the listener leads there from `edge_port`."""
 
     def targets(self) -> Sequence[Target]:
         """Return the engine's targets that are in use."""
         return tuple(self._targets.values())
+
+    def to(self, numbers: set[int]) -> list[Target]:
+        """Return the targets in use that lead to origins with these numbers."""
+        return [target for target in self.targets() if target.number in numbers]
 
     def _make(self, settings: AppSettings, wanted: list[tuple[int, Candidate]]) -> list[Target]:
         """Have targets for exactly these origins and addresses; return those that are gone."""
@@ -138,7 +145,7 @@ class DirectRoute(Route):
             found[length] = [order for order in orders if order]
         return found
 
-    def choose(self, client: bytes, client_port: int) -> Way | Reason:
+    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
         """See `Route`."""
         orders = self.orders
         if not orders:
@@ -155,7 +162,7 @@ class DirectRoute(Route):
         way = self.choose(client, client_port)
         return () if isinstance(way, Reason) else tuple(target for target in way[0] if target not in tried)
 
-    def find(self, address: str, port: int) -> Target | None:
+    def find(self, address: str, port: int, edge_port: int = 0) -> Target | None:
         """See `Route`."""
         return next((t for t in self._targets.values() if (t.host, t.port) == (address, port)), None)
 
@@ -221,7 +228,7 @@ class BalancedRoute(Route):
         orders = self._orders[origin.number] = self._lookup(origin.number, candidates)
         return orders
 
-    def choose(self, client: bytes, client_port: int) -> Way | Reason:
+    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
         """See `Route`."""
         origin, _, _, tries = self._balancer.choose(client, client_port)
         if origin is None:
@@ -246,7 +253,7 @@ class BalancedRoute(Route):
         way = self._next(origins, client, client_port) if origins else self.choose(client, client_port)
         return () if isinstance(way, Reason) else way[0]
 
-    def find(self, address: str, port: int) -> Target | None:
+    def find(self, address: str, port: int, edge_port: int = 0) -> Target | None:
         """See `Route`."""
         for view in self._balancer.core.views.values():
             for origin in view.settings.origins:
@@ -256,9 +263,83 @@ class BalancedRoute(Route):
                         return next(t for t in self._targets.values() if (t.host, t.port) == (address, port))
         return None
 
-    def to(self, numbers: set[int]) -> list[Target]:
-        """Return the targets in use that lead to origins with these numbers."""
-        return [target for target in self._targets.values() if target.number in numbers]
+
+class PortRoutes(Route):
+    """Where a listener leads that takes many ports (TPROXY): a route for each, made when a client first writes to it.
+
+    Args:
+        make: Makes the route for a port.
+    """
+
+    def __init__(self, make: Callable[[int], Route]) -> None:
+        super().__init__(0)
+        self._make_route = make
+        # In the order of use: who scans all ports does not fill the memory.
+        self._routes: dict[int, Route] = {}
+        # Of routes that made room: what is connected to them is still to be counted.
+        self._left: deque[Target] = deque(maxlen=MAX_PORT_ROUTES)
+        self._ports: dict[Target, int] = {}
+        self._shape = (0, "")
+        self._settings: AppSettings
+        self._names: Names = {}
+
+    def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
+        self._settings, self._names = settings, names
+        gone = list(self._left)
+        self._left.clear()
+        shape = settings.first_port, settings.load_balancer
+        if shape != self._shape:  # these routes lead elsewhere
+            gone += self.targets()
+            self._routes.clear()
+            self._shape = shape
+        for route in self._routes.values():
+            gone += route.aim(settings, names, self._tls)
+        for target in gone:
+            self._ports.pop(target, None)
+        return gone
+
+    def _host_name(self, settings: AppSettings, number: int) -> str:
+        raise AssertionError("it has no targets of its own")
+
+    def _at(self, port: int) -> Route:
+        route = self._routes.pop(port, None)
+        if route is None:
+            if len(self._routes) >= MAX_PORT_ROUTES:
+                self._make_room()
+            route = self._make_route(port)
+            route.aim(self._settings, self._names, self._tls)
+        self._routes[port] = route
+        return route
+
+    def _make_room(self) -> None:
+        for target in self._routes.pop(next(iter(self._routes))).targets():
+            self._left.append(target)
+            self._ports.pop(target, None)
+
+    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
+        """See `Route`."""
+        way = self._at(edge_port).choose(client, client_port, edge_port)
+        if not isinstance(way, Reason):
+            self._ports.update(dict.fromkeys(way[0], edge_port))
+        return way
+
+    def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
+        """See `Route`."""
+        port = self._ports.get(tried[0])
+        others = self._routes[port].after(tried, client, client_port) if port in self._routes else ()
+        self._ports.update(dict.fromkeys(others, port or 0))
+        return others
+
+    def find(self, address: str, port: int, edge_port: int = 0) -> Target | None:
+        """See `Route`."""
+        target = self._at(edge_port).find(address, port, edge_port)
+        if target is not None:
+            self._ports[target] = edge_port
+        return target
+
+    def targets(self) -> Sequence[Target]:
+        """See `Route`."""
+        return [*self._left, *(target for route in self._routes.values() for target in route.targets())]
 
 
 def _target_options(settings: AppSettings) -> tuple[object, ...]:

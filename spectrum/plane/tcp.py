@@ -147,7 +147,9 @@ class TcpPlane:
             app.open += 1
             listener.open += 1
             self._changed.add(app)
-            if app.trusted is None and listener.names is None:
+            if app.intercepted is not None and not app.is_sent_to(edge, edge_port):
+                relay.refuse(name, Reason.NOT_INTERCEPTED)
+            elif app.trusted is None and listener.names is None:
                 self._connect(name, listener, client, client_port, edge, edge_port, b"")
             elif app.trusted is None or client in app.trusted:
                 relay.read_header(name, app.header_timeout_ms)
@@ -235,7 +237,7 @@ class TcpPlane:
     ) -> None:
         """Connect an admitted session to an origin."""
         app = listener.app
-        way = listener.route.choose(client, client_port)
+        way = listener.route.choose(client, client_port, edge_port)
         if isinstance(way, Reason):
             self.relay.refuse(name, way)
             return

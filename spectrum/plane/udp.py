@@ -109,6 +109,9 @@ class UdpPlane:
             app = listener.app
             app.measures.started += 1
             self._enter(listener)
+            if app.intercepted is not None and not app.is_sent_to(edge, edge_port):
+                self.engine.refuse(name, Reason.NOT_INTERCEPTED)
+                continue
             if app.trusted is not None and (peer is None or peer not in app.trusted):
                 self.engine.refuse(name, Reason.HEADER_UNTRUSTED)
                 continue
@@ -121,7 +124,7 @@ class UdpPlane:
             if (app.rules or self._limiter.node) and (reason := self._limiter.refusal(app.rules, client)):
                 self.engine.refuse(name, reason)
                 continue
-            way = listener.route.choose(client, client_port)
+            way = listener.route.choose(client, client_port, edge_port)
             if isinstance(way, Reason):
                 self.engine.refuse(name, way)
                 continue
@@ -339,7 +342,7 @@ class UdpPlane:
         if found is None:
             return
         listener = self._listeners[found[0]]
-        way = listener.route.choose(*self.engine.client_of(name))
+        way = listener.route.choose(*self.engine.client_of(name), found[2])
         if isinstance(way, Reason):
             self.engine.close(name, way)
         elif found[1] not in way[0]:
@@ -363,7 +366,7 @@ class UdpPlane:
         self.engine.inherit(inherited)
         for name, edge, edge_port, origin, origin_port in self.engine.recovered():
             listener = self._registry.find(address_text(edge), edge_port)
-            target = listener.route.find(address_text(origin), origin_port) if listener else None
+            target = listener.route.find(address_text(origin), origin_port, edge_port) if listener else None
             if listener is None or target is None:
                 self.engine.discard(name)
                 continue

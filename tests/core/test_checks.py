@@ -108,6 +108,7 @@ def test_metrics_may_not_collide():
     assert check_apps({"a": app("tcp/81")}, LOCAL, where) == []
 
 
+TAKES = {"port": 15000, "prefixes": ["192.0.2.0/24"]}
 UDP = ("udp/80", "udp://203.0.113.1:80")
 TCP = ("tcp/80", "tcp://203.0.113.1:80")
 
@@ -143,6 +144,9 @@ TCP = ("tcp/80", "tcp://203.0.113.1:80")
         (app(*TCP, limits={"datagrams_per_second": 5}), ("limits", "datagrams_per_second")),
         (app(*UDP, limits={"client": {"datagrams_per_second": 5, "bytes_per_second": "1MB"}}), None),
         (app(*TCP, limits={"sessions": 5, "client": {"new_per_second": 1}}), None),
+        (app(*TCP, edge=["192.0.2.1"], tproxy={"port": 1, "prefixes": ["192.0.2.0/24"]}), ("edge_ips",)),
+        (app(*TCP, tproxy=TAKES, accept_proxy_protocol={"from": ["::/0"]}), None),
+        (app(*UDP, tproxy=TAKES, accept_proxy_protocol={"from": ["::/0"]}), ("accept_proxy_protocol",)),
     ],
 )
 def test_what_a_transport_has_no_use_for(one, path):
@@ -155,3 +159,29 @@ def test_loops_are_of_one_transport():
     apps["c"] = app("udp/53", "udp://203.0.113.1:53")
     (fault,) = check_apps(apps, LOCAL)
     assert "listener of app c" in fault.message
+
+
+def takes(ports, *prefixes, port=15000):
+    return app(f"tcp/{ports}", f"tcp://203.0.113.1:{ports}", tproxy={"port": port, "prefixes": list(prefixes)})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "path"),
+    [
+        (takes("1-9", "192.0.2.0/24"), takes("10-19", "192.0.2.0/24", port=15001), None),
+        (takes("1-9", "192.0.2.0/24"), takes("9", "192.0.3.0/24", port=15001), None),
+        (takes("1-9", "192.0.2.0/24"), takes("9", "192.0.2.7/32", port=15001), ("b", "tproxy", "prefixes", 0)),
+        (takes("1-9", "192.0.2.0/24"), takes("9", "::/0", "192.0.0.0/8", port=15001), ("b", "tproxy", "prefixes", 1)),
+        (takes("1-9", "192.0.2.0/24"), takes("10", "192.0.3.0/24"), ("b", "protocol")),
+        (
+            takes("1-9", "192.0.2.0/24"),
+            app("tcp/5", "tcp://203.0.113.1:5", edge=["192.0.2.1"]),
+            ("a", "tproxy", "prefixes", 0),
+        ),
+        (takes("1-9", "192.0.2.0/24"), app("tcp/5", "tcp://203.0.113.1:5", edge=["192.0.3.1"]), None),
+        (takes("1-9", "192.0.2.0/24"), app("tcp/15000", "tcp://203.0.113.1:5-5"), ("b", "protocol")),
+    ],
+)
+def test_what_tproxy_takes_is_one_apps(one, other, path):
+    found = [fault.path for fault in check_apps({"a": one, "b": other}, []) if fault.path[-2:] != ("origin_direct", 0)]
+    assert found == ([("apps", *path)] if path else [])

@@ -82,3 +82,22 @@ def test_how_it_is_seen():
     assert not is_shown(route, "")
     assert is_shown(rule, "0:\tfrom all lookup local\n5350:\tfrom 127.0.0.1 iif lo ipproto tcp sport 22 lookup 5350\n")
     assert not is_shown(rule, "5350:\tfrom 127.0.0.1 iif lo ipproto tcp sport 2222 lookup 5350\n")
+
+
+def test_what_tproxy_needs_comes_before_the_rest():
+    app = "tproxy: {port: 15000, prefixes: [198.51.100.0/24, 198.51.101.1/32, '2001:db8::/64']}, source: client"
+    needs = requirements(config("tcp://192.0.2.9:7000-7009", more=app, port="tcp/7000-7009"), LOCAL)
+    rules = [need.expected for need in needs if need.make[0] == "nft"]
+    to = "socket transparent 1 meta mark set 0x00005350 accept"
+    assert rules == [
+        "ip daddr 198.51.100.0/24 tcp dport 7000-7009 tproxy ip to :15000 meta mark set 0x00005350 accept",
+        "ip daddr 198.51.101.1 tcp dport 7000-7009 tproxy ip to :15000 meta mark set 0x00005350 accept",
+        "ip6 daddr 2001:db8::/64 tcp dport 7000-7009 tproxy ip6 to :15000 meta mark set 0x00005350 accept",
+        f"meta l4proto {{ tcp, udp }} {to}",
+    ]
+    assert [" ".join(need.make) for need in needs if need.make[0] == "ip"] == [
+        ROUTE4,
+        "ip rule add fwmark 0x5350 lookup 5350 priority 5350",
+        ROUTE6,
+        "ip -6 rule add fwmark 0x5350 lookup 5350 priority 5350",
+    ]

@@ -5,17 +5,14 @@ Three hosts: a client, the edge, and the origin's machine; both families.
 
 import getpass
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from spectrum.cli.client import DaemonError, ask
-from tests.e2e.hosts import Hosts
+from spectrum.cli.client import ask
+from tests.e2e.hosts import edge, serves, spectrum
 from tests.e2e.programs import PATH, run
 from tests.engine.harness import eventually
 
@@ -74,64 +71,6 @@ with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_
     told, name = sock.recv(200).decode(), sock.getsockname()
     print(told == "%s %d" % name[:2], told)
 """
-
-
-@pytest.fixture
-def hosts(require):
-    require("ip", "nft")
-    if os.geteuid() != 0:
-        pytest.skip("namespaces need root")
-    made = Hosts("c", "e", "o")
-    made.cable("e", "c", 1)
-    made.cable("e", "o", 2)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def start(hosts, tmp_path):
-    """Start programs on a host; they end with the test, and what they printed is in `start.printed`."""
-    running = []
-
-    def begin(host, *command):
-        log = (tmp_path / f"{host}-{len(running)}.log").open("wb")
-        process = hosts.start(host, *command, stdout=log, stderr=subprocess.STDOUT)
-        running.append((process, log))
-        begin.printed = lambda: "\n".join(Path(log.name).read_text() for _, log in running)
-        return process
-
-    yield begin
-    for process, _ in reversed(running):
-        process.send_signal(signal.SIGTERM)
-    for process, log in running:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
-    for _, log in running:
-        assert "Traceback" not in Path(log.name).read_text()
-
-
-def spectrum(*arguments):
-    return sys.executable, "-m", "spectrum", *arguments
-
-
-def serves(control):
-    try:
-        status = ask(control, "GET", "/status")
-        return bool(status["workers"]) and all(worker["ready"] for worker in status["workers"])
-    except DaemonError:
-        return False
-
-
-def edge(start, tmp_path, text):
-    control = tmp_path / "edge.sock"
-    (tmp_path / "edge.yaml").write_text(f"{text}\ncontrol: {{socket: {control}}}\n")
-    start("e", *spectrum("run", "-c", tmp_path / "edge.yaml", "--workers", "2"))
-    eventually(lambda: serves(control), 20, start.printed)
-    return control
 
 
 def mmproxy(start, tmp_path, *arguments):

@@ -122,3 +122,22 @@ apps: {x: {protocol: udp/53, load_balancer: lb}}"""
     (target,), _ = engine.registry.listeners[0].route.choose(b"\x7f\0\0\1", 5)
     engine.registry.count_failure(0, target, error)
     assert sum(signs.connect_failures for signs in engine.parts.balancers.take_signs().values()) == told
+
+
+def test_a_tproxy_listener_is_found_by_what_it_takes():
+    engine = Engine()
+    more = ", tproxy: {port: 15000, prefixes: [198.51.100.0/24, '2001:db8::/64']}"
+    engine.apply({"a": body("53-60", more=more)})
+    assert engine.added == [(0, b"", 0), (0, b"", 0)]
+    registry = engine.registry
+    assert registry.find("198.51.100.9", 60).number == 0
+    assert registry.find("2001:db8::9", 53).number == 1
+    for address, port in (("198.51.100.9", 61), ("198.51.101.9", 60), ("2001:db8:0:1::9", 53)):
+        assert registry.find(address, port) is None
+    route = registry.listeners[0].route
+    assert [target.port for target in route.choose(b"\x7f\0\0\1", 5, 55)[0]] == [55]
+    engine.apply({"a": body("54-60", more=more)})
+    assert registry.listeners[0].route is route
+    assert [target.port for target in route.choose(b"\x7f\0\0\1", 5, 55)[0]] == [55]
+    engine.apply({"a": body("54-60", more="")})
+    assert engine.removed == [(0, True), (1, True)]

@@ -4,7 +4,7 @@ from spectrum.control.loader import load_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import compile_snapshot
-from spectrum.plane.routes import BalancedRoute, DirectRoute
+from spectrum.plane.routes import MAX_PORT_ROUTES, BalancedRoute, DirectRoute, PortRoutes
 from tests.plane.parts import Parts
 
 CLIENT = b"\xc0\0\2\x63", 5
@@ -122,3 +122,55 @@ def test_down_origins_get_nobody():
     (first,), _ = made.route.choose(*CLIENT)
     made.balancers.take_standings({first.number: Standing(False)})
     assert {made.route.choose(*CLIENT)[0][0].number for _ in range(20)} == set(made.balancers.origins) - {first.number}
+
+
+TPROXY = "protocol: tcp/{first}-65000, tproxy: {{port: 15000, prefixes: [192.0.2.0/24]}}"
+TWO = ", origin_direct: ['tcp://192.0.2.1:{first}-65000', 'tcp://192.0.2.2:{first}-65000']"
+
+
+def ported(first):
+    return compiled((TPROXY + TWO).format(first=first)).apps[0]
+
+
+def test_each_port_has_its_route():
+    settings = ported(1000)
+    routes = PortRoutes(lambda port: DirectRoute(port - settings.first_port))
+    assert routes.aim(settings, {}) == []
+    for port in (1000, 1001, 65000, 1000):
+        targets, _ = routes.choose(*CLIENT, port)
+        assert sorted(places(targets)) == [f"192.0.2.1:{port}", f"192.0.2.2:{port}"]
+        assert routes.after([targets[0]], *CLIENT) == (targets[1],)
+    assert len(routes.targets()) == 6
+    found = routes.find("192.0.2.1", 1001, 1001)
+    assert found in routes.targets()
+    assert routes.find("192.0.2.1", 1000, 1001) is None
+    assert routes.to({0}) == list(routes.targets())
+
+
+def test_a_range_that_moves_leads_elsewhere():
+    moved = {"first": 1000}
+    routes = PortRoutes(lambda port: DirectRoute(port - moved["first"]))
+    routes.aim(ported(1000), {})
+    before, _ = routes.choose(*CLIENT, 2000)
+    assert routes.aim(ported(1000), {}) == []
+    assert routes.choose(*CLIENT, 2000)[0][0] in before
+    moved["first"] = 900
+    assert set(routes.aim(ported(900), {})) == set(before)
+    assert routes.after([before[0]], *CLIENT) == ()
+    assert sorted(places(routes.choose(*CLIENT, 2000)[0])) == ["192.0.2.1:2000", "192.0.2.2:2000"]
+
+
+def test_who_scans_all_ports_does_not_fill_the_memory():
+    settings = ported(1000)
+    routes = PortRoutes(lambda port: DirectRoute(port - 1000))
+    routes.aim(settings, {})
+    first, _ = routes.choose(*CLIENT, 1000)
+    for port in range(1001, 1000 + MAX_PORT_ROUTES + 200):
+        routes.choose(*CLIENT, port)
+    assert len(routes.targets()) == 2 * MAX_PORT_ROUTES + 400  # those that made room are counted a last time
+    assert set(first) <= set(routes.targets())
+    assert routes.after([first[0]], *CLIENT) == ()
+    gone = routes.aim(settings, {})
+    assert len(gone) == 400
+    assert set(first) <= set(gone)
+    assert routes.choose(*CLIENT, 1000)[0] != first

@@ -1,0 +1,5 @@
+"""Fixtures of several files."""
+
+from tests.e2e.hosts import hosts, start
+
+__all__ = ["hosts", "start"]
