@@ -80,8 +80,8 @@ cdef inline socklen_t write_address(sockaddr_in6 *target, bytes address, int por
 cdef inline int open_door(const uint8_t *address, uint16_t port) noexcept nogil:
     """A UDP socket bound to a mapped address, which need not be this machine's, and a port in network order; or -1.
 
-    Other workers have their own (SO_REUSEADDR). It receives nothing: TPROXY prefers the listener to a socket that is not
-    connected.
+    Other workers have their own (SO_REUSEADDR). It receives nothing: TPROXY prefers the listener to a socket that is
+    not connected.
     """
     cdef sockaddr_in6 bound
     cdef int family = AF_INET if memcmp(address, MAPPED, 12) == 0 else AF_INET6
