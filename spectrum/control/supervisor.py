@@ -9,9 +9,9 @@ import gc
 import logging
 import os
 import signal
-import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app,
 from spectrum.control.certificates import CertificateError, load_tls, soon_to_end, tls_paths
 from spectrum.control.explain import explain
 from spectrum.control.exporter import Exporter, NodeState
+from spectrum.control.fleet import Fleet
 from spectrum.control.health import HealthKeeper
 from spectrum.control.listeners import ListenerBank, sockets_per_listener
 from spectrum.control.loader import ConfigError, load_file
@@ -35,7 +36,6 @@ from spectrum.control.succession import Predecessor, SuccessionError, Successor,
 from spectrum.control.systemd import Notifier
 from spectrum.control.tickets import Tickets
 from spectrum.control.totals import Totals
-from spectrum.control.veterans import VeteranWorker, take_all
 from spectrum.control.watch import FileWatch
 from spectrum.control.workers import WorkerProcess, encode, memory_file
 from spectrum.core.address import PortRange, parse_address
@@ -51,7 +51,7 @@ from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
 from spectrum.kernel import seccomp
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
-from spectrum.plane.channel import Ask, Events, Measures, Message, Met
+from spectrum.plane.channel import Events, Met
 from spectrum.plane.channel import Tickets as TicketKeys
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.memory import SharedMemory
@@ -61,12 +61,6 @@ from spectrum.plane.worker import SECCOMP_VARIABLE
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 30.0
-# A worker that has not answered by now is counted from its last regular report, a second old at most.
-ANSWER_TIMEOUT_S = 1.0
-# After a worker that lived shorter than this its replacement waits, longer each time.
-SHORT_LIFE_S = 1.0
-FIRST_BACKOFF_S = 0.1
-MAX_BACKOFF_S = 5.0
 # Of a reload that changes thousands of apps the log has the first ones; `spectrum reload` prints them all.
 MAX_CHANGES_LOGGED = 50
 # An upgrade is answered before this daemon leaves.
@@ -123,9 +117,6 @@ class Supervisor:
         self._predecessor = predecessor
         self._successor: Successor | None = None
         self._control = _control_path(config)
-        # Workers of the supervisor before this one, and those of them that a worker of ours is to relieve.
-        self._veterans: list[VeteranWorker] = []
-        self._to_relieve: dict[int, VeteranWorker] = {}
         self._path = path
         self._watches = watch
         self._config = config
@@ -140,6 +131,7 @@ class Supervisor:
         self._state = NodeState()
         self._numbers = Numbers(MAX_NUMBERS)
         self._memory: SharedMemory
+        self._fleet: Fleet
         self._health = HealthKeeper(self._tell_health, self._record_health, self._readdress)
         self._exporter = Exporter(self._totals, self._state, self._health)
         self._tickets = Tickets(self._tell_tickets, config.session_tickets.rotate_s)
@@ -147,15 +139,8 @@ class Supervisor:
         self._systemd = Notifier()
         self._index = ListenerIndex(config.apps, local_addresses())
         self._names = NameWatch(self._names_changed, self._refuse_address)
-        self._workers: dict[int, WorkerProcess] = {}
-        # The flows of each worker outlive it here.
-        self._flow_files: dict[int, int] = {}
-        self._failures: dict[int, int] = {}
-        self._asked = 0
-        self._answers: dict[int, tuple[set[WorkerProcess], asyncio.Event]] = {}
         self._reloading = asyncio.Lock()
         self._stopping = asyncio.Event()
-        self._stopped = asyncio.Event()
         self._writer = LineWriter(sys.stdout.buffer)
         self._session_log = self._make_session_log(config)
 
@@ -182,6 +167,15 @@ class Supervisor:
             (client.ipv4, client.ipv6),
             (prefix.ipv4, prefix.ipv6),
         )
+        self._fleet = Fleet(
+            self._control,
+            self._worker_count,
+            self._memory,
+            self._totals,
+            self._serve,
+            self._heard,
+            lambda: self._config.handover_timeout_s,
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
@@ -202,19 +196,14 @@ class Supervisor:
                 await self._stopping.wait()
             await self._drain()
         finally:
-            await asyncio.gather(*(worker.end() for worker in tuple(self._workers.values())))
-            for veteran in tuple(self._veterans):
-                if self._state.generation:
-                    veteran.kill()
-                else:  # this one never served: they wait for another
-                    veteran.disown()
+            # Where this one never served, the workers of the one before wait for another.
+            await self._fleet.end(ends_veterans=self._state.generation > 0)
             await self._health.stop()
             await self._names.stop()
             await self._admin.stop()
             await self._tasks.stop()
             self._bank.close(self._bank.keys())
-            for descriptor in self._flow_files.values():
-                os.close(descriptor)
+            self._fleet.close()
             self._memory.close()
             self._writer.close()
 
@@ -230,7 +219,7 @@ class Supervisor:
         control = control_app(self.status, self.reload, self.explain, self.upgrade)
         await self._admin.serve_control(control, self._control)
         self._bank.adopt_passed(passed_sockets(os.environ))
-        await self._take_over(left)
+        await self._fleet.take_over(left, self._bank)
         keys = snapshot.listener_keys()
         self._sockets_each = sockets_per_listener(len(keys), self._worker_count, limit)
         if self._sockets_each < self._worker_count:
@@ -251,15 +240,13 @@ class Supervisor:
         self._take(plan)
         await self._names.watch(snapshot.names())
         self._health.apply(self._config, snapshot, self._names.addresses)
-        for number in range(self._worker_count):
-            self._tasks.start(self._keep_worker(number), f"worker {number}")
+        self._fleet.start(self._tasks)
         try:
             await asyncio.wait_for(self._all_ready(), START_TIMEOUT_S)
         except TimeoutError as exc:
             raise StartError(f"the workers were not ready within {START_TIMEOUT_S:g} s") from exc
         self._state.generation = 1
-        for veteran in tuple(self._to_relieve.values()):  # there are fewer workers now
-            await self._relieve(veteran, None)
+        await self._fleet.relieve_the_rest()  # there are fewer workers now
         # What was made so far lives long: collections among thousands of probes need not look at it.
         gc.collect()
         gc.freeze()
@@ -267,62 +254,6 @@ class Supervisor:
         log.info(
             "serving %d app%s on %d listeners with %d workers", apps, "s" * (apps != 1), len(keys), self._worker_count
         )
-
-    async def _take_over(self, pids: list[int]) -> None:
-        """Take over the workers of a supervisor that is gone; they serve until workers of ours relieve them."""
-        self._veterans = await take_all(self._control, pids, self._heard_veteran, self._veteran_gone)
-        for veteran in self._veterans:
-            if veteran.flows < 0:  # it was relieved by a supervisor between
-                continue
-            self._bank.adopt(veteran.place, veteran.sockets)
-            if veteran.place not in self._flow_files and veteran.place < self._worker_count:
-                self._flow_files[veteran.place] = veteran.flows
-            else:
-                os.close(veteran.flows)
-            # Two of one number, where a supervisor was killed while it took over: one is relieved by nobody.
-            place = veteran.place if veteran.place not in self._to_relieve else veteran.number
-            self._to_relieve[place] = veteran
-        if self._veterans:
-            log.warning("taking over %d workers of the supervisor before this one", len(self._veterans))
-
-    async def _relieve(self, veteran: VeteranWorker, worker: WorkerProcess | None) -> None:
-        """Let a worker of ours go on where one of the supervisor before this one leaves off."""
-        self._to_relieve = {place: other for place, other in self._to_relieve.items() if other is not veteran}
-        timeout_s = self._config.handover_timeout_s
-        try:
-            if worker is None:
-                await veteran.relieve(timeout_s, None)
-                return
-            # Not before it runs: until then clients would wait.
-            await worker.started.wait()
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with ours, theirs:
-                worker.inherit(theirs.fileno())
-                await veteran.relieve(timeout_s, ours)
-        except TimeoutError:
-            log.error("worker pid %d does not leave its flows and is killed", veteran.pid)
-            veteran.kill()
-
-    def _heard_veteran(self, veteran: VeteranWorker, message: Message) -> None:
-        match message:
-            case Measures(_, _, apps, own, sessions, _, held_bytes):
-                veteran.sessions, veteran.held_bytes = sessions, held_bytes
-                for measures in apps.values():  # it connected before we counted
-                    measures.origins.clear()
-                self._totals.add(veteran.number, apps, own)
-            case Events(count, lines):
-                self._session_log.add(count, lines)
-            case _:
-                pass
-
-    def _veteran_gone(self, veteran: VeteranWorker) -> None:
-        if veteran not in self._veterans:
-            return
-        self._veterans.remove(veteran)
-        lost = self._totals.lose(veteran.number)
-        log.log(logging.ERROR if lost else logging.INFO, "worker pid %d has ended, %d sessions lost", veteran.pid, lost)
-        if self._stopping.is_set() and not self._workers and not self._veterans:
-            self._stopped.set()
 
     def _plan(self, config: Config, generation: int) -> Plan:
         """Read what the file names, and work out what workers run on.
@@ -360,42 +291,11 @@ class Supervisor:
 
     def ready(self) -> bool:
         """Tell whether every worker serves."""
-        return not self._stopping.is_set() and len(self._serving()) == self._worker_count
-
-    def _serving(self) -> list[WorkerProcess]:
-        return [worker for worker in self._workers.values() if worker.ready.is_set()]
-
-    def _all_workers(self) -> list[WorkerProcess | VeteranWorker]:
-        return [*self._workers.values(), *self._veterans]
+        return not self._stopping.is_set() and len(self._fleet.serving()) == self._worker_count
 
     # --- workers --------------------------------------------------------------------------------------------------
 
-    async def _keep_worker(self, number: int) -> None:
-        """Run worker `number`, and another one whenever it ends, until the daemon stops."""
-        backoff_s = 0.0
-        while not self._stopping.is_set():
-            worker = WorkerProcess(number, self._heard, self._worker_exited, self._control)
-            if number not in self._flow_files:
-                self._flow_files[number] = os.memfd_create(f"spectrum-flows-{number}", os.MFD_CLOEXEC)
-            try:
-                await worker.start(self._flow_files[number], self._memory)
-            except OSError as exc:  # out of processes, memory or descriptors: try again
-                log.error("worker %d can not be started: %s", number, exc)
-                await asyncio.sleep(MAX_BACKOFF_S)
-                continue
-            self._workers[number] = worker
-            if veteran := self._to_relieve.get(number):
-                await self._relieve(veteran, worker)
-            self._configure([worker])
-            await worker.wait()
-            lived_s = asyncio.get_running_loop().time() - worker.started_at
-            backoff_s = 0.0 if lived_s >= SHORT_LIFE_S else min(MAX_BACKOFF_S, backoff_s * 2 or FIRST_BACKOFF_S)
-            if backoff_s > FIRST_BACKOFF_S:
-                # Twice in a row: what it finds in the file of its flows may be what ends it.
-                os.close(self._flow_files.pop(number))
-            await asyncio.sleep(backoff_s)
-
-    def _configure(self, workers: list[WorkerProcess]) -> None:
+    def _serve(self, workers: Sequence[WorkerProcess]) -> None:
         """Send the current snapshot."""
         files = [memory_file("snapshot", encode(self._snapshot)), memory_file("prefixes", self._prefixes)]
         addresses = self._health.addresses_for_workers(self._names.addresses)
@@ -415,42 +315,11 @@ class Supervisor:
             for descriptor in files:
                 os.close(descriptor)
 
-    def _worker_exited(self, worker: WorkerProcess, status: int) -> None:
-        self._workers.pop(worker.number, None)
-        for waiting, done in self._answers.values():
-            waiting.discard(worker)
-            if not waiting:
-                done.set()
-        lost = self._totals.lose(worker.number)
-        self._memory.forget(worker.number)
-        if self._stopping.is_set():
-            if not self._workers and not self._veterans:
-                self._stopped.set()
-            return
-        self._totals.worker_restarts += 1
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        log.error("worker %d (pid %d) ended: %s; %d sessions lost, replacing it", worker.number, worker.pid, how, lost)
-
-    def _heard(self, worker: WorkerProcess, message: Message) -> None:
-        match message:
-            case Measures(number, last, apps, own, sessions, stalled, held_bytes):
-                if stalled and not worker.stalled:
-                    log.warning(
-                        "worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions
-                    )
-                worker.sessions, worker.stalled, worker.held_bytes = sessions, stalled, held_bytes
-                self._totals.add(worker.number, apps, own)
-                if last and number in self._answers:
-                    waiting, done = self._answers[number]
-                    waiting.discard(worker)
-                    if not waiting:
-                        done.set()
-            case Events(count, lines):
-                self._session_log.add(count, lines)
-            case Met(signs):
-                self._health.met(signs)
-            case _:
-                pass
+    def _heard(self, message: Events | Met) -> None:
+        if isinstance(message, Met):
+            self._health.met(message.signs)
+        else:
+            self._session_log.add(message.count, message.lines)
 
     def _refuse_address(self, name: NameSettings, address: str) -> str | None:
         """Say why an address of a name can not be an origin: it leads back to us."""
@@ -467,15 +336,15 @@ class Supervisor:
         """Tell workers the addresses of names: those that are not down."""
         known = {key: self._names.addresses[key] for key in keys if key in self._names.addresses}
         told = self._health.addresses_for_workers(known)
-        for worker in self._workers.values():
+        for worker in self._fleet.workers.values():
             worker.tell_names(told)
 
     def _tell_health(self, standings: dict[int, Standing], latencies: dict[str, float]) -> None:
-        for worker in self._workers.values():
+        for worker in self._fleet.workers.values():
             worker.tell_health(standings, latencies)
 
     def _tell_tickets(self, keys: list[bytes]) -> None:
-        for worker in self._workers.values():
+        for worker in self._fleet.workers.values():
             worker.tell(TicketKeys(keys))
 
     def _record_health(self, event: HealthEvent) -> None:
@@ -546,8 +415,8 @@ class Supervisor:
         self._take(plan)
         self._session_log = self._make_session_log(config)
         self._health.apply(config, snapshot, self._names.addresses)
-        workers = list(self._workers.values())
-        self._configure(workers)
+        workers = list(self._fleet.workers.values())
+        self._serve(workers)
         await asyncio.gather(*(worker.serving(snapshot.generation) for worker in workers))
         self._bank.close(self._bank.keys() - set(snapshot.listener_keys()))
         self._state.generation = snapshot.generation
@@ -569,35 +438,18 @@ class Supervisor:
 
     # --- what one sees --------------------------------------------------------------------------------------------
 
-    async def _refresh(self) -> None:
-        """Get the workers' latest measures."""
-        waiting = set(self._serving())
-        if not waiting:
-            return
-        self._asked += 1
-        number, done = self._asked, asyncio.Event()
-        self._answers[number] = (waiting, done)
-        for worker in tuple(waiting):
-            worker.tell(Ask(number))
-        try:
-            await asyncio.wait_for(done.wait(), ANSWER_TIMEOUT_S)
-        except TimeoutError:
-            log.warning("no measures from worker %s in time", ", ".join(str(worker.number) for worker in waiting))
-        finally:
-            del self._answers[number]
-
     async def render(self) -> bytes:
         """Return the metrics page."""
-        await self._refresh()
-        self._state.workers_ready = len(self._serving())
+        await self._fleet.ask()
+        self._state.workers_ready = len(self._fleet.serving())
         self._state.lines_lost = self._writer.lost
-        self._state.held_bytes = sum(worker.held_bytes for worker in self._all_workers())
-        self._state.workers_stalled = sum(worker.stalled for worker in self._workers.values())
+        self._state.held_bytes = sum(worker.held_bytes for worker in self._fleet.all())
+        self._state.workers_stalled = sum(worker.stalled for worker in self._fleet.workers.values())
         return await asyncio.to_thread(self._exporter.render)
 
     async def status(self) -> dict[str, Any]:
         """Return what `spectrum status` shows."""
-        await self._refresh()
+        await self._fleet.ask()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -605,27 +457,7 @@ class Supervisor:
             "generation": self._snapshot.generation,
             "uptime_s": round(time.monotonic() - self._started_at, 3),
             "draining": self._stopping.is_set(),
-            "workers": [
-                {
-                    "number": worker.number,
-                    "pid": worker.pid,
-                    "ready": worker.ready.is_set(),
-                    "sessions": worker.sessions,
-                    "stalled": worker.stalled,
-                }
-                for _, worker in sorted(self._workers.items())
-            ]
-            + [
-                {
-                    "number": veteran.place,
-                    "pid": veteran.pid,
-                    "ready": False,
-                    "sessions": veteran.sessions,
-                    "stalled": False,
-                    "relieved": veteran not in self._to_relieve.values(),
-                }
-                for veteran in self._veterans
-            ],
+            "workers": self._fleet.status(),
             "apps": apps_status(self._snapshot, self._totals, self._names.addresses, self._names.failures),
             "load_balancers": balancers_status(self._snapshot, self._health),
             "pools": pools_status(self._snapshot, self._config, self._health, self._memory.loads),
@@ -660,17 +492,14 @@ class Supervisor:
 
     async def _leave(self, successor: Successor) -> None:
         """Give up everything but the workers, and end this process; come back where the successor is gone."""
-        await self._refresh()  # brings the records of sessions that ended
+        await self._fleet.ask()  # brings the records of sessions that ended
         if not successor.lives:
             log.error("upgrade: pid %d has ended; staying", successor.pid)
             return
         try:
             self._systemd.followed_by(successor.pid)
             await self._admin.stop()
-            workers = self._all_workers()
-            for worker in workers:
-                worker.disown()
-            successor.leave([worker.pid for worker in workers])
+            successor.leave(self._fleet.disown())
             self._writer.close()
             logging.shutdown()
         finally:
@@ -680,8 +509,7 @@ class Supervisor:
     def _stop(self) -> None:
         if self._stopping.is_set():
             log.info("stopping at once")
-            for worker in self._all_workers():
-                worker.kill()
+            self._fleet.kill()
             return
         self._stopping.set()
 
@@ -689,16 +517,15 @@ class Supervisor:
         """Accept nothing more, let sessions end, then end them."""
         timeout_s = self._config.drain_timeout_s
         self._systemd.stopping(f"draining for up to {timeout_s:g} s")
-        workers = self._all_workers()
+        workers = self._fleet.all()
         sessions = sum(worker.sessions for worker in workers)
         log.info("draining: %d sessions have %g s; a second signal ends them at once", sessions, timeout_s)
-        for worker in workers:
-            worker.drain(timeout_s)
+        self._fleet.drain(timeout_s)
         self._bank.close(self._bank.keys())
         if not workers:
             return
         try:
-            await asyncio.wait_for(self._stopped.wait(), timeout_s + EXIT_GRACE_S)
+            await asyncio.wait_for(self._fleet.empty.wait(), timeout_s + EXIT_GRACE_S)
         except TimeoutError:
             log.warning("workers did not end in time and are killed")
         log.info("stopped")

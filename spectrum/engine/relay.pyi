@@ -1,80 +1,8 @@
-from collections.abc import Container
-from enum import IntEnum
-from typing import Protocol
-
-from spectrum.engine.census import Census, Rates
-from spectrum.engine.loop import Loop, Part
-from spectrum.engine.shared import Loads
+from spectrum.engine.dialer import Dialer
 from spectrum.engine.target import Target
-from spectrum.engine.tls import Facts, OriginFacts, ServerContext
+from spectrum.engine.tls import ServerContext
 
-class Outcome(IntEnum):
-    EOF_CLIENT = 1
-    EOF_ORIGIN = 2
-    ERROR_CLIENT = 3
-    ERROR_ORIGIN = 4
-    IDLE = 5
-    CONNECT_FAILED = 6
-    HEADER_TIMEOUT = 7
-    REFUSED = 8
-    CLIENT_LEFT = 9
-    CLOSED = 10
-    STUCK_CLIENT = 11
-    STUCK_ORIGIN = 12
-    NO_MEMORY = 13
-    HANDSHAKE_FAILED = 14
-    HANDSHAKE_TIMEOUT = 15
-    TLS_ERROR_CLIENT = 16
-    TLS_ERROR_ORIGIN = 17
-
-# name of the session, listener, client address, client port, edge address, edge port
-Accepted = tuple[int, int, bytes, int, bytes, int]
-# listener, outcome, errno or the handler's number, client address, client port, origin,
-# accepted, connected and ended (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name
-Ended = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int]
-
-class Handler(Protocol):
-    def accepted(self, batch: list[Accepted]) -> None: ...
-    def header(
-        self, name: int, listener: int, data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int
-    ) -> None: ...
-    def turn_came(self, name: int) -> None: ...
-    def secured(self, name: int, facts: Facts) -> None: ...
-    def origin_secured(self, name: int, facts: OriginFacts) -> None: ...
-    def insecure(self, name: int, side: int, reason: str) -> None: ...
-    def attempt_failed(self, listener: int, target: Target, error: int) -> None: ...
-    def exhausted(
-        self, name: int, listener: int, target: Target, client: bytes, client_port: int
-    ) -> tuple[Target, ...]: ...
-    def ended(self, batch: list[Ended]) -> None: ...
-    def broken(self, error: Exception) -> None: ...
-
-class Relay(Part):
-    max_sessions: int
-    max_held_bytes: int
-    def __init__(
-        self,
-        loop: Loop,
-        handler: Handler,
-        *,
-        max_sessions: int = ...,
-        loads: Loads | None = None,
-        census: Census | None = None,
-        rates: Rates | None = None,
-        max_held_bytes: int = ...,
-    ) -> None: ...
-    def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...
-    def set_app(
-        self,
-        app: int,
-        group: int,
-        bytes_per_s: int = 0,
-        patience_ms: int = 0,
-        app_bytes_per_s: int = 0,
-        client_bytes_per_s: int = 0,
-        prefix_bytes_per_s: int = 0,
-    ) -> None: ...
-    def remove_listener(self, number: int, drain: bool = True) -> None: ...
+class Relay(Dialer):
     def connect(
         self,
         name: int,
@@ -91,15 +19,4 @@ class Relay(Part):
     def consume(self, name: int, size: int) -> None: ...
     def assign(self, name: int, listener: int) -> None: ...
     def set_client(self, name: int, address: bytes, port: int) -> None: ...
-    def sessions(self, *, listener: int | None = None, targets: Container[Target] | None = None) -> list[int]: ...
-    def close(self, name: int, error: int) -> None: ...
-    def close_sessions(self, error: int, listeners: set[int] | None = None) -> None: ...
     def take_bytes(self) -> list[tuple[int, int, int]]: ...
-    @property
-    def active(self) -> int: ...
-    @property
-    def stalled(self) -> bool: ...
-    @property
-    def held_bytes(self) -> int: ...
-    @property
-    def stalls(self) -> int: ...

@@ -19,7 +19,8 @@ from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
-from spectrum.engine.relay import Outcome, Relay
+from spectrum.engine.relay import Relay
+from spectrum.engine.sessions import Outcome
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
@@ -36,7 +37,7 @@ from spectrum.wire import ProxyHeaderError, Tlv, TlvType
 from spectrum.wire.proxy_protocol import pack_tlvs
 
 if TYPE_CHECKING:
-    from spectrum.engine.relay import Accepted, Ended
+    from spectrum.engine.sessions import Accepted, Ended
     from spectrum.engine.tls import Facts, OriginFacts
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,9 @@
 """An engine on its own: a recording handler, listeners on the loopback, and a loop that runs it for a while."""
 
+import contextlib
 import select
 import socket
+import struct
 import threading
 import time
 from contextlib import contextmanager
@@ -135,3 +137,47 @@ def read_all(sock):
     while chunk := sock.recv(1 << 16):
         data += chunk
     return data
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def closed_port():
+    with listening() as sock:
+        return port_of(sock)
+
+
+def full_listener():
+    """A listening socket whose queue is full: connects to it neither succeed nor fail."""
+    sock = listening(backlog=0)
+    fillers = []
+    for _ in range(4):
+        filler = socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(("127.0.0.1", port_of(sock)))
+        fillers.append(filler)
+    return sock, fillers
+
+
+def narrow_client(edge):
+    """A client whose kernel takes little before it is read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(5)
+    sock.connect(("127.0.0.1", port_of(edge)))
+    return sock
+
+
+def feed(origin, size):
+    """Accept at an origin and send `size` bytes as far as there is room, in the background."""
+    sock, _ = origin.accept()
+    thread = threading.Thread(target=lambda: suppressed(lambda: sock.sendall(bytes(size))))
+    thread.start()
+    return sock, thread
+
+
+def suppressed(call):
+    with contextlib.suppress(OSError):
+        call()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum.engine.relay import Outcome
+from spectrum.engine.sessions import Outcome
 from spectrum.engine.tls import KEY_BYTES, Certificate, ClientContext, OriginTls, ServerContext, TicketKeys
 from tests.certificates import Authority
 from tests.engine.harness import Recorder, add, client, eventually, in_thread, listening, read_all, target

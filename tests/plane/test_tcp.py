@@ -9,7 +9,7 @@ import pytest
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import ListenerKey
 from spectrum.engine.loop import Loop
-from spectrum.engine.relay import Outcome
+from spectrum.engine.sessions import Outcome
 from spectrum.plane.tcp import TcpPlane, reason_of
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
 from tests.engine.harness import Recorder, eventually, listening, port_of

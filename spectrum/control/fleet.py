@@ -1,0 +1,303 @@
+"""All workers of a node: one of ours for each place, replaced when it dies, and those of a supervisor before this one.
+
+They are started, asked, counted and ended here; what they serve, the supervisor says.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from spectrum.control.listeners import ListenerBank
+from spectrum.control.totals import Totals
+from spectrum.control.veterans import VeteranWorker, take_all
+from spectrum.control.workers import WorkerProcess
+from spectrum.plane.channel import Ask, Events, Measures, Message, Met
+from spectrum.plane.memory import SharedMemory
+from spectrum.plane.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+# A worker that has not answered by now is counted from its last regular report, a second old at most.
+ANSWER_TIMEOUT_S = 1.0
+# After a worker that lived shorter than this its replacement waits, longer each time.
+SHORT_LIFE_S = 1.0
+FIRST_BACKOFF_S = 0.1
+MAX_BACKOFF_S = 5.0
+
+
+class Fleet:
+    """The workers.
+
+    Args:
+        control: The path of the control socket.
+        count: How many places there are.
+        memory: What they share.
+        totals: What they count goes there.
+        serve: Called with workers of ours that have started, or are to change: tells them what to serve.
+        heard: Called with the records of sessions, and with what clients met at origins.
+        handover_s: Returns how long the sessions of relieved workers may last, 0 for ever.
+
+    Attributes:
+        workers: Those of ours, by place.
+        closing: No worker that ends is replaced.
+        empty: While closing, the last one has ended.
+    """
+
+    def __init__(
+        self,
+        control: Path,
+        count: int,
+        memory: SharedMemory,
+        totals: Totals,
+        serve: Callable[[Sequence[WorkerProcess]], None],
+        heard: Callable[[Events | Met], None],
+        handover_s: Callable[[], float],
+    ) -> None:
+        self.count = count
+        self.workers: dict[int, WorkerProcess] = {}
+        self.closing = False
+        self.empty = asyncio.Event()
+        self._control = control
+        self._memory = memory
+        self._totals = totals
+        self._serve = serve
+        self._tell = heard
+        self._handover_s = handover_s
+        # Workers of the supervisor before this one, and those of them that a worker of ours is to relieve.
+        self._veterans: list[VeteranWorker] = []
+        self._to_relieve: dict[int, VeteranWorker] = {}
+        # The flows of each worker outlive it here.
+        self._flow_files: dict[int, int] = {}
+        self._asked = 0
+        self._answers: dict[int, tuple[set[WorkerProcess], asyncio.Event]] = {}
+
+    # --- who there is ---------------------------------------------------------------------------------------------
+
+    def serving(self) -> list[WorkerProcess]:
+        """Return the workers of ours that serve."""
+        return [worker for worker in self.workers.values() if worker.ready.is_set()]
+
+    def all(self) -> list[WorkerProcess | VeteranWorker]:
+        """Return all workers, those that wait to be relieved, and those that are, too."""
+        return [*self.workers.values(), *self._veterans]
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return what `spectrum status` shows of each."""
+        return [
+            {
+                "number": worker.number,
+                "pid": worker.pid,
+                "ready": worker.ready.is_set(),
+                "sessions": worker.sessions,
+                "stalled": worker.stalled,
+            }
+            for _, worker in sorted(self.workers.items())
+        ] + [
+            {
+                "number": veteran.place,
+                "pid": veteran.pid,
+                "ready": False,
+                "sessions": veteran.sessions,
+                "stalled": False,
+                "relieved": veteran not in self._to_relieve.values(),
+            }
+            for veteran in self._veterans
+        ]
+
+    # --- workers of the supervisor before this one ----------------------------------------------------------------
+
+    async def take_over(self, pids: list[int], bank: ListenerBank) -> None:
+        """Take over the workers of a supervisor that is gone; they serve until workers of ours relieve them.
+
+        Args:
+            pids: Those that it told of.
+            bank: Gets their listening sockets.
+        """
+        self._veterans = await take_all(self._control, pids, self._heard_veteran, self._veteran_gone)
+        for veteran in self._veterans:
+            if veteran.flows < 0:  # it was relieved by a supervisor between
+                continue
+            bank.adopt(veteran.place, veteran.sockets)
+            if veteran.place not in self._flow_files and veteran.place < self.count:
+                self._flow_files[veteran.place] = veteran.flows
+            else:
+                os.close(veteran.flows)
+            # Two of one number, where a supervisor was killed while it took over: one is relieved by nobody.
+            place = veteran.place if veteran.place not in self._to_relieve else veteran.number
+            self._to_relieve[place] = veteran
+        if self._veterans:
+            log.warning("taking over %d workers of the supervisor before this one", len(self._veterans))
+
+    async def relieve_the_rest(self) -> None:
+        """Relieve those for whom there is no place any more."""
+        for veteran in tuple(self._to_relieve.values()):
+            await self._relieve(veteran, None)
+
+    async def _relieve(self, veteran: VeteranWorker, worker: WorkerProcess | None) -> None:
+        """Let a worker of ours go on where one of the supervisor before this one leaves off."""
+        self._to_relieve = {place: other for place, other in self._to_relieve.items() if other is not veteran}
+        timeout_s = self._handover_s()
+        try:
+            if worker is None:
+                await veteran.relieve(timeout_s, None)
+                return
+            # Not before it runs: until then clients would wait.
+            await worker.started.wait()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours, theirs:
+                worker.inherit(theirs.fileno())
+                await veteran.relieve(timeout_s, ours)
+        except TimeoutError:
+            log.error("worker pid %d does not leave its flows and is killed", veteran.pid)
+            veteran.kill()
+
+    def _heard_veteran(self, veteran: VeteranWorker, message: Message) -> None:
+        match message:
+            case Measures(_, _, apps, own, sessions, _, held_bytes):
+                veteran.sessions, veteran.held_bytes = sessions, held_bytes
+                for measures in apps.values():  # it connected before we counted
+                    measures.origins.clear()
+                self._totals.add(veteran.number, apps, own)
+            case Events():
+                self._tell(message)
+            case _:
+                pass
+
+    def _veteran_gone(self, veteran: VeteranWorker) -> None:
+        if veteran not in self._veterans:
+            return
+        self._veterans.remove(veteran)
+        lost = self._totals.lose(veteran.number)
+        log.log(logging.ERROR if lost else logging.INFO, "worker pid %d has ended, %d sessions lost", veteran.pid, lost)
+        self._note_empty()
+
+    # --- workers of ours ------------------------------------------------------------------------------------------
+
+    def start(self, tasks: Tasks) -> None:
+        """Have a worker at each place from now on."""
+        for place in range(self.count):
+            tasks.start(self._keep(place), f"worker {place}")
+
+    async def _keep(self, place: int) -> None:
+        """Run a worker, and another one whenever it ends, until closing."""
+        backoff_s = 0.0
+        while not self.closing:
+            worker = WorkerProcess(place, self._heard, self._exited, self._control)
+            if place not in self._flow_files:
+                self._flow_files[place] = os.memfd_create(f"spectrum-flows-{place}", os.MFD_CLOEXEC)
+            try:
+                await worker.start(self._flow_files[place], self._memory)
+            except OSError as exc:  # out of processes, memory or descriptors: try again
+                log.error("worker %d can not be started: %s", place, exc)
+                await asyncio.sleep(MAX_BACKOFF_S)
+                continue
+            self.workers[place] = worker
+            if veteran := self._to_relieve.get(place):
+                await self._relieve(veteran, worker)
+            self._serve([worker])
+            await worker.wait()
+            lived_s = asyncio.get_running_loop().time() - worker.started_at
+            backoff_s = 0.0 if lived_s >= SHORT_LIFE_S else min(MAX_BACKOFF_S, backoff_s * 2 or FIRST_BACKOFF_S)
+            if backoff_s > FIRST_BACKOFF_S:
+                # Twice in a row: what it finds in the file of its flows may be what ends it.
+                os.close(self._flow_files.pop(place))
+            await asyncio.sleep(backoff_s)
+
+    def _exited(self, worker: WorkerProcess, status: int) -> None:
+        self.workers.pop(worker.number, None)
+        for number in tuple(self._answers):
+            self._answered(number, worker)
+        lost = self._totals.lose(worker.number)
+        self._memory.forget(worker.number)
+        if self.closing:
+            self._note_empty()
+            return
+        self._totals.worker_restarts += 1
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        log.error("worker %d (pid %d) ended: %s; %d sessions lost, replacing it", worker.number, worker.pid, how, lost)
+
+    def _note_empty(self) -> None:
+        if self.closing and not self.workers and not self._veterans:
+            self.empty.set()
+
+    def _heard(self, worker: WorkerProcess, message: Message) -> None:
+        match message:
+            case Measures(number, last, apps, own, sessions, stalled, held_bytes):
+                if stalled and not worker.stalled:
+                    log.warning(
+                        "worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions
+                    )
+                worker.sessions, worker.stalled, worker.held_bytes = sessions, stalled, held_bytes
+                self._totals.add(worker.number, apps, own)
+                if last:
+                    self._answered(number, worker)
+            case Events() | Met():
+                self._tell(message)
+            case _:
+                pass
+
+    # --- what they counted ----------------------------------------------------------------------------------------
+
+    async def ask(self) -> None:
+        """Get the latest measures of those that serve."""
+        waiting = set(self.serving())
+        if not waiting:
+            return
+        self._asked += 1
+        number, done = self._asked, asyncio.Event()
+        self._answers[number] = (waiting, done)
+        for worker in tuple(waiting):
+            worker.tell(Ask(number))
+        try:
+            await asyncio.wait_for(done.wait(), ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            log.warning("no measures from worker %s in time", ", ".join(str(worker.number) for worker in waiting))
+        finally:
+            del self._answers[number]
+
+    def _answered(self, number: int, worker: WorkerProcess) -> None:
+        if number in self._answers:
+            waiting, done = self._answers[number]
+            waiting.discard(worker)
+            if not waiting:
+                done.set()
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def drain(self, timeout_s: float) -> None:
+        """Let all workers end their sessions, and exit; `empty` tells when they have."""
+        self.closing = True
+        for worker in self.all():
+            worker.drain(timeout_s)
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self.all():
+            worker.kill()
+
+    def disown(self) -> list[int]:
+        """Leave all workers to another supervisor; return their processes."""
+        workers = self.all()
+        for worker in workers:
+            worker.disown()
+        return [worker.pid for worker in workers]
+
+    async def end(self, ends_veterans: bool) -> None:
+        """End all workers and wait for ours; veterans wait for another supervisor, unless `ends_veterans`."""
+        self.closing = True
+        await asyncio.gather(*(worker.end() for worker in tuple(self.workers.values())))
+        for veteran in tuple(self._veterans):
+            if ends_veterans:
+                veteran.kill()
+            else:
+                veteran.disown()
+
+    def close(self) -> None:
+        """Close the files of flows."""
+        for descriptor in self._flow_files.values():
+            os.close(descriptor)

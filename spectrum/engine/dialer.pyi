@@ -1,0 +1,3 @@
+from spectrum.engine.sessions import Sessions
+
+class Dialer(Sessions): ...

@@ -1,0 +1,301 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""From an accepted session to its origin: attempts in order and side by side, and a TLS handshake behind them."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.errno cimport EMFILE, ENFILE, ENOMEM, EPROTO, ETIMEDOUT
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy
+from spectrum.engine.linux cimport *
+from spectrum.engine.sessions cimport CLIENT, CONNECT_FAILED, MAX_ATTEMPTS, ORIGIN, Sessions
+from spectrum.engine.slab cimport *
+from spectrum.engine.target cimport Target
+from spectrum.engine.tls cimport OriginTls
+from spectrum.engine.tls_end cimport (
+    TlsEnd,
+    agreed_protocol,
+    client_end,
+    free_end,
+    is_distrust,
+    origin_facts,
+    put,
+    reason,
+    shake_hands,
+)
+
+cdef extern from "<errno.h>" nogil:
+    int EKEYREJECTED
+
+cdef enum:
+    # RFC 8305 section 5 recommends 250 ms between attempts.
+    STAGGER_MS = 250
+
+
+cdef class Dialer(Sessions):
+    """Sessions that can be connected."""
+
+    cdef void _free_dial(self, Session *session) noexcept:
+        """Forget the attempts; those still open are closed."""
+        cdef int slot
+        for slot in range(MAX_ATTEMPTS):
+            if session.dial.fds[slot] >= 0:
+                self._end_attempt(session.dial, slot)
+        Py_DECREF(<object>session.dial.targets)
+        Py_DECREF(<object>session.dial.header)
+        free(session.dial)
+        session.dial = NULL
+
+    cdef void _dial_next(self, uint32_t index, Session *session) noexcept:
+        """Open attempts until one is under way; end the session when none is left."""
+        cdef Dial *dial = session.dial
+        cdef int slot, number
+        cdef Target target
+        while self._has_target(index, session):
+            slot = 0
+            while slot < MAX_ATTEMPTS and dial.fds[slot] >= 0:
+                slot += 1
+            if slot == MAX_ATTEMPTS:
+                return
+            number = dial.next_target
+            dial.next_target += 1
+            target = <Target>PyTuple_GET_ITEM(<object>dial.targets, number)
+            dial.target_of[slot] = number
+            if self._open(index, session, slot, target):
+                return
+            self._failed(session, target)
+        if not self._is_dialing(dial):
+            self._end(index, session, CONNECT_FAILED, dial.last_error or ETIMEDOUT, True)
+
+    cdef bint _is_dialing(self, Dial *dial) noexcept:
+        cdef int slot
+        for slot in range(MAX_ATTEMPTS):
+            if dial.fds[slot] >= 0:
+                return True
+        return False
+
+    cdef bint _has_target(self, uint32_t index, Session *session) noexcept:
+        """Whether there is a target to try next, and time for it; the handler may name more when all were tried."""
+        cdef Dial *dial = session.dial
+        cdef Py_ssize_t count = PyTuple_GET_SIZE(<object>dial.targets)
+        if self.loop.now_ms >= dial.ends_at_ms:
+            return False
+        if dial.next_target < count:
+            return True
+        if dial.tries <= 1 or count == 0 or self._is_dialing(dial):
+            return False
+        dial.tries -= 1
+        try:
+            more = self._handler.exhausted(
+                <uint64_t>session.generation << 32 | index, session.listener,
+                <object>PyTuple_GET_ITEM(<object>dial.targets, count - 1),
+                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes), session.client_port)
+        except Exception as exc:
+            self._handler.broken(exc)
+            return False
+        if not isinstance(more, tuple) or not more:
+            return False
+        Py_INCREF(more)
+        Py_DECREF(<object>dial.targets)
+        dial.targets = <PyObject *>more
+        dial.next_target = 0
+        return True
+
+    cdef uint64_t _attempt_deadline(self, Dial *dial, int number) noexcept:
+        """When an attempt at target `number` is given up: time is shared with those to be tried after it."""
+        cdef uint64_t left_ms = dial.ends_at_ms - self.loop.now_ms
+        cdef int later, after = dial.tries - 1
+        for later in range(number + 1, <int>PyTuple_GET_SIZE(<object>dial.targets)):
+            if not (<Target>PyTuple_GET_ITEM(<object>dial.targets, later)).staggered:
+                after += 1
+        return self.loop.now_ms + max(left_ms // (after + 1), <uint64_t>1)
+
+    cdef bint _open(self, uint32_t index, Session *session, int slot, Target target) noexcept:
+        """Begin one attempt; False when it failed at once."""
+        cdef Dial *dial = session.dial
+        cdef pollfd ready
+        cdef int fd = self._origin_socket(session, target)
+        if fd < 0:
+            dial.last_error = -fd
+            return False
+        dial.fds[slot] = fd
+        dial.deadline_ms[slot] = self._attempt_deadline(dial, dial.target_of[slot])
+        self._loads.enter(target.number)
+        self._loads.wait(target.number)
+        dial.stagger_at_ms = self.loop.now_ms + STAGGER_MS
+        # On loopback the handshake is over by now; elsewhere this is one cheap call.
+        ready.fd = fd
+        ready.events = POLLOUT
+        ready.revents = 0
+        if poll(&ready, 1, 0) > 0:
+            if ready.revents & (POLLERR | POLLHUP):
+                self._close_attempt(dial, slot)
+                return False
+            self.loop.watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLRDHUP | EPOLLET)
+            self._connected(index, session, slot)
+            return True
+        self.loop.watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+        self._link_pending(index, session)
+        return True
+
+    cdef int _origin_socket(self, Session *session, Target target) noexcept:
+        """Return a socket on its way to the target, or a negative errno."""
+        cdef int fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
+        if (fd == -EMFILE or fd == -ENFILE) and self._spend_reserve():
+            # This session has its origin; no other is accepted until the reserve is whole again.
+            self._stall()
+            fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
+        return fd
+
+    cdef void _close_attempt(self, Dial *dial, int slot) noexcept:
+        """Close a failed attempt and keep its errno."""
+        cdef int error = 0
+        cdef socklen_t length = sizeof(int)
+        getsockopt(dial.fds[slot], SOL_SOCKET, SO_ERROR, &error, &length)
+        dial.last_error = error or ETIMEDOUT
+        self._end_attempt(dial, slot)
+
+    cdef void _end_attempt(self, Dial *dial, int slot) noexcept:
+        cdef Target target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
+        if self._loads is not None:  # as it may be while this engine is collected
+            self._loads.leave(target.number)
+            self._loads.answer(target.number)
+        close(dial.fds[slot])
+        dial.fds[slot] = -1
+
+    cdef void _failed(self, Session *session, Target target) noexcept:
+        try:
+            self._handler.attempt_failed(session.listener, target, session.dial.last_error)
+        except Exception as exc:
+            self._handler.broken(exc)
+
+    cdef void _check_dial(self, uint32_t index, Session *session) noexcept:
+        """Give up attempts that took too long; start a staggered one beside those that take long."""
+        cdef Dial *dial = session.dial
+        cdef int slot, expired = 0
+        cdef Target target
+        for slot in range(MAX_ATTEMPTS):
+            if dial.fds[slot] >= 0 and self.loop.now_ms >= dial.deadline_ms[slot]:
+                target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
+                self._close_attempt(dial, slot)
+                self._failed(session, target)
+                expired += 1
+        if expired:
+            self._dial_next(index, session)
+        elif (self.loop.now_ms >= dial.stagger_at_ms and dial.next_target < PyTuple_GET_SIZE(<object>dial.targets)
+                and (<Target>PyTuple_GET_ITEM(<object>dial.targets, dial.next_target)).staggered):
+            self._dial_next(index, session)
+
+    cdef void _attempt_event(self, uint32_t index, Session *session, int slot, uint32_t events) noexcept:
+        cdef Target target
+        if slot >= MAX_ATTEMPTS or session.dial.fds[slot] < 0:
+            return
+        if events & (EPOLLERR | EPOLLHUP):
+            target = <Target>PyTuple_GET_ITEM(<object>session.dial.targets, session.dial.target_of[slot])
+            self._close_attempt(session.dial, slot)
+            self._failed(session, target)
+            self._dial_next(index, session)
+        elif events & EPOLLOUT:
+            self._connected(index, session, slot)
+
+    cdef void _connected(self, uint32_t index, Session *session, int slot) noexcept:
+        """An attempt won: close the others, and relay from now on, or speak TLS first."""
+        cdef Dial *dial = session.dial
+        cdef Target target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
+        cdef Py_ssize_t header_bytes = PyBytes_GET_SIZE(<object>dial.header)
+        cdef bint polled_out = session.pending
+        Py_INCREF(target)
+        session.target = <PyObject *>target
+        session.number = target.number
+        self._loads.answer(target.number)
+        session.legs[ORIGIN].fd = dial.fds[slot]
+        session.origin_side = 1 + slot
+        session.legs[ORIGIN].watches_out = polled_out
+        dial.fds[slot] = -1
+        if target.tls is not None:
+            self._greet_origin(index, session, dial.deadline_ms[slot])
+            return
+        memcpy(self._scratch, PyBytes_AS_STRING(<object>dial.header), header_bytes)
+        self._relay(index, session, header_bytes)
+
+    # --- TLS with an origin -------------------------------------------------------------------------------------------
+
+    cdef void _greet_origin(self, uint32_t index, Session *session, uint64_t deadline_ms) noexcept:
+        """Begin to speak TLS with the origin that was connected to; the header and the ClientHello leave together."""
+        cdef Dial *dial = session.dial
+        cdef Leg *leg = &session.legs[ORIGIN]
+        cdef OriginTls tls = (<Target>session.target).tls
+        cdef bytes header = <object>dial.header
+        cdef int slot
+        for slot in range(MAX_ATTEMPTS):
+            if dial.fds[slot] >= 0:
+                self._end_attempt(dial, slot)
+        session.state = SECURING_ORIGIN
+        session.deadline_ms = deadline_ms
+        self._link_pending(index, session)
+        try:
+            # What is passed through must be what the client agreed on.
+            alpn = agreed_protocol(session.legs[CLIENT].tls) if session.legs[CLIENT].tls != NULL else b""
+            leg.tls = client_end(tls, &self._wire, alpn)
+        except MemoryError:
+            self._distrust(index, session, ENOMEM)
+            return
+        self._receive_sealed(0)
+        put(&self._wire, PyBytes_AS_STRING(header), PyBytes_GET_SIZE(header))
+        if shake_hands(leg.tls, &self._wire) < 0:
+            self._distrust(index, session, EPROTO)
+            return
+        if self._send(index, session, ORIGIN, self._wire.outgoing, self._wire.outgoing_bytes):
+            self._secure_origin(index, session)
+
+    cdef void _secure_origin(self, uint32_t index, Session *session) noexcept:
+        cdef ssize_t done = self._take_flight(index, session, ORIGIN)
+        if session.state != SECURING_ORIGIN or done == 0:
+            return
+        if done != 1:
+            self._distrust(index, session, <int>-done)
+            return
+        try:
+            self._handler.origin_secured(
+                <uint64_t>session.generation << 32 | index, origin_facts(session.legs[ORIGIN].tls))
+        except Exception as exc:
+            self._handler.broken(exc)
+        self._relay(index, session, 0)
+
+    cdef void _distrust(self, uint32_t index, Session *session, int error) noexcept:
+        """Leave an origin with which there is no TLS, and go on with the next one."""
+        cdef uint64_t name = <uint64_t>session.generation << 32 | index
+        cdef TlsEnd *end = session.legs[ORIGIN].tls
+        cdef Target target = <Target>session.target
+        if error == EPROTO:
+            if is_distrust():
+                error = EKEYREJECTED
+            try:
+                self._handler.insecure(name, ORIGIN, reason(end))
+            except Exception as exc:
+                self._handler.broken(exc)
+        session.dial.last_error = error
+        self._leave_origin(session)
+        session.state = DIALING
+        self._failed(session, target)
+        self._dial_next(index, session)
+
+    cdef void _leave_origin(self, Session *session) noexcept:
+        """Be without an origin again."""
+        cdef Leg *leg = &session.legs[ORIGIN]
+        cdef Target target = <Target>session.target
+        close(leg.fd)
+        leg.fd = -1
+        self._free_backlog(leg)
+        if leg.tls != NULL:
+            free_end(leg.tls)
+            leg.tls = NULL
+        self._loads.leave(target.number)
+        session.target = NULL
+        Py_DECREF(target)
+
+    # --- what others do -------------------------------------------------------------------------------------------
+
+    cdef void _relay(self, uint32_t index, Session *session, size_t header_bytes) noexcept:
+        pass

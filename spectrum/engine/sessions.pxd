@@ -1,0 +1,127 @@
+"""The C layout of `Sessions`, for the dialer and the relay, which it is extended by."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from spectrum.engine.census cimport Census, Rates
+from spectrum.engine.linux cimport sockaddr_in6, tcp_info
+from spectrum.engine.loop cimport Part
+from spectrum.engine.shared cimport Loads
+from spectrum.engine.slab cimport Leg, Session, Slab
+from spectrum.engine.tls_end cimport Wire
+
+cdef enum:
+    CLIENT = 0
+    ORIGIN = 1
+    # Side 0 of an epoll token is the client; side 1 + n is the origin that attempt n opened, also once it is connected.
+
+    # At the same moment, for one session (RFC 8305 staggers them); the arrays of Dial have this length.
+    MAX_ATTEMPTS = 4
+    # Accepted per round, so that a flood leaves time to relay. As many descriptors are held in reserve: a session that
+    # was accepted before the limit was met gets its origin.
+    ACCEPT_BATCH = 64
+    # The group of all TCP sessions of a node in the census; plane/limits.py knows it too.
+    TCP_NODE = 1
+    # One read. It begins small, to stay in the second-level cache, and doubles while the receiver takes everything:
+    # then fewer and larger sends wake the receiver less often. Measured: docs/decisions/002-bulk.md.
+    SMALL_READ_BYTES = 65536
+    MAX_APPETITE = 3
+    SCRATCH_BYTES = 524288  # SMALL_READ_BYTES << MAX_APPETITE
+    # Of a TLS record that waited for its end, at most, when more was received (RFC 8446 section 5.2, RFC 5246 6.2.3).
+    RECORD_BYTES = 32768
+
+# Outcomes, as `ended` reports them.
+cpdef enum Outcome:
+    EOF_CLIENT = 1
+    EOF_ORIGIN = 2
+    ERROR_CLIENT = 3
+    ERROR_ORIGIN = 4
+    IDLE = 5
+    CONNECT_FAILED = 6
+    HEADER_TIMEOUT = 7
+    REFUSED = 8
+    CLIENT_LEFT = 9
+    CLOSED = 10
+    STUCK_CLIENT = 11
+    STUCK_ORIGIN = 12
+    NO_MEMORY = 13
+    HANDSHAKE_FAILED = 14
+    HANDSHAKE_TIMEOUT = 15
+    TLS_ERROR_CLIENT = 16
+    TLS_ERROR_ORIGIN = 17
+
+cdef struct Listener:
+    int fd
+    uint32_t app
+    uint8_t in_use
+    uint8_t asks_address  # bound to a wildcard: the address that a client wrote to is asked for each
+    uint8_t address[16]
+    uint16_t port
+
+cdef struct App:
+    uint64_t group  # in the census
+    # A leg that has something to send for `patience_ms` and gets rid of less than this is stuck. 0: never.
+    uint32_t bytes_per_s
+    uint32_t patience_ms
+    # What moves each way, of all sessions, of each client's, and of each prefix's; 0: any amount.
+    uint64_t app_bytes_per_s
+    uint64_t client_bytes_per_s
+    uint64_t prefix_bytes_per_s
+
+
+cdef class Sessions(Part):
+    cdef int[ACCEPT_BATCH] _reserve
+    cdef int _reserved, _undecided
+    cdef object _handler
+    cdef Loads _loads
+    cdef char *_scratch
+    cdef char *_sealed  # what a leg with TLS received
+    cdef Wire _wire
+    cdef Slab _slab
+    cdef Listener *_listeners
+    cdef uint32_t _listener_count, _listener_room
+    cdef uint64_t *_app_bytes
+    cdef uint32_t _app_count
+    cdef App *_apps
+    cdef uint32_t _apps_room
+    cdef Census _census
+    cdef Rates _rates
+    cdef uint64_t _held_bytes, _max_held_bytes
+    cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _pending_head
+    cdef uint64_t _last_scan_ms
+    cdef uint32_t _active, _max_sessions, _ended_since_stall
+    cdef uint64_t _stalls
+    cdef bint _stalled
+
+    cdef void _release(self, Session *session) noexcept
+    cdef uint64_t _token(self, uint32_t index, Session *session, uint64_t side) noexcept nogil
+    cdef uint64_t _leg_token(self, uint32_t index, Session *session, int side) noexcept nogil
+    cdef bint _fill_reserve(self) noexcept nogil
+    cdef bint _spend_reserve(self) noexcept nogil
+    cdef void _abort(self, int fd) noexcept nogil
+    cdef void _watch_listener(self, uint32_t number) noexcept nogil
+    cdef void _unwatch_listener(self, uint32_t number) noexcept nogil
+    cdef void _stall(self) noexcept nogil
+    cdef void _resume(self) noexcept nogil
+    cdef void _accept(self, uint32_t number) noexcept nogil
+    cdef void _add(self, uint32_t number, Listener *listener, int fd, sockaddr_in6 *address) noexcept nogil
+    cdef object _decide(self)
+    cdef Session *_find(self, uint64_t name) noexcept
+    cdef void _count(self, Session *session) noexcept nogil
+    cdef uint64_t _group(self, Session *session) noexcept nogil
+    cdef void _link_pending(self, uint32_t index, Session *session) noexcept nogil
+    cdef void _unlink_pending(self, uint32_t index, Session *session) noexcept nogil
+    cdef bint _send(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil
+    cdef bint _send_held(self, uint32_t index, Session *session, int side) noexcept nogil
+    cdef uint32_t _interest(self, Leg *leg) noexcept nogil
+    cdef bint _keep(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil
+    cdef void _free_backlog(self, Leg *leg) noexcept nogil
+    cdef void _shed_memory(self) noexcept nogil
+    cdef uint32_t _held_by(self, Session *session) noexcept nogil
+    cdef ssize_t _take_flight(self, uint32_t index, Session *session, int side) noexcept
+    cdef void _receive_sealed(self, size_t size) noexcept nogil
+    cdef void _end(self, uint32_t index, Session *session, int outcome, int error, bint reset) noexcept nogil
+    cdef void _end_tls(self, Leg *leg, bint reset) noexcept nogil
+    cdef void _tcp_info(self, int fd, tcp_info *info) noexcept nogil
+    cdef object _report(self)
+    # What a session has that waits for an origin, or is in a handshake with one; the dialer's.
+    cdef void _free_dial(self, Session *session) noexcept
+    cdef void _leave_origin(self, Session *session) noexcept

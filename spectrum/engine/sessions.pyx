@@ -1,0 +1,689 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""Sessions from their beginning to their end: listeners, descriptors, what legs did not take yet, reports.
+
+Ownership: from accept4 to the report in `ended` a session owns its descriptors, and nobody else closes them. Listening
+descriptors belong to the caller.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.ref cimport Py_DECREF
+from libc.errno cimport (
+    EAGAIN,
+    ECONNABORTED,
+    ECONNRESET,
+    EINTR,
+    EMFILE,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    EPERM,
+    EPROTO,
+    ETIMEDOUT,
+    errno,
+)
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
+from spectrum.engine.census cimport Census, Rates
+from spectrum.engine.counters cimport grow_counters
+from spectrum.engine.linux cimport *
+from spectrum.engine.loop cimport GENERATION_SHIFT, LISTENER_TOKEN, SIDE_SHIFT, Loop, Part
+from spectrum.engine.shared cimport Loads
+from spectrum.engine.slab cimport *
+from spectrum.engine.sockets cimport clock_ns, read_address
+from spectrum.engine.tls_end cimport free_end, keep_unread, say_goodbye, shake_hands
+
+cdef enum:
+    # Sessions that must have ended since accepting stalled, before it is tried again ahead of the next tick.
+    RESUME_AFTER = 64
+
+
+cdef class Sessions(Part):
+    """All TCP sessions of one worker: accepted, kept in order, and ended.
+
+    Args:
+        loop: Brings its events.
+        handler: Its `accepted`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`, `attempt_failed`,
+            `exhausted` and `ended` are called from within the loop's `process`.
+        max_sessions: Accepting stops at this many.
+        loads: Counts the sessions of each origin.
+        census: Counts the sessions of each app and client.
+        rates: What apps and clients have moved lately, in all workers.
+        max_held_bytes: Of what slow receivers did not take yet, so much is kept for all sessions together. Above it the
+            sessions that hold most are reset.
+    """
+
+    def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF, Loads loads=None,
+                 Census census=None, Rates rates=None, uint64_t max_held_bytes=0xFFFFFFFFFFFFFFFF):
+        self.loop = loop
+        self._handler = handler
+        self._loads = loads if loads is not None else Loads()
+        self._census = census if census is not None else Census()
+        self._rates = rates if rates is not None else Rates()
+        self._max_sessions = max_sessions
+        self._max_held_bytes = max_held_bytes
+        self._scratch = <char *>malloc(SCRATCH_BYTES + RECORD_BYTES)
+        self._sealed = <char *>malloc(SCRATCH_BYTES)
+        if self._scratch == NULL or self._sealed == NULL:
+            raise MemoryError()
+        self._fill_reserve()
+        self._last_scan_ms = loop.now_ms
+        self.part_token = loop.add_part(self)
+
+    def __dealloc__(self):
+        cdef uint32_t index
+        for index in range(self._slab.chunk_count << CHUNK_BITS):
+            self._release(slab_at(&self._slab, index))
+        for index in range(self._slab.chunk_count):
+            free(self._slab.chunks[index])
+        free(self._slab.chunks)
+        free(self._listeners)
+        free(self._app_bytes)
+        free(self._apps)
+        free(self._scratch)
+        free(self._sealed)
+        free(self._wire.outgoing)
+        while self._spend_reserve():
+            pass
+
+    cdef void _release(self, Session *session) noexcept:
+        """Free whatever a session holds, descriptors included."""
+        cdef int side
+        if session.state == FREE:
+            return
+        for side in range(2):
+            if session.state != ENDED and session.legs[side].fd >= 0:
+                close(session.legs[side].fd)
+            free(session.legs[side].backlog)
+            if session.legs[side].tls != NULL:
+                free_end(session.legs[side].tls)
+        if session.dial != NULL:
+            self._free_dial(session)
+        if session.target != NULL:
+            Py_DECREF(<object>session.target)
+
+    # --- descriptors --------------------------------------------------------------------------------------------------
+
+    cdef uint64_t _token(self, uint32_t index, Session *session, uint64_t side) noexcept nogil:
+        return self.part_token | side << SIDE_SHIFT | <uint64_t>session.generation << GENERATION_SHIFT | index
+
+    cdef uint64_t _leg_token(self, uint32_t index, Session *session, int side) noexcept nogil:
+        return self._token(index, session, 0 if side == CLIENT else session.origin_side)
+
+    cdef bint _fill_reserve(self) noexcept nogil:
+        """Hold descriptors back for sessions at the limit; False when there are not enough."""
+        cdef int fd
+        while self._reserved < ACCEPT_BATCH:
+            fd = dup(self.loop.epoll)
+            if fd < 0:
+                return False
+            self._reserve[self._reserved] = fd
+            self._reserved += 1
+        return True
+
+    cdef bint _spend_reserve(self) noexcept nogil:
+        """Free one descriptor of the reserve; False when it is empty."""
+        if self._reserved == 0:
+            return False
+        self._reserved -= 1
+        close(self._reserve[self._reserved])
+        return True
+
+    cdef void _abort(self, int fd) noexcept nogil:
+        """Close with a reset instead of a FIN."""
+        cdef linger_t hard
+        hard.l_onoff = 1
+        hard.l_linger = 0
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(linger_t))
+        close(fd)
+
+    # --- listeners and accepting --------------------------------------------------------------------------------------
+
+    cdef void _watch_listener(self, uint32_t number) noexcept nogil:
+        self.loop.watch(
+            self._listeners[number].fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLEXCLUSIVE)
+
+    cdef void _unwatch_listener(self, uint32_t number) noexcept nogil:
+        self.loop.unwatch(self._listeners[number].fd)
+
+    cdef void _stall(self) noexcept nogil:
+        """Stop accepting; clients wait in the kernel's queue. `_resume` undoes it once descriptors are free again."""
+        cdef uint32_t number
+        if self._stalled:
+            return
+        self._stalled = True
+        self._stalls += 1
+        self._ended_since_stall = 0
+        for number in range(self._listener_count):
+            if self._listeners[number].in_use and self._listeners[number].fd >= 0:
+                self._unwatch_listener(number)
+        self.loop.tick_soon()
+
+    cdef void _resume(self) noexcept nogil:
+        cdef uint32_t number
+        if not self._stalled or self._active >= self._max_sessions:
+            return
+        if not self._fill_reserve():
+            return
+        self._stalled = False
+        for number in range(self._listener_count):
+            if self._listeners[number].in_use and self._listeners[number].fd >= 0:
+                self._watch_listener(number)
+
+    cdef void _accept(self, uint32_t number) noexcept nogil:
+        cdef Listener *listener = &self._listeners[number]
+        cdef sockaddr_in6 address
+        cdef socklen_t length
+        cdef int fd
+        if not listener.in_use or self._stalled:
+            return
+        while self._undecided < ACCEPT_BATCH:
+            if self._active >= self._max_sessions:
+                self._stall()
+                return
+            length = sizeof(sockaddr_in6)
+            fd = accept4(listener.fd, <sockaddr *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd >= 0:
+                self._add(number, listener, fd, &address)
+            elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+                self._stall()
+                return
+            elif errno != EINTR and errno != ECONNABORTED and errno != EPROTO and errno != EPERM:
+                return
+
+    cdef void _add(self, uint32_t number, Listener *listener, int fd, sockaddr_in6 *address) noexcept nogil:
+        cdef uint32_t index
+        cdef Session *session = slab_take(&self._slab, &index)
+        cdef uint32_t generation
+        cdef socklen_t length = sizeof(sockaddr_in6)
+        if session == NULL:
+            close(fd)
+            self._stall()
+            return
+        generation = session.generation
+        memset(session, 0, sizeof(Session))
+        session.generation = generation
+        session.state = ACCEPTED
+        session.listener = number
+        session.app = listener.app
+        session.accepted_ns = self.loop.now_ns
+        session.legs[CLIENT].fd = fd
+        session.legs[ORIGIN].fd = -1
+        session.address_bytes = read_address(address, session.client_address, &session.client_port)
+        session.edge_port = listener.port
+        if listener.asks_address:
+            memset(address, 0, sizeof(sockaddr_in6))
+            getsockname(fd, <sockaddr *>address, &length)
+            read_address(address, session.edge_address, &session.edge_port)
+        else:
+            memcpy(session.edge_address, listener.address, 16)
+        self._active += 1
+        self._undecided += 1
+        # Accepted sessions form a list in the order of their arrival; indices are stored plus one, 0 ends it.
+        if self._accepted_head == 0:
+            self._accepted_head = index + 1
+        else:
+            slab_at(&self._slab, self._accepted_tail - 1).next = index + 1
+        self._accepted_tail = index + 1
+
+    cdef object _decide(self):
+        """Ask the handler what becomes of the accepted sessions; one that it forgets is closed."""
+        cdef list batch = []
+        cdef Session *session
+        cdef uint64_t name
+        cdef uint32_t link = self._accepted_head
+        while link:
+            session = slab_at(&self._slab, link - 1)
+            batch.append((
+                <uint64_t>session.generation << 32 | (link - 1),
+                session.listener,
+                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes),
+                session.client_port,
+                PyBytes_FromStringAndSize(<char *>session.edge_address, session.address_bytes),
+                session.edge_port,
+            ))
+            link = session.next
+        self._accepted_head = self._accepted_tail = 0
+        self._undecided = 0
+        try:
+            self._handler.accepted(batch)
+        finally:
+            for item in batch:
+                name = (<tuple>item)[0]
+                session = self._find(name)
+                if session != NULL and session.state == ACCEPTED:
+                    self._end(<uint32_t>name, session, REFUSED, 0, True)
+
+    cdef Session *_find(self, uint64_t name) noexcept:
+        cdef uint32_t index = <uint32_t>name
+        if index >= self._slab.chunk_count << CHUNK_BITS:
+            return NULL
+        cdef Session *session = slab_at(&self._slab, index)
+        if session.generation != name >> 32 or session.state == FREE or session.state == ENDED:
+            return NULL
+        return session
+
+    cdef void _count(self, Session *session) noexcept nogil:
+        if not session.counted:
+            session.counted = True
+            self._census.enter(TCP_NODE, self._group(session), session.client_address, session.address_bytes)
+
+    cdef uint64_t _group(self, Session *session) noexcept nogil:
+        return self._apps[session.app].group if session.app < self._apps_room else 0
+
+    # --- sessions that wait for something -----------------------------------------------------------------------------
+
+    cdef void _link_pending(self, uint32_t index, Session *session) noexcept nogil:
+        if session.pending:
+            return
+        session.pending = True
+        session.pending_prev = 0
+        session.pending_next = self._pending_head
+        if self._pending_head:
+            slab_at(&self._slab, self._pending_head - 1).pending_prev = index + 1
+        self._pending_head = index + 1
+        self.loop.tick_soon()
+
+    cdef void _unlink_pending(self, uint32_t index, Session *session) noexcept nogil:
+        if not session.pending:
+            return
+        session.pending = False
+        if session.pending_prev:
+            slab_at(&self._slab, session.pending_prev - 1).pending_next = session.pending_next
+        else:
+            self._pending_head = session.pending_next
+        if session.pending_next:
+            slab_at(&self._slab, session.pending_next - 1).pending_prev = session.pending_prev
+
+    # --- what a leg did not take yet ----------------------------------------------------------------------------------
+
+    cdef bint _send(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil:
+        """Send what TLS itself has to say, after what is held already; False where it can not be sent (errno)."""
+        cdef Leg *leg = &session.legs[side]
+        cdef ssize_t sent = 0
+        if leg.backlog == NULL:
+            sent = send(leg.fd, data, size, MSG_NOSIGNAL)
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    return False
+                sent = 0
+        return <size_t>sent == size or self._keep(index, session, side, data + sent, size - sent)
+
+    cdef bint _send_held(self, uint32_t index, Session *session, int side) noexcept nogil:
+        """Send what is held for leg `side`; False where something is left, or the session had to end."""
+        cdef Leg *leg = &session.legs[side]
+        cdef ssize_t sent
+        while leg.backlog_start < leg.backlog_end:
+            sent = send(leg.fd, leg.backlog + leg.backlog_start, leg.backlog_end - leg.backlog_start, MSG_NOSIGNAL)
+            if sent < 0:
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN:
+                    self._end(index, session, ERROR_CLIENT + side, errno, True)
+                return False
+            session.active_ms = self.loop.now_ms
+            self.loop.round_bytes += sent
+            leg.backlog_start += <uint32_t>sent
+        self._free_backlog(leg)
+        return True
+
+    cdef uint32_t _interest(self, Leg *leg) noexcept nogil:
+        return EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if leg.watches_out else 0)
+
+    cdef bint _keep(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil:
+        """Hold the bytes that leg `side` did not take until it is writable; False when the session had to end."""
+        cdef Leg *leg = &session.legs[side]
+        cdef char *held = <char *>realloc(leg.backlog, leg.backlog_end + size)
+        if held == NULL:
+            self._end(index, session, ERROR_CLIENT + side, ENOMEM, True)
+            return False
+        memcpy(held + leg.backlog_end, data, size)
+        leg.backlog = held
+        leg.backlog_end += <uint32_t>size
+        self._held_bytes += size
+        if not leg.watches_out:
+            leg.watches_out = True
+            self.loop.rewatch(leg.fd, self._leg_token(index, session, side), self._interest(leg))
+        if self._held_bytes > self._max_held_bytes:
+            self._shed_memory()
+        return session.state != ENDED
+
+    cdef void _free_backlog(self, Leg *leg) noexcept nogil:
+        if leg.backlog != NULL:
+            free(leg.backlog)
+            leg.backlog = NULL
+            self._held_bytes -= leg.backlog_end
+            leg.backlog_start = leg.backlog_end = 0
+
+    cdef void _shed_memory(self) noexcept nogil:
+        """Reset the sessions that hold most, down to three quarters of the limit.
+
+        So far, because each turn looks at all sessions; and those that hold at least half of the most together.
+        """
+        cdef uint32_t index, count = self._slab.chunk_count << CHUNK_BITS
+        cdef uint32_t most, held
+        cdef Session *session
+        while self._held_bytes > self._max_held_bytes - (self._max_held_bytes >> 2):
+            most = 0
+            for index in range(count):
+                most = max(most, self._held_by(slab_at(&self._slab, index)))
+            for index in range(count):
+                session = slab_at(&self._slab, index)
+                held = self._held_by(session)
+                if held and held >= most >> 1:
+                    self._end(index, session, NO_MEMORY, 0, True)
+                    if self._held_bytes <= self._max_held_bytes - (self._max_held_bytes >> 2):
+                        return
+
+    cdef uint32_t _held_by(self, Session *session) noexcept nogil:
+        cdef uint32_t held = 0
+        cdef int side
+        if session.state == RELAYING:
+            for side in range(2):
+                if session.legs[side].backlog != NULL:
+                    held += session.legs[side].backlog_end
+        return held
+
+    # --- TLS handshakes -----------------------------------------------------------------------------------------------
+
+    cdef ssize_t _take_flight(self, uint32_t index, Session *session, int side) noexcept:
+        """Read what leg `side` has of a handshake, and take it on: 1 where it is done, 0 where it needs more.
+
+        Negative where it failed: an errno, or -EPROTO for a failure of TLS.
+        """
+        cdef Leg *leg = &session.legs[side]
+        cdef ssize_t got
+        cdef int done
+        while True:
+            got = recv(leg.fd, self._sealed, SMALL_READ_BYTES, 0)
+            if got < 0:
+                if errno == EINTR:
+                    continue
+                return 0 if errno == EAGAIN else -errno
+            if got == 0:
+                return -ECONNRESET
+            self._receive_sealed(got)
+            done = shake_hands(leg.tls, &self._wire)
+            if self._wire.outgoing_bytes and not self._send(
+                    index, session, side, self._wire.outgoing, self._wire.outgoing_bytes):
+                return -ECONNRESET
+            if done < 0:
+                return -EPROTO
+            if done:
+                return 1 if keep_unread(leg.tls, &self._wire) else -ENOMEM
+
+    cdef void _receive_sealed(self, size_t size) noexcept nogil:
+        """Let the wire hold what was read into `_sealed`, and nothing to be sent."""
+        self._wire.received = self._sealed
+        self._wire.received_bytes = size
+        self._wire.at = 0
+        self._wire.outgoing_bytes = 0
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    cdef void _end(self, uint32_t index, Session *session, int outcome, int error, bint reset) noexcept nogil:
+        """Close a session's descriptors, with a reset if `reset`, and queue its report."""
+        cdef int side
+        cdef Leg *leg
+        cdef tcp_info info
+        session.outcome = outcome
+        session.error = error
+        session.ended_ns = clock_ns()
+        if session.state == SECURING_ORIGIN:
+            with gil:
+                self._leave_origin(session)
+        for side in range(2):
+            leg = &session.legs[side]
+            if leg.tls != NULL:
+                self._end_tls(leg, reset)
+            if leg.fd < 0:
+                continue
+            self._tcp_info(leg.fd, &info)
+            session.rtt_us[side] = info.tcpi_rtt
+            if error == ETIMEDOUT and outcome == ERROR_CLIENT + side and info.tcpi_snd_wnd == 0:
+                # The kernel's patience ended (TCP_USER_TIMEOUT), yet the peer lives: it takes nothing.
+                session.outcome = STUCK_CLIENT + side
+                session.error = 0
+            if reset:
+                self._abort(leg.fd)
+            else:
+                close(leg.fd)
+            self._free_backlog(leg)
+        if session.dial != NULL:
+            with gil:
+                self._free_dial(session)
+        if session.target != NULL:
+            if session.waiting:
+                self._loads.answer(session.number)
+            self._loads.leave(session.number)
+        if session.counted:
+            self._census.leave(TCP_NODE, self._group(session), session.client_address, session.address_bytes)
+        self._unlink_pending(index, session)
+        session.state = ENDED
+        session.next = 0
+        self._active -= 1
+        if self._ended_head == 0:
+            self._ended_head = index + 1
+        else:
+            slab_at(&self._slab, self._ended_tail - 1).next = index + 1
+        self._ended_tail = index + 1
+        if self._stalled:
+            self._ended_since_stall += 1
+
+    cdef void _end_tls(self, Leg *leg, bint reset) noexcept nogil:
+        """End the TLS of a leg, with a close_notify where that can still be said."""
+        self._receive_sealed(0)
+        if not reset and leg.backlog == NULL and say_goodbye(leg.tls, &self._wire):
+            send(leg.fd, self._wire.outgoing, self._wire.outgoing_bytes, MSG_NOSIGNAL)
+        with gil:
+            free_end(leg.tls)
+        leg.tls = NULL
+
+    cdef void _tcp_info(self, int fd, tcp_info *info) noexcept nogil:
+        cdef socklen_t length = sizeof(tcp_info)
+        memset(info, 0, sizeof(tcp_info))
+        getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &length)
+
+    cdef object _report(self):
+        """Tell the handler of the ended sessions, and free them."""
+        cdef list batch = []
+        cdef Session *session
+        cdef uint32_t link = self._ended_head, index
+        self._ended_head = self._ended_tail = 0
+        while link:
+            index = link - 1
+            session = slab_at(&self._slab, index)
+            batch.append((
+                session.listener,
+                session.outcome,
+                session.error,
+                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes),
+                session.client_port,
+                <object>session.target if session.target != NULL else None,
+                session.accepted_ns,
+                session.connected_ns,
+                session.ended_ns,
+                session.legs[CLIENT].received_bytes,
+                session.legs[ORIGIN].received_bytes,
+                session.rtt_us[CLIENT],
+                session.rtt_us[ORIGIN],
+                <uint64_t>session.generation << 32 | index,
+            ))
+            if session.target != NULL:
+                Py_DECREF(<object>session.target)
+                session.target = NULL
+            link = session.next
+            slab_return(&self._slab, index)
+        self._handler.ended(batch)
+
+    cdef int settle(self) except -1:
+        while self._accepted_head or self._ended_head:
+            if self._accepted_head:
+                self._decide()
+            if self._ended_head:
+                self._report()
+        if self._stalled and self._ended_since_stall >= RESUME_AFTER:
+            self._ended_since_stall = 0
+            self._resume()
+        return 0
+
+    # --- what others do -------------------------------------------------------------------------------------------
+
+    cdef void _free_dial(self, Session *session) noexcept:
+        pass
+
+    cdef void _leave_origin(self, Session *session) noexcept:
+        pass
+
+    # === Public API ===
+
+    def add_listener(self, int fd, uint32_t app, bytes address, uint16_t port):
+        """Accept from a listening descriptor, which stays the caller's; return the listener's number.
+
+        Numbers are never used twice, so the report of a session that outlived its listener names no other one. An
+        empty `address` is a wildcard: each session then asks which address its client wrote to. One without a
+        descriptor (-1) gets its sessions from others, by `assign`.
+        """
+        cdef uint32_t number = self._listener_count
+        cdef Listener *grown
+        cdef Listener *listener
+        if len(address) not in (0, 4, 16):
+            raise ValueError(f"an address is 4 or 16 bytes, not {len(address)}")
+        if number == self._listener_room:
+            grown = <Listener *>realloc(self._listeners, (number * 2 + 16) * sizeof(Listener))
+            if grown == NULL:
+                raise MemoryError()
+            self._listeners = grown
+            self._listener_room = number * 2 + 16
+        self._listener_count += 1
+        listener = &self._listeners[number]
+        memset(listener, 0, sizeof(Listener))
+        listener.fd = fd
+        listener.app = app
+        listener.in_use = True
+        listener.asks_address = len(address) == 0
+        listener.port = port
+        memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
+        grow_counters(&self._app_bytes, &self._app_count, app + 1, 2)
+        if not self._stalled and fd >= 0:
+            self._watch_listener(number)
+        return number
+
+    def set_app(self, uint32_t app, uint64_t group, uint32_t bytes_per_s=0, uint32_t patience_ms=0,
+                uint64_t app_bytes_per_s=0, uint64_t client_bytes_per_s=0, uint64_t prefix_bytes_per_s=0):
+        """Say what there is to know of an app.
+
+        Args:
+            app: Its slot.
+            group: Its number in the census; it can not change while there are sessions.
+            bytes_per_s: Sessions end where a peer takes less than this of what it is sent; 0 for never,
+            patience_ms: and does so for so long.
+            app_bytes_per_s: New sessions together move no more than this each way; 0 for any amount.
+            client_bytes_per_s: The same for those of one client.
+            prefix_bytes_per_s: And for those of the prefix that clients are in.
+        """
+        cdef App *grown
+        if app >= self._apps_room:
+            grown = <App *>realloc(self._apps, (app * 2 + 16) * sizeof(App))
+            if grown == NULL:
+                raise MemoryError()
+            memset(grown + self._apps_room, 0, (app * 2 + 16 - self._apps_room) * sizeof(App))
+            self._apps = grown
+            self._apps_room = app * 2 + 16
+        self._apps[app].group = group
+        self._apps[app].bytes_per_s = bytes_per_s
+        self._apps[app].patience_ms = patience_ms
+        self._apps[app].app_bytes_per_s = app_bytes_per_s
+        self._apps[app].client_bytes_per_s = client_bytes_per_s
+        self._apps[app].prefix_bytes_per_s = prefix_bytes_per_s
+
+    def remove_listener(self, uint32_t number, bint drain=True):
+        """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""
+        cdef long before
+        if number >= self._listener_count or not self._listeners[number].in_use:
+            return
+        if self._listeners[number].fd < 0:
+            self._listeners[number].in_use = False
+            return
+        if drain:
+            self.loop.read_clock()
+            before = -1
+            while self._active != before and not self._stalled:
+                before = self._active
+                self._accept(number)
+                if self._accepted_head:
+                    self._decide()
+        if not self._stalled:
+            self._unwatch_listener(number)
+        self._listeners[number].in_use = False
+
+    def sessions(self, *, listener=None, targets=None):
+        """Return the names of sessions: those of a listener, those connected to any of `targets`, or all."""
+        cdef uint32_t index
+        cdef Session *session
+        cdef list names = []
+        for index in range(self._slab.chunk_count << CHUNK_BITS):
+            session = slab_at(&self._slab, index)
+            if session.state in (FREE, ENDED) or (listener is not None and session.listener != listener):
+                continue
+            if targets is not None and (session.state != RELAYING or <object>session.target not in targets):
+                continue
+            names.append(<uint64_t>session.generation << 32 | index)
+        return names
+
+    def close(self, uint64_t name, int error):
+        """End a session; `error` comes back in `ended` with outcome CLOSED. A name whose session is over is ignored."""
+        cdef Session *session = self._find(name)
+        if session != NULL:
+            self._end(<uint32_t>name, session, CLOSED, error, False)
+            self._report()
+
+    def close_sessions(self, int error, set listeners=None):
+        """End the sessions of `listeners`, or all; `error` comes back in `ended` with outcome CLOSED."""
+        cdef uint32_t index
+        cdef Session *session
+        for index in range(self._slab.chunk_count << CHUNK_BITS):
+            session = slab_at(&self._slab, index)
+            if session.state not in (FREE, ENDED) and (listeners is None or session.listener in listeners):
+                self._end(index, session, CLOSED, error, False)
+        if self._ended_head:
+            self._report()
+
+    @property
+    def max_sessions(self):
+        """Accepting stops at this many sessions."""
+        return self._max_sessions
+
+    @max_sessions.setter
+    def max_sessions(self, uint32_t value):
+        self._max_sessions = value
+        self._resume()
+
+    @property
+    def max_held_bytes(self):
+        """Of what slow receivers did not take yet, so much is kept for all sessions together."""
+        return self._max_held_bytes
+
+    @max_held_bytes.setter
+    def max_held_bytes(self, uint64_t value):
+        self._max_held_bytes = value
+
+    @property
+    def held_bytes(self):
+        """What slow receivers did not take yet, of all sessions together."""
+        return self._held_bytes
+
+    @property
+    def active(self):
+        """Sessions that are not over."""
+        return self._active
+
+    @property
+    def stalled(self):
+        """True while accepting is stopped for want of descriptors."""
+        return self._stalled
+
+    @property
+    def stalls(self):
+        """How often accepting was stopped."""
+        return self._stalls

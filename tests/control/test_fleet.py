@@ -1,0 +1,75 @@
+"""Workers that are really started, killed, replaced, asked and drained."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from spectrum.control.access import load_access
+from spectrum.control.fleet import Fleet
+from spectrum.control.loader import load_text
+from spectrum.control.totals import Totals
+from spectrum.control.workers import encode, memory_file
+from spectrum.core.snapshot import compile_snapshot
+from spectrum.kernel.sockets import open_listeners
+from spectrum.plane.memory import SharedMemory
+from spectrum.plane.tasks import Tasks
+from tests.control.keepers import until
+
+
+async def test_workers_are_replaced_asked_and_drained(free_port):
+    port = free_port()
+    text = f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}"
+    snapshot, listeners = compile_snapshot(load_text(text, "x"), 1), open_listeners("127.0.0.1", port, 2)
+    heard, totals, memory, tasks = [], Totals(), SharedMemory(2, 64), Tasks()
+
+    def serve(workers):
+        files = [memory_file("snapshot", encode(snapshot)), memory_file("prefixes", load_access({})[1])]
+        for worker in workers:
+            found = listeners[worker.number].fileno()
+            worker.configure(snapshot, files, lambda keys, found=found: dict.fromkeys(keys, found))
+        for descriptor in files:
+            os.close(descriptor)
+
+    fleet = Fleet(Path("/nowhere/control.sock"), 2, memory, totals, serve, heard.append, lambda: 0.0)
+    await fleet.take_over([], None)
+    fleet.start(tasks)
+    await until(lambda: len(fleet.serving()) == 2)
+    before = [worker["pid"] for worker in fleet.status()]
+    assert [worker["ready"] for worker in fleet.status()] == [True, True]
+    os.kill(before[0], signal.SIGKILL)
+    await until(lambda: totals.worker_restarts == 1 and len(fleet.serving()) == 2)
+    after = [worker["pid"] for worker in fleet.status()]
+    assert after[0] != before[0] and after[1] == before[1]
+
+    _, writer = await asyncio.open_connection("127.0.0.1", port)  # its origin refuses
+    writer.close()
+    await until(lambda: heard)
+    assert (heard[0].count, b"connect_refused" in heard[0].lines) == (1, True)
+    await fleet.ask()
+    assert totals.apps["x"].started == 1
+
+    fleet.drain(5)
+    await asyncio.wait_for(fleet.empty.wait(), 10)
+    assert (fleet.workers, totals.worker_restarts) == ({}, 1)
+    await fleet.end(ends_veterans=True)
+    await tasks.stop()
+    fleet.close()
+    memory.close()
+    for sock in listeners:
+        sock.close()
+
+
+async def test_workers_that_are_ended_stay_so(free_port):
+    totals, memory, tasks = Totals(), SharedMemory(1, 64), Tasks()
+    fleet = Fleet(Path("/nowhere/control.sock"), 1, memory, totals, lambda workers: None, print, lambda: 0.0)
+    fleet.start(tasks)
+    await until(lambda: fleet.workers and fleet.workers[0].started.is_set())
+    assert fleet.serving() == []
+    await fleet.ask()  # nobody is
+    (pid,) = [worker.pid for worker in fleet.all()]
+    await fleet.end(ends_veterans=False)
+    assert not Path(f"/proc/{pid}").exists()
+    await tasks.stop()
+    fleet.close()
+    memory.close()

@@ -1,0 +1,12 @@
+"""Fixtures of several files."""
+
+import pytest
+
+from tests.engine.harness import listening
+
+
+@pytest.fixture
+def sockets():
+    """The edge's and the origin's listening sockets."""
+    with listening() as edge, listening() as origin:
+        yield edge, origin

@@ -1,0 +1,260 @@
+"""Dialling, against plain sockets: order, races, deadlines, source addresses, counts."""
+
+import errno
+import gc
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from spectrum.engine.sessions import Outcome
+from spectrum.engine.shared import Loads
+from tests.engine.harness import (
+    LOOPBACK,
+    Recorder,
+    add,
+    client,
+    closed_port,
+    eventually,
+    full_listener,
+    in_thread,
+    listening,
+    port_of,
+    target,
+)
+
+
+def test_the_next_target_follows_a_refused_one(sockets):
+    edge, origin = sockets
+    with listening() as closed:
+        nobody = port_of(closed)
+    recorder = Recorder([target(nobody), target(origin)])
+    add(recorder, edge)
+    with recorder.running(), client(edge) as c:
+        c.sendall(b"hello")
+        o, _ = origin.accept()
+        with o:
+            assert o.recv(100) == b"hello"
+    assert recorder.failures == [(nobody, errno.ECONNREFUSED)]
+
+
+def test_when_no_target_answers_the_client_is_reset(sockets):
+    edge, _ = sockets
+    with listening() as closed:
+        nobody = port_of(closed)
+    recorder = Recorder([target(nobody), target(nobody)])
+    add(recorder, edge)
+    with recorder.running():
+        with pytest.raises(ConnectionResetError), client(edge) as c:
+            c.recv(1)
+        eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.ECONNREFUSED)]
+    assert recorder.reports[0][5] is None
+
+
+def test_connect_timeout_then_next_target(sockets):
+    edge, origin = sockets
+    full, fillers = full_listener()
+    recorder = Recorder([target(full), target(origin)], connect_timeout_ms=200)
+    add(recorder, edge)
+    with full, recorder.running(), client(edge) as c:
+        began = time.monotonic()
+        c.sendall(b"x")
+        o, _ = origin.accept()
+        with o:
+            assert o.recv(1) == b"x"
+        assert 0.07 < time.monotonic() - began < 2  # half of the time is the second one's
+    assert recorder.failures == [(port_of(full) if full.fileno() >= 0 else recorder.failures[0][0], errno.ETIMEDOUT)]
+    for filler in fillers:
+        filler.close()
+
+
+def test_others_are_asked_for_when_none_answers(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(closed_port()), target(closed_port())])
+    recorder.others = [target(closed_port()), target(origin), target(closed_port())]
+    add(recorder, edge)
+    with recorder.running(), client(edge) as c:
+        c.sendall(b"x")
+        o, _ = origin.accept()
+        with o:
+            assert o.recv(1) == b"x"
+    assert recorder.exhaustions == [(recorder.targets[1].port, LOOPBACK), (recorder.failures[2][0], LOOPBACK)]
+    assert [error for _, error in recorder.failures] == [errno.ECONNREFUSED] * 3
+    assert len(recorder.others) == 1
+
+
+@pytest.mark.parametrize("fault", ["none left", "a fault"])
+def test_no_others(sockets, fault):
+    edge, _ = sockets
+    recorder = Recorder([target(closed_port())])
+    recorder.others = [None]
+    answers = {"none left": lambda *_: (), "a fault": lambda *_: 1 / 0}
+    recorder.exhausted = answers[fault]
+    add(recorder, edge)
+    with in_thread(recorder.loop), pytest.raises(ConnectionResetError), client(edge) as c:
+        c.recv(1)
+    assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.ECONNREFUSED)]
+    assert [type(error) for error in recorder.faults] == [ZeroDivisionError] * (fault == "a fault")
+
+
+def test_one_deadline_for_all_attempts(sockets):
+    edge, _ = sockets
+    full, fillers = full_listener()
+    recorder = Recorder([target(full)], connect_timeout_ms=400)
+    recorder.others = [target(full)] * 3
+    add(recorder, edge)
+    began = time.monotonic()
+    with full, recorder.running(), client(edge) as c, pytest.raises(ConnectionResetError):
+        c.recv(1)
+    assert 0.35 < time.monotonic() - began < 1
+    assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.ETIMEDOUT)]
+    assert 2 <= len(recorder.failures) <= 4
+    for filler in fillers:
+        filler.close()
+
+
+def test_sessions_are_counted_at_their_origin(sockets):
+    edge, origin = sockets
+    loads = Loads()
+    loads.set_parent(7, 2)
+    recorder = Recorder([target(closed_port(), number=3), target(origin, number=7)], loads=loads)
+    add(recorder, edge)
+
+    def counted(number):
+        return loads.open(number), loads.waiting(number)
+
+    with recorder.running():
+        with client(edge) as c:
+            o, _ = origin.accept()
+            with o:
+                eventually(lambda: counted(7) == counted(2) == (1, 0))
+                c.sendall(b"question")
+                assert o.recv(8) == b"question"
+                assert counted(7) == counted(2) == (1, 1)
+                o.sendall(b"answer")
+                assert c.recv(6) == b"answer"
+                assert counted(7) == (1, 0)
+                c.sendall(b"and?")
+                assert o.recv(4) == b"and?"
+        eventually(lambda: counted(7) == counted(2) == counted(3) == (0, 0))
+
+
+def test_an_engine_is_forgotten_while_it_dials(sockets):
+    """In a cycle with its handler, so that the collector takes its attributes first."""
+    edge, _ = sockets
+    full, fillers = full_listener()
+    recorder = Recorder([target(full, number=5)], loads=Loads())
+    recorder.itself = recorder.relay
+    add(recorder, edge)
+    sessions = recorder.sessions
+    with full, client(edge):
+        with recorder.running():
+            eventually(lambda: sessions)
+        del recorder
+        gc.collect()
+    for filler in fillers:
+        filler.close()
+
+
+def test_staggered_targets_race(sockets):
+    edge, origin = sockets
+    full, fillers = full_listener()
+    recorder = Recorder([target(full), target(origin, staggered=True)], connect_timeout_ms=5000)
+    add(recorder, edge)
+    with full, recorder.running(), client(edge) as c:
+        began = time.monotonic()
+        c.sendall(b"x")
+        o, _ = origin.accept()
+        with o:
+            assert o.recv(1) == b"x"
+        assert 0.2 < time.monotonic() - began < 2  # RFC 8305: after 250 ms, not after the timeout
+    assert recorder.failures == []
+    for filler in fillers:
+        filler.close()
+
+
+def test_connect_from_a_source_address(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin, sources=(b"\x7f\0\0\x05",))])
+    add(recorder, edge)
+    with recorder.running(), client(edge):
+        o, address = origin.accept()
+        o.close()
+    assert address[0] == "127.0.0.5"
+
+
+def test_source_addresses_take_turns(sockets):
+    """One that is not ours has no port that is free: it is passed over."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin, sources=(b"\x7f\0\0\x05", b"\xc0\0\2\1", b"\x7f\0\0\x06"))])
+    add(recorder, edge)
+    seen = []
+    with recorder.running():
+        for _ in range(5):
+            with client(edge):
+                o, address = origin.accept()
+                o.close()
+                seen.append(address[0])
+    assert seen == ["127.0.0.5", "127.0.0.6", "127.0.0.5", "127.0.0.6", "127.0.0.5"]
+    assert recorder.failures == []
+
+
+FEW_PORTS = """
+import contextlib, socket, subprocess
+from pathlib import Path
+from tests.engine.test_relay import Recorder, add, target, eventually
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40003")
+with socket.create_server(("127.0.0.1", 9000), backlog=100) as origin, socket.socket() as edge:
+    edge.bind(("127.0.0.1", 9001))
+    edge.listen(100)
+    edge.setblocking(False)
+    recorder = Recorder([target(origin, sources=(b"\\x7f\\0\\0\\5", b"\\x7f\\0\\0\\6"))])
+    add(recorder, edge)
+    clients = []
+    with recorder.running():
+        for number in range(9):
+            with contextlib.suppress(ConnectionResetError):  # the last one
+                clients.append(socket.create_connection(("127.0.0.1", 9001), 5, ("127.0.0.7", 50000 + number)))
+        eventually(lambda: recorder.reports)
+        print(f"{recorder.relay.active} sessions, then {recorder.outcomes()}")
+"""
+
+
+def test_ports_of_all_source_addresses(require):
+    """In a namespace with four ports: each source address has four sessions with an origin, then none is free."""
+    require("ip", "unshare")
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", FEW_PORTS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"8 sessions, then [({int(Outcome.CONNECT_FAILED)}, {errno.EADDRNOTAVAIL})]\n"
+
+
+def test_a_source_address_that_is_not_ours(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin, sources=(b"\xc0\0\2\1",))])
+    add(recorder, edge)
+    with recorder.running():
+        with pytest.raises(ConnectionResetError), client(edge) as c:
+            c.recv(1)
+        eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.EADDRNOTAVAIL)]
+
+
+def test_socket_options_of_the_origin_leg(sockets):
+    """The kernel's own view (ss) of keepalive and user timeout is in /proc only as timers, so ask for their effect."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin, keepalive=(1, 1, 2), user_timeout_ms=2500)])
+    add(recorder, edge)
+    with recorder.running(), client(edge):
+        o, address = origin.accept()
+        with o:
+            time.sleep(1.3)  # armed by the first scan
+            lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+            local = f"0100007F:{address[1]:04X}"
+            fields = next(line.split() for line in lines if line.split()[1] == local and line.split()[3] == "01")
+            assert fields[5].startswith("02")  # timer 2: keepalive is armed

@@ -1,0 +1,304 @@
+"""Sessions as such, against plain sockets: accepting, limits, ends, names."""
+
+import contextlib
+import gc
+import os
+import resource
+import socket
+import time
+
+import pytest
+
+from spectrum.engine.relay import Relay
+from spectrum.engine.sessions import Outcome
+from spectrum.engine.target import Target
+from tests.engine.harness import (
+    LOOPBACK,
+    Recorder,
+    add,
+    client,
+    eventually,
+    feed,
+    listening,
+    narrow_client,
+    port_of,
+    suppressed,
+    target,
+)
+
+
+def test_one_session_is_closed(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    with client(edge) as one, client(edge) as other:
+        for c in (one, other):
+            c.sendall(b"x")
+        with recorder.running():
+            accepted = [origin.accept()[0] for _ in range(2)]
+        assert recorder.relay.sessions(targets=()) == []
+        names = recorder.relay.sessions(targets=recorder.targets)
+        assert sorted(names) == sorted(session[0] for session in recorder.sessions)
+        assert sorted(recorder.relay.sessions(listener=0)) == sorted(names)
+        assert recorder.relay.sessions(listener=1) == []
+        recorder.relay.close(names[0], 77)
+        recorder.relay.close(names[0], 78)
+        assert recorder.outcomes() == [(Outcome.CLOSED, 77)]
+        assert recorder.relay.sessions(targets=recorder.targets) == names[1:]
+        for o in accepted:
+            o.close()
+
+
+def test_above_the_memory_limit_those_that_hold_most_are_reset(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    with recorder.running(), contextlib.ExitStack() as stack:
+        quiet = stack.enter_context(client(edge))
+        quiet_origin = stack.enter_context(origin.accept()[0])
+        feeds = []
+        for _ in range(8):
+            stack.enter_context(narrow_client(edge))
+            feeds.append(feed(origin, 50_000_000))
+        before = -1
+        while before != recorder.relay.held_bytes:  # all are blocked, and hold what they hold
+            before = recorder.relay.held_bytes
+            time.sleep(0.3)
+        assert before > 8 * 10_000
+        recorder.relay.max_held_bytes = before
+        late = stack.enter_context(narrow_client(edge))
+        feeds.append(feed(origin, 50_000_000))
+        eventually(lambda: recorder.reports)
+        assert {outcome for outcome, _ in recorder.outcomes()} == {Outcome.NO_MEMORY}
+        assert recorder.relay.held_bytes <= before
+        assert 0 < len(recorder.reports) < 8
+        quiet.sendall(b"still here")
+        assert quiet_origin.recv(100) == b"still here"
+        late.close()
+        for sock, thread in feeds:
+            suppressed(lambda sock=sock: sock.shutdown(socket.SHUT_RDWR))
+            sock.close()
+            thread.join()
+
+
+def test_accepting_stops_at_max_sessions_and_resumes(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)], max_sessions=2)
+    add(recorder, edge)
+    with recorder.running():
+        clients = [client(edge) for _ in range(4)]
+        origins = [origin.accept()[0] for _ in range(2)]
+        eventually(lambda: recorder.relay.stalled)
+        time.sleep(0.2)
+        assert recorder.relay.active == 2
+        assert recorder.relay.stalls >= 1
+        clients[0].close()
+        clients[1].close()
+        for sock in origins:
+            sock.close()
+        origins = [origin.accept()[0] for _ in range(2)]  # the waiting two come through
+        for c, number in zip(clients[2:], (b"3", b"4"), strict=True):
+            c.sendall(number)
+        assert {sock.recv(1) for sock in origins} == {b"3", b"4"}
+        for sock in [*clients, *origins]:
+            sock.close()
+
+
+def test_descriptor_exhaustion_neither_spins_nor_loses_sessions(sockets):
+    """At the limit: what is established goes on, others wait, nothing burns processor time; then it recovers."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    held = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    clients = [socket.socket() for _ in range(6)]
+    used = len(os.listdir("/proc/self/fd")) - 1
+    try:
+        with recorder.running():
+            first = client(edge)
+            o, _ = origin.accept()
+            o.settimeout(5)
+            # Leave no descriptor free: accepting must stop.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used + 64, hard))
+            while True:
+                try:
+                    held.append(os.dup(0))
+                except OSError:
+                    break
+            for c in clients:
+                c.settimeout(5)
+                c.connect(("127.0.0.1", port_of(edge)))
+            eventually(lambda: recorder.relay.stalled)
+            spent = time.process_time()
+            time.sleep(0.5)
+            assert time.process_time() - spent < 0.25
+            first.sendall(b"goes on")
+            assert o.recv(100) == b"goes on"
+            assert recorder.relay.stalls >= 1
+            for fd in held:
+                os.close(fd)
+            held.clear()
+            accepted = [origin.accept()[0] for _ in clients]
+            eventually(lambda: not recorder.relay.stalled)
+            for sock in [first, o, *accepted]:
+                sock.close()
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for c in clients:
+            c.close()
+
+
+def test_the_reserve_completes_a_session_at_the_limit(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    c = client(edge)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 40, hard))
+        while True:
+            try:
+                held.append(os.dup(0))
+            except OSError:
+                break
+        os.close(held.pop())  # one is left: for the client, none for its origin
+        recorder.loop.process()
+        assert recorder.relay.stalled
+        assert recorder.relay.active == 1
+        assert recorder.reports == []
+        with pytest.raises(OSError, match="Too many open files"):
+            os.dup(0)  # no more of the reserve was freed than the session took
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    o, _ = origin.accept()
+    with recorder.running(), o, c:
+        c.sendall(b"served")
+        assert o.recv(100) == b"served"
+        eventually(lambda: not recorder.relay.stalled)
+
+
+def test_edge_address_of_a_wildcard_listener():
+    with listening(host="0.0.0.0") as edge, listening() as origin:
+        recorder = Recorder([target(origin)])
+        add(recorder, edge, address=b"")
+        with recorder.running(), socket.create_connection(("127.0.0.3", port_of(edge)), 5):
+            eventually(lambda: recorder.sessions)
+    _, _, address, _, edge_address, edge_port = recorder.sessions[0]
+    assert (address, edge_address) == (LOOPBACK, b"\x7f\0\0\3")
+    assert edge_port > 0
+
+
+def test_dual_stack_listener_unmaps():
+    with socket.socket(socket.AF_INET6) as edge, listening() as origin:
+        edge.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        edge.bind(("::", 0))
+        edge.listen()
+        recorder = Recorder([target(origin)])
+        add(recorder, edge, address=b"")
+        with recorder.running(), client(edge), socket.create_connection(("::1", port_of(edge)), 5):
+            eventually(lambda: len(recorder.sessions) == 2)
+    assert {session[2] for session in recorder.sessions} == {LOOPBACK, bytes(15) + b"\1"}
+    assert {session[4] for session in recorder.sessions} == {LOOPBACK, bytes(15) + b"\1"}
+
+
+def test_removed_listeners_serve_what_waits_and_keep_their_sessions(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    number = add(recorder, edge)
+    waiting = [client(edge) for _ in range(100)]
+    recorder.relay.remove_listener(number)
+    late = client(edge)
+    with recorder.running():
+        origins = [origin.accept()[0] for _ in waiting]
+        waiting[0].sendall(b"x")
+        time.sleep(0.1)
+        assert len(recorder.sessions) == 100
+        assert recorder.relay.active == 100
+        recorder.relay.close_sessions(12)
+    assert [report[1:3] for report in recorder.reports] == [(Outcome.CLOSED, 12)] * 100
+    for sock in [*waiting, *origins, late]:
+        sock.close()
+
+
+def test_close_sessions_of_one_listener(sockets):
+    edge, origin = sockets
+    with listening() as other:
+        recorder = Recorder([target(origin)])
+        numbers = [add(recorder, edge), add(recorder, other)]
+        with client(edge) as kept, client(other) as ended:
+            with recorder.running():
+                origins = [origin.accept()[0] for _ in range(2)]
+                eventually(lambda: recorder.relay.active == 2)
+            recorder.relay.close_sessions(3, {numbers[1]})
+            assert recorder.relay.active == 1
+            assert ended.recv(1) == b""
+            for sock in [*origins, kept]:
+                sock.close()
+
+
+def test_names_of_sessions_that_are_over_are_ignored(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    with recorder.running():
+        client(edge).close()
+        origin.accept()[0].close()
+        eventually(lambda: recorder.reports)
+    name = recorder.sessions[0][0]
+    recorder.relay.connect(name, (), b"", 1, 1)
+    recorder.relay.refuse(name, 1)
+    recorder.relay.read_header(name, 1)
+    recorder.relay.consume(name, 1)
+    recorder.relay.set_client(name, LOOPBACK, 1)
+    recorder.relay.connect(1 << 60, (), b"", 1, 1)
+    recorder.relay.remove_listener(99)
+    assert recorder.relay.active == 0
+
+
+def test_listener_addresses_are_checked(sockets):
+    with pytest.raises(ValueError, match="4 or 16"):
+        Recorder().relay.add_listener(0, 0, b"12", 1)
+
+
+def test_thousands_of_sessions_come_and_go(sockets):
+    """Slots are reused under other generations; nothing is left behind."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    gc.collect()  # engines of earlier tests
+    before = len(os.listdir("/proc/self/fd"))
+    with recorder.running():
+        for _ in range(10):
+            clients = [client(edge) for _ in range(100)]
+            origins = [origin.accept()[0] for _ in clients]
+            for sock in clients + origins:
+                sock.close()
+        eventually(lambda: len(recorder.reports) == 1000)
+    assert recorder.relay.active == 0
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert recorder.targets[0].take_connected() == 1000
+
+
+def test_an_engine_that_goes_away_closes_its_sessions(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    with client(edge) as c:
+        with recorder.running():
+            o, _ = origin.accept()
+        recorder.relay = None
+        recorder.__dict__.clear()
+        gc.collect()
+        with o:
+            assert c.recv(1) == b""
+
+
+def test_a_relay_needs_its_handler():
+    with pytest.raises(TypeError):
+        Relay()
+    assert isinstance(Target(LOOPBACK, 1, "x"), Target)
