@@ -12,8 +12,10 @@ from urllib.parse import urlencode
 import click
 
 from spectrum import __version__
+from spectrum.cli.bindings import bindings
 from spectrum.cli.client import DaemonError, ask
 from spectrum.cli.doctor import doctor
+from spectrum.cli.kernel import kernel
 from spectrum.cli.mmproxy import mmproxy
 from spectrum.cli.options import CONFIG, SOCKET, ask_daemon, failure, load
 from spectrum.control.loader import ConfigError, load_file
@@ -182,5 +184,7 @@ def origin(tcp: tuple[str, ...], udp: tuple[str, ...]) -> None:
         raise failure((exc.strerror or str(exc)).lower()) from exc
 
 
+main.add_command(bindings)
 main.add_command(doctor)
+main.add_command(kernel)
 main.add_command(mmproxy)

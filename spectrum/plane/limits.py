@@ -52,11 +52,20 @@ class Limiter:
                     return reason, 0
                 wait_ns = max(wait_ns, turn_ns)
                 charges.append((key, limit))
-            elif scope == "all":
-                if census.count(group) >= limit:
-                    return reason, 0
-            elif census.count_client(group, client, scope == "prefix") >= limit:
+            elif self._is_full(group, scope, limit, client):
                 return reason, 0
         for key, limit in charges:
             self.rates.charge(key, limit, now)
         return None, -(-wait_ns // 1_000_000)
+
+    def excess(self, rules: tuple[Rule, ...], client: bytes) -> Reason | None:
+        """Return why one that was admitted and has waited is turned away all the same: there are too many by now."""
+        for group, scope, is_rate, limit, reason, _ in (*rules, *self.node):
+            if not is_rate and self._is_full(group, scope, limit, client):
+                return reason
+        return None
+
+    def _is_full(self, group: int, scope: str, limit: int, client: bytes) -> bool:
+        if scope == "all":
+            return self.census.count(group) >= limit
+        return self.census.count_client(group, client, scope == "prefix") >= limit

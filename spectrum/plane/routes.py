@@ -233,16 +233,25 @@ class BalancedRoute(Route):
         origin, _, _, tries = self._balancer.choose(client, client_port)
         if origin is None:
             return Reason.NO_ORIGIN
-        targets = self._targets_of(origin)
+        targets = self._targets_for(origin, client)
         if targets:
             return targets, tries
         return self._next([origin], client, client_port)
 
+    def _targets_for(self, origin: OriginSettings, client: bytes) -> tuple[Target, ...]:
+        """Return the targets of an origin that a client can be led to: with `source: client` those of its family."""
+        targets = self._targets_of(origin)
+        if not self._settings.transparent:
+            return targets
+        return tuple(target for target in targets if (":" in target.host) == (len(client) == 16))
+
     def _next(self, tried: list[OriginSettings], client: bytes, client_port: int) -> Way | Reason:
         while (origin := self._balancer.after(tried, client, client_port)) is not None:
-            if targets := self._targets_of(origin):
+            if targets := self._targets_for(origin, client):
                 return targets, 1
             tried.append(origin)
+        if self._settings.transparent and any(map(self._targets_of, tried)):
+            return Reason.SOURCE_FAMILY
         return Reason.UNRESOLVED
 
     def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:

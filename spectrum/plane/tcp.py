@@ -186,8 +186,13 @@ class TcpPlane:
         self._secure(name, listener, client, client_port, edge, edge_port, tlvs)
 
     def turn_came(self, name: int) -> None:
-        """Go on with a session that was held back."""
-        self._secure(name, *self._held.pop(name))
+        """Go on with a session that was held back, unless as many as may be have come to be open meanwhile."""
+        held = self._held.pop(name)
+        reason = self._limiter.excess(held[0].app.rules, held[1])
+        if reason is not None:
+            self.relay.refuse(name, reason)
+            return
+        self._secure(name, *held)
 
     def _secure(
         self,

@@ -91,13 +91,14 @@ def hosts(require):
 
 @pytest.fixture
 def start(hosts, tmp_path):
-    """Start programs on a host; they end with the test, and what they printed is in `start.printed`."""
+    """Start programs on a host; they end with the test; see `start.printed`, `start.running`."""
     running = []
 
     def begin(host, *command):
         log = (tmp_path / f"{host}-{len(running)}.log").open("wb")
         process = hosts.start(host, *command, stdout=log, stderr=subprocess.STDOUT)
         running.append((process, log))
+        begin.running = [process for process, _ in running]
         begin.printed = lambda: "\n".join(Path(log.name).read_text() for _, log in running)
         return process
 

@@ -87,3 +87,15 @@ def test_those_that_come_too_fast_may_wait_for_their_turn():
     assert {reason for reason, _ in waits[60:]} == {Reason.APP_RATE}  # too long
     now[0] += 2 * 10**9
     assert limiter.admit(rules, ONE) == (None, 3100)
+
+
+def test_one_that_waited_is_held_against_counts_again_and_not_against_rates():
+    node = Node(sessions=1, new_per_second=1, delays=True)
+    rules = node.rules["x"]
+    assert node.limiter.admit(rules, ONE) == (None, 0)
+    assert node.limiter.admit(rules, TWO)[1] > 0  # it is to wait
+    assert node.limiter.excess(rules, TWO) is None
+    node.census.add(1, group_of("x", "tcp"), ONE, 1)
+    assert node.limiter.excess(rules, TWO) is Reason.APP_LIMIT
+    node.leave()
+    assert node.limiter.excess(rules, TWO) is None

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from spectrum.control.loader import load_text
@@ -122,6 +123,20 @@ def test_down_origins_get_nobody():
     (first,), _ = made.route.choose(*CLIENT)
     made.balancers.take_standings({first.number: Standing(False)})
     assert {made.route.choose(*CLIENT)[0][0].number for _ in range(20)} == set(made.balancers.origins) - {first.number}
+
+
+def test_with_their_own_address_clients_are_led_to_origins_of_their_family():
+    made = Balanced("p: {origins: [{name: a, address: 192.0.2.1}, {name: b, address: '2001:db8::1'}]}")
+    transparent = msgspec.structs.replace(made.settings, transparent=True)
+    made.route.aim(transparent, {})
+    six = b"\x20\1\x0d\xb8" + bytes(12)
+    for client, host in ((CLIENT[0], "192.0.2.1"), (six, "2001:db8::1")):
+        ways = [made.route.choose(client, port)[0] for port in range(20)]
+        assert {target.host for way in ways for target in way} == {host}
+        assert made.route.after([ways[0][0]], client, 5) == ()
+    only = Balanced("p: {origins: [{name: a, address: 192.0.2.1}]}")
+    only.route.aim(msgspec.structs.replace(only.settings, transparent=True), {})
+    assert only.route.choose(six, 5) is Reason.SOURCE_FAMILY
 
 
 TPROXY = "protocol: tcp/{first}-65000, tproxy: {{port: 15000, prefixes: [192.0.2.0/24]}}"

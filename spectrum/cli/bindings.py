@@ -1,0 +1,207 @@
+"""`spectrum bindings`: which service takes what is sent to a prefix and port, whoever listens there."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spectrum.cli.options import failure
+from spectrum.core.address import parse_address
+from spectrum.core.fields import network
+from spectrum.kernel.bindings import (
+    DEFAULT_FILESYSTEM,
+    PROTOCOLS,
+    Binding,
+    BindingError,
+    Bindings,
+    folder_of,
+    load,
+    unload,
+)
+from spectrum.kernel.processes import sockets_of
+
+FILESYSTEM = click.option(
+    "--bpffs",
+    "filesystem",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_FILESYSTEM,
+    show_default=True,
+    envvar="SPECTRUM_BPFFS",
+    help="The BPF file system that everything is pinned in.",
+)
+
+
+@contextmanager
+def opened(filesystem: Path) -> Iterator[Bindings]:
+    """Give the bindings of this network namespace; what is refused is a failure."""
+    try:
+        with Bindings(filesystem) as bindings:
+            yield bindings
+    except BindingError as exc:
+        raise failure(str(exc)) from exc
+
+
+def parse_binding(label: str, protocol: str, prefix: str, port: str) -> Binding:
+    """Return a binding from what stands on a line.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"{protocol!r} is no protocol; write tcp or udp")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{port!r} is no port; write 1 to 65535, or 0 for any")
+    return Binding(label, protocol, network(prefix), int(port))
+
+
+def _arguments(command: Callable[..., Any]) -> Callable[..., Any]:
+    for name in ("port", "prefix", "protocol", "label"):
+        command = click.argument(name)(command)
+    return command
+
+
+def _parsed(label: str, protocol: str, prefix: str, port: str) -> Binding:
+    try:
+        return parse_binding(label, protocol, prefix, port)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+
+
+@click.group()
+def bindings() -> None:
+    """Steer addresses and ports to services, in the kernel (sk_lookup, Linux 5.10).
+
+    What is sent to a bound prefix and port goes to the service's socket, whatever address and port that one has: the
+    longest prefix first, then the very port before any (0). While a service has no socket nobody answers there, and no
+    other program gets what is sent to it.
+    Bindings change without a restart, and open connections do not notice. They go on without any process of ours.
+    """
+
+
+@bindings.command("load")
+@FILESYSTEM
+def load_command(filesystem: Path) -> None:
+    """Attach the program to this network namespace, or replace the one of another version."""
+    try:
+        replaced = load(filesystem)
+    except BindingError as exc:
+        raise failure(str(exc)) from exc
+    click.echo("the program was replaced" if replaced else "the program is attached")
+
+
+@bindings.command("unload")
+@FILESYSTEM
+def unload_command(filesystem: Path) -> None:
+    """Detach the program, and forget all bindings."""
+    click.echo("the program is detached" if unload(folder_of(filesystem)) else "there is no program")
+
+
+@bindings.command("list")
+@FILESYSTEM
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def list_command(filesystem: Path, as_json: bool) -> None:
+    """Print bindings, the services' sockets, and what was counted."""
+    with opened(filesystem) as one:
+        found, services, counts = one.all(), one.services(), one.counts()
+    if as_json:
+        document = {
+            "bindings": [
+                {"label": b.label, "protocol": b.protocol, "prefix": str(b.prefix), "port": b.port} for b in found
+            ],
+            "services": [
+                {"label": label, "protocol": protocol, "bindings": count, "sockets": families}
+                for (label, protocol), (count, families) in sorted(services.items())
+            ],
+            "counts": counts,
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    for binding in found:
+        families = services.get((binding.label, binding.protocol), (0, []))[1]
+        family = f"ipv{binding.prefix.version}"
+        click.echo(f"{binding}{'' if family in families else '  (no socket: refused)'}")
+    click.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
+
+
+@bindings.command("bind")
+@_arguments
+@FILESYSTEM
+def bind_command(label: str, protocol: str, prefix: str, port: str, filesystem: Path) -> None:
+    """Bind PREFIX and PORT (0 for any) of PROTOCOL (tcp, udp) to the service LABEL."""
+    binding = _parsed(label, protocol, prefix, port)
+    with opened(filesystem) as one:
+        one.bind(binding)
+
+
+@bindings.command("unbind")
+@_arguments
+@FILESYSTEM
+def unbind_command(label: str, protocol: str, prefix: str, port: str, filesystem: Path) -> None:
+    """Undo a binding."""
+    binding = _parsed(label, protocol, prefix, port)
+    with opened(filesystem) as one:
+        one.unbind(binding)
+
+
+@bindings.command("apply")
+@click.argument("file", type=click.File("r"))
+@FILESYSTEM
+def apply_command(file: Any, filesystem: Path) -> None:
+    """Let there be exactly the bindings of FILE (- for standard input), one a line: LABEL PROTOCOL PREFIX PORT."""
+    wanted = []
+    for number, line in enumerate(file, 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words) != 4:
+            raise failure(f"{file.name}:{number}: expected LABEL PROTOCOL PREFIX PORT, found {line.strip()!r}")
+        try:
+            wanted.append(parse_binding(*words))
+        except ValueError as exc:
+            raise failure(f"{file.name}:{number}: {exc}") from exc
+    with opened(filesystem) as one:
+        came, went = one.apply(wanted)
+    click.echo(f"{came} bound, {went} unbound")
+
+
+@bindings.command("register")
+@click.argument("pid", type=int)
+@click.argument("label")
+@click.argument("protocol", type=click.Choice(sorted(PROTOCOLS)))
+@click.argument("address")
+@click.argument("port", type=click.IntRange(1, 65535))
+@FILESYSTEM
+def register_command(pid: int, label: str, protocol: str, address: str, port: int, filesystem: Path) -> None:
+    """Let the socket of process PID that is bound to ADDRESS and PORT be that of the service LABEL.
+
+    Any program's, which need not know of it. One of several that share the port (SO_REUSEPORT) stands for all.
+    """
+    try:
+        wanted = parse_address(address)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+    with opened(filesystem) as one:
+        try:
+            for sock in sockets_of(pid):
+                with sock:
+                    if _is_bound(sock, protocol, str(wanted), port):
+                        families = one.register(label, sock)
+                        click.echo(f"{label} {protocol} has a socket for {' and '.join(families)}")
+                        return
+        except OSError as exc:
+            raise failure(f"process {pid}: {(exc.strerror or str(exc)).lower()}") from exc
+    raise failure(f"process {pid} has no {protocol} socket on {address} port {port}")
+
+
+def _is_bound(sock: socket.socket, protocol: str, address: str, port: int) -> bool:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) != PROTOCOLS[protocol]:
+        return False
+    if protocol == "tcp" and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return False
+    return bool(sock.getsockname()[:2] == (address, port))

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Which socket takes what is sent to an address and port: bindings of prefixes and ports to services (sk_lookup).
+ *
+ * The semantics are those of Cloudflare's Tubular: the longest prefix first, and of two of one length the one for the
+ * very port before the one for any (0). Without a binding the kernel looks on as ever; with one whose service has no
+ * socket the packet is refused, so that it never comes to another program's socket.
+ *
+ * Needs Linux 5.10 (Documentation/bpf/prog_sk_lookup.rst).
+ */
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+
+#include "helpers.h"
+
+#define AF_INET 2
+#define MAX_BINDINGS 1000000
+#define MAX_SOCKETS 4096
+/* Of the key of a binding, the bits before the address. */
+#define FIXED_BITS 32
+
+struct key {
+	__u32 bits;
+	__u8 protocol;
+	__u8 unused;
+	__u16 port;
+	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
+};
+
+struct binding {
+	__u32 service;
+	__u32 bits; /* as in the key it was made with */
+};
+
+struct label {
+	char name[63];
+	__u8 protocol;
+};
+
+struct service {
+	__u32 number;
+	__u32 bindings;
+};
+
+/* Per processor; the names that the loader shows are in kernel/bindings.py. */
+enum { LOOKUPS, MISSES, NO_SOCKET, BAD_SOCKET, COUNTS };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_BINDINGS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct key);
+	__type(value, struct binding);
+} bindings SEC(".maps");
+
+/* Of each service one for IPv4 and one for IPv6: 2 * service, and that plus one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, MAX_SOCKETS);
+	__type(key, __u32);
+	__type(value, __u64);
+} sockets SEC(".maps");
+
+/* Which number a label has; only the loader looks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SOCKETS / 2);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct label);
+	__type(value, struct service);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+
+static __always_inline void count(__u32 place)
+{
+	__u64 *value = bpf_map_lookup_elem(&counts, &place);
+	if (value)
+		*value += 1;
+}
+
+SEC("sk_lookup")
+int steer(struct bpf_sk_lookup *packet)
+{
+	struct key key = {.bits = FIXED_BITS + 128, .protocol = packet->protocol, .port = packet->local_port};
+	__u32 *address = (__u32 *)key.address;
+	struct binding *exact, *any, *binding;
+	struct bpf_sock *socket;
+	__u32 index, ipv4;
+	long refused;
+
+	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
+		return SK_PASS;
+	ipv4 = READ(packet->local_ip4);
+	address[0] = READ(packet->local_ip6[0]);
+	address[1] = READ(packet->local_ip6[1]);
+	address[2] = READ(packet->local_ip6[2]);
+	address[3] = READ(packet->local_ip6[3]);
+	if (packet->family == AF_INET) {
+		address[0] = address[1] = 0;
+		address[2] = __builtin_bswap32(0xffff);
+		address[3] = ipv4;
+	}
+	count(LOOKUPS);
+	exact = bpf_map_lookup_elem(&bindings, &key);
+	key.port = 0;
+	any = bpf_map_lookup_elem(&bindings, &key);
+	binding = exact;
+	if (!exact || (any && any->bits > exact->bits))
+		binding = any;
+	if (!binding) {
+		count(MISSES);
+		return SK_PASS;
+	}
+	index = 2 * binding->service + (packet->family != AF_INET);
+	socket = bpf_map_lookup_elem(&sockets, &index);
+	if (!socket) {
+		count(NO_SOCKET);
+		return SK_DROP;
+	}
+	refused = bpf_sk_assign(packet, socket, 0);
+	bpf_sk_release(socket);
+	if (refused) {
+		count(BAD_SOCKET);
+		return SK_DROP;
+	}
+	return SK_PASS;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,278 @@
+"""libbpf by ctypes: BPF objects are loaded, their maps read and written, links attached, pinned and replaced.
+
+Only what is needed of it; its documentation is at libbpf.readthedocs.io, that of the kernel in bpf(2).
+"""
+
+import ctypes
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+LIBRARY = "libbpf.so.1"
+# bpf(2), BPF_MAP_UPDATE_ELEM: make or replace.
+ANY = 0
+# Keys and values that go to the kernel in one call.
+BATCH = 65536
+
+
+class BpfError(Exception):
+    """What the kernel, or libbpf, refused; the message says what, and why.
+
+    Attributes:
+        number: The errno; 0 where there is none.
+    """
+
+    def __init__(self, what: str, number: int = 0) -> None:
+        super().__init__(f"{what}: {os.strerror(number).lower()}" if number else what)
+        self.number = number
+
+
+_PRINTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+# Of what the verifier says, so much is looked at.
+_LINE_BYTES = 65536
+
+
+def _to_log(level: int, form: bytes, arguments: int) -> int:
+    """Take what libbpf would print: with a program that is refused, the verifier's whole reasoning."""
+    line = ctypes.create_string_buffer(_LINE_BYTES)
+    ctypes.CDLL(None).vsnprintf(line, ctypes.c_size_t(_LINE_BYTES), form, ctypes.c_void_p(arguments))
+    log.debug("%s", line.value.decode("utf-8", "replace").rstrip())
+    return 0
+
+
+_printer = _PRINTER(_to_log)
+_POINTERS = (
+    "bpf_object__open_mem",
+    "bpf_object__find_map_by_name",
+    "bpf_object__find_program_by_name",
+    "bpf_program__attach_netns",
+)
+_TAKES: dict[str, tuple[type, ...]] = {
+    "bpf_object__open_mem": (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p),
+    "bpf_object__load": (ctypes.c_void_p,),
+    "bpf_object__close": (ctypes.c_void_p,),
+    "bpf_object__find_map_by_name": (ctypes.c_void_p, ctypes.c_char_p),
+    "bpf_object__find_program_by_name": (ctypes.c_void_p, ctypes.c_char_p),
+    "bpf_map__fd": (ctypes.c_void_p,),
+    "bpf_map__set_pin_path": (ctypes.c_void_p, ctypes.c_char_p),
+    "bpf_program__fd": (ctypes.c_void_p,),
+    "bpf_program__attach_netns": (ctypes.c_void_p, ctypes.c_int),
+    "bpf_link__pin": (ctypes.c_void_p, ctypes.c_char_p),
+    "bpf_link__destroy": (ctypes.c_void_p,),
+    "bpf_link_update": (ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
+    "bpf_obj_get": (ctypes.c_char_p,),
+    "bpf_map_update_elem": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulonglong),
+    "bpf_map_update_batch": (
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.POINTER(ctypes.c_uint32),
+        ctypes.c_void_p,
+    ),
+    "bpf_map_lookup_elem": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+    "bpf_map_delete_elem": (ctypes.c_int, ctypes.c_void_p),
+    "bpf_map_lookup_batch": (
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.POINTER(ctypes.c_uint32),
+        ctypes.c_void_p,
+    ),
+}
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(LIBRARY, use_errno=True)
+    except OSError as exc:
+        raise BpfError("libbpf is not on this machine; on Debian: apt-get install libbpf1") from exc
+    for name, takes in _TAKES.items():
+        function = getattr(library, name)
+        function.argtypes = takes
+        function.restype = ctypes.c_void_p if name in _POINTERS else ctypes.c_int
+    library.libbpf_set_print(_printer)
+    return library
+
+
+def version() -> str:
+    """Return libbpf's version.
+
+    Raises:
+        BpfError: If it is not on this machine.
+    """
+    library = _library()
+    return f"{library.libbpf_major_version()}.{library.libbpf_minor_version()}"
+
+
+def _checked(what: str, outcome: int) -> int:
+    if outcome < 0:
+        raise BpfError(what, ctypes.get_errno() or -outcome)
+    return outcome
+
+
+class Map:
+    """A map.
+
+    Args:
+        descriptor: Owned from here on.
+        key_bytes: How long a key is.
+        value_bytes: How long a value is; for a per-processor map those of all processors, each rounded up to eight.
+    """
+
+    def __init__(self, descriptor: int, key_bytes: int, value_bytes: int) -> None:
+        self.descriptor = descriptor
+        self._key_bytes = key_bytes
+        self._value_bytes = value_bytes
+
+    @classmethod
+    def pinned(cls, path: Path, key_bytes: int, value_bytes: int) -> "Map":
+        """Return the map that is pinned at a path.
+
+        Raises:
+            BpfError: If there is none, or it can not be had.
+        """
+        return cls(_checked(str(path), _library().bpf_obj_get(bytes(path))), key_bytes, value_bytes)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key; None where there is none."""
+        value = ctypes.create_string_buffer(self._value_bytes)
+        if _library().bpf_map_lookup_elem(self.descriptor, key, value) < 0:
+            return None
+        return value.raw
+
+    def set(self, key: bytes, value: bytes) -> None:
+        """Make or replace a value.
+
+        Raises:
+            BpfError: If the map is full, or the kernel does not take it.
+        """
+        _checked("a map's value", _library().bpf_map_update_elem(self.descriptor, key, value, ANY))
+
+    def set_many(self, keys: list[bytes], values: list[bytes]) -> None:
+        """Make or replace many values; as `set`, in few calls."""
+        for start in range(0, len(keys), BATCH):
+            part = keys[start : start + BATCH]
+            count = ctypes.c_uint32(len(part))
+            joined = b"".join(part), b"".join(values[start : start + BATCH])
+            _checked(
+                "a map's values",
+                _library().bpf_map_update_batch(self.descriptor, *joined, ctypes.byref(count), None),
+            )
+
+    def delete(self, key: bytes) -> bool:
+        """Remove a key; return whether it was there."""
+        return bool(_library().bpf_map_delete_elem(self.descriptor, key) == 0)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every key with its value; of what changes meanwhile some may be missed.
+
+        Raises:
+            BpfError: If the kernel does not tell them.
+        """
+        key_bytes, value_bytes = self._key_bytes, self._value_bytes
+        keys = ctypes.create_string_buffer(BATCH * key_bytes)
+        values = ctypes.create_string_buffer(BATCH * value_bytes)
+        # Where to go on; for a hash it is a number of the kernel's, shorter than any key here.
+        before, after = None, ctypes.create_string_buffer(max(key_bytes, 8))
+        while True:
+            count = ctypes.c_uint32(BATCH)
+            outcome = _library().bpf_map_lookup_batch(
+                self.descriptor, before, after, keys, values, ctypes.byref(count), None
+            )
+            number = ctypes.get_errno() if outcome < 0 else 0
+            if number not in (0, errno.ENOENT):
+                raise BpfError("a map's values", number)
+            key_data, value_data = keys.raw, values.raw
+            for n in range(count.value):
+                yield (
+                    key_data[n * key_bytes : (n + 1) * key_bytes],
+                    value_data[n * value_bytes : (n + 1) * value_bytes],
+                )
+            if number:  # that was the last
+                return
+            before = ctypes.create_string_buffer(after.raw, len(after.raw))
+
+    def close(self) -> None:
+        """Close the descriptor; a pinned map stays."""
+        os.close(self.descriptor)
+
+
+class Object:
+    """A BPF object file, loaded into the kernel.
+
+    Args:
+        code: The file's content.
+        pins: By the name of a map, where it is pinned: one that is there is used, if it has the same shape.
+
+    Raises:
+        BpfError: If the kernel does not take it.
+    """
+
+    def __init__(self, code: bytes, pins: dict[str, Path]) -> None:
+        library = _library()
+        self._object = library.bpf_object__open_mem(code, len(code), None)
+        if not self._object:
+            raise BpfError("a BPF object that can not be read", ctypes.get_errno())
+        try:
+            for name, path in pins.items():
+                _checked(name, library.bpf_map__set_pin_path(self._map(name), bytes(path)))
+            _checked("the kernel does not take the program", library.bpf_object__load(self._object))
+        except BpfError:
+            self.close()
+            raise
+
+    def _map(self, name: str) -> int:
+        found: int | None = _library().bpf_object__find_map_by_name(self._object, name.encode())
+        if not found:
+            raise BpfError(f"the object has no map {name}")
+        return found
+
+    def program(self, name: str) -> int:
+        """Return the descriptor of a program, which is the object's."""
+        return int(_library().bpf_program__fd(self._program(name)))
+
+    def _program(self, name: str) -> int:
+        found: int | None = _library().bpf_object__find_program_by_name(self._object, name.encode())
+        if not found:
+            raise BpfError(f"the object has no program {name}")
+        return found
+
+    def attach_to_network(self, name: str, namespace: int, pin: Path) -> None:
+        """Attach a program to a network namespace (a descriptor) by a link that is pinned, and so outlives us.
+
+        Raises:
+            BpfError: If it can not be attached.
+        """
+        library = _library()
+        link = library.bpf_program__attach_netns(self._program(name), namespace)
+        if not link:
+            raise BpfError(f"{name} can not be attached", ctypes.get_errno())
+        try:
+            _checked(str(pin), library.bpf_link__pin(link, bytes(pin)))
+        finally:
+            library.bpf_link__destroy(link)  # our descriptor of it
+
+    def close(self) -> None:
+        """Close what we have of it; what is pinned or attached stays."""
+        _library().bpf_object__close(self._object)
+
+
+def replace_program(link: Path, program: int) -> None:
+    """Let a pinned link run another program from the next packet on.
+
+    Raises:
+        BpfError: If it can not.
+    """
+    descriptor = _checked(str(link), _library().bpf_obj_get(bytes(link)))
+    try:
+        _checked(f"{link} does not take another program", _library().bpf_link_update(descriptor, program, None))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,100 @@
+"""The commands, in a network namespace of their own, and what is said of a wrong line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from spectrum.cli.main import main
+
+LISTEN = (
+    "import socket, time; s = socket.create_server(('127.0.0.1', 8080)); print('ready', flush=True); time.sleep(60)"
+)
+COMMANDS = f"""
+set -e
+ip link set lo up
+spectrum() {{ {sys.executable} -m spectrum "$@"; }}
+spectrum kernel status
+spectrum bindings load
+printf '# services\\nweb tcp 192.0.2.0/24 443\\nweb tcp 2001:db8::/32 0 # any\\n\\n' | spectrum bindings apply -
+spectrum bindings bind dns udp 192.0.2.53/32 53
+{sys.executable} -c "{LISTEN}" > "$1/out" &
+trap "kill $!" EXIT
+while ! grep -q ready "$1/out" 2>/dev/null; do sleep 0.05; done
+spectrum bindings register $! web tcp 127.0.0.1 8080
+spectrum bindings list
+spectrum bindings register $! web tcp 127.0.0.1 8081 || true
+spectrum bindings unbind web tcp 192.0.2.0/24 443
+spectrum bindings load
+spectrum bindings list --json
+spectrum kernel status
+spectrum kernel detach
+spectrum kernel detach
+spectrum bindings list || true
+"""
+
+
+def test_the_commands(tmp_path, require):
+    require("unshare", "umount")
+    if os.geteuid() != 0:
+        pytest.skip("BPF needs root")
+    filesystem = tmp_path / "bpf"
+    filesystem.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", filesystem], check=True)
+    try:
+        done = subprocess.run(
+            ["unshare", "--net", "bash", "-c", COMMANDS, "bash", str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            env=os.environ
+            | {
+                "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "SPECTRUM_BPFFS": str(filesystem),
+            },
+            check=False,
+        )
+    finally:
+        subprocess.run(["umount", filesystem], check=True)
+    said = done.stdout
+    assert done.returncode == 0, said
+    for line in (
+        "bindings: off: the program is not loaded; `spectrum bindings load` does it",
+        "the program is attached",
+        "2 bound, 0 unbound",
+        "web tcp has a socket for ipv4",
+        "dns udp 192.0.2.53/32 53  (no socket: refused)\nweb tcp 192.0.2.0/24 443\nweb tcp 2001:db8::/32 0  (no socket",
+        "has no tcp socket on 127.0.0.1 port 8081",
+        "the program was replaced",
+        '"sockets": [\n        "ipv4"\n      ]',
+        "bindings: on (v1): 2 bindings of 2 services, 1 without a socket",
+        "there is nothing of ours in the kernel",
+    ):
+        assert line in said, (line, said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["web", "sctp", "192.0.2.0/24", "1"], "'sctp' is no protocol; write tcp or udp"),
+        (["web", "tcp", "192.0.2.1/24", "1"], "has host bits set"),
+        (["web", "tcp", "192.0.2.0/24", "x"], "'x' is no port; write 1 to 65535, or 0 for any"),
+        (["web", "tcp", "192.0.2.0/24", "65536"], "'65536' is no port"),
+    ],
+)
+def test_a_wrong_binding_is_told(arguments, says, tmp_path):
+    done = CliRunner().invoke(main, ["bindings", "bind", *arguments, "--bpffs", str(tmp_path)])
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+def test_a_wrong_line_is_told_with_its_number(tmp_path):
+    for text, says in (("web tcp 192.0.2.0/24\n", "1: expected LABEL"), ("\nweb tcp x 1\n", "2: 'x'")):
+        done = CliRunner().invoke(main, ["bindings", "apply", "-", "--bpffs", str(tmp_path)], input=text)
+        assert done.exit_code == 1
+        assert says in done.output
