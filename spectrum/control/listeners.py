@@ -25,6 +25,12 @@ def sockets_per_listener(listeners: int, workers: int, descriptor_limit: int) ->
     return workers if listeners * workers + RESERVED_DESCRIPTORS <= descriptor_limit else 1
 
 
+def _one_more(key: ListenerKey, others: list[socket.socket]) -> socket.socket:
+    """Return one more socket beside others of a listener; where it has any port, with theirs."""
+    port: int = key.port or others[0].getsockname()[1]
+    return add_listener(key.address, port, key.transport, key.transparent)
+
+
 class ListenerBank:
     """The open listening sockets, by listener and worker."""
 
@@ -97,7 +103,7 @@ class ListenerBank:
                 if number in adopted:
                     sockets.append(adopted.pop(number))
                 else:
-                    sockets.append(add_listener(key.address, key.port, key.transport, key.transparent))
+                    sockets.append(_one_more(key, sockets or list(adopted.values())))
         except ListenError:  # it was one socket for all workers, without SO_REUSEPORT
             missing = []
             sockets = sockets or [adopted.popitem()[1]]
@@ -138,11 +144,15 @@ class ListenerBank:
         for key in keys:
             sockets = self._sockets[key]
             if worker >= len(sockets) > 1:
-                sockets.append(add_listener(key.address, key.port, key.transport, key.transparent))
+                sockets.append(_one_more(key, sockets))
                 self._place(key)
             if len(sockets) > 1 or key.transport == "tcp" or key.port % workers == worker:
                 chosen[key] = sockets[worker % len(sockets)].fileno()
         return chosen
+
+    def first(self, key: ListenerKey) -> socket.socket:
+        """Return a socket of a listener, which stands for all of them in the kernel (SO_REUSEPORT)."""
+        return self._sockets[key][0]
 
     def close(self, keys: Iterable[ListenerKey]) -> None:
         """Close the sockets of `keys`."""

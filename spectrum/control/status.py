@@ -21,6 +21,9 @@ def app_status(
     addresses = ", ".join(f"[{a}]" if ":" in a else a for a in app.addresses) or "every address"
     if app.tproxy_port:
         addresses = f"{', '.join(app.tproxy_prefixes)} (tproxy, port {app.tproxy_port})"
+    if app.bindings:
+        bound = ", ".join(dict.fromkeys(prefix for prefix, _ in app.bindings))
+        addresses = f"{bound} (bindings)" + (f", {addresses}" if app.addresses else "")
     return {
         "name": app.name,
         "protocol": app.protocol,

@@ -22,6 +22,7 @@ from spectrum import __version__
 from spectrum.control.access import AccessError, load_access
 from spectrum.control.account import AccountError, leave_root
 from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
+from spectrum.control.bindings import BoundApps
 from spectrum.control.certificates import CertificateError, load_tls, soon_to_end, tls_paths
 from spectrum.control.explain import explain
 from spectrum.control.exporter import Exporter, NodeState
@@ -49,6 +50,7 @@ from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
 from spectrum.kernel import seccomp
+from spectrum.kernel.bindings import BindingError
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
 from spectrum.plane.channel import Events, Met
@@ -125,6 +127,7 @@ class Supervisor:
         self._snapshot = Snapshot(0, (), 0, True)
         self._prefixes = b""
         self._bank = ListenerBank()
+        self._bound = BoundApps()
         self._sockets_each = 1
         self._tasks = Tasks()
         self._totals = Totals()
@@ -235,6 +238,10 @@ class Supervisor:
         self._bank.open(snapshot, self._sockets_each)
         self._bank.drop_adopted()
         self._bank.tune(snapshot.apps)
+        try:
+            self._bound.apply(snapshot, self._bank, Path(self._config.kernel.bpffs))
+        except BindingError as exc:
+            raise StartError(f"bindings: {exc}") from exc
         if self._config.metrics:
             await self._admin.serve_metrics(metrics_app(self.render, self.ready), self._config.metrics.listen)
         self._take(plan)
@@ -386,7 +393,7 @@ class Supervisor:
                 await self._apply(config)
             except ConfigError as exc:
                 errors = [str(diagnostic) for diagnostic in exc.diagnostics]
-            except (ListenError, AccessError, CertificateError) as exc:
+            except (ListenError, AccessError, CertificateError, BindingError) as exc:
                 errors = str(exc).splitlines()
             except NumbersExhausted:
                 errors = ["too many origins were replaced while sessions of the old ones go on; reload again later"]
@@ -405,8 +412,13 @@ class Supervisor:
     async def _apply(self, config: Config) -> None:
         plan = await asyncio.to_thread(self._plan, config, self._snapshot.generation + 1)
         snapshot = plan.snapshot
-        self._bank.open(snapshot, self._sockets_each)
+        opened = self._bank.open(snapshot, self._sockets_each)
         self._bank.tune(snapshot.apps)
+        try:
+            self._bound.apply(snapshot, self._bank, Path(config.kernel.bpffs))
+        except BindingError as exc:
+            self._bank.close(opened)
+            raise BindingError(f"bindings: {exc}") from exc
         self._index = ListenerIndex(config.apps, local_addresses())
         await self._names.watch(snapshot.names())
         self._warn_of_fixed_settings(config)
@@ -548,9 +560,9 @@ def serve(
     os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format, SECCOMP_VARIABLE: str(config.seccomp)}
     if config.seccomp and not seccomp.is_present():
         log.warning("seccomp: libseccomp is not on this machine, workers run without a filter")
-    transparent = any(app.source == "client" or app.tproxy for app in config.apps.values())
+    transparent = any(app.source == "client" or app.tproxy or app.bindings for app in config.apps.values())
     if transparent and not may_be_transparent():
-        raise StartError("source: client and tproxy need root or CAP_NET_ADMIN; `spectrum doctor` says what else")
+        raise StartError("source: client, tproxy and bindings need root or CAP_NET_ADMIN; see `spectrum doctor`")
 
     if config.user is not None:
         _become(config.user, path, config, predecessor)

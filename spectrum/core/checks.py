@@ -96,6 +96,20 @@ def _tproxy_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
                     yield Fault(path, f"{prefix} has an address of app {other_name}, which would get nothing there")
 
 
+def _binding_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
+    """Yield each prefix and port that is bound twice."""
+    taken: dict[tuple[str, object, int], str] = {}
+    for name, app in apps.items():
+        for i, binding in enumerate(app.bindings):
+            ports = range(app.protocol.ports.first, app.protocol.ports.last + 1)
+            for port in ports if binding.port is None else (binding.port,):
+                earlier = taken.setdefault((app.protocol.transport, binding.prefix, port), name)
+                if earlier != name:
+                    what = f"{binding.prefix} port {port or 'any'}"
+                    yield Fault(("apps", name, "bindings", i), f"{what} is bound to app {earlier}")
+                    break
+
+
 def _meet(one: App, other: App) -> bool:
     """Whether two apps have a port of a transport in common."""
     mine, theirs = one.protocol, other.protocol
@@ -138,11 +152,14 @@ def check_apps(config: Config, local: Iterable[IPAddress]) -> list[Fault]:
     ]
     faults.extend(_name_faults(apps))
     faults.extend(_tproxy_faults(apps))
+    faults.extend(_binding_faults(apps))
     for name, app in apps.items():
         faults.extend(Fault(("apps", name, *path), message) for path, message in _misfits(app))
         faults.extend(_range_faults(name, app))
         faults.extend(_loop_faults(name, app, index))
     faults.extend(_pool_loops(config, index))
+    if config.user is not None and any(app.bindings for app in apps.values()):
+        faults.append(Fault(("user",), "bindings take root for as long as they may change; leave user out"))
     metrics = config.metrics.listen if config.metrics else None
     if metrics and (taken := index.owner("tcp", metrics.address, PortRange(metrics.port, metrics.port))):
         faults.append(Fault(("metrics", "listen"), f"{metrics} is taken by app {taken[0]}"))
@@ -194,6 +211,12 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
         )
     if app.tproxy is not None and "edge_ips" in given:
         yield ("edge_ips",), "tproxy has its own prefixes; leave edge_ips out"
+    if app.tproxy is not None and app.bindings:
+        yield ("bindings",), "they do not go with tproxy, which takes the same by other means"
+    if app.bindings and app.is_named:
+        yield ("bindings",), "they do not go with sni and alpn, by which apps share a port"
+    if app.bindings and udp and app.accept_proxy_protocol is not None:
+        yield ("accept_proxy_protocol",), "over UDP it does not go with bindings, whose clients come themselves"
     if app.tproxy is not None and udp and app.accept_proxy_protocol is not None:
         yield ("accept_proxy_protocol",), "over UDP it does not go with tproxy, whose clients come themselves"
     if app.source == "client" and app.source_ips:

@@ -242,6 +242,14 @@ class Tproxy(Strict):
     prefixes: Annotated[tuple[Network, ...], AsTuple] = Field(min_length=1)
 
 
+class BindingTo(Strict):
+    """One of `bindings` of an app: what is sent to a prefix is its, by way of sk_lookup."""
+
+    prefix: Network
+    # 0: any. None: the app's own ports.
+    port: int | None = Field(None, ge=0, le=65535)
+
+
 class App(Strict):
     """One app: what it listens on, where it goes, what the origin is told."""
 
@@ -251,6 +259,8 @@ class App(Strict):
     edge_ips: Annotated[tuple[Address, ...] | None, BeforeValidator(_edge_ips)] = None
     # Instead of edge_ips: addresses that this machine need not have.
     tproxy: Tproxy | None = None
+    # Without edge_ips it has no other listeners.
+    bindings: Annotated[tuple[BindingTo, ...], AsTuple] = ()
     origin_direct: Annotated[tuple[Origin, ...], AsTuple] | None = None
     origin_dns: OriginDns | None = None
     load_balancer: str | None = None
@@ -328,6 +338,8 @@ class App(Strict):
         """The ports that it has sockets on."""
         if self.tproxy is not None:
             return range(self.tproxy.port, self.tproxy.port + 1)
+        if self.bindings and not self.edge_ips:
+            return range(0)
         return range(self.protocol.ports.first, self.protocol.ports.last + 1)
 
 
@@ -395,6 +407,12 @@ def _busy_poll(value: Any) -> float:
 DEFAULT_BUSY_POLL_S = 0.0002
 
 
+class Kernel(Strict):
+    """`kernel`: where eBPF programs and their maps are pinned."""
+
+    bpffs: str = Field("/sys/fs/bpf", min_length=1)
+
+
 class Settings(Strict):
     """The file, less its named objects, which are checked one by one."""
 
@@ -417,6 +435,7 @@ class Settings(Strict):
     geoip: GeoIp | None = None
     metrics: Metrics | None = None
     log: Log = Log()
+    kernel: Kernel = Kernel()
     session_tickets: SessionTickets = SessionTickets()
     control: Control | None = None
 

@@ -101,7 +101,7 @@ class Reason(IntEnum):
     # The TLS handshake with the client failed, or took too long.
     CLIENT_TLS_FAILED = 54, 443, "tlsError"
     CLIENT_TLS_TIMEOUT = 55, 443, "tlsError"
-    # With TPROXY: it came to the socket itself, or to an address or a port that is not the app's.
+    # With TPROXY or bindings: it came to the socket itself, or to an address or a port that is not the app's.
     NOT_INTERCEPTED = 56, 403, "clientFiltered"
     # A fault of ours.
     INTERNAL_ERROR = 60, 500, "disconnect"

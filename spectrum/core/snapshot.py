@@ -17,15 +17,19 @@ from spectrum.core.tls.settings import TlsFiles, TlsSettings, compile_tls
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
     """A bound address and port of "tcp" or "udp". An empty address is every address of both families.
 
-    A `transparent` one takes what TPROXY rules send to it, whatever address and port it was for.
+    A `transparent` one takes what TPROXY rules or bindings send to it, whatever address and port that was for; with
+    port 0 it is bound to any, and is told apart by the `app` whose bindings lead to it.
     """
 
     address: str
     port: int
     transport: str = "tcp"
     transparent: bool = False
+    app: str = ""
 
     def __str__(self) -> str:
+        if self.app:
+            return f"{self.transport} bindings of {self.app}"
         host = f"[{self.address}]" if ":" in self.address else self.address or "*"
         return f"{host}:{self.port}" + ("/udp" if self.transport == "udp" else "")
 
@@ -69,6 +73,8 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     # With TPROXY: the port of its socket, else 0; and what is sent to it.
     tproxy_port: int = 0
     tproxy_prefixes: tuple[str, ...] = ()
+    # Prefixes and ports that lead to it, 0 for any port.
+    bindings: tuple[tuple[str, int], ...] = ()
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -76,9 +82,22 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
             for address in self.addresses:
                 yield ListenerKey(address, self.tproxy_port, self.transport, True), 0
             return
+        for address in self.bound_addresses():
+            yield ListenerKey(address, 0, self.transport, True, self.name), 0
+        if self.bindings and not self.addresses:
+            return
         for port in range(self.first_port, self.last_port + 1):
             for address in self.addresses or ("",):
                 yield ListenerKey(address, port, self.transport), port - self.first_port
+
+    def bound_addresses(self) -> list[str]:
+        """Return where the sockets are that bindings lead to: one for each family."""
+        families = sorted({":" in prefix for prefix, _ in self.bindings})
+        return ["::1" if is_ipv6 else "127.0.0.1" for is_ipv6 in families]
+
+    def offset_of(self, port: int) -> int:
+        """Return the offset of a port in the app's range; 0 for one that a binding brings from outside it."""
+        return port - self.first_port if self.first_port <= port <= self.last_port else 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -160,6 +179,13 @@ def compile_snapshot(
     )
 
 
+def _bindings(app: App) -> Iterator[tuple[str, int]]:
+    own = range(app.protocol.ports.first, app.protocol.ports.last + 1)
+    for binding in app.bindings:
+        for port in own if binding.port is None else (binding.port,):
+            yield str(binding.prefix), port
+
+
 def _compile_name(dns: OriginDns, ports: PortRange, transport: str) -> NameSettings:
     return NameSettings(dns.name, dns.type, dns.ttl_s, ports.first, ports.last, transport)
 
@@ -201,4 +227,5 @@ def _compile_app(name: str, app: App) -> AppSettings:
         tls=compile_tls(app.tls, app.edge_tls, app.origin_tls),
         tproxy_port=app.tproxy.port if app.tproxy else 0,
         tproxy_prefixes=tuple(map(str, app.tproxy.prefixes)) if app.tproxy else (),
+        bindings=tuple(_bindings(app)),
     )

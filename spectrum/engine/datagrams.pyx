@@ -549,6 +549,7 @@ cdef class Datagrams(Part):
                 memcpy(key.edge + 12, &(<in_pktinfo *>CMSG_DATA(control)).ipi_addr, 4)
             elif ((control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_ORIGDSTADDR)
                     or (control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_ORIGDSTADDR)):
+                map_address(<sockaddr_in6 *>CMSG_DATA(control), key.edge)
                 key.edge_port = (<sockaddr_in6 *>CMSG_DATA(control)).sin6_port
             control = CMSG_NXTHDR(message, control)
 

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -239,13 +239,22 @@ class Bindings:
             number, count = self._number(binding.label, binding.protocol)
             self._leave(binding.label, binding.protocol, number, max(count - 1, 0))
 
-    def apply(self, wanted: Iterable[Binding]) -> tuple[int, int]:
+    def apply(self, wanted: Iterable[Binding], services: Collection[tuple[str, str]] | None = None) -> tuple[int, int]:
         """Let there be exactly these bindings; return how many came and went.
 
         What stays is never without its binding; a prefix that changes its service does so at once.
+
+        Args:
+            wanted: The bindings.
+            services: Labels with protocols that these are all of; others' stay as they are. None: of all.
+
+        Raises:
+            BindingError: If one is another service's, or there is no room; then nothing has changed.
         """
         with self._locked():
             by_key = {binding.key(): binding for binding in wanted}
+            if services is not None:
+                self._refuse_strangers(by_key, services)
             totals = Counter((binding.label, binding.protocol) for binding in by_key.values())
             numbers = {}
             for (label, protocol), count in totals.items():
@@ -259,7 +268,14 @@ class Bindings:
                 for key, binding in by_key.items()
             }
             fresh = {key: value for key, value in values.items() if present.get(key) != value}
-            gone = [key for key in present if key not in by_key]
+            theirs = {
+                number
+                for label, protocol, number, _ in self._services()
+                if services is not None and (label, protocol) not in services
+            }
+            gone = [
+                key for key, value in present.items() if key not in by_key and _BINDING.unpack(value)[0] not in theirs
+            ]
             try:
                 self._maps["bindings"].set_many(list(fresh), list(fresh.values()))
             except BpfError as exc:
@@ -267,9 +283,18 @@ class Bindings:
             for key in gone:
                 self._maps["bindings"].delete(key)
             for label, protocol, number, _ in tuple(self._services()):
-                if (label, protocol) not in totals:
+                if (label, protocol) not in totals and number not in theirs:
                     self._leave(label, protocol, number, 0)
             return len(fresh), len(gone)
+
+    def _refuse_strangers(self, by_key: Mapping[bytes, Binding], services: Collection[tuple[str, str]]) -> None:
+        """Refuse what is bound to services that are not ours."""
+        owners = {number: (label, protocol) for label, protocol, number, _ in self._services()}
+        for key, value in self._maps["bindings"].items():
+            owner = owners.get(_BINDING.unpack(value)[0])
+            if key in by_key and owner is not None and owner not in services:
+                binding = by_key[key]
+                raise BindingError(f"{binding.prefix} port {binding.port or 'any'} is bound to {owner[0]}")
 
     def _leave(self, label: str, protocol: str, number: int, count: int) -> None:
         """Note how many bindings a service has left; without any, and without a socket, it is forgotten."""

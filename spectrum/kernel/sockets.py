@@ -36,10 +36,11 @@ def open_listeners(
 
     Args:
         address: An IPv4 or IPv6 address; empty for every address of both families.
-        port: 1 to 65535.
+        port: 1 to 65535; 0 for any, the same for all.
         count: 1 gives a socket without SO_REUSEPORT.
         transport: "tcp" or "udp".
-        transparent: It takes what TPROXY rules send to it, and answers from any address (ip(7), IP_TRANSPARENT).
+        transparent: It takes what TPROXY rules or bindings send to it, and answers from any address (ip(7),
+            IP_TRANSPARENT).
 
     Raises:
         ListenError: If the address is taken, not of this machine, or not permitted.
@@ -49,6 +50,7 @@ def open_listeners(
         _probe(address, port, transport)
         for _ in range(count):
             opened.append(_open(address, port, transport, count > 1, transparent))
+            port = port or opened[0].getsockname()[1]
     except OSError as exc:
         for sock in opened:
             sock.close()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from socket import AF_INET, AF_INET6, inet_ntop
 
 from spectrum.core.limits import app_rules, group_of
@@ -84,6 +84,14 @@ def mode_of(settings: AppSettings) -> Mode:
             return Mode.PLAIN
 
 
+def _takes(settings: AppSettings) -> dict[int, PrefixSet]:
+    """By port, 0 for any, the prefixes that an app takes by TPROXY or by bindings."""
+    networks: dict[int, list[IPv4Network | IPv6Network]] = {}
+    for prefix, port in (*((prefix, 0) for prefix in settings.tproxy_prefixes), *settings.bindings):
+        networks.setdefault(port, []).append(ip_network(prefix))
+    return {port: PrefixSet(found) for port, found in networks.items()}
+
+
 class RunningApp:
     """An app in a worker: settings of the latest snapshot, and what was counted since the last report.
 
@@ -112,7 +120,8 @@ class RunningApp:
         """Take the settings of a new snapshot; sessions that exist keep what they began with."""
         self.settings = settings
         self.trusted = None if settings.trusted is None else PrefixSet(map(ip_network, settings.trusted))
-        self.intercepted = PrefixSet(map(ip_network, settings.tproxy_prefixes)) if settings.tproxy_port else None
+        self._sent_to = _takes(settings)
+        self._ports = range(settings.first_port, settings.last_port + 1)
         self.encode = _ENCODERS[settings.transport, settings.proxy_protocol]
         self.mode = mode_of(settings)
         self.shared = settings.origin_socket == "shared"
@@ -125,9 +134,10 @@ class RunningApp:
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))
 
     def is_sent_to(self, edge: bytes, edge_port: int) -> bool:
-        """Tell whether what was sent to an address and port is the app's, where TPROXY brings it."""
-        ports = range(self.settings.first_port, self.settings.last_port + 1)
-        return self.intercepted is None or (edge_port in ports and edge in self.intercepted)
+        """Tell whether what was sent to an address and port is the app's, where TPROXY or a binding brings it."""
+        return any(
+            edge in prefixes for port in (0, edge_port) if (prefixes := self._sent_to.get(port)) is not None
+        ) and (not self.settings.tproxy_port or edge_port in self._ports)
 
     def take_measures(self) -> AppMeasures:
         """Return what was counted since the last call."""
@@ -154,14 +164,28 @@ class RunningListener:
         open: Sessions that are not over.
         removed: It takes no new ones.
         holds: It has the descriptor; another one of the key gets its sessions from the one that has.
+        intercepts: What it takes may have been sent to any address and port.
         names: Where several apps share the key, which of their listeners a client is for.
     """
 
-    __slots__ = ("_former", "app", "holds", "key", "names", "number", "offset", "open", "removed", "route")
+    __slots__ = (
+        "_former",
+        "app",
+        "holds",
+        "intercepts",
+        "key",
+        "names",
+        "number",
+        "offset",
+        "open",
+        "removed",
+        "route",
+    )
 
     def __init__(self, app: RunningApp, key: ListenerKey, offset: int, route: Route) -> None:
         self.app = app
         self.key = key
+        self.intercepts = key.transparent
         self.offset = offset
         self.route = route
         self.number = -1

@@ -154,7 +154,7 @@ class Registry:
 
     def _listener(self, place: _Place, app: RunningApp, offset: int, descriptor: int) -> RunningListener:
         listener, key = self._by_key.get(place), place[0]
-        kind = _kind_of(app.settings)
+        kind = _kind_of(app.settings, key)
         holds = descriptor >= 0
         if listener is not None and (listener.app, listener.offset, listener.holds) == (app, offset, holds):
             if not isinstance(listener.route, kind):
@@ -163,7 +163,7 @@ class Registry:
         if listener is not None:
             self._remove(place, drain=False)
         listener = RunningListener(app, key, offset, self._route(app, key, offset))
-        address = b"" if is_wildcard(key.address) else ip_address(key.address).packed
+        address = b"" if key.transparent or is_wildcard(key.address) else ip_address(key.address).packed
         listener.holds = holds
         listener.number = self._add_listener(descriptor, app.slot, address, 0 if key.transparent else key.port)
         self.listeners[listener.number] = self._by_key[place] = listener
@@ -172,7 +172,7 @@ class Registry:
 
     def _route(self, app: RunningApp, key: ListenerKey, offset: int) -> Route:
         if key.transparent:
-            return PortRoutes(lambda port: self._port_route(app, port - app.settings.first_port, port))
+            return PortRoutes(lambda port: self._port_route(app, app.settings.offset_of(port), port))
         return self._port_route(app, offset, key.port)
 
     def _port_route(self, app: RunningApp, offset: int, port: int) -> Route:
@@ -275,7 +275,7 @@ class Registry:
         return None
 
 
-def _kind_of(settings: AppSettings) -> type[Route]:
-    if settings.tproxy_port:
+def _kind_of(settings: AppSettings, key: ListenerKey) -> type[Route]:
+    if key.transparent:
         return PortRoutes
     return BalancedRoute if settings.load_balancer else DirectRoute

@@ -148,7 +148,7 @@ class TcpPlane:
             app.open += 1
             listener.open += 1
             self._changed.add(app)
-            if app.intercepted is not None and not app.is_sent_to(edge, edge_port):
+            if listener.intercepts and not app.is_sent_to(edge, edge_port):
                 relay.refuse(name, Reason.NOT_INTERCEPTED)
             elif app.trusted is None and listener.names is None:
                 self._connect(name, listener, client, client_port, edge, edge_port, b"")

@@ -109,7 +109,7 @@ class UdpPlane:
             app = listener.app
             app.measures.started += 1
             self._enter(listener)
-            if app.intercepted is not None and not app.is_sent_to(edge, edge_port):
+            if listener.intercepts and not app.is_sent_to(edge, edge_port):
                 self.engine.refuse(name, Reason.NOT_INTERCEPTED)
                 continue
             if app.trusted is not None and (peer is None or peer not in app.trusted):

@@ -109,6 +109,7 @@ def test_metrics_may_not_collide():
 
 
 TAKES = {"port": 15000, "prefixes": ["192.0.2.0/24"]}
+BOUND = [{"prefix": "192.0.2.0/24"}]
 UDP = ("udp/80", "udp://203.0.113.1:80")
 TCP = ("tcp/80", "tcp://203.0.113.1:80")
 
@@ -147,6 +148,10 @@ TCP = ("tcp/80", "tcp://203.0.113.1:80")
         (app(*TCP, edge=["192.0.2.1"], tproxy={"port": 1, "prefixes": ["192.0.2.0/24"]}), ("edge_ips",)),
         (app(*TCP, tproxy=TAKES, accept_proxy_protocol={"from": ["::/0"]}), None),
         (app(*UDP, tproxy=TAKES, accept_proxy_protocol={"from": ["::/0"]}), ("accept_proxy_protocol",)),
+        (app(*TCP, bindings=BOUND), None),
+        (app(*TCP, tproxy=TAKES, bindings=BOUND), ("bindings",)),
+        (app(*TCP, sni=["a.example"], bindings=BOUND), ("bindings",)),
+        (app(*UDP, bindings=BOUND, accept_proxy_protocol={"from": ["::/0"]}), ("accept_proxy_protocol",)),
     ],
 )
 def test_what_a_transport_has_no_use_for(one, path):
@@ -185,3 +190,23 @@ def takes(ports, *prefixes, port=15000):
 def test_what_tproxy_takes_is_one_apps(one, other, path):
     found = [fault.path for fault in check_apps({"a": one, "b": other}, []) if fault.path[-2:] != ("origin_direct", 0)]
     assert found == ([("apps", *path)] if path else [])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "collide"),
+    [
+        ([{"prefix": "192.0.2.0/24"}], [{"prefix": "192.0.2.0/24"}], True),
+        ([{"prefix": "192.0.2.0/24", "port": 0}], [{"prefix": "192.0.2.0/24"}], False),
+        ([{"prefix": "192.0.2.0/24", "port": 0}], [{"prefix": "192.0.2.0/25", "port": 0}], False),
+        ([{"prefix": "192.0.2.0/24", "port": 7}], [{"prefix": "::/0"}, {"prefix": "192.0.2.0/24", "port": 7}], True),
+    ],
+)
+def test_what_is_bound_is_one_apps(one, other, collide):
+    apps = {"a": app(*TCP, bindings=one), "b": app(*TCP, bindings=other)}
+    found = [fault.path for fault in check_apps(apps, [])]
+    assert found == ([("apps", "b", "bindings", len(other) - 1)] if collide else [])
+
+
+def test_bindings_take_root():
+    config = Config.model_construct(**dict(Settings(user="nobody")), apps={"a": app(*TCP, bindings=BOUND)})
+    assert [fault.path for fault in checks.check_apps(config, [])] == [("user",)]

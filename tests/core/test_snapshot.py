@@ -42,3 +42,22 @@ def test_keys_as_text():
         "[::1]:2",
         "1.2.3.4:3",
     ]
+
+
+def test_listeners_of_bindings():
+    body = "protocol: tcp/80-81, origin_direct: ['tcp://192.0.2.9:80-81'], bindings: [{prefix: 198.51.100.0/24}"
+    other = body.replace("198.51.100.0/24", "203.0.113.0/24")
+    text = f"apps: {{x: {{{body}, {{prefix: '2001:db8::/32', port: 0}}]}}, y: {{{other}], edge_ips: [127.0.0.1]}}}}"
+    x, y = compile_snapshot(load_text(text, "x"), 1).apps
+    assert x.bindings == (("198.51.100.0/24", 80), ("198.51.100.0/24", 81), ("2001:db8::/32", 0))
+    assert [key for key, _ in x.listeners()] == [
+        ListenerKey("127.0.0.1", 0, "tcp", True, "x"),
+        ListenerKey("::1", 0, "tcp", True, "x"),
+    ]
+    assert [key for key, _ in y.listeners()] == [
+        ListenerKey("127.0.0.1", 0, "tcp", True, "y"),
+        ListenerKey("127.0.0.1", 80),
+        ListenerKey("127.0.0.1", 81),
+    ]
+    assert str(ListenerKey("::1", 0, "udp", True, "x")) == "udp bindings of x"
+    assert [x.offset_of(port) for port in (79, 80, 81, 82)] == [0, 0, 1, 0]

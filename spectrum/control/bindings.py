@@ -1,0 +1,44 @@
+"""The bindings of our apps: the kernel has them as the file says, with the sockets that the supervisor owns."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+from spectrum.control.listeners import ListenerBank
+from spectrum.core.snapshot import Snapshot
+from spectrum.kernel.bindings import Binding, Bindings, load
+
+
+class BoundApps:
+    """Keeps the kernel's bindings of apps; those of other services are left alone.
+
+    They stay when the daemon ends, without a socket: what is sent there is refused, and reaches nobody else, until it
+    is back.
+    """
+
+    def __init__(self) -> None:
+        self._services: set[tuple[str, str]] = set()
+        self._loaded: Path | None = None
+
+    def apply(self, snapshot: Snapshot, bank: ListenerBank, filesystem: Path) -> None:
+        """Bind what a snapshot says, to sockets that are open.
+
+        Raises:
+            BindingError: If it can not be; then nothing has changed.
+        """
+        bound = [app for app in snapshot.apps if app.bindings]
+        if not bound and not self._services:
+            return
+        if self._loaded != filesystem:  # once, so that an upgrade brings its own program
+            load(filesystem)
+            self._loaded = filesystem
+        wanted = [
+            Binding(app.name, app.transport, ip_network(prefix), port) for app in bound for prefix, port in app.bindings
+        ]
+        services = {(app.name, app.transport) for app in bound}
+        with Bindings(filesystem) as bindings:
+            for app in bound:
+                for key, _ in app.listeners():
+                    if key.app:
+                        bindings.register(app.name, bank.first(key))
+            bindings.apply(wanted, self._services | services)
+        self._services = services

@@ -1,0 +1,61 @@
+"""What the file says of apps' bindings, in the kernel, in a network namespace of its own."""
+
+from tests.kernel.test_bindings import filesystem, isolated
+
+__all__ = ["filesystem"]
+
+SCRIPT = """
+import socket, sys
+from ipaddress import ip_network
+from pathlib import Path
+from spectrum.control.bindings import BoundApps
+from spectrum.control.listeners import ListenerBank
+from spectrum.control.loader import load_text
+from spectrum.core.snapshot import compile_snapshot
+from spectrum.kernel.bindings import Binding, BindingError, Bindings
+
+filesystem, bank, bound = Path(sys.argv[1]), ListenerBank(), BoundApps()
+
+def snapshot(**prefixes):
+    body = "protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80'], bindings: [{prefix: PREFIX, port: 0}]"
+    apps = ", ".join(f"{name}: {{{body.replace('PREFIX', repr(prefix))}}}" for name, prefix in prefixes.items())
+    made = compile_snapshot(load_text(f"apps: {{{apps}}}", "f"), 1)
+    bank.open(made, 3)
+    return made
+
+def listed():
+    with Bindings(filesystem) as bindings:
+        return list(map(str, bindings.all()))
+
+class Plain:
+    apps = ()
+
+bound.apply(Plain, bank, filesystem)  # nothing is wanted, so nothing is loaded
+try:
+    listed()
+    raise SystemExit("loaded without need")
+except BindingError:
+    pass
+bound.apply(snapshot(a="127.9.0.0/16", b="fd00::/64"), bank, filesystem)
+assert listed() == ["a tcp 127.9.0.0/16 0", "b tcp fd00::/64 0"]
+for host in ("127.9.1.1", "fd00::7"):
+    socket.create_connection((host, 4711), 1).close()  # somebody of the three took it
+with Bindings(filesystem) as bindings:
+    bindings.bind(Binding("other", "tcp", ip_network("127.8.0.0/16"), 0))
+try:
+    bound.apply(snapshot(a="127.8.0.0/16"), bank, filesystem)
+    raise SystemExit("took another's")
+except BindingError as exc:
+    assert str(exc) == "127.8.0.0/16 port any is bound to other"
+assert listed() == ["a tcp 127.9.0.0/16 0", "b tcp fd00::/64 0", "other tcp 127.8.0.0/16 0"]
+bound.apply(snapshot(b="127.9.0.0/16"), bank, filesystem)
+assert listed() == ["b tcp 127.9.0.0/16 0", "other tcp 127.8.0.0/16 0"]
+bound.apply(Plain, bank, filesystem)
+assert listed() == ["other tcp 127.8.0.0/16 0"]
+bank.close(bank.keys())
+print("ok")
+"""
+
+
+def test_apps_have_what_the_file_says_and_others_keep_theirs(filesystem):
+    assert isolated(SCRIPT, filesystem) == "ok\n"
