@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spectrum.core.access.rules import Verdict
 from spectrum.core.events import SessionEvent
@@ -78,6 +78,17 @@ def reason_of(outcome: int, error: int) -> Reason:
             return Reason(error) if error else Reason.INTERNAL_ERROR
 
 
+class Newcomer(NamedTuple):
+    """A session without an origin yet: where it came in, who it is, and what a proxy in front told (TLVs)."""
+
+    listener: RunningListener
+    client: bytes
+    client_port: int
+    edge: bytes
+    edge_port: int
+    tlvs: bytes = b""
+
+
 class TcpPlane:
     """The engine's handler.
 
@@ -122,7 +133,7 @@ class TcpPlane:
         # By the name of a session, what an access rule said of its client.
         self._verdicts: dict[int, Verdict] = {}
         # By the name of a session that waits for its turn, or for its handshake, what it goes on with.
-        self._held: dict[int, tuple[RunningListener, bytes, int, bytes, int, bytes]] = {}
+        self._held: dict[int, Newcomer] = {}
         # By the name of a session, what is known of its TLS.
         self._facts: dict[int, Facts] = {}
         self._origin_facts: dict[int, OriginFacts] = {}
@@ -151,23 +162,14 @@ class TcpPlane:
             if listener.intercepts and not app.is_sent_to(edge, edge_port):
                 relay.refuse(name, Reason.NOT_INTERCEPTED)
             elif app.trusted is None and listener.names is None:
-                self._connect(name, listener, client, client_port, edge, edge_port, b"")
+                self._connect(name, Newcomer(listener, client, client_port, edge, edge_port))
             elif app.trusted is None or client in app.trusted:
                 relay.read_header(name, app.header_timeout_ms)
             else:
                 relay.refuse(name, Reason.HEADER_UNTRUSTED)
 
-    def _connect(
-        self,
-        name: int,
-        listener: RunningListener,
-        client: bytes,
-        client_port: int,
-        edge: bytes,
-        edge_port: int,
-        tlvs: bytes,
-    ) -> None:
-        app = listener.app
+    def _connect(self, name: int, newcomer: Newcomer) -> None:
+        app, client = newcomer.listener.app, newcomer.client
         if app.judge is not None and (verdict := app.judge(client)) is not None:
             app.measures.meet(verdict.rule)
             self._verdicts[name] = verdict
@@ -180,68 +182,52 @@ class TcpPlane:
                 self.relay.refuse(name, reason)
                 return
             if wait_ms:
-                self._held[name] = (listener, client, client_port, edge, edge_port, tlvs)
+                self._held[name] = newcomer
                 self.relay.hold(name, wait_ms)
                 return
-        self._secure(name, listener, client, client_port, edge, edge_port, tlvs)
+        self._secure(name, newcomer)
 
     def turn_came(self, name: int) -> None:
         """Go on with a session that was held back, unless as many as may be have come to be open meanwhile."""
-        held = self._held.pop(name)
-        reason = self._limiter.excess(held[0].app.rules, held[1])
+        newcomer = self._held.pop(name)
+        reason = self._limiter.excess(newcomer.listener.app.rules, newcomer.client)
         if reason is not None:
             self.relay.refuse(name, reason)
             return
-        self._secure(name, *held)
+        self._secure(name, newcomer)
 
-    def _secure(
-        self,
-        name: int,
-        listener: RunningListener,
-        client: bytes,
-        client_port: int,
-        edge: bytes,
-        edge_port: int,
-        tlvs: bytes,
-    ) -> None:
+    def _secure(self, name: int, newcomer: Newcomer) -> None:
         """Speak TLS with an admitted client, where its app does."""
-        app = listener.app
+        app = newcomer.listener.app
         if app.tls is None:
-            self._lead(name, listener, client, client_port, edge, edge_port, tlvs)
+            self._lead(name, newcomer)
             return
-        self._held[name] = (listener, client, client_port, edge, edge_port, tlvs)
+        self._held[name] = newcomer
         self.relay.secure(name, app.tls, app.handshake_timeout_ms)
 
     def secured(self, name: int, facts: "Facts") -> None:
         """Go on with a session whose client has shaken hands."""
-        listener, client, client_port, edge, edge_port, tlvs = self._held.pop(name)
-        app = listener.app
+        newcomer = self._held.pop(name)
+        app = newcomer.listener.app
         app.measures.handshakes += 1
         app.measures.resumed += facts[4]
         self._facts[name] = facts
         if app.tells_of_tls:
-            tlvs = told_of(facts, tlvs)
-        self._lead(name, listener, client, client_port, edge, edge_port, tlvs)
+            newcomer = newcomer._replace(tlvs=told_of(facts, newcomer.tlvs))
+        self._lead(name, newcomer)
 
     def origin_secured(self, name: int, facts: "OriginFacts") -> None:
-        """Note how an origin is spoken to."""
+        """Note how an origin is spoken to; one before it may have failed."""
         self._origin_facts[name] = facts
+        self._tls_faults.pop(name, None)
 
     def insecure(self, name: int, side: int, reason: str) -> None:
         """Note why there is no TLS with a session's client (side 0), or with its origin."""
         self._tls_faults[name] = reason
 
-    def _lead(
-        self,
-        name: int,
-        listener: RunningListener,
-        client: bytes,
-        client_port: int,
-        edge: bytes,
-        edge_port: int,
-        tlvs: bytes,
-    ) -> None:
+    def _lead(self, name: int, newcomer: Newcomer) -> None:
         """Connect an admitted session to an origin."""
+        listener, client, client_port, edge, edge_port, tlvs = newcomer
         app = listener.app
         way = listener.route.choose(client, client_port, edge_port)
         if isinstance(way, Reason):
@@ -286,7 +272,7 @@ class TcpPlane:
         if size:
             self.relay.consume(name, size)
             self.relay.set_client(name, client, client_port)
-        self._connect(name, running, client, client_port, edge, edge_port, tlvs)
+        self._connect(name, Newcomer(running, client, client_port, edge, edge_port, tlvs))
 
     def _give(self, name: int, one: RunningListener, other: RunningListener) -> None:
         """Let a session be another listener's, on the same address and port."""
@@ -418,7 +404,7 @@ class TcpPlane:
                 "OriginTlsProtocol": origin[0].decode(),
                 "OriginTlsCipher": origin[1].decode(),
             }
-        elif facts is not None and settings.origin is not None and not connected:
+        elif facts is not None and fields["TlsError"] and not connected:
             fields["OriginTlsStatus"] = "HANDSHAKE_FAILED"
         return fields
 

@@ -1,8 +1,11 @@
 """The decisions about sessions, with a real engine and real sockets, without processes."""
 
+import contextlib
 import json
 import socket
+import ssl
 import time
+from ipaddress import ip_address
 
 import pytest
 
@@ -12,6 +15,7 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.sessions import Outcome
 from spectrum.plane.tcp import TcpPlane, reason_of
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
+from tests.certificates import Authority
 from tests.engine.harness import Recorder, eventually, listening, port_of
 from tests.plane.parts import Parts, balanced
 
@@ -504,3 +508,89 @@ def test_a_disabled_load_balancer_refuses(make, free_port, origin):
         sock.recv(1)
     eventually(plane.events)
     assert plane.events()[0]["Reason"] == "no_origin"
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+AUTHORITY = Authority()
+
+
+@pytest.fixture
+def secured(tmp_path):
+    """What a file with a certificate begins with, and a client's context that trusts it."""
+    chain, key = AUTHORITY.issue("a.example").write(tmp_path, "a")
+    context = ssl.create_default_context(cadata=AUTHORITY.pem.decode())
+    return f"certificates: {{a: {{certificate: {chain}, key: {key}}}}}", context
+
+
+def test_tls_behind_a_header_and_before_one(make, free_port, origin, secured):
+    """A trusted proxy's header, then TLS; the origin is told of both, and of TLS by us alone."""
+    more, context = secured
+    port = free_port()
+    source = Endpoint(ip_address("192.0.2.7"), 5)
+    tlvs = (Tlv(TlvType.AUTHORITY, b"front.example"), Tlv(TlvType.SSL, bytes(5)), Tlv(0xE0, b"custom"))
+    given = Header(2, source, Endpoint(ip_address("192.0.2.8"), 6), tlvs=tlvs)
+    app = body(port, origin, ACCEPT + ", proxy_protocol: v2, tls: flexible")
+    with make({"x": app}, more=more).running() as plane:
+        plain = connect(port)
+        plain.sendall(given.serialise())
+        with context.wrap_socket(plain, server_hostname="a.example") as client:
+            client.sendall(b"payload")
+            data = received_until(origin, b"payload")
+        eventually(plane.events)
+    header, length = parse(data)
+    assert data[length:] == b"payload"
+    assert (header.source, header.destination) == (source, Endpoint(ip_address("192.0.2.8"), 6))
+    found = {tlv.type: tlv.value for tlv in header.tlvs}
+    assert (found[TlvType.AUTHORITY], found[0xE0]) == (b"a.example", b"custom")
+    assert found[TlvType.SSL][:5] == b"\1\0\0\0\1"
+    (event,) = plane.events()
+    assert (event["ClientIP"], event["ClientTlsStatus"], event["TlsError"]) == ("192.0.2.7", "OK", "")
+    measures = plane.plane.take_measures()["x"]
+    assert (measures.handshakes, measures.resumed) == (1, 0)
+
+
+def test_a_handshake_counts_from_its_beginning(make, free_port, origin, secured):
+    more, context = secured
+    port = free_port()
+    app = body(port, origin, ", tls: flexible, edge_tls: {handshake_timeout: 500ms}, limits: {sessions: 1}")
+    with make({"x": app}, more=more).running() as plane:
+        with connect(port) as slow:
+            eventually(lambda: plane.relay.active == 1)
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                context.wrap_socket(connect(port), server_hostname="a.example")
+            with pytest.raises(ConnectionError):
+                slow.recv(1)
+        eventually(lambda: len(plane.events()) == 2)
+        with connect(port) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            eventually(lambda: len(plane.events()) == 3)
+    found = [(event["Reason"], event["ClientTlsStatus"], event["TlsError"]) for event in plane.events()]
+    assert found == [
+        ("app_limit", "HANDSHAKE_FAILED", ""),
+        ("client_tls_timeout", "HANDSHAKE_FAILED", ""),
+        ("client_tls_failed", "HANDSHAKE_FAILED", "http request"),
+    ]
+
+
+def test_an_origin_that_is_down_is_no_failed_handshake(make, free_port, secured):
+    more, context = secured
+    port, closed = free_port(), free_port()
+    app = f"protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: ['tcp://127.0.0.1:{closed}'], tls: full"
+    with make({"x": app}, more=more).running() as plane:
+        with contextlib.suppress(OSError), context.wrap_socket(connect(port), server_hostname="a.example") as client:
+            client.recv(1)
+        eventually(plane.events)
+    (event,) = plane.events()
+    assert (event["Reason"], event["OriginTlsMode"], event["OriginTlsStatus"]) == ("connect_refused", "full", "UNKNOWN")
+
+
+def received_until(origin, end):
+    """What the origin gets, up to and with `end`."""
+    connection, _ = origin.accept()
+    with connection:
+        connection.settimeout(5)
+        data = b""
+        while not data.endswith(end):
+            data += connection.recv(65536)
+        return data
