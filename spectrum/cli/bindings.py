@@ -12,16 +12,8 @@ import click
 from spectrum.cli.options import failure
 from spectrum.core.address import parse_address
 from spectrum.core.fields import network
-from spectrum.kernel.bindings import (
-    DEFAULT_FILESYSTEM,
-    PROTOCOLS,
-    Binding,
-    BindingError,
-    Bindings,
-    folder_of,
-    load,
-    unload,
-)
+from spectrum.kernel.bindings import PROGRAM, PROTOCOLS, Binding, Bindings, load
+from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, folder_of, unload
 from spectrum.kernel.processes import sockets_of
 
 FILESYSTEM = click.option(
@@ -41,8 +33,9 @@ def opened(filesystem: Path) -> Iterator[Bindings]:
     try:
         with Bindings(filesystem) as bindings:
             yield bindings
-    except BindingError as exc:
-        raise failure(str(exc)) from exc
+    except PinError as exc:
+        hint = "; `spectrum bindings load` does it" if "not loaded" in str(exc) else ""
+        raise failure(f"{exc}{hint}") from exc
 
 
 def parse_binding(label: str, protocol: str, prefix: str, port: str) -> Binding:
@@ -88,7 +81,7 @@ def load_command(filesystem: Path) -> None:
     """Attach the program to this network namespace, or replace the one of another version."""
     try:
         replaced = load(filesystem)
-    except BindingError as exc:
+    except PinError as exc:
         raise failure(str(exc)) from exc
     click.echo("the program was replaced" if replaced else "the program is attached")
 
@@ -97,7 +90,7 @@ def load_command(filesystem: Path) -> None:
 @FILESYSTEM
 def unload_command(filesystem: Path) -> None:
     """Detach the program, and forget all bindings."""
-    click.echo("the program is detached" if unload(folder_of(filesystem)) else "there is no program")
+    click.echo("the program is detached" if unload(folder_of(filesystem), PROGRAM) else "there is no program")
 
 
 @bindings.command("list")

@@ -1,13 +1,16 @@
 """`spectrum kernel`: what of ours is in the kernel, whether or not a process of ours runs."""
 
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from spectrum.cli.bindings import FILESYSTEM
-from spectrum.kernel.bindings import LAYOUT, BindingError, Bindings, folder_of, unload
+from spectrum.kernel.bindings import Bindings
+from spectrum.kernel.filter import Filter
 from spectrum.kernel.libbpf import BpfError, version
+from spectrum.kernel.pins import LAYOUT, PinError, folder_of, unload
 
 
 @click.group()
@@ -23,22 +26,36 @@ def status(filesystem: Path) -> None:
         click.echo(f"Linux {platform.release()}, libbpf {version()}")
     except BpfError as exc:
         click.echo(f"Linux {platform.release()}: {exc}")
-    try:
-        with Bindings(filesystem) as one:
-            services, counts = one.services(), one.counts()
-    except BindingError as exc:
-        click.echo(f"bindings: off: {exc}")
-    else:
-        bound, without = sum(count for count, _ in services.values()), sum(not f for _, f in services.values())
-        click.echo(
-            f"bindings: on ({LAYOUT}): {bound} bindings of {len(services)} services, {without} without a socket; "
-            + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-        )
+    for name, describe in (("bindings", _bindings), ("filter", _filter)):
+        try:
+            for line in describe(filesystem):
+                click.echo(f"{name}: {line}")
+        except PinError as exc:
+            click.echo(f"{name}: off: {exc}")
     mine = folder_of(filesystem)
     for other in sorted(filesystem.glob("spectrum-*")) if filesystem.is_dir() else ():
         if other != mine:
             same = other.name.split("-")[1] == mine.name.split("-")[1]
             click.echo(f"{other}: {'another version' if same else 'another network namespace, or one that is gone'}")
+
+
+def _bindings(filesystem: Path) -> Iterator[str]:
+    with Bindings(filesystem) as one:
+        services, counts = one.services(), one.counts()
+    bound, without = sum(count for count, _ in services.values()), sum(not found for _, found in services.values())
+    yield (
+        f"on ({LAYOUT}): {bound} bindings of {len(services)} services, {without} without a socket; "
+        + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    )
+
+
+def _filter(filesystem: Path) -> Iterator[str]:
+    with Filter(filesystem) as one:
+        settings, interfaces, counts = one.settings(), one.interfaces(), one.counts()
+    rate = f", {settings.packets_per_second} packets per second of a source" if settings.packets_per_second else ""
+    yield f"on ({LAYOUT}): {', '.join(interfaces)}{rate}{', dry run: nothing is dropped' * settings.dry_run}"
+    for name, (packets, size) in counts.items():
+        yield f"{name.replace('_', ' ')}: {packets} packets, {size} bytes"
 
 
 @kernel.command()

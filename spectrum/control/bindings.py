@@ -23,7 +23,7 @@ class BoundApps:
         """Bind what a snapshot says, to sockets that are open.
 
         Raises:
-            BindingError: If it can not be; then nothing has changed.
+            PinError: If it can not be; then nothing has changed.
         """
         bound = [app for app in snapshot.apps if app.bindings]
         if not bound and not self._services:

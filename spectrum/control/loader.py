@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from spectrum.control.access import access_faults
 from spectrum.control.account import AccountError, account
 from spectrum.control.certificates import tls_faults
+from spectrum.control.filter import filter_faults
 from spectrum.control.yaml_marks import Document, Place
 from spectrum.core.access.checks import check_access
 from spectrum.core.access.objects import AccessRule
@@ -114,6 +115,7 @@ def _machine_faults(config: Config) -> list[Fault]:
             faults.append(Fault(("geoip", key), str(exc)))
     faults += access_faults(config.access_rules)
     faults += tls_faults(config)
+    faults += filter_faults(config)
     return faults
 
 

@@ -26,6 +26,7 @@ from spectrum.control.bindings import BoundApps
 from spectrum.control.certificates import CertificateError, load_tls, soon_to_end, tls_paths
 from spectrum.control.explain import explain
 from spectrum.control.exporter import Exporter, NodeState
+from spectrum.control.filter import NodeFilter, filter_paths
 from spectrum.control.fleet import Fleet
 from spectrum.control.health import HealthKeeper
 from spectrum.control.listeners import ListenerBank, sockets_per_listener
@@ -50,7 +51,7 @@ from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
 from spectrum.kernel import seccomp
-from spectrum.kernel.bindings import BindingError
+from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
 from spectrum.plane.channel import Events, Met
@@ -128,6 +129,7 @@ class Supervisor:
         self._prefixes = b""
         self._bank = ListenerBank()
         self._bound = BoundApps()
+        self._filter = NodeFilter()
         self._sockets_each = 1
         self._tasks = Tasks()
         self._totals = Totals()
@@ -240,8 +242,9 @@ class Supervisor:
         self._bank.tune(snapshot.apps)
         try:
             self._bound.apply(snapshot, self._bank, Path(self._config.kernel.bpffs))
-        except BindingError as exc:
-            raise StartError(f"bindings: {exc}") from exc
+            self._filter.apply(self._config)
+        except PinError as exc:
+            raise StartError(f"in the kernel: {exc}") from exc
         if self._config.metrics:
             await self._admin.serve_metrics(metrics_app(self.render, self.ready), self._config.metrics.listen)
         self._take(plan)
@@ -372,7 +375,7 @@ class Supervisor:
         geoip = self._config.geoip
         named = [rule.file for rule in self._config.access_rules.values()]
         return [Path(path) for path in (*named, *((geoip.database, geoip.asn_database) if geoip else ())) if path] + (
-            tls_paths(self._config)
+            tls_paths(self._config) + filter_paths(self._config)
         )
 
     async def _reread(self) -> None:
@@ -393,7 +396,7 @@ class Supervisor:
                 await self._apply(config)
             except ConfigError as exc:
                 errors = [str(diagnostic) for diagnostic in exc.diagnostics]
-            except (ListenError, AccessError, CertificateError, BindingError) as exc:
+            except (ListenError, AccessError, CertificateError, PinError) as exc:
                 errors = str(exc).splitlines()
             except NumbersExhausted:
                 errors = ["too many origins were replaced while sessions of the old ones go on; reload again later"]
@@ -415,10 +418,11 @@ class Supervisor:
         opened = self._bank.open(snapshot, self._sockets_each)
         self._bank.tune(snapshot.apps)
         try:
+            self._filter.apply(config)
             self._bound.apply(snapshot, self._bank, Path(config.kernel.bpffs))
-        except BindingError as exc:
+        except PinError as exc:
             self._bank.close(opened)
-            raise BindingError(f"bindings: {exc}") from exc
+            raise PinError(f"in the kernel: {exc}") from exc
         self._index = ListenerIndex(config.apps, local_addresses())
         await self._names.watch(snapshot.names())
         self._warn_of_fixed_settings(config)
@@ -533,6 +537,7 @@ class Supervisor:
         sessions = sum(worker.sessions for worker in workers)
         log.info("draining: %d sessions have %g s; a second signal ends them at once", sessions, timeout_s)
         self._fleet.drain(timeout_s)
+        self._filter.remove(self._config)
         self._bank.close(self._bank.keys())
         if not workers:
             return

@@ -89,6 +89,24 @@ def network(value: Any) -> IPv4Network | IPv6Network:
         raise ValueError(f"{value!r} is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 ({exc})") from exc
 
 
+def read_networks(data: bytes) -> tuple[list[IPv4Network | IPv6Network], list[tuple[int, str]]]:
+    """Return the prefixes in a list, an address or a prefix a line, and what is wrong with which line.
+
+    `#` and `;` begin a comment, as in the lists of access rules.
+    """
+    found: list[IPv4Network | IPv6Network] = []
+    wrong: list[tuple[int, str]] = []
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+        content = re.split("[#;]", line, maxsplit=1)[0].strip()
+        if not content:
+            continue
+        try:
+            found.append(network(content))
+        except ValueError as exc:
+            wrong.append((number, str(exc)))
+    return found, wrong
+
+
 def country(value: Any) -> str:
     """Return a country's code; raise ValueError where it is none."""
     code = text(value)

@@ -1,31 +1,29 @@
-"""Bindings of prefixes and ports to services, in the kernel (sk_lookup); the program is bpf/bindings.bpf.c.
+"""Bindings of prefixes and ports to services, in the kernel (sk_lookup); the program is bpf/bindings.bpf.c."""
 
-Everything is pinned below a BPF file system, so it goes on without any process: by network namespace, as a program is
-attached to one, and by the version of the layout. Who changes it holds a lock.
-"""
-
-import ctypes
-import fcntl
 import os
 import socket
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
-from spectrum.kernel.libbpf import BpfError, Map, Object, replace_program
+from spectrum.kernel.libbpf import BpfError, replace_program
+from spectrum.kernel.pins import (
+    DEFAULT_FILESYSTEM,
+    Network,
+    PinError,
+    Pinned,
+    explained,
+    folder_of,
+    prefix_key,
+    prefix_of,
+    prepare,
+)
+from spectrum.kernel.pins import load as load_program
 
-Network = IPv4Network | IPv6Network
-
-DEFAULT_FILESYSTEM = Path("/sys/fs/bpf")
-# linux/magic.h
-_BPF_MAGIC = 0xCAFE4A11
-# Of the structs in bpf/bindings.bpf.c: pins of another layout are another's.
-LAYOUT = "v1"
-_LINK = "steer"
+PROGRAM = "bindings"
+_LINK = "bindings_link"
 MAX_SERVICES = 2048
 MAX_LABEL_BYTES = 62
 COUNTS = ("lookups", "misses", "no_socket", "bad_socket")
@@ -48,7 +46,7 @@ _MAPS = {
 }
 
 
-class BindingError(Exception):
+class BindingError(PinError):
     """What can not be bound or registered; the message says why."""
 
 
@@ -66,78 +64,27 @@ class Binding:
 
     def key(self) -> bytes:
         """Return the key in the map."""
-        mapped = self.prefix.version == 4
-        address = (bytes(10) + b"\xff\xff" if mapped else b"") + self.prefix.network_address.packed
-        bits = _FIXED_BITS + self.prefix.prefixlen + (96 if mapped else 0)
-        return _KEY.pack(bits, PROTOCOLS[self.protocol], self.port, address)
+        bits, address = prefix_key(self.prefix)
+        return _KEY.pack(_FIXED_BITS + bits, PROTOCOLS[self.protocol], self.port, address)
 
 
 def _of_key(key: bytes, label: str) -> Binding:
     bits, protocol, port, address = _KEY.unpack(key)
-    bits -= _FIXED_BITS
-    if bits >= 96 and address.startswith(bytes(10) + b"\xff\xff"):
-        return Binding(label, _NAMES[protocol], IPv4Network((IPv4Address(address[12:]), bits - 96)), port)
-    return Binding(label, _NAMES[protocol], IPv6Network((IPv6Address(address), bits)), port)
+    return Binding(label, _NAMES[protocol], prefix_of(bits - _FIXED_BITS, address), port)
 
 
-def mount(filesystem: Path) -> None:
-    """Mount a BPF file system where there is none.
-
-    Raises:
-        BindingError: If it can not be.
-    """
-    if _is_bpf(filesystem):
-        return
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.mount(b"bpf", bytes(filesystem), b"bpf", 0, None) < 0:
-        why = os.strerror(ctypes.get_errno()).lower()
-        raise BindingError(f"no BPF file system can be mounted on {filesystem}: {why}")
-
-
-def _is_bpf(path: Path) -> bool:
-    library = ctypes.CDLL(None, use_errno=True)
-    answer = ctypes.create_string_buffer(256)
-    return bool(library.statfs(bytes(path), answer) == 0 and struct.unpack_from("=q", answer)[0] == _BPF_MAGIC)
-
-
-def folder_of(filesystem: Path) -> Path:
-    """Return where the bindings of this network namespace are pinned."""
-    return filesystem / f"spectrum-{os.stat('/proc/self/ns/net').st_ino}-{LAYOUT}"
-
-
-class Bindings:
+class Bindings(Pinned):
     """The bindings of this network namespace, as they are pinned.
 
     Args:
         filesystem: A BPF file system.
 
     Raises:
-        BindingError: If the program is not loaded.
+        PinError: If the program is not loaded.
     """
 
     def __init__(self, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
-        self._folder = folder_of(filesystem)
-        self._maps: dict[str, Map] = {}
-        try:
-            for name, sizes in _MAPS.items():
-                self._maps[name] = Map.pinned(self._folder / name, *sizes)
-        except BpfError as exc:
-            self.close()
-            if exc.number == 2:
-                raise BindingError("the program is not loaded; `spectrum bindings load` does it") from exc
-            raise BindingError(str(exc)) from exc
-
-    def close(self) -> None:
-        """Close the descriptors; everything goes on in the kernel."""
-        for one in self._maps.values():
-            one.close()
-        self._maps.clear()
-
-    def __enter__(self) -> "Bindings":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(PROGRAM, _MAPS, filesystem)
 
     # --- what there is --------------------------------------------------------------------------------------------
 
@@ -145,7 +92,7 @@ class Bindings:
         """Return all bindings, in order."""
         labels = {number: label for label, _, number, _ in self._services()}
         found = [
-            _of_key(key, labels.get(_BINDING.unpack(value)[0], "?")) for key, value in self._maps["bindings"].items()
+            _of_key(key, labels.get(_BINDING.unpack(value)[0], "?")) for key, value in self.maps["bindings"].items()
         ]
         return sorted(found, key=lambda b: (b.label, b.protocol, b.prefix.version, b.prefix, b.port))
 
@@ -160,32 +107,23 @@ class Bindings:
         }
 
     def _has_socket(self, index: int) -> bool:
-        return self._maps["sockets"].get(_INDEX.pack(index)) is not None
+        return self.maps["sockets"].get(_INDEX.pack(index)) is not None
 
     def counts(self) -> dict[str, int]:
         """Return what the program counted, on all processors."""
         found = {}
         for place, name in enumerate(COUNTS):
-            value = self._maps["counts"].get(_INDEX.pack(place)) or b""
+            value = self.maps["counts"].get(_INDEX.pack(place)) or b""
             found[name] = sum(number for (number,) in _COUNT.iter_unpack(value))
         return found
 
     def _services(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield label, protocol, number and how many bindings."""
-        for key, value in self._maps["services"].items():
+        for key, value in self.maps["services"].items():
             name, protocol = _LABEL.unpack(key)
             yield (name.rstrip(b"\0").decode(), _NAMES[protocol], *_SERVICE.unpack(value))
 
     # --- changes --------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def bind(self, binding: Binding) -> None:
         """Bind a prefix and port.
@@ -193,12 +131,12 @@ class Bindings:
         Raises:
             BindingError: If it is bound to another service, or there is no room.
         """
-        with self._locked():
+        with self.locked():
             self._bind(binding)
 
     def _bind(self, binding: Binding) -> None:
         key = binding.key()
-        present = self._maps["bindings"].get(key)
+        present = self.maps["bindings"].get(key)
         # A longer prefix's value is found for a shorter one too: only one of the same length is the same binding.
         if present is not None and _BINDING.unpack(present)[1] == _KEY.unpack(key)[0]:
             owner = next((b for b in self.all() if b.key() == key), binding)
@@ -206,12 +144,12 @@ class Bindings:
                 raise BindingError(f"{binding.prefix} port {binding.port} is bound to {owner.label}")
             return
         number, count = self._number(binding.label, binding.protocol)
-        self._set("bindings", key, _BINDING.pack(number, _KEY.unpack(key)[0]))
-        self._set("services", _label(binding.label, binding.protocol), _SERVICE.pack(number, count + 1))
+        self.set("bindings", key, _BINDING.pack(number, _KEY.unpack(key)[0]))
+        self.set("services", _label(binding.label, binding.protocol), _SERVICE.pack(number, count + 1))
 
     def _number(self, label: str, protocol: str) -> tuple[int, int]:
         """Return the number of a service, a free one for a new one, and how many bindings it has."""
-        value = self._maps["services"].get(_label(label, protocol))
+        value = self.maps["services"].get(_label(label, protocol))
         if value is not None:
             return _SERVICE.unpack(value)
         taken = {number for _, _, number, _ in self._services()}
@@ -220,22 +158,16 @@ class Bindings:
             raise BindingError(f"there are {MAX_SERVICES} services already")
         return number, 0
 
-    def _set(self, name: str, key: bytes, value: bytes) -> None:
-        try:
-            self._maps[name].set(key, value)
-        except BpfError as exc:
-            raise BindingError(str(exc)) from exc
-
     def unbind(self, binding: Binding) -> None:
         """Undo a binding; connections that are open go on.
 
         Raises:
             BindingError: If there is no such one.
         """
-        with self._locked():
+        with self.locked():
             if binding not in self.all():
                 raise BindingError(f"there is no binding {binding}")
-            self._maps["bindings"].delete(binding.key())
+            self.maps["bindings"].delete(binding.key())
             number, count = self._number(binding.label, binding.protocol)
             self._leave(binding.label, binding.protocol, number, max(count - 1, 0))
 
@@ -251,7 +183,7 @@ class Bindings:
         Raises:
             BindingError: If one is another service's, or there is no room; then nothing has changed.
         """
-        with self._locked():
+        with self.locked():
             by_key = {binding.key(): binding for binding in wanted}
             if services is not None:
                 self._refuse_strangers(by_key, services)
@@ -260,9 +192,9 @@ class Bindings:
             for (label, protocol), count in totals.items():
                 number, _ = self._number(label, protocol)
                 numbers[label, protocol] = number
-                self._set("services", _label(label, protocol), _SERVICE.pack(number, count))
+                self.set("services", _label(label, protocol), _SERVICE.pack(number, count))
             # There may be a million, of which most stay: they are compared as the kernel has them.
-            present = dict(self._maps["bindings"].items())
+            present = dict(self.maps["bindings"].items())
             values = {
                 key: _BINDING.pack(numbers[binding.label, binding.protocol], _KEY.unpack(key)[0])
                 for key, binding in by_key.items()
@@ -276,12 +208,9 @@ class Bindings:
             gone = [
                 key for key, value in present.items() if key not in by_key and _BINDING.unpack(value)[0] not in theirs
             ]
-            try:
-                self._maps["bindings"].set_many(list(fresh), list(fresh.values()))
-            except BpfError as exc:
-                raise BindingError(str(exc)) from exc
+            self.set_many("bindings", fresh)
             for key in gone:
-                self._maps["bindings"].delete(key)
+                self.maps["bindings"].delete(key)
             for label, protocol, number, _ in tuple(self._services()):
                 if (label, protocol) not in totals and number not in theirs:
                     self._leave(label, protocol, number, 0)
@@ -290,7 +219,7 @@ class Bindings:
     def _refuse_strangers(self, by_key: Mapping[bytes, Binding], services: Collection[tuple[str, str]]) -> None:
         """Refuse what is bound to services that are not ours."""
         owners = {number: (label, protocol) for label, protocol, number, _ in self._services()}
-        for key, value in self._maps["bindings"].items():
+        for key, value in self.maps["bindings"].items():
             owner = owners.get(_BINDING.unpack(value)[0])
             if key in by_key and owner is not None and owner not in services:
                 binding = by_key[key]
@@ -299,9 +228,9 @@ class Bindings:
     def _leave(self, label: str, protocol: str, number: int, count: int) -> None:
         """Note how many bindings a service has left; without any, and without a socket, it is forgotten."""
         if count or self._has_socket(2 * number) or self._has_socket(2 * number + 1):
-            self._set("services", _label(label, protocol), _SERVICE.pack(number, count))
+            self.set("services", _label(label, protocol), _SERVICE.pack(number, count))
         else:
-            self._maps["services"].delete(_label(label, protocol))
+            self.maps["services"].delete(_label(label, protocol))
 
     def register(self, label: str, sock: socket.socket) -> list[str]:
         """Let a socket be a service's: a listening TCP one, or a bound UDP one; return for which families it is.
@@ -317,11 +246,11 @@ class Bindings:
         families = [0] if sock.family == socket.AF_INET else [1]
         if sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
             families = [0, 1]
-        with self._locked():
+        with self.locked():
             number, count = self._number(label, protocol)
             for family in families:
-                self._set("sockets", _INDEX.pack(2 * number + family), _SOCKET.pack(sock.fileno()))
-            self._set("services", _label(label, protocol), _SERVICE.pack(number, count))
+                self.set("sockets", _INDEX.pack(2 * number + family), _SOCKET.pack(sock.fileno()))
+            self.set("services", _label(label, protocol), _SERVICE.pack(number, count))
         return ["ipv4" if family == 0 else "ipv6" for family in families]
 
 
@@ -338,16 +267,10 @@ def load(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
     Bindings and sockets that are pinned stay: a program that is there already is replaced from one packet to the next.
 
     Raises:
-        BindingError: If it can not be.
+        PinError: If it can not be.
     """
-    mount(filesystem)
-    folder = folder_of(filesystem)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    code = Path(__file__).with_name("bpf").joinpath("bindings.bpf.o").read_bytes()
-    try:
-        program = Object(code, {name: folder / name for name in _MAPS})
-    except BpfError as exc:
-        raise BindingError(_explained(exc)) from exc
+    folder = prepare(filesystem)
+    program = load_program(PROGRAM, folder, _MAPS)
     try:
         link = folder / _LINK
         if link.exists():
@@ -357,28 +280,9 @@ def load(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
             program.attach_to_network("steer", namespace.fileno(), link)
         return False
     except BpfError as exc:
-        raise BindingError(_explained(exc)) from exc
+        raise PinError(explained(exc)) from exc
     finally:
         program.close()
-
-
-def _explained(exc: BpfError) -> str:
-    if exc.number in (1, 13):
-        return f"{exc}; it needs root, or CAP_BPF and CAP_NET_ADMIN"
-    if exc.number == 22:
-        return f"{exc}; sk_lookup needs Linux 5.10"
-    return str(exc)
-
-
-def unload(folder: Path) -> bool:
-    """Detach the program whose pins are in a folder, and forget its bindings; return whether there was one."""
-    if not folder.is_dir():
-        return False
-    # The link first: without it nothing is steered by half of a table.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name != _LINK):
-        path.unlink()
-    folder.rmdir()
-    return True
 
 
 def is_loaded(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:

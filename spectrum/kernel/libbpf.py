@@ -51,6 +51,7 @@ _POINTERS = (
     "bpf_object__find_map_by_name",
     "bpf_object__find_program_by_name",
     "bpf_program__attach_netns",
+    "bpf_program__attach_xdp",
 )
 _TAKES: dict[str, tuple[type, ...]] = {
     "bpf_object__open_mem": (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p),
@@ -62,9 +63,11 @@ _TAKES: dict[str, tuple[type, ...]] = {
     "bpf_map__set_pin_path": (ctypes.c_void_p, ctypes.c_char_p),
     "bpf_program__fd": (ctypes.c_void_p,),
     "bpf_program__attach_netns": (ctypes.c_void_p, ctypes.c_int),
+    "bpf_program__attach_xdp": (ctypes.c_void_p, ctypes.c_int),
     "bpf_link__pin": (ctypes.c_void_p, ctypes.c_char_p),
     "bpf_link__destroy": (ctypes.c_void_p,),
     "bpf_link_update": (ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
+    "bpf_link_detach": (ctypes.c_int,),
     "bpf_obj_get": (ctypes.c_char_p,),
     "bpf_map_update_elem": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulonglong),
     "bpf_map_update_batch": (
@@ -251,8 +254,18 @@ class Object:
         Raises:
             BpfError: If it can not be attached.
         """
+        self._pin(name, _library().bpf_program__attach_netns(self._program(name), namespace), pin)
+
+    def attach_to_interface(self, name: str, index: int, pin: Path) -> None:
+        """Attach a program to an interface, before its driver where that can, by a link that is pinned.
+
+        Raises:
+            BpfError: If it can not be attached.
+        """
+        self._pin(name, _library().bpf_program__attach_xdp(self._program(name), index), pin)
+
+    def _pin(self, name: str, link: int | None, pin: Path) -> None:
         library = _library()
-        link = library.bpf_program__attach_netns(self._program(name), namespace)
         if not link:
             raise BpfError(f"{name} can not be attached", ctypes.get_errno())
         try:
@@ -276,3 +289,12 @@ def replace_program(link: Path, program: int) -> None:
         _checked(f"{link} does not take another program", _library().bpf_link_update(descriptor, program, None))
     finally:
         os.close(descriptor)
+
+
+def detach(link: Path) -> None:
+    """Detach a pinned link at once, and forget it; without a pin it would be detached some time later."""
+    descriptor = _library().bpf_obj_get(bytes(link))
+    if descriptor >= 0:
+        _library().bpf_link_detach(descriptor)
+        os.close(descriptor)
+    link.unlink()

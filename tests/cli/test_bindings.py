@@ -64,7 +64,8 @@ def test_the_commands(tmp_path, require):
     said = done.stdout
     assert done.returncode == 0, said
     for line in (
-        "bindings: off: the program is not loaded; `spectrum bindings load` does it",
+        "bindings: off: the program is not loaded\nfilter: off: the program is not loaded\n",
+        "the program is not loaded; `spectrum bindings load` does it",
         "the program is attached",
         "2 bound, 0 unbound",
         "web tcp has a socket for ipv4",

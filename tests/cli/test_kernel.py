@@ -3,7 +3,7 @@
 from click.testing import CliRunner
 
 from spectrum.cli.main import main
-from spectrum.kernel.bindings import folder_of
+from spectrum.kernel.pins import folder_of
 
 
 def test_status_and_detach_without_anything(tmp_path):

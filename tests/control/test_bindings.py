@@ -1,6 +1,6 @@
 """What the file says of apps' bindings, in the kernel, in a network namespace of its own."""
 
-from tests.kernel.test_bindings import filesystem, isolated
+from tests.kernel.isolation import filesystem, isolated
 
 __all__ = ["filesystem"]
 
@@ -13,6 +13,7 @@ from spectrum.control.listeners import ListenerBank
 from spectrum.control.loader import load_text
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.bindings import Binding, BindingError, Bindings
+from spectrum.kernel.pins import PinError
 
 filesystem, bank, bound = Path(sys.argv[1]), ListenerBank(), BoundApps()
 
@@ -34,7 +35,7 @@ bound.apply(Plain, bank, filesystem)  # nothing is wanted, so nothing is loaded
 try:
     listed()
     raise SystemExit("loaded without need")
-except BindingError:
+except PinError:
     pass
 bound.apply(snapshot(a="127.9.0.0/16", b="fd00::/64"), bank, filesystem)
 assert listed() == ["a tcp 127.9.0.0/16 0", "b tcp fd00::/64 0"]

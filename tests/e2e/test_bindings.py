@@ -59,7 +59,7 @@ def test_bindings_of_the_file(hosts, start, tmp_path, filesystem, kind):
         subprocess.run(["kill", "-9", str(worker["pid"])], check=True)
     supervisor.wait()
     assert "ConnectionRefused" in visited(hosts, kind, "198.51.100.1,20000", wait_s=1)[0]
-    assert "off" not in hosts.call("e", *spectrum("kernel", "status"), "--bpffs", filesystem)
+    assert "bindings: on" in hosts.call("e", *spectrum("kernel", "status"), "--bpffs", filesystem)
     assert "removed" in hosts.call("e", *spectrum("kernel", "detach"), "--bpffs", filesystem)
 
 

@@ -1,14 +1,12 @@
 """Bindings in the kernel, in a network namespace of their own: which socket gets what, against a naive reference."""
 
-import os
-import subprocess
-import sys
 from ipaddress import ip_network
-from pathlib import Path
 
 import pytest
 
-from spectrum.kernel.bindings import Binding, BindingError, Bindings, folder_of, is_loaded, mount
+from spectrum.kernel.bindings import Binding, Bindings, is_loaded
+from spectrum.kernel.pins import PinError
+from tests.kernel.isolation import isolated
 
 REFERENCE = """
 import random, socket, sys
@@ -82,13 +80,14 @@ LIFE = """
 import socket, sys, threading
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.kernel.bindings import Binding, BindingError, Bindings, is_loaded, folder_of, load, unload
+from spectrum.kernel.bindings import Binding, BindingError, Bindings, is_loaded, load
+from spectrum.kernel.pins import PinError, folder_of, unload
 
 filesystem = Path(sys.argv[1])
 try:
     Bindings(filesystem)
-except BindingError as exc:
-    assert "spectrum bindings load" in str(exc)
+except PinError as exc:
+    assert str(exc) == "the program is not loaded"
 assert load(filesystem) is False and is_loaded(filesystem)
 
 def serve(name):
@@ -154,7 +153,7 @@ with Bindings(filesystem) as bindings:
         try:
             bindings.register("web", idle)
             raise SystemExit("a socket that does not listen was taken")
-        except BindingError:
+        except PinError:
             pass
     with socket.socket(socket.AF_INET6) as both:
         both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -171,36 +170,6 @@ print("ok")
 """
 
 
-@pytest.fixture
-def filesystem(tmp_path, require):
-    """A BPF file system of its own."""
-    require("unshare", "umount")
-    if os.geteuid() != 0:
-        pytest.skip("BPF needs root")
-    path = tmp_path / "bpf"
-    path.mkdir()
-    mount(path)
-    mount(path)  # once is enough
-    yield path
-    subprocess.run(["umount", path], check=True)
-
-
-def isolated(script, *arguments):
-    """Run a script in a network namespace of its own."""
-    command = f'ip link set lo up; ip -6 route add local fd00::/8 dev lo; exec {sys.executable} -c "$0" "$@"'
-    done = subprocess.run(
-        ["unshare", "--net", "sh", "-c", command, script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ
-        | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "PYTHONPATH": str(Path(__file__).parents[2])},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_right_socket_gets_it(filesystem, seed):
     assert isolated(REFERENCE, filesystem, seed) == "480\n"
@@ -211,10 +180,9 @@ def test_a_life_of_bindings(filesystem):
 
 
 def test_without_the_program(tmp_path):
-    with pytest.raises(BindingError, match="the program is not loaded"):
+    with pytest.raises(PinError, match="the program is not loaded"):
         Bindings(tmp_path)
     assert not is_loaded(tmp_path)
-    assert folder_of(tmp_path).parent == tmp_path
 
 
 def test_keys_say_what_is_bound():

@@ -1,0 +1,76 @@
+"""The filter of the file: its lists are read here, and the kernel gets them."""
+
+from pathlib import Path
+
+from spectrum.core.config import Config, Filter
+from spectrum.core.faults import Fault
+from spectrum.core.fields import read_networks
+from spectrum.kernel import filter as kernel
+from spectrum.kernel.filter import FilterSettings
+from spectrum.kernel.pins import Network, PinError
+
+# Of a list that is no list.
+MAX_FAULTS_SHOWN = 5
+
+
+def filter_paths(config: Config) -> list[Path]:
+    """Return the files that a configuration names for its filter."""
+    return [Path(one.file) for one in config.filter.lists.values() if one.file] if config.filter else []
+
+
+def filter_faults(config: Config) -> list[Fault]:
+    """Return what is wrong with the lists that a configuration names for its filter."""
+    return _read(config.filter)[1] if config.filter else []
+
+
+def _read(settings: Filter) -> tuple[dict[str, list[Network]], list[Fault]]:
+    lists: dict[str, list[Network]] = {}
+    faults: list[Fault] = []
+    for name, one in settings.lists.items():
+        lists[name] = list(one.prefixes)
+        if one.file is None:
+            continue
+        path = ("filter", "lists", name, "file")
+        try:
+            found, wrong = read_networks(Path(one.file).read_bytes())
+        except OSError as exc:
+            faults.append(Fault(path, f"{one.file}: can not be read: {(exc.strerror or str(exc)).lower()}"))
+            continue
+        lists[name] += found
+        faults += [Fault(path, f"{one.file}:{line}: {message}") for line, message in wrong[:MAX_FAULTS_SHOWN]]
+    return lists, faults
+
+
+class NodeFilter:
+    """Keeps the kernel's filter to what the file says."""
+
+    def __init__(self) -> None:
+        self._on = False
+
+    def apply(self, config: Config) -> None:
+        """Filter as a configuration says, or not at all.
+
+        Raises:
+            PinError: If a list can not be read, or the kernel does not take it; a filter that was there stays.
+        """
+        filesystem, settings = Path(config.kernel.bpffs), config.filter
+        if settings is None:
+            if self._on:
+                kernel.remove(filesystem)
+                self._on = False
+            return
+        lists, faults = _read(settings)
+        if faults:
+            raise PinError("\n".join(f"filter: {fault.message}" for fault in faults))
+        kernel.load(settings.interfaces, filesystem)
+        self._on = True
+        with kernel.Filter(filesystem) as one:
+            one.guard(settings.guard)  # before anything is dropped
+            one.configure(FilterSettings(settings.packets_per_second or 0, settings.burst, settings.dry_run))
+            one.block(lists)
+
+    def remove(self, config: Config) -> None:
+        """Let everything pass again."""
+        if self._on:
+            kernel.remove(Path(config.kernel.bpffs))
+            self._on = False

@@ -1,0 +1,189 @@
+"""What of ours is in the kernel and stays there without a process: maps and links, pinned in a BPF file system.
+
+They lie in one folder for each network namespace, as programs are attached to one, and each version of the layout. Who
+changes them holds a lock.
+"""
+
+import ctypes
+import fcntl
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Self
+
+from spectrum.kernel.libbpf import BpfError, Map, Object, detach
+
+Network = IPv4Network | IPv6Network
+
+DEFAULT_FILESYSTEM = Path("/sys/fs/bpf")
+# linux/magic.h
+_BPF_MAGIC = 0xCAFE4A11
+# Of the structs in bpf/*.bpf.c: pins of another layout are another's.
+LAYOUT = "v1"
+# Names in that file system have no dot: the kernel keeps those for itself (kernel/bpf/inode.c).
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+class PinError(Exception):
+    """What can not be had of the kernel, or done in it; the message says why."""
+
+
+def mount(filesystem: Path) -> None:
+    """Mount a BPF file system where there is none.
+
+    Raises:
+        PinError: If it can not be.
+    """
+    if _is_bpf(filesystem):
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.mount(b"bpf", bytes(filesystem), b"bpf", 0, None) < 0:
+        why = os.strerror(ctypes.get_errno()).lower()
+        raise PinError(f"no BPF file system can be mounted on {filesystem}: {why}")
+
+
+def _is_bpf(path: Path) -> bool:
+    library = ctypes.CDLL(None, use_errno=True)
+    answer = ctypes.create_string_buffer(256)
+    return bool(library.statfs(bytes(path), answer) == 0 and struct.unpack_from("=q", answer)[0] == _BPF_MAGIC)
+
+
+def folder_of(filesystem: Path) -> Path:
+    """Return where what belongs to this network namespace is pinned."""
+    return filesystem / f"spectrum-{os.stat('/proc/self/ns/net').st_ino}-{LAYOUT}"
+
+
+def prepare(filesystem: Path) -> Path:
+    """Return the folder for this network namespace, made if it is not there.
+
+    Raises:
+        PinError: If it can not be had.
+    """
+    mount(filesystem)
+    folder = folder_of(filesystem)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise PinError(f"{folder}: {(exc.strerror or str(exc)).lower()}") from exc
+    return folder
+
+
+def load(program: str, folder: Path, maps: Mapping[str, tuple[int, int]]) -> Object:
+    """Load a program, with the maps that are pinned; the caller closes it.
+
+    Raises:
+        PinError: If the kernel does not take it.
+    """
+    code = Path(__file__).with_name("bpf").joinpath(f"{program}.bpf.o").read_bytes()
+    try:
+        return Object(code, {name: folder / f"{program}_{name}" for name in maps})
+    except BpfError as exc:
+        raise PinError(explained(exc)) from exc
+
+
+def unload(folder: Path, program: str = "") -> bool:
+    """Detach a program whose pins are in a folder, or all, and forget what it knew; return whether there was one."""
+    if not folder.is_dir():
+        return False
+    # The links first: without them nothing is done by half of a table.
+    found = sorted(folder.glob(f"{program}_*" if program else "*"), key=lambda path: "_link" not in path.name)
+    for path in found:
+        if "_link" in path.name:
+            detach(path)
+        else:
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+        return True
+    return bool(found)
+
+
+def explained(exc: BpfError) -> str:
+    """Return what a refusal of the kernel means."""
+    if exc.number in (1, 13):
+        return f"{exc}; it needs root, or CAP_BPF and CAP_NET_ADMIN"
+    if exc.number == 22:
+        return f"{exc}; it needs Linux 5.10"
+    return str(exc)
+
+
+def prefix_key(prefix: Network) -> tuple[int, bytes]:
+    """Return a prefix as maps have it: its bits, IPv4 being mapped, and 16 bytes."""
+    if prefix.version == 4:
+        return prefix.prefixlen + 96, _MAPPED + prefix.network_address.packed
+    return prefix.prefixlen, prefix.network_address.packed
+
+
+def prefix_of(bits: int, address: bytes) -> Network:
+    """Return the prefix that a map has so."""
+    if bits >= 96 and address.startswith(_MAPPED):
+        return IPv4Network((IPv4Address(address[12:]), bits - 96))
+    return IPv6Network((IPv6Address(address), bits))
+
+
+class Pinned:
+    """The maps of a program, as they are pinned for this network namespace.
+
+    Args:
+        program: Its name.
+        maps: How long a key and a value of each map are.
+        filesystem: A BPF file system.
+
+    Raises:
+        PinError: If the program is not loaded.
+    """
+
+    def __init__(self, program: str, maps: Mapping[str, tuple[int, int]], filesystem: Path) -> None:
+        self.folder = folder_of(filesystem)
+        self.maps: dict[str, Map] = {}
+        try:
+            for name, sizes in maps.items():
+                self.maps[name] = Map.pinned(self.folder / f"{program}_{name}", *sizes)
+        except BpfError as exc:
+            self.close()
+            if exc.number == 2:
+                raise PinError("the program is not loaded") from exc
+            raise PinError(str(exc)) from exc
+
+    def close(self) -> None:
+        """Close the descriptors; everything goes on in the kernel."""
+        for one in self.maps.values():
+            one.close()
+        self.maps.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let nobody else change anything meanwhile."""
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def set(self, name: str, key: bytes, value: bytes) -> None:
+        """Make or replace a value of a map.
+
+        Raises:
+            PinError: If the kernel does not take it.
+        """
+        try:
+            self.maps[name].set(key, value)
+        except BpfError as exc:
+            raise PinError(str(exc)) from exc
+
+    def set_many(self, name: str, values: Mapping[bytes, bytes]) -> None:
+        """Make or replace many values; as `set`."""
+        try:
+            self.maps[name].set_many(list(values), list(values.values()))
+        except BpfError as exc:
+            raise PinError(str(exc)) from exc

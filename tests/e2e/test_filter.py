@@ -1,0 +1,57 @@
+"""The filter of the file: a blocked client does not reach the edge, a guarded one always does."""
+
+import subprocess
+
+import pytest
+
+from tests.e2e.hosts import edge, spectrum
+from tests.engine.harness import eventually
+
+VISIT = """
+import socket, sys
+for source in sys.argv[1:]:
+    try:
+        with socket.create_connection(("10.231.1.1", 7000), 0.7, source_address=(source, 0)) as sock:
+            print("reset" if not sock.recv(10) else "?")  # no origin answers, so the edge ends it
+    except ConnectionError:
+        print("reset")
+    except TimeoutError:
+        print("nothing")
+"""
+
+
+@pytest.fixture
+def filesystem(tmp_path):
+    path = tmp_path / "bpf"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", path], check=True)
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_a_list_that_changes(hosts, start, tmp_path, filesystem):
+    for last in (3, 4):
+        hosts.ip("c", "address", "add", f"10.231.1.{last}/24", "dev", "e1b")
+    drop = tmp_path / "drop.txt"
+    drop.write_text("10.231.1.0/29\n")
+    edge(
+        start,
+        tmp_path,
+        f"kernel: {{bpffs: {filesystem}}}\n"
+        f"filter: {{interfaces: [e1a], guard: [10.231.1.2/32], lists: {{drop: {{file: {drop}}}}}}}\n"
+        "apps: {x: {protocol: tcp/7000, origin_direct: ['tcp://127.0.0.1:1']}}",
+    )
+
+    def visit():
+        return hosts.python("c", VISIT, "10.231.1.2", "10.231.1.3", "10.231.1.4").split()
+
+    assert visit() == ["reset", "nothing", "nothing"]
+    drop.write_text("10.231.1.3\n")
+    eventually(lambda: visit() == ["reset", "nothing", "reset"], 10)
+    said = hosts.call("e", *spectrum("kernel", "status"), "--bpffs", filesystem)
+    assert "filter: on (v1): e1a" in said
+    assert "filter: list drop: " in said
+    supervisor = start.running[-1]
+    supervisor.terminate()
+    supervisor.wait(10)
+    assert "filter: off" in hosts.call("e", *spectrum("kernel", "status"), "--bpffs", filesystem)

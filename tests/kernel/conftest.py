@@ -1,0 +1,5 @@
+"""Fixtures of several files."""
+
+from tests.kernel.isolation import filesystem
+
+__all__ = ["filesystem"]
