@@ -13,13 +13,17 @@ class BoundApps:
 
     They stay when the daemon ends, without a socket: what is sent there is refused, and reaches nobody else, until it
     is back.
+
+    Args:
+        filesystem: The BPF file system.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, filesystem: Path) -> None:
+        self._filesystem = filesystem
         self._services: set[tuple[str, str]] = set()
-        self._loaded: Path | None = None
+        self._loaded = False
 
-    def apply(self, snapshot: Snapshot, bank: ListenerBank, filesystem: Path) -> None:
+    def apply(self, snapshot: Snapshot, bank: ListenerBank) -> None:
         """Bind what a snapshot says, to sockets that are open.
 
         Raises:
@@ -28,14 +32,14 @@ class BoundApps:
         bound = [app for app in snapshot.apps if app.bindings]
         if not bound and not self._services:
             return
-        if self._loaded != filesystem:  # once, so that an upgrade brings its own program
-            load(filesystem)
-            self._loaded = filesystem
+        if not self._loaded:  # once, so that an upgrade brings its own program
+            load(self._filesystem)
+            self._loaded = True
         wanted = [
             Binding(app.name, app.transport, ip_network(prefix), port) for app in bound for prefix, port in app.bindings
         ]
         services = {(app.name, app.transport) for app in bound}
-        with Bindings(filesystem) as bindings:
+        with Bindings(self._filesystem) as bindings:
             for app in bound:
                 for key, _ in app.listeners():
                     if key.app:

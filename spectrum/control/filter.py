@@ -1,5 +1,6 @@
 """The filter of the file: its lists are read here, and the kernel gets them."""
 
+import logging
 from pathlib import Path
 
 from spectrum.core.config import Config, Filter
@@ -8,6 +9,8 @@ from spectrum.core.fields import read_networks
 from spectrum.kernel import filter as kernel
 from spectrum.kernel.filter import FilterSettings
 from spectrum.kernel.pins import Network, PinError
+
+log = logging.getLogger(__name__)
 
 # Of a list that is no list.
 MAX_FAULTS_SHOWN = 5
@@ -42,10 +45,14 @@ def _read(settings: Filter) -> tuple[dict[str, list[Network]], list[Fault]]:
 
 
 class NodeFilter:
-    """Keeps the kernel's filter to what the file says."""
+    """Keeps the kernel's filter to what the file says.
 
-    def __init__(self) -> None:
-        self._on = False
+    Args:
+        filesystem: The BPF file system.
+    """
+
+    def __init__(self, filesystem: Path) -> None:
+        self._filesystem = filesystem
 
     def apply(self, config: Config) -> None:
         """Filter as a configuration says, or not at all.
@@ -53,24 +60,20 @@ class NodeFilter:
         Raises:
             PinError: If a list can not be read, or the kernel does not take it; a filter that was there stays.
         """
-        filesystem, settings = Path(config.kernel.bpffs), config.filter
-        if settings is None:
-            if self._on:
-                kernel.remove(filesystem)
-                self._on = False
+        if config.filter is None:
+            self.remove()  # also what a daemon left that was killed
             return
-        lists, faults = _read(settings)
+        lists, faults = _read(config.filter)
         if faults:
             raise PinError("\n".join(f"filter: {fault.message}" for fault in faults))
-        kernel.load(settings.interfaces, filesystem)
-        self._on = True
-        with kernel.Filter(filesystem) as one:
+        kernel.load(config.filter.interfaces, self._filesystem)
+        settings = config.filter
+        with kernel.Filter(self._filesystem) as one:
             one.guard(settings.guard)  # before anything is dropped
             one.configure(FilterSettings(settings.packets_per_second or 0, settings.burst, settings.dry_run))
             one.block(lists)
 
-    def remove(self, config: Config) -> None:
+    def remove(self) -> None:
         """Let everything pass again."""
-        if self._on:
-            kernel.remove(Path(config.kernel.bpffs))
-            self._on = False
+        if kernel.remove(self._filesystem):
+            log.info("the filter is off")

@@ -128,8 +128,8 @@ class Supervisor:
         self._snapshot = Snapshot(0, (), 0, True)
         self._prefixes = b""
         self._bank = ListenerBank()
-        self._bound = BoundApps()
-        self._filter = NodeFilter()
+        self._bound = BoundApps(Path(config.kernel.bpffs))
+        self._filter = NodeFilter(Path(config.kernel.bpffs))
         self._sockets_each = 1
         self._tasks = Tasks()
         self._totals = Totals()
@@ -241,7 +241,7 @@ class Supervisor:
         self._bank.drop_adopted()
         self._bank.tune(snapshot.apps)
         try:
-            self._bound.apply(snapshot, self._bank, Path(self._config.kernel.bpffs))
+            self._bound.apply(snapshot, self._bank)
             self._filter.apply(self._config)
         except PinError as exc:
             raise StartError(f"in the kernel: {exc}") from exc
@@ -419,7 +419,7 @@ class Supervisor:
         self._bank.tune(snapshot.apps)
         try:
             self._filter.apply(config)
-            self._bound.apply(snapshot, self._bank, Path(config.kernel.bpffs))
+            self._bound.apply(snapshot, self._bank)
         except PinError as exc:
             self._bank.close(opened)
             raise PinError(f"in the kernel: {exc}") from exc
@@ -441,7 +441,7 @@ class Supervisor:
     def _warn_of_fixed_settings(self, config: Config) -> None:
         fixed = [
             name
-            for name in ("user", "seccomp", "workers", "metrics", "control", "max_flows", "max_affinities")
+            for name in ("user", "seccomp", "workers", "metrics", "control", "kernel", "max_flows", "max_affinities")
             if getattr(config, name) != getattr(self._config, name)
         ]
         fixed += [
@@ -537,7 +537,7 @@ class Supervisor:
         sessions = sum(worker.sessions for worker in workers)
         log.info("draining: %d sessions have %g s; a second signal ends them at once", sessions, timeout_s)
         self._fleet.drain(timeout_s)
-        self._filter.remove(self._config)
+        self._filter.remove()
         self._bank.close(self._bank.keys())
         if not workers:
             return

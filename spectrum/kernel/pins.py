@@ -86,7 +86,10 @@ def load(program: str, folder: Path, maps: Mapping[str, tuple[int, int]]) -> Obj
 
 def unload(folder: Path, program: str = "") -> bool:
     """Detach a program whose pins are in a folder, or all, and forget what it knew; return whether there was one."""
-    if not folder.is_dir():
+    try:
+        if not folder.is_dir():
+            return False
+    except PermissionError:  # so it is root's, and not ours
         return False
     # The links first: without them nothing is done by half of a table.
     found = sorted(folder.glob(f"{program}_*" if program else "*"), key=lambda path: "_link" not in path.name)

@@ -15,7 +15,7 @@ from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.bindings import Binding, BindingError, Bindings
 from spectrum.kernel.pins import PinError
 
-filesystem, bank, bound = Path(sys.argv[1]), ListenerBank(), BoundApps()
+filesystem, bank, bound = Path(sys.argv[1]), ListenerBank(), BoundApps(Path(sys.argv[1]))
 
 def snapshot(**prefixes):
     body = "protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80'], bindings: [{prefix: PREFIX, port: 0}]"
@@ -31,27 +31,27 @@ def listed():
 class Plain:
     apps = ()
 
-bound.apply(Plain, bank, filesystem)  # nothing is wanted, so nothing is loaded
+bound.apply(Plain, bank)  # nothing is wanted, so nothing is loaded
 try:
     listed()
     raise SystemExit("loaded without need")
 except PinError:
     pass
-bound.apply(snapshot(a="127.9.0.0/16", b="fd00::/64"), bank, filesystem)
+bound.apply(snapshot(a="127.9.0.0/16", b="fd00::/64"), bank)
 assert listed() == ["a tcp 127.9.0.0/16 0", "b tcp fd00::/64 0"]
 for host in ("127.9.1.1", "fd00::7"):
     socket.create_connection((host, 4711), 1).close()  # somebody of the three took it
 with Bindings(filesystem) as bindings:
     bindings.bind(Binding("other", "tcp", ip_network("127.8.0.0/16"), 0))
 try:
-    bound.apply(snapshot(a="127.8.0.0/16"), bank, filesystem)
+    bound.apply(snapshot(a="127.8.0.0/16"), bank)
     raise SystemExit("took another's")
 except BindingError as exc:
     assert str(exc) == "127.8.0.0/16 port any is bound to other"
 assert listed() == ["a tcp 127.9.0.0/16 0", "b tcp fd00::/64 0", "other tcp 127.8.0.0/16 0"]
-bound.apply(snapshot(b="127.9.0.0/16"), bank, filesystem)
+bound.apply(snapshot(b="127.9.0.0/16"), bank)
 assert listed() == ["b tcp 127.9.0.0/16 0", "other tcp 127.8.0.0/16 0"]
-bound.apply(Plain, bank, filesystem)
+bound.apply(Plain, bank)
 assert listed() == ["other tcp 127.8.0.0/16 0"]
 bank.close(bank.keys())
 print("ok")

@@ -17,7 +17,7 @@ from spectrum.control.loader import load_text
 from spectrum.kernel.filter import Filter, FilterSettings
 from spectrum.kernel.pins import PinError
 
-filesystem, node = Path(sys.argv[1]), NodeFilter()
+filesystem, node = Path(sys.argv[1]), NodeFilter(Path(sys.argv[1]))
 drop = filesystem.parent / "drop.txt"
 drop.write_text("198.51.100.0/24 # a line\\\\n203.0.113.7\\\\n")
 
@@ -31,7 +31,7 @@ def found():
         return one.interfaces(), one.settings(), {k: sorted(map(str, v)) for k, v in one.blocked().items()}
 
 node.apply(config(""))
-node.remove(config(""))
+node.remove()
 lists = f"lists: {{a: {{file: {drop}}}, b: {{prefixes: ['2001:db8::/32']}}}}"
 full = f"filter: {{interfaces: [lo], guard: ['::1/128'], {lists}, packets_per_second: 1000, burst: 50}}"
 node.apply(config(full))
