@@ -135,11 +135,17 @@ apps:
     async def _kill(self) -> None:
         while True:
             await asyncio.sleep(KILL_EVERY_S)
-            for worker in (await self._status())["workers"]:
-                if worker["number"] == 1 and worker["ready"]:  # the other one's memory is looked at
-                    os.kill(worker["pid"], signal.SIGKILL)
-                    self._kills.append(time.monotonic())
-                    self._counts["kills"] += 1
+            while not await self._kill_one():  # none serves yet, amid an upgrade
+                await asyncio.sleep(0.2)
+
+    async def _kill_one(self) -> bool:
+        for worker in (await self._status())["workers"]:
+            if worker["number"] == 1 and worker["ready"]:  # the other one's memory is looked at
+                os.kill(worker["pid"], signal.SIGKILL)
+                self._kills.append(time.monotonic())
+                self._counts["kills"] += 1
+                return True
+        return False
 
     async def _flap(self, origins: list[FlappingOrigin]) -> None:
         while True:
