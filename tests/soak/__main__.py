@@ -133,10 +133,11 @@ apps:
             self._counts["reloads"] += not errors
 
     async def _kill(self) -> None:
+        pause_s = KILL_EVERY_S
         while True:
-            await asyncio.sleep(KILL_EVERY_S)
-            while not await self._kill_one():  # none serves yet, amid an upgrade
-                await asyncio.sleep(0.2)
+            await asyncio.sleep(pause_s)
+            # Amid an upgrade none serves yet.
+            pause_s = KILL_EVERY_S if await self._kill_one() else 0.2
 
     async def _kill_one(self) -> bool:
         for worker in (await self._status())["workers"]:
