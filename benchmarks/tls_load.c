@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -65,8 +66,10 @@ static int origin(int port)
         return 1;
     }
     for (int i = 0; i < 4; i++)
-        if (fork() == 0)
+        if (fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
             break;
+        }
     for (;;) {
         int fd = accept(listener, NULL, NULL);
         if (fd >= 0) {
