@@ -11,12 +11,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from spectrum.core.access.rules import Verdict
 from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
 from spectrum.core.measures import AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.core.tls.settings import TlsSettings
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
@@ -356,7 +359,7 @@ class TcpPlane:
         verdict = self._verdicts.get(name) if self._verdicts else None
         offset = self._wall_offset_s
         now = datetime.fromtimestamp(ended / 1e9 + offset, UTC)
-        return SessionEvent(
+        event = SessionEvent(
             reason.event,
             reason.status,
             reason.label,
@@ -380,13 +383,14 @@ class TcpPlane:
             AccessRule=verdict.rule if verdict else "",
             ClientCountry=self._places.country_of(client),
             ClientAsn=self._places.number_of(client),
-            **self._tls_fields(app, name, target is not None),
         )
+        if app.settings.tls is not None:
+            return msgspec.structs.replace(event, **self._tls_fields(app.settings.tls, name, target is not None))
+        if name in self._server_names:
+            return msgspec.structs.replace(event, ClientTlsClientHelloServerName=self._server_names[name])
+        return event
 
-    def _tls_fields(self, app: RunningApp, name: int, connected: bool) -> dict[str, Any]:
-        settings = app.settings.tls
-        if settings is None:
-            return {"ClientTlsClientHelloServerName": self._server_names[name]} if name in self._server_names else {}
+    def _tls_fields(self, settings: TlsSettings, name: int, connected: bool) -> dict[str, Any]:
         facts, origin = self._facts.get(name), self._origin_facts.get(name)
         fields = {"OriginTlsMode": settings.mode, "TlsError": self._tls_faults.get(name, "")}
         if facts is None:
