@@ -76,7 +76,7 @@ class EdgeTls(_Versions):
     unknown_names: Literal["default", "refuse"] = "default"
     client_ca: Path | None = None
     client_certificate: Literal["required", "optional"] = "required"
-    # HAProxy takes `timeout client` of an HTTP request's; nginx has a minute. A handshake is two round trips.
+    # nginx gives it a minute (ssl_handshake_timeout); two round trips and a slow phone need a few seconds.
     handshake_timeout_s: PositiveDuration = Field(10.0, alias="handshake_timeout")
 
     @model_validator(mode="after")
