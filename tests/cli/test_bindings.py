@@ -1,68 +1,50 @@
 """The commands, in a network namespace of their own, and what is said of a wrong line."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from click.testing import CliRunner
 
 from spectrum.cli.main import main
+from tests.kernel.isolation import filesystem, isolated
 
-LISTEN = (
-    "import socket, time; s = socket.create_server(('127.0.0.1', 8080)); print('ready', flush=True); time.sleep(60)"
-)
-COMMANDS = f"""
-set -e
-ip link set lo up
-spectrum() {{ {sys.executable} -m spectrum "$@"; }}
-spectrum kernel status
-spectrum bindings load
-printf '# services\\nweb tcp 192.0.2.0/24 443\\nweb tcp 2001:db8::/32 0 # any\\n\\n' | spectrum bindings apply -
-spectrum bindings bind dns udp 192.0.2.53/32 53
-{sys.executable} -c "{LISTEN}" > "$1/out" &
-trap "kill $!" EXIT
-while ! grep -q ready "$1/out" 2>/dev/null; do sleep 0.05; done
-spectrum bindings register $! web tcp 127.0.0.1 8080
-spectrum bindings list
-spectrum bindings register $! web tcp 127.0.0.1 8081 || true
-spectrum bindings unbind web tcp 192.0.2.0/24 443
-spectrum bindings load
-spectrum bindings list --json
-spectrum kernel status
-spectrum kernel detach
-spectrum kernel detach
-spectrum bindings list || true
+__all__ = ["filesystem"]
+
+COMMANDS = """
+import subprocess, sys
+from click.testing import CliRunner
+from spectrum.cli.main import main
+
+LISTEN = "import socket; s = socket.create_server(('127.0.0.1', 8080)); print('ready', flush=True); input()"
+
+def spectrum(*arguments, given=None, code=0):
+    done = CliRunner().invoke(main, list(map(str, arguments)), input=given)
+    print(done.output, end="")
+    assert done.exit_code == code, (arguments, done)
+
+spectrum("kernel", "status")
+spectrum("bindings", "load")
+lines = "# services\\nweb tcp 192.0.2.0/24 443\\nweb tcp 2001:db8::/32 0 # any\\n\\n"
+spectrum("bindings", "apply", "-", given=lines)
+spectrum("bindings", "bind", "dns", "udp", "192.0.2.53/32", "53")
+listener = subprocess.Popen([sys.executable, "-c", LISTEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+with listener:
+    listener.stdout.readline()
+    spectrum("bindings", "register", listener.pid, "web", "tcp", "127.0.0.1", 8080)
+    spectrum("bindings", "list")
+    spectrum("bindings", "register", listener.pid, "web", "tcp", "127.0.0.1", 8081, code=1)
+    spectrum("bindings", "unbind", "web", "tcp", "192.0.2.0/24", "443")
+    spectrum("bindings", "load")
+    spectrum("bindings", "list", "--json")
+    spectrum("kernel", "status")
+    listener.stdin.close()
+spectrum("kernel", "detach")
+spectrum("kernel", "detach")
+spectrum("bindings", "list", code=1)
 """
 
 
-def test_the_commands(tmp_path, require):
-    require("unshare", "umount")
-    if os.geteuid() != 0:
-        pytest.skip("BPF needs root")
-    filesystem = tmp_path / "bpf"
-    filesystem.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", filesystem], check=True)
-    try:
-        done = subprocess.run(
-            ["unshare", "--net", "bash", "-c", COMMANDS, "bash", str(tmp_path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            env=os.environ
-            | {
-                "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                "SPECTRUM_BPFFS": str(filesystem),
-            },
-            check=False,
-        )
-    finally:
-        subprocess.run(["umount", filesystem], check=True)
-    said = done.stdout
-    assert done.returncode == 0, said
+def test_the_commands(filesystem, monkeypatch):
+    monkeypatch.setenv("SPECTRUM_BPFFS", str(filesystem))
+    said = isolated(COMMANDS.replace("\\\\", "\\"))
     for line in (
         "bindings: off: the program is not loaded\nfilter: off: the program is not loaded\n",
         "the program is not loaded; `spectrum bindings load` does it",
