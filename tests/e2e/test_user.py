@@ -79,7 +79,8 @@ def daemon(folder):
         with (folder / "err.log").open("wb") as err:
             process = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stdout=err, stderr=err)
         started.append(process)
-        eventually(serves, 20, lambda: (folder / "err.log").read_text())
+        said = (folder / "err.log").read_text
+        eventually(lambda: serves() and "serving" in said(), 20, said)
         return process
 
     start.control, start.status, start.serves = control, status, serves
