@@ -101,8 +101,7 @@ def _binding_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
     taken: dict[tuple[str, object, int], str] = {}
     for name, app in apps.items():
         for i, binding in enumerate(app.bindings):
-            ports = range(app.protocol.ports.first, app.protocol.ports.last + 1)
-            for port in ports if binding.port is None else (binding.port,):
+            for port in app.ports_of(binding):
                 earlier = taken.setdefault((app.protocol.transport, binding.prefix, port), name)
                 if earlier != name:
                     what = f"{binding.prefix} port {port or 'any'}"

@@ -342,6 +342,12 @@ class App(Strict):
             return range(0)
         return range(self.protocol.ports.first, self.protocol.ports.last + 1)
 
+    def ports_of(self, binding: BindingTo) -> range:
+        """Return the ports that a binding of this app takes; port 0 is any."""
+        if binding.port is None:
+            return range(self.protocol.ports.first, self.protocol.ports.last + 1)
+        return range(binding.port, binding.port + 1)
+
 
 _EVERY: dict[int, IPAddress] = {4: IPv4Address("0.0.0.0"), 6: IPv6Address("::")}
 

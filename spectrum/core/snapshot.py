@@ -180,9 +180,8 @@ def compile_snapshot(
 
 
 def _bindings(app: App) -> Iterator[tuple[str, int]]:
-    own = range(app.protocol.ports.first, app.protocol.ports.last + 1)
     for binding in app.bindings:
-        for port in own if binding.port is None else (binding.port,):
+        for port in app.ports_of(binding):
             yield str(binding.prefix), port
 
 

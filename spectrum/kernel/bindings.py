@@ -1,6 +1,5 @@
 """Bindings of prefixes and ports to services, in the kernel (sk_lookup); the program is bpf/bindings.bpf.c."""
 
-import os
 import socket
 import struct
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 from spectrum.kernel.libbpf import BpfError, replace_program
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
+    PROCESSORS,
     Network,
     PinError,
     Pinned,
@@ -42,7 +42,7 @@ _MAPS = {
     "bindings": (_KEY.size, _BINDING.size),
     "sockets": (_INDEX.size, _SOCKET.size),
     "services": (_LABEL.size, _SERVICE.size),
-    "counts": (_INDEX.size, _COUNT.size * (os.sysconf("SC_NPROCESSORS_CONF") or 1)),
+    "counts": (_INDEX.size, _COUNT.size * PROCESSORS),
 }
 
 

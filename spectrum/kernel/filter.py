@@ -1,6 +1,5 @@
 """What is dropped before the network stack sees it (XDP); the program is bpf/filter.bpf.c."""
 
-import os
 import socket
 import struct
 from collections.abc import Collection, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from spectrum.kernel.libbpf import BpfError, detach, replace_program
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
+    PROCESSORS,
     Network,
     PinError,
     Pinned,
@@ -39,7 +39,7 @@ _MAPS = {
     "lists": (_LIST.size, _NUMBER.size),
     "guarded": (_PREFIX.size, _NUMBER.size),
     "sources": (8, 8),
-    "counts": (_NUMBER.size, _COUNT.size * (os.sysconf("SC_NPROCESSORS_CONF") or 1)),
+    "counts": (_NUMBER.size, _COUNT.size * PROCESSORS),
     "settings": (_NUMBER.size, _SETTINGS.size),
 }
 _NS_PER_S = 1_000_000_000
