@@ -91,7 +91,7 @@ class VeteranWorker:
     def disown(self) -> None:
         """Leave it to another supervisor."""
         if self._channel is not None:
-            self._channel.close()
+            self._channel.leave()
             self._channel = None
 
     def drain(self, timeout_s: float) -> None:

@@ -112,7 +112,7 @@ class WorkerProcess:
     def disown(self) -> None:
         """Leave the process to another supervisor."""
         if self._channel is not None:
-            self._channel.close()
+            self._channel.leave()
 
     async def serving(self, generation: int) -> None:
         """Wait until the worker serves a generation, or is gone (its replacement gets the latest one)."""

@@ -182,6 +182,9 @@ class Channel:
         sock: A connected SOCK_SEQPACKET socket, owned from here on.
         received: Called with each message and its descriptors, which it owns.
         closed: Called once when the other end is gone.
+
+    Attributes:
+        gone: The other end takes nothing any more.
     """
 
     def __init__(
@@ -195,6 +198,8 @@ class Channel:
         self._closed = closed
         self._waiting: deque[tuple[bytes, Sequence[int]]] = deque()
         self._open = True
+        self.gone = False
+        self._undelivered: list[bytes] = []
         sock.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._read)
@@ -203,13 +208,13 @@ class Channel:
         """Send a message; return False where it was dropped.
 
         Descriptors are duplicated until they are sent, so the caller may close its own at once. A droppable message is
-        dropped when the peer has stopped reading; nothing is sent on a closed channel.
+        dropped when the peer has stopped reading; nothing is sent on a closed channel, or when the other end is `gone`.
         """
         if not self._open:
             return False
         data = _encoder.encode(message)
         if not self._waiting and self._transmit(data, descriptors):
-            return True
+            return not self.gone
         if droppable and len(self._waiting) >= MAX_WAITING:
             return False
         self._waiting.append((data, [os.dup(fd) for fd in descriptors]))
@@ -223,7 +228,7 @@ class Channel:
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionResetError):
-            return True  # the reader sees the end
+            self.gone = True  # the reader sees the end
         return True
 
     def _write(self) -> None:
@@ -267,15 +272,30 @@ class Channel:
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
         return data, descriptors.tolist()
 
+    def leave(self) -> None:
+        """Close this end without a loss: what the other one has sent is received, what it sends later it keeps."""
+        if not self._open:
+            return
+        self._closed = lambda: None
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._read()
+        self.close()
+
+    def undelivered(self) -> list[Message]:
+        """Return what waited to be sent when the channel closed, without its descriptors."""
+        return [_decoder.decode(data) for data in self._undelivered]
+
     def close(self) -> None:
         """Close this end; the other one sees it."""
         if not self._open:
             return
         self._open = False
+        self.gone = True
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
         for _, descriptors in self._waiting:
             for fd in descriptors:
                 os.close(fd)
+        self._undelivered = [data for data, _ in self._waiting]
         self._waiting.clear()
         self._socket.close()

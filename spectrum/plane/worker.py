@@ -121,7 +121,7 @@ class Worker:
         self._descriptors: dict[ListenerKey, int] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._records: list[tuple[int, bytes]] = []
-        self._event_count = self._event_bytes = self._events_dropped = 0
+        self._event_bytes = self._events_dropped = 0
         self._event_timer: asyncio.TimerHandle | None = None
         self._stalls_reported = self._busy_ns_reported = 0
         self._draining = False
@@ -287,6 +287,9 @@ class Worker:
 
     def _orphaned(self) -> None:
         """Go on serving, and wait for a new supervisor; without one sessions end some time later."""
+        for message in self._channel.undelivered():
+            if isinstance(message, Events):
+                self._emit(message.count, message.lines)
         if self._draining:
             return
         self._orphan = True
@@ -420,7 +423,6 @@ class Worker:
 
     def _emit(self, count: int, lines: bytes) -> None:
         self._records.append((count, lines))
-        self._event_count += count
         self._event_bytes += len(lines)
         if self._event_bytes >= EVENT_BYTES:
             self._flush_events()
@@ -431,25 +433,27 @@ class Worker:
         if self._event_timer is not None:
             self._event_timer.cancel()
             self._event_timer = None
-        if not self._event_count or (self._orphan and self._event_bytes < ORPHAN_EVENT_BYTES):
+        if self._orphan and self._event_bytes < ORPHAN_EVENT_BYTES:
             return
-        # Each fits a packet; those that waited for a supervisor do not together.
-        portion: list[tuple[int, bytes]] = []
-        size = 0
-        for record in self._records:
-            if portion and size + len(record[1]) > EVENT_BYTES:
-                self._send_events(portion)
-                portion, size = [], 0
-            portion.append(record)
-            size += len(record[1])
-        self._send_events(portion)
-        self._records.clear()
-        self._event_count = self._event_bytes = 0
+        while self._records:
+            number, count, lines = self._first_records()
+            if not self._channel.send(Events(count, lines), droppable=True):
+                if self._channel.gone and self._event_bytes < ORPHAN_EVENT_BYTES:
+                    return  # the next supervisor gets them
+                self._events_dropped += count
+            del self._records[:number]
+            self._event_bytes -= len(lines)
 
-    def _send_events(self, records: list[tuple[int, bytes]]) -> None:
-        count = sum(number for number, _ in records)
-        if not self._channel.send(Events(count, b"".join(lines for _, lines in records)), droppable=True):
-            self._events_dropped += count
+    def _first_records(self) -> tuple[int, int, bytes]:
+        """Return as many records as fit a packet: how many batches, how many sessions, and their lines."""
+        number = size = 0
+        for _, lines in self._records:
+            if number and size + len(lines) > EVENT_BYTES:
+                break
+            number += 1
+            size += len(lines)
+        portion = self._records[:number]
+        return number, sum(count for count, _ in portion), b"".join(lines for _, lines in portion)
 
 
 def main() -> None:

@@ -119,11 +119,13 @@ class Edge:
 
     def __init__(self, folder, free_port, tcp_origin, udp_origin):
         self.tcp, self.udp = free_port(), free_port()
+        # All records are written: a supervisor that takes over gets those of seconds at once.
         self.text = (
             f"apps:\n  t: {{protocol: tcp/{self.tcp}, edge_ips: [127.0.0.1], "
             f"origin_direct: [tcp://127.0.0.1:{tcp_origin}]}}\n"
             f"  u: {{protocol: udp/{self.udp}, edge_ips: [127.0.0.1], "
             f"origin_direct: [udp://127.0.0.1:{udp_origin}]}}\n"
+            "log: {sessions_per_second: 0}\n"
         )
         self.daemon = Daemon(folder, self.text, workers=2)
 
@@ -189,25 +191,25 @@ def lasting(edge):
 def test_an_upgrade_loses_nothing(edge):
     session, flow, proof = lasting(edge)
     workers = edge.daemon.worker_pids()
-    with session, flow, Load(edge.tcp, edge.udp) as load:
-        time.sleep(0.5)
-        for _ in range(2):  # one after the other, with the first one's workers still there
-            before = edge.daemon.status()
-            done = edge.upgrade()
-            assert done.returncode == 0, done.stderr
-            assert f"pid {edge.daemon.status()['pid']}" in done.stdout
-            assert edge.daemon.status()["pid"] != before["pid"]
+    with session, flow:
+        with Load(edge.tcp, edge.udp) as load:
             time.sleep(0.5)
-            assert not proof(), "the flow has another source port"
-        assert edge.daemon.process.wait(5) == 0
-        assert not set(workers) & set(edge.daemon.worker_pids())
-        eventually(lambda: len(edge.relieved()) == 1, explain=lambda: f"only one has a session: {edge.relieved()}")
-        assert [(worker["sessions"], worker["pid"] in workers) for worker in edge.relieved()] == [(1, True)]
-    assert load.lost == []
-    assert min(load.done.values()) > 50, load.done
-    # What is counted stays right: one session is open, and its end is recorded by the daemon of now.
-    assert edge.daemon.app("t")["sessions"] == 1
-    session.close()
+            for _ in range(2):  # one after the other, with the first one's workers still there
+                before = edge.daemon.status()
+                done = edge.upgrade()
+                assert done.returncode == 0, done.stderr
+                assert f"pid {edge.daemon.status()['pid']}" in done.stdout
+                assert edge.daemon.status()["pid"] != before["pid"]
+                time.sleep(0.5)
+                assert not proof(), "the flow has another source port"
+            assert edge.daemon.process.wait(5) == 0
+            assert not set(workers) & set(edge.daemon.worker_pids())
+            eventually(lambda: len(edge.relieved()) == 1, explain=lambda: f"only one has a session: {edge.relieved()}")
+            assert [(worker["sessions"], worker["pid"] in workers) for worker in edge.relieved()] == [(1, True)]
+        assert load.lost == []
+        assert min(load.done.values()) > 50, load.done
+        # What is counted stays right: one session is open, and its end is recorded by the daemon of now.
+        eventually(lambda: edge.daemon.app("t")["sessions"] == 1)
     eventually(lambda: edge.daemon.app("t")["sessions"] == 0)
     eventually(lambda: len(edge.daemon.status()["workers"]) == 2)
     eventually(lambda: sum(event["Application"] == "t" for event in edge.daemon.events()) == load.done["session"] + 1)

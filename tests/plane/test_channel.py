@@ -103,3 +103,27 @@ async def test_closing_drops_what_waits():
     assert os.read(read, 1) == b""
     os.close(read)
     theirs.close()
+
+
+async def test_who_leaves_has_received_all_that_was_sent():
+    one, other = pair()
+    assert one.channel.send(Ask(1))
+    other.channel.leave()  # before its loop has read
+    assert [message for message, _ in other.messages] == [Ask(1)]
+    assert not one.channel.gone
+    assert one.channel.send(Ask(2)) is False, "it stays here"
+    assert one.channel.gone
+    await asyncio.wait_for(one.closed.wait(), 5)
+    assert not other.closed.is_set()
+
+
+async def test_what_was_not_delivered_is_known_at_the_end():
+    one, other = pair()
+    sent = 0
+    while one.channel.send(Events(sent, b"x" * 60000), droppable=True):
+        sent += 1
+    other.channel.leave()
+    received = [message.count for message, _ in other.messages]
+    await asyncio.wait_for(one.closed.wait(), 5)
+    assert received + [message.count for message in one.channel.undelivered()] == list(range(sent))
+    assert len(received) < sent
