@@ -28,6 +28,7 @@ setup(
                 ("spectrum.engine.datagrams", []),
                 ("spectrum.engine.dialer", []),
                 ("spectrum.engine.loop", []),
+                ("spectrum.engine.offload", []),
                 ("spectrum.engine.relay", []),
                 ("spectrum.engine.sessions", []),
                 ("spectrum.engine.shared", []),

@@ -10,6 +10,7 @@ from spectrum.cli.bindings import FILESYSTEM
 from spectrum.kernel.bindings import Bindings
 from spectrum.kernel.filter import Filter
 from spectrum.kernel.libbpf import BpfError, version
+from spectrum.kernel.offload import Offload
 from spectrum.kernel.pins import LAYOUT, PinError, folder_of, unload
 
 
@@ -26,7 +27,7 @@ def status(filesystem: Path) -> None:
         click.echo(f"Linux {platform.release()}, libbpf {version()}")
     except BpfError as exc:
         click.echo(f"Linux {platform.release()}: {exc}")
-    for name, describe in (("bindings", _bindings), ("filter", _filter)):
+    for name, describe in (("bindings", _bindings), ("filter", _filter), ("udp offload", _offload)):
         try:
             for line in describe(filesystem):
                 click.echo(f"{name}: {line}")
@@ -56,6 +57,12 @@ def _filter(filesystem: Path) -> Iterator[str]:
     yield f"on ({LAYOUT}): {', '.join(interfaces)}{rate}{', dry run: nothing is dropped' * settings.dry_run}"
     for name, (packets, size) in counts.items():
         yield f"{name.replace('_', ' ')}: {packets} packets, {size} bytes"
+
+
+def _offload(filesystem: Path) -> Iterator[str]:
+    with Offload(filesystem) as one:
+        found = one.status()
+    yield f"on ({LAYOUT}): {', '.join(found.interfaces)}; {found.flows} flows"
 
 
 @kernel.command()

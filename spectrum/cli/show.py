@@ -22,7 +22,10 @@ def show_status(status: dict[str, Any], console: Console) -> None:
     for worker in workers:
         note = " (of before an upgrade)" if "relieved" in worker else "" if worker["ready"] else " (starting)"
         note += " [yellow](not accepting: out of descriptors)[/yellow]" if worker["stalled"] else ""
-        console.print(f"worker {worker['number']}: pid {worker['pid']}, {worker['sessions']} sessions{note}")
+        moved = f", {worker['offloaded']} UDP flows in the kernel" if worker["offloaded"] else ""
+        console.print(f"worker {worker['number']}: pid {worker['pid']}, {worker['sessions']} sessions{moved}{note}")
+    if any(state != "off" for state in status["kernel"].values()):
+        console.print("kernel: " + "; ".join(f"{name} {escape(state)}" for name, state in status["kernel"].items()))
     console.print(_apps_table(status["apps"]))
     if status["pools"]:
         for balancer in status["load_balancers"]:

@@ -23,6 +23,11 @@ class BoundApps:
         self._services: set[tuple[str, str]] = set()
         self._loaded = False
 
+    @property
+    def state(self) -> str:
+        """Whether apps have bindings, for people."""
+        return f"on: {', '.join(sorted(name for name, _ in self._services))}" if self._services else "off"
+
     def apply(self, snapshot: Snapshot, bank: ListenerBank) -> None:
         """Bind what a snapshot says, to sockets that are open.
 

@@ -29,6 +29,7 @@ class NodeState:
         self.workers_ready = 0
         self.workers_stalled = 0
         self.held_bytes = 0
+        self.flows_offloaded = 0
         self.lines_suppressed = 0
         self.lines_lost = 0
         # Seconds since 1970, by the name of the certificate.
@@ -137,6 +138,9 @@ def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:
     yield CounterMetricFamily("spectrum_accept_stalls", "Times accepting stopped at a limit", value=own.accept_stalls)
     yield GaugeMetricFamily("spectrum_workers_stalled", "Workers not accepting now", value=state.workers_stalled)
     yield GaugeMetricFamily("spectrum_held_bytes", "Bytes kept for receivers that are slow", value=state.held_bytes)
+    yield GaugeMetricFamily(
+        "spectrum_udp_flows_offloaded", "UDP flows whose datagrams the kernel moves", value=state.flows_offloaded
+    )
     yield CounterMetricFamily(
         "spectrum_busy_poll_seconds", "Processor time spent looking for events", value=own.busy_poll_s
     )

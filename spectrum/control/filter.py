@@ -53,6 +53,7 @@ class NodeFilter:
 
     def __init__(self, filesystem: Path) -> None:
         self._filesystem = filesystem
+        self.state = "off"
 
     def apply(self, config: Config) -> None:
         """Filter as a configuration says, or not at all.
@@ -72,8 +73,10 @@ class NodeFilter:
             one.guard(settings.guard)  # before anything is dropped
             one.configure(FilterSettings(settings.packets_per_second or 0, settings.burst, settings.dry_run))
             one.block(lists)
+        self.state = f"on: {', '.join(settings.interfaces)}{', dry run' * settings.dry_run}"
 
     def remove(self) -> None:
         """Let everything pass again."""
+        self.state = "off"
         if kernel.remove(self._filesystem):
             log.info("the filter is off")

@@ -95,6 +95,7 @@ class Fleet:
                 "ready": worker.ready.is_set(),
                 "sessions": worker.sessions,
                 "stalled": worker.stalled,
+                "offloaded": worker.offloaded,
             }
             for _, worker in sorted(self.workers.items())
         ] + [
@@ -104,6 +105,7 @@ class Fleet:
                 "ready": False,
                 "sessions": veteran.sessions,
                 "stalled": False,
+                "offloaded": veteran.offloaded,
                 "relieved": veteran not in self._to_relieve.values(),
             }
             for veteran in self._veterans
@@ -158,8 +160,8 @@ class Fleet:
 
     def _heard_veteran(self, veteran: VeteranWorker, message: Message) -> None:
         match message:
-            case Measures(_, _, apps, own, sessions, _, held_bytes):
-                veteran.sessions, veteran.held_bytes = sessions, held_bytes
+            case Measures(_, _, apps, own, sessions, _, held_bytes, offloaded):
+                veteran.sessions, veteran.held_bytes, veteran.offloaded = sessions, held_bytes, offloaded
                 for measures in apps.values():  # it connected before we counted
                     measures.origins.clear()
                 self._totals.add(veteran.number, apps, own)
@@ -227,12 +229,13 @@ class Fleet:
 
     def _heard(self, worker: WorkerProcess, message: Message) -> None:
         match message:
-            case Measures(number, last, apps, own, sessions, stalled, held_bytes):
+            case Measures(number, last, apps, own, sessions, stalled, held_bytes, offloaded):
                 if stalled and not worker.stalled:
                     log.warning(
                         "worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions
                     )
                 worker.sessions, worker.stalled, worker.held_bytes = sessions, stalled, held_bytes
+                worker.offloaded = offloaded
                 self._totals.add(worker.number, apps, own)
                 if last:
                     self._answered(number, worker)

@@ -33,6 +33,7 @@ from spectrum.control.listeners import ListenerBank, sockets_per_listener
 from spectrum.control.loader import ConfigError, load_file
 from spectrum.control.log import LineWriter, SessionLog
 from spectrum.control.names import NameWatch
+from spectrum.control.offload import NodeOffload
 from spectrum.control.status import apps_status, balancers_status, pools_status
 from spectrum.control.succession import Predecessor, SuccessionError, Successor, arguments
 from spectrum.control.systemd import Notifier
@@ -54,10 +55,10 @@ from spectrum.kernel import seccomp
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
-from spectrum.plane.channel import Events, Met
+from spectrum.plane.channel import Events, Met, Offloading
 from spectrum.plane.channel import Tickets as TicketKeys
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
-from spectrum.plane.memory import SharedMemory
+from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
 from spectrum.plane.tasks import Tasks
 from spectrum.plane.worker import SECCOMP_VARIABLE
 
@@ -130,6 +131,8 @@ class Supervisor:
         self._bank = ListenerBank()
         self._bound = BoundApps(Path(config.kernel.bpffs))
         self._filter = NodeFilter(Path(config.kernel.bpffs))
+        flows = self._worker_count * (config.max_flows + ENDED_FLOWS)
+        self._offload = NodeOffload(Path(config.kernel.bpffs), flows, self._worker_count)
         self._sockets_each = 1
         self._tasks = Tasks()
         self._totals = Totals()
@@ -245,6 +248,7 @@ class Supervisor:
             self._filter.apply(self._config)
         except PinError as exc:
             raise StartError(f"in the kernel: {exc}") from exc
+        self._offload.apply(self._config.udp_offload, anew=not self._fleet.all())
         if self._config.metrics:
             await self._admin.serve_metrics(metrics_app(self.render, self.ready), self._config.metrics.listen)
         self._take(plan)
@@ -312,6 +316,7 @@ class Supervisor:
         try:
             for worker in workers:
                 worker.tell(TicketKeys(self._tickets.keys))
+                worker.tell(Offloading(self._offload.places), self._offload.descriptors)
                 worker.tell_names(addresses)
                 worker.tell_health(self._health.standings, self._health.told_latencies)
                 worker.configure(
@@ -423,6 +428,7 @@ class Supervisor:
         except PinError as exc:
             self._bank.close(opened)
             raise PinError(f"in the kernel: {exc}") from exc
+        self._offload.apply(config.udp_offload)
         self._index = ListenerIndex(config.apps, local_addresses())
         await self._names.watch(snapshot.names())
         self._warn_of_fixed_settings(config)
@@ -459,6 +465,7 @@ class Supervisor:
         await self._fleet.ask()
         self._state.workers_ready = len(self._fleet.serving())
         self._state.lines_lost = self._writer.lost
+        self._state.flows_offloaded = sum(worker.offloaded for worker in self._fleet.all())
         self._state.held_bytes = sum(worker.held_bytes for worker in self._fleet.all())
         self._state.workers_stalled = sum(worker.stalled for worker in self._fleet.workers.values())
         return await asyncio.to_thread(self._exporter.render)
@@ -474,6 +481,11 @@ class Supervisor:
             "uptime_s": round(time.monotonic() - self._started_at, 3),
             "draining": self._stopping.is_set(),
             "workers": self._fleet.status(),
+            "kernel": {
+                "bindings": self._bound.state,
+                "filter": self._filter.state,
+                "udp_offload": self._offload.state,
+            },
             "apps": apps_status(self._snapshot, self._totals, self._names.addresses, self._names.failures),
             "load_balancers": balancers_status(self._snapshot, self._health),
             "pools": pools_status(self._snapshot, self._config, self._health, self._memory.loads),
@@ -538,6 +550,7 @@ class Supervisor:
         log.info("draining: %d sessions have %g s; a second signal ends them at once", sessions, timeout_s)
         self._fleet.drain(timeout_s)
         self._filter.remove()
+        self._offload.remove()
         self._bank.close(self._bank.keys())
         if not workers:
             return

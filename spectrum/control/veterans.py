@@ -42,6 +42,7 @@ class VeteranWorker:
         self.pid = 0
         self.sessions = 0
         self.held_bytes = 0
+        self.offloaded = 0
         self.sockets: dict[ListenerKey, socket.socket] = {}
         self.flows = -1
         self._received = received

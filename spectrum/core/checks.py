@@ -161,6 +161,8 @@ def check_apps(config: Config, local: Iterable[IPAddress]) -> list[Fault]:
         faults.append(Fault(("user",), "bindings take root for as long as they may change; leave user out"))
     if config.user is not None and config.filter is not None:
         faults.append(Fault(("user",), "the filter takes root for as long as it may change; leave user out"))
+    if config.user is not None and config.udp_offload is not None:
+        faults.append(Fault(("user",), "udp_offload takes root for as long as it may change; leave user out"))
     metrics = config.metrics.listen if config.metrics else None
     if metrics and (taken := index.owner("tcp", metrics.address, PortRange(metrics.port, metrics.port))):
         faults.append(Fault(("metrics", "listen"), f"{metrics} is taken by app {taken[0]}"))

@@ -439,6 +439,18 @@ class Filter(Strict):
     dry_run: bool = False
 
 
+class UdpOffload(Strict):
+    """`udp_offload`: the kernel moves the datagrams of known flows by itself, where it can."""
+
+    # Where datagrams of clients and origins come in; none: on every interface with Ethernet headers.
+    interfaces: Annotated[tuple[str, ...], AsTuple] = ()
+
+
+def _switch(value: Any) -> Any:
+    """Let `true` stand for a section with nothing in it."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
 class Kernel(Strict):
     """`kernel`: where eBPF programs and their maps are pinned."""
 
@@ -458,7 +470,7 @@ class Settings(Strict):
     drain_timeout_s: Duration = Field(30.0, alias="drain_timeout")
     # For TCP sessions of the workers before an upgrade; 0: as long as they last.
     handover_timeout_s: Duration = Field(0.0, alias="handover_timeout")
-    # UDP flows in each worker, 304 bytes each.
+    # UDP flows in each worker, 336 bytes each.
     max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
     # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.
     max_affinities: int = Field(262_144, ge=4, le=MAX_AFFINITIES)
@@ -469,6 +481,7 @@ class Settings(Strict):
     log: Log = Log()
     kernel: Kernel = Kernel()
     filter: Filter | None = None
+    udp_offload: Annotated[UdpOffload | None, BeforeValidator(_switch)] = None
     session_tickets: SessionTickets = SessionTickets()
     control: Control | None = None
 

@@ -12,7 +12,7 @@ shares with others, belongs to the engine. Sockets are edge-triggered and read u
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EINVAL, EIO, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, errno
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 from spectrum.engine.census cimport Census, Rates
@@ -28,6 +28,14 @@ from spectrum.engine.loop cimport (
     SIDE_SHIFT,
     Loop,
     Part,
+)
+from spectrum.engine.offload cimport (
+    OFFLOAD_KEEPS,
+    OFFLOAD_LENIENT,
+    OFFLOAD_PUTS,
+    OFFLOAD_STRIPS,
+    Offload,
+    offload_tally,
 )
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.sockets cimport MAPPED, fill_address, map_address, open_door, set_int, unmapped
@@ -65,6 +73,8 @@ cdef enum:
     # Answers to datagrams that are too big, per second, for all clients together.
     MAX_TOO_BIG_REPORTS = 100
     DROPS = 9
+    # The longest idle flow is looked for so often among those that the kernel moves.
+    MAX_EVICTION_LOOKS = 16
     # Answers to more addresses and ports at once open and close sockets in turn.
     DOORS = 256
     # linux/sock_diag.h: the last of SK_MEMINFO_VARS counts what found the queue full.
@@ -75,6 +85,9 @@ cdef enum:
     # Bytes of the app, of a client, of a prefix; then datagrams likewise.
     BYTES = 2
     DATAGRAMS = 5
+
+# Flows that ended and wait to be reported have places beyond the limit.
+ENDED_FLOWS = 4 * BATCH
 
 cdef uint64_t NS_PER_S = 1000000000
 # In the keys of rates: of what, and which way; odd multiples of one number.
@@ -192,6 +205,7 @@ cdef class Datagrams(Part):
     cdef uint32_t _apps_room
     cdef Census _census
     cdef Rates _rates
+    cdef Offload _offload
     cdef dict _inherited
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count
     cdef uint32_t _max_flows, _max_sockets, _sockets
@@ -271,8 +285,7 @@ cdef class Datagrams(Part):
         cdef uint32_t bucket_count = 64
         cdef uint32_t index
         cdef Flow *flow
-        # Flows that ended and wait to be reported have places beyond the limit.
-        table.capacity = self._max_flows + 4 * BATCH
+        table.capacity = self._max_flows + <uint32_t>ENDED_FLOWS
         table.file_bytes = FILE_HEADER_BYTES + table.capacity * sizeof(Flow)
         if ftruncate(memory, table.file_bytes) < 0:
             raise OSError(errno, "the table of flows has no memory")
@@ -354,10 +367,16 @@ cdef class Datagrams(Part):
 
     cdef bint _evict(self, bint with_socket) noexcept nogil:
         """End the flow that is idle the longest, a confirmed one only where none is young; False where none can go."""
-        cdef uint32_t own = self._table.oldest[<int>YOUNG], shared = self._table.oldest[<int>YOUNG_SHARED]
-        if own == 0 and (shared == 0 or with_socket):
-            own = self._table.oldest[<int>CONFIRMED]
-            shared = self._table.oldest[<int>CONFIRMED_SHARED]
+        cdef uint32_t own, shared
+        cdef int _
+        for _ in range(MAX_EVICTION_LOOKS):
+            own, shared = self._table.oldest[<int>YOUNG], self._table.oldest[<int>YOUNG_SHARED]
+            if own == 0 and (shared == 0 or with_socket):
+                own = self._table.oldest[<int>CONFIRMED]
+                shared = self._table.oldest[<int>CONFIRMED_SHARED]
+            # One that the kernel moves may have been in use since it came to its place.
+            if own == 0 or not self._read_back(own - 1, &self._table.flows[own - 1]):
+                break
         return self._evict_older(own, <uint32_t>0 if with_socket else shared)
 
     cdef bint _evict_older(self, uint32_t link, uint32_t other) noexcept nogil:
@@ -386,6 +405,7 @@ cdef class Datagrams(Part):
         unplace(&self._table, index)
         place_newest(&self._table, index, flow.standing | CONFIRMED, self.loop.now_ms)
         self._note_origin(flow)
+        self._offer(index, flow)
 
     cdef void _note_origin(self, Flow *flow) noexcept nogil:
         """Write down what another worker needs to go on with a flow."""
@@ -396,6 +416,108 @@ cdef class Datagrams(Part):
         with gil:
             map_address(&(<Target>flow.target).address, flow.origin)
             flow.origin_port = (<Target>flow.target).address.sin6_port
+
+    # --- in the kernel --------------------------------------------------------------------------------------------
+
+    cdef void _offer(self, uint32_t index, Flow *flow) noexcept nogil:
+        """Let the kernel move a confirmed flow's datagrams, if it can."""
+        cdef sockaddr_in6 ours
+        cdef socklen_t length = sizeof(sockaddr_in6)
+        cdef uint8_t to_origin = OFFLOAD_PUTS if flow.mode >= EACH else OFFLOAD_KEEPS
+        cdef uint8_t to_client = OFFLOAD_KEEPS
+        cdef int side
+        if self._offload is None or flow.plane != UNDECIDED:
+            return
+        if flow.header_due and to_origin == OFFLOAD_KEEPS:
+            return  # the one that goes first
+        flow.plane = IN_ENGINE
+        if not self._kernel_can(flow) or getsockname(flow.fd, <sockaddr *>&ours, &length) < 0:
+            return
+        if flow.mode == SIMPLE:
+            to_client = OFFLOAD_STRIPS
+        elif flow.mode == LENIENT:
+            to_client = OFFLOAD_LENIENT
+        if index < self._offload.room:
+            for side in range(2):
+                flow.seen_bytes[side] = self._offload.tally(index, side).bytes
+                flow.seen_datagrams[side] = self._offload.tally(index, side).datagrams
+        if self._offload.enter(index, flow, &ours, to_origin, to_client):
+            flow.plane = IN_KERNEL
+
+    cdef bint _kernel_can(self, Flow *flow) noexcept nogil:
+        """Whether the kernel's program can do all that is to be done with a flow's datagrams."""
+        cdef uint64_t *app = self._apps + APP_WORDS * flow.app
+        cdef bint ipv4 = memcmp(flow.peer, MAPPED, 12) == 0
+        cdef int i
+        if flow.channel or flow.dialect != NO_HEADER or (flow.mode >= EACH and flow.header_bytes % 2):
+            return False
+        if ipv4 != (memcmp(flow.origin, MAPPED, 12) == 0):
+            return False
+        # Link-local addresses are of one interface.
+        if flow.scope or (flow.origin[0] == 0xFE and flow.origin[1] & 0xC0 == 0x80):
+            return False
+        if flow.app < self._apps_room:
+            for i in range(BYTES, APP_WORDS):
+                if app[i]:
+                    return False  # what it may move per second is counted here
+        return True
+
+    cdef bint _read_back(self, uint32_t index, Flow *flow) noexcept nogil:
+        """Count what the kernel moved of a flow since the last look; return whether it moved anything."""
+        cdef uint64_t *counts = self._counts + COUNTS * flow.app
+        cdef const offload_tally *tally
+        cdef uint64_t size, datagrams, last_ms = 0
+        cdef int side
+        if flow.plane != IN_KERNEL or self._offload is None:
+            return False
+        for side in range(2):
+            tally = self._offload.tally(index, side)
+            if tally.datagrams <= flow.seen_datagrams[side]:
+                continue
+            size, datagrams = tally.bytes - flow.seen_bytes[side], tally.datagrams - flow.seen_datagrams[side]
+            flow.seen_bytes[side] += size
+            flow.seen_datagrams[side] += datagrams
+            flow.bytes[side] += size
+            flow.datagrams[side] += datagrams
+            counts[side] += size
+            counts[2 + side] += datagrams
+            last_ms = max(last_ms, tally.last_ns // 1000000)
+            if side == ORIGIN and flow.waiting:
+                flow.waiting = False
+                self._loads.answer(flow.number)
+        if last_ms == 0:
+            return False
+        if last_ms > flow.active_ms:
+            flow.active_ms = last_ms
+            unplace(&self._table, index)
+            place_newest(&self._table, index, flow.standing, last_ms)
+        return True
+
+    cdef void _read_back_all(self) noexcept nogil:
+        cdef uint32_t index
+        if self._offload is None or self._offload.active == 0:
+            return
+        for index in range(self._table.file.used):
+            if self._table.flows[index].state == FLOW_LIVE:
+                self._read_back(index, &self._table.flows[index])
+
+    cdef void _recall(self, uint32_t index, Flow *flow) noexcept nogil:
+        """Move a flow's datagrams here again."""
+        if flow.plane == IN_KERNEL and self._offload is not None:
+            self._offload.leave(index)
+            self._read_back(index, flow)
+        flow.plane = UNDECIDED
+
+    cdef void _decide_anew(self, int64_t app) noexcept nogil:
+        """Let flows, of one app or of all (-1), be moved by whoever can now."""
+        cdef uint32_t index
+        cdef Flow *flow
+        for index in range(self._table.file.used):
+            flow = &self._table.flows[index]
+            if flow.state == FLOW_LIVE and flow.target != NULL and (app < 0 or flow.app == app):
+                self._recall(index, flow)
+                if flow.standing & CONFIRMED:
+                    self._offer(index, flow)
 
     # --- from clients ---------------------------------------------------------------------------------------------
 
@@ -565,6 +687,8 @@ cdef class Datagrams(Part):
                 self._confirm(index, flow)
             else:
                 self._touch(index, flow)
+                if flow.plane == UNDECIDED and flow.standing & CONFIRMED:
+                    self._offer(index, flow)
             if not flow.waiting:
                 flow.waiting = True
                 self._loads.wait(flow.number)
@@ -1032,6 +1156,7 @@ cdef class Datagrams(Part):
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         if flow == NULL:
             return
+        self._recall(<uint32_t>name, flow)
         self._unpin(flow)
         self._pin(<uint32_t>name, flow, targets, 0)
 
@@ -1174,6 +1299,7 @@ cdef class Datagrams(Part):
     cdef void _end(self, uint32_t index, int outcome, int error) noexcept nogil:
         """Close a flow and queue its report, which names the target still."""
         cdef Flow *flow = &self._table.flows[index]
+        self._recall(index, flow)
         flow.state = FLOW_ENDED
         flow.outcome = outcome
         flow.error = error
@@ -1273,6 +1399,9 @@ cdef class Datagrams(Part):
             return False
         self._last_scan_ms = self.loop.now_ms
         self._too_big_reports = 0
+        if self._offload is not None:
+            self._offload.renew(self.loop.now_ns)
+            self._read_back_all()
         for index in range(self._table.file.used):
             flow = &self._table.flows[index]
             if (flow.state == FLOW_LIVE and flow.target != NULL and flow.idle_timeout_ms
@@ -1338,11 +1467,27 @@ cdef class Datagrams(Part):
             paces: Per second, of the app, of each client and of each prefix: bytes each way; then datagrams from
                 clients likewise. 0 for any number.
         """
+        cdef bint changed = False
         grow_counters(&self._apps, &self._apps_room, app + 1, APP_WORDS)
         self._apps[APP_WORDS * app] = group
         self._apps[APP_WORDS * app + 1] = told
         for word in range(6):
+            changed |= self._apps[APP_WORDS * app + BYTES + word] != <uint64_t>paces[word]
             self._apps[APP_WORDS * app + BYTES + word] = paces[word]
+        if changed and self._offload is not None:
+            self._decide_anew(app)
+
+    def set_offload(self, Offload offload):
+        """Let the kernel move the datagrams of confirmed flows from now on, or (None) no longer."""
+        cdef uint32_t index
+        if self._offload is not None:
+            for index in range(self._table.file.used):
+                if self._table.flows[index].state == FLOW_LIVE and self._table.flows[index].target != NULL:
+                    self._recall(index, &self._table.flows[index])
+        self._offload = offload
+        if offload is not None:
+            offload.renew(self.loop.now_ns)
+            self._decide_anew(-1)
 
     def remove_listener(self, uint32_t number, int error):
         """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""
@@ -1392,6 +1537,7 @@ cdef class Datagrams(Part):
         cdef uint32_t index
         cdef Flow *flow
         self.loop.read_clock()
+        self._read_back_all()
         for index in range(self._table.file.used):
             flow = &self._table.flows[index]
             if (flow.state == FLOW_LIVE and flow.target != NULL
@@ -1421,12 +1567,14 @@ cdef class Datagrams(Part):
             if flow.state != FLOW_LIVE or flow.target == NULL:
                 continue
             self._note_origin(flow)
+            self._read_back(index, flow)
             if flow.channel == 0:
                 self.loop.unwatch(flow.fd)
                 handed.append((index, flow.fd))
                 flow.fd = -1
                 self._sockets -= 1
             self._unpin(flow)
+        self._offload = None
         self._forget_table()
         return handed
 
@@ -1490,6 +1638,8 @@ cdef class Datagrams(Part):
         if flow.dialect == PROXY_HEADER:
             index_peer(&self._table, index)
         place_newest(&self._table, index, flow.standing & (STANDINGS - 1), self.loop.now_ms)
+        self._read_back(index, flow)
+        flow.plane = UNDECIDED
         flow.active_ms = self.loop.now_ms
         self._pin(index, flow, (target,), source_port)
         if flow.mode == FIRST or flow.mode == STANDALONE:
@@ -1530,6 +1680,7 @@ cdef class Datagrams(Part):
         cdef list taken = []
         cdef bint any_counted
         self._count_kernel_drops()
+        self._read_back_all()
         for app in range(self._app_count):
             counts = self._counts + COUNTS * app
             any_counted = False
@@ -1545,6 +1696,11 @@ cdef class Datagrams(Part):
     def active(self):
         """Flows that are not over."""
         return self._table.live
+
+    @property
+    def offloaded(self):
+        """Flows whose datagrams the kernel moves."""
+        return 0 if self._offload is None else self._offload.active
 
     @property
     def evicted(self):

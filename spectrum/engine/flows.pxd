@@ -35,12 +35,18 @@ cdef enum Standing:
     STANDINGS = 4
     UNPLACED = 255  # in no list: not LIVE yet
 
+cdef enum Plane:
+    # Who moves the datagrams of a flow that is confirmed.
+    UNDECIDED = 0
+    IN_KERNEL = 1
+    IN_ENGINE = 2
+
 cdef enum:
     NO_SLOT = 255
     MAX_HEADER_BYTES = 64
     # "SPEC", and the version of the layout below.
     FILE_MAGIC = 0x53504543
-    FILE_VERSION = 4
+    FILE_VERSION = 5
     FILE_HEADER_BYTES = 64
 
 cdef struct Key:
@@ -58,6 +64,8 @@ cdef struct Flow:
     uint64_t placed_ms    # when it came to its place in its list
     uint64_t bytes[2]
     uint64_t datagrams[2]
+    uint64_t seen_bytes[2]      # of what the kernel moved, so much is counted
+    uint64_t seen_datagrams[2]
     uint64_t created_ns
     uint64_t replied_ns
     uint64_t ended_ns
@@ -91,6 +99,7 @@ cdef struct Flow:
     uint8_t shared        # it has part in a channel, no socket of its own
     uint8_t mode
     uint8_t counted       # in the census
+    uint8_t plane
     uint8_t outcome
     uint8_t header_due
     uint8_t header_bytes

@@ -1,20 +1,20 @@
 """What is dropped before the network stack sees it (XDP); the program is bpf/filter.bpf.c."""
 
-import socket
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from spectrum.kernel.libbpf import BpfError, detach, replace_program
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PROCESSORS,
     Network,
     PinError,
     Pinned,
-    explained,
+    attach_to_interfaces,
     folder_of,
+    linked_interfaces,
     prefix_key,
     prefix_of,
     prepare,
@@ -23,7 +23,6 @@ from spectrum.kernel.pins import (
 from spectrum.kernel.pins import load as load_program
 
 PROGRAM = "filter"
-_LINK = "filter_link_"
 MAX_LISTS = 1024
 MAX_NAME_BYTES = 63
 # What becomes of packets that are on no list, in the order in which the program counts behind those of lists.
@@ -75,7 +74,7 @@ class Filter(Pinned):
 
     def interfaces(self) -> list[str]:
         """Return the interfaces that it is attached to."""
-        return sorted(map(_interface, self.folder.glob(f"{_LINK}*")))
+        return linked_interfaces(self.folder, PROGRAM)
 
     def settings(self) -> FilterSettings:
         """Return what it goes by."""
@@ -171,15 +170,6 @@ class Filter(Pinned):
         return sum(packets for packets, _ in parts), sum(size for _, size in parts)
 
 
-def _link(folder: Path, interface: str) -> Path:
-    # eth0.10 is a VLAN's; no interface has a colon in its name.
-    return folder / f"{_LINK}{interface.replace('.', ':')}"
-
-
-def _interface(link: Path) -> str:
-    return link.name.removeprefix(_LINK).replace(":", ".")
-
-
 def _key(prefix: Network) -> bytes:
     return _PREFIX.pack(*prefix_key(prefix))
 
@@ -200,26 +190,11 @@ def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> 
         PinError: If an interface does not exist, or can not have it.
     """
     folder = prepare(filesystem)
-    indices = {}
-    for name in interfaces:
-        try:
-            indices[name] = socket.if_nametoindex(name)
-        except OSError as exc:
-            raise PinError(f"there is no interface {name}") from exc
     program = load_program(PROGRAM, folder, _MAPS)
     try:
-        for name, index in indices.items():
-            link = _link(folder, name)
-            try:
-                if link.exists():
-                    replace_program(link, program.program("filter"))
-                else:
-                    program.attach_to_interface("filter", index, link)
-            except BpfError as exc:
-                raise PinError(f"{name}: {explained(exc)}") from exc
-        for link in folder.glob(f"{_LINK}*"):
-            if _interface(link) not in indices:
-                detach(link)
+        attach_to_interfaces(
+            folder, PROGRAM, interfaces, program.program("filter"), partial(program.attach_to_interface, "filter")
+        )
     finally:
         program.close()
 

@@ -7,7 +7,7 @@ import ctypes
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 LIBRARY = "libbpf.so.1"
 # bpf(2), BPF_MAP_UPDATE_ELEM: make or replace.
 ANY = 0
+# linux/bpf.h, BPF_TCX_INGRESS, of Linux 6.6; libbpf 1.1 has no name for it.
+_TCX_INGRESS = 46
 # Keys and values that go to the kernel in one call.
 BATCH = 65536
 
@@ -61,11 +63,14 @@ _TAKES: dict[str, tuple[type, ...]] = {
     "bpf_object__find_program_by_name": (ctypes.c_void_p, ctypes.c_char_p),
     "bpf_map__fd": (ctypes.c_void_p,),
     "bpf_map__set_pin_path": (ctypes.c_void_p, ctypes.c_char_p),
+    "bpf_map__set_max_entries": (ctypes.c_void_p, ctypes.c_uint32),
     "bpf_program__fd": (ctypes.c_void_p,),
     "bpf_program__attach_netns": (ctypes.c_void_p, ctypes.c_int),
     "bpf_program__attach_xdp": (ctypes.c_void_p, ctypes.c_int),
     "bpf_link__pin": (ctypes.c_void_p, ctypes.c_char_p),
     "bpf_link__destroy": (ctypes.c_void_p,),
+    "bpf_link_create": (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
+    "bpf_obj_pin": (ctypes.c_int, ctypes.c_char_p),
     "bpf_link_update": (ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
     "bpf_link_detach": (ctypes.c_int,),
     "bpf_obj_get": (ctypes.c_char_p,),
@@ -214,17 +219,20 @@ class Object:
     Args:
         code: The file's content.
         pins: By the name of a map, where it is pinned: one that is there is used, if it has the same shape.
+        entries: By the name of a map, how many it holds, where the file does not say.
 
     Raises:
         BpfError: If the kernel does not take it.
     """
 
-    def __init__(self, code: bytes, pins: dict[str, Path]) -> None:
+    def __init__(self, code: bytes, pins: dict[str, Path], entries: Mapping[str, int] | None = None) -> None:
         library = _library()
         self._object = library.bpf_object__open_mem(code, len(code), None)
         if not self._object:
             raise BpfError("a BPF object that can not be read", ctypes.get_errno())
         try:
+            for name, count in (entries or {}).items():
+                _checked(name, library.bpf_map__set_max_entries(self._map(name), count))
             for name, path in pins.items():
                 _checked(name, library.bpf_map__set_pin_path(self._map(name), bytes(path)))
             _checked("the kernel does not take the program", library.bpf_object__load(self._object))
@@ -263,6 +271,20 @@ class Object:
             BpfError: If it can not be attached.
         """
         self._pin(name, _library().bpf_program__attach_xdp(self._program(name), index), pin)
+
+    def attach_to_ingress(self, name: str, index: int, pin: Path) -> None:
+        """Attach a program to where an interface takes packets in (tc), by a link that is pinned.
+
+        Raises:
+            BpfError: If it can not be attached.
+        """
+        library = _library()
+        what = f"{name} can not be attached"
+        descriptor = _checked(what, library.bpf_link_create(self.program(name), index, _TCX_INGRESS, None))
+        try:
+            _checked(str(pin), library.bpf_obj_pin(descriptor, bytes(pin)))
+        finally:
+            os.close(descriptor)
 
     def _pin(self, name: str, link: int | None, pin: Path) -> None:
         library = _library()

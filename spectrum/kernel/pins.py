@@ -5,16 +5,18 @@ changes them holds a lock.
 """
 
 import ctypes
+import errno
 import fcntl
 import os
+import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Self
 
-from spectrum.kernel.libbpf import BpfError, Map, Object, detach
+from spectrum.kernel.libbpf import BpfError, Map, Object, detach, replace_program
 
 Network = IPv4Network | IPv6Network
 
@@ -73,17 +75,87 @@ def prepare(filesystem: Path) -> Path:
     return folder
 
 
-def load(program: str, folder: Path, maps: Mapping[str, tuple[int, int]]) -> Object:
+def load(
+    program: str, folder: Path, maps: Mapping[str, tuple[int, int]], entries: Mapping[str, int] | None = None
+) -> Object:
     """Load a program, with the maps that are pinned; the caller closes it.
+
+    Args:
+        program: Its name.
+        folder: Where maps are pinned.
+        maps: Their names.
+        entries: How many a map holds, where the object does not say.
 
     Raises:
         PinError: If the kernel does not take it.
     """
     code = Path(__file__).with_name("bpf").joinpath(f"{program}.bpf.o").read_bytes()
     try:
-        return Object(code, {name: folder / f"{program}_{name}" for name in maps})
+        return Object(code, {name: folder / f"{program}_{name}" for name in maps}, entries or {})
     except BpfError as exc:
         raise PinError(explained(exc)) from exc
+
+
+def _link_prefix(program: str) -> str:
+    return f"{program}_link_"
+
+
+def linked_interfaces(folder: Path, program: str) -> list[str]:
+    """Return the interfaces that a program is attached to."""
+    prefix = _link_prefix(program)
+    # eth0.10 is a VLAN's; no interface has a colon in its name.
+    return sorted(link.name.removeprefix(prefix).replace(":", ".") for link in folder.glob(f"{prefix}*"))
+
+
+def attach_to_interfaces(
+    folder: Path,
+    program: str,
+    interfaces: Collection[str],
+    descriptor: int,
+    attach: Callable[[int, Path], None],
+) -> None:
+    """Let exactly these interfaces have a program; where one has it, it is replaced from one packet to the next.
+
+    Args:
+        folder: Where it is pinned.
+        program: Its name.
+        interfaces: Their names.
+        descriptor: Of the program that is to run from now on.
+        attach: Attaches it to the interface of an index, by a link that is pinned to a path.
+
+    Raises:
+        PinError: If an interface does not exist, or can not have it.
+    """
+    indices = {}
+    for name in interfaces:
+        try:
+            indices[name] = socket.if_nametoindex(name)
+        except OSError as exc:
+            raise PinError(f"there is no interface {name}") from exc
+    links = {name: folder / (_link_prefix(program) + name.replace(".", ":")) for name in indices}
+    for name, index in indices.items():
+        try:
+            if not _replaced(links[name], descriptor):
+                attach(index, links[name])
+        except BpfError as exc:
+            raise PinError(f"{name}: {explained(exc)}") from exc
+    for link in folder.glob(f"{_link_prefix(program)}*"):
+        if link not in links.values():
+            detach(link)
+
+
+def _replaced(link: Path, descriptor: int) -> bool:
+    """Replace the program of a link; False where there is none, or its interface is gone and another has the name."""
+    if not link.exists():
+        return False
+    try:
+        replace_program(link, descriptor)
+    except BpfError as exc:
+        if exc.number != errno.ENOLINK:
+            raise
+        link.unlink()
+        return False
+    return True
 
 
 def unload(folder: Path, program: str = "") -> bool:

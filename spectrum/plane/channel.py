@@ -51,6 +51,15 @@ class Memory(msgspec.Struct, array_like=True, tag=True):
     ipv6_wide_bits: int
 
 
+class Offloading(msgspec.Struct, array_like=True, tag=True):
+    """To a worker, before a `Configure`, with the kernel's tables of UDP flows: flows, tallies, leases.
+
+    Without descriptors, and without places: the kernel moves none any more.
+    """
+
+    places: int = 0
+
+
 class Started(msgspec.Struct, array_like=True, tag=True):
     """From a worker, first of all: it runs, and waits for what it is to serve."""
 
@@ -135,6 +144,7 @@ class Measures(msgspec.Struct, array_like=True, tag=True):
     sessions: int
     stalled: bool
     held_bytes: int = 0
+    offloaded: int = 0
 
 
 class Met(msgspec.Struct, array_like=True, tag=True):
@@ -156,6 +166,7 @@ Message = (
     | Configure
     | Names
     | Tickets
+    | Offloading
     | Health
     | Ask
     | Drain

@@ -4,10 +4,11 @@ import os
 import secrets
 
 from spectrum.engine.census import Census, Rates
+from spectrum.engine.datagrams import ENDED_FLOWS
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.plane.channel import Memory
 
-__all__ = ["Loads", "SharedMemory"]
+__all__ = ["ENDED_FLOWS", "Loads", "SharedMemory"]
 
 
 class SharedMemory:

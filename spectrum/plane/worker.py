@@ -23,6 +23,7 @@ from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
+from spectrum.engine.offload import Offload
 from spectrum.engine.relay import Relay
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.kernel.seccomp import forbid
@@ -43,6 +44,7 @@ from spectrum.plane.channel import (
     Message,
     Met,
     Names,
+    Offloading,
     Release,
     Released,
     Sockets,
@@ -114,6 +116,7 @@ class Worker:
         self._places = Places()
         self._firewall = Firewall(self._places)
         self._tls = Tls()
+        self._offload: Offload | None = None
         self._signs_timer: asyncio.TimerHandle | None = None
         self._too_big = IcmpAnswers()
         self._channel = Channel(sock, self._received, self._orphaned)
@@ -149,6 +152,8 @@ class Worker:
                 self._configure(*descriptors)
             case Tickets(keys):
                 self._tls.tickets.set_keys(keys)
+            case Offloading(places):
+                self._take_offload(places, descriptors)
             case Names(addresses):
                 self._names.update(addresses)
                 for plane in self._planes or ():
@@ -189,15 +194,29 @@ class Worker:
                 os.close(self._descriptors.pop(key))
         self._planes = planes
         if not started:
+            planes[1].engine.set_offload(self._offload)
             self._loop.call_later(DRAIN_TICK_S, self._end_drained)
             if count := planes[1].recover(self._inherited):
                 log.warning("going on with %d UDP flows of the worker before this one", count)
+            if self._offload is not None:
+                self._offload.sweep()
         self._share_descriptors({app.transport for app in snapshot.apps})
         self._channel.send(Applied(snapshot.generation))
         # What a snapshot made lives long: later collections need not look at it.
         gc.unfreeze()
         gc.collect()
         gc.freeze()
+
+    def _take_offload(self, places: int, tables: list[int]) -> None:
+        """Let the kernel move what it can of UDP flows, or no longer; nothing changes while it does."""
+        if bool(places) != (self._offload is not None):
+            self._offload = (
+                Offload(*tables, worker=self._number, workers=self._workers, places=places) if places else None
+            )
+            if self._planes is not None:
+                self._planes[1].engine.set_offload(self._offload)
+        for descriptor in tables:
+            os.close(descriptor)
 
     def _start(self, snapshot: Snapshot) -> tuple[TcpPlane, UdpPlane]:
         loads, flows = self._loads, self._flow_file
@@ -412,6 +431,8 @@ class Worker:
             self._channel.send(Met(dict(signs[i : i + SIGNS_PER_PACKET])))
 
     def _send_measures(self, relay: Relay, number: int, last: bool, apps: dict[str, AppMeasures]) -> None:
+        assert self._planes is not None, "it counts"
+        offloaded = self._planes[1].engine.offloaded
         own = WorkerMeasures(
             accept_stalls=relay.stalls - self._stalls_reported,
             busy_poll_s=(self._engine.busy_poll_ns - self._busy_ns_reported) / 1e9,
@@ -419,7 +440,9 @@ class Worker:
         )
         self._stalls_reported, self._busy_ns_reported = relay.stalls, self._engine.busy_poll_ns
         self._events_dropped = 0
-        self._channel.send(Measures(number, last, apps, own, self._active(), relay.stalled, relay.held_bytes))
+        self._channel.send(
+            Measures(number, last, apps, own, self._active(), relay.stalled, relay.held_bytes, offloaded)
+        )
 
     def _emit(self, count: int, lines: bytes) -> None:
         self._records.append((count, lines))

@@ -91,7 +91,7 @@ def hosts(require):
 
 @pytest.fixture
 def start(hosts, tmp_path):
-    """Start programs on a host; they end with the test; see `start.printed`, `start.running`."""
+    """Start programs on a host; they end with the test; see `start.printed`, `start.last_printed`, `start.running`."""
     running = []
 
     def begin(host, *command):
@@ -99,6 +99,7 @@ def start(hosts, tmp_path):
         process = hosts.start(host, *command, stdout=log, stderr=subprocess.STDOUT)
         running.append((process, log))
         begin.running = [process for process, _ in running]
+        begin.last_printed = lambda: Path(log.name).read_text()
         begin.printed = lambda: "\n".join(Path(log.name).read_text() for _, log in running)
         return process
 

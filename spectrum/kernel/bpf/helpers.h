@@ -23,5 +23,21 @@ static long (*bpf_map_update_elem)(void *map, const void *key, const void *value
 static __u64 (*bpf_ktime_get_ns)(void) = (void *)BPF_FUNC_ktime_get_ns;
 static long (*bpf_sk_assign)(void *packet, void *socket, __u64 flags) = (void *)BPF_FUNC_sk_assign;
 static long (*bpf_sk_release)(void *socket) = (void *)BPF_FUNC_sk_release;
+static long (*bpf_skb_load_bytes)(const void *packet, __u32 offset, void *to, __u32 bytes) =
+	(void *)BPF_FUNC_skb_load_bytes;
+static long (*bpf_skb_store_bytes)(void *packet, __u32 offset, const void *from, __u32 bytes, __u64 flags) =
+	(void *)BPF_FUNC_skb_store_bytes;
+static long (*bpf_skb_change_tail)(void *packet, __u32 bytes, __u64 flags) = (void *)BPF_FUNC_skb_change_tail;
+static __s64 (*bpf_csum_diff)(__be32 *from, __u32 from_bytes, __be32 *to, __u32 to_bytes, __wsum seed) =
+	(void *)BPF_FUNC_csum_diff;
+static long (*bpf_l3_csum_replace)(void *packet, __u32 offset, __u64 from, __u64 to, __u64 size) =
+	(void *)BPF_FUNC_l3_csum_replace;
+static long (*bpf_l4_csum_replace)(void *packet, __u32 offset, __u64 from, __u64 to, __u64 flags) =
+	(void *)BPF_FUNC_l4_csum_replace;
+static long (*bpf_fib_lookup)(void *packet, struct bpf_fib_lookup *parameters, int bytes, __u32 flags) =
+	(void *)BPF_FUNC_fib_lookup;
+static long (*bpf_redirect)(__u32 index, __u64 flags) = (void *)BPF_FUNC_redirect;
+static long (*bpf_redirect_neigh)(__u32 index, struct bpf_redir_neigh *next, int bytes, __u64 flags) =
+	(void *)BPF_FUNC_redirect_neigh;
 
 #endif

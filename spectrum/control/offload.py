@@ -1,0 +1,74 @@
+"""The offload of UDP flows: the kernel's tables, which workers fill. Without it everything goes on in user space."""
+
+import logging
+from pathlib import Path
+
+from spectrum.core.config import UdpOffload
+from spectrum.kernel import offload as kernel
+from spectrum.kernel.offload import MAX_WORKERS, Offload
+from spectrum.kernel.pins import PinError
+
+log = logging.getLogger(__name__)
+
+
+class NodeOffload:
+    """Keeps the kernel's offload to what the file says. Where the kernel can not have it, the log and `state` say why.
+
+    Args:
+        filesystem: The BPF file system.
+        flows: So many flows all workers have at most.
+        workers: How many workers there are.
+
+    Attributes:
+        state: "on" with its interfaces, "off", or why it is not on.
+    """
+
+    def __init__(self, filesystem: Path, flows: int, workers: int) -> None:
+        self._filesystem = filesystem
+        self._flows = flows
+        self._workers = workers
+        self._tables: Offload | None = None
+        self.state = "off"
+
+    @property
+    def places(self) -> int:
+        """How many tallies the tables have; 0 where the kernel moves nothing."""
+        return 2 * self._flows if self._tables else 0
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The tables, as the engine takes them."""
+        return self._tables.descriptors() if self._tables else []
+
+    def apply(self, settings: UdpOffload | None, anew: bool = False) -> None:
+        """Let the kernel have it as the file says.
+
+        Args:
+            settings: Of the file; None for off.
+            anew: No worker has flows there: what is left of a daemon that was killed goes.
+        """
+        if anew or settings is None:
+            self.remove()
+        if settings is None:
+            return
+        try:
+            if self._workers > MAX_WORKERS:
+                raise PinError(f"it is for {MAX_WORKERS} workers at most")
+            interfaces = settings.interfaces or kernel.ethernet_interfaces()
+            kernel.load(interfaces, self._flows, self._filesystem)
+            if self._tables is None:
+                self._tables = Offload(self._filesystem)
+        except PinError as exc:
+            self.remove()
+            self.state = f"off: {exc}"
+            log.warning("UDP flows are moved in user space: %s", exc)
+        else:
+            self.state = f"on: {', '.join(interfaces)}"
+
+    def remove(self) -> None:
+        """Move everything in user space."""
+        if self._tables is not None:
+            self._tables.close()
+            self._tables = None
+        kernel.remove(self._filesystem)
+        self.state = "off"

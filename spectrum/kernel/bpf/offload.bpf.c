@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Known UDP flows, rewritten where they come in (tc): addresses, ports, the header before the payload, checksums.
+ *
+ * A datagram goes on to where its flow's other end is: out of the interface that leads there, or up into this
+ * machine. Whatever is unusual is left to user space, as if the program were not there: fragments, IP options and
+ * extension headers, VLAN tags, what does not fit the path, a header that is not the flow's. So are all flows of a
+ * worker that has not renewed its lease: one that is gone, or hangs.
+ *
+ * A checksum is changed by what was changed: one that was wrong stays wrong, and whoever receives it sees that.
+ *
+ * Needs Linux 5.10 (bpf_redirect_neigh).
+ */
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/udp.h>
+
+#include "helpers.h"
+#include "offload.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+#define LOOPBACK 1    /* the index of lo, in each namespace */
+#define PACKET_HOST 0 /* linux/if_packet.h: for this machine, by its link address */
+#define FRAGMENT 0x3fff
+#define NEXT TC_ACT_UNSPEC /* the packet goes on as if nothing had looked at it */
+/* Behind a header of ours a payload is moved through memory; frames of 1,500 bytes hold less. */
+#define MAX_MOVED 2047
+#define SIMPLE_BYTES 38
+#define UDP_BYTES sizeof(struct udphdr)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* the loader says how many */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct offload_tuple);
+	__type(value, struct offload_way);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* likewise */
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct offload_tally);
+} tallies SEC(".maps");
+
+/* Until when the entries of a worker hold, in ns of CLOCK_MONOTONIC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OFFLOAD_MAX_WORKERS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} leases SEC(".maps");
+
+struct scratch {
+	__u8 bytes[MAX_MOVED + 1];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} moved SEC(".maps");
+
+/* What is known of a packet. Offsets are from its Ethernet header. */
+struct packet {
+	struct offload_tuple tuple;
+	__u32 family;
+	__u32 udp_at;
+	__u32 payload; /* bytes, those of all datagrams of a train */
+	__u32 segment; /* of a train (GSO): bytes of each datagram; else 0 */
+	union {
+		struct iphdr ipv4;
+		struct ipv6hdr ipv6;
+	};
+};
+
+static __always_inline void map_ipv4(__u8 *address, __u32 ipv4)
+{
+	__u32 *words = (__u32 *)address;
+	words[0] = words[1] = 0;
+	words[2] = __builtin_bswap32(0xffff);
+	words[3] = ipv4;
+}
+
+static __always_inline __u32 unmapped(const __u8 *address)
+{
+	return ((const __u32 *)address)[3];
+}
+
+/* Read the headers; 0 where this is no plain UDP packet. */
+static __always_inline int read_headers(struct __sk_buff *skb, struct packet *packet)
+{
+	struct udphdr udp;
+	__u32 length;
+
+	if (skb->protocol == __builtin_bswap16(ETH_P_IP)) {
+		packet->family = AF_INET;
+		packet->udp_at = ETH_HLEN + sizeof(packet->ipv4);
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &packet->ipv4, sizeof(packet->ipv4)))
+			return 0;
+		if (packet->ipv4.protocol != IPPROTO_UDP || packet->ipv4.ihl != 5 || packet->ipv4.version != 4 ||
+		    packet->ipv4.frag_off & __builtin_bswap16(FRAGMENT) || packet->ipv4.ttl <= 1)
+			return 0;
+		map_ipv4(packet->tuple.from, packet->ipv4.saddr);
+		map_ipv4(packet->tuple.to, packet->ipv4.daddr);
+		length = __builtin_bswap16(packet->ipv4.tot_len) - sizeof(packet->ipv4);
+	} else if (skb->protocol == __builtin_bswap16(ETH_P_IPV6)) {
+		packet->family = AF_INET6;
+		packet->udp_at = ETH_HLEN + sizeof(packet->ipv6);
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &packet->ipv6, sizeof(packet->ipv6)))
+			return 0;
+		if (packet->ipv6.nexthdr != IPPROTO_UDP || packet->ipv6.version != 6 || packet->ipv6.hop_limit <= 1)
+			return 0;
+		__builtin_memcpy(packet->tuple.from, &packet->ipv6.saddr, 16);
+		__builtin_memcpy(packet->tuple.to, &packet->ipv6.daddr, 16);
+		length = __builtin_bswap16(packet->ipv6.payload_len);
+	} else {
+		return 0;
+	}
+	if (bpf_skb_load_bytes(skb, packet->udp_at, &udp, sizeof(udp)))
+		return 0;
+	if (packet->family == AF_INET6 && udp.check == 0)
+		return 0;
+	packet->tuple.from_port = udp.source;
+	packet->tuple.to_port = udp.dest;
+	packet->segment = skb->gso_size;
+	if (packet->segment) {
+		packet->payload = skb->len - packet->udp_at - UDP_BYTES;
+		return 1;
+	}
+	/* Behind the datagram a short frame has padding. */
+	if (length < UDP_BYTES || length != __builtin_bswap16(udp.len) || packet->udp_at + length > skb->len)
+		return 0;
+	packet->payload = length - UDP_BYTES;
+	return 1;
+}
+
+/* By which interface a packet leaves that becomes another one; LOOPBACK where it is for this machine, 0 where the
+ * answer is user space's. `next` gets the neighbour. Routes are those of what this machine sends itself.
+ */
+static __always_inline __u32 route(struct __sk_buff *skb, const struct packet *packet,
+				   const struct offload_tuple *to, __u32 payload, struct bpf_redir_neigh *next)
+{
+	struct bpf_fib_lookup fib = {.l4_protocol = IPPROTO_UDP, .ifindex = LOOPBACK};
+	long found;
+
+	fib.family = packet->family;
+	fib.sport = to->from_port;
+	fib.dport = to->to_port;
+	fib.tot_len = packet->udp_at - ETH_HLEN + UDP_BYTES + payload;
+	if (packet->family == AF_INET) {
+		fib.ipv4_src = unmapped(to->from);
+		fib.ipv4_dst = unmapped(to->to);
+	} else {
+		__builtin_memcpy(fib.ipv6_src, to->from, 16);
+		__builtin_memcpy(fib.ipv6_dst, to->to, 16);
+	}
+	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	if (found == BPF_FIB_LKUP_RET_NOT_FWDED)
+		return LOOPBACK;
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return 0;
+	next->nh_family = fib.family;
+	if (fib.family == AF_INET)
+		next->ipv4_nh = fib.ipv4_dst;
+	else
+		__builtin_memcpy(next->ipv6_nh, fib.ipv6_dst, 16);
+	return fib.ifindex;
+}
+
+/* Move the payload and put the flow's header before it; 0 where memory ran out, maybe half way. */
+static __always_inline int put_header(struct __sk_buff *skb, const struct packet *packet,
+				      const struct offload_way *way, struct scratch *scratch)
+{
+	__u32 at = packet->udp_at + UDP_BYTES, bytes = packet->payload & MAX_MOVED, header = way->header_bytes;
+
+	if (header < 1 || header > OFFLOAD_HEADER_BYTES)
+		return 0;
+	if (bpf_skb_change_tail(skb, at + header + bytes, 0))
+		return 0;
+	if (bytes && (bpf_skb_load_bytes(skb, at, scratch->bytes, bytes) ||
+		      bpf_skb_store_bytes(skb, at + header, scratch->bytes, bytes, 0)))
+		return 0;
+	return !bpf_skb_store_bytes(skb, at, way->header, header, 0);
+}
+
+/* Take the header off, likewise. */
+static __always_inline int take_header(struct __sk_buff *skb, const struct packet *packet, struct scratch *scratch)
+{
+	__u32 at = packet->udp_at + UDP_BYTES, bytes = (packet->payload - SIMPLE_BYTES) & MAX_MOVED;
+
+	if (bytes && (bpf_skb_load_bytes(skb, at + SIMPLE_BYTES, scratch->bytes, bytes) ||
+		      bpf_skb_store_bytes(skb, at, scratch->bytes, bytes, 0)))
+		return 0;
+	return !bpf_skb_change_tail(skb, at + bytes, 0);
+}
+
+/* Whether the payload begins with the flow's Simple Proxy header. */
+static __always_inline int has_header(struct __sk_buff *skb, const struct packet *packet, const struct offload_way *way)
+{
+	__u64 found[5] = {}; /* 40 bytes: two more than the header, which are zero in both */
+	const __u64 *wanted = (const __u64 *)way->header;
+
+	if (packet->payload < SIMPLE_BYTES)
+		return 0;
+	if (bpf_skb_load_bytes(skb, packet->udp_at + UDP_BYTES, found, SIMPLE_BYTES))
+		return 0;
+	return found[0] == wanted[0] && found[1] == wanted[1] && found[2] == wanted[2] && found[3] == wanted[3] &&
+	       found[4] == wanted[4];
+}
+
+/* Write the new headers. `longer` is by how much the payload grew, `header` the sum of what came to it. */
+static __always_inline void rewrite(struct __sk_buff *skb, struct packet *packet, const struct offload_tuple *to,
+				    int longer, __u32 header)
+{
+	__u32 length = packet->segment ? 0 : UDP_BYTES + packet->payload, flags = BPF_F_MARK_MANGLED_0;
+	/* Of the UDP header: both ports, and the length with nothing behind it. */
+	struct {
+		__u16 from, to, length, zero;
+	} udp = {packet->tuple.from_port, packet->tuple.to_port, __builtin_bswap16(length), 0},
+	  new_udp = {to->from_port, to->to_port, __builtin_bswap16(length + longer), 0};
+	__u32 check = packet->udp_at + __builtin_offsetof(struct udphdr, check);
+	__s64 pseudo, own;
+
+	own = bpf_csum_diff((__be32 *)&udp, sizeof(udp), (__be32 *)&new_udp, sizeof(new_udp), header);
+	if (packet->family == AF_INET) {
+		struct iphdr ip = packet->ipv4;
+		__u32 old[3] = {ip.saddr, ip.daddr, __builtin_bswap32(length)};
+		__u32 new[3] = {unmapped(to->from), unmapped(to->to), __builtin_bswap32(length + longer)};
+		pseudo = bpf_csum_diff(old, sizeof(old), new, sizeof(new), 0);
+		ip.saddr = new[0];
+		ip.daddr = new[1];
+		ip.ttl -= 1;
+		ip.tot_len = __builtin_bswap16(__builtin_bswap16(ip.tot_len) + longer);
+		bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
+		bpf_l3_csum_replace(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, check), 0,
+				    bpf_csum_diff((__be32 *)&packet->ipv4, sizeof(ip), (__be32 *)&ip, sizeof(ip), 0), 0);
+	} else {
+		struct ipv6hdr ip = packet->ipv6;
+		__u32 old = __builtin_bswap32(length), new = __builtin_bswap32(length + longer);
+		__builtin_memcpy(&ip.saddr, to->from, 16);
+		__builtin_memcpy(&ip.daddr, to->to, 16);
+		pseudo = bpf_csum_diff((__be32 *)&packet->ipv6.saddr, 32, (__be32 *)&ip.saddr, 32, 0);
+		pseudo = bpf_csum_diff(&old, sizeof(old), &new, sizeof(new), pseudo);
+		ip.hop_limit -= 1;
+		ip.payload_len = __builtin_bswap16(__builtin_bswap16(ip.payload_len) + longer);
+		/* No checksum of its own makes up for the change (see inet_proto_csum_replace_by_diff). */
+		bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
+	}
+	bpf_skb_store_bytes(skb, packet->udp_at, &new_udp, packet->segment ? 4 : 6, 0);
+	/* A sum that a device is still to make has the pseudo header in it, and not the rest: hence two steps. */
+	bpf_l4_csum_replace(skb, check, 0, pseudo, flags | BPF_F_PSEUDO_HDR);
+	bpf_l4_csum_replace(skb, check, 0, own, flags);
+}
+
+static __always_inline void count(struct offload_tally *tally, const struct packet *packet, __u32 bytes, __u64 now)
+{
+	__u32 datagrams = packet->segment ? (bytes + packet->segment - 1) / packet->segment : 1;
+
+	__sync_fetch_and_add(&tally->datagrams, datagrams);
+	__sync_fetch_and_add(&tally->bytes, bytes);
+	tally->last_ns = now;
+}
+
+SEC("tc")
+int offload(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	struct bpf_redir_neigh next = {};
+	struct offload_tally *tally;
+	struct scratch *scratch;
+	struct offload_way *way;
+	struct offload_tuple to;
+	__u32 zero = 0, index, place, worker, header = 0, what;
+	__u64 now, *lease, link[2] = {};
+	int longer = 0;
+
+	if (skb->pkt_type != PACKET_HOST || skb->vlan_present || !read_headers(skb, &packet))
+		return NEXT;
+	way = bpf_map_lookup_elem(&flows, &packet.tuple);
+	if (!way)
+		return NEXT;
+	place = way->place;
+	worker = way->worker;
+	now = bpf_ktime_get_ns();
+	lease = bpf_map_lookup_elem(&leases, &worker);
+	tally = bpf_map_lookup_elem(&tallies, &place);
+	scratch = bpf_map_lookup_elem(&moved, &zero);
+	if (!lease || *lease < now || !tally || !scratch)
+		return NEXT;
+	what = way->what;
+	if (what == OFFLOAD_LENIENT)
+		what = has_header(skb, &packet, way) ? OFFLOAD_STRIPS : OFFLOAD_KEEPS;
+	else if (what == OFFLOAD_STRIPS && !has_header(skb, &packet, way))
+		return NEXT;
+	if (what == OFFLOAD_PUTS)
+		longer = way->header_bytes;
+	else if (what == OFFLOAD_STRIPS)
+		longer = -SIMPLE_BYTES;
+	if (longer && (packet.segment || packet.payload > MAX_MOVED))
+		return NEXT;
+	to = way->becomes;
+	index = route(skb, &packet, &to, packet.segment ? packet.segment : packet.payload + longer, &next);
+	if (!index)
+		return NEXT;
+	if (what == OFFLOAD_PUTS) {
+		if (!put_header(skb, &packet, way, scratch))
+			return TC_ACT_SHOT;
+		header = bpf_csum_diff(0, 0, (__be32 *)way->header, OFFLOAD_HEADER_BYTES, 0);
+	} else if (what == OFFLOAD_STRIPS) {
+		if (!take_header(skb, &packet, scratch))
+			return TC_ACT_SHOT;
+		header = bpf_csum_diff((__be32 *)way->header, OFFLOAD_HEADER_BYTES, 0, 0, 0);
+	}
+	rewrite(skb, &packet, &to, longer, header);
+	count(tally, &packet, packet.payload + (longer < 0 ? longer : 0), now);
+	if (index != LOOPBACK)
+		return bpf_redirect_neigh(index, &next, sizeof(next), 0);
+	if (skb->ifindex == LOOPBACK)
+		return TC_ACT_OK;
+	bpf_skb_store_bytes(skb, 0, link, 12, 0); /* the link addresses of lo */
+	return bpf_redirect(LOOPBACK, BPF_F_INGRESS);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
