@@ -112,6 +112,8 @@ STARTERS: dict[str, Starter] = {
     "spectrum, no header": _spectrum(header=""),
     "spectrum, shared socket": _spectrum("proxy_protocol: simple\n    origin_socket: shared"),
     "spectrum, busy_poll off": _spectrum(settings="busy_poll: off"),
+    "spectrum, in the kernel": _spectrum(settings="udp_offload: {interfaces: [lo]}"),
+    "spectrum, in the kernel, no header": _spectrum(header="", settings="udp_offload: {interfaces: [lo]}"),
 }
 
 

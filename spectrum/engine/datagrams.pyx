@@ -463,7 +463,7 @@ cdef class Datagrams(Part):
         return True
 
     cdef bint _read_back(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Count what the kernel moved of a flow since the last look; return whether it moved anything."""
+        """Count what the kernel moved of a flow since the last look; return whether it got a newer place by that."""
         cdef uint64_t *counts = self._counts + COUNTS * flow.app
         cdef const offload_tally *tally
         cdef uint64_t size, datagrams, last_ms = 0
@@ -485,12 +485,12 @@ cdef class Datagrams(Part):
             if side == ORIGIN and flow.waiting:
                 flow.waiting = False
                 self._loads.answer(flow.number)
-        if last_ms == 0:
+        flow.active_ms = max(flow.active_ms, last_ms)
+        # To the second: all flows are looked at once in one.
+        if last_ms < flow.placed_ms + PLACE_STEP_MS:
             return False
-        if last_ms > flow.active_ms:
-            flow.active_ms = last_ms
-            unplace(&self._table, index)
-            place_newest(&self._table, index, flow.standing, last_ms)
+        unplace(&self._table, index)
+        place_newest(&self._table, index, flow.standing, last_ms)
         return True
 
     cdef void _read_back_all(self) noexcept nogil:

@@ -6,7 +6,7 @@ system call. Entries hold while their worker renews its lease; those of one that
 """
 
 from libc.errno cimport ENOENT, errno
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 from spectrum.engine.flows cimport Flow

@@ -106,10 +106,10 @@ def load(interfaces: Collection[str], flows: int, filesystem: Path = DEFAULT_FIL
     Raises:
         PinError: If an interface does not exist, or the kernel can not have it.
     """
-    folder = prepare(filesystem)
     for name in interfaces:
         if not _has_ethernet(name):
             raise PinError(f"there is no interface {name}, or its packets have no Ethernet header")
+    folder = prepare(filesystem)
     _open_loopback()
     entries = {"flows": 2 * flows, "tallies": 2 * flows}
     try:

@@ -420,17 +420,17 @@ def test_the_program_is_replaced_and_workers_are_killed_and_nothing_is_lost(host
             eventually(lambda old=workers: serves(control) and not pids(control) & old, 20)
             eventually(lambda: offloaded(control) == 1)
         assert "; 1 flows" in kernel_flows(hosts, filesystem)
-        before = status(control)["apps"][0]["datagrams_from_client"]
         done, lost, faults, seen, longest = steady.stop()
         assert (lost, faults, len(seen)) == (0, [], 1), (done, longest, seen, start.last_printed())
-        assert 0 <= done - status(control)["apps"][0]["datagrams_from_client"] < 5, before
+        # What workers that are killed have not reported is lost, of their last second.
+        assert 0 <= done - status(control)["apps"][0]["datagrams_from_client"] < done / 5
         assert longest < 1
 
 
 def test_nothing_is_rewritten_when_all_are_killed(hosts, start, origin, serve, filesystem):
     origin("o", "10.231.2.2")
     control = serve(APP.format("10.231.2.2:7100", "off"))
-    with Steady(hosts, 0.3) as steady:
+    with Steady(hosts, 0.1) as steady:
         eventually(lambda: offloaded(control) == 1)
         pids = [worker["pid"] for worker in status(control)["workers"]]
         supervisor = start.running[-1]
@@ -476,7 +476,7 @@ access_rules: {{no: {{target: ip, value: 10.231.1.{}, action: block}}}}
 apps: {{x: {{protocol: udp/7000, edge_ips: [10.231.1.1], load_balancer: l, ip_firewall: true, {}}}}}
 """
     control = serve(text.format("true", "false", 9, ""))
-    with Steady(hosts, 0.5) as steady:
+    with Steady(hosts, 0.1) as steady:
 
         def change(*values):
             file = tmp_path / "edge.yaml"
@@ -492,6 +492,7 @@ apps: {{x: {{protocol: udp/7000, edge_ips: [10.231.1.1], load_balancer: l, ip_fi
         change("false", "true", 9, "")
         eventually(lambda: counts()[0] == {"10.231.2.2:7100": 0, "10.231.2.1:7100": 1}, 5, lambda: str(counts()))
         eventually(lambda: offloaded(control) == 1)
+        time.sleep(0.5)  # one on its way may be lost with the old origin's socket, and is waited for
         change("false", "true", 9, "limits: {datagrams_per_second: 100000}")
         assert offloaded(control) == 0
         change("false", "true", 9, "")
@@ -500,7 +501,7 @@ apps: {{x: {{protocol: udp/7000, edge_ips: [10.231.1.1], load_balancer: l, ip_fi
         assert offloaded(control) == 0
         moved = counts()[1]
         time.sleep(0.5)
-        assert counts()[1] <= moved + 3
+        assert counts()[1] <= moved + 20
         _, lost, faults, seen, _ = steady.stop()
         assert (lost > 0, faults, len(seen)) == (True, ["TimeoutError"], 2)
 
@@ -513,16 +514,16 @@ def test_what_an_origin_refuses_is_sent_to_another(hosts, start, origin, serve):
         "apps: {x: {protocol: udp/7000, edge_ips: [10.231.1.1], "
         "origin_direct: ['udp://10.231.2.2:7100', 'udp://10.231.2.1:7100'] } }"
     )
-    with Steady(hosts, 0.3) as steady:
+    with Steady(hosts, 0.1) as steady:
         eventually(lambda: offloaded(control) == 1)
         (used,) = used_origins(control)
         programs[used].kill()  # from now on its host answers that nobody listens
         programs[used].wait()
         eventually(lambda: used_origins(control) == set(programs) - {used})
         eventually(lambda: offloaded(control) == 1)
-        time.sleep(1)
+        time.sleep(0.5)
         _, lost, faults, seen, _ = steady.stop()
-        assert (lost <= 3, len(seen)) == (True, 2), (lost, faults)
+        assert (lost <= 5, len(seen)) == (True, 2), (lost, faults)
 
 
 TRAIN = """

@@ -76,10 +76,6 @@ struct packet {
 	__u32 udp_at;
 	__u32 payload; /* bytes, those of all datagrams of a train */
 	__u32 segment; /* of a train (GSO): bytes of each datagram; else 0 */
-	union {
-		struct iphdr ipv4;
-		struct ipv6hdr ipv6;
-	};
 };
 
 static __always_inline void map_ipv4(__u8 *address, __u32 ipv4)
@@ -98,49 +94,57 @@ static __always_inline __u32 unmapped(const __u8 *address)
 /* Read the headers; 0 where this is no plain UDP packet. */
 static __always_inline int read_headers(struct __sk_buff *skb, struct packet *packet)
 {
-	struct udphdr udp;
+	void *at = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct udphdr *udp;
 	__u32 length;
 
 	if (skb->protocol == __builtin_bswap16(ETH_P_IP)) {
+		struct iphdr *ip = at + ETH_HLEN;
 		packet->family = AF_INET;
-		packet->udp_at = ETH_HLEN + sizeof(packet->ipv4);
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &packet->ipv4, sizeof(packet->ipv4)))
+		packet->udp_at = ETH_HLEN + sizeof(*ip);
+		udp = (void *)(ip + 1);
+		if ((void *)(udp + 1) > end || ip->protocol != IPPROTO_UDP || ip->ihl != 5 || ip->version != 4 ||
+		    ip->frag_off & __builtin_bswap16(FRAGMENT) || ip->ttl <= 1)
 			return 0;
-		if (packet->ipv4.protocol != IPPROTO_UDP || packet->ipv4.ihl != 5 || packet->ipv4.version != 4 ||
-		    packet->ipv4.frag_off & __builtin_bswap16(FRAGMENT) || packet->ipv4.ttl <= 1)
-			return 0;
-		map_ipv4(packet->tuple.from, packet->ipv4.saddr);
-		map_ipv4(packet->tuple.to, packet->ipv4.daddr);
-		length = __builtin_bswap16(packet->ipv4.tot_len) - sizeof(packet->ipv4);
+		map_ipv4(packet->tuple.from, ip->saddr);
+		map_ipv4(packet->tuple.to, ip->daddr);
+		length = __builtin_bswap16(ip->tot_len) - sizeof(*ip);
 	} else if (skb->protocol == __builtin_bswap16(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = at + ETH_HLEN;
 		packet->family = AF_INET6;
-		packet->udp_at = ETH_HLEN + sizeof(packet->ipv6);
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &packet->ipv6, sizeof(packet->ipv6)))
+		packet->udp_at = ETH_HLEN + sizeof(*ip);
+		udp = (void *)(ip + 1);
+		if ((void *)(udp + 1) > end || ip->nexthdr != IPPROTO_UDP || ip->version != 6 || ip->hop_limit <= 1 ||
+		    udp->check == 0)
 			return 0;
-		if (packet->ipv6.nexthdr != IPPROTO_UDP || packet->ipv6.version != 6 || packet->ipv6.hop_limit <= 1)
-			return 0;
-		__builtin_memcpy(packet->tuple.from, &packet->ipv6.saddr, 16);
-		__builtin_memcpy(packet->tuple.to, &packet->ipv6.daddr, 16);
-		length = __builtin_bswap16(packet->ipv6.payload_len);
+		__builtin_memcpy(packet->tuple.from, &ip->saddr, 16);
+		__builtin_memcpy(packet->tuple.to, &ip->daddr, 16);
+		length = __builtin_bswap16(ip->payload_len);
 	} else {
 		return 0;
 	}
-	if (bpf_skb_load_bytes(skb, packet->udp_at, &udp, sizeof(udp)))
-		return 0;
-	if (packet->family == AF_INET6 && udp.check == 0)
-		return 0;
-	packet->tuple.from_port = udp.source;
-	packet->tuple.to_port = udp.dest;
+	packet->tuple.from_port = udp->source;
+	packet->tuple.to_port = udp->dest;
 	packet->segment = skb->gso_size;
 	if (packet->segment) {
 		packet->payload = skb->len - packet->udp_at - UDP_BYTES;
 		return 1;
 	}
 	/* Behind the datagram a short frame has padding. */
-	if (length < UDP_BYTES || length != __builtin_bswap16(udp.len) || packet->udp_at + length > skb->len)
+	if (length < UDP_BYTES || length != __builtin_bswap16(udp->len) || packet->udp_at + length > skb->len)
 		return 0;
 	packet->payload = length - UDP_BYTES;
 	return 1;
+}
+
+/* 127.0.0.0/8 and ::1 are this machine whatever its routes are. */
+static __always_inline int is_loopback(const struct packet *packet, const __u8 *address)
+{
+	const __u32 *words = (const __u32 *)address;
+
+	if (packet->family == AF_INET)
+		return address[12] == 127;
+	return !words[0] && !words[1] && !words[2] && words[3] == __builtin_bswap32(1);
 }
 
 /* By which interface a packet leaves that becomes another one; LOOPBACK where it is for this machine, 0 where the
@@ -152,6 +156,8 @@ static __always_inline __u32 route(struct __sk_buff *skb, const struct packet *p
 	struct bpf_fib_lookup fib = {.l4_protocol = IPPROTO_UDP, .ifindex = LOOPBACK};
 	long found;
 
+	if (is_loopback(packet, to->to))
+		return LOOPBACK;
 	fib.family = packet->family;
 	fib.sport = to->from_port;
 	fib.dport = to->to_port;
@@ -217,48 +223,84 @@ static __always_inline int has_header(struct __sk_buff *skb, const struct packet
 	       found[4] == wanted[4];
 }
 
-/* Write the new headers. `longer` is by how much the payload grew, `header` the sum of what came to it. */
-static __always_inline void rewrite(struct __sk_buff *skb, struct packet *packet, const struct offload_tuple *to,
-				    int longer, __u32 header)
+/* What a checksum of 16-bit words changes by, for a word that becomes another one. */
+static __always_inline __u64 change(__u32 old, __u32 new)
 {
-	__u32 length = packet->segment ? 0 : UDP_BYTES + packet->payload, flags = BPF_F_MARK_MANGLED_0;
-	/* Of the UDP header: both ports, and the length with nothing behind it. */
-	struct {
-		__u16 from, to, length, zero;
-	} udp = {packet->tuple.from_port, packet->tuple.to_port, __builtin_bswap16(length), 0},
-	  new_udp = {to->from_port, to->to_port, __builtin_bswap16(length + longer), 0};
-	__u32 check = packet->udp_at + __builtin_offsetof(struct udphdr, check);
-	__s64 pseudo, own;
+	return (__u64)(__u32)~old + new;
+}
 
-	own = bpf_csum_diff((__be32 *)&udp, sizeof(udp), (__be32 *)&new_udp, sizeof(new_udp), header);
+static __always_inline __u32 folded(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
+static __always_inline void rewrite_ipv4(struct iphdr *ip, const struct offload_tuple *to, int longer, __u64 addresses)
+{
+	__u16 lifetime = *(__u16 *)&ip->ttl, length = __builtin_bswap16(__builtin_bswap16(ip->tot_len) + longer);
+	__u32 sum = folded(addresses + change(lifetime, lifetime - 1) + change(ip->tot_len, length) + (__u16)~ip->check);
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->check = ~((sum & 0xffff) + (sum >> 16));
+	ip->saddr = unmapped(to->from);
+	ip->daddr = unmapped(to->to);
+	ip->tot_len = length;
+	ip->ttl -= 1;
+}
+
+/* Write the new headers. `longer` is by how much the payload grew, `header` the sum of what came to it. Returns 0 where
+ * the packet has no headers any more, which can not be.
+ */
+static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *packet, const struct offload_tuple *to,
+				   int longer, __u32 header)
+{
+	void *at = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 length = UDP_BYTES + packet->payload;
+	__u32 check = packet->udp_at + __builtin_offsetof(struct udphdr, check);
+	__u64 pseudo, own = header;
+	struct udphdr *udp;
+
 	if (packet->family == AF_INET) {
-		struct iphdr ip = packet->ipv4;
-		__u32 old[3] = {ip.saddr, ip.daddr, __builtin_bswap32(length)};
-		__u32 new[3] = {unmapped(to->from), unmapped(to->to), __builtin_bswap32(length + longer)};
-		pseudo = bpf_csum_diff(old, sizeof(old), new, sizeof(new), 0);
-		ip.saddr = new[0];
-		ip.daddr = new[1];
-		ip.ttl -= 1;
-		ip.tot_len = __builtin_bswap16(__builtin_bswap16(ip.tot_len) + longer);
-		bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
-		bpf_l3_csum_replace(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, check), 0,
-				    bpf_csum_diff((__be32 *)&packet->ipv4, sizeof(ip), (__be32 *)&ip, sizeof(ip), 0), 0);
+		struct iphdr *ip = at + ETH_HLEN;
+		udp = (void *)(ip + 1);
+		if ((void *)(udp + 1) > end)
+			return 0;
+		pseudo = change(ip->saddr, unmapped(to->from)) + change(ip->daddr, unmapped(to->to));
+		rewrite_ipv4(ip, to, longer, pseudo);
 	} else {
-		struct ipv6hdr ip = packet->ipv6;
-		__u32 old = __builtin_bswap32(length), new = __builtin_bswap32(length + longer);
-		__builtin_memcpy(&ip.saddr, to->from, 16);
-		__builtin_memcpy(&ip.daddr, to->to, 16);
-		pseudo = bpf_csum_diff((__be32 *)&packet->ipv6.saddr, 32, (__be32 *)&ip.saddr, 32, 0);
-		pseudo = bpf_csum_diff(&old, sizeof(old), &new, sizeof(new), pseudo);
-		ip.hop_limit -= 1;
-		ip.payload_len = __builtin_bswap16(__builtin_bswap16(ip.payload_len) + longer);
+		struct ipv6hdr *ip = at + ETH_HLEN, new;
+		udp = (void *)(ip + 1);
+		if ((void *)(udp + 1) > end)
+			return 0;
+		new = *ip;
+		__builtin_memcpy(&new.saddr, to->from, 16);
+		__builtin_memcpy(&new.daddr, to->to, 16);
+		new.hop_limit -= 1;
+		new.payload_len = __builtin_bswap16(__builtin_bswap16(ip->payload_len) + longer);
+		pseudo = 0;
+		for (int i = 0; i < 4; i++)
+			pseudo += change(ip->saddr.in6_u.u6_addr32[i], new.saddr.in6_u.u6_addr32[i]) +
+				  change(ip->daddr.in6_u.u6_addr32[i], new.daddr.in6_u.u6_addr32[i]);
 		/* No checksum of its own makes up for the change (see inet_proto_csum_replace_by_diff). */
-		bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
+		bpf_skb_store_bytes(skb, ETH_HLEN, &new, sizeof(new), BPF_F_RECOMPUTE_CSUM);
+		at = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+		udp = at + ETH_HLEN + sizeof(*ip);
+		if ((void *)(udp + 1) > end)
+			return 0;
 	}
-	bpf_skb_store_bytes(skb, packet->udp_at, &new_udp, packet->segment ? 4 : 6, 0);
+	own += change(udp->source, to->from_port) + change(udp->dest, to->to_port);
+	udp->source = to->from_port;
+	udp->dest = to->to_port;
+	if (longer) {
+		own += change(udp->len, __builtin_bswap16(length + longer));
+		pseudo += change(__builtin_bswap32(length), __builtin_bswap32(length + longer));
+		udp->len = __builtin_bswap16(length + longer);
+	}
 	/* A sum that a device is still to make has the pseudo header in it, and not the rest: hence two steps. */
-	bpf_l4_csum_replace(skb, check, 0, pseudo, flags | BPF_F_PSEUDO_HDR);
-	bpf_l4_csum_replace(skb, check, 0, own, flags);
+	bpf_l4_csum_replace(skb, check, 0, folded(pseudo), BPF_F_MARK_MANGLED_0 | BPF_F_PSEUDO_HDR);
+	bpf_l4_csum_replace(skb, check, 0, folded(own), BPF_F_MARK_MANGLED_0);
+	return 1;
 }
 
 static __always_inline void count(struct offload_tally *tally, const struct packet *packet, __u32 bytes, __u64 now)
@@ -320,7 +362,8 @@ int offload(struct __sk_buff *skb)
 			return TC_ACT_SHOT;
 		header = bpf_csum_diff((__be32 *)way->header, OFFLOAD_HEADER_BYTES, 0, 0, 0);
 	}
-	rewrite(skb, &packet, &to, longer, header);
+	if (!rewrite(skb, &packet, &to, longer, header))
+		return TC_ACT_SHOT;
 	count(tally, &packet, packet.payload + (longer < 0 ? longer : 0), now);
 	if (index != LOOPBACK)
 		return bpf_redirect_neigh(index, &next, sizeof(next), 0);

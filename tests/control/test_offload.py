@@ -1,0 +1,79 @@
+"""What the file says of the offload, in the kernel, in a network namespace of its own."""
+
+import pytest
+
+from spectrum.control.loader import ConfigError, load_text
+from spectrum.control.offload import NodeOffload
+from spectrum.core.config import UdpOffload
+from tests.kernel.isolation import filesystem, isolated
+
+__all__ = ["filesystem"]
+
+APPS = "apps: {x: {protocol: udp/80, origin_direct: ['udp://192.0.2.1:80']}}\n"
+SCRIPT = """
+import sys
+from pathlib import Path
+from spectrum.control.offload import NodeOffload
+from spectrum.core.config import UdpOffload
+from spectrum.kernel.offload import TUPLE, WAY, Offload
+
+filesystem = Path(sys.argv[1])
+node = NodeOffload(filesystem, 5, 2)
+node.apply(None)
+assert (node.state, node.places, node.descriptors) == ("off", 0, [])
+node.apply(UdpOffload())
+assert (node.state, node.places, len(node.descriptors)) == ("on: lo", 10, 3)
+with Offload(filesystem) as one:
+    for number in range(2):
+        one.set("flows", TUPLE.pack(bytes(16), bytes(16), number, 2), bytes(WAY.size))
+def flows():
+    with Offload(filesystem) as one:
+        return one.status().flows
+before = node.descriptors
+node.apply(UdpOffload(interfaces=("lo",)))
+assert (flows(), node.descriptors) == (1, before)
+after = NodeOffload(filesystem, 5, 2)
+after.apply(UdpOffload(interfaces=("lo",)))
+assert flows() == 1, "workers of the daemon before go on"
+after.apply(UdpOffload(interfaces=("lo",)), anew=True)
+assert flows() == 0
+after.apply(UdpOffload(interfaces=("lo", "nowhere")))
+assert after.state.startswith("off: there is no interface nowhere") and after.places == 0
+assert not list(filesystem.glob("spectrum-*"))
+print("ok")
+"""
+
+
+def test_the_kernel_has_what_the_file_says(filesystem):
+    assert isolated(SCRIPT, filesystem) == "ok\n"
+
+
+def test_for_too_many_workers_it_is_off(filesystem):
+    node = NodeOffload(filesystem, 5, 257)
+    node.apply(UdpOffload(interfaces=("lo",)))
+    assert node.state == "off: it is for 256 workers at most"
+
+
+@pytest.mark.parametrize(
+    ("given", "interfaces"), [("true", ()), ("{}", ()), ("{interfaces: [lo]}", ("lo",)), ("false", None)]
+)
+def test_switches(given, interfaces):
+    found = load_text(f"{APPS}udp_offload: {given}", "f").udp_offload
+    assert (found and found.interfaces) == interfaces
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            "udp_offload: {interface: [lo]}",
+            'udp_offload.interface: unknown key "interface"; did you mean "interfaces"?',
+        ),
+        ("udp_offload: yes", "udp_offload: "),
+        ("udp_offload: true\nuser: nobody", "user: udp_offload takes root for as long as it may change"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(given, says):
+    with pytest.raises(ConfigError) as caught:
+        load_text(f"{APPS}{given}", "f")
+    assert says in str(caught.value)
