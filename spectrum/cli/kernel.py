@@ -53,8 +53,9 @@ def _bindings(filesystem: Path) -> Iterator[str]:
 def _filter(filesystem: Path) -> Iterator[str]:
     with Filter(filesystem) as one:
         settings, interfaces, counts = one.settings(), one.interfaces(), one.counts()
+    syns = f", {settings.syns_per_second} SYNs per second of a destination" if settings.syns_per_second else ""
     rate = f", {settings.packets_per_second} packets per second of a source" if settings.packets_per_second else ""
-    yield f"on ({LAYOUT}): {', '.join(interfaces)}{rate}{', dry run: nothing is dropped' * settings.dry_run}"
+    yield f"on ({LAYOUT}): {', '.join(interfaces)}{rate}{syns}{', dry run: nothing is dropped' * settings.dry_run}"
     for name, (packets, size) in counts.items():
         yield f"{name.replace('_', ' ')}: {packets} packets, {size} bytes"
 

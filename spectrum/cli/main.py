@@ -113,6 +113,29 @@ def explain(socket_path: Path | None, app: str, client: str, port: int) -> None:
 
 @main.command()
 @SOCKET
+@click.option(
+    "--by",
+    default="verdict,source,protocol,destination_port",
+    show_default=True,
+    metavar="FIELDS",
+    help="verdict, source, destination, protocol, source_port, destination_port, length, ttl, tcp_flags.",
+)
+@click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="So far back.")
+@click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many at most.")
+def samples(socket_path: Path | None, by: str, seconds: float, count: int) -> None:
+    """Print what packets came in most of lately, by the filter's samples."""
+    answer = ask_daemon(socket_path, "GET", f"/samples?{urlencode({'by': by, 'seconds': seconds, 'count': count})}")
+    if "errors" in answer:
+        raise failure("\n".join(answer["errors"]))
+    keys = [*by.split(","), "packets_per_second", "bytes_per_second"]
+    lines = [[key.replace("_", " ") for key in keys], *([str(one[key]) for key in keys] for one in answer["top"])]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+@main.command()
+@SOCKET
 def reload(socket_path: Path | None) -> None:
     """Let the running daemon read its file again.
 

@@ -37,6 +37,7 @@ Reload = Callable[[], Awaitable[Reloaded]]
 Upgrade = Callable[[str], Awaitable[Upgraded]]
 Ready = Callable[[], bool]
 Explain = Callable[[str, str, int], list[str]]
+Samples = Callable[[list[str], float, int], list[dict[str, Any]]]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -58,8 +59,10 @@ def metrics_app(render: Render, ready: Ready) -> web.Application:
     return app
 
 
-def control_app(status: Status, reload: Reload, explain: Explain, upgrade: Upgrade) -> web.Application:
-    """Return the application with GET /status, GET /explain, POST /reload and POST /upgrade.
+def control_app(
+    status: Status, reload: Reload, explain: Explain, upgrade: Upgrade, samples: Samples
+) -> web.Application:
+    """Return the application with GET /status, GET /explain, GET /samples, POST /reload and POST /upgrade.
 
     A reload answers 200 with what changed, or 422 with the diagnostics; an upgrade the same with the new process.
     """
@@ -80,12 +83,21 @@ def control_app(status: Status, reload: Reload, explain: Explain, upgrade: Upgra
             return web.json_response({"errors": [str(exc)]}, status=422)
         return web.json_response({"steps": steps})
 
+    async def top(request: web.Request) -> web.Response:
+        query = request.query
+        keys = query.get("by", "").split(",")
+        try:
+            found = samples(keys, float(query.get("seconds", "10")), int(query.get("count", "20")))
+        except ValueError as exc:
+            return web.json_response({"errors": [str(exc)]}, status=422)
+        return web.json_response({"top": found})
+
     async def follow(request: web.Request) -> web.Response:
         done = await upgrade(request.query.get("python", ""))
         return web.json_response({"errors": done.errors, "pid": done.pid}, status=422 if done.errors else 200)
 
     app = web.Application()
-    app.add_routes([web.get("/status", show), web.get("/explain", say)])
+    app.add_routes([web.get("/status", show), web.get("/explain", say), web.get("/samples", top)])
     app.add_routes([web.post("/reload", apply), web.post("/upgrade", follow)])
     return app
 

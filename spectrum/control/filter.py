@@ -2,13 +2,17 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
-from spectrum.core.config import Config, Filter
+from spectrum.control.samples import Sampler
+from spectrum.core.config import Config
 from spectrum.core.faults import Fault
 from spectrum.core.fields import read_networks
+from spectrum.core.filter import Filter, PacketRule
 from spectrum.kernel import filter as kernel
 from spectrum.kernel.filter import FilterSettings
 from spectrum.kernel.pins import Network, PinError
+from spectrum.kernel.samples import Sample, Samples
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +48,50 @@ def _read(settings: Filter) -> tuple[dict[str, list[Network]], list[Fault]]:
     return lists, faults
 
 
+def _in_kernel(settings: Filter) -> FilterSettings:
+    return FilterSettings(
+        settings.packets_per_second or 0,
+        settings.burst,
+        settings.syns_per_second or 0,
+        settings.syn_burst,
+        settings.syn_action == "cookie",
+        settings.sample_one_in or 0,
+        settings.dry_run,
+    )
+
+
+def _rule(rule: PacketRule) -> kernel.PacketRule:
+    return kernel.PacketRule(
+        rule.source,
+        rule.destination,
+        rule.protocol or (0, 255),
+        rule.source_port,
+        rule.destination_port,
+        rule.length or (0, 65535),
+        rule.ttl or (0, 255),
+        rule.tcp_flags,
+        rule.fragment,
+        rule.packets_per_second or 0,
+    )
+
+
 class NodeFilter:
     """Keeps the kernel's filter to what the file says.
 
     Args:
         filesystem: The BPF file system.
+
+    Attributes:
+        state: "on" with its interfaces, or "off".
+        sampler: Keeps the samples, where there are any.
     """
 
     def __init__(self, filesystem: Path) -> None:
         self._filesystem = filesystem
         self.state = "off"
+        self.sampler: Sampler | None = None
+        self._sampled: tuple[kernel.Filter, Samples] | None = None
+        self._one_in = 1
 
     def apply(self, config: Config) -> None:
         """Filter as a configuration says, or not at all.
@@ -71,12 +109,49 @@ class NodeFilter:
         settings = config.filter
         with kernel.Filter(self._filesystem) as one:
             one.guard(settings.guard)  # before anything is dropped
-            one.configure(FilterSettings(settings.packets_per_second or 0, settings.burst, settings.dry_run))
+            one.configure(_in_kernel(settings))
+            one.rule({name: _rule(rule) for name, rule in settings.rules.items()})
             one.block(lists)
+        self._sample(settings.sample_one_in)
         self.state = f"on: {', '.join(settings.interfaces)}{', dry run' * settings.dry_run}"
+
+    def _sample(self, one_in: int | None) -> None:
+        """Read samples, one of so many packets; None for no longer. Lists and rules may have come and gone."""
+        if self._sampled is not None:
+            for one in reversed(self._sampled):
+                one.close()
+        self._sampled = None
+        self._one_in = one_in or 1
+        if one_in is None:
+            self.sampler = None
+            return
+        found = kernel.Filter(self._filesystem)
+        samples = Samples(found)
+        self._sampled = found, samples
+        if self.sampler is None:
+            self.sampler = Sampler(self._read)
+
+    def _read(self) -> list[Sample]:
+        return self._sampled[1].read() if self._sampled else []
+
+    def samples(self, keys: list[str], seconds: float, count: int) -> list[dict[str, Any]]:
+        """Return what came in most of lately; see `Sampler.top`.
+
+        Raises:
+            ValueError: If there are no samples, or none of such a kind.
+        """
+        if self.sampler is None:
+            raise ValueError("no packets are sampled; set filter.sample_one_in, to 1000 say")
+        return self.sampler.top(keys, seconds, count, self._one_in)
+
+    def collect(self) -> None:
+        """Read what samples there are; to be called a few times a second."""
+        if self.sampler is not None:
+            self.sampler.collect()
 
     def remove(self) -> None:
         """Let everything pass again."""
+        self._sample(None)
         self.state = "off"
         if kernel.remove(self._filesystem):
             log.info("the filter is off")

@@ -69,6 +69,8 @@ START_TIMEOUT_S = 30.0
 MAX_CHANGES_LOGGED = 50
 # An upgrade is answered before this daemon leaves.
 LEAVE_DELAY_S = 0.05
+# The ring buffer of samples holds 7,000: what comes faster than that in this time is counted as lost.
+SAMPLES_INTERVAL_S = 0.2
 # Given to workers beyond their own drain timeout.
 EXIT_GRACE_S = 5.0
 
@@ -195,6 +197,7 @@ class Supervisor:
                 self._tasks.start(FileWatch(lambda: [self._path], self.reload).run(), f"watch {self._path}")
             self._tasks.start(FileWatch(self._named_files, self._reread).run(), "watch what the file names")
             self._tasks.start(self._tickets.run(), "rotate the keys of session tickets")
+            self._tasks.start(self._collect_samples(), "read the filter's samples")
             await self._stopping.wait()
             while self._successor is not None:
                 await self._leave(self._successor)
@@ -224,7 +227,7 @@ class Supervisor:
         snapshot = plan.snapshot
         left = await asyncio.to_thread(self._predecessor.follow) if self._predecessor else []
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
-        control = control_app(self.status, self.reload, self.explain, self.upgrade)
+        control = control_app(self.status, self.reload, self.explain, self.upgrade, self._filter.samples)
         await self._admin.serve_control(control, self._control)
         self._bank.adopt_passed(passed_sockets(os.environ))
         await self._fleet.take_over(left, self._bank)
@@ -490,6 +493,11 @@ class Supervisor:
             "load_balancers": balancers_status(self._snapshot, self._health),
             "pools": pools_status(self._snapshot, self._config, self._health, self._memory.loads),
         }
+
+    async def _collect_samples(self) -> None:
+        while True:
+            self._filter.collect()
+            await asyncio.sleep(SAMPLES_INTERVAL_S)
 
     def explain(self, app: str, client: str, port: int) -> list[str]:
         """Return, step by step, where a client of an app goes, and why.

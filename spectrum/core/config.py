@@ -30,6 +30,7 @@ from spectrum.core.fields import (
     size,
     text,
 )
+from spectrum.core.filter import Filter
 from spectrum.core.limits import Limits, Paces
 from spectrum.core.server_names import server_name
 from spectrum.core.tls.objects import Certificate, EdgeTls, Mode, OriginTls
@@ -411,32 +412,6 @@ def _busy_poll(value: Any) -> float:
 
 # Measured: docs/decisions/001-busy-poll.md.
 DEFAULT_BUSY_POLL_S = 0.0002
-
-
-class BlockList(Strict):
-    """One of `filter.lists`: prefixes whose packets are dropped, in the file or in one of their own."""
-
-    prefixes: Annotated[tuple[Network, ...], AsTuple] = ()
-    file: str | None = Field(None, min_length=1)
-
-    @model_validator(mode="after")
-    def _names_any(self) -> "BlockList":
-        if (self.file is None) == (not self.prefixes):
-            raise ValueError("a list has either prefixes or a file")
-        return self
-
-
-class Filter(Strict):
-    """`filter`: what is dropped before the network stack sees it, whatever it is for."""
-
-    interfaces: Annotated[tuple[str, ...], AsTuple] = Field(min_length=1)
-    # From or to these nothing is dropped: where one manages the machine from.
-    guard: Annotated[tuple[Network, ...], AsTuple] = Field(min_length=1)
-    lists: dict[str, BlockList] = Field(default_factory=dict)
-    # Of one IPv4 address, or IPv6 /64.
-    packets_per_second: int | None = Field(None, ge=1, le=100_000_000)
-    burst: int = Field(1000, ge=1, le=1_000_000)
-    dry_run: bool = False
 
 
 class UdpOffload(Strict):

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv6Network
 from pathlib import Path
 
 from spectrum.kernel.pins import (
@@ -24,24 +25,36 @@ from spectrum.kernel.pins import load as load_program
 
 PROGRAM = "filter"
 MAX_LISTS = 1024
+MAX_RULES = 64
 MAX_NAME_BYTES = 63
-# What becomes of packets that are on no list, in the order in which the program counts behind those of lists.
-OTHERS = ("passed", "guarded", "malformed", "too_many")
+# What becomes of packets that are on no list, in the order in which the program counts behind those of lists; rules
+# come after these.
+OTHERS = ("passed", "guarded", "malformed", "too_many", "too_many_syns", "syn_cookies", "samples_lost")
+_FIRST_RULE = MAX_LISTS + len(OTHERS)
 
 _PREFIX = struct.Struct("=I16s")
 _NUMBER = struct.Struct("=I")
 _LIST = struct.Struct("=64s")
-_SETTINGS = struct.Struct("=QQII")
+_SETTINGS = struct.Struct("=QQQQIIIII4x")
+# struct rule: addresses with masks; ranges of ports, lengths, protocols and lifetimes; TCP flags, fragments, ports or
+# flags asked for; the rule's number, and how often one passes.
+_RULE = struct.Struct("=16s16s16s16s10HBBBBBBBxIQ")
 _COUNT = struct.Struct("=QQ")
 _MAPS = {
     "blocked": (_PREFIX.size, _NUMBER.size),
     "lists": (_LIST.size, _NUMBER.size),
     "guarded": (_PREFIX.size, _NUMBER.size),
     "sources": (8, 8),
+    "destinations": (20, 8),
+    "rules": (_NUMBER.size, _RULE.size),
+    "paid": (_NUMBER.size, 8),
+    "rule_names": (_LIST.size, _NUMBER.size),
+    "samples": (0, 0),
     "counts": (_NUMBER.size, _COUNT.size * PROCESSORS),
     "settings": (_NUMBER.size, _SETTINGS.size),
 }
 _NS_PER_S = 1_000_000_000
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +64,52 @@ class FilterSettings:
     Attributes:
         packets_per_second: Of one source, an IPv4 address or an IPv6 /64; 0 for any number.
         burst: So many packets may come at once.
+        syns_per_second: Of TCP, for one address and port; 0 for any number.
+        syn_burst: So many of them may come at once.
+        syn_cookies: SYNs beyond that are answered with a cookie where a socket listens, not dropped.
+        sample_one_in: One packet of so many is shown; 0 for none.
         dry_run: Nothing is dropped, everything is counted.
     """
 
     packets_per_second: int = 0
     burst: int = 0
+    syns_per_second: int = 0
+    syn_burst: int = 0
+    syn_cookies: bool = False
+    sample_one_in: int = 0
     dry_run: bool = False
+
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRule:
+    """Packets that are dropped, or beyond so many a second. Ranges are the lowest and the highest.
+
+    Attributes:
+        source: Where they come from; None for anywhere.
+        destination: Where they go, likewise.
+        protocol: IP protocol numbers.
+        source_port: Of TCP and UDP; None for packets without ports, too. Those of fragments are not seen.
+        destination_port: Likewise.
+        length: Of the IP packet, in bytes.
+        ttl: Time to live, or hop limit.
+        tcp_flags: (those that are looked at, those of them that are set), as in the byte of the TCP header.
+        fragment: Only fragments, or only packets that are none; None for both.
+        packets_per_second: So many pass, of all together; 0 for none.
+    """
+
+    source: Network | None = None
+    destination: Network | None = None
+    protocol: Range = (0, 255)
+    source_port: Range | None = None
+    destination_port: Range | None = None
+    length: Range = (0, 65535)
+    ttl: Range = (0, 255)
+    tcp_flags: tuple[int, int] | None = None
+    fragment: bool | None = None
+    packets_per_second: int = 0
 
 
 class Filter(Pinned):
@@ -78,10 +131,19 @@ class Filter(Pinned):
 
     def settings(self) -> FilterSettings:
         """Return what it goes by."""
-        packet_ns, burst_ns, dry_run, _ = _SETTINGS.unpack(self.maps["settings"].get(_NUMBER.pack(0)) or bytes(24))
-        if not packet_ns:
-            return FilterSettings(dry_run=bool(dry_run))
-        return FilterSettings(round(_NS_PER_S / packet_ns), round(burst_ns / packet_ns), bool(dry_run))
+        packet_ns, burst_ns, syn_ns, syn_burst_ns, dry_run, cookies, one_in, _, _ = self._settings()
+        return FilterSettings(
+            round(_NS_PER_S / packet_ns) if packet_ns else 0,
+            round(burst_ns / packet_ns) if packet_ns else 0,
+            round(_NS_PER_S / syn_ns) if syn_ns else 0,
+            round(syn_burst_ns / syn_ns) if syn_ns else 0,
+            bool(cookies),
+            one_in,
+            bool(dry_run),
+        )
+
+    def _settings(self) -> tuple[int, ...]:
+        return _SETTINGS.unpack(self.maps["settings"].get(_NUMBER.pack(0)) or bytes(_SETTINGS.size))
 
     def configure(self, settings: FilterSettings) -> None:
         """Go by other settings.
@@ -90,9 +152,38 @@ class Filter(Pinned):
             PinError: If the kernel does not take them.
         """
         packet_ns = _NS_PER_S // settings.packets_per_second if settings.packets_per_second else 0
+        syn_ns = _NS_PER_S // settings.syns_per_second if settings.syns_per_second else 0
         self.set(
-            "settings", _NUMBER.pack(0), _SETTINGS.pack(packet_ns, packet_ns * settings.burst, settings.dry_run, 0)
+            "settings",
+            _NUMBER.pack(0),
+            _SETTINGS.pack(
+                packet_ns,
+                packet_ns * settings.burst,
+                syn_ns,
+                syn_ns * settings.syn_burst,
+                settings.dry_run,
+                settings.syn_cookies,
+                settings.sample_one_in,
+                *self._settings()[-2:],
+            ),
         )
+
+    def rule(self, rules: Mapping[str, PacketRule]) -> None:
+        """Let exactly these rules hold; a packet is the first one's that drops it.
+
+        They are written beside those that hold, and take over from one packet to the next.
+
+        Raises:
+            PinError: If there are too many.
+        """
+        with self.locked():
+            self._forget("rule_names", rules)
+            numbers = self._named("rule_names", rules, MAX_RULES, _FIRST_RULE)
+            before = self._settings()
+            first = MAX_RULES - before[-2]
+            for place, (name, rule) in enumerate(rules.items()):
+                self.set("rules", _NUMBER.pack(first + place), _packed(rule, numbers[name]))
+            self.set("settings", _NUMBER.pack(0), _SETTINGS.pack(*before[:-2], first, len(rules)))
 
     def guard(self, prefixes: Collection[Network]) -> None:
         """Let exactly these prefixes be guarded; new ones are before old ones go.
@@ -101,7 +192,7 @@ class Filter(Pinned):
             PinError: If there is no room.
         """
         with self.locked():
-            self._replace("guarded", {_key(prefix): _NUMBER.pack(0) for prefix in prefixes})
+            self._replace("guarded", {key: _NUMBER.pack(0) for prefix in prefixes for key in _keys(prefix)})
 
     def block(self, lists: Mapping[str, Collection[Network]]) -> tuple[int, int]:
         """Let exactly these lists be blocked; return how many prefixes came and went.
@@ -112,17 +203,15 @@ class Filter(Pinned):
             PinError: If there are too many lists, or prefixes.
         """
         with self.locked():
-            numbers = self._numbers(lists)
+            self._forget("lists", lists)
+            numbers = self._named("lists", lists, MAX_LISTS, 0)
             wanted: dict[bytes, bytes] = {}
             for name, prefixes in lists.items():
                 number = _NUMBER.pack(numbers[name])
                 for prefix in prefixes:
-                    wanted.setdefault(_key(prefix), number)
-            changed = self._replace("blocked", wanted)
-            for name in self._lists():
-                if name not in lists:
-                    self.maps["lists"].delete(_name(name))
-            return changed
+                    for key in _keys(prefix):
+                        wanted.setdefault(key, number)
+            return self._replace("blocked", wanted)
 
     def _replace(self, name: str, wanted: Mapping[bytes, bytes]) -> tuple[int, int]:
         present = dict(self.maps[name].items())
@@ -133,45 +222,88 @@ class Filter(Pinned):
             self.maps[name].delete(key)
         return len(fresh), len(gone)
 
-    def _lists(self) -> dict[str, int]:
-        return {key.rstrip(b"\0").decode(): _NUMBER.unpack(value)[0] for key, value in self.maps["lists"].items()}
+    def _names(self, kind: str) -> dict[str, int]:
+        return {key.rstrip(b"\0").decode(): _NUMBER.unpack(value)[0] for key, value in self.maps[kind].items()}
 
-    def _numbers(self, lists: Collection[str]) -> dict[str, int]:
-        """Return the number of each list; a new one gets a free one, and counts from nothing."""
-        known = self._lists()
-        free = (n for n in range(MAX_LISTS) if n not in known.values())
-        for name in lists:
+    def _named(self, kind: str, names: Collection[str], room: int, first_count: int) -> dict[str, int]:
+        """Return the number of each list, or rule; a new one gets a free one, and counts from nothing."""
+        known = self._names(kind)
+        free = (n for n in range(room) if n not in known.values())
+        for name in names:
             if name in known:
                 continue
             number = next(free, -1)
             if number < 0:
-                raise PinError(f"there are {MAX_LISTS} lists already")
+                raise PinError(f"there are {room} {kind.removesuffix('_names').removesuffix('s')}s already")
             known[name] = number
-            self.set("counts", _NUMBER.pack(number), bytes(_MAPS["counts"][1]))
-            self.set("lists", _name(name), _NUMBER.pack(number))
+            self.set("counts", _NUMBER.pack(first_count + number), bytes(_MAPS["counts"][1]))
+            self.set(kind, _name(name), _NUMBER.pack(number))
         return known
+
+    def _forget(self, kind: str, names: Collection[str]) -> None:
+        for name in self._names(kind):
+            if name not in names:
+                self.maps[kind].delete(_name(name))
 
     def blocked(self) -> dict[str, list[Network]]:
         """Return the lists with their prefixes."""
-        names = {number: name for name, number in self._lists().items()}
+        names = {number: name for name, number in self._names("lists").items()}
         found: dict[str, list[Network]] = {name: [] for name in names.values()}
         for key, value in self.maps["blocked"].items():
             found.setdefault(names.get(_NUMBER.unpack(value)[0], "?"), []).append(prefix_of(*_PREFIX.unpack(key)))
         return found
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Return packets and bytes by list, and of what is on none."""
-        places = {f"list {name}": number for name, number in sorted(self._lists().items())}
+        """Return packets and bytes by list and rule, and of what is of none."""
+        return {name: self._count(place) for name, place in self.places().items()}
+
+    def places(self) -> dict[str, int]:
+        """Return by which number the program counts a list, a rule, or what is of none."""
+        places = {f"list {name}": number for name, number in sorted(self._names("lists").items())}
+        rules = sorted(self._names("rule_names").items())
+        places |= {f"rule {name}": _FIRST_RULE + number for name, number in rules}
         places |= {name: MAX_LISTS + place for place, name in enumerate(OTHERS)}
-        return {name: self._count(place) for name, place in places.items()}
+        return places
 
     def _count(self, place: int) -> tuple[int, int]:
         parts = list(_COUNT.iter_unpack(self.maps["counts"].get(_NUMBER.pack(place)) or b""))
         return sum(packets for packets, _ in parts), sum(size for _, size in parts)
 
 
-def _key(prefix: Network) -> bytes:
-    return _PREFIX.pack(*prefix_key(prefix))
+def _packed(rule: PacketRule, number: int) -> bytes:
+    ports = rule.source_port, rule.destination_port
+    ranges = (*(one or (0, 65535) for one in ports), rule.length, rule.protocol, rule.ttl)
+    mask, flags = rule.tcp_flags or (0, 0)
+    version = next((prefix.version for prefix in (rule.source, rule.destination) if prefix), 0)
+    return _RULE.pack(
+        *_masked(rule.source),
+        *_masked(rule.destination),
+        *(end for one in ranges for end in one),
+        flags & mask,
+        mask,
+        bool(rule.fragment),
+        rule.fragment is not None,
+        any(one is not None for one in ports) or mask != 0,
+        version,
+        0xFF if version else 0,
+        number,
+        _NS_PER_S // rule.packets_per_second if rule.packets_per_second else 0,
+    )
+
+
+def _masked(prefix: Network | None) -> tuple[bytes, bytes]:
+    """Return an address and a mask of 16 bytes."""
+    if prefix is None:
+        return bytes(16), bytes(16)
+    bits, address = prefix_key(prefix)
+    return address, ((1 << bits) - 1 << 128 - bits).to_bytes(16, "big")
+
+
+def _keys(prefix: Network) -> list[bytes]:
+    """Return a prefix as maps have it; of one of IPv6 that has the mapped IPv4 addresses in it, what is around them."""
+    if prefix.version == 6 and prefix.prefixlen < 96 and prefix.supernet_of(_MAPPED):
+        return [_PREFIX.pack(*prefix_key(part)) for part in prefix.address_exclude(_MAPPED)]
+    return [_PREFIX.pack(*prefix_key(prefix))]
 
 
 def _name(name: str) -> bytes:

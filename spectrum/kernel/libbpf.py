@@ -54,6 +54,7 @@ _POINTERS = (
     "bpf_object__find_program_by_name",
     "bpf_program__attach_netns",
     "bpf_program__attach_xdp",
+    "ring_buffer__new",
 )
 _TAKES: dict[str, tuple[type, ...]] = {
     "bpf_object__open_mem": (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p),
@@ -74,6 +75,9 @@ _TAKES: dict[str, tuple[type, ...]] = {
     "bpf_link_update": (ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
     "bpf_link_detach": (ctypes.c_int,),
     "bpf_obj_get": (ctypes.c_char_p,),
+    "ring_buffer__new": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+    "ring_buffer__consume": (ctypes.c_void_p,),
+    "ring_buffer__free": (ctypes.c_void_p,),
     "bpf_map_update_elem": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulonglong),
     "bpf_map_update_batch": (
         ctypes.c_int,
@@ -211,6 +215,44 @@ class Map:
     def close(self) -> None:
         """Close the descriptor; a pinned map stays."""
         os.close(self.descriptor)
+
+
+_SAMPLER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+class RingBuffer:
+    """Reads a map of type BPF_MAP_TYPE_RINGBUF.
+
+    Args:
+        descriptor: The map's, which must stay open.
+
+    Raises:
+        BpfError: If it can not be mapped.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._records: list[bytes] = []
+        # libbpf calls it as long as the buffer lives.
+        self._take = _SAMPLER(self._record)
+        self._ring: int | None = _library().ring_buffer__new(descriptor, self._take, None, None)
+        if not self._ring:
+            raise BpfError("a ring buffer can not be mapped", ctypes.get_errno())
+
+    def _record(self, _: int | None, at: int, size: int) -> int:
+        self._records.append(ctypes.string_at(at, size))
+        return 0
+
+    def read(self) -> list[bytes]:
+        """Return the records that have come since the last call."""
+        _library().ring_buffer__consume(self._ring)
+        found, self._records = self._records, []
+        return found
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._ring:
+            _library().ring_buffer__free(self._ring)
+            self._ring = None
 
 
 class Object:

@@ -25,7 +25,7 @@ DEFAULT_FILESYSTEM = Path("/sys/fs/bpf")
 _BPF_MAGIC = 0xCAFE4A11
 # Of the structs in bpf/*.bpf.c: pins of another layout are another's. No name in that file system has a dot: the kernel
 # keeps those for itself (kernel/bpf/inode.c).
-LAYOUT = "v1"
+LAYOUT = "v2"
 # How often a per-CPU map holds its value: once for each processor that may ever be there.
 PROCESSORS = os.sysconf("SC_NPROCESSORS_CONF") or 1
 _MAPPED = bytes(10) + b"\xff\xff"

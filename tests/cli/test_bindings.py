@@ -55,7 +55,7 @@ def test_the_commands(filesystem, monkeypatch):
         "has no tcp socket on 127.0.0.1 port 8081",
         "the program was replaced",
         '"sockets": [\n        "ipv4"\n      ]',
-        "bindings: on (v1): 2 bindings of 2 services, 1 without a socket",
+        "bindings: on (v2): 2 bindings of 2 services, 1 without a socket",
         "there is nothing of ours in the kernel",
     ):
         assert line in said, (line, said)

@@ -3,13 +3,13 @@
 from click.testing import CliRunner
 
 from spectrum.cli.main import main
-from spectrum.kernel.pins import folder_of
+from spectrum.kernel.pins import LAYOUT, folder_of
 
 
 def test_status_and_detach_without_anything(tmp_path):
     other = tmp_path / "spectrum-1-v1"
     other.mkdir()
-    (tmp_path / folder_of(tmp_path).name.replace("-v1", "-v0")).mkdir()
+    (tmp_path / folder_of(tmp_path).name.replace(f"-{LAYOUT}", "-v0")).mkdir()
     said = CliRunner().invoke(main, ["kernel", "status", "--bpffs", str(tmp_path)]).output
     assert "libbpf 1." in said
     assert "bindings: off: the program is not loaded" in said

@@ -32,6 +32,12 @@ def explain(app, client, port):
     return [f"{client} port {port}", "done"]
 
 
+def samples(keys, seconds, count):
+    if keys != ["source"]:
+        raise ValueError("no such key")
+    return [{"source": "192.0.2.1", "packets_per_second": seconds * count}]
+
+
 async def test_metrics_and_health(free_port):
     server, ready = AdminServer(), [True]
     where = parse_socket_address(f"127.0.0.1:{free_port()}")
@@ -55,7 +61,7 @@ async def test_metrics_and_health(free_port):
 
 async def test_control(tmp_path):
     server, path = AdminServer(), tmp_path / "sub" / "control.sock"
-    await server.serve_control(control_app(status, reload, explain, upgrade), path)
+    await server.serve_control(control_app(status, reload, explain, upgrade, samples), path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with aiohttp.ClientSession("http://x", connector=aiohttp.UnixConnector(str(path))) as client:
         async with client.get("/status") as answer:
@@ -66,12 +72,17 @@ async def test_control(tmp_path):
             assert (answer.status, await answer.json()) == (200, {"errors": [], "pid": 7})
         async with client.post("/upgrade") as answer:
             assert (answer.status, await answer.json()) == (422, {"errors": ["no"], "pid": 0})
+        async with client.get("/samples", params={"by": "source", "seconds": "2.5", "count": "2"}) as answer:
+            assert await answer.json() == {"top": [{"source": "192.0.2.1", "packets_per_second": 5.0}]}
+        for wrong in ({"by": "colour"}, {"by": "source", "seconds": "x"}):
+            async with client.get("/samples", params=wrong) as answer:
+                assert answer.status == 422
         async with client.get("/explain", params={"app": "ssh", "client": "192.0.2.1", "port": "5"}) as answer:
             assert await answer.json() == {"steps": ["192.0.2.1 port 5", "done"]}
         async with client.get("/explain", params={"app": "x"}) as answer:
             assert (answer.status, await answer.json()) == (422, {"errors": ["no app 'x'"]})
     with pytest.raises(ListenError, match="running already"):
-        await AdminServer().serve_control(control_app(status, reload, explain, upgrade), path)
+        await AdminServer().serve_control(control_app(status, reload, explain, upgrade, samples), path)
     await server.stop()
     assert not path.exists()
     await asyncio.sleep(0)
@@ -82,11 +93,13 @@ async def test_a_dead_daemons_socket_is_replaced(tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     server = AdminServer()
-    await server.serve_control(control_app(status, reload, explain, upgrade), path)
+    await server.serve_control(control_app(status, reload, explain, upgrade, samples), path)
     await server.stop()
 
 
 async def test_a_place_where_no_socket_can_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ListenError, match="control socket"):
-        await AdminServer().serve_control(control_app(status, reload, explain, upgrade), tmp_path / "file" / "x.sock")
+        await AdminServer().serve_control(
+            control_app(status, reload, explain, upgrade, samples), tmp_path / "file" / "x.sock"
+        )

@@ -36,7 +36,7 @@ lists = f"lists: {{a: {{file: {drop}}}, b: {{prefixes: ['2001:db8::/32']}}}}"
 full = f"filter: {{interfaces: [lo], guard: ['::1/128'], {lists}, packets_per_second: 1000, burst: 50}}"
 node.apply(config(full))
 blocked = {"a": ["198.51.100.0/24", "203.0.113.7/32"], "b": ["2001:db8::/32"]}
-assert found() == (["lo"], FilterSettings(1000, 50), blocked)
+assert found() == (["lo"], FilterSettings(1000, 50, syn_cookies=True), blocked)
 given = config(full)
 drop.write_text("nothing\\\\n")
 try:
@@ -46,7 +46,7 @@ except PinError as exc:
     assert f"{drop}:1: 'nothing'" in str(exc), exc
 assert found()[2]["a"] == ["198.51.100.0/24", "203.0.113.7/32"]
 node.apply(config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}"))
-assert found() == (["lo"], FilterSettings(dry_run=True), {})
+assert found() == (["lo"], FilterSettings(syn_cookies=True, dry_run=True), {})
 node.apply(config(""))
 try:
     found()

@@ -29,6 +29,41 @@ def filesystem(tmp_path):
     subprocess.run(["umount", path], check=True)
 
 
+PING = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    for size in (10, 700, 10, 800):
+        sock.sendto(bytes(size), ("10.231.1.1", 7000))
+"""
+
+
+def test_rules_and_samples(hosts, start, tmp_path, filesystem):
+    control = edge(
+        start,
+        tmp_path,
+        f"kernel: {{bpffs: {filesystem}}}\n"
+        "filter:\n  interfaces: [e1a]\n  guard: [10.231.1.99/32]\n  sample_one_in: 1\n"
+        "  rules: {large: {protocol: udp, destination_port: 7000, length: 500-1500}}\n"
+        "apps: {x: {protocol: udp/7000, origin_direct: ['udp://127.0.0.1:1']}}",
+    )
+    hosts.python("c", PING)
+    by = ("--by", "verdict,source,protocol,destination_port", "--seconds", "60")
+
+    def said():
+        return hosts.call("e", *spectrum("samples", "--socket", control, *by))
+
+    def shown(verdict):
+        wanted = [*verdict.split(), "10.231.1.2", "17", "7000"]
+        return any(line.split()[: len(wanted)] == wanted for line in said().splitlines())
+
+    eventually(lambda: shown("rule large") and shown("passed"), 5, said)
+    status = hosts.call("e", *spectrum("kernel", "status"), "--bpffs", filesystem)
+    assert "filter: rule large: 2 packets, 1584 bytes" in status
+    refused = hosts.call("e", *spectrum("samples", "--socket", control, "--by", "colour"), check=False)
+    assert refused == ""
+    assert "filter on: e1a" in hosts.call("e", *spectrum("status", "--socket", control))
+
+
 def test_a_list_that_changes(hosts, start, tmp_path, filesystem):
     for last in (3, 4):
         hosts.ip("c", "address", "add", f"10.231.1.{last}/24", "dev", "e1b")
@@ -49,7 +84,7 @@ def test_a_list_that_changes(hosts, start, tmp_path, filesystem):
     drop.write_text("10.231.1.3\n")
     eventually(lambda: visit() == ["reset", "nothing", "reset"], 10)
     said = hosts.call("e", *spectrum("kernel", "status"), "--bpffs", filesystem)
-    assert "filter: on (v1): e1a" in said
+    assert "filter: on (v2): e1a" in said
     assert "filter: list drop: " in said
     supervisor = start.running[-1]
     supervisor.terminate()

@@ -150,7 +150,7 @@ for client in (clients[0], clients[2]):
 for _ in range(2):
     exchange(recorder, clients[3], listener, origin)
 ((_, outcome, _, _, port, *_),) = recorder.reports
-assert (outcome, port) == (FlowOutcome.FLOW_EVICTED, clients[1].getsockname()[1]), (recorder.reports, [c.getsockname() for c in clients])
+assert (outcome, port) == (FlowOutcome.FLOW_EVICTED, clients[1].getsockname()[1])
 
 # A worker that follows: it adopts one flow, and sweeps out what it does not know; those of another worker stay.
 tables.set("flows", TUPLE.pack(b"a" * 16, b"b" * 16, 1, 2), WAY.pack(b"", b"", 0, 0, 45, 1, 0, 0, b""))

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* What is dropped before the network stack sees it (XDP): sources on a list, packets that nobody sends in good faith,
- * and sources that send too many.
+ * what a rule says, SYNs for a destination that gets too many (or they are answered with a cookie), and sources that
+ * send too many. One packet of so many is shown to whoever reads the samples.
  *
  * What comes from, or is sent to, a guarded prefix always passes: nobody shuts himself out. In a dry run nothing is
  * dropped and everything is counted. Frames that are neither IPv4 nor IPv6 pass, behind one VLAN tag too; so do
- * fragments and IPv6 extension headers, as far as their addresses let them.
+ * fragments and IPv6 extension headers, as far as their addresses and rules let them.
  *
  * Needs Linux 5.10; the driver's own XDP where it has that, the generic one else.
  */
@@ -19,11 +20,17 @@
 
 #include "helpers.h"
 
+#define ENOENT 2
 #define MAX_BLOCKED 1000000
 #define MAX_GUARDED 4096
 #define MAX_SOURCES 262144
+#define MAX_DESTINATIONS 65536
 #define MAX_LISTS 1024
+#define MAX_RULES 64
+#define SAMPLE_BYTES 128
+#define SAMPLES_BYTES (1 << 20)
 #define FRAGMENT 0x3fff /* of the offset field: more of it, or not the first */
+#define DONT_FRAGMENT 0x4000
 
 struct prefix {
 	__u32 bits;
@@ -43,12 +50,49 @@ struct list {
 struct settings {
 	__u64 packet_ns; /* so long after a packet a source's next one is due; 0: at any time */
 	__u64 burst_ns;  /* it may be so much ahead */
+	__u64 syn_ns;    /* likewise, of the SYNs for a destination */
+	__u64 syn_burst_ns;
 	__u32 dry_run;
+	__u32 cookies; /* a SYN that is too many is answered, not dropped */
+	__u32 sample_one_in; /* 0: none */
+	__u32 first_rule; /* of the rules, which are written anew beside those in use */
+	__u32 rules;
 	__u32 unused;
 };
 
-/* The names that are shown are in kernel/filter.py. Below MAX_LISTS are the lists. */
-enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, COUNTS };
+/* Packets that a rule is about. Ranges are the lowest and the highest, in host order. */
+struct rule {
+	__u8 from[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__u8 from_mask[16];
+	__u8 to[16];
+	__u8 to_mask[16];
+	__u16 from_port[2];
+	__u16 to_port[2];
+	__u16 length[2]; /* of the IP packet */
+	__u16 protocol[2];
+	__u16 lifetime[2]; /* TTL, hop limit */
+	__u8 tcp_flags;
+	__u8 tcp_mask;
+	__u8 is_fragment;
+	__u8 fragment_mask;
+	__u8 has_ports; /* it is about ports, or flags: packets without any are not its */
+	__u8 version; /* of IP: prefixes of IPv6 may have those of IPv4 in them */
+	__u8 version_mask;
+	__u8 unused;
+	__u32 number;
+	__u64 packet_ns; /* so often one passes; 0: none */
+};
+
+struct sample {
+	__u64 at_ns;
+	__u32 bytes;  /* of the whole frame */
+	__u32 reason; /* as it is counted */
+	__u8 header[SAMPLE_BYTES]; /* of the frame, zeros behind it */
+};
+
+/* The names that are shown are in kernel/filter.py. Below MAX_LISTS are the lists, from RULES on the rules. */
+enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, TOO_MANY_SYNS, SYN_COOKIES, LOST_SAMPLES, RULES,
+       COUNTS = RULES + MAX_RULES };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -82,6 +126,49 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } sources SEC(".maps");
+
+/* Likewise an address and port, for SYNs. */
+struct destination {
+	__u8 address[16];
+	__u32 port;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_DESTINATIONS);
+	__type(key, struct destination);
+	__type(value, __u64);
+} destinations SEC(".maps");
+
+/* Two times as many as there can be: one half is in use. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * MAX_RULES);
+	__type(key, __u32);
+	__type(value, struct rule);
+} rules SEC(".maps");
+
+/* By the number of a rule, when its next packet may pass. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_RULES);
+	__type(key, __u32);
+	__type(value, __u64);
+} paid SEC(".maps");
+
+/* Which number a rule has; only the loader looks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct list);
+	__type(value, __u32);
+} rule_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SAMPLES_BYTES);
+} samples SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -134,84 +221,388 @@ static __always_inline int is_odd(__u8 protocol, void *at, void *end)
 }
 
 /* The generic cell rate algorithm, as limits of sessions have it. Two processors may both let one packet through. */
-static __always_inline int is_too_many(const struct settings *set, __u64 source)
+static __always_inline int is_ahead(__u64 *paid, __u64 now, __u64 packet_ns, __u64 burst_ns)
 {
-	__u64 now = bpf_ktime_get_ns(), paid, *known;
-
-	if (!set->packet_ns)
-		return 0;
-	known = bpf_map_lookup_elem(&sources, &source);
-	if (!known || *known < now) {
-		paid = now + set->packet_ns;
-		bpf_map_update_elem(&sources, &source, &paid, BPF_ANY);
+	if (*paid < now) {
+		*paid = now + packet_ns;
 		return 0;
 	}
-	if (*known > now + set->burst_ns)
+	if (*paid > now + burst_ns)
 		return 1;
-	*known += set->packet_ns;
+	*paid += packet_ns;
 	return 0;
 }
 
-SEC("xdp")
-int filter(struct xdp_md *packet)
+static __always_inline int is_too_many(const struct settings *set, __u64 source)
 {
-	void *at = (void *)(long)packet->data, *end = (void *)(long)packet->data_end;
-	__u64 bytes = end - at, source;
-	struct prefix from = {.bits = 128}, to = {.bits = 128};
-	struct ethhdr *ethernet = at;
-	__u32 zero = 0, *list, reason;
-	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
-	__u16 kind;
-	int odd;
+	__u64 now, paid, *known;
 
-	if (!set || (void *)(ethernet + 1) > end)
-		return XDP_PASS;
+	if (!set->packet_ns)
+		return 0;
+	now = bpf_ktime_get_ns();
+	known = bpf_map_lookup_elem(&sources, &source);
+	if (known)
+		return is_ahead(known, now, set->packet_ns, set->burst_ns);
+	paid = now + set->packet_ns;
+	bpf_map_update_elem(&sources, &source, &paid, BPF_ANY);
+	return 0;
+}
+
+/* What is known of the packet at hand. */
+struct facts {
+	__u64 source;
+	struct prefix from;
+	struct prefix to;
+	__u32 transport_at; /* from the frame's beginning */
+	__u16 from_port; /* 0, as those below, where they are not to be seen */
+	__u16 to_port;
+	__u16 length;
+	__u8 version;
+	__u8 protocol;
+	__u8 lifetime;
+	__u8 tcp_flags;
+	__u8 is_fragment;
+	__u8 has_ports;
+	__u8 is_odd;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct facts);
+} at_hand SEC(".maps");
+
+/* The verifier follows each branch of each rule: what differs is added up without any. Here 1 where it is outside. */
+static __always_inline __u64 is_outside(__u64 value, const __u16 *range)
+{
+	return (((range[1] - range[0]) & 0xffffULL) - ((value - range[0]) & 0xffffULL)) >> 63;
+}
+
+static __always_inline __u64 differs(const __u8 *address, const __u8 *wanted, const __u8 *mask)
+{
+	const __u32 *have = (const __u32 *)address, *want = (const __u32 *)wanted, *bits = (const __u32 *)mask;
+
+	return ((have[0] & bits[0]) ^ want[0]) | ((have[1] & bits[1]) ^ want[1]) | ((have[2] & bits[2]) ^ want[2]) |
+	       ((have[3] & bits[3]) ^ want[3]);
+}
+
+static __always_inline int is_of(const struct rule *rule, const struct facts *packet)
+{
+	return !(is_outside(packet->protocol, rule->protocol) | is_outside(packet->length, rule->length) |
+		 is_outside(packet->lifetime, rule->lifetime) | is_outside(packet->from_port, rule->from_port) |
+		 is_outside(packet->to_port, rule->to_port) | (rule->has_ports & (packet->has_ports ^ 1)) |
+		 ((packet->tcp_flags & rule->tcp_mask) ^ rule->tcp_flags) |
+		 ((packet->version ^ rule->version) & rule->version_mask) |
+		 ((packet->is_fragment & rule->fragment_mask) ^ rule->is_fragment) |
+		 differs(packet->from.address, rule->from, rule->from_mask) |
+		 differs(packet->to.address, rule->to, rule->to_mask));
+}
+
+/* The reason of the first of the rules from `first` on that drops the packet at hand; 0 where none does. A function that
+ * the verifier looks at once, not for each way that leads to it.
+ */
+__attribute__((noinline)) __u32 ruled(__u32 first, __u32 count)
+{
+	__u32 zero = 0, place, number;
+	struct facts *packet = bpf_map_lookup_elem(&at_hand, &zero);
+	struct rule *rule;
+	__u64 *next;
+
+	for (__u32 i = 0; i < MAX_RULES; i++) {
+		place = first + i;
+		rule = bpf_map_lookup_elem(&rules, &place);
+		if (i >= count || !packet || !rule)
+			return 0;
+		if (!is_of(rule, packet))
+			continue;
+		number = rule->number;
+		next = bpf_map_lookup_elem(&paid, &number);
+		if (!rule->packet_ns || !next || is_ahead(next, bpf_ktime_get_ns(), rule->packet_ns, 0))
+			return RULES + (number & (MAX_RULES - 1));
+	}
+	return 0;
+}
+
+static __always_inline int is_syn(const struct facts *packet)
+{
+	return packet->protocol == IPPROTO_TCP && packet->has_ports && (packet->tcp_flags & 0x12) == 0x02;
+}
+
+static __always_inline int is_too_many_syns(const struct settings *set, const struct facts *packet)
+{
+	struct destination to = {.port = packet->to_port};
+	__u64 now, next, *known;
+
+	if (!set->syn_ns || !is_syn(packet))
+		return 0;
+	now = bpf_ktime_get_ns();
+	__builtin_memcpy(to.address, packet->to.address, 16);
+	known = bpf_map_lookup_elem(&destinations, &to);
+	if (known)
+		return is_ahead(known, now, set->syn_ns, set->syn_burst_ns);
+	next = now + set->syn_ns;
+	bpf_map_update_elem(&destinations, &to, &next, BPF_ANY);
+	return 0;
+}
+
+/* Read the headers; 0 where this is no IP packet. */
+static __always_inline int read_headers(struct xdp_md *context, struct facts *packet)
+{
+	void *start = (void *)(long)context->data, *at = start, *end = (void *)(long)context->data_end;
+	struct ethhdr *ethernet = at;
+	__u16 kind;
+
+	if ((void *)(ethernet + 1) > end)
+		return 0;
 	kind = ethernet->h_proto;
 	at = ethernet + 1;
 	if (kind == __builtin_bswap16(ETH_P_8021Q)) {
 		if (at + 4 > end)
-			return XDP_PASS;
+			return 0;
 		kind = *(__u16 *)(at + 2);
 		at += 4;
 	}
 	if (kind == __builtin_bswap16(ETH_P_IP)) {
 		struct iphdr *ip = at;
 		if ((void *)(ip + 1) > end)
-			return XDP_PASS;
-		map_ipv4(from.address, ip->saddr);
-		map_ipv4(to.address, ip->daddr);
-		source = ip->saddr;
-		odd = ip->ihl < 5 || __builtin_bswap16(ip->tot_len) < ip->ihl * 4 || ip->saddr == 0xffffffff;
-		if (!odd && !(ip->frag_off & __builtin_bswap16(FRAGMENT)) && ip->ihl == 5)
-			odd = is_odd(ip->protocol, ip + 1, end);
+			return 0;
+		packet->version = 4;
+		map_ipv4(packet->from.address, ip->saddr);
+		map_ipv4(packet->to.address, ip->daddr);
+		packet->source = ip->saddr;
+		packet->protocol = ip->protocol;
+		packet->lifetime = ip->ttl;
+		packet->length = __builtin_bswap16(ip->tot_len);
+		packet->is_fragment = !!(ip->frag_off & __builtin_bswap16(FRAGMENT));
+		packet->is_odd = ip->ihl < 5 || packet->length < ip->ihl * 4 || ip->saddr == 0xffffffff;
+		if (packet->is_odd || packet->is_fragment || ip->ihl != 5)
+			return 1;
+		at = ip + 1;
 	} else if (kind == __builtin_bswap16(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = at;
 		if ((void *)(ip + 1) > end)
-			return XDP_PASS;
-		__builtin_memcpy(from.address, &ip->saddr, 16);
-		__builtin_memcpy(to.address, &ip->daddr, 16);
-		__builtin_memcpy(&source, &ip->saddr, 8);
-		odd = ip->saddr.in6_u.u6_addr8[0] == 0xff || is_odd(ip->nexthdr, ip + 1, end);
+			return 0;
+		packet->version = 6;
+		__builtin_memcpy(packet->from.address, &ip->saddr, 16);
+		__builtin_memcpy(packet->to.address, &ip->daddr, 16);
+		__builtin_memcpy(&packet->source, &ip->saddr, 8);
+		packet->protocol = ip->nexthdr;
+		packet->lifetime = ip->hop_limit;
+		packet->length = __builtin_bswap16(ip->payload_len) + sizeof(*ip);
+		packet->is_fragment = ip->nexthdr == IPPROTO_FRAGMENT;
+		packet->is_odd = ip->saddr.in6_u.u6_addr8[0] == 0xff;
+		at = ip + 1;
 	} else {
-		return XDP_PASS;
+		return 0;
 	}
-	if (bpf_map_lookup_elem(&guarded, &from) || bpf_map_lookup_elem(&guarded, &to)) {
-		count(GUARDED, bytes);
-		return XDP_PASS;
+	packet->is_odd |= is_odd(packet->protocol, at, end);
+	packet->transport_at = at - start;
+	if (packet->protocol == IPPROTO_TCP && at + sizeof(struct tcphdr) <= end) {
+		packet->tcp_flags = ((__u8 *)at)[13];
+		packet->has_ports = 1;
+	} else if (packet->protocol == IPPROTO_UDP && at + sizeof(struct udphdr) <= end) {
+		packet->has_ports = 1;
 	}
-	list = bpf_map_lookup_elem(&blocked, &from);
-	if (list) {
+	if (packet->has_ports && at + 4 <= end) {
+		packet->from_port = __builtin_bswap16(((__u16 *)at)[0]);
+		packet->to_port = __builtin_bswap16(((__u16 *)at)[1]);
+	}
+	return 1;
+}
+
+/* The checksum of so many words of 32 bits, and of what is in `sum` already. */
+static __always_inline __u16 checksum(const __u32 *start, __u32 words, __u64 sum)
+{
+	for (__u32 i = 0; i < words; i++)
+		sum += start[i];
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* A SYN-ACK as it goes out: with the option of the maximum segment size and no other, which a cookie could not keep. */
+struct answer {
+	struct tcphdr tcp;
+	__u8 kind;
+	__u8 bytes;
+	__u16 segment;
+};
+
+/* What becomes of a SYN that is one too many. For a listening socket of this machine it is made its answer with a SYN
+ * cookie (RFC 4987, section 3.6), which the kernel knows again when the client's ACK comes. The kernel gives cookies out
+ * when the socket's queue of SYNs is full, or always (net.ipv4.tcp_syncookies 2); as long as there is room, it passes.
+ */
+static __always_inline __u32 answer_syn(struct xdp_md *context, const struct facts *packet)
+{
+	void *at = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	__u32 ip_bytes = packet->version == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *socket;
+	struct answer *answer;
+	struct tcphdr *tcp;
+	__u32 copy[15] = {}; /* of the TCP header, whose length the verifier does not know */
+	__u8 link[ETH_ALEN];
+	__u32 tcp_bytes;
+	__s64 cookie;
+	__u16 port;
+
+	/* One that stands behind a VLAN tag is dropped. */
+	if (packet->transport_at != ETH_HLEN + ip_bytes)
+		return XDP_DROP;
+	tcp = at + ETH_HLEN + ip_bytes;
+	if ((void *)(tcp + 1) > end)
+		return XDP_DROP;
+	tcp_bytes = tcp->doff * 4;
+	if (tcp_bytes < sizeof(*tcp) || tcp_bytes > sizeof(copy) || (void *)tcp + tcp_bytes > end)
+		return XDP_DROP;
+	for (__u32 i = 0; i < sizeof(copy) / 4; i++) {
+		if ((void *)tcp + i * 4 + 4 > end)
+			break;
+		copy[i] = ((__u32 *)tcp)[i];
+	}
+	if (packet->version == 4) {
+		struct iphdr *ip = at + ETH_HLEN;
+		tuple.ipv4.saddr = ip->saddr;
+		tuple.ipv4.daddr = ip->daddr;
+		tuple.ipv4.sport = tcp->source;
+		tuple.ipv4.dport = tcp->dest;
+		socket = bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+		if (!socket)
+			return XDP_DROP;
+		cookie = bpf_tcp_gen_syncookie(socket, ip, sizeof(*ip), (struct tcphdr *)copy, tcp_bytes);
+	} else {
+		struct ipv6hdr *ip = at + ETH_HLEN;
+		__builtin_memcpy(tuple.ipv6.saddr, &ip->saddr, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, &ip->daddr, 16);
+		tuple.ipv6.sport = tcp->source;
+		tuple.ipv6.dport = tcp->dest;
+		socket = bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+		if (!socket)
+			return XDP_DROP;
+		cookie = bpf_tcp_gen_syncookie(socket, ip, sizeof(*ip), (struct tcphdr *)copy, tcp_bytes);
+	}
+	bpf_sk_release(socket);
+	if (cookie < 0)
+		return cookie == -ENOENT ? XDP_PASS : XDP_DROP;
+	if (bpf_xdp_adjust_tail(context, (int)(ETH_HLEN + ip_bytes + sizeof(*answer)) - (int)(end - at)))
+		return XDP_DROP;
+	at = (void *)(long)context->data;
+	end = (void *)(long)context->data_end;
+	answer = at + ETH_HLEN + ip_bytes;
+	if ((void *)(answer + 1) > end)
+		return XDP_DROP;
+	__builtin_memcpy(link, at, ETH_ALEN);
+	__builtin_memcpy(at, at + ETH_ALEN, ETH_ALEN);
+	__builtin_memcpy(at + ETH_ALEN, link, ETH_ALEN);
+	tcp = &answer->tcp;
+	port = tcp->source;
+	tcp->source = tcp->dest;
+	tcp->dest = port;
+	tcp->ack_seq = __builtin_bswap32(__builtin_bswap32(tcp->seq) + 1);
+	tcp->seq = __builtin_bswap32((__u32)cookie);
+	((__u8 *)tcp)[12] = sizeof(*answer) / 4 << 4;
+	((__u8 *)tcp)[13] = 0x12;
+	tcp->window = 0xffff;
+	tcp->urg_ptr = 0;
+	tcp->check = 0;
+	answer->kind = 2;
+	answer->bytes = 4;
+	answer->segment = __builtin_bswap16((__u16)(cookie >> 32));
+	if (packet->version == 4) {
+		struct iphdr *ip = at + ETH_HLEN;
+		__u32 address = ip->saddr;
+		ip->saddr = ip->daddr;
+		ip->daddr = address;
+		ip->tos = 0;
+		ip->id = 0;
+		ip->frag_off = __builtin_bswap16(DONT_FRAGMENT);
+		ip->ttl = 64;
+		ip->tot_len = __builtin_bswap16(sizeof(*ip) + sizeof(*answer));
+		ip->check = 0;
+		ip->check = checksum((__u32 *)ip, sizeof(*ip) / 4, 0);
+		tcp->check = checksum((__u32 *)answer, sizeof(*answer) / 4,
+				      (__u64)ip->saddr + ip->daddr +
+					      __builtin_bswap32(IPPROTO_TCP << 16 | sizeof(*answer)));
+	} else {
+		struct ipv6hdr *ip = at + ETH_HLEN;
+		struct in6_addr address = ip->saddr;
+		__u64 sum = __builtin_bswap32(IPPROTO_TCP) + (__u64)__builtin_bswap32(sizeof(*answer));
+		ip->saddr = ip->daddr;
+		ip->daddr = address;
+		ip->hop_limit = 64;
+		ip->payload_len = __builtin_bswap16(sizeof(*answer));
+		for (int i = 0; i < 8; i++)
+			sum += ((__u32 *)&ip->saddr)[i];
+		tcp->check = checksum((__u32 *)answer, sizeof(*answer) / 4, sum);
+	}
+	return XDP_TX;
+}
+
+/* Show a packet to whoever reads the samples. */
+static __always_inline void show(struct xdp_md *context, __u32 reason)
+{
+	void *at = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct sample *sample = bpf_ringbuf_reserve(&samples, sizeof(*sample), 0);
+
+	if (!sample) {
+		count(LOST_SAMPLES, end - at);
+		return;
+	}
+	sample->at_ns = bpf_ktime_get_ns();
+	sample->bytes = end - at;
+	sample->reason = reason;
+	__builtin_memset(sample->header, 0, SAMPLE_BYTES);
+	for (__u32 i = 0; i < SAMPLE_BYTES; i++) {
+		if (at + i + 1 > end)
+			break;
+		sample->header[i] = *(__u8 *)(at + i);
+	}
+	bpf_ringbuf_submit(sample, 0);
+}
+
+SEC("xdp")
+int filter(struct xdp_md *context)
+{
+	__u32 zero = 0, *list, reason, verdict = XDP_DROP;
+	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
+	struct facts *packet = bpf_map_lookup_elem(&at_hand, &zero);
+	__u64 bytes = context->data_end - context->data;
+
+	if (!set || !packet)
+		return XDP_PASS;
+	__builtin_memset(packet, 0, sizeof(*packet));
+	packet->from.bits = packet->to.bits = 128;
+	if (!read_headers(context, packet))
+		return XDP_PASS;
+	list = bpf_map_lookup_elem(&blocked, &packet->from);
+	if (bpf_map_lookup_elem(&guarded, &packet->from) || bpf_map_lookup_elem(&guarded, &packet->to)) {
+		reason = GUARDED;
+	} else if (list) {
 		reason = *list;
-	} else if (odd) {
+	} else if (packet->is_odd) {
 		reason = MALFORMED;
-	} else if (is_too_many(set, source)) {
-		reason = TOO_MANY;
 	} else {
-		count(PASSED, bytes);
-		return XDP_PASS;
+		reason = set->rules ? ruled(set->first_rule, set->rules) : 0;
+		if (!reason && is_too_many_syns(set, packet))
+			reason = TOO_MANY_SYNS;
+		if (!reason)
+			reason = is_too_many(set, packet->source) ? TOO_MANY : PASSED;
 	}
+	if (set->sample_one_in && bpf_get_prandom_u32() % set->sample_one_in == 0)
+		show(context, reason);
+	if (reason == PASSED || reason == GUARDED || set->dry_run)
+		verdict = XDP_PASS;
+	else if (reason == TOO_MANY_SYNS && set->cookies)
+		verdict = answer_syn(context, packet);
+	if (verdict == XDP_TX)
+		reason = SYN_COOKIES;
+	else if (verdict == XDP_PASS && !set->dry_run && reason == TOO_MANY_SYNS)
+		reason = PASSED;
 	count(reason, bytes);
-	return set->dry_run ? XDP_PASS : XDP_DROP;
+	return verdict;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

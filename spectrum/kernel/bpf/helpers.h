@@ -7,6 +7,8 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
+struct tcphdr;
+
 #define SEC(name) __attribute__((section(name), used))
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
@@ -39,5 +41,13 @@ static long (*bpf_fib_lookup)(void *packet, struct bpf_fib_lookup *parameters, i
 static long (*bpf_redirect)(__u32 index, __u64 flags) = (void *)BPF_FUNC_redirect;
 static long (*bpf_redirect_neigh)(__u32 index, struct bpf_redir_neigh *next, int bytes, __u64 flags) =
 	(void *)BPF_FUNC_redirect_neigh;
+static void *(*bpf_ringbuf_reserve)(void *map, __u64 bytes, __u64 flags) = (void *)BPF_FUNC_ringbuf_reserve;
+static void (*bpf_ringbuf_submit)(void *record, __u64 flags) = (void *)BPF_FUNC_ringbuf_submit;
+static __u32 (*bpf_get_prandom_u32)(void) = (void *)BPF_FUNC_get_prandom_u32;
+static struct bpf_sock *(*bpf_skc_lookup_tcp)(void *packet, struct bpf_sock_tuple *tuple, __u32 bytes, __u64 namespace,
+					      __u64 flags) = (void *)BPF_FUNC_skc_lookup_tcp;
+static __s64 (*bpf_tcp_gen_syncookie)(void *socket, void *ip, __u32 ip_bytes, struct tcphdr *tcp, __u32 tcp_bytes) =
+	(void *)BPF_FUNC_tcp_gen_syncookie;
+static long (*bpf_xdp_adjust_tail)(void *packet, int bytes) = (void *)BPF_FUNC_xdp_adjust_tail;
 
 #endif

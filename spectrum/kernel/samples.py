@@ -1,0 +1,61 @@
+"""The filter's samples: one packet of so many, as the program puts them into a ring buffer."""
+
+import struct
+from dataclasses import dataclass
+from typing import Self
+
+from spectrum.kernel.filter import Filter
+from spectrum.kernel.libbpf import RingBuffer
+
+# struct sample of bpf/filter.bpf.c.
+_SAMPLE = struct.Struct("=QII128s")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A packet as it came in.
+
+    Attributes:
+        at_s: When, of the monotonic clock.
+        frame_bytes: How long the whole frame is.
+        verdict: What became of it, as it is counted: "passed", "list x", ...
+        header: The frame's first 128 bytes, zeros behind them.
+    """
+
+    at_s: float
+    frame_bytes: int
+    verdict: str
+    header: bytes
+
+
+class Samples:
+    """Reads the samples of a filter; they are for one reader.
+
+    Args:
+        one: The filter. It stays open as long as this.
+
+    Raises:
+        BpfError: If the ring buffer can not be had.
+    """
+
+    def __init__(self, one: Filter) -> None:
+        self._verdicts = {number: name for name, number in one.places().items()}
+        self._ring = RingBuffer(one.maps["samples"].descriptor)
+
+    def read(self) -> list[Sample]:
+        """Return what has come since the last call."""
+        return [self._decoded(record) for record in self._ring.read()]
+
+    def _decoded(self, record: bytes) -> Sample:
+        at_ns, frame_bytes, reason, header = _SAMPLE.unpack(record)
+        return Sample(at_ns / 1e9, frame_bytes, self._verdicts.get(reason, "?"), header)
+
+    def close(self) -> None:
+        """Close the ring buffer."""
+        self._ring.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

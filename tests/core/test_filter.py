@@ -1,0 +1,64 @@
+"""The filter of the file: what rules say, and what is wrong with them."""
+
+import pytest
+
+from spectrum.control.loader import ConfigError, load_text
+
+APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
+
+
+def loaded(rule):
+    text = f"{APPS}filter: {{interfaces: [lo], guard: ['::1/128'], rules: {{r: {{{rule}}}}}}}"
+    return load_text(text, "f").filter.rules["r"]
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ("protocol: udp", "protocol", (17, 17)),
+        ("protocol: 47", "protocol", (47, 47)),
+        ("protocol: 6-17", "protocol", (6, 17)),
+        ("source_port: 123", "source_port", (123, 123)),
+        ("destination_port: 1024-65535", "destination_port", (1024, 65535)),
+        ("length: 0-60", "length", (0, 60)),
+        ("ttl: 1-5", "ttl", (1, 5)),
+        ("tcp_flags: syn !ack", "tcp_flags", (0x12, 0x02)),
+        ("tcp_flags: '!syn !ack !rst !fin'", "tcp_flags", (0x17, 0)),
+        ("fragment: true", "fragment", True),
+    ],
+)
+def test_what_rules_say(given, field, value):
+    rule = loaded(given)
+    assert getattr(rule, field) == value
+    assert rule.packets_per_second is None
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("", "a rule without anything to match would be about every packet"),
+        ("packets_per_second: 5", "a rule without anything to match"),
+        ("protocol: tpc", "'tpc' is no protocol: icmp, tcp, udp, "),
+        ("protocol: 256", "256 is no protocol"),
+        ("source_port: 65536", "not from a lower to a higher number, 65535 at most"),
+        ("source_port: 20-10", "'20-10': not from a lower to a higher number"),
+        ("source_port: 20-", "'20-': a range has two ends, such as 10-65535"),
+        ("ttl: true", "expected a number up to 255, or a range such as 10-255, found true"),
+        ("tcp_flags: syn syn", "'syn syn': each of fin, syn, "),
+        ("tcp_flags: sin", "'sin': each of fin, syn, "),
+        ("source: 192.0.2.0/24, destination: '::/0'", "source and destination are of one family"),
+        ("fragment: true, source_port: 5", "fragments show neither ports nor flags"),
+        ("source: 192.0.2.1/24", "'192.0.2.1/24' is not a prefix"),
+        ("protocol: udp, packets_per_second: 0", "packets_per_second"),
+    ],
+)
+def test_what_is_wrong_with_rules(given, says):
+    with pytest.raises(ConfigError) as caught:
+        loaded(given)
+    assert says in str(caught.value)
+    assert "filter.rules.r" in str(caught.value)
+
+
+def test_names_of_rules():
+    with pytest.raises(ConfigError, match="'a b' is no name for a rule"):
+        load_text(f"{APPS}filter: {{interfaces: [lo], guard: ['::1/128'], rules: {{'a b': {{ttl: 1}}}}}}", "f")
