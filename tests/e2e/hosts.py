@@ -107,14 +107,26 @@ def start(hosts, tmp_path):
     for process, _ in reversed(running):
         process.send_signal(signal.SIGTERM)
     for process, log in running:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
         log.close()
     for _, log in running:
         assert "Traceback" not in Path(log.name).read_text()
+
+
+def stop(process):
+    """End a program; a daemon that drains is told twice."""
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(0.3)
+            return
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def spectrum(*arguments):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from spectrum.cli.client import ask
-from tests.e2e.hosts import edge, serves, spectrum
+from tests.e2e.hosts import edge, serves, spectrum, stop
 from tests.engine.harness import eventually
 
 # Answers as it was asked, on each port for both families; "where am I?" is answered with the peer.
@@ -81,7 +81,7 @@ def origin_url(host, port):
 def apps_of(near, far):
     """An app for each way of telling the origin of the client, on 7000 and following."""
     return "apps:\n" + "".join(
-        f"  {name}: {{protocol: udp/{7000 + number}, edge_ips: ['{near}'], {header}, timeouts: {{idle: 3s}}, "
+        f"  {name}: {{protocol: udp/{7000 + number}, edge_ips: ['{near}'], {header}, timeouts: {{idle: 2s}}, "
         f"origin_direct: ['{origin_url(far, 7100 + number)}']}}\n"
         for number, (name, header) in enumerate(HEADERS.items())
     )
@@ -165,8 +165,7 @@ def test_the_same_bytes_and_records_as_in_user_space(hosts, start, origin, serve
         counted = [[app[name] for name in app if "from_" in name] for app in status(control)["apps"]]
         found.append((told, counted, records(start, len(flows))))
         assert offloaded(control) == 0, "they ended"
-        start.running[-1].terminate()
-        start.running[-1].wait(10)
+        stop(start.running[-1])
         for host in "ceo":  # what they know of paths
             hosts.ip(host, f"-{family}", "route", "flush", "cache")
     assert found[0] == found[1]
@@ -302,9 +301,7 @@ def test_forged_packets(hosts, start, origin, serve, header):
         told = hosts.python("c", FORGE, json.dumps(("10.231.1.1", 7000, 40001, forged)))
         assert offloaded(control) == (offload == "true")
         found.append(json.loads(told))
-        start.running[-1].terminate()
-        start.running[-1].terminate()  # at once
-        start.running[-1].wait(10)
+        stop(start.running[-1])
     assert found[0] == found[1]
     wrong = {"checksum", "truncated", "ip checksum", "long"}
     assert {kind for kind, answer in found[1].items() if answer == "nothing"} == wrong, found[1]
