@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import access, balancing, faults, mmproxy, report, tcp, tls, udp
+from benchmarks import access, balancing, faults, flood, mmproxy, report, tcp, tls, udp
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -133,6 +133,17 @@ def access_command(rounds: int, seconds: int, write: bool) -> None:
     with tcp.origin():
         names = list(access.STARTERS)
         _measure("access", names, lambda name: access.measure_peer(name, seconds), access.ROWS, rounds, seconds, write)
+
+
+@main.command("flood")
+@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--seconds", default=3, show_default=True, help="Duration of each load.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def flood_command(rounds: int, seconds: int, write: bool) -> None:
+    """What an established session notices of a flood; as root, in network namespaces."""
+    if missing := missing_tools(["gcc"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    _measure("flood", list(flood.WAYS), lambda way: flood.measure_way(way, seconds), flood.ROWS, rounds, seconds, write)
 
 
 @main.command("balancing")

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from spectrum.cli.options import failure
+from spectrum.control.bindings import document, parse_binding
 from spectrum.core.address import parse_address
-from spectrum.core.fields import network
 from spectrum.kernel.bindings import PROGRAM, PROTOCOLS, Binding, Bindings, load
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, folder_of, unload
 from spectrum.kernel.processes import sockets_of
@@ -36,19 +36,6 @@ def opened(filesystem: Path) -> Iterator[Bindings]:
     except PinError as exc:
         hint = "; `spectrum bindings load` does it" if "not loaded" in str(exc) else ""
         raise failure(f"{exc}{hint}") from exc
-
-
-def parse_binding(label: str, protocol: str, prefix: str, port: str) -> Binding:
-    """Return a binding from what stands on a line.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"{protocol!r} is no protocol; write tcp or udp")
-    if not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{port!r} is no port; write 1 to 65535, or 0 for any")
-    return Binding(label, protocol, network(prefix), int(port))
 
 
 def _arguments(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,20 +86,10 @@ def unload_command(filesystem: Path) -> None:
 def list_command(filesystem: Path, as_json: bool) -> None:
     """Print bindings, the services' sockets, and what was counted."""
     with opened(filesystem) as one:
+        if as_json:
+            click.echo(json.dumps(document(one), indent=2))
+            return
         found, services, counts = one.all(), one.services(), one.counts()
-    if as_json:
-        document = {
-            "bindings": [
-                {"label": b.label, "protocol": b.protocol, "prefix": str(b.prefix), "port": b.port} for b in found
-            ],
-            "services": [
-                {"label": label, "protocol": protocol, "bindings": count, "sockets": families}
-                for (label, protocol), (count, families) in sorted(services.items())
-            ],
-            "counts": counts,
-        }
-        click.echo(json.dumps(document, indent=2))
-        return
     for binding in found:
         families = services.get((binding.label, binding.protocol), (0, []))[1]
         family = f"ipv{binding.prefix.version}"

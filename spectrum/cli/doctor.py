@@ -1,8 +1,9 @@
 """`spectrum doctor`: whether this machine's network is ready for a configuration, and what is missing."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,6 +11,9 @@ import click
 from spectrum.cli.options import CONFIG, failure, load
 from spectrum.core.config import Config
 from spectrum.core.transparent import Requirement, exposed_origins, is_shown, requirements
+from spectrum.kernel import offload, pins
+from spectrum.kernel.libbpf import BpfError
+from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import local_addresses
 from spectrum.kernel.transparent import NetworkError, may_be_transparent, run
 
@@ -24,7 +28,35 @@ class Finding:
 
 
 def examine(config: Config) -> list[Finding]:
-    """Look at everything that the apps with `source: client` or `tproxy` need; nothing for a file without one."""
+    """Look at everything that a file needs of this machine; nothing for most files."""
+    return [*_examine_network(config), *_examine_kernel(config)]
+
+
+def _examine_kernel(config: Config) -> Iterator[Finding]:
+    """Look at what has eBPF programs, by loading them for a moment."""
+    probes: dict[str, tuple[bool, Callable[[], None]]] = {
+        "bindings": (any(app.bindings for app in config.apps.values()), partial(_load, "bindings")),
+        "filter": (config.filter is not None, partial(_load, "filter")),
+        "udp_offload": (config.udp_offload is not None, offload.probe),
+    }
+    for name, (wanted, probe) in probes.items():
+        if not wanted:
+            continue
+        title = f"{name}: the kernel takes the program"
+        try:
+            probe()
+        except (PinError, BpfError) as exc:
+            yield Finding(False, title, str(exc))
+        else:
+            yield Finding(True, title)
+
+
+def _load(program: str) -> None:
+    pins.probe(program).close()
+
+
+def _examine_network(config: Config) -> list[Finding]:
+    """Look at what the apps with `source: client` or `tproxy` need."""
     local = local_addresses()
     needed, exposed = requirements(config, local), exposed_origins(config, local)
     if not needed and not exposed:
@@ -99,10 +131,11 @@ def show(findings: Iterable[Finding]) -> bool:
 @click.option("--install", "makes", is_flag=True, help="Make what is missing.")
 @click.option("--remove", "removes", is_flag=True, help="Remove what --install makes.")
 def doctor(path: Path, makes: bool, removes: bool) -> None:
-    """Tell whether this machine's network is ready for addresses that are not its own.
+    """Tell whether this machine is ready for addresses that are not its own, and for programs in the kernel.
 
     Each thing that the apps with `source: client` or `tproxy` need is VERIFIED, or MISSING with the command that makes
-    it; the exit code is 1 where anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum
+    it, and whether the kernel takes what `bindings`, `filter` and `udp_offload` ask of it; the exit code is 1 where
+    anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum
     doctor --install`.
     """
     config = load(path)
@@ -115,6 +148,6 @@ def doctor(path: Path, makes: bool, removes: bool) -> None:
         raise failure(str(exc)) from exc
     findings = examine(config)
     if not findings:
-        click.echo("no app has source: client or tproxy, so nothing is needed")
+        click.echo("nothing in the file needs more than any machine has")
     if not show(findings) and not removes:
         raise SystemExit(1)

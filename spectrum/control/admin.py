@@ -11,7 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
+from spectrum.control.bindings import BoundApps, parse_binding
 from spectrum.core.address import SocketAddress
+from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
 
 
@@ -60,11 +62,12 @@ def metrics_app(render: Render, ready: Ready) -> web.Application:
 
 
 def control_app(
-    status: Status, reload: Reload, explain: Explain, upgrade: Upgrade, samples: Samples
+    status: Status, reload: Reload, explain: Explain, upgrade: Upgrade, samples: Samples, bound: BoundApps
 ) -> web.Application:
-    """Return the application with GET /status, GET /explain, GET /samples, POST /reload and POST /upgrade.
+    """Return the application with GET /status, /explain, /samples and /bindings, POST /reload and /upgrade.
 
     A reload answers 200 with what changed, or 422 with the diagnostics; an upgrade the same with the new process.
+    POST and DELETE /bindings take `{label, protocol, prefix, port}`.
     """
 
     async def show(_: web.Request) -> web.Response:
@@ -92,12 +95,25 @@ def control_app(
             return web.json_response({"errors": [str(exc)]}, status=422)
         return web.json_response({"top": found})
 
+    async def bindings(request: web.Request) -> web.Response:
+        try:
+            if request.method != "GET":
+                body = await request.json()
+                parts = (str(body[name]) for name in ("label", "protocol", "prefix", "port"))
+                bound.change(request.method == "POST", parse_binding(*parts))
+            return web.json_response(bound.show())
+        except (KeyError, TypeError) as exc:
+            return web.json_response({"errors": [f"label, protocol, prefix and port are asked for: {exc}"]}, status=422)
+        except (PinError, ValueError) as exc:
+            return web.json_response({"errors": [str(exc)]}, status=422)
+
     async def follow(request: web.Request) -> web.Response:
         done = await upgrade(request.query.get("python", ""))
         return web.json_response({"errors": done.errors, "pid": done.pid}, status=422 if done.errors else 200)
 
     app = web.Application()
     app.add_routes([web.get("/status", show), web.get("/explain", say), web.get("/samples", top)])
+    app.add_routes([method("/bindings", bindings) for method in (web.get, web.post, web.delete)])
     app.add_routes([web.post("/reload", apply), web.post("/upgrade", follow)])
     return app
 

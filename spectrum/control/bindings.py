@@ -2,10 +2,40 @@
 
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from spectrum.control.listeners import ListenerBank
+from spectrum.core.fields import network
 from spectrum.core.snapshot import Snapshot
-from spectrum.kernel.bindings import Binding, Bindings, load
+from spectrum.kernel.bindings import PROTOCOLS, Binding, Bindings, is_loaded, load
+
+
+def parse_binding(label: str, protocol: str, prefix: str, port: str) -> Binding:
+    """Return a binding from its parts as people write them.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"{protocol!r} is no protocol; write tcp or udp")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{port!r} is no port; write 1 to 65535, or 0 for any")
+    return Binding(label, protocol, network(prefix), int(port))
+
+
+def document(bindings: Bindings) -> dict[str, Any]:
+    """Return all bindings, the services' sockets, and what was counted, as JSON has them."""
+    return {
+        "bindings": [
+            {"label": one.label, "protocol": one.protocol, "prefix": str(one.prefix), "port": one.port}
+            for one in bindings.all()
+        ],
+        "services": [
+            {"label": label, "protocol": protocol, "bindings": count, "sockets": families}
+            for (label, protocol), (count, families) in sorted(bindings.services().items())
+        ],
+        "counts": bindings.counts(),
+    }
 
 
 class BoundApps:
@@ -27,6 +57,29 @@ class BoundApps:
     def state(self) -> str:
         """Whether apps have bindings, for people."""
         return f"on: {', '.join(sorted(name for name, _ in self._services))}" if self._services else "off"
+
+    def show(self) -> dict[str, Any]:
+        """Return what `document` does.
+
+        Raises:
+            PinError: If the program is not loaded.
+        """
+        with Bindings(self._filesystem) as bindings:
+            return document(bindings)
+
+    def change(self, binds: bool, binding: Binding) -> None:
+        """Bind, or undo it. Apps that have bindings in the file have those, and no others, again after a reload.
+
+        Raises:
+            PinError: If the kernel does not take the program, or the binding is another's, or not there.
+        """
+        if binds and not is_loaded(self._filesystem):
+            load(self._filesystem)
+        with Bindings(self._filesystem) as bindings:
+            if binds:
+                bindings.bind(binding)
+            else:
+                bindings.unbind(binding)
 
     def apply(self, snapshot: Snapshot, bank: ListenerBank) -> None:
         """Bind what a snapshot says, to sockets that are open.

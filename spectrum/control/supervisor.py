@@ -227,7 +227,7 @@ class Supervisor:
         snapshot = plan.snapshot
         left = await asyncio.to_thread(self._predecessor.follow) if self._predecessor else []
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
-        control = control_app(self.status, self.reload, self.explain, self.upgrade, self._filter.samples)
+        control = control_app(self.status, self.reload, self.explain, self.upgrade, self._filter.samples, self._bound)
         await self._admin.serve_control(control, self._control)
         self._bank.adopt_passed(passed_sockets(os.environ))
         await self._fleet.take_over(left, self._bank)

@@ -328,6 +328,15 @@ class Object:
         finally:
             os.close(descriptor)
 
+    def try_ingress(self, name: str, index: int) -> None:
+        """Attach a program to where an interface takes packets in, and detach it at once.
+
+        Raises:
+            BpfError: If it can not be attached.
+        """
+        what = f"{name} can not be attached"
+        os.close(_checked(what, _library().bpf_link_create(self.program(name), index, _TCX_INGRESS, None)))
+
     def _pin(self, name: str, link: int | None, pin: Path) -> None:
         library = _library()
         if not link:

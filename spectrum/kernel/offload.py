@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PinError,
@@ -33,6 +34,8 @@ MAPS = {"flows": (TUPLE.size, WAY.size), "tallies": (4, TALLY.size), "leases": (
 # ioctl(2), linux/sockios.h; linux/if_arp.h.
 _SIOCGIFHWADDR = 0x8927
 _ETHERNET, _LOOPBACK = 1, 772
+_LOOPBACK_INDEX = 1
+_NEEDS_LINKS = "programs at tc are attached by links since Linux 6.6"
 # Packets that are rewritten are routed as what this machine sends itself, which the kernel looks up for a program only
 # where lo forwards; those for this machine come in by lo, with addresses of this machine at both ends. All of it is
 # about packets that come from lo alone (Documentation/networking/ip-sysctl.rst).
@@ -95,6 +98,21 @@ def _has_ethernet(interface: str) -> bool:
     return struct.unpack_from("=H", answer, 16)[0] in (_ETHERNET, _LOOPBACK)
 
 
+def probe() -> None:
+    """Find out whether the kernel can have it: load the program, and attach it to lo for a moment, with empty tables.
+
+    Raises:
+        PinError: If it can not.
+    """
+    program = load_program(PROGRAM, Path(), {})
+    try:
+        program.try_ingress(PROGRAM, _LOOPBACK_INDEX)
+    except BpfError as exc:
+        raise PinError(f"{exc}; {_NEEDS_LINKS}") from exc
+    finally:
+        program.close()
+
+
 def load(interfaces: Collection[str], flows: int, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
     """Load the program and let exactly these interfaces have it; where one has it, it is replaced in one step.
 
@@ -124,7 +142,7 @@ def load(interfaces: Collection[str], flows: int, filesystem: Path = DEFAULT_FIL
         )
     except PinError as exc:
         unload(folder, PROGRAM)
-        raise PinError(f"{exc}; programs at tc are attached by links since Linux 6.6") from exc
+        raise PinError(f"{exc}; {_NEEDS_LINKS}") from exc
     finally:
         program.close()
 

@@ -75,6 +75,15 @@ def prepare(filesystem: Path) -> Path:
     return folder
 
 
+def probe(program: str) -> Object:
+    """Load a program with maps of its own, which nothing keeps; the caller closes it.
+
+    Raises:
+        PinError: If the kernel does not take it.
+    """
+    return load(program, Path(), {})
+
+
 def load(
     program: str, folder: Path, maps: Mapping[str, tuple[int, int]], entries: Mapping[str, int] | None = None
 ) -> Object:

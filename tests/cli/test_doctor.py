@@ -1,8 +1,12 @@
 """What is said; that it is done is in tests/e2e/test_mmproxy.py, in a namespace."""
 
+import os
+
+import pytest
 from click.testing import CliRunner
 
 from spectrum.cli.main import main
+from spectrum.kernel import libbpf
 
 APP = "protocol: tcp/7000, origin_direct: ['tcp://127.0.0.1:22']"
 
@@ -15,7 +19,7 @@ def doctor(tmp_path, text, *options):
 
 def test_nothing_to_look_at(tmp_path):
     done = doctor(tmp_path, f"apps: {{x: {{{APP}}}}}")
-    assert (done.exit_code, done.output) == (0, "no app has source: client or tproxy, so nothing is needed\n")
+    assert (done.exit_code, done.output) == (0, "nothing in the file needs more than any machine has\n")
 
 
 def test_what_is_missing_is_told_with_its_command(tmp_path):
@@ -29,3 +33,21 @@ def test_a_file_with_faults(tmp_path):
     done = doctor(tmp_path, "apps: {}")
     assert done.exit_code == 1
     assert "f.yaml:1:7: apps: expected a mapping" in done.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="BPF needs root")
+def test_what_is_in_the_kernel(tmp_path, monkeypatch):
+    text = (
+        f"apps: {{x: {{{APP}, bindings: [{{prefix: 192.0.2.0/24}}]}}}}\n"
+        "filter: {interfaces: [lo], guard: ['::1/128']}\nudp_offload: true\n"
+    )
+    done = doctor(tmp_path, text)
+    lines = [f"VERIFIED  {name}: the kernel takes the program" for name in ("bindings", "filter", "udp_offload")]
+    assert (done.exit_code, done.output.splitlines()) == (0, lines)
+    monkeypatch.setattr(libbpf, "LIBRARY", "libnothing.so")
+    libbpf._library.cache_clear()
+    done = doctor(tmp_path, text)
+    libbpf._library.cache_clear()
+    assert done.exit_code == 1
+    assert done.output.count("MISSING ") == 3
+    assert "libbpf is not on this machine; on Debian: apt-get install libbpf1" in done.output

@@ -7,6 +7,7 @@ import pytest
 
 from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
 from spectrum.core.address import parse_socket_address
+from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
 
 
@@ -38,6 +39,19 @@ def samples(keys, seconds, count):
     return [{"source": "192.0.2.1", "packets_per_second": seconds * count}]
 
 
+class Bound:
+    def __init__(self):
+        self.bindings = []
+
+    def show(self):
+        return {"bindings": [str(one) for one in self.bindings]}
+
+    def change(self, binds, binding):
+        if not binds and binding not in self.bindings:
+            raise PinError("there is no such binding")
+        (self.bindings.append if binds else self.bindings.remove)(binding)
+
+
 async def test_metrics_and_health(free_port):
     server, ready = AdminServer(), [True]
     where = parse_socket_address(f"127.0.0.1:{free_port()}")
@@ -61,7 +75,7 @@ async def test_metrics_and_health(free_port):
 
 async def test_control(tmp_path):
     server, path = AdminServer(), tmp_path / "sub" / "control.sock"
-    await server.serve_control(control_app(status, reload, explain, upgrade, samples), path)
+    await server.serve_control(control_app(status, reload, explain, upgrade, samples, Bound()), path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with aiohttp.ClientSession("http://x", connector=aiohttp.UnixConnector(str(path))) as client:
         async with client.get("/status") as answer:
@@ -77,12 +91,27 @@ async def test_control(tmp_path):
         for wrong in ({"by": "colour"}, {"by": "source", "seconds": "x"}):
             async with client.get("/samples", params=wrong) as answer:
                 assert answer.status == 422
+        binding = {"label": "web", "protocol": "tcp", "prefix": "192.0.2.0/24", "port": 0}
+        for method, body, code, said in (
+            ("GET", None, 200, {"bindings": []}),
+            ("POST", binding, 200, {"bindings": ["web tcp 192.0.2.0/24 0"]}),
+            ("POST", binding | {"protocol": "sctp"}, 422, {"errors": ["'sctp' is no protocol; write tcp or udp"]}),
+            ("POST", [1], 422, None),
+            ("POST", {"label": "web"}, 422, {"errors": ["label, protocol, prefix and port are asked for: 'protocol'"]}),
+            ("DELETE", binding, 200, {"bindings": []}),
+            ("DELETE", binding, 422, {"errors": ["there is no such binding"]}),
+        ):
+            async with client.request(method, "/bindings", json=body) as answer:
+                assert answer.status == code
+                assert said is None or await answer.json() == said
+        async with client.post("/bindings", data=b"{") as answer:
+            assert answer.status == 422
         async with client.get("/explain", params={"app": "ssh", "client": "192.0.2.1", "port": "5"}) as answer:
             assert await answer.json() == {"steps": ["192.0.2.1 port 5", "done"]}
         async with client.get("/explain", params={"app": "x"}) as answer:
             assert (answer.status, await answer.json()) == (422, {"errors": ["no app 'x'"]})
     with pytest.raises(ListenError, match="running already"):
-        await AdminServer().serve_control(control_app(status, reload, explain, upgrade, samples), path)
+        await AdminServer().serve_control(control_app(status, reload, explain, upgrade, samples, Bound()), path)
     await server.stop()
     assert not path.exists()
     await asyncio.sleep(0)
@@ -93,7 +122,7 @@ async def test_a_dead_daemons_socket_is_replaced(tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     server = AdminServer()
-    await server.serve_control(control_app(status, reload, explain, upgrade, samples), path)
+    await server.serve_control(control_app(status, reload, explain, upgrade, samples, Bound()), path)
     await server.stop()
 
 
@@ -101,5 +130,5 @@ async def test_a_place_where_no_socket_can_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ListenError, match="control socket"):
         await AdminServer().serve_control(
-            control_app(status, reload, explain, upgrade, samples), tmp_path / "file" / "x.sock"
+            control_app(status, reload, explain, upgrade, samples, Bound()), tmp_path / "file" / "x.sock"
         )

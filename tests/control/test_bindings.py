@@ -8,12 +8,12 @@ SCRIPT = """
 import socket, sys
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.control.bindings import BoundApps
+from spectrum.control.bindings import BoundApps, parse_binding
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.loader import load_text
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.bindings import Binding, BindingError, Bindings
-from spectrum.kernel.pins import PinError
+from spectrum.kernel.pins import PinError, folder_of, unload
 
 filesystem, bank, bound = Path(sys.argv[1]), ListenerBank(), BoundApps(Path(sys.argv[1]))
 
@@ -54,6 +54,22 @@ assert listed() == ["b tcp 127.9.0.0/16 0", "other tcp 127.8.0.0/16 0"]
 bound.apply(Plain, bank)
 assert listed() == ["other tcp 127.8.0.0/16 0"]
 bank.close(bank.keys())
+
+# By hand, without any app: the program is loaded for it.
+unload(folder_of(filesystem))
+by_hand, one = BoundApps(filesystem), parse_binding("web", "udp", "2001:db8::/32", "53")
+by_hand.change(True, one)
+shown = by_hand.show()
+assert shown["bindings"] == [{"label": "web", "protocol": "udp", "prefix": "2001:db8::/32", "port": 53}], shown
+assert shown["services"] == [{"label": "web", "protocol": "udp", "bindings": 1, "sockets": []}], shown
+by_hand.change(False, one)
+assert by_hand.show()["bindings"] == [] and by_hand.state == "off"
+for wrong in (("web", "udp", "2001:db8::1/32", "53"), ("web", "udp", "::/0", "x"), ("web", "icmp", "::/0", "1")):
+    try:
+        parse_binding(*wrong)
+        raise SystemExit(f"{wrong} was taken")
+    except ValueError:
+        pass
 print("ok")
 """
 
