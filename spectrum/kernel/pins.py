@@ -26,8 +26,21 @@ _BPF_MAGIC = 0xCAFE4A11
 # Of the structs in bpf/*.bpf.c: pins of another layout are another's. No name in that file system has a dot: the kernel
 # keeps those for itself (kernel/bpf/inode.c).
 LAYOUT = "v2"
-# How often a per-CPU map holds its value: once for each processor that may ever be there.
-PROCESSORS = os.sysconf("SC_NPROCESSORS_CONF") or 1
+
+
+def possible_processors(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
+    """Return how often a per-CPU map holds its value: once for each processor that may ever be there.
+
+    C libraries differ in what they count as configured. Without the file (no /sys), theirs is taken.
+    """
+    try:
+        ranges = [part.split("-") for part in path.read_text(encoding="ascii").strip().split(",")]
+    except OSError:
+        return os.sysconf("SC_NPROCESSORS_CONF") or 1
+    return sum(int(ends[-1]) - int(ends[0]) + 1 for ends in ranges)
+
+
+PROCESSORS = possible_processors()
 _MAPPED = bytes(10) + b"\xff\xff"
 
 

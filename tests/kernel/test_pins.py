@@ -1,3 +1,4 @@
+import os
 from ipaddress import ip_network
 
 import pytest
@@ -10,6 +11,7 @@ from spectrum.kernel.pins import (
     explained,
     folder_of,
     mount,
+    possible_processors,
     prefix_key,
     prefix_of,
     prepare,
@@ -57,3 +59,11 @@ def test_refusals_are_explained(tmp_path):
 def test_a_folder_is_made_once(filesystem):
     assert prepare(filesystem) == prepare(filesystem) == folder_of(filesystem)
     assert folder_of(filesystem).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(("said", "count"), [("0\n", 1), ("0-1\n", 2), ("0-3,8-11\n", 8)])
+def test_possible_processors(tmp_path, said, count):
+    file = tmp_path / "possible"
+    file.write_text(said)
+    assert possible_processors(file) == count
+    assert possible_processors(tmp_path / "nothing") == os.sysconf("SC_NPROCESSORS_CONF")
