@@ -27,6 +27,7 @@ setup(
                 ("spectrum.engine.census", []),
                 ("spectrum.engine.datagrams", []),
                 ("spectrum.engine.dialer", []),
+                ("spectrum.engine.flow_keeper", []),
                 ("spectrum.engine.loop", []),
                 ("spectrum.engine.offload", []),
                 ("spectrum.engine.relay", []),

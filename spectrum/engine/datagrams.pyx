@@ -1,58 +1,29 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""The UDP engine: it tells flows apart, pins each to an origin and moves datagrams in batches. It has no policy.
+"""The UDP engine: it tells flows apart, and moves datagrams in batches. It has no policy.
 
 It is a part of a `Loop`. A flow is one client address and port on one listener address. Per new flow it asks its
 handler once, in batches (`accepted`), and tells it once of its end (`ended`); datagrams of known flows move without
-Python.
+Python. Which flows there are, and where each is pinned, is in `flow_keeper.pyx`, which this extends.
 
 Ownership: listening descriptors and the memory file belong to the caller. A flow's own socket, or the channel that it
 shares with others, belongs to the engine. Sockets are edge-triggered and read until a batch comes back short.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EINVAL, EIO, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, errno
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, ENOMEM, errno
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
-from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.counters cimport grow_counters
+from spectrum.engine.flow_keeper cimport *
 from spectrum.engine.flows cimport *
 from spectrum.engine.headers cimport MALFORMED_HEADER, NO_HEADER, PROXY_HEADER, SIMPLE_HEADER, read_header
 from spectrum.engine.linux cimport *
-from spectrum.engine.loop cimport (
-    GENERATION_MASK,
-    GENERATION_SHIFT,
-    IDLE_TICK_MS,
-    LISTENER_TOKEN,
-    SIDE_SHIFT,
-    Loop,
-    Part,
-)
-from spectrum.engine.offload cimport (
-    OFFLOAD_KEEPS,
-    OFFLOAD_LENIENT,
-    OFFLOAD_PUTS,
-    OFFLOAD_STRIPS,
-    Offload,
-    offload_tally,
-)
-from spectrum.engine.shared cimport Loads
-from spectrum.engine.sockets cimport MAPPED, fill_address, map_address, open_door, set_int, unmapped
+from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, LISTENER_TOKEN, SIDE_SHIFT
+from spectrum.engine.sockets cimport MAPPED, fill_address, map_address, open_door, unmapped
 from spectrum.engine.target cimport Target
 
-import secrets
-
 cdef enum:
-    CLIENT = 0
-    ORIGIN = 1
-    # In an epoll token side 1 is a flow's socket, side 2 a channel.
-    FLOW_SIDE = 1
-    CHANNEL_SIDE = 2
-    # The group of all flows of a node in the census; plane/limits.py knows it too.
-    UDP_NODE = 2
-    # Datagrams per system call. Slots are numbered in 8 bits, with NO_SLOT for none.
-    BATCH = 64
     ALONE = BATCH + 1
     # A datagram is at most 65,535 bytes less its headers, so nothing is ever truncated. What stands before it has room
     # for a header. 17 cache lines more keep the slots' first lines in different sets of the cache.
@@ -64,30 +35,15 @@ cdef enum:
     # Shorter trains cost more than they save: docs/decisions/004-datagrams.md.
     MIN_TRAIN = 16
     MAX_TRAIN_BYTES = 65000
-    CHANNEL_QUEUE_BYTES = 4194304
     SIMPLE_BYTES = 38
     SIMPLE_MAGIC_0 = 0x56
     SIMPLE_MAGIC_1 = 0xEC
-    # A flow's place among the oldest is kept up to date in steps of this.
-    PLACE_STEP_MS = 100
     # Answers to datagrams that are too big, per second, for all clients together.
     MAX_TOO_BIG_REPORTS = 100
-    DROPS = 9
-    # The longest idle flow is looked for so often among those that the kernel moves.
-    MAX_EVICTION_LOOKS = 16
     # Answers to more addresses and ports at once open and close sockets in turn.
     DOORS = 256
     # linux/sock_diag.h: the last of SK_MEMINFO_VARS counts what found the queue full.
     SK_MEMINFO_DROPS = 8
-    COUNTS = 4 + DROPS
-    # Of an app: its group in the census, whether proxies in front tell of its clients, and what it moves per second.
-    APP_WORDS = 8
-    # Bytes of the app, of a client, of a prefix; then datagrams likewise.
-    BYTES = 2
-    DATAGRAMS = 5
-
-# Flows that ended and wait to be reported have places beyond the limit.
-ENDED_FLOWS = 4 * BATCH
 
 cdef uint64_t NS_PER_S = 1000000000
 # In the keys of rates: of what, and which way; odd multiples of one number.
@@ -95,24 +51,6 @@ cdef uint64_t[2 * APP_WORDS] WAYS
 cdef int _way
 for _way in range(2 * APP_WORDS):
     WAYS[_way] = <uint64_t>0x9ddfea08eb382d69 * <uint64_t>(2 * _way + 1)
-
-# How the origin is told who its client is.
-cpdef enum Mode:
-    PLAIN = 0
-    FIRST = 1       # a header before the first datagram
-    STANDALONE = 2  # a header as a datagram of its own, before the first
-    EACH = 3        # a header before each
-    SIMPLE = 4      # Simple Proxy Protocol; replies must carry it too
-    LENIENT = 5     # the same, but a reply without it passes as it is
-
-# Outcomes, as `ended` reports them.
-cpdef enum FlowOutcome:
-    FLOW_IDLE = 1
-    FLOW_EVICTED = 2
-    FLOW_ORIGIN_ERROR = 3
-    FLOW_CONNECT_FAILED = 4
-    FLOW_REFUSED = 5
-    FLOW_CLOSED = 6
 
 # Why a datagram was dropped; places in the counts of `take_counts`.
 cpdef enum Drop:
@@ -126,51 +64,15 @@ cpdef enum Drop:
     UNTRUSTED = 7   # its header came from somebody who is not believed
     RATE = 8        # more than its app or its client moves per second
 
-cdef struct Listener:
-    int fd
-    uint32_t app
-    uint8_t in_use
-    uint8_t asks_address  # bound to a wildcard: each datagram tells which address its client wrote to
-    uint8_t intercepts    # by TPROXY: each datagram tells which port too, and answers leave through doors
-    uint8_t was_read      # since the last report
-    uint32_t dropped      # by the kernel, as counted at the last report
-    sa_family_t family
-    uint16_t port         # network order
-    uint8_t address[16]   # mapped
-
 cdef struct Door:
     # A socket bound to an address and a port that TPROXY takes datagrams for: their answers leave from there.
     int fd
     uint16_t port
     uint8_t address[16]
 
-cdef struct Channel:
-    # One origin-side socket for the flows of one target, which Simple Proxy headers tell apart.
-    int fd
-    uint32_t listener
-    uint32_t flows
-    uint32_t generation
-    PyObject *target      # borrowed: each of its flows owns a reference
+cdef class Datagrams(FlowKeeper):
+    """The UDP engine of one worker; its arguments are those of `FlowKeeper`."""
 
-
-cdef class Datagrams(Part):
-    """All UDP flows of one worker.
-
-    Args:
-        loop: Brings its events.
-        handler: Its `accepted`, `trusts`, `attempt_failed`, `exhausted`, `origin_failed`, `channel_failed`, `too_big`,
-            `ended` and `broken` are called from within the loop's `process`.
-        memory: A memory file's descriptor; flows that it holds already can be adopted, see `recovered`.
-        max_flows: The oldest idle flow makes room for a new one beyond this.
-        max_sockets: The same for flows with sockets of their own.
-        loads: Counts the flows of each origin.
-        census: Counts the flows of each app and client.
-        rates: What apps and clients have moved lately, in all workers.
-    """
-
-    cdef object _handler
-    cdef Loads _loads
-    cdef FlowTable _table
     cdef char *_buffers
     cdef iovec _in[BATCH]
     cdef mmsghdr _from_client[BATCH]
@@ -194,25 +96,7 @@ cdef class Datagrams(Part):
     # Of datagrams from clients, what stands behind the header of a proxy in front.
     cdef char *_payload[BATCH]
     cdef size_t _payload_bytes[BATCH]
-    cdef Listener *_listeners
-    cdef uint32_t _listener_count, _listener_room
-    cdef Channel *_channels
     cdef Door[DOORS] _doors
-    cdef uint32_t _channel_count
-    cdef uint64_t *_counts
-    cdef uint32_t _app_count
-    cdef uint64_t *_apps
-    cdef uint32_t _apps_room
-    cdef Census _census
-    cdef Rates _rates
-    cdef Offload _offload
-    cdef dict _inherited
-    cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count
-    cdef uint32_t _max_flows, _max_sockets, _sockets
-    cdef uint32_t _too_big_reports
-    cdef uint64_t _last_scan_ms
-    cdef uint64_t _evicted
-    cdef bint _draining
 
     def __cinit__(self):
         cdef int slot
@@ -237,287 +121,12 @@ cdef class Datagrams(Part):
         for slot in range(DOORS):
             self._doors[slot].fd = -1
 
-    def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF,
-                 Loads loads=None, Census census=None, Rates rates=None):
-        self.loop = loop
-        self._handler = handler
-        self._loads = loads if loads is not None else Loads()
-        self._census = census if census is not None else Census()
-        self._rates = rates if rates is not None else Rates()
-        self._inherited = {}
-        self._max_flows = max(max_flows, 1)
-        self._max_sockets = max(max_sockets, 1)
-        self._last_scan_ms = loop.now_ms
-        self._map(memory)
-        self.part_token = loop.add_part(self)
-
     def __dealloc__(self):
-        cdef uint32_t index
-        cdef Flow *flow
-        if self._table.file != NULL:
-            for index in range(self._table.file.used):
-                flow = &self._table.flows[index]
-                if flow.target != NULL:
-                    Py_DECREF(<object>flow.target)
-                if flow.state == FLOW_LIVE and flow.channel == 0 and flow.fd >= 0:
-                    close(flow.fd)
-                flow.target = NULL
-            munmap(self._table.file, self._table.file_bytes)
-        for index in range(self._channel_count):
-            if self._channels[index].fd >= 0:
-                close(self._channels[index].fd)
-        for index in range(DOORS):
-            if self._doors[index].fd >= 0:
-                close(self._doors[index].fd)
-        free(self._table.buckets)
-        free(self._table.peer_buckets)
-        free(self._channels)
-        free(self._listeners)
-        free(self._counts)
-        free(self._apps)
+        cdef int slot
+        for slot in range(DOORS):
+            if self._doors[slot].fd >= 0:
+                close(self._doors[slot].fd)
         free(self._buffers)
-
-    # --- the table ------------------------------------------------------------------------------------------------
-
-    cdef int _map(self, int memory) except -1:
-        """Map the memory file; keep of what it holds the flows that a replacement worker can go on with."""
-        cdef FlowTable *table = &self._table
-        cdef uint32_t bucket_count = 64
-        cdef uint32_t index
-        cdef Flow *flow
-        table.capacity = self._max_flows + <uint32_t>ENDED_FLOWS
-        table.file_bytes = FILE_HEADER_BYTES + table.capacity * sizeof(Flow)
-        if ftruncate(memory, table.file_bytes) < 0:
-            raise OSError(errno, "the table of flows has no memory")
-        table.file = <FileHeader *>mmap(NULL, table.file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)
-        if table.file == MAP_FAILED:
-            table.file = NULL
-            raise OSError(errno, "the table of flows can not be mapped")
-        table.flows = <Flow *>(<char *>table.file + FILE_HEADER_BYTES)
-        while bucket_count < table.capacity:
-            bucket_count *= 2
-        table.buckets = <uint32_t *>calloc(bucket_count, sizeof(uint32_t))
-        table.peer_buckets = <uint32_t *>calloc(bucket_count, sizeof(uint32_t))
-        if table.buckets == NULL or table.peer_buckets == NULL:
-            raise MemoryError()
-        table.bucket_mask = bucket_count - 1
-        table.secret[0] = secrets.randbits(64) | 1
-        table.secret[1] = secrets.randbits(64) | 1
-        if (table.file.magic != FILE_MAGIC or table.file.version != FILE_VERSION
-                or table.file.flow_bytes != sizeof(Flow) or table.file.used > table.capacity):
-            table.file.used = 0
-        table.file.magic = FILE_MAGIC
-        table.file.version = FILE_VERSION
-        table.file.flow_bytes = sizeof(Flow)
-        for index in range(table.file.used):
-            flow = &table.flows[index]
-            flow.target = NULL
-            flow.fd = -1
-            flow.channel = 0
-            flow.waiting = False
-            flow.generation &= GENERATION_MASK
-            if flow.state != FLOW_LIVE or flow.origin_port == 0:
-                free_flow(table, index)
-        return 0
-
-    cdef Flow *_find(self, uint64_t name, uint8_t state) noexcept:
-        cdef uint32_t index = <uint32_t>name
-        if index >= self._table.file.used:
-            return NULL
-        cdef Flow *flow = &self._table.flows[index]
-        if flow.generation != name >> 32 or flow.state != state:
-            return NULL
-        return flow
-
-    cdef uint64_t _name(self, uint32_t index) noexcept:
-        return <uint64_t>self._table.flows[index].generation << 32 | index
-
-    cdef Flow *_create(self, const Key *key, Listener *listener, uint32_t *index) noexcept nogil:
-        """A new flow for `key`; NULL where none can make room."""
-        cdef Flow *flow
-        cdef uint32_t generation
-        if self._table.live >= self._max_flows and not self._evict(False):
-            return NULL
-        flow = take_flow(&self._table, index)
-        if flow == NULL:
-            return NULL
-        generation = flow.generation
-        memset(flow, 0, sizeof(Flow))
-        flow.generation = generation
-        flow.key = key[0]
-        flow.state = FLOW_NEW
-        flow.app = listener.app
-        flow.fd = -1
-        flow.created_ns = self.loop.now_ns
-        memcpy(flow.peer, key.client, 16)
-        memcpy(flow.local, key.edge, 16)
-        flow.peer_port = key.client_port
-        flow.local_port = key.edge_port
-        flow.active_ms = self.loop.now_ms
-        flow.chain_head = NO_SLOT
-        self._table.live += 1
-        flow.standing = UNPLACED
-        index_flow(&self._table, index[0])
-        if self._accepted_head == 0:
-            self._accepted_head = index[0] + 1
-        else:
-            self._table.flows[self._accepted_tail - 1].next = index[0] + 1
-        self._accepted_tail = index[0] + 1
-        return flow
-
-    cdef bint _evict(self, bint with_socket) noexcept nogil:
-        """End the flow that is idle the longest, a confirmed one only where none is young; False where none can go."""
-        cdef uint32_t own, shared
-        cdef int _
-        for _ in range(MAX_EVICTION_LOOKS):
-            own, shared = self._table.oldest[<int>YOUNG], self._table.oldest[<int>YOUNG_SHARED]
-            if own == 0 and (shared == 0 or with_socket):
-                own = self._table.oldest[<int>CONFIRMED]
-                shared = self._table.oldest[<int>CONFIRMED_SHARED]
-            # One that the kernel moves may have been in use since it came to its place.
-            if own == 0 or not self._read_back(own - 1, &self._table.flows[own - 1]):
-                break
-        return self._evict_older(own, <uint32_t>0 if with_socket else shared)
-
-    cdef bint _evict_older(self, uint32_t link, uint32_t other) noexcept nogil:
-        """End the older of two flows (index + 1; 0 for none), unless it is about to send."""
-        cdef Flow *flow
-        if link == 0 or (other and self._table.flows[other - 1].placed_ms < self._table.flows[link - 1].placed_ms):
-            link = other
-        if link == 0:
-            return False
-        flow = &self._table.flows[link - 1]
-        if flow.chain_head != NO_SLOT:
-            return False
-        self._evicted += 1
-        self._end(link - 1, FLOW_EVICTED, 0)
-        return True
-
-    cdef void _touch(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Note that a flow is in use."""
-        flow.active_ms = self.loop.now_ms
-        if self.loop.now_ms - flow.placed_ms >= PLACE_STEP_MS:
-            unplace(&self._table, index)
-            place_newest(&self._table, index, flow.standing, self.loop.now_ms)
-
-    cdef void _confirm(self, uint32_t index, Flow *flow) noexcept nogil:
-        """The client went on after a reply: it is really there. From now on a replacement worker goes on with it."""
-        unplace(&self._table, index)
-        place_newest(&self._table, index, flow.standing | CONFIRMED, self.loop.now_ms)
-        self._note_origin(flow)
-        self._offer(index, flow)
-
-    cdef void _note_origin(self, Flow *flow) noexcept nogil:
-        """Write down what another worker needs to go on with a flow."""
-        cdef sockaddr_in6 address
-        cdef socklen_t length = sizeof(sockaddr_in6)
-        if flow.channel == 0 and getsockname(flow.fd, <sockaddr *>&address, &length) == 0:
-            flow.source_port = address.sin6_port
-        with gil:
-            map_address(&(<Target>flow.target).address, flow.origin)
-            flow.origin_port = (<Target>flow.target).address.sin6_port
-
-    # --- in the kernel --------------------------------------------------------------------------------------------
-
-    cdef void _offer(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Let the kernel move a confirmed flow's datagrams, if it can."""
-        cdef sockaddr_in6 ours
-        cdef socklen_t length = sizeof(sockaddr_in6)
-        cdef uint8_t to_origin = OFFLOAD_PUTS if flow.mode >= EACH else OFFLOAD_KEEPS
-        cdef uint8_t to_client = OFFLOAD_KEEPS
-        cdef int side
-        if self._offload is None or flow.plane != UNDECIDED:
-            return
-        if flow.header_due and to_origin == OFFLOAD_KEEPS:
-            return  # the one that goes first
-        flow.plane = IN_ENGINE
-        if not self._kernel_can(flow) or getsockname(flow.fd, <sockaddr *>&ours, &length) < 0:
-            return
-        if flow.mode == SIMPLE:
-            to_client = OFFLOAD_STRIPS
-        elif flow.mode == LENIENT:
-            to_client = OFFLOAD_LENIENT
-        if index < self._offload.room:
-            for side in range(2):
-                flow.seen_bytes[side] = self._offload.tally(index, side).bytes
-                flow.seen_datagrams[side] = self._offload.tally(index, side).datagrams
-        if self._offload.enter(index, flow, &ours, to_origin, to_client):
-            flow.plane = IN_KERNEL
-
-    cdef bint _kernel_can(self, Flow *flow) noexcept nogil:
-        """Whether the kernel's program can do all that is to be done with a flow's datagrams."""
-        cdef uint64_t *app = self._apps + APP_WORDS * flow.app
-        cdef bint ipv4 = memcmp(flow.peer, MAPPED, 12) == 0
-        cdef int i
-        if flow.channel or flow.dialect != NO_HEADER or (flow.mode >= EACH and flow.header_bytes % 2):
-            return False
-        if ipv4 != (memcmp(flow.origin, MAPPED, 12) == 0):
-            return False
-        # Link-local addresses are of one interface.
-        if flow.scope or (flow.origin[0] == 0xFE and flow.origin[1] & 0xC0 == 0x80):
-            return False
-        if flow.app < self._apps_room:
-            for i in range(BYTES, APP_WORDS):
-                if app[i]:
-                    return False  # what it may move per second is counted here
-        return True
-
-    cdef bint _read_back(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Count what the kernel moved of a flow since the last look; return whether it got a newer place by that."""
-        cdef uint64_t *counts = self._counts + COUNTS * flow.app
-        cdef const offload_tally *tally
-        cdef uint64_t size, datagrams, last_ms = 0
-        cdef int side
-        if flow.plane != IN_KERNEL or self._offload is None:
-            return False
-        for side in range(2):
-            tally = self._offload.tally(index, side)
-            if tally.datagrams <= flow.seen_datagrams[side]:
-                continue
-            size, datagrams = tally.bytes - flow.seen_bytes[side], tally.datagrams - flow.seen_datagrams[side]
-            flow.seen_bytes[side] += size
-            flow.seen_datagrams[side] += datagrams
-            flow.bytes[side] += size
-            flow.datagrams[side] += datagrams
-            counts[side] += size
-            counts[2 + side] += datagrams
-            last_ms = max(last_ms, tally.last_ns // 1000000)
-            if side == ORIGIN and flow.waiting:
-                flow.waiting = False
-                self._loads.answer(flow.number)
-        flow.active_ms = max(flow.active_ms, last_ms)
-        # To the second: all flows are looked at once in one.
-        if last_ms < flow.placed_ms + PLACE_STEP_MS:
-            return False
-        unplace(&self._table, index)
-        place_newest(&self._table, index, flow.standing, last_ms)
-        return True
-
-    cdef void _read_back_all(self) noexcept nogil:
-        cdef uint32_t index
-        if self._offload is None or self._offload.active == 0:
-            return
-        for index in range(self._table.file.used):
-            if self._table.flows[index].state == FLOW_LIVE:
-                self._read_back(index, &self._table.flows[index])
-
-    cdef void _recall(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Move a flow's datagrams here again."""
-        if flow.plane == IN_KERNEL and self._offload is not None:
-            self._offload.leave(index)
-            self._read_back(index, flow)
-        flow.plane = UNDECIDED
-
-    cdef void _decide_anew(self, int64_t app) noexcept nogil:
-        """Let flows, of one app or of all (-1), be moved by whoever can now."""
-        cdef uint32_t index
-        cdef Flow *flow
-        for index in range(self._table.file.used):
-            flow = &self._table.flows[index]
-            if flow.state == FLOW_LIVE and flow.target != NULL and (app < 0 or flow.app == app):
-                self._recall(index, flow)
-                if flow.standing & CONFIRMED:
-                    self._offer(index, flow)
 
     # --- from clients ---------------------------------------------------------------------------------------------
 
@@ -1097,275 +706,6 @@ cdef class Datagrams(Part):
             except Exception as exc:
                 self._handler.broken(exc)
 
-    # --- the handler's answers ------------------------------------------------------------------------------------
-
-    cdef object _decide(self):
-        """Ask the handler what becomes of new flows; one that it forgets is refused."""
-        cdef list batch = []
-        cdef uint32_t link = self._accepted_head
-        cdef uint64_t name
-        cdef Flow *flow
-        while link:
-            flow = &self._table.flows[link - 1]
-            batch.append((
-                self._name(link - 1), flow.key.listener, unmapped(flow.key.client), ntohs(flow.key.client_port),
-                unmapped(flow.key.edge), ntohs(flow.key.edge_port),
-                unmapped(flow.peer) if flow.dialect != NO_HEADER else None,
-            ))
-            link = flow.next
-        self._accepted_head = self._accepted_tail = 0
-        try:
-            self._handler.accepted(batch)
-        except Exception as exc:
-            self._handler.broken(exc)
-        for item in batch:
-            name = (<tuple>item)[0]
-            if self._find(name, FLOW_NEW) != NULL:
-                self._end(<uint32_t>name, FLOW_REFUSED, 0)
-        if self._ended_count >= BATCH:
-            self._report()
-
-    def open(self, uint64_t name, tuple targets, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False,
-             int tries=1):
-        """Pin a new flow to the first of `targets` (of `Target`) that can be had.
-
-        When none can, `handler.exhausted` may name others, up to `tries` times less one. `shared` uses one socket for
-        all flows of a target, which needs mode SIMPLE. `idle_timeout_ms` 0 is never. A name whose flow is over is
-        ignored.
-        """
-        cdef Flow *flow = self._find(name, FLOW_NEW)
-        if flow == NULL:
-            return
-        if PyBytes_GET_SIZE(header) > MAX_HEADER_BYTES:
-            raise ValueError(f"a header of {len(header)} bytes is longer than {MAX_HEADER_BYTES}")
-        flow.mode = mode
-        flow.header_bytes = <uint8_t>PyBytes_GET_SIZE(header)
-        memcpy(flow.header, PyBytes_AS_STRING(header), flow.header_bytes)
-        flow.idle_timeout_ms = idle_timeout_ms
-        flow.shared = shared
-        self._count(flow, True)
-        self._pin(<uint32_t>name, flow, targets, 0, tries)
-
-    def refuse(self, uint64_t name, int error):
-        """Drop what a new flow sent; `error` comes back in `ended` with outcome FLOW_REFUSED."""
-        if self._find(name, FLOW_NEW) != NULL:
-            self._end(<uint32_t>name, FLOW_REFUSED, error)
-
-    def move(self, uint64_t name, tuple targets):
-        """Pin a flow to the first of other `targets`; its header is due again. Without one it ends."""
-        cdef Flow *flow = self._find(name, FLOW_LIVE)
-        if flow == NULL:
-            return
-        self._recall(<uint32_t>name, flow)
-        self._unpin(flow)
-        self._pin(<uint32_t>name, flow, targets, 0)
-
-    def close(self, uint64_t name, int error):
-        """End a flow; `error` comes back in `ended`."""
-        if self._find(name, FLOW_LIVE) != NULL:
-            self._end(<uint32_t>name, FLOW_CLOSED, error)
-
-    cdef object _pin(self, uint32_t index, Flow *flow, tuple targets, uint16_t source_port, int tries=1):
-        cdef Target target = None
-        cdef int error = 0
-        for item in targets:
-            target = <Target>item
-            error = self._reach(index, flow, target, source_port)
-            if error == 0:
-                Py_INCREF(target)
-                flow.target = <PyObject *>target
-                target.connected += 1
-                flow.number = target.number
-                self._loads.enter(flow.number)
-                flow.state = FLOW_LIVE
-                flow.header_due = flow.mode != PLAIN
-                flow.origin_port = 0
-                if flow.standing == UNPLACED:
-                    place_newest(&self._table, index, YOUNG_SHARED if flow.shared else YOUNG, self.loop.now_ms)
-                if flow.standing & CONFIRMED:
-                    self._confirm(index, flow)
-                return
-            self._handler.attempt_failed(flow.key.listener, target, error)
-        if tries > 1 and target is not None:
-            more = self._handler.exhausted(
-                self._name(index), flow.key.listener, target, unmapped(flow.key.client), ntohs(flow.key.client_port))
-            if more:
-                self._pin(index, flow, more, source_port, tries - 1)
-                return
-        self._end(index, FLOW_CONNECT_FAILED, error)
-
-    cdef int _reach(self, uint32_t index, Flow *flow, Target target, uint16_t source_port):
-        """Give a flow a socket towards `target`; return 0 or an errno."""
-        cdef int fd, source = flow.source
-        if flow.shared:
-            return self._join_channel(flow, target)
-        if self._sockets >= self._max_sockets:
-            self._evict(True)
-        fd = self._inherited.pop(index, -1)
-        if fd < 0:
-            fd = self._origin_socket(flow, target, source_port, &source)
-        if (fd == -EMFILE or fd == -ENFILE or fd == -EADDRNOTAVAIL) and self._evict(True):
-            fd = self._origin_socket(flow, target, source_port, &source)
-        if fd < 0:
-            return -fd
-        flow.fd = fd
-        flow.source = <uint8_t>source
-        flow.channel = 0
-        self._sockets += 1
-        self.loop.watch(fd, self._token(FLOW_SIDE, flow.generation, index), EPOLLIN | EPOLLET)
-        return 0
-
-    cdef int _origin_socket(self, Flow *flow, Target target, uint16_t source_port, int *source) noexcept:
-        cdef bint mapped = memcmp(flow.key.client, MAPPED, 12) == 0
-        if not target.transparent:
-            return target.connect_datagram(source_port, source)
-        return target.connect_as(
-            SOCK_DGRAM, flow.key.client + (12 if mapped else 0), 4 if mapped else 16, flow.key.client_port)
-
-    cdef uint64_t _token(self, uint64_t side, uint32_t generation, uint32_t index) noexcept nogil:
-        return self.part_token | side << SIDE_SHIFT | <uint64_t>generation << GENERATION_SHIFT | index
-
-    cdef int _join_channel(self, Flow *flow, Target target):
-        cdef uint32_t number = target.channel
-        cdef Channel *channel
-        cdef int fd, source
-        if number and self._channels[number - 1].listener == flow.key.listener:
-            number -= 1
-            channel = &self._channels[number]
-        else:
-            fd = target.connect_datagram(0, &source)
-            if fd < 0:
-                return -fd
-            # The replies of all its flows queue up here. The first is cut to net.core.rmem_max, the second needs root.
-            set_int(fd, SOL_SOCKET, SO_RCVBUF, CHANNEL_QUEUE_BYTES)
-            set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, CHANNEL_QUEUE_BYTES)
-            number = self._free_channel()
-            target.channel = number + 1
-            channel = &self._channels[number]
-            channel.fd = fd
-            channel.listener = flow.key.listener
-            channel.flows = 0
-            channel.target = <PyObject *>target
-            self.loop.watch(fd, self._token(CHANNEL_SIDE, channel.generation, number), EPOLLIN | EPOLLET)
-        channel.flows += 1
-        flow.channel = number + 1
-        flow.fd = channel.fd
-        return 0
-
-    cdef uint32_t _free_channel(self) except? 0xFFFFFFFF:
-        """Return the index of a channel that is closed, or of a new one."""
-        cdef uint32_t number
-        for number in range(self._channel_count):
-            if self._channels[number].fd < 0:
-                return number
-        cdef Channel *grown = <Channel *>realloc(self._channels, (self._channel_count + 1) * sizeof(Channel))
-        if grown == NULL:
-            raise MemoryError()
-        self._channels = grown
-        memset(&grown[self._channel_count], 0, sizeof(Channel))
-        self._channel_count += 1
-        return self._channel_count - 1
-
-    cdef void _unpin(self, Flow *flow) noexcept nogil:
-        """Give up a flow's socket, or its share of a channel."""
-        cdef Channel *channel
-        if flow.target != NULL:
-            if flow.waiting:
-                self._loads.answer(flow.number)
-            self._loads.leave(flow.number)
-            flow.waiting = False
-        if flow.channel:
-            channel = &self._channels[flow.channel - 1]
-            channel.flows -= 1
-            if channel.flows == 0:
-                close(channel.fd)
-                with gil:
-                    if (<Target>channel.target).channel == flow.channel:
-                        (<Target>channel.target).channel = 0
-                channel.fd = -1
-                channel.generation = (channel.generation + 1) & GENERATION_MASK
-        elif flow.fd >= 0:
-            close(flow.fd)
-            self._sockets -= 1
-        flow.channel = 0
-        flow.fd = -1
-        if flow.target != NULL and flow.state == FLOW_LIVE:
-            with gil:
-                Py_DECREF(<object>flow.target)
-            flow.target = NULL
-
-    # --- ends -----------------------------------------------------------------------------------------------------
-
-    cdef void _end(self, uint32_t index, int outcome, int error) noexcept nogil:
-        """Close a flow and queue its report, which names the target still."""
-        cdef Flow *flow = &self._table.flows[index]
-        self._recall(index, flow)
-        flow.state = FLOW_ENDED
-        flow.outcome = outcome
-        flow.error = error
-        flow.ended_ns = self.loop.now_ns
-        if flow.counted:
-            self._count(flow, False)
-        self._unpin(flow)
-        unindex_flow(&self._table, index)
-        if flow.dialect == PROXY_HEADER:
-            unindex_peer(&self._table, index)
-        unplace(&self._table, index)
-        self._table.live -= 1
-        flow.next = 0
-        if self._ended_head == 0:
-            self._ended_head = index + 1
-        else:
-            self._table.flows[self._ended_tail - 1].next = index + 1
-        self._ended_tail = index + 1
-        self._ended_count += 1
-
-    cdef uint64_t _group(self, Flow *flow) noexcept nogil:
-        return self._apps[APP_WORDS * flow.app] if flow.app < self._apps_room else 0
-
-    cdef void _count(self, Flow *flow, bint enters) noexcept nogil:
-        cdef const uint8_t *client = flow.key.client
-        cdef int length = 16
-        if memcmp(client, MAPPED, 12) == 0:
-            client += 12
-            length = 4
-        flow.counted = enters
-        if enters:
-            self._census.enter(UDP_NODE, self._group(flow), client, length)
-        else:
-            self._census.leave(UDP_NODE, self._group(flow), client, length)
-
-    cdef object _report(self):
-        cdef list batch = []
-        cdef uint32_t link = self._ended_head, index
-        cdef Flow *flow
-        self._ended_head = self._ended_tail = self._ended_count = 0
-        while link:
-            index = link - 1
-            flow = &self._table.flows[index]
-            batch.append((
-                flow.key.listener,
-                flow.outcome,
-                flow.error,
-                unmapped(flow.key.client),
-                ntohs(flow.key.client_port),
-                <object>flow.target if flow.target != NULL else None,
-                flow.created_ns,
-                flow.replied_ns,
-                flow.ended_ns,
-                flow.bytes[CLIENT],
-                flow.bytes[ORIGIN],
-                flow.datagrams[CLIENT],
-                flow.datagrams[ORIGIN],
-                self._name(index),
-            ))
-            if flow.target != NULL:
-                Py_DECREF(<object>flow.target)
-                flow.target = NULL
-            link = flow.next
-            free_flow(&self._table, index)
-        self._handler.ended(batch)
-
     # --- events ---------------------------------------------------------------------------------------------------
 
     cdef void dispatch(self, uint64_t token, uint32_t events) noexcept nogil:
@@ -1390,29 +730,6 @@ cdef class Datagrams(Part):
             if self._ended_head:
                 self._report()
         return 0
-
-    cdef bint tick(self) noexcept:
-        """Once a second: end the flows that are idle."""
-        cdef uint32_t index
-        cdef Flow *flow
-        if self.loop.now_ms - self._last_scan_ms < IDLE_TICK_MS:
-            return False
-        self._last_scan_ms = self.loop.now_ms
-        self._too_big_reports = 0
-        if self._offload is not None:
-            self._offload.renew(self.loop.now_ns)
-            self._read_back_all()
-        for index in range(self._table.file.used):
-            flow = &self._table.flows[index]
-            if (flow.state == FLOW_LIVE and flow.target != NULL and flow.idle_timeout_ms
-                    and self.loop.now_ms - flow.active_ms >= flow.idle_timeout_ms):
-                self._end(index, FLOW_IDLE, 0)
-            if self._ended_count >= BATCH:
-                try:
-                    self._report()
-                except Exception as exc:
-                    self._handler.broken(exc)
-        return False
 
     # === Public API ===
 
@@ -1477,18 +794,6 @@ cdef class Datagrams(Part):
         if changed and self._offload is not None:
             self._decide_anew(app)
 
-    def set_offload(self, Offload offload):
-        """Let the kernel move the datagrams of confirmed flows from now on, or (None) no longer."""
-        cdef uint32_t index
-        if self._offload is not None:
-            for index in range(self._table.file.used):
-                if self._table.flows[index].state == FLOW_LIVE and self._table.flows[index].target != NULL:
-                    self._recall(index, &self._table.flows[index])
-        self._offload = offload
-        if offload is not None:
-            offload.renew(self.loop.now_ns)
-            self._decide_anew(-1)
-
     def remove_listener(self, uint32_t number, int error):
         """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""
         if number >= self._listener_count or not self._listeners[number].in_use:
@@ -1500,156 +805,6 @@ cdef class Datagrams(Part):
             self.close(name, error)
         if self._ended_head:
             self._report()
-
-    def flows(self, *, listener=None, targets=None):
-        """Return the names of live flows: those of a listener, or those pinned to any of `targets`, or all."""
-        cdef uint32_t index
-        cdef Flow *flow
-        cdef list names = []
-        for index in range(self._table.file.used):
-            flow = &self._table.flows[index]
-            if (flow.state == FLOW_LIVE and flow.target != NULL
-                    and (listener is None or flow.key.listener == listener)
-                    and (targets is None or <object>flow.target in targets)):
-                names.append(self._name(index))
-        return names
-
-    def flow(self, uint64_t name):
-        """Return (listener, target, our port) of a live flow; None when it is over."""
-        cdef Flow *flow = self._find(name, FLOW_LIVE)
-        if flow == NULL or flow.target == NULL:
-            return None
-        return flow.key.listener, <object>flow.target, ntohs(flow.local_port)
-
-    def client_of(self, uint64_t name):
-        """Return (address, port) of a flow's client, of an ended flow too while it is being reported.
-
-        Raises:
-            KeyError: If there is no such flow.
-        """
-        cdef uint32_t index = <uint32_t>name
-        if index >= self._table.file.used or self._table.flows[index].generation != name >> 32:
-            raise KeyError(name)
-        return unmapped(self._table.flows[index].key.client), ntohs(self._table.flows[index].key.client_port)
-
-    def close_flows(self, int error, uint64_t idle_ms=0):
-        """End the flows that were idle for at least `idle_ms`; `error` comes back in `ended`."""
-        cdef uint32_t index
-        cdef Flow *flow
-        self.loop.read_clock()
-        self._read_back_all()
-        for index in range(self._table.file.used):
-            flow = &self._table.flows[index]
-            if (flow.state == FLOW_LIVE and flow.target != NULL
-                    and self.loop.now_ms - flow.active_ms >= idle_ms):
-                self._end(index, FLOW_CLOSED, error)
-        if self._ended_head:
-            self._report()
-
-    def release(self):
-        """Leave all flows to another worker, which recovers them from the memory file; this engine is empty afterwards.
-
-        Returns (index, descriptor) of each flow that has a socket of its own. They are the caller's, and the other
-        engine's to `inherit`. Flows that share a socket get another one there.
-        """
-        cdef uint32_t index, number
-        cdef Flow *flow
-        cdef list handed = []
-        self._flush_replies()
-        for number in range(self._listener_count):
-            if self._listeners[number].in_use:
-                self._listeners[number].in_use = False
-                self.loop.unwatch(self._listeners[number].fd)
-        if self._ended_head:
-            self._report()
-        for index in range(self._table.file.used):
-            flow = &self._table.flows[index]
-            if flow.state != FLOW_LIVE or flow.target == NULL:
-                continue
-            self._note_origin(flow)
-            self._read_back(index, flow)
-            if flow.channel == 0:
-                self.loop.unwatch(flow.fd)
-                handed.append((index, flow.fd))
-                flow.fd = -1
-                self._sockets -= 1
-            self._unpin(flow)
-        self._offload = None
-        self._forget_table()
-        return handed
-
-    cdef int _forget_table(self) except -1:
-        """Have a table without flows, of memory that nobody shares."""
-        cdef FlowTable *table = &self._table
-        cdef void *empty = mmap(
-            NULL, table.file_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        if empty == MAP_FAILED:
-            raise MemoryError()
-        munmap(table.file, table.file_bytes)
-        table.file = <FileHeader *>empty
-        table.flows = <Flow *>(<char *>empty + FILE_HEADER_BYTES)
-        table.live = table.free_head = 0
-        memset(table.buckets, 0, (<size_t>table.bucket_mask + 1) * sizeof(uint32_t))
-        memset(table.peer_buckets, 0, (<size_t>table.bucket_mask + 1) * sizeof(uint32_t))
-        memset(table.oldest, 0, sizeof(table.oldest))
-        memset(table.newest, 0, sizeof(table.newest))
-        return 0
-
-    def inherit(self, dict sockets):
-        """Take the sockets of flows that another engine released, by index: `adopt` goes on with them."""
-        self._inherited = sockets
-
-    def drain(self):
-        """Take no new flows."""
-        self._draining = True
-
-    def recovered(self):
-        """Return what a worker before this one left: (name, our address, our port, origin, origin port).
-
-        Each is adopted or discarded by its name before the first listener's datagrams are read.
-        """
-        cdef uint32_t index
-        cdef Flow *flow
-        cdef list found = []
-        for index in range(self._table.file.used):
-            flow = &self._table.flows[index]
-            if flow.state == FLOW_LIVE and flow.target == NULL:
-                found.append((
-                    self._name(index), unmapped(flow.local), ntohs(flow.local_port), unmapped(flow.origin),
-                    ntohs(flow.origin_port),
-                ))
-        return found
-
-    def adopt(self, uint64_t name, uint32_t listener, Target target):
-        """Go on with a recovered flow: same origin, and the same source port towards it where that is free."""
-        cdef Flow *flow = self._find(name, FLOW_LIVE)
-        cdef uint32_t index = <uint32_t>name
-        cdef uint16_t source_port
-        if flow == NULL or flow.target != NULL or listener >= self._listener_count:
-            return
-        source_port = flow.source_port
-        flow.key.listener = listener
-        flow.app = self._listeners[listener].app
-        flow.chain_head = NO_SLOT
-        flow.bytes[CLIENT] = flow.bytes[ORIGIN] = flow.datagrams[CLIENT] = flow.datagrams[ORIGIN] = 0
-        self._table.live += 1
-        self._count(flow, True)
-        index_flow(&self._table, index)
-        if flow.dialect == PROXY_HEADER:
-            index_peer(&self._table, index)
-        place_newest(&self._table, index, flow.standing & (STANDINGS - 1), self.loop.now_ms)
-        self._read_back(index, flow)
-        flow.plane = UNDECIDED
-        flow.active_ms = self.loop.now_ms
-        self._pin(index, flow, (target,), source_port)
-        if flow.mode == FIRST or flow.mode == STANDALONE:
-            flow.header_due = False
-
-    def discard(self, uint64_t name):
-        """Forget a recovered flow."""
-        cdef Flow *flow = self._find(name, FLOW_LIVE)
-        if flow != NULL and flow.target == NULL:
-            free_flow(&self._table, <uint32_t>name)
 
     cdef void _count_kernel_drops(self) noexcept:
         cdef uint32_t memory[SK_MEMINFO_DROPS + 1]
@@ -1691,32 +846,3 @@ cdef class Datagrams(Part):
                 taken.append((app, *[counts[i] for i in range(COUNTS)]))
                 memset(counts, 0, COUNTS * sizeof(uint64_t))
         return taken
-
-    @property
-    def active(self):
-        """Flows that are not over."""
-        return self._table.live
-
-    @property
-    def offloaded(self):
-        """Flows whose datagrams the kernel moves."""
-        return 0 if self._offload is None else self._offload.active
-
-    @property
-    def evicted(self):
-        """Flows that ended early to make room."""
-        return self._evicted
-
-    @property
-    def sockets(self):
-        """Flows that have sockets of their own."""
-        return self._sockets
-
-    @property
-    def max_sockets(self):
-        """As many flows may have sockets of their own."""
-        return self._max_sockets
-
-    @max_sockets.setter
-    def max_sockets(self, uint32_t value):
-        self._max_sockets = max(value, 1)

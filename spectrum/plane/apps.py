@@ -10,7 +10,7 @@ from spectrum.core.measures import AppMeasures
 from spectrum.core.prefixes import PrefixSet
 from spectrum.core.server_names import ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey
-from spectrum.engine.datagrams import Mode
+from spectrum.engine.flow_keeper import Mode
 from spectrum.engine.target import Target
 from spectrum.engine.tls import ClientContext, ServerContext
 from spectrum.plane.balancers import Balancers

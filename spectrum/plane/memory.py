@@ -4,7 +4,7 @@ import os
 import secrets
 
 from spectrum.engine.census import Census, Rates
-from spectrum.engine.datagrams import ENDED_FLOWS
+from spectrum.engine.flow_keeper import ENDED_FLOWS
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.plane.channel import Memory
 

@@ -19,7 +19,8 @@ from spectrum.core.measures import DROPS, AppMeasures
 from spectrum.core.reasons import Reason, connect_failure, flow_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
-from spectrum.engine.datagrams import Datagrams, FlowOutcome
+from spectrum.engine.datagrams import Datagrams
+from spectrum.engine.flow_keeper import FlowOutcome
 from spectrum.engine.loop import Loop
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
@@ -33,7 +34,7 @@ from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 
 if TYPE_CHECKING:
-    from spectrum.engine.datagrams import EndedFlow, NewFlow
+    from spectrum.engine.flow_keeper import EndedFlow, NewFlow
 
 # client address and port, edge address and port, how many bytes the client may send
 TooBig = Callable[[bytes, int, bytes, int, int], None]

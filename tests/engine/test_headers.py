@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.engine.datagrams import Mode
+from spectrum.engine.flow_keeper import Mode
 from spectrum.wire import Command, Endpoint, Header, Transport, simple_proxy
 from tests.engine.harness import LOOPBACK, eventually, port_of
 from tests.engine.test_datagrams import Recorder, ask, datagrams, target

@@ -10,7 +10,7 @@ __all__ = ["filesystem"]
 BEGIN = """
 import os, socket, sys, time
 from pathlib import Path
-from spectrum.engine.datagrams import FlowOutcome, Mode
+from spectrum.engine.flow_keeper import FlowOutcome, Mode
 from spectrum.engine.offload import Offload
 from spectrum.kernel.offload import TUPLE, WAY, load
 from spectrum.kernel.offload import Offload as Tables

@@ -9,7 +9,7 @@ import pytest
 
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.reasons import Reason
-from spectrum.engine.datagrams import FlowOutcome
+from spectrum.engine.flow_keeper import FlowOutcome
 from spectrum.engine.loop import Loop
 from spectrum.plane.udp import UdpPlane, reason_of
 from spectrum.wire import Transport, parse, simple_proxy
