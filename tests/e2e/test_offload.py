@@ -34,7 +34,7 @@ CLIENT = """
 import json, socket, sys
 def exchange(host, port, source, sizes):
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(2)
+        sock.settimeout(0.4)
         sock.bind(("", source))
         sock.connect((host, port))
         told = []
@@ -81,7 +81,7 @@ def origin_url(host, port):
 def apps_of(near, far):
     """An app for each way of telling the origin of the client, on 7000 and following."""
     return "apps:\n" + "".join(
-        f"  {name}: {{protocol: udp/{7000 + number}, edge_ips: ['{near}'], {header}, timeouts: {{idle: 2s}}, "
+        f"  {name}: {{protocol: udp/{7000 + number}, edge_ips: ['{near}'], {header}, timeouts: {{idle: 1s}}, "
         f"origin_direct: ['{origin_url(far, 7100 + number)}']}}\n"
         for number, (name, header) in enumerate(HEADERS.items())
     )

@@ -13,7 +13,7 @@ from tests.fuzz.targets import TARGETS
 # There are wheels for x86-64 Linux only; where there are none the corpus has to do.
 fuzzed = pytest.mark.skipif(find_spec("atheris") is None and not os.environ.get("CI"), reason="no atheris here")
 CORPUS = Path(__file__).parent / "corpus"
-SECONDS = 2
+SECONDS = 1
 
 
 @pytest.mark.parametrize("target", TARGETS)
