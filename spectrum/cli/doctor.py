@@ -11,7 +11,7 @@ import click
 from spectrum.cli.options import CONFIG, failure, load
 from spectrum.core.config import Config
 from spectrum.core.transparent import Requirement, exposed_origins, is_shown, requirements
-from spectrum.kernel import offload, pins
+from spectrum.kernel import pins
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import local_addresses
@@ -37,7 +37,7 @@ def _examine_kernel(config: Config) -> Iterator[Finding]:
     probes: dict[str, tuple[bool, Callable[[], None]]] = {
         "bindings": (any(app.bindings for app in config.apps.values()), partial(_load, "bindings")),
         "filter": (config.filter is not None, partial(_load, "filter")),
-        "udp_offload": (config.udp_offload is not None, offload.probe),
+        "udp_offload": (config.udp_offload is not None, partial(_load, "offload")),
     }
     for name, (wanted, probe) in probes.items():
         if not wanted:

@@ -20,6 +20,7 @@ class NodeOffload:
         workers: How many workers there are.
 
     Attributes:
+        version: Of the tables, another one whenever they are made anew.
         state: "on" with its interfaces, "off", or why it is not on.
     """
 
@@ -28,6 +29,7 @@ class NodeOffload:
         self._flows = flows
         self._workers = workers
         self._tables: Offload | None = None
+        self.version = 0
         self.state = "off"
 
     @property
@@ -55,9 +57,12 @@ class NodeOffload:
             if self._workers > MAX_WORKERS:
                 raise PinError(f"it is for {MAX_WORKERS} workers at most")
             interfaces = settings.interfaces or kernel.ethernet_interfaces()
+            if not kernel.is_loaded(self._filesystem):
+                self.remove()  # by hand, or never there: the tables that workers have are nobody's
             kernel.load(interfaces, self._flows, self._filesystem)
             if self._tables is None:
                 self._tables = Offload(self._filesystem)
+                self.version += 1
         except PinError as exc:
             self.remove()
             self.state = f"off: {exc}"

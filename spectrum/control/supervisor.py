@@ -319,7 +319,7 @@ class Supervisor:
         try:
             for worker in workers:
                 worker.tell(TicketKeys(self._tickets.keys))
-                worker.tell(Offloading(self._offload.places), self._offload.descriptors)
+                worker.tell(Offloading(self._offload.version, self._offload.places), self._offload.descriptors)
                 worker.tell_names(addresses)
                 worker.tell_health(self._health.standings, self._health.told_latencies)
                 worker.configure(

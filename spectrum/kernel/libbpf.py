@@ -18,6 +18,9 @@ LIBRARY = "libbpf.so.1"
 ANY = 0
 # linux/bpf.h, BPF_TCX_INGRESS, of Linux 6.6; libbpf 1.1 has no name for it.
 _TCX_INGRESS = 46
+# Of our filters at tc, where there are no links: nobody else's has both ("SP" in ASCII).
+_FILTER = 0x5350
+_TC_INGRESS, _TC_REPLACE = 1, 1
 # Keys and values that go to the kernel in one call.
 BATCH = 65536
 
@@ -71,6 +74,9 @@ _TAKES: dict[str, tuple[type, ...]] = {
     "bpf_link__pin": (ctypes.c_void_p, ctypes.c_char_p),
     "bpf_link__destroy": (ctypes.c_void_p,),
     "bpf_link_create": (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
+    "bpf_tc_hook_create": (ctypes.c_void_p,),
+    "bpf_tc_attach": (ctypes.c_void_p, ctypes.c_void_p),
+    "bpf_tc_detach": (ctypes.c_void_p, ctypes.c_void_p),
     "bpf_obj_pin": (ctypes.c_int, ctypes.c_char_p),
     "bpf_link_update": (ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
     "bpf_link_detach": (ctypes.c_int,),
@@ -217,6 +223,38 @@ class Map:
         os.close(self.descriptor)
 
 
+class _Hook(ctypes.Structure):
+    """struct bpf_tc_hook of bpf/libbpf.h."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("index", ctypes.c_int),
+        ("attach_point", ctypes.c_int),
+        ("parent", ctypes.c_uint32),
+    )
+
+    @classmethod
+    def ingress(cls, index: int) -> "_Hook":
+        return cls(ctypes.sizeof(cls), index, _TC_INGRESS, 0)
+
+
+class _Filter(ctypes.Structure):
+    """struct bpf_tc_opts of bpf/libbpf.h."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("program", ctypes.c_int),
+        ("flags", ctypes.c_uint32),
+        ("program_id", ctypes.c_uint32),
+        ("handle", ctypes.c_uint32),
+        ("priority", ctypes.c_uint32),
+    )
+
+    @classmethod
+    def ours(cls, program: int = 0) -> "_Filter":
+        return cls(ctypes.sizeof(cls), program, _TC_REPLACE if program else 0, 0, _FILTER, _FILTER)
+
+
 _SAMPLER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -328,14 +366,22 @@ class Object:
         finally:
             os.close(descriptor)
 
-    def try_ingress(self, name: str, index: int) -> None:
-        """Attach a program to where an interface takes packets in, and detach it at once.
+    def attach_as_filter(self, name: str, index: int, pin: Path) -> None:
+        """Attach a program likewise by a classic filter, which kernels before 6.6 have, in place of the one of before.
+
+        The filter goes on without us; the program is pinned as a sign that it is there.
 
         Raises:
             BpfError: If it can not be attached.
         """
-        what = f"{name} can not be attached"
-        os.close(_checked(what, _library().bpf_link_create(self.program(name), index, _TCX_INGRESS, None)))
+        library, what = _library(), f"{name} can not be attached"
+        hook, filter_ = _Hook.ingress(index), _Filter.ours(self.program(name))
+        created = library.bpf_tc_hook_create(ctypes.byref(hook))
+        if created != -errno.EEXIST:  # somebody's filters are there already
+            _checked(what, created)
+        _checked(what, library.bpf_tc_attach(ctypes.byref(hook), ctypes.byref(filter_)))
+        pin.unlink(missing_ok=True)
+        _checked(str(pin), library.bpf_obj_pin(self.program(name), bytes(pin)))
 
     def _pin(self, name: str, link: int | None, pin: Path) -> None:
         library = _library()
@@ -371,3 +417,10 @@ def detach(link: Path) -> None:
         _library().bpf_link_detach(descriptor)
         os.close(descriptor)
     link.unlink()
+
+
+def detach_filter(index: int, pin: Path) -> None:
+    """Detach our classic filter from an interface, which may be gone, and forget it."""
+    hook, filter_ = _Hook.ingress(index), _Filter.ours()
+    _library().bpf_tc_detach(ctypes.byref(hook), ctypes.byref(filter_))
+    pin.unlink()

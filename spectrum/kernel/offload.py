@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PinError,
@@ -34,8 +33,6 @@ MAPS = {"flows": (TUPLE.size, WAY.size), "tallies": (4, TALLY.size), "leases": (
 # ioctl(2), linux/sockios.h; linux/if_arp.h.
 _SIOCGIFHWADDR = 0x8927
 _ETHERNET, _LOOPBACK = 1, 772
-_LOOPBACK_INDEX = 1
-_NEEDS_LINKS = "programs at tc are attached by links since Linux 6.6"
 # Packets that are rewritten are routed as what this machine sends itself, which the kernel looks up for a program only
 # where lo forwards; those for this machine come in by lo, with addresses of this machine at both ends. All of it is
 # about packets that come from lo alone (Documentation/networking/ip-sysctl.rst).
@@ -98,28 +95,14 @@ def _has_ethernet(interface: str) -> bool:
     return struct.unpack_from("=H", answer, 16)[0] in (_ETHERNET, _LOOPBACK)
 
 
-def probe() -> None:
-    """Find out whether the kernel can have it: load the program, and attach it to lo for a moment, with empty tables.
-
-    Raises:
-        PinError: If it can not.
-    """
-    program = load_program(PROGRAM, Path(), {})
-    try:
-        program.try_ingress(PROGRAM, _LOOPBACK_INDEX)
-    except BpfError as exc:
-        raise PinError(f"{exc}; {_NEEDS_LINKS}") from exc
-    finally:
-        program.close()
-
-
-def load(interfaces: Collection[str], flows: int, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
+def load(interfaces: Collection[str], flows: int, filesystem: Path = DEFAULT_FILESYSTEM, by_links: bool = True) -> None:
     """Load the program and let exactly these interfaces have it; where one has it, it is replaced in one step.
 
     Args:
         interfaces: Where datagrams of clients and origins come in.
         flows: So many can be known; where the tables are there in another size they begin anew.
         filesystem: A BPF file system.
+        by_links: By tcx links, of Linux 6.6, where the kernel has them; else by classic filters.
 
     Raises:
         PinError: If an interface does not exist, or the kernel can not have it.
@@ -138,11 +121,16 @@ def load(interfaces: Collection[str], flows: int, filesystem: Path = DEFAULT_FIL
         program = load_program(PROGRAM, prepare(filesystem), MAPS, entries)
     try:
         attach_to_interfaces(
-            folder, PROGRAM, interfaces, program.program(PROGRAM), partial(program.attach_to_ingress, PROGRAM)
+            folder,
+            PROGRAM,
+            interfaces,
+            program.program(PROGRAM),
+            partial(program.attach_to_ingress, PROGRAM) if by_links else None,
+            partial(program.attach_as_filter, PROGRAM),
         )
-    except PinError as exc:
+    except PinError:
         unload(folder, PROGRAM)
-        raise PinError(f"{exc}; {_NEEDS_LINKS}") from exc
+        raise
     finally:
         program.close()
 
@@ -155,6 +143,11 @@ def _open_loopback() -> None:
                 path.write_text(value, encoding="ascii")
         except OSError as exc:
             raise PinError(f"{path} can not be set to {value}: {(exc.strerror or str(exc)).lower()}") from exc
+
+
+def is_loaded(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
+    """Return whether any interface has the program."""
+    return bool(linked_interfaces(folder_of(filesystem), PROGRAM))
 
 
 def remove(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:

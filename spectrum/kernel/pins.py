@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Self
 
-from spectrum.kernel.libbpf import BpfError, Map, Object, detach, replace_program
+from spectrum.kernel.libbpf import BpfError, Map, Object, detach, detach_filter, replace_program
 
 Network = IPv4Network | IPv6Network
 
@@ -118,15 +118,25 @@ def load(
         raise PinError(explained(exc)) from exc
 
 
-def _link_prefix(program: str) -> str:
-    return f"{program}_link_"
+# How a program is attached to an interface, in the name of its pin: by a link, or by a classic filter at tc.
+_LINK, _FILTER = "link", "tc"
+
+
+def _pin_of(folder: Path, program: str, kind: str, interface: str) -> Path:
+    # eth0.10 is a VLAN's; no interface has a colon in its name.
+    return folder / f"{program}_{kind}_{interface.replace('.', ':')}"
+
+
+def _kind_and_interface(pin: Path) -> tuple[str, str]:
+    """Return how the pin of an attachment attaches, and to which interface; nothing for other pins."""
+    _, kind, *interface = pin.name.split("_", 2)
+    return (kind, "".join(interface).replace(":", ".")) if kind in (_LINK, _FILTER) else ("", "")
 
 
 def linked_interfaces(folder: Path, program: str) -> list[str]:
     """Return the interfaces that a program is attached to."""
-    prefix = _link_prefix(program)
-    # eth0.10 is a VLAN's; no interface has a colon in its name.
-    return sorted(link.name.removeprefix(prefix).replace(":", ".") for link in folder.glob(f"{prefix}*"))
+    pins = map(_kind_and_interface, folder.glob(f"{program}_*"))
+    return sorted({interface for _, interface in pins if interface})
 
 
 def attach_to_interfaces(
@@ -134,7 +144,8 @@ def attach_to_interfaces(
     program: str,
     interfaces: Collection[str],
     descriptor: int,
-    attach: Callable[[int, Path], None],
+    attach: Callable[[int, Path], None] | None,
+    attach_filter: Callable[[int, Path], None] | None = None,
 ) -> None:
     """Let exactly these interfaces have a program; where one has it, it is replaced from one packet to the next.
 
@@ -143,7 +154,8 @@ def attach_to_interfaces(
         program: Its name.
         interfaces: Their names.
         descriptor: Of the program that is to run from now on.
-        attach: Attaches it to the interface of an index, by a link that is pinned to a path.
+        attach: Attaches it to the interface of an index, by a link that is pinned to a path; None for no links.
+        attach_filter: The same by a classic filter, for kernels that have no such links.
 
     Raises:
         PinError: If an interface does not exist, or can not have it.
@@ -154,16 +166,48 @@ def attach_to_interfaces(
             indices[name] = socket.if_nametoindex(name)
         except OSError as exc:
             raise PinError(f"there is no interface {name}") from exc
-    links = {name: folder / (_link_prefix(program) + name.replace(".", ":")) for name in indices}
     for name, index in indices.items():
+        link, classic = (_pin_of(folder, program, kind, name) for kind in (_LINK, _FILTER))
         try:
-            if not _replaced(links[name], descriptor):
-                attach(index, links[name])
+            if not _replaced(link, descriptor):
+                _attach(index, link, classic, attach, attach_filter)
         except BpfError as exc:
             raise PinError(f"{name}: {explained(exc)}") from exc
-    for link in folder.glob(f"{_link_prefix(program)}*"):
-        if link not in links.values():
-            detach(link)
+    for pin in folder.glob(f"{program}_*"):
+        interface = _kind_and_interface(pin)[1]
+        if interface and interface not in indices:
+            _detach(pin)
+
+
+def _attach(
+    index: int,
+    link: Path,
+    classic: Path,
+    attach: Callable[[int, Path], None] | None,
+    attach_filter: Callable[[int, Path], None] | None,
+) -> None:
+    if attach is not None:
+        try:
+            attach(index, link)
+            return
+        except BpfError as exc:
+            if attach_filter is None or exc.number != errno.EINVAL:
+                raise
+    if attach_filter is not None:
+        attach_filter(index, classic)
+
+
+def _detach(pin: Path) -> None:
+    kind, interface = _kind_and_interface(pin)
+    if kind == _LINK:
+        detach(pin)
+        return
+    try:
+        index = socket.if_nametoindex(interface)
+    except OSError:  # it is gone, and the filter with it
+        pin.unlink()
+    else:
+        detach_filter(index, pin)
 
 
 def _replaced(link: Path, descriptor: int) -> bool:
@@ -187,11 +231,11 @@ def unload(folder: Path, program: str = "") -> bool:
             return False
     except PermissionError:  # so it is root's, and not ours
         return False
-    # The links first: without them nothing is done by half of a table.
-    found = sorted(folder.glob(f"{program}_*" if program else "*"), key=lambda path: "_link" not in path.name)
+    # What attaches goes first: without it nothing is done by half of a table.
+    found = sorted(folder.glob(f"{program}_*" if program else "*"), key=lambda path: not _kind_and_interface(path)[0])
     for path in found:
-        if "_link" in path.name:
-            detach(path)
+        if _kind_and_interface(path)[0]:
+            _detach(path)
         else:
             path.unlink()
     if not any(folder.iterdir()):

@@ -54,9 +54,10 @@ class Memory(msgspec.Struct, array_like=True, tag=True):
 class Offloading(msgspec.Struct, array_like=True, tag=True):
     """To a worker, before a `Configure`, with the kernel's tables of UDP flows: flows, tallies, leases.
 
-    Without descriptors, and without places: the kernel moves none any more.
+    Another version are other tables. Without descriptors, and without places: the kernel moves none any more.
     """
 
+    version: int = 0
     places: int = 0
 
 

@@ -117,6 +117,7 @@ class Worker:
         self._firewall = Firewall(self._places)
         self._tls = Tls()
         self._offload: Offload | None = None
+        self._offloading = Offloading()
         self._signs_timer: asyncio.TimerHandle | None = None
         self._too_big = IcmpAnswers()
         self._channel = Channel(sock, self._received, self._orphaned)
@@ -152,8 +153,8 @@ class Worker:
                 self._configure(*descriptors)
             case Tickets(keys):
                 self._tls.tickets.set_keys(keys)
-            case Offloading(places):
-                self._take_offload(places, descriptors)
+            case Offloading():
+                self._take_offload(message, descriptors)
             case Names(addresses):
                 self._names.update(addresses)
                 for plane in self._planes or ():
@@ -207,11 +208,14 @@ class Worker:
         gc.collect()
         gc.freeze()
 
-    def _take_offload(self, places: int, tables: list[int]) -> None:
-        """Let the kernel move what it can of UDP flows, or no longer; nothing changes while it does."""
-        if bool(places) != (self._offload is not None):
+    def _take_offload(self, told: Offloading, tables: list[int]) -> None:
+        """Let the kernel move what it can of UDP flows, or no longer; the same tables change nothing."""
+        if told != self._offloading:
+            self._offloading = told
             self._offload = (
-                Offload(*tables, worker=self._number, workers=self._workers, places=places) if places else None
+                Offload(*tables, worker=self._number, workers=self._workers, places=told.places)
+                if told.places
+                else None
             )
             if self._planes is not None:
                 self._planes[1].engine.set_offload(self._offload)

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from spectrum.control.offload import NodeOffload
 from spectrum.core.config import UdpOffload
-from spectrum.kernel.offload import TUPLE, WAY, Offload
+from spectrum.kernel.offload import TUPLE, WAY, Offload, remove
 
 filesystem = Path(sys.argv[1])
 node = NodeOffload(filesystem, 5, 2)
@@ -32,7 +32,14 @@ def flows():
 before = node.descriptors
 node.apply(UdpOffload(interfaces=("lo",)))
 assert (flows(), node.descriptors) == (1, before)
+version = node.version
+remove(filesystem)  # by hand
+node.apply(UdpOffload(interfaces=("lo",)))
+assert (flows(), node.version) == (0, version + 1), "there are other tables"
 after = NodeOffload(filesystem, 5, 2)
+with Offload(filesystem) as one:
+    for number in range(2):
+        one.set("flows", TUPLE.pack(bytes(16), bytes(16), number, 2), bytes(WAY.size))
 after.apply(UdpOffload(interfaces=("lo",)))
 assert flows() == 1, "workers of the daemon before go on"
 after.apply(UdpOffload(interfaces=("lo",)), anew=True)

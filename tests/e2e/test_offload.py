@@ -523,6 +523,40 @@ def test_what_an_origin_refuses_is_sent_to_another(hosts, start, origin, serve):
         assert (lost <= 5, len(seen)) == (True, 2), (lost, faults)
 
 
+def test_tables_that_are_taken_away_by_hand_come_back(hosts, origin, serve, filesystem):
+    origin("o", "10.231.2.2")
+    control = serve(APP.format("10.231.2.2:7100", "off"))
+    with Steady(hosts) as steady:
+        eventually(lambda: offloaded(control) == 1)
+        assert "removed" in hosts.call("e", *spectrum("kernel", "detach"), "--bpffs", filesystem)
+        assert ask(control, "POST", "/reload")["errors"] == []
+        eventually(lambda: kernel_flows(hosts, filesystem).endswith("; 1 flows"))
+        done, lost, faults, seen, _ = steady.stop()
+    assert (lost, faults, len(seen)) == (0, [], 1), done
+
+
+@pytest.mark.parametrize("place", ["o", "e"])
+def test_clients_own_addresses_at_origins(hosts, origin, serve, tmp_path, place):
+    """`source: client`, to a machine whose gateway the edge is, and to the edge itself."""
+    address = {"o": "10.231.2.2", "e": "127.0.0.1"}[place]
+    hosts.gateway("o", 2)
+    origin(place, address)
+    app = (
+        "apps: {x: {protocol: udp/7000, edge_ips: [10.231.1.1], source: client, "
+        f"origin_direct: ['udp://{address}:7100']}}}}"
+    )
+    (tmp_path / "rules.yaml").write_text(app)
+    hosts.call("e", *spectrum("doctor", "--install", "-c", tmp_path / "rules.yaml"))
+    control = serve(app)
+    with Steady(hosts) as steady:
+        eventually(lambda: offloaded(control) == 1)
+        time.sleep(0.3)
+        done, lost, faults, seen, _ = steady.stop()
+    assert (lost, faults) == (0, []), done
+    assert [told.split()[0] for told in seen] == ["10.231.1.2"]
+    assert done - status(control)["apps"][0]["datagrams_from_client"] < 5
+
+
 TRAIN = """
 import socket, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -18,7 +18,7 @@ from tests.engine.harness import LOOPBACK, in_thread
 from tests.engine.test_datagrams import Recorder, datagrams, target
 
 filesystem = Path(sys.argv[1])
-load(["lo"], 20, filesystem)
+load(["lo"], 20, filesystem, by_links=len(sys.argv) < 3)
 tables = Tables(filesystem)
 
 def offload(worker=0):
@@ -189,6 +189,10 @@ print("ok")
 @pytest.mark.parametrize("script", [FLOWS, HEADERS, PLACES], ids=["flows", "headers", "places"])
 def test_flows(filesystem, script):
     assert isolated(script, filesystem) == "ok\n"
+
+
+def test_flows_where_programs_are_classic_filters(filesystem):
+    assert isolated(PLACES, filesystem, "classic") == "ok\n"
 
 
 def test_what_is_no_table():

@@ -57,7 +57,24 @@ for wrong in ("nowhere", "t0"):
     except PinError as exc:
         assert str(exc) == f"there is no interface {wrong}, or its packets have no Ethernet header", exc
 assert remove(filesystem) and not remove(filesystem)
-assert not list(filesystem.glob("spectrum-*"))
+
+# By classic filters, on one interface beside a qdisc that is somebody's.
+def filters(interface):
+    shown = subprocess.run(["tc", "filter", "show", "dev", interface, "ingress"], capture_output=True, text=True)
+    return shown.stdout.count("direct-action")
+
+for command in ("tc qdisc add dev v1 clsact", "ip link add d0 type veth peer d1"):
+    subprocess.run(command.split(), check=True)
+for _ in range(2):
+    load(["lo", "v1"], 20, filesystem, by_links=False)
+    with Offload(filesystem) as one:
+        assert one.status().interfaces == ["lo", "v1"]
+    assert (filters("lo"), filters("v1")) == (1, 1)
+load(["v1", "d0"], 20, filesystem, by_links=False)
+assert (filters("lo"), filters("d0")) == (0, 1)
+subprocess.run(["ip", "link", "delete", "d0"], check=True)
+assert remove(filesystem) and filters("v1") == 0
+assert "clsact" in subprocess.check_output(["tc", "qdisc", "show", "dev", "v1"], text=True)
 print("ok")
 """
 
