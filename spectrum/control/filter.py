@@ -11,6 +11,7 @@ from spectrum.core.fields import read_networks
 from spectrum.core.filter import Filter, PacketRule
 from spectrum.kernel import filter as kernel
 from spectrum.kernel.filter import FilterSettings
+from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import Network, PinError
 from spectrum.kernel.samples import Sample, Samples
 
@@ -126,8 +127,11 @@ class NodeFilter:
             self.sampler = None
             return
         found = kernel.Filter(self._filesystem)
-        samples = Samples(found)
-        self._sampled = found, samples
+        try:
+            self._sampled = found, Samples(found)
+        except BpfError as exc:
+            found.close()
+            raise PinError(f"samples: {exc}") from exc
         if self.sampler is None:
             self.sampler = Sampler(self._read)
 
