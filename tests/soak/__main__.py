@@ -3,7 +3,7 @@
 A reload every second, killed workers, origins that come and go, upgrades. Every byte is checked by hash. What a killed
 worker had is lost by nature; nothing else may be, and no client may be refused. Memory and descriptors must stay flat.
 
-    python -m tests.soak --minutes 10
+    python -m tests.soak --minutes 10            # with --kernel, as root, UDP flows are moved by the kernel
 """
 
 import asyncio
@@ -34,6 +34,8 @@ FLAP_WINDOW_S = 0.3
 # Upgrades in the first part, so that the workers of the rest are the same ones and their memory tells something.
 UPGRADE_PART = 0.25
 SAMPLE_EVERY_S = 2.0
+# In the environment of a run that is in its own namespace.
+INSIDE = "SPECTRUM_SOAK_INSIDE"
 # What Python's own arenas do is about a fifth of this.
 MAX_SLOPE_KB_PER_MINUTE = 400.0
 MAX_MORE_DESCRIPTORS = 20
@@ -46,9 +48,12 @@ class Soak:
         folder: For the daemon's files.
         seconds: How long there is load.
         seed: Of all that is random.
+        kernel: Let the kernel move UDP flows.
     """
 
-    def __init__(self, folder: Path, seconds: float, seed: int) -> None:
+    def __init__(self, folder: Path, seconds: float, seed: int, kernel: bool = False) -> None:
+        self._offloaded = 0
+        self._more = "udp_offload: {interfaces: [lo]}\n" if kernel else ""
         self._folder, self._seconds = folder, seconds
         self._random = random.Random(seed)
         self._tally = Tally()
@@ -78,7 +83,7 @@ apps:
         if changing % 2:  # an app that comes, changes and goes
             where = f"edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{one}]"
             text += f"  other: {{protocol: tcp/{other}, {where}, timeouts: {{idle: {changing}s}}}}\n"
-        return text
+        return text + self._more + "log: {sessions: false}"
 
     async def run(self) -> list[str]:
         """Run; return what was wrong."""
@@ -88,7 +93,7 @@ apps:
             await origin.open()
         loop = asyncio.get_running_loop()
         echo, _ = await loop.create_datagram_endpoint(EchoDatagrams, local_addr=("127.0.0.1", datagrams))
-        self._daemon = Daemon(self._folder, self._text() + "log: {sessions: false}", workers=2)
+        self._daemon = Daemon(self._folder, self._text(), workers=2)
         await asyncio.to_thread(self._daemon.__enter__)
         clients = [self._clients.sessions(tcp) for _ in range(SESSION_CLIENTS)]
         clients += [self._clients.flow(udp, True) for _ in range(LASTING_FLOWS)]
@@ -123,7 +128,7 @@ apps:
     async def _reload(self) -> None:
         while True:
             await asyncio.sleep(RELOAD_EVERY_S)
-            self._daemon.write(self._text() + "log: {sessions: false}")
+            self._daemon.write(self._text())
             try:
                 errors = await asyncio.to_thread(self._daemon.reload)
             except DaemonError:
@@ -170,6 +175,7 @@ apps:
         await asyncio.sleep(self._seconds * (UPGRADE_PART + 0.1))
         while True:
             status = await self._status()
+            self._offloaded += sum(worker["offloaded"] for worker in status["workers"])
             # Flows come and go by dozens; each has a descriptor, so those beside them are what must not grow.
             looked_at = {"supervisor": (status["pid"], 0)}
             looked_at |= {f"worker {w['number']}": (w["pid"], w["sessions"]) for w in status["workers"] if w["ready"]}
@@ -206,6 +212,8 @@ apps:
         wrong += [f"refused: {why}" for *_, kind, why in by_kill if kind == "session" and "refused" in why.lower()]
         if "Traceback" in self._messages:
             wrong.append(f"the daemon had a fault:\n{self._messages}")
+        if self._more and not self._offloaded:
+            wrong.append("the kernel moved no flow")
         for name in ("supervisor", "worker 0"):
             wrong += self._flatness(name)
         return wrong
@@ -261,12 +269,17 @@ def free_ports(count: int) -> list[int]:
 @click.command()
 @click.option("--minutes", type=float, default=10.0, show_default=True)
 @click.option("--seed", type=int, default=None, help="Of an earlier run.")
-def main(minutes: float, seed: int | None) -> None:
+@click.option("--kernel", is_flag=True, help="Let the kernel move UDP flows, in a network namespace of its own.")
+def main(minutes: float, seed: int | None, kernel: bool) -> None:
     """Run the soak; the exit code is 1 where anything was lost or grew."""
+    if kernel and INSIDE not in os.environ:
+        os.environ[INSIDE] = "yes"
+        begin = 'ip link set lo up; mount -t bpf bpf /sys/fs/bpf; exec "$0" -m tests.soak "$@"'
+        os.execvp("unshare", ["unshare", "--net", "--mount", "sh", "-c", begin, sys.executable, *sys.argv[1:]])
     seed = seed if seed is not None else random.randrange(2**32)
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        wrong = asyncio.run(Soak(Path(folder), minutes * 60, seed).run())
+        wrong = asyncio.run(Soak(Path(folder), minutes * 60, seed, kernel).run())
     for line in wrong[:50]:
         print(line)
     sys.exit(bool(wrong))
