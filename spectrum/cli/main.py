@@ -77,7 +77,8 @@ def check(path: Path) -> None:
     """Check a file and print every fault with its line and column."""
     config = load(path)
     listeners = sum(len(app.bound_ports) * max(1, len(app.addresses)) for app in config.apps.values())
-    click.echo(f"{path}: {len(config.apps)} apps on {listeners} listeners, no faults")
+    apps = len(config.apps)
+    click.echo(f"{path}: {apps} app{'s' * (apps != 1)} on {listeners} listener{'s' * (listeners != 1)}, no faults")
 
 
 @main.command()

@@ -267,10 +267,8 @@ class Supervisor:
         # What was made so far lives long: collections among thousands of probes need not look at it.
         gc.collect()
         gc.freeze()
-        apps = len(snapshot.apps)
-        log.info(
-            "serving %d app%s on %d listeners with %d workers", apps, "s" * (apps != 1), len(keys), self._worker_count
-        )
+        counts = (len(snapshot.apps), "app"), (len(keys), "listener"), (self._worker_count, "worker")
+        log.info("serving %s on %s with %s", *(f"{count} {what}{'s' * (count != 1)}" for count, what in counts))
 
     def _plan(self, config: Config, generation: int) -> Plan:
         """Read what the file names, and work out what workers run on.

@@ -25,7 +25,7 @@ def test_check(tmp_path):
     path = tmp_path / "f.yaml"
     path.write_text(GOOD)
     result = spectrum("check", "-c", path)
-    assert (result.exit_code, result.output) == (0, f"{path}: 1 apps on 1 listeners, no faults\n")
+    assert (result.exit_code, result.output) == (0, f"{path}: 1 app on 1 listener, no faults\n")
 
 
 def test_check_prints_every_fault(tmp_path):
