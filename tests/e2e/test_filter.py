@@ -11,7 +11,7 @@ VISIT = """
 import socket, sys
 for source in sys.argv[1:]:
     try:
-        with socket.create_connection(("10.231.1.1", 7000), 1.2, source_address=(source, 0)) as sock:
+        with socket.create_connection(("10.231.1.1", 7000), 0.4, source_address=(source, 0)) as sock:
             print("reset" if not sock.recv(10) else "?")  # no origin answers, so the edge ends it
     except ConnectionError:
         print("reset")

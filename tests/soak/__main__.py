@@ -138,7 +138,7 @@ apps:
             self._counts["reloads"] += not errors
 
     async def _kill(self) -> None:
-        pause_s = KILL_EVERY_S
+        pause_s = min(KILL_EVERY_S, self._seconds / 2)  # one at least
         while True:
             await asyncio.sleep(pause_s)
             # Amid an upgrade none serves yet.
