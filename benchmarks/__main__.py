@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import access, balancing, faults, flood, mmproxy, report, tcp, tls, udp
+from benchmarks import access, balancing, drops, faults, flood, mmproxy, report, tcp, tls, udp
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -140,9 +140,10 @@ def access_command(rounds: int, seconds: int, write: bool) -> None:
 @click.option("--seconds", default=3, show_default=True, help="Duration of each load.")
 @click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
 def flood_command(rounds: int, seconds: int, write: bool) -> None:
-    """What an established session notices of a flood; as root, in network namespaces."""
+    """What dropping a packet costs, and what a session notices of a flood; as root, in network namespaces."""
     if missing := missing_tools(["gcc"]):
         raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    _measure("drops", list(drops.WAYS), lambda way: drops.measure_way(way, seconds), drops.ROWS, rounds, seconds, write)
     _measure("flood", list(flood.WAYS), lambda way: flood.measure_way(way, seconds), flood.ROWS, rounds, seconds, write)
 
 

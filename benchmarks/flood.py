@@ -87,7 +87,7 @@ def _edge(way: str, folder: Path) -> Iterator[Hosts]:
         hosts.close()
 
 
-def _frame(hosts: Hosts) -> str:
+def blocked_frame(hosts: Hosts) -> str:
     """A datagram from a blocked address to a port where nobody listens, 60 bytes in all, as hexadecimal digits."""
     link = json.loads(hosts.call("e", "ip", "-j", "link", "show", "e1a"))[0]["address"].replace(":", "")
     addresses = ip_address("198.51.100.7").packed + ip_address("10.231.1.1").packed
@@ -104,7 +104,7 @@ def measure_way(way: str, seconds: int) -> Figures:
         with _edge(way, folder) as hosts:
             flood = None
             if way != "no flood":
-                command = ["taskset", "-c", str(FLOOD_CORE), tool, "e1b", _frame(hosts), str(seconds + 1)]
+                command = ["taskset", "-c", str(FLOOD_CORE), tool, "e1b", blocked_frame(hosts), str(seconds + 1)]
                 flood = hosts.start("c", *command, stdout=subprocess.PIPE, text=True)
                 time.sleep(0.5)
             p50, p99 = json.loads(hosts.python("c", _TRIPS, str(seconds), timeout_s=seconds + 30))
