@@ -1,8 +1,8 @@
 """What dropping a packet costs where a driver hands over frames that are no packets of the kernel's yet.
 
 A card with XDP is imitated: BPF_PROG_TEST_RUN sends frames without an sk_buff (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18)
-by a cable whose other end runs XDP itself. Sender and receiver share one core; what it takes to send a frame and to hand
-it over is what the row "at once" takes, where a program drops everything unseen.
+by a cable whose other end runs XDP itself. Sender and receiver share one core; what it takes to send a frame and to
+hand it over is what "at once" takes, where a program drops everything unseen.
 """
 
 import ctypes
@@ -35,8 +35,9 @@ _NFT = {
 }
 WAYS = ("at once", "spectrum's filter", *_NFT)
 _BATCH = 100_000
-# bpf(2): the command, and the flag for frames that really go.
-_BPF, _TEST_RUN, _LIVE_FRAMES = 321, 10, 2
+# bpf(2): its number on this machine, the command, and the flag for frames that really go.
+_BPF = {"x86_64": 321, "aarch64": 280}
+_TEST_RUN, _LIVE_FRAMES = 10, 2
 _FILTER = """
 import sys
 from ipaddress import ip_network
@@ -79,7 +80,7 @@ def send(interface: str, frame: bytes, code: bytes, seconds: float) -> float:
             *(program, 0, len(frame), 0, ctypes.addressof(data), 0, _BATCH, 0),
             *(len(context), 0, ctypes.addressof(kept), 0, _LIVE_FRAMES, 0, 64),
         )
-        if library.syscall(_BPF, _TEST_RUN, request, len(request)) < 0:
+        if library.syscall(_BPF[os.uname().machine], _TEST_RUN, request, len(request)) < 0:
             raise OSError(ctypes.get_errno(), "the kernel sends no frames")
         sent += _BATCH
     return sent / took
