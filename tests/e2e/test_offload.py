@@ -557,6 +557,29 @@ def test_clients_own_addresses_at_origins(hosts, origin, serve, tmp_path, place)
     assert done - status(control)["apps"][0]["datagrams_from_client"] < 5
 
 
+def test_flows_of_tproxy_of_bindings_and_of_every_address(hosts, origin, serve, tmp_path):
+    origin("o", "10.231.2.2")
+    for prefix in ("198.51.100.0/24", "203.0.113.0/24"):
+        hosts.ip("c", "route", "add", prefix, "via", "10.231.1.1")
+    hosts.ip("e", "route", "add", "local", "203.0.113.0/24", "dev", "lo")
+    apps = (
+        "apps:\n"
+        "  t: {protocol: udp/7000, tproxy: {port: 15000, prefixes: [198.51.100.0/24]}, "
+        "origin_direct: ['udp://10.231.2.2:7100']}\n"
+        "  b: {protocol: udp/7001, bindings: [{prefix: 203.0.113.0/24, port: 0}], "
+        "origin_direct: ['udp://10.231.2.2:7101'], proxy_protocol: simple}\n"
+        "  w: {protocol: udp/7002, origin_direct: ['udp://10.231.2.2:7102']}\n"
+    )
+    (tmp_path / "rules.yaml").write_text(apps)
+    hosts.call("e", *spectrum("doctor", "--install", "-c", tmp_path / "rules.yaml"))
+    control = serve(apps)
+    places = [("198.51.100.7", 7000), ("203.0.113.9", 7001), ("203.0.113.9", 999), ("10.231.1.1", 7002)]
+    told = exchange(hosts, *((host, port, 0, [50] * 5) for host, port in places))
+    assert told == [["same"] * 5] * 4
+    assert offloaded(control) == 4
+    assert [app["datagrams_from_origin"] for app in status(control)["apps"]] == [5, 10, 5]
+
+
 TRAIN = """
 import socket, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
