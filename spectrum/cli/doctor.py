@@ -1,9 +1,8 @@
 """`spectrum doctor`: whether this machine's network is ready for a configuration, and what is missing."""
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import click
@@ -34,25 +33,19 @@ def examine(config: Config) -> list[Finding]:
 
 def _examine_kernel(config: Config) -> Iterator[Finding]:
     """Look at what has eBPF programs, by loading them for a moment."""
-    probes: dict[str, tuple[bool, Callable[[], None]]] = {
-        "bindings": (any(app.bindings for app in config.apps.values()), partial(_load, "bindings")),
-        "filter": (config.filter is not None, partial(_load, "filter")),
-        "udp_offload": (config.udp_offload is not None, partial(_load, "offload")),
+    wanted = {
+        "bindings": any(app.bindings for app in config.apps.values()),
+        "filter": config.filter is not None,
+        "udp_offload": config.udp_offload is not None,
     }
-    for name, (wanted, probe) in probes.items():
-        if not wanted:
-            continue
+    for name in (name for name, is_wanted in wanted.items() if is_wanted):
         title = f"{name}: the kernel takes the program"
         try:
-            probe()
+            pins.probe(name.removeprefix("udp_")).close()
         except (PinError, BpfError) as exc:
             yield Finding(False, title, str(exc))
         else:
             yield Finding(True, title)
-
-
-def _load(program: str) -> None:
-    pins.probe(program).close()
 
 
 def _examine_network(config: Config) -> list[Finding]:
@@ -135,8 +128,7 @@ def doctor(path: Path, makes: bool, removes: bool) -> None:
 
     Each thing that the apps with `source: client` or `tproxy` need is VERIFIED, or MISSING with the command that makes
     it, and whether the kernel takes what `bindings`, `filter` and `udp_offload` ask of it; the exit code is 1 where
-    anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum
-    doctor --install`.
+    anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum doctor --install`.
     """
     config = load(path)
     try:

@@ -7,6 +7,7 @@ from functools import partial
 from ipaddress import IPv6Network
 from pathlib import Path
 
+from spectrum.core.filter import MAX_RULES
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PROCESSORS,
@@ -25,7 +26,6 @@ from spectrum.kernel.pins import load as load_program
 
 PROGRAM = "filter"
 MAX_LISTS = 1024
-MAX_RULES = 64
 MAX_NAME_BYTES = 63
 # What becomes of packets that are on no list, in the order in which the program counts behind those of lists; rules
 # come after these.
@@ -132,15 +132,8 @@ class Filter(Pinned):
     def settings(self) -> FilterSettings:
         """Return what it goes by."""
         packet_ns, burst_ns, syn_ns, syn_burst_ns, dry_run, cookies, one_in, _, _ = self._settings()
-        return FilterSettings(
-            round(_NS_PER_S / packet_ns) if packet_ns else 0,
-            round(burst_ns / packet_ns) if packet_ns else 0,
-            round(_NS_PER_S / syn_ns) if syn_ns else 0,
-            round(syn_burst_ns / syn_ns) if syn_ns else 0,
-            bool(cookies),
-            one_in,
-            bool(dry_run),
-        )
+        rates = *_rate(packet_ns, burst_ns), *_rate(syn_ns, syn_burst_ns)
+        return FilterSettings(*rates, bool(cookies), one_in, bool(dry_run))
 
     def _settings(self) -> tuple[int, ...]:
         return _SETTINGS.unpack(self.maps["settings"].get(_NUMBER.pack(0)) or bytes(_SETTINGS.size))
@@ -151,8 +144,7 @@ class Filter(Pinned):
         Raises:
             PinError: If the kernel does not take them.
         """
-        packet_ns = _NS_PER_S // settings.packets_per_second if settings.packets_per_second else 0
-        syn_ns = _NS_PER_S // settings.syns_per_second if settings.syns_per_second else 0
+        packet_ns, syn_ns = _gap_ns(settings.packets_per_second), _gap_ns(settings.syns_per_second)
         self.set(
             "settings",
             _NUMBER.pack(0),
@@ -270,6 +262,16 @@ class Filter(Pinned):
         return sum(packets for packets, _ in parts), sum(size for _, size in parts)
 
 
+def _gap_ns(per_second: int) -> int:
+    """Return how long one waits after another, as the program has it; 0 for no rate."""
+    return _NS_PER_S // per_second if per_second else 0
+
+
+def _rate(gap_ns: int, burst_ns: int) -> tuple[int, int]:
+    """Return a rate per second, and how many may come at once."""
+    return (round(_NS_PER_S / gap_ns), round(burst_ns / gap_ns)) if gap_ns else (0, 0)
+
+
 def _packed(rule: PacketRule, number: int) -> bytes:
     ports = rule.source_port, rule.destination_port
     ranges = (*(one or (0, 65535) for one in ports), rule.length, rule.protocol, rule.ttl)
@@ -287,7 +289,7 @@ def _packed(rule: PacketRule, number: int) -> bytes:
         version,
         0xFF if version else 0,
         number,
-        _NS_PER_S // rule.packets_per_second if rule.packets_per_second else 0,
+        _gap_ns(rule.packets_per_second),
     )
 
 

@@ -1,5 +1,6 @@
 """Fixtures of several files."""
 
 from tests.e2e.hosts import hosts, start
+from tests.kernel.isolation import filesystem
 
-__all__ = ["hosts", "start"]
+__all__ = ["filesystem", "hosts", "start"]

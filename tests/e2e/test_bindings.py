@@ -11,18 +11,13 @@ from tests.e2e.test_tproxy import ORIGIN, VISIT
 from tests.engine.harness import eventually
 
 
-@pytest.fixture
-def filesystem(hosts, tmp_path):
-    """A BPF file system that all hosts see, and addresses that the edge takes for its own."""
-    path = tmp_path / "bpf"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", path], check=True)
+@pytest.fixture(autouse=True)
+def routes(hosts):
+    """Addresses that the edge takes for its own, and that clients write to."""
     hosts.ip("c", "route", "add", "198.51.100.0/24", "via", "10.231.1.1")
     hosts.ip("c", "-6", "route", "add", "2001:db8:5::/64", "via", "fd00:1::1")
     hosts.ip("e", "route", "add", "local", "198.51.100.0/24", "dev", "lo")
     hosts.ip("e", "-6", "route", "add", "local", "2001:db8:5::/64", "dev", "lo")
-    yield path
-    subprocess.run(["umount", path], check=True)
 
 
 def visited(hosts, kind, *addresses, wait_s=5):

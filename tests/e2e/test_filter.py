@@ -1,9 +1,5 @@
 """The filter of the file: a blocked client does not reach the edge, a guarded one always does."""
 
-import subprocess
-
-import pytest
-
 from tests.e2e.hosts import edge, spectrum
 from tests.engine.harness import eventually
 
@@ -18,15 +14,6 @@ for source in sys.argv[1:]:
     except TimeoutError:
         print("nothing")
 """
-
-
-@pytest.fixture
-def filesystem(tmp_path):
-    path = tmp_path / "bpf"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
 
 
 PING = """

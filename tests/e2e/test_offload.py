@@ -60,15 +60,6 @@ HEADERS = {
 SIZES = [100, 100, 0, 1, 2, 3, 37, 38, 39, 513, 1434, 1472, 3000, 100]
 
 
-@pytest.fixture
-def filesystem(tmp_path):
-    path = tmp_path / "bpf"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
-
-
 def addresses(family):
     """Of the edge towards clients, and of the origin."""
     return ("10.231.1.1", "10.231.2.2") if family == 4 else ("fd00:1::1", "fd00:2::2")

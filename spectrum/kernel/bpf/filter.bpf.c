@@ -193,14 +193,6 @@ static __always_inline void count(__u32 place, __u64 bytes)
 	}
 }
 
-static __always_inline void map_ipv4(__u8 *address, __u32 ipv4)
-{
-	__u32 *words = (__u32 *)address;
-	words[0] = words[1] = 0;
-	words[2] = __builtin_bswap32(0xffff);
-	words[3] = ipv4;
-}
-
 /* TCP and UDP as nobody's stack sends them: flags that contradict each other, lengths that do not fit. */
 static __always_inline int is_odd(__u8 protocol, void *at, void *end)
 {
@@ -233,19 +225,20 @@ static __always_inline int is_ahead(__u64 *paid, __u64 now, __u64 packet_ns, __u
 	return 0;
 }
 
+/* The same for whoever has a key in a map, or gets one by this. */
+static __always_inline int is_over(void *map, const void *key, __u64 packet_ns, __u64 burst_ns)
+{
+	__u64 now = bpf_ktime_get_ns(), paid = now + packet_ns, *known = bpf_map_lookup_elem(map, key);
+
+	if (known)
+		return is_ahead(known, now, packet_ns, burst_ns);
+	bpf_map_update_elem(map, key, &paid, BPF_ANY);
+	return 0;
+}
+
 static __always_inline int is_too_many(const struct settings *set, __u64 source)
 {
-	__u64 now, paid, *known;
-
-	if (!set->packet_ns)
-		return 0;
-	now = bpf_ktime_get_ns();
-	known = bpf_map_lookup_elem(&sources, &source);
-	if (known)
-		return is_ahead(known, now, set->packet_ns, set->burst_ns);
-	paid = now + set->packet_ns;
-	bpf_map_update_elem(&sources, &source, &paid, BPF_ANY);
-	return 0;
+	return set->packet_ns && is_over(&sources, &source, set->packet_ns, set->burst_ns);
 }
 
 /* What is known of the packet at hand. */
@@ -332,18 +325,9 @@ static __always_inline int is_syn(const struct facts *packet)
 static __always_inline int is_too_many_syns(const struct settings *set, const struct facts *packet)
 {
 	struct destination to = {.port = packet->to_port};
-	__u64 now, next, *known;
 
-	if (!set->syn_ns || !is_syn(packet))
-		return 0;
-	now = bpf_ktime_get_ns();
 	__builtin_memcpy(to.address, packet->to.address, 16);
-	known = bpf_map_lookup_elem(&destinations, &to);
-	if (known)
-		return is_ahead(known, now, set->syn_ns, set->syn_burst_ns);
-	next = now + set->syn_ns;
-	bpf_map_update_elem(&destinations, &to, &next, BPF_ANY);
-	return 0;
+	return set->syn_ns && is_syn(packet) && is_over(&destinations, &to, set->syn_ns, set->syn_burst_ns);
 }
 
 /* Read the headers; 0 where this is no IP packet. */

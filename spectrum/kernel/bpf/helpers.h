@@ -50,4 +50,13 @@ static __s64 (*bpf_tcp_gen_syncookie)(void *socket, void *ip, __u32 ip_bytes, st
 	(void *)BPF_FUNC_tcp_gen_syncookie;
 static long (*bpf_xdp_adjust_tail)(void *packet, int bytes) = (void *)BPF_FUNC_xdp_adjust_tail;
 
+/* An IPv4 address as maps have it: ::ffff:a.b.c.d. */
+static __always_inline void map_ipv4(__u8 *address, __u32 ipv4)
+{
+	__u32 *words = (__u32 *)address;
+	words[0] = words[1] = 0;
+	words[2] = __builtin_bswap32(0xffff);
+	words[3] = ipv4;
+}
+
 #endif

@@ -78,14 +78,6 @@ struct packet {
 	__u32 segment; /* of a train (GSO): bytes of each datagram; else 0 */
 };
 
-static __always_inline void map_ipv4(__u8 *address, __u32 ipv4)
-{
-	__u32 *words = (__u32 *)address;
-	words[0] = words[1] = 0;
-	words[2] = __builtin_bswap32(0xffff);
-	words[3] = ipv4;
-}
-
 static __always_inline __u32 unmapped(const __u8 *address)
 {
 	return ((const __u32 *)address)[3];
