@@ -69,6 +69,8 @@ START_TIMEOUT_S = 30.0
 MAX_CHANGES_LOGGED = 50
 # An upgrade is answered before this daemon leaves.
 LEAVE_DELAY_S = 0.05
+# Records that wait for a slow disk then are written for so long.
+LEAVE_WRITE_S = 30.0
 # The ring buffer of samples holds 7,000: what comes faster than that in this time is counted as lost.
 SAMPLES_INTERVAL_S = 0.2
 # Given to workers beyond their own drain timeout.
@@ -534,7 +536,7 @@ class Supervisor:
             self._systemd.followed_by(successor.pid)
             await self._admin.stop()
             successor.leave(self._fleet.disown())
-            self._writer.close()
+            self._writer.close(LEAVE_WRITE_S)
             logging.shutdown()
         finally:
             # Not by the usual way: it would end the workers, which are children of this process.

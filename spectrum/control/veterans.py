@@ -126,6 +126,11 @@ class VeteranWorker:
         self._gone(self)
 
 
+def _living(control: Path, pids: list[int]) -> set[Path]:
+    """Return where those of the workers that have not ended will wait."""
+    return {waiting_path(control, pid) for pid in pids if Path(f"/proc/{pid}").exists()}
+
+
 async def take_all(
     control: Path,
     pids: list[int],
@@ -140,9 +145,8 @@ async def take_all(
         received: See `VeteranWorker`.
         gone: See `VeteranWorker`.
     """
-    expected = {waiting_path(control, pid) for pid in pids}
     for _ in range(NOTICE_TRIES):
-        if expected <= set(waiting_paths(control)):
+        if _living(control, pids) <= set(waiting_paths(control)):
             break
         await asyncio.sleep(NOTICE_STEP_S)
     taken = []

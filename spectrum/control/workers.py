@@ -107,7 +107,7 @@ class WorkerProcess:
         self.started.set()
         self._applied.set()
         if self._channel is not None:
-            self._channel.close()
+            self._channel.leave()  # what it sent last may not be read yet
         self._exited(self, status)
 
     def disown(self) -> None:

@@ -248,6 +248,8 @@ class Channel:
             data, descriptors = self._waiting[0]
             if not self._transmit(data, descriptors):
                 return
+            if self.gone:
+                break  # what waits is `undelivered`
             self._waiting.popleft()
             for fd in descriptors:
                 os.close(fd)
@@ -292,6 +294,16 @@ class Channel:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._read()
         self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether this end is closed: its closing, or the other end's has been read."""
+        return not self._open
+
+    @property
+    def waits(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._waiting)
 
     def undelivered(self) -> list[Message]:
         """Return what waited to be sent when the channel closed, without its descriptors."""

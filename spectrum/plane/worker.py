@@ -85,6 +85,9 @@ ORPHAN_DRAIN_S = 30.0
 # Records of ended sessions that wait with it; later ones are dropped and counted.
 ORPHAN_EVENT_BYTES = 8 * 2**20
 RELEASED_TICK_S = 0.25
+# So long a worker that has ended its sessions waits for a supervisor to take their records.
+LAST_WORDS_S = 10.0
+LAST_WORDS_TICK_S = 0.01
 # In the environment of a worker: whether it forbids itself system calls.
 SECCOMP_VARIABLE = "SPECTRUM_SECCOMP"
 
@@ -136,9 +139,10 @@ class Worker:
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
         self._channel.send(Started())
         await self._stopped.wait()
-        self._wait_no_longer()
         self._flush_events()
         self._report(0)
+        await self._tell_the_rest()
+        self._wait_no_longer()
         self._channel.close()
 
     # --- from the supervisor --------------------------------------------------------------------------------------
@@ -313,7 +317,7 @@ class Worker:
         for message in self._channel.undelivered():
             if isinstance(message, Events):
                 self._emit(message.count, message.lines)
-        if self._draining:
+        if self._draining and not self._released:
             return
         self._orphan = True
         try:
@@ -470,6 +474,14 @@ class Worker:
                 self._events_dropped += count
             del self._records[:number]
             self._event_bytes -= len(lines)
+
+    async def _tell_the_rest(self) -> None:
+        """Wait until a supervisor has taken what is left: this one, which is busy, or the one that follows it."""
+        deadline = self._loop.time() + LAST_WORDS_S
+        while (self._records or self._channel.waits) and self._loop.time() < deadline:
+            if self._channel.closed and self._waiting is None:
+                return  # nobody comes
+            await asyncio.sleep(LAST_WORDS_TICK_S)
 
     def _first_records(self) -> tuple[int, int, bytes]:
         """Return as many records as fit a packet: how many batches, how many sessions, and their lines."""

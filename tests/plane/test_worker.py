@@ -13,7 +13,21 @@ from spectrum.control.loader import load_text
 from spectrum.control.workers import encode, memory_file
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
-from spectrum.plane.channel import Applied, Ask, Channel, Configure, Drain, Events, Measures, Sockets, Started
+from spectrum.plane.channel import (
+    Applied,
+    Ask,
+    Channel,
+    Configure,
+    Drain,
+    Events,
+    Measures,
+    Release,
+    Released,
+    Sockets,
+    Started,
+    Take,
+    Veteran,
+)
 from spectrum.plane.handover import waiting_paths
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.worker import Worker
@@ -140,3 +154,43 @@ async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, mo
         writer.close()
     assert waiting_paths(control) == []
     gc.unfreeze()
+
+
+async def test_records_wait_for_the_next_supervisor_with_a_relieved_worker(free_port, tmp_path):
+    """Its last session ends while the one supervisor has gone and the other one has not come."""
+    control = tmp_path / "control.sock"
+    port, origin = free_port(), free_port()
+    text = f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]}}}}"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    async def take():
+        async with asyncio.timeout(5):
+            while not waiting_paths(control):  # noqa: ASYNC110 - a test has no event to wait for
+                await asyncio.sleep(0.01)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.connect(str(*waiting_paths(control)))
+        supervisor = Supervisor(sock)
+        supervisor.channel.send(Take())
+        await supervisor.wait_for(Veteran)
+        return supervisor
+
+    async def supervise():
+        first = Supervisor(ours)
+        await first.wait_for(Started)
+        configure(first.channel, text)
+        await first.wait_for(Applied)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await first.wait_for(Measures, lambda measures: measures.sessions == 1)
+        first.channel.leave()
+        second = await take()
+        second.channel.send(Release(0))
+        await second.wait_for(Released)
+        second.channel.leave()
+        writer.close()
+        await asyncio.sleep(1)  # it would have ended by now
+        third = await take()
+        assert (await third.wait_for(Events)).count == 1
+
+    server = await asyncio.start_server(echo, "127.0.0.1", origin)
+    async with server:
+        await asyncio.wait_for(asyncio.gather(supervise(), Worker(theirs, control).run()), 20)
