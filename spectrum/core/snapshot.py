@@ -1,17 +1,20 @@
 """The compiled configuration that a worker runs on: immutable, small, and cheap to send between processes."""
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from spectrum.core.access.rules import AccessSettings
 from spectrum.core.address import PortRange
 from spectrum.core.balancing.settings import BalancerSettings, PoolSettings, compile_balancer, compile_pool, labels
-from spectrum.core.config import App, Config, OriginDns
 from spectrum.core.limits import Limits, Paces
 from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers
 from spectrum.core.tls.settings import TlsFiles, TlsSettings, compile_tls
+
+if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+    from spectrum.core.config import App, Config, OriginDns
 
 
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
@@ -140,7 +143,7 @@ MAX_NUMBERS = 65_535
 
 
 def compile_snapshot(
-    config: Config,
+    config: "Config",
     generation: int,
     numbers: Mapping[str, int] | None = None,
     access: AccessSettings = AccessSettings(),  # noqa: B008 - it is frozen
@@ -179,17 +182,17 @@ def compile_snapshot(
     )
 
 
-def _bindings(app: App) -> Iterator[tuple[str, int]]:
+def _bindings(app: "App") -> Iterator[tuple[str, int]]:
     for binding in app.bindings:
         for port in app.ports_of(binding):
             yield str(binding.prefix), port
 
 
-def _compile_name(dns: OriginDns, ports: PortRange, transport: str) -> NameSettings:
+def _compile_name(dns: "OriginDns", ports: PortRange, transport: str) -> NameSettings:
     return NameSettings(dns.name, dns.type, dns.ttl_s, ports.first, ports.last, transport)
 
 
-def _compile_app(name: str, app: App) -> AppSettings:
+def _compile_app(name: str, app: "App") -> AppSettings:
     accept, dns, keepalive = app.accept_proxy_protocol, app.origin_dns, app.keepalive
     return AppSettings(
         name=name,

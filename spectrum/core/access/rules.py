@@ -5,12 +5,14 @@ rules for the same the one that allows. A client that no rule names gets in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from spectrum.core.access.objects import AccessRule
 from spectrum.core.access.prefix_table import PrefixTableBuilder
+
+if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+    from spectrum.core.access.objects import AccessRule
 
 UNKNOWN_COUNTRY = "XX"
 
@@ -76,7 +78,7 @@ def verdict_of(rule: RuleSettings) -> Verdict:
 
 
 def gather(
-    rules: Mapping[str, AccessRule], lines: Mapping[str, bytes]
+    rules: Mapping[str, "AccessRule"], lines: Mapping[str, bytes]
 ) -> tuple[PrefixTableBuilder, list[RuleSettings], dict[str, list[tuple[int, str]]]]:
     """Bring the rules of a file into the form that decides.
 

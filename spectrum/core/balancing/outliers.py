@@ -6,10 +6,12 @@ sessions that the origin reset before it sent a byte; a connect that succeeds sa
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from spectrum.core.balancing.objects import OutlierDetection
+if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+    from spectrum.core.balancing.objects import OutlierDetection
 
 
 class Signs(msgspec.Struct, array_like=True):
@@ -76,7 +78,7 @@ class OutlierDetector:
         size: How many origins the pool has.
     """
 
-    settings: OutlierDetection | None
+    settings: "OutlierDetection | None"
     size: int
     records: dict[int, Record] = field(default_factory=dict)
 

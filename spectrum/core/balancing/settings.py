@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from hashlib import blake2b
 from math import asin, cos, radians, sin, sqrt
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from spectrum.core.address import is_name
-from spectrum.core.balancing.objects import LoadBalancer, Node, Pool, PoolOrigin
 from spectrum.core.names import NameSettings
+
+if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+    from spectrum.core.balancing.objects import LoadBalancer, Node, Pool, PoolOrigin
 
 # Cloudflare looks names of origins up by their own TTL, which getaddrinfo does not tell; a minute is what records of
 # things that move have.
@@ -99,7 +102,7 @@ def origin_tag(pool: str, origin: str) -> int:
     return int.from_bytes(blake2b(f"{pool}\0{origin}".encode(), digest_size=5).digest(), "big") or 1
 
 
-def labels(pools: Mapping[str, Pool]) -> list[str]:
+def labels(pools: Mapping[str, "Pool"]) -> list[str]:
     """Return everything of `pools` that needs a number."""
     found = []
     for name, pool in pools.items():
@@ -107,7 +110,7 @@ def labels(pools: Mapping[str, Pool]) -> list[str]:
     return found
 
 
-def compile_pool(name: str, pool: Pool, numbers: Mapping[str, int]) -> PoolSettings:
+def compile_pool(name: str, pool: "Pool", numbers: Mapping[str, int]) -> PoolSettings:
     """Return a pool with the numbers of its origins."""
     shedding = pool.load_shedding
     return PoolSettings(
@@ -125,7 +128,7 @@ def compile_pool(name: str, pool: Pool, numbers: Mapping[str, int]) -> PoolSetti
     )
 
 
-def _compile_origin(pool: str, origin: PoolOrigin, numbers: Mapping[str, int]) -> OriginSettings:
+def _compile_origin(pool: str, origin: "PoolOrigin", numbers: Mapping[str, int]) -> OriginSettings:
     named = is_name(origin.address)
     return OriginSettings(
         number=numbers[origin_label(pool, origin.name)],
@@ -140,7 +143,9 @@ def _compile_origin(pool: str, origin: PoolOrigin, numbers: Mapping[str, int]) -
     )
 
 
-def compile_balancer(name: str, balancer: LoadBalancer, pools: Mapping[str, Pool], node: Node) -> BalancerSettings:
+def compile_balancer(
+    name: str, balancer: "LoadBalancer", pools: Mapping[str, "Pool"], node: "Node"
+) -> BalancerSettings:
     """Return a load balancer with its pools in the order that holds at this node."""
     attributes = balancer.session_affinity_attributes
     order, by_country = _order(balancer, pools, node)
@@ -162,7 +167,7 @@ def compile_balancer(name: str, balancer: LoadBalancer, pools: Mapping[str, Pool
 
 
 def _order(
-    balancer: LoadBalancer, pools: Mapping[str, Pool], node: Node
+    balancer: "LoadBalancer", pools: Mapping[str, "Pool"], node: "Node"
 ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """Return the pools in their order here, and those for clients of a country. Cloudflare: pop, country, region."""
     if balancer.policy == "proximity":
@@ -179,7 +184,7 @@ def _order(
     return balancer.default_pools, by_country
 
 
-def _distance(node: Node, pool: Pool) -> float:
+def _distance(node: "Node", pool: "Pool") -> float:
     places = (node.latitude, node.longitude, pool.latitude, pool.longitude)
     assert None not in places, "checked with the file"
     return distance_km(*places)  # type: ignore[arg-type]

@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from spectrum.core.tls.objects import EdgeTls, Mode, OriginTls
+if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+    from spectrum.core.tls.objects import EdgeTls, Mode, OriginTls
 
 
 class CertificateSettings(msgspec.Struct, frozen=True, array_like=True):
@@ -59,12 +61,12 @@ class OriginSettings(msgspec.Struct, frozen=True, array_like=True):
 class TlsSettings(msgspec.Struct, frozen=True, array_like=True):
     """TLS of an app, with or without TLS to its origins."""
 
-    mode: Mode
+    mode: str
     edge: EdgeSettings
     origin: OriginSettings | None
 
 
-def compile_tls(mode: Mode, edge: EdgeTls, origin: OriginTls) -> TlsSettings | None:
+def compile_tls(mode: "Mode", edge: "EdgeTls", origin: "OriginTls") -> TlsSettings | None:
     """Return what an app's keys come to; None where its bytes are passed through."""
     if mode == "off":
         return None
