@@ -13,7 +13,8 @@ import click
 from spectrum.cli.doctor import examine, install, show
 from spectrum.cli.options import failure, load
 from spectrum.control.account import AccountError, account
-from spectrum.control.supervisor import StartError, default_control_socket, serve
+from spectrum.control.paths import default_control_socket
+from spectrum.control.supervisor import StartError, serve
 from spectrum.core.address import SocketAddress, host_text, parse_socket_address
 from spectrum.core.config import MAX_WORKERS
 from spectrum.kernel.sockets import ListenError

@@ -1,14 +1,15 @@
 """What commands share: the options for the file and the socket, and how failures reach people."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from spectrum.cli.client import DaemonError, ask
-from spectrum.control.loader import ConfigError, load_file
-from spectrum.control.supervisor import default_control_socket
-from spectrum.core.config import Config
+from spectrum.control.paths import default_control_socket
+
+if TYPE_CHECKING:
+    from spectrum.core.config import Config
 
 CONFIG = click.option(
     "-c",
@@ -30,8 +31,10 @@ SOCKET = click.option(
 )
 
 
-def load(path: Path) -> Config:
+def load(path: Path) -> "Config":
     """Return the configuration in a file; every fault of it is a failure."""
+    from spectrum.control.loader import ConfigError, load_file  # most commands read no file
+
     try:
         return load_file(path)
     except ConfigError as exc:

@@ -34,6 +34,7 @@ from spectrum.control.loader import ConfigError, load_file
 from spectrum.control.log import LineWriter, SessionLog
 from spectrum.control.names import NameWatch
 from spectrum.control.offload import NodeOffload
+from spectrum.control.paths import default_control_socket
 from spectrum.control.status import apps_status, balancers_status, pools_status
 from spectrum.control.succession import Predecessor, SuccessionError, Successor, arguments
 from spectrum.control.systemd import Notifier
@@ -88,15 +89,6 @@ class Plan:
 
 class StartError(Exception):
     """The daemon can not serve; the message says why."""
-
-
-def default_control_socket() -> Path:
-    """Return where the control socket is when the file does not say."""
-    if given := os.environ.get("RUNTIME_DIRECTORY"):  # systemd's, where the unit has one (systemd.exec(5))
-        return Path(given.split(":")[0]) / "control.sock"
-    if os.geteuid() == 0:
-        return Path("/run/spectrum/control.sock")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/spectrum-{os.geteuid()}") / "spectrum.sock"
 
 
 def _control_path(config: Config) -> Path:

@@ -3,25 +3,12 @@
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from spectrum.control import supervisor
 from spectrum.control.loader import load_text
-from spectrum.control.supervisor import StartError, Supervisor, default_control_socket
-
-
-def test_default_control_socket(monkeypatch):
-    monkeypatch.setattr(supervisor.os, "geteuid", lambda: 0)
-    assert default_control_socket() == Path("/run/spectrum/control.sock")
-    monkeypatch.setattr(supervisor.os, "geteuid", lambda: 1000)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
-    assert default_control_socket() == Path("/run/user/1000/spectrum.sock")
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert default_control_socket() == Path("/tmp/spectrum-1000/spectrum.sock")
-    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/spectrum:/run/other")
-    assert default_control_socket() == Path("/run/spectrum/control.sock")
+from spectrum.control.supervisor import StartError, Supervisor
 
 
 def config(port, tmp_path):

@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 
@@ -194,3 +195,9 @@ async def test_records_wait_for_the_next_supervisor_with_a_relieved_worker(free_
     server = await asyncio.start_server(echo, "127.0.0.1", origin)
     async with server:
         await asyncio.wait_for(asyncio.gather(supervise(), Worker(theirs, control).run()), 20)
+
+
+def test_a_worker_takes_settings_and_needs_nothing_of_what_reads_a_file():
+    program = "import sys, spectrum.plane.worker; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pydantic", "yaml", "aiohttp", "spectrum.core.config"} & set(loaded)

@@ -1,0 +1,117 @@
+"""Commands that ask the daemon which runs: `spectrum status`, `explain`, `samples`, `reload`, `upgrade`."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+import click
+
+from spectrum.cli.client import DaemonError, ask
+from spectrum.cli.options import SOCKET, ask_daemon, failure
+from spectrum.control.paths import default_control_socket
+
+PIPE_WIDTH = 250
+UPGRADE_TIMEOUT_S = 60.0
+
+
+@click.command()
+@SOCKET
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(socket_path: Path | None, as_json: bool) -> None:
+    """Show the running daemon: apps, listeners, sessions, bytes, origins."""
+    answer = ask_daemon(socket_path, "GET", "/status")
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    from rich.console import Console
+
+    from spectrum.cli.show import show_status
+
+    # A pipe has no width: nothing is folded there.
+    show_status(answer, Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH))
+
+
+@click.command()
+@SOCKET
+@click.option("--app", required=True, help="The app that the client writes to.")
+@click.option("--client", required=True, metavar="ADDRESS", help="The client's IP address.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The client's port, where that counts.")
+def explain(socket_path: Path | None, app: str, client: str, port: int) -> None:
+    """Print step by step where a client would go now, and why."""
+    answer = ask_daemon(socket_path, "GET", f"/explain?{urlencode({'app': app, 'client': client, 'port': port})}")
+    if "errors" in answer:
+        raise failure("\n".join(answer["errors"]))
+    for number, step in enumerate(answer["steps"], 1):
+        click.echo(f"{number}. {step}")
+
+
+@click.command()
+@SOCKET
+@click.option(
+    "--by",
+    default="verdict,source,protocol,destination_port",
+    show_default=True,
+    metavar="FIELDS",
+    help="verdict, source, destination, protocol, source_port, destination_port, length, ttl, tcp_flags.",
+)
+@click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="So far back.")
+@click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many at most.")
+def samples(socket_path: Path | None, by: str, seconds: float, count: int) -> None:
+    """Print what packets came in most of lately, by the filter's samples."""
+    answer = ask_daemon(socket_path, "GET", f"/samples?{urlencode({'by': by, 'seconds': seconds, 'count': count})}")
+    if "errors" in answer:
+        raise failure("\n".join(answer["errors"]))
+    keys = [*by.split(","), "packets_per_second", "bytes_per_second"]
+    lines = [[key.replace("_", " ") for key in keys], *([str(one[key]) for key in keys] for one in answer["top"])]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+@click.command()
+@SOCKET
+def reload(socket_path: Path | None) -> None:
+    """Let the running daemon read its file again.
+
+    It prints what changed. A file with faults changes nothing; the faults are printed, and the exit code is 1.
+    """
+    answer = ask_daemon(socket_path, "POST", "/reload")
+    if answer["errors"]:
+        raise failure("\n".join(answer["errors"]))
+    for change in answer["changes"]:
+        click.echo(change)
+    click.echo("reloaded" if answer["changes"] else "reloaded, nothing changed")
+
+
+@click.command()
+@SOCKET
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The interpreter of another installation, such as /opt/spectrum-2/bin/python.",
+)
+def upgrade(socket_path: Path | None, python: Path | None) -> None:
+    """Let the version that is installed now take over from the running daemon.
+
+    Nothing is interrupted: new workers get the listening sockets and the UDP flows; TCP sessions go on in the old
+    workers until they end, or for the file's handover_timeout. Where the new version can not serve the file, the old
+    one goes on, and the exit code is 1.
+    """
+    query = f"?{urlencode({'python': str(python.absolute())})}" if python else ""
+    before = ask_daemon(socket_path, "GET", "/status")["version"]
+    answer = ask_daemon(socket_path, "POST", f"/upgrade{query}")
+    if answer["errors"]:
+        raise failure("\n".join(answer["errors"]))
+    deadline = time.monotonic() + UPGRADE_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            status = ask(socket_path or default_control_socket(), "GET", "/status")
+        except DaemonError:  # between the two
+            status = {"pid": 0}
+        if status["pid"] == answer["pid"] and status["generation"]:
+            click.echo(f"upgraded from {before} to {status['version']}, pid {answer['pid']}")
+            return
+        time.sleep(0.05)
+    raise failure(f"pid {answer['pid']} took over and does not serve; see its log")

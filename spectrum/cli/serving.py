@@ -1,0 +1,54 @@
+"""`spectrum run` and `spectrum check`: what reads a file of this machine."""
+
+from pathlib import Path
+
+import click
+
+from spectrum.cli.options import CONFIG, failure, load
+from spectrum.control.loader import ConfigError, load_file
+from spectrum.control.succession import OPTION as SUCCEED
+from spectrum.control.succession import Predecessor
+from spectrum.control.supervisor import StartError, serve
+from spectrum.core.config import MAX_WORKERS
+from spectrum.kernel.sockets import ListenError
+
+
+@click.command()
+@CONFIG
+@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Number of workers, instead of the file's.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Which of the daemon's own messages to show, on standard error.",
+)
+@click.option("--watch", is_flag=True, help="Reload when the file changes.")
+@click.option(SUCCEED, "succeed", type=int, hidden=True)
+def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: int | None) -> None:
+    """Serve the apps of a file.
+
+    Session records go to standard output, one line each; messages to standard error. SIGTERM or Ctrl-C drains: no new
+    sessions, and those that are open get the file's drain_timeout; a second signal ends them. SIGHUP reloads the file.
+    """
+    predecessor = Predecessor(succeed) if succeed is not None else None
+    try:
+        config = load_file(path)
+    except ConfigError as exc:
+        if predecessor is not None:
+            predecessor.refuse([str(diagnostic) for diagnostic in exc.diagnostics])
+        raise failure(str(exc)) from exc
+    try:
+        serve(path, config, workers, log_level.upper(), watch, predecessor)
+    except (ListenError, StartError) as exc:
+        raise failure(str(exc)) from exc
+
+
+@click.command()
+@CONFIG
+def check(path: Path) -> None:
+    """Check a file and print every fault with its line and column."""
+    config = load(path)
+    listeners = sum(len(app.bound_ports) * max(1, len(app.addresses)) for app in config.apps.values())
+    apps = len(config.apps)
+    click.echo(f"{path}: {apps} app{'s' * (apps != 1)} on {listeners} listener{'s' * (listeners != 1)}, no faults")

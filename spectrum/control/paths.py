@@ -1,0 +1,13 @@
+"""Where a daemon is found."""
+
+import os
+from pathlib import Path
+
+
+def default_control_socket() -> Path:
+    """Return where the control socket is when the file does not say."""
+    if given := os.environ.get("RUNTIME_DIRECTORY"):  # systemd's, where the unit has one (systemd.exec(5))
+        return Path(given.split(":")[0]) / "control.sock"
+    if os.geteuid() == 0:
+        return Path("/run/spectrum/control.sock")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/spectrum-{os.geteuid()}") / "spectrum.sock"
