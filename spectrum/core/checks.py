@@ -1,7 +1,7 @@
 """How the apps of a file must fit together: no listener twice, equal ranges, no loops. Fast at 10,000 apps."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from spectrum.core.address import IPAddress, PortRange, SocketAddress, host_text, is_name, parse_address
 from spectrum.core.balancing.objects import origin_ports
@@ -79,21 +79,30 @@ def _name_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
 
 def _tproxy_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
     """Yield where what TPROXY takes is another app's."""
-    taking = {name: app for name, app in apps.items() if app.tproxy is not None}
-    for name, app in taking.items():
-        assert app.tproxy is not None, "chosen so"
+    earlier: dict[str, App] = {}
+    listening = {name: app for name, app in apps.items() if app.tproxy is None}
+    for name, app in apps.items():
+        if app.tproxy is None:
+            continue
         for i, prefix in enumerate(app.tproxy.prefixes):
             path = ("apps", name, "tproxy", "prefixes", i)
-            for other_name, other in apps.items():
-                if other is app or not _meet(app, other) or _share(app, other):
-                    continue
-                if other.tproxy is not None and list(taking).index(other_name) < list(taking).index(name):
-                    if any(
-                        prefix.overlaps(theirs) for theirs in other.tproxy.prefixes if theirs.version == prefix.version
-                    ):
-                        yield Fault(path, f"{prefix} and these ports are taken by app {other_name}")
-                elif other.tproxy is None and any(address in prefix for address in other.edge_ips or ()):
+            for other_name, other in earlier.items():
+                if _collide(app, other) and _takes(other, prefix):
+                    yield Fault(path, f"{prefix} and these ports are taken by app {other_name}")
+            for other_name, other in listening.items():
+                if _collide(app, other) and any(address in prefix for address in other.edge_ips or ()):
                     yield Fault(path, f"{prefix} has an address of app {other_name}, which would get nothing there")
+        earlier[name] = app
+
+
+def _collide(one: App, other: App) -> bool:
+    return _meet(one, other) and not _share(one, other)
+
+
+def _takes(app: App, prefix: IPv4Network | IPv6Network) -> bool:
+    return app.tproxy is not None and any(
+        prefix.overlaps(theirs) for theirs in app.tproxy.prefixes if theirs.version == prefix.version
+    )
 
 
 def _binding_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
