@@ -78,6 +78,8 @@ class VeteranWorker:
     async def relieve(self, timeout_s: float, way: socket.socket | None) -> None:
         """Let it leave its listeners and flows to the worker at the other end of `way`, if there is one.
 
+        One that has ended meanwhile, killed, leaves its flows as any killed worker does.
+
         Args:
             timeout_s: So long its TCP sessions may go on; 0 for as long as they last.
             way: A socket for the sockets of flows.
@@ -85,7 +87,8 @@ class VeteranWorker:
         Raises:
             TimeoutError: If it does not answer.
         """
-        assert self._channel is not None, "take comes first"
+        if self._channel is None:
+            return
         self._channel.send(Release(timeout_s), [way.fileno()] if way else [])
         await asyncio.wait_for(self._relieved.wait(), ANSWER_TIMEOUT_S)
 

@@ -70,7 +70,8 @@ async def test_taken_relieved_heard_and_gone(tmp_path):
     orphan.close()
     await until(lambda: gone)
     assert gone == [veteran]
-    veteran.drain(1.0)  # nobody is there any more
+    await veteran.relieve(1.0, None)  # nobody is there any more
+    veteran.drain(1.0)
     veteran.kill()
     for sock in veteran.sockets.values():
         sock.close()

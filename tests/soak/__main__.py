@@ -1,7 +1,8 @@
 """The soak: mixed load for minutes, while everything that may happen to a daemon happens all the time.
 
-A reload every second, killed workers, origins that come and go, upgrades. Every byte is checked by hash. What a killed
-worker had is lost by nature; nothing else may be, and no client may be refused. Memory and descriptors must stay flat.
+A reload every second, killed workers, processes that stand still, origins that come and go, upgrades. Every byte is
+checked by hash. What a killed worker had is lost by nature; nothing else may be, and no client may be refused. Memory
+and descriptors must stay flat.
 
     python -m tests.soak --minutes 10            # with --kernel, as root, UDP flows are moved by the kernel
 """
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 
@@ -26,6 +28,8 @@ from tests.soak.load import Clients, EchoDatagrams, FlappingOrigin, Tally
 
 SESSION_CLIENTS, LASTING_FLOWS, NEW_FLOWS = 12, 4, 2
 RELOAD_EVERY_S, FLAP_EVERY_S, KILL_EVERY_S = 1.0, 7.0, 11.0
+# A machine that is too busy, or a debugger: a process does nothing for so long, and what it is sent waits.
+STALL_EVERY_S, STALL_S = 3.0, 0.8
 FLAP_S = 2.0
 # From a kill until the replacement serves and clients' last losses are told.
 KILL_WINDOW_S = 3.0
@@ -60,7 +64,7 @@ class Soak:
         self._clients = Clients(self._tally, seed)
         self._kills: list[float] = []
         self._flaps: list[float] = []
-        self._counts = {"reloads": 0, "kills": 0, "flaps": 0, "upgrades": 0}
+        self._counts = {"reloads": 0, "kills": 0, "stalls": 0, "flaps": 0, "upgrades": 0}
         self._samples: list[tuple[float, str, int, int]] = []
         self._ports = free_ports(6)
 
@@ -105,7 +109,14 @@ apps:
                     tasks.create_task(client)
                 chaos = [
                     tasks.create_task(work)
-                    for work in (self._reload(), self._kill(), self._flap(origins), self._upgrade(), self._sample())
+                    for work in (
+                        self._reload(),
+                        self._kill(),
+                        self._stall(),
+                        self._flap(origins),
+                        self._upgrade(),
+                        self._sample(),
+                    )
                 ]
                 await asyncio.sleep(self._seconds)
                 for task in chaos:
@@ -152,6 +163,21 @@ apps:
                 self._counts["kills"] += 1
                 return True
         return False
+
+    async def _stall(self) -> None:
+        while True:
+            await asyncio.sleep(STALL_EVERY_S)
+            status = await self._status()
+            pid = self._random.choice([status["pid"], *(worker["pid"] for worker in status["workers"])])
+            try:
+                os.kill(pid, signal.SIGSTOP)
+                await asyncio.sleep(STALL_S)
+            except ProcessLookupError:
+                continue
+            finally:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+            self._counts["stalls"] += 1
 
     async def _flap(self, origins: list[FlappingOrigin]) -> None:
         while True:
