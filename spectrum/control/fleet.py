@@ -120,8 +120,10 @@ class Fleet:
             pids: Those that it told of.
             bank: Gets their listening sockets.
         """
-        self._veterans = await take_all(self._control, pids, self._heard_veteran, self._veteran_gone)
-        for veteran in self._veterans:
+        taken = await take_all(self._control, pids, self._heard_veteran, self._veteran_gone)
+        # One may have ended since: its last session was over, or it was killed, and what it brought is of use.
+        self._veterans = [veteran for veteran in taken if veteran.lives]
+        for veteran in taken:
             if veteran.flows < 0:  # it was relieved by a supervisor between
                 continue
             bank.adopt(veteran.place, veteran.sockets)
@@ -132,8 +134,8 @@ class Fleet:
             # Two of one number, where a supervisor was killed while it took over: one is relieved by nobody.
             place = veteran.place if veteran.place not in self._to_relieve else veteran.number
             self._to_relieve[place] = veteran
-        if self._veterans:
-            log.warning("taking over %d workers of the supervisor before this one", len(self._veterans))
+        if taken:
+            log.warning("taking over %d workers of the supervisor before this one", len(taken))
 
     async def relieve_the_rest(self) -> None:
         """Relieve those for whom there is no place any more."""
@@ -171,9 +173,10 @@ class Fleet:
                 pass
 
     def _veteran_gone(self, veteran: VeteranWorker) -> None:
-        if veteran not in self._veterans:
+        if not veteran.pid:  # nobody was taken over
             return
-        self._veterans.remove(veteran)
+        if veteran in self._veterans:
+            self._veterans.remove(veteran)
         lost = self._totals.lose(veteran.number)
         log.log(logging.ERROR if lost else logging.INFO, "worker pid %d has ended, %d sessions lost", veteran.pid, lost)
         self._note_empty()

@@ -56,6 +56,11 @@ class VeteranWorker:
         """A number that no worker of ours has."""
         return -self.pid
 
+    @property
+    def lives(self) -> bool:
+        """Whether it is there."""
+        return self._channel is not None
+
     async def take(self, path: Path) -> None:
         """Take over the worker that waits on a socket; it goes on serving.
 
@@ -87,7 +92,7 @@ class VeteranWorker:
         Raises:
             TimeoutError: If it does not answer.
         """
-        if self._channel is None:
+        if self._channel is None:  # it has been taken over: it is gone
             return
         self._channel.send(Release(timeout_s), [way.fileno()] if way else [])
         await asyncio.wait_for(self._relieved.wait(), ANSWER_TIMEOUT_S)
@@ -129,9 +134,16 @@ class VeteranWorker:
         self._gone(self)
 
 
-def _living(control: Path, pids: list[int]) -> set[Path]:
+def _lives(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # a zombie has none (proc(5))
+    except OSError:
+        return False
+
+
+def _expected(control: Path, pids: list[int]) -> set[Path]:
     """Return where those of the workers that have not ended will wait."""
-    return {waiting_path(control, pid) for pid in pids if Path(f"/proc/{pid}").exists()}
+    return {waiting_path(control, pid) for pid in pids if _lives(pid)}
 
 
 async def take_all(
@@ -149,7 +161,7 @@ async def take_all(
         gone: See `VeteranWorker`.
     """
     for _ in range(NOTICE_TRIES):
-        if _living(control, pids) <= set(waiting_paths(control)):
+        if _expected(control, pids) <= set(waiting_paths(control)):
             break
         await asyncio.sleep(NOTICE_STEP_S)
     taken = []

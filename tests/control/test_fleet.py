@@ -7,14 +7,19 @@ from pathlib import Path
 
 from spectrum.control.access import load_access
 from spectrum.control.fleet import Fleet
+from spectrum.control.listeners import ListenerBank
 from spectrum.control.loader import load_text
 from spectrum.control.totals import Totals
 from spectrum.control.workers import encode, memory_file
+from spectrum.core.measures import AppMeasures, WorkerMeasures
+from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
+from spectrum.plane.channel import Events, Measures, Take
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.tasks import Tasks
 from tests.control.keepers import until
+from tests.control.orphans import Orphan
 
 
 async def test_workers_are_replaced_asked_and_drained(free_port):
@@ -71,5 +76,33 @@ async def test_workers_that_are_ended_stay_so(free_port):
     await fleet.end(ends_veterans=False)
     assert not Path(f"/proc/{pid}").exists()
     await tasks.stop()
+    fleet.close()
+    memory.close()
+
+
+async def test_a_worker_that_ends_while_others_are_taken_over_is_nobody_to_wait_for(tmp_path):
+    control, heard = tmp_path / "control.sock", []
+    totals, memory = Totals(), SharedMemory(1, 64)
+    fleet = Fleet(control, 1, memory, totals, lambda workers: None, heard.append, lambda: 0.0)
+    bank = ListenerBank()
+    ending, staying = Orphan(control, 0, 4711), Orphan(control, 1, 4712, silent=True)
+
+    async def end():
+        """The one that is taken first ends before the other one answers."""
+        await until(lambda: staying.messages == [Take()])
+        ending.channel.send(Events(1, b"{}\n"))
+        ending.channel.send(Measures(0, False, {"x": AppMeasures(started=2)}, WorkerMeasures(), 2, False))
+        ending.close()
+        await until(lambda: "x" in totals.apps and totals.apps["x"].ended)
+        staying.introduce()
+
+    await asyncio.gather(fleet.take_over([4711, 4712], bank), end())
+    assert [veteran.pid for veteran in fleet.all()] == [4712]
+    assert [message.count for message in heard] == [1]
+    assert totals.apps["x"].ended == {Reason.WORKER_LOST: 2}
+    fleet.drain(1)
+    staying.close()
+    await asyncio.wait_for(fleet.empty.wait(), 5)
+    bank.drop_adopted()
     fleet.close()
     memory.close()

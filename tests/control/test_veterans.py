@@ -1,51 +1,15 @@
 import asyncio
 import os
 import socket
+import subprocess
 
 import pytest
 
 from spectrum.control.veterans import VeteranWorker, take_all
-from spectrum.core.measures import WorkerMeasures
-from spectrum.core.snapshot import ListenerKey
-from spectrum.plane.channel import Channel, Drain, Measures, Release, Released, Sockets, Take, Veteran
-from spectrum.plane.handover import Waiting, receive_sockets, send_sockets, waiting_path
+from spectrum.plane.channel import Drain, Release, Take
+from spectrum.plane.handover import receive_sockets, waiting_path
 from tests.control.keepers import until
-
-KEY = ListenerKey("127.0.0.1", 80)
-
-
-class Orphan:
-    """A worker whose supervisor is gone, as far as a supervisor sees it."""
-
-    def __init__(self, control, number=1, pid=4711, silent=False):
-        self.number, self.pid, self.silent = number, pid, silent
-        self.messages = []
-        self.channel = None
-        self.flows = os.memfd_create("flows")
-        self.waiting = Waiting(waiting_path(control, pid), self.taken)
-
-    def taken(self, sock):
-        self.channel = Channel(sock, self.received, lambda: self.messages.append(None))
-
-    def received(self, message, descriptors):
-        self.messages.append(message)
-        match message:
-            case Take() if not self.silent:
-                with socket.socket() as listener:
-                    self.channel.send(Sockets([KEY]), [listener.fileno()])
-                self.channel.send(Veteran(self.number, self.pid), [self.flows])
-            case Release():
-                if descriptors:
-                    with socket.socket(fileno=descriptors[0]) as way:
-                        send_sockets(way, [(9, os.memfd_create("flow"))])
-                self.channel.send(Released())
-                self.channel.send(Measures(0, False, {}, WorkerMeasures(), 3, False))
-
-    def close(self):
-        self.waiting.close()
-        os.close(self.flows)
-        if self.channel is not None:
-            self.channel.close()
+from tests.control.orphans import KEY, Orphan
 
 
 async def test_taken_relieved_heard_and_gone(tmp_path):
@@ -111,3 +75,13 @@ async def test_left_to_another_supervisor(tmp_path):
     for sock in veteran.sockets.values():
         sock.close()
     os.close(veteran.flows)
+
+
+async def test_nobody_waits_for_a_worker_that_has_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("spectrum.control.veterans.NOTICE_STEP_S", 3600.0)
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - at once; it stays a zombie
+    for _ in range(2):
+        async with asyncio.timeout(5):
+            assert await take_all(tmp_path / "control.sock", [ended.pid], print, print) == []
+        ended.wait()
