@@ -26,6 +26,7 @@ access_rules:
 def origin():
     """An origin that says hello; accepted in a thread."""
     with listening(256) as sock:
+        sock.settimeout(None)
 
         def serve():
             while True:
