@@ -85,9 +85,9 @@ ORPHAN_DRAIN_S = 30.0
 # Records of ended sessions that wait with it; later ones are dropped and counted.
 ORPHAN_EVENT_BYTES = 8 * 2**20
 RELEASED_TICK_S = 0.25
-# So long a worker that has ended its sessions waits for a supervisor to take their records.
+# So long a worker that has ended its sessions waits for its supervisor to take their records.
 LAST_WORDS_S = 10.0
-LAST_WORDS_TICK_S = 0.01
+LAST_WORDS_TICK_S = 0.05
 # In the environment of a worker: whether it forbids itself system calls.
 SECCOMP_VARIABLE = "SPECTRUM_SECCOMP"
 
@@ -478,9 +478,11 @@ class Worker:
     async def _tell_the_rest(self) -> None:
         """Wait until a supervisor has taken what is left: this one, which is busy, or the one that follows it."""
         deadline = self._loop.time() + LAST_WORDS_S
-        while (self._records or self._channel.waits) and self._loop.time() < deadline:
-            if self._channel.closed and self._waiting is None:
-                return  # nobody comes
+        while self._records or self._channel.waits:
+            if self._waiting is not None:  # for as long as any orphan
+                deadline = self._loop.time() + LAST_WORDS_S
+            elif self._channel.closed or self._loop.time() >= deadline:
+                return
             await asyncio.sleep(LAST_WORDS_TICK_S)
 
     def _first_records(self) -> tuple[int, int, bytes]:
