@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -67,6 +68,7 @@ class Soak:
         self._counts = {"reloads": 0, "kills": 0, "stalls": 0, "flaps": 0, "upgrades": 0}
         self._samples: list[tuple[float, str, int, int]] = []
         self._ports = free_ports(6)
+        self._upgrading: asyncio.Future[subprocess.CompletedProcess[str]] | None = None
 
     def _text(self) -> str:
         tcp, udp, other, one, two, datagrams = self._ports
@@ -126,6 +128,8 @@ apps:
             for origin in origins:
                 origin.close()
             echo.close()
+            if self._upgrading is not None:  # it would leave a daemon behind
+                await asyncio.wait([self._upgrading])
             await asyncio.to_thread(self._stop)
         return self._verdict()
 
@@ -193,7 +197,9 @@ apps:
         for _ in range(2):
             await asyncio.sleep(self._seconds * UPGRADE_PART / 2)
             command = [sys.executable, "-m", "spectrum", "upgrade", "--socket", str(self._daemon.socket)]
-            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+            run = partial(subprocess.run, command, capture_output=True, text=True, check=False)
+            self._upgrading = asyncio.get_running_loop().run_in_executor(None, run)
+            done = await asyncio.shield(self._upgrading)
             assert done.returncode == 0, done.stderr
             self._counts["upgrades"] += 1
 
