@@ -262,7 +262,7 @@ class Channel:
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                data, descriptors = b"", []
+                continue  # the other end left without reading all; said once, before what it sent (unix_release_sock)
             if not data:
                 self.close()
                 self._closed()

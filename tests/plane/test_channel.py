@@ -132,3 +132,13 @@ async def test_what_was_not_delivered_is_known_at_the_end(room_first):
     await asyncio.wait_for(one.closed.wait(), 5)
     assert received + [message.count for message in one.channel.undelivered()] == list(range(sent))
     assert len(received) < sent
+
+
+async def test_what_was_sent_by_one_that_left_without_reading_is_received():
+    one, other = pair()
+    assert one.channel.send(Ask(1))
+    for number in range(3):
+        assert other.channel.send(Ask(number))
+    other.channel.close()  # before its loop has read, nor has the other one's
+    await asyncio.wait_for(one.closed.wait(), 5)
+    assert [message for message, _ in one.messages] == [Ask(number) for number in range(3)]
