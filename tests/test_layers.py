@@ -1,6 +1,8 @@
 """A folder imports only from those below it (docs/architecture.md), and the pure ones do no I/O."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,18 @@ def test_every_source_file_has_its_test_file():
         and not (tests / path.relative_to(ROOT).parent / f"test_{path.stem}.py").exists()
     ]
     assert missing == []
+
+
+# A worker takes settings, not files; what asks a daemon starts without what a daemon is made of.
+@pytest.mark.parametrize(
+    ("module", "spared"),
+    [
+        ("spectrum.plane.worker", {"pydantic", "yaml", "aiohttp", "spectrum.core.config"}),
+        ("spectrum.cli.running", {"pydantic", "aiohttp", "uvloop"}),
+        ("spectrum.cli.origin", {"pydantic", "aiohttp", "uvloop"}),
+    ],
+)
+def test_what_starts_often_loads_little(module, spared):
+    program = f"import sys, spectrum.cli.main, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not spared & set(loaded)

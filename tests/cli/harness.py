@@ -5,6 +5,6 @@ from click.testing import CliRunner, Result
 from spectrum.cli.main import main
 
 
-def spectrum(*arguments: object) -> Result:
-    """Return what it printed, and its exit code."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+def spectrum(*arguments: object, given: str | None = None) -> Result:
+    """Return what it printed, and its exit code; `given` is its standard input."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=given)

@@ -1,22 +1,20 @@
 """The commands, in a network namespace of their own, and what is said of a wrong line."""
 
 import pytest
-from click.testing import CliRunner
 
-from spectrum.cli.main import main
+from tests.cli.harness import spectrum
 from tests.kernel.isolation import filesystem, isolated
 
 __all__ = ["filesystem"]
 
 COMMANDS = """
 import subprocess, sys
-from click.testing import CliRunner
-from spectrum.cli.main import main
+from tests.cli import harness
 
 LISTEN = "import socket; s = socket.create_server(('127.0.0.1', 8080)); print('ready', flush=True); input()"
 
 def spectrum(*arguments, given=None, code=0):
-    done = CliRunner().invoke(main, list(map(str, arguments)), input=given)
+    done = harness.spectrum(*arguments, given=given)
     print(done.output, end="")
     assert done.exit_code == code, (arguments, done)
 
@@ -71,13 +69,13 @@ def test_the_commands(filesystem, monkeypatch):
     ],
 )
 def test_a_wrong_binding_is_told(arguments, says, tmp_path):
-    done = CliRunner().invoke(main, ["bindings", "bind", *arguments, "--bpffs", str(tmp_path)])
+    done = spectrum("bindings", "bind", *arguments, "--bpffs", tmp_path)
     assert done.exit_code == 2
     assert says in done.output
 
 
 def test_a_wrong_line_is_told_with_its_number(tmp_path):
     for text, says in (("web tcp 192.0.2.0/24\n", "1: expected LABEL"), ("\nweb tcp x 1\n", "2: 'x'")):
-        done = CliRunner().invoke(main, ["bindings", "apply", "-", "--bpffs", str(tmp_path)], input=text)
+        done = spectrum("bindings", "apply", "-", "--bpffs", tmp_path, given=text)
         assert done.exit_code == 1
         assert says in done.output

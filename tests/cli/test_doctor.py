@@ -3,10 +3,9 @@
 import os
 
 import pytest
-from click.testing import CliRunner
 
-from spectrum.cli.main import main
 from spectrum.kernel import libbpf
+from tests.cli.harness import spectrum
 
 APP = "protocol: tcp/7000, origin_direct: ['tcp://127.0.0.1:22']"
 
@@ -14,7 +13,7 @@ APP = "protocol: tcp/7000, origin_direct: ['tcp://127.0.0.1:22']"
 def doctor(tmp_path, text, *options):
     path = tmp_path / "f.yaml"
     path.write_text(text)
-    return CliRunner().invoke(main, ["doctor", "-c", str(path), *options])
+    return spectrum("doctor", "-c", path, *options)
 
 
 def test_nothing_to_look_at(tmp_path):

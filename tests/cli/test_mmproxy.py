@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from spectrum.cli.main import main
 from spectrum.cli.mmproxy import configuration
 from spectrum.control.loader import load_text
 from spectrum.core.address import parse_socket_address
+from tests.cli.harness import spectrum
 
 
 def write(listen=("0.0.0.0:2222",), to=("127.0.0.1:22",), transports=("tcp",), **more):
@@ -46,6 +45,6 @@ def test_one_port(tmp_path):
     ],
 )
 def test_wrong_command_lines(tmp_path, options, message):
-    done = CliRunner().invoke(main, ["mmproxy", *options, "--socket", str(tmp_path / "x.sock")])
+    done = spectrum("mmproxy", *options, "--socket", tmp_path / "x.sock")
     assert done.exit_code
     assert message in done.output

@@ -206,7 +206,7 @@ def test_an_upgrade_loses_nothing(edge):
                 assert edge.daemon.status()["pid"] != before["pid"]
                 time.sleep(0.5)
                 assert not proof(), "the flow has another source port"
-                eventually(edge.serves, 15)  # it can be left again
+                eventually(edge.serves)  # it can be left again
             assert edge.daemon.process.wait(5) == 0
             assert not set(workers) & set(edge.daemon.worker_pids())
             eventually(lambda: len(edge.relieved()) == 1, explain=lambda: f"only one has a session: {edge.relieved()}")

@@ -5,7 +5,6 @@ import gc
 import os
 import signal
 import socket
-import subprocess
 import sys
 from contextlib import asynccontextmanager
 
@@ -32,6 +31,7 @@ from spectrum.plane.channel import (
 from spectrum.plane.handover import waiting_paths
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.worker import Worker
+from tests.control.keepers import until
 
 
 class Supervisor:
@@ -143,9 +143,7 @@ async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, mo
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.sleep(0.1)
         supervisor.channel.close()
-        async with asyncio.timeout(5):
-            while not waiting_paths(control):  # noqa: ASYNC110 - a test has no event to wait for
-                await asyncio.sleep(0.01)
+        await until(lambda: waiting_paths(control), 5)
         (await asyncio.open_connection("127.0.0.1", port))[1].close()  # it still serves
         return writer
 
@@ -165,9 +163,7 @@ async def test_records_wait_for_the_next_supervisor_with_a_relieved_worker(free_
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     async def take():
-        async with asyncio.timeout(5):
-            while not waiting_paths(control):  # noqa: ASYNC110 - a test has no event to wait for
-                await asyncio.sleep(0.01)
+        await until(lambda: waiting_paths(control), 5)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sock.connect(str(*waiting_paths(control)))
         supervisor = Supervisor(sock)
@@ -195,9 +191,3 @@ async def test_records_wait_for_the_next_supervisor_with_a_relieved_worker(free_
     server = await asyncio.start_server(echo, "127.0.0.1", origin)
     async with server:
         await asyncio.wait_for(asyncio.gather(supervise(), Worker(theirs, control).run()), 20)
-
-
-def test_a_worker_takes_settings_and_needs_nothing_of_what_reads_a_file():
-    program = "import sys, spectrum.plane.worker; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"pydantic", "yaml", "aiohttp", "spectrum.core.config"} & set(loaded)
