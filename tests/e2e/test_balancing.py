@@ -90,8 +90,12 @@ def visit(port, source="127.0.0.1"):
     sock = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
     sock.settimeout(10)
     said = b""
-    while len(said) < 5 and (data := sock.recv(5 - len(said))):
-        said += data
+    try:
+        while len(said) < 5 and (data := sock.recv(5 - len(said))):
+            said += data
+    except OSError:
+        sock.close()  # else another test is told of it
+        raise
     return sock, said
 
 
@@ -114,6 +118,12 @@ def healthy(daemon, pool, *names):
     """Whether exactly these origins of a pool are healthy."""
     found = next(p for p in daemon.status()["pools"] if p["name"] == pool)
     return {o["name"] for o in found["origins"] if o["health"] == "healthy"} == set(names)
+
+
+def settle(daemon, pool, *names):
+    """Wait until exactly these origins of a pool are healthy, and workers know."""
+    eventually(lambda: healthy(daemon, pool, *names))
+    time.sleep(TOLD_S)
 
 
 def metrics_of(port):
@@ -170,7 +180,7 @@ def test_an_origin_is_killed_under_load_and_no_new_client_fails(origins, tmp_pat
     every = "log: {sessions_per_second: 0}"
     with Daemon(tmp_path, text(port, f"p: {pool}", "default_pools: [p]", every), workers=2) as daemon:
         if monitored:
-            eventually(lambda: healthy(daemon, "p", "a", "b", "c"))
+            settle(daemon, "p", "a", "b", "c")
         results, killed = [], []
 
         def kill():
@@ -227,17 +237,15 @@ def test_where_a_client_goes_while_its_origin_is_down(origins, tmp_path, free_po
         f"default_pools: [p], session_affinity: ip, session_affinity_attributes: {{zero_downtime_failover: {failover}}}"
     )
     with Daemon(tmp_path, text(port, f"p: {made.pool('ab', ', monitor: m')}", balancer), workers=2) as daemon:
-        eventually(lambda: healthy(daemon, "p", "a", "b"))
+        settle(daemon, "p", "a", "b")
         home = where(made, port)
         other = "b" if home == "a" else "a"
         made.kill(home)
         assert where(made, port) == other  # at once, by failover
-        eventually(lambda: healthy(daemon, "p", other))
-        time.sleep(TOLD_S)
+        settle(daemon, "p", other)
         assert where(made, port) == other
         made.start(home)
-        eventually(lambda: healthy(daemon, "p", "a", "b"))
-        time.sleep(TOLD_S)
+        settle(daemon, "p", "a", "b")
         assert where(made, port) == (home if returns else other)
 
 
@@ -348,11 +356,11 @@ def test_pools_go_down_the_fallback_serves_and_everybody_is_told(origins, tmp_pa
     balancer = "default_pools: [one, two], fallback_pool: spare"
     more = f"metrics: {{listen: 127.0.0.1:{metrics}}}"
     with Daemon(tmp_path, text(port, pools, balancer, more), workers=2) as daemon:
-        eventually(lambda: healthy(daemon, "one", "a") and healthy(daemon, "two", "b"))
+        settle(daemon, "one", "a")
+        settle(daemon, "two", "b")
         assert where(made, port) == "a"
         made.kill("a")
-        eventually(lambda: healthy(daemon, "one"))
-        time.sleep(TOLD_S)
+        settle(daemon, "one")
         assert where(made, port) == "b"
         made.kill("b")
         eventually(lambda: daemon.status()["load_balancers"][0]["fallback_in_use"])
@@ -372,7 +380,7 @@ def test_pools_go_down_the_fallback_serves_and_everybody_is_told(origins, tmp_pa
         assert daemon.status()["load_balancers"][0]["fallback_in_use"]
         assert where(made, port) == "c"
         made.start("a")
-        eventually(lambda: healthy(daemon, "one", "a"))
+        settle(daemon, "one", "a")
         eventually(lambda: where(made, port) == "a")
         health = [(e["Event"], e.get("Pool"), e["Healthy"]) for e in daemon.events() if "Healthy" in e]
         assert health[-3:] == [
@@ -388,7 +396,7 @@ def test_explain_and_status_on_the_command_line(origins, tmp_path, free_port):
     made = origins("ab")
     balancer = "default_pools: [p], session_affinity: ip"
     with Daemon(tmp_path, text(port, f"p: {made.pool('ab', ', monitor: m')}", balancer)) as daemon:
-        eventually(lambda: healthy(daemon, "p", "a", "b"))
+        settle(daemon, "p", "a", "b")
         home = where(made, port)
 
         def spectrum(*arguments):
@@ -458,17 +466,17 @@ def test_udp_flows_keep_their_origin_and_leave_one_that_is_down(tmp_path, free_p
         sock.settimeout(0.3)
     try:
         with Daemon(tmp_path, body.replace("tcp/", "udp/"), workers=2) as daemon:
-            eventually(lambda: healthy(daemon, "p", "a", "b"))
+            settle(daemon, "p", "a", "b")
             homes = [say(sock) for sock in clients]
             assert set(homes) == {"a", "b"}
             assert [say(sock) for sock in clients] == homes
             kill("a")
-            eventually(lambda: healthy(daemon, "p", "b"))
+            settle(daemon, "p", "b")
             origin = daemon.status()["pools"][0]["origins"][0]
             assert (origin["health"], origin["reason"]) == ("down", "port unreachable")
             assert {say(sock) for sock in clients} == {"b"}
             start("a")
-            eventually(lambda: healthy(daemon, "p", "a", "b"))
+            settle(daemon, "p", "a", "b")
             # Flows stay where they are now; new ones go to both again.
             assert {say(sock) for sock in clients} == {"b"}
     finally:

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.daemon import Daemon
 from tests.e2e.namespace import Namespace
 from tests.e2e.programs import Programs
-from tests.e2e.test_balancing import QUICK, TOLD_S, healthy, metrics_of
+from tests.e2e.test_balancing import QUICK, TOLD_S, healthy, metrics_of, settle
 from tests.engine.harness import eventually, repeating
 from tests.plane.probes.test_http import certificate
 
@@ -437,7 +437,7 @@ load_balancers: {{lb: {{default_pools: [p]}}}}
 apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], load_balancer: lb}}}}
 """
     with saying(half, b"", reset=True), saying(good, b"hello"), Daemon(tmp_path, body) as daemon:
-        eventually(lambda: healthy(daemon, "p", "half", "good"))
+        settle(daemon, "p", "half", "good")
 
         def served():
             try:
