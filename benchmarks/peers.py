@@ -39,15 +39,16 @@ defaults
     timeout server 1h
 """
 
+# HAProxy 3.3 refuses a frontend and a backend of one name.
 HAPROXY = f"""{HAPROXY_BASE}frontend front
     bind 127.0.0.1:{PORT}
     default_backend back
 frontend plain
     bind 127.0.0.1:{PLAIN_PORT}
-    default_backend plain
+    default_backend plain_back
 backend back
     server origin 127.0.0.1:{ORIGIN_PORT} send-proxy
-backend plain
+backend plain_back
     server origin 127.0.0.1:{IPERF_PORT}
 """
 
