@@ -1,10 +1,18 @@
-"""The http and https monitors: status code and body as expected, over a connection to the origin's own address."""
+"""The http and https monitors: status code and body as expected, over a connection to the origin's own address.
+
+h11 reads the answer; a client library that connects by itself could not send a PROXY header before HTTP and TLS. The
+verdict is given as soon as it is certain: by the status line and headers, or by the first part of the body that has
+the expected text.
+"""
 
 import asyncio
+import codecs
 import ssl
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import lru_cache
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import h11
 
@@ -14,30 +22,39 @@ from spectrum.plane.probes.target import ProbeFailure, ProbeTarget, connect
 
 # What is looked at of a body. Cloudflare's documentation names both 10 KB and 100 MB; a health page is short.
 MAX_BODY_BYTES = 102_400
+# What is read in all, however the body is wrapped (chunks of one byte with extensions are 100 times its length).
+MAX_READ_BYTES = 262_144
 MAX_REDIRECTS = 5
-READ_BYTES = 16_384
+# 100 and 103 before the answer (RFC 9110, section 15.2). curl takes any number; a few is what servers send.
+MAX_INTERIM_ANSWERS = 20
+# h11 takes 5 us an event: as much as this in chunks of one byte holds the loop for about 5 ms.
+READ_BYTES = 4096
+# RFC 3986, section 2.2, and the percent sign of what is quoted already.
+_URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
 
 async def probe(target: ProbeTarget) -> ProbeResult:
-    """Probe once. The round trip is from the first packet to the end of the answer.
+    """Probe once. The round trip is from the first packet to the verdict.
 
     Raises:
-        OSError: If it can not be connected.
+        OSError: If it cannot be connected.
         ProbeFailure: If the answer is not as expected.
     """
-    began, path, expires = time.monotonic(), target.monitor.path, 0.0
+    began, path = time.monotonic(), target.monitor.path
     for _ in range(MAX_REDIRECTS + 1):
-        code, headers, body, expires = await _fetch(target, path)
-        if not (target.monitor.follow_redirects and code in (301, 302, 303, 307, 308)):
-            break
-        path = _redirected(target, path, headers)
-    else:
-        raise ProbeFailure(f"more than {MAX_REDIRECTS} redirects", code)
-    if not any(low <= code <= high for low, high in target.monitor.expected_codes):
-        raise ProbeFailure(f"status {code}", code)
-    if target.monitor.expected_body.lower() not in body.decode("utf-8", "replace").lower():
-        raise ProbeFailure("the body is not as expected", code)
-    return ProbeResult(True, rtt_s=time.monotonic() - began, code=code, certificate_expires=expires)
+        async with _connection(target) as (reader, writer):
+            expires = _expiry(writer)
+            answer = _Answer(target, reader)
+            writer.write(answer.request(path))
+            code = await answer.code()
+            if not (target.monitor.follow_redirects and code in (301, 302, 303, 307, 308)):
+                if not any(low <= code <= high for low, high in target.monitor.expected_codes):
+                    raise ProbeFailure(f"status {code}", code)
+                if target.monitor.expected_body:
+                    await answer.find(target.monitor.expected_body)
+                return ProbeResult(True, rtt_s=time.monotonic() - began, code=code, certificate_expires=expires)
+            path = _redirected(target, path, answer.location)
+    raise ProbeFailure(f"more than {MAX_REDIRECTS} redirects", code)
 
 
 def _host(target: ProbeTarget) -> str:
@@ -50,25 +67,32 @@ def _host(target: ProbeTarget) -> str:
     return address if target.port == usual else f"{address}:{target.port}"
 
 
-def _redirected(target: ProbeTarget, path: str, headers: dict[str, str]) -> str:
+def _redirected(target: ProbeTarget, path: str, location: str) -> str:
     """The path of a redirect. Only the same host and scheme are followed: it is this origin that is probed."""
     here = f"{target.monitor.type}://{_host(target)}{path}"
-    there = urlsplit(urljoin(here, headers.get("location", "")))
+    try:
+        there = urlsplit(urljoin(here, location))
+    except ValueError as exc:
+        raise ProbeFailure(f"redirected to {location[:60]!r}, which is no URL") from exc
     if (there.scheme, there.netloc) != (target.monitor.type, _host(target)):
         raise ProbeFailure(f"redirected elsewhere, to {there.scheme}://{there.netloc}")
-    return (there.path or "/") + (f"?{there.query}" if there.query else "")
+    asked = (there.path or "/") + (f"?{there.query}" if there.query else "")
+    return quote(asked.encode("latin-1", "replace"), safe=_URL_CHARACTERS)
 
 
-async def _fetch(target: ProbeTarget, path: str) -> tuple[int, dict[str, str], bytes, float]:
-    """Return status, headers, the beginning of the body, and when the certificate expires."""
+@asynccontextmanager
+async def _connection(target: ProbeTarget) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection on which HTTP can be spoken; it is cut at the end."""
     sock, _ = await connect(target)
     try:
         if target.monitor.type == "https":
             context = _context(target.monitor.allow_insecure)
             server = target.monitor.sni or urlsplit(f"//{_host(target)}").hostname or target.address
-            reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=server)
+            reader, writer = await asyncio.open_connection(
+                sock=sock, ssl=context, server_hostname=server, limit=READ_BYTES
+            )
         else:
-            reader, writer = await asyncio.open_connection(sock=sock)
+            reader, writer = await asyncio.open_connection(sock=sock, limit=READ_BYTES)
     except ssl.SSLError as exc:
         why = getattr(exc, "verify_message", "") or (exc.reason or str(exc)).lower().replace("_", " ")
         raise ProbeFailure(f"tls: {why}") from exc
@@ -76,43 +100,94 @@ async def _fetch(target: ProbeTarget, path: str) -> tuple[int, dict[str, str], b
         sock.close()
         raise
     try:
-        return *await _exchange(target, path, reader, writer), _expiry(writer)
-    except h11.ProtocolError as exc:
+        yield reader, writer
+    except h11.RemoteProtocolError as exc:
         raise ProbeFailure(f"no HTTP: {exc}") from exc
+    except h11.LocalProtocolError as exc:
+        raise ProbeFailure(f"the monitor's request is not valid HTTP: {exc}") from exc
     finally:
         # Not `close`, which would wait for the other end of TLS.
         writer.transport.abort()
 
 
-async def _exchange(
-    target: ProbeTarget, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> tuple[int, dict[str, str], bytes]:
-    connection = h11.Connection(h11.CLIENT)
-    own = {name.lower() for name, _ in target.monitor.header}
-    headers = [("Host", _host(target))]
-    headers += [(name, value) for name, value in target.monitor.header if name.lower() != "host"]
-    if "user-agent" not in own:
-        headers.append(("User-Agent", f"spectrum-monitor/{__version__}"))
-    headers.append(("Connection", "close"))
-    request = h11.Request(method=target.monitor.method or "GET", target=path, headers=headers)
-    writer.write((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
-    code, answered, body = 0, {}, b""
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await reader.read(READ_BYTES))
-        elif isinstance(event, h11.Response):
-            code = event.status_code
-            answered = {name.decode().lower(): value.decode("latin-1") for name, value in event.headers}
-        elif isinstance(event, h11.Data):
-            body += bytes(event.data)
-            if len(body) >= MAX_BODY_BYTES:
-                break
-        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
-            break
-    if not code:
-        raise ProbeFailure("closed before it answered")
-    return code, answered, body
+class _Answer:
+    """One request and what is answered, read no further than it is asked for."""
+
+    def __init__(self, target: ProbeTarget, reader: asyncio.StreamReader) -> None:
+        self._target = target
+        self._reader = reader
+        self._connection = h11.Connection(h11.CLIENT)
+        self._read_bytes = 0
+        self._code = 0
+        self.location = ""
+
+    def request(self, path: str) -> bytes:
+        """Return the bytes of the request."""
+        monitor = self._target.monitor
+        own = {name.lower() for name, _ in monitor.header}
+        headers = [("Host", _host(self._target))]
+        headers += [(name, value) for name, value in monitor.header if name.lower() != "host"]
+        if "user-agent" not in own:
+            headers.append(("User-Agent", f"spectrum-monitor/{__version__}"))
+        if "connection" not in own:  # a monitor of a WebSocket has its own
+            headers.append(("Connection", "close"))
+        request = h11.Request(method=monitor.method or "GET", target=path, headers=headers)
+        sent = self._connection.send(request), self._connection.send(h11.EndOfMessage())
+        return b"".join(part or b"" for part in sent)
+
+    async def _next(self) -> object:
+        """Return what comes next; reading gives the loop to others, however fast the origin sends."""
+        while (event := self._connection.next_event()) is h11.NEED_DATA:
+            if self._read_bytes >= MAX_READ_BYTES:
+                raise ProbeFailure(f"no end within {MAX_READ_BYTES} bytes", self._code)
+            data = await self._reader.read(READ_BYTES)
+            await asyncio.sleep(0)
+            self._read_bytes += len(data)
+            self._connection.receive_data(data)
+        return event
+
+    async def code(self) -> int:
+        """Return the status code, once the headers of the final answer are there; 101 is final."""
+        for _ in range(MAX_INTERIM_ANSWERS + 1):
+            event = await self._next()
+            if not isinstance(event, h11.Response | h11.InformationalResponse):
+                raise ProbeFailure("closed before it answered")
+            if event.status_code == 101 or isinstance(event, h11.Response):
+                self._code = event.status_code
+                self.location = next((v.decode("latin-1") for name, v in event.headers if name == b"location"), "")
+                return self._code
+        raise ProbeFailure(f"more than {MAX_INTERIM_ANSWERS} interim answers")
+
+    async def find(self, wanted: str) -> None:
+        """Read the body until a text is in it, whatever its case.
+
+        Raises:
+            ProbeFailure: If the body ends, or is long enough, without it.
+        """
+        text, left = _Text(wanted), MAX_BODY_BYTES
+        try:
+            while left > 0 and isinstance(event := await self._next(), h11.Data):
+                if text.is_in(bytes(event.data[:left])):
+                    return
+                left -= len(event.data)
+        except h11.RemoteProtocolError as exc:
+            raise ProbeFailure(f"the body is cut short or malformed: {exc}", self._code) from exc
+        raise ProbeFailure("the body is not as expected", self._code)
+
+
+class _Text:
+    """Finds a text in a stream, without regard to case; what was read is not kept."""
+
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted.casefold()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._tail = ""
+
+    def is_in(self, data: bytes) -> bool:
+        """Tell whether the text is there, `data` being the next bytes."""
+        heard = self._tail + self._decoder.decode(data).casefold()
+        self._tail = heard[max(0, len(heard) - len(self._wanted) + 1) :]
+        return self._wanted in heard
 
 
 @lru_cache(maxsize=2)

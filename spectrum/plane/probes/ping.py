@@ -18,6 +18,8 @@ _ECHO_REPLY, _ECHO_REPLY_V6 = 0, 129
 # A reply carries it back; whoever does not see our requests can not answer them.
 COOKIE_BYTES = 8
 RECEIVE_BUFFER_BYTES = 2**20
+# Then it is the turn of others on the loop: a raw socket gets every echo reply that anybody sends here.
+READS_AT_ONCE = 256
 
 
 class Pinger:
@@ -62,7 +64,7 @@ class Pinger:
         return self._sockets[family]
 
     def _read(self, sock: socket.socket) -> None:
-        while True:
+        for _ in range(READS_AT_ONCE):
             try:
                 message, sender = sock.recvfrom(2048)
             except OSError:  # nothing more, or an error that an earlier request met

@@ -133,6 +133,9 @@ class Prober:
                 continue
             except ProbeFailure as exc:
                 return ProbeResult(False, str(exc), code=exc.code)
+            except Exception as exc:  # without a verdict the last one would hold for ever
+                log.exception("probe of %s port %d", target.address, target.port)
+                return ProbeResult(False, f"the probe itself failed: {exc}")
         return ProbeResult(False, f"no answer within {monitor.timeout_s:g} s", timed_out=True)
 
     async def _once(self, target: ProbeTarget) -> ProbeResult:

@@ -19,6 +19,7 @@ _ORIGIN_ICMP, _ORIGIN_ICMP6 = 2, 3
 _PORT_UNREACHABLE = {_ORIGIN_ICMP: (3, 3), _ORIGIN_ICMP6: (1, 4)}
 # Hosts limit how often they answer, so one datagram may be one that they keep silent about.
 DATAGRAMS = 3
+MAX_ERRORS = 100
 # Of the time for the probe, so long is listened after the ping; silence is health.
 LISTENING_PART = 0.8
 
@@ -71,8 +72,8 @@ def _send(sock: socket.socket, payload: bytes) -> None:
 
 
 def _is_unreachable(sock: socket.socket) -> bool:
-    """Read the error queue to its end."""
-    while True:
+    """Tell whether "port unreachable" is among the errors that came; a flood of others is not read to its end."""
+    for _ in range(MAX_ERRORS):
         try:
             _, controls, _, _ = sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)
         except OSError:
@@ -83,3 +84,4 @@ def _is_unreachable(sock: socket.socket) -> bool:
                 _, origin, icmp_type, code = struct.unpack_from("IBBB", content)
                 if _PORT_UNREACHABLE.get(origin) == (icmp_type, code):
                     return True
+    return False

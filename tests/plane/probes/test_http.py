@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from spectrum.core.balancing.objects import Monitor
 from spectrum.plane.probes import http
+from spectrum.plane.probes.prober import Prober
 from spectrum.plane.probes.target import ProbeFailure, ProbeTarget
 from tests.plane.probes.servers import http_answer, saying, serving, silent, target
 
@@ -18,6 +19,13 @@ async def fail(probed):
     with pytest.raises(ProbeFailure) as caught:
         await http.probe(probed)
     return str(caught.value), caught.value.code
+
+
+@pytest.fixture
+async def prober():
+    made = Prober(lambda *_: None)
+    yield made
+    await made.stop()
 
 
 def answering(*answers, asked=None):
@@ -135,6 +143,110 @@ async def test_silence_is_bounded_by_the_caller():
     async with serving(silent) as port:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(http.probe(target(port, type="http")), 0.1)
+
+
+# --- answers of every kind ------------------------------------------------------------------------------------------
+
+OK = b"HTTP/1.1 200 OK\r\n"
+FOUND = b"HTTP/1.1 302 Found\r\n"
+FOLLOW = {"follow_redirects": True}
+ENDLESS = OK + b"Content-Type: text/event-stream\r\n\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+WEBSOCKET = {"header": {"Upgrade": ["websocket"], "Connection": ["Upgrade"]}}
+GZIPPED = OK + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00"
+WELL = {"expected_body": "well"}
+SILENCE = "no answer within 0.4 s"
+BROKEN = "the body is cut short or malformed"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+
+# What is sent first, what then again and again (None: close; b"": silence), how the monitor differs, the failure.
+RAW = {
+    "no body at all": (OK + b"Content-Length: 10\r\n\r\n", b"", {}, ""),
+    "a body that never ends": (ENDLESS, b"data: x\n\n", {}, ""),
+    "a body that is cut": (OK + b"Content-Length: 200\r\n\r\nok", None, {}, ""),
+    "the text is there, the body goes on": (ENDLESS + b"all we", b"ll", WELL, ""),
+    "the text is there, then silence": (OK + b"Content-Length: 99\r\n\r\nWELL", b"", WELL, ""),
+    "the text, byte by byte": (CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in b"all well"), b"", WELL, ""),
+    "text wanted, silence": (OK + b"Content-Length: 9\r\n\r\nwe", b"", WELL, SILENCE),
+    "text wanted, cut": (OK + b"Content-Length: 9\r\n\r\nwe", None, WELL, BROKEN),
+    "text wanted, no end": (ENDLESS, b"x" * 4000, WELL, "the body is not as expected"),
+    "text wanted, empty chunks": (CHUNKED, b"1\r\nx\r\n" * 600, WELL, "no end within 262144 bytes"),
+    "text wanted, chunks of nothing": (CHUNKED + b"0\r\n", b"X: y\r\n" * 500, WELL, BROKEN),
+    "text wanted, no chunk": (CHUNKED, b"pear\r\n", WELL, BROKEN),
+    "text wanted, gzip": (GZIPPED, b"", WELL, "the body is not as expected"),
+    "gzip": (GZIPPED, b"", {}, ""),
+    "101": (SWITCH, b"", WEBSOCKET, "status 101"),
+    "101 wanted": (SWITCH, b"\x81\x05hello", WEBSOCKET | {"expected_codes": "101"}, ""),
+    "101 that nobody asked for": (SWITCH, b"", {}, "no HTTP"),
+    "100 first": (INTERIM + OK + b"\r\n", b"", {}, ""),
+    "100 only": (b"HTTP/1.1 100 Continue\r\n\r\n", b"", {}, SILENCE),
+    "100 for ever": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99, {}, "more than 20 interim answers"),
+    "headers for ever": (OK, b"X-Y: 1234567890\r\n" * 99, {}, "no HTTP"),
+    "one header for ever": (OK + b"X: ", b"y" * 4000, {}, "no HTTP"),
+    "garbage": (b"", bytes(range(256)), {}, "no HTTP"),
+    "blank lines": (b"", b"\r\n" * 2000, {}, "no HTTP"),
+    "HTTP/0.9": (b"<html>well</html>", None, {}, "no HTTP"),
+    "two lengths": (OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nx", b"", {}, "no HTTP"),
+    "rubbish behind the answer": (OK + b"Content-Length: 4\r\n\r\nwell" + b"\0" * 99, b"\xff" * 4000, WELL, ""),
+    "closed at once": (b"", None, {}, "no HTTP"),
+    "silence": (b"", b"", {}, SILENCE),
+    "half a status line": (b"HTTP/1.1 20", None, {}, "no HTTP"),
+    "no URL": (FOUND + b"Location: http://[\r\n\r\n", b"", FOLLOW, "redirected to"),
+    "no location": (FOUND + b"\r\n", b"", FOLLOW, "more than 5 redirects"),
+    "a location with spaces": (FOUND + b"Location: /a b\xe4\r\n\r\n", b"", FOLLOW, "more than 5"),
+    "a request that is none": (OK, b"", {"header": {"Content-Length": ["5"]}}, "the monitor's request is not valid"),
+}  # fmt: skip
+
+
+async def longest_hold(task):
+    """Return the longest time in seconds for which nobody else was served while a task ran."""
+    loop, longest = asyncio.get_running_loop(), 0.0
+    while not task.done():
+        before = loop.time()
+        await asyncio.sleep(0)
+        longest = max(longest, loop.time() - before)
+    return longest
+
+
+@pytest.mark.parametrize("name", RAW)
+async def test_each_answer_gets_its_verdict_in_time_and_holds_nobody(name, prober):
+    first, again, monitor, failure = RAW[name]
+
+    async def handle(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(first)
+        while again:
+            writer.write(again)
+            await writer.drain()
+            await asyncio.sleep(0.0001)
+        if again is not None:
+            await reader.read()
+
+    async with serving(handle) as port:
+        given = {"type": "http", "retries": 0, "timeout": 0.4 if failure == SILENCE else 5, **monitor}
+        probed = ProbeTarget(Monitor.model_validate(given), "127.0.0.1", port)
+        task = asyncio.get_running_loop().create_task(prober.probe(probed))
+        held_s = await longest_hold(task)
+        result = task.result()
+    assert (result.ok, result.reason.startswith(failure)) == (not failure, True), result
+    assert result.reason == "" or failure
+    assert held_s < 0.25
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pieces"),
+    [
+        ("well", [b"w", b"el", b"l"]),
+        ("WELL", [b"xxwellxx"]),
+        ("straße", [b"STRASSE"]),
+        ("grün", [b"gr\xc3", b"\xbcn"]),
+        ("x", [b"", b"\xffX"]),
+    ],
+)
+def test_a_text_is_found_in_whatever_pieces_it_comes(wanted, pieces):
+    text = http._Text(wanted)
+    assert [text.is_in(piece) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
 
 
 # --- https ------------------------------------------------------------------------------------------------------------

@@ -55,3 +55,19 @@ async def test_what_is_no_reply_is_passed_over(pinger):
     assert (await other.probe(target(type="icmp_ping"))).ok
     assert (await first).ok
     other.close()
+
+
+async def test_a_flood_of_replies_leaves_the_loop_to_others(pinger):
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+    ):
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
+        sock.bind(("127.0.0.1", 0))
+        for _ in range(ping.READS_AT_ONCE + 10):
+            peer.sendto(b"no reply", sock.getsockname())
+        pinger._read(sock)
+        assert len([sock.recv(100) for _ in range(10)]) == 10
+        with pytest.raises(BlockingIOError):
+            sock.recv(100)

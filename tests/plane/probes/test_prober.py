@@ -132,6 +132,15 @@ async def test_watching_others(make):
         await until(lambda: results and not results[-1][1].ok)
 
 
+async def test_a_probe_that_fails_in_an_unforeseen_way_is_a_verdict(make, caplog):
+    prober, _ = make()
+    async with serving(silent) as port:
+        result = await prober.probe(target(port, type="https", sni="a" * 70))  # no name for TLS
+    assert not result.ok
+    assert result.reason.startswith("the probe itself failed: ")
+    assert f"probe of 127.0.0.1 port {port}" in caplog.text
+
+
 async def test_so_many_at_once(make, monkeypatch, caplog):
     monkeypatch.setattr(module, "descriptor_limit", lambda: 10)
     prober, results = make()
