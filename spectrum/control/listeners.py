@@ -3,17 +3,29 @@
 import logging
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from spectrum.core.placement import placement
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
-from spectrum.kernel.sockets import ListenError, adapt_listener, add_listener, keepalive_options, open_listeners
+from spectrum.kernel.sockets import (
+    ListenError,
+    adapt_listener,
+    add_listener,
+    keepalive_options,
+    may_listen,
+    open_listeners,
+)
 from spectrum.kernel.steering import place_datagrams
 
 log = logging.getLogger(__name__)
 
 # Descriptors of the supervisor that are not listening sockets.
 RESERVED_DESCRIPTORS = 128
+# Every address, of one family each.
+_BY_FAMILY = ("0.0.0.0", "::")
+_Held = dict[tuple[str, int], list[ListenerKey]]
 
 
 def sockets_per_listener(listeners: int, workers: int, descriptor_limit: int) -> int:
@@ -49,11 +61,12 @@ class ListenerBank:
         """
         opened: list[ListenerKey] = []
         errors: list[str] = []
+        held = self._by_port()
         for app in snapshot.apps:
             for key, _ in app.listeners():
                 if key not in self._sockets:
                     try:
-                        self._sockets[key] = self._open(key, count)
+                        self._sockets[key] = self._open(key, count, self._beside(key, held))
                         opened.append(key)
                     except ListenError as exc:
                         errors.append(f"app {app.name}: {exc}")
@@ -61,6 +74,57 @@ class ListenerBank:
             self.close(opened)
             raise ListenError("\n".join(errors))
         return opened
+
+    def _by_port(self) -> _Held:
+        """Return the listeners that hold a port, by transport and port."""
+        found: _Held = {}
+        for key in {*self._sockets, *self._adopted}:
+            if key.port:
+                found.setdefault(key.place, []).append(key)
+        return found
+
+    def _beside(self, key: ListenerKey, held: _Held) -> list[socket.socket]:
+        """Return our sockets that overlap a listener, and that are closed when the snapshot without them is served."""
+        keys = [one for one in held.get(key.place, ()) if key.overlaps(one)]
+        return [sock for one in keys for sock in self._sockets.get(one) or self._adopted.get(one, {}).values()]
+
+    def fit(self, snapshot: Snapshot) -> Snapshot:
+        """Return a snapshot whose apps on every address use what is open of one family already.
+
+        systemd keeps a socket that it passed open: what is sent to 0.0.0.0 would wait there for ever, were a socket of
+        both families opened beside it. Such an app is served by it, and by a socket of the other family where that one
+        may be opened.
+        """
+        held, apps = self._by_port(), []
+        for app in snapshot.apps:
+            families = self._families(app, held)
+            apps.append(msgspec.structs.replace(app, addresses=families) if families else app)
+        return msgspec.structs.replace(snapshot, apps=tuple(apps))
+
+    def _families(self, app: AppSettings, held: _Held) -> tuple[str, ...]:
+        """Return the addresses that stand for an app's every address; none where it needs no such thing."""
+        keys = [key for key, _ in app.listeners() if not key.address and key not in held.get(key.place, ())]
+        found = {one for key in keys for one in _BY_FAMILY if key.at(one) in held.get(key.place, ())}
+        if not found:
+            return ()
+        for other in set(_BY_FAMILY) - found:
+            if all(self._may_listen(key.at(other), held) for key in keys):
+                found.add(other)
+            else:
+                log.warning(
+                    "app %s listens on %s only, which was open already: %s may not be opened beside it; a .socket unit "
+                    "with ListenStream=%d passes both families",
+                    app.name,
+                    *found,
+                    other,
+                    app.first_port,
+                )
+        return tuple(sorted(found))
+
+    def _may_listen(self, key: ListenerKey, held: _Held) -> bool:
+        return key in held.get(key.place, ()) or may_listen(
+            key.address, key.port, key.transport, self._beside(key, held)
+        )
 
     def adopt(self, worker: int, sockets: dict[ListenerKey, socket.socket]) -> None:
         """Keep the sockets of a worker that is taken over: `open` uses them, and opens only what is missing."""
@@ -83,16 +147,18 @@ class ListenerBank:
     def drop_adopted(self) -> None:
         """Close what was adopted and not used."""
         if self._adopted:
-            log.warning("no app listens on %s any more", ", ".join(map(str, self._adopted)))
+            log.warning(
+                "no app listens on %s: closing what was passed or taken over", ", ".join(map(str, self._adopted))
+            )
         for sockets in self._adopted.values():
             for sock in sockets.values():
                 sock.close()
         self._adopted.clear()
 
-    def _open(self, key: ListenerKey, count: int) -> list[socket.socket]:
+    def _open(self, key: ListenerKey, count: int, beside: Sequence[socket.socket]) -> list[socket.socket]:
         adopted = self._adopted.pop(key, {})
         if not adopted:
-            self._sockets[key] = open_listeners(key.address, key.port, count, key.transport, key.transparent)
+            self._sockets[key] = open_listeners(key.address, key.port, count, key.transport, key.transparent, beside)
             self._place(key)
             return self._sockets[key]
         sockets: list[socket.socket] = []

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -218,13 +218,14 @@ class Supervisor:
             plan = self._plan(self._config, 1)
         except (AccessError, CertificateError) as exc:  # it was there a moment ago
             raise StartError(str(exc)) from exc
-        snapshot = plan.snapshot
         left = await asyncio.to_thread(self._predecessor.follow) if self._predecessor else []
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
         control = control_app(self.status, self.reload, self.explain, self.upgrade, self._filter.samples, self._bound)
         await self._admin.serve_control(control, self._control)
         self._bank.adopt_passed(passed_sockets(os.environ))
         await self._fleet.take_over(left, self._bank)
+        plan = replace(plan, snapshot=self._bank.fit(plan.snapshot))
+        snapshot = plan.snapshot
         keys = snapshot.listener_keys()
         self._sockets_each = sockets_per_listener(len(keys), self._worker_count, limit)
         if self._sockets_each < self._worker_count:
@@ -414,6 +415,7 @@ class Supervisor:
 
     async def _apply(self, config: Config) -> None:
         plan = await asyncio.to_thread(self._plan, config, self._snapshot.generation + 1)
+        plan = replace(plan, snapshot=self._bank.fit(plan.snapshot))
         snapshot = plan.snapshot
         opened = self._bank.open(snapshot, self._sockets_each)
         self._bank.tune(snapshot.apps)

@@ -30,6 +30,24 @@ class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
     transparent: bool = False
     app: str = ""
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Its transport and port: only listeners with the same can overlap."""
+        return self.transport, self.port
+
+    def at(self, address: str) -> "ListenerKey":
+        """Return the same listener at another address."""
+        return msgspec.structs.replace(self, address=address)
+
+    def overlaps(self, other: "ListenerKey") -> bool:
+        """Tell whether the kernel takes two listeners of one transport and port for the same (bind(2), EADDRINUSE)."""
+        one, two = self.address, other.address
+        if not one or not two:
+            return True
+        if (":" in one) != (":" in two):
+            return False
+        return one == two or not {one, two}.isdisjoint(("0.0.0.0", "::"))
+
     def __str__(self) -> str:
         if self.app:
             return f"{self.transport} bindings of {self.app}"

@@ -4,7 +4,8 @@ import errno
 import os
 import resource
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -27,7 +28,12 @@ class ListenError(Exception):
 
 
 def open_listeners(
-    address: str, port: int, count: int, transport: str = "tcp", transparent: bool = False
+    address: str,
+    port: int,
+    count: int,
+    transport: str = "tcp",
+    transparent: bool = False,
+    beside: Sequence[socket.socket] = (),
 ) -> list[socket.socket]:
     """Return `count` non-blocking listening sockets that share one address and port (SO_REUSEPORT, socket(7)).
 
@@ -41,21 +47,58 @@ def open_listeners(
         transport: "tcp" or "udp".
         transparent: It takes what TPROXY rules or bindings send to it, and answers from any address (ip(7),
             IP_TRANSPARENT).
+        beside: Sockets of this process on the same port that overlap, such as those of one address where this is every
+            address. Where there are any, another process's listener is found only if it has no SO_REUSEPORT.
 
     Raises:
         ListenError: If the address is taken, not of this machine, or not permitted.
     """
     opened: list[socket.socket] = []
     try:
-        _probe(address, port, transport)
-        for _ in range(count):
-            opened.append(_open(address, port, transport, count > 1, transparent))
-            port = port or opened[0].getsockname()[1]
+        if not beside:
+            _probe(address, port, transport)
+        with _sharing(beside):
+            for _ in range(count):
+                opened.append(_open(address, port, transport, count > 1 or bool(beside), transparent))
+                port = port or opened[0].getsockname()[1]
     except OSError as exc:
         for sock in opened:
             sock.close()
         raise ListenError(f"{_text(address, port)}: {_explain(exc, port, transport)}") from exc
+    if count == 1 and beside:
+        _share(opened[0], False)
     return opened
+
+
+def may_listen(address: str, port: int, transport: str = "tcp", beside: Sequence[socket.socket] = ()) -> bool:
+    """Tell whether `open_listeners` would open a listener now: permission, the family, and the port itself."""
+    try:
+        for sock in open_listeners(address, port, 1, transport, beside=beside):
+            sock.close()
+    except ListenError:
+        return False
+    return True
+
+
+@contextmanager
+def _sharing(sockets: Sequence[socket.socket]) -> Iterator[None]:
+    """Let bound sockets share their port while others are bound beside them.
+
+    The kernel compares the option at bind(2) and listen(2) only, whenever it was set (net/ipv4/inet_connection_sock.c,
+    inet_csk_bind_conflict; net/ipv4/udp.c, udp_lib_lport_inuse).
+    """
+    changed = [sock for sock in sockets if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
+    try:
+        for sock in changed:
+            _share(sock, True)
+        yield
+    finally:
+        for sock in changed:
+            _share(sock, False)
+
+
+def _share(sock: socket.socket, share: bool) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, share)
 
 
 def add_listener(address: str, port: int, transport: str = "tcp", transparent: bool = False) -> socket.socket:
@@ -174,7 +217,7 @@ def _open(address: str, port: int, transport: str, share: bool, transparent: boo
         if transparent:
             _intercept(sock, transport)
         if share:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _share(sock, True)
         if transport == "udp":
             _prepare_datagrams(sock, address)
             sock.bind((address, port))

@@ -125,3 +125,132 @@ def test_a_failure_opens_nothing_and_names_every_app(free_port):
             bank.open(snapshot(one, two, three), 1)
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [f"app a{two}", f"app a{three}"]
     assert bank.keys() == set()
+
+
+EVERY = ()
+MOVES = [
+    (("127.0.0.1",), EVERY),
+    (("::1",), EVERY),
+    (("0.0.0.0",), EVERY),
+    (("::",), EVERY),
+    (("127.0.0.1", "::1"), ("0.0.0.0", "::")),
+    (("127.0.0.1",), ("0.0.0.0",)),
+    (("0.0.0.0", "::1"), EVERY),
+    (EVERY, ("0.0.0.0",)),
+    (EVERY, ("::",)),
+    (EVERY, ("127.0.0.1", "::1")),
+    (EVERY, ("0.0.0.0", "::")),
+]
+
+
+def on(transport, port, addresses):
+    where = f"edge_ips: [{', '.join(repr(one) for one in addresses)}], " if addresses else ""
+    text = f"apps: {{a: {{protocol: {transport}/{port}, {where}origin_direct: ['{transport}://192.0.2.1:1']}}}}"
+    return compile_snapshot(load_text(text, "x"), 1)
+
+
+def reached(transport, port, address):
+    """Tell whether a socket of the bank takes what is sent to an address."""
+    kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
+        client.settimeout(2)
+        try:
+            client.connect((address, port))
+            if transport == "udp":  # where nobody listens, ICMP says so to the second send
+                client.send(b"x")
+                client.send(b"x")
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+@pytest.mark.parametrize(("before", "after"), MOVES)
+def test_a_port_moves_to_addresses_that_overlap(free_port, transport, before, after, count):
+    port = free_port()
+    bank = ListenerBank()
+    bank.open(bank.fit(on(transport, port, before)), count)
+    wanted = bank.fit(on(transport, port, after))
+    bank.open(wanted, count)
+    bank.tune(wanted.apps)
+    keys = wanted.listener_keys()
+    bank.close(bank.keys() - set(keys))
+    for address, family in (("127.0.0.1", "0.0.0.0"), ("127.0.0.9", "0.0.0.0"), ("::1", "::")):
+        expected = not after or address in after or family in after
+        assert reached(transport, port, address) == expected, address
+    for key in keys:
+        for descriptor in bank.descriptors([key], port % count, count).values():
+            with socket.socket(fileno=os.dup(descriptor)) as sock:
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == (count > 1)
+    # The same again changes nothing.
+    assert bank.open(bank.fit(on(transport, port, after)), count) == []
+    bank.close(bank.keys())
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_move_to_a_port_that_another_process_has_in_part_changes_nothing(free_port, transport):
+    port = free_port()
+    bank = ListenerBank()
+    before = on(transport, port, ("127.0.0.1",))
+    bank.open(before, 1)
+    with socket.socket(type=socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.7", port))
+        if transport == "tcp":
+            other.listen()
+        with pytest.raises(ListenError, match="already in use by another process"):
+            bank.open(on(transport, port, EVERY), 1)
+    assert bank.keys() == set(before.listener_keys())
+    assert not bank.first(before.listener_keys()[0]).getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    bank.close(bank.keys())
+
+
+def passed(transport, port, family, dual=False):
+    sock = socket.socket(family, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+    sock.bind(("", port))
+    if transport == "tcp":
+        sock.listen()
+    return sock
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+@pytest.mark.parametrize(
+    ("families", "dual"),
+    [
+        ([socket.AF_INET], False),
+        ([socket.AF_INET6], False),
+        ([socket.AF_INET, socket.AF_INET6], False),
+        ([socket.AF_INET6], True),
+    ],
+)
+def test_an_app_on_every_address_uses_what_systemd_passed(free_port, transport, families, dual):
+    port = free_port()
+    bank = ListenerBank()
+    given = [passed(transport, port, family, dual) for family in families]
+    numbers = {os.fstat(sock.fileno()).st_ino for sock in given}
+    kept_by_systemd = [sock.dup() for sock in given]
+    bank.adopt_passed(given)
+    wanted = bank.fit(on(transport, port, EVERY))
+    bank.open(wanted, 1)
+    bank.drop_adopted()
+    keys = wanted.listener_keys()
+    assert len(keys) == (1 if dual else 2)
+    served = {os.fstat(bank.first(key).fileno()).st_ino for key in keys}
+    assert numbers <= served
+    for sock in kept_by_systemd:
+        sock.close()
+    bank.close(keys)
+
+
+def test_a_family_that_may_not_be_opened_beside_a_passed_socket_is_said(free_port, caplog):
+    port = free_port()
+    bank = ListenerBank()
+    bank.adopt_passed([passed("tcp", port, socket.AF_INET)])
+    with passed("tcp", port, socket.AF_INET6):  # another process
+        wanted = bank.fit(on("tcp", port, EVERY))
+    assert [key.address for key in wanted.listener_keys()] == ["0.0.0.0"]
+    assert "app a listens on 0.0.0.0 only, which was open already: :: may not be opened beside it" in caplog.text
+    assert f"ListenStream={port}" in caplog.text
+    bank.drop_adopted()
