@@ -107,6 +107,7 @@ cdef class FlowKeeper(Part):
     cdef void _recall(self, uint32_t index, Flow *flow) noexcept nogil
     cdef void _decide_anew(self, int64_t app) noexcept nogil
     cdef object _decide(self)
+    cdef int _speak(self, Flow *flow, Mode mode, bytes header) except -1
     cdef object _pin(self, uint32_t index, Flow *flow, tuple targets, uint16_t source_port, int tries=*)
     cdef int _reach(self, uint32_t index, Flow *flow, Target target, uint16_t source_port)
     cdef int _origin_socket(self, Flow *flow, Target target, uint16_t source_port, int *source) noexcept

@@ -375,15 +375,44 @@ cdef class FlowKeeper(Part):
         cdef Flow *flow = self._find(name, FLOW_NEW)
         if flow == NULL:
             return
+        self._speak(flow, mode, header)
+        flow.idle_timeout_ms = idle_timeout_ms
+        flow.shared = shared
+        self._count(flow, True)
+        self._pin(<uint32_t>name, flow, targets, 0, tries)
+
+    cdef int _speak(self, Flow *flow, Mode mode, bytes header) except -1:
         if PyBytes_GET_SIZE(header) > MAX_HEADER_BYTES:
             raise ValueError(f"a header of {len(header)} bytes is longer than {MAX_HEADER_BYTES}")
         flow.mode = mode
         flow.header_bytes = <uint8_t>PyBytes_GET_SIZE(header)
         memcpy(flow.header, PyBytes_AS_STRING(header), flow.header_bytes)
+        flow.header_due = mode != PLAIN
+        return 0
+
+    def adapt(self, uint64_t name, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False):
+        """Give a live flow what `open` would give it now; a header that is another one is due again.
+
+        Returns True where the flow must be moved, to the target that it has or to another one: it is to share a socket
+        from now on, or to have one of its own.
+        """
+        cdef Flow *flow = self._find(name, FLOW_LIVE)
+        cdef uint32_t index = <uint32_t>name
+        if flow == NULL:
+            return False
         flow.idle_timeout_ms = idle_timeout_ms
+        if (flow.mode != mode or flow.header_bytes != PyBytes_GET_SIZE(header)
+                or memcmp(flow.header, PyBytes_AS_STRING(header), flow.header_bytes) != 0):
+            self._recall(index, flow)
+            self._speak(flow, mode, header)
+            if flow.standing & CONFIRMED:
+                self._offer(index, flow)
+        if flow.shared == shared:
+            return False
         flow.shared = shared
-        self._count(flow, True)
-        self._pin(<uint32_t>name, flow, targets, 0, tries)
+        unplace(&self._table, index)
+        place_newest(&self._table, index, flow.standing ^ YOUNG_SHARED, self.loop.now_ms)
+        return True
 
     def refuse(self, uint64_t name, int error):
         """Drop what a new flow sent; `error` comes back in `ended` with outcome FLOW_REFUSED."""
@@ -694,6 +723,16 @@ cdef class FlowKeeper(Part):
             raise KeyError(name)
         return unmapped(self._table.flows[index].key.client), ntohs(self._table.flows[index].key.client_port)
 
+    def ends_of(self, uint64_t name):
+        """Return (client, port, edge, port, proxy that told of them or None) of a live flow; None when it is over."""
+        cdef Flow *flow = self._find(name, FLOW_LIVE)
+        if flow == NULL:
+            return None
+        return (
+            unmapped(flow.key.client), ntohs(flow.key.client_port), unmapped(flow.key.edge), ntohs(flow.key.edge_port),
+            unmapped(flow.peer) if flow.dialect != NO_HEADER else None,
+        )
+
     def close_flows(self, int error, uint64_t idle_ms=0):
         """End the flows that were idle for at least `idle_ms`; `error` comes back in `ended`."""
         cdef uint32_t index
@@ -770,9 +809,11 @@ cdef class FlowKeeper(Part):
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         cdef uint32_t index = <uint32_t>name
         cdef uint16_t source_port
+        cdef bint header_due
         if flow == NULL or flow.target != NULL or listener >= self._listener_count:
             return
         source_port = flow.source_port
+        header_due = flow.header_due
         flow.key.listener = listener
         flow.app = self._listeners[listener].app
         flow.chain_head = NO_SLOT
@@ -787,8 +828,9 @@ cdef class FlowKeeper(Part):
         flow.plane = UNDECIDED
         flow.active_ms = self.loop.now_ms
         self._pin(index, flow, (target,), source_port)
-        if flow.mode == FIRST or flow.mode == STANDALONE:
-            flow.header_due = False
+        # To the origin it is the same peer, which has told of its client, only from the same port.
+        if flow.source_port == source_port:
+            flow.header_due = header_due
 
     def discard(self, uint64_t name):
         """Forget a recovered flow."""

@@ -117,7 +117,7 @@ class RunningApp:
         self.configure(settings)
 
     def configure(self, settings: AppSettings) -> None:
-        """Take the settings of a new snapshot; sessions that exist keep what they began with."""
+        """Take the settings of a new snapshot; TCP sessions that exist keep what they began with."""
         self.settings = settings
         self.trusted = None if settings.trusted is None else PrefixSet(map(ip_network, settings.trusted))
         self._sent_to = _takes(settings)
@@ -132,6 +132,11 @@ class RunningApp:
         self.rules = app_rules(settings.limits, settings.name, settings.transport)
         self.group = group_of(settings.name, settings.transport)
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))
+
+    @property
+    def manner(self) -> tuple[object, ...]:
+        """What UDP flows get from the app beside an origin: two that differ in it are served differently."""
+        return self.mode, self.encode, self.idle_timeout_ms, self.shared, self.settings.trusted
 
     def is_sent_to(self, edge: bytes, edge_port: int) -> bool:
         """Tell whether what was sent to an address and port is the app's, where TPROXY or a binding brings it."""

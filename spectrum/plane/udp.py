@@ -94,6 +94,8 @@ class UdpPlane:
         self.drains = Drains(lambda key, name: self._repin(name))
         self._balancers = balancers
         self._held: set[Target] = set()
+        # What the flows of each app have been given.
+        self._manners: dict[RunningApp, tuple[object, ...]] = {}
         self._records = Records(emit)
         self._tell_too_big = tell_too_big
         self._registry = Registry("udp", balancers, self.engine.add_listener, self._unlisten, self._configured)
@@ -275,20 +277,50 @@ class UdpPlane:
     ) -> list[ListenerKey]:
         """Serve the UDP apps of a snapshot; see `Registry.apply`.
 
-        Flows keep their origin, but for those whose origin is gone: they get another one at once. Flows of removed
-        listeners end, because their replies have no socket to leave from. Flows of origins `stopped` get another one,
-        after the time that these have to drain.
+        Flows keep their origin, but for those whose origin is gone: they get another one at once. In all else they are
+        served as new ones are: a flow has no end of its own to wait for. Flows of removed listeners end, because their
+        replies have no socket to leave from. Flows of origins `stopped` get another one, after the time that these have
+        to drain.
         """
         self._records.wanted = snapshot.log_sessions
         self._limiter.node = node_rules(snapshot.udp_limits, "udp")
         at_once = self._drain_origins(stopped or {})
-        gone = self._registry.apply(snapshot, descriptors, names, self._unused)
+        unused: set[Target] = set()
+        gone = self._registry.apply(
+            snapshot, descriptors, names, lambda _, targets: unused.update(frozenset(targets) - self._held)
+        )
         self._registry.guard(self._firewall)
         self._end_blocked()
-        for name in self.engine.flows(targets=at_once):
+        self._adapt_flows()
+        for name in self.engine.flows(targets=unused | at_once):
             self._repin(name)
         self._held = set()
         return gone
+
+    def _adapt_flows(self) -> None:
+        """Serve the flows of apps with other settings as new ones are, before any of them is led elsewhere."""
+        stale = {app for app, manner in self._manners.items() if app.manner != manner}
+        self._manners = {app: app.manner for app in self._registry.apps()}
+        for name in self.engine.flows() if stale else ():
+            if (found := self.engine.flow(name)) and (app := self._listeners[found[0]].app) in stale:
+                self._adapt(name, app, found[1])
+
+    def _adapt(self, name: int, app: RunningApp, target: Target) -> None:
+        """Give a flow what a new one of the app would get, or end it where that would be refused."""
+        ends = self.engine.ends_of(name)
+        if ends is None:
+            return
+        client, client_port, edge, edge_port, peer = ends
+        if peer is None and app.trusted is not None:
+            self.engine.close(name, Reason.HEADER_MISSING)
+            return
+        if peer is not None and (app.trusted is None or peer not in app.trusted):
+            self.engine.close(name, Reason.HEADER_UNTRUSTED)
+            return
+        header = app.encode(client, client_port, edge, edge_port, b"")
+        if self.engine.adapt(name, app.mode, header, app.idle_timeout_ms, app.shared):
+            self._move(name, app, target, (target,))
+            app.take_connected((target,))  # the listener may not lead to it any more
 
     def _end_blocked(self) -> None:
         """End the flows of clients that are blocked by now: a flow has no end of its own."""
@@ -374,6 +406,7 @@ class UdpPlane:
             listener.app.measures.started += 1
             self._enter(listener)
             self.engine.adopt(name, listener.number, target)
+            self._adapt(name, listener.app, target)  # the snapshot may be another one than it began with
             count += 1
         for descriptor in inherited.values():  # of flows that have no listener or origin any more
             os.close(descriptor)

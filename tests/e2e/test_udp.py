@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from spectrum.wire import simple_proxy
 from tests.e2e.daemon import Daemon
 from tests.e2e.programs import Programs, run
 from tests.engine.harness import eventually, port_of
@@ -344,12 +345,16 @@ def test_a_reload_touches_no_flow_but_those_of_removed_origins(tmp_path, free_po
         daemon.write("apps:\n" + app("x", port, port_of(two)))
         assert daemon.reload() == []
         echo_once(two, client, port, b"d")
+        daemon.write("apps:\n" + app("x", port, port_of(two), more=", proxy_protocol: simple"))
+        assert daemon.reload() == []
+        client.sendto(b"e", ("127.0.0.1", port))
+        assert simple_proxy.parse(two.recv(100)).client_port == port_of(client)
         assert daemon.events() == []
         daemon.write("apps:\n" + app("y", free_port(), port_of(two)))
         assert daemon.reload() == []
         (event,) = daemon.wait_for_events(1)
         assert (event["Application"], event["Reason"]) == ("x", "listener_removed")
-        assert event["ClientDatagrams"] == 4
+        assert event["ClientDatagrams"] == 5
 
 
 def test_placement_is_stable_while_a_worker_is_replaced(tmp_path, free_port):

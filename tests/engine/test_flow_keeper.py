@@ -272,7 +272,8 @@ def test_names_of_flows_that_are_over_are_ignored(origin):
     engine.close(5, 1)
     engine.adopt(5, 0, target(origin))
     engine.discard(5)
-    assert engine.flow(5) is None
+    assert engine.adapt(5, Mode.PLAIN, b"", 1) is False
+    assert engine.flow(5) is engine.ends_of(5) is None
 
 
 class Quiet(Recorder):

@@ -129,6 +129,25 @@ for mode, header, there in (
     assert recorder.engine.offloaded == there, (mode, header)
     recorder.engine.close_flows(1)
     assert entries() == []
+
+# Another header, and another protocol: the kernel puts what there is now.
+recorder, origin, listener, number = setting(mode=Mode.EACH, header=b"even")
+recorder.engine.set_offload(offload())
+with datagrams() as client:
+    for _ in range(2):
+        exchange(recorder, client, listener, origin, answer=b"y")
+    (name,) = recorder.engine.flows()
+    for mode, header, there in (
+        (Mode.EACH, b"same", 1), (Mode.EACH, b"odd", 0), (Mode.PLAIN, b"", 1), (Mode.FIRST, b"first", 0),
+    ):
+        assert recorder.engine.adapt(name, mode, header, 0) is False
+        assert recorder.engine.offloaded == there, (mode, header)
+        client.sendto(b"x", listener.getsockname())
+        turn(recorder, 0.02)
+        assert origin.recv(100) == header + b"x"
+    client.sendto(b"x", listener.getsockname())
+    turn(recorder, 0.02)
+    assert origin.recv(100) == b"x" and recorder.engine.offloaded == 1
 print("ok")
 """
 )

@@ -243,6 +243,141 @@ def test_a_reload_keeps_flows_and_moves_those_of_removed_origins(make, free_port
         assert sum(counted.connected - counted.ended for counted in origins) == 0
 
 
+DIALECTS = {
+    "off": "",
+    "simple": ", proxy_protocol: simple",
+    "lenient": ", proxy_protocol: simple, spp_replies: lenient",
+    "shared": ", proxy_protocol: simple, origin_socket: shared",
+    "first": ", proxy_protocol: v2",
+    "standalone": ", proxy_protocol: v2, proxy_header_datagram: standalone",
+    "each": ", proxy_protocol: v2, proxy_header_datagram: each",
+}
+
+
+def leads(way, port, number):
+    """The body of an app that leads to a port of the loopback, and what else the file has for it."""
+    if way == "load_balancer":
+        return led(port), balanced(number)
+    if way == "origin_dns":
+        return f"protocol: udp/{port}, edge_ips: [127.0.0.1], {NAMED % number}", ""
+    return body(port, number), ""
+
+
+NAMED = "origin_dns: {name: x.example, type: A}, origin_port: %d"
+NAMED_KEY = "A x.example udp %d-%d"
+
+
+def seen_of(plane, client, origin, count=3):
+    """What an origin gets of a client, and what the client gets of answers with the header, and without."""
+    got = []
+    for _ in range(count):
+        ask(client, edge(plane), b"x")
+        plane.loop.process()
+        while readable(origin, 0):
+            data, peer = origin.recvfrom(1000)
+            got.append(data.replace(port_of(client).to_bytes(2, "big"), b"**"))
+            for answer in (data[:38] + b"y", b"z"):
+                origin.sendto(answer, peer)
+            plane.loop.process()
+    while readable(client, 0):
+        got.append(client.recv(100).replace(port_of(client).to_bytes(2, "big"), b"**"))
+    return got
+
+
+@pytest.mark.parametrize("before", DIALECTS)
+@pytest.mark.parametrize("after", DIALECTS)
+@pytest.mark.parametrize("way", ["same", "origin_direct", "load_balancer", "origin_dns"])
+def test_a_flow_is_served_as_a_new_one_after_a_reload(make, free_port, origin, before, after, way):
+    port = free_port()
+    with datagrams() as other, datagrams() as client, datagrams() as newcomer:
+        plane = make({"x": body(port, origin, more=DIALECTS[before])})
+        seen_of(plane, client, origin)
+        leads_to = origin if way == "same" else other
+        number = port_of(leads_to)
+        text, more = leads(way, port, number)
+        plane.apply({"x": text + DIALECTS[after]}, {NAMED_KEY % (number, number): ("127.0.0.1",)}, more)
+        assert plane.engine.active == 1
+        seen = seen_of(plane, client, leads_to)
+        if way == "same" and before == after:
+            return  # it has told of its client already
+        assert seen == seen_of(plane, newcomer, leads_to)
+        assert plane.faults == []
+        assert (plane.engine.sockets == 0) == (after == "shared")
+        assert not readable(origin, 0)
+        plane.plane.engine.close_flows(Reason.IDLE_TIMEOUT)
+        measures = plane.plane.take_measures()["x"]
+        assert measures.active == 0
+        assert sum(counted.connected - counted.ended for counted in measures.origins.values()) == 0
+
+
+@pytest.mark.parametrize("way", ["load_balancer", "origin_dns"])
+def test_a_flow_is_served_as_a_new_one_wherever_it_came_from(make, free_port, origin, way):
+    port, number = free_port(), port_of(origin)
+    text, more = leads(way, port, number)
+    with datagrams() as other, datagrams() as client, datagrams() as newcomer:
+        plane = make({"x": text + DIALECTS["simple"]}, more=more)
+        if way == "origin_dns":
+            plane.plane.resolve({NAMED_KEY % (number, number): ("127.0.0.1",)}, [NAMED_KEY % (number, number)])
+        assert seen_of(plane, client, origin)
+        plane.apply({"x": body(port, other)})
+        assert seen_of(plane, client, other) == seen_of(plane, newcomer, other)
+
+
+def test_a_flow_has_the_idle_timeout_of_a_reload(make, free_port, origin):
+    port = free_port()
+    with datagrams() as client:
+        plane = make({"x": body(port, origin, more=", timeouts: {idle: 1h}")})
+        ask(client, edge(plane), b"x")
+        plane.loop.process()
+        plane.apply({"x": body(port, origin, more=", timeouts: {idle: 100ms}")})
+        eventually(lambda: plane.loop.process() or plane.lines, 5)
+    assert [event["Reason"] for event in plane.events()] == ["idle_timeout"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ("", ", accept_proxy_protocol: {from: [127.0.0.0/8]}", "header_missing"),
+        (", accept_proxy_protocol: {from: [127.0.0.0/8]}", "", "header_untrusted"),
+        (
+            ", accept_proxy_protocol: {from: [127.0.0.0/8]}",
+            ", accept_proxy_protocol: {from: [192.0.2.0/24]}",
+            "header_untrusted",
+        ),
+        (
+            ", accept_proxy_protocol: {from: [127.0.0.0/8]}",
+            ", accept_proxy_protocol: {from: [127.0.0.1/32]}",
+            None,
+        ),
+    ],
+)
+def test_a_flow_whose_client_would_be_refused_after_a_reload_ends(make, free_port, origin, before, after, reason):
+    port = free_port()
+    header = simple_proxy.pack(b"\xc0\0\2\1", b"\x7f\0\0\1", 5000, port)
+    with datagrams() as client:
+        plane = make({"x": body(port, origin, more=before)})
+        ask(client, edge(plane), (header if before else b"") + b"x")
+        plane.loop.process()
+        assert origin.recv(100) == b"x"
+        plane.apply({"x": body(port, origin, more=after)})
+        plane.loop.process()
+    assert [event["Reason"] for event in plane.events()] == [reason] * (reason is not None)
+    assert plane.engine.active == (reason is None)
+
+
+def test_a_replacement_serves_flows_by_its_own_snapshot(make, free_port, origin):
+    """Whoever upgrades reads the file again."""
+    port = free_port()
+    with datagrams() as client, datagrams() as newcomer:
+        before = make({"x": body(port, origin, more=DIALECTS["simple"])})
+        seen_of(before, client, origin)
+        memory = os.dup(before.memory)
+        before.sockets.popitem()[1].close()
+        after = make({"x": body(port, origin, more=DIALECTS["first"])}, memory=memory)
+        assert after.plane.recover() == 1
+        assert seen_of(after, client, origin) == seen_of(after, newcomer, origin)
+
+
 def test_names_that_change_move_flows(make, free_port, origin):
     with datagrams("127.0.0.2", port_of(origin)) as second, datagrams() as client:
         name = f"origin_dns: {{name: x.example, type: A}}, origin_port: {port_of(origin)}"
@@ -440,5 +575,5 @@ def test_a_replacement_finds_the_origins_of_a_load_balancer(make, free_port, ori
             assert origin.recv(10) == b"again"
 
 
-def readable(sock):
-    return bool(select.select([sock], [], [], 1)[0])
+def readable(sock, timeout_s=1):
+    return bool(select.select([sock], [], [], timeout_s)[0])
