@@ -9,6 +9,7 @@ from spectrum.control.loader import ConfigError, load_file
 from spectrum.control.succession import OPTION as SUCCEED
 from spectrum.control.succession import Predecessor
 from spectrum.control.supervisor import StartError, serve
+from spectrum.control.watch import FilesRead
 from spectrum.core.config import MAX_WORKERS
 from spectrum.kernel.sockets import ListenError
 
@@ -32,14 +33,15 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
     sessions, and those that are open get the file's drain_timeout; a second signal ends them. SIGHUP reloads the file.
     """
     predecessor = Predecessor(succeed) if succeed is not None else None
+    files = FilesRead()
     try:
-        config = load_file(path)
+        config = load_file(path, files.reading)
     except ConfigError as exc:
         if predecessor is not None:
             predecessor.refuse([str(diagnostic) for diagnostic in exc.diagnostics])
         raise failure(str(exc)) from exc
     try:
-        serve(path, config, workers, log_level.upper(), watch, predecessor)
+        serve(path, config, workers, log_level.upper(), watch, predecessor, files)
     except (ListenError, StartError) as exc:
         raise failure(str(exc)) from exc
 

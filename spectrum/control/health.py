@@ -244,6 +244,8 @@ class HealthKeeper:
         return sum(origin.enabled and origin.weight > 0 and self.standings[origin.number].usable for origin in origins)
 
     def _tick(self) -> None:
+        # First of all: a failure below is logged by the loop, and must not be the last tick.
+        self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         now = time.monotonic()
         for detector in self._detectors.values():
             for number in detector.due(now):
@@ -254,7 +256,6 @@ class HealthKeeper:
             if view.ramping:
                 self._look_at(name, "")
         self._tell_latencies()
-        self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def latency_of(self, pool: str) -> float:
         """Return the mean round trip of probes of a pool's usable origins in seconds; 0 if there is none."""

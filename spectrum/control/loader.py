@@ -1,6 +1,6 @@
 """From a file to a checked `Config`, or to every fault of it at once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from spectrum.control.access import access_faults
 from spectrum.control.account import AccountError, account
-from spectrum.control.certificates import tls_faults
-from spectrum.control.filter import filter_faults
+from spectrum.control.certificates import tls_faults, tls_paths
+from spectrum.control.filter import filter_faults, filter_paths
 from spectrum.control.yaml_marks import Document, Place
 from spectrum.core.access.checks import check_access
 from spectrum.core.access.objects import AccessRule
@@ -50,12 +50,29 @@ class ConfigError(Exception):
         self.diagnostics = diagnostics
 
 
-def load_file(path: Path) -> Config:
+# Told of the files that are about to be read.
+Reading = Callable[[Iterable[Path]], None]
+
+
+def named_files(config: Config) -> list[Path]:
+    """Return the files that a configuration names and that change by themselves: lists, databases, certificates."""
+    named = [rule.file for rule in config.access_rules.values()]
+    if config.geoip is not None:
+        named += [config.geoip.database, config.geoip.asn_database]
+    return [*(Path(path) for path in named if path), *tls_paths(config), *filter_paths(config)]
+
+
+def load_file(path: Path, reading: Reading = lambda paths: None) -> Config:
     """Return the configuration in a file.
+
+    Args:
+        path: The file.
+        reading: Called with the file, and with the files that it names, before they are read.
 
     Raises:
         ConfigError: With every fault of the file, in the order of its lines.
     """
+    reading([path])
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
@@ -64,11 +81,13 @@ def load_file(path: Path) -> Config:
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
         raise ConfigError([Diagnostic(str(path), Place(line, 1), "", "not UTF-8 text")]) from exc
-    return load_text(text, str(path), local_addresses())
+    return load_text(text, str(path), local_addresses(), reading)
 
 
-def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
+def load_text(text: str, name: str, local: Iterable[IPAddress] = (), reading: Reading = lambda paths: None) -> Config:
     """Return the configuration in a text; `name` is what diagnostics call it, `local` this machine's addresses.
+
+    `reading` is called with the files that the text names, before they are read.
 
     Raises:
         ConfigError: With every fault of the text, in the order of its lines.
@@ -86,6 +105,7 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = ()) -> Config:
     faults += check_balancing(config, names)
     faults += check_access(config, names["apps"])
     faults += check_tls(config, names["certificates"])
+    reading(named_files(config))
     faults += _machine_faults(config)
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
     if diagnostics:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ from spectrum.control.access import AccessError, load_access
 from spectrum.control.account import AccountError, leave_root
 from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
 from spectrum.control.bindings import BoundApps
-from spectrum.control.certificates import CertificateError, load_tls, soon_to_end, tls_paths
+from spectrum.control.certificates import CertificateError, load_tls, soon_to_end
 from spectrum.control.explain import explain
 from spectrum.control.exporter import Exporter, NodeState
-from spectrum.control.filter import NodeFilter, filter_paths
+from spectrum.control.filter import NodeFilter
 from spectrum.control.fleet import Fleet
 from spectrum.control.health import HealthKeeper
 from spectrum.control.listeners import ListenerBank, sockets_per_listener
-from spectrum.control.loader import ConfigError, load_file
+from spectrum.control.loader import ConfigError, load_file, named_files
 from spectrum.control.log import LineWriter, SessionLog
 from spectrum.control.names import NameWatch
 from spectrum.control.offload import NodeOffload
@@ -40,7 +40,7 @@ from spectrum.control.succession import Predecessor, SuccessionError, Successor,
 from spectrum.control.systemd import Notifier
 from spectrum.control.tickets import Tickets
 from spectrum.control.totals import Totals
-from spectrum.control.watch import FileWatch
+from spectrum.control.watch import FilesRead, FileWatch
 from spectrum.control.workers import WorkerProcess, encode, memory_file
 from spectrum.core.address import PortRange, parse_address
 from spectrum.core.balancing.events import HealthEvent, as_text
@@ -104,6 +104,7 @@ class Supervisor:
         workers: Overrides the file's number of workers.
         watch: Reload when the file changes.
         predecessor: The supervisor whose workers this one takes over, if it is an upgrade.
+        files: What the files were when `config` was read from them.
     """
 
     def __init__(
@@ -113,12 +114,16 @@ class Supervisor:
         workers: int | None = None,
         watch: bool = False,
         predecessor: Predecessor | None = None,
+        files: FilesRead | None = None,
     ) -> None:
         self._predecessor = predecessor
         self._successor: Successor | None = None
         self._control = _control_path(config)
         self._path = path
         self._watches = watch
+        self._files = files or FilesRead()
+        # What a file names that is not served: it is being read, or was refused.
+        self._tried_files: list[Path] = []
         self._config = config
         self._worker_count = workers or config.workers or len(os.sched_getaffinity(0))
         self._started_at = time.monotonic()
@@ -186,12 +191,11 @@ class Supervisor:
         try:
             await self._start()
             self._tell_ready()
-            self._tasks.start(self._systemd.feed_watchdog(), "watchdog")
-            if self._watches:
-                self._tasks.start(FileWatch(lambda: [self._path], self.reload).run(), f"watch {self._path}")
-            self._tasks.start(FileWatch(self._named_files, self._reread).run(), "watch what the file names")
-            self._tasks.start(self._tickets.run(), "rotate the keys of session tickets")
-            self._tasks.start(self._collect_samples(), "read the filter's samples")
+            self._tasks.keep(self._systemd.feed_watchdog, "watchdog")
+            watch = FileWatch(self._watched_files, self._files_changed, files=self._files)
+            self._tasks.keep(watch.run, "watch files")
+            self._tasks.keep(self._tickets.run, "rotate the keys of session tickets")
+            self._tasks.keep(self._collect_samples, "read the filter's samples")
             await self._stopping.wait()
             while self._successor is not None:
                 await self._leave(self._successor)
@@ -274,6 +278,7 @@ class Supervisor:
             NumbersExhausted: If there are no numbers for new origins.
         """
         numbers = self._numbers.plan(labels(config.pools), lambda number: self._memory.loads.open(number) > 0)
+        self._files.reading(named_files(config))
         access, prefixes = load_access(config.access_rules)
         tls = load_tls(config)
         return Plan(compile_snapshot(config, generation, numbers, access, tls), numbers, prefixes)
@@ -371,18 +376,36 @@ class Supervisor:
 
         self._tasks.start(reload(), "reload on SIGHUP")
 
-    def _named_files(self) -> list[Path]:
-        """Return the files that the file names and that change by themselves: lists, databases, certificates."""
-        geoip = self._config.geoip
-        named = [rule.file for rule in self._config.access_rules.values()]
-        return [Path(path) for path in (*named, *((geoip.database, geoip.asn_database) if geoip else ())) if path] + (
-            tls_paths(self._config) + filter_paths(self._config)
-        )
+    def _watched_files(self) -> list[Path]:
+        watched = [*named_files(self._config), *self._tried_files]
+        return [self._path, *watched] if self._watches else watched
 
-    async def _reread(self) -> None:
-        """Read the files that the file names again; those with faults change nothing."""
-        log.info("a file that the configuration names has changed")
-        await self.reload(reads_file=False)
+    async def _files_changed(self, paths: list[Path]) -> None:
+        """Read files again that have changed; those with faults change nothing."""
+        log.info("changed: %s", ", ".join(map(str, paths)))
+        named = set(named_files(self._config))
+        if not named.issuperset(paths) and not (await self.reload()).errors:
+            return
+        # A certificate is renewed beside a file that is refused, too.
+        if not named.isdisjoint(paths):
+            await self.reload(reads_file=False)
+
+    def _read_file(self) -> Config:
+        """Read the file; what it names is watched until it is served, so that a refused file is tried again.
+
+        Raises:
+            ConfigError: If there are faults in it.
+        """
+        read: list[Path] = []
+
+        def reading(paths: Iterable[Path]) -> None:
+            read.extend(paths)
+            self._files.reading(paths)
+
+        try:
+            return load_file(self._path, reading)
+        finally:
+            self._tried_files = read[1:] if self._watches else []
 
     async def reload(self, reads_file: bool = True) -> Reloaded:
         """Read the file again, or only what it names, and serve it, if nothing is wrong with it."""
@@ -392,7 +415,7 @@ class Supervisor:
         async with self._reloading:
             self._systemd.reloading()
             try:
-                config = await asyncio.to_thread(load_file, self._path) if reads_file else self._config
+                config = await asyncio.to_thread(self._read_file) if reads_file else self._config
                 found = changes(self._config, config)
                 await self._apply(config)
             except ConfigError as exc:
@@ -403,6 +426,9 @@ class Supervisor:
                 errors = ["too many origins were replaced while sessions of the old ones go on; reload again later"]
             else:
                 self._state.last_reload_successful = True
+                if reads_file:
+                    self._tried_files = []
+                self._files.keep([self._path, *named_files(config), *self._tried_files])
                 for change in found[:MAX_CHANGES_LOGGED]:
                     log.info("reloaded: %s", change)
                 return Reloaded(changes=found)
@@ -564,11 +590,17 @@ class Supervisor:
 
 
 def serve(
-    path: Path, config: Config, workers: int | None, level: str, watch: bool, predecessor: Predecessor | None = None
+    path: Path,
+    config: Config,
+    workers: int | None,
+    level: str,
+    watch: bool,
+    predecessor: Predecessor | None = None,
+    files: FilesRead | None = None,
 ) -> None:
     """Run the daemon until it is stopped; with `watch` it reloads when the file changes.
 
-    With a `predecessor` it takes over what that one served.
+    With a `predecessor` it takes over what that one served. `files` is what they were when `config` was read from them.
 
     Raises:
         ListenError: If an address can not be listened on.
@@ -588,7 +620,7 @@ def serve(
         _become(config.user, path, config, predecessor)
 
     async def main() -> None:
-        await Supervisor(path, config, workers, watch, predecessor).run()
+        await Supervisor(path, config, workers, watch, predecessor, files).run()
 
     uvloop.run(main())
 

@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+# A task that fails begins again so much later, each time twice as much; one that ran longer than the most begins anew.
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 30.0
 
 
 class Tasks:
@@ -21,6 +25,10 @@ class Tasks:
         task.add_done_callback(self._done)
         return task
 
+    def keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
+        """Run a coroutine in the background; one that fails is logged, and `make` gives another one after a pause."""
+        return self.start(_repeat(make, name), name)
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
@@ -32,3 +40,19 @@ class Tasks:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _repeat(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    now, pause_s = asyncio.get_running_loop().time, FIRST_PAUSE_S
+    while True:
+        began = now()
+        try:
+            await make()
+        except Exception:
+            if now() - began > MAX_PAUSE_S:
+                pause_s = FIRST_PAUSE_S
+            log.exception("task %s failed; it begins again in %g s", name, pause_s)
+        else:
+            return
+        await asyncio.sleep(pause_s)
+        pause_s = min(MAX_PAUSE_S, pause_s * 2)

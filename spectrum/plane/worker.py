@@ -266,11 +266,12 @@ class Worker:
 
     def _end_drained(self) -> None:
         """End what is due of sessions whose origins were taken out of service."""
+        # First of all: a failure below is logged by the loop, and must not be the last tick.
+        self._loop.call_later(DRAIN_TICK_S, self._end_drained)
         now = time.monotonic()
         for plane in self._planes or ():
             if plane.drains.pending:
                 plane.drains.tick(now)
-        self._loop.call_later(DRAIN_TICK_S, self._end_drained)
 
     def _share_descriptors(self, transports: set[str]) -> None:
         """Bound sessions and flows, so that a flood of the one kind leaves descriptors to the other."""
@@ -404,8 +405,8 @@ class Worker:
     # --- to the supervisor ----------------------------------------------------------------------------------------
 
     def _report_regularly(self) -> None:
-        self._report(0)
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
+        self._report(0)
 
     def _report(self, number: int) -> None:
         if self._planes is None or self._orphan:

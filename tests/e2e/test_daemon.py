@@ -531,7 +531,12 @@ def test_a_watched_file_needs_no_reload(tmp_path, free_port, echo):
         daemon.write("apps: {echo: {}}")
         eventually(lambda: "reload refused: " in daemon.messages())
         assert len(daemon.status()["apps"]) == 2
-        daemon.write(one_app(first, echo))
+        bad = tmp_path / "bad.txt"
+        bad.write_text("rubbish\n")
+        rule = f"\naccess_rules: {{bad: {{action: block, target: ip_range, file: {bad}}}}}"
+        daemon.write(one_app(first, echo, ", ip_firewall: true") + rule)
+        eventually(lambda: "bad.txt:1: " in daemon.messages())
+        bad.write_text("192.0.2.0/24\n")  # the file is tried again for a list that only it names
         eventually(lambda: "reloaded: removed app other" in daemon.messages())
         sock.sendall(b"still here")
         assert sock.recv(20) == b"still here"

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from spectrum.plane import tasks as plane_tasks
 from spectrum.plane.tasks import Tasks
 
 
@@ -30,3 +31,31 @@ async def test_stop_cancels_and_waits():
     await asyncio.sleep(0)
     await tasks.stop()
     assert ended == [True]
+
+
+async def test_what_fails_begins_again(caplog, monkeypatch):
+    monkeypatch.setattr(plane_tasks, "FIRST_PAUSE_S", 0.01)
+    began = []
+
+    async def fail_twice():
+        began.append(True)
+        if len(began) < 3:
+            raise RuntimeError("why")
+
+    await Tasks().keep(fail_twice, "failing")
+    assert len(began) == 3
+    assert caplog.text.count("task failing failed; it begins again in") == 2
+
+
+async def test_what_is_cancelled_does_not():
+    began = []
+
+    async def wait():
+        began.append(True)
+        await asyncio.Event().wait()
+
+    tasks = Tasks()
+    tasks.keep(wait, "waiting")
+    await asyncio.sleep(0)
+    await tasks.stop()
+    assert began == [True]
