@@ -15,6 +15,7 @@ from spectrum.core.address import parse_address
 from spectrum.kernel.bindings import PROGRAM, PROTOCOLS, Binding, Bindings, load
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, folder_of, unload
 from spectrum.kernel.processes import sockets_of
+from spectrum.kernel.sockets import bound_address
 
 FILESYSTEM = click.option(
     "--bpffs",
@@ -174,4 +175,4 @@ def _is_bound(sock: socket.socket, protocol: str, address: str, port: int) -> bo
         return False
     if protocol == "tcp" and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return False
-    return bool(sock.getsockname()[:2] == (address, port))
+    return bound_address(sock) == (address, port)

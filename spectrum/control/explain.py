@@ -2,12 +2,11 @@
 
 import random
 import time
-from ipaddress import ip_address
 
 from spectrum.control.health import HealthKeeper
 from spectrum.core.access.prefix_table import PrefixTable
 from spectrum.core.access.rules import AppRules
-from spectrum.core.address import unmapped
+from spectrum.core.address import parse_address
 from spectrum.core.balancing.balancer import Balancer, Choice, share_of
 from spectrum.core.balancing.clients import client_key
 from spectrum.core.balancing.pools import PoolView
@@ -43,7 +42,7 @@ def explain(
     settings = next((known for known in snapshot.apps if known.name == app), None)
     if settings is None:
         raise ValueError(f"no app {app!r}; known here: {', '.join(known.name for known in snapshot.apps)}")
-    address = unmapped(ip_address(client))
+    address = parse_address(client)
     first = f"client {address} of app {app} ({settings.protocol})"
     allowed, access = _access(settings, snapshot, prefixes, address.packed)
     if not allowed:

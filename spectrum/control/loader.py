@@ -14,7 +14,6 @@ from spectrum.control.filter import filter_faults, filter_paths
 from spectrum.control.yaml_marks import Document, Place
 from spectrum.core.access.checks import check_access
 from spectrum.core.access.objects import AccessRule
-from spectrum.core.address import IPAddress
 from spectrum.core.balancing.checks import check_balancing
 from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool
 from spectrum.core.checks import check_apps
@@ -26,6 +25,7 @@ from spectrum.core.tls.checks import check_tls
 from spectrum.core.tls.objects import Certificate
 from spectrum.kernel.sockets import local_addresses
 from spectrum.plane.geoip import Countries, GeoIpError, Networks
+from spectrum.wire.address import IPAddress
 
 
 @dataclass(frozen=True, slots=True)

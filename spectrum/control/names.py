@@ -10,6 +10,7 @@ import logging
 import socket
 from collections.abc import Callable
 
+from spectrum.core.address import parse_address
 from spectrum.core.names import NameSettings, name_key
 from spectrum.plane.tasks import Tasks
 
@@ -97,6 +98,7 @@ class NameWatch:
             await asyncio.sleep(pause_s)
 
     def _usable(self, name: NameSettings, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        addresses = tuple(dict.fromkeys(str(parse_address(address)) for address in addresses))
         refused = {address: why for address in addresses if (why := self._refuse(name, address))}
         if len(refused) == len(addresses):
             raise LookupFailure("; ".join(refused.values()))

@@ -2,9 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 
-IPAddress = IPv4Address | IPv6Address
+from spectrum.wire.address import IPAddress, unmapped
 
 # A name as RFC 1123 section 2.1 has it, with underscores for SRV labels and an optional final dot.
 _NAME = re.compile(
@@ -67,11 +67,6 @@ class SocketAddress:
 def host_text(address: IPAddress) -> str:
     """Return the address as it stands before `:port`: IPv6 in brackets."""
     return f"[{address}]" if address.version == 6 else str(address)
-
-
-def unmapped(address: IPAddress) -> IPAddress:
-    """Return the IPv4 address inside an IPv4-mapped IPv6 one, any other address as it is."""
-    return (address.version == 6 and address.ipv4_mapped) or address
 
 
 def parse_address(text: str) -> IPAddress:
@@ -139,13 +134,14 @@ def parse_origin(text: str) -> OriginAddress:
         raise ValueError(f"{host!r} is not an IP address") from exc
     if bracketed != (address.version == 6):
         raise ValueError(f"{text!r}: an IPv6 address, and only that, stands in brackets")
+    address = unmapped(address)
     if address.is_unspecified or address.is_multicast:
         raise ValueError(f"{text!r}: nobody can be reached at {address}")
-    return OriginAddress(transport, unmapped(address), parse_ports(ports))
+    return OriginAddress(transport, address, parse_ports(ports))
 
 
 def parse_socket_address(text: str) -> SocketAddress:
-    """Return the address and port of "127.0.0.1:9090" or "[::1]:9090".
+    """Return the address, unmapped, and the port of "127.0.0.1:9090" or "[::1]:9090".
 
     Raises:
         ValueError: If it is something else.
@@ -158,7 +154,7 @@ def parse_socket_address(text: str) -> SocketAddress:
         raise ValueError(f"{text!r} is not an address and port; write 127.0.0.1:9090 or [::1]:9090") from exc
     if len(ports) != 1:
         raise ValueError(f"{text!r}: one port, not a range")
-    return SocketAddress(address, ports.first)
+    return SocketAddress(unmapped(address), ports.first)
 
 
 def is_name(text: str) -> bool:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from spectrum.core.address import IPAddress, PortRange, SocketAddress, host_text, is_name, parse_address
+from spectrum.core.address import PortRange, SocketAddress, host_text, is_name, parse_address
 from spectrum.core.balancing.objects import origin_ports
 from spectrum.core.config import App, Config
 from spectrum.core.faults import Fault
+from spectrum.wire.address import IPAddress
 
 _ANY4, _ANY6 = IPv4Address("0.0.0.0"), IPv6Address("::")
 

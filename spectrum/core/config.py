@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from spectrum.core.access.objects import AccessRule
-from spectrum.core.address import IPAddress, OriginAddress, is_name
+from spectrum.core.address import OriginAddress, is_name
 from spectrum.core.balancing.objects import LoadBalancer, Monitor, Node, Pool
 from spectrum.core.fields import (
     Address,
@@ -34,6 +34,7 @@ from spectrum.core.filter import Filter
 from spectrum.core.limits import Limits, Paces
 from spectrum.core.server_names import server_name
 from spectrum.core.tls.objects import Certificate, EdgeTls, Mode, OriginTls
+from spectrum.wire.address import IPAddress
 
 # One worker per core is the use; the bound keeps a typo from starting thousands of processes.
 MAX_WORKERS = 256

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
 from spectrum.core.address import (
-    IPAddress,
     OriginAddress,
     PortRange,
     Protocol,
@@ -24,6 +23,7 @@ from spectrum.core.address import (
 )
 from spectrum.core.durations import parse_duration_s
 from spectrum.core.sizes import parse_size
+from spectrum.wire.address import IPAddress, unmapped_network
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -82,9 +82,9 @@ def _whole_seconds(value: Any) -> int:
 
 
 def network(value: Any) -> IPv4Network | IPv6Network:
-    """Return a prefix, or a single address as one; raise ValueError where it is none."""
+    """Return a prefix, or a single address as one, unmapped; raise ValueError where it is none."""
     try:
-        return ip_network(text(value))
+        return unmapped_network(ip_network(text(value)))
     except ValueError as exc:
         raise ValueError(f"{value!r} is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 ({exc})") from exc
 

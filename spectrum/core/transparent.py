@@ -18,9 +18,10 @@ Linux's Documentation/networking/tproxy.rst describes all three.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from spectrum.core.address import IPAddress, PortRange, parse_address
+from spectrum.core.address import PortRange, parse_address
 from spectrum.core.balancing.objects import origin_ports
 from spectrum.core.config import App, Config
+from spectrum.wire.address import IPAddress
 
 # "SP" in ASCII: of the mark, and of the routing table and the priority of its rules.
 MARK = 0x5350

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
+from spectrum.core.address import parse_address
+
 # The kernel cuts it to net.core.somaxconn.
 BACKLOG = 65535
 # What a UDP listener holds while its worker is busy: 208 KiB, the default, are 90 full datagrams. Beyond
@@ -141,7 +143,7 @@ def adapt_listener(sock: socket.socket) -> tuple[str, int, str] | None:
     transport = kinds[sock.type]
     if transport == "tcp" and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return None
-    address, port = sock.getsockname()[:2]
+    address, port = bound_address(sock)
     if address == "::" and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
         address = ""
     if transport == "udp":
@@ -252,6 +254,12 @@ def _prepare_datagrams(sock: socket.socket, address: str) -> None:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+
+
+def bound_address(sock: socket.socket) -> tuple[str, int]:
+    """Return the address, unmapped, and the port that a socket of an internet family is bound to."""
+    address, port = sock.getsockname()[:2]
+    return str(parse_address(address)), port
 
 
 def is_wildcard(address: str) -> bool:

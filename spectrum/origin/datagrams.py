@@ -17,6 +17,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Literal, cast
 
 from spectrum.wire import simple_proxy
+from spectrum.wire.address import unmapped, unmapped_network
 from spectrum.wire.proxy_protocol import V2_SIGNATURE, Endpoint, ProxyHeaderError, parse
 
 Peer = tuple[str, int]
@@ -98,7 +99,7 @@ class ProxiedDatagrams(asyncio.DatagramProtocol):
         self.dropped = 0
         self._received = received
         self._take = self._take_simple if header == "simple" else self._take_v2
-        self._trusted = None if trusted is None else tuple(trusted)
+        self._trusted = None if trusted is None else tuple(map(unmapped_network, trusted))
         self._cache = HeaderCache(max_flows, idle_s)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -111,7 +112,7 @@ class ProxiedDatagrams(asyncio.DatagramProtocol):
         peer = (addr[0], addr[1])
         try:
             if self._trusted is not None:
-                address = ip_address(peer[0])
+                address = unmapped(ip_address(peer[0]))
                 if not any(address in network for network in self._trusted):
                     raise ProxyHeaderError("not trusted")
             self._take(data, peer)

@@ -17,6 +17,7 @@ from spectrum.plane.balancers import Balancers
 from spectrum.plane.firewall import Judge
 from spectrum.plane.routes import Route
 from spectrum.wire import Transport, simple_proxy
+from spectrum.wire.address import paired_bytes
 from spectrum.wire.proxy_protocol import v1_line, v2_header
 
 # client, client port, edge, edge port, TLVs in wire form
@@ -40,14 +41,11 @@ _edge_text = lru_cache(maxsize=1024)(address_text)
 
 
 def _v1_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlvs: bytes) -> bytes:
-    if len(client) != len(edge):
-        return b"PROXY UNKNOWN\r\n"
+    client, edge = paired_bytes(client, edge)
     return v1_line(len(client) == 16, address_text(client), _edge_text(edge), client_port, edge_port)
 
 
 def _v2_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlvs: bytes) -> bytes:
-    if len(client) != len(edge):  # a front proxy told of a client of the other family: map both into IPv6
-        client, edge = (a if len(a) == 16 else bytes(10) + b"\xff\xff" + a for a in (client, edge))
     return v2_header(Transport.STREAM, client, edge, client_port, edge_port, tlvs)
 
 

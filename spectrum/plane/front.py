@@ -9,6 +9,7 @@ from socket import AF_INET, AF_INET6, inet_pton
 from struct import Struct
 
 from spectrum.wire import Command, ProxyHeaderError, TlvType, Transport, parse
+from spectrum.wire.address import unmapped_bytes
 from spectrum.wire.client_hello import ClientHello, ClientHelloError
 from spectrum.wire.client_hello import parse as parse_hello
 from spectrum.wire.proxy_protocol import pack_tlvs
@@ -79,7 +80,10 @@ def read_hello(data: bytes, whole: bool) -> ClientHello | None:
 
 
 def read_plain(data: bytes) -> Plain | None:
-    """Return what a TCP connection's header tells; None where it is none of the two plain forms, or not whole."""
+    """Return what a TCP connection's header tells; None where it is none of the two plain forms, or not whole.
+
+    Addresses are unmapped, as the codec's are.
+    """
     if data.startswith(_V2):
         kind = data[13:16]
         if kind == _PLAIN_INET and len(data) >= 28:
@@ -87,7 +91,7 @@ def read_plain(data: bytes) -> Plain | None:
             return client, client_port, edge, edge_port, 28
         if kind == _PLAIN_INET6 and len(data) >= 52:
             client, edge, client_port, edge_port = _INET6.unpack_from(data, 16)
-            return client, client_port, edge, edge_port, 52
+            return unmapped_bytes(client), client_port, unmapped_bytes(edge), edge_port, 52
         return None
     end = data.find(b"\r\n", 0, _MAX_V1_BYTES)
     words = data[:end].split(b" ") if end > 0 else ()
@@ -102,4 +106,4 @@ def read_plain(data: bytes) -> Plain | None:
     numbers = [int(port) for port in ports if port.isdigit() and len(port) < 6 and port[:1] != b"0"]
     if len(numbers) != 2 or max(numbers) > 0xFFFF:
         return None
-    return client, numbers[0], edge, numbers[1], end + 2
+    return unmapped_bytes(client), numbers[0], unmapped_bytes(edge), numbers[1], end + 2

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address
 
+from spectrum.wire.address import paired_bytes, unmapped
 from spectrum.wire.crc32c import crc32c
 
 V1_PREFIX = b"PROXY "
@@ -94,7 +95,7 @@ class UnixPath:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One end of the client's connection: an address and its port (0 for a UNIX path)."""
+    """One end of the client's connection: an address, unmapped, and its port (0 for a UNIX path)."""
 
     address: IPv4Address | IPv6Address | UnixPath
     port: int = 0
@@ -102,6 +103,8 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 0xFFFF:
             raise ProxyHeaderError(f"port {self.port} is not between 0 and 65535")
+        if not isinstance(self.address, UnixPath):
+            object.__setattr__(self, "address", unmapped(self.address))
 
     def __str__(self) -> str:
         if isinstance(self.address, UnixPath):
@@ -143,7 +146,7 @@ class Header:
             raise ProxyHeaderError(f"PROXY protocol version {self.version} does not exist")
         if (self.source is None) != (self.destination is None):
             raise ProxyHeaderError("source and destination are given together or not at all")
-        if self.source and self.destination and type(self.source.address) is not type(self.destination.address):
+        if self._names_unix(self.source) != self._names_unix(self.destination):
             raise ProxyHeaderError("source and destination are of different address families")
         if (self.source is None) != (self.transport is Transport.UNSPEC):
             raise ProxyHeaderError("a header without addresses has transport UNSPEC, and only that one")
@@ -152,6 +155,10 @@ class Header:
         else:
             for tlv in self.tlvs:
                 _check_tlv(tlv)
+
+    @staticmethod
+    def _names_unix(end: Endpoint | None) -> bool:
+        return end is not None and isinstance(end.address, UnixPath)
 
     def _check_v1(self) -> None:
         if self.tlvs:
@@ -178,10 +185,13 @@ class Header:
     def _serialise_v1(self) -> bytes:
         if self.source is None or self.destination is None:
             return b"PROXY UNKNOWN\r\n"
-        source, destination = self.source, self.destination
-        assert not isinstance(source.address, UnixPath), "refused by _check_v1"
-        ipv6 = source.address.version == 6
-        return v1_line(ipv6, str(source.address), str(destination.address), source.port, destination.port)
+        source, destination = self.source.address, self.destination.address
+        assert not isinstance(source, UnixPath), "refused by _check_v1"
+        assert not isinstance(destination, UnixPath), "refused by __post_init__"
+        pair = paired_bytes(source.packed, destination.packed)
+        family = IPv4Address if len(pair[0]) == 4 else IPv6Address
+        texts = str(family(pair[0])), str(family(pair[1]))
+        return v1_line(family is IPv6Address, *texts, self.source.port, self.destination.port)
 
     def _serialise_v2(self) -> bytes:
         family, addresses = self._v2_addresses()
@@ -195,10 +205,7 @@ class Header:
             assert isinstance(source, UnixPath), "same family: __post_init__"
             assert isinstance(destination, UnixPath), "same family: __post_init__"
             return _FAMILY_UNIX, _V2_UNIX.pack(source.path, destination.path)
-        ports = (self.source.port, self.destination.port)
-        if source.version == 4:
-            return _FAMILY_INET, _V2_INET.pack(source.packed, destination.packed, *ports)
-        return _FAMILY_INET6, _V2_INET6.pack(source.packed, destination.packed, *ports)
+        return _ip_addresses(source.packed, destination.packed, self.source.port, self.destination.port)
 
 
 def v1_line(ipv6: bool, source: str, destination: str, source_port: int, destination_port: int) -> bytes:
@@ -209,12 +216,15 @@ def v1_line(ipv6: bool, source: str, destination: str, source_port: int, destina
 def v2_header(
     transport: Transport, source: bytes, destination: bytes, source_port: int, destination_port: int, tlvs: bytes = b""
 ) -> bytes:
-    """Return a version 2 header of a client; addresses are 4 or 16 bytes, both alike, in network byte order."""
-    if len(source) == 4:
-        addresses = _V2_INET.pack(source, destination, source_port, destination_port)
-        return v2_block(Command.PROXY, _FAMILY_INET | transport, addresses, tlvs)
-    addresses = _V2_INET6.pack(source, destination, source_port, destination_port)
-    return v2_block(Command.PROXY, _FAMILY_INET6 | transport, addresses, tlvs)
+    """Return a version 2 header of a client; addresses are 4 or 16 bytes in network byte order."""
+    family, addresses = _ip_addresses(source, destination, source_port, destination_port)
+    return v2_block(Command.PROXY, family | transport, addresses, tlvs)
+
+
+def _ip_addresses(source: bytes, destination: bytes, source_port: int, destination_port: int) -> tuple[int, bytes]:
+    source, destination = paired_bytes(source, destination)
+    family, layout = (_FAMILY_INET, _V2_INET) if len(source) == 4 else (_FAMILY_INET6, _V2_INET6)
+    return family, layout.pack(source, destination, source_port, destination_port)
 
 
 def v2_block(command: int, family_and_transport: int, addresses: bytes, tlvs: bytes = b"") -> bytes:

@@ -8,11 +8,12 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from spectrum.wire.address import mapped_bytes, unmapped
+
 MAGIC = 0x56EC
 HEADER_BYTES = 38
 
 _LAYOUT = struct.Struct("!H16s16sHH")
-_MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 
 
 class SimpleProxyError(ValueError):
@@ -21,17 +22,23 @@ class SimpleProxyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SimpleProxyHeader:
-    """The client's address and port, and those of the proxy that it wrote to."""
+    """The client's address and port, and those of the proxy that it wrote to.
+
+    Addresses are unmapped: a client is an IPv4 one, however the header spells it.
+    """
 
     client_address: IPv4Address | IPv6Address
     proxy_address: IPv4Address | IPv6Address
     client_port: int
     proxy_port: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "client_address", unmapped(self.client_address))
+        object.__setattr__(self, "proxy_address", unmapped(self.proxy_address))
+
     def serialise(self) -> bytes:
         """Return the 38 bytes."""
-        addresses = _pack(self.client_address), _pack(self.proxy_address)
-        return _LAYOUT.pack(MAGIC, *addresses, self.client_port, self.proxy_port)
+        return pack(self.client_address.packed, self.proxy_address.packed, self.client_port, self.proxy_port)
 
 
 def parse(datagram: bytes) -> SimpleProxyHeader:
@@ -45,18 +52,9 @@ def parse(datagram: bytes) -> SimpleProxyHeader:
     magic, client, proxy, client_port, proxy_port = _LAYOUT.unpack_from(datagram)
     if magic != MAGIC:
         raise SimpleProxyError(f"magic number {magic:#06x} is not {MAGIC:#06x}")
-    return SimpleProxyHeader(_unpack(client), _unpack(proxy), client_port, proxy_port)
+    return SimpleProxyHeader(IPv6Address(client), IPv6Address(proxy), client_port, proxy_port)
 
 
 def pack(client: bytes, proxy: bytes, client_port: int, proxy_port: int) -> bytes:
     """Return the 38 bytes for addresses of 4 or 16 bytes in network byte order."""
-    client, proxy = (a if len(a) == 16 else _MAPPED_PREFIX + a for a in (client, proxy))
-    return _LAYOUT.pack(MAGIC, client, proxy, client_port, proxy_port)
-
-
-def _pack(address: IPv4Address | IPv6Address) -> bytes:
-    return address.packed if address.version == 6 else _MAPPED_PREFIX + address.packed
-
-
-def _unpack(data: bytes) -> IPv4Address | IPv6Address:
-    return IPv4Address(data[12:]) if data.startswith(_MAPPED_PREFIX) else IPv6Address(data)
+    return _LAYOUT.pack(MAGIC, mapped_bytes(client), mapped_bytes(proxy), client_port, proxy_port)

@@ -170,5 +170,5 @@ async def test_questions_that_can_not_be_answered(make):
     world = make("default_pools: [eu]")
     with pytest.raises(ValueError, match="no app 'y'; known here: x"):
         explain(world.keeper.snapshot, b"", world.keeper.health, world.memory, "y", "203.0.113.7")
-    with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 address"):
+    with pytest.raises(ValueError, match="'nobody' is not an IP address"):
         world.explain("nobody")

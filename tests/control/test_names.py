@@ -89,6 +89,16 @@ async def test_the_start_does_not_wait_for_ever(monkeypatch, caplog):
     await watch.stop()
 
 
+async def test_mapped_addresses_are_ipv4_ones(monkeypatch):
+    resolver, changes, asked = Resolver(monkeypatch), [], []
+    resolver.answer = ("::ffff:192.0.2.1", "2001:db8::1", "192.0.2.1")
+    watch = NameWatch(changes.append, lambda name, address: asked.append(address))
+    await watch.watch(frozenset([NameSettings("x", "AAAA", 1, 22, 22)]))
+    assert changes == [{"AAAA x tcp 22-22": ("192.0.2.1", "2001:db8::1")}]
+    assert asked == ["192.0.2.1", "2001:db8::1"]
+    await watch.stop()
+
+
 async def test_addresses_that_lead_back_to_us_are_left_out(monkeypatch):
     resolver, changes = Resolver(monkeypatch), []
     resolver.answer = ("127.0.0.1", "192.0.2.1")

@@ -67,6 +67,7 @@ def test_origin_is_unmapped():
         ("tcp://example.org:22", "origin_dns"),
         ("tcp://192.0.2.1:0", "between 1 and 65535"),
         ("tcp://0.0.0.0:22", "nobody can be reached"),
+        ("tcp://[::ffff:0.0.0.0]:22", "nobody can be reached"),
         ("tcp://192.0.2.300:22", "not an IP address"),
     ],
 )
@@ -79,6 +80,10 @@ def test_no_origin(text, says):
 def test_socket_address(text):
     assert str(parse_socket_address(text)) == text
     assert isinstance(parse_socket_address(text), SocketAddress)
+
+
+def test_socket_address_is_unmapped():
+    assert str(parse_socket_address("[::ffff:127.0.0.1]:9090")) == "127.0.0.1:9090"
 
 
 @pytest.mark.parametrize("text", ["9090", "localhost:9090", "127.0.0.1:", "127.0.0.1:1-2"])

@@ -1,6 +1,8 @@
+from ipaddress import ip_network
+
 import pytest
 
-from spectrum.core.fields import check_name, describe
+from spectrum.core.fields import check_name, describe, network, read_networks
 
 
 @pytest.mark.parametrize(
@@ -16,3 +18,24 @@ def test_app_names(name, good):
 )
 def test_describe(value, text):
     assert describe(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("198.51.100.0/24", "198.51.100.0/24"),
+        ("::ffff:198.51.100.0/120", "198.51.100.0/24"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::ffff:198.51.100.7", "198.51.100.7/32"),
+        ("::/0", "::/0"),
+        ("64:ff9b::/96", "64:ff9b::/96"),
+    ],
+)
+def test_networks_are_unmapped(text, found):
+    assert network(text) == ip_network(found)
+    assert read_networks(f"{text} # a comment".encode()) == ([ip_network(found)], [])
+
+
+def test_a_mapped_network_has_no_bits_behind_its_length():
+    with pytest.raises(ValueError, match="host bits set"):
+        network("::ffff:198.51.100.7/120")

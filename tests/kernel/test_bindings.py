@@ -32,7 +32,7 @@ def random_binding(family):
     if family == 4:
         at, bits = random_address(4), rng.choice((8, 15, 16, 24, 31, 32))
     else:
-        at, bits = random_address(6), rng.choice((8, 63, 64, 127, 128))
+        at, bits = random_address(6), rng.choice((0, 8, 63, 64, 127, 128))
     prefix = ip_network((at, bits), strict=False)
     return Binding(rng.choice("abcd"), "udp", prefix, rng.choice((0, 0, 7001, 7002)))
 

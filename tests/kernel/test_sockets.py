@@ -135,6 +135,7 @@ def test_nothing_was_passed():
         (socket.AF_INET, socket.SOCK_DGRAM, "0.0.0.0", ("0.0.0.0", "udp")),
         (socket.AF_INET6, socket.SOCK_STREAM, "::", ("", "tcp")),
         (socket.AF_INET6, socket.SOCK_DGRAM, "::1", ("::1", "udp")),
+        (socket.AF_INET6, socket.SOCK_STREAM, "::ffff:127.0.0.1", ("127.0.0.1", "tcp")),
     ],
 )
 def test_listeners_that_others_opened(family, kind, address, found):

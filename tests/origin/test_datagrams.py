@@ -81,7 +81,7 @@ async def test_a_header_that_names_nobody():
     assert (await exchange([local + b"probe"], header="v2"))[0] == [(b"probe", None, None)]
 
 
-@pytest.mark.parametrize(("network", "count"), [("127.0.0.0/8", 1), ("192.0.2.0/24", 0)])
+@pytest.mark.parametrize(("network", "count"), [("127.0.0.0/8", 1), ("::ffff:127.0.0.0/104", 1), ("192.0.2.0/24", 0)])
 async def test_only_who_is_trusted_is_believed(network, count):
     taken, _, dropped = await exchange([SIMPLE + b"x"], trusted=[ip_network(network)])
     assert (len(taken), dropped) == (count, 1 - count)

@@ -1,13 +1,15 @@
 """The quick reader against the codec: what it reads, the codec reads alike; what it leaves is left whole."""
 
-from ipaddress import ip_address
+import struct
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.plane.front import read_plain
+from spectrum.plane.front import read_header, read_plain
 from spectrum.wire import Command, Endpoint, Header, ProxyHeaderError, Tlv, Transport, parse
+from spectrum.wire.address import mapped_bytes
 
 FOUR = (Endpoint(ip_address("192.0.2.1"), 1001), Endpoint(ip_address("198.51.100.1"), 22))
 SIX = (Endpoint(ip_address("2001:db8::1"), 1001), Endpoint(ip_address("2001:db8::2"), 65535))
@@ -69,3 +71,21 @@ def test_nothing_is_read_that_the_codec_refuses_or_reads_otherwise(data):
         header.destination.port,
         size,
     )
+
+
+addresses = st.integers(0, 2**32 - 1).map(IPv4Address) | st.integers(0, 2**128 - 1).map(IPv6Address)
+ends = st.builds(Endpoint, addresses, st.integers(1, 65535))
+
+
+@given(ends, ends, st.sampled_from([b"", b"\xe0\0\1x"]))
+def test_a_client_has_one_form_however_its_proxy_spells_it(source, destination, tlvs):
+    as_ipv6 = [mapped_bytes(end.address.packed) for end in (source, destination)]
+    texts = [str(IPv6Address(address)) for address in as_ipv6]
+    line = f"PROXY TCP6 {texts[0]} {texts[1]} {source.port} {destination.port}\r\n".encode()
+    size = struct.pack("!H", 36 + len(tlvs))
+    ports = struct.pack("!HH", source.port, destination.port)
+    block = b"\r\n\r\n\0\r\nQUIT\n\x21\x21" + size + b"".join(as_ipv6) + ports + tlvs
+    for data, told_tlvs in ((line, b""), (block, tlvs)):
+        told = read_header(data, b"peer", 1, b"edge", 2)
+        plain = (source.address.packed, source.port, destination.address.packed, destination.port, len(data))
+        assert told == (*plain, told_tlvs)

@@ -147,6 +147,45 @@ def test_a_trusted_header_becomes_the_client(make, free_port, origin):
     assert (plane.events()[0]["ClientIP"], plane.events()[0]["ClientPort"]) == ("192.0.2.7", 5)
 
 
+MAPPED = ip_address("::ffff:198.51.100.7").packed + ip_address("::ffff:192.0.2.1").packed + b"\0\5\0\6"
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        b"PROXY TCP4 198.51.100.7 192.0.2.1 5 6\r\n",
+        b"PROXY TCP6 ::ffff:198.51.100.7 ::ffff:192.0.2.1 5 6\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24" + MAPPED,
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x28" + MAPPED + b"\xe0\0\1x",
+    ],
+)
+def test_an_ipv4_client_is_one_however_its_proxy_spells_it(make, free_port, origin, spelt):
+    ports = [free_port() for _ in range(2)]
+    rules = "access_rules: {bad: {target: ip_range, values: ['::ffff:198.51.100.0/120'], action: block}}"
+    apps = {
+        "open": body(ports[0], origin, ", accept_proxy_protocol: {from: ['::ffff:127.0.0.0/104']}, proxy_protocol: v1"),
+        "shut": body(ports[1], origin, ACCEPT + ", ip_firewall: true"),
+    }
+    with make(apps, more=rules).running() as plane:
+        assert exchange(ports[0], origin, spelt) == b"PROXY TCP4 198.51.100.7 192.0.2.1 5 6\r\n"
+        with pytest.raises(ConnectionError):
+            assert_refused(ports[1], spelt)
+        eventually(lambda: len(plane.events()) == 2)
+    assert {(event["ClientIP"], event["Reason"]) for event in plane.events()} == {
+        ("198.51.100.7", "client_closed"),
+        ("198.51.100.7", "client_blocked"),
+    }
+
+
+def test_a_pair_of_two_families_is_an_ipv4_client(make, free_port, origin):
+    port = free_port()
+    line = b"PROXY TCP6 ::ffff:198.51.100.7 2001:db8::1 5 6\r\n"
+    with make({"x": body(port, origin, ACCEPT + ", proxy_protocol: v1")}).running() as plane:
+        assert exchange(port, origin, line) == line
+        eventually(plane.events)
+    assert plane.events()[0]["ClientIP"] == "198.51.100.7"
+
+
 def test_a_header_may_come_byte_by_byte(make, free_port, origin):
     port = free_port()
     line = b"PROXY TCP4 192.0.2.7 192.0.2.8 5 6\r\n"

@@ -60,6 +60,32 @@ def test_unknown_with_addresses_is_unknown():
     assert parse(line) == (Header(1, transport=Transport.UNSPEC), len(line))
 
 
+MAPPED_A, MAPPED_B = (IPv6Address(f"::ffff:{end.address}") for end in (A4, B4))
+
+
+@pytest.mark.parametrize(
+    ("data", "source", "destination"),
+    [
+        (b"PROXY TCP6 ::ffff:192.0.2.7 ::FFFF:c633:6401 56324 443\r\n", A4, B4),
+        (b"PROXY TCP6 0:0:0:0:0:ffff:192.0.2.7 2001:db8::1 56324 65535\r\n", A4, B6),
+        (b"PROXY TCP6 2001:db8::7 ::ffff:198.51.100.1 1 443\r\n", A6, B4),
+        (V2 + b"\x21\x21\x00\x24" + MAPPED_A.packed + MAPPED_B.packed + b"\xdc\x04\x01\xbb", A4, B4),
+        (V2 + b"\x21\x22\x00\x24" + MAPPED_A.packed + B6.address.packed + b"\xdc\x04\xff\xff", A4, B6),
+    ],
+)
+def test_mapped_addresses_are_ipv4_ones(data, source, destination):
+    header, length = parse(data)
+    assert (header.source, header.destination, length) == (source, destination, len(data))
+    assert parse(header.serialise())[0] == header
+
+
+def test_a_pair_of_two_families_is_told_as_ipv6():
+    words = Header(1, A4, B6).serialise().decode().split(" ")
+    assert (words[1], IPv6Address(words[2]), words[3:]) == ("TCP6", MAPPED_A, ["2001:db8::1", "56324", "65535\r\n"])
+    told = V2 + b"\x21\x21\x00\x24" + MAPPED_A.packed + B6.address.packed + b"\xdc\x04\xff\xff"
+    assert Header(2, A4, B6).serialise() == told
+
+
 def test_local_with_addresses_ignores_them():
     data = V2 + b"\x20\x11\x00\x0c" + bytes(12)
     assert parse(data) == (Header(2, command=Command.LOCAL, transport=Transport.UNSPEC), len(data))
@@ -122,7 +148,7 @@ def test_a_checksum_is_written_and_checked():
     [
         {"version": 3},
         {"version": 1, "source": A4},
-        {"version": 1, "source": A4, "destination": B6},
+        {"version": 2, "source": A4, "destination": Endpoint(UnixPath(b"/b"))},
         {"version": 1, "source": A4, "destination": B4, "tlvs": (Tlv(4, b""),)},
         {"version": 1, "command": Command.LOCAL, "transport": Transport.UNSPEC},
         {"version": 1, "source": A4, "destination": B4, "transport": Transport.DGRAM},
@@ -161,7 +187,7 @@ def test_endpoint_text(endpoint, text):
 
 def test_fast_path_writes_what_headers_do():
     tlvs = (Tlv(TlvType.AUTHORITY, b"example.org"),)
-    for a, b in ((A4, B4), (A6, B6)):
+    for a, b in ((A4, B4), (A6, B6), (A4, B6), (A6, B4)):
         fast = v2_header(Transport.STREAM, a.address.packed, b.address.packed, a.port, b.port, pack_tlvs(tlvs))
         assert fast == Header(2, a, b, tlvs=tlvs).serialise()
 
@@ -182,9 +208,8 @@ tlvs = st.one_of(
 @st.composite
 def headers(draw):
     version = draw(st.sampled_from([1, 2]))
-    address = draw(st.sampled_from([IPv4Address, IPv6Address]))
-    integers = st.integers(0, 2 ** (32 if address is IPv4Address else 128) - 1)
-    ends = [Endpoint(address(draw(integers)), draw(ports)) for _ in range(2)]
+    addresses = st.integers(0, 2**32 - 1).map(IPv4Address) | st.integers(0, 2**128 - 1).map(IPv6Address)
+    ends = [Endpoint(draw(addresses), draw(ports)) for _ in range(2)]
     if version == 1:
         return Header(1, *ends) if draw(st.booleans()) else Header(1, transport=Transport.UNSPEC)
     transport = draw(st.sampled_from([Transport.STREAM, Transport.DGRAM]))

@@ -18,6 +18,7 @@
 #define MAX_SOCKETS 4096
 /* Of the key of a binding, the bits before the address. */
 #define FIXED_BITS 32
+#define MAPPED_BITS 96
 
 struct key {
 	__u32 bits;
@@ -84,6 +85,14 @@ static __always_inline void count(__u32 place)
 		*value += 1;
 }
 
+/* A prefix shorter than ::ffff:0:0/96, such as ::/0, is of IPv6 alone. */
+static __always_inline struct binding *fitting(struct bpf_sk_lookup *packet, struct binding *binding)
+{
+	if (binding && packet->family == AF_INET && binding->bits < FIXED_BITS + MAPPED_BITS)
+		return 0;
+	return binding;
+}
+
 SEC("sk_lookup")
 int steer(struct bpf_sk_lookup *packet)
 {
@@ -107,9 +116,9 @@ int steer(struct bpf_sk_lookup *packet)
 		address[3] = ipv4;
 	}
 	count(LOOKUPS);
-	exact = bpf_map_lookup_elem(&bindings, &key);
+	exact = fitting(packet, bpf_map_lookup_elem(&bindings, &key));
 	key.port = 0;
-	any = bpf_map_lookup_elem(&bindings, &key);
+	any = fitting(packet, bpf_map_lookup_elem(&bindings, &key));
 	binding = exact;
 	if (!exact || (any && any->bits > exact->bits))
 		binding = any;
