@@ -1,7 +1,8 @@
 """`spectrum mmproxy`: at an origin's machine, lets an unmodified service see clients' own addresses.
 
 It is the proxy with one app: PROXY headers of trusted proxies come in, and the service is connected to from the address
-that they tell. What it serves is an ordinary configuration file, written beside the control socket.
+that they tell. What it serves is an ordinary configuration, made from the command line and kept in memory: root writes
+no file into a folder of the user that it becomes.
 """
 
 import os
@@ -11,16 +12,18 @@ from pathlib import Path
 import click
 
 from spectrum.cli.doctor import examine, install, show
-from spectrum.cli.options import failure, load
+from spectrum.cli.options import failure
 from spectrum.control.account import AccountError, account
+from spectrum.control.loader import ConfigError, load_text
 from spectrum.control.paths import default_control_socket
+from spectrum.control.succession import OPTION as SUCCEED
+from spectrum.control.succession import Predecessor
 from spectrum.control.supervisor import StartError, serve
 from spectrum.core.address import SocketAddress, host_text, parse_socket_address
 from spectrum.core.config import MAX_WORKERS
-from spectrum.kernel.sockets import ListenError
+from spectrum.kernel.folders import give_folder
+from spectrum.kernel.sockets import ListenError, local_addresses
 from spectrum.kernel.transparent import NetworkError
-
-HEADER = "# Written by `spectrum mmproxy`, and read again by `spectrum reload`.\n"
 
 
 def configuration(
@@ -32,7 +35,7 @@ def configuration(
     user: str = "",
     metrics: str = "",
 ) -> str:
-    """Return the file for an mmproxy.
+    """Return the configuration of an mmproxy, as the text of a file.
 
     Args:
         listen: Where the proxies in front send; of one port.
@@ -51,7 +54,7 @@ def configuration(
         raise ValueError("--listen: one port for all addresses; run one mmproxy for each port")
     addresses = ", ".join(f'"{address.address}"' for address in listen)
     believed = ", ".join(f'"{prefix}"' for prefix in allow)
-    lines = [HEADER + "apps:"]
+    lines = ["apps:"]
     for transport in transports:
         origins = ", ".join(f'"{transport}://{host_text(address.address)}:{address.port}"' for address in to)
         lines += [
@@ -70,14 +73,13 @@ def configuration(
     return "\n".join(lines) + "\n"
 
 
-def _write(path: Path, text: str, user: str) -> None:
-    """Write the file into a folder that is the user's, if it is made here: the control socket is to be there too."""
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True)
+def _make_folder(folder: Path, user: str) -> None:
+    """Make the folder of the control socket, for the user who is to have it there."""
+    if not folder.exists():
+        folder.mkdir(mode=0o755, parents=True)
         if user:
             entry = account(user)
-            os.chown(path.parent, entry.pw_uid, entry.pw_gid)
-    path.write_text(text, encoding="utf-8")
+            give_folder(folder, entry.pw_uid, entry.pw_gid)
 
 
 @click.command()
@@ -92,6 +94,7 @@ def _write(path: Path, text: str, user: str) -> None:
 @click.option("--metrics", default="", metavar="ADDR", help="Where Prometheus scrapes.")
 @click.option("--install", "makes", is_flag=True, help="Make the rules and routes that are missing.")
 @click.option("--socket", "socket_path", type=click.Path(path_type=Path), help="The control socket.")
+@click.option(SUCCEED, "succeed", type=int, hidden=True)
 def mmproxy(
     listen: tuple[str, ...],
     to: tuple[str, ...],
@@ -102,6 +105,7 @@ def mmproxy(
     metrics: str,
     makes: bool,
     socket_path: Path | None,
+    succeed: int | None,
 ) -> None:
     """Let an unmodified service on this machine see clients' own addresses.
 
@@ -115,26 +119,27 @@ def mmproxy(
     try:
         addresses = [parse_socket_address(text) for text in listen]
         services = [parse_socket_address(text) for text in to]
-        control = socket_path or default_control_socket().parent / f"mmproxy-{addresses[0].port}" / "control.sock"
+        runtime = default_control_socket().parent
+        control = socket_path or runtime / f"mmproxy-{addresses[0].port}" / "control.sock"
         transports = ("tcp", "udp") if protocol == "both" else (protocol,)
         drops = os.geteuid() == 0 and user != "root"
         text = configuration(addresses, services, allow, transports, control, user if drops else "", metrics)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
-    path = control.with_suffix(".yaml")
+    predecessor = Predecessor(succeed) if succeed is not None else None
     try:
-        _write(path, text, user if drops else "")
-    except (OSError, AccountError) as exc:
-        raise failure(f"{path}: {exc}") from exc
-    config = load(path)
-    try:
+        config = load_text(text, "mmproxy", local_addresses())
         if makes:
             install(config)
-    except NetworkError as exc:
+        if not show(examine(config)):
+            raise StartError("not ready: --install makes the rules and routes that are missing")
+        _make_folder(control.parent, user if drops else "")
+    except (ConfigError, NetworkError, StartError, AccountError, OSError) as exc:
+        if predecessor is not None:
+            predecessor.refuse(str(exc).splitlines())
         raise failure(str(exc)) from exc
-    if not show(examine(config)):
-        raise failure("not ready: --install makes the rules and routes that are missing")
+    os.environ["RUNTIME_DIRECTORY"] = str(runtime)  # for a successor, which is not root
     try:
-        serve(path, config, workers, "INFO", False)
+        serve(None, config, workers, "INFO", False, predecessor)
     except (ListenError, StartError) as exc:
         raise failure(str(exc)) from exc

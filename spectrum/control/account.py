@@ -5,6 +5,7 @@ import pwd
 import sys
 from pathlib import Path
 
+from spectrum.kernel.folders import give_folder
 from spectrum.kernel.privileges import become
 
 
@@ -24,12 +25,12 @@ def account(name: str) -> pwd.struct_passwd:
         raise AccountError(f"there is no user {name!r} on this machine; useradd --system {name} makes one") from exc
 
 
-def leave_root(name: str, path: Path, folder: Path, shared: bool) -> None:
+def leave_root(name: str, path: Path | None, folder: Path, shared: bool) -> None:
     """Become the user, if this process is not yet, and let it have the folder of the control socket.
 
     Args:
         name: The user.
-        path: The configuration file, which reloads must be able to read.
+        path: The configuration file, which reloads must be able to read; None where there is none.
         folder: Where the control socket is to be. It is made if it is not there, and then belongs to the user.
         shared: One that is there belongs to others.
 
@@ -44,12 +45,12 @@ def leave_root(name: str, path: Path, folder: Path, shared: bool) -> None:
     try:
         if not folder.exists() or not shared:
             folder.mkdir(parents=True, exist_ok=True)
-            os.chown(folder, user.pw_uid, user.pw_gid)
+            give_folder(folder, user.pw_uid, user.pw_gid)
         become(user)
     except OSError as exc:
         raise AccountError(f"user: {name}: {(exc.strerror or str(exc)).lower()}") from exc
     # Better now than at the first reload, or worker by worker.
-    if not os.access(path, os.R_OK):
+    if path is not None and not os.access(path, os.R_OK):
         raise AccountError(f"user: {name} can not read {path}, which reloads need; chgrp and chmod g+r let it")
     if not os.access(sys.executable, os.X_OK):
         raise AccountError(

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +15,11 @@ from aiohttp import web
 
 from spectrum.control.bindings import BoundApps, parse_binding
 from spectrum.core.address import SocketAddress
+from spectrum.kernel.folders import FolderError, check_folder
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +142,30 @@ class AdminServer:
         except OSError as exc:
             raise ListenError(f"metrics: {where}: {os.strerror(exc.errno or 0).lower()}") from exc
 
-    async def serve_control(self, app: web.Application, path: Path) -> None:
+    async def serve_control(self, app: web.Application, path: Path, is_chosen: bool = False) -> None:
         """Serve an application on a UNIX socket that only this user (and root) can connect to.
 
+        Args:
+            app: The application.
+            path: The socket's path; its folder is made if it is not there.
+            is_chosen: An administrator chose the path. A folder in which another user could replace the socket is
+                then warned of, as ssh leaves the folder of a ControlPath to its user; any other one is refused.
+
         Raises:
-            ListenError: If a daemon answers there already, or the socket can not be made.
+            ListenError: If a daemon answers there already, the folder cannot be trusted, or the socket cannot be made.
         """
         runner = await self._runner(app)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            try:
+                check_folder(path.parent)
+            except FolderError as exc:
+                if not is_chosen:
+                    raise ListenError(f"control socket {path}: {exc}; remove it, or set control.socket") from exc
+                log.warning("control socket %s: %s, and could answer in place of this daemon", path, exc)
             sock = _control_socket(path)
         except OSError as exc:
-            raise ListenError(f"control socket {path}: {os.strerror(exc.errno or 0).lower()}") from exc
+            raise ListenError(f"control socket {path}: {(exc.strerror or str(exc)).lower()}") from exc
         await web.SockSite(runner, sock).start()
         self._socket_path = path
 
@@ -167,7 +184,10 @@ class AdminServer:
 
 
 def _control_socket(path: Path) -> socket.socket:
-    """Bind a UNIX socket; one that a dead daemon left behind is replaced."""
+    """Bind a UNIX socket; one that a dead daemon left behind is replaced, and nothing else is."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ListenError(f"control socket {path}: it is there, and is no socket")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))

@@ -99,7 +99,7 @@ class Supervisor:
     """One daemon.
 
     Args:
-        path: The configuration file; read again on every reload.
+        path: The configuration file, read again on every reload; None where `config` is all that there is.
         config: What it holds now.
         workers: Overrides the file's number of workers.
         watch: Reload when the file changes.
@@ -109,7 +109,7 @@ class Supervisor:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         config: Config,
         workers: int | None = None,
         watch: bool = False,
@@ -225,7 +225,7 @@ class Supervisor:
         left = await asyncio.to_thread(self._predecessor.follow) if self._predecessor else []
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
         control = control_app(self.status, self.reload, self.explain, self.upgrade, self._filter.samples, self._bound)
-        await self._admin.serve_control(control, self._control)
+        await self._admin.serve_control(control, self._control, is_chosen=self._config.control is not None)
         self._bank.adopt_passed(passed_sockets(os.environ))
         await self._fleet.take_over(left, self._bank)
         plan = replace(plan, snapshot=self._bank.fit(plan.snapshot))
@@ -378,7 +378,7 @@ class Supervisor:
 
     def _watched_files(self) -> list[Path]:
         watched = [*named_files(self._config), *self._tried_files]
-        return [self._path, *watched] if self._watches else watched
+        return [self._path, *watched] if self._watches and self._path else watched
 
     async def _files_changed(self, paths: list[Path]) -> None:
         """Read files again that have changed; those with faults change nothing."""
@@ -396,6 +396,8 @@ class Supervisor:
         Raises:
             ConfigError: If there are faults in it.
         """
+        if self._path is None:
+            return self._config
         read: list[Path] = []
 
         def reading(paths: Iterable[Path]) -> None:
@@ -428,7 +430,8 @@ class Supervisor:
                 self._state.last_reload_successful = True
                 if reads_file:
                     self._tried_files = []
-                self._files.keep([self._path, *named_files(config), *self._tried_files])
+                own = [self._path] if self._path else []
+                self._files.keep([*own, *named_files(config), *self._tried_files])
                 for change in found[:MAX_CHANGES_LOGGED]:
                     log.info("reloaded: %s", change)
                 return Reloaded(changes=found)
@@ -499,7 +502,7 @@ class Supervisor:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "config": str(self._path.absolute()),
+            "config": str(self._path.absolute()) if self._path else "the command line",
             "generation": self._snapshot.generation,
             "uptime_s": round(time.monotonic() - self._started_at, 3),
             "draining": self._stopping.is_set(),
@@ -590,7 +593,7 @@ class Supervisor:
 
 
 def serve(
-    path: Path,
+    path: Path | None,
     config: Config,
     workers: int | None,
     level: str,
@@ -600,7 +603,8 @@ def serve(
 ) -> None:
     """Run the daemon until it is stopped; with `watch` it reloads when the file changes.
 
-    With a `predecessor` it takes over what that one served. `files` is what they were when `config` was read from them.
+    Without a path `config` is all that it serves. With a `predecessor` it takes over what that one served.
+    `files` is what they were when `config` was read from them.
 
     Raises:
         ListenError: If an address can not be listened on.
@@ -625,7 +629,7 @@ def serve(
     uvloop.run(main())
 
 
-def _become(user: str, path: Path, config: Config, predecessor: Predecessor | None) -> None:
+def _become(user: str, path: Path | None, config: Config, predecessor: Predecessor | None) -> None:
     """Go on as the file's user; the control socket stays where root has it."""
     folder, before = _control_path(config).parent, os.geteuid()
     try:

@@ -51,6 +51,8 @@ MIN_MEMORY = 2**20
 MAX_PACE = 16_000_000
 # Each has about 28,000 ports towards one origin.
 MAX_SOURCE_IPS = 64
+# sun_path less its end (unix(7)).
+MAX_SOCKET_PATH = 107
 
 
 def _pace(value: Any) -> int:
@@ -388,10 +390,18 @@ class SessionTickets(Strict):
     rotate_s: PositiveDuration = Field(12 * 3600.0, alias="rotate")
 
 
+def _socket_path(value: Any) -> str:
+    path = text(value)
+    size = len(path.encode("utf-8", "surrogateescape"))
+    if "\0" in path or not 1 <= size <= MAX_SOCKET_PATH:
+        raise ValueError(f"expected the path of a UNIX socket, at most {MAX_SOCKET_PATH} bytes; this one has {size}")
+    return path
+
+
 class Control(Strict):
     """`control`: the UNIX socket that `spectrum status` and `spectrum reload` talk to."""
 
-    socket: str = Field(min_length=1, max_length=107)
+    socket: Annotated[str, PlainValidator(_socket_path)]
 
 
 def _workers(value: Any) -> Any:

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Self
 
+from spectrum.kernel.folders import FolderError, check_folder
 from spectrum.kernel.libbpf import BpfError, Map, Object, detach, detach_filter, replace_program
 
 Network = IPv4Network | IPv6Network
@@ -83,8 +84,11 @@ def prepare(filesystem: Path) -> Path:
     folder = folder_of(filesystem)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        check_folder(folder)
     except OSError as exc:
         raise PinError(f"{folder}: {(exc.strerror or str(exc)).lower()}") from exc
+    except FolderError as exc:  # the kernel mounts it with mode 1777 (linux/kernel/bpf/inode.c)
+        raise PinError(str(exc)) from exc
     return folder
 
 

@@ -1,5 +1,6 @@
-"""The file that it writes; that it serves is in tests/e2e/test_mmproxy.py."""
+"""The configuration that it makes; that it serves is in tests/e2e/test_mmproxy.py."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ def write(listen=("0.0.0.0:2222",), to=("127.0.0.1:22",), transports=("tcp",), *
     return configuration(listen, to, ("10.0.0.0/8", "::/0"), transports, Path("/run/x.sock"), **more)
 
 
-def test_the_file_is_one_that_is_served():
+def test_it_is_one_that_is_served():
     text = write(("0.0.0.0:2222", "[::]:2222"), ("127.0.0.1:22", "[::1]:22"), ("tcp", "udp"), metrics="127.0.0.1:9")
     config = load_text(text, "f")
     assert list(config.apps) == ["tcp", "udp"]
@@ -48,3 +49,23 @@ def test_wrong_command_lines(tmp_path, options, message):
     done = spectrum("mmproxy", *options, "--socket", tmp_path / "x.sock")
     assert done.exit_code
     assert message in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_is_written(tmp_path, monkeypatch):
+    """Not even through a link, which the user that root becomes could leave for the next start."""
+    served = []
+    monkeypatch.setattr("spectrum.cli.mmproxy.examine", lambda config: [])
+    monkeypatch.setattr("spectrum.cli.mmproxy.serve", lambda *given: served.append(given))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    (victim := tmp_path / "victim").write_text("precious")
+    (folder := tmp_path / "mmproxy-2222").mkdir()
+    (folder / "control.yaml").symlink_to(victim)
+    for options in ([], ["--succeed", str(socket.socket(socket.AF_UNIX).detach())]):
+        done = spectrum("mmproxy", "--listen", "0.0.0.0:2222", "--to", "127.0.0.1:22", "--allow", "::/0", *options)
+        assert done.exit_code == 0, done.output
+    assert victim.read_text() == "precious"
+    assert [path.name for path in folder.iterdir()] == ["control.yaml"]
+    assert [(given[0], given[5] is None) for given in served] == [(None, True), (None, False)]
+    assert served[0][1].control.socket == str(folder / "control.sock")
+    served[1][5].refuse([])

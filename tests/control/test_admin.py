@@ -127,8 +127,29 @@ async def test_a_dead_daemons_socket_is_replaced(tmp_path):
 
 
 async def test_a_place_where_no_socket_can_be(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ListenError, match="control socket"):
-        await AdminServer().serve_control(
-            control_app(status, reload, explain, upgrade, samples, Bound()), tmp_path / "file" / "x.sock"
-        )
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for path, why in (
+        (tmp_path / "file" / "x.sock", "file exists"),
+        (tmp_path / "file", "is no socket"),
+        (tmp_path / "link", "is no socket"),
+        (tmp_path / ("x" * 120), "path too long"),
+    ):
+        with pytest.raises(ListenError, match=f"^control socket .*{why}"):
+            await AdminServer().serve_control(control_app(status, reload, explain, upgrade, samples, Bound()), path)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("is_chosen", [False, True])
+async def test_a_folder_that_others_can_write(tmp_path, caplog, is_chosen):
+    (folder := tmp_path / "shared").mkdir()
+    folder.chmod(0o777)
+    server, app = AdminServer(), control_app(status, reload, explain, upgrade, samples, Bound())
+    if is_chosen:
+        await server.serve_control(app, folder / "control.sock", is_chosen=True)
+        assert "could answer in place of this daemon" in caplog.text
+    else:
+        with pytest.raises(ListenError, match=r"written by other users \(mode 0777\); remove it, or set"):
+            await server.serve_control(app, folder / "control.sock")
+        assert list(folder.iterdir()) == []
+    await server.stop()

@@ -53,6 +53,26 @@ metrics: {listen: 127.0.0.1:9090}
     assert config.apps["web"].timeouts.idle_s == 3600
 
 
+@pytest.mark.parametrize("path", ["/run/x.sock", "x.sock", "/" + "x" * 106, "/" + "ü" * 53])
+def test_a_control_socket(path):
+    assert load_text(f"{GOOD}\ncontrol: {{socket: {path}}}", "f").control.socket == path
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ('""', "this one has 0"),
+        ("/" + "x" * 107, "at most 107 bytes; this one has 108"),
+        ("/" + "ü" * 54, "at most 107 bytes; this one has 109"),
+        (r'"/run/\0x"', "expected the path of a UNIX socket"),
+        ("7", "expected text, found 7"),
+    ],
+)
+def test_no_control_socket(path, why):
+    (said,) = diagnostics(f"{GOOD}\ncontrol: {{socket: {path}}}")
+    assert said.startswith("f:2:") and "control.socket: " in said and why in said
+
+
 def test_every_fault_at_once_in_the_order_of_lines():
     found = diagnostics(
         """apps:
