@@ -166,7 +166,7 @@ class RunningListener:
         number: The engine's.
         open: Sessions that are not over.
         removed: It takes no new ones.
-        holds: It has the descriptor; another one of the key gets its sessions from the one that has.
+        descriptor: That of the socket; -1 where another listener of the key has it, and gives it its sessions.
         intercepts: What it takes may have been sent to any address and port.
         names: Where several apps share the key, which of their listeners a client is for.
     """
@@ -174,7 +174,7 @@ class RunningListener:
     __slots__ = (
         "_former",
         "app",
-        "holds",
+        "descriptor",
         "intercepts",
         "key",
         "names",
@@ -185,7 +185,7 @@ class RunningListener:
         "route",
     )
 
-    def __init__(self, app: RunningApp, key: ListenerKey, offset: int, route: Route) -> None:
+    def __init__(self, app: RunningApp, key: ListenerKey, offset: int, route: Route, descriptor: int = -1) -> None:
         self.app = app
         self.key = key
         self.intercepts = key.transparent
@@ -194,9 +194,14 @@ class RunningListener:
         self.number = -1
         self.open = 0
         self.removed = False
-        self.holds = True
+        self.descriptor = descriptor
         self.names: ServerNames[RunningListener] | None = None
         self._former: Sequence[Target] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether it has the descriptor."""
+        return self.descriptor >= 0
 
     def lead(self, route: Route) -> None:
         """Lead somewhere else, once it is aimed."""

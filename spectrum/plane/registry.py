@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from spectrum.core.names import NameSettings, name_key
 from spectrum.core.reasons import Reason, connect_failure
@@ -20,6 +21,14 @@ _OURS = frozenset({Reason.NO_SOURCE_PORT, Reason.NO_DESCRIPTOR, Reason.SOURCE_FA
 
 # A listener, and the app where several share it by `sni`; "" where one has it for itself.
 _Place = tuple[ListenerKey, str]
+
+
+class _Wanted(NamedTuple):
+    """What a snapshot wants in a place."""
+
+    app: RunningApp
+    offset: int
+    descriptor: int  # -1: another app of the same key has it
 
 
 class Registry:
@@ -80,45 +89,62 @@ class Registry:
         Returns:
             The listeners that are not used any more; the caller closes their descriptors.
         """
+        wanted = self._wanted(snapshot, descriptors)
+        gone = [place for place in self._by_key if place not in wanted]
+        for place in gone:
+            self._remove(place, drain=True)
+        # All that changes is removed before anything is added: a descriptor is watched for one listener at a time, and
+        # the removal of the one that had it would end the watch of the one that got it.
+        for place, listener in tuple(self._by_key.items()):
+            if (listener.app, listener.offset, listener.descriptor) != wanted[place]:
+                self._remove(place, drain=False)
+        self._by_name.clear()
+        for place, (app, offset, descriptor) in wanted.items():
+            listener = self._listener(place, app, offset, descriptor)
+            if targets := listener.aim(names):
+                unused(listener, targets)
+            for name in self._names_of(app.settings):
+                self._by_name.setdefault(name_key(name), set()).add(listener)
+        self._tell_apart()
+        kept = {want.app.settings.name for want in wanted.values()}
+        self._retired += [app for name, app in self._apps.items() if name not in kept]
+        self._apps = {name: app for name, app in self._apps.items() if name in kept}
+        return list({key for key, _ in gone} - {key for key, _ in wanted})
+
+    def _wanted(self, snapshot: Snapshot, descriptors: Mapping[ListenerKey, int]) -> dict[_Place, _Wanted]:
         shared = {key for settings in snapshot.apps if settings.sni or settings.alpn for key, _ in settings.listeners()}
-        wanted: dict[_Place, tuple[RunningApp, int]] = {}
-        holders: dict[ListenerKey, str] = {}
+        wanted: dict[_Place, _Wanted] = {}
+        held: set[ListenerKey] = set()
         for settings in snapshot.apps:
             if settings.transport == self._transport:
                 app = self._app(settings)
                 self._equip(app)
                 for key, offset in settings.listeners():
                     if key in descriptors:
-                        wanted[key, settings.name if key in shared else ""] = (app, offset)
-                        holders.setdefault(key, settings.name)
-        gone = [place for place in self._by_key if place not in wanted]
-        for place in gone:
-            self._remove(place, drain=True)
-        self._by_name.clear()
-        for place, (app, offset) in wanted.items():
-            holds = place[0] not in shared or holders[place[0]] == app.settings.name
-            listener = self._listener(place, app, offset, descriptors[place[0]] if holds else -1)
-            if targets := listener.aim(names):
-                unused(listener, targets)
-            for name in self._names_of(app.settings):
-                self._by_name.setdefault(name_key(name), set()).add(listener)
-        self._tell_apart(shared)
-        kept = {app.settings.name for app, _ in wanted.values()}
-        self._retired += [app for name, app in self._apps.items() if name not in kept]
-        self._apps = {name: app for name, app in self._apps.items() if name in kept}
-        return list({key for key, _ in gone} - {key for key, _ in wanted})
+                        descriptor = -1 if key in held else descriptors[key]
+                        wanted[key, settings.name if key in shared else ""] = _Wanted(app, offset, descriptor)
+                        held.add(key)
+        return wanted
 
-    def _tell_apart(self, shared: set[ListenerKey]) -> None:
-        """Let the one that has the descriptor of a shared listener know the others."""
+    def _tell_apart(self) -> None:
+        """Let the one that has the descriptor of a shared listener know the others.
+
+        Removed ones too: clients whose ClientHello they wait for are for those that serve now.
+        """
         sharing: dict[ListenerKey, list[RunningListener]] = {}
-        for (key, _), listener in self._by_key.items():
+        for (key, name), listener in self._by_key.items():
             listener.names = None
-            if key in shared:
+            if name:
                 sharing.setdefault(key, []).append(listener)
-        for listeners in sharing.values():
-            names = ServerNames((one.app.settings.sni, one.app.settings.alpn, one) for one in listeners)
-            for listener in listeners:
-                listener.names = names if listener.holds else None
+        found = {
+            key: ServerNames((one.app.settings.sni, one.app.settings.alpn, one) for one in listeners)
+            for key, listeners in sharing.items()
+        }
+        for listener in self.listeners.values():
+            if listener.removed and listener.names is not None and (only := self._by_key.get((listener.key, ""))):
+                listener.names = ServerNames([((), (), only)])
+            elif listener.removed or listener.holds:
+                listener.names = found.get(listener.key, listener.names)
 
     def guard(self, firewall: Firewall) -> None:
         """Let the access rules judge the clients of those apps that ask for them."""
@@ -154,17 +180,12 @@ class Registry:
 
     def _listener(self, place: _Place, app: RunningApp, offset: int, descriptor: int) -> RunningListener:
         listener, key = self._by_key.get(place), place[0]
-        kind = _kind_of(app.settings, key)
-        holds = descriptor >= 0
-        if listener is not None and (listener.app, listener.offset, listener.holds) == (app, offset, holds):
-            if not isinstance(listener.route, kind):
+        if listener is not None:
+            if not isinstance(listener.route, _kind_of(app.settings, key)):
                 listener.lead(self._route(app, key, offset))
             return listener
-        if listener is not None:
-            self._remove(place, drain=False)
-        listener = RunningListener(app, key, offset, self._route(app, key, offset))
+        listener = RunningListener(app, key, offset, self._route(app, key, offset), descriptor)
         address = b"" if key.transparent or is_wildcard(key.address) else ip_address(key.address).packed
-        listener.holds = holds
         listener.number = self._add_listener(descriptor, app.slot, address, 0 if key.transparent else key.port)
         self.listeners[listener.number] = self._by_key[place] = listener
         app.listeners.add(listener)
@@ -242,6 +263,16 @@ class Registry:
             if leads_by and balancer in ("", leads_by):
                 found.update(listener.route.to(numbers))
         return found
+
+    def takes(self, listener: RunningListener) -> bool:
+        """Whether a listener may be given a session: not one of an app that is gone, and whose slot another one has."""
+        return self._slots[listener.app.slot] is listener.app
+
+    def enter(self, listener: RunningListener) -> None:
+        """A session is of `listener` now, which `takes` it."""
+        listener.app.open += 1
+        listener.open += 1
+        self.listeners[listener.number] = listener
 
     def leave(self, listener: RunningListener) -> None:
         """A session of `listener` is over."""

@@ -263,7 +263,7 @@ class TcpPlane:
             if hello is None:
                 return
             chosen = running.names.find(hello)
-            if chosen is None:
+            if chosen is None or not self._registry.takes(chosen):
                 self.relay.refuse(name, Reason.SNI_UNKNOWN)
                 return
             self._give(name, running, chosen)
@@ -282,9 +282,9 @@ class TcpPlane:
         if other is one:
             return
         self.relay.assign(name, other.number)
+        self._registry.enter(other)
+        self._registry.leave(one)
         for listener, amount in ((one, -1), (other, 1)):
-            listener.open += amount
-            listener.app.open += amount
             listener.app.dialing += amount
             listener.app.measures.started += amount
             self._changed.add(listener.app)

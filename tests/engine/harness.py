@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
@@ -65,6 +66,13 @@ class Recorder:
         with in_thread(self.loop):
             yield self
         assert self.faults == []
+
+
+def watched(loop):
+    """What an engine's epoll set has, by descriptor: the token (proc_pid_fdinfo(5))."""
+    lines = Path(f"/proc/self/fdinfo/{loop.fileno()}").read_text(encoding="ascii").splitlines()
+    words = [line.split() for line in lines if line.startswith("tfd:")]
+    return {int(line[1]): int(line[5], 16) for line in words}
 
 
 @contextmanager

@@ -1,12 +1,22 @@
 """What reloads do to apps and listeners, with an engine that only numbers them."""
 
+import contextlib
 import errno
+import gc
+import os
+import socket
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from spectrum.control.loader import load_text
+from spectrum.control.loader import ConfigError, load_text
 from spectrum.core.snapshot import ListenerKey, compile_snapshot
+from spectrum.engine.datagrams import Datagrams
+from spectrum.engine.loop import Loop
+from spectrum.engine.relay import Relay
 from spectrum.plane.registry import Registry
+from tests.engine.harness import watched
 from tests.plane.parts import Parts
 
 
@@ -141,3 +151,154 @@ def test_a_tproxy_listener_is_found_by_what_it_takes():
     assert [target.port for target in route.choose(b"\x7f\0\0\1", 5, 55)[0]] == [55]
     engine.apply({"a": body("54-60", more="")})
     assert engine.removed == [(0, True), (1, True)]
+
+
+# --- with engines: what is watched after reloads ----------------------------------------------------------------------
+
+PORTS = (1, 2)
+LISTENER_TOKEN = 1 << 63
+
+
+class Engines:
+    """Both engines and their registries; a port's sockets stay open, as if another process had them too."""
+
+    def __init__(self):
+        self.parts = Parts()
+        self.loop = Loop()
+        memory = os.memfd_create("flows")
+        flows = Datagrams(self.loop, self, memory, max_flows=8)
+        os.close(memory)
+        self.relay = Relay(self.loop, self)
+        unlisten = {
+            "tcp": lambda listener, drain: self.relay.remove_listener(listener.number, drain),
+            "udp": lambda listener, drain: flows.remove_listener(listener.number, 1),
+        }
+        engines = {"tcp": self.relay, "udp": flows}
+        self.registries = {
+            name: Registry(name, self.parts.balancers, engine.add_listener, unlisten[name])
+            for name, engine in engines.items()
+        }
+        self.sockets = {}
+        for port in PORTS:
+            for transport, kind in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)):
+                sock = self.sockets[ListenerKey("127.0.0.1", port, transport)] = socket.socket(type=kind)
+                sock.bind(("127.0.0.1", 0))
+                if transport == "tcp":
+                    sock.listen()
+                sock.setblocking(False)
+        self.clients = []
+
+    def accepted(self, batch):
+        for name, *_ in batch:
+            self.relay.hold(name, 60_000)
+
+    def ended(self, batch):
+        pass
+
+    def apply(self, snapshot):
+        descriptors = {key: self.sockets[key].fileno() for key in snapshot.listener_keys()}
+        for registry in self.registries.values():
+            registry.apply(snapshot, descriptors, {})
+
+    def stall(self):
+        """Meet the limit of sessions, where there is a listener to meet it at."""
+        self.relay.max_sessions = self.relay.active
+        for key, sock in self.sockets.items():
+            if key.transport == "tcp" and sock.fileno() in watched(self.loop):
+                self.clients.append(socket.create_connection(sock.getsockname()))
+        while not self.relay.stalled and any(fd in watched(self.loop) for fd in self.descriptors("tcp")):
+            self.loop.process()
+
+    def resume(self):
+        self.relay.max_sessions = 1_000_000
+
+    def descriptors(self, transport):
+        return [sock.fileno() for key, sock in self.sockets.items() if key.transport == transport]
+
+    def assert_right(self, snapshot):
+        """Each listener is watched, for the first app of its port, and nothing else is."""
+        expected = {}
+        for app in snapshot.apps:
+            if app.transport == "tcp" and self.relay.stalled:
+                continue
+            for key, _ in app.listeners():
+                expected.setdefault(self.sockets[key].fileno(), (app.transport, app.name))
+        tokens = watched(self.loop)
+        fds = [fd for transport in self.registries for fd in self.descriptors(transport)]
+        found = {}
+        for fd in fds:
+            if fd in tokens:
+                assert tokens[fd] & LISTENER_TOKEN
+                for transport in self.registries:
+                    if fd in self.descriptors(transport):
+                        listener = self.registries[transport].listeners[tokens[fd] & 0xFFFFFFFF]
+                        assert not listener.removed
+                        assert listener.descriptor == fd
+                        found[fd] = (transport, listener.app.settings.name)
+        assert found == expected
+        for registry in self.registries.values():
+            for listener in registry.listeners.values():
+                shares = [other for other in registry.listeners.values() if other.key == listener.key]
+                assert (listener.names is not None) == (listener.holds and bool(_sharing(shares)))
+
+    def close(self):
+        for sock in [*self.sockets.values(), *self.clients]:
+            sock.close()
+        self.relay = self.loop = self.registries = None
+        gc.collect()  # engines know their loop and it knows them, and they hold descriptors
+
+
+def _sharing(listeners):
+    return [one for one in listeners if one.app.settings.sni or one.app.settings.alpn]
+
+
+def _app(number, transport, first, last, names):
+    """An app on some ports; TCP ones share them, as no two have the same names."""
+    ports = f"{first}-{max(first, last)}"
+    return (
+        f"{{protocol: {transport}/{ports}, edge_ips: [127.0.0.1], origin_direct: ['{transport}://192.0.2.1:{ports}']"
+        f"{names.format(number) if transport == 'tcp' else ''}}}"
+    )
+
+
+@st.composite
+def _reloads(draw):
+    """Files with some of a few apps each, in any order, some under another name; and what happens after each."""
+    transports, ports = st.sampled_from(["tcp", "tcp", "tcp", "udp"]), st.sampled_from(PORTS)
+    names = st.sampled_from([", sni: [a{}.example]", ", sni: [a{}.example]", ", alpn: [p{}]", ""])
+    pool = [_app(number, draw(transports), draw(ports), draw(ports), draw(names)) for number in range(4)]
+    steps = []
+    for _ in range(draw(st.integers(2, 5))):
+        order = draw(st.permutations(range(len(pool))))[: draw(st.integers(1, len(pool)))]
+        renamed = draw(st.sampled_from([-1, -1, *range(len(pool))]))
+        file = [(f"{'n' if number == renamed else 'a'}{number}", pool[number]) for number in order]
+        steps.append((file, draw(st.sampled_from(["", "", "stall", "resume"]))))
+    return steps
+
+
+def _compile(parts, apps):
+    """A snapshot of the apps, without the last ones where they do not go together."""
+    for count in range(len(apps), 1, -1):
+        with contextlib.suppress(ConfigError):
+            return parts.compile(_text(apps[:count]))
+    return parts.compile(_text(apps[:1]))
+
+
+def _text(apps):
+    return "apps:\n" + "".join(f"  {name}: {body}\n" for name, body in apps)
+
+
+@settings(max_examples=40)
+@given(_reloads())
+def test_every_listener_is_watched_after_any_reloads(steps):
+    engines = Engines()
+    try:
+        for apps, then in steps:
+            snapshot = _compile(engines.parts, apps)
+            engines.apply(snapshot)
+            engines.assert_right(snapshot)
+            if then:
+                getattr(engines, then)()
+                engines.assert_right(snapshot)
+    finally:
+        engines.close()

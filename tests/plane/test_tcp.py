@@ -18,6 +18,7 @@ from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, pa
 from tests.certificates import Authority
 from tests.engine.harness import Recorder, eventually, listening, port_of
 from tests.plane.parts import Parts, balanced
+from tests.wire.test_client_hello import hello
 
 
 class Plane(Recorder):
@@ -633,3 +634,74 @@ def received_until(origin, end):
         while not data.endswith(end):
             data += connection.recv(65536)
         return data
+
+
+# --- several apps on one port -----------------------------------------------------------------------------------------
+
+
+def shared(port, **origins):
+    """Apps on one port, each for the name that it is called by, in this order; `rest` is for everybody else."""
+    return {
+        name: body(port, sock, "" if name == "rest" else f", sni: [{name}.example]") for name, sock in origins.items()
+    }
+
+
+@pytest.mark.parametrize("orders", [("ab", "ba"), ("ab", "cab", "bca"), ("ab", "b", "ab"), ("a", "ba", "a", "ab")])
+def test_a_port_serves_on_whichever_app_comes_first(make, free_port, orders):
+    port = free_port()
+    with listening() as a, listening() as b, listening() as c:
+        origins = {"a": a, "b": b, "c": c}
+        plane = make(shared(port, **{name: origins[name] for name in orders[0]}))
+        for order in orders:
+            assert plane.apply(shared(port, **{name: origins[name] for name in order})) == []
+            with plane.running():
+                for name in order:
+                    asked = hello(f"{name}.example")
+                    assert exchange(port, origins[name], asked) == asked
+                eventually(lambda: not plane.relay.active)
+        assert {event["Reason"] for event in plane.events()} == {"client_closed"}
+
+
+@pytest.mark.parametrize(("later", "served"), [("ba", "b"), ("cb", "b"), ("ca", None), ("b", "b"), ("rest", "rest")])
+def test_who_waits_while_the_file_changes_is_judged_by_the_new_one(make, free_port, later, served):
+    port, asked = free_port(), hello("b.example")
+    with listening() as a, listening() as b, listening() as c, listening() as rest:
+        origins = {"a": a, "b": b, "c": c, "rest": rest}
+        plane = make(shared(port, a=a, b=b))
+        with connect(port) as sock:
+            with plane.running():
+                sock.sendall(asked[:50])
+                eventually(lambda: plane.relay.active)
+            names = [later] if later in origins else list(later)
+            plane.apply(shared(port, **{name: origins[name] for name in names}))
+            with plane.running():
+                sock.sendall(asked[50:])
+                sock.shutdown(socket.SHUT_WR)
+                if served:
+                    assert received(origins[served]) == asked
+                eventually(lambda: plane.lines)
+        (event,) = plane.events()
+        assert (event["Reason"], event["Application"]) == (
+            ("client_closed", served) if served else ("sni_unknown", "a")
+        )
+        assert len(plane.plane._registry.listeners) == len(names)
+        assert all(app.open == 0 for app in plane.plane._registry.apps())
+
+
+def test_who_waits_on_a_port_that_is_removed_gets_what_it_asked_for(make, free_port, origin):
+    port, asked = free_port(), hello("b.example")
+    with listening() as b:
+        plane = make(shared(port, a=origin, b=b))
+        with connect(port) as sock:
+            with plane.running():
+                sock.sendall(asked[:50])
+                eventually(lambda: plane.relay.active)
+            plane.apply({"other": body(free_port(), origin)})
+            with plane.running():
+                sock.sendall(asked[50:])
+                sock.shutdown(socket.SHUT_WR)
+                assert received(b) == asked
+                eventually(lambda: plane.lines)
+        (event,) = plane.events()
+        assert (event["Reason"], event["Application"]) == ("client_closed", "b")
+        assert len(plane.plane._registry.listeners) == 1
