@@ -37,6 +37,14 @@ def sockets_per_listener(listeners: int, workers: int, descriptor_limit: int) ->
     return workers if listeners * workers + RESERVED_DESCRIPTORS <= descriptor_limit else 1
 
 
+def _summary(errors: Sequence[ListenError]) -> str:
+    """Say once what keeps an app's listeners from being opened, however many its range has."""
+    first, last = errors[0], errors[-1]
+    if len(errors) == 1:
+        return str(first)
+    return f"{first.where} to {last.where} ({len(errors)} listeners): {first.reason}"
+
+
 def _one_more(key: ListenerKey, others: list[socket.socket]) -> socket.socket:
     """Return one more socket beside others of a listener; where it has any port, with theirs."""
     port: int = key.port or others[0].getsockname()[1]
@@ -57,10 +65,10 @@ class ListenerBank:
         """Open what `snapshot` needs and is not open yet, `count` sockets each; return those listeners.
 
         Raises:
-            ListenError: With a line for each listener that can not be opened; none of them is open then.
+            ListenError: With a line for each app and reason; none of the listeners is open then.
         """
         opened: list[ListenerKey] = []
-        errors: list[str] = []
+        errors: dict[tuple[str, str], list[ListenError]] = {}
         held = self._by_port()
         for app in snapshot.apps:
             for key, _ in app.listeners():
@@ -69,10 +77,10 @@ class ListenerBank:
                         self._sockets[key] = self._open(key, count, self._beside(key, held))
                         opened.append(key)
                     except ListenError as exc:
-                        errors.append(f"app {app.name}: {exc}")
+                        errors.setdefault((app.name, exc.reason), []).append(exc)
         if errors:
             self.close(opened)
-            raise ListenError("\n".join(errors))
+            raise ListenError("\n".join(f"app {app}: {_summary(each)}" for (app, _), each in errors.items()))
         return opened
 
     def _by_port(self) -> _Held:

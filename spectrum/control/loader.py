@@ -11,7 +11,8 @@ from spectrum.control.access import access_faults
 from spectrum.control.account import AccountError, account
 from spectrum.control.certificates import tls_faults, tls_paths
 from spectrum.control.filter import filter_faults, filter_paths
-from spectrum.control.yaml_marks import Document, Place
+from spectrum.control.yaml_faults import Place
+from spectrum.control.yaml_marks import Document
 from spectrum.core.access.checks import check_access
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.balancing.checks import check_balancing
@@ -171,15 +172,19 @@ def _validate(value: object) -> tuple[Config, list[Fault]]:
     if faults:
         return Config.model_construct(**dict(Settings()), apps={}), faults
     assert isinstance(value, dict), "checked above"
-    sections = {key for key, _, _ in _SECTIONS}
+    elsewhere = {key for key, _, _ in _SECTIONS}
+    for key, item in value.items():
+        if key not in _keys(Config) and (fault := _misplaced((key,), item)):
+            faults.append(fault)
+            elsewhere.add(key)
     try:
-        settings = Settings.model_validate({key: item for key, item in value.items() if key not in sections})
+        settings = Settings.model_validate({key: item for key, item in value.items() if key not in elsewhere})
     except ValidationError as exc:
         faults.extend(faults_of(exc, Config, ()))
         settings = Settings()
     if not isinstance(value.get("apps"), dict) or not value["apps"]:
-        found = describe(value["apps"]) if "apps" in value else "no such key"
-        faults.append(Fault(("apps",), f"expected a mapping of names to apps, found {found}"))
+        found = f"expected a mapping of names to apps, found {describe(value.get('apps'))}"
+        faults.append(Fault(("apps",), found) if "apps" in value else Fault((), 'the file has no "apps"'))
     objects = {key: _validate_section(key, kind, model, value.get(key), faults) for key, kind, model in _SECTIONS}
     return Config.model_construct(**dict(settings), **objects), faults
 
@@ -197,5 +202,21 @@ def _validate_section(key: str, kind: str, model: type[BaseModel], given: object
         try:
             found[name] = model.model_validate(body)
         except ValidationError as exc:
-            faults.extend(faults_of(exc, model, (key, name)))
+            misplaced = _misplaced((key, name), body)
+            faults.extend([misplaced] if misplaced else faults_of(exc, model, (key, name)))
     return found
+
+
+def _misplaced(path: tuple[str, ...], body: object) -> Fault | None:
+    """Return the fault of an object that is well-formed for another section than where it stands: a wrong indent."""
+    if not isinstance(body, dict):
+        return None
+    for key, kind, model in _SECTIONS:
+        required = {field.alias or name for name, field in model.model_fields.items() if field.is_required()}
+        if key != path[0] and required and required <= body.keys() <= _keys(model):
+            return Fault(path, f'this looks like {kind}: it belongs under "{key}:"', at_key=True)
+    return None
+
+
+def _keys(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}

@@ -5,9 +5,11 @@ loader resolves the core schema of YAML 1.2 (section 10.3.2), refuses equal keys
 """
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
+
+from spectrum.control.yaml_faults import Place, YamlFault, explain
 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -17,20 +19,6 @@ _CONSTANTS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 Path = tuple[str | int, ...]
-
-
-class Place(NamedTuple):
-    """A line and a column, both from 1."""
-
-    line: int
-    column: int
-
-
-class YamlFault(NamedTuple):
-    """The text is not YAML, or not the YAML that a configuration is."""
-
-    place: Place
-    message: str
 
 
 class Document:
@@ -43,12 +31,8 @@ class Document:
         self.value: Any = None
         try:
             node = yaml.compose(text, Loader=yaml.CSafeLoader)
-        except yaml.MarkedYAMLError as exc:
-            mark = exc.problem_mark or exc.context_mark
-            place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
-            self.faults.append(YamlFault(place, f"not YAML: {exc.problem or exc.context}"))
         except yaml.YAMLError as exc:
-            self.faults.append(YamlFault(Place(1, 1), f"not YAML: {exc}"))
+            self.faults.append(explain(text, exc))
         else:
             self.value = None if node is None else self._construct(node, (), set())
 

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from spectrum.core.address import PortRange, SocketAddress, host_text, is_name, parse_address
 from spectrum.core.balancing.objects import origin_ports
-from spectrum.core.config import App, Config
+from spectrum.core.config import MIN_MEMORY, App, Config
 from spectrum.core.faults import Fault
 from spectrum.wire.address import IPAddress
 
@@ -173,6 +173,11 @@ def check_apps(config: Config, local: Iterable[IPAddress]) -> list[Fault]:
         faults.append(Fault(("user",), "the filter takes root for as long as it may change; leave user out"))
     if config.user is not None and config.udp_offload is not None:
         faults.append(Fault(("user",), "udp_offload takes root for as long as it may change; leave user out"))
+    if config.workers and config.limits.memory < config.workers * MIN_MEMORY:
+        least = f"{config.workers * MIN_MEMORY // 2**20}MiB for {config.workers} workers"
+        faults.append(
+            Fault(("limits", "memory"), f"at least {least}: one read is half of a MiB, and each has its share")
+        )
     metrics = config.metrics.listen if config.metrics else None
     if metrics and (taken := index.owner("tcp", metrics.address, PortRange(metrics.port, metrics.port))):
         faults.append(Fault(("metrics", "listen"), f"{metrics} is taken by app {taken[0]}"))

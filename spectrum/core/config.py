@@ -219,7 +219,8 @@ def _edge_ips(value: Any) -> Any:
             raise ValueError("an empty list listens nowhere; leave edge_ips out for every address")
         return tuple(value)
     if not isinstance(value, dict):
-        raise ValueError(f"expected a list of addresses, found {describe(value)}")
+        hint = f"; write [{value}]" if isinstance(value, str) else ""
+        raise ValueError(f"expected a list of addresses, found {describe(value)}{hint}")
     kind = value.get("type")
     if kind == "static" and set(value) == {"type", "ips"} and isinstance(value["ips"], list) and value["ips"]:
         return tuple(value["ips"])

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from spectrum.core.fields import describe
 
 Path = tuple[str | int, ...]
+# Of a mapping that is something else, the first ones: its own page of the docs has them all.
+MAX_KEYS_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,10 @@ def faults_of(error: ValidationError, model: type[BaseModel], prefix: Path) -> I
     """Yield the faults that pydantic found in a `model` that stands at `prefix` of the file."""
     for item in error.errors(include_url=False):
         path: Path = tuple(item["loc"])
-        yield Fault(prefix + path, _message(item, model, path), at_key=item["type"] == "extra_forbidden")
+        message = _message(item, model, path)
+        if isinstance(found := item.get("input"), str) and "${" in found:
+            message += "; environment variables are not replaced in the file"
+        yield Fault(prefix + path, message, at_key=item["type"] == "extra_forbidden")
 
 
 def nearest(word: object, known: list[str]) -> str:
@@ -35,12 +40,21 @@ def nearest(word: object, known: list[str]) -> str:
     return f'; did you mean "{close[0]}"?' if close else f"; known here: {', '.join(sorted(known))}"
 
 
+# What other proxies, and YAML 1.1, call it.
+_MEANT = {
+    **dict.fromkeys(("deny", "drop", "reject", "refuse"), "block"),
+    **dict.fromkeys(("permit", "accept", "pass"), "allow"),
+    **dict.fromkeys(("on", "true", "yes", "terminate"), "flexible"),
+    **dict.fromkeys(("no", "false", "none"), "off"),
+}
+# Keys that other files have.
+_ELSEWHERE = {
+    "<<": "YAML's merge keys are not read here: write the keys out",
+    "include": "a file cannot include others: one file has everything",
+}
+_MAPPINGS = ("dict_type", "model_type", "model_attributes_type")
+_LISTS = ("list_type", "tuple_type")
 _EXPECTED = {
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "list_type": "a list",
-    "tuple_type": "a list",
     "string_type": "text",
     "int_type": "a whole number",
     "float_type": "a number",
@@ -51,19 +65,33 @@ _EXPECTED = {
 def _message(item: Any, model: type[BaseModel], path: Path) -> str:
     kind, found, context = item["type"], item.get("input"), item.get("ctx", {})
     if kind == "extra_forbidden":
-        return f'unknown key "{path[-1]}"' + nearest(path[-1], _keys_at(model, path[:-1]))
+        return _ELSEWHERE.get(str(path[-1])) or f'unknown key "{path[-1]}"' + nearest(
+            path[-1], _keys_at(model, path[:-1])
+        )
     if kind == "missing":
         return f'"{path[-1]}" is missing'
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
         choices = [name for name in context["expected"].replace("'", "").replace(" or ", ", ").split(", ") if name]
-        return f"expected {' or '.join(choices)}, found {describe(found)}"
+        meant = _MEANT.get(str(found).lower())
+        hint = f"; did you mean {meant}?" if meant in choices else ""
+        return f"expected {' or '.join(choices)}, found {describe(found)}{hint}"
+    if kind in _MAPPINGS:
+        keys = _keys_at(model, path)
+        return f"expected a mapping{keys and f' with {_and_so_on(keys)}'}, found {describe(found)}"
+    if kind in _LISTS:
+        hint = f"; write [{found}]" if isinstance(found, str | int | float) else ""
+        return f"expected a list, found {describe(found)}{hint}"
     if kind == "too_short":
         return "an empty list: name at least one"
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}, found {describe(found)}"
     return f"{item['msg'][0].lower()}{item['msg'][1:]}, found {describe(found)}"
+
+
+def _and_so_on(keys: list[str]) -> str:
+    return ", ".join(keys[:MAX_KEYS_SHOWN]) + (", ..." if len(keys) > MAX_KEYS_SHOWN else "")
 
 
 def _keys_at(model: type[BaseModel], path: Path) -> list[str]:

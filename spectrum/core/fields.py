@@ -28,10 +28,10 @@ from spectrum.wire.address import IPAddress, unmapped_network
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-def text(value: object) -> str:
-    """Return a text as it is; raise ValueError for anything else."""
+def text(value: object, example: str = "") -> str:
+    """Return a text as it is; raise ValueError for anything else, with an example of what would be right."""
     if not isinstance(value, str):
-        raise ValueError(f"expected text, found {describe(value)}")
+        raise ValueError(f"expected text{example and f' such as {example}'}, found {describe(value)}")
     return value
 
 
@@ -41,9 +41,9 @@ def describe(value: object) -> str:
         case None:
             return "nothing"
         case dict():
-            return "a mapping"
+            return "a mapping" if value else "an empty mapping"
         case list():
-            return "a list"
+            return "a list" if value else "an empty list"
         case bool():
             return "true" if value else "false"
         case _:
@@ -122,19 +122,19 @@ def _ports(value: Any) -> PortRange:
 
 
 def _listen(value: Any) -> SocketAddress:
-    return parse_socket_address(text(value))
+    return parse_socket_address(text(value, "127.0.0.1:9090"))
 
 
 Duration = Annotated[float, PlainValidator(duration)]
 PositiveDuration = Annotated[float, PlainValidator(positive_duration)]
 Size = Annotated[int, PlainValidator(size)]
 WholeSeconds = Annotated[int, PlainValidator(_whole_seconds)]
-Address = Annotated[IPAddress, PlainValidator(lambda value: parse_address(text(value)))]
+Address = Annotated[IPAddress, PlainValidator(lambda value: parse_address(text(value, "192.0.2.1")))]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]
 Ports = Annotated[PortRange, PlainValidator(_ports)]
 Listen = Annotated[SocketAddress, PlainValidator(_listen)]
-Origin = Annotated[OriginAddress, PlainValidator(lambda value: parse_origin(text(value)))]
-AppProtocol = Annotated[Protocol, PlainValidator(lambda value: parse_protocol(text(value)))]
+Origin = Annotated[OriginAddress, PlainValidator(lambda value: parse_origin(text(value, "tcp://192.0.2.1:22")))]
+AppProtocol = Annotated[Protocol, PlainValidator(lambda value: parse_protocol(text(value, "tcp/2222")))]
 
 
 class Strict(BaseModel):

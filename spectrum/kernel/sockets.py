@@ -26,7 +26,16 @@ FIRST_PASSED = 3
 
 
 class ListenError(Exception):
-    """An address can not be listened on; the message says which, and why."""
+    """An address cannot be listened on; the message says which, and why.
+
+    Attributes:
+        where: The address and port, as a person reads it.
+        reason: Why, and what to do; the same for all addresses with the same cause.
+    """
+
+    def __init__(self, where: str, reason: str = "") -> None:
+        super().__init__(f"{where}: {reason}" if reason else where)
+        self.where, self.reason = where, reason
 
 
 def open_listeners(
@@ -66,7 +75,7 @@ def open_listeners(
     except OSError as exc:
         for sock in opened:
             sock.close()
-        raise ListenError(f"{_text(address, port)}: {_explain(exc, port, transport)}") from exc
+        raise ListenError(_text(address, port), _explain(exc, transport)) from exc
     if count == 1 and beside:
         _share(opened[0], False)
     return opened
@@ -112,7 +121,7 @@ def add_listener(address: str, port: int, transport: str = "tcp", transparent: b
     try:
         return _open(address, port, transport, True, transparent)
     except OSError as exc:
-        raise ListenError(f"{_text(address, port)}: {_explain(exc, port, transport)}") from exc
+        raise ListenError(_text(address, port), _explain(exc, transport)) from exc
 
 
 def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]:
@@ -288,7 +297,7 @@ def _text(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address or '*'}:{port}"
 
 
-def _explain(exc: OSError, port: int, transport: str) -> str:
+def _explain(exc: OSError, transport: str) -> str:
     match exc.errno:
         case errno.EADDRINUSE:
             return f"already in use by another process; `ss -ln{transport[0]}p` shows which"
@@ -297,7 +306,7 @@ def _explain(exc: OSError, port: int, transport: str) -> str:
         case errno.EPERM:
             return "TPROXY needs root or CAP_NET_ADMIN"
         case errno.EACCES:
-            return f"ports below 1024 need root or CAP_NET_BIND_SERVICE; use another port than {port}, or grant it"
+            return "ports below 1024 need root or CAP_NET_BIND_SERVICE; use another port, or grant it"
         case errno.EMFILE | errno.ENFILE:
             return f"the limit of {descriptor_limit()} descriptors is reached; raise it (LimitNOFILE=, ulimit -n)"
         case _:

@@ -254,3 +254,16 @@ def test_a_family_that_may_not_be_opened_beside_a_passed_socket_is_said(free_por
     assert "app a listens on 0.0.0.0 only, which was open already: :: may not be opened beside it" in caplog.text
     assert f"ListenStream={port}" in caplog.text
     bank.drop_adopted()
+
+
+def test_a_range_that_cannot_be_opened_is_one_line(free_port, monkeypatch):
+    def full(address, port, *_):
+        raise ListenError(f"{address}:{port}", "the limit of 20000 descriptors is reached")
+
+    monkeypatch.setattr(listeners, "open_listeners", full)
+    text = "apps: {a: {protocol: tcp/2000-4000, edge_ips: [127.0.0.1], origin_direct: ['tcp://192.0.2.1:2000-4000']}}"
+    with pytest.raises(ListenError) as caught:
+        ListenerBank().open(compile_snapshot(load_text(text, "x"), 1), 1)
+    assert str(caught.value) == (
+        "app a: 127.0.0.1:2000 to 127.0.0.1:4000 (2001 listeners): the limit of 20000 descriptors is reached"
+    )

@@ -97,15 +97,37 @@ wrkers: 1
     ("text", "says"),
     [
         ("", "f:1:1: the file is empty"),
-        ("[]", "expected a mapping with apps, found a list"),
-        ("workers: 1", "found no such key"),
-        ("apps: {}", "found a mapping"),
+        ("[]", "expected a mapping with apps, found an empty list"),
+        ("workers: 1", 'f:1:1: the file has no "apps"'),
+        ("apps: {}", "expected a mapping of names to apps, found an empty mapping"),
+        ("apps: []", "found an empty list"),
         ("apps: 5", "found 5"),
         ("a: [", "not YAML"),
     ],
 )
 def test_texts_without_apps(text, says):
     assert says in diagnostics(text)[0]
+
+
+APP = "{protocol: tcp/22, origin_direct: [tcp://192.0.2.1:22]}"
+POOL = "{origins: [{name: o, address: 192.0.2.1, port: 22}]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"load_balancers:\n  b: {APP}", 'f:3:3: load_balancers.b: this looks like an app: it belongs under "apps:"'),
+        (f"b: {APP}", 'f:2:1: b: this looks like an app: it belongs under "apps:"'),
+        (f"  b: {POOL}", 'f:2:3: apps.b: this looks like a pool: it belongs under "pools:"'),
+        ("  b: {<<: x}", "YAML's merge keys are not read here"),
+        ("include: [a.yaml]", "a file cannot include others"),
+    ],
+)
+def test_what_stands_in_the_wrong_place_is_one_fault(text, says):
+    found = diagnostics(f"apps: {{a: {APP}}}\n{text}" if not text.startswith(" ") else f"apps:\n{text}\n  a: {APP}")
+    assert any(says.removeprefix("f:2:3: ").removeprefix("f:2:1: ").removeprefix("f:3:3: ") in line for line in found)
+    if says.startswith("f:"):
+        assert found == [says]
 
 
 def test_files_that_can_not_be_read(tmp_path):

@@ -23,11 +23,29 @@ def faults(body):
         ({"origin_direct": GOOD["origin_direct"]}, ("protocol",), '"protocol" is missing'),
         (GOOD | {"proxy_protocol": "v3"}, ("proxy_protocol",), "expected off or v1 or v2 or simple, found 'v3'"),
         (GOOD | {"keepalive": {"count": "3"}}, ("keepalive", "count"), "expected a whole number, found '3'"),
-        (GOOD | {"timeouts": 5}, ("timeouts",), "expected a mapping, found 5"),
+        (GOOD | {"timeouts": 5}, ("timeouts",), "expected a mapping with connect, idle, found 5"),
         (
             GOOD | {"origin_direct": "tcp://192.0.2.1:22"},
             ("origin_direct",),
-            "expected a list, found 'tcp://192.0.2.1:22'",
+            "expected a list, found 'tcp://192.0.2.1:22'; write [tcp://192.0.2.1:22]",
+        ),
+        (GOOD | {"origin_direct": {}}, ("origin_direct",), "expected a list, found an empty mapping"),
+        (GOOD | {"edge_ips": "::1"}, ("edge_ips",), "expected a list of addresses, found '::1'; write [::1]"),
+        (GOOD | {"protocol": 2222}, ("protocol",), "expected text such as tcp/2222, found 2222"),
+        (
+            GOOD | {"limits": True},
+            ("limits",),
+            "expected a mapping with sessions, flows, new_per_second, client, prefix, action, ..., found true",
+        ),
+        (
+            GOOD | {"tls": True},
+            ("tls",),
+            "expected off or flexible or full or strict, found true; did you mean flexible?",
+        ),
+        (
+            GOOD | {"edge_ips": ["${EDGE}"]},
+            ("edge_ips", 0),
+            "'${EDGE}' is not an IP address; environment variables are not replaced in the file",
         ),
         (
             GOOD | {"keepalive": {"count": 1000}},

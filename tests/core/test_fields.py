@@ -14,7 +14,15 @@ def test_app_names(name, good):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "nothing"), ({}, "a mapping"), ([], "a list"), (True, "true"), ("x" * 80, "'" + "x" * 56 + "...")],
+    [
+        (None, "nothing"),
+        ({}, "an empty mapping"),
+        ({1: 2}, "a mapping"),
+        ([], "an empty list"),
+        ([1], "a list"),
+        (True, "true"),
+        ("x" * 80, "'" + "x" * 56 + "..."),
+    ],
 )
 def test_describe(value, text):
     assert describe(value) == text
