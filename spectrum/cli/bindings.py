@@ -52,7 +52,7 @@ def _parsed(label: str, protocol: str, prefix: str, port: str) -> Binding:
         raise click.UsageError(str(exc)) from exc
 
 
-@click.group()
+@click.group(short_help="Steer prefixes and ports to services.")
 def bindings() -> None:
     """Steer addresses and ports to services, in the kernel (sk_lookup, Linux 5.10).
 

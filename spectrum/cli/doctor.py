@@ -1,20 +1,21 @@
 """`spectrum doctor`: whether this machine's network is ready for a configuration, and what is missing."""
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
-from spectrum.cli.options import CONFIG, failure, load
+from spectrum.cli.options import AS_JSON, CONFIG, failure, load
 from spectrum.core.config import Config
 from spectrum.core.transparent import Requirement, exposed_origins, is_shown, requirements
 from spectrum.kernel import pins
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import local_addresses
-from spectrum.kernel.transparent import NetworkError, may_be_transparent, run
+from spectrum.kernel.transparent import NetworkError, how_to_install, is_installed, may_be_transparent, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def _examine_kernel(config: Config) -> Iterator[Finding]:
 
 
 def _examine_network(config: Config) -> list[Finding]:
-    """Look at what the apps with `source: client` or `tproxy` need."""
+    """Look at what the apps with `source: client`, `tproxy` or `bindings` need."""
     local = local_addresses()
     needed, exposed = requirements(config, local), exposed_origins(config, local)
     if not needed and not exposed:
@@ -60,6 +61,10 @@ def _examine_network(config: Config) -> list[Finding]:
             "this user may use addresses that are not this machine's",
             "run as root, or with CAP_NET_ADMIN: `user:` in the file keeps it",
         )
+    ]
+    programs = dict.fromkeys(need.make[0] for need in needed)
+    findings += [
+        Finding(False, f"{name} is installed", how_to_install(name)) for name in programs if not is_installed(name)
     ]
     findings += [Finding(_is_there(need), need.title, _command(need)) for need in needed]
     findings += [
@@ -108,7 +113,7 @@ def uninstall(config: Config) -> None:
 
 
 def show(findings: Iterable[Finding]) -> bool:
-    """Print findings; return whether all is well."""
+    """Print findings for people; return whether all is well."""
     well = True
     for finding in findings:
         mark = click.style("VERIFIED", fg="green") if finding.verified else click.style("MISSING ", fg="red")
@@ -119,16 +124,17 @@ def show(findings: Iterable[Finding]) -> bool:
     return well
 
 
-@click.command()
+@click.command(short_help="What this machine lacks for a file.")
 @CONFIG
 @click.option("--install", "makes", is_flag=True, help="Make what is missing.")
 @click.option("--remove", "removes", is_flag=True, help="Remove what --install makes.")
-def doctor(path: Path, makes: bool, removes: bool) -> None:
+@AS_JSON
+def doctor(path: Path, makes: bool, removes: bool, as_json: bool) -> None:
     """Tell whether this machine is ready for addresses that are not its own, and for programs in the kernel.
 
-    Each thing that the apps with `source: client` or `tproxy` need is VERIFIED, or MISSING with the command that makes
-    it, and whether the kernel takes what `bindings`, `filter` and `udp_offload` ask of it; the exit code is 1 where
-    anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum doctor --install`.
+    Each thing that the apps with `source: client`, `tproxy` or `bindings` need is VERIFIED, or MISSING with the command
+    that makes it, and whether the kernel takes what `bindings`, `filter` and `udp_offload` ask of it; the exit code is
+    1 where anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum doctor --install`.
     """
     config = load(path)
     try:
@@ -139,7 +145,11 @@ def doctor(path: Path, makes: bool, removes: bool) -> None:
     except NetworkError as exc:
         raise failure(str(exc)) from exc
     findings = examine(config)
-    if not findings:
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    elif findings:
+        show(findings)
+    else:
         click.echo("nothing in the file needs more than any machine has")
-    if not show(findings) and not removes:
+    if not removes and not all(finding.verified for finding in findings):
         raise SystemExit(1)

@@ -14,7 +14,7 @@ from spectrum.kernel.offload import Offload
 from spectrum.kernel.pins import LAYOUT, PinError, folder_of, unload
 
 
-@click.group()
+@click.group(short_help="Show and remove programs in the kernel.")
 def kernel() -> None:
     """Show and remove the programs that this software has in the kernel."""
 
@@ -22,7 +22,12 @@ def kernel() -> None:
 @kernel.command()
 @FILESYSTEM
 def status(filesystem: Path) -> None:
-    """Tell which programs are attached, in which version, and why one is not."""
+    """Tell which programs are attached, in which version, and why one is not.
+
+    It looks into the BPF file system, and needs no daemon. Each network namespace has programs of its own, and each
+    mount namespace may have another BPF file system there (`ip netns exec` makes one): run it where the daemon runs,
+    with the --bpffs that is its file's kernel.bpffs.
+    """
     try:
         click.echo(f"Linux {platform.release()}, libbpf {version()}")
     except BpfError as exc:
@@ -32,7 +37,7 @@ def status(filesystem: Path) -> None:
             for line in describe(filesystem):
                 click.echo(f"{name}: {line}")
         except PinError as exc:
-            click.echo(f"{name}: off: {exc}")
+            click.echo(f"{name}: off: {exc} (in {filesystem})")
     mine = folder_of(filesystem)
     for other in sorted(filesystem.glob("spectrum-*")) if filesystem.is_dir() else ():
         if other != mine:

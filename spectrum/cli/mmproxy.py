@@ -82,7 +82,7 @@ def _make_folder(folder: Path, user: str) -> None:
             give_folder(folder, entry.pw_uid, entry.pw_gid)
 
 
-@click.command()
+@click.command(short_help="Show clients' own addresses to a service.")
 @click.option(
     "--listen", "listen", multiple=True, required=True, metavar="ADDR", help="Where the proxies in front send."
 )

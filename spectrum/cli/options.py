@@ -11,22 +11,27 @@ from spectrum.control.paths import default_control_socket
 if TYPE_CHECKING:
     from spectrum.core.config import Config
 
+# Whether it can be read is found out where it is: our words for it say what to do, click's do not.
+FILE = click.Path(path_type=Path, readable=False)
 CONFIG = click.option(
     "-c",
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=FILE,
     default=Path("/etc/spectrum/spectrum.yaml"),
     show_default=True,
     envvar="SPECTRUM_CONFIG",
+    show_envvar=True,
     help="The configuration file.",
 )
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 SOCKET = click.option(
     "--socket",
     "socket_path",
-    type=click.Path(path_type=Path),
+    type=FILE,
     default=None,
     envvar="SPECTRUM_SOCKET",
+    show_envvar=True,
     help=f"The daemon's control socket, if not {default_control_socket()}.",
 )
 

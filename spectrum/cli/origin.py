@@ -7,7 +7,7 @@ from spectrum.core.address import parse_socket_address
 from spectrum.origin.example import serve
 
 
-@click.command()
+@click.command(short_help="Run an example origin.")
 @click.option("--tcp", "tcp", multiple=True, metavar="ADDR", help="Answer TCP here, such as 127.0.0.1:9000.")
 @click.option("--udp", "udp", multiple=True, metavar="ADDR", help="Answer UDP here.")
 def origin(tcp: tuple[str, ...], udp: tuple[str, ...]) -> None:

@@ -9,16 +9,16 @@ from urllib.parse import urlencode
 import click
 
 from spectrum.cli.client import DaemonError, ask
-from spectrum.cli.options import SOCKET, ask_daemon, failure
+from spectrum.cli.options import AS_JSON, SOCKET, ask_daemon, failure
 from spectrum.control.paths import default_control_socket
 
 PIPE_WIDTH = 250
 UPGRADE_TIMEOUT_S = 60.0
 
 
-@click.command()
+@click.command(short_help="Show the running daemon.")
 @SOCKET
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@AS_JSON
 def status(socket_path: Path | None, as_json: bool) -> None:
     """Show the running daemon: apps, listeners, sessions, bytes, origins."""
     answer = ask_daemon(socket_path, "GET", "/status")
@@ -30,24 +30,32 @@ def status(socket_path: Path | None, as_json: bool) -> None:
     from spectrum.cli.show import show_status
 
     # A pipe has no width: nothing is folded there.
-    show_status(answer, Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    with console.capture() as shown:
+        show_status(answer, console)
+    for line in shown.get().splitlines():
+        click.echo(line.rstrip())
 
 
-@click.command()
+@click.command(short_help="Where a client would go now, and why.")
 @SOCKET
 @click.option("--app", required=True, help="The app that the client writes to.")
 @click.option("--client", required=True, metavar="ADDRESS", help="The client's IP address.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The client's port, where that counts.")
-def explain(socket_path: Path | None, app: str, client: str, port: int) -> None:
+@AS_JSON
+def explain(socket_path: Path | None, app: str, client: str, port: int, as_json: bool) -> None:
     """Print step by step where a client would go now, and why."""
     answer = ask_daemon(socket_path, "GET", f"/explain?{urlencode({'app': app, 'client': client, 'port': port})}")
     if "errors" in answer:
         raise failure("\n".join(answer["errors"]))
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
     for number, step in enumerate(answer["steps"], 1):
         click.echo(f"{number}. {step}")
 
 
-@click.command()
+@click.command(short_help="Which packets come in most.")
 @SOCKET
 @click.option(
     "--by",
@@ -58,11 +66,15 @@ def explain(socket_path: Path | None, app: str, client: str, port: int) -> None:
 )
 @click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="So far back.")
 @click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many at most.")
-def samples(socket_path: Path | None, by: str, seconds: float, count: int) -> None:
+@AS_JSON
+def samples(socket_path: Path | None, by: str, seconds: float, count: int, as_json: bool) -> None:
     """Print what packets came in most of lately, by the filter's samples."""
     answer = ask_daemon(socket_path, "GET", f"/samples?{urlencode({'by': by, 'seconds': seconds, 'count': count})}")
     if "errors" in answer:
         raise failure("\n".join(answer["errors"]))
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
     keys = [*by.split(","), "packets_per_second", "bytes_per_second"]
     lines = [[key.replace("_", " ") for key in keys], *([str(one[key]) for key in keys] for one in answer["top"])]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -70,7 +82,7 @@ def samples(socket_path: Path | None, by: str, seconds: float, count: int) -> No
         click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-@click.command()
+@click.command(short_help="Let the daemon read its file again.")
 @SOCKET
 def reload(socket_path: Path | None) -> None:
     """Let the running daemon read its file again.
@@ -85,7 +97,7 @@ def reload(socket_path: Path | None) -> None:
     click.echo("reloaded" if answer["changes"] else "reloaded, nothing changed")
 
 
-@click.command()
+@click.command(short_help="Hand over to the installed version.")
 @SOCKET
 @click.option(
     "--python",

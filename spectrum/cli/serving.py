@@ -14,7 +14,7 @@ from spectrum.core.config import MAX_WORKERS
 from spectrum.kernel.sockets import ListenError
 
 
-@click.command()
+@click.command(short_help="Serve the apps of a file.")
 @CONFIG
 @click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Number of workers, instead of the file's.")
 @click.option(
@@ -46,7 +46,7 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
         raise failure(str(exc)) from exc
 
 
-@click.command()
+@click.command(short_help="Print every fault of a file.")
 @CONFIG
 def check(path: Path) -> None:
     """Check a file and print every fault with its line and column."""

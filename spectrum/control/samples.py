@@ -5,12 +5,16 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+from spectrum.core.filter import PROTOCOLS
 from spectrum.kernel.samples import Sample
 from spectrum.wire import frames
 
 KEPT = 20_000
 # What samples are added up by; more than one of them together, too.
 KEYS = ("verdict", "source", "destination", "protocol", "source_port", "destination_port", "length", "ttl", "tcp_flags")
+
+# As the filter's rules call them; others are shown by number.
+_PROTOCOLS = {number: name for name, number in PROTOCOLS.items()}
 
 
 class Sampler:
@@ -75,7 +79,7 @@ def _facts(sample: Sample) -> dict[str, str]:
         "verdict": sample.verdict,
         "source": str(frame.source),
         "destination": str(frame.destination),
-        "protocol": str(frame.protocol),
+        "protocol": _PROTOCOLS.get(frame.protocol, str(frame.protocol)),
         "source_port": str(frame.source_port or ""),
         "destination_port": str(frame.destination_port or ""),
         "length": str(frame.length),

@@ -7,7 +7,8 @@ from pydantic import Field, PlainValidator, model_validator
 from spectrum.core.fields import AsTuple, Network, Strict, check_name, describe, text
 
 # linux/in.h, as far as rules need names.
-_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmpv6": 58, "sctp": 132}
+# IANA's protocol numbers by the names that rules have.
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmpv6": 58, "sctp": 132}
 # Of the TCP header (RFC 9293, section 3.1).
 _FLAGS = {"fin": 0x01, "syn": 0x02, "rst": 0x04, "psh": 0x08, "ack": 0x10, "urg": 0x20, "ece": 0x40, "cwr": 0x80}
 MAX_RULES = 64
@@ -29,12 +30,12 @@ def _span(value: Any, highest: int) -> Range:
 
 
 def _protocol(value: Any) -> Range:
-    if isinstance(value, str) and value in _PROTOCOLS:
-        return _PROTOCOLS[value], _PROTOCOLS[value]
+    if isinstance(value, str) and value in PROTOCOLS:
+        return PROTOCOLS[value], PROTOCOLS[value]
     try:
         return _span(value, 255)
     except ValueError as exc:
-        raise ValueError(f"{describe(value)} is no protocol: {', '.join(_PROTOCOLS)}, or a number up to 255") from exc
+        raise ValueError(f"{describe(value)} is no protocol: {', '.join(PROTOCOLS)}, or a number up to 255") from exc
 
 
 def _tcp_flags(value: Any) -> tuple[int, int]:

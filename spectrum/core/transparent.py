@@ -1,4 +1,4 @@
-"""What a machine's network needs for addresses that are not its own: clients', and those that TPROXY takes.
+"""What a machine's network needs for addresses that are not its own: clients', those that TPROXY takes, bound prefixes.
 
 With `source: client` origins see clients' own addresses.
 
@@ -62,7 +62,7 @@ class Place:
 
 
 def requirements(config: Config, local: Iterable[IPAddress]) -> list[Requirement]:
-    """Return what the apps with `source: client` or `tproxy` need, each once.
+    """Return what the apps with `source: client`, `tproxy` or `bindings` need, each once.
 
     Args:
         config: A checked configuration.
@@ -72,6 +72,7 @@ def requirements(config: Config, local: Iterable[IPAddress]) -> list[Requirement
     found: dict[Requirement, None] = {}
     for app in config.apps.values():
         found.update(dict.fromkeys(_interceptions(app)))
+        found.update(dict.fromkeys(_local_routes(app, known)))
     for app in config.apps.values():
         for place in _places(config, app, known) if app.source == "client" else ():
             found.update(dict.fromkeys(_needs(place)))
@@ -126,6 +127,24 @@ def _interceptions(app: App) -> Iterator[Requirement]:
         yield marking(
             f"{transport} to {prefix} ports {ports} is given to port {app.tproxy.port}",
             f"{family} daddr {where} {transport} dport {ports} {to}",
+        )
+
+
+def _local_routes(app: App, local: frozenset[IPAddress]) -> Iterator[Requirement]:
+    """Yield a route for each bound prefix: sk_lookup sees what this machine takes for its own, and nothing else."""
+    for prefix in dict.fromkeys(binding.prefix for binding in app.bindings):
+        own = prefix.is_loopback or (prefix.num_addresses == 1 and prefix.network_address in local)
+        if own or not prefix.prefixlen:
+            continue
+        family = ("-6",) if prefix.version == 6 else ()
+        route = ("local", str(prefix), "dev", "lo")
+        shown = str(prefix.network_address) if prefix.num_addresses == 1 else str(prefix)
+        yield Requirement(
+            f"what is sent to {prefix} is taken for this machine's own",
+            ("ip", *family, "route", "show", "table", "local", "exact", str(prefix)),
+            f"local {shown} dev lo",
+            ("ip", *family, "route", "replace", *route),
+            ("ip", *family, "route", "delete", *route),
         )
 
 

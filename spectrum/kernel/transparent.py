@@ -1,6 +1,7 @@
 """Whether this machine lets sockets have others' addresses, and its rules and routes, as `ip` and `nft` show them."""
 
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -10,6 +11,10 @@ IP_TRANSPARENT = 19
 COMMAND_TIMEOUT_S = 10.0
 # Where Debian has ip and nft, which is not in a user's PATH.
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+
+
+# Debian's package of each program.
+_PACKAGES = {"ip": "iproute2", "nft": "nftables"}
 
 
 class NetworkError(Exception):
@@ -24,6 +29,16 @@ def may_be_transparent() -> bool:
         except OSError:
             return False
     return True
+
+
+def is_installed(program: str) -> bool:
+    """Tell whether `run` finds a program."""
+    return shutil.which(program, path=_PATH) is not None
+
+
+def how_to_install(program: str) -> str:
+    """Return what to type for a program that is missing."""
+    return f"on Debian: apt-get install {_PACKAGES.get(program, program)}"
 
 
 def run(command: Sequence[str], text: str = "") -> str:
@@ -47,8 +62,7 @@ def run(command: Sequence[str], text: str = "") -> str:
             check=False,
         )
     except FileNotFoundError as exc:
-        package = {"ip": "iproute2", "nft": "nftables"}.get(command[0], command[0])
-        raise NetworkError(f"{command[0]} is not installed; on Debian: apt-get install {package}") from exc
+        raise NetworkError(f"{command[0]} is not installed; {how_to_install(command[0])}") from exc
     except subprocess.TimeoutExpired as exc:
         raise NetworkError(f"{' '.join(command)} did not end within {COMMAND_TIMEOUT_S:g} s") from exc
     if done.returncode != 0:

@@ -44,7 +44,7 @@ def test_the_commands(filesystem, monkeypatch):
     monkeypatch.setenv("SPECTRUM_BPFFS", str(filesystem))
     said = isolated(COMMANDS.replace("\\\\", "\\"))
     for line in (
-        "bindings: off: the program is not loaded\nfilter: off: the program is not loaded\n",
+        f"bindings: off: the program is not loaded (in {filesystem})\nfilter: off: the program is not loaded",
         "the program is not loaded; `spectrum bindings load` does it",
         "the program is attached",
         "2 bound, 0 unbound",

@@ -1,10 +1,11 @@
 """What is said; that it is done is in tests/e2e/test_mmproxy.py, in a namespace."""
 
+import json
 import os
 
 import pytest
 
-from spectrum.kernel import libbpf
+from spectrum.kernel import libbpf, transparent
 from tests.cli.harness import spectrum
 
 APP = "protocol: tcp/7000, origin_direct: ['tcp://127.0.0.1:22']"
@@ -25,6 +26,7 @@ def test_what_is_missing_is_told_with_its_command(tmp_path):
     done = doctor(tmp_path, f"apps: {{x: {{{APP}, source: client}}}}")
     assert done.exit_code == 1
     assert "MISSING   IPv4: a table in which every address is local" in done.output
+    assert "is installed" not in done.output
     assert "ip rule add from 127.0.0.1 iif lo ipproto tcp sport 22 lookup 5350 priority 5350" in done.output
 
 
@@ -37,7 +39,7 @@ def test_a_file_with_faults(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="BPF needs root")
 def test_what_is_in_the_kernel(tmp_path, monkeypatch):
     text = (
-        f"apps: {{x: {{{APP}, bindings: [{{prefix: 192.0.2.0/24}}]}}}}\n"
+        f"apps: {{x: {{{APP}, bindings: [{{prefix: 127.7.0.0/24}}]}}}}\n"
         "filter: {interfaces: [lo], guard: ['::1/128']}\nudp_offload: true\n"
     )
     done = doctor(tmp_path, text)
@@ -50,3 +52,18 @@ def test_what_is_in_the_kernel(tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert done.output.count("MISSING ") == 3
     assert "libbpf is not on this machine; on Debian: apt-get install libbpf1" in done.output
+
+
+def test_as_json_and_what_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(transparent, "_PATH", str(tmp_path))
+    done = doctor(tmp_path, f"apps: {{x: {{{APP}, bindings: [{{prefix: 192.0.2.0/24}}]}}}}", "--json")
+    assert done.exit_code == 1
+    findings = {finding["title"]: finding for finding in json.loads(done.output)}
+    assert findings["ip is installed"] == {
+        "verified": False,
+        "title": "ip is installed",
+        "remedy": "on Debian: apt-get install iproute2",
+    }
+    assert findings["what is sent to 192.0.2.0/24 is taken for this machine's own"]["remedy"] == (
+        "ip route replace local 192.0.2.0/24 dev lo"
+    )

@@ -36,7 +36,7 @@ def test_what_there_was_most_of():
     (first,) = sampler.top(["verdict", "protocol", "destination_port", "ttl"], 3, 1, 1)
     assert first == {
         "verdict": "passed",
-        "protocol": "17",
+        "protocol": "udp",
         "destination_port": "7000",
         "ttl": "64",
         "packets_per_second": 1.0,

@@ -101,3 +101,18 @@ def test_what_tproxy_needs_comes_before_the_rest():
         ROUTE6,
         "ip -6 rule add fwmark 0x5350 lookup 5350 priority 5350",
     ]
+
+
+def test_bound_prefixes_are_made_local():
+    bindings = "[{prefix: 192.0.2.0/24}, {prefix: '2001:db8::/32'}, {prefix: 198.51.100.7/32}, {prefix: 127.1.0.0/16}]"
+    text = f"apps: {{a: {{protocol: tcp/22, origin_direct: [tcp://192.0.2.9:22], bindings: {bindings}}}}}"
+    needs = requirements(load_text(text, "f"), LOCAL)
+    assert [" ".join(need.make) for need in needs] == [
+        "ip route replace local 192.0.2.0/24 dev lo",
+        "ip -6 route replace local 2001:db8::/32 dev lo",
+        "ip route replace local 198.51.100.7/32 dev lo",
+    ]
+    # As ip(8) prints them: a host without its length.
+    for need, line in zip(needs, ("192.0.2.0/24", "2001:db8::/32", "198.51.100.7"), strict=True):
+        assert is_shown(need, f"local {line} dev lo scope host \n")
+        assert not is_shown(need, "")

@@ -40,7 +40,7 @@ def test_rules_and_samples(hosts, start, tmp_path, filesystem):
         return hosts.call("e", *spectrum("samples", "--socket", control, *by))
 
     def shown(verdict):
-        wanted = [*verdict.split(), "10.231.1.2", "17", "7000"]
+        wanted = [*verdict.split(), "10.231.1.2", "udp", "7000"]
         return any(line.split()[: len(wanted)] == wanted for line in said().splitlines())
 
     eventually(lambda: shown("rule large") and shown("passed"), 5, said)
