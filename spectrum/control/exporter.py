@@ -1,8 +1,12 @@
 """The metrics, as Prometheus reads them. Apps without a single session have no series."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass
+from itertools import chain
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -14,10 +18,13 @@ from prometheus_client.registry import Collector
 
 from spectrum import __version__
 from spectrum.control.health import HealthKeeper
-from spectrum.control.health_metrics import health_metrics
+from spectrum.control.health_metrics import HealthReadings, health_metrics, read_health
 from spectrum.control.totals import Totals
-from spectrum.core.measures import CONNECT_BOUNDS_S, DROPS, DURATION_BOUNDS_S, AppMeasures, Histogram
+from spectrum.core.measures import CONNECT_BOUNDS_S, DROPS, DURATION_BOUNDS_S, AppMeasures, Histogram, WorkerMeasures
 from spectrum.core.reasons import Reason
+
+# Apps that are rendered together.
+SLICE = 200
 
 
 class NodeState:
@@ -36,20 +43,51 @@ class NodeState:
         self.certificates_end_at: dict[str, int] = {}
 
 
-class _Collector(Collector):
-    def __init__(self, totals: Totals, state: NodeState, health: HealthKeeper | None) -> None:
-        self._totals = totals
-        self._state = state
-        self._health = health
+@dataclass(frozen=True)
+class _Readings:
+    """What a page is made of. Nothing changes it, so it can be rendered in a thread."""
+
+    apps: dict[str, AppMeasures]
+    workers: WorkerMeasures
+    worker_restarts: int
+    state: NodeState
+    health: HealthReadings
+
+    def render(self) -> bytes:
+        """Return the page.
+
+        Apps are rendered a slice at a time: Python frees the samples of a family with the loop held up, and those of
+        thousands of apps for tens of milliseconds.
+        """
+        texts: dict[str, list[bytes]] = {}
+        for metric in self._metrics():
+            text = generate_latest(_Only(metric))
+            if (known := texts.setdefault(metric.name, [])) and text:
+                text = text.split(b"\n", 2)[2]  # without its HELP and TYPE
+            known.append(text)
+        return b"".join(chain.from_iterable(texts.values()))
+
+    def _metrics(self) -> Iterator[Metric]:
+        """Yield families; those of apps once for each slice."""
+        names = tuple(self.apps)
+        for i in range(0, max(1, len(names)), SLICE):
+            apps = {name: self.apps[name] for name in names[i : i + SLICE]}
+            yield from _session_metrics(apps)
+            yield from _origin_metrics(apps)
+            yield from _rule_metrics(apps)
+            yield from _handshake_metrics(apps)
+        yield from _node_metrics(self)
+        yield from health_metrics(self.health)
+
+
+@dataclass(frozen=True, eq=False)
+class _Only(Collector):
+    """Collects one family."""
+
+    metric: Metric
 
     def collect(self) -> Iterator[Metric]:
-        yield from _session_metrics(self._totals.apps)
-        yield from _origin_metrics(self._totals.apps)
-        yield from _rule_metrics(self._totals.apps)
-        yield from _tls_metrics(self._totals.apps, self._state)
-        yield from _node_metrics(self._totals, self._state)
-        if self._health is not None:
-            yield from health_metrics(self._health)
+        yield self.metric
 
 
 def _session_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
@@ -116,24 +154,25 @@ def _rule_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
     yield hits
 
 
-def _tls_metrics(apps: dict[str, AppMeasures], state: NodeState) -> Iterator[Metric]:
+def _handshake_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
     handshakes = CounterMetricFamily(
         "spectrum_tls_handshakes", "TLS handshakes with clients", labels=["app", "resumed"]
-    )
-    ends = GaugeMetricFamily(
-        "spectrum_certificate_not_after_timestamp_seconds", "When a certificate ends", labels=["certificate"]
     )
     for name, measures in apps.items():
         if measures.handshakes:
             handshakes.add_metric([name, "no"], measures.handshakes - measures.resumed)
             handshakes.add_metric([name, "yes"], measures.resumed)
+    yield handshakes
+
+
+def _node_metrics(readings: _Readings) -> Iterator[Metric]:
+    own, state = readings.workers, readings.state
+    ends = GaugeMetricFamily(
+        "spectrum_certificate_not_after_timestamp_seconds", "When a certificate ends", labels=["certificate"]
+    )
     for name, ends_at in state.certificates_end_at.items():
         ends.add_metric([name], ends_at)
-    yield from (handshakes, ends)
-
-
-def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:
-    own = totals.workers
+    yield ends
     yield InfoMetricFamily("spectrum_build", "Version of this daemon", value={"version": __version__})
     yield CounterMetricFamily("spectrum_accept_stalls", "Times accepting stopped at a limit", value=own.accept_stalls)
     yield GaugeMetricFamily("spectrum_workers_stalled", "Workers not accepting now", value=state.workers_stalled)
@@ -154,7 +193,7 @@ def _node_metrics(totals: Totals, state: NodeState) -> Iterator[Metric]:
         "spectrum_log_lines_lost", "Session log lines that could not be written", value=state.lines_lost
     )
     yield GaugeMetricFamily("spectrum_workers_ready", "Workers that serve", value=state.workers_ready)
-    yield CounterMetricFamily("spectrum_worker_restarts", "Workers replaced", value=totals.worker_restarts)
+    yield CounterMetricFamily("spectrum_worker_restarts", "Workers replaced", value=readings.worker_restarts)
     yield GaugeMetricFamily("spectrum_config_generation", "Generation being served", value=state.generation)
     yield GaugeMetricFamily(
         "spectrum_config_last_reload_successful", "1 if the last reload was", value=state.last_reload_successful
@@ -165,9 +204,21 @@ class Exporter:
     """Renders the metrics of one node."""
 
     def __init__(self, totals: Totals, state: NodeState, health: HealthKeeper | None = None) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Collector(totals, state, health))
+        self._totals = totals
+        self._state = state
+        self._health = health
 
-    def render(self) -> bytes:
-        """Return the page of /metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+    async def render(self) -> bytes:
+        """Return the page of /metrics in Prometheus' text format.
+
+        What is counted is read on the loop, which changes it, and rendered in a thread.
+        """
+        health = await read_health(self._health) if self._health is not None else HealthReadings()
+        readings = _Readings(
+            self._totals.view(),
+            copy(self._totals.workers),
+            self._totals.worker_restarts,
+            copy(self._state),
+            health,
+        )
+        return await asyncio.to_thread(readings.render)

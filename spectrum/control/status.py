@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 from spectrum.control.health import HealthKeeper
-from spectrum.control.totals import Totals
 from spectrum.core.balancing.settings import OriginSettings, PoolSettings
 from spectrum.core.config import Config
 from spectrum.core.measures import DROPS, AppMeasures, OriginMeasures
@@ -165,7 +164,10 @@ def _host_port(address: str, port: int) -> str:
 
 
 def apps_status(
-    snapshot: Snapshot, totals: Totals, names: dict[str, tuple[str, ...]], failures: dict[str, str]
+    snapshot: Snapshot,
+    measured: dict[str, AppMeasures],
+    names: dict[str, tuple[str, ...]],
+    failures: dict[str, str],
 ) -> list[dict[str, Any]]:
     """Return the status of every app, in the order of the file."""
-    return [app_status(app, totals.apps.get(app.name) or AppMeasures(), names, failures) for app in snapshot.apps]
+    return [app_status(app, measured.get(app.name) or AppMeasures(), names, failures) for app in snapshot.apps]

@@ -60,7 +60,7 @@ from spectrum.plane.channel import Events, Met, Offloading
 from spectrum.plane.channel import Tickets as TicketKeys
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
-from spectrum.plane.tasks import Tasks
+from spectrum.plane.tasks import Shared, Tasks
 from spectrum.plane.worker import SECCOMP_VARIABLE
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ LEAVE_DELAY_S = 0.05
 LEAVE_WRITE_S = 30.0
 # The ring buffer of samples holds 7,000: what comes faster than that in this time is counted as lost.
 SAMPLES_INTERVAL_S = 0.2
+SWITCH_INTERVAL_S = 0.0005
 # Given to workers beyond their own drain timeout.
 EXIT_GRACE_S = 5.0
 
@@ -224,7 +225,9 @@ class Supervisor:
             raise StartError(str(exc)) from exc
         left = await asyncio.to_thread(self._predecessor.follow) if self._predecessor else []
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
-        control = control_app(self.status, self.reload, self.explain, self.upgrade, self._filter.samples, self._bound)
+        control = control_app(
+            Shared(self.status), self.reload, self.explain, self.upgrade, self._filter.samples, self._bound
+        )
         await self._admin.serve_control(control, self._control, is_chosen=self._config.control is not None)
         self._bank.adopt_passed(passed_sockets(os.environ))
         await self._fleet.take_over(left, self._bank)
@@ -252,7 +255,7 @@ class Supervisor:
             raise StartError(f"in the kernel: {exc}") from exc
         self._offload.apply(self._config.udp_offload, anew=not self._fleet.all())
         if self._config.metrics:
-            await self._admin.serve_metrics(metrics_app(self.render, self.ready), self._config.metrics.listen)
+            await self._admin.serve_metrics(metrics_app(Shared(self.render), self.ready), self._config.metrics.listen)
         self._take(plan)
         await self._names.watch(snapshot.names())
         self._health.apply(self._config, snapshot, self._names.addresses)
@@ -286,6 +289,7 @@ class Supervisor:
     def _take(self, plan: Plan) -> None:
         self._snapshot, self._prefixes = plan.snapshot, plan.prefixes
         self._numbers.keep(plan.numbers)
+        self._forget_apps()
         self._state.certificates_end_at = {one.name: one.ends_at for one in plan.snapshot.tls.certificates}
         for line in soon_to_end(plan.snapshot.tls):
             log.warning("%s", line)
@@ -494,11 +498,17 @@ class Supervisor:
         self._state.flows_offloaded = sum(worker.offloaded for worker in self._fleet.all())
         self._state.held_bytes = sum(worker.held_bytes for worker in self._fleet.all())
         self._state.workers_stalled = sum(worker.stalled for worker in self._fleet.workers.values())
-        return await asyncio.to_thread(self._exporter.render)
+        self._forget_apps()
+        return await self._exporter.render()
+
+    def _forget_apps(self) -> None:
+        self._totals.forget({app.name for app in self._snapshot.apps}, time.monotonic())
 
     async def status(self) -> dict[str, Any]:
         """Return what `spectrum status` shows."""
         await self._fleet.ask()
+        names = dict(self._names.addresses), dict(self._names.failures)
+        apps = await asyncio.to_thread(apps_status, self._snapshot, self._totals.view(), *names)
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -512,7 +522,7 @@ class Supervisor:
                 "filter": self._filter.state,
                 "udp_offload": self._offload.state,
             },
-            "apps": apps_status(self._snapshot, self._totals, self._names.addresses, self._names.failures),
+            "apps": apps,
             "load_balancers": balancers_status(self._snapshot, self._health),
             "pools": pools_status(self._snapshot, self._config, self._health, self._memory.loads),
         }
@@ -613,6 +623,8 @@ def serve(
     configure_logging(config.log.format == "json", level)
     # A probe leaves some objects; the default of 700 would collect dozens of times a second.
     gc.set_threshold(50_000, 20, 20)
+    # Pages are rendered in threads; the default of 5 ms would delay each step of the loop by that.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format, SECCOMP_VARIABLE: str(config.seccomp)}
     if config.seccomp and not seccomp.is_present():
         log.warning("seccomp: libseccomp is not on this machine, workers run without a filter")

@@ -133,6 +133,19 @@ class AppMeasures(msgspec.Struct, array_like=True):
         return self.started - sum(self.ended.values())
 
 
+def add_measures(totals: dict[str, AppMeasures], name: str, measures: AppMeasures) -> None:
+    """Add what was counted for the app `name`, which may have some in `totals` already.
+
+    A name has more than one where its app was removed and came back while sessions of the first one go on, or where a
+    reload changed its transport.
+    """
+    total = totals.get(name)
+    if total is None:
+        totals[name] = measures
+    else:
+        total.add(measures)
+
+
 class WorkerMeasures(msgspec.Struct, array_like=True):
     """What a worker counts for itself since the last report."""
 

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 # A task that fails begins again so much later, each time twice as much; one that ran longer than the most begins anew.
 FIRST_PAUSE_S = 0.1
@@ -40,6 +42,24 @@ class Tasks:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+class Shared(Generic[Result]):
+    """A coroutine function that runs once for all who call it while it runs.
+
+    Args:
+        make: The function; each of those that share a run gets its result, or its exception.
+    """
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, Result]]) -> None:
+        self._make = make
+        self._running: asyncio.Task[Result] | None = None
+
+    async def __call__(self) -> Result:
+        """Return the result of the run that is under way, or of a new one."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._make())
+        return await asyncio.shield(self._running)  # one who leaves does not end it for the others
 
 
 async def _repeat(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:

@@ -6,6 +6,7 @@ session, so they are written for few steps rather than few lines.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +17,7 @@ import msgspec
 from spectrum.core.access.rules import Verdict
 from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
-from spectrum.core.measures import AppMeasures
+from spectrum.core.measures import AppMeasures, add_measures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.core.tls.settings import TlsSettings
@@ -498,7 +499,11 @@ class TcpPlane:
 
     def open_sessions(self) -> dict[str, int]:
         """Return how many sessions each app has that has any."""
-        return {app.settings.name: app.open for app in self._registry.apps() if app.open}
+        found: Counter[str] = Counter()
+        for app in self._registry.apps():
+            if app.open:
+                found[app.settings.name] += app.open
+        return found
 
     def stop_accepting(self) -> None:
         """Accept what waits in the kernel's queues, then nothing more."""
@@ -519,7 +524,9 @@ class TcpPlane:
             self._changed.add(app)
         changed = self._changed.copy()
         self._changed.clear()
-        taken = {app.settings.name: app.take_measures() for app in changed}
+        taken: dict[str, AppMeasures] = {}
+        for app in changed:
+            add_measures(taken, app.settings.name, app.take_measures())
         # The engine tells of a connected origin only when asked, so these are asked again.
         self._changed.update(app for app in changed if app.dialing)
         return taken

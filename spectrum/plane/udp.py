@@ -15,7 +15,7 @@ import msgspec
 from spectrum.core.access.rules import Verdict
 from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
-from spectrum.core.measures import DROPS, AppMeasures
+from spectrum.core.measures import DROPS, AppMeasures, add_measures
 from spectrum.core.reasons import Reason, connect_failure, flow_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
@@ -435,6 +435,8 @@ class UdpPlane:
                 if counts[4 + place]:
                     measures.dropped[place] = measures.dropped.get(place, 0) + counts[4 + place]
             self._changed.add(app)
-        taken = {app.settings.name: app.take_measures() for app in self._changed}
+        taken: dict[str, AppMeasures] = {}
+        for app in self._changed:
+            add_measures(taken, app.settings.name, app.take_measures())
         self._changed.clear()
         return taken

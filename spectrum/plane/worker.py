@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from spectrum.core.measures import AppMeasures, WorkerMeasures
+from spectrum.core.measures import AppMeasures, WorkerMeasures, add_measures
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
@@ -415,10 +415,7 @@ class Worker:
         tcp, udp = self._planes
         measures = tcp.take_measures()
         for name, taken in udp.take_measures().items():
-            if name in measures:  # a reload changed the app's transport
-                measures[name].add(taken)
-            else:
-                measures[name] = taken
+            add_measures(measures, name, taken)
         apps = list(measures.items())
         chunks = [dict(apps[i : i + APPS_PER_PACKET]) for i in range(0, len(apps), APPS_PER_PACKET)] or [{}]
         for i, chunk in enumerate(chunks):

@@ -1,5 +1,10 @@
+import asyncio
+import re
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
+from spectrum.control import health_metrics
 from spectrum.control.exporter import Exporter, NodeState
 from spectrum.control.totals import Totals
 from spectrum.core.measures import AppMeasures, WorkerMeasures
@@ -11,7 +16,7 @@ def samples(page):
     return {(s.name, *sorted(s.labels.items())): s.value for family in families for s in family.samples}
 
 
-def test_what_prometheus_reads():
+async def test_what_prometheus_reads():
     totals, state = Totals(), NodeState()
     measures = AppMeasures(started=10, bytes_from_client=5, bytes_from_origin=6)
     for reason in (Reason.CLIENT_CLOSED, Reason.CLIENT_CLOSED, Reason.CONNECT_REFUSED, Reason.HEADER_UNTRUSTED):
@@ -20,7 +25,7 @@ def test_what_prometheus_reads():
     measures.origin("192.0.2.1:22").failed += 1
     totals.add(0, {"x": measures}, WorkerMeasures(3, 0.5, 2))
     state.workers_ready = 2
-    found = samples(Exporter(totals, state).render())
+    found = samples(await Exporter(totals, state).render())
     app = ("app", "x")
     assert found["spectrum_sessions_started_total", app] == 10
     assert found["spectrum_sessions_active", app] == 6
@@ -38,3 +43,30 @@ def test_what_prometheus_reads():
     assert found["spectrum_events_dropped_total",] == 2
     assert found["spectrum_workers_ready",] == 2
     assert found["spectrum_config_last_reload_successful",] == 1
+
+
+async def test_what_is_counted_meanwhile_does_not_hurt():
+    totals = Totals()
+    totals.add(0, {f"app{i}": AppMeasures(started=1) for i in range(200)}, WorkerMeasures())
+    exporter = Exporter(totals, NodeState())
+    pages = asyncio.gather(*(exporter.render() for _ in range(3)))
+    rounds = 0
+    while not pages.done():
+        rounds += 1
+        for i in range(0, 200, 10):  # a first origin, rule and reason of each, and new apps
+            report = AppMeasures(started=1, rules={f"rule{rounds}": 1}, ended={rounds % 50 + 1: 1})
+            report.origin(f"192.0.2.1:{rounds}").failed += 1
+            totals.add(0, {f"app{i}": report, f"new{rounds}": AppMeasures()}, WorkerMeasures())
+        await asyncio.sleep(0)
+    for page in pages.result():
+        assert page.count(b"# TYPE spectrum_sessions_started_total") == 1
+        assert samples(page)["spectrum_sessions_started_total", ("app", "app0")] == 2
+
+
+async def test_every_metric_is_in_the_docs():
+    page = (await Exporter(Totals(), NodeState()).render()).decode()
+    names = re.findall("# TYPE (\\w+)", page) + re.findall(
+        '"(spectrum_\\w+)"', Path(health_metrics.__file__).read_text()
+    )
+    documented = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    assert [name for name in names if f"`{name}`" not in documented and f"`{name}_total`" not in documented] == []

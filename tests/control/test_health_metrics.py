@@ -1,14 +1,16 @@
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from spectrum.control.health_metrics import health_metrics
+from spectrum.control.health_metrics import health_metrics, read_health
 from tests.control.keepers import Keeper, Origin, until
 
 
-def samples(health):
+async def samples(health):
+    readings = await read_health(health)
+
     class All(Collector):
         def collect(self):
-            return health_metrics(health)
+            return health_metrics(readings)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(All())
@@ -17,7 +19,7 @@ def samples(health):
 
 
 async def test_nothing_without_pools():
-    assert samples(Keeper().health) == {}
+    assert await samples(Keeper().health) == {}
 
 
 async def test_what_is_measured():
@@ -37,7 +39,7 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
 """)
     await until(lambda: keeper.health.latency_of("p") and keeper.health.fallbacks["lb"])
     keeper.health._health[next(iter(keeper.health._health))].certificate_expires = 4e9
-    found = samples(keeper.health)
+    found = await samples(keeper.health)
     await keeper.health.stop()
     up.close()
     assert found['spectrum_origin_healthy{origin="a",pool="p"}'] == "1.0"

@@ -25,7 +25,7 @@ def test_apps():
     totals.add(0, {"direct": measures}, WorkerMeasures())
     snapshot = compile_snapshot(load_text(TEXT, "x"), 1)
     direct, named, ranged = apps_status(
-        snapshot, totals, {"ANY x.example tcp 80-80": ("192.0.2.1",)}, {"ANY x.example tcp 80-80": "why"}
+        snapshot, totals.view(), {"ANY x.example tcp 80-80": ("192.0.2.1",)}, {"ANY x.example tcp 80-80": "why"}
     )
     assert (direct["listens_on"], direct["listeners"], direct["sessions"]) == ("[::1]", 1, 1)
     assert direct["ended"] == {"client_closed": 1}

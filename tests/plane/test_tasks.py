@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from spectrum.plane import tasks as plane_tasks
-from spectrum.plane.tasks import Tasks
+from spectrum.plane.tasks import Shared, Tasks
 
 
 async def test_a_failure_is_logged(caplog):
@@ -59,3 +59,21 @@ async def test_what_is_cancelled_does_not():
     await asyncio.sleep(0)
     await tasks.stop()
     assert began == [True]
+
+
+async def test_who_asks_at_the_same_time_shares_a_run():
+    runs, ready = [], asyncio.Event()
+
+    async def make():
+        runs.append(True)
+        await ready.wait()
+        return len(runs)
+
+    shared = Shared(make)
+    leaver, waiting = asyncio.gather(shared()), asyncio.gather(shared(), shared())
+    await asyncio.sleep(0)
+    leaver.cancel()
+    await asyncio.sleep(0)
+    ready.set()
+    assert await waiting == [1, 1]
+    assert await shared() == 2

@@ -379,6 +379,26 @@ def test_sessions_of_a_removed_app(make, free_port, origin, on_remove):
                 connection.close()
 
 
+def test_an_app_that_comes_back_counts_with_what_is_left_of_it(make, free_port, origin):
+    first, second = free_port(), free_port()
+    with listening() as other:
+        here, away = {"x": body(first, origin), "y": body(second, other)}, {"y": body(second, other)}
+        plane = make(here)
+        with connect(first):
+            with plane.running():
+                origin.accept()[0].close()
+            plane.apply(away)
+            plane.apply(here)
+            plane.plane.take_measures()
+            with connect(first), plane.running():
+                origin.accept()[0].close()
+                eventually(lambda: plane.plane.open_sessions() == {"x": 2})
+        with plane.running():
+            eventually(lambda: len(plane.events()) == 2)
+    measures = plane.plane.take_measures()["x"]
+    assert (measures.started, sum(measures.ended.values())) == (1, 2)
+
+
 def test_sessions_of_a_released_worker_end_spread(make, free_port, origin):
     port = free_port()
     plane = make({"x": body(port, origin)})
