@@ -3,22 +3,28 @@
 import asyncio
 import logging
 import os
-import signal
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from spectrum.core.snapshot import ListenerKey
+from spectrum.kernel.peers import Peer, PinnedProcess
 from spectrum.plane.channel import Channel, Drain, Message, Release, Released, Sockets, Take, Veteran
-from spectrum.plane.handover import waiting_path, waiting_paths
+from spectrum.plane.handover import waiting_names, waiting_path, waiting_paths
 
 log = logging.getLogger(__name__)
 
 # A worker answers within milliseconds, unless it is hung.
 ANSWER_TIMEOUT_S = 5.0
-# So long it may take workers to notice that their supervisor is gone.
+CONNECT_STEP_S = 0.05
+# So long it may take workers of a version before abstract names to notice that their supervisor is gone.
 NOTICE_STEP_S = 0.005
 NOTICE_TRIES = 1000
+
+
+class NotTaken(Exception):
+    """A worker is not taken over; the message says why."""
 
 
 class VeteranWorker:
@@ -40,6 +46,7 @@ class VeteranWorker:
     ) -> None:
         self.place = 0
         self.pid = 0
+        self._peer_pid = 0
         self.sessions = 0
         self.held_bytes = 0
         self.offloaded = 0
@@ -48,6 +55,7 @@ class VeteranWorker:
         self._received = received
         self._gone = gone
         self._channel: Channel | None = None
+        self._process: PinnedProcess | None = None
         self._introduced = asyncio.Event()
         self._relieved = asyncio.Event()
 
@@ -61,24 +69,42 @@ class VeteranWorker:
         """Whether it is there."""
         return self._channel is not None
 
-    async def take(self, path: Path) -> None:
-        """Take over the worker that waits on a socket; it goes on serving.
+    async def take(self, name: str) -> None:
+        """Take over the worker that waits on a socket; it goes on serving. One that stands still is ended.
 
         Raises:
             OSError: If nobody waits there any more.
-            TimeoutError: If it does not answer.
+            NotTaken: If it belongs to another user or to a daemon that runs, or does not answer.
         """
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
-            sock.connect(str(path))
-        except OSError:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await _connect(sock, name)
+            peer = Peer.of(sock)
+            if not peer.is_trusted:
+                raise NotTaken(f"pid {peer.pid} belongs to another user (uid {peer.uid}) and is left alone")
+            self._process = PinnedProcess(peer.pid)
+        except TimeoutError as exc:
+            sock.close()
+            raise NotTaken("it takes no connections") from exc
+        except BaseException:
             sock.close()
             raise
+        self._peer_pid = peer.pid
         self._channel = Channel(sock, self._message, self._closed)
         self._channel.send(Take())
-        await asyncio.wait_for(self._introduced.wait(), ANSWER_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._introduced.wait()
+        except TimeoutError as exc:
+            # The kernel gives it clients for as long as it is there.
+            self.kill()
+            self.disown()
+            self._drop_descriptors()
+            raise NotTaken(f"pid {peer.pid} does not answer and is killed") from exc
         if not self.pid:
-            raise ConnectionResetError(f"the worker on {path} ended")
+            self._drop_descriptors()
+            raise NotTaken(f"pid {peer.pid} has ended, or has a supervisor")
 
     async def relieve(self, timeout_s: float, way: socket.socket | None) -> None:
         """Let it leave its listeners and flows to the worker at the other end of `way`, if there is one.
@@ -102,6 +128,7 @@ class VeteranWorker:
         if self._channel is not None:
             self._channel.leave()
             self._channel = None
+        self._forget_process()
 
     def drain(self, timeout_s: float) -> None:
         """Let it end its sessions and exit."""
@@ -110,16 +137,17 @@ class VeteranWorker:
 
     def kill(self) -> None:
         """End it at once."""
-        if self._channel is not None:
-            os.kill(self.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
 
     def _message(self, message: Message, descriptors: list[int]) -> None:
         match message:
             case Sockets(keys):
                 opened = [socket.socket(fileno=descriptor) for descriptor in descriptors]
                 self.sockets.update(zip(keys, opened, strict=True))
-            case Veteran(number, pid):
-                self.place, self.pid = number, pid
+            case Veteran(number, _):
+                # Who it is, the kernel knows; what it says of that may be another process.
+                self.place, self.pid = number, self._peer_pid
                 self.flows = descriptors[0] if descriptors else -1
                 self._introduced.set()
             case Released():
@@ -129,9 +157,34 @@ class VeteranWorker:
 
     def _closed(self) -> None:
         self._channel = None
+        self._forget_process()
         self._introduced.set()
         self._relieved.set()
         self._gone(self)
+
+    def _drop_descriptors(self) -> None:
+        for sock in self.sockets.values():
+            sock.close()
+        self.sockets.clear()
+        if self.flows >= 0:
+            os.close(self.flows)
+            self.flows = -1
+
+    def _forget_process(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+async def _connect(sock: socket.socket, name: str) -> None:
+    """Connect a UNIX socket that does not block: with a full queue at the other end there is nothing to wait on."""
+    while True:
+        try:
+            sock.connect(name)
+        except BlockingIOError:
+            await asyncio.sleep(CONNECT_STEP_S)
+        else:
+            return
 
 
 def _lives(pid: int) -> bool:
@@ -142,8 +195,9 @@ def _lives(pid: int) -> bool:
 
 
 def _expected(control: Path, pids: list[int]) -> set[Path]:
-    """Return where those of the workers that have not ended will wait."""
-    return {waiting_path(control, pid) for pid in pids if _lives(pid)}
+    """Return where those workers will wait that have no abstract name, and have not ended."""
+    named = {int(name.rpartition("/")[2].partition("-")[0]) for name in waiting_names(control)}
+    return {waiting_path(control, pid) for pid in pids if pid not in named and _lives(pid)}
 
 
 async def take_all(
@@ -164,18 +218,34 @@ async def take_all(
         if _expected(control, pids) <= set(waiting_paths(control)):
             break
         await asyncio.sleep(NOTICE_STEP_S)
-    taken = []
-    for path in waiting_paths(control):
+    else:
+        late = sorted(_expected(control, pids) - set(waiting_paths(control)))
+        log.error("workers that do not wait to be taken over are left alone: %s", ", ".join(map(str, late)))
+
+    async def take(name: str) -> VeteranWorker | None:
         veteran = VeteranWorker(received, gone)
         try:
-            await veteran.take(path)
-        except TimeoutError:
-            log.error("the worker that waits on %s does not answer", path)
-            veteran.disown()
-        except PermissionError:
-            log.error("the worker that waits on %s belongs to another user and is left alone", path)
-        except OSError:
-            path.unlink(missing_ok=True)  # of one that was killed
+            await veteran.take(name)
+        except NotTaken as exc:
+            log.error("a worker of the supervisor before this one is not taken over: %s", exc)
+        except (ConnectionRefusedError, FileNotFoundError):  # it has ended
+            if not name.startswith("\0"):
+                _remove_stale(Path(name))
+        except OSError as exc:
+            log.error("a worker of the supervisor before this one is not taken over: %s", exc.strerror)
         else:
-            taken.append(veteran)
-    return taken
+            return veteran
+        return None
+
+    names = [*waiting_names(control), *map(str, waiting_paths(control))]
+    taken = await asyncio.gather(*map(take, names))
+    return sorted((veteran for veteran in taken if veteran), key=lambda veteran: veteran.pid)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a worker that was killed; what is no socket is not ours."""
+    try:
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+    except OSError as exc:
+        log.warning("%s: %s", path, exc.strerror)

@@ -5,112 +5,216 @@ another `PROTOCOL`, and an upgrade between different ones is refused before anyt
 """
 
 import asyncio
-import contextlib
+import errno
+import hashlib
+import logging
 import os
+import re
+import secrets
 import socket
 import struct
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from spectrum.kernel.peers import Peer
+
+log = logging.getLogger(__name__)
+
 PROTOCOL = 1
 # SCM_MAX_FD of the kernel is 253.
 SOCKETS_PER_PACKET = 250
-# A worker that follows another one waits no longer than this for the sockets of its flows.
-SOCKETS_TIMEOUT_S = 5.0
+# The sockets of flows have gone from worker to worker by then; a supervisor gives the old one a second more.
+SOCKETS_TIMEOUT_S = 4.0
+# So many supervisors may try to take a worker at once; later ones try again.
+BACKLOG = 16
+# A worker notices by then that its supervisor is gone, where the next one is faster than that news.
+NOTICE_S = 1.0
+BUSY_STEP_S = 0.01
+
+
+def waiting_prefix(control: Path) -> str:
+    """Return how the names begin under which the workers of a daemon wait.
+
+    The names are abstract (unix(7)): a worker has its own from its start, whatever becomes of the control socket's
+    folder. They are the network namespace's, so two daemons in it that have the same path on different file systems
+    (two containers) have different ones.
+    """
+    path = control.parent.resolve() / control.name
+    folder = next(parent for parent in path.parents if parent.exists())
+    key = hashlib.blake2b(f"{path}\0{folder.stat().st_dev}".encode("utf-8", "surrogateescape"), digest_size=12)
+    return f"spectrum/{key.hexdigest()}/"
+
+
+def waiting_names(control: Path) -> list[str]:
+    """Return under which names workers of a daemon can be taken, as `socket.connect` takes them."""
+    # linux/net/unix/af_unix.c, unix_seq_show: the name is last, with "@" for each zero byte.
+    pattern = re.compile(rf"@({re.escape(waiting_prefix(control))}\d+-[0-9a-f]+)$")
+    with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as lines:
+        return sorted({f"\0{found[1]}" for line in lines if (found := pattern.search(line))})
 
 
 def waiting_path(control: Path, pid: int) -> Path:
-    """Return where a worker waits, beside the control socket of its supervisor."""
+    """Return where a worker of a version before abstract names waits, beside the control socket of its supervisor."""
     return control.with_name(f"{control.name}.worker-{pid}")
 
 
 def waiting_paths(control: Path) -> list[Path]:
-    """Return where workers wait."""
+    """Return where workers of a version before abstract names wait."""
     return sorted(control.parent.glob(f"{control.name}.worker-*"))
 
 
 class Waiting:
-    """A worker's socket, on which a new supervisor connects.
+    """A worker's socket, on which a new supervisor connects once the worker has none.
+
+    It is there from the worker's start: what is needed then is not sought when there may be no room.
 
     Args:
-        path: The socket's path. Only the owner may connect.
-        taken: Called once, with the connected socket.
+        control: The path of the control socket of the worker's supervisor.
+        taken: Called with a connected socket, once after each `begin`.
+
+    Attributes:
+        begun: A new supervisor is waited for.
 
     Raises:
-        OSError: If it can not be had.
+        OSError: If it cannot be had.
     """
 
-    def __init__(self, path: Path, taken: Callable[[socket.socket], None]) -> None:
-        self._path = path
+    def __init__(self, control: Path, taken: Callable[[socket.socket], None]) -> None:
+        self.begun = False
         self._taken = taken
+        self._early: list[socket.socket] = []
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
-            mask = os.umask(0o177)
-            # It has its name once it listens: whoever finds it can connect.
-            unready = path.with_name(f".{path.name}")
-            try:
-                self._socket.bind(str(unready))
-            finally:
-                os.umask(mask)
-            self._socket.listen(1)
-            unready.rename(path)
+            self._socket.bind(f"\0{waiting_prefix(control)}{os.getpid()}-{secrets.token_hex(4)}")
+            self._socket.listen(BACKLOG)
         except BaseException:
             self._socket.close()
             raise
         self._loop.add_reader(self._socket.fileno(), self._accept)
+
+    def begin(self) -> None:
+        """Wait from now on: the supervisor is gone."""
+        self.begun = True
+        if self._early:
+            self._give(self._early.pop())
 
     def _accept(self) -> None:
         try:
             connected, _ = self._socket.accept()
         except OSError:  # gone again
             return
-        self.close()
+        peer = Peer.of(connected)
+        if not peer.is_trusted:
+            log.warning("a process of another user (pid %d, uid %d) tried to take this worker over", peer.pid, peer.uid)
+            connected.close()
+        elif self.begun:
+            self._give(connected)
+        else:
+            self._early.append(connected)
+            self._loop.call_later(NOTICE_S, self._refuse, connected)
+
+    def _give(self, connected: socket.socket) -> None:
+        self.begun = False
         self._taken(connected)
 
+    def _refuse(self, connected: socket.socket) -> None:
+        """This worker has a supervisor."""
+        if connected in self._early:
+            self._early.remove(connected)
+            connected.close()
+
     def close(self) -> None:
-        """Wait no longer."""
-        if self._socket.fileno() < 0:
-            return
-        self._loop.remove_reader(self._socket.fileno())
-        self._socket.close()
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+        """Wait no longer, and never again."""
+        self.begun = False
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+        while self._early:
+            self._early.pop().close()
 
 
-def send_sockets(way: socket.socket, sockets: Sequence[tuple[int, int]]) -> None:
-    """Send descriptors with their indices, and close them. They are lost where the other end is gone.
+async def _ready(descriptor: int, add: Callable[..., None], remove: Callable[[int], object]) -> None:
+    """Wait until a descriptor can be read or written, as `add` and `remove` say."""
+    ready = asyncio.Event()
+    add(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        remove(descriptor)
+
+
+async def send_sockets(way: socket.socket, sockets: Sequence[tuple[int, int]]) -> None:
+    """Send descriptors with their indices, and close them. Some are lost where the other end is gone, or does not read.
 
     Args:
         way: A SOCK_SEQPACKET socket.
         sockets: (index, descriptor).
     """
-    way.settimeout(SOCKETS_TIMEOUT_S)
-    with contextlib.suppress(OSError):
-        for start in range(0, len(sockets), SOCKETS_PER_PACKET):
-            part = sockets[start : start + SOCKETS_PER_PACKET]
-            indices = struct.pack(f"={len(part)}I", *(index for index, _ in part))
-            rights = array("i", [descriptor for _, descriptor in part])
-            way.sendmsg([indices], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-    for _, descriptor in sockets:
-        os.close(descriptor)
+    way.setblocking(False)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(SOCKETS_TIMEOUT_S):
+            for start in range(0, len(sockets), SOCKETS_PER_PACKET):
+                part = sockets[start : start + SOCKETS_PER_PACKET]
+                indices = struct.pack(f"={len(part)}I", *(index for index, _ in part))
+                rights = array("i", [descriptor for _, descriptor in part])
+                while (blocked := _send(way, indices, rights)) is not None:
+                    if blocked == errno.ETOOMANYREFS:  # more are on their way than this user may have (unix(7))
+                        await asyncio.sleep(BUSY_STEP_S)
+                    else:
+                        await _ready(way.fileno(), loop.add_writer, loop.remove_writer)
+    except TimeoutError:
+        log.error("the worker that follows does not take the sockets of flows: they get new ones")
+    except OSError as exc:
+        log.error("the sockets of flows do not reach the worker that follows (%s): they get new ones", exc.strerror)
+    finally:
+        for _, descriptor in sockets:
+            os.close(descriptor)
 
 
-def receive_sockets(way: socket.socket) -> dict[int, int]:
+def _send(way: socket.socket, indices: bytes, rights: "array[int]") -> int | None:
+    """Send a packet; return the error for which it has to wait, if any."""
+    try:
+        way.sendmsg([indices], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    except OSError as exc:
+        if exc.errno in (errno.EAGAIN, errno.ETOOMANYREFS):
+            return exc.errno
+        raise
+    return None
+
+
+async def receive_sockets(way: socket.socket) -> dict[int, int]:
     """Return descriptors by index, all that come before the other end closes, or is silent for too long."""
     found: dict[int, int] = {}
-    way.settimeout(SOCKETS_TIMEOUT_S)
-    with contextlib.suppress(OSError):
-        while True:
-            data, controls, _, _ = way.recvmsg(
-                SOCKETS_PER_PACKET * 4, socket.CMSG_SPACE(SOCKETS_PER_PACKET * 4), socket.MSG_CMSG_CLOEXEC
-            )
-            if not data:
-                break
-            descriptors = array("i")
-            for _, _, content in controls:
-                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
-            indices = struct.unpack(f"={len(data) // 4}I", data)
-            found.update(zip(indices, descriptors, strict=True))
+    way.setblocking(False)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(SOCKETS_TIMEOUT_S):
+            while True:
+                try:
+                    indices, descriptors = _receive(way)
+                except BlockingIOError:
+                    await _ready(way.fileno(), loop.add_reader, loop.remove_reader)
+                    continue
+                if not indices:
+                    break
+                # At the descriptor limit the last ones are missing (MSG_CTRUNC).
+                found.update(zip(indices, descriptors, strict=False))
+    except TimeoutError:
+        log.error("the worker before this one does not send the sockets of all flows: the others get new ones")
+    except OSError as exc:
+        log.error("the sockets of flows do not all come (%s): the others get new ones", exc.strerror)
     return found
+
+
+def _receive(way: socket.socket) -> tuple[tuple[int, ...], list[int]]:
+    """Return the indices and descriptors of one packet; none at the end."""
+    data, controls, _, _ = way.recvmsg(
+        SOCKETS_PER_PACKET * 4, socket.CMSG_SPACE(SOCKETS_PER_PACKET * 4), socket.MSG_CMSG_CLOEXEC
+    )
+    descriptors = array("i")
+    for _, _, content in controls:
+        descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    return struct.unpack(f"={len(data) // 4}I", data), descriptors.tolist()

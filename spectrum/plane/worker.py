@@ -55,10 +55,11 @@ from spectrum.plane.channel import (
 )
 from spectrum.plane.drains import SPREAD_S
 from spectrum.plane.firewall import Firewall, Places
-from spectrum.plane.handover import Waiting, receive_sockets, send_sockets, waiting_path
+from spectrum.plane.handover import Waiting, receive_sockets, send_sockets
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import configure_worker_logging
+from spectrum.plane.tasks import Tasks
 from spectrum.plane.tcp import TcpPlane
 from spectrum.plane.tls import Tls
 from spectrum.plane.udp import UdpPlane
@@ -97,15 +98,20 @@ class Worker:
 
     Args:
         sock: This end of the channel.
-        control: The path of the supervisor's control socket; beside it this worker waits for a new one.
+        control: The path of the supervisor's control socket; a new supervisor with the same one finds this worker.
+
+    Raises:
+        OSError: If this worker has nothing on which it could wait for a new supervisor.
     """
 
     def __init__(self, sock: socket.socket, control: Path | None = None) -> None:
-        self._control = control
-        self._waiting: Waiting | None = None
+        self._waiting = Waiting(control, self._taken) if control else None
         self._wait_timer: asyncio.TimerHandle | None = None
         self._number = 0
         self._inherited: dict[int, int] = {}
+        # What the supervisor sends while the sockets of flows come.
+        self._held: list[tuple[Message, list[int]]] | None = None
+        self._tasks = Tasks()
         self._orphan = self._released = False
         self._loop = asyncio.get_running_loop()
         self._engine = Loop()
@@ -148,6 +154,9 @@ class Worker:
     # --- from the supervisor --------------------------------------------------------------------------------------
 
     def _received(self, message: Message, descriptors: list[int]) -> None:
+        if self._held is not None:
+            self._held.append((message, descriptors))
+            return
         match message:
             case Memory():
                 self._share_memory(message, *descriptors)
@@ -171,14 +180,22 @@ class Worker:
             case Drain(timeout_s):
                 self._drain(timeout_s)
             case Inherit():
-                with socket.socket(fileno=descriptors[0]) as way:
-                    self._inherited = receive_sockets(way)
+                self._held = []
+                self._tasks.start(self._inherit(descriptors[0]), "receive the sockets of flows")
             case Take():
                 self._introduce()
             case Release(timeout_s):
-                self._release(timeout_s, *descriptors)
+                self._tasks.start(self._release(timeout_s, *descriptors), "leave listeners and flows")
             case _:
                 raise AssertionError(f"not a message for a worker: {message}")
+
+    async def _inherit(self, descriptor: int) -> None:
+        """Receive the sockets of flows, and then what came meanwhile."""
+        with socket.socket(fileno=descriptor) as way:
+            self._inherited = await receive_sockets(way)
+        held, self._held = self._held or [], None
+        for message, descriptors in held:
+            self._received(message, descriptors)
 
     def _configure(self, descriptor: int, access: int) -> None:
         # All workers share the file and its offset, hence pread.
@@ -321,17 +338,13 @@ class Worker:
         if self._draining and not self._released:
             return
         self._orphan = True
-        try:
-            if self._planes is None or self._control is None:
-                raise OSError("nothing is served yet")
-            path = waiting_path(self._control, os.getpid())
-            self._waiting = Waiting(path, self._taken)
-        except OSError as exc:
-            log.warning("the supervisor is gone (%s): %d sessions are left, then this worker ends", exc, self._active())
+        if self._planes is None or self._waiting is None:
+            log.warning("the supervisor is gone: %d sessions are left, then this worker ends", self._active())
             self._drain(ORPHAN_DRAIN_S)
             return
-        log.warning("the supervisor is gone: serving on, waiting %g s for a new one on %s", ORPHAN_WAIT_S, path)
+        log.warning("the supervisor is gone: serving on, waiting %g s for a new one", ORPHAN_WAIT_S)
         self._wait_timer = self._loop.call_later(ORPHAN_WAIT_S, self._abandoned)
+        self._waiting.begin()
 
     def _abandoned(self) -> None:
         log.warning("no supervisor came: no new sessions, %d left, then this worker ends", self._active())
@@ -347,8 +360,9 @@ class Worker:
             self._wait_timer = None
 
     def _taken(self, sock: socket.socket) -> None:
-        self._waiting = None
-        self._wait_no_longer()
+        if self._wait_timer is not None:
+            self._wait_timer.cancel()
+            self._wait_timer = None
         self._channel = Channel(sock, self._received, self._orphaned)
 
     def _introduce(self) -> None:
@@ -361,7 +375,7 @@ class Worker:
         if self._released:
             self._count_anew()
 
-    def _release(self, timeout_s: float, way: int = -1) -> None:
+    async def _release(self, timeout_s: float, way: int = -1) -> None:
         """Leave listeners and flows to the worker that follows; sessions go on here."""
         assert self._planes is not None, "an orphan has served"
         tcp, udp = self._planes
@@ -369,7 +383,7 @@ class Worker:
         tcp.stop_accepting()
         if way >= 0:
             with socket.socket(fileno=way) as sock:
-                send_sockets(sock, udp.release())
+                await send_sockets(sock, udp.release())
         else:
             udp.engine.close_flows(Reason.DRAINED)
         while self._descriptors:
@@ -477,7 +491,7 @@ class Worker:
         """Wait until a supervisor has taken what is left: this one, which is busy, or the one that follows it."""
         deadline = self._loop.time() + LAST_WORDS_S
         while self._records or self._channel.waits:
-            if self._waiting is not None:  # for as long as any orphan
+            if self._waiting is not None and self._waiting.begun:  # for as long as any orphan
                 deadline = self._loop.time() + LAST_WORDS_S
             elif self._channel.closed or self._loop.time() >= deadline:
                 return

@@ -6,20 +6,23 @@ import socket
 from spectrum.core.measures import WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
 from spectrum.plane.channel import Channel, Measures, Release, Released, Sockets, Take, Veteran
-from spectrum.plane.handover import Waiting, send_sockets, waiting_path
+from spectrum.plane.handover import Waiting, send_sockets
+from spectrum.plane.tasks import Tasks
 
 KEY = ListenerKey("127.0.0.1", 80)
 
 
 class Orphan:
-    """One of them; a silent one says who it is when it is told to."""
+    """One of them, in this process; a silent one says who it is when it is told to."""
 
-    def __init__(self, control, number=1, pid=4711, silent=False):
-        self.number, self.pid, self.silent = number, pid, silent
+    def __init__(self, control, number=1, silent=False):
+        self.number, self.silent = number, silent
         self.messages = []
         self.channel = None
         self.flows = os.memfd_create("flows")
-        self.waiting = Waiting(waiting_path(control, pid), self.taken)
+        self.waiting = Waiting(control, self.taken)
+        self.waiting.begin()
+        self.tasks = Tasks()
 
     def taken(self, sock):
         self.channel = Channel(sock, self.received, lambda: self.messages.append(None))
@@ -30,16 +33,19 @@ class Orphan:
             case Take() if not self.silent:
                 self.introduce()
             case Release():
-                if descriptors:
-                    with socket.socket(fileno=descriptors[0]) as way:
-                        send_sockets(way, [(9, os.memfd_create("flow"))])
-                self.channel.send(Released())
-                self.channel.send(Measures(0, False, {}, WorkerMeasures(), 3, False))
+                self.tasks.start(self.release(*descriptors), "release")
+
+    async def release(self, way=-1):
+        if way >= 0:
+            with socket.socket(fileno=way) as sock:
+                await send_sockets(sock, [(9, os.memfd_create("flow"))])
+        self.channel.send(Released())
+        self.channel.send(Measures(0, False, {}, WorkerMeasures(), 3, False))
 
     def introduce(self):
         with socket.socket() as listener:
             self.channel.send(Sockets([KEY]), [listener.fileno()])
-        self.channel.send(Veteran(self.number, self.pid), [self.flows])
+        self.channel.send(Veteran(self.number, 1), [self.flows])  # pid 1 it is not
 
     def close(self):
         self.waiting.close()

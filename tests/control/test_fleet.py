@@ -85,7 +85,7 @@ async def test_a_worker_that_ends_while_others_are_taken_over_is_nobody_to_wait_
     totals, memory = Totals(), SharedMemory(1, 64)
     fleet = Fleet(control, 1, memory, totals, lambda workers: None, heard.append, lambda: 0.0)
     bank = ListenerBank()
-    ending, staying = Orphan(control, 0, 4711), Orphan(control, 1, 4712, silent=True)
+    ending, staying = Orphan(control, 0), Orphan(control, 1, silent=True)
 
     async def end():
         """The one that is taken first ends before the other one answers."""
@@ -96,8 +96,8 @@ async def test_a_worker_that_ends_while_others_are_taken_over_is_nobody_to_wait_
         await until(lambda: "x" in totals.apps and totals.apps["x"].ended)
         staying.introduce()
 
-    await asyncio.gather(fleet.take_over([4711, 4712], bank), end())
-    assert [veteran.pid for veteran in fleet.all()] == [4712]
+    await asyncio.gather(fleet.take_over([], bank), end())
+    assert [veteran.place for veteran in fleet.all()] == [1]
     assert [message.count for message in heard] == [1]
     assert totals.apps["x"].ended == {Reason.WORKER_LOST: 2}
     fleet.drain(1)

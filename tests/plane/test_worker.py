@@ -28,10 +28,9 @@ from spectrum.plane.channel import (
     Take,
     Veteran,
 )
-from spectrum.plane.handover import waiting_paths
+from spectrum.plane.handover import waiting_names
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.worker import Worker
-from tests.control.keepers import until
 
 
 class Supervisor:
@@ -143,7 +142,6 @@ async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, mo
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.sleep(0.1)
         supervisor.channel.close()
-        await until(lambda: waiting_paths(control), 5)
         (await asyncio.open_connection("127.0.0.1", port))[1].close()  # it still serves
         return writer
 
@@ -151,7 +149,7 @@ async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, mo
     async with server:
         writer, _ = await asyncio.wait_for(asyncio.gather(supervise(), Worker(theirs, control).run()), 10)
         writer.close()
-    assert waiting_paths(control) == []
+    assert waiting_names(control) == []
     gc.unfreeze()
 
 
@@ -163,9 +161,8 @@ async def test_records_wait_for_the_next_supervisor_with_a_relieved_worker(free_
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     async def take():
-        await until(lambda: waiting_paths(control), 5)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.connect(str(*waiting_paths(control)))
+        sock.connect(*waiting_names(control))
         supervisor = Supervisor(sock)
         supervisor.channel.send(Take())
         await supervisor.wait_for(Veteran)

@@ -1,0 +1,62 @@
+"""Who is at the other end of a UNIX socket (unix(7), SO_PEERCRED), and how that process is signalled and no other."""
+
+import os
+import signal
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Self
+
+_UCRED = struct.Struct("=iII")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The process that connected, or that listened, as the kernel knows it.
+
+    Attributes:
+        pid: The process; 0 where it is in another PID namespace.
+        uid: Its user then.
+    """
+
+    pid: int
+    uid: int
+
+    @classmethod
+    def of(cls, sock: socket.socket) -> Self:
+        """Return the one at the other end of a connected UNIX socket."""
+        pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        return cls(pid, uid)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it is this process's own user, or root."""
+        return self.uid in (0, os.geteuid())
+
+
+class PinnedProcess:
+    """A process that is signalled later: by a descriptor, since its number may be another's by then (pidfd_open(2)).
+
+    Args:
+        pid: The process, known to run.
+
+    Raises:
+        OSError: If it does not run, or there is no descriptor for it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._descriptor = os.pidfd_open(pid)
+
+    def kill(self) -> None:
+        """End it at once; one that has ended is left alone."""
+        if self._descriptor >= 0:
+            try:
+                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def close(self) -> None:
+        """Forget it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
