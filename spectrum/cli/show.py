@@ -22,6 +22,7 @@ def show_status(status: dict[str, Any], console: Console) -> None:
     for worker in workers:
         note = " (of before an upgrade)" if "relieved" in worker else "" if worker["ready"] else " (starting)"
         note += " [yellow](not accepting: out of descriptors)[/yellow]" if worker["stalled"] else ""
+        note += f" [red](not watching {worker['deaf']} listeners; the log says why)[/red]" if worker["deaf"] else ""
         moved = f", {worker['offloaded']} UDP flows in the kernel" if worker["offloaded"] else ""
         console.print(f"worker {worker['number']}: pid {worker['pid']}, {worker['sessions']} sessions{moved}{note}")
     if any(state != "off" for state in status["kernel"].values()):

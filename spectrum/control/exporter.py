@@ -35,6 +35,7 @@ class NodeState:
         self.last_reload_successful = True
         self.workers_ready = 0
         self.workers_stalled = 0
+        self.listeners_deaf = 0
         self.held_bytes = 0
         self.flows_offloaded = 0
         self.lines_suppressed = 0
@@ -176,6 +177,12 @@ def _node_metrics(readings: _Readings) -> Iterator[Metric]:
     yield InfoMetricFamily("spectrum_build", "Version of this daemon", value={"version": __version__})
     yield CounterMetricFamily("spectrum_accept_stalls", "Times accepting stopped at a limit", value=own.accept_stalls)
     yield GaugeMetricFamily("spectrum_workers_stalled", "Workers not accepting now", value=state.workers_stalled)
+    yield GaugeMetricFamily(
+        "spectrum_listeners_deaf", "Listeners of workers that the kernel will not watch", value=state.listeners_deaf
+    )
+    yield CounterMetricFamily(
+        "spectrum_listeners_mended", "Listeners found unwatched, and watched again", value=own.listeners_mended
+    )
     yield GaugeMetricFamily("spectrum_held_bytes", "Bytes kept for receivers that are slow", value=state.held_bytes)
     yield GaugeMetricFamily(
         "spectrum_udp_flows_offloaded", "UDP flows whose datagrams the kernel moves", value=state.flows_offloaded

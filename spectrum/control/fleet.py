@@ -95,6 +95,7 @@ class Fleet:
                 "ready": worker.ready.is_set(),
                 "sessions": worker.sessions,
                 "stalled": worker.stalled,
+                "deaf": worker.deaf,
                 "offloaded": worker.offloaded,
             }
             for _, worker in sorted(self.workers.items())
@@ -105,6 +106,7 @@ class Fleet:
                 "ready": False,
                 "sessions": veteran.sessions,
                 "stalled": False,
+                "deaf": 0,
                 "offloaded": veteran.offloaded,
                 "relieved": veteran not in self._to_relieve.values(),
             }
@@ -232,13 +234,13 @@ class Fleet:
 
     def _heard(self, worker: WorkerProcess, message: Message) -> None:
         match message:
-            case Measures(number, last, apps, own, sessions, stalled, held_bytes, offloaded):
+            case Measures(number, last, apps, own, sessions, stalled, held_bytes, offloaded, deaf):
                 if stalled and not worker.stalled:
                     log.warning(
                         "worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions
                     )
                 worker.sessions, worker.stalled, worker.held_bytes = sessions, stalled, held_bytes
-                worker.offloaded = offloaded
+                worker.offloaded, worker.deaf = offloaded, deaf
                 self._totals.add(worker.number, apps, own)
                 if last:
                     self._answered(number, worker)

@@ -309,8 +309,9 @@ class Supervisor:
             await asyncio.sleep(0.01)
 
     def ready(self) -> bool:
-        """Tell whether every worker serves."""
-        return not self._stopping.is_set() and len(self._fleet.serving()) == self._worker_count
+        """Tell whether every worker serves, on all of its listeners."""
+        serving = [worker for worker in self._fleet.serving() if not worker.deaf]
+        return not self._stopping.is_set() and len(serving) == self._worker_count
 
     # --- workers --------------------------------------------------------------------------------------------------
 
@@ -497,6 +498,7 @@ class Supervisor:
         self._state.lines_lost = self._writer.lost
         self._state.flows_offloaded = sum(worker.offloaded for worker in self._fleet.all())
         self._state.held_bytes = sum(worker.held_bytes for worker in self._fleet.all())
+        self._state.listeners_deaf = sum(worker.deaf for worker in self._fleet.workers.values())
         self._state.workers_stalled = sum(worker.stalled for worker in self._fleet.workers.values())
         self._forget_apps()
         return await self._exporter.render()

@@ -64,6 +64,7 @@ class WorkerProcess:
         self.stalled = False
         self.held_bytes = 0
         self.offloaded = 0
+        self.deaf = 0
         self.started_at = 0.0
         self._received = received
         self._exited = exited

@@ -152,9 +152,12 @@ class WorkerMeasures(msgspec.Struct, array_like=True):
     accept_stalls: int = 0
     busy_poll_s: float = 0.0
     events_dropped: int = 0
+    # Listeners that were not watched, and are again.
+    listeners_mended: int = 0
 
     def add(self, other: "WorkerMeasures") -> None:
         """Add a later report."""
         self.accept_stalls += other.accept_stalls
         self.busy_poll_s += other.busy_poll_s
         self.events_dropped += other.events_dropped
+        self.listeners_mended += other.listeners_mended

@@ -76,6 +76,8 @@ class Reason(IntEnum):
     # With `source: client`: the client is of the other family, or this daemon may not use its address.
     SOURCE_FAMILY = 28, 524, "originError"
     SOURCE_FORBIDDEN = 29, 524, "originError"
+    # The kernel watches no more descriptors for this user (fs.epoll.max_user_watches), or has no memory for it.
+    NO_WATCH = 35, 524, "originError"
     # It answered, and shook no hands; or its certificate is not verified (`tls: strict`).
     ORIGIN_TLS_FAILED = 33, 520, "originError"
     ORIGIN_CERTIFICATE = 34, 520, "originError"
@@ -129,6 +131,8 @@ def connect_failure(number: int) -> Reason:
             return Reason.ORIGIN_CERTIFICATE
         case errno.EMFILE | errno.ENFILE:
             return Reason.NO_DESCRIPTOR
+        case errno.ENOSPC | errno.ENOMEM:
+            return Reason.NO_WATCH
         case _ if number in _UNREACHABLE:
             return Reason.CONNECT_UNREACHABLE
         case _:

@@ -708,6 +708,15 @@ cdef class Datagrams(FlowKeeper):
 
     # --- events ---------------------------------------------------------------------------------------------------
 
+    cdef uint32_t listener_count(self) noexcept nogil:
+        return self._listener_count
+
+    cdef int watch_listener(self, uint32_t number) noexcept nogil:
+        if not self._listeners[number].in_use:
+            return -1
+        return self.loop.watch(
+            self._listeners[number].fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
+
     cdef void dispatch(self, uint64_t token, uint32_t events) noexcept nogil:
         cdef uint32_t index = <uint32_t>token
         cdef uint32_t generation = token >> GENERATION_SHIFT & GENERATION_MASK
@@ -771,7 +780,11 @@ cdef class Datagrams(FlowKeeper):
         else:
             memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
         grow_counters(&self._counts, &self._app_count, app + 1, COUNTS)
-        self.loop.watch(fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
+        try:
+            self.begin_to_listen(number)
+        except ValueError:
+            listener.in_use = False
+            raise
         return number
 
     def set_app(self, uint32_t app, uint64_t group, bint told=False, tuple paces=(0, 0, 0, 0, 0, 0)):
@@ -800,6 +813,7 @@ cdef class Datagrams(FlowKeeper):
             return
         self._flush_replies()
         self._listeners[number].in_use = False
+        self.deaf.pop(number, None)
         self.loop.unwatch(self._listeners[number].fd)
         for name in self.flows(listener=number):
             self.close(name, error)

@@ -11,6 +11,7 @@ cdef class Dialer(Sessions):
     cdef bint _is_dialing(self, Dial *dial) noexcept
     cdef bint _has_target(self, uint32_t index, Session *session) noexcept
     cdef uint64_t _attempt_deadline(self, Dial *dial, int number) noexcept
+    cdef bint _watch_attempt(self, uint32_t index, Session *session, int slot, uint32_t events) noexcept
     cdef bint _open(self, uint32_t index, Session *session, int slot, Target target) noexcept
     cdef int _origin_socket(self, Session *session, Target target) noexcept
     cdef void _close_attempt(self, Dial *dial, int slot) noexcept

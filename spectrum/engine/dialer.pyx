@@ -132,12 +132,23 @@ cdef class Dialer(Sessions):
             if ready.revents & (POLLERR | POLLHUP):
                 self._close_attempt(dial, slot)
                 return False
-            self.loop.watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLRDHUP | EPOLLET)
+            if not self._watch_attempt(index, session, slot, EPOLLIN | EPOLLRDHUP | EPOLLET):
+                return False
             self._connected(index, session, slot)
             return True
-        self.loop.watch(fd, self._token(index, session, 1 + slot), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+        if not self._watch_attempt(index, session, slot, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET):
+            return False
         self._link_pending(index, session)
         return True
+
+    cdef bint _watch_attempt(self, uint32_t index, Session *session, int slot, uint32_t events) noexcept:
+        """Watch an attempt; False, and it is over, where the kernel can not."""
+        cdef Dial *dial = session.dial
+        cdef int error = self.loop.watch(dial.fds[slot], self._token(index, session, 1 + slot), events)
+        if error:
+            dial.last_error = error
+            self._end_attempt(dial, slot)
+        return error == 0
 
     cdef int _origin_socket(self, Session *session, Target target) noexcept:
         """Return a socket on its way to the target, or a negative errno."""

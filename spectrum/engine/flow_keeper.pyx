@@ -464,7 +464,7 @@ cdef class FlowKeeper(Part):
 
     cdef int _reach(self, uint32_t index, Flow *flow, Target target, uint16_t source_port):
         """Give a flow a socket towards `target`; return 0 or an errno."""
-        cdef int fd, source = flow.source
+        cdef int fd, error, source = flow.source
         if flow.shared:
             return self._join_channel(flow, target)
         if self._sockets >= self._max_sockets:
@@ -476,11 +476,14 @@ cdef class FlowKeeper(Part):
             fd = self._origin_socket(flow, target, source_port, &source)
         if fd < 0:
             return -fd
+        error = self.loop.watch(fd, self._token(FLOW_SIDE, flow.generation, index), EPOLLIN | EPOLLET)
+        if error:
+            close(fd)
+            return error
         flow.fd = fd
         flow.source = <uint8_t>source
         flow.channel = 0
         self._sockets += 1
-        self.loop.watch(fd, self._token(FLOW_SIDE, flow.generation, index), EPOLLIN | EPOLLET)
         return 0
 
     cdef int _origin_socket(self, Flow *flow, Target target, uint16_t source_port, int *source) noexcept:
@@ -496,7 +499,7 @@ cdef class FlowKeeper(Part):
     cdef int _join_channel(self, Flow *flow, Target target):
         cdef uint32_t number = target.channel
         cdef Channel *channel
-        cdef int fd, source
+        cdef int fd, error, source
         if number and self._channels[number - 1].listener == flow.key.listener:
             number -= 1
             channel = &self._channels[number]
@@ -508,13 +511,17 @@ cdef class FlowKeeper(Part):
             set_int(fd, SOL_SOCKET, SO_RCVBUF, CHANNEL_QUEUE_BYTES)
             set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, CHANNEL_QUEUE_BYTES)
             number = self._free_channel()
-            target.channel = number + 1
             channel = &self._channels[number]
+            error = self.loop.watch(fd, self._token(CHANNEL_SIDE, channel.generation, number), EPOLLIN | EPOLLET)
+            if error:
+                close(fd)
+                channel.fd = -1
+                return error
+            target.channel = number + 1
             channel.fd = fd
             channel.listener = flow.key.listener
             channel.flows = 0
             channel.target = <PyObject *>target
-            self.loop.watch(fd, self._token(CHANNEL_SIDE, channel.generation, number), EPOLLIN | EPOLLET)
         channel.flows += 1
         flow.channel = number + 1
         flow.fd = channel.fd

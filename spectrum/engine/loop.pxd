@@ -27,9 +27,16 @@ cdef extern from *:
 cdef class Part:
     cdef readonly Loop loop
     cdef uint64_t part_token
+    # Listeners that should be watched and can not be, by number: the errno.
+    cdef readonly dict deaf
+    cdef uint32_t _checked
     cdef void dispatch(self, uint64_t token, uint32_t events) noexcept nogil
     cdef bint tick(self) noexcept
     cdef int settle(self) except -1
+    cdef uint32_t listener_count(self) noexcept nogil
+    cdef int watch_listener(self, uint32_t number) noexcept nogil
+    cdef int begin_to_listen(self, uint32_t number) except -1
+    cdef bint _is_looked_at(self, uint32_t number, list mended) except -1
 
 
 cdef class Loop:

@@ -6,7 +6,7 @@ name them, handle their events without Python, and call Python in batches when a
 one thread that calls `process`.
 """
 
-from libc.errno cimport errno
+from libc.errno cimport EEXIST, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from spectrum.engine.linux cimport *
@@ -26,6 +26,9 @@ cdef enum:
 cdef class Part:
     """What one transport does with its events."""
 
+    def __cinit__(self):
+        self.deaf = {}
+
     cdef void dispatch(self, uint64_t token, uint32_t events) noexcept nogil:
         """Handle an event; `token` is one that this part registered."""
 
@@ -36,6 +39,56 @@ cdef class Part:
     cdef int settle(self) except -1:
         """A round of events is handled: call Python with what it brought."""
         return 0
+
+    # --- listeners ------------------------------------------------------------------------------------------------
+
+    cdef uint32_t listener_count(self) noexcept nogil:
+        """The numbers of all listeners are below it."""
+        return 0
+
+    cdef int watch_listener(self, uint32_t number) noexcept nogil:
+        """Watch a listener: 0, or an errno as of `Loop.watch`; -1 where it is not to be watched now."""
+        return -1
+
+    cdef int begin_to_listen(self, uint32_t number) except -1:
+        """Watch a new listener. Where the kernel refuses, it is deaf until `check_listeners` has more luck."""
+        cdef int error = self.watch_listener(number)
+        if error == EEXIST:
+            raise ValueError("this descriptor is another listener's")
+        if error > 0:
+            self.deaf[number] = error
+        return 0
+
+    cdef bint _is_looked_at(self, uint32_t number, list mended) except -1:
+        cdef int error = self.watch_listener(number)
+        if error > 0 and error != EEXIST:
+            self.deaf[number] = error
+            return True
+        self.deaf.pop(number, None)
+        if error == 0:
+            mended.append(number)
+        return error >= 0
+
+    # === Public API ===
+
+    def check_listeners(self, uint32_t most=0xFFFFFFFF):
+        """Watch what should be watched and is not: of the deaf listeners, and of the `most` that are next in turn.
+
+        Clients of a listener that is not watched wait in vain, and nothing else would notice. It is a system call for
+        each. `deaf` then has those that the kernel can not watch, by number, with the errno.
+
+        Returns:
+            The numbers of those that were not watched, and are now.
+        """
+        cdef uint32_t count = self.listener_count(), passed = 0
+        cdef list mended = []
+        for number in list(self.deaf):
+            self._is_looked_at(number, mended)
+        while most and passed < count:
+            self._checked = (self._checked + 1) % count
+            most -= self._is_looked_at(self._checked, mended)
+            passed += 1
+        return mended
 
 
 cdef class Loop:
@@ -58,7 +111,8 @@ cdef class Loop:
             raise OSError(errno, "the engine's epoll and timer descriptors can not be opened")
         self.read_clock()
         self._last_event_ns = self.now_ns
-        self.watch(self._timer, TIMER_TOKEN, EPOLLIN)
+        if error := self.watch(self._timer, TIMER_TOKEN, EPOLLIN):
+            raise OSError(error, "the engine's timer can not be watched")
         self._arm_timer(IDLE_TICK_MS)
 
     def __dealloc__(self):
@@ -109,10 +163,11 @@ cdef class Loop:
     # --- descriptors ----------------------------------------------------------------------------------------------
 
     cdef int watch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
+        """Begin to watch: 0, or an errno: ENOSPC at fs.epoll.max_user_watches, ENOMEM, EEXIST where it is watched."""
         cdef epoll_event event
         event.events = events
         event.data.u64 = token
-        return epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event)
+        return errno if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0 else 0
 
     cdef void rewatch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
         """Change what is watched. Always tells of what is ready now, so it also queues a descriptor's next turn."""

@@ -110,9 +110,7 @@ cdef class Relay(Dialer):
         session.state = HEADER
         session.deadline_ms = self.loop.now_ms + timeout_ms
         self._link_pending(<uint32_t>name, session)
-        session.watched = True
-        self.loop.watch(session.legs[CLIENT].fd, self._leg_token(<uint32_t>name, session, CLIENT),
-                        EPOLLIN | EPOLLRDHUP | EPOLLET)
+        self._watch_client(<uint32_t>name, session)
 
     def secure(self, uint64_t name, ServerContext context, uint32_t timeout_ms):
         """Speak TLS with the client: `handler.secured` decides on it once hands are shaken, within `timeout_ms`."""
@@ -129,9 +127,15 @@ cdef class Relay(Dialer):
         if session.watched:
             self._secure_client(index, session)  # its edge is used up
         else:
-            session.watched = True
-            self.loop.watch(session.legs[CLIENT].fd, self._leg_token(index, session, CLIENT),
-                            EPOLLIN | EPOLLRDHUP | EPOLLET)
+            self._watch_client(index, session)
+
+    cdef void _watch_client(self, uint32_t index, Session *session) noexcept nogil:
+        """Watch the client's descriptor; the session ends where the kernel can not."""
+        cdef int error = self.loop.watch(
+            session.legs[CLIENT].fd, self._leg_token(index, session, CLIENT), EPOLLIN | EPOLLRDHUP | EPOLLET)
+        session.watched = True
+        if error:
+            self._end(index, session, NO_WATCH, error, True)
 
     def consume(self, uint64_t name, Py_ssize_t size):
         """Take the first `size` bytes, which `handler.header` has seen, from the client."""
@@ -304,8 +308,7 @@ cdef class Relay(Dialer):
                 self._pump(index, session, CLIENT, header_bytes, TO_END if session.watched else ONE_EDGE)
             if session.state == RELAYING and not session.watched:
                 # After the first read: what arrived in between is told of at once.
-                session.watched = True
-                self.loop.watch(session.legs[CLIENT].fd, self._token(index, session, 0), EPOLLIN | EPOLLRDHUP | EPOLLET)
+                self._watch_client(index, session)
             if (session.state == RELAYING and session.legs[ORIGIN].tls != NULL
                     and session.legs[CLIENT].backlog == NULL and not session.legs[ORIGIN].eof):
                 self._pump(index, session, ORIGIN, 0, TO_END)  # the same of the handshake

@@ -47,6 +47,7 @@ cpdef enum Outcome:
     HANDSHAKE_TIMEOUT = 15
     TLS_ERROR_CLIENT = 16
     TLS_ERROR_ORIGIN = 17
+    NO_WATCH = 18
 
 cdef struct Listener:
     int fd
@@ -97,7 +98,6 @@ cdef class Sessions(Part):
     cdef bint _fill_reserve(self) noexcept nogil
     cdef bint _spend_reserve(self) noexcept nogil
     cdef void _abort(self, int fd) noexcept nogil
-    cdef void _watch_listener(self, uint32_t number) noexcept nogil
     cdef void _unwatch_listener(self, uint32_t number) noexcept nogil
     cdef void _stall(self) noexcept nogil
     cdef void _resume(self) noexcept nogil

@@ -26,6 +26,7 @@ class Outcome(IntEnum):
     HANDSHAKE_TIMEOUT = 15
     TLS_ERROR_CLIENT = 16
     TLS_ERROR_ORIGIN = 17
+    NO_WATCH = 18
 
 # name of the session, listener, client address, client port, edge address, edge port
 Accepted = tuple[int, int, bytes, int, bytes, int]

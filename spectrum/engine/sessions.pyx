@@ -139,9 +139,14 @@ cdef class Sessions(Part):
 
     # --- listeners and accepting --------------------------------------------------------------------------------------
 
-    cdef void _watch_listener(self, uint32_t number) noexcept nogil:
-        self.loop.watch(
-            self._listeners[number].fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLEXCLUSIVE)
+    cdef uint32_t listener_count(self) noexcept nogil:
+        return self._listener_count
+
+    cdef int watch_listener(self, uint32_t number) noexcept nogil:
+        cdef Listener *listener = &self._listeners[number]
+        if not listener.in_use or listener.fd < 0 or self._stalled:
+            return -1
+        return self.loop.watch(listener.fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLEXCLUSIVE)
 
     cdef void _unwatch_listener(self, uint32_t number) noexcept nogil:
         self.loop.unwatch(self._listeners[number].fd)
@@ -167,8 +172,7 @@ cdef class Sessions(Part):
             return
         self._stalled = False
         for number in range(self._listener_count):
-            if self._listeners[number].in_use and self._listeners[number].fd >= 0:
-                self._watch_listener(number)
+            self.watch_listener(number)  # `check_listeners` comes back to those that can not be
 
     cdef void _accept(self, uint32_t number) noexcept nogil:
         cdef Listener *listener = &self._listeners[number]
@@ -565,8 +569,11 @@ cdef class Sessions(Part):
         listener.port = port
         memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
         grow_counters(&self._app_bytes, &self._app_count, app + 1, 2)
-        if not self._stalled and fd >= 0:
-            self._watch_listener(number)
+        try:
+            self.begin_to_listen(number)
+        except ValueError:
+            listener.in_use = False
+            raise
         return number
 
     def set_app(self, uint32_t app, uint64_t group, uint32_t bytes_per_s=0, uint32_t patience_ms=0,
@@ -602,6 +609,7 @@ cdef class Sessions(Part):
         cdef long before
         if number >= self._listener_count or not self._listeners[number].in_use:
             return
+        self.deaf.pop(number, None)
         if self._listeners[number].fd < 0:
             self._listeners[number].in_use = False
             return

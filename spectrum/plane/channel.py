@@ -146,6 +146,8 @@ class Measures(msgspec.Struct, array_like=True, tag=True):
     stalled: bool
     held_bytes: int = 0
     offloaded: int = 0
+    # Listeners that the kernel will not watch.
+    deaf: int = 0
 
 
 class Met(msgspec.Struct, array_like=True, tag=True):

@@ -16,7 +16,15 @@ from spectrum.plane.firewall import Firewall
 from spectrum.plane.routes import BalancedRoute, DirectRoute, PortRoutes, Route
 
 # Failed connects that say nothing of the origin: this machine ran out of something.
-_OURS = frozenset({Reason.NO_SOURCE_PORT, Reason.NO_DESCRIPTOR, Reason.SOURCE_FAMILY, Reason.SOURCE_FORBIDDEN})
+_OURS = frozenset(
+    {
+        Reason.NO_SOURCE_PORT,
+        Reason.NO_DESCRIPTOR,
+        Reason.NO_WATCH,
+        Reason.SOURCE_FAMILY,
+        Reason.SOURCE_FORBIDDEN,
+    }
+)
 
 
 # A listener, and the app where several share it by `sni`; "" where one has it for itself.

@@ -33,6 +33,7 @@ from spectrum.plane.drains import Drains
 from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.front import PEEK_BYTES, Told, read_header, read_hello
 from spectrum.plane.limits import Limiter
+from spectrum.plane.listening import ListenerCheck
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
@@ -59,6 +60,7 @@ _FIXED_REASONS = {
     int(Outcome.STUCK_CLIENT): Reason.CLIENT_STUCK,
     int(Outcome.STUCK_ORIGIN): Reason.ORIGIN_STUCK,
     int(Outcome.NO_MEMORY): Reason.MEMORY_LIMIT,
+    int(Outcome.NO_WATCH): Reason.NO_WATCH,
     int(Outcome.HANDSHAKE_FAILED): Reason.CLIENT_TLS_FAILED,
     int(Outcome.HANDSHAKE_TIMEOUT): Reason.CLIENT_TLS_TIMEOUT,
     int(Outcome.TLS_ERROR_CLIENT): Reason.CLIENT_TLS_ERROR,
@@ -147,6 +149,7 @@ class TcpPlane:
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
+        self.hearing = ListenerCheck(self.relay, self._listeners)
         self._wall_offset_s = 0.0
         self._faults = FaultLog("a session was refused by a fault of ours")
 

@@ -29,6 +29,7 @@ from spectrum.plane.balancers import Balancers, Stopped
 from spectrum.plane.drains import Drains
 from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.limits import Limiter
+from spectrum.plane.listening import ListenerCheck
 from spectrum.plane.log import FaultLog
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
@@ -101,6 +102,7 @@ class UdpPlane:
         self._registry = Registry("udp", balancers, self.engine.add_listener, self._unlisten, self._configured)
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
+        self.hearing = ListenerCheck(self.engine, self._listeners)
         self._faults = FaultLog("a flow was refused by a fault of ours")
 
     # --- the engine's handler -------------------------------------------------------------------------------------

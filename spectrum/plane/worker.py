@@ -214,6 +214,7 @@ class Worker:
         for plane in planes:
             for key in plane.apply(snapshot, self._descriptors, self._names, stopped):
                 os.close(self._descriptors.pop(key))
+            plane.hearing.look_at_all()
         self._planes = planes
         if not started:
             planes[1].engine.set_offload(self._offload)
@@ -420,6 +421,8 @@ class Worker:
 
     def _report_regularly(self) -> None:
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
+        for plane in self._planes or ():
+            plane.hearing.look_on()
         self._report(0)
 
     def _report(self, number: int) -> None:
@@ -457,11 +460,13 @@ class Worker:
             accept_stalls=relay.stalls - self._stalls_reported,
             busy_poll_s=(self._engine.busy_poll_ns - self._busy_ns_reported) / 1e9,
             events_dropped=self._events_dropped,
+            listeners_mended=sum(plane.hearing.take_mended() for plane in self._planes),
         )
         self._stalls_reported, self._busy_ns_reported = relay.stalls, self._engine.busy_poll_ns
         self._events_dropped = 0
+        deaf = sum(plane.hearing.deaf for plane in self._planes)
         self._channel.send(
-            Measures(number, last, apps, own, self._active(), relay.stalled, relay.held_bytes, offloaded)
+            Measures(number, last, apps, own, self._active(), relay.stalled, relay.held_bytes, offloaded, deaf)
         )
 
     def _emit(self, count: int, lines: bytes) -> None:

@@ -65,7 +65,7 @@ STATUS = {
     "generation": 1,
     "uptime_s": 90061.0,
     "draining": False,
-    "workers": [{"number": 0, "pid": 6, "ready": True, "sessions": 1, "stalled": True, "offloaded": 2}],
+    "workers": [{"number": 0, "pid": 6, "ready": True, "sessions": 1, "stalled": True, "deaf": 0, "offloaded": 2}],
     "kernel": {"bindings": "off", "filter": "off", "udp_offload": "on: lo"},
     "load_balancers": [],
     "pools": [],
@@ -94,6 +94,8 @@ def test_what_people_see():
 def test_other_states():
     for seconds, up in ((5.0, "up 5s"), (65.0, "up 1m 5s"), (3700.0, "up 1h 1m")):
         assert up in shown(STATUS | {"uptime_s": seconds})
+    text = shown(STATUS | {"workers": [STATUS["workers"][0] | {"deaf": 3}]})
+    assert "not watching 3 listeners" in text
     text = shown(STATUS | {"draining": True, "workers": [STATUS["workers"][0] | {"ready": False, "stalled": False}]})
     assert "draining" in text
     assert "(starting)" in text

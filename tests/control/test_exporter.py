@@ -23,8 +23,9 @@ async def test_what_prometheus_reads():
         measures.end(reason)
     measures.observe(0.0002, 100)
     measures.origin("192.0.2.1:22").failed += 1
-    totals.add(0, {"x": measures}, WorkerMeasures(3, 0.5, 2))
+    totals.add(0, {"x": measures}, WorkerMeasures(3, 0.5, 2, 4))
     state.workers_ready = 2
+    state.listeners_deaf = 5
     found = samples(await Exporter(totals, state).render())
     app = ("app", "x")
     assert found["spectrum_sessions_started_total", app] == 10
@@ -41,6 +42,8 @@ async def test_what_prometheus_reads():
     assert found["spectrum_accept_stalls_total",] == 3
     assert found["spectrum_busy_poll_seconds_total",] == 0.5
     assert found["spectrum_events_dropped_total",] == 2
+    assert found["spectrum_listeners_mended_total",] == 4
+    assert found["spectrum_listeners_deaf",] == 5
     assert found["spectrum_workers_ready",] == 2
     assert found["spectrum_config_last_reload_successful",] == 1
 

@@ -7,8 +7,14 @@ import sys
 import pytest
 
 from spectrum.control import supervisor
+from spectrum.control.fleet import Fleet
 from spectrum.control.loader import load_text
 from spectrum.control.supervisor import StartError, Supervisor
+from spectrum.control.totals import Totals
+from spectrum.control.workers import WorkerProcess
+from spectrum.core.measures import WorkerMeasures
+from spectrum.plane.channel import Measures
+from spectrum.plane.memory import SharedMemory
 
 
 def config(port, tmp_path):
@@ -34,6 +40,19 @@ async def test_workers_that_do_not_answer_are_told(tmp_path, free_port, monkeypa
     monkeypatch.setattr(supervisor, "START_TIMEOUT_S", 0.3)
     with pytest.raises(StartError, match=r"not ready within 0\.3 s"):
         await Supervisor(tmp_path / "f", config(free_port(), tmp_path), workers=1).run()
+
+
+async def test_a_worker_that_does_not_watch_a_listener_is_not_ready(tmp_path, free_port):
+    running = Supervisor(tmp_path / "f", config(free_port(), tmp_path), workers=1)
+    memory = SharedMemory(1, 64)
+    fleet = running._fleet = Fleet(tmp_path, 1, memory, Totals(), print, print, lambda: 0.0)
+    memory.close()
+    worker = fleet.workers[0] = WorkerProcess(0, fleet._heard, print, tmp_path / "control.sock")
+    worker.ready.set()
+    for deaf in (0, 2, 0):
+        fleet._heard(worker, Measures(0, False, {}, WorkerMeasures(), 0, False, deaf=deaf))
+        assert running.ready() == (not deaf)
+        assert fleet.status()[0]["deaf"] == deaf
 
 
 def test_shared_listeners_are_warned_of(tmp_path, free_port):

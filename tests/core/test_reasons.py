@@ -44,6 +44,8 @@ def test_every_reason_has_a_label_a_status_and_an_event(reason):
         (errno.EHOSTUNREACH, Reason.CONNECT_UNREACHABLE, 523),
         (errno.EADDRNOTAVAIL, Reason.NO_SOURCE_PORT, 524),
         (errno.EMFILE, Reason.NO_DESCRIPTOR, 524),
+        (errno.ENOSPC, Reason.NO_WATCH, 524),
+        (errno.ENOMEM, Reason.NO_WATCH, 524),
         (errno.ECONNRESET, Reason.CONNECT_FAILED, 520),
     ],
 )

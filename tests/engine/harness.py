@@ -1,6 +1,9 @@
 """An engine on its own: a recording handler, listeners on the loopback, and a loop that runs it for a while."""
 
 import contextlib
+import ctypes
+import errno
+import os
 import select
 import socket
 import struct
@@ -61,9 +64,9 @@ class Recorder:
         return [(report[1], report[2]) for report in self.reports]
 
     @contextmanager
-    def running(self):
-        """Run the engine in a thread."""
-        with in_thread(self.loop):
+    def running(self, first=None):
+        """Run the engine in a thread, which calls `first` before."""
+        with in_thread(self.loop, first):
             yield self
         assert self.faults == []
 
@@ -75,9 +78,38 @@ def watched(loop):
     return {int(line[1]): int(line[5], 16) for line in words}
 
 
+class _Comparison(ctypes.Structure):
+    """libseccomp's scmp_arg_cmp."""
+
+    _fields_ = (
+        ("arg", ctypes.c_uint),
+        ("op", ctypes.c_int),
+        ("value", ctypes.c_uint64),
+        ("unused", ctypes.c_uint64),
+    )
+
+
+def refuse_watches():
+    """Let the kernel watch nothing more for this thread, as at fs.epoll.max_user_watches; others are not concerned."""
+    allow, fail, equals, add = 0x7FFF0000, 0x00050000 | errno.ENOSPC, 4, 1
+    library = ctypes.CDLL("libseccomp.so.2")
+    library.seccomp_init.restype = ctypes.c_void_p
+    context = ctypes.c_void_p(library.seccomp_init(allow))
+    number = library.seccomp_syscall_resolve_name(b"epoll_ctl")
+    assert library.seccomp_rule_add_array(context, fail, number, 1, ctypes.byref(_Comparison(1, equals, add))) == 0
+    assert library.seccomp_load(context) == 0
+    library.seccomp_release(context)
+
+
+def unwatch(loop, sock):
+    """Take a descriptor out of an engine's epoll set behind its back."""
+    with select.epoll.fromfd(os.dup(loop.fileno())) as epoll:
+        epoll.unregister(sock)
+
+
 @contextmanager
-def in_thread(loop):
-    """Run an engine's loop in a thread, as a worker's host loop would."""
+def in_thread(loop, first=None):
+    """Run an engine's loop in a thread, as a worker's host loop would; it calls `first` before."""
     poll = select.poll()
     poll.register(loop.fileno(), select.POLLIN)
 
@@ -85,16 +117,18 @@ def in_thread(loop):
         if poll.poll(20):
             loop.process()
 
-    with repeating(turn):
+    with repeating(turn, first):
         yield
 
 
 @contextmanager
-def repeating(step):
-    """Take a step, which never waits long, again and again in a thread."""
+def repeating(step, first=None):
+    """Take a step, which never waits long, again and again in a thread, after `first`."""
     stop = threading.Event()
 
     def run():
+        if first is not None:
+            first()
         while not stop.is_set():
             step()
 

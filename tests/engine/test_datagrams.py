@@ -14,7 +14,7 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import IP_PKTINFO, SO_RCVBUFFORCE
 from spectrum.wire import simple_proxy
-from tests.engine.harness import LOOPBACK, eventually, in_thread, port_of
+from tests.engine.harness import LOOPBACK, eventually, in_thread, port_of, refuse_watches, unwatch
 
 
 def datagrams(host="127.0.0.1", port=0, timeout_s=5):
@@ -102,8 +102,8 @@ class Recorder:
         return {DROPS[i]: n for counts in self.engine.take_counts() for i, n in enumerate(counts[5:]) if n}
 
     @contextmanager
-    def running(self):
-        with in_thread(self.loop):
+    def running(self, first=None):
+        with in_thread(self.loop, first):
             yield self
         assert self.faults == []
 
@@ -436,3 +436,36 @@ def test_wrong_arguments_are_told():
         recorder.engine.add_listener(recorder.memory, 0, LOOPBACK, 1)
     with pytest.raises(OSError, match="no memory"):
         Datagrams(Loop(), recorder, -1)
+
+
+def test_a_listener_that_is_not_watched_is_noticed(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, datagrams() as client:
+        assert recorder.engine.check_listeners() == []
+        unwatch(recorder.loop, edge)
+        ask(client, edge, b"waits")
+        assert recorder.engine.check_listeners() == [0]
+        assert recorder.engine.check_listeners() == []
+        with recorder.running():
+            assert origin.recv(100) == b"waits"
+        with pytest.raises(ValueError, match="another listener's"):
+            recorder.engine.add_listener(edge.fileno(), 0, LOOPBACK, port_of(edge))
+        recorder.engine.remove_listener(0, 1)
+        assert recorder.engine.check_listeners() == []
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_flow_whose_socket_can_not_be_watched_ends_with_a_reason(origin, shared):
+    recorder = Recorder([target(origin)], shared=shared, mode=Mode.SIMPLE)
+    with recorder.listen() as edge, datagrams() as client:
+        before = len(os.listdir("/proc/self/fd"))
+        with recorder.running(refuse_watches):
+            ask(client, edge, b"x")
+            eventually(lambda: recorder.reports)
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert recorder.reports[0][1:3] == (FlowOutcome.FLOW_CONNECT_FAILED, errno.ENOSPC)
+        assert recorder.failures == [(port_of(origin), errno.ENOSPC)]
+        assert recorder.engine.sockets == 0
+        with recorder.running():
+            ask(client, edge, b"y")
+            assert origin.recv(100).endswith(b"y")

@@ -236,6 +236,8 @@ class Engines:
                         assert listener.descriptor == fd
                         found[fd] = (transport, listener.app.settings.name)
         assert found == expected
+        assert self.relay.check_listeners() == []
+        assert self.relay.deaf == {}
         for registry in self.registries.values():
             for listener in registry.listeners.values():
                 shares = [other for other in registry.listeners.values() if other.key == listener.key]

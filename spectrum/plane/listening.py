@@ -1,0 +1,65 @@
+"""Whether clients reach a worker: every listener that should be watched is, or somebody hears of it."""
+
+import errno
+import logging
+import os
+from collections.abc import Mapping
+
+from spectrum.engine.loop import Part
+from spectrum.plane.apps import RunningListener
+
+log = logging.getLogger(__name__)
+
+# Looked at with each report, besides those that are deaf: a system call each, 0.3 µs.
+AT_ONCE = 1000
+
+
+class ListenerCheck:
+    """Looks after the listeners of one engine. Clients of a listener that is not watched wait, and nobody else notices.
+
+    Args:
+        engine: Watches them.
+        listeners: By the engine's number.
+    """
+
+    def __init__(self, engine: Part, listeners: Mapping[int, RunningListener]) -> None:
+        self._engine = engine
+        self._listeners = listeners
+        self._known_deaf: set[int] = set()
+        self._mended = 0
+
+    @property
+    def deaf(self) -> int:
+        """How many listeners the kernel will not watch now."""
+        return len(self._engine.deaf)
+
+    def look_at_all(self) -> None:
+        """Look at every listener, after a snapshot."""
+        self._look()
+
+    def look_on(self) -> None:
+        """Look at some listeners; the next ones the next time."""
+        self._look(AT_ONCE)
+
+    def _look(self, most: int = 0xFFFFFFFF) -> None:
+        for number in self._engine.check_listeners(most):
+            self._mended += 1
+            log.error("%s was not watched, so its clients waited: it is watched again", self._name(number))
+        for number, error in self._engine.deaf.items():
+            if number not in self._known_deaf:
+                log.error(
+                    "%s cannot be watched, so its clients wait: %s%s",
+                    self._name(number),
+                    os.strerror(error),
+                    " (fs.epoll.max_user_watches)" if error == errno.ENOSPC else "",
+                )
+        self._known_deaf = set(self._engine.deaf)
+
+    def take_mended(self) -> int:
+        """Return how many listeners were mended since the last call."""
+        taken, self._mended = self._mended, 0
+        return taken
+
+    def _name(self, number: int) -> str:
+        listener = self._listeners[number]
+        return f"the listener {listener.key} of app {listener.app.settings.name}"
