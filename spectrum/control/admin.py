@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from spectrum.control.bindings import BoundApps, parse_binding
+from spectrum.control.http_listener import CONTROL, METRICS, HttpListener
 from spectrum.core.address import SocketAddress
 from spectrum.kernel.folders import FolderError, check_folder
 from spectrum.kernel.pins import PinError
@@ -46,6 +47,9 @@ Upgrade = Callable[[str], Awaitable[Upgraded]]
 Ready = Callable[[], bool]
 Explain = Callable[[str, str, int], list[str]]
 Samples = Callable[[list[str], float, int], list[dict[str, Any]]]
+
+# For the body of a request.
+BODY_S = 5.0
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -98,19 +102,22 @@ def control_app(
         keys = query.get("by", "").split(",")
         try:
             found = samples(keys, float(query.get("seconds", "10")), int(query.get("count", "20")))
-        except ValueError as exc:
+        except (ValueError, ArithmeticError) as exc:
             return web.json_response({"errors": [str(exc)]}, status=422)
         return web.json_response({"top": found})
 
     async def bindings(request: web.Request) -> web.Response:
         try:
             if request.method != "GET":
-                body = await request.json()
+                async with asyncio.timeout(BODY_S):
+                    body = msgspec.json.decode(await request.read())
                 parts = (str(body[name]) for name in ("label", "protocol", "prefix", "port"))
                 bound.change(request.method == "POST", parse_binding(*parts))
             return web.json_response(bound.show())
         except (KeyError, TypeError) as exc:
             return web.json_response({"errors": [f"label, protocol, prefix and port are asked for: {exc}"]}, status=422)
+        except TimeoutError:
+            return web.json_response({"errors": [f"no body within {BODY_S:g} s"]}, status=408)
         except (PinError, ValueError) as exc:
             return web.json_response({"errors": [str(exc)]}, status=422)
 
@@ -129,7 +136,7 @@ class AdminServer:
     """The running HTTP servers."""
 
     def __init__(self) -> None:
-        self._runners: list[web.AppRunner] = []
+        self._listeners: list[HttpListener] = []
         self._socket_path: Path | None = None
 
     async def serve_metrics(self, app: web.Application, where: SocketAddress) -> None:
@@ -138,11 +145,12 @@ class AdminServer:
         Raises:
             ListenError: If the address can not be had.
         """
-        runner = await self._runner(app)
+        family = socket.AF_INET6 if where.address.version == 6 else socket.AF_INET
         try:
-            await web.TCPSite(runner, str(where.address), where.port).start()
+            sock = socket.create_server((str(where.address), where.port), family=family)
         except OSError as exc:
             raise ListenError(f"metrics: {where}: {os.strerror(exc.errno or 0).lower()}") from exc
+        await self._start(HttpListener(f"metrics {where}", app, METRICS), sock)
 
     async def serve_control(self, app: web.Application, path: Path, is_chosen: bool = False) -> None:
         """Serve an application on a UNIX socket that only this user (and root) can connect to.
@@ -156,7 +164,6 @@ class AdminServer:
         Raises:
             ListenError: If a daemon answers there already, the folder cannot be trusted, or the socket cannot be made.
         """
-        runner = await self._runner(app)
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             try:
@@ -168,18 +175,16 @@ class AdminServer:
             sock = _control_socket(path)
         except OSError as exc:
             raise ListenError(f"control socket {path}: {(exc.strerror or str(exc)).lower()}") from exc
-        await web.SockSite(runner, sock).start()
         self._socket_path = path
+        await self._start(HttpListener("control socket", app, CONTROL), sock)
 
-    async def _runner(self, app: web.Application) -> web.AppRunner:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        self._runners.append(runner)
-        return runner
+    async def _start(self, listener: HttpListener, sock: socket.socket) -> None:
+        self._listeners.append(listener)
+        await listener.start(sock)
 
     async def stop(self) -> None:
         """Stop serving and remove the control socket."""
-        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        await asyncio.gather(*(listener.stop() for listener in self._listeners))
         if self._socket_path is not None:
             with contextlib.suppress(FileNotFoundError):
                 self._socket_path.unlink()

@@ -50,7 +50,7 @@ class FaultLog:
         self._message = message
         self._logged_at = 0.0
 
-    def report(self, error: Exception) -> None:
+    def report(self, error: BaseException) -> None:
         """Log a fault."""
         now = time.monotonic()
         if now - self._logged_at >= 1:
