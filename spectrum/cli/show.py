@@ -27,11 +27,21 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         console.print(f"worker {worker['number']}: pid {worker['pid']}, {worker['sessions']} sessions{moved}{note}")
     if any(state != "off" for state in status["kernel"].values()):
         console.print("kernel: " + "; ".join(f"{name} {escape(state)}" for name, state in status["kernel"].items()))
+    for name in status.get("names", ()):  # a daemon of before an upgrade has none
+        if name["reason"]:
+            console.print(_name(name), soft_wrap=True)
     console.print(_apps_table(status["apps"]))
     if status["pools"]:
         for balancer in status["load_balancers"]:
             console.print(_balancer(balancer), soft_wrap=True)
         console.print(_pools_table(status["pools"]))
+
+
+def _name(name: dict[str, Any]) -> str:
+    text = f"name {name['name']}: [red]{escape(name['reason'])}[/red]"
+    if not name["addresses"]:
+        return text
+    return f"{text}; the addresses of {_duration(name['age_s'])} ago are in use: {', '.join(name['addresses'])}"
 
 
 def _apps_table(apps: list[dict[str, Any]]) -> Table:

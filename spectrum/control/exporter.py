@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from spectrum import __version__
 from spectrum.control.health import HealthKeeper
 from spectrum.control.health_metrics import HealthReadings, health_metrics, read_health
+from spectrum.control.names import NameReading, NameWatch
 from spectrum.control.totals import Totals
 from spectrum.core.measures import CONNECT_BOUNDS_S, DROPS, DURATION_BOUNDS_S, AppMeasures, Histogram, WorkerMeasures
 from spectrum.core.reasons import Reason
@@ -53,6 +54,7 @@ class _Readings:
     worker_restarts: int
     state: NodeState
     health: HealthReadings
+    names: tuple[NameReading, ...]
 
     def render(self) -> bytes:
         """Return the page.
@@ -79,6 +81,7 @@ class _Readings:
             yield from _handshake_metrics(apps)
         yield from _node_metrics(self)
         yield from health_metrics(self.health)
+        yield from _name_metrics(self.names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +169,21 @@ def _handshake_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
     yield handshakes
 
 
+def _name_metrics(names: tuple[NameReading, ...]) -> Iterator[Metric]:
+    labels = ["name", "type"]
+    addresses = GaugeMetricFamily("spectrum_name_addresses", "Addresses of the last good answer", labels=labels)
+    age = GaugeMetricFamily("spectrum_name_age_seconds", "Time since the last good answer", labels=labels)
+    lookups = CounterMetricFamily("spectrum_name_lookups", "Look-ups that ended", labels=[*labels, "result"])
+    for name in names:
+        key = [name.name, name.type or "any"]
+        addresses.add_metric(key, name.addresses)
+        if name.age_s is not None:
+            age.add_metric(key, name.age_s)
+        for result, count in sorted(name.results.items()):
+            lookups.add_metric([*key, result], count)
+    yield from (addresses, age, lookups)
+
+
 def _node_metrics(readings: _Readings) -> Iterator[Metric]:
     own, state = readings.workers, readings.state
     ends = GaugeMetricFamily(
@@ -210,10 +228,13 @@ def _node_metrics(readings: _Readings) -> Iterator[Metric]:
 class Exporter:
     """Renders the metrics of one node."""
 
-    def __init__(self, totals: Totals, state: NodeState, health: HealthKeeper | None = None) -> None:
+    def __init__(
+        self, totals: Totals, state: NodeState, health: HealthKeeper | None = None, names: NameWatch | None = None
+    ) -> None:
         self._totals = totals
         self._state = state
         self._health = health
+        self._names = names
 
     async def render(self) -> bytes:
         """Return the page of /metrics in Prometheus' text format.
@@ -227,5 +248,6 @@ class Exporter:
             self._totals.worker_restarts,
             copy(self._state),
             health,
+            self._names.read() if self._names is not None else (),
         )
         return await asyncio.to_thread(readings.render)

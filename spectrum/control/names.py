@@ -1,122 +1,257 @@
-"""The addresses of origins' names, looked up again on their TTL, never in the way of anything.
+"""The addresses of origins' names, looked up again as their records' TTLs say, never in the way of anything.
 
-getaddrinfo asks what the machine asks for everything else (/etc/hosts, the resolvers, their search list) and runs in a
-thread. It does not tell the record's own TTL, so `ttl` of the file decides when to look again. A failure leaves the
-last good answer in place.
+A failure leaves the last good answer in place and is tried again, later each time. Each name has one look-up at a time,
+and those without an answer have room of their own: a dead zone costs its own names and nobody else's.
 """
 
 import asyncio
 import logging
-import socket
-from collections.abc import Callable
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
-from spectrum.core.address import parse_address
-from spectrum.core.names import NameSettings, name_key
+from msgspec.structs import replace
+
+from spectrum.control.resolver import LookupFailure, Resolver
+from spectrum.control.watch import FileWatch
+from spectrum.core.names import NameSettings, name_key, parse_service
+from spectrum.kernel.sockets import descriptor_limit
 from spectrum.plane.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# After a failure the next look is soon, and later each time, up to the name's own TTL.
+# A record with a TTL of 0 is asked for as often (Envoy: dns_min_refresh_rate).
+MIN_PAUSE_S = 1.0
+# After a failure the next look is soon, and twice as late each time, up to the name's own bound.
 FIRST_RETRY_S = 1.0
-LOOKUP_TIMEOUT_S = 10.0
+# So much earlier, at random: what began together does not stay together.
+JITTER = 0.25
 # The start waits so long for first answers; a name that takes longer is served when it is there.
 START_TIMEOUT_S = 3.0
+# Look-ups at once, each of one or two sockets: of names that are new or were answered last, and of those that were not.
+MAX_LOOKUPS, MAX_DOUBTFUL_LOOKUPS = 256, 64
+# Both together take at most about this part of the descriptors.
+DESCRIPTOR_PART = 0.25
 
-_FAMILIES = {"": socket.AF_UNSPEC, "A": socket.AF_INET, "AAAA": socket.AF_INET6}
+Refuse = Callable[[NameSettings, str], str | None]
 
 
-class LookupFailure(Exception):
-    """A name has no address; the message says why."""
+@dataclass(slots=True, eq=False)
+class Watched:
+    """A name that is looked up, for whoever uses it.
 
-
-async def look_up(name: NameSettings) -> tuple[str, ...]:
-    """Return the addresses of a name, each once, in the resolver's order.
-
-    Raises:
-        LookupFailure: If there are none.
+    Attributes:
+        users: Who asks for it: the ports differ, and how late it may be looked up again.
+        addresses: Of the last good answer.
+        answered_at: When that came (monotonic seconds); None for never.
+        failure: Why there is no good answer now; empty where there is one.
+        result: One word for how the last look-up ended: "ok", or that of the failure; empty before the first one.
+        results: How many ended so.
+        retry_s: The next pause after a failure.
     """
-    loop = asyncio.get_running_loop()
-    try:
-        found = await asyncio.wait_for(
-            loop.getaddrinfo(name.name, None, family=_FAMILIES[name.type], type=socket.SOCK_STREAM), LOOKUP_TIMEOUT_S
-        )
-    except TimeoutError as exc:
-        raise LookupFailure(f"no answer within {LOOKUP_TIMEOUT_S:g} s") from exc
-    except OSError as exc:
-        raise LookupFailure((exc.strerror or str(exc)).lower()) from exc
-    return tuple(dict.fromkeys(str(info[4][0]) for info in found))
+
+    name: str
+    type: str
+    users: frozenset[NameSettings] = frozenset()
+    addresses: tuple[str, ...] = ()
+    answered_at: float | None = None
+    failure: str = ""
+    result: str = ""
+    results: Counter[str] = field(default_factory=Counter)
+    retry_s: float = FIRST_RETRY_S
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    again: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def bound_s(self) -> float:
+        """The latest time for the next look: the shortest `ttl` of its users."""
+        return min((user.ttl_s for user in self.users), default=MIN_PAUSE_S)
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the last good answer; None where there was none."""
+        return None if self.answered_at is None else time.monotonic() - self.answered_at
+
+
+class NameReading(NamedTuple):
+    """What the metrics tell of a name: see `Watched`; `addresses` is how many there are."""
+
+    name: str
+    type: str
+    addresses: int
+    age_s: float | None
+    results: dict[str, int]
 
 
 class NameWatch:
     """Keeps the addresses of a set of names.
 
     Args:
-        changed: Called with what changed, by `core.snapshot.name_key`.
+        changed: Called with what changed, by `core.names.name_key`.
         refuse: Returns why an address may not be an origin, or None; such an address is left out.
+        resolver: Looks names up.
+
+    Attributes:
+        addresses: What each user of a name may use, by `core.names.name_key`.
+        failures: Why a user of a name has no new addresses, by the same key.
     """
 
     def __init__(
-        self,
-        changed: Callable[[dict[str, tuple[str, ...]]], None],
-        refuse: Callable[[NameSettings, str], str | None],
+        self, changed: Callable[[dict[str, tuple[str, ...]]], None], refuse: Refuse, resolver: Resolver | None = None
     ) -> None:
         self._changed = changed
         self._refuse = refuse
+        self._resolver = resolver or Resolver()
         self._tasks = Tasks()
-        self._watched: dict[NameSettings, asyncio.Task[None]] = {}
+        self._watched: dict[tuple[str, str], Watched] = {}
+        self._began = False
+        self._room: asyncio.Semaphore
+        self._doubtful_room: asyncio.Semaphore
         self.addresses: dict[str, tuple[str, ...]] = {}
         self.failures: dict[str, str] = {}
 
     async def watch(self, names: frozenset[NameSettings]) -> None:
         """Watch exactly these names; wait a short while for the first answers of new ones."""
-        for name in self._watched.keys() - names:
-            self._watched.pop(name).cancel()
-        answered = []
-        for name in names - self._watched.keys():
-            first = asyncio.Event()
-            answered.append(first)
-            self._watched[name] = self._tasks.start(self._follow(name, first), f"look up {name.name}")
-        if answered:
-            waiting = asyncio.gather(*(first.wait() for first in answered))
+        if names and not self._began:
+            self._begin()
+        users: dict[tuple[str, str], set[NameSettings]] = {}
+        for name in names:
+            users.setdefault((name.name, name.type), set()).add(name)
+        for question in self._watched.keys() - users.keys():
+            task = self._watched.pop(question).task
+            assert task is not None, "it was started below"
+            task.cancel()
+        keys = {name_key(name) for name in names}
+        for known in (self.addresses, self.failures):
+            for key in known.keys() - keys:
+                del known[key]
+        for question, asking in users.items():
+            self._follow_for(question, frozenset(asking))
+        new = [watched for watched in self._watched.values() if not watched.ended.is_set()]
+        if new:
             try:
-                await asyncio.wait_for(waiting, START_TIMEOUT_S)
+                await asyncio.wait_for(asyncio.gather(*(watched.ended.wait() for watched in new)), START_TIMEOUT_S)
             except TimeoutError:
                 log.warning("some names of origins have no address yet; their apps serve once they have")
 
-    async def _follow(self, name: NameSettings, first: asyncio.Event) -> None:
-        key, retry_s = name_key(name), FIRST_RETRY_S
+    def _begin(self) -> None:
+        self._began = True
+        most = max(2, int(descriptor_limit() * DESCRIPTOR_PART / 2))
+        self._room = asyncio.Semaphore(min(MAX_LOOKUPS, most))
+        self._doubtful_room = asyncio.Semaphore(min(MAX_DOUBTFUL_LOOKUPS, most))
+        files = FileWatch(lambda: self._resolver.paths, self._look_again, files=self._resolver.files)
+        self._tasks.keep(files.run, "watch resolv.conf and hosts")
+
+    def _follow_for(self, question: tuple[str, str], users: frozenset[NameSettings]) -> None:
+        watched = self._watched.get(question)
+        if watched is None:
+            watched = self._watched[question] = Watched(*question, users)
+            watched.task = self._tasks.start(self._follow(watched), f"look up {watched.name}")
+        elif watched.users != users:
+            sooner = min(user.ttl_s for user in users) < watched.bound_s
+            watched.users = users
+            if watched.addresses:
+                self._take(watched)  # new users need not wait
+            if sooner:
+                watched.again.set()
+
+    async def _look_again(self, files: Sequence[Path]) -> None:
+        """Look all names up now: files that say how have changed."""
+        await asyncio.to_thread(self._resolver.read)
+        changed = ", ".join(map(str, files))
+        log.info("%s changed: looking up %d names again", changed, len(self._watched))
+        for watched in self._watched.values():
+            watched.retry_s = FIRST_RETRY_S
+            watched.again.set()
+
+    async def _follow(self, watched: Watched) -> None:
         while True:
+            watched.again.clear()
+            pause_s = await self._look(watched)
+            watched.ended.set()
             try:
-                addresses = self._usable(name, await look_up(name))
-            except LookupFailure as exc:
-                self._fail(key, name, str(exc))
-                pause_s, retry_s = min(retry_s, name.ttl_s), min(retry_s * 2, name.ttl_s)
-            else:
-                pause_s, retry_s = name.ttl_s, FIRST_RETRY_S
-                self._succeed(key, addresses)
-            first.set()
-            await asyncio.sleep(pause_s)
+                await asyncio.wait_for(watched.again.wait(), pause_s * random.uniform(1 - JITTER, 1))
+            except TimeoutError:
+                pass
 
-    def _usable(self, name: NameSettings, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        addresses = tuple(dict.fromkeys(str(parse_address(address)) for address in addresses))
-        refused = {address: why for address in addresses if (why := self._refuse(name, address))}
-        if len(refused) == len(addresses):
-            raise LookupFailure("; ".join(refused.values()))
-        return tuple(address for address in addresses if address not in refused)
+    async def _look(self, watched: Watched) -> float:
+        """Look a name up; return the seconds until the next look at the latest."""
+        try:
+            async with self._doubtful_room if watched.result == "no_answer" else self._room:
+                answer = await self._resolver.look_up(watched.name, watched.type)
+        except LookupFailure as exc:
+            self._fail(watched, str(exc), exc.result)
+            ttl_s = exc.ttl_s
+        except Exception as exc:  # a name that is never looked up again would keep its addresses for ever
+            log.exception("look-up of %s", watched.name)
+            self._fail(watched, f"the look-up itself failed: {exc}", "error")
+            ttl_s = 0.0
+        else:
+            watched.addresses, watched.answered_at = answer.addresses, time.monotonic()
+            self._count(watched, "ok")
+            watched.failure, watched.retry_s = "", FIRST_RETRY_S
+            self._take(watched)
+            return min(max(answer.ttl_s, MIN_PAUSE_S), watched.bound_s)
+        pause_s = min(max(watched.retry_s, ttl_s), watched.bound_s)
+        watched.retry_s = min(watched.retry_s * 2, watched.bound_s)
+        return pause_s
 
-    def _fail(self, key: str, name: NameSettings, why: str) -> None:
+    def _count(self, watched: Watched, result: str) -> None:
+        watched.result = result
+        watched.results[result] += 1
+
+    def _fail(self, watched: Watched, why: str, result: str) -> None:
+        self._count(watched, result)
+        watched.failure = why
+        for user in watched.users:
+            self._refused(user, why)
+
+    def _refused(self, user: NameSettings, why: str) -> None:
+        key = name_key(user)
         if self.failures.get(key) != why:
             kept = ", ".join(self.addresses.get(key, ())) or "none"
-            log.warning("origin name %s: %s; addresses in use: %s", name.name, why, kept)
+            log.warning("origin name %s: %s; addresses in use: %s", user.name, why, kept)
         self.failures[key] = why
 
-    def _succeed(self, key: str, addresses: tuple[str, ...]) -> None:
-        self.failures.pop(key, None)
-        # Resolvers rotate their answers; the order is no news.
-        if set(self.addresses.get(key, ())) != set(addresses):
-            self.addresses[key] = addresses
-            self._changed({key: addresses})
+    def _take(self, watched: Watched) -> None:
+        """Give the users of a name its addresses, each those that it may use."""
+        changed = {}
+        for user in watched.users:
+            refused = {address: why for address in watched.addresses if (why := self._why_not(user, address))}
+            usable = tuple(address for address in watched.addresses if address not in refused)
+            key = name_key(user)
+            if not usable:
+                self._refused(user, "; ".join(refused.values()))
+                continue
+            if self.failures.pop(key, None) is not None:
+                log.info("origin name %s: answered again: %s", user.name, ", ".join(usable))
+            # Resolvers rotate their answers; the order is no news.
+            if set(self.addresses.get(key, ())) != set(usable):
+                self.addresses[key] = changed[key] = usable
+        if changed:
+            self._changed(changed)
+
+    def _why_not(self, user: NameSettings, address: str) -> str | None:
+        if user.type != "SRV":
+            return self._refuse(user, address)
+        service = parse_service(address)
+        return self._refuse(replace(user, first_port=service.port, last_port=service.port), service.address)
+
+    def watched(self) -> list[Watched]:
+        """Return what is looked up, in the order of names."""
+        return [self._watched[question] for question in sorted(self._watched)]
+
+    def read(self) -> tuple[NameReading, ...]:
+        """Return what the metrics tell now."""
+        return tuple(
+            NameReading(one.name, one.type, len(one.addresses), one.age_s, dict(one.results)) for one in self.watched()
+        )
 
     async def stop(self) -> None:
-        """Stop watching."""
+        """Stop watching, whatever is under way."""
         await self._tasks.stop()

@@ -4,10 +4,11 @@ import time
 from typing import Any
 
 from spectrum.control.health import HealthKeeper
+from spectrum.control.names import NameWatch, Watched
 from spectrum.core.balancing.settings import OriginSettings, PoolSettings
 from spectrum.core.config import Config
 from spectrum.core.measures import DROPS, AppMeasures, OriginMeasures
-from spectrum.core.names import name_key
+from spectrum.core.names import name_key, parse_service
 from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.plane.memory import Loads
@@ -64,6 +65,9 @@ def _origins(app: AppSettings, measures: AppMeasures, names: dict[str, tuple[str
     """The configured origins, and those that still have sessions though the file does not name them any more."""
     if app.origin_name is None:
         configured = [_host_port(*origin) for origin in app.origins]
+    elif app.origin_name.type == "SRV":
+        services = map(parse_service, names.get(name_key(app.origin_name), ()))
+        configured = [_host_port(service.address, service.port) for service in services]
     else:
         configured = [_host_port(address, app.origin_port) for address in names.get(name_key(app.origin_name), ())]
     counted = {
@@ -81,6 +85,30 @@ def _origins(app: AppSettings, measures: AppMeasures, names: dict[str, tuple[str
         }
         for name, found in counted.items()
     ]
+
+
+def names_status(names: NameWatch) -> list[dict[str, Any]]:
+    """Return the status of every name that is looked up."""
+    return [
+        {
+            "name": watched.name,
+            "type": watched.type or "any",
+            # stale: the last look-up failed, the addresses are those of an earlier one.
+            "state": _name_state(watched),
+            "reason": watched.failure or None,
+            "age_s": None if watched.age_s is None else round(watched.age_s, 1),
+            "addresses": list(watched.addresses),
+        }
+        for watched in names.watched()
+    ]
+
+
+def _name_state(watched: Watched) -> str:
+    if not watched.result:
+        return "unknown"
+    if not watched.failure:
+        return "answered"
+    return "stale" if watched.addresses else "failed"
 
 
 def balancers_status(snapshot: Snapshot, health: HealthKeeper) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ from spectrum.control.log import LineWriter, SessionLog
 from spectrum.control.names import NameWatch
 from spectrum.control.offload import NodeOffload
 from spectrum.control.paths import default_control_socket
-from spectrum.control.status import apps_status, balancers_status, pools_status
+from spectrum.control.status import apps_status, balancers_status, names_status, pools_status
 from spectrum.control.succession import Predecessor, SuccessionError, Successor, arguments
 from spectrum.control.systemd import Notifier
 from spectrum.control.tickets import Tickets
@@ -143,12 +143,12 @@ class Supervisor:
         self._memory: SharedMemory
         self._fleet: Fleet
         self._health = HealthKeeper(self._tell_health, self._record_health, self._readdress)
-        self._exporter = Exporter(self._totals, self._state, self._health)
         self._tickets = Tickets(self._tell_tickets, config.session_tickets.rotate_s)
         self._admin = AdminServer()
         self._systemd = Notifier()
         self._index = ListenerIndex(config.apps, local_addresses())
         self._names = NameWatch(self._names_changed, self._refuse_address)
+        self._exporter = Exporter(self._totals, self._state, self._health, self._names)
         self._reloading = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._writer = LineWriter(sys.stdout.buffer)
@@ -343,8 +343,11 @@ class Supervisor:
             self._session_log.add(message.count, message.lines)
 
     def _refuse_address(self, name: NameSettings, address: str) -> str | None:
-        """Say why an address of a name can not be an origin: it leads back to us."""
-        taken = self._index.owner(name.transport, parse_address(address), PortRange(name.first_port, name.last_port))
+        """Say why an address of a name cannot be an origin: nobody is there, or it leads back to us."""
+        found = parse_address(address)
+        if found.is_unspecified or found.is_multicast:
+            return f"nobody can be reached at {address}"
+        taken = self._index.owner(name.transport, found, PortRange(name.first_port, name.last_port))
         return f"{address} port {taken[1]} is the listener of app {taken[0]}: a loop" if taken else None
 
     def _names_changed(self, addresses: dict[str, tuple[str, ...]]) -> None:
@@ -524,6 +527,7 @@ class Supervisor:
                 "filter": self._filter.state,
                 "udp_offload": self._offload.state,
             },
+            "names": names_status(self._names),
             "apps": apps,
             "load_balancers": balancers_status(self._snapshot, self._health),
             "pools": pools_status(self._snapshot, self._config, self._health, self._memory.loads),

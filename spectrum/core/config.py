@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from spectrum.core.access.objects import AccessRule
-from spectrum.core.address import OriginAddress, is_name
+from spectrum.core.address import OriginAddress, is_name, parse_address
 from spectrum.core.balancing.objects import LoadBalancer, Monitor, Node, Pool
 from spectrum.core.fields import (
     Address,
@@ -64,25 +64,30 @@ def _pace(value: Any) -> int:
 
 Pace = Annotated[int, PlainValidator(_pace)]
 ServerName = Annotated[str, PlainValidator(lambda value: server_name(text(value)))]
-# RFC 1035 TTLs below a second would be a query per connection; Cloudflare's own minimum is 600.
+# Records with a TTL of 0 are asked for as often; Cloudflare's own minimum is 600, Envoy's a second.
 MIN_TTL_S = 1
 # The busy poll holds the worker's loop; longer than this it would starve everything else on it.
 MAX_BUSY_POLL_S = 0.001
 
 
 class OriginDns(Strict):
-    """`origin_dns`: a name, which of its addresses, and how often to look it up again."""
+    """`origin_dns`: a name, which of its records, and after which time at the latest to look it up again."""
 
     name: str
-    type: Literal["", "A", "AAAA"] = ""
+    type: Literal["", "A", "AAAA", "SRV"] = ""
     ttl_s: Annotated[float, PlainValidator(positive_duration)] = Field(600.0, alias="ttl")
 
     @field_validator("name")
     @classmethod
     def _is_name(cls, value: str) -> str:
-        if not is_name(value):
-            raise ValueError(f"{value!r} is not a host name")
-        return value
+        if is_name(value):
+            return value
+        try:
+            parse_address(value)
+        except ValueError:
+            hint = "" if value.isascii() else "; write it in ASCII, as xn--..."
+            raise ValueError(f"{value!r} is not a host name{hint}") from None
+        raise ValueError(f"{value!r} is an address; it goes into origin_direct")
 
     @field_validator("ttl_s")
     @classmethod
@@ -314,8 +319,10 @@ class App(Strict):
             )
         if self.origin_dns is None and self.origin_port is not None:
             raise ValueError("origin_port goes with origin_dns; elsewhere each origin has its own port")
-        if self.origin_dns is not None and self.origin_port is None:
-            raise ValueError("origin_dns needs origin_port")
+        if self.origin_dns is not None and (self.origin_dns.type == "SRV") is (self.origin_port is not None):
+            if self.origin_port is None:
+                raise ValueError("origin_dns needs origin_port, unless its type is SRV")
+            raise ValueError("the port comes from the SRV record; leave origin_port out")
         return self
 
     @property

@@ -1,12 +1,20 @@
 """Names that must be looked up, as supervisor and workers call them."""
 
+from typing import NamedTuple
+
 import msgspec
 
 
 class NameSettings(msgspec.Struct, frozen=True, array_like=True):
-    """A name to look up: "A", "AAAA" or "" for both, seconds until the next look, the origin's ports.
+    """A name to look up.
 
-    `transport` is what will be sent there.
+    Attributes:
+        name: The name.
+        type: "A", "AAAA", "" for both, or "SRV".
+        ttl_s: At most so many seconds pass until the next look.
+        first_port: The origin's first port; 0 for SRV, whose records have the port.
+        last_port: Its last one.
+        transport: What will be sent there, "tcp" or "udp".
     """
 
     name: str
@@ -20,3 +28,36 @@ class NameSettings(msgspec.Struct, frozen=True, array_like=True):
 def name_key(settings: NameSettings) -> str:
     """Return the key under which the addresses of a name travel to the workers."""
     return f"{settings.type or 'ANY'} {settings.name} {settings.transport} {settings.first_port}-{settings.last_port}"
+
+
+class Service(NamedTuple):
+    """An address of an SRV record's target (RFC 2782).
+
+    As text, which travels to workers, it is the record's data with the address for a target: "10 60 5060 192.0.2.1".
+
+    Attributes:
+        priority: The lowest is tried first.
+        weight: Its share among equals; of a target with several addresses each has its part.
+        port: The port.
+        address: An IP address.
+    """
+
+    priority: int
+    weight: float
+    port: int
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.priority} {self.weight:g} {self.port} {self.address}"
+
+
+def parse_service(text: str) -> Service:
+    """Return the service of a text that one was made into."""
+    priority, weight, port, address = text.split(" ")
+    return Service(int(priority), float(weight), int(port), address)
+
+
+def service_domain(name: str) -> str:
+    """Return the domain of an SRV record's name: example.org of _imap._tcp.example.org."""
+    labels = name.split(".")
+    return ".".join(labels[next((i for i, label in enumerate(labels) if not label.startswith("_")), 0) :])

@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from ipaddress import ip_address
 from itertools import chain, zip_longest
+from math import gcd
 from typing import NamedTuple
+
+from spectrum.core.names import Service
+
+# A cycle of SRV weights: as fine as a hundredth.
+TURNS = 100
 
 
 class Candidate(NamedTuple):
@@ -39,3 +45,32 @@ def name_rotations(addresses: Sequence[str], port: int, staggered: bool = True) 
         mixed = [address for address in chain.from_iterable(zip_longest(*turned)) if address]
         orders.append(tuple(Candidate(address, port, staggered and i > 0) for i, address in enumerate(mixed)))
     return orders
+
+
+def service_rotations(services: Sequence[Service]) -> list[tuple[Candidate, ...]]:
+    """Return the orders for the addresses of SRV records (RFC 2782), to be taken in turn.
+
+    Those of the lowest priority come first as often as their weight says, evenly spread (nginx's smooth weighted round
+    robin); the others of that priority follow by whose turn is next, then those of higher priorities. A weight of 0
+    beside others is one turn of a cycle, the RFC's "very small chance".
+    """
+    ranked = sorted(services, key=lambda service: (service.priority, -service.weight))
+    first = [service for service in ranked if service.priority == ranked[0].priority]
+    later = tuple(Candidate(service.address, service.port, False) for service in ranked[len(first) :])
+    shares = _shares([service.weight for service in first])
+    credits = [0] * len(first)
+    orders = []
+    for _ in range(sum(shares)):
+        credits = [credit + share for credit, share in zip(credits, shares, strict=True)]
+        turns = sorted(range(len(first)), key=lambda i: -credits[i])
+        credits[turns[0]] -= sum(shares)
+        orders.append((*(Candidate(first[i].address, first[i].port, False) for i in turns), *later))
+    return orders
+
+
+def _shares(weights: Sequence[float]) -> list[int]:
+    """Return small whole numbers that stand to each other about as the weights do, none of them 0."""
+    total = sum(weights)
+    shares = [max(1, round(weight * TURNS / total)) if total else 1 for weight in weights]
+    divisor = gcd(*shares)
+    return [share // divisor for share in shares]

@@ -206,8 +206,9 @@ def _bindings(app: "App") -> Iterator[tuple[str, int]]:
             yield str(binding.prefix), port
 
 
-def _compile_name(dns: "OriginDns", ports: PortRange, transport: str) -> NameSettings:
-    return NameSettings(dns.name, dns.type, dns.ttl_s, ports.first, ports.last, transport)
+def _compile_name(dns: "OriginDns", ports: PortRange | None, transport: str) -> NameSettings:
+    first, last = (ports.first, ports.last) if ports else (0, 0)
+    return NameSettings(dns.name, dns.type, dns.ttl_s, first, last, transport)
 
 
 def _compile_app(name: str, app: "App") -> AppSettings:
@@ -220,7 +221,7 @@ def _compile_app(name: str, app: "App") -> AppSettings:
         first_port=app.protocol.ports.first,
         last_port=app.protocol.ports.last,
         origins=tuple((str(origin.address), origin.ports.first) for origin in app.origin_direct or ()),
-        origin_name=_compile_name(dns, app.origin_port, app.protocol.transport) if dns and app.origin_port else None,
+        origin_name=_compile_name(dns, app.origin_port, app.protocol.transport) if dns else None,
         origin_port=app.origin_port.first if app.origin_port else 0,
         proxy_protocol=app.proxy_protocol,
         header_datagram=app.proxy_header_datagram,

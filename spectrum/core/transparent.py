@@ -96,8 +96,9 @@ def _places(config: Config, app: App, local: frozenset[IPAddress]) -> Iterator[P
     transport = app.protocol.transport
     for origin in app.origin_direct or ():
         yield _place(origin.address, transport, origin.ports, local)
-    if app.origin_dns is not None and app.origin_port is not None:
-        yield from (Place(version, None, transport, app.origin_port) for version in (4, 6))
+    if app.origin_dns is not None:  # an SRV record may have any port
+        any_port = PortRange(1, 65535)
+        yield from (Place(version, None, transport, app.origin_port or any_port) for version in (4, 6))
     balancer = config.load_balancers.get(app.load_balancer or "")
     for pool in balancer.all_pools() if balancer else ():
         for member in config.pools[pool].origins:

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 from spectrum.core.address import is_name
 from spectrum.core.balancing.settings import OriginSettings
-from spectrum.core.names import name_key
+from spectrum.core.names import name_key, parse_service, service_domain
 from spectrum.core.reasons import Reason
-from spectrum.core.selection import Candidate, name_rotations, rotations
+from spectrum.core.selection import Candidate, name_rotations, rotations, service_rotations
 from spectrum.core.snapshot import AppSettings
 from spectrum.engine.target import Target
 from spectrum.engine.tls import ClientContext, OriginTls
@@ -124,10 +124,13 @@ class DirectRoute(Route):
 
     def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
         self._named = settings.origin_name is not None
-        if settings.origin_name is None:
+        name = settings.origin_name
+        addresses = names.get(name_key(name), ()) if name is not None else ()
+        if name is None:
             orders = rotations([(address, port + self._offset) for address, port in settings.origins])
+        elif name.type == "SRV":
+            orders = service_rotations([parse_service(address) for address in addresses])
         else:
-            addresses = names.get(name_key(settings.origin_name), ())
             orders = name_rotations(addresses, settings.origin_port + self._offset, settings.transport == "tcp")
         gone = self._make(settings, [(0, candidate) for order in orders for candidate in order])
         self.orders = self._lookup(0, orders)
@@ -136,7 +139,11 @@ class DirectRoute(Route):
         return gone
 
     def _host_name(self, settings: AppSettings, number: int) -> str:
-        return settings.origin_name.name if settings.origin_name is not None else ""
+        name = settings.origin_name
+        if name is None:
+            return ""
+        # A certificate is for the service's domain (RFC 6125, section 6.2.1), not for `_service._proto` in it.
+        return service_domain(name.name) if name.type == "SRV" else name.name
 
     def _families(self) -> dict[int, list[tuple[Target, ...]]]:
         found: dict[int, list[tuple[Target, ...]]] = {}

@@ -69,6 +69,11 @@ STATUS = {
     "kernel": {"bindings": "off", "filter": "off", "udp_offload": "on: lo"},
     "load_balancers": [],
     "pools": [],
+    "names": [
+        {"name": "fine.example", "reason": None, "addresses": ["192.0.2.9"], "age_s": 1.0},
+        {"name": "db.example", "reason": "no [such] name", "addresses": ["192.0.2.1", "192.0.2.2"], "age_s": 125.0},
+        {"name": "dead.example", "reason": "no answer", "addresses": [], "age_s": None},
+    ],
     "apps": [APP, NAMED, NAMED | {"origin_name_failure": None}],
 }
 
@@ -89,6 +94,8 @@ def test_what_people_see():
     assert "999 B" in text
     assert "1234.6 TB" in text
     assert "x.example: unknown" in text
+    assert "name db.example: no [such] name; the addresses of 2m 5s ago are in use: 192.0.2.1, 192.0.2.2" in text
+    assert "name dead.example: no answer\n" in text
 
 
 def test_other_states():

@@ -1,11 +1,13 @@
 import asyncio
 import re
+import time
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from spectrum.control import health_metrics
 from spectrum.control.exporter import Exporter, NodeState
+from spectrum.control.names import NameWatch, Watched
 from spectrum.control.totals import Totals
 from spectrum.core.measures import AppMeasures, WorkerMeasures
 from spectrum.core.reasons import Reason
@@ -73,3 +75,18 @@ async def test_every_metric_is_in_the_docs():
     )
     documented = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     assert [name for name in names if f"`{name}`" not in documented and f"`{name}_total`" not in documented] == []
+
+
+async def test_names():
+    watch = NameWatch(lambda _: None, lambda *_: None)
+    watch._watched["a", ""] = answered = Watched("a", "", addresses=("192.0.2.1", "192.0.2.2"))
+    watch._watched["b", "SRV"] = Watched("b", "SRV")
+    answered.answered_at = time.monotonic() - 5
+    answered.results.update(ok=3, no_answer=1)
+    found = samples(await Exporter(Totals(), NodeState(), None, watch).render())
+    labels = ("name", "a"), ("type", "any")
+    assert found["spectrum_name_addresses", *labels] == 2
+    assert found["spectrum_name_addresses", ("name", "b"), ("type", "SRV")] == 0
+    assert 5 <= found["spectrum_name_age_seconds", *labels] < 60
+    assert ("spectrum_name_age_seconds", ("name", "b"), ("type", "SRV")) not in found
+    assert found["spectrum_name_lookups_total", labels[0], ("result", "no_answer"), labels[1]] == 1

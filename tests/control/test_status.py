@@ -1,7 +1,10 @@
 import time
 
+import pytest
+
 from spectrum.control.loader import load_text
-from spectrum.control.status import apps_status, balancers_status, pools_status
+from spectrum.control.names import NameWatch, Watched
+from spectrum.control.status import apps_status, balancers_status, names_status, pools_status
 from spectrum.control.totals import Totals
 from spectrum.core.balancing.outliers import Signs
 from spectrum.core.measures import AppMeasures, WorkerMeasures
@@ -14,6 +17,7 @@ apps:
   direct: {protocol: tcp/1, edge_ips: ["::1"], origin_direct: ["tcp://[2001:db8::1]:22"]}
   named: {protocol: tcp/2, origin_dns: {name: x.example}, origin_port: 80}
   range: {protocol: tcp/3-4, origin_direct: ["tcp://192.0.2.1:3-4"]}
+  service: {protocol: tcp/5, origin_dns: {name: _s._tcp.example, type: SRV}}
 """
 
 
@@ -24,9 +28,8 @@ def test_apps():
     measures.origin("192.0.2.9:22").connected = 2
     totals.add(0, {"direct": measures}, WorkerMeasures())
     snapshot = compile_snapshot(load_text(TEXT, "x"), 1)
-    direct, named, ranged = apps_status(
-        snapshot, totals.view(), {"ANY x.example tcp 80-80": ("192.0.2.1",)}, {"ANY x.example tcp 80-80": "why"}
-    )
+    addresses = {"ANY x.example tcp 80-80": ("192.0.2.1",), "SRV _s._tcp.example tcp 0-0": ("10 1 99 2001:db8::1",)}
+    direct, named, ranged, service = apps_status(snapshot, totals.view(), addresses, {"ANY x.example tcp 80-80": "why"})
     assert (direct["listens_on"], direct["listeners"], direct["sessions"]) == ("[::1]", 1, 1)
     assert direct["ended"] == {"client_closed": 1}
     assert [(o["address"], o["configured"]) for o in direct["origins"]] == [
@@ -36,6 +39,30 @@ def test_apps():
     assert (named["origin_name"], named["origin_name_failure"]) == ("x.example", "why")
     assert named["origins"][0]["address"] == "192.0.2.1:80"
     assert (ranged["listens_on"], ranged["listeners"], ranged["origins"]) == ("every address", 2, [])
+    assert [origin["address"] for origin in service["origins"]] == ["[2001:db8::1]:99"]
+
+
+def test_names():
+    watch = NameWatch(lambda _: None, lambda *_: None)
+    for name, result, failure, addresses, answered_at in (
+        ("a", "", "", (), None),
+        ("b", "ok", "", ("192.0.2.1",), time.monotonic() - 5),
+        ("c", "no_answer", "no answer", ("192.0.2.2",), time.monotonic() - 500),
+        ("d", "no_name", "no such name", (), None),
+    ):
+        watch._watched[name, "A"] = Watched(
+            name, "A", result=result, failure=failure, addresses=addresses, answered_at=answered_at
+        )
+    found = names_status(watch)
+    assert [one["state"] for one in found] == ["unknown", "answered", "stale", "failed"]
+    assert found[2] == {
+        "name": "c",
+        "type": "A",
+        "state": "stale",
+        "reason": "no answer",
+        "age_s": pytest.approx(500, abs=5),
+        "addresses": ["192.0.2.2"],
+    }
 
 
 async def test_pools():

@@ -90,6 +90,14 @@ def test_ranges_must_be_equal():
     assert check_apps({"a": named}, [])[0].path == ("apps", "a", "origin_port")
 
 
+def test_a_service_has_one_port():
+    origin_dns = {"name": "_x._tcp.example.org", "type": "SRV"}
+    for protocol, count in (("tcp/80", 0), ("tcp/80-81", 1)):
+        found = check_apps({"a": App.model_validate({"protocol": protocol, "origin_dns": origin_dns})}, [])
+        assert [fault.path for fault in found] == [("apps", "a", "protocol")] * count
+    assert found[0].message == "tcp/80-81 has 2 ports, an SRV record has one; write one app for each"
+
+
 def test_thousands_may_share_a_port():
     """Each on an address of its own: checked in time that grows with their number, not with its square."""
     apps = {f"a{i}": app("tcp/443", "tcp://203.0.113.1:443", edge=[f"10.0.{i // 256}.{i % 256}"]) for i in range(5000)}

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -82,9 +84,30 @@ def test_wrong_names(dns):
         App.model_validate({"protocol": "tcp/22", "origin_dns": dns, "origin_port": 22})
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("1.2.3.4", "'1.2.3.4' is an address; it goes into origin_direct"),
+        ("2001:db8::1", "'2001:db8::1' is an address; it goes into origin_direct"),
+        ("bücher.example", "'bücher.example' is not a host name; write it in ASCII, as xn--..."),
+        ("a..example", "'a..example' is not a host name"),
+    ],
+)
+def test_what_is_wrong_with_a_name(name, why):
+    with pytest.raises(ValidationError, match=re.escape(why)):
+        App.model_validate({"protocol": "tcp/22", "origin_dns": {"name": name}, "origin_port": 22})
+
+
 def test_a_name_needs_a_port():
-    with pytest.raises(ValidationError, match="origin_port"):
+    with pytest.raises(ValidationError, match="origin_dns needs origin_port, unless its type is SRV"):
         App.model_validate({"protocol": "tcp/22", "origin_dns": {"name": "localhost"}})
+
+
+def test_a_service_has_its_port():
+    app = {"protocol": "udp/22", "origin_dns": {"name": "_x._udp.example.org.", "type": "SRV"}}
+    assert App.model_validate(app).origin_port is None
+    with pytest.raises(ValidationError, match="the port comes from the SRV record; leave origin_port out"):
+        App.model_validate(app | {"origin_port": 22})
 
 
 @pytest.mark.parametrize(

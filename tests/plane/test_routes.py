@@ -51,6 +51,22 @@ def test_direct_routes_go_on_with_the_others():
     assert route.find("192.0.2.1", 90) is None
 
 
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_services_by_their_records(transport):
+    route = DirectRoute(0)
+    body = f"protocol: {transport}/80, origin_dns: {{name: _x._{transport}.example.org, type: SRV}}"
+    settings = compiled(body).apps[0]
+    route.aim(settings, {})
+    assert route.choose(*CLIENT) is Reason.UNRESOLVED
+    records = ("20 0 3 192.0.2.3", "10 3 1 192.0.2.1", "10 1 2 2001:db8::2")
+    route.aim(settings, {f"SRV _x._{transport}.example.org {transport} 0-0": records})
+    orders = [places(route.choose(*CLIENT)[0]) for _ in range(4)]
+    assert sorted(order[0] for order in orders) == ["192.0.2.1:1"] * 3 + ["2001:db8::2:2"]
+    assert all(order[2] == "192.0.2.3:3" for order in orders)
+    assert route.find("192.0.2.3", 3).port == 3
+    assert route._host_name(settings, 0) == "example.org"
+
+
 @pytest.mark.parametrize(("port", "expected"), [(", port: 8080", "192.0.2.1:8081"), ("", "192.0.2.1:81")])
 def test_ports_keep_their_offset(port, expected):
     made = Balanced(f"p: {{origins: [{{name: a, address: 192.0.2.1{port}}}]}}")

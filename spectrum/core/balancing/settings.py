@@ -13,8 +13,7 @@ from spectrum.core.names import NameSettings
 if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
     from spectrum.core.balancing.objects import LoadBalancer, Node, Pool, PoolOrigin
 
-# Cloudflare looks names of origins up by their own TTL, which getaddrinfo does not tell; a minute is what records of
-# things that move have.
+# Names of origins are looked up by their own TTL, as Cloudflare does it, and this is the latest.
 ORIGIN_NAME_TTL_S = 60.0
 EARTH_RADIUS_KM = 6371.0
 
