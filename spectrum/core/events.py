@@ -12,7 +12,8 @@ class SessionEvent(msgspec.Struct, frozen=True):
     `TlsError` why a handshake failed, in OpenSSL's words. Times are UTC; durations and RTTs are nanoseconds, RTTs 0
     when the kernel had no sample. `ClientCountry` and `ClientAsn` are "" and 0 where no database tells; the TLS fields
     hold the values that Cloudflare writes where there is no TLS. A UDP flow counts as connected when its origin first
-    replies; only UDP has counts of datagrams.
+    replies; only UDP has counts of datagrams. With `Sessions` the record is of so many sessions of one client, app and
+    reason that ended within a second; its port is 0.
     """
 
     Event: str
@@ -51,6 +52,7 @@ class SessionEvent(msgspec.Struct, frozen=True):
     TlsError: str = ""
     ClientDatagrams: int | msgspec.UnsetType = msgspec.UNSET
     OriginDatagrams: int | msgspec.UnsetType = msgspec.UNSET
+    Sessions: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def as_text(event: SessionEvent) -> str:
@@ -60,10 +62,11 @@ def as_text(event: SessionEvent) -> str:
     datagrams = "" if event.ClientProto == "tcp" else f" datagrams={event.ClientDatagrams}/{event.OriginDatagrams}"
     rule = f" rule={event.AccessRule}" if event.AccessRule else ""
     tls = f" tls={event.ClientTlsProtocol}" if event.ClientTlsProtocol != "none" else ""
+    sessions = "" if event.Sessions is msgspec.UNSET else f" sessions={event.Sessions}"
     error = f' tls_error="{event.TlsError}"' if event.TlsError else ""
     return (
         f"{event.DisconnectTimestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason}"
         f" app={event.Application} client={event.ClientIP} port {event.ClientPort} origin={origin}"
         f" duration={(event.DisconnectTimestamp - began).total_seconds():.3f}s"
-        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}{rule}{tls}{error}"
+        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}{rule}{tls}{sessions}{error}"
     )

@@ -80,9 +80,9 @@ class AppMeasures(msgspec.Struct, array_like=True):
         """Count a client that an access rule names."""
         self.rules[rule] = self.rules.get(rule, 0) + 1
 
-    def end(self, reason: int) -> None:
-        """Count the end, or the refusal, of a session."""
-        self.ended[reason] = self.ended.get(reason, 0) + 1
+    def end(self, reason: int, count: int = 1) -> None:
+        """Count the end, or the refusal, of sessions."""
+        self.ended[reason] = self.ended.get(reason, 0) + count
 
     def observe(self, connect_s: float, duration_s: float) -> None:
         """Count the times of a session that reached its origin."""

@@ -139,6 +139,7 @@ cdef class Dialer(Sessions):
         if not self._watch_attempt(index, session, slot, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET):
             return False
         self._link_pending(index, session)
+        self._watch_for_end(index, session)
         return True
 
     cdef bint _watch_attempt(self, uint32_t index, Session *session, int slot, uint32_t events) noexcept:
@@ -245,6 +246,7 @@ cdef class Dialer(Sessions):
         session.state = SECURING_ORIGIN
         session.deadline_ms = deadline_ms
         self._link_pending(index, session)
+        self._watch_for_end(index, session)
         try:
             # What is passed through must be what the client agreed on.
             alpn = agreed_protocol(session.legs[CLIENT].tls) if session.legs[CLIENT].tls != NULL else b""

@@ -63,6 +63,7 @@ cdef class Loop:
     cdef void _tick(self) noexcept
     cdef int _wait(self, epoll_event *events) noexcept nogil
     cdef void _note_round(self) noexcept nogil
+    cdef void note_stranger(self) noexcept nogil
     cdef void _note_event(self, uint64_t token) noexcept nogil
     cdef void _dispatch(self, uint64_t token, uint32_t events) noexcept nogil
     cdef int _settle(self) except -1

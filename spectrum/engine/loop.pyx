@@ -220,7 +220,13 @@ cdef class Loop:
         if stranger:
             self._recent[self._recent_turn] = index
             self._recent_turn = (self._recent_turn + 1) % RECENT
-        self._strangers += (32 if stranger else 0) - (self._strangers >> 3)
+            self.note_stranger()
+        else:
+            self._strangers -= self._strangers >> 3
+
+    cdef void note_stranger(self) noexcept nogil:
+        """Count somebody who is none of the last few sessions."""
+        self._strangers += 32 - (self._strangers >> 3)
 
     # --- the loop -------------------------------------------------------------------------------------------------
 

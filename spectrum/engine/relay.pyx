@@ -101,6 +101,7 @@ cdef class Relay(Dialer):
         session.state = HELD
         session.deadline_ms = self.loop.now_ms + delay_ms
         self._link_pending(<uint32_t>name, session)
+        self._watch_for_end(<uint32_t>name, session)
 
     def read_header(self, uint64_t name, uint32_t timeout_ms):
         """Let the client speak first: `handler.header` sees its first bytes, until it answers or time runs out."""
@@ -124,16 +125,20 @@ cdef class Relay(Dialer):
         # From here on it costs something.
         self._count(session)
         self._link_pending(index, session)
-        if session.watched:
+        if session.watched == WATCHED:
             self._secure_client(index, session)  # its edge is used up
         else:
             self._watch_client(index, session)
 
     cdef void _watch_client(self, uint32_t index, Session *session) noexcept nogil:
-        """Watch the client's descriptor; the session ends where the kernel can not."""
-        cdef int error = self.loop.watch(
-            session.legs[CLIENT].fd, self._leg_token(index, session, CLIENT), EPOLLIN | EPOLLRDHUP | EPOLLET)
-        session.watched = True
+        """Hear of all that comes from a client, also of what is there; the session ends where the kernel cannot."""
+        cdef Leg *leg = &session.legs[CLIENT]
+        cdef int error = 0
+        if session.watched == WATCHED_FOR_END:
+            self.loop.rewatch(leg.fd, self._leg_token(index, session, CLIENT), self._interest(leg))
+        else:
+            error = self.loop.watch(leg.fd, self._leg_token(index, session, CLIENT), self._interest(leg))
+        session.watched = WATCHED
         if error:
             self._end(index, session, NO_WATCH, error, True)
 
@@ -305,8 +310,8 @@ cdef class Relay(Dialer):
         with nogil:
             # Watched since its own header was awaited: its edge is used up, so read to the end.
             if session.legs[ORIGIN].backlog == NULL:
-                self._pump(index, session, CLIENT, header_bytes, TO_END if session.watched else ONE_EDGE)
-            if session.state == RELAYING and not session.watched:
+                self._pump(index, session, CLIENT, header_bytes, TO_END if session.watched == WATCHED else ONE_EDGE)
+            if session.state == RELAYING and session.watched != WATCHED:
                 # After the first read: what arrived in between is told of at once.
                 self._watch_client(index, session)
             if (session.state == RELAYING and session.legs[ORIGIN].tls != NULL
@@ -423,14 +428,13 @@ cdef class Relay(Dialer):
             return -1
         if plain < 0:
             with gil:
-                self._tell_insecure(index, session, side)
+                self._tell_insecure(index, session, side, reason(session.legs[side].tls))
             self._end(index, session, TLS_ERROR_CLIENT + side, 0, True)
         return plain
 
-    cdef void _tell_insecure(self, uint32_t index, Session *session, int side) noexcept:
+    cdef void _tell_insecure(self, uint32_t index, Session *session, int side, str why) noexcept:
         try:
-            self._handler.insecure(
-                <uint64_t>session.generation << 32 | index, side, reason(session.legs[side].tls))
+            self._handler.insecure(<uint64_t>session.generation << 32 | index, side, why)
         except Exception as exc:
             self._handler.broken(exc)
 
@@ -559,20 +563,43 @@ cdef class Relay(Dialer):
                 self._leg_event(index, session, CLIENT, events)
             elif side == session.origin_side:
                 self._leg_event(index, session, ORIGIN, events)
-        elif session.state == DIALING and side > 0:
+        elif side == 0:
+            self._early_client_event(index, session, events)
+        elif session.state == DIALING:
             with gil:
                 self._attempt_event(index, session, side - 1, events)
-        elif session.state == HEADER and side == 0:
-            with gil:
-                self._peek(index, session, events)
-        elif session.state == SECURING and side == 0:
-            if not events & EPOLLOUT or session.legs[CLIENT].backlog == NULL or self._send_held(index, session, CLIENT):
-                with gil:
-                    self._secure_client(index, session)
         elif session.state == SECURING_ORIGIN and side == session.origin_side:
             if not events & EPOLLOUT or session.legs[ORIGIN].backlog == NULL or self._send_held(index, session, ORIGIN):
                 with gil:
                     self._secure_origin(index, session)
+
+    cdef void _early_client_event(self, uint32_t index, Session *session, uint32_t events) noexcept nogil:
+        """Something of a client whose session has no origin yet."""
+        cdef int error
+        if session.state == ENDED:
+            return
+        if events & (EPOLLERR | EPOLLHUP):
+            error = self._client_error(session.legs[CLIENT].fd)
+            if error:
+                self._lose_client(index, session, error)
+                return
+        if events & EPOLLOUT and session.legs[CLIENT].backlog != NULL and not self._send_held(index, session, CLIENT):
+            return
+        if session.state == HEADER:
+            with gil:
+                self._peek(index, session, events)
+        elif session.state == SECURING:
+            with gil:
+                self._secure_client(index, session)
+
+    cdef void _lose_client(self, uint32_t index, Session *session, int error) noexcept nogil:
+        """End a session without an origin whose client is gone, with whatever is under way for it."""
+        if session.state != SECURING:
+            self._end(index, session, ERROR_CLIENT, error, True)
+            return
+        with gil:
+            self._tell_insecure(index, session, CLIENT, "the client left")
+        self._end(index, session, HANDSHAKE_FAILED, 0, True)
 
     # === Public API ===
 

@@ -57,6 +57,13 @@ cdef struct Listener:
     uint8_t address[16]
     uint16_t port
 
+cdef struct Gone:
+    # Clients of one address that had left before they were accepted.
+    uint32_t listener
+    uint32_t count
+    uint8_t address[16]
+    uint8_t address_bytes
+
 cdef struct App:
     uint64_t group  # in the census
     # A leg that has something to send for `patience_ms` and gets rid of less than this is stuck. 0: never.
@@ -71,6 +78,8 @@ cdef struct App:
 cdef class Sessions(Part):
     cdef int[ACCEPT_BATCH] _reserve
     cdef int _reserved, _undecided
+    cdef Gone[ACCEPT_BATCH] _gone
+    cdef int _gone_count
     cdef object _handler
     cdef Loads _loads
     cdef char *_scratch
@@ -101,7 +110,11 @@ cdef class Sessions(Part):
     cdef void _unwatch_listener(self, uint32_t number) noexcept nogil
     cdef void _stall(self) noexcept nogil
     cdef void _resume(self) noexcept nogil
-    cdef void _accept(self, uint32_t number) noexcept nogil
+    cdef int _accept(self, uint32_t number) noexcept nogil
+    cdef void _pass_over(self, uint32_t number, const sockaddr_in6 *address) noexcept nogil
+    cdef object _tell_gone(self)
+    cdef int _client_error(self, int fd) noexcept nogil
+    cdef void _watch_for_end(self, uint32_t index, Session *session) noexcept nogil
     cdef void _add(self, uint32_t number, Listener *listener, int fd, sockaddr_in6 *address) noexcept nogil
     cdef object _decide(self)
     cdef Session *_find(self, uint64_t name) noexcept

@@ -30,12 +30,15 @@ class Outcome(IntEnum):
 
 # name of the session, listener, client address, client port, edge address, edge port
 Accepted = tuple[int, int, bytes, int, bytes, int]
+# listener, client address, how many in a row
+Gone = tuple[int, bytes, int]
 # listener, outcome, errno or the handler's number, client address, client port, origin,
 # accepted, connected and ended (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name
 Ended = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int]
 
 class Handler(Protocol):
     def accepted(self, batch: list[Accepted]) -> None: ...
+    def gone(self, batch: list[Gone]) -> None: ...
     def header(
         self, name: int, listener: int, data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int
     ) -> None: ...

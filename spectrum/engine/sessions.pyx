@@ -17,13 +17,14 @@ from libc.errno cimport (
     ENOBUFS,
     ENOMEM,
     EPERM,
+    EPIPE,
     EPROTO,
     ETIMEDOUT,
     errno,
 )
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.linux cimport *
@@ -43,8 +44,8 @@ cdef class Sessions(Part):
 
     Args:
         loop: Brings its events.
-        handler: Its `accepted`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`, `attempt_failed`,
-            `exhausted` and `ended` are called from within the loop's `process`.
+        handler: Its `accepted`, `gone`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`,
+            `attempt_failed`, `exhausted` and `ended` are called from within the loop's `process`.
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
@@ -174,26 +175,79 @@ cdef class Sessions(Part):
         for number in range(self._listener_count):
             self.watch_listener(number)  # `check_listeners` comes back to those that can not be
 
-    cdef void _accept(self, uint32_t number) noexcept nogil:
+    cdef int _accept(self, uint32_t number) noexcept nogil:
+        """Accept a batch; return how many connections it was, 0 where the queue is empty or accepting stalls.
+
+        Those that were reset while they waited are passed over: no work is begun for a client that is gone. They are
+        part of the batch, so that a queue full of them leaves time to relay.
+        """
         cdef Listener *listener = &self._listeners[number]
         cdef sockaddr_in6 address
         cdef socklen_t length
-        cdef int fd
+        cdef int fd, taken = 0
         if not listener.in_use or self._stalled:
-            return
-        while self._undecided < ACCEPT_BATCH:
+            return 0
+        while taken < ACCEPT_BATCH and self._undecided < ACCEPT_BATCH and self._gone_count < ACCEPT_BATCH:
             if self._active >= self._max_sessions:
                 self._stall()
-                return
+                return taken
             length = sizeof(sockaddr_in6)
             fd = accept4(listener.fd, <sockaddr *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
-                self._add(number, listener, fd, &address)
+                taken += 1
+                if self._client_error(fd):
+                    close(fd)
+                    self._pass_over(number, &address)
+                else:
+                    self._add(number, listener, fd, &address)
             elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                 self._stall()
-                return
+                return taken
             elif errno != EINTR and errno != ECONNABORTED and errno != EPROTO and errno != EPERM:
+                return taken
+        return taken
+
+    cdef int _client_error(self, int fd) noexcept nogil:
+        """What ended a client's connection, 0 while it lives.
+
+        A FIN ends nothing: the client may have sent all that it has to say, and wait for the answer. SO_ERROR is the
+        cheapest to ask (0.15 µs, TCP_INFO 0.24) and does not depend on what is there to be read.
+        """
+        cdef int error = 0
+        cdef socklen_t length = sizeof(int)
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length)
+        # A reset behind a FIN (net/ipv4/tcp_input.c, tcp_reset); nothing was sent to it yet.
+        return ECONNRESET if error == EPIPE else error
+
+    cdef void _pass_over(self, uint32_t number, const sockaddr_in6 *address) noexcept nogil:
+        """Note a client that was gone before it was accepted; those of one address in a row are noted together."""
+        cdef Gone *gone = &self._gone[self._gone_count]
+        cdef Gone *last
+        cdef uint16_t port
+        memset(gone, 0, sizeof(Gone))
+        gone.listener = number
+        gone.count = 1
+        gone.address_bytes = read_address(address, gone.address, &port)
+        self.loop.note_stranger()
+        if self._gone_count:
+            last = &self._gone[self._gone_count - 1]
+            if (last.listener == number and last.address_bytes == gone.address_bytes
+                    and memcmp(last.address, gone.address, 16) == 0):
+                last.count += 1
                 return
+        self._gone_count += 1
+
+    cdef object _tell_gone(self):
+        """Tell the handler who was gone before it was accepted."""
+        cdef list batch = []
+        cdef Gone *gone
+        cdef int place
+        for place in range(self._gone_count):
+            gone = &self._gone[place]
+            batch.append((
+                gone.listener, PyBytes_FromStringAndSize(<char *>gone.address, gone.address_bytes), gone.count))
+        self._gone_count = 0
+        self._handler.gone(batch)
 
     cdef void _add(self, uint32_t number, Listener *listener, int fd, sockaddr_in6 *address) noexcept nogil:
         cdef uint32_t index
@@ -266,6 +320,12 @@ cdef class Sessions(Part):
         if session.generation != name >> 32 or session.state == FREE or session.state == ENDED:
             return NULL
         return session
+
+    cdef void _watch_for_end(self, uint32_t index, Session *session) noexcept nogil:
+        """Hear of it when a client is reset that is not read yet: EPOLLERR and EPOLLHUP come unasked (epoll_ctl(2))."""
+        if session.watched == UNWATCHED and self.loop.watch(
+                session.legs[CLIENT].fd, self._leg_token(index, session, CLIENT), EPOLLET) == 0:
+            session.watched = WATCHED_FOR_END
 
     cdef void _count(self, Session *session) noexcept nogil:
         if not session.counted:
@@ -371,6 +431,8 @@ cdef class Sessions(Part):
             most = 0
             for index in range(count):
                 most = max(most, self._held_by(slab_at(&self._slab, index)))
+            if most == 0:
+                return
             for index in range(count):
                 session = slab_at(&self._slab, index)
                 held = self._held_by(session)
@@ -380,9 +442,10 @@ cdef class Sessions(Part):
                         return
 
     cdef uint32_t _held_by(self, Session *session) noexcept nogil:
+        """What a session holds, in whatever state it is: a handshake holds what its peer did not take, too."""
         cdef uint32_t held = 0
         cdef int side
-        if session.state == RELAYING:
+        if session.state != FREE and session.state != ENDED:
             for side in range(2):
                 if session.legs[side].backlog != NULL:
                     held += session.legs[side].backlog_end
@@ -521,7 +584,9 @@ cdef class Sessions(Part):
         self._handler.ended(batch)
 
     cdef int settle(self) except -1:
-        while self._accepted_head or self._ended_head:
+        while self._gone_count or self._accepted_head or self._ended_head:
+            if self._gone_count:
+                self._tell_gone()
             if self._accepted_head:
                 self._decide()
             if self._ended_head:
@@ -606,7 +671,7 @@ cdef class Sessions(Part):
 
     def remove_listener(self, uint32_t number, bint drain=True):
         """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""
-        cdef long before
+        cdef int taken = 1
         if number >= self._listener_count or not self._listeners[number].in_use:
             return
         self.deaf.pop(number, None)
@@ -615,10 +680,10 @@ cdef class Sessions(Part):
             return
         if drain:
             self.loop.read_clock()
-            before = -1
-            while self._active != before and not self._stalled:
-                before = self._active
-                self._accept(number)
+            while taken:
+                taken = self._accept(number)
+                if self._gone_count:
+                    self._tell_gone()
                 if self._accepted_head:
                     self._decide()
         if not self._stalled:

@@ -21,6 +21,12 @@ cdef enum State:
     RELAYING
     ENDED     # descriptors closed, waits to be reported
 
+cdef enum Watch:
+    # How a client's descriptor is in the epoll set: not at all, for its end alone, or for all that comes.
+    UNWATCHED = 0
+    WATCHED_FOR_END
+    WATCHED
+
 cdef struct Leg:
     # One TCP connection of a session. `backlog` holds bytes read from the other leg that this socket did not take yet;
     # while it exists the other leg is not read, which is what bounds it.
@@ -83,7 +89,7 @@ cdef struct Session:
     uint8_t first_eof    # 1: client, 2: origin
     uint8_t origin_side  # the side number in the epoll tokens of the connected origin
     uint8_t pending      # on the pending list
-    uint8_t watched      # the client's descriptor is in the epoll set
+    uint8_t watched      # a Watch
     uint8_t armed        # the origin's socket has its keepalive
     uint8_t counted      # in the census
     uint8_t paced        # its app has a limit on bytes per second

@@ -5,6 +5,7 @@ session, so they are written for few steps rather than few lines.
 """
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from spectrum.core.limits import node_rules
 from spectrum.core.measures import AppMeasures, add_measures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.core.tallies import Tally
 from spectrum.core.tls.settings import TlsSettings
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
@@ -42,7 +44,7 @@ from spectrum.wire import ProxyHeaderError, Tlv, TlvType
 from spectrum.wire.proxy_protocol import pack_tlvs
 
 if TYPE_CHECKING:
-    from spectrum.engine.sessions import Accepted, Ended
+    from spectrum.engine.sessions import Accepted, Ended, Gone
     from spectrum.engine.tls import Facts, OriginFacts
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,11 @@ log = logging.getLogger(__name__)
 REMOVED, HANDED_OVER = "", " "
 # A stuck peer has as long as a dead one, and this.
 PACE_GRACE_MS = 1500
+# Clients that were reset before they were accepted are summed: so many by their addresses, those beyond by their app.
+# And so many sums are recorded with each batch of them, and with each report.
+MAX_GONE = 4096
+GONE_AT_ONCE = 16
+GONE_PER_REPORT = 256
 # By plain numbers: an enum's hash and comparison are Python code.
 _FIXED_REASONS = {
     int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
@@ -146,6 +153,8 @@ class TcpPlane:
         self._tls_faults: dict[int, str] = {}
         # By the name of a session, the server name that its client asked for.
         self._server_names: dict[int, str] = {}
+        # Clients that were reset before they were accepted, by app.
+        self._gone: Tally[tuple[RunningApp, bytes]] = Tally()
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
@@ -174,6 +183,50 @@ class TcpPlane:
                 relay.read_header(name, app.header_timeout_ms)
             else:
                 relay.refuse(name, Reason.HEADER_UNTRUSTED)
+
+    def gone(self, batch: "list[Gone]") -> None:
+        """Count clients that were reset before they were accepted; their records are summed."""
+        now = time.monotonic()
+        for number, client, count in batch:
+            app = self._listeners[number].app
+            app.measures.started += count
+            app.measures.end(Reason.CLIENT_RESET._value_, count)
+            self._changed.add(app)
+            if self._records.wanted:
+                self._gone.count((app, client if len(self._gone) < MAX_GONE else b""), count, now)
+        self._tell_gone(now, GONE_AT_ONCE)
+
+    def _tell_gone(self, now: float, at_most: int) -> None:
+        """Record some of the clients that were gone; thousands at once would hold up all sessions."""
+        at = datetime.now(UTC)
+        self._records.add([self._gone_event(*key, count, at) for key, count in self._gone.take(now, at_most)])
+
+    def _gone_event(self, app: RunningApp, client: bytes, count: int, at: datetime) -> SessionEvent:
+        reason = Reason.CLIENT_RESET
+        return SessionEvent(
+            Event=reason.event,
+            Status=reason.status,
+            Reason=reason.label,
+            Application=app.settings.name,
+            ColoCode="",
+            Timestamp=at,
+            ConnectTimestamp=None,
+            DisconnectTimestamp=at,
+            ClientIP=address_text(client) if client else "",
+            ClientPort=0,
+            ClientBytes=0,
+            ClientTcpRtt=0,
+            OriginIP="",
+            OriginPort=0,
+            OriginBytes=0,
+            OriginTcpRtt=0,
+            ProxyProtocol=app.settings.proxy_protocol,
+            ConnectDuration=0,
+            IpFirewall=app.settings.ip_firewall,
+            ClientCountry=self._places.country_of(client) if client else "",
+            ClientAsn=self._places.number_of(client) if client else 0,
+            Sessions=count,
+        )
 
     def _connect(self, name: int, newcomer: Newcomer) -> None:
         app, client = newcomer.listener.app, newcomer.client
@@ -511,6 +564,7 @@ class TcpPlane:
     def stop_accepting(self) -> None:
         """Accept what waits in the kernel's queues, then nothing more."""
         self._registry.remove_all()
+        self._tell_gone(math.inf, len(self._gone))
 
     def take_connects(self) -> None:
         """Note what the engine connected to origins of load balancers."""
@@ -520,6 +574,7 @@ class TcpPlane:
 
     def take_measures(self) -> dict[str, AppMeasures]:
         """Return what was counted since the last call, of the apps where anything happened."""
+        self._tell_gone(time.monotonic(), GONE_PER_REPORT)
         for slot, from_clients, from_origins in self.relay.take_bytes():
             app = self._registry.in_slot(slot)
             app.measures.bytes_from_client += from_clients

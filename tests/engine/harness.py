@@ -33,6 +33,7 @@ class Recorder:
         self.sessions = []
         self.headers = []
         self.failures = []
+        self.passed_over = []
         self.exhaustions = []
         self.reports = []
         self.faults = []
@@ -43,6 +44,9 @@ class Recorder:
         self.sessions.extend(batch)
         for name, *_ in batch:
             self.relay.connect(name, self.targets, self.header_bytes, *self.timeouts, 1 + len(self.others))
+
+    def gone(self, batch):
+        self.passed_over.extend(batch)
 
     def header(self, name, listener, data, *addresses):
         self.headers.append((name, data))

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from tests.engine.harness import (
     in_thread,
     listening,
     port_of,
+    read_all,
+    reset,
     target,
 )
 
@@ -67,6 +70,42 @@ def test_connect_timeout_then_next_target(sockets):
             assert o.recv(1) == b"x"
         assert 0.07 < time.monotonic() - began < 2  # half of the time is the second one's
     assert recorder.failures == [(port_of(full) if full.fileno() >= 0 else recorder.failures[0][0], errno.ETIMEDOUT)]
+    for filler in fillers:
+        filler.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"question"])
+def test_a_dial_ends_with_its_client(sockets, sent):
+    edge, origin = sockets
+    full, fillers = full_listener()
+    recorder = Recorder([target(full), target(origin)], connect_timeout_ms=600)
+    add(recorder, edge)
+    with full, recorder.running(), client(edge) as c:
+        c.sendall(sent)
+        eventually(lambda: recorder.relay.active)
+        reset(c)
+        eventually(lambda: recorder.reports)
+        assert recorder.failures == []  # long before the first attempt is given up
+    assert recorder.outcomes() == [(Outcome.ERROR_CLIENT, errno.ECONNRESET)]
+    for filler in fillers:
+        filler.close()
+
+
+def test_a_dial_goes_on_for_a_client_that_half_closed(sockets):
+    edge, origin = sockets
+    full, fillers = full_listener()
+    recorder = Recorder([target(full), target(origin)], connect_timeout_ms=200)
+    add(recorder, edge)
+    with full, recorder.running(), client(edge) as c:
+        eventually(lambda: recorder.relay.active)
+        c.sendall(b"question")
+        c.shutdown(socket.SHUT_WR)
+        with origin.accept()[0] as o:
+            assert read_all(o) == b"question"
+            o.sendall(b"answer")
+            assert c.recv(100) == b"answer"
+        eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.EOF_CLIENT, 0)]
     for filler in fillers:
         filler.close()
 

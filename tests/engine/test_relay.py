@@ -356,6 +356,21 @@ def test_a_client_that_leaves_before_its_header(sockets):
     assert recorder.outcomes() == [(Outcome.CLIENT_LEFT, 0)]
 
 
+@pytest.mark.parametrize("sent", [b"", b"half", b"HEADER", b"HEADER\n"])
+def test_a_client_that_is_reset_before_its_header_is_read(sockets, sent):
+    """The reset and what was sent before it may come as one event."""
+    recorder = Waiting([target(sockets[1])])
+    add(recorder, sockets[0])
+    with client(sockets[0]) as c:
+        recorder.loop.process()  # it is accepted
+        assert recorder.relay.active == 1
+        c.sendall(sent)
+        reset(c)
+        recorder.loop.process()
+    assert recorder.outcomes() == [(Outcome.ERROR_CLIENT, errno.ECONNRESET)]
+    assert recorder.headers == []
+
+
 def test_refused_and_forgotten_sessions_are_reset(sockets):
     class Refusing(Recorder):
         def accepted(self, batch):
@@ -428,6 +443,28 @@ def test_a_session_that_is_held_back():
             forgotten.recv(1)
         eventually(lambda: len(recorder.reports) == 2)
     assert recorder.outcomes()[1] == (Outcome.REFUSED, 0)
+
+
+@pytest.mark.parametrize("how", ["reset", "half-close and reset", "half-close"])
+def test_a_held_session_ends_with_its_client(how):
+    recorder = Recorder()
+    turns = []
+    recorder.accepted = lambda batch: [recorder.relay.hold(name, 100) for name, *_ in batch]
+    recorder.turn_came = lambda name: (turns.append(name), recorder.relay.refuse(name, 1))
+    with listening() as edge, recorder.running():
+        add(recorder, edge)
+        with client(edge) as c:
+            eventually(lambda: recorder.relay.active)
+            c.sendall(b"early")
+            if how != "reset":
+                c.shutdown(socket.SHUT_WR)
+            if how != "half-close":
+                reset(c)
+            eventually(lambda: recorder.reports)
+    if how == "half-close":
+        assert len(turns) == 1
+    else:
+        assert (turns, recorder.outcomes()) == ([], [(Outcome.ERROR_CLIENT, errno.ECONNRESET)])
 
 
 def test_a_held_session_may_be_refused_or_closed():

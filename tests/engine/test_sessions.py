@@ -22,6 +22,8 @@ from tests.engine.harness import (
     listening,
     narrow_client,
     port_of,
+    read_all,
+    reset,
     suppressed,
     target,
 )
@@ -79,6 +81,78 @@ def test_above_the_memory_limit_those_that_hold_most_are_reset(sockets):
             suppressed(lambda sock=sock: sock.shutdown(socket.SHUT_RDWR))
             sock.close()
             thread.join()
+
+
+def _reset_after(*sent):
+    """A client that says something, maybe half-closes (None), and is reset."""
+
+    def act(sock):
+        for piece in sent:
+            sock.shutdown(socket.SHUT_WR) if piece is None else sock.sendall(piece)
+        reset(sock)
+
+    return act
+
+
+@pytest.mark.parametrize("act", [_reset_after(), _reset_after(b"x"), _reset_after(b"x", None), _reset_after(None)])
+def test_no_work_is_begun_for_a_client_that_is_gone_before_it_is_accepted(sockets, act):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    for _ in range(100):
+        act(client(edge))
+    with client(edge) as c, recorder.running():
+        c.sendall(b"alive")
+        with origin.accept()[0] as o:
+            assert o.recv(10) == b"alive"
+    assert len(recorder.sessions) == 1
+    assert {gone[:2] for gone in recorder.passed_over} == {(0, LOOPBACK)}
+    assert sum(count for *_, count in recorder.passed_over) == 100
+
+
+@pytest.mark.parametrize("sent", [b"", b"question"])
+def test_a_client_that_half_closed_before_it_is_accepted_is_served(sockets, sent):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    with client(edge) as c:
+        c.sendall(sent)
+        c.shutdown(socket.SHUT_WR)
+        with recorder.running(), origin.accept()[0] as o:
+            assert read_all(o) == sent
+            o.sendall(b"answer")
+            assert c.recv(100) == b"answer"
+    assert recorder.passed_over == []
+
+
+def test_clients_that_are_gone_are_told_by_listener_and_address(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    with listening() as other:
+        for number, sock in enumerate((edge, other)):
+            assert add(recorder, sock) == number
+            for host in ("127.0.0.2", "127.0.0.2", "127.0.0.3"):
+                reset(client(sock, source_address=(host, 0)))
+        with recorder.running():
+            eventually(lambda: sum(count for *_, count in recorder.passed_over) == 6)
+    told = [(listener, socket.inet_ntoa(address), count) for listener, address, count in recorder.passed_over]
+    assert sorted(told) == [
+        (listener, *client) for listener in (0, 1) for client in (("127.0.0.2", 2), ("127.0.0.3", 1))
+    ]
+
+
+def test_a_drained_queue_of_clients_that_are_gone_and_one_that_is_not(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    for _ in range(80):  # more than one batch
+        reset(client(edge))
+    with client(edge) as c:
+        recorder.relay.remove_listener(0, drain=True)
+        with recorder.running(), origin.accept()[0] as o:
+            c.sendall(b"alive")
+            assert o.recv(10) == b"alive"
+    assert sum(count for *_, count in recorder.passed_over) == 80
 
 
 def test_accepting_stops_at_max_sessions_and_resumes(sockets):

@@ -17,7 +17,18 @@ import pytest
 from spectrum.engine.sessions import Outcome
 from spectrum.engine.tls import KEY_BYTES, Certificate, ClientContext, OriginTls, ServerContext, TicketKeys
 from tests.certificates import Authority
-from tests.engine.harness import Recorder, add, client, eventually, in_thread, listening, read_all, target
+from tests.engine.harness import (
+    Recorder,
+    add,
+    client,
+    eventually,
+    in_thread,
+    listening,
+    narrow_client,
+    read_all,
+    reset,
+    target,
+)
 
 AUTHORITY = Authority()
 EC, RSA = AUTHORITY.issue("a.example", "127.0.0.1"), AUTHORITY.issue("a.example", kind="rsa")
@@ -596,3 +607,44 @@ def test_closing_an_engine_amid_handshakes_leaves_nothing(tickets, edge):
         assert recorder.outcomes() == [(Outcome.CLOSED, 7)] * 2
         for sock in (half, whole, accepted):
             sock.close()
+
+
+def test_a_handshake_is_not_begun_for_a_client_that_is_gone(tickets, edge, origin):
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        trusting().wrap_bio(into, out, server_hostname="a.example").do_handshake()
+    recorder = Securing([target(origin)], server_of(tickets))
+    add(recorder, edge)
+    with client(edge) as c:
+        recorder.loop.process()
+        c.sendall(out.read())
+        reset(c)
+        recorder.loop.process()
+    assert recorder.outcomes() == [(Outcome.HANDSHAKE_FAILED, 0)]
+    assert recorder.insecurities == [(0, "the client left")]
+
+
+def test_a_handshake_with_an_origin_ends_with_the_client(edge, origin):
+    recorder = Recorder([target(origin, tls=OriginTls(ClientContext(False), "a.example", False))])
+    with running(recorder, edge), client(edge) as c, origin.accept()[0] as o:
+        assert o.recv(1) == b"\x16"  # a ClientHello, which stays without an answer
+        reset(c)
+        eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.ERROR_CLIENT, errno.ECONNRESET)]
+    assert recorder.failures == []
+
+
+def test_handshakes_alone_may_hold_what_is_too_much(tickets, edge, origin):
+    """The server's flight is longer than the kernel takes, and nothing is relayed yet."""
+    issued = AUTHORITY.issue("a.example")
+    issued.chain *= 200
+    edge.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    recorder = Securing([target(origin)], server_of(tickets, issued), max_held_bytes=1000)
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        trusting().wrap_bio(into, out, server_hostname="a.example").do_handshake()
+    with running(recorder, edge), narrow_client(edge) as c:
+        c.sendall(out.read())
+        eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.NO_MEMORY, 0)]
+    assert recorder.relay.held_bytes == 0

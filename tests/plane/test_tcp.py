@@ -16,7 +16,7 @@ from spectrum.engine.sessions import Outcome
 from spectrum.plane.tcp import TcpPlane, reason_of
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
 from tests.certificates import Authority
-from tests.engine.harness import Recorder, eventually, listening, port_of
+from tests.engine.harness import Recorder, eventually, listening, port_of, reset
 from tests.plane.parts import Parts, balanced
 from tests.wire.test_client_hello import hello
 
@@ -335,6 +335,24 @@ def test_stop_accepting(make, free_port, origin):
         sock.settimeout(0.2)
         with pytest.raises(TimeoutError):
             sock.recv(1)
+
+
+def test_clients_that_were_gone_are_counted_each_and_recorded_together(make, free_port, origin):
+    port, behind = free_port(), free_port()
+    plane = make({"x": body(port, origin), "y": body(behind, origin, ACCEPT)})
+    for _ in range(3):
+        reset(connect(port))
+        reset(connect(behind))
+    plane.plane.stop_accepting()
+    told = [(e["Application"], e["Reason"], e["Status"], e["ClientIP"], e["Sessions"]) for e in plane.events()]
+    assert sorted(told) == [(app, "client_reset", 499, "127.0.0.1", 3) for app in "xy"]
+    measures = plane.plane.take_measures()
+    for app in "xy":
+        assert (measures[app].started, measures[app].ended) == (3, {Reason.CLIENT_RESET: 3})
+        assert measures[app].active == 0
+    origin.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        origin.accept()
 
 
 def test_faults_of_ours_are_logged_once_a_second(make, free_port, origin, caplog):
