@@ -46,10 +46,10 @@ def load(path: Path) -> "Config":
         raise failure(str(exc)) from exc
 
 
-def ask_daemon(socket_path: Path | None, method: str, resource: str) -> Any:
+def ask_daemon(socket_path: Path | None, method: str, resource: str, timeout_s: float = 30.0) -> Any:
     """Return the running daemon's answer; that there is none is a failure."""
     try:
-        return ask(socket_path or default_control_socket(), method, resource)
+        return ask(socket_path or default_control_socket(), method, resource, timeout_s)
     except DaemonError as exc:
         raise failure(str(exc)) from exc
 

@@ -14,6 +14,8 @@ from spectrum.control.paths import default_control_socket
 
 PIPE_WIDTH = 250
 UPGRADE_TIMEOUT_S = 60.0
+# The daemon waits 10 s for workers three times at most, and others may reload at the same time.
+RELOAD_TIMEOUT_S = 120.0
 
 
 @click.command(short_help="Show the running daemon.")
@@ -89,7 +91,7 @@ def reload(socket_path: Path | None) -> None:
 
     It prints what changed. A file with faults changes nothing; the faults are printed, and the exit code is 1.
     """
-    answer = ask_daemon(socket_path, "POST", "/reload")
+    answer = ask_daemon(socket_path, "POST", "/reload", RELOAD_TIMEOUT_S)
     if answer["errors"]:
         raise failure("\n".join(answer["errors"]))
     for change in answer["changes"]:

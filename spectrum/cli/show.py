@@ -20,7 +20,7 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         soft_wrap=True,
     )
     for worker in workers:
-        note = " (of before an upgrade)" if "relieved" in worker else "" if worker["ready"] else " (starting)"
+        note = _worker_note(worker, status["generation"])
         note += " [yellow](not accepting: out of descriptors)[/yellow]" if worker["stalled"] else ""
         note += f" [red](not watching {worker['deaf']} listeners; the log says why)[/red]" if worker["deaf"] else ""
         moved = f", {worker['offloaded']} UDP flows in the kernel" if worker["offloaded"] else ""
@@ -42,6 +42,16 @@ def _name(name: dict[str, Any]) -> str:
     if not name["addresses"]:
         return text
     return f"{text}; the addresses of {_duration(name['age_s'])} ago are in use: {', '.join(name['addresses'])}"
+
+
+def _worker_note(worker: dict[str, Any], generation: int) -> str:
+    if "relieved" in worker:
+        return " (of before an upgrade)"
+    if not worker["ready"] and not worker.get("silent_s"):
+        return " (starting)"
+    note = "" if worker["ready"] else f" [red](no sign of life for {worker['silent_s']:g} s)[/red]"
+    serves = worker.get("generation", generation)
+    return note + (f" [red](serves generation {serves})[/red]" if serves != generation else "")
 
 
 def _apps_table(apps: list[dict[str, Any]]) -> Table:

@@ -112,8 +112,8 @@ def control_app(
                 async with asyncio.timeout(BODY_S):
                     body = msgspec.json.decode(await request.read())
                 parts = (str(body[name]) for name in ("label", "protocol", "prefix", "port"))
-                bound.change(request.method == "POST", parse_binding(*parts))
-            return web.json_response(bound.show())
+                await asyncio.to_thread(bound.change, request.method == "POST", parse_binding(*parts))
+            return web.json_response(await asyncio.to_thread(bound.show))
         except (KeyError, TypeError) as exc:
             return web.json_response({"errors": [f"label, protocol, prefix and port are asked for: {exc}"]}, status=422)
         except TimeoutError:

@@ -8,6 +8,7 @@ from spectrum.control.listeners import ListenerBank
 from spectrum.core.fields import network
 from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.bindings import PROTOCOLS, Binding, Bindings, is_loaded, load
+from spectrum.kernel.pins import PinError
 
 
 def parse_binding(label: str, protocol: str, prefix: str, port: str) -> Binding:
@@ -46,12 +47,16 @@ class BoundApps:
 
     Args:
         filesystem: The BPF file system.
+
+    Attributes:
+        stopping: Nothing is changed any more.
     """
 
     def __init__(self, filesystem: Path) -> None:
         self._filesystem = filesystem
         self._services: set[tuple[str, str]] = set()
         self._loaded = False
+        self.stopping = False
 
     @property
     def state(self) -> str:
@@ -70,9 +75,14 @@ class BoundApps:
     def change(self, binds: bool, binding: Binding) -> None:
         """Bind, or undo it. Apps that have bindings in the file have those, and no others, again after a reload.
 
+        It may wait for another process that changes bindings: use a thread.
+
         Raises:
-            PinError: If the kernel does not take the program, or the binding is another's, or not there.
+            PinError: If the kernel does not take the program, or the binding is another's, or not there; if the daemon
+                is stopping.
         """
+        if self.stopping:
+            raise PinError("the daemon is stopping")
         if binds and not is_loaded(self._filesystem):
             load(self._filesystem)
         with Bindings(self._filesystem) as bindings:
@@ -82,10 +92,10 @@ class BoundApps:
                 bindings.unbind(binding)
 
     def apply(self, snapshot: Snapshot, bank: ListenerBank) -> None:
-        """Bind what a snapshot says, to sockets that are open.
+        """Bind what a snapshot says, to sockets that are open. It may wait for another process: use a thread.
 
         Raises:
-            PinError: If it can not be; then nothing has changed.
+            PinError: If it cannot be; the snapshot before, applied again, brings everything back.
         """
         bound = [app for app in snapshot.apps if app.bindings]
         if not bound and not self._services:
@@ -97,10 +107,11 @@ class BoundApps:
             Binding(app.name, app.transport, ip_network(prefix), port) for app in bound for prefix, port in app.bindings
         ]
         services = {(app.name, app.transport) for app in bound}
+        before, self._services = self._services, self._services | services
         with Bindings(self._filesystem) as bindings:
             for app in bound:
                 for key, _ in app.listeners():
                     if key.app:
                         bindings.register(app.name, bank.first(key))
-            bindings.apply(wanted, self._services | services)
+            bindings.apply(wanted, before | services)
         self._services = services

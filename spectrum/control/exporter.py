@@ -35,6 +35,8 @@ class NodeState:
         self.generation = 0
         self.last_reload_successful = True
         self.workers_ready = 0
+        # By place: the generation that a worker serves, and whether it gives signs of life.
+        self.workers: dict[int, tuple[int, bool]] = {}
         self.workers_stalled = 0
         self.listeners_deaf = 0
         self.held_bytes = 0
@@ -52,6 +54,7 @@ class _Readings:
     apps: dict[str, AppMeasures]
     workers: WorkerMeasures
     worker_restarts: int
+    workers_killed: int
     state: NodeState
     health: HealthReadings
     names: tuple[NameReading, ...]
@@ -219,6 +222,15 @@ def _node_metrics(readings: _Readings) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily("spectrum_workers_ready", "Workers that serve", value=state.workers_ready)
     yield CounterMetricFamily("spectrum_worker_restarts", "Workers replaced", value=readings.worker_restarts)
+    yield CounterMetricFamily(
+        "spectrum_workers_killed", "Workers replaced for want of a sign of life", value=readings.workers_killed
+    )
+    serves = GaugeMetricFamily("spectrum_worker_generation", "Generation that a worker serves", labels=["worker"])
+    answers = GaugeMetricFamily("spectrum_worker_up", "1 while a worker gives signs of life", labels=["worker"])
+    for place, (generation, up) in sorted(state.workers.items()):
+        serves.add_metric([str(place)], generation)
+        answers.add_metric([str(place)], up)
+    yield from (serves, answers)
     yield GaugeMetricFamily("spectrum_config_generation", "Generation being served", value=state.generation)
     yield GaugeMetricFamily(
         "spectrum_config_last_reload_successful", "1 if the last reload was", value=state.last_reload_successful
@@ -246,6 +258,7 @@ class Exporter:
             self._totals.view(),
             copy(self._totals.workers),
             self._totals.worker_restarts,
+            self._totals.workers_killed,
             copy(self._state),
             health,
             self._names.read() if self._names is not None else (),

@@ -1,6 +1,9 @@
 """The filter of the file: its lists are read here, and the kernel gets them."""
 
 import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -92,51 +95,79 @@ class NodeFilter:
         self.state = "off"
         self.sampler: Sampler | None = None
         self._sampled: tuple[kernel.Filter, Samples] | None = None
-        self._one_in = 1
+        self._one_in: int | None = None
+        # It is applied in a thread while samples are read on the loop.
+        self._reading = threading.Lock()
 
-    def apply(self, config: Config) -> None:
-        """Filter as a configuration says, or not at all.
+    def apply(self, config: Config) -> Callable[[], None]:
+        """Filter as a configuration says, or not at all; return what puts everything back.
+
+        It takes seconds for long lists: use a thread.
 
         Raises:
-            PinError: If a list can not be read, or the kernel does not take it; a filter that was there stays.
+            PinError: If a list cannot be read, or the kernel does not take it; a filter that was there stays as it was.
         """
-        if config.filter is None:
+        settings = config.filter
+        if settings is None:
             self.remove()  # also what a daemon left that was killed
-            return
-        lists, faults = _read(config.filter)
+            return lambda: None
+        lists, faults = _read(settings)
         if faults:
             raise PinError("\n".join(f"filter: {fault.message}" for fault in faults))
-        kernel.load(config.filter.interfaces, self._filesystem)
-        settings = config.filter
+        with ExitStack() as undo:
+            undo.callback(setattr, self, "state", self.state)
+            undo.callback(self._attach, kernel.attached(self._filesystem))
+            kernel.load(settings.interfaces, self._filesystem)
+            with kernel.Filter(self._filesystem) as one:
+                undo.callback(self._put_back, one.journal)
+                one.guard(settings.guard)  # before anything is dropped
+                one.configure(_in_kernel(settings))
+                one.rule({name: _rule(rule) for name, rule in settings.rules.items()})
+                one.block(lists)
+            undo.callback(self._sample, self._one_in)
+            self._sample(settings.sample_one_in)
+            self.state = f"on: {', '.join(settings.interfaces)}{', dry run' * settings.dry_run}"
+            return undo.pop_all().close
+
+    def _attach(self, interfaces: list[str]) -> None:
+        if interfaces:
+            kernel.load(interfaces, self._filesystem)
+        else:
+            kernel.remove(self._filesystem)
+
+    def _put_back(self, journal: kernel.Journal) -> None:
         with kernel.Filter(self._filesystem) as one:
-            one.guard(settings.guard)  # before anything is dropped
-            one.configure(_in_kernel(settings))
-            one.rule({name: _rule(rule) for name, rule in settings.rules.items()})
-            one.block(lists)
-        self._sample(settings.sample_one_in)
-        self.state = f"on: {', '.join(settings.interfaces)}{', dry run' * settings.dry_run}"
+            one.put_back(journal)
 
     def _sample(self, one_in: int | None) -> None:
         """Read samples, one of so many packets; None for no longer. Lists and rules may have come and gone."""
-        if self._sampled is not None:
-            for one in reversed(self._sampled):
-                one.close()
-        self._sampled = None
-        self._one_in = one_in or 1
+        former, self._one_in = self._one_in, one_in
+        found: kernel.Filter | None = None
+        try:
+            if one_in is not None:
+                found = kernel.Filter(self._filesystem)
+                self._swap((found, Samples(found)))
+            else:
+                self._swap(None)
+        except BpfError as exc:
+            self._one_in = former
+            if found is not None:
+                found.close()
+            raise PinError(f"samples: {exc}") from exc
         if one_in is None:
             self.sampler = None
-            return
-        found = kernel.Filter(self._filesystem)
-        try:
-            self._sampled = found, Samples(found)
-        except BpfError as exc:
-            found.close()
-            raise PinError(f"samples: {exc}") from exc
-        if self.sampler is None:
+        elif self.sampler is None:
             self.sampler = Sampler(self._read)
 
+    def _swap(self, sampled: tuple[kernel.Filter, Samples] | None) -> None:
+        with self._reading:
+            former, self._sampled = self._sampled, sampled
+            for one in reversed(former or ()):
+                one.close()
+
     def _read(self) -> list[Sample]:
-        return self._sampled[1].read() if self._sampled else []
+        with self._reading:
+            return self._sampled[1].read() if self._sampled else []
 
     def samples(self, keys: list[str], seconds: float, count: int) -> list[dict[str, Any]]:
         """Return what came in most of lately; see `Sampler.top`.
@@ -146,7 +177,7 @@ class NodeFilter:
         """
         if self.sampler is None:
             raise ValueError("no packets are sampled; set filter.sample_one_in, to 1000 say")
-        return self.sampler.top(keys, seconds, count, self._one_in)
+        return self.sampler.top(keys, seconds, count, self._one_in or 1)
 
     def collect(self) -> None:
         """Read what samples there are; to be called a few times a second."""

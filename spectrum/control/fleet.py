@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from spectrum.control.listeners import ListenerBank
 from spectrum.control.totals import Totals
 from spectrum.control.veterans import VeteranWorker, take_all
 from spectrum.control.workers import WorkerProcess
-from spectrum.plane.channel import Ask, Events, Measures, Message, Met
+from spectrum.plane.channel import Applied, Events, Measures, Message, Met, Refused
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.tasks import Tasks
 
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 # A worker that has not answered by now is counted from its last regular report, a second old at most.
 ANSWER_TIMEOUT_S = 1.0
+LOOK_EVERY_S = 1.0
+# Workers report each second. One that has not for so long is not ready.
+SILENT_S = 5.0
 # After a worker that lived shorter than this its replacement waits, longer each time.
 SHORT_LIFE_S = 1.0
 FIRST_BACKOFF_S = 0.1
@@ -41,6 +44,7 @@ class Fleet:
         serve: Called with workers of ours that have started, or are to change: tells them what to serve.
         heard: Called with the records of sessions, and with what clients met at origins.
         handover_s: Returns how long the sessions of relieved workers may last, 0 for ever.
+        silence_s: Returns after how long without a sign of life a worker is killed and replaced, 0 for never.
 
     Attributes:
         workers: Those of ours, by place.
@@ -54,9 +58,10 @@ class Fleet:
         count: int,
         memory: SharedMemory,
         totals: Totals,
-        serve: Callable[[Sequence[WorkerProcess]], None],
+        serve: Callable[[Sequence[WorkerProcess]], object],
         heard: Callable[[Events | Met], None],
         handover_s: Callable[[], float],
+        silence_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.count = count
         self.workers: dict[int, WorkerProcess] = {}
@@ -68,6 +73,7 @@ class Fleet:
         self._serve = serve
         self._tell = heard
         self._handover_s = handover_s
+        self._silence_s = silence_s
         # Workers of the supervisor before this one, and those of them that a worker of ours is to relieve.
         self._veterans: list[VeteranWorker] = []
         self._to_relieve: dict[int, VeteranWorker] = {}
@@ -82,17 +88,25 @@ class Fleet:
         """Return the workers of ours that serve."""
         return [worker for worker in self.workers.values() if worker.ready.is_set()]
 
+    def answering(self) -> list[WorkerProcess]:
+        """Return the workers of ours that serve, and of which something was heard lately."""
+        return [worker for worker in self.serving() if worker.silent_s < SILENT_S]
+
     def all(self) -> list[WorkerProcess | VeteranWorker]:
         """Return all workers, those that wait to be relieved, and those that are, too."""
         return [*self.workers.values(), *self._veterans]
 
     def status(self) -> list[dict[str, Any]]:
         """Return what `spectrum status` shows of each."""
+        answering = self.answering()
         return [
             {
                 "number": worker.number,
                 "pid": worker.pid,
-                "ready": worker.ready.is_set(),
+                "ready": worker in answering,
+                "generation": worker.generation,
+                "silent_s": worker.silent_s,
+                "refusal": worker.refusal or None,
                 "sessions": worker.sessions,
                 "stalled": worker.stalled,
                 "deaf": worker.deaf,
@@ -104,6 +118,9 @@ class Fleet:
                 "number": veteran.place,
                 "pid": veteran.pid,
                 "ready": False,
+                "generation": 0,
+                "silent_s": 0.0,
+                "refusal": None,
                 "sessions": veteran.sessions,
                 "stalled": False,
                 "deaf": 0,
@@ -189,6 +206,37 @@ class Fleet:
         """Have a worker at each place from now on."""
         for place in range(self.count):
             tasks.start(self._keep(place), f"worker {place}")
+        tasks.start(self._watch(), "watch the workers")
+
+    async def _watch(self) -> None:
+        """Replace workers of which nothing is heard any more.
+
+        Their silence is counted in looks, not by the clock: while this process stands still it hears nothing, and looks
+        at nobody.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for worker in () if self.closing else tuple(self.workers.values()):
+                worker.silent_s += LOOK_EVERY_S
+                self._look_at(worker, self._silence_s())
+
+    def _look_at(self, worker: WorkerProcess, limit_s: float) -> None:
+        if limit_s and worker.silent_s >= limit_s:
+            log.error("%s has given no sign of life for %g s and is killed", worker, worker.silent_s)
+            self._totals.workers_killed += 1
+            worker.kill()
+        elif SILENT_S <= worker.silent_s < SILENT_S + LOOK_EVERY_S:
+            log.warning("%s has given no sign of life for %g s", worker, worker.silent_s)
+        elif worker.outdated and not worker.owes:
+            self.bring_up_to_date(worker)
+
+    def bring_up_to_date(self, worker: WorkerProcess) -> None:
+        """Tell a worker what to serve now, soon."""
+        try:
+            self._serve([worker])
+        except Exception:  # out of descriptors or memory: again at the next look
+            worker.outdated = True
+            log.exception("%s is not told what to serve", worker)
 
     async def _keep(self, place: int) -> None:
         """Run a worker, and another one whenever it ends, until closing."""
@@ -204,9 +252,13 @@ class Fleet:
                 await asyncio.sleep(MAX_BACKOFF_S)
                 continue
             self.workers[place] = worker
-            if veteran := self._to_relieve.get(place):
-                await self._relieve(veteran, worker)
-            self._serve([worker])
+            try:
+                if veteran := self._to_relieve.get(place):
+                    await self._relieve(veteran, worker)
+                self._serve([worker])
+            except Exception:
+                log.exception("worker %d cannot be told what to serve", place)
+                worker.kill()
             await worker.wait()
             lived_s = asyncio.get_running_loop().time() - worker.started_at
             backoff_s = 0.0 if lived_s >= SHORT_LIFE_S else min(MAX_BACKOFF_S, backoff_s * 2 or FIRST_BACKOFF_S)
@@ -246,6 +298,9 @@ class Fleet:
                     self._answered(number, worker)
             case Events() | Met():
                 self._tell(message)
+            case Applied() | Refused():
+                if worker.outdated and not worker.owes:
+                    self.bring_up_to_date(worker)
             case _:
                 pass
 
@@ -253,20 +308,35 @@ class Fleet:
 
     async def ask(self) -> None:
         """Get the latest measures of those that serve."""
-        waiting = set(self.serving())
+        if silent := await self._ask(self.answering(), ANSWER_TIMEOUT_S):
+            log.warning("no measures from worker %s in time", ", ".join(str(worker.number) for worker in silent))
+
+    async def settle(self, timeout_s: float) -> set[WorkerProcess]:
+        """Wait until all that serve have answered what they were told; return those that have not in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            silent = await self._ask(self.serving(), deadline - loop.time())
+            if silent or not any(worker.owes for worker in self.serving()):
+                return silent
+
+    async def _ask(self, workers: Iterable[WorkerProcess], timeout_s: float) -> set[WorkerProcess]:
+        """Get the latest measures; return those that did not answer in time."""
+        waiting = set(workers)
         if not waiting:
-            return
+            return waiting
         self._asked += 1
         number, done = self._asked, asyncio.Event()
         self._answers[number] = (waiting, done)
         for worker in tuple(waiting):
-            worker.tell(Ask(number))
+            worker.ask(number)
         try:
-            await asyncio.wait_for(done.wait(), ANSWER_TIMEOUT_S)
+            await asyncio.wait_for(done.wait(), timeout_s)
         except TimeoutError:
-            log.warning("no measures from worker %s in time", ", ".join(str(worker.number) for worker in waiting))
+            pass
         finally:
             del self._answers[number]
+        return waiting
 
     def _answered(self, number: int, worker: WorkerProcess) -> None:
         if number in self._answers:

@@ -6,15 +6,18 @@ Nothing on the data path waits for it.
 
 import asyncio
 import gc
+import inspect
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -41,7 +44,7 @@ from spectrum.control.systemd import Notifier
 from spectrum.control.tickets import Tickets
 from spectrum.control.totals import Totals
 from spectrum.control.watch import FilesRead, FileWatch
-from spectrum.control.workers import WorkerProcess, encode, memory_file
+from spectrum.control.workers import Outcome, WorkerProcess, encode, memory_file
 from spectrum.core.address import PortRange, parse_address
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
@@ -56,8 +59,7 @@ from spectrum.kernel import seccomp
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
-from spectrum.plane.channel import Events, Met, Offloading
-from spectrum.plane.channel import Tickets as TicketKeys
+from spectrum.plane.channel import Events, Met, Offloading, close_all
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
 from spectrum.plane.tasks import Shared, Tasks
@@ -65,7 +67,11 @@ from spectrum.plane.worker import SECCOMP_VARIABLE
 
 log = logging.getLogger(__name__)
 
+_Done = TypeVar("_Done")
+
 START_TIMEOUT_S = 30.0
+# A reload waits so long for the answer of a worker. One that applies a snapshot of 10,000 apps takes less than 2 s.
+ANSWER_TIMEOUT_S = 10.0
 # Of a reload that changes thousands of apps the log has the first ones; `spectrum reload` prints them all.
 MAX_CHANGES_LOGGED = 50
 # An upgrade is answered before this daemon leaves.
@@ -86,6 +92,27 @@ class Plan:
     snapshot: Snapshot
     numbers: dict[str, int]
     prefixes: bytes
+
+
+class _Undo(AsyncExitStack):
+    """What undoes the steps of a reload, the last one first. If one cannot be undone, the others are nevertheless."""
+
+    def by(self, step: Callable[..., object], *args: Any) -> None:
+        """Note a step that undoes the next one."""
+        self.push_async_callback(self._run, step, *args)
+
+    @staticmethod
+    async def _run(step: Callable[..., object], *args: Any) -> None:
+        try:
+            result = step(*args)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            log.exception("after a refused reload not everything is as it was")
+
+
+class RolloutError(Exception):
+    """Workers do not serve a plan; the message has a line for each, and everything is as before."""
 
 
 class StartError(Exception):
@@ -128,8 +155,7 @@ class Supervisor:
         self._config = config
         self._worker_count = workers or config.workers or len(os.sched_getaffinity(0))
         self._started_at = time.monotonic()
-        self._snapshot = Snapshot(0, (), 0, True)
-        self._prefixes = b""
+        self._plan_served = Plan(Snapshot(0, (), 0, True), {}, b"")
         self._bank = ListenerBank()
         self._bound = BoundApps(Path(config.kernel.bpffs))
         self._filter = NodeFilter(Path(config.kernel.bpffs))
@@ -149,7 +175,10 @@ class Supervisor:
         self._index = ListenerIndex(config.apps, local_addresses())
         self._names = NameWatch(self._names_changed, self._refuse_address)
         self._exporter = Exporter(self._totals, self._state, self._health, self._names)
+        # Who holds the first one may change what is served, who holds the second one does.
         self._reloading = asyncio.Lock()
+        self._applying = asyncio.Lock()
+        self._apply_limit = asyncio.timeout(None)
         self._stopping = asyncio.Event()
         self._writer = LineWriter(sys.stdout.buffer)
         self._session_log = self._make_session_log(config)
@@ -185,6 +214,7 @@ class Supervisor:
             self._serve,
             self._heard,
             lambda: self._config.handover_timeout_s,
+            lambda: self._config.worker_timeout_s,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -249,8 +279,8 @@ class Supervisor:
         self._bank.drop_adopted()
         self._bank.tune(snapshot.apps)
         try:
-            self._bound.apply(snapshot, self._bank)
-            self._filter.apply(self._config)
+            await asyncio.to_thread(self._bound.apply, snapshot, self._bank)
+            await asyncio.to_thread(self._filter.apply, self._config)
         except PinError as exc:
             raise StartError(f"in the kernel: {exc}") from exc
         self._offload.apply(self._config.udp_offload, anew=not self._fleet.all())
@@ -286,8 +316,13 @@ class Supervisor:
         tls = load_tls(config)
         return Plan(compile_snapshot(config, generation, numbers, access, tls), numbers, prefixes)
 
+    @property
+    def _snapshot(self) -> Snapshot:
+        """What is served."""
+        return self._plan_served.snapshot
+
     def _take(self, plan: Plan) -> None:
-        self._snapshot, self._prefixes = plan.snapshot, plan.prefixes
+        self._plan_served = plan
         self._numbers.keep(plan.numbers)
         self._forget_apps()
         self._state.certificates_end_at = {one.name: one.ends_at for one in plan.snapshot.tls.certificates}
@@ -309,32 +344,43 @@ class Supervisor:
             await asyncio.sleep(0.01)
 
     def ready(self) -> bool:
-        """Tell whether every worker serves, on all of its listeners."""
-        serving = [worker for worker in self._fleet.serving() if not worker.deaf]
+        """Tell whether every worker serves on all of its listeners, and gives signs of life."""
+        serving = [worker for worker in self._fleet.answering() if not worker.deaf]
         return not self._stopping.is_set() and len(serving) == self._worker_count
 
     # --- workers --------------------------------------------------------------------------------------------------
 
-    def _serve(self, workers: Sequence[WorkerProcess]) -> None:
-        """Send the current snapshot."""
-        files = [memory_file("snapshot", encode(self._snapshot)), memory_file("prefixes", self._prefixes)]
+    def _serve(self, workers: Iterable[WorkerProcess], plan: Plan | None = None) -> list["asyncio.Future[Outcome]"]:
+        """Let workers serve a plan, else what is served now; return what becomes of that, for each.
+
+        One that owes an answer is told when it has given it.
+
+        Raises:
+            OSError: If they cannot be told, for want of descriptors or memory.
+        """
+        plan = plan or self._plan_served
         addresses = self._health.addresses_for_workers(self._names.addresses)
+        outcomes: list[asyncio.Future[Outcome]] = []
+        files: list[int] = []
         try:
+            files.append(memory_file("snapshot", encode(plan.snapshot)))
+            files.append(memory_file("prefixes", plan.prefixes))
             for worker in workers:
-                worker.tell(TicketKeys(self._tickets.keys))
+                worker.outdated = worker.owes
+                if worker.outdated:
+                    continue
+                worker.tell_tickets(self._tickets.keys)
                 worker.tell(Offloading(self._offload.version, self._offload.places), self._offload.descriptors)
                 worker.tell_names(addresses)
                 worker.tell_health(self._health.standings, self._health.told_latencies)
-                worker.configure(
-                    self._snapshot,
-                    files,
-                    lambda keys, number=worker.number: self._bank.descriptors(  # type: ignore[misc]
-                        keys, number, self._worker_count
-                    ),
-                )
+                sockets = partial(self._bank.descriptors, worker=worker.number, workers=self._worker_count)
+                outcome = worker.configure(plan.snapshot, files, sockets)
+                if plan is self._plan_served:
+                    outcome.add_done_callback(partial(_insist, worker))
+                outcomes.append(outcome)
         finally:
-            for descriptor in files:
-                os.close(descriptor)
+            close_all(files)
+        return outcomes
 
     def _heard(self, message: Events | Met) -> None:
         if isinstance(message, Met):
@@ -369,7 +415,7 @@ class Supervisor:
 
     def _tell_tickets(self, keys: list[bytes]) -> None:
         for worker in self._fleet.workers.values():
-            worker.tell(TicketKeys(keys))
+            worker.tell_tickets(keys)
 
     def _record_health(self, event: HealthEvent) -> None:
         log.log(logging.INFO if event.Healthy else logging.WARNING, "%s", as_text(event))
@@ -419,21 +465,19 @@ class Supervisor:
 
     async def reload(self, reads_file: bool = True) -> Reloaded:
         """Read the file again, or only what it names, and serve it, if nothing is wrong with it."""
-        if not self._state.generation or self._stopping.is_set():
-            why = "the daemon is not serving yet" if not self._state.generation else "the daemon is stopping"
-            return Reloaded(errors=[why])
+        if self._busy_with:
+            return Reloaded(errors=[self._busy_with])
         async with self._reloading:
+            if self._busy_with:  # since it waited
+                return Reloaded(errors=[self._busy_with])
             self._systemd.reloading()
             try:
                 config = await asyncio.to_thread(self._read_file) if reads_file else self._config
                 found = changes(self._config, config)
-                await self._apply(config)
-            except ConfigError as exc:
-                errors = [str(diagnostic) for diagnostic in exc.diagnostics]
-            except (ListenError, AccessError, CertificateError, PinError) as exc:
-                errors = str(exc).splitlines()
-            except NumbersExhausted:
-                errors = ["too many origins were replaced while sessions of the old ones go on; reload again later"]
+                async with self._applying, asyncio.timeout(None) as self._apply_limit:
+                    await self._apply(config)
+            except Exception as exc:
+                errors = self._explained(exc)
             else:
                 self._state.last_reload_successful = True
                 if reads_file:
@@ -450,33 +494,121 @@ class Supervisor:
             log.error("reload refused: %s", error)
         return Reloaded(errors=errors)
 
+    @property
+    def _busy_with(self) -> str:
+        """Why what is served cannot be changed now; "" where it can."""
+        if not self._state.generation:
+            return "the daemon is not serving yet"
+        if self._successor is not None:
+            return "the daemon is being upgraded"
+        return "the daemon is stopping" if self._stopping.is_set() else ""
+
+    def _explained(self, exc: Exception) -> list[str]:
+        """Return why a reload is refused, a line for each fault."""
+        match exc:
+            case ConfigError():
+                return [str(diagnostic) for diagnostic in exc.diagnostics]
+            case PinError():
+                return f"in the kernel: {exc}".splitlines()
+            case ListenError() | AccessError() | CertificateError() | RolloutError():
+                return str(exc).splitlines()
+            case NumbersExhausted():
+                return ["too many origins were replaced while sessions of the old ones go on; reload again later"]
+            case TimeoutError() if self._busy_with:
+                return [self._busy_with]
+            case OSError():
+                log.error("a reload failed", exc_info=exc)
+                return [f"the system refused something: {(exc.strerror or str(exc)).lower()}"]
+        log.error("a reload failed", exc_info=exc)
+        return [f"a fault of ours, the log has its traceback: {type(exc).__name__}: {exc}"]
+
     async def _apply(self, config: Config) -> None:
+        """Serve a configuration; where any step fails, everything is as it was before.
+
+        Steps that can be refused come first, each behind the one that undoes it, workers last of them.
+        """
         plan = await asyncio.to_thread(self._plan, config, self._snapshot.generation + 1)
         plan = replace(plan, snapshot=self._bank.fit(plan.snapshot))
-        snapshot = plan.snapshot
-        opened = self._bank.open(snapshot, self._sockets_each)
-        self._bank.tune(snapshot.apps)
-        try:
-            self._filter.apply(config)
-            self._bound.apply(snapshot, self._bank)
-        except PinError as exc:
-            self._bank.close(opened)
-            raise PinError(f"in the kernel: {exc}") from exc
+        if silent := await self._fleet.settle(ANSWER_TIMEOUT_S):
+            raise RolloutError("\n".join(f"{worker} does not answer; nothing has changed" for worker in silent))
+        async with _Undo() as undo:
+            await self._prepare(config, plan, undo)
+            undo.by(self._adopt, self._config, self._plan_served)
+            self._adopt(config, plan)
+            undo.pop_all()
+        await self._names.watch(plan.snapshot.names())
+        self._bank.close(self._bank.keys() - set(plan.snapshot.listener_keys()))
+        for worker in self._fleet.workers.values():  # those that started meanwhile
+            if worker.told != plan.snapshot.generation:
+                self._fleet.bring_up_to_date(worker)
+        self._state.generation = plan.snapshot.generation
+        log.info("reloaded: generation %d, %d apps", plan.snapshot.generation, len(plan.snapshot.apps))
+
+    async def _prepare(self, config: Config, plan: Plan, undo: _Undo) -> None:
+        """Make everything serve a plan; `undo` is told, before each step, what undoes it."""
+        before, served, after = self._config, self._snapshot, plan.snapshot
+        told: list[WorkerProcess] = []
+        undo.by(self._take_back, told)  # last, when all that workers are told is as before
+        opened = self._bank.open(after, self._sockets_each)
+        undo.by(self._bank.close, opened)
+        undo.by(self._bank.tune, served.apps)
+        self._bank.tune(after.apps)
+        undo.by(self._watch_names, before, served.names())
+        await self._watch_names(config, served.names() | after.names())
+        undo.by(self._offload.apply, before.udp_offload)
         self._offload.apply(config.udp_offload)
+        if config.filter is not None:
+            undo.by(_in_thread, await _in_thread(self._filter.apply, config))
+        undo.by(_in_thread, self._bound.apply, served, self._bank)
+        await _in_thread(self._bound.apply, after, self._bank)
+        await self._spread(plan, told)
+        if config.filter is None:  # cannot be undone, hence last
+            await _in_thread(self._filter.remove)
+
+    async def _watch_names(self, config: Config, names: frozenset[NameSettings]) -> None:
         self._index = ListenerIndex(config.apps, local_addresses())
-        await self._names.watch(snapshot.names())
+        await self._names.watch(names)
+
+    async def _spread(self, plan: Plan, told: list[WorkerProcess]) -> None:
+        """Have all workers that serve go on with a plan; `told` gets those that were told.
+
+        A worker that ends meanwhile is replaced, and its replacement is told afterwards.
+
+        Raises:
+            RolloutError: If one does not take it, or not in time.
+        """
+        told += self._fleet.serving()
+        if not told:
+            return
+        outcomes = dict(zip(told, self._serve(told, plan), strict=True))
+        await asyncio.wait(outcomes.values(), timeout=ANSWER_TIMEOUT_S)
+        faults = []
+        for worker, outcome in outcomes.items():
+            if not outcome.done():
+                faults.append(f"{worker} has not answered within {ANSWER_TIMEOUT_S:g} s")
+            elif why := outcome.result():
+                faults.append(f"{worker} refuses: {why}")
+        if not faults and all(outcome.result() is None for outcome in outcomes.values()):
+            faults = ["all workers ended as they were told to serve it; the log says how"]
+        if faults:
+            raise RolloutError("\n".join([*faults, f"all workers go on with generation {self._snapshot.generation}"]))
+
+    async def _take_back(self, told: Sequence[WorkerProcess]) -> None:
+        """Have workers serve again what they did before."""
+        if self._stopping.is_set():
+            return
+        outcomes = self._serve(one for one in self._fleet.workers.values() if one in told)
+        if outcomes:
+            await asyncio.wait(outcomes, timeout=ANSWER_TIMEOUT_S)
+
+    def _adopt(self, config: Config, plan: Plan) -> None:
+        """Go by a configuration."""
         self._warn_of_fixed_settings(config)
         self._config = config
         self._tickets.every_s = config.session_tickets.rotate_s
         self._take(plan)
         self._session_log = self._make_session_log(config)
-        self._health.apply(config, snapshot, self._names.addresses)
-        workers = list(self._fleet.workers.values())
-        self._serve(workers)
-        await asyncio.gather(*(worker.serving(snapshot.generation) for worker in workers))
-        self._bank.close(self._bank.keys() - set(snapshot.listener_keys()))
-        self._state.generation = snapshot.generation
-        log.info("reloaded: generation %d, %d apps", snapshot.generation, len(snapshot.apps))
+        self._health.apply(config, plan.snapshot, self._names.addresses)
 
     def _warn_of_fixed_settings(self, config: Config) -> None:
         fixed = [
@@ -497,7 +629,13 @@ class Supervisor:
     async def render(self) -> bytes:
         """Return the metrics page."""
         await self._fleet.ask()
-        self._state.workers_ready = len(self._fleet.serving())
+        answering = self._fleet.answering()
+        self._state.workers_ready = len(answering)
+        self._state.workers = {
+            place: (found.generation if found else 0, found in answering)
+            for place in range(self._worker_count)
+            for found in [self._fleet.workers.get(place)]
+        }
         self._state.lines_lost = self._writer.lost
         self._state.flows_offloaded = sum(worker.offloaded for worker in self._fleet.all())
         self._state.held_bytes = sum(worker.held_bytes for worker in self._fleet.all())
@@ -544,15 +682,17 @@ class Supervisor:
         Raises:
             ValueError: If there is no such app, or the client is no address.
         """
-        return explain(self._snapshot, self._prefixes, self._health, self._memory, app, client, port)
+        return explain(self._snapshot, self._plan_served.prefixes, self._health, self._memory, app, client, port)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
     async def upgrade(self, python: str) -> Upgraded:
         """Start a successor, with another interpreter where `python` names one, and leave everything to it."""
-        if not self._state.generation or self._stopping.is_set():
-            return Upgraded(["the daemon is not serving, or stopping"])
+        if self._busy_with:
+            return Upgraded([self._busy_with])
         async with self._reloading:
+            if self._busy_with:  # since it waited
+                return Upgraded([self._busy_with])
             successor = Successor()
             try:
                 await successor.start(python or sys.executable, arguments())
@@ -590,6 +730,11 @@ class Supervisor:
 
     async def _drain(self) -> None:
         """Accept nothing more, let sessions end, then end them."""
+        self._bound.stopping = True
+        if self._applying.locked():
+            self._apply_limit.reschedule(asyncio.get_running_loop().time())
+        async with self._applying:
+            pass  # a reload has been undone
         timeout_s = self._config.drain_timeout_s
         self._systemd.stopping(f"draining for up to {timeout_s:g} s")
         workers = self._fleet.all()
@@ -606,6 +751,23 @@ class Supervisor:
         except TimeoutError:
             log.warning("workers did not end in time and are killed")
         log.info("stopped")
+
+
+def _insist(worker: WorkerProcess, outcome: "asyncio.Future[Outcome]") -> None:
+    """Replace a worker that does not serve what all others do."""
+    if (why := outcome.result()) and worker.generation != worker.told:
+        log.error("%s cannot serve generation %d and is replaced: %s", worker, worker.told, why)
+        worker.kill()
+
+
+async def _in_thread(step: Callable[..., _Done], *args: Any) -> _Done:
+    """Run a step that blocks in a thread, to its end even where the task is cancelled: then it is undone."""
+    running = asyncio.get_running_loop().run_in_executor(None, partial(step, *args))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def serve(

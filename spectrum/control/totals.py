@@ -22,6 +22,8 @@ class Totals:
     apps: dict[str, AppMeasures] = field(default_factory=dict)
     workers: WorkerMeasures = field(default_factory=WorkerMeasures)
     worker_restarts: int = 0
+    # Of these, those that were killed because they gave no sign of life.
+    workers_killed: int = 0
     # The apps of which nobody has a view: they are changed in place, others by a copy.
     _own: set[str] = field(default_factory=set)
     # Per worker number and app, the sessions that are open there.

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.plane.channel import (
     MAX_DESCRIPTORS,
     Applied,
+    Ask,
     Channel,
     Configure,
     Drain,
@@ -22,8 +24,10 @@ from spectrum.plane.channel import (
     Inherit,
     Message,
     Names,
+    Refused,
     Sockets,
     Started,
+    Tickets,
 )
 from spectrum.plane.memory import SharedMemory
 
@@ -33,6 +37,18 @@ log = logging.getLogger(__name__)
 NAMES_PER_PACKET = 200
 STANDINGS_PER_PACKET = 2000
 LATENCIES_PER_PACKET = 500
+
+
+# What became of a snapshot: it is served (""), or why it is not; None where the worker ended before it answered.
+Outcome = str | None
+
+
+class _Told:
+    """A snapshot that a worker was told to serve and has not answered yet."""
+
+    def __init__(self, listeners: list[ListenerKey]) -> None:
+        self.listeners = listeners
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
 
 class WorkerProcess:
@@ -46,6 +62,12 @@ class WorkerProcess:
 
     Attributes:
         started: The process runs, or is gone.
+        ready: It serves.
+        generation: What it serves, 0 for nothing.
+        told: The generation that it was told to serve last.
+        outdated: It was to be told of another one while it owed an answer.
+        refusal: Why it did not take the last one; "" where it did.
+        silent_s: How long nothing was heard of it, as far as this process ran and could have heard it.
     """
 
     def __init__(
@@ -59,7 +81,10 @@ class WorkerProcess:
         self.control = control
         self.started = asyncio.Event()
         self.ready = asyncio.Event()
-        self.generation = 0
+        self.generation = self.told = 0
+        self.outdated = False
+        self.refusal = ""
+        self.silent_s = 0.0
         self.sessions = 0
         self.stalled = False
         self.held_bytes = 0
@@ -71,8 +96,15 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
         self._known: set[ListenerKey] = set()
-        self._applied = asyncio.Event()
-        self._gone = False
+        self._unanswered: deque[_Told] = deque()
+        # What it does not read yet, so that the last word of each is told when it does.
+        self._late_names: dict[str, tuple[str, ...]] = {}
+        self._late_standings: dict[int, Standing] = {}
+        self._late_latencies: dict[str, float] = {}
+        self._late_keys: list[bytes] = []
+
+    def __str__(self) -> str:
+        return f"worker {self.number} (pid {self.pid})"
 
     @property
     def pid(self) -> int:
@@ -97,18 +129,18 @@ class WorkerProcess:
             )
             self._process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
         self.started_at = asyncio.get_running_loop().time()
-        self._channel = Channel(ours, self._message, self.started.set)
+        self._channel = Channel(ours, self._message, self.started.set, self._tell_late)
         self.tell(shared.message(self.number), [flows, *shared.descriptors])
 
     async def wait(self) -> None:
         """Wait for the end of the process and tell of it."""
         assert self._process is not None, "start comes first"
         status = await self._process.wait()
-        self._gone = True
         self.started.set()
-        self._applied.set()
         if self._channel is not None:
             self._channel.leave()  # what it sent last may not be read yet
+        while self._unanswered:
+            self._unanswered.popleft().outcome.set_result(None)
         self._exited(self, status)
 
     def disown(self) -> None:
@@ -116,39 +148,62 @@ class WorkerProcess:
         if self._channel is not None:
             self._channel.leave()
 
-    async def serving(self, generation: int) -> None:
-        """Wait until the worker serves a generation, or is gone (its replacement gets the latest one)."""
-        while self.generation < generation and not self._gone:
-            self._applied.clear()
-            await self._applied.wait()
+    @property
+    def owes(self) -> bool:
+        """Whether it has not answered yet what it was told to serve."""
+        return bool(self._unanswered)
 
     def configure(
         self, snapshot: Snapshot, files: list[int], sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]
-    ) -> None:
-        """Let the worker serve a snapshot.
+    ) -> "asyncio.Future[Outcome]":
+        """Let the worker serve a snapshot; return what becomes of it, once that is known.
 
         Args:
             snapshot: What to serve.
             files: Memory files that hold it, and the table of its access rules.
             sockets: Returns the descriptors of those listeners that are this worker's.
+
+        Raises:
+            OSError: If it cannot be told, for want of descriptors or memory.
         """
         wanted = snapshot.listener_keys()
         fresh = [key for key in wanted if key not in self._known]
         for i in range(0, len(fresh), MAX_DESCRIPTORS):
             given = sockets(fresh[i : i + MAX_DESCRIPTORS])
             self.tell(Sockets(list(given)), list(given.values()))
-        self._known = set(wanted)
-        self.tell(Configure(), files)
+        self.tell(Configure(snapshot.generation), files)
+        told = _Told(wanted)
+        self._unanswered.append(told)
+        self.told, self.outdated = snapshot.generation, False
+        return told.outcome
 
     def tell_names(self, addresses: dict[str, tuple[str, ...]]) -> None:
         """Send addresses of names."""
-        items = list(addresses.items())
-        for i in range(0, len(items), NAMES_PER_PACKET):
-            self.tell(Names(dict(items[i : i + NAMES_PER_PACKET])))
+        self._late_names |= addresses
+        self._tell_late()
 
     def tell_health(self, standings: dict[int, Standing], latencies: dict[str, float]) -> None:
         """Send the standing of origins and the latency of pools."""
-        stands, times = list(standings.items()), list(latencies.items())
+        self._late_standings |= standings
+        self._late_latencies |= latencies
+        self._tell_late()
+
+    def tell_tickets(self, keys: list[bytes]) -> None:
+        """Send the keys of TLS session tickets."""
+        self._late_keys = keys
+        self._tell_late()
+
+    def _tell_late(self) -> None:
+        """Send the last word on names, origins and keys, unless the worker does not read: then once it does."""
+        if self._channel is None or self._channel.waits:
+            return
+        names, stands = list(self._late_names.items()), list(self._late_standings.items())
+        times = list(self._late_latencies.items())
+        if self._late_keys:
+            self.tell(Tickets(self._late_keys))
+        self._late_names, self._late_standings, self._late_latencies, self._late_keys = {}, {}, {}, []
+        for i in range(0, len(names), NAMES_PER_PACKET):
+            self.tell(Names(dict(names[i : i + NAMES_PER_PACKET])))
         for i in range(0, len(stands), STANDINGS_PER_PACKET):
             self.tell(Health(dict(stands[i : i + STANDINGS_PER_PACKET]), {}))
         for i in range(0, len(times), LATENCIES_PER_PACKET):
@@ -158,6 +213,11 @@ class WorkerProcess:
         """Send a message."""
         if self._channel is not None:
             self._channel.send(message, descriptors or [])
+
+    def ask(self, number: int) -> None:
+        """Let the worker send its measures, unless it has much to read already."""
+        if self._channel is not None:
+            self._channel.send(Ask(number), droppable=True)
 
     def inherit(self, way: int) -> None:
         """Let the worker go on with the flows whose sockets come through a descriptor."""
@@ -180,13 +240,25 @@ class WorkerProcess:
 
     def _message(self, message: Message, descriptors: list[int]) -> None:
         assert not descriptors, "a worker sends none"
-        if isinstance(message, Started):
-            self.started.set()
-        elif isinstance(message, Applied):
-            self.generation = message.generation
-            self.ready.set()
-            self._applied.set()
+        self.silent_s = 0.0
+        match message:
+            case Started():
+                self.started.set()
+            case Applied(generation):
+                self._answered("", generation)
+                self.ready.set()
+            case Refused(_, why, serves):
+                self._answered(why, serves)
         self._received(self, message)
+
+    def _answered(self, why: str, serves: int) -> None:
+        self.refusal, self.generation = why, serves
+        if not serves:
+            self.ready.clear()
+        told = self._unanswered.popleft()
+        if not why:
+            self._known = set(told.listeners)
+        told.outcome.set_result(why)
 
 
 def encode(snapshot: Snapshot) -> bytes:

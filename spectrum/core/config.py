@@ -464,6 +464,8 @@ class Settings(Strict):
     drain_timeout_s: Duration = Field(30.0, alias="drain_timeout")
     # For TCP sessions of the workers before an upgrade; 0: as long as they last.
     handover_timeout_s: Duration = Field(0.0, alias="handover_timeout")
+    # A worker without a sign of life for so long is replaced; 0: never.
+    worker_timeout_s: Duration = Field(30.0, alias="worker_timeout")
     # UDP flows in each worker, 336 bytes each.
     max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
     # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.

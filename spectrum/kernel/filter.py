@@ -1,7 +1,7 @@
 """What is dropped before the network stack sees it (XDP); the program is bpf/filter.bpf.c."""
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv6Network
@@ -81,6 +81,8 @@ class FilterSettings:
 
 
 Range = tuple[int, int]
+# Changes of maps in their order: the name of the map, former values by key, and keys that were not there.
+Journal = list[tuple[str, dict[bytes, bytes], list[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,38 @@ class Filter(Pinned):
     Args:
         filesystem: A BPF file system.
 
+    Attributes:
+        journal: What `put_back` needs to undo all that this object has changed.
+
     Raises:
         PinError: If the program is not loaded.
     """
 
     def __init__(self, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
         super().__init__(PROGRAM, _MAPS, filesystem)
+        self.journal: Journal = []
+
+    def put_back(self, journal: Journal) -> None:
+        """Undo the changes of a journal.
+
+        Raises:
+            PinError: If the kernel does not take it.
+        """
+        with self.locked():
+            for name, former, added in reversed(journal):
+                self.set_many(name, former)
+                for key in added:
+                    self.maps[name].delete(key)
+
+    def _note(self, name: str, present: Mapping[bytes, bytes], fresh: Iterable[bytes], gone: Iterable[bytes]) -> None:
+        """Note in the journal what is about to change in a map."""
+        fresh = list(fresh)
+        former = {key: present[key] for key in (*fresh, *gone) if key in present}
+        self.journal.append((name, former, [key for key in fresh if key not in present]))
+
+    def _note_settings(self) -> None:
+        key = _NUMBER.pack(0)
+        self.journal.append(("settings", {key: self.maps["settings"].get(key) or bytes(_SETTINGS.size)}, []))
 
     def interfaces(self) -> list[str]:
         """Return the interfaces that it is attached to."""
@@ -144,6 +172,7 @@ class Filter(Pinned):
         Raises:
             PinError: If the kernel does not take them.
         """
+        self._note_settings()
         packet_ns, syn_ns = _gap_ns(settings.packets_per_second), _gap_ns(settings.syns_per_second)
         self.set(
             "settings",
@@ -169,6 +198,7 @@ class Filter(Pinned):
             PinError: If there are too many.
         """
         with self.locked():
+            self._note_settings()
             self._forget("rule_names", rules)
             numbers = self._named("rule_names", rules, MAX_RULES, _FIRST_RULE)
             before = self._settings()
@@ -209,6 +239,7 @@ class Filter(Pinned):
         present = dict(self.maps[name].items())
         fresh = {key: value for key, value in wanted.items() if present.get(key) != value}
         gone = [key for key in present if key not in wanted]
+        self._note(name, present, fresh, gone)
         self.set_many(name, fresh)
         for key in gone:
             self.maps[name].delete(key)
@@ -228,13 +259,15 @@ class Filter(Pinned):
             if number < 0:
                 raise PinError(f"there are {room} {kind.removesuffix('_names').removesuffix('s')}s already")
             known[name] = number
+            self._note(kind, {}, [_name(name)], [])
             self.set("counts", _NUMBER.pack(first_count + number), bytes(_MAPS["counts"][1]))
             self.set(kind, _name(name), _NUMBER.pack(number))
         return known
 
     def _forget(self, kind: str, names: Collection[str]) -> None:
-        for name in self._names(kind):
+        for name, number in self._names(kind).items():
             if name not in names:
+                self._note(kind, {_name(name): _NUMBER.pack(number)}, [], [_name(name)])
                 self.maps[kind].delete(_name(name))
 
     def blocked(self) -> dict[str, list[Network]]:
@@ -331,6 +364,11 @@ def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> 
         )
     finally:
         program.close()
+
+
+def attached(filesystem: Path = DEFAULT_FILESYSTEM) -> list[str]:
+    """Return the interfaces that have the program; none where it is not loaded."""
+    return linked_interfaces(folder_of(filesystem), PROGRAM)
 
 
 def remove(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:

@@ -10,6 +10,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -27,6 +28,9 @@ _BPF_MAGIC = 0xCAFE4A11
 # Of the structs in bpf/*.bpf.c: pins of another layout are another's. No name in that file system has a dot: the kernel
 # keeps those for itself (kernel/bpf/inode.c).
 LAYOUT = "v2"
+# Whoever changes something holds the lock for milliseconds, for a million prefixes some seconds.
+LOCK_TIMEOUT_S = 10.0
+LOCK_STEP_S = 0.05
 
 
 def possible_processors(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
@@ -271,6 +275,21 @@ def prefix_of(bits: int, address: bytes) -> Network:
     return IPv6Network((IPv6Address(address), bits))
 
 
+def _lock(descriptor: int, folder: Path) -> None:
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as exc:
+            if time.monotonic() >= deadline:
+                raise PinError(
+                    f"another process has held the lock of {folder} for {LOCK_TIMEOUT_S:g} s; "
+                    "`lslocks`, or `fuser` of the folder, shows which"
+                ) from exc
+            time.sleep(LOCK_STEP_S)
+
+
 class Pinned:
     """The maps of a program, as they are pinned for this network namespace.
 
@@ -309,10 +328,14 @@ class Pinned:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let nobody else change anything meanwhile."""
+        """Let nobody else change anything meanwhile.
+
+        Raises:
+            PinError: If another process has not let go of the lock in time; it may stand still.
+        """
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor, self.folder)
             yield
         finally:
             os.close(descriptor)

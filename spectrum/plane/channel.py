@@ -10,7 +10,7 @@ import os
 import socket
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -95,7 +95,12 @@ class Inherit(msgspec.Struct, array_like=True, tag=True):
 
 
 class Configure(msgspec.Struct, array_like=True, tag=True):
-    """To a worker, with two descriptors: memory files that hold a `Snapshot`, and the table of its access rules."""
+    """To a worker, with two descriptors: memory files that hold a `Snapshot`, and the table of its access rules.
+
+    It answers with `Applied` or `Refused`, in the order in which it was told.
+    """
+
+    generation: int = 0
 
 
 class Tickets(msgspec.Struct, array_like=True, tag=True):
@@ -133,6 +138,14 @@ class Applied(msgspec.Struct, array_like=True, tag=True):
     """From a worker: it serves this generation."""
 
     generation: int
+
+
+class Refused(msgspec.Struct, array_like=True, tag=True):
+    """From a worker: it cannot serve this generation, and goes on with the one that it `serves`, 0 for none."""
+
+    generation: int
+    why: str
+    serves: int
 
 
 class Measures(msgspec.Struct, array_like=True, tag=True):
@@ -183,7 +196,26 @@ Message = (
     | Release
     | Released
     | Inherit
+    | Refused
 )
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _duplicates(descriptors: Sequence[int]) -> list[int]:
+    made: list[int] = []
+    try:
+        for descriptor in descriptors:
+            made.append(os.dup(descriptor))
+    except OSError:
+        close_all(made)
+        raise
+    return made
+
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)
@@ -194,8 +226,10 @@ class Channel:
 
     Args:
         sock: A connected SOCK_SEQPACKET socket, owned from here on.
-        received: Called with each message and its descriptors, which it owns.
+        received: Called with each message and its descriptors, which it owns. Where this process could not take all of
+            them, at its limit, the message comes without any.
         closed: Called once when the other end is gone.
+        drained: Called when all that waited to be sent has been.
 
     Attributes:
         gone: The other end takes nothing any more.
@@ -206,10 +240,12 @@ class Channel:
         sock: socket.socket,
         received: Callable[[Message, list[int]], None],
         closed: Callable[[], None],
+        drained: Callable[[], None] = lambda: None,
     ) -> None:
         self._socket = sock
         self._received = received
         self._closed = closed
+        self._drained = drained
         self._waiting: deque[tuple[bytes, Sequence[int]]] = deque()
         self._open = True
         self.gone = False
@@ -223,6 +259,9 @@ class Channel:
 
         Descriptors are duplicated until they are sent, so the caller may close its own at once. A droppable message is
         dropped when the peer has stopped reading; nothing is sent on a closed channel, or when the other end is `gone`.
+
+        Raises:
+            OSError: If the kernel has no room for the message, or the process for the duplicates.
         """
         if not self._open:
             return False
@@ -231,7 +270,7 @@ class Channel:
             return not self.gone
         if droppable and len(self._waiting) >= MAX_WAITING:
             return False
-        self._waiting.append((data, [os.dup(fd) for fd in descriptors]))
+        self._waiting.append((data, _duplicates(descriptors)))
         self._loop.add_writer(self._socket.fileno(), self._write)
         return True
 
@@ -253,9 +292,10 @@ class Channel:
             if self.gone:
                 break  # what waits is `undelivered`
             self._waiting.popleft()
-            for fd in descriptors:
-                os.close(fd)
+            close_all(descriptors)
         self._loop.remove_writer(self._socket.fileno())
+        if not self._waiting:
+            self._drained()
 
     def _read(self) -> None:
         while self._open:
@@ -273,8 +313,7 @@ class Channel:
                 message = _decoder.decode(data)
             except msgspec.MsgspecError as exc:  # of another version, after an upgrade
                 log.warning("a message that can not be read: %s", exc)
-                for descriptor in descriptors:
-                    os.close(descriptor)
+                close_all(descriptors)
                 continue
             self._received(message, descriptors)
 
@@ -282,11 +321,15 @@ class Channel:
         # Not socket.recv_fds, which drops its flags (CPython 3.11).
         room = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
         data, controls, flags, _ = self._socket.recvmsg(MAX_PACKET_BYTES * 2, room, socket.MSG_CMSG_CLOEXEC)
-        assert not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC), "the sender keeps to the limits"
-        descriptors = array("i")
+        received = array("i")
         for _, _, content in controls:
-            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
-        return data, descriptors.tolist()
+            received.frombytes(content[: len(content) - len(content) % received.itemsize])
+        descriptors = received.tolist()
+        if flags & socket.MSG_CTRUNC:  # the kernel drops what does not fit the limit (unix(7))
+            log.error("out of descriptors: what came with a message is lost")
+            close_all(descriptors)
+            descriptors = []
+        return data, descriptors
 
     def leave(self) -> None:
         """Close this end without a loss: what the other one has sent is received, what it sends later it keeps."""
@@ -320,8 +363,7 @@ class Channel:
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
         for _, descriptors in self._waiting:
-            for fd in descriptors:
-                os.close(fd)
+            close_all(descriptors)
         self._undelivered = [data for data, _ in self._waiting]
         self._waiting.clear()
         self._socket.close()

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +46,7 @@ from spectrum.plane.channel import (
     Met,
     Names,
     Offloading,
+    Refused,
     Release,
     Released,
     Sockets,
@@ -52,6 +54,7 @@ from spectrum.plane.channel import (
     Take,
     Tickets,
     Veteran,
+    close_all,
 )
 from spectrum.plane.drains import SPREAD_S
 from spectrum.plane.firewall import Firewall, Places
@@ -93,6 +96,10 @@ LAST_WORDS_TICK_S = 0.05
 SECCOMP_VARIABLE = "SPECTRUM_SECCOMP"
 
 
+class SnapshotError(Exception):
+    """A snapshot cannot be served; the message says why."""
+
+
 class Worker:
     """Serves what the supervisor says over the channel.
 
@@ -131,7 +138,12 @@ class Worker:
         self._too_big = IcmpAnswers()
         self._channel = Channel(sock, self._received, self._orphaned)
         self._stopped = asyncio.Event()
+        # Of the listeners that are served, and of those that come with the next snapshot.
         self._descriptors: dict[ListenerKey, int] = {}
+        self._fresh: dict[ListenerKey, int] = {}
+        self._fresh_lost = 0
+        # What is served: the snapshot, and the memory file of its access rules.
+        self._served: tuple[Snapshot, int] | None = None
         self._names: dict[str, tuple[str, ...]] = {}
         self._records: list[tuple[int, bytes]] = []
         self._event_bytes = self._events_dropped = 0
@@ -161,9 +173,9 @@ class Worker:
             case Memory():
                 self._share_memory(message, *descriptors)
             case Sockets(keys):
-                self._descriptors.update(zip(keys, descriptors, strict=True))
-            case Configure():
-                self._configure(*descriptors)
+                self._take_sockets(keys, descriptors)
+            case Configure(generation):
+                self._configure(generation, descriptors)
             case Tickets(keys):
                 self._tls.tickets.set_keys(keys)
             case Offloading():
@@ -179,6 +191,8 @@ class Worker:
                 self._report(number)
             case Drain(timeout_s):
                 self._drain(timeout_s)
+            case Inherit() if not descriptors:
+                pass  # lost, at the limit of descriptors: the flows of the worker before end
             case Inherit():
                 self._held = []
                 self._tasks.start(self._inherit(descriptors[0]), "receive the sockets of flows")
@@ -197,11 +211,57 @@ class Worker:
         for message, descriptors in held:
             self._received(message, descriptors)
 
-    def _configure(self, descriptor: int, access: int) -> None:
-        # All workers share the file and its offset, hence pread.
-        encoded = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        os.close(descriptor)
-        snapshot = msgspec.msgpack.decode(encoded, type=Snapshot)
+    def _take_sockets(self, keys: list[ListenerKey], descriptors: list[int]) -> None:
+        """Keep listening sockets for the next snapshot."""
+        if len(keys) != len(descriptors):
+            close_all(descriptors)
+            self._fresh_lost += len(keys)
+            return
+        close_all(self._fresh.pop(key) for key in keys if key in self._fresh)  # of a snapshot that never came
+        self._fresh.update(zip(keys, descriptors, strict=True))
+
+    def _configure(self, generation: int, files: list[int]) -> None:
+        """Serve a snapshot; where that cannot be, say so and go on with the one before."""
+        fresh, lost = self._fresh, self._fresh_lost
+        self._fresh, self._fresh_lost = {}, 0
+        try:
+            if self._draining or self._released:
+                raise SnapshotError("it is draining")
+            if lost or len(files) != 2:
+                raise SnapshotError(f"out of descriptors: {open_descriptors()} of {descriptor_limit()} are open")
+            snapshot = _read_snapshot(files[0])
+            descriptors = self._descriptors | fresh
+            unused = self._serve(snapshot, files[1], descriptors) | (fresh.keys() - set(snapshot.listener_keys()))
+            self._share_descriptors({app.transport for app in snapshot.apps})
+        except Exception as exc:  # whatever it is, the supervisor waits for an answer
+            serves = self._go_on(generation, exc)
+            close_all([*files, *fresh.values()])  # before the answer: who tries again opens the same ports
+            self._channel.send(Refused(generation, _reason(exc), serves))
+            return
+        close_all(descriptors.pop(key) for key in unused)
+        close_all([files[0]] if self._served is None else [files[0], self._served[1]])
+        self._descriptors, self._served = descriptors, (snapshot, files[1])
+        self._channel.send(Applied(snapshot.generation))
+        # What a snapshot made lives long: later collections need not look at it.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
+    def _go_on(self, generation: int, exc: Exception) -> int:
+        """Serve the snapshot before one that failed again; return its generation, 0 where that fails too."""
+        traceback = None if isinstance(exc, SnapshotError) else exc
+        log.error("generation %d is not served: %s", generation, _reason(exc), exc_info=traceback)
+        if self._served is None:
+            return 0
+        try:
+            self._serve(*self._served, self._descriptors)
+        except Exception:
+            log.exception("nor can generation %d be any more", self._served[0].generation)
+            return 0
+        return self._served[0].generation
+
+    def _serve(self, snapshot: Snapshot, access: int, descriptors: Mapping[ListenerKey, int]) -> set[ListenerKey]:
+        """Go by a snapshot and the memory file of its access rules; return the listeners that it has no use for."""
         self._engine.busy_poll_us = snapshot.busy_poll_us
         started = self._planes is not None
         planes = self._planes or self._start(snapshot)
@@ -209,11 +269,9 @@ class Worker:
         self._places.read(snapshot.geoip, snapshot.geoip_asn)
         self._balancers.country_of = self._places.country_of
         self._firewall.take(snapshot, access)
-        os.close(access)
         stopped = self._balancers.apply(snapshot)
+        unused = {key for plane in planes for key in plane.apply(snapshot, descriptors, self._names, stopped)}
         for plane in planes:
-            for key in plane.apply(snapshot, self._descriptors, self._names, stopped):
-                os.close(self._descriptors.pop(key))
             plane.hearing.look_at_all()
         self._planes = planes
         if not started:
@@ -223,15 +281,12 @@ class Worker:
                 log.warning("going on with %d UDP flows of the worker before this one", count)
             if self._offload is not None:
                 self._offload.sweep()
-        self._share_descriptors({app.transport for app in snapshot.apps})
-        self._channel.send(Applied(snapshot.generation))
-        # What a snapshot made lives long: later collections need not look at it.
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
+        return unused
 
     def _take_offload(self, told: Offloading, tables: list[int]) -> None:
         """Let the kernel move what it can of UDP flows, or no longer; the same tables change nothing."""
+        if told.places and not tables:  # they were lost, at the limit of descriptors
+            return
         if told != self._offloading:
             self._offloading = told
             self._offload = (
@@ -423,7 +478,8 @@ class Worker:
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
         for plane in self._planes or ():
             plane.hearing.look_on()
-        self._report(0)
+        if not self._channel.waits:  # counts add up here while the supervisor does not read
+            self._report(0)
 
     def _report(self, number: int) -> None:
         if self._planes is None or self._orphan:
@@ -447,6 +503,8 @@ class Worker:
         if self._signs_timer is not None:
             self._signs_timer.cancel()
             self._signs_timer = None
+        if self._channel.waits:
+            return
         for plane in self._planes or ():
             plane.take_connects()
         signs = list(self._balancers.take_signs().items())
@@ -512,6 +570,15 @@ class Worker:
             size += len(lines)
         portion = self._records[:number]
         return number, sum(count for count, _ in portion), b"".join(lines for _, lines in portion)
+
+
+def _reason(exc: Exception) -> str:
+    return str(exc) if isinstance(exc, SnapshotError) else f"{type(exc).__name__}: {exc}"
+
+
+def _read_snapshot(file: int) -> Snapshot:
+    # All workers share the file and its offset, hence pread.
+    return msgspec.msgpack.decode(os.pread(file, os.fstat(file).st_size, 0), type=Snapshot)
 
 
 def main() -> None:

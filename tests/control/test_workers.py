@@ -1,5 +1,6 @@
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from spectrum.kernel.sockets import open_listeners
 from spectrum.plane.channel import Applied, Ask, Measures
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.tasks import Tasks
+from tests.control.keepers import until
 
 
 @pytest.fixture
@@ -63,10 +65,10 @@ async def test_a_worker_lives(free_port, flows, shared):
         files = [memory_file("snapshot", encode(wanted)), memory_file("prefixes", load_access({})[1])]
         worker.tell_names({"A x": ("192.0.2.1",)})
         worker.tell_health({number: Standing(True) for number in range(1, 5000)}, {"a": 0.1})
-        worker.configure(wanted, files, lambda keys: {keys[0]: listeners[0].fileno()} if keys else {})
+        outcome = worker.configure(wanted, files, lambda keys: {keys[0]: listeners[0].fileno()} if keys else {})
         for descriptor in files:
             os.close(descriptor)
-        await asyncio.wait_for(worker.serving(generation), 10)
+        assert await asyncio.wait_for(outcome, 10) == ""
     assert worker.ready.is_set()
     assert Applied(2) in heard
     worker.tell(Ask(5))
@@ -76,7 +78,7 @@ async def test_a_worker_lives(free_port, flows, shared):
     worker.drain(1)
     await asyncio.wait_for(ended, 10)
     assert exits == [(4, 0)]
-    await asyncio.wait_for(worker.serving(99), 1)  # gone: nobody waits for it
+
     worker.kill()
     for sock in listeners:
         sock.close()
@@ -89,3 +91,31 @@ async def test_a_killed_worker_is_told(flows, shared):
     worker.kill()
     await asyncio.wait_for(worker.wait(), 5)
     assert exits == [-9]
+
+
+async def test_a_worker_that_does_not_read_is_told_the_last_word_only(flows, shared):
+    worker = WorkerProcess(4, lambda *_: None, lambda *_: None, Path("/x"))
+    await worker.start(flows, shared)
+    await asyncio.wait_for(worker.started.wait(), 10)
+    ended = Tasks().start(worker.wait(), "wait")
+    os.kill(worker.pid, signal.SIGSTOP)
+    try:
+        files = [memory_file("snapshot", b"x"), memory_file("prefixes", load_access({})[1])]
+        outcome = worker.configure(Snapshot(7, (), 0, True), files, lambda keys: {})
+        for descriptor in files:
+            os.close(descriptor)
+        for round_ in range(200):
+            worker.tell_names({f"A x{number}": ("192.0.2.1",) * 20 for number in range(500)})
+            worker.tell_health({number: Standing(round_ % 2 == 0) for number in range(1, 2000)}, {"a": 0.1})
+            worker.tell_tickets([bytes([round_]) * 80])
+        worker.ask(1)
+        waiting = len(worker._channel._waiting)
+        assert waiting < 10, "a second or two of what was told"
+        assert worker.owes
+    finally:
+        os.kill(worker.pid, signal.SIGCONT)
+    await until(lambda: not worker._channel.waits and not worker._late_names)
+    worker.kill()
+    await asyncio.wait_for(ended, 10)
+    assert await outcome
+    assert worker.told == 7 and not worker.owes

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import resource
 import socket
 
 import msgspec
@@ -142,3 +143,40 @@ async def test_what_was_sent_by_one_that_left_without_reading_is_received():
     other.channel.close()  # before its loop has read, nor has the other one's
     await asyncio.wait_for(one.closed.wait(), 5)
     assert [message for message, _ in one.messages] == [Ask(number) for number in range(3)]
+
+
+async def test_descriptors_beyond_the_limit_are_lost_and_none_leaks(caplog):
+    one, other = pair()
+    files = [os.memfd_create("x") for _ in range(3)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = len(os.listdir("/proc/self/fd"))
+    lowest = os.dup(files[0])  # all that is free below the limit
+    os.close(lowest)
+    one.channel.send(Sockets([ListenerKey("", 1)] * 3), files)
+    one.channel.send(Ask(1))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
+    try:
+        await other.wait_for(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert other.messages == [(Sockets([ListenerKey("", 1)] * 3), []), (Ask(1), [])]
+    assert "out of descriptors" in caplog.text
+    assert len(os.listdir("/proc/self/fd")) == before
+    for descriptor in files:
+        os.close(descriptor)
+    one.channel.close()
+    other.channel.close()
+
+
+async def test_what_is_sent_when_there_is_room_again():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    drained = asyncio.Event()
+    channel = Channel(ours, lambda message, fds: None, lambda: None, drained.set)
+    while not channel.waits:
+        channel.send(Events(1, bytes(50_000)))
+    assert not drained.is_set()
+    other = End(theirs)
+    await asyncio.wait_for(drained.wait(), 5)
+    assert not channel.waits
+    channel.close()
+    other.channel.close()

@@ -8,10 +8,14 @@ import socket
 import sys
 from contextlib import asynccontextmanager
 
+import msgspec
+import pytest
+
 from spectrum.control.access import load_access
 from spectrum.control.loader import load_text
 from spectrum.control.workers import encode, memory_file
 from spectrum.core.snapshot import compile_snapshot
+from spectrum.core.tls.settings import CertificateSettings, TlsFiles
 from spectrum.kernel.sockets import open_listeners
 from spectrum.plane.channel import (
     Applied,
@@ -21,6 +25,7 @@ from spectrum.plane.channel import (
     Drain,
     Events,
     Measures,
+    Refused,
     Release,
     Released,
     Sockets,
@@ -31,6 +36,7 @@ from spectrum.plane.channel import (
 from spectrum.plane.handover import waiting_names
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.worker import Worker
+from tests.control.keepers import until
 
 
 class Supervisor:
@@ -53,6 +59,22 @@ class Supervisor:
                 await self.changed.wait()
 
 
+def tell(channel, snapshot, prefixes):
+    """Have a worker go on with a snapshot."""
+    files = [memory_file("snapshot", encode(snapshot)), memory_file("prefixes", prefixes)]
+    channel.send(Configure(snapshot.generation), files)
+    for descriptor in files:
+        os.close(descriptor)
+
+
+def send_sockets(channel, snapshot):
+    """Send a worker the listening sockets of a snapshot."""
+    for key in snapshot.listener_keys():
+        (sock,) = open_listeners(key.address, key.port, 1, key.transport)
+        channel.send(Sockets([key]), [sock.fileno()])
+        sock.close()
+
+
 def configure(channel, text):
     """Send all that a worker needs to serve a file."""
     config = load_text(text, "x")
@@ -62,14 +84,8 @@ def configure(channel, text):
     channel.send(shared.message(0), [flows, *shared.descriptors])
     os.close(flows)
     shared.close()
-    for key in snapshot.listener_keys():
-        (sock,) = open_listeners(key.address, key.port, 1, key.transport)
-        channel.send(Sockets([key]), [sock.fileno()])
-        sock.close()
-    files = [memory_file("snapshot", encode(snapshot)), memory_file("prefixes", prefixes)]
-    channel.send(Configure(), files)
-    for descriptor in files:
-        os.close(descriptor)
+    send_sockets(channel, snapshot)
+    tell(channel, snapshot, prefixes)
 
 
 @asynccontextmanager
@@ -188,3 +204,53 @@ async def test_records_wait_for_the_next_supervisor_with_a_relieved_worker(free_
     server = await asyncio.start_server(echo, "127.0.0.1", origin)
     async with server:
         await asyncio.wait_for(asyncio.gather(supervise(), Worker(theirs, control).run()), 20)
+
+
+async def test_a_snapshot_that_cannot_be_served_is_refused_and_the_one_before_goes_on(free_port):
+    port, new, origin = free_port(), free_port(), free_port()
+
+    def app(name, port):
+        return f"{name}: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]}}"
+
+    async def answers(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        return reader, writer
+
+    server = await asyncio.start_server(echo, "127.0.0.1", origin)
+    async with server, worker(f"apps: {{{app('x', port)}}}") as (supervisor, process):
+        channel = supervisor.channel
+        reader, writer = await answers(port)
+        before = set(os.listdir(f"/proc/{process.pid}/fd"))
+        good = compile_snapshot(load_text(f"apps: {{{app('y', new)}}}", "x"), 4)
+        broken = CertificateSettings("c", b"none", b"none", b"", ())
+        bad = msgspec.structs.replace(good, tls=TlsFiles((broken,)))
+        prefixes = load_access({})[1]
+        # In the middle, when listeners of the one before may be gone already.
+        for generation in (4, 5):
+            send_sockets(channel, good)
+            tell(channel, msgspec.structs.replace(bad, generation=generation), prefixes)
+            refused = await supervisor.wait_for(Refused, lambda r, g=generation: r.generation == g)
+            assert refused.serves == 3 and refused.why
+        # The sockets, or the files, did not arrive.
+        for keys, files in ((good.listener_keys(), [0, 0]), ([], [])):
+            channel.send(Sockets(keys))
+            channel.send(Configure(6), files)
+            refused = await supervisor.wait_for(Refused, lambda r: r.generation == 6)
+            assert refused.why.startswith("out of descriptors: ") and refused.serves == 3
+            supervisor.messages.clear()
+        writer.write(b"again")
+        assert await reader.readexactly(5) == b"again"
+        (await answers(port))[1].close()
+        with pytest.raises(ConnectionRefusedError):
+            await answers(new)
+        await until(lambda: set(os.listdir(f"/proc/{process.pid}/fd")) == before)
+        send_sockets(channel, good)
+        tell(channel, good, prefixes)
+        assert (await supervisor.wait_for(Applied)).generation == 4
+        (await answers(new))[1].close()
+        writer.close()
+        channel.send(Drain(10))
+        tell(channel, msgspec.structs.replace(good, generation=5), prefixes)
+        assert (await supervisor.wait_for(Refused)).why == "it is draining"

@@ -1,0 +1,30 @@
+"""A `Supervisor` that runs in the test's process, with real workers."""
+
+import asyncio
+import gc
+from contextlib import asynccontextmanager
+
+from spectrum.control.loader import load_file
+from spectrum.control.supervisor import Supervisor
+from spectrum.plane.tasks import Tasks
+from tests.control.keepers import until
+
+
+@asynccontextmanager
+async def supervised(folder, text, workers=1):
+    """Yield a supervisor that serves, and the function that writes its file."""
+    path = folder / "f.yaml"
+
+    def write(text):
+        path.write_text(f"{text}\ncontrol: {{socket: {folder}/control.sock}}\n")
+
+    write(text)
+    supervisor, tasks = Supervisor(path, load_file(path), workers), Tasks()
+    running = tasks.start(supervisor.run(), "supervisor")
+    await until(lambda: supervisor._state.generation or running.done())
+    try:
+        yield supervisor, write
+    finally:
+        supervisor._stop()
+        await asyncio.wait_for(running, 20)
+        gc.unfreeze()
