@@ -3,4 +3,4 @@
 from spectrum.cli.main import main
 
 if __name__ == "__main__":
-    main(prog_name="spectrum")
+    main()

@@ -71,6 +71,6 @@ def test_every_source_file_has_its_test_file():
     ],
 )
 def test_what_starts_often_loads_little(module, spared):
-    program = f"import sys, spectrum.cli.main, {module}; print(*sys.modules)"
+    program = f"import sys, spectrum.cli.commands, {module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not spared & set(loaded)

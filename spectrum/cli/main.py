@@ -1,49 +1,27 @@
-"""The `spectrum` command.
+"""The first steps of every command, before it imports what it needs."""
 
-Exit codes: 0 done; 1 it could not be done (a file with faults, an address in use, no daemon); 2 a wrong command line.
-"""
+import sys
 
-from importlib import import_module
+from spectrum.kernel import init, installation, signals
+from spectrum.kernel.descriptors import open_standard
 
-import click
-
-from spectrum import __version__
-
-# Where each command is. It is imported when it is asked for: `spectrum status` needs nothing of what serves.
-COMMANDS = {
-    "bindings": "bindings",
-    "check": "serving",
-    "doctor": "doctor",
-    "explain": "running",
-    "kernel": "kernel",
-    "mmproxy": "mmproxy",
-    "origin": "origin",
-    "reload": "running",
-    "run": "serving",
-    "samples": "running",
-    "status": "running",
-    "upgrade": "running",
-}
+# These run until they are told to end.
+SERVERS = {"run", "mmproxy", "origin"}
+# These reload at SIGHUP, once they serve.
+RELOADING = {"run", "mmproxy"}
 
 
-class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(import_module(f"spectrum.cli.{COMMANDS[cmd_name]}"), cmd_name)
-        assert isinstance(command, click.Command), "each module has the commands of its name"
-        return command
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="spectrum")
 def main() -> None:
-    """Spectrum, a self-hosted layer-4 edge.
+    """Run the `spectrum` command with this process's arguments."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    open_standard()
+    installation.leave_current_folder()
+    if fault := installation.fault():
+        sys.exit(fault)
+    if command in SERVERS and init.is_needed():
+        init.become_parent()
+    signals.prepare(hold=signals.EARLY if command in RELOADING else ())
 
-    One file describes apps: what they listen on and which origins they lead to. `spectrum check` tests a file,
-    `spectrum run` serves it, `spectrum status` shows what goes on, `spectrum reload` takes changes without losing a
-    session.
-    """
+    from spectrum.cli.commands import main as run
+
+    run(prog_name="spectrum")

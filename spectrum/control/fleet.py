@@ -16,6 +16,8 @@ from spectrum.control.listeners import ListenerBank
 from spectrum.control.totals import Totals
 from spectrum.control.veterans import VeteranWorker, take_all
 from spectrum.control.workers import WorkerProcess
+from spectrum.kernel import installation
+from spectrum.kernel.installation import PackageChanged
 from spectrum.plane.channel import Applied, Events, Measures, Message, Met, Refused
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.tasks import Tasks
@@ -240,14 +242,16 @@ class Fleet:
 
     async def _keep(self, place: int) -> None:
         """Run a worker, and another one whenever it ends, until closing."""
-        backoff_s = 0.0
+        backoff_s, replaces = 0.0, False
         while not self.closing:
             worker = WorkerProcess(place, self._heard, self._exited, self._control)
             if place not in self._flow_files:
                 self._flow_files[place] = os.memfd_create(f"spectrum-flows-{place}", os.MFD_CLOEXEC)
             try:
+                if replaces:
+                    await asyncio.to_thread(installation.verify)
                 await worker.start(self._flow_files[place], self._memory)
-            except OSError as exc:  # out of processes, memory or descriptors: try again
+            except (OSError, PackageChanged) as exc:  # out of processes, memory or descriptors: try again
                 log.error("worker %d can not be started: %s", place, exc)
                 await asyncio.sleep(MAX_BACKOFF_S)
                 continue
@@ -255,11 +259,13 @@ class Fleet:
             try:
                 if veteran := self._to_relieve.get(place):
                     await self._relieve(veteran, worker)
-                self._serve([worker])
+                if not self.closing:  # else it was told to end already
+                    self._serve([worker])
             except Exception:
                 log.exception("worker %d cannot be told what to serve", place)
                 worker.kill()
             await worker.wait()
+            replaces = True
             lived_s = asyncio.get_running_loop().time() - worker.started_at
             backoff_s = 0.0 if lived_s >= SHORT_LIFE_S else min(MAX_BACKOFF_S, backoff_s * 2 or FIRST_BACKOFF_S)
             if backoff_s > FIRST_BACKOFF_S:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from spectrum.kernel import init
+from spectrum.kernel.installation import python as python_command
 from spectrum.plane.handover import PROTOCOL
 
 # The hidden option of `spectrum run` with the descriptor of `Predecessor`.
@@ -54,13 +56,11 @@ class Successor:
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
-                    python,
-                    "-m",
-                    "spectrum",
+                    *python_command("spectrum", python),
                     *command,
                     OPTION,
                     str(theirs.fileno()),
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), *init.descriptors()],
                     env=environment,
                 )
         except OSError as exc:

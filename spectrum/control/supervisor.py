@@ -55,12 +55,13 @@ from spectrum.core.config import Config
 from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
-from spectrum.kernel import seccomp
+from spectrum.kernel import init, installation, seccomp, signals
+from spectrum.kernel.cgroups import usable_processors
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
 from spectrum.plane.channel import Events, Met, Offloading, close_all
-from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
+from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging, log_spare_signals
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
 from spectrum.plane.tasks import Shared, Tasks
 from spectrum.plane.worker import SECCOMP_VARIABLE
@@ -153,7 +154,7 @@ class Supervisor:
         # What a file names that is not served: it is being read, or was refused.
         self._tried_files: list[Path] = []
         self._config = config
-        self._worker_count = workers or config.workers or len(os.sched_getaffinity(0))
+        self._worker_count = workers or config.workers or usable_processors()
         self._started_at = time.monotonic()
         self._plan_served = Plan(Snapshot(0, (), 0, True), {}, b"")
         self._bank = ListenerBank()
@@ -216,12 +217,15 @@ class Supervisor:
             lambda: self._config.handover_timeout_s,
             lambda: self._config.worker_timeout_s,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals.STOP:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
+        log_spare_signals(loop)
+        signals.release(signals.STOP)
         try:
             await self._start()
             self._tell_ready()
+            signals.release({signal.SIGHUP})
             self._tasks.keep(self._systemd.feed_watchdog, "watchdog")
             watch = FileWatch(self._watched_files, self._files_changed, files=self._files)
             self._tasks.keep(watch.run, "watch files")
@@ -712,8 +716,12 @@ class Supervisor:
             log.error("upgrade: pid %d has ended; staying", successor.pid)
             return
         try:
-            self._systemd.followed_by(successor.pid)
+            # Where we have a parent that stays, systemd and its like know that one.
+            if not init.followed_by(successor.pid):
+                self._systemd.followed_by(successor.pid)
             await self._admin.stop()
+            # Workers have their own copies; those of a place without a worker must be free for the successor.
+            self._bank.close(self._bank.keys())
             successor.leave(self._fleet.disown())
             self._writer.close(LEAVE_WRITE_S)
             logging.shutdown()
@@ -794,6 +802,7 @@ def serve(
     # Pages are rendered in threads; the default of 5 ms would delay each step of the loop by that.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format, SECCOMP_VARIABLE: str(config.seccomp)}
+    installation.remember()
     if config.seccomp and not seccomp.is_present():
         log.warning("seccomp: libseccomp is not on this machine, workers run without a filter")
     transparent = any(app.source == "client" or app.tproxy or app.bindings for app in config.apps.values())
@@ -805,6 +814,7 @@ def serve(
 
     async def main() -> None:
         await Supervisor(path, config, workers, watch, predecessor, files).run()
+        signals.hold_all()  # without a handler a late one would decide how this process ends
 
     uvloop.run(main())
 

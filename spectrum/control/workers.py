@@ -4,15 +4,16 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from spectrum.control.children import Child
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.kernel.installation import python
 from spectrum.plane.channel import (
     MAX_DESCRIPTORS,
     Applied,
@@ -93,7 +94,7 @@ class WorkerProcess:
         self.started_at = 0.0
         self._received = received
         self._exited = exited
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Child | None = None
         self._channel: Channel | None = None
         self._known: set[ListenerKey] = set()
         self._unanswered: deque[_Told] = deque()
@@ -120,14 +121,8 @@ class WorkerProcess:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = (
-                sys.executable,
-                "-m",
-                "spectrum.plane.worker",
-                str(theirs.fileno()),
-                str(self.control.absolute()),
-            )
-            self._process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
+            command = [*python("spectrum.plane.worker"), str(theirs.fileno()), str(self.control.absolute())]
+            self._process = Child(command, [theirs.fileno()])
         self.started_at = asyncio.get_running_loop().time()
         self._channel = Channel(ours, self._message, self.started.set, self._tell_late)
         self.tell(shared.message(self.number), [flows, *shared.descriptors])

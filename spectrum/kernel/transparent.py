@@ -10,7 +10,7 @@ from collections.abc import Sequence
 IP_TRANSPARENT = 19
 COMMAND_TIMEOUT_S = 10.0
 # Where Debian has ip and nft, which is not in a user's PATH.
-_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+_PATH = os.pathsep.join((os.environ.get("PATH") or os.defpath, "/usr/sbin", "/sbin"))
 
 
 # Debian's package of each program.

@@ -1,10 +1,13 @@
 """The daemon's own messages, on standard error: the same form in supervisor and workers."""
 
+import asyncio
 import json
 import logging
 import os
 import sys
 import time
+
+from spectrum.kernel import signals
 
 # The supervisor tells its workers through the environment, as they are started before they can be sent anything.
 LEVEL_VARIABLE = "SPECTRUM_LOG_LEVEL"
@@ -37,6 +40,12 @@ def configure_logging(as_json: bool, level: str) -> None:
 def configure_worker_logging() -> None:
     """Do as the supervisor does."""
     configure_logging(os.environ.get(FORMAT_VARIABLE) == "json", os.environ.get(LEVEL_VARIABLE, "INFO"))
+
+
+def log_spare_signals(loop: asyncio.AbstractEventLoop) -> None:
+    """Say of each signal that comes without a meaning that it is ignored."""
+    for number in signals.SPARE:
+        loop.add_signal_handler(number, log.warning, "%s has no meaning here: ignored", signals.name(number))
 
 
 class FaultLog:

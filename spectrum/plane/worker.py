@@ -27,6 +27,8 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.offload import Offload
 from spectrum.engine.relay import Relay
 from spectrum.engine.shared import Affinities, Loads
+from spectrum.kernel import installation, signals
+from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.seccomp import forbid
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
 from spectrum.plane.balancers import Balancers
@@ -61,7 +63,7 @@ from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.handover import Waiting, receive_sockets, send_sockets
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
-from spectrum.plane.log import configure_worker_logging
+from spectrum.plane.log import configure_worker_logging, log_spare_signals
 from spectrum.plane.tasks import Tasks
 from spectrum.plane.tcp import TcpPlane
 from spectrum.plane.tls import Tls
@@ -155,6 +157,9 @@ class Worker:
         """Serve until drained."""
         self._loop.add_reader(self._engine.fileno(), self._engine.process)
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
+        self._loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
+        log_spare_signals(self._loop)
+        signals.release({signal.SIGTERM})
         self._channel.send(Started())
         await self._stopped.wait()
         self._flush_events()
@@ -402,6 +407,21 @@ class Worker:
         self._wait_timer = self._loop.call_later(ORPHAN_WAIT_S, self._abandoned)
         self._waiting.begin()
 
+    def _told_to_end(self) -> None:
+        """SIGTERM, as a process group or a control group gets it: the supervisor says when to end, if there is one."""
+        if self._stopped.is_set():
+            return
+        if not self._channel.closed:
+            log.info("SIGTERM is left to the supervisor, which lets its workers drain; SIGKILL ends a worker at once")
+            return
+        log.warning("SIGTERM, and no supervisor: ending, with %d sessions", self._active())
+        self._wait_no_longer()
+        if self._planes is not None:
+            tcp, udp = self._planes
+            tcp.relay.close_sessions(Reason.DRAINED)
+            udp.engine.close_flows(Reason.DRAINED)
+        self._stopped.set()
+
     def _abandoned(self) -> None:
         log.warning("no supervisor came: no new sessions, %d left, then this worker ends", self._active())
         self._wait_no_longer()
@@ -584,9 +604,15 @@ def _read_snapshot(file: int) -> Snapshot:
 def main() -> None:
     """Run a worker: the arguments are the channel's descriptor and the path of the control socket."""
     configure_worker_logging()
-    # A terminal's Ctrl-C and hang-up reach the whole process group; only the supervisor acts on them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # They reach the whole process group; only the supervisor acts on them.
+    for number in signals.OF_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+    signals.prepare(hold={signal.SIGTERM})
+    try:
+        installation.verify()
+    except PackageChanged as exc:
+        log.error("this worker does not serve: %s", exc)
+        sys.exit(1)
     # Records of sessions are short-lived tuples: the default of 700 would collect hundreds of times a second.
     gc.set_threshold(50_000, 20, 20)
     Path("/proc/self/comm").write_text("spectrum-worker", encoding="ascii")
@@ -597,6 +623,7 @@ def main() -> None:
 
     async def serve() -> None:
         await Worker(sock, control).run()
+        signals.hold_all()  # without a handler a late one would decide how this process ends
 
     uvloop.run(serve())
 

@@ -2,7 +2,7 @@
 
 from click.testing import CliRunner, Result
 
-from spectrum.cli.main import main
+from spectrum.cli.commands import main
 
 
 def spectrum(*arguments: object, given: str | None = None) -> Result:

@@ -1,15 +1,33 @@
+"""What every command does first."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from spectrum.cli.main import COMMANDS
-from tests.cli.harness import spectrum
+import spectrum
+
+ROOT = Path(spectrum.__file__).parents[1]
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
-def test_help(command):
-    result = spectrum(*command, "--help")
-    assert result.exit_code == 0
-    assert "Usage:" in result.output
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_with_closed_descriptors(closed):
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "spectrum", "check", "-c", "/nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert ("/nowhere" in done.stderr) == ("2>&-" not in closed)
 
 
-def test_no_such_command():
-    assert spectrum("fly").exit_code == 2
+def test_another_projects_files_among_ours(tmp_path):
+    """Its first file is ours, and its metadata says that others' are there too."""
+    shutil.copytree(ROOT / "spectrum", tmp_path / "spectrum", ignore=shutil.ignore_patterns("*.c", "*.pyx", "build"))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-P", "-m", "spectrum", "run"]
+    (tmp_path / "spectrum-0.10.0.dist-info").mkdir()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment)
+    assert done.returncode == 1
+    assert "spectrum-0.10.0.dist-info: another project's files lie among ours" in done.stderr

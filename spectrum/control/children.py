@@ -1,0 +1,55 @@
+"""A process that is started here, and its end (pidfd_open(2))."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Sequence
+
+from spectrum.kernel.signals import all_held
+
+
+class Child:
+    """A process, which begins with all signals held back: none can end it before it has said what they mean to it.
+
+    The loop's own subprocesses begin with every signal at its default (libuv).
+
+    Args:
+        command: The program and its arguments.
+        descriptors: What it inherits besides 0, 1 and 2.
+
+    Raises:
+        OSError: If it can not be started.
+    """
+
+    def __init__(self, command: Sequence[str], descriptors: Sequence[int] = ()) -> None:
+        with all_held():
+            self._process = subprocess.Popen(command, pass_fds=descriptors)
+        self._ended = asyncio.Event()
+        self._descriptor = os.pidfd_open(self.pid)
+        asyncio.get_running_loop().add_reader(self._descriptor, self._reap)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Wait for its end; return its exit status."""
+        await self._ended.wait()
+        assert self._process.returncode is not None, "it has ended"
+        return self._process.returncode
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def _reap(self) -> None:
+        self._process.wait()  # it has ended
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self._ended.set()

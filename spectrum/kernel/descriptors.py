@@ -1,0 +1,19 @@
+"""Descriptors 0, 1 and 2, which a process may be started without."""
+
+import os
+import sys
+
+
+def open_standard() -> None:
+    """Open /dev/null in place of standard input, output and error where they are closed, as daemon(3) does.
+
+    Else the next files and sockets that are opened get these numbers: messages would be written into them, and libuv
+    aborts where it is to close one.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    # Python leaves out the objects of those that were closed.
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

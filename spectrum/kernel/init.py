@@ -1,0 +1,116 @@
+"""A small parent of the daemon, for a container: the process that the container's life hangs on.
+
+An upgrade makes another process the daemon, which the first process of a container can not be followed by: the kernel
+ends all others with it (pid_namespaces(7)), and `docker run --init` ends when the process does that it started. The
+parent stays. It passes signals on, reaps processes whose own parents are gone, and ends as the daemon ends.
+"""
+
+import ctypes
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+# In the environment of the daemon: the descriptor on which it tells the parent who follows it.
+VARIABLE = "SPECTRUM_PARENT"
+# They start one process and end with it.
+_TINY_INITS = {"tini", "docker-init", "dumb-init", "catatonit"}
+# linux/include/uapi/linux/prctl.h
+_SET_CHILD_SUBREAPER = 36
+# What sd_listen_fds(3) and sd_watchdog_enabled(3) compare with the process id.
+_PID_VARIABLES = ("LISTEN_PID", "WATCHDOG_PID")
+_FIRST_OTHER_DESCRIPTOR = 3
+
+
+def is_needed() -> bool:
+    """Tell whether a container ends when this process does: it is the first one there, or a tiny init started it.
+
+    The parent is 0 for the first process of a PID namespace, and for one that was started into it from outside.
+    """
+    if VARIABLE in os.environ:
+        return False
+    parent = os.getppid()
+    return parent == 0 or (parent == 1 and _is_tiny_init())
+
+
+def _is_tiny_init() -> bool:
+    with suppress(OSError):
+        return Path("/proc/1/comm").read_text(encoding="utf-8").strip() in _TINY_INITS
+    return False
+
+
+def become_parent() -> None:
+    """Fork, and return in the child, which is to be the daemon; this process stays as its parent until the end.
+
+    The child has a session of its own, so that a terminal's signals come once, through the parent.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    if os.getpid() != 1:  # before the daemon can leave a process behind; it does not inherit this
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    reading, writing = os.pipe()
+    parent = str(os.getpid())
+    child = os.fork()
+    if child:
+        os.close(writing)
+        os._exit(_stay(child, reading))
+    os.close(reading)
+    os.setsid()
+    os.environ[VARIABLE] = str(writing)
+    for variable in _PID_VARIABLES:
+        if os.environ.get(variable) == parent:
+            os.environ[variable] = str(os.getpid())
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def descriptors() -> list[int]:
+    """Return what a process must be given that is to follow this one."""
+    told = os.environ.get(VARIABLE)
+    return [int(told)] if told else []
+
+
+def followed_by(pid: int) -> bool:
+    """Tell the parent who is the daemon from now on; return False where there is no parent."""
+    with suppress(OSError):
+        for descriptor in descriptors():
+            os.write(descriptor, f"{pid}\n".encode())
+            return True
+    return False
+
+
+def _stay(daemon: int, told: int) -> int:
+    """Pass signals on and reap, until the daemon ends that nobody follows; return its exit status."""
+    # Sockets that were passed are the daemon's alone: it must be able to close them.
+    os.closerange(_FIRST_OTHER_DESCRIPTOR, told)
+    os.closerange(told + 1, os.sysconf("SC_OPEN_MAX"))
+    os.set_blocking(told, False)
+    while True:
+        number = signal.sigwait(signal.valid_signals())
+        if number != signal.SIGCHLD:
+            with suppress(ProcessLookupError):
+                os.kill(daemon, number)
+            continue
+        for pid, status in _ended():
+            if pid != daemon:
+                continue
+            daemon = _follower(told)
+            if not daemon:
+                return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _ended() -> list[tuple[int, int]]:
+    """Reap; return the process ids and wait statuses of all children that have ended."""
+    ended = []
+    with suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended.append(found)
+    return ended
+
+
+def _follower(told: int) -> int:
+    """Return the process that the daemon named last, if it is a child of this one; else 0."""
+    with suppress(OSError, IndexError, ValueError):
+        pid = int(os.read(told, 4096).split()[-1])
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return pid
+    return 0

@@ -1,0 +1,112 @@
+"""The code that this process runs: where it lies, whether it is all ours, how another process comes to run the same."""
+
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+
+import spectrum
+
+PACKAGE = Path(__file__).parents[1]
+DISTRIBUTION = "spectrum-edge"
+# In the environment of workers: the fingerprint of the supervisor's code.
+CODE_VARIABLE = "SPECTRUM_CODE"
+CHANGED = "the installed package was changed since this daemon started: `spectrum upgrade` lets the new one take over"
+_CODE_SUFFIXES = (".py", ".so", ".o")
+_SAME_NAME = re.compile(r"spectrum(-.*)?\.(dist|egg)-info", re.IGNORECASE)
+_APART = (
+    f"our distribution is {DISTRIBUTION}, and another project's, spectrum, has a package of the same name: the two "
+    f"cannot share an environment. Make a new one, and install {DISTRIBUTION} into it"
+)
+
+
+class PackageChanged(Exception):
+    """The files of this package are not those any more that this process was started from."""
+
+
+def leave_current_folder() -> None:
+    """Import nothing from the current folder any more, neither here nor in processes that are started.
+
+    `python -m` puts it before all else, and a relative or empty entry of PYTHONPATH somewhere. Where this package
+    itself comes from there, as in a checkout that is not installed, it stays, behind all else.
+    """
+    given = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
+    entries = given.split(os.pathsep) if given else []
+    relative = [entry for entry in entries if not os.path.isabs(entry)]
+    added = [*relative, *dict.fromkeys(map(os.path.abspath, relative))]
+    started_as = sys.modules["__main__"].__spec__
+    if not sys.flags.safe_path and (started_as is not None or not sys.path[0]):  # `python -m` or `python -c`
+        added.append(sys.path[0])
+    for entry in added:
+        if entry in sys.path:
+            sys.path.remove(entry)
+    kept = [entry for entry in entries if entry not in relative]
+    root = str(PACKAGE.parent)
+    if root in map(os.path.abspath, added) and root not in sys.path:
+        sys.path.append(root)
+        kept.append(root)
+    if kept != entries:
+        os.environ["PYTHONPATH"] = os.pathsep.join(kept)
+
+
+def python(module: str, interpreter: str = "") -> list[str]:
+    """Return the command that runs a module of ours, without a look at the current folder (`-P`).
+
+    Args:
+        module: Its name.
+        interpreter: Another installation's; empty for this one's.
+    """
+    return [interpreter or sys.executable, "-P", "-m", module]
+
+
+def fault() -> str:
+    """Say why this package is not wholly ours; empty where it is."""
+    if getattr(spectrum, "__distribution__", None) != DISTRIBUTION:
+        return f"{PACKAGE}: another project's files lie among ours; {_APART}"
+    folder = PACKAGE.parent
+    for name in os.listdir(folder):
+        if _SAME_NAME.fullmatch(name) and _has_our_package(folder / name):
+            return f"{folder / name}: another project's files lie among ours; {_APART}"
+    return ""
+
+
+def _has_our_package(metadata: Path) -> bool:
+    """Tell whether a distribution has files in a package `spectrum`; one that does not list its files has."""
+    try:
+        return "\nspectrum/" in f"\n{(metadata / 'RECORD').read_text(encoding='utf-8')}"
+    except OSError:
+        return True
+
+
+def fingerprint() -> str:
+    """Return what tells whether two processes run the same code: where it lies, and what the files hold now."""
+    digest = hashlib.blake2b(str(PACKAGE).encode(), digest_size=16)
+    for folder, folders, names in os.walk(PACKAGE):
+        folders.sort()
+        for name in sorted(names):
+            if name.endswith(_CODE_SUFFIXES):
+                path = os.path.join(folder, name)
+                digest.update(path.encode())
+                with open(path, "rb") as file:
+                    digest.update(file.read())
+    return digest.hexdigest()
+
+
+def remember() -> None:
+    """Let workers run what this process runs, and nothing else."""
+    os.environ[CODE_VARIABLE] = fingerprint()
+
+
+def verify() -> None:
+    """Compare with what was remembered, here or in the process that started this one.
+
+    Raises:
+        PackageChanged: If it is something else.
+    """
+    try:
+        now = fingerprint()
+    except OSError:  # files are being replaced
+        now = ""
+    if os.environ.get(CODE_VARIABLE, now) != now:
+        raise PackageChanged(CHANGED)

@@ -1,0 +1,78 @@
+"""Signals (signal(7)): which have a meaning here, and how none comes too early.
+
+Each has an effect that docs/operations.md tells, or none: one that is meant for another program ends no process that
+serves.
+"""
+
+import signal
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from signal import Signals
+
+# They drain, and the second one ends at once. SIGQUIT comes from a terminal (Ctrl-\), and is nginx's graceful stop.
+STOP = (Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT)
+# They wait until they can be acted on; SIGTERM and SIGINT end a process that does not serve yet.
+EARLY = (Signals.SIGHUP, Signals.SIGQUIT)
+# Signals of a terminal (Ctrl-C, Ctrl-\, hang-up) reach all processes of its group.
+OF_TERMINAL = (Signals.SIGHUP, Signals.SIGINT, Signals.SIGQUIT)
+# A background process that writes to its terminal, or reads from it: a handler would be called for ever.
+_OF_BACKGROUND = (Signals.SIGTTIN, Signals.SIGTTOU)
+# Faults dump core; job control stops and continues; limits that were set for the process (setrlimit(2)) hold; Python
+# ignores SIGPIPE and SIGXFSZ; the rest does nothing by default.
+_OF_SYSTEM = {
+    *(
+        Signals.SIGILL,
+        Signals.SIGTRAP,
+        Signals.SIGABRT,
+        Signals.SIGBUS,
+        Signals.SIGFPE,
+        Signals.SIGSEGV,
+        Signals.SIGSYS,
+    ),
+    *(Signals.SIGKILL, Signals.SIGSTOP, Signals.SIGTSTP, Signals.SIGCONT),
+    *(Signals.SIGXCPU, Signals.SIGXFSZ, Signals.SIGPIPE, Signals.SIGCHLD, Signals.SIGURG, Signals.SIGWINCH),
+}
+# What is left would end a process, and means nothing here: SIGUSR1, SIGALRM, SIGPWR, the real-time signals.
+SPARE = tuple(
+    sorted(number for number in signal.valid_signals() if number not in {*_OF_SYSTEM, *STOP, *EARLY, *_OF_BACKGROUND})
+)
+
+
+def prepare(hold: Collection[int] = ()) -> None:
+    """Ignore what has no meaning, and let nothing be blocked or ignored that the parent left so.
+
+    Args:
+        hold: These wait until they are released.
+    """
+    for number in (*SPARE, *_OF_BACKGROUND):
+        signal.signal(number, signal.SIG_IGN)
+    # Ignored, it would take away how our children ended (wait(2)).
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, hold)
+
+
+def hold_all() -> set[int]:
+    """Let all signals wait, of this thread and of processes that it starts; return which did before."""
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
+
+
+def release(numbers: Collection[int]) -> None:
+    """Let signals come that waited."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+@contextmanager
+def all_held() -> Iterator[None]:
+    """Within it signals wait; a process that is started here begins so, until it calls `prepare`."""
+    before = hold_all()
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def name(number: int) -> str:
+    """Return a signal's name, such as SIGUSR1 or SIGRTMIN+1."""
+    if signal.SIGRTMIN < number < signal.SIGRTMAX:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+    return Signals(number).name
