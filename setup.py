@@ -48,6 +48,7 @@ setup(
                 ("spectrum.engine.datagrams", []),
                 ("spectrum.engine.dialer", []),
                 ("spectrum.engine.flow_keeper", []),
+                ("spectrum.engine.fragmentable", []),
                 ("spectrum.engine.loop", []),
                 ("spectrum.engine.offload", []),
                 ("spectrum.engine.relay", []),

@@ -200,6 +200,8 @@ def _misfits(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
             ("origin_socket",),
             "shared needs proxy_protocol: simple and strict replies, by which flows are told apart",
         )
+    if not udp and "fragments" in given:
+        yield ("fragments",), "it is for UDP; TCP cuts its segments to fit the path"
     if udp and app.limits.action == "delay":
         yield ("limits", "action"), "delay is for TCP; a datagram is not held back"
     if udp and app.is_named:

@@ -280,6 +280,8 @@ class App(Strict):
     proxy_header_datagram: Literal["first", "standalone", "each"] = "first"
     spp_replies: Literal["strict", "lenient"] = "strict"
     origin_socket: Literal["flow", "shared"] = "flow"
+    # UDP: whether datagrams that came in fragments, or too long for the path, go on in fragments.
+    fragments: Literal["forward", "drop"] = "forward"
     accept_proxy_protocol: AcceptProxyProtocol | None = None
     # Several apps on one port are told apart by what TLS clients ask for; the TLS passes through.
     sni: Annotated[tuple[ServerName, ...], AsTuple] = ()

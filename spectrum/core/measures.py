@@ -20,6 +20,7 @@ DROPS = (
     "bad_header",
     "untrusted",
     "rate",
+    "fragmented",
 )
 
 

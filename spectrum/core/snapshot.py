@@ -96,6 +96,7 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     tproxy_prefixes: tuple[str, ...] = ()
     # Prefixes and ports that lead to it, 0 for any port.
     bindings: tuple[tuple[str, int], ...] = ()
+    fragments: str = "forward"
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -249,4 +250,5 @@ def _compile_app(name: str, app: "App") -> AppSettings:
         tproxy_port=app.tproxy.port if app.tproxy else 0,
         tproxy_prefixes=tuple(map(str, app.tproxy.prefixes)) if app.tproxy else (),
         bindings=tuple(_bindings(app)),
+        fragments=app.fragments,
     )

@@ -17,10 +17,20 @@ from libc.string cimport memcmp, memcpy, memset
 from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.flow_keeper cimport *
 from spectrum.engine.flows cimport *
+from spectrum.engine.fragmentable cimport Fragmentable
 from spectrum.engine.headers cimport MALFORMED_HEADER, NO_HEADER, PROXY_HEADER, SIMPLE_HEADER, read_header
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, LISTENER_TOKEN, SIDE_SHIFT
-from spectrum.engine.sockets cimport MAPPED, fill_address, map_address, open_door, unmapped
+from spectrum.engine.sockets cimport (
+    MAPPED,
+    fill_address,
+    is_ipv4,
+    map_address,
+    open_door,
+    set_discovery,
+    set_int,
+    unmapped,
+)
 from spectrum.engine.target cimport Target
 
 cdef enum:
@@ -40,6 +50,12 @@ cdef enum:
     SIMPLE_MAGIC_1 = 0xEC
     # Answers to datagrams that are too big, per second, for all clients together.
     MAX_TOO_BIG_REPORTS = 100
+    # IP and UDP headers, and what every link carries whole (RFC 8200, section 5).
+    IPV4_BYTES = 28
+    IPV6_BYTES = 48
+    IPV6_MIN_MTU = 1280
+    # From a link of Ethernet nothing longer comes whole; what is longer than a path to an origin is looked at.
+    LINK_BYTES = 1500
     # Answers to more addresses and ports at once open and close sockets in turn.
     DOORS = 256
     # linux/sock_diag.h: the last of SK_MEMINFO_VARS counts what found the queue full.
@@ -55,7 +71,7 @@ for _way in range(2 * APP_WORDS):
 # Why a datagram was dropped; places in the counts of `take_counts`.
 cpdef enum Drop:
     BAD_REPLY = 0   # a reply whose Simple Proxy header is not its flow's
-    TOO_BIG = 1     # it would have needed fragments
+    TOO_BIG = 1     # it would have needed fragments, and may not be fragmented
     TO_ORIGIN = 2   # the kernel did not take it for the origin
     TO_CLIENT = 3   # the kernel did not take it for the client
     NO_FLOW = 4     # its flow was refused, or ended before it could be sent
@@ -63,6 +79,17 @@ cpdef enum Drop:
     BAD_HEADER = 6  # it came without the header of a proxy in front, or with one that can not be read
     UNTRUSTED = 7   # its header came from somebody who is not believed
     RATE = 8        # more than its app or its client moves per second
+    FRAGMENTED = 9  # it came in fragments, which its app does not take
+
+cdef int64_t _path_bytes(int fd) noexcept nogil:
+    """How long a payload may be on the path of a connected socket, less the headers of IP and UDP."""
+    cdef int mtu = 0
+    cdef socklen_t length = sizeof(int)
+    if is_ipv4(fd):
+        getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &length)
+        return mtu - IPV4_BYTES
+    getsockopt(fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &length)
+    return mtu - IPV6_BYTES
 
 cdef struct Door:
     # A socket bound to an address and a port that TPROXY takes datagrams for: their answers leave from there.
@@ -96,10 +123,13 @@ cdef class Datagrams(FlowKeeper):
     # Of datagrams from clients, what stands behind the header of a proxy in front.
     cdef char *_payload[BATCH]
     cdef size_t _payload_bytes[BATCH]
+    cdef bint _came_in_fragments[BATCH]
+    cdef Fragmentable _fragmentable
     cdef Door[DOORS] _doors
 
     def __cinit__(self):
         cdef int slot
+        self._fragmentable = Fragmentable()
         self._buffers = <char *>calloc(BATCH, SLOT_BYTES)
         if self._buffers == NULL:
             raise MemoryError()
@@ -141,8 +171,8 @@ cdef class Datagrams(FlowKeeper):
         for _ in range(TURNS):
             for slot in range(used):
                 self._from_client[slot].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
-                self._from_client[slot].msg_hdr.msg_control = self._controls[slot] if listener.asks_address else NULL
-                self._from_client[slot].msg_hdr.msg_controllen = CONTROL_BYTES if listener.asks_address else 0
+                self._from_client[slot].msg_hdr.msg_control = self._controls[slot]
+                self._from_client[slot].msg_hdr.msg_controllen = CONTROL_BYTES
             count = recvmmsg(listener.fd, self._from_client, BATCH, MSG_DONTWAIT, NULL)
             if count < 0:
                 if errno == EINTR:
@@ -162,7 +192,7 @@ cdef class Datagrams(FlowKeeper):
         cdef int touched_count = 0, slot
         cdef Flow *flow
         cdef Key key
-        cdef bint told = self._is_told(listener.app)
+        cdef uint64_t flags = self._flags(listener.app)
         key.listener = number
         for slot in range(count):
             self._payload[slot] = <char *>self._in[slot].iov_base
@@ -171,9 +201,13 @@ cdef class Datagrams(FlowKeeper):
             key.client_port = self._names[slot].sin6_port
             key.edge_port = listener.port
             memcpy(key.edge, listener.address, 16)
-            if listener.asks_address:
-                self._read_edge(slot, &key)
-            if told:
+            self._came_in_fragments[slot] = False
+            if self._from_client[slot].msg_hdr.msg_controllen:
+                self._read_controls(slot, &key)
+            if self._came_in_fragments[slot] and flags & NO_FRAGMENTS:
+                self._drop(listener.app, FRAGMENTED)
+                continue
+            if flags & TOLD:
                 flow = self._flow_of_header(slot, listener, &key, &index)
                 if flow == NULL:
                     continue
@@ -207,9 +241,8 @@ cdef class Datagrams(FlowKeeper):
                 flow.scope = self._names[slot].sin6_scope_id
         return flow
 
-    cdef bint _is_told(self, uint32_t app) noexcept nogil:
-        """Whether proxies in front tell who an app's clients are."""
-        return app < self._apps_room and self._apps[APP_WORDS * app + 1] != 0
+    cdef uint64_t _flags(self, uint32_t app) noexcept nogil:
+        return self._apps[APP_WORDS * app + 1] if app < self._apps_room else 0
 
     cdef Flow *_flow_of_header(self, int slot, Listener *listener, Key *key, uint32_t *index) noexcept nogil:
         """The flow of the client that a datagram's header tells, and the header taken off.
@@ -268,8 +301,8 @@ cdef class Datagrams(FlowKeeper):
             self._drop(listener.app, UNTRUSTED)
         return trusted
 
-    cdef void _read_edge(self, int slot, Key *key) noexcept nogil:
-        """Note the address that a client wrote to, and the port where TPROXY brings it (ip(7), ipv6(7))."""
+    cdef void _read_controls(self, int slot, Key *key) noexcept nogil:
+        """Note the address that a client wrote to, the port where TPROXY brings it, and fragments (ip(7), ipv6(7))."""
         cdef msghdr *message = &self._from_client[slot].msg_hdr
         cdef cmsghdr *control = CMSG_FIRSTHDR(message)
         while control != NULL:
@@ -282,6 +315,9 @@ cdef class Datagrams(FlowKeeper):
                     or (control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_ORIGDSTADDR)):
                 map_address(<sockaddr_in6 *>CMSG_DATA(control), key.edge)
                 key.edge_port = (<sockaddr_in6 *>CMSG_DATA(control)).sin6_port
+            elif ((control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_RECVFRAGSIZE)
+                    or (control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_RECVFRAGSIZE)):
+                self._came_in_fragments[slot] = True  # of a datagram that came whole it is not told
             control = CMSG_NXTHDR(message, control)
 
     cdef void _send_chain(self, uint32_t index) noexcept nogil:
@@ -472,34 +508,69 @@ cdef class Datagrams(FlowKeeper):
             self._refused(self._out_count - 1, errno)
 
     cdef void _refused(self, int place, int error) noexcept nogil:
-        """The kernel did not take a datagram for the origin: count it, and tell of those that are too big."""
+        """The kernel did not take a datagram for the origin whole: fragment it, or count it and tell its sender."""
         cdef uint32_t index = self._out_flow[place]
         cdef Flow *flow = &self._table.flows[index]
         cdef uint8_t slot = self._out_slot[place]
+        if error == EMSGSIZE and slot != NO_SLOT and self._may_fragment(flow, slot):
+            error = self._send_fragmented(flow.fd, place)
+            if error == 0:
+                return
         if slot == NO_SLOT or self._out[place].iov_base != self._payload[slot]:
             flow.header_due = True  # it was, or it had, the header
         if slot == NO_SLOT:
             return
         self._drop(flow.app, TOO_BIG if error == EMSGSIZE else TO_ORIGIN)
-        if error == EMSGSIZE and flow.dialect == NO_HEADER and self._too_big_reports < MAX_TOO_BIG_REPORTS:
+        if error == EMSGSIZE and self._too_big_reports < MAX_TOO_BIG_REPORTS:
             self._too_big_reports += 1
             with gil:
-                self._tell_too_big(flow)
+                self._tell_too_big(flow, slot)
 
-    cdef object _tell_too_big(self, Flow *flow):
-        cdef Target target = <Target>flow.target
-        cdef bint ipv4 = target.address.sin6_family == AF_INET
-        cdef int mtu = 0
-        cdef socklen_t length = sizeof(int)
-        if ipv4:
-            getsockopt(flow.fd, IPPROTO_IP, IP_MTU, &mtu, &length)
-        else:
-            getsockopt(flow.fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &length)
-        # What the client's payload may be: less the IP and UDP headers of that path, and ours.
+    cdef bint _may_fragment(self, Flow *flow, uint8_t slot) noexcept nogil:
+        """Whether a router would send a datagram on in fragments; it came in some, or its sender does not forbid it.
+
+        In IPv6 nobody but the sender fragments; but what every link must carry no sender makes shorter, and a header
+        may have made it too long.
+        """
+        if self._flags(flow.app) & NO_FRAGMENTS:
+            return False
+        if self._came_in_fragments[slot]:
+            return True
+        if memcmp(flow.peer, MAPPED, 12) != 0:
+            return IPV6_BYTES + self._from_client[slot].msg_len <= IPV6_MIN_MTU
+        self._fragmentable.watch(IPV4_BYTES + self._fitting(flow, slot))
+        return self._fragmentable.allows(flow.peer, flow.peer_port, flow.local, flow.local_port, self.loop.now_ns)
+
+    cdef int _send_fragmented(self, int fd, int place) noexcept nogil:
+        """Send a datagram in fragments; return 0 or an errno."""
+        cdef int error = 0
+        set_discovery(fd, IP_PMTUDISC_DONT)
+        if sendmmsg(fd, self._to_origin + place, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1:
+            error = errno
+        set_discovery(fd, IP_PMTUDISC_DO)
+        return error
+
+    cdef uint32_t _fitting(self, Flow *flow, uint8_t slot) noexcept nogil:
+        """How long a payload of the sender of a datagram may be: less our header, and with that of a proxy in front."""
+        cdef uint32_t taken = <uint32_t>(self._payload[slot] - <char *>self._in[slot].iov_base)
+        cdef int64_t room = _path_bytes(flow.fd) - flow.header_bytes + taken
+        return <uint32_t>room if room > 0 else 0
+
+    cdef void _reached(self, Flow *flow) noexcept:
+        if memcmp(flow.peer, MAPPED, 12) == 0:
+            self._expect(flow.fd, flow.header_bytes if flow.mode >= EACH else 0, flow.app)
+
+    cdef void _expect(self, int fd, uint32_t header_bytes, uint32_t app) noexcept nogil:
+        """Be ready to know what may be fragmented, where datagrams may be too long for the path of a socket."""
+        cdef int64_t longest = _path_bytes(fd) + IPV4_BYTES - header_bytes
+        if longest < LINK_BYTES and not self._flags(app) & NO_FRAGMENTS:
+            self._fragmentable.watch(<uint32_t>longest if longest > 0 else 0)
+
+    cdef object _tell_too_big(self, Flow *flow, uint8_t slot):
         try:
             self._handler.too_big(
-                flow.key.listener, unmapped(flow.key.client), ntohs(flow.key.client_port), unmapped(flow.key.edge),
-                ntohs(flow.key.edge_port), max(0, mtu - (28 if ipv4 else 48) - flow.header_bytes),
+                flow.key.listener, unmapped(flow.peer), ntohs(flow.peer_port), unmapped(flow.local),
+                ntohs(flow.local_port), self._fitting(flow, slot),
             )
         except Exception as exc:
             self._handler.broken(exc)
@@ -670,13 +741,23 @@ cdef class Datagrams(FlowKeeper):
         memcpy(door.address, flow.local, 16)
         door.port = flow.local_port
         door.fd = open_door(flow.local, flow.local_port)
+        if self._flags(flow.app) & NO_FRAGMENTS:
+            set_discovery(door.fd, IP_PMTUDISC_DO)
         return door.fd
 
     # --- origins that fail ----------------------------------------------------------------------------------------
 
     cdef void _socket_error(self, uint32_t number, uint32_t index, int error) noexcept nogil:
+        cdef Flow *flow
         if error == EMSGSIZE:
-            return  # An ICMP answer told of a smaller MTU; the next datagram that does not fit is refused itself.
+            # An ICMP answer told of a smaller MTU; the next datagram that does not fit is refused itself.
+            flow = &self._table.flows[index]
+            if number:
+                self._expect(self._channels[number - 1].fd, SIMPLE_BYTES, self._listeners[
+                    self._channels[number - 1].listener].app)
+            else:
+                self._expect(flow.fd, flow.header_bytes if flow.mode >= EACH else 0, flow.app)
+            return
         if number:
             self._channel_error(number - 1, error)
         else:
@@ -779,6 +860,9 @@ cdef class Datagrams(FlowKeeper):
             memcpy(listener.address + 12, PyBytes_AS_STRING(address), 4)
         else:
             memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
+        set_int(fd, IPPROTO_IP, IP_RECVFRAGSIZE, 1)
+        set_int(fd, IPPROTO_IPV6, IPV6_RECVFRAGSIZE, 1)
+        self._set_whole(listener)
         grow_counters(&self._counts, &self._app_count, app + 1, COUNTS)
         try:
             self.begin_to_listen(number)
@@ -787,7 +871,21 @@ cdef class Datagrams(FlowKeeper):
             raise
         return number
 
-    def set_app(self, uint32_t app, uint64_t group, bint told=False, tuple paces=(0, 0, 0, 0, 0, 0)):
+    cdef void _set_whole(self, Listener *listener) noexcept nogil:
+        """Let replies be fragmented, or not; what the system does by itself is left alone until it is not wanted."""
+        cdef bint whole = self._flags(listener.app) & NO_FRAGMENTS
+        cdef int slot
+        if whole == listener.whole:
+            return
+        listener.whole = whole
+        set_discovery(listener.fd, IP_PMTUDISC_DO if whole else IP_PMTUDISC_WANT)
+        for slot in range(DOORS):
+            if self._doors[slot].fd >= 0:
+                close(self._doors[slot].fd)
+            self._doors[slot].fd = -1
+
+    def set_app(self, uint32_t app, uint64_t group, bint told=False, tuple paces=(0, 0, 0, 0, 0, 0),
+                bint fragments=True):
         """Say what there is to know of an app.
 
         Args:
@@ -796,16 +894,35 @@ cdef class Datagrams(FlowKeeper):
             told: Its datagrams come from proxies, with headers that tell who the client is.
             paces: Per second, of the app, of each client and of each prefix: bytes each way; then datagrams from
                 clients likewise. 0 for any number.
+            fragments: They are taken, and made where a datagram may be fragmented.
         """
         cdef bint changed = False
+        cdef uint32_t number
         grow_counters(&self._apps, &self._apps_room, app + 1, APP_WORDS)
         self._apps[APP_WORDS * app] = group
-        self._apps[APP_WORDS * app + 1] = told
+        self._apps[APP_WORDS * app + 1] = (TOLD if told else 0) | (0 if fragments else NO_FRAGMENTS)
         for word in range(6):
             changed |= self._apps[APP_WORDS * app + BYTES + word] != <uint64_t>paces[word]
             self._apps[APP_WORDS * app + BYTES + word] = paces[word]
         if changed and self._offload is not None:
             self._decide_anew(app)
+        for number in range(self._listener_count):
+            if self._listeners[number].in_use and self._listeners[number].app == app:
+                self._set_whole(&self._listeners[number])
+
+    def measure(self, uint32_t app, Target target, uint32_t header_bytes):
+        """Look at the path to a target, before the first datagram may be too long for it.
+
+        Args:
+            app: The slot of the app that leads there.
+            target: It need not be reachable yet.
+            header_bytes: So much stands before each datagram.
+        """
+        cdef int source = 0
+        cdef int fd = target.connect_datagram(0, &source)
+        if fd >= 0:
+            self._expect(fd, header_bytes, app)
+            close(fd)
 
     def remove_listener(self, uint32_t number, int error):
         """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""

@@ -21,13 +21,17 @@ cdef enum:
     # Datagrams per system call. Slots are numbered in 8 bits, with NO_SLOT for none.
     BATCH = 64
     # Of an app: bytes each way, datagrams each way, and those dropped by reason.
-    DROPS = 9
+    DROPS = 10
     COUNTS = 4 + DROPS
-    # Of an app: its group in the census, whether proxies in front tell of its clients, and what it moves per second.
+    # Of an app: its group in the census, what else there is to know of it (AppFlag), and what it moves per second.
     APP_WORDS = 8
     # Bytes of the app, of a client, of a prefix; then datagrams likewise.
     BYTES = 2
     DATAGRAMS = 5
+
+cdef enum AppFlag:
+    TOLD = 1            # proxies in front tell of its clients
+    NO_FRAGMENTS = 2    # none are taken, none are made
 
 # How the origin is told who its client is.
 cpdef enum Mode:
@@ -54,6 +58,7 @@ cdef struct Listener:
     uint8_t asks_address  # bound to a wildcard: each datagram tells which address its client wrote to
     uint8_t intercepts    # by TPROXY: each datagram tells which port too, and answers leave through doors
     uint8_t was_read      # since the last report
+    uint8_t whole         # its replies are not fragmented
     uint32_t dropped      # by the kernel, as counted at the last report
     sa_family_t family
     uint16_t port         # network order
@@ -122,3 +127,5 @@ cdef class FlowKeeper(Part):
     cdef int _forget_table(self) except -1
     # Replies that wait to be sent to clients; the engine's.
     cdef void _flush_replies(self) noexcept nogil
+    # A flow has a socket towards its target; the engine's.
+    cdef void _reached(self, Flow *flow) noexcept

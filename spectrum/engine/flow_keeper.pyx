@@ -94,6 +94,9 @@ cdef class FlowKeeper(Part):
     cdef void _flush_replies(self) noexcept nogil:
         """Send what waits for clients: the engine's that extends this."""
 
+    cdef void _reached(self, Flow *flow) noexcept:
+        """Look at the path to an origin: the engine's that extends this."""
+
     # --- the table ------------------------------------------------------------------------------------------------
 
     cdef int _map(self, int memory) except -1:
@@ -448,6 +451,7 @@ cdef class FlowKeeper(Part):
                 flow.state = FLOW_LIVE
                 flow.header_due = flow.mode != PLAIN
                 flow.origin_port = 0
+                self._reached(flow)
                 if flow.standing == UNPLACED:
                     place_newest(&self._table, index, YOUNG_SHARED if flow.shared else YOUNG, self.loop.now_ms)
                 if flow.standing & CONFIRMED:

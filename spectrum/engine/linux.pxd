@@ -130,7 +130,7 @@ cdef extern from "<sys/socket.h>" nogil:
     size_t CMSG_LEN(size_t size)
     size_t CMSG_SPACE(size_t size)
     enum:
-        SO_MEMINFO, SO_RCVBUF, SO_RCVBUFFORCE, SOCK_DGRAM, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_CTRUNC
+        SO_DOMAIN, SO_MEMINFO, SO_RCVBUF, SO_RCVBUFFORCE, SOCK_DGRAM, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_CTRUNC
 
 cdef extern from "<netinet/in.h>" nogil:
     struct in_pktinfo:
@@ -145,7 +145,9 @@ cdef extern from "<netinet/in.h>" nogil:
     enum:
         IPPROTO_IPV6, IPPROTO_UDP, IP_PKTINFO, IPV6_PKTINFO, IPV6_TRANSPARENT
         IP_ORIGDSTADDR, IPV6_ORIGDSTADDR
-        IP_MTU, IPV6_MTU, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO
+        IP_MTU, IPV6_MTU, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, IP_RECVFRAGSIZE, IPV6_RECVFRAGSIZE
+        # IPv6 has the same under names of its own, and the same numbers.
+        IP_PMTUDISC_DONT, IP_PMTUDISC_WANT, IP_PMTUDISC_DO
 
 cdef extern from "<linux/udp.h>" nogil:
     enum:

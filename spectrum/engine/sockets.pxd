@@ -19,6 +19,17 @@ cdef inline uint64_t clock_ns() noexcept nogil:
 cdef inline void set_int(int fd, int level, int option, int value) noexcept nogil:
     setsockopt(fd, level, option, &value, sizeof(int))
 
+cdef inline void set_discovery(int fd, int mode) noexcept nogil:
+    """Say whether datagrams may be fragmented (ip(7), IP_MTU_DISCOVER), on a socket of either family."""
+    set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, mode)
+    set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode)
+
+cdef inline bint is_ipv4(int fd) noexcept nogil:
+    cdef int family = AF_INET
+    cdef socklen_t length = sizeof(int)
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length)
+    return family == AF_INET
+
 cdef inline uint8_t read_address(const sockaddr_in6 *source, uint8_t *address, uint16_t *port) noexcept nogil:
     """Copy address and port, unmapped; return the address's length in bytes."""
     cdef const sockaddr_in *ipv4 = <const sockaddr_in *>source

@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from spectrum.engine.linux cimport *
-from spectrum.engine.sockets cimport set_int, write_address
+from spectrum.engine.sockets cimport set_discovery, set_int, write_address
 from spectrum.engine.tls cimport OriginTls
 
 
@@ -78,7 +78,7 @@ cdef class Target:
     cdef int connect_datagram(self, uint16_t source_port, int *source) noexcept:
         """Return a UDP socket connected to it, from `source_port` (network order) if that is free; or a negative errno.
 
-        It never makes fragments: a datagram that would need them is refused with EMSGSIZE (ip(7), IP_MTU_DISCOVER).
+        It makes no fragments: a datagram that would need them is refused with EMSGSIZE (ip(7), IP_MTU_DISCOVER).
         With a source port `source` is the place of the address that has it among the sources; it is set to that of
         the address that was taken.
         """
@@ -166,10 +166,7 @@ cdef class Target:
         if fd < 0:
             return -errno
         if kind == SOCK_DGRAM:
-            if self.address.sin6_family == AF_INET:
-                set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
-            else:
-                set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
+            set_discovery(fd, IP_PMTUDISC_DO)
             return fd
         set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1)
         if source != NULL:

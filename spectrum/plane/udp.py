@@ -20,7 +20,7 @@ from spectrum.core.reasons import Reason, connect_failure, flow_failure
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.datagrams import Datagrams
-from spectrum.engine.flow_keeper import FlowOutcome
+from spectrum.engine.flow_keeper import FlowOutcome, Mode
 from spectrum.engine.loop import Loop
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
@@ -292,12 +292,21 @@ class UdpPlane:
             snapshot, descriptors, names, lambda _, targets: unused.update(frozenset(targets) - self._held)
         )
         self._registry.guard(self._firewall)
+        self._measure_paths()
         self._end_blocked()
         self._adapt_flows()
         for name in self.engine.flows(targets=unused | at_once):
             self._repin(name)
         self._held = set()
         return gone
+
+    def _measure_paths(self) -> None:
+        """Look at the paths to origins before datagrams go there; one port of a host stands for all."""
+        for app in self._registry.apps():
+            header = app.encode(bytes(4), 0, bytes(4), 0, b"") if app.mode >= Mode.EACH else b""
+            targets = {target.host: target for listener in app.listeners for target in listener.route.targets()}
+            for target in targets.values():
+                self.engine.measure(app.slot, target, len(header))
 
     def _adapt_flows(self) -> None:
         """Serve the flows of apps with other settings as new ones are, before any of them is led elsewhere."""
@@ -362,7 +371,9 @@ class UdpPlane:
             self._repin(name)
 
     def _configured(self, app: RunningApp) -> None:
-        self.engine.set_app(app.slot, app.group, app.trusted is not None, msgspec.structs.astuple(app.settings.paces))
+        settings = app.settings
+        paces, fragments = msgspec.structs.astuple(settings.paces), settings.fragments == "forward"
+        self.engine.set_app(app.slot, app.group, app.trusted is not None, paces, fragments)
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:
         self.engine.remove_listener(listener.number, Reason.LISTENER_REMOVED)
@@ -386,6 +397,7 @@ class UdpPlane:
     def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
         """Take new addresses of the names `changed`; flows whose address is gone get another one."""
         self._registry.resolve(names, changed, self._unused)
+        self._measure_paths()
 
     def release(self) -> list[tuple[int, int]]:
         """Leave all flows to another worker; return the descriptors that it goes on with, by index."""

@@ -146,6 +146,7 @@ TCP = ("tcp/80", "tcp://203.0.113.1:80")
         (app(*UDP, on_remove="close"), ("on_remove",)),
         (app(*TCP, on_remove="close"), None),
         (app(*UDP, drain_pace=100), ("drain_pace",)),
+        (app(*TCP, fragments="drop"), ("fragments",)),
         (app(*UDP, limits={"sessions": 1}), ("limits", "sessions")),
         (app(*TCP, limits={"client": {"flows": 1}}), ("limits", "client", "flows")),
         (app(*UDP, limits={"action": "delay"}), ("limits", "action")),

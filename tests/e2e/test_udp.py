@@ -420,6 +420,7 @@ def test_faults_of_udp_apps_are_told(tmp_path, free_port):
         "  a:\n    protocol: udp/53\n    origin_direct: [tcp://192.0.2.1:53]\n    proxy_protocol: v1\n"
         "  b:\n    protocol: udp/5353\n    origin_direct: [udp://127.0.0.1:53]\n    keepalive: {idle: 5s}\n"
         "    proxy_header_datagram: each\n"
+        "  c:\n    protocol: tcp/5354\n    origin_direct: [tcp://192.0.2.1:53]\n    fragments: drop\n"
     )
     done = run(sys.executable, "-m", "spectrum", "check", "-c", path)
     assert done.returncode == 1
@@ -430,6 +431,7 @@ def test_faults_of_udp_apps_are_told(tmp_path, free_port):
         ("8", "apps.b.origin_direct[0]"),
         ("9", "apps.b.keepalive"),
         ("10", "apps.b.proxy_header_datagram"),
+        ("14", "apps.c.fragments"),
     ]
 
 

@@ -1,0 +1,190 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""Which clients' long datagrams may be sent on in fragments: IPv4 ones that came whole, without "don't fragment".
+
+recvmsg tells of fragments (IP_RECVFRAGSIZE), not of that bit (RFC 791, section 3.1, DF), so a packet socket looks at
+the headers (packet(7)). The kernel filters for it: only datagrams that are longer than the shortest path to an origin
+reach it. It is opened when there is such a path, and needs CAP_NET_RAW. See docs/decisions/011-fragments.md.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from spectrum.engine.flows cimport mix
+from spectrum.engine.linux cimport *
+from spectrum.engine.sockets cimport clock_ns, set_int
+
+import secrets
+
+cdef extern from *:
+    """
+    #include <linux/filter.h>
+    #include <linux/if_ether.h>
+    #include <linux/if_packet.h>
+    #include <netinet/in.h>
+    #include <sys/socket.h>
+
+    /* The longest IPv4 header, and UDP's. */
+    #define HEADER_BYTES 68
+
+    /* Leave out what is short enough, most of it by that; what is a fragment, or has DF; what is no UDP. */
+    static inline int filter_packets(int fd, unsigned int longest) {
+        struct sock_filter code[] = {
+            BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 2), /* the total length */
+            BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, longest, 0, 5),
+            BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 6), /* DF, MF, the offset */
+            BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x7fff, 3, 0),
+            BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 9),
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_UDP, 0, 1),
+            BPF_STMT(BPF_RET | BPF_K, HEADER_BYTES),
+            BPF_STMT(BPF_RET | BPF_K, 0),
+        };
+        struct sock_fprog program = {sizeof code / sizeof *code, code};
+        return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+    }
+
+    static inline int bind_packets(int fd) {
+        struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
+        return bind(fd, (struct sockaddr *)&address, sizeof address);
+    }
+
+    /* Whether packets were lost for want of room since the last call. */
+    static inline int lost_packets(int fd) {
+        struct tpacket_stats seen;
+        socklen_t length = sizeof seen;
+        return getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &seen, &length) == 0 && seen.tp_drops;
+    }
+    """
+    int filter_packets(int fd, unsigned int longest) nogil
+    int bind_packets(int fd) nogil
+    bint lost_packets(int fd) nogil
+    enum:
+        AF_PACKET, HEADER_BYTES
+
+cdef enum:
+    PACKETS = 64
+    QUEUE_BYTES = 2097152
+
+# A datagram is not looked at later than this after it came: listeners' queues hold less.
+cdef uint64_t VALID_NS = 5000000000
+
+
+cdef class Fragmentable:
+    """What was seen of clients' long datagrams without DF. It begins closed, and then knows of none."""
+
+    def __cinit__(self):
+        self._fd = -1
+
+    def __init__(self):
+        self._secret[0] = secrets.randbits(64) | 1
+        self._secret[1] = secrets.randbits(64) | 1
+
+    def __dealloc__(self):
+        if self._fd >= 0:
+            close(self._fd)
+
+    cdef bint watch(self, uint32_t longest) noexcept nogil:
+        """Look for datagrams longer than this, IP header and all, from now on; False where the kernel forbids it."""
+        if self._fd >= 0 and longest >= self._longest:
+            return True
+        self._longest = longest
+        if self._fd < 0:
+            return self._open()
+        # Those that are shorter than before were not looked at until now.
+        self._since_ns = clock_ns()
+        return filter_packets(self._fd, longest) == 0
+
+    cdef bint _open(self) noexcept nogil:
+        # Protocol 0: nothing comes before the filter is there.
+        self._fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        if self._fd < 0:
+            return False
+        set_int(self._fd, SOL_SOCKET, SO_RCVBUF, QUEUE_BYTES)
+        set_int(self._fd, SOL_SOCKET, SO_RCVBUFFORCE, QUEUE_BYTES)
+        if filter_packets(self._fd, self._longest) < 0 or bind_packets(self._fd) < 0:
+            close(self._fd)
+            self._fd = -1
+            return False
+        self._since_ns = clock_ns()
+        return True
+
+    cdef bint allows(self, const uint8_t *client, uint16_t client_port, const uint8_t *edge, uint16_t edge_port,
+                     uint64_t read_ns) noexcept nogil:
+        """Whether a whole datagram may be fragmented; so it may where nobody can know.
+
+        Args:
+            client: Whom it came from: a mapped IPv4 address, and a port in network order.
+            client_port: Likewise.
+            edge: Where it was sent to, likewise.
+            edge_port: Likewise.
+            read_ns: It had come by then.
+        """
+        cdef uint32_t addresses[2]
+        cdef uint64_t tag
+        cdef Sight *sight
+        if self._fd < 0 or read_ns <= self._since_ns:
+            return True
+        self.read()
+        memcpy(&addresses[0], client + 12, 4)
+        memcpy(&addresses[1], edge + 12, 4)
+        tag = self._tag(addresses[0], client_port, addresses[1], edge_port)
+        sight = &self._sights[tag % SIGHTS]
+        if sight.tag == tag and read_ns < sight.seen_ns + VALID_NS:
+            return True
+        return self._missed
+
+    cdef void read(self) noexcept nogil:
+        """Note what came."""
+        cdef uint8_t packets[PACKETS][HEADER_BYTES]
+        cdef mmsghdr messages[PACKETS]
+        cdef iovec parts[PACKETS]
+        cdef int count = PACKETS, i
+        cdef uint64_t now_ns
+        if self._fd < 0:
+            return
+        now_ns = clock_ns()
+        memset(messages, 0, sizeof(messages))
+        for i in range(PACKETS):
+            parts[i].iov_base = packets[i]
+            parts[i].iov_len = HEADER_BYTES
+            messages[i].msg_hdr.msg_iov = &parts[i]
+            messages[i].msg_hdr.msg_iovlen = 1
+        while count == PACKETS:
+            count = recvmmsg(self._fd, messages, PACKETS, MSG_DONTWAIT, NULL)
+            for i in range(count):
+                self._see(packets[i], messages[i].msg_len, now_ns)
+        self._missed = lost_packets(self._fd)
+
+    cdef void _see(self, const uint8_t *packet, size_t size, uint64_t now_ns) noexcept nogil:
+        cdef size_t header_bytes = 4 * (packet[0] & 0xF)
+        cdef uint32_t addresses[2]
+        cdef uint16_t ports[2]
+        cdef uint64_t tag
+        cdef Sight *sight
+        if size < header_bytes + 4:
+            return
+        memcpy(addresses, packet + 12, 8)
+        memcpy(ports, packet + header_bytes, 4)
+        tag = self._tag(addresses[0], ports[0], addresses[1], ports[1])
+        sight = &self._sights[tag % SIGHTS]
+        sight.tag = tag
+        sight.seen_ns = now_ns
+
+    cdef uint64_t _tag(self, uint32_t client, uint16_t client_port, uint32_t edge,
+                       uint16_t edge_port) noexcept nogil:
+        cdef uint64_t hashed = mix(<uint64_t>client << 32 | edge, self._secret[0])
+        return mix(hashed ^ (<uint64_t>client_port << 16 | edge_port), self._secret[1])
+
+    # === Public API ===
+
+    def watch_from(self, uint32_t longest):
+        """Look for datagrams longer than this, IP header and all; return False where the kernel forbids it."""
+        return self.watch(longest)
+
+    def allows_now(self, bytes client, uint16_t client_port, bytes edge, uint16_t edge_port):
+        """Tell whether a whole IPv4 datagram that has come by now may be sent on in fragments."""
+        cdef bytes mapped_client = b"\0" * 10 + b"\xff\xff" + client, mapped_edge = b"\0" * 10 + b"\xff\xff" + edge
+        return self.allows(mapped_client, htons(client_port), mapped_edge, htons(edge_port), clock_ns())
+
+    @property
+    def longest(self):
+        """Datagrams up to this are not looked for; 0 where none are."""
+        return self._longest if self._fd >= 0 else 0
