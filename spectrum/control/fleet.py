@@ -18,7 +18,7 @@ from spectrum.control.veterans import VeteranWorker, take_all
 from spectrum.control.workers import WorkerProcess
 from spectrum.kernel import installation
 from spectrum.kernel.installation import PackageChanged
-from spectrum.plane.channel import Applied, Events, Measures, Message, Met, Refused
+from spectrum.plane.channel import Applied, Events, Measures, Message, Met, Names, Refused
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.tasks import Tasks
 
@@ -52,6 +52,7 @@ class Fleet:
         workers: Those of ours, by place.
         closing: No worker that ends is replaced.
         empty: While closing, the last one has ended.
+        inherited_names: The addresses of names that workers of the supervisor before this one had.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Fleet:
         self.workers: dict[int, WorkerProcess] = {}
         self.closing = False
         self.empty = asyncio.Event()
+        self.inherited_names: dict[str, tuple[str, ...]] = {}
         self._control = control
         self._memory = memory
         self._totals = totals
@@ -190,6 +192,8 @@ class Fleet:
                 self._totals.add(veteran.number, apps, own)
             case Events():
                 self._tell(message)
+            case Names(addresses):
+                self.inherited_names |= addresses
             case _:
                 pass
 

@@ -114,6 +114,11 @@ class NameWatch:
         self._doubtful_room: asyncio.Semaphore
         self.addresses: dict[str, tuple[str, ...]] = {}
         self.failures: dict[str, str] = {}
+        self._remembered: dict[str, tuple[str, ...]] = {}
+
+    def remember(self, addresses: dict[str, tuple[str, ...]]) -> None:
+        """Take the last good answers of a supervisor before this one: they hold until names are answered again."""
+        self._remembered |= addresses
 
     async def watch(self, names: frozenset[NameSettings]) -> None:
         """Watch exactly these names; wait a short while for the first answers of new ones."""
@@ -130,14 +135,26 @@ class NameWatch:
         for known in (self.addresses, self.failures):
             for key in known.keys() - keys:
                 del known[key]
+        self._recall(names)
         for question, asking in users.items():
             self._follow_for(question, frozenset(asking))
-        new = [watched for watched in self._watched.values() if not watched.ended.is_set()]
+        new = [
+            watched
+            for watched in self._watched.values()
+            if not watched.ended.is_set() and not all(name_key(user) in self.addresses for user in watched.users)
+        ]
         if new:
             try:
                 await asyncio.wait_for(asyncio.gather(*(watched.ended.wait() for watched in new)), START_TIMEOUT_S)
             except TimeoutError:
                 log.warning("some names of origins have no address yet; their apps serve once they have")
+
+    def _recall(self, names: frozenset[NameSettings]) -> None:
+        for name in names:
+            known = self._remembered.pop(name_key(name), ())
+            usable = tuple(address for address in known if self._why_not(name, address) is None)
+            if usable:
+                self.addresses.setdefault(name_key(name), usable)
 
     def _begin(self) -> None:
         self._began = True

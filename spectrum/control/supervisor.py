@@ -265,6 +265,7 @@ class Supervisor:
         await self._admin.serve_control(control, self._control, is_chosen=self._config.control is not None)
         self._bank.adopt_passed(passed_sockets(os.environ))
         await self._fleet.take_over(left, self._bank)
+        self._names.remember(self._fleet.inherited_names)
         plan = replace(plan, snapshot=self._bank.fit(plan.snapshot))
         snapshot = plan.snapshot
         keys = snapshot.listener_keys()
@@ -290,8 +291,9 @@ class Supervisor:
         self._offload.apply(self._config.udp_offload, anew=not self._fleet.all())
         if self._config.metrics:
             await self._admin.serve_metrics(metrics_app(Shared(self.render), self.ready), self._config.metrics.listen)
-        self._take(plan)
         await self._names.watch(snapshot.names())
+        # Without an await between: who asks for the status sees both, or neither.
+        self._take(plan)
         self._health.apply(self._config, snapshot, self._names.addresses)
         self._fleet.start(self._tasks)
         try:
@@ -684,8 +686,10 @@ class Supervisor:
         """Return, step by step, where a client of an app goes, and why.
 
         Raises:
-            ValueError: If there is no such app, or the client is no address.
+            ValueError: If there is no such app, the client is no address, or nothing is served yet.
         """
+        if not self._snapshot.generation:
+            raise ValueError("the daemon is not serving yet")
         return explain(self._snapshot, self._plan_served.prefixes, self._health, self._memory, app, client, port)
 
     # --- the end --------------------------------------------------------------------------------------------------

@@ -34,8 +34,6 @@ from spectrum.plane.memory import SharedMemory
 
 log = logging.getLogger(__name__)
 
-# Addresses of names per message, so that one fits a packet.
-NAMES_PER_PACKET = 200
 STANDINGS_PER_PACKET = 2000
 LATENCIES_PER_PACKET = 500
 
@@ -192,13 +190,12 @@ class WorkerProcess:
         """Send the last word on names, origins and keys, unless the worker does not read: then once it does."""
         if self._channel is None or self._channel.waits:
             return
-        names, stands = list(self._late_names.items()), list(self._late_standings.items())
-        times = list(self._late_latencies.items())
+        names, stands, times = self._late_names, list(self._late_standings.items()), list(self._late_latencies.items())
         if self._late_keys:
             self.tell(Tickets(self._late_keys))
         self._late_names, self._late_standings, self._late_latencies, self._late_keys = {}, {}, {}, []
-        for i in range(0, len(names), NAMES_PER_PACKET):
-            self.tell(Names(dict(names[i : i + NAMES_PER_PACKET])))
+        for packet in Names.packets(names):
+            self.tell(packet)
         for i in range(0, len(stands), STANDINGS_PER_PACKET):
             self.tell(Health(dict(stands[i : i + STANDINGS_PER_PACKET]), {}))
         for i in range(0, len(times), LATENCIES_PER_PACKET):

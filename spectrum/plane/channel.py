@@ -10,7 +10,7 @@ import os
 import socket
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 MAX_PACKET_BYTES = 96 * 1024
 # SCM_MAX_FD of the kernel is 253.
 MAX_DESCRIPTORS = 250
+# Of names and addresses in one packet; a single name may have more, as many as an answer over TCP holds.
+NAMES_BYTES = 48 * 1024
 # Packets kept for a peer that does not read. Measures and events beyond it are dropped, and counted by the sender.
 MAX_WAITING = 256
 
@@ -110,9 +112,25 @@ class Tickets(msgspec.Struct, array_like=True, tag=True):
 
 
 class Names(msgspec.Struct, array_like=True, tag=True):
-    """To a worker: the addresses of names, by `core.snapshot.name_key`."""
+    """To a worker: the addresses of names, by `core.names.name_key`; from one that is taken over: those that it has."""
 
     addresses: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def packets(cls, addresses: dict[str, tuple[str, ...]]) -> "Iterator[Names]":
+        """Yield as many messages as it takes."""
+        part: dict[str, tuple[str, ...]] = {}
+        size = 0
+        for name, known in addresses.items():
+            # Each text has up to three bytes before it (the MessagePack specification, str format family).
+            own = len(name.encode()) + sum(len(address) + 3 for address in known) + 8
+            if part and size + own > NAMES_BYTES:
+                yield cls(part)
+                part, size = {}, 0
+            part[name] = known
+            size += own
+        if part:
+            yield cls(part)
 
 
 class Health(msgspec.Struct, array_like=True, tag=True):

@@ -447,6 +447,8 @@ class Worker:
         for i in range(0, len(items), MAX_DESCRIPTORS):
             part = dict(items[i : i + MAX_DESCRIPTORS])
             self._channel.send(Sockets(list(part)), list(part.values()))
+        for packet in Names.packets(self._names):
+            self._channel.send(packet)
         self._channel.send(Veteran(self._number, os.getpid()), [] if self._released else [self._flow_file])
         if self._released:
             self._count_anew()

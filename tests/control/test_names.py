@@ -212,3 +212,22 @@ async def test_other_files_are_looked_at_at_once(make, files):
         files[1].write_text("192.0.2.99 x\n")
         await until(lambda: len(changes) == 2)
         assert changes == [{"A x tcp 22-22": ("192.0.2.1",)}, {"A x tcp 22-22": ("192.0.2.99",)}]
+
+
+async def test_the_addresses_of_the_supervisor_before_hold_until_there_is_an_answer(make):
+    resolver = Scripted()
+    resolver.answer = LookupFailure("no answer", "no_answer")
+    other = a_name("y", port=23)
+    watch, changes = make(resolver, refuse=lambda _, address: "a loop" if address == "192.0.2.9" else None)
+    watch.remember({KEY: ("192.0.2.1", "192.0.2.9"), "ANY y tcp 23-23": ("192.0.2.9",), "ANY z tcp 1-1": ("::1",)})
+    began = time.monotonic()
+    await watch.watch(frozenset([a_name(), other]))
+    # What this configuration makes a loop is not taken, and what nobody asks for is not there.
+    assert watch.addresses == {KEY: ("192.0.2.1",)}
+    await watch.watch(frozenset([a_name()]))
+    assert time.monotonic() - began < module.START_TIMEOUT_S
+    await until(lambda: watch.failures)
+    assert watch.addresses == {KEY: ("192.0.2.1",)}
+    resolver.answer = Answer(("192.0.2.3",), 600)
+    await until(lambda: changes)
+    assert watch.addresses == {KEY: ("192.0.2.3",)}

@@ -21,6 +21,7 @@ from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
 from spectrum.plane.channel import Measures
 from spectrum.plane.memory import SharedMemory
+from spectrum.plane.tasks import Tasks
 from tests.control.keepers import until
 from tests.control.supervised import supervised
 
@@ -48,6 +49,37 @@ async def test_workers_that_do_not_answer_are_told(tmp_path, free_port, monkeypa
     monkeypatch.setattr(supervisor, "START_TIMEOUT_S", 0.3)
     with pytest.raises(StartError, match=r"not ready within 0\.3 s"):
         await Supervisor(tmp_path / "f", config(free_port(), tmp_path), workers=1).run()
+
+
+async def test_who_asks_while_it_starts_is_answered(tmp_path, free_port, monkeypatch):
+    """A silent name server, or thousands of listeners, make a start last; the control socket is there first."""
+    text = (
+        "pools: {p: {origins: [{name: o, address: 127.0.0.1, port: 1}]}}\nload_balancers: {b: {default_pools: [p]}}\n"
+        f"apps: {{x: {{protocol: tcp/{free_port()}, edge_ips: [127.0.0.1], load_balancer: b}}}}\n"
+        f"control: {{socket: {tmp_path}/control.sock}}"
+    )
+    running = Supervisor(tmp_path / "f", load_text(text, "x"), workers=1)
+    reached, asked = asyncio.Event(), asyncio.Event()
+
+    async def slow(names):
+        reached.set()
+        await asked.wait()
+
+    monkeypatch.setattr(running._names, "watch", slow)
+    daemon = Tasks().start(running.run(), "daemon")
+    await reached.wait()
+    status = await running.status()
+    assert (status["generation"], status["pools"], status["apps"]) == (0, [], [])
+    assert b"spectrum_build_info" in await running.render()
+    with pytest.raises(ValueError, match="not serving yet"):
+        running.explain("x", "192.0.2.1", 0)
+    assert (await running.reload()).errors == ["the daemon is not serving yet"]
+    asked.set()
+    await until(running.ready)
+    await until(lambda: running._state.generation)
+    assert [pool["name"] for pool in (await running.status())["pools"]] == ["p"]
+    running._stop()
+    await daemon
 
 
 async def test_a_worker_that_does_not_watch_a_listener_is_not_ready(tmp_path, free_port):

@@ -25,6 +25,7 @@ from spectrum.plane.channel import (
     Drain,
     Events,
     Measures,
+    Names,
     Refused,
     Release,
     Released,
@@ -191,8 +192,12 @@ async def test_records_wait_for_the_next_supervisor_with_a_relieved_worker(free_
         await first.wait_for(Applied)
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         await first.wait_for(Measures, lambda measures: measures.sessions == 1)
+        first.channel.send(Names({"ANY a tcp 1-1": ("192.0.2.1",)}))
+        first.channel.send(Names({"ANY b tcp 1-1": ("192.0.2.2",)}))
         first.channel.leave()
         second = await take()
+        # The next supervisor may have a name server that is silent.
+        await second.wait_for(Names, lambda names: len(names.addresses) == 2)
         second.channel.send(Release(0))
         await second.wait_for(Released)
         second.channel.leave()

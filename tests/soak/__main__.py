@@ -1,10 +1,13 @@
 """The soak: mixed load for minutes, while everything that may happen to a daemon happens all the time.
 
-A reload every second, killed workers, processes that stand still, origins that come and go, upgrades. Every byte is
-checked by hash. What a killed worker had is lost by nature; nothing else may be, and no client may be refused. Memory
-and descriptors must stay flat.
+A reload every second, which puts apps that share a port in another order, too; killed workers, processes that stand
+still, origins that come and go, names that are not answered and come back, upgrades. Every byte is checked by hash.
+What a killed worker had is lost by nature; nothing else may be, and no client may be refused. Memory and descriptors
+must stay flat.
 
-    python -m tests.soak --minutes 10            # with --kernel, as root, UDP flows are moved by the kernel
+    python -m tests.soak --minutes 10            # with --kernel UDP flows are moved by the kernel
+
+As root it runs in namespaces of its own, with its own name server; without root there are no names, and no --kernel.
 """
 
 import asyncio
@@ -25,22 +28,35 @@ import click
 
 from spectrum.cli.client import DaemonError
 from tests.e2e.daemon import Daemon
-from tests.soak.load import Clients, EchoDatagrams, FlappingOrigin, Tally
+from tests.soak.load import Clients, EchoDatagrams, FlappingOrigin, NamedOrigin, NameServer, Tally
 
-SESSION_CLIENTS, LASTING_FLOWS, NEW_FLOWS = 12, 4, 2
+SESSION_CLIENTS, NAMED_CLIENTS, LASTING_FLOWS, NEW_FLOWS = 12, 3, 4, 2
 RELOAD_EVERY_S, FLAP_EVERY_S, KILL_EVERY_S = 1.0, 7.0, 11.0
 # A machine that is too busy, or a debugger: a process does nothing for so long, and what it is sent waits.
 STALL_EVERY_S, STALL_S = 3.0, 0.8
 FLAP_S = 2.0
+# So long a name has no answer, or a bad one, and then is well again.
+MOOD_EVERY_S = 4.0
+# Names that nobody ever answers for, beside the one that must go on.
+DEAD_NAMES = 5
+SHARED = {"a.example": b"a", "b.example": b"b", "": b"-"}
 # From a kill until the replacement serves and clients' last losses are told.
 KILL_WINDOW_S = 3.0
 # A listener that is closed resets what is in its queue: connected, as far as the edge can know.
 FLAP_WINDOW_S = 0.3
 # Upgrades in the first part, so that the workers of the rest are the same ones and their memory tells something.
 UPGRADE_PART = 0.25
+# What a reload is answered that meets an upgrade.
+PASSING = ("not serving yet", "stopping", "is being upgraded")
 SAMPLE_EVERY_S = 2.0
 # In the environment of a run that is in its own namespace.
 INSIDE = "SPECTRUM_SOAK_INSIDE"
+BEGIN = """
+ip link set lo up
+mount -t bpf bpf /sys/fs/bpf
+names=$(mktemp) && echo "nameserver 127.0.0.1" > "$names" && mount --bind "$names" /etc/resolv.conf && rm "$names"
+exec "$0" -m tests.soak "$@"
+"""
 # What Python's own arenas do is about a fifth of this.
 MAX_SLOPE_KB_PER_MINUTE = 400.0
 MAX_MORE_DESCRIPTORS = 20
@@ -54,9 +70,11 @@ class Soak:
         seconds: How long there is load.
         seed: Of all that is random.
         kernel: Let the kernel move UDP flows.
+        names: There is a name server of ours, and this machine asks it.
     """
 
-    def __init__(self, folder: Path, seconds: float, seed: int, kernel: bool = False) -> None:
+    def __init__(self, folder: Path, seconds: float, seed: int, kernel: bool = False, names: bool = False) -> None:
+        self._names = names
         self._offloaded = 0
         self._more = "udp_offload: {interfaces: [lo]}\n" if kernel else ""
         self._folder, self._seconds = folder, seconds
@@ -65,13 +83,13 @@ class Soak:
         self._clients = Clients(self._tally, seed)
         self._kills: list[float] = []
         self._flaps: list[float] = []
-        self._counts = {"reloads": 0, "kills": 0, "stalls": 0, "flaps": 0, "upgrades": 0}
+        self._counts = {"reloads": 0, "kills": 0, "stalls": 0, "flaps": 0, "moods": 0, "upgrades": 0}
         self._samples: list[tuple[float, str, int, int]] = []
-        self._ports = free_ports(6)
+        self._ports = free_ports(11)
         self._upgrading: asyncio.Future[subprocess.CompletedProcess[str]] | None = None
 
     def _text(self) -> str:
-        tcp, udp, other, one, two, datagrams = self._ports
+        tcp, udp, other, one, two, datagrams, shared, a, b, rest, named = self._ports
         changing = self._random.randrange(5, 50)
         text = f"""
 limits: {{sessions: {1000 + changing}}}
@@ -89,19 +107,48 @@ apps:
         if changing % 2:  # an app that comes, changes and goes
             where = f"edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{one}]"
             text += f"  other: {{protocol: tcp/{other}, {where}, timeouts: {{idle: {changing}s}}}}\n"
+        text += self._sharing(shared, {"a.example": a, "b.example": b, "": rest})
+        if self._names:
+            for number in range(-1, DEAD_NAMES):
+                name, edge = (
+                    (f"dead{number}.soak.test", f"127.0.1.{number + 1}")
+                    if number >= 0
+                    else (NameServer.NAME, "127.0.0.1")
+                )
+                where = f"protocol: tcp/{named}, edge_ips: [{edge}], origin_port: {a}"
+                text += f"  named{number + 1}: {{{where}, origin_dns: {{name: {name}, type: A, ttl: 1s}}}}\n"
         return text + self._more + "log: {sessions: false}"
+
+    def _sharing(self, port: int, origins: dict[str, int]) -> str:
+        """Return the apps of a shared port in any order, now and then with one more, which nobody asks for."""
+        apps = [
+            f"  n{origin}: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]"
+            f"{f', sni: [{name}]' if name else ''}}}\n"
+            for name, origin in origins.items()
+        ]
+        if self._random.random() < 0.5:
+            apps.append(apps[0].replace("  n", "  more").replace("a.example", "c.example"))
+        self._random.shuffle(apps)
+        return "".join(apps)
 
     async def run(self) -> list[str]:
         """Run; return what was wrong."""
-        tcp, udp, _, one, two, datagrams = self._ports
+        tcp, udp, _, one, two, datagrams, shared, a, b, rest, named = self._ports
         origins = [FlappingOrigin(one), FlappingOrigin(two)]
-        for origin in origins:
+        steady = [NamedOrigin(name, port) for name, port in zip(SHARED.values(), (a, b, rest), strict=True)]
+        for origin in (*origins, *steady):
             await origin.open()
         loop = asyncio.get_running_loop()
+        server = NameServer()
+        if self._names:
+            await loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", 53))
         echo, _ = await loop.create_datagram_endpoint(EchoDatagrams, local_addr=("127.0.0.1", datagrams))
         self._daemon = Daemon(self._folder, self._text(), workers=2)
         await asyncio.to_thread(self._daemon.__enter__)
         clients = [self._clients.sessions(tcp) for _ in range(SESSION_CLIENTS)]
+        clients += [self._clients.named_sessions(shared, SHARED) for _ in range(NAMED_CLIENTS)]
+        if self._names:
+            clients.append(self._clients.named_sessions(named, {"": b"a"}))
         clients += [self._clients.flow(udp, True) for _ in range(LASTING_FLOWS)]
         clients += [self._clients.flow(udp, False) for _ in range(NEW_FLOWS)]
         self._began = time.monotonic()
@@ -116,6 +163,7 @@ apps:
                         self._kill(),
                         self._stall(),
                         self._flap(origins),
+                        self._change_mood(server),
                         self._upgrade(),
                         self._sample(),
                     )
@@ -125,7 +173,7 @@ apps:
                     task.cancel()
                 self._clients.stopped = True
         finally:
-            for origin in origins:
+            for origin in (*origins, *steady):
                 origin.close()
             echo.close()
             if self._upgrading is not None:  # it would leave a daemon behind
@@ -148,7 +196,7 @@ apps:
                 errors = await asyncio.to_thread(self._daemon.reload)
             except DaemonError:
                 continue
-            if errors and "not serving yet" not in errors[0] and "stopping" not in errors[0]:
+            if errors and not any(passing in errors[0] for passing in PASSING):
                 raise AssertionError(errors)
             self._counts["reloads"] += not errors
 
@@ -193,6 +241,14 @@ apps:
             await origin.open()
             self._counts["flaps"] += 1
 
+    async def _change_mood(self, server: NameServer) -> None:
+        while self._names:
+            await asyncio.sleep(MOOD_EVERY_S)
+            server.mood = self._random.choice(("silent", "nxdomain", "servfail"))
+            await asyncio.sleep(MOOD_EVERY_S)
+            server.mood = "answer"
+            self._counts["moods"] += 1
+
     async def _upgrade(self) -> None:
         for _ in range(2):
             await asyncio.sleep(self._seconds * UPGRADE_PART / 2)
@@ -212,8 +268,10 @@ apps:
             looked_at = {"supervisor": (status["pid"], 0)}
             looked_at |= {f"worker {w['number']}": (w["pid"], w["sessions"]) for w in status["workers"] if w["ready"]}
             for name, (pid, sessions) in looked_at.items():
-                descriptors = len(os.listdir(f"/proc/{pid}/fd")) - sessions
-                self._samples.append((time.monotonic(), name, memory_kb(pid), descriptors))
+                # It may have been killed while another one held the status up.
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    descriptors = len(os.listdir(f"/proc/{pid}/fd")) - sessions
+                    self._samples.append((time.monotonic(), name, memory_kb(pid), descriptors))
             await asyncio.sleep(SAMPLE_EVERY_S)
 
     def _stop(self) -> None:
@@ -278,9 +336,12 @@ def slope_of(xs: list[float], ys: list[int]) -> float:
 
 
 def memory_kb(pid: int) -> int:
-    """Return what is a process's own (proc(5), smaps_rollup: private pages)."""
+    """Return what a process has written to and shares with nobody (proc(5), smaps_rollup: Private_Dirty).
+
+    Pages of files are not its own: they become private when the last other process with the same libraries ends.
+    """
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty"))
 
 
 def free_ports(count: int) -> list[int]:
@@ -301,17 +362,16 @@ def free_ports(count: int) -> list[int]:
 @click.command()
 @click.option("--minutes", type=float, default=10.0, show_default=True)
 @click.option("--seed", type=int, default=None, help="Of an earlier run.")
-@click.option("--kernel", is_flag=True, help="Let the kernel move UDP flows, in a network namespace of its own.")
+@click.option("--kernel", is_flag=True, help="Let the kernel move UDP flows; takes root.")
 def main(minutes: float, seed: int | None, kernel: bool) -> None:
     """Run the soak; the exit code is 1 where anything was lost or grew."""
-    if kernel and INSIDE not in os.environ:
+    if os.geteuid() == 0 and INSIDE not in os.environ:
         os.environ[INSIDE] = "yes"
-        begin = 'ip link set lo up; mount -t bpf bpf /sys/fs/bpf; exec "$0" -m tests.soak "$@"'
-        os.execvp("unshare", ["unshare", "--net", "--mount", "sh", "-c", begin, sys.executable, *sys.argv[1:]])
+        os.execvp("unshare", ["unshare", "--net", "--mount", "sh", "-c", BEGIN, sys.executable, *sys.argv[1:]])
     seed = seed if seed is not None else random.randrange(2**32)
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        wrong = asyncio.run(Soak(Path(folder), minutes * 60, seed, kernel).run())
+        wrong = asyncio.run(Soak(Path(folder), minutes * 60, seed, kernel, names=INSIDE in os.environ).run())
     for line in wrong[:50]:
         print(line)
     sys.exit(bool(wrong))

@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import os
 import random
+import ssl
+import struct
 import time
 from collections import Counter
 from contextlib import suppress
@@ -67,6 +69,71 @@ class FlappingOrigin:
             self._server = None
 
 
+class NamedOrigin:
+    """An origin that says its name before it echoes, so that a client sees whose it is.
+
+    Args:
+        name: A byte.
+        port: Where it listens; of all loopback addresses.
+    """
+
+    def __init__(self, name: bytes, port: int) -> None:
+        self._name, self._port = name, port
+
+    async def open(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._greet, "127.0.0.1", self._port, backlog=1000)
+
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self._name)
+        await echo(reader, writer)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.close()
+
+
+# Of RFC 1035, 4.1.1.
+CODES = {"nxdomain": 3, "servfail": 2}
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Answers for one name with 127.0.0.1, for a second (RFC 1035); for others never.
+
+    Attributes:
+        mood: "answer", "silent", "nxdomain" or "servfail", for the name that it knows.
+    """
+
+    NAME = "origin.soak.test"
+
+    def __init__(self) -> None:
+        self.mood = "answer"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        end = data.index(b"\0", 12) + 5
+        question = data[12:end]
+        asked = b"".join(b"%c%s" % (len(label), label.encode()) for label in self.NAME.split(".")) + b"\0"
+        if not question.lower().startswith(asked) or self.mood == "silent":
+            return
+        has_address = self.mood == "answer" and question[-4:] == struct.pack("!HH", 1, 1)
+        header = data[:2] + struct.pack("!HHHHH", 0x8180 | CODES.get(self.mood, 0), 1, has_address, 0, 0)
+        answer = struct.pack("!HHHIH", 0xC00C, 1, 1, 1, 4) + bytes((127, 0, 0, 1)) if has_address else b""
+        self._transport.sendto(header + question + answer, addr)
+
+
+def client_hello(name: str) -> bytes:
+    """Return what a TLS client sends first, with a server name or, where it is empty, without."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name or None).do_handshake()
+    return outgoing.read()
+
+
 class _Replies(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.queue: asyncio.Queue[bytes] = asyncio.Queue()
@@ -94,7 +161,16 @@ class Clients:
             data = self._random.randbytes(self._random.choice(SIZES))
             await self._count("session", self._session(port, data), len(data))
 
-    async def _session(self, port: int, data: bytes) -> None:
+    async def named_sessions(self, port: int, origins: dict[str, bytes]) -> None:
+        """Ask for names on a shared port, and see that their own origins answer; "" asks for none."""
+        hellos = {name: client_hello(name) for name in origins}
+        while not self.stopped:
+            name = self._random.choice(list(origins))
+            data = hellos[name] + self._random.randbytes(self._random.choice(SIZES[:4]))
+            await self._count("named session", self._session(port, data, origins[name]), len(data))
+            await asyncio.sleep(0.01)
+
+    async def _session(self, port: int, data: bytes, before: bytes = b"") -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
 
@@ -111,7 +187,7 @@ class Clients:
                 return digest.hexdigest()
 
             _, received = await asyncio.gather(send(), receive())
-            assert received == hashlib.sha256(data).hexdigest(), "other bytes, or fewer"
+            assert received == hashlib.sha256(before + data).hexdigest(), "other bytes, or fewer"
         finally:
             writer.close()
 
