@@ -97,6 +97,8 @@ class Reason(IntEnum):
     CLIENT_BLOCKED = 50, 403, "clientFiltered"
     # It asks for a name that no app on the port has, or does not speak TLS.
     SNI_UNKNOWN = 51, 400, "tlsError"
+    # Its ClientHello is longer than is read to tell apps on one port apart.
+    HELLO_TOO_LONG = 57, 400, "tlsError"
     # As CLIENT_LIMIT and CLIENT_RATE, of the prefix that the client is in.
     PREFIX_LIMIT = 52, 403, "clientFiltered"
     PREFIX_RATE = 53, 403, "clientFiltered"

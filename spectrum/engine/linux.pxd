@@ -130,7 +130,8 @@ cdef extern from "<sys/socket.h>" nogil:
     size_t CMSG_LEN(size_t size)
     size_t CMSG_SPACE(size_t size)
     enum:
-        SO_DOMAIN, SO_MEMINFO, SO_RCVBUF, SO_RCVBUFFORCE, SOCK_DGRAM, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_CTRUNC
+        SO_DOMAIN, SO_MEMINFO, SO_RCVBUF, SO_RCVBUFFORCE, SO_RCVLOWAT
+        SOCK_DGRAM, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_CTRUNC
 
 cdef extern from "<netinet/in.h>" nogil:
     struct in_pktinfo:

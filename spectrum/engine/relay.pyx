@@ -20,7 +20,7 @@ from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, IDLE_TICK_MS, LISTENER_TOKEN, SIDE_SHIFT
 from spectrum.engine.sessions cimport *
 from spectrum.engine.slab cimport *
-from spectrum.engine.sockets cimport clock_ns
+from spectrum.engine.sockets cimport clock_ns, set_int
 from spectrum.engine.target cimport Target
 from spectrum.engine.tls cimport ServerContext
 from spectrum.engine.tls_end cimport TlsEnd, facts, reason, say_goodbye, seal, server_end, take_unread, unseal
@@ -28,8 +28,9 @@ from spectrum.engine.tls_end cimport TlsEnd, facts, reason, say_goodbye, seal, s
 cdef enum:
     # Bytes moved for one leg before the others get their turn.
     READ_BUDGET = 4194304
-    # Longest PROXY header that is peeked at; wire.proxy_protocol refuses longer ones.
+    # Of what a client sends first: at the first look, which is as long as the longest PROXY header, and at most.
     PEEK_BYTES = 4112
+    MAX_PEEK_BYTES = 65536
 
 # In the keys of rates: which way bytes go.
 cdef uint64_t CLIENT_WAY = 0x9ddfea08eb382d69
@@ -180,7 +181,7 @@ cdef class Relay(Dialer):
             link = session.pending_next
             if session.state == HEADER:
                 if self.loop.now_ms >= session.deadline_ms:
-                    self._end(index, session, HEADER_TIMEOUT, 0, True)
+                    self._peek(index, session, 0, True)
             elif session.state == HELD:
                 if self.loop.now_ms >= session.deadline_ms:
                     self._turn_came(index, session)
@@ -255,28 +256,53 @@ cdef class Relay(Dialer):
 
     # --- what a client sends first ------------------------------------------------------------------------------------
 
-    cdef void _peek(self, uint32_t index, Session *session, uint32_t events) noexcept:
+    cdef void _peek(self, uint32_t index, Session *session, uint32_t events, bint late) noexcept:
+        """Show the handler what a client has sent; `late` where its time is over.
+
+        SO_RCVLOWAT lets the kernel wait for as much as the handler needs to tell more, so a client that sends a byte at
+        a time is not looked at for each. It tells at once where so much is there already (tcp_set_rcvlowat).
+        """
         cdef uint64_t name = <uint64_t>session.generation << 32 | index
-        cdef ssize_t size = recv(session.legs[CLIENT].fd, self._scratch, PEEK_BYTES, MSG_PEEK)
-        if size < 0 and (errno == EAGAIN or errno == EINTR):
-            return
-        if size <= 0:
-            self._end(index, session, CLIENT_LEFT, 0, True)
-            return
-        try:
-            self._handler.header(
-                name, session.listener, PyBytes_FromStringAndSize(self._scratch, size),
-                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes), session.client_port,
-                PyBytes_FromStringAndSize(<char *>session.edge_address, session.address_bytes), session.edge_port,
-            )
-        except Exception as exc:
-            self._handler.broken(exc)
-            if self._find(name) != NULL:
-                self._end(index, session, REFUSED, 0, True)
-            return
-        if self._find(name) != NULL and session.state == HEADER and events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-            # The rest of the header will never come.
-            self._end(index, session, CLIENT_LEFT, 0, True)
+        cdef int fd = session.legs[CLIENT].fd
+        # With its FIN the rest will never come.
+        cdef bint last = late or events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) != 0
+        cdef uint32_t needs = max(<uint32_t>PEEK_BYTES, session.wanted), room = 0
+        cdef ssize_t size = 0
+        while needs > room and size == room:  # what was shown was not all
+            room = needs
+            size = recv(fd, self._scratch, room, MSG_PEEK)
+            if size < 0 and (errno == EAGAIN or errno == EINTR):
+                if not late:
+                    return
+                size = 0
+            elif size <= 0:
+                self._end(index, session, CLIENT_LEFT, 0, True)
+                return
+            try:
+                needs = self._show(name, session, size, last and size < room)
+            except Exception as exc:
+                self._handler.broken(exc)
+                if self._find(name) != NULL:
+                    self._end(index, session, REFUSED, 0, True)
+                return
+            if self._find(name) == NULL:
+                return
+        if session.state == HEADER and last:
+            self._end(index, session, HEADER_TIMEOUT if late else CLIENT_LEFT, 0, True)
+        elif needs != session.wanted:
+            session.wanted = needs
+            set_int(fd, SOL_SOCKET, SO_RCVLOWAT, max(needs, <uint32_t>1))
+
+    cdef uint32_t _show(self, uint64_t name, Session *session, ssize_t size, bint last) except? 0xFFFFFFFF:
+        """Show the handler `size` bytes of the scratch buffer; return how many it needs, 0 where it has decided."""
+        cdef object needs = self._handler.header(
+            name, session.listener, PyBytes_FromStringAndSize(self._scratch, size),
+            PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes), session.client_port,
+            PyBytes_FromStringAndSize(<char *>session.edge_address, session.address_bytes), session.edge_port, last,
+        )
+        if needs is None or session.state != HEADER:
+            return 0
+        return min(<uint32_t>needs, <uint32_t>MAX_PEEK_BYTES)
 
     cdef void _secure_client(self, uint32_t index, Session *session) noexcept:
         cdef uint64_t name = <uint64_t>session.generation << 32 | index
@@ -587,7 +613,7 @@ cdef class Relay(Dialer):
             return
         if session.state == HEADER:
             with gil:
-                self._peek(index, session, events)
+                self._peek(index, session, events, False)
         elif session.state == SECURING:
             with gil:
                 self._secure_client(index, session)

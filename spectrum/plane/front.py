@@ -10,8 +10,7 @@ from struct import Struct
 
 from spectrum.wire import Command, ProxyHeaderError, TlvType, Transport, parse
 from spectrum.wire.address import unmapped_bytes
-from spectrum.wire.client_hello import ClientHello, ClientHelloError
-from spectrum.wire.client_hello import parse as parse_hello
+from spectrum.wire.client_hello import ClientHello, ClientHelloError, ClientHelloTooLong, HelloReader
 from spectrum.wire.proxy_protocol import pack_tlvs
 
 _V2 = b"\r\n\r\n\0\r\nQUIT\n\x21"
@@ -26,8 +25,6 @@ _MAX_V1_BYTES = 107
 
 # Not passed on: NOOP is padding, CRC32C covered the header that was read, SSL and NETNS speak of the hop before us.
 _HOP_TLVS = frozenset({TlvType.NOOP, TlvType.CRC32C, TlvType.SSL, TlvType.NETNS})
-# So much of a connection's beginning is looked at; engine/relay.pyx has the same number.
-PEEK_BYTES = 4112
 
 # client, client port, edge, edge port, length of the header
 Plain = tuple[bytes, int, bytes, int, int]
@@ -65,18 +62,29 @@ def read_header(data: bytes, client: bytes, client_port: int, edge: bytes, edge_
     )
 
 
-def read_hello(data: bytes, whole: bool) -> ClientHello | None:
+def header_needs(data: bytes) -> int:
+    """Return how many bytes must be there before `read_header`, which needed more than `data`, can tell more."""
+    if len(data) >= 16 and data.startswith(_V2[:12]):
+        return 16 + int.from_bytes(data[14:16], "big")
+    return len(data) + 1
+
+
+def read_hello(reader: HelloReader, data: bytes) -> ClientHello | None:
     """Return what a client asks for; None when more bytes are needed. Who does not speak TLS asks for nothing.
 
     Args:
-        data: What it sent.
-        whole: More is not looked at.
+        reader: What has looked at the connection so far.
+        data: All that the client sent.
+
+    Raises:
+        ClientHelloTooLong: If it asks for something in a ClientHello that is longer than is read.
     """
     try:
-        hello = parse_hello(data)
+        return reader.read(data)
+    except ClientHelloTooLong:
+        raise
     except ClientHelloError:
         return ClientHello()
-    return ClientHello() if hello is None and whole else hello
 
 
 def read_plain(data: bytes) -> Plain | None:

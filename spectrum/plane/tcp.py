@@ -33,7 +33,7 @@ from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancers import Balancers, Stopped
 from spectrum.plane.drains import Drains
 from spectrum.plane.firewall import Firewall, Places
-from spectrum.plane.front import PEEK_BYTES, Told, read_header, read_hello
+from spectrum.plane.front import Told, header_needs, read_header, read_hello
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
 from spectrum.plane.log import FaultLog
@@ -41,6 +41,7 @@ from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 from spectrum.plane.tls import Tls, told_of
 from spectrum.wire import ProxyHeaderError, Tlv, TlvType
+from spectrum.wire.client_hello import ClientHello, ClientHelloTooLong, HelloReader
 from spectrum.wire.proxy_protocol import pack_tlvs
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ PACE_GRACE_MS = 1500
 MAX_GONE = 4096
 GONE_AT_ONCE = 16
 GONE_PER_REPORT = 256
+# Of a connection of which nothing was read before: neither a header nor a part of a ClientHello.
+_NOT_BEGUN: tuple[Told | None, HelloReader | None] = (None, None)
 # By plain numbers: an enum's hash and comparison are Python code.
 _FIXED_REASONS = {
     int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
@@ -153,6 +156,8 @@ class TcpPlane:
         self._tls_faults: dict[int, str] = {}
         # By the name of a session, the server name that its client asked for.
         self._server_names: dict[int, str] = {}
+        # By the name of a session whose client has begun: what a proxy in front told, and how far its ClientHello came.
+        self._begun: dict[int, tuple[Told | None, HelloReader | None]] = {}
         # Clients that were reset before they were accepted, by app.
         self._gone: Tally[tuple[RunningApp, bytes]] = Tally()
         # The registry's own, for the hot path.
@@ -297,42 +302,74 @@ class TcpPlane:
         self.relay.connect(name, way[0], header, app.connect_timeout_ms, app.idle_timeout_ms, way[1])
 
     def header(
-        self, name: int, listener: int, data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int
-    ) -> None:
+        self,
+        name: int,
+        listener: int,
+        data: bytes,
+        client: bytes,
+        client_port: int,
+        edge: bytes,
+        edge_port: int,
+        last: bool = False,
+    ) -> int:
         """Read what a client's connection begins with: the PROXY header of a trusted proxy, a ClientHello, or both.
 
-        Nothing is taken from the connection before all of it is there.
+        Nothing is taken from the connection before all of it is there. With `last`, no more will come in time: a client
+        that is silent, or has not said what it asks for, asks for nothing.
+
+        Returns:
+            How many bytes must be there before another look makes sense; 0 once it is decided.
         """
         running = self._listeners[listener]
-        told: Told | None = (client, client_port, edge, edge_port, 0, b"")
-        try:
-            if running.app.trusted is not None:
-                told = read_header(data, client, client_port, edge, edge_port)
-        except ProxyHeaderError as exc:
-            log.debug("header from %s refused: %s", address_text(client), exc)
-            self.relay.refuse(name, Reason.HEADER_INVALID)
-            return
+        told, reader = self._begun.pop(name, _NOT_BEGUN)
         if told is None:
-            return
+            try:
+                told = (client, client_port, edge, edge_port, 0, b"")
+                if running.app.trusted is not None:
+                    told = read_header(data, client, client_port, edge, edge_port)
+            except ProxyHeaderError as exc:
+                log.debug("header from %s refused: %s", address_text(client), exc)
+                self.relay.refuse(name, Reason.HEADER_INVALID)
+                return 0
+            if told is None:
+                return header_needs(data)
         client, client_port, edge, edge_port, size, tlvs = told
         if running.names is not None:
-            hello = read_hello(data[size:], whole=len(data) >= PEEK_BYTES)
-            if hello is None:
-                return
-            chosen = running.names.find(hello)
+            reader = reader or HelloReader()
+            try:
+                hello = read_hello(reader, data[size:])
+            except ClientHelloTooLong as exc:
+                log.debug("%s from %s refused", exc, address_text(client))
+                self._refuse_told(name, told, Reason.HELLO_TOO_LONG)
+                return 0
+            if hello is None and not last:
+                self._begun[name] = told, reader
+                return size + reader.needs
+            asked = hello or ClientHello()
+            chosen = running.names.find(asked)
+            if hello is None and chosen is None:
+                return 0  # the engine says that it did not come
+            if asked.server_name:
+                self._server_names[name] = asked.server_name
             if chosen is None or not self._registry.takes(chosen):
-                self.relay.refuse(name, Reason.SNI_UNKNOWN)
-                return
+                self._refuse_told(name, told, Reason.SNI_UNKNOWN)
+                return 0
             self._give(name, running, chosen)
             running = chosen
-            if hello.server_name and chosen.app.tls is None:
-                self._server_names[name] = hello.server_name
+            if asked.server_name and chosen.app.tls is None:
                 # What a proxy in front told stands.
-                tlvs = tlvs or pack_tlvs([Tlv(TlvType.AUTHORITY, hello.server_name.encode("ascii"))])
+                tlvs = tlvs or pack_tlvs([Tlv(TlvType.AUTHORITY, asked.server_name.encode("ascii"))])
         if size:
             self.relay.consume(name, size)
             self.relay.set_client(name, client, client_port)
         self._connect(name, Newcomer(running, client, client_port, edge, edge_port, tlvs))
+        return 0
+
+    def _refuse_told(self, name: int, told: Told, reason: Reason) -> None:
+        """Refuse a client that a proxy in front may have told of."""
+        if told[4]:
+            self.relay.set_client(name, told[0], told[1])
+        self.relay.refuse(name, reason)
 
     def _give(self, name: int, one: RunningListener, other: RunningListener) -> None:
         """Let a session be another listener's, on the same address and port."""
@@ -388,6 +425,8 @@ class TcpPlane:
                 self._verdicts.pop(item[13], None)
             if self._server_names:
                 self._server_names.pop(item[13], None)
+            if self._begun:
+                self._begun.pop(item[13], None)
             if self._held:
                 self._held.pop(item[13], None)
             if app.settings.tls is not None:

@@ -9,12 +9,20 @@ _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _SERVER_NAME, _ALPN = 0, 16
 # RFC 8446 section 5.1: a record holds at most so much.
 _MAX_RECORD_BYTES = 16384
-# Of a ClientHello that is waited for; with post-quantum key shares they have about 2 kB.
+_RECORD_HEADER_BYTES, _MESSAGE_HEADER_BYTES = 5, 4
+# Of a ClientHello that is waited for. With post-quantum key shares they have about 2 kB, with a ticket that holds a
+# long client certificate 10 kB and more. HAProxy (tune.bufsize) and nginx (preread_buffer_size) read 16 kB by default.
 MAX_HELLO_BYTES = 16384
+# The same with the headers of its records, which may be short ones.
+MAX_WIRE_BYTES = 24576
 
 
 class ClientHelloError(ValueError):
     """Bytes that no ClientHello begins with."""
+
+
+class ClientHelloTooLong(ClientHelloError):
+    """A ClientHello, but longer than is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +61,83 @@ class _Reader:
         return self._at < len(self.data)
 
 
+class HelloReader:
+    """Reads the ClientHello at the start of a connection whose bytes come in over time.
+
+    What was looked at before is not looked at again: a client that sends a byte at a time costs no more than one that
+    sends all at once.
+
+    Attributes:
+        needs: As many bytes must be there before another look can tell more.
+    """
+
+    __slots__ = ("_at", "_found", "_head", "needs")
+
+    def __init__(self) -> None:
+        self.needs = 1
+        # Where the first record begins that was not there as a whole, and of the message in those before it: how long
+        # it is, and its header.
+        self._at = 0
+        self._found = 0
+        self._head = b""
+
+    def read(self, data: bytes) -> ClientHello | None:
+        """Return what a connection's bytes begin with, or None when more are needed.
+
+        Args:
+            data: All that came, at least as much as the last time.
+
+        Raises:
+            ClientHelloTooLong: If it is a ClientHello, and a longer one than is read.
+            ClientHelloError: If no continuation of `data` could be a ClientHello.
+        """
+        if data and data[0] != _HANDSHAKE:
+            raise ClientHelloError("not TLS")
+        while True:
+            body = self._at + _RECORD_HEADER_BYTES
+            if len(data) < body:
+                self.needs = body if data else 1
+                return None
+            kind, version, length = data[self._at], data[self._at + 1], int.from_bytes(data[body - 2 : body], "big")
+            if kind != _HANDSHAKE or version != 3 or not 0 < length <= _MAX_RECORD_BYTES:
+                raise ClientHelloError("not a handshake record")
+            missing = _MESSAGE_HEADER_BYTES - len(self._head)
+            head = self._head + data[body : body + min(missing, length)]
+            if head and head[0] != _CLIENT_HELLO:
+                raise ClientHelloError("not a ClientHello")
+            size = int.from_bytes(head[1:], "big") if len(head) == _MESSAGE_HEADER_BYTES else None
+            if size is not None:
+                missing = _MESSAGE_HEADER_BYTES + size - self._found
+            self.needs = body + min(missing, length)
+            if (size or 0) > MAX_HELLO_BYTES or self.needs > MAX_WIRE_BYTES:
+                raise ClientHelloTooLong(f"a ClientHello of more than {MAX_HELLO_BYTES} bytes")
+            if size is not None and missing <= length and len(data) >= self.needs:
+                return _read(_Reader(_message(data, size)))
+            if len(data) < body + length:
+                return None
+            self._at, self._found, self._head = body + length, self._found + length, head
+
+
 def parse(data: bytes) -> ClientHello | None:
     """Return the ClientHello at the start of a connection's bytes, or None when more bytes are needed.
 
     Raises:
+        ClientHelloTooLong: If it is a ClientHello, and a longer one than is read.
         ClientHelloError: If no continuation of `data` could be a ClientHello.
     """
-    message = _handshake(data)
-    if message is None:
-        return None
-    return _read(_Reader(message))
+    return HelloReader().read(data)
 
 
-def _handshake(data: bytes) -> bytes | None:
+def _message(data: bytes, size: int) -> bytes:
     """The body of the first handshake message, which may lie in several records."""
-    found, at = b"", 0
-    while True:
-        if len(data) - at < 5:
-            if at == 0 and data and data[0] != _HANDSHAKE:
-                raise ClientHelloError("not TLS")
-            return None
-        kind, version, length = data[at], data[at + 1], int.from_bytes(data[at + 3 : at + 5], "big")
-        if kind != _HANDSHAKE or version != 3 or not 0 < length <= _MAX_RECORD_BYTES:
-            raise ClientHelloError("not a handshake record")
-        found += data[at + 5 : at + 5 + length]
-        at += 5 + length
-        if found and found[0] != _CLIENT_HELLO:
-            raise ClientHelloError("not a ClientHello")
-        if len(found) >= 4:
-            size = int.from_bytes(found[1:4], "big")
-            if size > MAX_HELLO_BYTES:
-                raise ClientHelloError(f"a ClientHello of {size} bytes")
-            if len(found) >= 4 + size:
-                return found[4 : 4 + size]
-        if at >= len(data):
-            return None
+    parts, at, missing = [], 0, _MESSAGE_HEADER_BYTES + size
+    while missing > 0:
+        length = int.from_bytes(data[at + 3 : at + _RECORD_HEADER_BYTES], "big")
+        at += _RECORD_HEADER_BYTES
+        parts.append(data[at : at + min(length, missing)])
+        at += length
+        missing -= length
+    return b"".join(parts)[_MESSAGE_HEADER_BYTES:]
 
 
 def _read(hello: _Reader) -> ClientHello:

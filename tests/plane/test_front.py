@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.plane.front import read_header, read_plain
+from spectrum.plane.front import header_needs, read_header, read_plain
 from spectrum.wire import Command, Endpoint, Header, ProxyHeaderError, Tlv, Transport, parse
 from spectrum.wire.address import mapped_bytes
 
@@ -89,3 +89,13 @@ def test_a_client_has_one_form_however_its_proxy_spells_it(source, destination, 
         told = read_header(data, b"peer", 1, b"edge", 2)
         plain = (source.address.packed, source.port, destination.address.packed, destination.port, len(data))
         assert told == (*plain, told_tlvs)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_a_part_of_a_header_needs(version):
+    header = Header(version, *FOUR, tlvs=(Tlv(0xE4, bytes(300)),) if version == 2 else ()).serialise()
+    for there in range(len(header)):
+        assert read_header(header[:there], b"", 0, b"", 0) is None
+        assert there < header_needs(header[:there]) <= len(header)
+    if version == 2:
+        assert header_needs(header[:16]) == len(header)

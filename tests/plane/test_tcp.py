@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import ssl
+import struct
 import time
 from ipaddress import ip_address
 
@@ -16,7 +17,7 @@ from spectrum.engine.sessions import Outcome
 from spectrum.plane.tcp import TcpPlane, reason_of
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
 from tests.certificates import Authority
-from tests.engine.harness import Recorder, eventually, listening, port_of, reset
+from tests.engine.harness import Recorder, eventually, listening, port_of, repeating, reset
 from tests.plane.parts import Parts, balanced
 from tests.wire.test_client_hello import hello
 
@@ -714,8 +715,8 @@ def test_who_waits_while_the_file_changes_is_judged_by_the_new_one(make, free_po
             plane.apply(shared(port, **{name: origins[name] for name in names}))
             with plane.running():
                 sock.sendall(asked[50:])
-                sock.shutdown(socket.SHUT_WR)
                 if served:
+                    sock.shutdown(socket.SHUT_WR)
                     assert received(origins[served]) == asked
                 eventually(lambda: plane.lines)
         (event,) = plane.events()
@@ -743,3 +744,203 @@ def test_who_waits_on_a_port_that_is_removed_gets_what_it_asked_for(make, free_p
         (event,) = plane.events()
         assert (event["Reason"], event["Application"]) == ("client_closed", "b")
         assert len(plane.plane._registry.listeners) == 1
+
+
+def long_hello(name, size):
+    """A ClientHello of OpenSSL that is padded to a size (RFC 7685)."""
+    body = hello(name)[9:]
+    random_and_id = 34 + 1 + body[34]
+    ciphers = 2 + int.from_bytes(body[random_and_id : random_and_id + 2], "big")
+    at = random_and_id + ciphers + 2  # no compression
+    extensions = body[at + 2 :]
+    padding = size - 9 - at - 2 - len(extensions) - 4
+    extensions = struct.pack("!HH", 21, padding) + bytes(padding) + extensions  # the name stands behind it
+    message = body[:at] + struct.pack("!H", len(extensions)) + extensions
+    return in_records(b"\x01" + len(message).to_bytes(3, "big") + message, 16384)
+
+
+def in_records(message, size):
+    """A handshake message in records of so many bytes."""
+    parts = [message[i : i + size] for i in range(0, len(message), size)]
+    return b"".join(b"\x16\x03\x01" + struct.pack("!H", len(part)) + part for part in parts)
+
+
+def header_of(size):
+    """A PROXY v2 header of a size."""
+    tlv = Tlv(0xE4, bytes(size - 28 - 3))
+    ends = Endpoint(ip_address("203.0.113.7"), 5000), Endpoint(ip_address("192.0.2.1"), 443)
+    return Header(2, *ends, tlvs=(tlv,)).serialise()
+
+
+PROXIES = ", accept_proxy_protocol: {from: [127.0.0.0/8]}"
+
+
+@pytest.mark.parametrize("rest", [False, True])
+def test_a_long_hello_is_routed_whatever_stands_before_it(make, free_port, rest):
+    port, behind = free_port(), free_port()
+    with listening() as a, listening() as other:
+        bodies = {"a": body(port, a, ", sni: [a.example]"), "pa": body(behind, a, f", sni: [a.example]{PROXIES}")}
+        if rest:
+            bodies |= {"rest": body(port, other), "prest": body(behind, other, PROXIES)}
+        else:
+            bodies |= {"b": body(port, other, ", sni: [b]"), "pb": body(behind, other, f", sni: [b]{PROXIES}")}
+        plane = make(bodies)
+        with plane.running():
+            for size in (1200, 4111, 4112, 4113, 9000, 16384 + 9):
+                asked = long_hello("a.example", size)
+                assert size <= len(asked) <= size + 5
+                pieces = [asked[:4000], asked[4000:]] if size == 9000 else [asked]
+                assert exchange(port, a, *pieces) == asked
+                for header in (header_of(100), header_of(4112)):
+                    assert exchange(behind, a, header + asked) == asked
+            eventually(lambda: not plane.relay.active)
+        named = {event["ClientTlsClientHelloServerName"] for event in plane.events()}
+        assert named == {"a.example"}
+        assert not plane.plane._begun
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_a_hello_in_many_records(make, free_port, origin, size):
+    port = free_port()
+    with listening() as rest:
+        plane = make({"a": body(port, origin, ", sni: [a.example]"), "rest": body(port, rest)})
+        asked = in_records(long_hello("a.example", 600 if size == 1 else 9000)[5:], size)
+        with plane.running():
+            assert exchange(port, origin, asked[:10], asked[10:-1], asked[-1:]) == asked
+
+
+@pytest.mark.parametrize(
+    "asked", [long_hello("a.example", 16384 + 100), in_records(long_hello("a.example", 16000)[5:], 5)]
+)
+def test_a_hello_that_is_too_long_is_for_nobody(make, free_port, origin, asked):
+    port = free_port()
+    with listening() as rest:
+        plane = make({"a": body(port, origin, ", sni: [a.example]"), "rest": body(port, rest)})
+        with plane.running():
+            with pytest.raises(ConnectionError):
+                assert_refused(port, asked)
+            eventually(lambda: plane.lines)
+    assert [(event["Reason"], event["Status"]) for event in plane.events()] == [("hello_too_long", 400)]
+
+
+def test_a_hello_byte_by_byte_is_looked_at_a_few_times(make, free_port, origin):
+    port, looks = free_port(), []
+    plane = make({"a": body(port, origin, ", sni: [a.example]"), "b": body(port, origin, ", sni: [b.example]")})
+    header = plane.plane.header
+    plane.plane.header = lambda *item: looks.append(len(item[2])) or header(*item)
+    asked = hello("a.example")
+    with plane.running(), connect(port) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(len(asked)):
+            sock.sendall(asked[at : at + 1])
+        with origin.accept()[0] as served:
+            served.settimeout(5)
+            assert served.recv(65536) == asked
+            sock.sendall(b"and on")  # the kernel waits for no more than before
+            assert served.recv(65536) == b"and on"
+    assert len(looks) < 6
+    assert sum(looks) < 2 * len(asked)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16", hello("a.example")[:-1]])
+@pytest.mark.parametrize("header", [b"", b"PROXY TCP4 203.0.113.7 192.0.2.1 5000 443\r\n"])
+def test_a_client_that_is_silent_is_for_the_app_that_takes_the_rest(make, free_port, origin, sent, header):
+    port = free_port()
+    more = ", accept_proxy_protocol: {from: [127.0.0.0/8], timeout: 0.2}, proxy_protocol: v1"
+    with listening() as rest:
+        plane = make({"a": body(port, origin, more + ", sni: [a.example]"), "rest": body(port, rest, more)})
+        if not header:
+            for app in plane.plane._registry.apps():
+                app.trusted = None
+        with plane.running():
+            with connect(port) as sock:
+                sock.sendall(header + sent)
+                with rest.accept()[0] as served:
+                    served.settimeout(5)
+                    told = served.recv(65536)
+                    assert told.startswith(header or b"PROXY TCP4 127.0.0.1 127.0.0.1 ")
+                    if sent:
+                        assert told.endswith(sent) or served.recv(65536) == sent
+                    served.sendall(b"220 hello")
+                    assert sock.recv(100) == b"220 hello"
+                    sock.sendall(b"HELO")
+                    assert served.recv(100) == b"HELO"
+            eventually(lambda: plane.lines)
+    (event,) = plane.events()
+    assert (event["Application"], event["ClientIP"]) == ("rest", "203.0.113.7" if header else "127.0.0.1")
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03", b"PROXY TCP4 203.0"])
+def test_a_client_that_is_silent_is_refused_where_no_app_takes_the_rest(make, free_port, origin, sent):
+    port = free_port()
+    more = ", accept_proxy_protocol: {from: [127.0.0.0/8], timeout: 0.2}"
+    plane = make({name: body(port, origin, f"{more}, sni: [{name}.example]") for name in "ab"})
+    if not sent.startswith(b"P"):
+        for app in plane.plane._registry.apps():
+            app.trusted = None
+    with plane.running():
+        with pytest.raises(ConnectionError):
+            assert_refused(port, sent)
+        eventually(lambda: plane.lines)
+    assert [event["Reason"] for event in plane.events()] == ["header_timeout"]
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01", b"hi"])
+def test_a_client_that_ends_before_its_hello_asks_for_nothing(make, free_port, origin, sent):
+    port = free_port()
+    with listening() as rest:
+        plane = make(shared(port, a=origin, rest=rest))
+        with plane.running():
+            assert exchange(port, rest, sent) == sent
+    other = make(shared(free := free_port(), a=origin, b=origin))
+    with other.running(), connect(free) as sock:
+        sock.sendall(sent)
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+        eventually(lambda: other.lines)
+    assert [event["Reason"] for event in other.events()] == ["sni_unknown" if sent == b"hi" else "header_missing"]
+
+
+@pytest.mark.parametrize(("name", "told"), [("Wrong.Example", "wrong.example"), (None, "")])
+def test_the_record_has_the_name_that_nobody_has(make, free_port, origin, name, told):
+    port = free_port()
+    plane = make(shared(port, a=origin, b=origin))
+    with plane.running():
+        with pytest.raises(ConnectionError):
+            assert_refused(port, hello(name))
+        eventually(lambda: plane.lines)
+    (event,) = plane.events()
+    assert (event["Reason"], event["ClientTlsClientHelloServerName"]) == ("sni_unknown", told)
+
+
+def test_a_client_that_resumes_with_a_long_certificate_gets_the_same_app(make, free_port, tmp_path):
+    """The ticket holds the client's certificate: the second ClientHello is longer than 4 kB."""
+    port, authority = free_port(), Authority()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*authority.issue("a.example").write(tmp_path, "server"))
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.load_verify_locations(cadata=authority.pem.decode())
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    names = [f"a-client-with-many-names-{number}.example" for number in range(150)]
+    context.load_cert_chain(*authority.issue(*names).write(tmp_path, "client"))
+    looks, session = [], None
+    with listening() as a, listening() as rest:
+        plane = make(shared(port, a=a, rest=rest))
+        header = plane.plane.header
+        plane.plane.header = lambda *item: looks.append(len(item[2])) or header(*item)
+
+        def serve():
+            for _ in range(2):
+                with server.wrap_socket(a.accept()[0], server_side=True) as served:
+                    served.sendall(served.recv(100))
+
+        with plane.running(), repeating(lambda: time.sleep(0.01), serve):
+            for resumed in (False, True):
+                looks.clear()
+                sock = socket.create_connection(("127.0.0.1", port), 5)
+                with context.wrap_socket(sock, server_hostname="a.example", session=session) as tls:
+                    tls.sendall(b"hello")
+                    assert tls.recv(100) == b"hello"
+                    session = tls.session
+                    assert tls.session_reused == resumed
+            assert max(looks) > 4112

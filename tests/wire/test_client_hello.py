@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.wire.client_hello import ClientHello, ClientHelloError, parse
+from spectrum.wire.client_hello import (
+    MAX_HELLO_BYTES,
+    ClientHello,
+    ClientHelloError,
+    ClientHelloTooLong,
+    HelloReader,
+    parse,
+)
 
 
 def hello(name="a.example", alpn=("h2", "http/1.1"), version=None):
@@ -57,6 +64,38 @@ def test_a_message_in_several_records(sizes):
 
 
 HELLO = hello()
+
+
+@given(st.lists(st.integers(1, 60), max_size=20), st.lists(st.integers(1, 200), max_size=20))
+def test_a_reader_finds_the_same_in_any_pieces_and_asks_for_what_is_missing(sizes, pieces):
+    data = records(HELLO, sizes)
+    reader, there = HelloReader(), 0
+    for piece in [*pieces, len(data)]:
+        there = min(len(data), there + piece)
+        found = reader.read(data[:there])
+        if found is None:
+            assert there < reader.needs <= len(data)
+            # Less tells nothing more.
+            assert reader.read(data[: reader.needs - 1]) is None
+    assert found == parse(data)
+
+
+@given(st.lists(st.integers(1, 60), max_size=20))
+def test_a_reader_that_waits_for_what_it_needs_looks_twice_for_each_record(sizes):
+    data = records(HELLO, sizes)
+    reader, looks = HelloReader(), 1
+    while reader.read(data[: reader.needs]) is None:
+        looks += 1
+    assert looks <= 3 + 2 * (len(sizes) + 1)
+
+
+@pytest.mark.parametrize(("size", "in_each"), [(MAX_HELLO_BYTES + 1, 16384), (MAX_HELLO_BYTES, 8)])
+def test_what_is_too_long(size, in_each):
+    message = b"\x01" + size.to_bytes(3, "big") + bytes(size)
+    parts = [message[i : i + in_each] for i in range(0, len(message), in_each)]
+    data = b"".join(b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part for part in parts)
+    with pytest.raises(ClientHelloTooLong):
+        parse(data[:30_000])
 
 
 @pytest.mark.parametrize(
