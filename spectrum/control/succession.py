@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from spectrum.kernel import init
+from spectrum.kernel import init, installation
 from spectrum.kernel.installation import python as python_command
 from spectrum.plane.handover import PROTOCOL
 
@@ -50,6 +51,8 @@ class Successor:
         Raises:
             SuccessionError: If it can not; it has ended then.
         """
+        if python == sys.executable and (fault := installation.fault()):
+            raise SuccessionError(fault)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
@@ -72,7 +75,7 @@ class Successor:
                 raise SuccessionError("\n".join(errors))
             if answer.get("protocol") != PROTOCOL:
                 raise SuccessionError("that version can not take sessions over from this one: restart instead")
-        except (SuccessionError, TimeoutError) as exc:
+        except BaseException as exc:  # cancelled, too: the daemon stops, and nobody is to follow it
             ours.close()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -98,6 +101,20 @@ class Successor:
     def lives(self) -> bool:
         """Whether it still runs."""
         return self.process is not None and self.process.returncode is None
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    async def give_up(self) -> None:
+        """End it: nothing is left to it."""
+        assert self.process is not None, "start comes first"
+        assert self._socket is not None, "start comes first"
+        self._socket.close()
+        self.signal(signal.SIGKILL)
+        await self.process.wait()
 
     def leave(self, workers: list[int]) -> None:
         """Let it take over these workers, which have no supervisor any more."""

@@ -218,7 +218,7 @@ class Supervisor:
             lambda: self._config.worker_timeout_s,
         )
         for number in signals.STOP:
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
         log_spare_signals(loop)
         signals.release(signals.STOP)
@@ -430,9 +430,20 @@ class Supervisor:
 
     # --- reload ---------------------------------------------------------------------------------------------------
 
+    def _passed_on(self, number: int) -> bool:
+        """Give a signal to the supervisor that follows this one, once there is one: it takes effect there."""
+        if self._successor is None or not self._successor.lives:
+            return False
+        self._successor.signal(number)
+        return True
+
     def _reload_on_signal(self) -> None:
+        if self._passed_on(signal.SIGHUP):
+            return
+
         async def reload() -> None:
-            await self.reload()
+            if errors := (await self.reload()).errors:
+                log.error("SIGHUP: not reloaded: %s", errors[0])
 
         self._tasks.start(reload(), "reload on SIGHUP")
 
@@ -707,6 +718,9 @@ class Supervisor:
             except SuccessionError as exc:
                 log.error("upgrade refused: %s", exc)
                 return Upgraded(str(exc).splitlines())
+            if self._stopping.is_set():
+                await successor.give_up()
+                return Upgraded([self._busy_with])
             self._successor = successor
         log.info("upgrade: leaving everything to pid %d", successor.pid)
         # The answer leaves first.
@@ -726,14 +740,19 @@ class Supervisor:
             await self._admin.stop()
             # Workers have their own copies; those of a place without a worker must be free for the successor.
             self._bank.close(self._bank.keys())
+            signals.hold_all()
             successor.leave(self._fleet.disown())
             self._writer.close(LEAVE_WRITE_S)
             logging.shutdown()
         finally:
+            for number in signal.sigpending() & {*signals.STOP, signal.SIGHUP}:
+                successor.signal(number)
             # Not by the usual way: it would end the workers, which are children of this process.
             os._exit(0)
 
-    def _stop(self) -> None:
+    def _stop(self, number: int = signal.SIGTERM) -> None:
+        if self._passed_on(number):
+            return
         if self._stopping.is_set():
             log.info("stopping at once")
             self._fleet.kill()

@@ -86,16 +86,16 @@ def _stay(daemon: int, told: int) -> int:
     os.set_blocking(told, False)
     while True:
         number = signal.sigwait(signal.valid_signals())
-        if number != signal.SIGCHLD:
-            with suppress(ProcessLookupError):
-                os.kill(daemon, number)
-            continue
+        # First: a process that has ended takes a signal without a word.
         for pid, status in _ended():
             if pid != daemon:
                 continue
             daemon = _follower(told)
             if not daemon:
                 return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+        if number != signal.SIGCHLD:
+            with suppress(ProcessLookupError):
+                os.kill(daemon, number)
 
 
 def _ended() -> list[tuple[int, int]]:

@@ -1,4 +1,6 @@
+import asyncio
 import json
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -6,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.control.succession import OPTION, Predecessor, SuccessionError, Successor, arguments
+from spectrum.plane.tasks import Tasks
 from tests.control.keepers import until
 
 
@@ -20,7 +23,7 @@ def python(tmp_path):
 
     def make(script):
         path = tmp_path / "python"
-        start = "import socket, sys, time\nway = socket.socket(fileno=int(sys.argv[-1]))\n"
+        start = "import os, socket, sys, time\nway = socket.socket(fileno=int(sys.argv[-1]))\n"
         path.write_text(f"#!{sys.executable}\n{start}{script}\n")
         path.chmod(0o755)
         return str(path)
@@ -83,3 +86,37 @@ def test_it_follows_when_the_other_one_left(said, workers):
     assert predecessor.follow() == workers
     assert json.loads(ours.recv(100)) == {"protocol": 1}
     ours.close()
+
+
+async def test_one_that_is_given_up(python):
+    successor = Successor()
+    await successor.start(python("way.send(b'{\"protocol\": 1}'); time.sleep(60)"), ["run"])
+    await successor.give_up()
+    assert not successor.lives
+    successor.signal(signal.SIGTERM)  # to nobody
+
+
+async def test_signals_are_passed_on(python):
+    successor = Successor()
+    script = "import signal; signal.signal(1, lambda *_: sys.exit(7)); way.send(b'{\"protocol\": 1}'); time.sleep(60)"
+    await successor.start(python(script), ["run"])
+    successor.signal(signal.SIGHUP)
+    assert await successor.process.wait() == 7
+    await successor.give_up()
+
+
+async def test_a_start_that_is_cancelled_leaves_no_process(python):
+    """Else it would take over what the daemon that is told to stop leaves."""
+    path = python("open(sys.argv[0] + '.pid', 'w').write(str(os.getpid())); time.sleep(60)")
+    started = Tasks().start(Successor().start(path, ["run"]), "start")
+    told = Path(path + ".pid")
+    await until(lambda: told.exists() and told.read_text())
+    started.cancel()
+    await asyncio.wait([started])
+    assert not Path(f"/proc/{told.read_text()}").exists()
+
+
+async def test_another_projects_files_among_ours(monkeypatch):
+    monkeypatch.setattr("spectrum.kernel.installation.fault", lambda: "another project's files")
+    with pytest.raises(SuccessionError, match="another project"):
+        await Successor().start(sys.executable, ["run"])

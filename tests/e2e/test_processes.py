@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -152,6 +152,38 @@ def test_signals_while_it_starts(edge):
     finally:
         process.send_signal(signal.SIGQUIT)
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.2, 0.5])
+def test_told_to_end_during_an_upgrade(edge, delay_s):
+    """Whenever it comes: to the old supervisor, or through it to the new one. Nobody serves afterwards."""
+    with edge.running(*RUN, start_new_session=True) as process:
+        upgrade = subprocess.Popen(
+            [sys.executable, "-m", "spectrum", "upgrade", "--socket", edge.control],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with upgrade:
+            eventually(lambda: len(_children(process.pid)) > 1, 10)  # the successor
+            time.sleep(delay_s)
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+                if process.poll() is None:
+                    assert process.wait(10) == 0
+                    eventually(lambda: not _group(process.pid), 10, lambda: (edge.messages(), _group(process.pid)))
+            upgrade.kill()
+    assert "Traceback" not in edge.messages()
+
+
+def _group(leader):
+    """Processes of a process group, without zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(group) == leader and state != "Z":
+                found.append(path.parent.name)
+    return found
 
 
 def _is_held(pid, number):
