@@ -89,14 +89,18 @@ def samples(socket_path: Path | None, by: str, seconds: float, count: int, as_js
 def reload(socket_path: Path | None) -> None:
     """Let the running daemon read its file again.
 
-    It prints what changed. A file with faults changes nothing; the faults are printed, and the exit code is 1.
+    It prints what changed, and what takes a restart to change. A file with faults changes nothing; the faults are
+    printed, and the exit code is 1.
     """
     answer = ask_daemon(socket_path, "POST", "/reload", RELOAD_TIMEOUT_S)
     if answer["errors"]:
         raise failure("\n".join(answer["errors"]))
     for change in answer["changes"]:
         click.echo(change)
-    click.echo("reloaded" if answer["changes"] else "reloaded, nothing changed")
+    restart = answer.get("restart", [])
+    for change in restart:
+        click.echo(f"takes a restart: {change}")
+    click.echo("reloaded" if answer["changes"] or restart else "reloaded, nothing changed")
 
 
 @click.command(short_help="Hand over to the installed version.")

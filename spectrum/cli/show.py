@@ -19,6 +19,8 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         f"generation {status['generation']} of {status['config']}",
         soft_wrap=True,
     )
+    for change in status.get("restart_needed", []):
+        console.print(f"[yellow]takes a restart: {escape(change)}[/yellow]", soft_wrap=True)
     for worker in workers:
         note = _worker_note(worker, status["generation"])
         note += " [yellow](not accepting: out of descriptors)[/yellow]" if worker["stalled"] else ""

@@ -26,10 +26,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """A reload: what is wrong with the file, in which case nothing changed, or what changed."""
+    """A reload: what is wrong, in which case nothing changed, or what changed, and what takes a restart to change."""
 
     errors: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
+    restart: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def control_app(
 
     async def apply(_: web.Request) -> web.Response:
         done = await reload()
-        answer = {"errors": done.errors, "changes": done.changes}
+        answer = {"errors": done.errors, "changes": done.changes, "restart": done.restart}
         return web.json_response(answer, status=422 if done.errors else 200)
 
     async def say(request: web.Request) -> web.Response:

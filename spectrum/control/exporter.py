@@ -34,6 +34,7 @@ class NodeState:
     def __init__(self) -> None:
         self.generation = 0
         self.last_reload_successful = True
+        self.restart_needed = False
         self.workers_ready = 0
         # By place: the generation that a worker serves, and whether it gives signs of life.
         self.workers: dict[int, tuple[int, bool]] = {}
@@ -232,6 +233,11 @@ def _node_metrics(readings: _Readings) -> Iterator[Metric]:
         answers.add_metric([str(place)], up)
     yield from (serves, answers)
     yield GaugeMetricFamily("spectrum_config_generation", "Generation being served", value=state.generation)
+    yield GaugeMetricFamily(
+        "spectrum_config_restart_needed",
+        "1 while the file has settings that take a restart",
+        value=state.restart_needed,
+    )
     yield GaugeMetricFamily(
         "spectrum_config_last_reload_successful", "1 if the last reload was", value=state.last_reload_successful
     )

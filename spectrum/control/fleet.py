@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 # A worker that has not answered by now is counted from its last regular report, a second old at most.
 ANSWER_TIMEOUT_S = 1.0
+# Workers that are to end at once have so long to tell of their sessions.
+LAST_RECORDS_S = 2.0
 LOOK_EVERY_S = 1.0
 # Workers report each second. One that has not for so long is not ready.
 SILENT_S = 5.0
@@ -83,6 +85,7 @@ class Fleet:
         self._to_relieve: dict[int, VeteranWorker] = {}
         # The flows of each worker outlive it here.
         self._flow_files: dict[int, int] = {}
+        self._hurries = False
         self._asked = 0
         self._answers: dict[int, tuple[set[WorkerProcess], asyncio.Event]] = {}
 
@@ -362,6 +365,16 @@ class Fleet:
         self.closing = True
         for worker in self.all():
             worker.drain(timeout_s)
+
+    def hurry(self) -> None:
+        """Have workers that drain end their sessions at once, and tell of them; asked again, or in vain, kill them."""
+        if self._hurries:
+            self.kill()
+            return
+        self._hurries = True
+        for worker in self.all():
+            worker.drain(0.0)
+        asyncio.get_running_loop().call_later(LAST_RECORDS_S, self.kill)
 
     def kill(self) -> None:
         """End all workers at once."""

@@ -43,13 +43,13 @@ from spectrum.control.succession import Predecessor, SuccessionError, Successor,
 from spectrum.control.systemd import Notifier
 from spectrum.control.tickets import Tickets
 from spectrum.control.totals import Totals
-from spectrum.control.watch import FilesRead, FileWatch
+from spectrum.control.watch import FilesRead, FileWatch, States
 from spectrum.control.workers import Outcome, WorkerProcess, encode, memory_file
 from spectrum.core.address import PortRange, parse_address
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.balancing.settings import labels
-from spectrum.core.changes import changes
+from spectrum.core.changes import changes, restart_needed
 from spectrum.core.checks import ListenerIndex
 from spectrum.core.config import Config
 from spectrum.core.names import NameSettings
@@ -153,7 +153,9 @@ class Supervisor:
         self._files = files or FilesRead()
         # What a file names that is not served: it is being read, or was refused.
         self._tried_files: list[Path] = []
-        self._config = config
+        # What the files were from which came what is served.
+        self._served_files: States = {}
+        self._config = self._started_with = config
         self._worker_count = workers or config.workers or usable_processors()
         self._started_at = time.monotonic()
         self._plan_served = Plan(Snapshot(0, (), 0, True), {}, b"")
@@ -301,6 +303,7 @@ class Supervisor:
         except TimeoutError as exc:
             raise StartError(f"the workers were not ready within {START_TIMEOUT_S:g} s") from exc
         self._state.generation = 1
+        self._note_files()
         await self._fleet.relieve_the_rest()  # there are fewer workers now
         # What was made so far lives long: collections among thousands of probes need not look at it.
         gc.collect()
@@ -501,15 +504,28 @@ class Supervisor:
                     self._tried_files = []
                 own = [self._path] if self._path else []
                 self._files.keep([*own, *named_files(config), *self._tried_files])
+                found += self._note_files()
                 for change in found[:MAX_CHANGES_LOGGED]:
                     log.info("reloaded: %s", change)
-                return Reloaded(changes=found)
+                return Reloaded(changes=found, restart=self._restart_needed())
             finally:
                 self._tell_ready()
         self._state.last_reload_successful = False
         for error in errors:
             log.error("reload refused: %s", error)
         return Reloaded(errors=errors)
+
+    def _note_files(self) -> list[str]:
+        """Return a line for each file that the configuration names and that is another one than was served before."""
+        served, self._served_files = self._served_files, self._files.known(named_files(self._config))
+        return [
+            f"changed file {path}"
+            for path, state in self._served_files.items()
+            if path in served and served[path] != state
+        ]
+
+    def _restart_needed(self) -> list[str]:
+        return restart_needed(self._started_with, self._config)
 
     @property
     def _busy_with(self) -> str:
@@ -620,26 +636,17 @@ class Supervisor:
 
     def _adopt(self, config: Config, plan: Plan) -> None:
         """Go by a configuration."""
-        self._warn_of_fixed_settings(config)
+        if config.log.format != self._config.log.format:
+            os.environ[FORMAT_VARIABLE] = config.log.format  # of workers from now on
+            configure_logging(config.log.format == "json", os.environ.get(LEVEL_VARIABLE, "INFO"))
         self._config = config
+        if needed := self._restart_needed():
+            log.warning("takes a restart: %s", ", ".join(needed))
+        self._state.restart_needed = bool(needed)
         self._tickets.every_s = config.session_tickets.rotate_s
         self._take(plan)
         self._session_log = self._make_session_log(config)
         self._health.apply(config, plan.snapshot, self._names.addresses)
-
-    def _warn_of_fixed_settings(self, config: Config) -> None:
-        fixed = [
-            name
-            for name in ("user", "seccomp", "workers", "metrics", "control", "kernel", "max_flows", "max_affinities")
-            if getattr(config, name) != getattr(self._config, name)
-        ]
-        fixed += [
-            f"limits.{name}"
-            for name in ("client_prefix", "prefix_length")
-            if getattr(config.limits, name) != getattr(self._config.limits, name)
-        ]
-        if fixed:
-            log.warning("changed but fixed until a restart: %s", ", ".join(fixed))
 
     # --- what one sees --------------------------------------------------------------------------------------------
 
@@ -676,6 +683,7 @@ class Supervisor:
             "generation": self._snapshot.generation,
             "uptime_s": round(time.monotonic() - self._started_at, 3),
             "draining": self._stopping.is_set(),
+            "restart_needed": self._restart_needed(),
             "workers": self._fleet.status(),
             "kernel": {
                 "bindings": self._bound.state,
@@ -755,7 +763,7 @@ class Supervisor:
             return
         if self._stopping.is_set():
             log.info("stopping at once")
-            self._fleet.kill()
+            self._fleet.hurry()
             return
         self._stopping.set()
 

@@ -21,7 +21,7 @@ MAX_PAUSE_S = 60.0
 # Device, inode, times of modification and of change, size. The time of change
 # tells what `touch -r` and `rsync -t` hide.
 _State = tuple[int, int, int, int, int] | None
-_States = dict[Path, _State]
+States = dict[Path, _State]
 
 
 class FilesRead:
@@ -31,7 +31,7 @@ class FilesRead:
     """
 
     def __init__(self) -> None:
-        self._states: _States = {}
+        self._states: States = {}
 
     def reading(self, paths: Iterable[Path]) -> None:
         """Note what files are, as they are about to be read; may be called from any thread."""
@@ -42,24 +42,24 @@ class FilesRead:
         for path in self._states.keys() - set(paths):
             self._states.pop(path, None)
 
-    def since(self, now: _States) -> _States:
+    def since(self, now: States) -> States:
         """Return those of `now` that are other files than were read.
 
         A file that was not read before is no change, nor is one that is missing.
         """
         return {path: state for path, state in now.items() if state not in (None, self._states.setdefault(path, state))}
 
-    def missing(self, now: _States) -> set[Path]:
+    def missing(self, now: States) -> set[Path]:
         """Return the files that could be read and cannot be found now."""
         return {path for path, state in now.items() if state is None and self._states.get(path) is not None}
 
-    def settle(self, before: _States, now: _States) -> None:
+    def settle(self, before: States, now: States) -> None:
         """Take changes as read, unless a reader came after `before`."""
         for path, state in now.items():
             if self._states.get(path) == before.get(path):
                 self._states[path] = state
 
-    def known(self, paths: Iterable[Path]) -> _States:
+    def known(self, paths: Iterable[Path]) -> States:
         """Return what files were when they were read."""
         return {path: self._states.get(path) for path in paths}
 
@@ -86,11 +86,11 @@ class FileWatch:
         self._changed = changed
         self._every_s = every_s
         self._files = files or FilesRead()
-        self._seen: _States = {}
+        self._seen: States = {}
         self._unsettled = 0
         self._missing: set[Path] = set()
         # Changes that were told to a `changed` that failed.
-        self._owed: _States = {}
+        self._owed: States = {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -122,7 +122,7 @@ class FileWatch:
         self._owed = {}
         self._files.settle(before, changes)
 
-    def _say_missing(self, now: _States) -> None:
+    def _say_missing(self, now: States) -> None:
         """Log files that are gone, once, when they have been for two looks."""
         missing = self._files.missing(now)
         for path in sorted(missing - self._missing):
@@ -132,7 +132,7 @@ class FileWatch:
         self._missing &= missing
 
 
-def _look(paths: Iterable[Path]) -> _States:
+def _look(paths: Iterable[Path]) -> States:
     return {path: _state_of(path) for path in paths}
 
 

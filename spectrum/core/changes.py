@@ -19,14 +19,39 @@ _SECTIONS = {
 }
 
 
+# Settings that a running daemon does not change.
+_FIXED = (
+    "user",
+    "seccomp",
+    "workers",
+    "metrics",
+    "control",
+    "kernel",
+    "max_flows",
+    "max_affinities",
+    "limits.client_prefix",
+    "limits.prefix_length",
+)
+# What 0 is called in the file.
+_NAMES = {"workers": "auto", "busy_poll": "off"}
+
+
 def changes(old: Config, new: Config) -> list[str]:
-    """Return one line for each object that is added, removed or changed, and for each other setting that changed."""
+    """Return a line for each object that is added, removed or changed, and for each other setting that was."""
     lines: list[str] = []
     for section, kind in _SECTIONS.items():
         lines += _changed_objects(kind, getattr(old, section), getattr(new, section))
-    for change in _changed_fields(old, new, Settings):
-        lines.append(f"changed {change}")
-    return lines
+    return lines + [f"changed {change}" for change in _changed_fields(old, new, Settings) if not _is_fixed(change)]
+
+
+def restart_needed(started: Config, now: Config) -> list[str]:
+    """Return each setting that differs from those that the daemon was started with and takes a restart to change."""
+    return [change for change in _changed_fields(started, now, Settings) if _is_fixed(change)]
+
+
+def _is_fixed(change: str) -> bool:
+    path = change.partition(" ")[0]
+    return any(path == fixed or path.startswith(f"{fixed}.") for fixed in _FIXED)
 
 
 def _changed_objects(kind: str, old: Mapping[str, BaseModel], new: Mapping[str, BaseModel]) -> Iterator[str]:
@@ -46,7 +71,7 @@ def _changed_fields(old: BaseModel, new: BaseModel, model: type[BaseModel], pref
         if isinstance(before, BaseModel) and type(before) is type(after):
             yield from _changed_fields(before, after, type(after), f"{path}.")
         elif _is_short(before) and _is_short(after):
-            yield f"{path} {_shown(before)} -> {_shown(after)}"
+            yield f"{path} {_named(path, before)} -> {_named(path, after)}"
         else:
             yield path
 
@@ -55,6 +80,10 @@ def _is_short(value: Any) -> bool:
     if isinstance(value, tuple):
         return len(value) <= 3 and all(_is_short(item) for item in value)
     return value is None or (not isinstance(value, BaseModel | dict | list) and len(str(value)) <= 40)
+
+
+def _named(path: str, value: Any) -> str:
+    return _NAMES[path] if value == 0 and path in _NAMES else _shown(value)
 
 
 def _shown(value: Any) -> str:

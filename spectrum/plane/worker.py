@@ -7,6 +7,7 @@ serves. When the supervisor vanishes it goes on and waits for a new one, which t
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -152,6 +153,7 @@ class Worker:
         self._event_timer: asyncio.TimerHandle | None = None
         self._stalls_reported = self._busy_ns_reported = 0
         self._draining = False
+        self._drain_deadline = math.inf
 
     async def run(self) -> None:
         """Serve until drained."""
@@ -364,6 +366,7 @@ class Worker:
         return self._planes[0].relay.active + self._planes[1].engine.active if self._planes else 0
 
     def _drain(self, timeout_s: float) -> None:
+        self._drain_deadline = min(self._drain_deadline, self._loop.time() + timeout_s)
         if self._draining:
             return
         self._draining = True
@@ -375,16 +378,16 @@ class Worker:
         # Those of UDP carry the flows that go on.
         for key in [key for key in self._descriptors if key.transport == "tcp"]:
             os.close(self._descriptors.pop(key))
-        deadline = self._loop.time() + timeout_s
-        self._wait_for_sessions(deadline)
+        self._wait_for_sessions()
 
-    def _wait_for_sessions(self, deadline: float) -> None:
+    def _wait_for_sessions(self) -> None:
         assert self._planes is not None, "they are there since the first snapshot"
         tcp, udp = self._planes
         # A flow has no end of its own: one that pauses is over.
-        udp.engine.close_flows(Reason.DRAINED, 0 if self._loop.time() >= deadline else DRAIN_IDLE_MS)
-        if self._active() and self._loop.time() < deadline:
-            self._loop.call_later(0.05, self._wait_for_sessions, deadline)
+        is_due = self._loop.time() >= self._drain_deadline
+        udp.engine.close_flows(Reason.DRAINED, 0 if is_due else DRAIN_IDLE_MS)
+        if self._active() and not is_due:
+            self._loop.call_later(0.05, self._wait_for_sessions)
             return
         tcp.relay.close_sessions(Reason.DRAINED)
         self._stopped.set()

@@ -81,7 +81,10 @@ async def test_control(tmp_path):
         async with client.get("/status") as answer:
             assert await answer.json() == {"pid": 1}
         async with client.post("/reload") as answer:
-            assert (answer.status, await answer.json()) == (422, {"errors": ["f:1:1: wrong"], "changes": []})
+            assert (answer.status, await answer.json()) == (
+                422,
+                {"errors": ["f:1:1: wrong"], "changes": [], "restart": []},
+            )
         async with client.post("/upgrade", params={"python": "/x"}) as answer:
             assert (answer.status, await answer.json()) == (200, {"errors": [], "pid": 7})
         async with client.post("/upgrade") as answer:

@@ -274,3 +274,27 @@ async def test_a_reload_does_not_outlive_the_service(tmp_path, free_port, monkey
         os.kill(daemon._fleet.workers[0].pid, signal.SIGCONT)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", new)
+
+
+async def test_a_reload_tells_what_takes_a_restart_and_which_files_changed(tmp_path, free_port):
+    port = free_port()
+    blocked = tmp_path / "blocked"
+    blocked.write_text("192.0.2.1\n")
+    rule = f"access_rules: {{bad: {{target: ip_range, file: {blocked}, action: block}}}}\n"
+    text = f"{rule}apps:\n{app('x', port, ', ip_firewall: true')}"
+    async with supervised(tmp_path, text) as (daemon, write):
+        answer = await daemon.reload()
+        assert (answer.errors, answer.changes, answer.restart) == ([], [], [])
+        write(f"max_flows: 1000\n{text}")
+        for _ in range(2):  # until it is restarted, or the file says so no more
+            answer = await daemon.reload()
+            assert (answer.changes, answer.restart) == ([], ["max_flows 100000 -> 1000"])
+            assert (await daemon.status())["restart_needed"] == ["max_flows 100000 -> 1000"]
+            assert b"spectrum_config_restart_needed 1.0" in await daemon.render()
+        write(text)
+        answer = await daemon.reload()
+        assert (answer.changes, answer.restart) == ([], [])
+        assert b"spectrum_config_restart_needed 0.0" in await daemon.render()
+        blocked.write_text("192.0.2.2\n")
+        assert (await daemon.reload()).changes == [f"changed file {blocked}"]
+        assert (await daemon.reload()).changes == []

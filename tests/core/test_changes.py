@@ -1,7 +1,7 @@
 import pytest
 
 from spectrum.control.loader import load_text
-from spectrum.core.changes import changes
+from spectrum.core.changes import changes, restart_needed
 
 BASE = """
 monitors: {m: {type: tcp}}
@@ -35,12 +35,45 @@ apps:
             "default_pools: [p], enabled: false",
             ["changed load balancer lb: enabled true -> false"],
         ),
-        ("apps:", "workers: 3\napps:", ["changed workers 0 -> 3"]),
+        ("apps:", "workers: 3\napps:", []),
         ("apps:", "log: {format: text}\napps:", ["changed log.format json -> text"]),
-        ("apps:", "metrics: {listen: 127.0.0.1:9}\napps:", ["changed metrics"]),
+        ("apps:", "metrics: {listen: 127.0.0.1:9}\napps:", []),
+        ("apps:", "busy_poll: off\napps:", ["changed busy_poll 0.0002 -> off"]),
         ("apps:", "node: {name: fra1}\napps:", ["changed node.name '' -> fra1"]),
     ],
 )
 def test_what_differs(find, replace, expected):
     old, new = load_text(BASE, "old"), load_text(BASE.replace(find, replace, 1), "new")
     assert sorted(changes(old, new)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("", "", []),
+        ("", "workers: 3", ["workers auto -> 3"]),
+        ("workers: 3", "workers: auto", ["workers 3 -> auto"]),
+        ("", "metrics: {listen: 127.0.0.1:9}", ["metrics"]),
+        (
+            "metrics: {listen: 127.0.0.1:8}",
+            "metrics: {listen: 127.0.0.1:9}",
+            ["metrics.listen 127.0.0.1:8 -> 127.0.0.1:9"],
+        ),
+        ("", "user: nobody", ["user nothing -> nobody"]),
+        ("", "seccomp: true", ["seccomp false -> true"]),
+        ("", "control: {socket: /run/x}", ["control"]),
+        ("", "kernel: {bpffs: /bpf}", ["kernel.bpffs /sys/fs/bpf -> /bpf"]),
+        ("", "max_flows: 5", ["max_flows 100000 -> 5"]),
+        ("", "max_affinities: 5", ["max_affinities 262144 -> 5"]),
+        ("", "limits: {client_prefix: {ipv4: 24}}", ["limits.client_prefix.ipv4 32 -> 24"]),
+        ("", "limits: {prefix_length: {ipv6: 40}}", ["limits.prefix_length.ipv6 48 -> 40"]),
+        ("", "limits: {memory: 1GiB}\ndrain_timeout: 1s\nlog: {format: text}", []),
+    ],
+)
+def test_what_takes_a_restart(before, after, expected):
+    started, now = load_text(f"{before}{BASE}", "old"), load_text(f"{after}{BASE}", "new")
+    assert restart_needed(started, now) == expected
+    assert restart_needed(started, started) == []
+    assert not any(
+        change.startswith(f"changed {line.split()[0]}") for change in changes(started, now) for line in expected
+    )

@@ -241,6 +241,7 @@ def test_a_second_signal_ends_at_once(tmp_path, free_port, echo):
         eventually(lambda: "draining" in daemon.messages())
         daemon.signal(signal.SIGINT)
         assert daemon.process.wait(5) == 0
+        assert len(daemon.events()) == 1, "the record of the session that it ended"
 
 
 def test_a_second_daemon_is_told(tmp_path, free_port, echo):
@@ -515,9 +516,9 @@ def test_a_reload_tells_what_changed(tmp_path, free_port, echo):
     with Daemon(tmp_path, one_app(first, echo)) as daemon:
         daemon.write(one_app(first, echo, ", timeouts: {idle: 5s}") + named("other", second, echo))
         told = ["added app other", "changed app echo: timeouts.idle nothing -> 5"]
-        assert ask(daemon.socket, "POST", "/reload") == {"errors": [], "changes": told}
+        assert ask(daemon.socket, "POST", "/reload") == {"errors": [], "changes": told, "restart": []}
         assert all(f"reloaded: {line}" in daemon.messages() for line in told)
-        assert ask(daemon.socket, "POST", "/reload") == {"errors": [], "changes": []}
+        assert ask(daemon.socket, "POST", "/reload") == {"errors": [], "changes": [], "restart": []}
 
 
 def test_a_watched_file_needs_no_reload(tmp_path, free_port, echo):
