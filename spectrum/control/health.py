@@ -232,12 +232,15 @@ class HealthKeeper:
             member = self.members.get(number)
             if member is None:
                 continue
-            others = partial(self._others_usable, member.pool, number)
-            record = self._detectors[member.pool].take(number, sign, others, now)
-            if record is not None:
-                member.ejections += 1
-                self._event(member, "originEjected", False, f"{record.reason}; for {record.ejected_until - now:.0f} s")
-                self._judge(number, record.reason)
+            if self._detectors[member.pool].take(number, sign, partial(self._others_usable, member.pool), now):
+                self._was_ejected(number, now)
+
+    def _was_ejected(self, number: int, now: float) -> None:
+        member = self.members[number]
+        record = self._detectors[member.pool].records[number]
+        member.ejections += 1
+        self._event(member, "originEjected", False, f"{record.reason}; for {record.ejected_until - now:.0f} s")
+        self._judge(number, record.reason)
 
     def _others_usable(self, pool: str, number: int) -> int:
         origins = (origin for origin in self._world.settings[pool].origins if origin.number != number)
@@ -247,11 +250,13 @@ class HealthKeeper:
         # First of all: a failure below is logged by the loop, and must not be the last tick.
         self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         now = time.monotonic()
-        for detector in self._detectors.values():
+        for pool, detector in self._detectors.items():
             for number in detector.due(now):
                 if number in self.members:
                     self._event(self.members[number], "originReturned", True, "its time is over")
                     self._judge(number, "its ejection is over")
+            for number in detector.compare(partial(self._others_usable, pool), now):
+                self._was_ejected(number, now)
         for name, view in list(self.views.items()):
             if view.ramping:
                 self._look_at(name, "")

@@ -198,6 +198,23 @@ async def test_a_probe_that_passes_ends_an_ejection(keeper, origin):
     await until(lambda: keeper.usable("p/o0"))
 
 
+async def test_an_origin_that_resets_half_of_its_clients_is_ejected(keeper, origin):
+    a, b = origin(), origin()
+    keeper.apply(text(a, b))
+    await until(lambda: keeper.usable("p/o0") and keeper.usable("p/o1"))
+    bad, good = keeper.number("p/o0"), keeper.number("p/o1")
+    for _ in range(2):  # workers
+        keeper.health.met(
+            {bad: Signs(connected=30, answered=15, all_resets=15), good: Signs(connected=30, answered=30)}
+        )
+    await until(lambda: keeper.usable("p/o0") is False)
+    assert keeper.events[-1].Reason.startswith("30 of 60 sessions were reset before a byte, 50 %")
+    assert keeper.health.members[bad].ejections == 1
+    before = keeper.health.probes.total()
+    await until(lambda: keeper.health.probes.total() > before + 3)  # they pass, and show nothing
+    assert keeper.usable("p/o0") is False
+
+
 async def test_latencies(keeper, origin):
     a = origin()
     steering = text(a).replace("default_pools: [p]", "default_pools: [p], steering_policy: dynamic_latency")

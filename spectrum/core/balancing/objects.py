@@ -191,6 +191,14 @@ class OutlierDetection(Strict):
     """
 
     consecutive_failures: int = Field(5, ge=1)
+    # In percent of what clients met in `interval`; also twice what is usual in the pool. 0: only runs count.
+    # Envoy's is 85, beside a rule on standard deviations that needs five hosts.
+    failure_percentage_threshold: float = Field(30.0, ge=0, le=100)
+    # Origins where fewer connects or sessions were are not compared.
+    failure_percentage_request_volume: int = Field(50, ge=1)
+    # With fewer origins that can be compared none is ejected by its share.
+    failure_percentage_minimum_hosts: int = Field(2, ge=2)
+    interval_s: PositiveDuration = Field(10.0, alias="interval")
     base_ejection_time_s: PositiveDuration = Field(30.0, alias="base_ejection_time")
     max_ejection_time_s: PositiveDuration = Field(300.0, alias="max_ejection_time")
     max_ejection_percent: float = Field(50.0, ge=0, le=100)

@@ -1,11 +1,14 @@
 """Passive health: origins that fail clients are ejected for a growing time, at most a share of their pool.
 
-The model is Envoy's outlier detection. Two kinds of failures in a row count, each by itself: connects that failed, and
-sessions that the origin reset before it sent a byte; a connect that succeeds says nothing about the latter.
+The model is Envoy's outlier detection. Two kinds of failures count, each by itself: connects that failed, and sessions
+that the origin reset before it sent a byte; a connect that succeeds says nothing about the latter. They count where
+they come in a row, and where they are a share of all that is well above that of the pool's other origins: clients whose
+sessions fail everywhere say nothing about an origin.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +26,8 @@ class Signs(msgspec.Struct, array_like=True):
         answered: Sessions that ended and had bytes from the origin.
         resets: Sessions that the origin reset without a byte, since the last one that it answered.
         reason: Of the last failed connect.
+        all_connect_failures: Every connect that failed, whether or not one succeeded since.
+        all_resets: Every session that the origin reset without a byte.
     """
 
     connected: int = 0
@@ -30,6 +35,8 @@ class Signs(msgspec.Struct, array_like=True):
     answered: int = 0
     resets: int = 0
     reason: str = ""
+    all_connect_failures: int = 0
+    all_resets: int = 0
 
     def connect_succeeded(self, count: int) -> None:
         """Count connects."""
@@ -40,6 +47,7 @@ class Signs(msgspec.Struct, array_like=True):
     def connect_failed(self, reason: str) -> None:
         """Count a connect that failed."""
         self.connect_failures += 1
+        self.all_connect_failures += 1
         self.reason = reason
 
     def ended(self, answered: bool, reset: bool) -> None:
@@ -49,6 +57,38 @@ class Signs(msgspec.Struct, array_like=True):
             self.resets = 0
         elif reset:
             self.resets += 1
+            self.all_resets += 1
+
+
+# How much larger than the usual one in its pool an outlier's share of failures is.
+TIMES_THE_USUAL = 2
+# A window in which no origin has enough clients goes on for so many intervals.
+MAX_WINDOW_INTERVALS = 30
+
+
+@dataclass(slots=True)
+class Tally:
+    """What clients met at an origin in one window; the names are those of `Signs`."""
+
+    connected: int = 0
+    connect_failures: int = 0
+    answered: int = 0
+    resets: int = 0
+
+    def add(self, signs: Signs) -> None:
+        """Count what a worker tells."""
+        self.connected += signs.connected
+        self.connect_failures += signs.all_connect_failures
+        self.answered += signs.answered
+        self.resets += signs.all_resets
+
+    def kinds(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return failures and all, of connects and of sessions.
+
+        Sessions that go on count as those that ended well: resets come early, and long sessions end long after.
+        """
+        sessions = max(self.connected, self.answered + self.resets)
+        return (self.connect_failures, self.connected + self.connect_failures), (self.resets, sessions)
 
 
 @dataclass(slots=True)
@@ -58,6 +98,9 @@ class Record:
     Attributes:
         ejected_until: The end of its ejection; 0 while it is not ejected.
         ejections: How many times in a row; each is longer than the one before.
+        probe_ends_it: Whether a probe that passes shows that it serves again: one that connects, after connects that
+            failed in a row. An origin that fails some clients passes some probes.
+        tally: What clients met there in this window.
     """
 
     connect_failures: int = 0
@@ -67,6 +110,8 @@ class Record:
     ejections: int = 0
     returned_at: float = 0.0
     reason: str = ""
+    probe_ends_it: bool = False
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(slots=True)
@@ -81,19 +126,20 @@ class OutlierDetector:
     settings: "OutlierDetection | None"
     size: int
     records: dict[int, Record] = field(default_factory=dict)
+    window_began: float = 0.0
 
     def ejected(self, number: int) -> bool:
         """Tell whether an origin is ejected."""
         record = self.records.get(number)
         return record is not None and record.ejected_until > 0
 
-    def take(self, number: int, signs: Signs, others_usable: Callable[[], int], now: float) -> Record | None:
+    def take(self, number: int, signs: Signs, others_usable: Callable[[int], int], now: float) -> Record | None:
         """Take a worker's signs of one origin.
 
         Args:
             number: The origin's.
             signs: What its clients met.
-            others_usable: Tells how many others of the pool serve; the last one is never ejected.
+            others_usable: Tells how many others than an origin serve; the last one is never ejected.
             now: Monotonic seconds.
 
         Returns:
@@ -104,16 +150,80 @@ class OutlierDetector:
         record = self.records.setdefault(number, Record())
         record.connect_failures = signs.connect_failures + (0 if signs.connected else record.connect_failures)
         record.resets = signs.resets + (0 if signs.answered else record.resets)
+        if record.ejected_until:
+            return None
+        record.tally.add(signs)
         needed = self.settings.consecutive_failures
-        if record.ejected_until or max(record.connect_failures, record.resets) < needed:
+        if max(record.connect_failures, record.resets) < needed or not self._may_eject(others_usable(number)):
             return None
-        count = sum(self.ejected(other) for other in self.records)
-        if others_usable() < 1 or (count + 1) * 100 > self.settings.max_ejection_percent * self.size:
-            return None
-        self._eject(record, signs, now)
+        by_connects = record.connect_failures >= record.resets
+        if by_connects:
+            reason = f"{record.connect_failures} connects failed in a row, last {signs.reason or 'refused'}"
+        else:
+            reason = f"{record.resets} sessions reset in a row before a byte"
+        self._eject(record, reason, by_connects, now)
         return record
 
-    def _eject(self, record: Record, signs: Signs, now: float) -> None:
+    def compare(self, others_usable: Callable[[int], int], now: float) -> list[int]:
+        """Compare the shares of failures of all origins; to be called about once a second.
+
+        Args:
+            others_usable: As for `take`.
+            now: Monotonic seconds.
+
+        Returns:
+            The origins that are ejected by this, whose shares are well above those of the others.
+        """
+        if self.settings is None or not self.settings.failure_percentage_threshold:
+            return []
+        ejected = []
+        for kind, what in enumerate(("connects failed", "sessions were reset before a byte")):
+            for number, percent in self._outliers(kind):
+                if self._may_eject(others_usable(number)):
+                    failed, of = self.records[number].tally.kinds()[kind]
+                    reason = f"{failed} of {of} {what}, {percent:.0f} %, others of the pool far fewer"
+                    self._eject(self.records[number], reason, False, now)
+                    ejected.append(number)
+        self._end_window(now)
+        return ejected
+
+    def _outliers(self, kind: int) -> Iterator[tuple[int, float]]:
+        """Yield origins whose share of a kind of failures is too large, with the share in percent, the worst first."""
+        assert self.settings is not None, "only with settings"
+        volume = self.settings.failure_percentage_request_volume
+        shares = {}
+        for number, record in self.records.items():
+            failed, of = record.tally.kinds()[kind]
+            if of >= volume and not record.ejected_until:
+                shares[number] = 100 * failed / of
+        for number, percent in sorted(shares.items(), key=lambda item: -item[1]):
+            # Those that were ejected meanwhile are no measure.
+            others = [share for other, share in shares.items() if other != number and not self.ejected(other)]
+            if len(others) + 1 < self.settings.failure_percentage_minimum_hosts or not others:
+                return
+            usual = median_low(others)
+            if percent >= max(self.settings.failure_percentage_threshold, TIMES_THE_USUAL * usual):
+                yield number, percent
+
+    def _end_window(self, now: float) -> None:
+        """Begin to count anew after an interval, or later where nobody had enough clients to tell."""
+        assert self.settings is not None, "only with settings"
+        age_s, interval_s = now - self.window_began, self.settings.interval_s
+        if age_s < interval_s:
+            return
+        volumes = [of for record in self.records.values() for _, of in record.tally.kinds()]
+        enough = max(volumes, default=0) >= self.settings.failure_percentage_request_volume
+        if enough or age_s >= MAX_WINDOW_INTERVALS * interval_s:
+            self.window_began = now
+            for record in self.records.values():
+                record.tally = Tally()
+
+    def _may_eject(self, others_usable: int) -> bool:
+        assert self.settings is not None, "only with settings"
+        count = sum(self.ejected(other) for other in self.records)
+        return others_usable > 0 and (count + 1) * 100 <= self.settings.max_ejection_percent * self.size
+
+    def _eject(self, record: Record, reason: str, probe_ends_it: bool, now: float) -> None:
         assert self.settings is not None, "nothing is ejected without settings"
         if record.returned_at:
             # Each such while without an ejection forgives one.
@@ -122,11 +232,9 @@ class OutlierDetector:
         record.ejections += 1
         wait_s = min(self.settings.max_ejection_time_s, self.settings.base_ejection_time_s * record.ejections)
         record.ejected_at, record.ejected_until = now, now + wait_s
-        if record.connect_failures >= record.resets:
-            record.reason = f"{record.connect_failures} connects failed in a row, last {signs.reason or 'refused'}"
-        else:
-            record.reason = f"{record.resets} sessions reset in a row before a byte"
+        record.reason, record.probe_ends_it = reason, probe_ends_it
         record.connect_failures = record.resets = 0
+        record.tally = Tally()
 
     def due(self, now: float) -> list[int]:
         """End the ejections whose time is over; return their origins."""
@@ -136,9 +244,12 @@ class OutlierDetector:
         return over
 
     def probe_passed(self, number: int, began: float, now: float) -> bool:
-        """A probe that began at `began` passed: an ejection older than it ends. Return whether one did."""
+        """A probe that began at `began` passed: an ejection older than it ends where that shows enough.
+
+        Return whether one did.
+        """
         record = self.records.get(number)
-        if record is None or not record.ejected_until or began < record.ejected_at:
+        if record is None or not record.ejected_until or not record.probe_ends_it or began < record.ejected_at:
             return False
         self._return(number, now)
         return True
