@@ -81,6 +81,8 @@ LEAVE_DELAY_S = 0.05
 LEAVE_WRITE_S = 30.0
 # The ring buffer of samples holds 7,000: what comes faster than that in this time is counted as lost.
 SAMPLES_INTERVAL_S = 0.2
+# Refusals that workers summed are added up for so long.
+LOG_TICK_S = 1.0
 SWITCH_INTERVAL_S = 0.0005
 # Given to workers beyond their own drain timeout.
 EXIT_GRACE_S = 5.0
@@ -184,11 +186,20 @@ class Supervisor:
         self._apply_limit = asyncio.timeout(None)
         self._stopping = asyncio.Event()
         self._writer = LineWriter(sys.stdout.buffer)
-        self._session_log = self._make_session_log(config)
+        self._records_lost = 0
+        self._session_log = SessionLog(self._writer, *self._log_settings(config), self._suppressed)
 
-    def _make_session_log(self, config: Config) -> SessionLog:
+    def _log_settings(self, config: Config) -> tuple[bool, int]:
         as_json = config.log.format == "json"
-        return SessionLog(self._writer, as_json, config.log.sessions_per_second, self._suppressed)
+        return as_json, config.log.sessions_per_second
+
+    async def _tick_session_log(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_TICK_S)
+            lost = self._totals.workers.events_dropped
+            self._session_log.lose(lost - self._records_lost)
+            self._records_lost = lost
+            self._session_log.tick()
 
     def _suppressed(self, count: int) -> None:
         self._state.lines_suppressed += count
@@ -232,6 +243,7 @@ class Supervisor:
             watch = FileWatch(self._watched_files, self._files_changed, files=self._files)
             self._tasks.keep(watch.run, "watch files")
             self._tasks.keep(self._tickets.run, "rotate the keys of session tickets")
+            self._tasks.keep(self._tick_session_log, "sum the session log")
             self._tasks.keep(self._collect_samples, "read the filter's samples")
             await self._stopping.wait()
             while self._successor is not None:
@@ -251,6 +263,7 @@ class Supervisor:
             self._bank.close(self._bank.keys())
             self._fleet.close()
             self._memory.close()
+            self._session_log.tick()
             self._writer.close()
 
     async def _start(self) -> None:
@@ -395,7 +408,7 @@ class Supervisor:
         if isinstance(message, Met):
             self._health.met(message.signs)
         else:
-            self._session_log.add(message.count, message.lines)
+            self._session_log.add(message.lines)
 
     def _refuse_address(self, name: NameSettings, address: str) -> str | None:
         """Say why an address of a name cannot be an origin: nobody is there, or it leads back to us."""
@@ -645,7 +658,7 @@ class Supervisor:
         self._state.restart_needed = bool(needed)
         self._tickets.every_s = config.session_tickets.rotate_s
         self._take(plan)
-        self._session_log = self._make_session_log(config)
+        self._session_log.configure(*self._log_settings(config))
         self._health.apply(config, plan.snapshot, self._names.addresses)
 
     # --- what one sees --------------------------------------------------------------------------------------------
@@ -750,6 +763,7 @@ class Supervisor:
             self._bank.close(self._bank.keys())
             signals.hold_all()
             successor.leave(self._fleet.disown())
+            self._session_log.tick()
             self._writer.close(LEAVE_WRITE_S)
             logging.shutdown()
         finally:

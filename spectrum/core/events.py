@@ -13,7 +13,8 @@ class SessionEvent(msgspec.Struct, frozen=True):
     when the kernel had no sample. `ClientCountry` and `ClientAsn` are "" and 0 where no database tells; the TLS fields
     hold the values that Cloudflare writes where there is no TLS. A UDP flow counts as connected when its origin first
     replies; only UDP has counts of datagrams. With `Sessions` the record is of so many sessions of one client, app and
-    reason that ended within a second; its port is 0.
+    reason that ended within a second; its port is 0, and what else it says is of the first one. With `Clients` too they
+    are of so many clients, and there is no `ClientIP`. `Suppressed` records of the same app were left out before it.
     """
 
     Event: str
@@ -53,6 +54,8 @@ class SessionEvent(msgspec.Struct, frozen=True):
     ClientDatagrams: int | msgspec.UnsetType = msgspec.UNSET
     OriginDatagrams: int | msgspec.UnsetType = msgspec.UNSET
     Sessions: int | msgspec.UnsetType = msgspec.UNSET
+    Clients: int | msgspec.UnsetType = msgspec.UNSET
+    Suppressed: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def as_text(event: SessionEvent) -> str:
@@ -62,11 +65,15 @@ def as_text(event: SessionEvent) -> str:
     datagrams = "" if event.ClientProto == "tcp" else f" datagrams={event.ClientDatagrams}/{event.OriginDatagrams}"
     rule = f" rule={event.AccessRule}" if event.AccessRule else ""
     tls = f" tls={event.ClientTlsProtocol}" if event.ClientTlsProtocol != "none" else ""
-    sessions = "" if event.Sessions is msgspec.UNSET else f" sessions={event.Sessions}"
+    sums = "".join(
+        f" {name}={number}"
+        for name, number in (("sessions", event.Sessions), ("clients", event.Clients), ("suppressed", event.Suppressed))
+        if number is not msgspec.UNSET
+    )
     error = f' tls_error="{event.TlsError}"' if event.TlsError else ""
     return (
         f"{event.DisconnectTimestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason}"
         f" app={event.Application} client={event.ClientIP} port {event.ClientPort} origin={origin}"
         f" duration={(event.DisconnectTimestamp - began).total_seconds():.3f}s"
-        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}{rule}{tls}{sessions}{error}"
+        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}{rule}{tls}{sums}{error}"
     )

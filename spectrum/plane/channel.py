@@ -27,8 +27,9 @@ MAX_PACKET_BYTES = 96 * 1024
 MAX_DESCRIPTORS = 250
 # Of names and addresses in one packet; a single name may have more, as many as an answer over TCP holds.
 NAMES_BYTES = 48 * 1024
-# Packets kept for a peer that does not read. Measures and events beyond it are dropped, and counted by the sender.
-MAX_WAITING = 256
+# Bytes of packets kept for a peer that does not read, or is gone until another one comes. Records of sessions beyond it
+# are dropped, and counted by the sender: about 14,000 fit.
+MAX_WAITING_BYTES = 8 * 2**20
 
 
 class Sockets(msgspec.Struct, array_like=True, tag=True):
@@ -265,6 +266,7 @@ class Channel:
         self._closed = closed
         self._drained = drained
         self._waiting: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._waiting_bytes = 0
         self._open = True
         self.gone = False
         self._undelivered: list[bytes] = []
@@ -286,9 +288,10 @@ class Channel:
         data = _encoder.encode(message)
         if not self._waiting and self._transmit(data, descriptors):
             return not self.gone
-        if droppable and len(self._waiting) >= MAX_WAITING:
+        if droppable and self._waiting_bytes >= MAX_WAITING_BYTES:
             return False
         self._waiting.append((data, _duplicates(descriptors)))
+        self._waiting_bytes += len(data)
         self._loop.add_writer(self._socket.fileno(), self._write)
         return True
 
@@ -310,6 +313,7 @@ class Channel:
             if self.gone:
                 break  # what waits is `undelivered`
             self._waiting.popleft()
+            self._waiting_bytes -= len(data)
             close_all(descriptors)
         self._loop.remove_writer(self._socket.fileno())
         if not self._waiting:
@@ -384,4 +388,5 @@ class Channel:
             close_all(descriptors)
         self._undelivered = [data for data, _ in self._waiting]
         self._waiting.clear()
+        self._waiting_bytes = 0
         self._socket.close()

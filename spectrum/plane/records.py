@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from spectrum.core.events import SessionEvent
+from spectrum.core.refusals import RefusalKind, RefusalSums
 
 # Encoded at once, about 600 bytes each: thousands may end together, and must fit the channel's packets.
 EVENTS_AT_ONCE = 64
@@ -24,6 +25,18 @@ class Records:
         self.wanted = True
         self._emit = emit
         self._encode_lines = msgspec.json.Encoder().encode_lines
+        self._refusals = RefusalSums()
+
+    def refused(
+        self, kind: RefusalKind, client: bytes, make: Callable[[], SessionEvent], events: list[SessionEvent]
+    ) -> None:
+        """Count a client that was turned away; its record is added to `events`, or summed with others until `flush`."""
+        if (event := self._refusals.add(kind, client, make)) is not None:
+            events.append(event)
+
+    def flush(self) -> None:
+        """Hand on what was summed; to be called once a second, and at the end."""
+        self.add(self._refusals.take())
 
     def add(self, events: Sequence[SessionEvent]) -> None:
         """Hand on events, in portions."""

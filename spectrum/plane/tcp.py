@@ -20,6 +20,7 @@ from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
 from spectrum.core.measures import AppMeasures, add_measures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
+from spectrum.core.refusals import RefusalKind
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.core.tallies import Tally
 from spectrum.core.tls.settings import TlsSettings
@@ -416,7 +417,10 @@ class TcpPlane:
                 if target.number:
                     self._balancers.ended(target.number, item[10] > 0, item[1] == Outcome.ERROR_ORIGIN)
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
-            if self._records.wanted:
+            if reason.refused and self._records.wanted:
+                make = partial(self._event, app, reason, item)
+                self._records.refused(self._kind(app, reason, item[13]), item[3], make, events)
+            elif self._records.wanted:
                 events.append(self._event(app, reason, item))
             self._registry.leave(listener)
             if self._tried:
@@ -434,6 +438,14 @@ class TcpPlane:
                 self._origin_facts.pop(item[13], None)
                 self._tls_faults.pop(item[13], None)
         self._records.add(events)
+
+    def _kind(self, app: RunningApp, reason: Reason, name: int) -> RefusalKind:
+        verdict = self._verdicts.get(name) if self._verdicts else None
+        return RefusalKind(app.settings.name, reason._value_, verdict.rule if verdict else "")
+
+    def flush_records(self) -> None:
+        """Hand on the records of refusals, which are summed; to be called once a second, and at the end."""
+        self._records.flush()
 
     def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
         (

@@ -17,6 +17,7 @@ from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
 from spectrum.core.measures import DROPS, AppMeasures, add_measures
 from spectrum.core.reasons import Reason, connect_failure, flow_failure
+from spectrum.core.refusals import RefusalKind
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.datagrams import Datagrams
@@ -208,12 +209,21 @@ class UdpPlane:
                     app.measures.observe((replied - created) / 1e9, (ended - created) / 1e9)
                 else:
                     app.measures.observe_duration((ended - created) / 1e9)
-            if self._records.wanted:
+            if reason.refused and self._records.wanted:
+                make = partial(self._event, app.settings, reason, item, offset_s)
+                verdict = self._verdicts.get(item[13])
+                kind = RefusalKind(app.settings.name, reason._value_, verdict.rule if verdict else "")
+                self._records.refused(kind, item[3], make, events)
+            elif self._records.wanted:
                 events.append(self._event(app.settings, reason, item, offset_s))
             if self._verdicts:
                 self._verdicts.pop(item[13], None)
             self._registry.leave(listener)
         self._records.add(events)
+
+    def flush_records(self) -> None:
+        """Hand on the records of refusals, which are summed; to be called once a second, and at the end."""
+        self._records.flush()
 
     def _event(self, settings: AppSettings, reason: Reason, item: "EndedFlow", offset_s: float) -> SessionEvent:
         (

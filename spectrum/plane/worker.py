@@ -35,6 +35,7 @@ from spectrum.kernel.sockets import descriptor_limit, open_descriptors
 from spectrum.plane.balancers import Balancers
 from spectrum.plane.channel import (
     MAX_DESCRIPTORS,
+    MAX_WAITING_BYTES,
     Applied,
     Ask,
     Channel,
@@ -89,8 +90,6 @@ DRAIN_IDLE_MS = 2000
 # So long a worker waits for a new supervisor; then its sessions get this.
 ORPHAN_WAIT_S = 300.0
 ORPHAN_DRAIN_S = 30.0
-# Records of ended sessions that wait with it; later ones are dropped and counted.
-ORPHAN_EVENT_BYTES = 8 * 2**20
 RELEASED_TICK_S = 0.25
 # So long a worker that has ended its sessions waits for its supervisor to take their records.
 LAST_WORDS_S = 10.0
@@ -164,6 +163,8 @@ class Worker:
         signals.release({signal.SIGTERM})
         self._channel.send(Started())
         await self._stopped.wait()
+        for plane in self._planes or ():
+            plane.flush_records()
         self._flush_events()
         self._report(0)
         await self._tell_the_rest()
@@ -503,6 +504,7 @@ class Worker:
         self._loop.call_later(REPORT_INTERVAL_S, self._report_regularly)
         for plane in self._planes or ():
             plane.hearing.look_on()
+            plane.flush_records()
         if not self._channel.waits:  # counts add up here while the supervisor does not read
             self._report(0)
 
@@ -564,12 +566,12 @@ class Worker:
         if self._event_timer is not None:
             self._event_timer.cancel()
             self._event_timer = None
-        if self._orphan and self._event_bytes < ORPHAN_EVENT_BYTES:
+        if self._orphan and self._event_bytes < MAX_WAITING_BYTES:
             return
         while self._records:
             number, count, lines = self._first_records()
             if not self._channel.send(Events(count, lines), droppable=True):
-                if self._channel.gone and self._event_bytes < ORPHAN_EVENT_BYTES:
+                if self._channel.gone and self._event_bytes < MAX_WAITING_BYTES:
                     return  # the next supervisor gets them
                 self._events_dropped += count
             del self._records[:number]

@@ -1,7 +1,10 @@
 import errno
 import io
+import json
 import os
 import time
+from collections import Counter
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -70,33 +73,126 @@ def session_log(as_json=True, per_second=0, clock=lambda: 0.0):
 
 def test_json_is_written_as_it_came():
     log, writer, stream, left_out = session_log()
-    log.add(2, LINE * 2)
+    log.add(LINE * 2)
     writer.close()
     assert (stream.getvalue(), left_out) == (LINE * 2, [])
 
 
 def test_text():
     log, writer, stream, _ = session_log(as_json=False)
-    log.add(1, LINE)
+    log.add(LINE)
     writer.close()
     assert b" disconnect 200 client_closed app=ssh " in stream.getvalue()
 
 
-def test_the_rate_is_kept_and_told():
+def line(**changes):
+    return msgspec.json.encode(msgspec.structs.replace(EVENT, **changes)) + b"\n"
+
+
+def at(second, **changes):
+    return line(Timestamp=datetime(2026, 1, 2, 3, 4, second, 5, tzinfo=UTC), **changes)
+
+
+REFUSED = {"Event": "clientFiltered", "Reason": "client_blocked", "OriginIP": ""}
+
+
+def records(stream):
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_the_rate_is_kept_and_told(caplog):
     now = [100.0]
     log, writer, stream, left_out = session_log(per_second=3, clock=lambda: now[0])
-    log.add(2, LINE * 2)
-    log.add(2, LINE * 2)
-    log.add(5, LINE * 5)
-    now[0] = 101.2
-    log.add(4, LINE * 4)
+    for count in (2, 2, 5):
+        log.add(at(1) * count)
+    log.add(at(2) * 2)
+    now[0] += 1
+    log.tick()
+    log.add(at(3) * 5 + at(4))
+    now[0] += 10
+    log.tick()
+    log.tick()
     writer.close()
-    assert stream.getvalue() == LINE * 6
-    assert left_out == [1, 5, 1]
+    told = [record.get("Suppressed", 0) for record in records(stream)]
+    assert told == [0, 0, 0, 6, 0, 0, 0, 0, 2]
+    assert sum(left_out) == 8
+    assert [record.getMessage() for record in caplog.records] == [
+        "sessions come faster than log.sessions_per_second: records are left out of app ssh",
+        "sessions come faster than log.sessions_per_second: over, 8 were left out of app ssh",
+    ]
 
 
-def test_what_the_writer_drops_is_told():
-    log, writer, _, left_out = session_log()
+def test_text_tells_what_was_left_out():
+    log, writer, stream, _ = session_log(as_json=False, per_second=1)
+    log.add(at(1) * 3 + at(2))
+    writer.close()
+    assert stream.getvalue().splitlines()[1].endswith(b" suppressed=2")
+
+
+def test_the_rate_is_of_when_sessions_ended():
+    log, writer, stream, left_out = session_log(per_second=2)
+    backlog = [at(second) for second in range(50) for _ in range(2)]
+    log.add(b"".join(backlog))  # a minute that the supervisor stood still
+    log.add(b"".join(backlog))  # from another worker: what was used so long ago is not known any more
+    writer.close()
+    assert (len(records(stream)), left_out) == (200, [])
+
+
+def test_no_app_and_no_flood_of_refusals_silences_others():
+    log, writer, stream, left_out = session_log(per_second=10)
+    log.add(at(1, **REFUSED) * 2500 + at(1, Application="noisy") * 500)
+    log.add(at(1) * 5 + at(1, Application="other") * 5 + at(1, Application="other", **REFUSED) * 5)
+    writer.close()
+    kinds = Counter((record["Application"], record["Reason"]) for record in records(stream))
+    assert kinds == {
+        ("ssh", "client_blocked"): 10,
+        ("noisy", "client_closed"): 10,
+        ("ssh", "client_closed"): 5,
+        ("other", "client_closed"): 5,
+        ("other", "client_blocked"): 5,
+    }
+    assert sum(left_out) == 2490 + 490
+
+
+def test_clients_that_were_gone_at_once_are_counted_with_refusals():
+    log, writer, stream, _ = session_log(per_second=3)
+    log.add(at(1, Reason="client_reset", OriginIP="") * 9 + at(1, Reason="client_reset") * 2)
+    writer.close()
+    assert [record["OriginIP"] != "" for record in records(stream)] == [False] * 3 + [True] * 2
+
+
+def test_sums_of_several_workers_are_added_up():
+    log, writer, stream, _ = session_log()
+    log.add(at(1, Sessions=3, **REFUSED) + at(1, Sessions=4, **REFUSED) + at(1, Sessions=5, Reason="client_limit"))
+    several = {"ClientIP": "", **REFUSED}
+    log.add(at(1, Sessions=70, Clients=7, **several) + at(1, Sessions=1, Clients=1, **several))
+    assert stream.getvalue() == b""
+    log.tick()
+    log.tick()
+    writer.close()
+    found = [(record["Reason"], record["Sessions"], record.get("Clients")) for record in records(stream)]
+    assert found == [("client_blocked", 7, None), ("client_limit", 5, None), ("client_blocked", 71, 8)]
+
+
+def test_what_the_writer_drops_is_told(caplog):
+    now = [100.0]
+    log, writer, stream, left_out = session_log(clock=lambda: now[0])
+    write = writer.write
     writer.write = lambda data: False
-    log.add(2, LINE * 2)
-    assert left_out == [2]
+    log.add(LINE * 2)
+    log.add(LINE)
+    log.lose(0)
+    log.lose(7)
+    writer.write = write
+    now[0] += 10
+    log.tick()
+    log.add(LINE)
+    writer.close()
+    assert left_out == [2, 1]
+    assert [record["Suppressed"] for record in records(stream)] == [3]
+    assert [record.getMessage() for record in caplog.records] == [
+        "standard output is not read as fast as sessions end: records are left out",
+        "workers have records that the supervisor does not take: records are left out",
+        "standard output is not read as fast as sessions end: over, 3 were left out",
+        "workers have records that the supervisor does not take: over, 7 were left out",
+    ]

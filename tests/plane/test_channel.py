@@ -8,7 +8,17 @@ import pytest
 
 from spectrum.core.measures import AppMeasures, WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
-from spectrum.plane.channel import MAX_PACKET_BYTES, MAX_WAITING, Ask, Channel, Drain, Events, Measures, Names, Sockets
+from spectrum.plane.channel import (
+    MAX_PACKET_BYTES,
+    MAX_WAITING_BYTES,
+    Ask,
+    Channel,
+    Drain,
+    Events,
+    Measures,
+    Names,
+    Sockets,
+)
 
 
 class End:
@@ -61,7 +71,7 @@ async def test_what_waits_is_sent_later_and_the_rest_dropped():
     one = End(ours)
     read, write = os.pipe()
     big = Events(1, bytes(50_000))
-    results = [one.channel.send(big, droppable=True) for _ in range(MAX_WAITING + 20)]
+    results = [one.channel.send(big, droppable=True) for _ in range(MAX_WAITING_BYTES // 50_000 + 20)]
     assert results[-1] is False
     assert one.channel.send(Sockets([ListenerKey("", 1)]), [write])  # not droppable
     os.close(write)
