@@ -59,7 +59,9 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_CTX_use_cert_and_key(SSL_CTX *ctx, X509 *leaf, EVP_PKEY *key, X509_STACK *chain, int override)
     int SSL_use_cert_and_key(SSL *ssl, X509 *leaf, EVP_PKEY *key, X509_STACK *chain, int override)
     void SSL_certs_clear(SSL *ssl)
-    void SSL_CTX_set_cert_cb(SSL_CTX *ctx, int (*chosen)(SSL *ssl, void *arg) noexcept nogil, void *arg)
+    long SSL_CTX_set_tlsext_servername_callback(
+        SSL_CTX *ctx, int (*chosen)(SSL *ssl, int *alert, void *arg) noexcept nogil)
+    long SSL_CTX_set_tlsext_servername_arg(SSL_CTX *ctx, void *arg)
     void SSL_CTX_set_verify(SSL_CTX *ctx, int mode, void *callback)
     X509_STORE *SSL_CTX_get_cert_store(const SSL_CTX *ctx)
     int SSL_CTX_set_default_verify_paths(SSL_CTX *ctx)
@@ -135,6 +137,8 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_TLSEXT_ERR_OK
     int SSL_TLSEXT_ERR_NOACK
     int SSL_TLSEXT_ERR_ALERT_FATAL
+    int SSL_AD_INTERNAL_ERROR
+    int SSL_AD_UNRECOGNIZED_NAME
     int OPENSSL_NPN_NEGOTIATED
     int TLSEXT_NAMETYPE_host_name
 

@@ -23,7 +23,18 @@ from spectrum.engine.slab cimport *
 from spectrum.engine.sockets cimport clock_ns, set_int
 from spectrum.engine.target cimport Target
 from spectrum.engine.tls cimport ServerContext
-from spectrum.engine.tls_end cimport TlsEnd, facts, reason, say_goodbye, seal, server_end, take_unread, unseal
+from spectrum.engine.tls_end cimport (
+    TlsEnd,
+    facts,
+    name_asked_for,
+    reason,
+    refusal,
+    say_goodbye,
+    seal,
+    server_end,
+    take_unread,
+    unseal,
+)
 
 cdef enum:
     # Bytes moved for one leg before the others get their turn.
@@ -159,6 +170,11 @@ cdef class Relay(Dialer):
             return
         session.listener = listener
         session.app = self._listeners[listener].app
+
+    def server_name(self, uint64_t name):
+        """Return the server name that a client has asked for in a handshake with us; empty for none."""
+        cdef Session *session = self._find(name)
+        return name_asked_for(session.legs[CLIENT].tls) if session != NULL and session.legs[CLIENT].tls != NULL else b""
 
     def set_client(self, uint64_t name, bytes address, uint16_t port):
         """Replace the client's address in the report by the one that its front proxy told."""
@@ -310,15 +326,19 @@ cdef class Relay(Dialer):
         cdef ssize_t done = self._take_flight(index, session, CLIENT)
         if session.state != SECURING or done == 0:
             return
+        why = refusal(end) if done == -EPROTO else None
+        fault = isinstance(why, Exception)
         try:
             if done == 1:
                 self._handler.secured(name, facts(end))
+            elif fault:
+                self._handler.broken(why)
             else:
-                self._handler.insecure(name, CLIENT, reason(end) if done == -EPROTO else "the client left")
+                self._handler.insecure(name, CLIENT, why or (reason(end) if done == -EPROTO else "the client left"))
         except Exception as exc:
             self._handler.broken(exc)
         if self._find(name) != NULL and session.state == SECURING:
-            self._end(index, session, REFUSED if done == 1 else HANDSHAKE_FAILED, 0, done == 1)
+            self._end(index, session, REFUSED if done == 1 or fault else HANDSHAKE_FAILED, 0, done == 1)
 
     # --- relaying -----------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,11 @@ cdef class ServerContext:
     cdef object _find
     cdef TicketKeys _tickets
     cdef readonly bytes alpn
-    cdef int choose(self, void *ssl) noexcept
+    # Why the latest handshake was refused by `choose`, until it is taken: the words for it, or a fault of ours.
+    cdef object _refusal
+    cdef int choose(self, void *ssl, int *alert) noexcept
+    cdef int _use(self, void *ssl, object certificates) except -1
+    cdef object take_refusal(self)
 
 
 cdef class ClientContext:

@@ -200,7 +200,9 @@ cdef class ServerContext:
         SSL_CTX_set_tlsext_status_cb(self.ctx, _staple)
         self._find = find
         if find is not None:
-            SSL_CTX_set_cert_cb(self.ctx, _choose_certificate, <void *>self)
+            # The callback for certificates could not say which alert it is.
+            SSL_CTX_set_tlsext_servername_callback(self.ctx, _choose_certificate)
+            SSL_CTX_set_tlsext_servername_arg(self.ctx, <void *>self)
         self.alpn = wire_protocols(alpn)
         if alpn:
             SSL_CTX_set_alpn_select_cb(self.ctx, _choose_protocol, <void *>self)
@@ -212,29 +214,45 @@ cdef class ServerContext:
     def __dealloc__(self):
         SSL_CTX_free(self.ctx)
 
-    cdef int choose(self, void *ssl) noexcept:
-        """Give a handshake the certificates for the name that is asked for: 1, or 0 to refuse it."""
+    cdef int choose(self, void *ssl, int *alert) noexcept:
+        """Give a handshake the certificates for the name that is asked for, or refuse it with an alert.
+
+        RFC 6066 section 3 has unrecognized_name for a name that nobody has; what is wrong with us is internal_error.
+        """
         cdef const char *name = SSL_get_servername(<SSL *>ssl, TLSEXT_NAMETYPE_host_name)
-        cdef Certificate one
+        self._refusal = None
         if name == NULL:
-            return 1
+            return SSL_TLSEXT_ERR_NOACK
         try:
             found = self._find((<bytes>name).decode("ascii", "replace"))
-        except Exception:
-            return 0
-        if found is None:
-            return 0
-        if found:  # an own one of another kind would be preferred to them
+            if found is not None:
+                self._use(ssl, found)
+                return SSL_TLSEXT_ERR_OK
+            self._refusal = "unrecognized name"
+            alert[0] = SSL_AD_UNRECOGNIZED_NAME
+        except Exception as exc:
+            self._refusal = exc
+            alert[0] = SSL_AD_INTERNAL_ERROR
+        return SSL_TLSEXT_ERR_ALERT_FATAL
+
+    cdef int _use(self, void *ssl, object certificates) except -1:
+        cdef Certificate one
+        if certificates:  # an own one of another kind would be preferred to them
             SSL_certs_clear(<SSL *>ssl)
-        for one in found:
+        for one in certificates:
             if not SSL_use_cert_and_key(<SSL *>ssl, one.leaf, one.key, one.chain, 1):
-                return 0
-        return 1
+                raise _fault("a certificate cannot be used")
+        return 0
+
+    cdef object take_refusal(self):
+        """Return why `choose` refused the handshake that failed just now, None where it did not; and forget it."""
+        refusal, self._refusal = self._refusal, None
+        return refusal
 
 
-cdef int _choose_certificate(SSL *ssl, void *context) noexcept nogil:
+cdef int _choose_certificate(SSL *ssl, int *alert, void *context) noexcept nogil:
     with gil:
-        return (<ServerContext>context).choose(ssl)
+        return (<ServerContext>context).choose(ssl, alert)
 
 
 cdef int _choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *offered,

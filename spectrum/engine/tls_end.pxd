@@ -37,6 +37,8 @@ cdef bint seal(TlsEnd *end, Wire *wire, const char *data, size_t size) noexcept 
 cdef bint say_goodbye(TlsEnd *end, Wire *wire) noexcept nogil
 cdef bint put(Wire *wire, const char *data, size_t size) noexcept nogil
 cdef object reason(TlsEnd *end)
+cdef object refusal(TlsEnd *end)
+cdef bytes name_asked_for(TlsEnd *end)
 cdef bint is_distrust() noexcept
 cdef object facts(TlsEnd *end)
 cdef object origin_facts(TlsEnd *end)

@@ -210,6 +210,18 @@ cdef object reason(TlsEnd *end):
     return "unknown" if text == NULL else (<bytes>text).decode()
 
 
+cdef object refusal(TlsEnd *end):
+    """Why our own choice of a certificate ended a client's handshake: words, or a fault of ours; None where it did not.
+    """
+    return (<ServerContext>end.owner).take_refusal()
+
+
+cdef bytes name_asked_for(TlsEnd *end):
+    """The server name that a client asked for, also in a handshake that failed; empty for none."""
+    cdef const char *name = SSL_get_servername(end.ssl, TLSEXT_NAMETYPE_host_name) if end.ssl != NULL else NULL
+    return <bytes>name if name != NULL else b""
+
+
 cdef bint is_distrust() noexcept:
     """Whether the latest call failed because the peer's certificate does not verify."""
     return ERR_GET_REASON(ERR_peek_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED
@@ -225,7 +237,6 @@ cdef bytes agreed_protocol(TlsEnd *end):
 
 cdef object facts(TlsEnd *end):
     """What there is to know of a client, see `Facts` in tls_end.pyi."""
-    cdef const char *name = SSL_get_servername(end.ssl, TLSEXT_NAMETYPE_host_name)
     cdef X509 *leaf = SSL_get_certificate(end.ssl)
     cdef X509 *peer = SSL_get0_peer_certificate(end.ssl)
     cdef bytes signature = b"", kind = b""
@@ -235,7 +246,7 @@ cdef object facts(TlsEnd *end):
         SSL_get_version(end.ssl),
         SSL_CIPHER_get_name(SSL_get_current_cipher(end.ssl)),
         agreed_protocol(end)[1:],
-        <bytes>name if name != NULL else b"",
+        name_asked_for(end),
         <bint>SSL_session_reused(end.ssl),
         _common_name(peer) if peer != NULL else None,
         signature,

@@ -290,6 +290,8 @@ class TcpPlane:
     def insecure(self, name: int, side: int, reason: str) -> None:
         """Note why there is no TLS with a session's client (side 0), or with its origin."""
         self._tls_faults[name] = reason
+        if side == 0 and (asked := self.relay.server_name(name)):
+            self._server_names[name] = asked.decode("ascii", "replace")
 
     def _lead(self, name: int, newcomer: Newcomer) -> None:
         """Connect an admitted session to an origin."""
@@ -503,6 +505,7 @@ class TcpPlane:
         fields = {"OriginTlsMode": settings.mode, "TlsError": self._tls_faults.get(name, "")}
         if facts is None:
             fields["ClientTlsStatus"] = "HANDSHAKE_FAILED"
+            fields["ClientTlsClientHelloServerName"] = self._server_names.get(name, "")
         else:
             fields |= {
                 "ClientTlsStatus": "OK",

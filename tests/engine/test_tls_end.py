@@ -332,14 +332,77 @@ def test_a_client_gets_the_certificate_of_the_name_it_asks_for(tickets, edge, or
     assert [facts[3] for facts in recorder.secure] == [b"a.example", b"b.example", b""]
 
 
-def test_a_find_that_fails_refuses(tickets, edge):
+def test_a_find_that_fails_is_a_fault_of_ours(tickets, edge):
     def find(name):
         raise RuntimeError(name)
 
-    with running(Securing([], server_of(tickets, find=find)), edge) as recorder:
-        with pytest.raises(ssl.SSLError):
+    recorder = Securing([], server_of(tickets, find=find))
+    add(recorder, edge)
+    with in_thread(recorder.loop):
+        with pytest.raises(ssl.SSLError, match=r"(?i)alert internal error"):
             hand_shaken(trusting(), edge)
         eventually(lambda: recorder.reports)
+    assert [str(fault) for fault in recorder.faults] == ["a.example"]
+    assert recorder.outcomes() == [(Outcome.REFUSED, 0)]
+    assert recorder.insecurities == []
+
+
+def _expired():
+    return AUTHORITY.issue(common_name="old", days=-1)
+
+
+@pytest.mark.parametrize(
+    ("server", "offers", "alert", "said"),
+    [
+        ({"find": lambda name: None}, {}, "unrecognized name", "unrecognized name"),
+        ({"alpn": ("h2",)}, {"alpn": ["smtp"]}, "alert no application protocol", "no application protocol"),
+        ({"versions": ("1.3", "1.3")}, {"maximum": "TLSv1_2"}, "alert protocol version", "unsupported protocol"),
+        ({"versions": ("1.2", "1.2")}, {"minimum": "TLSv1_3"}, "alert protocol version", "unsupported protocol"),
+        ({}, {"ciphers": "AES128-SHA"}, "alert handshake failure", "no shared cipher"),
+        ({"client": True}, {}, "alert certificate required", "peer did not return a certificate"),
+        ({"client": True}, {"maximum": "TLSv1_2"}, "alert handshake failure", "peer did not return a certificate"),
+        ({"client": True}, {"shown": STRANGER}, "alert unknown ca", "unable to get local issuer certificate"),
+        ({"client": True}, {"shown": _expired()}, "alert certificate expired", "certificate has expired"),
+    ],
+)
+def test_the_alert_says_what_is_wrong(tickets, edge, origin, server, offers, alert, said):
+    """RFC 8446 section 6.2, RFC 5246 section 7.2.2, RFC 6066 section 3, RFC 7301 section 3.2."""
+    options = {name: value for name, value in server.items() if name != "client"}
+    if "client" in server:
+        options["client_authorities"] = AUTHORITY.pem
+    context = trusting()
+    if "alpn" in offers:
+        context.set_alpn_protocols(offers["alpn"])
+    if "ciphers" in offers:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(offers["ciphers"])
+    if "maximum" in offers:
+        context.maximum_version = ssl.TLSVersion[offers["maximum"]]
+    if "minimum" in offers:
+        context.minimum_version = ssl.TLSVersion[offers["minimum"]]
+    if "shown" in offers:
+        _load(context, offers["shown"])
+    with running(Securing([target(origin)], server_of(tickets, **options)), edge) as recorder:
+        with pytest.raises(ssl.SSLError, match=f"(?i){alert}"), hand_shaken(context, edge) as c:
+            c.recv(1)  # a client of TLS 1.3 learns of it after its own part
+        eventually(lambda: recorder.reports)
+    assert recorder.insecurities == [(0, said)]
+    assert recorder.outcomes() == [(Outcome.HANDSHAKE_FAILED, 0)]
+
+
+def test_a_name_that_is_refused_is_not_resumed_either(tickets, edge, origin):
+    known = {"a.example": (certificate(EC),)}
+    with running(Securing([target(origin)], server_of(tickets, find=known.get)), edge) as recorder:
+        context = trusting(check_hostname=False)
+        with hand_shaken(context, edge) as c, origin.accept()[0] as o:
+            o.sendall(b"x")
+            assert c.recv(1) == b"x"
+            session = c.session
+        with hand_shaken(context, edge, session=session) as c:
+            assert c.session_reused
+        with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized name"):
+            hand_shaken(context, edge, "b.example", session=session)
+        eventually(lambda: len(recorder.reports) == 3)
 
 
 @pytest.mark.parametrize("finds", [True, False])

@@ -944,3 +944,22 @@ def test_a_client_that_resumes_with_a_long_certificate_gets_the_same_app(make, f
                     session = tls.session
                     assert tls.session_reused == resumed
             assert max(looks) > 4112
+
+
+@pytest.mark.parametrize(
+    ("refuses", "name", "told"), [(True, "b.example", "unrecognized name"), (False, "b.example", ""), (True, None, "")]
+)
+def test_the_record_has_the_name_whose_handshake_was_refused(make, free_port, origin, secured, refuses, name, told):
+    port = free_port()
+    text, context = secured
+    edge = ", tls: flexible" + (", edge_tls: {unknown_names: refuse}" if refuses else "")
+    plane = make({"a": body(port, origin, edge)}, more=text)
+    context.check_hostname = False
+    with plane.running():
+        raised = pytest.raises(ssl.SSLError, match=r"(?i)unrecognized name") if told else contextlib.nullcontext()
+        with raised, context.wrap_socket(connect(port), server_hostname=name):
+            origin.accept()[0].close()
+        eventually(lambda: plane.lines)
+    (event,) = plane.events()
+    assert (event["TlsError"], event["ClientTlsClientHelloServerName"]) == (told, name or "")
+    assert (event["Reason"] == "client_tls_failed") == bool(told)
