@@ -107,7 +107,7 @@ def serve(tcp: Sequence[tuple[str, int]], udp: Sequence[tuple[str, int]]) -> Non
 async def _run(tcp: Sequence[tuple[str, int]], udp: Sequence[tuple[str, int]]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         loop.add_signal_handler(number, stop.set)
     servers = [await asyncio.start_server(_serve_tcp, *address) for address in tcp]
     endpoints = [await loop.create_datagram_endpoint(_Datagrams, local_addr=address) for address in udp]

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -24,3 +26,22 @@ def test_failures_are_told(require):
 
 def test_what_comes_on_standard_input():
     assert run(("cat",), "text") == "text"
+
+
+@pytest.mark.parametrize("path", ["", None])
+def test_without_a_path_nothing_is_run_from_the_current_folder(tmp_path, path):
+    """An empty entry of PATH is the current folder."""
+    (tmp_path / "nft").write_text("#!/bin/sh\necho hostile\n")
+    (tmp_path / "nft").chmod(0o755)
+    script = (
+        "from spectrum.kernel.transparent import NetworkError, run\n"
+        "try:\n    print(run(('nft', '--version')))\nexcept NetworkError as exc:\n    print(exc)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PATH"}
+    if path is not None:
+        environment["PATH"] = path
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hostile" not in done.stdout

@@ -15,8 +15,8 @@ from tests.engine.harness import eventually
 CLIENT, EDGE = Endpoint(ip_address("192.0.2.7"), 7), Endpoint(ip_address("192.0.2.8"), 8)
 
 
-@pytest.fixture
-def port(free_port):
+@pytest.fixture(params=[signal.SIGINT])
+def port(free_port, request):
     number = free_port()
     address = f"127.0.0.1:{number}"
     process = subprocess.Popen([sys.executable, "-m", "spectrum", "origin", "--tcp", address, "--udp", address])
@@ -27,7 +27,8 @@ def port(free_port):
 
     eventually(listens, 10)
     yield number
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGUSR1)  # without a meaning here
+    process.send_signal(request.param)
     assert process.wait(10) == 0
 
 
@@ -40,6 +41,11 @@ def asked(port, *pieces):
         while chunk := sock.recv(65536):
             answer += chunk
         return answer.decode()
+
+
+@pytest.mark.parametrize("port", [signal.SIGTERM, signal.SIGQUIT], indirect=True)
+def test_signals_that_end_it(port):
+    assert "no PROXY header came" in asked(port, b"hello")
 
 
 @pytest.mark.parametrize("version", [1, 2])
