@@ -21,6 +21,7 @@ DROPS = (
     "untrusted",
     "rate",
     "fragmented",
+    "overload",
 )
 
 

@@ -14,6 +14,7 @@ class Drop(IntEnum):
     UNTRUSTED = 7
     RATE = 8
     FRAGMENTED = 9
+    OVERLOAD = 10
 
 class Datagrams(FlowKeeper):
     def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...

@@ -58,8 +58,14 @@ cdef enum:
     LINK_BYTES = 1500
     # Answers to more addresses and ports at once open and close sockets in turn.
     DOORS = 256
-    # linux/sock_diag.h: the last of SK_MEMINFO_VARS counts what found the queue full.
+    # linux/sock_diag.h: what is in the queue, what may be, and last of SK_MEMINFO_VARS what found it full.
+    SK_MEMINFO_RMEM_ALLOC = 0
+    SK_MEMINFO_RCVBUF = 1
     SK_MEMINFO_DROPS = 8
+    # A queue that was not empty for so long is not a burst; within a second after such a time so little is enough.
+    PATIENCE_MS = 250
+    SHORT_PATIENCE_MS = 10
+    RECOVERY_MS = 1000
 
 cdef uint64_t NS_PER_S = 1000000000
 # In the keys of rates: of what, and which way; odd multiples of one number.
@@ -80,6 +86,7 @@ cpdef enum Drop:
     UNTRUSTED = 7   # its header came from somebody who is not believed
     RATE = 8        # more than its app or its client moves per second
     FRAGMENTED = 9  # it came in fragments, which its app does not take
+    OVERLOAD = 10   # it would have begun a flow while those that there are came late
 
 cdef int64_t _path_bytes(int fd) noexcept nogil:
     """How long a payload may be on the path of a connected socket, less the headers of IP and UDP."""
@@ -90,6 +97,11 @@ cdef int64_t _path_bytes(int fd) noexcept nogil:
         return mtu - IPV4_BYTES
     getsockopt(fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &length)
     return mtu - IPV6_BYTES
+
+cdef bint _look_at_memory(int fd, uint32_t *memory) noexcept nogil:
+    """Read SK_MEMINFO_DROPS + 1 numbers about a socket's queue."""
+    cdef socklen_t length = (SK_MEMINFO_DROPS + 1) * sizeof(uint32_t)
+    return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length) == 0
 
 cdef struct Door:
     # A socket bound to an address and a port that TPROXY takes datagrams for: their answers leave from there.
@@ -178,12 +190,35 @@ cdef class Datagrams(FlowKeeper):
                 if errno == EINTR:
                     used = 0
                     continue
-                return
-            self._sort(number, listener, count)
+                count = 0
+            if count:
+                self._sort(number, listener, count)
             if count < BATCH or not listener.in_use:
+                listener.behind_ms = 0
+                listener.sheds = False
                 return
             used = count
+            self._look_at_queue(listener)
         self.loop.rewatch(listener.fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
+
+    cdef void _look_at_queue(self, Listener *listener) noexcept nogil:
+        """Begin no flows while datagrams come faster than they are dealt with: known ones stand in the queue behind.
+
+        A burst has time (CoDel, RFC 8289, tells a standing queue from it likewise) and half of the queue: what was read
+        may be counted as a quarter of it (net/ipv4/udp.c, udp_rmem_release).
+        """
+        cdef uint32_t memory[SK_MEMINFO_DROPS + 1]
+        cdef uint64_t now_ms, patience_ms
+        self.loop.read_clock()
+        now_ms = self.loop.now_ms
+        if listener.behind_ms == 0:
+            listener.behind_ms = now_ms
+        patience_ms = SHORT_PATIENCE_MS if now_ms - listener.shed_ms < RECOVERY_MS else PATIENCE_MS
+        if (now_ms - listener.behind_ms > patience_ms
+                or (_look_at_memory(listener.fd, memory)
+                    and memory[SK_MEMINFO_RMEM_ALLOC] > memory[SK_MEMINFO_RCVBUF] // 2)):
+            listener.sheds = True
+            listener.shed_ms = now_ms
 
     cdef void _sort(self, uint32_t number, Listener *listener, int count) noexcept nogil:
         """Give each datagram of a batch to its flow, ask Python about new flows, then send flow by flow."""
@@ -234,6 +269,9 @@ cdef class Datagrams(FlowKeeper):
         """The flow for `key`, a new one where there is none; NULL, and counted, where there can be none."""
         cdef Flow *flow = find_flow(&self._table, key, index)
         if flow == NULL:
+            if listener.sheds:
+                self._drop(listener.app, OVERLOAD)
+                return NULL
             flow = NULL if self._draining else self._create(key, listener, index)
             if flow == NULL:
                 self._drop(listener.app, NO_FLOW)
@@ -939,7 +977,6 @@ cdef class Datagrams(FlowKeeper):
 
     cdef void _count_kernel_drops(self) noexcept:
         cdef uint32_t memory[SK_MEMINFO_DROPS + 1]
-        cdef socklen_t length
         cdef uint32_t number
         cdef Listener *listener
         for number in range(self._listener_count):
@@ -947,8 +984,7 @@ cdef class Datagrams(FlowKeeper):
             if not listener.in_use or not listener.was_read:
                 continue
             listener.was_read = False
-            length = sizeof(memory)
-            if getsockopt(listener.fd, SOL_SOCKET, SO_MEMINFO, memory, &length) == 0:
+            if _look_at_memory(listener.fd, memory):
                 # The kernel's counter has 32 bits too, and wraps.
                 self._counts[COUNTS * listener.app + 4 + QUEUE_FULL] += <uint32_t>(
                     memory[SK_MEMINFO_DROPS] - listener.dropped)

@@ -21,7 +21,7 @@ cdef enum:
     # Datagrams per system call. Slots are numbered in 8 bits, with NO_SLOT for none.
     BATCH = 64
     # Of an app: bytes each way, datagrams each way, and those dropped by reason.
-    DROPS = 10
+    DROPS = 11
     COUNTS = 4 + DROPS
     # Of an app: its group in the census, what else there is to know of it (AppFlag), and what it moves per second.
     APP_WORDS = 8
@@ -59,7 +59,10 @@ cdef struct Listener:
     uint8_t intercepts    # by TPROXY: each datagram tells which port too, and answers leave through doors
     uint8_t was_read      # since the last report
     uint8_t whole         # its replies are not fragmented
+    uint8_t sheds         # its queue was long; until it is empty no flow is begun
     uint32_t dropped      # by the kernel, as counted at the last report
+    uint64_t behind_ms    # since when its queue was not found empty; 0: it was
+    uint64_t shed_ms      # when it last began to shed
     sa_family_t family
     uint16_t port         # network order
     uint8_t address[16]   # mapped

@@ -3,6 +3,7 @@
 The engine calls `accepted` and `ended` in batches and moves all datagrams itself.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,12 @@ from spectrum.plane.registry import Registry
 
 if TYPE_CHECKING:
     from spectrum.engine.flow_keeper import EndedFlow, NewFlow
+
+log = logging.getLogger(__name__)
+
+_OVERLOAD = DROPS.index("overload")
+# While a flood lasts the log says so this often.
+OVERLOAD_LOG_S = 60.0
 
 # client address and port, edge address and port, how many bytes the client may send
 TooBig = Callable[[bytes, int, bytes, int, int], None]
@@ -104,6 +111,7 @@ class UdpPlane:
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self.hearing = ListenerCheck(self.engine, self._listeners)
+        self._overload_said_at = -OVERLOAD_LOG_S
         self._faults = FaultLog("a flow was refused by a fault of ours")
 
     # --- the engine's handler -------------------------------------------------------------------------------------
@@ -458,9 +466,22 @@ class UdpPlane:
             for place in range(len(DROPS)):
                 if counts[4 + place]:
                     measures.dropped[place] = measures.dropped.get(place, 0) + counts[4 + place]
+            if counts[4 + _OVERLOAD]:
+                self._tell_of_overload(app, counts[4 + _OVERLOAD])
             self._changed.add(app)
         taken: dict[str, AppMeasures] = {}
         for app in self._changed:
             add_measures(taken, app.settings.name, app.take_measures())
         self._changed.clear()
         return taken
+
+    def _tell_of_overload(self, app: RunningApp, count: int) -> None:
+        now = time.monotonic()
+        if now - self._overload_said_at >= OVERLOAD_LOG_S:
+            self._overload_said_at = now
+            log.warning(
+                "app %s: datagrams come faster than flows can be begun for them; %d of new clients were dropped; "
+                "the flows that there are come first",
+                app.settings.name,
+                count,
+            )

@@ -469,3 +469,53 @@ def test_a_flow_whose_socket_can_not_be_watched_ends_with_a_reason(origin, share
         with recorder.running():
             ask(client, edge, b"y")
             assert origin.recv(100).endswith(b"y")
+
+
+class Slow(Recorder):
+    """A handler that more datagrams of new clients come to while it decides, and some of one that is known."""
+
+    flood = asked = 0
+
+    def accepted(self, batch):
+        super().accepted(batch)
+        self.come(len(batch))
+
+    def come(self, count):
+        for number in range(count if self.flood else 0):
+            self.flood -= 1
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"new", self.edge)
+            if number % 32 == 0:
+                self.known.sendto(b"known", self.edge)
+                self.asked += 1
+
+
+def test_established_flows_come_first(origin):
+    """Once datagrams come faster than new flows can be begun, none is until the queue is empty."""
+    recorder = Slow([target(origin)], max_flows=500)
+    origin.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+    with recorder.listen() as edge, datagrams() as client, datagrams() as late:
+        recorder.edge, recorder.known = edge.getsockname(), client
+        edge.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 400_000)  # about a thousand
+        for _ in range(2):
+            ask(client, edge, b"x")
+            recorder.loop.process()
+            origin.sendto(b"y", origin.recvfrom(100)[1])
+            recorder.loop.process()
+            client.recv(100)
+        recorder.flood = 6000
+        recorder.come(550)
+        for _ in range(100):
+            recorder.loop.process()
+        came, recorder.flood = 6000 - recorder.flood, 0
+        recorder.loop.process()
+        drops = recorder.drops()
+        assert drops.keys() == {"overload"}
+        ask(late, edge, b"late")
+        recorder.loop.process()
+        received = []
+        while not received or received[-1] != b"late":
+            received.append(origin.recv(100))
+        assert received.count(b"known") == recorder.asked
+        assert received.count(b"new") + drops["overload"] == came
+        assert recorder.faults == []

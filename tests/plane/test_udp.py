@@ -457,6 +457,17 @@ def test_too_big_is_told_and_broken_is_logged_once(make, free_port, origin, capl
     assert caplog.text.count("a fault of ours") == 1
 
 
+def test_a_flood_is_told_of_once(make, free_port, origin, caplog):
+    plane = make({"x": body(free_port(), origin)})
+    app = plane.plane._registry.in_slot(0)
+    for count in (5, 7):
+        plane.plane._tell_of_overload(app, count)
+    assert caplog.messages == [
+        "app x: datagrams come faster than flows can be begun for them; 5 of new clients were dropped; "
+        "the flows that there are come first"
+    ]
+
+
 @pytest.mark.parametrize(
     ("outcome", "error", "reason"),
     [
