@@ -27,6 +27,9 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         note += f" [red](not watching {worker['deaf']} listeners; the log says why)[/red]" if worker["deaf"] else ""
         moved = f", {worker['offloaded']} UDP flows in the kernel" if worker["offloaded"] else ""
         console.print(f"worker {worker['number']}: pid {worker['pid']}, {worker['sessions']} sessions{moved}{note}")
+    for pause in status.get("pauses", []):
+        told = f"[red]starts again in {pause['starts_in_s']:g} s; the last one ended: {escape(pause['why'])}[/red]"
+        console.print(f"worker {pause['number']}: {told}", soft_wrap=True)
     if any(state != "off" for state in status["kernel"].values()):
         console.print("kernel: " + "; ".join(f"{name} {escape(state)}" for name, state in status["kernel"].items()))
     for name in status.get("names", ()):  # a daemon of before an upgrade has none
@@ -49,7 +52,7 @@ def _name(name: dict[str, Any]) -> str:
 def _worker_note(worker: dict[str, Any], generation: int) -> str:
     if "relieved" in worker:
         return " (of before an upgrade)"
-    if not worker["ready"] and not worker.get("silent_s"):
+    if not worker["ready"] and not (worker.get("generation") and worker["silent_s"]):
         return " (starting)"
     note = "" if worker["ready"] else f" [red](no sign of life for {worker['silent_s']:g} s)[/red]"
     serves = worker.get("generation", generation)

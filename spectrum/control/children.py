@@ -16,16 +16,22 @@ class Child:
     Args:
         command: The program and its arguments.
         descriptors: What it inherits besides 0, 1 and 2.
+        errors: Its standard error; None for ours.
 
     Raises:
         OSError: If it can not be started.
     """
 
-    def __init__(self, command: Sequence[str], descriptors: Sequence[int] = ()) -> None:
+    def __init__(self, command: Sequence[str], descriptors: Sequence[int] = (), errors: int | None = None) -> None:
         with all_held():
-            self._process = subprocess.Popen(command, pass_fds=descriptors)
+            self._process = subprocess.Popen(command, pass_fds=descriptors, stderr=errors)
         self._ended = asyncio.Event()
-        self._descriptor = os.pidfd_open(self.pid)
+        try:
+            self._descriptor = os.pidfd_open(self.pid)
+        except OSError:  # out of descriptors: nobody would see its end
+            self._process.kill()
+            self._process.wait()
+            raise
         asyncio.get_running_loop().add_reader(self._descriptor, self._reap)
 
     @property

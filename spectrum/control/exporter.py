@@ -38,6 +38,8 @@ class NodeState:
         self.workers_ready = 0
         # By place: the generation that a worker serves, and whether it gives signs of life.
         self.workers: dict[int, tuple[int, bool]] = {}
+        # By place, how many seconds it stays without a worker, as workers there end again and again.
+        self.pauses: dict[int, float] = {}
         self.workers_stalled = 0
         self.listeners_deaf = 0
         self.held_bytes = 0
@@ -231,7 +233,14 @@ def _node_metrics(readings: _Readings) -> Iterator[Metric]:
     for place, (generation, up) in sorted(state.workers.items()):
         serves.add_metric([str(place)], generation)
         answers.add_metric([str(place)], up)
-    yield from (serves, answers)
+    pauses = GaugeMetricFamily(
+        "spectrum_worker_restart_pause_seconds",
+        "Until a worker that ends again and again is replaced",
+        labels=["worker"],
+    )
+    for place in sorted(state.workers):
+        pauses.add_metric([str(place)], state.pauses.get(place, 0.0))
+    yield from (serves, answers, pauses)
     yield GaugeMetricFamily("spectrum_config_generation", "Generation being served", value=state.generation)
     yield GaugeMetricFamily(
         "spectrum_config_restart_needed",

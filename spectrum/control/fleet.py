@@ -31,10 +31,18 @@ LAST_RECORDS_S = 2.0
 LOOK_EVERY_S = 1.0
 # Workers report each second. One that has not for so long is not ready.
 SILENT_S = 5.0
-# After a worker that lived shorter than this its replacement waits, longer each time.
+# A worker that served shorter than SHORT_LIFE_S counts as one strike, one that served shorter than STEADY_S as a part
+# of one, and a longer life clears them. From the first whole one on a replacement waits, each time twice as long.
 SHORT_LIFE_S = 1.0
+STEADY_S = 10.0
+PART_OF_STRIKE = 0.25
 FIRST_BACKOFF_S = 0.1
-MAX_BACKOFF_S = 5.0
+MAX_BACKOFF_S = 30.0
+
+
+def pause_after(strikes: float) -> float:
+    """Return for how many seconds a place stays empty after so many strikes, see `STEADY_S`."""
+    return min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(strikes - 1.0, 16.0)) if strikes >= 1 else 0.0
 
 
 class Fleet:
@@ -52,6 +60,7 @@ class Fleet:
 
     Attributes:
         workers: Those of ours, by place.
+        ends: How the last worker of a place ended, by place.
         closing: No worker that ends is replaced.
         empty: While closing, the last one has ended.
         inherited_names: The addresses of names that workers of the supervisor before this one had.
@@ -70,6 +79,7 @@ class Fleet:
     ) -> None:
         self.count = count
         self.workers: dict[int, WorkerProcess] = {}
+        self.ends: dict[int, str] = {}
         self.closing = False
         self.empty = asyncio.Event()
         self.inherited_names: dict[str, tuple[str, ...]] = {}
@@ -85,6 +95,7 @@ class Fleet:
         self._to_relieve: dict[int, VeteranWorker] = {}
         # The flows of each worker outlive it here.
         self._flow_files: dict[int, int] = {}
+        self._begins_at: dict[int, float] = {}
         self._hurries = False
         self._asked = 0
         self._answers: dict[int, tuple[set[WorkerProcess], asyncio.Event]] = {}
@@ -249,36 +260,63 @@ class Fleet:
 
     async def _keep(self, place: int) -> None:
         """Run a worker, and another one whenever it ends, until closing."""
-        backoff_s, replaces = 0.0, False
+        strikes, replaces = 0.0, False
         while not self.closing:
-            worker = WorkerProcess(place, self._heard, self._exited, self._control)
-            if place not in self._flow_files:
-                self._flow_files[place] = os.memfd_create(f"spectrum-flows-{place}", os.MFD_CLOEXEC)
+            served_s = 0.0
             try:
                 if replaces:
                     await asyncio.to_thread(installation.verify)
-                await worker.start(self._flow_files[place], self._memory)
-            except (OSError, PackageChanged) as exc:  # out of processes, memory or descriptors: try again
-                log.error("worker %d can not be started: %s", place, exc)
-                await asyncio.sleep(MAX_BACKOFF_S)
-                continue
-            self.workers[place] = worker
-            try:
-                if veteran := self._to_relieve.get(place):
-                    await self._relieve(veteran, worker)
-                if not self.closing:  # else it was told to end already
-                    self._serve([worker])
-            except Exception:
-                log.exception("worker %d cannot be told what to serve", place)
-                worker.kill()
-            await worker.wait()
-            replaces = True
-            lived_s = asyncio.get_running_loop().time() - worker.started_at
-            backoff_s = 0.0 if lived_s >= SHORT_LIFE_S else min(MAX_BACKOFF_S, backoff_s * 2 or FIRST_BACKOFF_S)
-            if backoff_s > FIRST_BACKOFF_S:
-                # Twice in a row: what it finds in the file of its flows may be what ends it.
+                served_s = await self._run(place)
+                replaces = True
+            except (OSError, PackageChanged) as exc:  # out of processes, memory or descriptors
+                self.ends[place] = f"it cannot be started: {exc}"
+                log.error("worker %d cannot be started: %s", place, exc)
+            except Exception as exc:
+                self.ends[place] = f"it cannot be started: {type(exc).__name__}: {exc}"
+                log.exception("worker %d cannot be started", place)
+            strikes = 0.0 if served_s >= STEADY_S else strikes + (PART_OF_STRIKE if served_s >= SHORT_LIFE_S else 1.0)
+            if strikes >= 2 and served_s < SHORT_LIFE_S and place in self._flow_files:
+                # What it finds in the file of its flows may be what ends it.
                 os.close(self._flow_files.pop(place))
-            await asyncio.sleep(backoff_s)
+            await self._pause(place, pause_after(strikes))
+
+    async def _run(self, place: int) -> float:
+        """Run a worker to its end; return how long it served.
+
+        Raises:
+            OSError: If it cannot be started.
+        """
+        worker = WorkerProcess(place, self._heard, self._exited, self._control)
+        if place not in self._flow_files:
+            self._flow_files[place] = os.memfd_create(f"spectrum-flows-{place}", os.MFD_CLOEXEC)
+        worker.start(self._flow_files[place], self._memory)
+        self.workers[place] = worker
+        try:
+            if veteran := self._to_relieve.get(place):
+                await self._relieve(veteran, worker)
+            if not self.closing:  # else it was told to end already
+                self._serve([worker])
+        except Exception:
+            log.exception("%s cannot be told what to serve", worker)
+            worker.kill()
+        await worker.wait()
+        return worker.lived_s
+
+    async def _pause(self, place: int, pause_s: float) -> None:
+        if not pause_s or self.closing:
+            return
+        if pause_s >= LOOK_EVERY_S:
+            log.error("worker %d is started again in %.1f s, as it ends again and again", place, pause_s)
+        self._begins_at[place] = asyncio.get_running_loop().time() + pause_s
+        try:
+            await asyncio.sleep(pause_s)
+        finally:
+            del self._begins_at[place]
+
+    def pauses(self) -> dict[int, float]:
+        """Return the places without a worker, because the last ones ended soon, and for how many seconds more."""
+        now = asyncio.get_running_loop().time()
+        return {place: max(0.0, begins_at - now) for place, begins_at in sorted(self._begins_at.items())}
 
     def _exited(self, worker: WorkerProcess, status: int) -> None:
         self.workers.pop(worker.number, None)
@@ -291,6 +329,9 @@ class Fleet:
             return
         self._totals.worker_restarts += 1
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        if said := worker.last_words or (worker.refusal if not worker.generation else ""):
+            how = f"{how}: {said}"
+        self.ends[worker.number] = how
         log.error("worker %d (pid %d) ended: %s; %d sessions lost, replacing it", worker.number, worker.pid, how, lost)
 
     def _note_empty(self) -> None:

@@ -314,7 +314,9 @@ class Supervisor:
         try:
             await asyncio.wait_for(self._all_ready(), START_TIMEOUT_S)
         except TimeoutError as exc:
-            raise StartError(f"the workers were not ready within {START_TIMEOUT_S:g} s") from exc
+            raise StartError(
+                f"the workers were not ready within {START_TIMEOUT_S:g} s{self._why_workers_end()}"
+            ) from exc
         self._state.generation = 1
         self._note_files()
         await self._fleet.relieve_the_rest()  # there are fewer workers now
@@ -362,8 +364,11 @@ class Supervisor:
         """
         while not self.ready() and not self._stopping.is_set():
             if self._totals.worker_restarts >= 2 * self._worker_count:
-                raise StartError("workers end as soon as they start; what they printed says why")
+                raise StartError(f"workers end as soon as they start{self._why_workers_end()}")
             await asyncio.sleep(0.01)
+
+    def _why_workers_end(self) -> str:
+        return "".join(f"\nworker {place}: {how}" for place, how in sorted(self._fleet.ends.items()))
 
     def ready(self) -> bool:
         """Tell whether every worker serves on all of its listeners, and gives signs of life."""
@@ -668,6 +673,7 @@ class Supervisor:
         await self._fleet.ask()
         answering = self._fleet.answering()
         self._state.workers_ready = len(answering)
+        self._state.pauses = self._fleet.pauses()
         self._state.workers = {
             place: (found.generation if found else 0, found in answering)
             for place in range(self._worker_count)
@@ -698,6 +704,10 @@ class Supervisor:
             "draining": self._stopping.is_set(),
             "restart_needed": self._restart_needed(),
             "workers": self._fleet.status(),
+            "pauses": [
+                {"number": place, "starts_in_s": round(seconds, 1), "why": self._fleet.ends.get(place, "")}
+                for place, seconds in self._fleet.pauses().items()
+            ],
             "kernel": {
                 "bindings": self._bound.state,
                 "filter": self._filter.state,

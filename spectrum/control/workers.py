@@ -1,9 +1,11 @@
 """Worker processes: started, told, heard, and replaced when they die."""
 
 import asyncio
+import json
 import logging
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +36,8 @@ from spectrum.plane.memory import SharedMemory
 
 log = logging.getLogger(__name__)
 
+# Of what a worker printed before it ended.
+MAX_SAID_BYTES = 64 * 1024
 STANDINGS_PER_PACKET = 2000
 LATENCIES_PER_PACKET = 500
 
@@ -66,6 +70,8 @@ class WorkerProcess:
         told: The generation that it was told to serve last.
         outdated: It was to be told of another one while it owed an answer.
         refusal: Why it did not take the last one; "" where it did.
+        lived_s: How long it served, once it has ended.
+        last_words: The last line that it printed, where it ended before it had started.
         silent_s: How long nothing was heard of it, as far as this process ran and could have heard it.
     """
 
@@ -89,7 +95,9 @@ class WorkerProcess:
         self.held_bytes = 0
         self.offloaded = 0
         self.deaf = 0
-        self.started_at = 0.0
+        self.ready_at = self.lived_s = 0.0
+        self.last_words = ""
+        self._said = -1
         self._received = received
         self._exited = exited
         self._process: Child | None = None
@@ -110,7 +118,7 @@ class WorkerProcess:
         """The process id; 0 before the start."""
         return self._process.pid if self._process else 0
 
-    async def start(self, flows: int, shared: SharedMemory) -> None:
+    def start(self, flows: int, shared: SharedMemory) -> None:
         """Start the process; it serves nothing yet.
 
         Args:
@@ -118,17 +126,45 @@ class WorkerProcess:
             shared: What it shares with the others.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [*python("spectrum.plane.worker"), str(theirs.fileno()), str(self.control.absolute())]
-            self._process = Child(command, [theirs.fileno()])
-        self.started_at = asyncio.get_running_loop().time()
+        try:
+            with theirs:
+                self._run(theirs.fileno())
+        except OSError:
+            ours.close()
+            self._take_said()
+            raise
         self._channel = Channel(ours, self._message, self.started.set, self._tell_late)
         self.tell(shared.message(self.number), [flows, *shared.descriptors])
+
+    def _run(self, channel: int) -> None:
+        """Run the process. What it prints before it has started is kept: it may say why it never does."""
+        self._said = os.memfd_create("spectrum-said", os.MFD_CLOEXEC)
+        errors = os.dup(2)
+        command = [*python("spectrum.plane.worker"), str(channel), str(self.control.absolute()), str(errors)]
+        try:
+            self._process = Child(command, [channel, errors], self._said)
+        finally:
+            os.close(errors)
+
+    def _take_said(self) -> str:
+        """Print what the worker printed until now where all messages go; return its last line."""
+        if self._said < 0:
+            return ""
+        size = os.fstat(self._said).st_size
+        said = os.pread(self._said, MAX_SAID_BYTES, max(0, size - MAX_SAID_BYTES)).decode(errors="replace")
+        os.close(self._said)
+        self._said = -1
+        if said:
+            sys.stderr.write(said)
+            sys.stderr.flush()
+        return last_line(said)
 
     async def wait(self) -> None:
         """Wait for the end of the process and tell of it."""
         assert self._process is not None, "start comes first"
         status = await self._process.wait()
+        self.lived_s = asyncio.get_running_loop().time() - self.ready_at if self.ready_at else 0.0
+        self.last_words = self._take_said()
         self.started.set()
         if self._channel is not None:
             self._channel.leave()  # what it sent last may not be read yet
@@ -235,10 +271,12 @@ class WorkerProcess:
         self.silent_s = 0.0
         match message:
             case Started():
+                self._take_said()
                 self.started.set()
             case Applied(generation):
                 self._answered("", generation)
                 self.ready.set()
+                self.ready_at = self.ready_at or asyncio.get_running_loop().time()
             case Refused(_, why, serves):
                 self._answered(why, serves)
         self._received(self, message)
@@ -251,6 +289,15 @@ class WorkerProcess:
         if not why:
             self._known = set(told.listeners)
         told.outcome.set_result(why)
+
+
+def last_line(said: str) -> str:
+    """Return the last line that was printed; of one of our own messages in JSON, what it says."""
+    line = said.strip().rpartition("\n")[2]
+    try:
+        return str(json.loads(line)["Message"])
+    except (ValueError, TypeError, KeyError):
+        return line
 
 
 def encode(snapshot: Snapshot) -> bytes:

@@ -144,6 +144,7 @@ class Worker:
         self._descriptors: dict[ListenerKey, int] = {}
         self._fresh: dict[ListenerKey, int] = {}
         self._fresh_lost = 0
+        self._unusable = ""
         # What is served: the snapshot, and the memory file of its access rules.
         self._served: tuple[Snapshot, int] | None = None
         self._names: dict[str, tuple[str, ...]] = {}
@@ -179,7 +180,7 @@ class Worker:
             return
         match message:
             case Memory():
-                self._share_memory(message, *descriptors)
+                self._begin(message, descriptors)
             case Sockets(keys):
                 self._take_sockets(keys, descriptors)
             case Configure(generation):
@@ -219,6 +220,14 @@ class Worker:
         for message, descriptors in held:
             self._received(message, descriptors)
 
+    def _begin(self, memory: Memory, descriptors: list[int]) -> None:
+        """Take what is shared with other workers; where that fails, all snapshots are refused."""
+        try:
+            self._share_memory(memory, *descriptors)
+        except Exception as exc:
+            log.exception("the memory that workers share cannot be used")
+            self._unusable = f"the memory that workers share cannot be used: {type(exc).__name__}: {exc}"
+
     def _take_sockets(self, keys: list[ListenerKey], descriptors: list[int]) -> None:
         """Keep listening sockets for the next snapshot."""
         if len(keys) != len(descriptors):
@@ -233,6 +242,8 @@ class Worker:
         fresh, lost = self._fresh, self._fresh_lost
         self._fresh, self._fresh_lost = {}, 0
         try:
+            if self._unusable:
+                raise SnapshotError(self._unusable)
             if self._draining or self._released:
                 raise SnapshotError("it is draining")
             if lost or len(files) != 2:
@@ -609,7 +620,11 @@ def _read_snapshot(file: int) -> Snapshot:
 
 
 def main() -> None:
-    """Run a worker: the arguments are the channel's descriptor and the path of the control socket."""
+    """Run a worker: the arguments are the channel's descriptor, the path of the control socket, and a descriptor.
+
+    That one is for messages once it has started. Those before go to standard error, which the supervisor reads if it
+    never does.
+    """
     configure_worker_logging()
     # They reach the whole process group; only the supervisor acts on them.
     for number in signals.OF_TERMINAL:
@@ -629,7 +644,11 @@ def main() -> None:
         forbid()
 
     async def serve() -> None:
-        await Worker(sock, control).run()
+        worker = Worker(sock, control)
+        if len(sys.argv) > 3:
+            os.dup2(int(sys.argv[3]), 2)
+            os.close(int(sys.argv[3]))
+        await worker.run()
         signals.hold_all()  # without a handler a late one would decide how this process ends
 
     uvloop.run(serve())

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 from spectrum.control.access import load_access
-from spectrum.control.fleet import Fleet
+from spectrum.control.fleet import MAX_BACKOFF_S, PART_OF_STRIKE, Fleet, pause_after
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.loader import load_text
 from spectrum.control.totals import Totals
@@ -104,5 +105,37 @@ async def test_a_worker_that_ends_while_others_are_taken_over_is_nobody_to_wait_
     staying.close()
     await asyncio.wait_for(fleet.empty.wait(), 5)
     bank.drop_adopted()
+    fleet.close()
+    memory.close()
+
+
+def test_pauses_grow():
+    assert [pause_after(strikes) for strikes in (0, PART_OF_STRIKE, 1, 2, 3)] == [0, 0, 0.1, 0.2, 0.4]
+    assert pause_after(20) == pause_after(5000) == MAX_BACKOFF_S
+
+
+async def test_a_place_is_kept_whatever_fails(tmp_path, monkeypatch):
+    """The supervisor cannot tell the first worker what to serve; later ones cannot start at all."""
+    told = []
+
+    def serve(workers):
+        told.extend(workers)
+        raise OSError(24, "Too many open files")
+
+    totals, memory, tasks = Totals(), SharedMemory(1, 64), Tasks()
+    fleet = Fleet(Path("/nowhere/control.sock"), 1, memory, totals, serve, print, lambda: 0.0)
+    fleet.start(tasks)
+    await until(lambda: len(told) == 2)
+    assert fleet.ends == {0: "killed by SIGKILL"}
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    await until(lambda: fleet.ends[0].startswith("it cannot be started: "))
+    await until(fleet.pauses)
+    assert fleet.workers == {} and fleet.pauses()[0] > 0
+    monkeypatch.undo()
+    before = len(told)
+    await until(lambda: len(told) > before)
+    await fleet.end(ends_veterans=False)
+    await tasks.stop()
+    assert fleet.pauses() == {}
     fleet.close()
     memory.close()

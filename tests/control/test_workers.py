@@ -8,7 +8,7 @@ import pytest
 
 from spectrum.control.access import load_access
 from spectrum.control.loader import load_text
-from spectrum.control.workers import WorkerProcess, encode, memory_file
+from spectrum.control.workers import WorkerProcess, encode, last_line, memory_file
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import Snapshot, compile_snapshot
 from spectrum.kernel.sockets import open_listeners
@@ -56,7 +56,7 @@ async def test_a_worker_lives(free_port, flows, shared):
         Path("/nowhere/control.sock"),
     )
     assert worker.pid == 0
-    await worker.start(flows, shared)
+    worker.start(flows, shared)
     ended = Tasks().start(worker.wait(), "wait")
     port = free_port()
     listeners = open_listeners("127.0.0.1", port, 1)
@@ -87,7 +87,7 @@ async def test_a_worker_lives(free_port, flows, shared):
 async def test_a_killed_worker_is_told(flows, shared):
     exits = []
     worker = WorkerProcess(4, lambda *_: None, lambda _, status: exits.append(status), Path("/x"))
-    await worker.start(flows, shared)
+    worker.start(flows, shared)
     worker.kill()
     await asyncio.wait_for(worker.wait(), 5)
     assert exits == [-9]
@@ -95,7 +95,7 @@ async def test_a_killed_worker_is_told(flows, shared):
 
 async def test_a_worker_that_does_not_read_is_told_the_last_word_only(flows, shared):
     worker = WorkerProcess(4, lambda *_: None, lambda *_: None, Path("/x"))
-    await worker.start(flows, shared)
+    worker.start(flows, shared)
     await asyncio.wait_for(worker.started.wait(), 10)
     ended = Tasks().start(worker.wait(), "wait")
     os.kill(worker.pid, signal.SIGSTOP)
@@ -119,3 +119,17 @@ async def test_a_worker_that_does_not_read_is_told_the_last_word_only(flows, sha
     await asyncio.wait_for(ended, 10)
     assert await outcome
     assert worker.told == 7 and not worker.owes
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("", ""),
+        ("one\ntwo\n\n", "two"),
+        ('x\n{"Timestamp": "t", "Level": "error", "Message": "no room"}\n', "no room"),
+        ("[1]", "[1]"),
+        ('{"other": 1}', '{"other": 1}'),
+    ],
+)
+def test_the_last_line(said, line):
+    assert last_line(said) == line
