@@ -2,7 +2,7 @@
 """From an accepted session to its origin: attempts in order and side by side, and a TLS handshake behind them."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.errno cimport EMFILE, ENFILE, ENOMEM, EPROTO, ETIMEDOUT
 from libc.stdint cimport uint32_t, uint64_t
@@ -44,6 +44,7 @@ cdef class Dialer(Sessions):
                 self._end_attempt(session.dial, slot)
         Py_DECREF(<object>session.dial.targets)
         Py_DECREF(<object>session.dial.header)
+        Py_XDECREF(session.dial.tried)
         free(session.dial)
         session.dial = NULL
 
@@ -115,7 +116,9 @@ cdef class Dialer(Sessions):
         """Begin one attempt; False when it failed at once."""
         cdef Dial *dial = session.dial
         cdef pollfd ready
-        cdef int fd = self._origin_socket(session, target)
+        cdef int fd
+        self._note_tried(dial, target)
+        fd = self._origin_socket(session, target)
         if fd < 0:
             dial.last_error = -fd
             return False
@@ -176,7 +179,14 @@ cdef class Dialer(Sessions):
         close(dial.fds[slot])
         dial.fds[slot] = -1
 
+    cdef void _note_tried(self, Dial *dial, Target target) noexcept:
+        """Note which origin a session without one is said to have failed at."""
+        Py_INCREF(target)
+        Py_XDECREF(dial.tried)
+        dial.tried = <PyObject *>target
+
     cdef void _failed(self, Session *session, Target target) noexcept:
+        self._note_tried(session.dial, target)
         try:
             self._handler.attempt_failed(session.listener, target, session.dial.last_error)
         except Exception as exc:
@@ -281,11 +291,19 @@ cdef class Dialer(Sessions):
         cdef uint64_t name = <uint64_t>session.generation << 32 | index
         cdef TlsEnd *end = session.legs[ORIGIN].tls
         cdef Target target = <Target>session.target
+        why = None
         if error == EPROTO:
             if is_distrust():
                 error = EKEYREJECTED
+            why = reason(end)
+        elif error == ETIMEDOUT:
+            why = "no answer in time"
+        elif error != ENOMEM:
+            error = EPROTO
+            why = "the origin left"
+        if why is not None:
             try:
-                self._handler.insecure(name, ORIGIN, reason(end))
+                self._handler.insecure(name, ORIGIN, why)
             except Exception as exc:
                 self._handler.broken(exc)
         session.dial.last_error = error

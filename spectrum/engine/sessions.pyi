@@ -32,8 +32,9 @@ class Outcome(IntEnum):
 Accepted = tuple[int, int, bytes, int, bytes, int]
 # listener, client address, how many in a row
 Gone = tuple[int, bytes, int]
-# listener, outcome, errno or the handler's number, client address, client port, origin,
-# accepted, connected and ended (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name
+# listener, outcome, errno or the handler's number, client address, client port,
+# origin (the one that was tried last where none was connected), accepted, connected (0 for never) and ended
+# (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name
 Ended = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int]
 
 class Handler(Protocol):

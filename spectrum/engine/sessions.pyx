@@ -516,13 +516,15 @@ cdef class Sessions(Part):
             else:
                 close(leg.fd)
             self._free_backlog(leg)
-        if session.dial != NULL:
-            with gil:
-                self._free_dial(session)
         if session.target != NULL:
             if session.waiting:
                 self._loads.answer(session.number)
             self._loads.leave(session.number)
+        if session.dial != NULL:
+            with gil:
+                session.target = session.dial.tried
+                session.dial.tried = NULL
+                self._free_dial(session)
         if session.counted:
             self._census.leave(TCP_NODE, self._group(session), session.client_address, session.address_bytes)
         self._unlink_pending(index, session)

@@ -41,9 +41,10 @@ cdef struct Leg:
     uint64_t received_bytes
 
 cdef struct Dial:
-    # What only a session without an origin needs; freed as soon as one is connected. Owns both references.
+    # What only a session without an origin needs; freed as soon as one is connected. Owns the references.
     PyObject *targets
     PyObject *header
+    PyObject *tried      # the engine Target that was dialled, or failed, last; NULL before the first one
     int fds[4]
     int target_of[4]
     uint64_t deadline_ms[4]
@@ -56,7 +57,7 @@ cdef struct Dial:
 cdef struct Session:
     Leg legs[2]
     Dial *dial
-    PyObject *target     # the connected engine Target, owned
+    PyObject *target     # the connected engine Target, owned; once it ended without one, that which was tried last
     uint64_t accepted_ns
     uint64_t connected_ns
     uint64_t ended_ns

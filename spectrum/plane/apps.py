@@ -1,9 +1,11 @@
 """The running form of an app: what the decision for a new session needs, computed once per snapshot."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from socket import AF_INET, AF_INET6, inet_ntop
+from typing import NamedTuple
 
 from spectrum.core.limits import app_rules, group_of
 from spectrum.core.measures import AppMeasures
@@ -90,6 +92,36 @@ def _takes(settings: AppSettings) -> dict[int, PrefixSet]:
     return {port: PrefixSet(found) for port, found in networks.items()}
 
 
+class RecordedSettings(NamedTuple):
+    """The settings of an app that a session's record tells of; `tls_mode` is "off" in clear."""
+
+    proxy_protocol: str
+    ip_firewall: bool
+    tls_mode: str
+
+
+class Terms(NamedTuple):
+    """What an app does with a session that it decides on now, whatever reloads change before the session has an origin.
+
+    Attributes:
+        recorded: What the session's record will tell.
+        encode: Makes the header for its origin.
+        tls: How its client is spoken to; None for in clear.
+        handshake_timeout_ms: How long the client has for that.
+    """
+
+    recorded: RecordedSettings
+    encode: Encoder
+    tls: ServerContext | None
+    handshake_timeout_ms: int
+
+
+def _recorded(settings: AppSettings) -> RecordedSettings:
+    return RecordedSettings(
+        settings.proxy_protocol, settings.ip_firewall, settings.tls.mode if settings.tls is not None else "off"
+    )
+
+
 class RunningApp:
     """An app in a worker: settings of the latest snapshot, and what was counted since the last report.
 
@@ -112,11 +144,15 @@ class RunningApp:
         # How clients and origins are spoken to; None for in clear. Files may change where settings do not.
         self.tls: ServerContext | None = None
         self.origin_tls: ClientContext | None = None
+        # What records told until a reload changed it, with the time of that (monotonic ns).
+        self._recorded_until: list[tuple[int, RecordedSettings]] = []
+        self.recorded = _recorded(settings)
         self.configure(settings)
 
     def configure(self, settings: AppSettings) -> None:
         """Take the settings of a new snapshot; TCP sessions that exist keep what they began with."""
         self.settings = settings
+        self._note_recorded(_recorded(settings))
         self.trusted = None if settings.trusted is None else PrefixSet(map(ip_network, settings.trusted))
         self._sent_to = _takes(settings)
         self._ports = range(settings.first_port, settings.last_port + 1)
@@ -125,11 +161,31 @@ class RunningApp:
         self.shared = settings.origin_socket == "shared"
         self.header_timeout_ms = round(settings.header_timeout_s * 1000)
         self.handshake_timeout_ms = round(settings.tls.edge.handshake_timeout_s * 1000) if settings.tls else 0
-        self.tells_of_tls = settings.proxy_protocol == "v2"
         self.connect_timeout_ms = min(_MAX_MS, max(1, round(settings.connect_timeout_s * 1000)))
         self.rules = app_rules(settings.limits, settings.name, settings.transport)
         self.group = group_of(settings.name, settings.transport)
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))
+
+        self.equip(self.tls, self.origin_tls)
+
+    def equip(self, tls: ServerContext | None, origin_tls: ClientContext | None) -> None:
+        """Take how clients and origins of new sessions are spoken to."""
+        self.tls, self.origin_tls = tls, origin_tls
+        self.terms = Terms(self.recorded, self.encode, tls, self.handshake_timeout_ms)
+
+    def _note_recorded(self, recorded: RecordedSettings) -> None:
+        if not self.open:
+            self._recorded_until.clear()
+        elif recorded != self.recorded:
+            self._recorded_until.append((time.monotonic_ns(), self.recorded))
+        self.recorded = recorded
+
+    def recorded_at(self, accepted_ns: int) -> RecordedSettings:
+        """Return what the record of a session tells that was accepted then (monotonic ns), and decided on at once."""
+        for until_ns, recorded in self._recorded_until:
+            if accepted_ns < until_ns:
+                return recorded
+        return self.recorded
 
     @property
     def manner(self) -> tuple[object, ...]:

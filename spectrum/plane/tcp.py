@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from spectrum.core.access.rules import Verdict
 from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
 from spectrum.core.measures import AppMeasures, add_measures
@@ -23,7 +22,6 @@ from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.refusals import RefusalKind
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.core.tallies import Tally
-from spectrum.core.tls.settings import TlsSettings
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
@@ -32,6 +30,7 @@ from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancers import Balancers, Stopped
+from spectrum.plane.details import NOT_BEGUN, Newcomer, SessionDetails
 from spectrum.plane.drains import Drains
 from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.front import Told, header_needs, read_header, read_hello
@@ -60,8 +59,6 @@ PACE_GRACE_MS = 1500
 MAX_GONE = 4096
 GONE_AT_ONCE = 16
 GONE_PER_REPORT = 256
-# Of a connection of which nothing was read before: neither a header nor a part of a ClientHello.
-_NOT_BEGUN: tuple[Told | None, HelloReader | None] = (None, None)
 # By plain numbers: an enum's hash and comparison are Python code.
 _FIXED_REASONS = {
     int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
@@ -93,17 +90,6 @@ def reason_of(outcome: int, error: int) -> Reason:
             return Reason.HEADER_MISSING
         case _:
             return Reason(error) if error else Reason.INTERNAL_ERROR
-
-
-class Newcomer(NamedTuple):
-    """A session without an origin yet: where it came in, who it is, and what a proxy in front told (TLVs)."""
-
-    listener: RunningListener
-    client: bytes
-    client_port: int
-    edge: bytes
-    edge_port: int
-    tlvs: bytes = b""
 
 
 class TcpPlane:
@@ -145,20 +131,8 @@ class TcpPlane:
         self._registry = Registry(
             "tcp", balancers, self.relay.add_listener, self._unlisten, self._configured, self._equip
         )
-        # By the name of a session, the targets that could not be reached.
-        self._tried: dict[int, list[Target]] = {}
-        # By the name of a session, what an access rule said of its client.
-        self._verdicts: dict[int, Verdict] = {}
-        # By the name of a session that waits for its turn, or for its handshake, what it goes on with.
-        self._held: dict[int, Newcomer] = {}
-        # By the name of a session, what is known of its TLS.
-        self._facts: dict[int, Facts] = {}
-        self._origin_facts: dict[int, OriginFacts] = {}
-        self._tls_faults: dict[int, str] = {}
-        # By the name of a session, the server name that its client asked for.
-        self._server_names: dict[int, str] = {}
-        # By the name of a session whose client has begun: what a proxy in front told, and how far its ClientHello came.
-        self._begun: dict[int, tuple[Told | None, HelloReader | None]] = {}
+        # By the name of a session that is not a plain one, what is known of it.
+        self._details: dict[int, SessionDetails] = {}
         # Clients that were reset before they were accepted, by app.
         self._gone: Tally[tuple[RunningApp, bytes]] = Tally()
         # The registry's own, for the hot path.
@@ -184,7 +158,7 @@ class TcpPlane:
             if listener.intercepts and not app.is_sent_to(edge, edge_port):
                 relay.refuse(name, Reason.NOT_INTERCEPTED)
             elif app.trusted is None and listener.names is None:
-                self._connect(name, Newcomer(listener, client, client_port, edge, edge_port))
+                self._connect(name, Newcomer(listener, app.terms, client, client_port, edge, edge_port))
             elif app.trusted is None or client in app.trusted:
                 relay.read_header(name, app.header_timeout_ms)
             else:
@@ -234,11 +208,20 @@ class TcpPlane:
             Sessions=count,
         )
 
+    def _note(self, name: int, newcomer: Newcomer | None = None) -> SessionDetails:
+        """Return the details of a session; from the first time on it is no plain one."""
+        details = self._details.get(name)
+        if details is None:
+            details = self._details[name] = SessionDetails()
+        if newcomer is not None and details.recorded is None:
+            details.recorded = newcomer.terms.recorded
+        return details
+
     def _connect(self, name: int, newcomer: Newcomer) -> None:
         app, client = newcomer.listener.app, newcomer.client
         if app.judge is not None and (verdict := app.judge(client)) is not None:
             app.measures.meet(verdict.rule)
-            self._verdicts[name] = verdict
+            self._note(name, newcomer).verdict = verdict
             if verdict.blocks:
                 self.relay.refuse(name, Reason.CLIENT_BLOCKED)
                 return
@@ -248,14 +231,14 @@ class TcpPlane:
                 self.relay.refuse(name, reason)
                 return
             if wait_ms:
-                self._held[name] = newcomer
+                self._note(name, newcomer).newcomer = newcomer
                 self.relay.hold(name, wait_ms)
                 return
         self._secure(name, newcomer)
 
     def turn_came(self, name: int) -> None:
         """Go on with a session that was held back, unless as many as may be have come to be open meanwhile."""
-        newcomer = self._held.pop(name)
+        newcomer = self._details[name].take_newcomer()
         reason = self._limiter.excess(newcomer.listener.app.rules, newcomer.client)
         if reason is not None:
             self.relay.refuse(name, reason)
@@ -264,44 +247,49 @@ class TcpPlane:
 
     def _secure(self, name: int, newcomer: Newcomer) -> None:
         """Speak TLS with an admitted client, where its app does."""
-        app = newcomer.listener.app
-        if app.tls is None:
+        terms = newcomer.terms
+        if terms.tls is None:
             self._lead(name, newcomer)
             return
-        self._held[name] = newcomer
-        self.relay.secure(name, app.tls, app.handshake_timeout_ms)
+        details = self._note(name, newcomer)
+        details.newcomer = newcomer
+        details.shook_hands = True
+        self.relay.secure(name, terms.tls, terms.handshake_timeout_ms)
 
     def secured(self, name: int, facts: "Facts") -> None:
         """Go on with a session whose client has shaken hands."""
-        newcomer = self._held.pop(name)
+        details = self._details[name]
+        details.client_tls = facts
+        newcomer = details.take_newcomer()
         app = newcomer.listener.app
         app.measures.handshakes += 1
         app.measures.resumed += facts[4]
-        self._facts[name] = facts
-        if app.tells_of_tls:
+        if newcomer.terms.recorded.proxy_protocol == "v2":
             newcomer = newcomer._replace(tlvs=told_of(facts, newcomer.tlvs))
         self._lead(name, newcomer)
 
     def origin_secured(self, name: int, facts: "OriginFacts") -> None:
         """Note how an origin is spoken to; one before it may have failed."""
-        self._origin_facts[name] = facts
-        self._tls_faults.pop(name, None)
+        details = self._note(name)
+        details.origin_tls = facts
+        details.tls_fault = ""
 
     def insecure(self, name: int, side: int, reason: str) -> None:
         """Note why there is no TLS with a session's client (side 0), or with its origin."""
-        self._tls_faults[name] = reason
+        details = self._note(name)
+        details.tls_fault = reason
         if side == 0 and (asked := self.relay.server_name(name)):
-            self._server_names[name] = asked.decode("ascii", "replace")
+            details.server_name = asked.decode("ascii", "replace")
 
     def _lead(self, name: int, newcomer: Newcomer) -> None:
         """Connect an admitted session to an origin."""
-        listener, client, client_port, edge, edge_port, tlvs = newcomer
+        listener, terms, client, client_port, edge, edge_port, tlvs = newcomer
         app = listener.app
         way = listener.route.choose(client, client_port, edge_port)
         if isinstance(way, Reason):
             self.relay.refuse(name, way)
             return
-        header = app.encode(client, client_port, edge, edge_port, tlvs)
+        header = terms.encode(client, client_port, edge, edge_port, tlvs)
         self.relay.connect(name, way[0], header, app.connect_timeout_ms, app.idle_timeout_ms, way[1])
 
     def header(
@@ -324,7 +312,7 @@ class TcpPlane:
             How many bytes must be there before another look makes sense; 0 once it is decided.
         """
         running = self._listeners[listener]
-        told, reader = self._begun.pop(name, _NOT_BEGUN)
+        told, reader = self._details[name].take_beginning() if name in self._details else NOT_BEGUN
         if told is None:
             try:
                 told = (client, client_port, edge, edge_port, 0, b"")
@@ -346,14 +334,14 @@ class TcpPlane:
                 self._refuse_told(name, told, Reason.HELLO_TOO_LONG)
                 return 0
             if hello is None and not last:
-                self._begun[name] = told, reader
+                self._note(name).beginning = told, reader
                 return size + reader.needs
             asked = hello or ClientHello()
             chosen = running.names.find(asked)
             if hello is None and chosen is None:
                 return 0  # the engine says that it did not come
             if asked.server_name:
-                self._server_names[name] = asked.server_name
+                self._note(name).server_name = asked.server_name
             if chosen is None or not self._registry.takes(chosen):
                 self._refuse_told(name, told, Reason.SNI_UNKNOWN)
                 return 0
@@ -365,7 +353,11 @@ class TcpPlane:
         if size:
             self.relay.consume(name, size)
             self.relay.set_client(name, client, client_port)
-        self._connect(name, Newcomer(running, client, client_port, edge, edge_port, tlvs))
+        newcomer = Newcomer(running, running.app.terms, client, client_port, edge, edge_port, tlvs)
+        # Since it was accepted, a reload may have changed its app.
+        if running.app.recorded_at(0) is not running.app.recorded:
+            self._note(name, newcomer)
+        self._connect(name, newcomer)
         return 0
 
     def _refuse_told(self, name: int, told: Told, reason: Reason) -> None:
@@ -394,10 +386,10 @@ class TcpPlane:
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
     ) -> tuple[Target, ...]:
         """Send a client on to another origin."""
-        tried = self._tried.setdefault(name, [])
-        tried.append(target)
+        details = self._note(name)
+        details.tried = (*details.tried, target)
         running = self._listeners[listener]
-        targets = running.route.after(tried, client, client_port)
+        targets = running.route.after(details.tried, client, client_port)
         running.app.measures.failovers += bool(targets)
         return targets
 
@@ -411,45 +403,29 @@ class TcpPlane:
             reason = reason_of(item[1], item[2])
             app.measures.end(reason._value_)
             self._changed.add(app)
-            if item[5] is None:
+            details = self._details.pop(item[13], None) if self._details else None
+            target = item[5]
+            if target is None or not item[7]:
                 app.dialing -= 1
             else:
-                target = item[5]
                 app.measures.origin(target.name).ended += 1
                 if target.number:
                     self._balancers.ended(target.number, item[10] > 0, item[1] == Outcome.ERROR_ORIGIN)
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
             if reason.refused and self._records.wanted:
-                make = partial(self._event, app, reason, item)
-                self._records.refused(self._kind(app, reason, item[13]), item[3], make, events)
+                rule = details.verdict.rule if details is not None and details.verdict is not None else ""
+                kind = RefusalKind(app.settings.name, reason._value_, rule)
+                self._records.refused(kind, item[3], partial(self._event, app, reason, item, details), events)
             elif self._records.wanted:
-                events.append(self._event(app, reason, item))
+                events.append(self._event(app, reason, item, details))
             self._registry.leave(listener)
-            if self._tried:
-                self._tried.pop(item[13], None)
-            if self._verdicts:
-                self._verdicts.pop(item[13], None)
-            if self._server_names:
-                self._server_names.pop(item[13], None)
-            if self._begun:
-                self._begun.pop(item[13], None)
-            if self._held:
-                self._held.pop(item[13], None)
-            if app.settings.tls is not None:
-                self._facts.pop(item[13], None)
-                self._origin_facts.pop(item[13], None)
-                self._tls_faults.pop(item[13], None)
         self._records.add(events)
-
-    def _kind(self, app: RunningApp, reason: Reason, name: int) -> RefusalKind:
-        verdict = self._verdicts.get(name) if self._verdicts else None
-        return RefusalKind(app.settings.name, reason._value_, verdict.rule if verdict else "")
 
     def flush_records(self) -> None:
         """Hand on the records of refusals, which are summed; to be called once a second, and at the end."""
         self._records.flush()
 
-    def _event(self, app: RunningApp, reason: Reason, item: "Ended") -> SessionEvent:
+    def _event(self, app: RunningApp, reason: Reason, item: "Ended", details: SessionDetails | None) -> SessionEvent:
         (
             _,
             _,
@@ -464,9 +440,9 @@ class TcpPlane:
             received,
             client_rtt,
             origin_rtt,
-            name,
+            _,
         ) = item
-        verdict = self._verdicts.get(name) if self._verdicts else None
+        recorded = (details and details.recorded) or app.recorded_at(accepted)
         offset = self._wall_offset_s
         now = datetime.fromtimestamp(ended / 1e9 + offset, UTC)
         event = SessionEvent(
@@ -486,42 +462,14 @@ class TcpPlane:
             target.port if target else 0,
             received,
             origin_rtt * 1000,
-            app.settings.proxy_protocol,
+            recorded.proxy_protocol,
             connected - accepted if connected else 0,
-            IpFirewall=app.settings.ip_firewall,
-            ClientMatchedIpFirewall=verdict.matched if verdict else "UNKNOWN",
-            AccessRule=verdict.rule if verdict else "",
+            IpFirewall=recorded.ip_firewall,
+            OriginTlsMode=recorded.tls_mode,
             ClientCountry=self._places.country_of(client),
             ClientAsn=self._places.number_of(client),
         )
-        if app.settings.tls is not None:
-            return msgspec.structs.replace(event, **self._tls_fields(app.settings.tls, name, target is not None))
-        if name in self._server_names:
-            return msgspec.structs.replace(event, ClientTlsClientHelloServerName=self._server_names[name])
-        return event
-
-    def _tls_fields(self, settings: TlsSettings, name: int, connected: bool) -> dict[str, Any]:
-        facts, origin = self._facts.get(name), self._origin_facts.get(name)
-        fields = {"OriginTlsMode": settings.mode, "TlsError": self._tls_faults.get(name, "")}
-        if facts is None:
-            fields["ClientTlsStatus"] = "HANDSHAKE_FAILED"
-            fields["ClientTlsClientHelloServerName"] = self._server_names.get(name, "")
-        else:
-            fields |= {
-                "ClientTlsStatus": "OK",
-                "ClientTlsProtocol": facts[0].decode(),
-                "ClientTlsCipher": facts[1].decode(),
-                "ClientTlsClientHelloServerName": facts[3].decode("ascii", "replace"),
-            }
-        if origin is not None:
-            fields |= {
-                "OriginTlsStatus": "OK",
-                "OriginTlsProtocol": origin[0].decode(),
-                "OriginTlsCipher": origin[1].decode(),
-            }
-        elif facts is not None and fields["TlsError"] and not connected:
-            fields["OriginTlsStatus"] = "HANDSHAKE_FAILED"
-        return fields
+        return event if details is None else msgspec.structs.replace(event, **details.fields(connected > 0))
 
     def broken(self, error: Exception) -> None:
         """Report a fault of ours inside a callback of the engine."""
@@ -568,7 +516,7 @@ class TcpPlane:
         )
 
     def _equip(self, app: RunningApp) -> None:
-        app.tls, app.origin_tls = self._tls.of(app.settings)
+        app.equip(*self._tls.of(app.settings))
 
     def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:
         """Do with the sessions of a removed app as its `on_remove` says."""

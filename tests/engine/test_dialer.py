@@ -54,7 +54,28 @@ def test_when_no_target_answers_the_client_is_reset(sockets):
             c.recv(1)
         eventually(lambda: recorder.reports)
     assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.ECONNREFUSED)]
-    assert recorder.reports[0][5] is None
+    assert recorder.reports[0][5] is recorder.targets[1]
+    assert recorder.reports[0][7] == 0
+
+
+def test_the_origin_that_is_named_is_the_one_that_failed_last(sockets):
+    """It is the reason's: a staggered attempt may have begun after it."""
+    edge, _ = sockets
+    full, fillers = full_listener()
+    nobody = target(closed_port(), staggered=True)
+    with full:
+        slow = target(full)
+        recorder = Recorder([slow, nobody], connect_timeout_ms=800)
+        add(recorder, edge)
+        with recorder.running(), client(edge) as c:
+            with pytest.raises(ConnectionResetError):
+                c.recv(1)
+            eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.ETIMEDOUT)]
+    assert recorder.failures[0][1] == errno.ECONNREFUSED
+    assert recorder.reports[0][5] is slow
+    for filler in fillers:
+        filler.close()
 
 
 def test_connect_timeout_then_next_target(sockets):

@@ -614,8 +614,30 @@ def test_certificates_of_origins(tickets, edge, tls, issued, reason):
         assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, code)]
         assert recorder.failures == [(way.port, code)]
         assert recorder.insecurities == [(1, reason)]
-        assert recorder.reports[0][5] is None
+        assert (recorder.reports[0][5], recorder.reports[0][7]) == (way, 0)
         assert way.take_connected() == 0
+
+
+@pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "close"])
+def test_an_origin_that_leaves_during_its_handshake(tickets, edge, origin, leave):
+    way = target(origin, tls=origin_tls())
+
+    def answer():
+        sock, _ = origin.accept()
+        assert sock.recv(1) == b"\x16"
+        sock.recv(65536)  # unread bytes would make a reset of the close
+        leave(sock)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with running(Securing([way], server_of(tickets)), edge) as recorder:
+        assert asked(recorder, edge, b"question") is None
+        eventually(lambda: recorder.reports)
+    thread.join()
+    assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.EPROTO)]
+    assert recorder.failures == [(way.port, errno.EPROTO)]
+    assert recorder.insecurities == [(1, "the origin left")]
+    assert recorder.reports[0][5] is way
 
 
 def test_an_origin_that_shakes_no_hands_is_left_for_the_next_one(tickets, edge):

@@ -1,3 +1,4 @@
+import time
 from ipaddress import ip_address
 
 import msgspec
@@ -111,3 +112,17 @@ def test_source_address_of_the_origins_family():
         "protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:90'], source_ips: ['2001:db8::5', 127.0.0.5]"
     )
     assert places(way(running)) == [("192.0.2.1", 90)]
+
+
+def test_records_tell_what_was_configured_when_a_session_was_accepted():
+    app = listener("protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:90']").app
+    before = app.recorded
+    app.open = 1
+    accepted = time.monotonic_ns()
+    for changed in ({"proxy_protocol": "v2"}, {"user_timeout_ms": 1}, {"ip_firewall": True}):
+        app.configure(msgspec.structs.replace(app.settings, **changed))
+    assert app.recorded_at(accepted) == before == ("off", False, "off")
+    assert app.recorded_at(time.monotonic_ns()) == app.recorded == app.terms.recorded == ("v2", True, "off")
+    app.open = 0  # nobody asks any more
+    app.configure(app.settings)
+    assert app.recorded_at(accepted) == app.recorded

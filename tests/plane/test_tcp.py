@@ -474,7 +474,7 @@ def test_nobody_notices_an_origin_that_is_gone(make, free_port, origin):
     assert {event["OriginPort"] for event in plane.events()} == {port_of(origin)}
     assert measures.failovers > 0
     assert sum(found.failed for found in measures.origins.values()) == measures.failovers
-    assert plane.plane._tried == {}
+    assert plane.plane._details == {}
     assert plane.parts.urgent > 0
     plane.plane.take_connects()
     signs = plane.parts.balancers.take_signs()
@@ -485,12 +485,16 @@ def test_nobody_notices_an_origin_that_is_gone(make, free_port, origin):
 
 def test_all_origins_are_gone(make, free_port):
     port = free_port()
-    made = make({"x": led(port)}, more=balanced(unused_port(), unused_port()))
+    closed = unused_port(), unused_port()
+    made = make({"x": led(port)}, more=balanced(*closed))
     with made.running() as plane, pytest.raises(ConnectionResetError), connect(port) as sock:
         sock.recv(1)
     eventually(plane.events)
-    assert plane.events()[0]["Reason"] == "connect_refused"
-    assert plane.plane._tried == {}
+    (event,) = plane.events()
+    assert (event["Reason"], event["OriginIP"], event["ConnectTimestamp"]) == ("connect_refused", "127.0.0.1", None)
+    assert event["OriginPort"] in closed
+    assert plane.plane.take_measures()["x"].active == 0
+    assert plane.plane._details == {}
 
 
 def test_open_sessions_are_counted_for_all_workers(make, free_port, origin):
@@ -646,10 +650,115 @@ def test_a_handshake_counts_from_its_beginning(make, free_port, origin, secured)
             eventually(lambda: len(plane.events()) == 3)
     found = [(event["Reason"], event["ClientTlsStatus"], event["TlsError"]) for event in plane.events()]
     assert found == [
-        ("app_limit", "HANDSHAKE_FAILED", ""),
+        ("app_limit", "UNKNOWN", ""),
         ("client_tls_timeout", "HANDSHAKE_FAILED", ""),
         ("client_tls_failed", "HANDSHAKE_FAILED", "http request"),
     ]
+
+
+NAMED = {"ClientTlsClientHelloServerName": "a.example"}
+# What follows `edge_ips` of an app, its origin aside; and what the record of one of its sessions tells.
+WAYS = {
+    "clear": ("", {}),
+    "v2": (", proxy_protocol: v2", {"ProxyProtocol": "v2"}),
+    "tls": (", tls: flexible", {"OriginTlsMode": "flexible", "ClientTlsStatus": "OK", **NAMED}),
+    "header": (ACCEPT, {"ClientIP": "192.0.2.7"}),
+    "names": (", sni: [a.example]", NAMED),
+    "led": (", load_balancer: lb", {}),
+    "rules": (
+        ", ip_firewall: true",
+        {"IpFirewall": True, "AccessRule": "known", "ClientMatchedIpFirewall": "WHITELIST_IP"},
+    ),
+    "held": (", limits: {new_per_second: 20, action: delay}", {}),
+}
+RECORDED = {
+    "ProxyProtocol": "off",
+    "OriginTlsMode": "off",
+    "ClientTlsStatus": "UNKNOWN",
+    "ClientTlsClientHelloServerName": "",
+    "ClientIP": "127.0.0.1",
+    "IpFirewall": False,
+    "AccessRule": "",
+    "ClientMatchedIpFirewall": "UNKNOWN",
+    "Reason": "client_closed",
+    "TlsError": "",
+}
+
+
+def way_of(port, origin, way):
+    text = WAYS[way][0]
+    if "load_balancer" in text:
+        return f"protocol: tcp/{port}, edge_ips: [127.0.0.1]{text}"
+    return body(port, origin, text)
+
+
+def begin(way, port, origin, context):
+    """Open a session of an app that serves so, and return both ends once bytes have passed."""
+    sock = connect(port)
+    if way == "header":
+        sock.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 5 6\r\n")
+    if way == "tls":
+        sock = context.wrap_socket(sock, server_hostname="a.example")
+    if way == "names":
+        into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            context.wrap_bio(into, out, server_hostname="a.example").do_handshake()
+        sock.sendall(out.read())
+    else:
+        sock.sendall(b"question")
+    other = origin.accept()[0]
+    other.settimeout(5)
+    assert other.recv(1)
+    return sock, other
+
+
+def test_a_session_is_recorded_as_it_began_and_leaves_nothing_behind(make, free_port, origin, secured):
+    """Every way of serving changes to every other one by reloads, while a session goes on."""
+    certificates, context = secured
+    rules = "access_rules: {known: {target: ip, value: 127.0.0.1, action: allow}}"
+    more = "\n".join((certificates, rules, balanced(origin)))
+    port = free_port()
+    other = body(free_port(), origin, ", ip_firewall: true")  # somebody asks for rules all the time
+    plane = make({"other": other}, more=more)
+    for before in WAYS:
+        plane.apply({"x": way_of(port, origin, before), "other": other}, more=more)
+        with plane.running():
+            ends = begin(before, port, origin, context)
+        for after in WAYS:
+            plane.apply({"x": way_of(port, origin, after), "other": other}, more=more)
+        ends[0].close()
+        with plane.running(), ends[1]:
+            while ends[1].recv(1000):
+                pass
+        eventually(lambda: not plane.relay.active)
+    for before, event in zip(WAYS, plane.events(), strict=True):
+        assert {name: event[name] for name in RECORDED} == {**RECORDED, **WAYS[before][1]}, before
+    assert plane.plane._details == {}
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+@pytest.mark.parametrize("before", ["tls", "header", "held", "names"])
+def test_a_session_that_never_had_an_origin_leaves_nothing_behind(make, free_port, origin, secured, before, how):
+    """It ends while something is awaited of it, after a reload that does not ask for that any more."""
+    certificates, _ = secured
+    port = free_port()
+    plane = make(
+        {"x": way_of(port, origin, before).replace("new_per_second: 20", "new_per_second: 1")}, more=certificates
+    )
+    with plane.running():
+        socks = [connect(port) for _ in range(2)]
+        eventually(lambda: plane.relay.active == 2)
+    plane.apply({"x": way_of(port, origin, "clear")}, more=certificates)
+    if how == "close":
+        plane.relay.close_sessions(Reason.LISTENER_REMOVED)
+    else:
+        with plane.running():
+            for sock in socks:
+                reset(sock)
+            eventually(lambda: not plane.relay.active)
+    assert plane.plane._details == {}
+    for sock in socks:
+        sock.close()
 
 
 def test_an_origin_that_is_down_is_no_failed_handshake(make, free_port, secured):
@@ -796,7 +905,7 @@ def test_a_long_hello_is_routed_whatever_stands_before_it(make, free_port, rest)
             eventually(lambda: not plane.relay.active)
         named = {event["ClientTlsClientHelloServerName"] for event in plane.events()}
         assert named == {"a.example"}
-        assert not plane.plane._begun
+        assert not plane.plane._details
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])

@@ -1,0 +1,121 @@
+"""What a worker knows of a TCP session that is not a plain one."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from spectrum.core.access.rules import Verdict
+from spectrum.engine.target import Target
+from spectrum.plane.apps import RecordedSettings, RunningListener, Terms
+from spectrum.plane.front import Told
+from spectrum.wire.client_hello import HelloReader
+
+if TYPE_CHECKING:
+    from spectrum.engine.tls import Facts, OriginFacts
+
+
+Beginning = tuple[Told | None, HelloReader | None]
+# Of a connection of which nothing was read before: neither a header nor a part of a ClientHello.
+NOT_BEGUN: Beginning = (None, None)
+
+
+class Newcomer(NamedTuple):
+    """A session without an origin yet: where it came in, on what terms, and who it is.
+
+    Attributes:
+        listener: The one whose app it is for.
+        terms: Those of the app when the session was decided on; reloads do not change them.
+        client, client_port: Who it is from.
+        edge, edge_port: What the client wrote to.
+        tlvs: What a proxy in front told, in wire form.
+    """
+
+    listener: RunningListener
+    terms: Terms
+    client: bytes
+    client_port: int
+    edge: bytes
+    edge_port: int
+    tlvs: bytes = b""
+
+
+class SessionDetails:
+    """What there is to know of a session beyond the engine's struct, from the first fact to its end.
+
+    Most sessions have none: one that is accepted, connected to an origin and relayed in clear is known by the engine
+    alone.
+
+    Attributes:
+        recorded: The settings that its record tells of; None while they are the app's of the time it was accepted.
+        beginning: What a proxy in front told, and how far the ClientHello came, while more of it is awaited.
+        newcomer: What it goes on with, while it waits for its turn or for its handshake.
+        verdict: What an access rule said of its client.
+        server_name: What its client asked for in the ClientHello by which its app was found.
+        tried: The targets of a load balancer that could not be reached.
+        shook_hands: Its client's TLS handshake was begun.
+        client_tls, origin_tls: What is known of its TLS with either.
+        tls_fault: Why there is none, in OpenSSL's words.
+    """
+
+    __slots__ = (
+        "beginning",
+        "client_tls",
+        "newcomer",
+        "origin_tls",
+        "recorded",
+        "server_name",
+        "shook_hands",
+        "tls_fault",
+        "tried",
+        "verdict",
+    )
+
+    def __init__(self, recorded: RecordedSettings | None = None) -> None:
+        self.recorded = recorded
+        self.beginning = NOT_BEGUN
+        self.newcomer: Newcomer | None = None
+        self.verdict: Verdict | None = None
+        self.server_name = ""
+        self.tried: Sequence[Target] = ()
+        self.shook_hands = False
+        self.client_tls: Facts | None = None
+        self.origin_tls: OriginFacts | None = None
+        self.tls_fault = ""
+
+    def take_beginning(self) -> Beginning:
+        """Return how far its first bytes came, once."""
+        beginning, self.beginning = self.beginning, NOT_BEGUN
+        return beginning
+
+    def take_newcomer(self) -> Newcomer:
+        """Return what the session goes on with, once."""
+        newcomer, self.newcomer = self.newcomer, None
+        assert newcomer is not None, "the engine tells once that the wait is over"
+        return newcomer
+
+    def fields(self, connected: bool) -> dict[str, Any]:
+        """Return what a record tells of it, by the names of `SessionEvent`.
+
+        Args:
+            connected: It had an origin.
+        """
+        fields: dict[str, Any] = {"TlsError": self.tls_fault, "ClientTlsClientHelloServerName": self.server_name}
+        if self.verdict is not None:
+            fields |= {"ClientMatchedIpFirewall": self.verdict.matched, "AccessRule": self.verdict.rule}
+        if (facts := self.client_tls) is not None:
+            fields |= {
+                "ClientTlsStatus": "OK",
+                "ClientTlsProtocol": facts[0].decode(),
+                "ClientTlsCipher": facts[1].decode(),
+                "ClientTlsClientHelloServerName": facts[3].decode("ascii", "replace"),
+            }
+        elif self.shook_hands:
+            fields["ClientTlsStatus"] = "HANDSHAKE_FAILED"
+        if (origin := self.origin_tls) is not None:
+            fields |= {
+                "OriginTlsStatus": "OK",
+                "OriginTlsProtocol": origin[0].decode(),
+                "OriginTlsCipher": origin[1].decode(),
+            }
+        elif self.client_tls is not None and self.tls_fault and not connected:
+            fields["OriginTlsStatus"] = "HANDSHAKE_FAILED"
+        return fields
