@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO
 from typing import BinaryIO, NamedTuple
 
 import msgspec
@@ -31,6 +32,8 @@ MAX_SUMS = 4096
 # Leaving out is over when nothing was left out for so long.
 QUIET_S = 5.0
 
+FULL_PAUSE_S = 0.05
+
 _REFUSALS = frozenset(reason.label for reason in Reason if reason.refused)
 _RESET = Reason.CLIENT_RESET.label
 _SESSION_LIMIT = "sessions come faster than log.sessions_per_second"
@@ -42,12 +45,17 @@ _SLOW_SUPERVISOR = "workers have records that the supervisor does not take"
 class LineWriter:
     """Writes byte strings to a stream from a thread of its own.
 
+    Args:
+        stream: Without a buffer: at the end of the process Python waits for the lock of one that a thread is stuck in.
+
     Attributes:
         lost: Lines that could not be written: the disk is full, or the reader is gone.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO | FileIO) -> None:
         self.lost = 0
+        # Of a batch that could not be written, a part of a line was.
+        self._is_torn = False
         self._stream = stream
         self._queue: queue.Queue[bytes | None] = queue.Queue(MAX_WAITING_BATCHES)
         self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
@@ -64,11 +72,8 @@ class LineWriter:
     def _write(self) -> None:
         failing = False
         while (data := self._queue.get()) is not None:
-            try:
-                self._stream.write(data)
-                self._stream.flush()
-            except OSError as exc:
-                self.lost += data.count(b"\n")
+            exc = self._write_all(b"\n" + data if self._is_torn else data)
+            if exc is not None:
                 if not failing:
                     log.error("records of sessions can not be written: %s", os.strerror(exc.errno or 0).lower())
                 failing = True
@@ -76,6 +81,24 @@ class LineWriter:
                 if failing:
                     log.warning("records of sessions are written again; %d are lost so far", self.lost)
                 failing = False
+
+    def _write_all(self, data: bytes) -> OSError | None:
+        """Write a batch; return why it could not be, and count the lines of it that are lost."""
+        left = memoryview(data)
+        try:
+            while left:
+                # None: it does not block, as another process that shares it wants, and is full.
+                if (written := self._stream.write(left)) is None:
+                    time.sleep(FULL_PAUSE_S)
+                else:
+                    left = left[written:]
+        except OSError as exc:
+            self.lost += bytes(left).count(b"\n")
+            if len(left) < len(data):
+                self._is_torn = data[-len(left) - 1 : -len(left)] != b"\n"
+            return exc
+        self._is_torn = False
+        return None
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is queued, for as long as `timeout_s`."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -185,7 +186,7 @@ class Supervisor:
         self._applying = asyncio.Lock()
         self._apply_limit = asyncio.timeout(None)
         self._stopping = asyncio.Event()
-        self._writer = LineWriter(sys.stdout.buffer)
+        self._writer = LineWriter(FileIO(1, "wb", closefd=False))
         self._records_lost = 0
         self._session_log = SessionLog(self._writer, *self._log_settings(config), self._suppressed)
 

@@ -1,10 +1,12 @@
 """The daemon's own messages, on standard error: the same form in supervisor and workers."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
-import sys
+import queue
+import threading
 import time
 
 from spectrum.kernel import signals
@@ -13,8 +15,12 @@ from spectrum.kernel import signals
 LEVEL_VARIABLE = "SPECTRUM_LOG_LEVEL"
 FORMAT_VARIABLE = "SPECTRUM_LOG_FORMAT"
 
-
 log = logging.getLogger(__name__)
+
+# Messages that wait for a terminal that is stopped, or a pipe that is full.
+MAX_WAITING_MESSAGES = 1000
+FULL_PAUSE_S = 0.05
+FLUSH_S = 2.0
 
 
 class _JsonFormatter(logging.Formatter):
@@ -30,9 +36,77 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+class StderrHandler(logging.Handler):
+    """Writes messages to standard error from a thread, so that nobody waits for a terminal that is stopped (Ctrl-S).
+
+    What does not fit the queue is lost; how many messages that were is said in their place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue: queue.Queue[str | threading.Event | None] = queue.Queue(MAX_WAITING_MESSAGES)
+        self._lost = 0
+        # With the first message: what a worker forbids itself before holds for the thread, too.
+        self._thread: threading.Thread | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a message."""
+        try:
+            self._queue.put_nowait(self.format(record))
+        except queue.Full:
+            self._lost += 1
+        except Exception:
+            self.handleError(record)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="message writer", daemon=True)
+            self._thread.start()
+
+    def _write(self) -> None:
+        while (message := self._queue.get()) is not None:
+            if isinstance(message, threading.Event):
+                message.set()
+                continue
+            lost, self._lost = self._lost, 0
+            if lost:
+                record = logging.LogRecord(
+                    __name__, logging.WARNING, "", 0, "%d messages were lost here", (lost,), None
+                )
+                message = f"{message}\n{self.format(record)}"
+            _write_all(f"{message}\n".encode(errors="backslashreplace"))
+
+    def flush(self) -> None:
+        """Wait until what is queued is written, for two seconds at most."""
+        if self._thread is None:
+            return
+        written = threading.Event()
+        try:
+            self._queue.put(written, timeout=FLUSH_S)
+        except queue.Full:
+            return
+        written.wait(FLUSH_S)
+
+    def close(self) -> None:
+        """Write what is queued, and end the thread."""
+        self.flush()
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        super().close()
+
+
+def _write_all(data: bytes) -> None:
+    """Write to standard error; who has closed it is not told anything."""
+    while data:
+        try:
+            data = data[os.write(2, data) :]
+        except BlockingIOError:  # another process that shares it wants that
+            time.sleep(FULL_PAUSE_S)
+        except OSError:
+            return
+
+
 def configure_logging(as_json: bool, level: str) -> None:
     """Send the daemon's own messages to standard error, as JSON objects or text, one per line."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler()
     handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 

@@ -65,6 +65,27 @@ def test_a_reader_that_left_does_not_hurt(caplog):
     ]
 
 
+def test_a_line_that_was_torn_is_ended_first():
+    class Full(Kept):
+        room = 5
+
+        def write(self, data):
+            if not self.room:
+                raise OSError(errno.ENOSPC, "full")
+            taken, self.room = bytes(data[: self.room]), max(0, self.room - len(data))
+            return super().write(taken)
+
+    stream = Full()
+    writer = LineWriter(stream)
+    writer.write(b"one\ntwo\nthree\n")
+    while writer.lost < 2:
+        time.sleep(0.001)
+    stream.room = 100
+    writer.write(b"four\n")
+    writer.close()
+    assert stream.getvalue() == b"one\nt\nfour\n"
+
+
 def session_log(as_json=True, per_second=0, clock=lambda: 0.0):
     stream, left_out = Kept(), []
     writer = LineWriter(stream)

@@ -38,3 +38,44 @@ def test_faults_are_logged_once_a_second(caplog):
         faults.report(RuntimeError("why"))
     assert caplog.text.count("a session was refused") == 1
     assert "RuntimeError: why" in caplog.text
+
+
+BLOCKED = """
+import logging
+import os
+import sys
+from spectrum.plane import log
+log.FLUSH_S = 0.2
+log.configure_logging(False, "INFO")
+for number in range(3000):
+    logging.getLogger("x").warning("message %d " + "x" * 200, number)
+sys.stdout.write("nobody waited\\n")
+sys.stdout.flush()
+if sys.stdin.readline():
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    logging.getLogger("x").warning("the last one")
+"""
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_nobody_waits_for_who_does_not_read(is_read):
+    command = [sys.executable, "-c", BLOCKED]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stdout.readline() == "nobody waited\n"
+        _, told = process.communicate("go on\n", timeout=20) if is_read else (process.stdin.close(), "")
+        assert process.wait(20) == 0
+    if is_read:
+        lines = told.splitlines()
+        assert " message 0 x" in lines[0]
+        assert sum("messages were lost here" in line for line in lines) == 1
+        assert " the last one" in lines[-1]
+
+
+def test_who_has_gone_is_not_told():
+    read, write = os.pipe()
+    os.close(read)
+    environment = os.environ | {"SPECTRUM_LOG_FORMAT": "text", "SPECTRUM_LOG_LEVEL": "INFO"}
+    assert subprocess.run([sys.executable, "-c", SCRIPT], stderr=write, check=False, env=environment).returncode == 0
+    os.close(write)
