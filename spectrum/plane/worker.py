@@ -257,6 +257,7 @@ class Worker:
             close_all([*files, *fresh.values()])  # before the answer: who tries again opens the same ports
             self._channel.send(Refused(generation, _reason(exc), serves))
             return
+        close_all(self._descriptors[key] for key in fresh if key in self._descriptors)  # given anew
         close_all(descriptors.pop(key) for key in unused)
         close_all([files[0]] if self._served is None else [files[0], self._served[1]])
         self._descriptors, self._served = descriptors, (snapshot, files[1])

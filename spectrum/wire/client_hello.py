@@ -96,7 +96,7 @@ class HelloReader:
         while True:
             body = self._at + _RECORD_HEADER_BYTES
             if len(data) < body:
-                self.needs = body if data else 1
+                self.needs = body + 1 if data else 1  # no record is empty
                 return None
             kind, version, length = data[self._at], data[self._at + 1], int.from_bytes(data[body - 2 : body], "big")
             if kind != _HANDSHAKE or version != 3 or not 0 < length <= _MAX_RECORD_BYTES:

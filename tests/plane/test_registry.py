@@ -74,6 +74,15 @@ def test_a_reload_keeps_what_did_not_change():
     assert engine.removed[1:] == [(0, False)]
 
 
+def test_a_listener_whose_descriptor_is_another_one_is_begun_anew():
+    engine = Engine()
+    snapshot = engine.parts.compile(f"apps: {{a: {{{body()}}}}}")
+    for descriptor, removed in ((3, []), (3, []), (4, [(0, False)])):
+        engine.registry.apply(snapshot, dict.fromkeys(snapshot.listener_keys(), descriptor), {})
+        assert engine.removed == removed
+        assert [listener.descriptor for listener in engine.registry.listeners.values()] == [descriptor]
+
+
 def test_targets_that_are_gone_are_told_and_others_kept():
     engine = Engine()
     told = []
