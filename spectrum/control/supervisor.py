@@ -46,7 +46,7 @@ from spectrum.control.tickets import Tickets
 from spectrum.control.totals import Totals
 from spectrum.control.watch import FilesRead, FileWatch, States
 from spectrum.control.workers import Outcome, WorkerProcess, encode, memory_file
-from spectrum.core.address import PortRange, parse_address
+from spectrum.core.address import PortRange, parse_reachable_address
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.balancing.settings import labels
@@ -418,9 +418,10 @@ class Supervisor:
 
     def _refuse_address(self, name: NameSettings, address: str) -> str | None:
         """Say why an address of a name cannot be an origin: nobody is there, or it leads back to us."""
-        found = parse_address(address)
-        if found.is_unspecified or found.is_multicast:
-            return f"nobody can be reached at {address}"
+        try:
+            found = parse_reachable_address(address)
+        except ValueError as exc:
+            return str(exc)
         taken = self._index.owner(name.transport, found, PortRange(name.first_port, name.last_port))
         return f"{address} port {taken[1]} is the listener of app {taken[0]}: a loop" if taken else None
 

@@ -10,7 +10,12 @@ from spectrum.wire.address import IPAddress, unmapped
 _NAME = re.compile(
     r"(?=.{1,254}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
 )
+_OTHER_ADDRESS = "write another address of the host"
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+
+
+class ZoneError(ValueError):
+    """An address holds on one link only (RFC 4007); the message quotes it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,12 +78,42 @@ def parse_address(text: str) -> IPAddress:
     """Return the address, unmapped.
 
     Raises:
-        ValueError: If `text` is not an IPv4 or IPv6 address; the message quotes it.
+        ValueError: If `text` is not an IPv4 or IPv6 address, or has a zone; the message quotes it.
     """
     try:
-        return unmapped(ip_address(text))
+        address = ip_address(text)
     except ValueError as exc:
         raise ValueError(f"{text!r} is not an IP address") from exc
+    if address.version == 6 and address.scope_id is not None:
+        raise ZoneError(f"{text!r}: addresses with a zone (%{address.scope_id}) are not supported; {_OTHER_ADDRESS}")
+    return unmapped(address)
+
+
+def parse_local_address(text: str) -> IPAddress:
+    """Return an address that a socket can be bound or connected to, unmapped.
+
+    A link-local IPv6 address is none: it takes a zone (RFC 4007, section 6), for which neither snapshots nor flows nor
+    records have room.
+
+    Raises:
+        ValueError: As `parse_address`, and for a link-local IPv6 address.
+    """
+    address = parse_address(text)
+    if address.version == 6 and address.is_link_local:
+        raise ZoneError(f"{text!r}: link-local IPv6 addresses are not supported; {_OTHER_ADDRESS}")
+    return address
+
+
+def parse_reachable_address(text: str) -> IPAddress:
+    """Return the address of a host, unmapped.
+
+    Raises:
+        ValueError: As `parse_local_address`, and where nobody can be reached.
+    """
+    address = parse_local_address(text)
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{text!r}: nobody can be reached at {address}")
+    return address
 
 
 def parse_ports(text: str | int) -> PortRange:
@@ -123,21 +158,15 @@ def parse_origin(text: str) -> OriginAddress:
     if not colon or host.endswith(":") or (host.startswith("[") and not host.endswith("]")):
         raise ValueError(f"{text!r} has no port; write {transport}://{rest}:22")
     bracketed = host.startswith("[")
-    try:
-        address = ip_address(host[1:-1] if bracketed else host)
-    except ValueError as exc:
-        if is_name(host):
-            raise ValueError(
-                f"{text!r} names a host; origin_direct takes addresses: "
-                f"use origin_dns: {{name: {host}}} and origin_port"
-            ) from exc
-        raise ValueError(f"{host!r} is not an IP address") from exc
-    if bracketed != (address.version == 6):
+    if is_name(host):
+        raise ValueError(
+            f"{text!r} names a host; origin_direct takes addresses: use origin_dns: {{name: {host}}} and origin_port"
+        )
+    written = host[1:-1] if bracketed else host
+    address = parse_address(written)
+    if bracketed != (":" in written):
         raise ValueError(f"{text!r}: an IPv6 address, and only that, stands in brackets")
-    address = unmapped(address)
-    if address.is_unspecified or address.is_multicast:
-        raise ValueError(f"{text!r}: nobody can be reached at {address}")
-    return OriginAddress(transport, address, parse_ports(ports))
+    return OriginAddress(transport, parse_reachable_address(str(address)), parse_ports(ports))
 
 
 def parse_socket_address(text: str) -> SocketAddress:
@@ -148,13 +177,15 @@ def parse_socket_address(text: str) -> SocketAddress:
     """
     host, _, port = text.rpartition(":")
     try:
-        address = ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+        address = parse_local_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
         ports = parse_ports(port)
+    except ZoneError:
+        raise
     except ValueError as exc:
         raise ValueError(f"{text!r} is not an address and port; write 127.0.0.1:9090 or [::1]:9090") from exc
     if len(ports) != 1:
         raise ValueError(f"{text!r}: one port, not a range")
-    return SocketAddress(unmapped(address), ports.first)
+    return SocketAddress(address, ports.first)
 
 
 def is_name(text: str) -> bool:

@@ -15,7 +15,7 @@ from spectrum.core.address import (
     PortRange,
     Protocol,
     SocketAddress,
-    parse_address,
+    parse_local_address,
     parse_origin,
     parse_ports,
     parse_protocol,
@@ -84,7 +84,9 @@ def _whole_seconds(value: Any) -> int:
 def network(value: Any) -> IPv4Network | IPv6Network:
     """Return a prefix, or a single address as one, unmapped; raise ValueError where it is none."""
     try:
-        return unmapped_network(ip_network(text(value)))
+        if "%" in text(value):
+            raise ValueError("a zone is not supported")
+        return unmapped_network(ip_network(value))
     except ValueError as exc:
         raise ValueError(f"{value!r} is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 ({exc})") from exc
 
@@ -129,7 +131,7 @@ Duration = Annotated[float, PlainValidator(duration)]
 PositiveDuration = Annotated[float, PlainValidator(positive_duration)]
 Size = Annotated[int, PlainValidator(size)]
 WholeSeconds = Annotated[int, PlainValidator(_whole_seconds)]
-Address = Annotated[IPAddress, PlainValidator(lambda value: parse_address(text(value, "192.0.2.1")))]
+Address = Annotated[IPAddress, PlainValidator(lambda value: parse_local_address(text(value, "192.0.2.1")))]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]
 Ports = Annotated[PortRange, PlainValidator(_ports)]
 Listen = Annotated[SocketAddress, PlainValidator(_listen)]

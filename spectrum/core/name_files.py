@@ -95,7 +95,8 @@ def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
     for line in text.splitlines():
         words = line.partition("#")[0].split()
         try:
-            address = str(parse_address(words[0])) if words else ""
+            # A zone is left out: whoever uses a link-local address is told that it is of no use.
+            address = str(parse_address(words[0].partition("%")[0])) if words else ""
         except ValueError:
             continue
         for name in words[1:]:

@@ -16,6 +16,7 @@ from spectrum.control.supervisor import StartError, Supervisor
 from spectrum.control.totals import Totals
 from spectrum.control.workers import WorkerProcess
 from spectrum.core.measures import WorkerMeasures
+from spectrum.core.names import NameSettings
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
@@ -32,6 +33,16 @@ def config(port, tmp_path):
         f"control: {{socket: {tmp_path}/control.sock}}",
         "x",
     )
+
+
+async def test_addresses_of_names_that_are_of_no_use(tmp_path, free_port):
+    port = free_port()
+    refuse = Supervisor(tmp_path / "f", config(port, tmp_path), workers=1)._refuse_address
+    name = NameSettings("a.example", "", 60, port, port)
+    assert refuse(name, "192.0.2.1") is None
+    assert refuse(name, "127.0.0.1") == f"127.0.0.1 port {port} is the listener of app x: a loop"
+    assert "nobody can be reached at 0.0.0.0" in refuse(name, "0.0.0.0")
+    assert "link-local IPv6 addresses are not supported" in refuse(name, "fe80::5")
 
 
 async def test_workers_that_do_not_start_are_told(tmp_path, free_port, monkeypatch):

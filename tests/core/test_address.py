@@ -1,3 +1,4 @@
+import re
 from ipaddress import ip_address
 
 import pytest
@@ -9,9 +10,11 @@ from spectrum.core.address import (
     SocketAddress,
     is_name,
     parse_address,
+    parse_local_address,
     parse_origin,
     parse_ports,
     parse_protocol,
+    parse_reachable_address,
     parse_socket_address,
 )
 
@@ -96,6 +99,37 @@ def test_address():
     assert parse_address("::ffff:1.2.3.4") == ip_address("1.2.3.4")
     with pytest.raises(ValueError, match="not an IP address"):
         parse_address("1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "says"),
+    [
+        (
+            parse_address,
+            "fe80::5%d0",
+            "'fe80::5%d0': addresses with a zone (%d0) are not supported; write another address",
+        ),
+        (parse_address, "2001:db8::1%2", "addresses with a zone (%2)"),
+        (parse_address, "fe80::5%", "'fe80::5%' is not an IP address"),
+        (parse_origin, "tcp://[fe80::5%d0]:22", "'fe80::5%d0': addresses with a zone"),
+        (parse_origin, "udp://[fe80::5]:22", "'fe80::5': link-local IPv6 addresses are not supported"),
+        (parse_socket_address, "[fe80::5%d0]:22", "'fe80::5%d0': addresses with a zone"),
+        (parse_socket_address, "[fe80::5]:22", "'fe80::5': link-local IPv6 addresses"),
+        (parse_local_address, "fe80::5", "'fe80::5': link-local IPv6 addresses"),
+        (parse_reachable_address, "febf::5", "'febf::5': link-local IPv6 addresses"),
+        (parse_reachable_address, "0.0.0.0", "'0.0.0.0': nobody can be reached at 0.0.0.0"),
+        (parse_reachable_address, "ff02::1", "nobody can be reached at ff02::1"),
+    ],
+)
+def test_addresses_of_one_link(parse, text, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        parse(text)
+
+
+def test_clients_may_be_link_local_and_ipv4_has_no_zones():
+    assert parse_address("fe80::5") == ip_address("fe80::5")
+    assert parse_reachable_address("169.254.0.1") == ip_address("169.254.0.1")
+    assert parse_local_address("0.0.0.0") == ip_address("0.0.0.0")
 
 
 @pytest.mark.parametrize(

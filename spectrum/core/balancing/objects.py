@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator
 
-from spectrum.core.address import PortRange, is_name, parse_address
+from spectrum.core.address import PortRange, ZoneError, is_name, parse_address, parse_reachable_address
 from spectrum.core.fields import (
     AsTuple,
     Duration,
@@ -59,15 +59,15 @@ def _codes(value: Any) -> tuple[tuple[int, int], ...]:
 def _host(value: Any) -> str:
     """An IP address in its usual form, or a host name."""
     given = text(value)
+    if is_name(given):
+        return given
     try:
-        address = parse_address(given)
+        parse_address(given)
+    except ZoneError:
+        raise
     except ValueError as exc:
-        if is_name(given):
-            return given
         raise ValueError(f"{given!r} is neither an IP address nor a host name") from exc
-    if address.is_unspecified or address.is_multicast:
-        raise ValueError(f"{given!r}: nobody can be reached there")
-    return str(address)
+    return str(parse_reachable_address(given))
 
 
 def _headers(value: Any) -> Any:

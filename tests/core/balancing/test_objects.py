@@ -33,6 +33,8 @@ ORIGIN = {"name": "a", "address": "192.0.2.1"}
         (Monitor, {"header": {"X": "a\r\nb"}}, "no header of one line"),
         (Pool, {"origins": []}, "at least 1 item"),
         (Pool, {"origins": [ORIGIN | {"address": "0.0.0.0"}]}, "nobody can be reached"),
+        (Pool, {"origins": [ORIGIN | {"address": "fe80::5%lo"}]}, "addresses with a zone"),
+        (Pool, {"origins": [ORIGIN | {"address": "fe80::5"}]}, "link-local IPv6 addresses are not supported"),
         (Pool, {"origins": [ORIGIN | {"address": "a b"}]}, "neither an IP address nor a host name"),
         (Pool, {"origins": [ORIGIN | {"header": {"X-Y": "z"}}]}, "no other header than one Host"),
         (Pool, {"origins": [ORIGIN | {"weight": 1.5}]}, "less than or equal to 1"),
