@@ -1,4 +1,7 @@
-"""Records of clients that are turned away, summed: a flood of them is a few lines a second, whatever it sends."""
+"""Records of clients that are turned away, or gone before they have an origin, summed.
+
+A flood of them is a few lines a second, whatever it sends.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -32,10 +35,10 @@ class _Sum:
         self.count = 0
         self.first: SessionEvent | None = None
 
-    def add(self, make: Callable[[], SessionEvent]) -> None:
+    def add(self, make: Callable[[], SessionEvent], count: int) -> None:
         if self.first is None:
             self.first = make()
-        self.count += 1
+        self.count += count
 
     def take(self) -> tuple[SessionEvent, int] | None:
         """Return the record of the first, and how many there were; None for none."""
@@ -66,13 +69,16 @@ class RefusalSums:
         self._kinds: dict[RefusalKind, _Kind] = {}
         self._size = 0
 
-    def add(self, kind: RefusalKind, client: bytes, make: Callable[[], SessionEvent]) -> SessionEvent | None:
-        """Count a refusal.
+    def add(
+        self, kind: RefusalKind, client: bytes, make: Callable[[], SessionEvent], count: int = 1
+    ) -> SessionEvent | None:
+        """Count refusals.
 
         Args:
             kind: What it has in common with others.
             client: The client's address.
-            make: Makes its record; called where that is needed.
+            make: Makes a record of one; called where that is needed.
+            count: How many there were.
 
         Returns:
             The record, where it is one of its own.
@@ -83,13 +89,15 @@ class RefusalSums:
         sums = known.clients.get(client)
         if sums is None:
             if len(known.clients) < MAX_CLIENTS and self._size < MAX_SUMS:
-                known.clients[client] = _Sum()
+                sums = known.clients[client] = _Sum()
                 self._size += 1
+                if count > 1:
+                    sums.add(make, count - 1)
                 return make()
             sums = known.others
             if len(known.seen) < MAX_COUNTED:
                 known.seen.add(client)
-        sums.add(make)
+        sums.add(make, count)
         return None
 
     def take(self) -> list[SessionEvent]:

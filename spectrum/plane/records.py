@@ -28,10 +28,15 @@ class Records:
         self._refusals = RefusalSums()
 
     def refused(
-        self, kind: RefusalKind, client: bytes, make: Callable[[], SessionEvent], events: list[SessionEvent]
+        self,
+        kind: RefusalKind,
+        client: bytes,
+        make: Callable[[], SessionEvent],
+        events: list[SessionEvent],
+        count: int = 1,
     ) -> None:
         """Count a client that was turned away; its record is added to `events`, or summed with others until `flush`."""
-        if (event := self._refusals.add(kind, client, make)) is not None:
+        if (event := self._refusals.add(kind, client, make, count)) is not None:
             events.append(event)
 
     def flush(self) -> None:

@@ -5,7 +5,6 @@ session, so they are written for few steps rather than few lines.
 """
 
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +20,6 @@ from spectrum.core.measures import AppMeasures, add_measures
 from spectrum.core.reasons import Reason, connect_failure, relay_failure
 from spectrum.core.refusals import RefusalKind
 from spectrum.core.snapshot import ListenerKey, Snapshot
-from spectrum.core.tallies import Tally
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
@@ -54,11 +52,6 @@ log = logging.getLogger(__name__)
 REMOVED, HANDED_OVER = "", " "
 # A stuck peer has as long as a dead one, and this.
 PACE_GRACE_MS = 1500
-# Clients that were reset before they were accepted are summed: so many by their addresses, those beyond by their app.
-# And so many sums are recorded with each batch of them, and with each report.
-MAX_GONE = 4096
-GONE_AT_ONCE = 16
-GONE_PER_REPORT = 256
 # By plain numbers: an enum's hash and comparison are Python code.
 _FIXED_REASONS = {
     int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
@@ -133,8 +126,6 @@ class TcpPlane:
         )
         # By the name of a session that is not a plain one, what is known of it.
         self._details: dict[int, SessionDetails] = {}
-        # Clients that were reset before they were accepted, by app.
-        self._gone: Tally[tuple[RunningApp, bytes]] = Tally()
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
@@ -166,23 +157,19 @@ class TcpPlane:
 
     def gone(self, batch: "list[Gone]") -> None:
         """Count clients that were reset before they were accepted; their records are summed."""
-        now = time.monotonic()
+        events: list[SessionEvent] = []
         for number, client, count in batch:
             app = self._listeners[number].app
             app.measures.started += count
             app.measures.end(Reason.CLIENT_RESET._value_, count)
             self._changed.add(app)
             if self._records.wanted:
-                self._gone.count((app, client if len(self._gone) < MAX_GONE else b""), count, now)
-        self._tell_gone(now, GONE_AT_ONCE)
+                kind = RefusalKind(app.settings.name, Reason.CLIENT_RESET._value_, "")
+                self._records.refused(kind, client, partial(self._gone_event, app, client), events, count)
+        self._records.add(events)
 
-    def _tell_gone(self, now: float, at_most: int) -> None:
-        """Record some of the clients that were gone; thousands at once would hold up all sessions."""
-        at = datetime.now(UTC)
-        self._records.add([self._gone_event(*key, count, at) for key, count in self._gone.take(now, at_most)])
-
-    def _gone_event(self, app: RunningApp, client: bytes, count: int, at: datetime) -> SessionEvent:
-        reason = Reason.CLIENT_RESET
+    def _gone_event(self, app: RunningApp, client: bytes) -> SessionEvent:
+        reason, at = Reason.CLIENT_RESET, datetime.now(UTC)
         return SessionEvent(
             Event=reason.event,
             Status=reason.status,
@@ -192,7 +179,7 @@ class TcpPlane:
             Timestamp=at,
             ConnectTimestamp=None,
             DisconnectTimestamp=at,
-            ClientIP=address_text(client) if client else "",
+            ClientIP=address_text(client),
             ClientPort=0,
             ClientBytes=0,
             ClientTcpRtt=0,
@@ -203,9 +190,8 @@ class TcpPlane:
             ProxyProtocol=app.settings.proxy_protocol,
             ConnectDuration=0,
             IpFirewall=app.settings.ip_firewall,
-            ClientCountry=self._places.country_of(client) if client else "",
-            ClientAsn=self._places.number_of(client) if client else 0,
-            Sessions=count,
+            ClientCountry=self._places.country_of(client),
+            ClientAsn=self._places.number_of(client),
         )
 
     def _note(self, name: int, newcomer: Newcomer | None = None) -> SessionDetails:
@@ -412,7 +398,8 @@ class TcpPlane:
                 if target.number:
                     self._balancers.ended(target.number, item[10] > 0, item[1] == Outcome.ERROR_ORIGIN)
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
-            if reason.refused and self._records.wanted:
+            never_led = target is None and reason is Reason.CLIENT_RESET
+            if (reason.refused or never_led) and self._records.wanted:
                 rule = details.verdict.rule if details is not None and details.verdict is not None else ""
                 kind = RefusalKind(app.settings.name, reason._value_, rule)
                 self._records.refused(kind, item[3], partial(self._event, app, reason, item, details), events)
@@ -566,7 +553,6 @@ class TcpPlane:
     def stop_accepting(self) -> None:
         """Accept what waits in the kernel's queues, then nothing more."""
         self._registry.remove_all()
-        self._tell_gone(math.inf, len(self._gone))
 
     def take_connects(self) -> None:
         """Note what the engine connected to origins of load balancers."""
@@ -576,7 +562,6 @@ class TcpPlane:
 
     def take_measures(self) -> dict[str, AppMeasures]:
         """Return what was counted since the last call, of the apps where anything happened."""
-        self._tell_gone(time.monotonic(), GONE_PER_REPORT)
         for slot, from_clients, from_origins in self.relay.take_bytes():
             app = self._registry.in_slot(slot)
             app.measures.bytes_from_client += from_clients

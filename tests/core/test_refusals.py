@@ -68,3 +68,11 @@ def test_none_is_lost(steps):
         for event in events:
             found[event.Application, event.ClientIP] += event.Sessions or 1
     assert found == given_
+
+
+def test_several_at_once():
+    sums = RefusalSums()
+    assert sums.add(KIND, b"a", lambda: record(KIND, b"a"), 3) == record(KIND, b"a")
+    assert [event.Sessions for event in sums.take()] == [2]
+    assert sums.add(KIND, b"a", lambda: record(KIND, b"a"), 3) is None
+    assert [event.Sessions for event in sums.take()] == [3]
