@@ -14,6 +14,7 @@ from spectrum.core.reasons import Reason
 from spectrum.core.snapshot import ListenerKey
 from spectrum.engine.loop import Loop
 from spectrum.engine.sessions import Outcome
+from spectrum.engine.tls import KEY_BYTES
 from spectrum.plane.tcp import TcpPlane, reason_of
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
 from tests.certificates import Authority
@@ -1089,3 +1090,33 @@ def test_the_record_has_the_name_whose_handshake_was_refused(make, free_port, or
     (event,) = plane.events()
     assert (event["TlsError"], event["ClientTlsClientHelloServerName"]) == (told, name or "")
     assert (event["Reason"] == "client_tls_failed") == bool(told)
+
+
+def test_a_long_hello_is_routed_to_an_app_that_ends_tls(make, free_port, origin, tmp_path):
+    """The ticket that it resumes with is ours, and holds the client's certificate."""
+    port = free_port()
+    chain, key = AUTHORITY.issue("a.example").write(tmp_path, "a")
+    (tmp_path / "ca.pem").write_bytes(AUTHORITY.pem)
+    context = ssl.create_default_context(cadata=AUTHORITY.pem.decode())
+    names = [f"a-client-with-many-names-{number}.example" for number in range(150)]
+    context.load_cert_chain(*AUTHORITY.issue(*names).write(tmp_path, "client"))
+    text = f"certificates: {{a: {{certificate: {chain}, key: {key}}}}}"
+    tls = f", sni: [a.example], tls: flexible, edge_tls: {{client_ca: {tmp_path}/ca.pem}}"
+    looks, session = [], None
+    with listening() as rest:
+        plane = make({"a": body(port, origin, tls), "rest": body(port, rest)}, more=text)
+        plane.plane._tls.tickets.set_keys([bytes(KEY_BYTES)])
+        header = plane.plane.header
+        plane.plane.header = lambda *item: looks.append(len(item[2])) or header(*item)
+        with plane.running():
+            for resumed in (False, True):
+                looks.clear()
+                with context.wrap_socket(connect(port), server_hostname="a.example", session=session) as c:
+                    c.sendall(b"hello")
+                    with origin.accept()[0] as served:
+                        assert served.recv(100) == b"hello"
+                        served.sendall(b"x")
+                        assert c.recv(1) == b"x"
+                    session = c.session
+                    assert c.session_reused == resumed
+    assert max(looks) > 4112
