@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from spectrum.control.resolver import LookupFailure, Resolver
+from spectrum.control.resolver import Answer, LookupFailure, Resolver
 from spectrum.control.watch import FileWatch
 from spectrum.core.names import NameSettings, name_key, parse_service
 from spectrum.kernel.sockets import descriptor_limit
@@ -32,8 +32,10 @@ FIRST_RETRY_S = 1.0
 JITTER = 0.25
 # The start waits so long for first answers; a name that takes longer is served when it is there.
 START_TIMEOUT_S = 3.0
-# Look-ups at once, each of one or two sockets: of names that are new or were answered last, and of those that were not.
+# Look-ups at once, each of one or two sockets: of names that are new or were answered last, and of those that were not
+# or take longer than HASTE_S.
 MAX_LOOKUPS, MAX_DOUBTFUL_LOOKUPS = 256, 64
+HASTE_S = 1.0
 # Both together take at most about this part of the descriptors.
 DESCRIPTOR_PART = 0.25
 
@@ -196,11 +198,21 @@ class NameWatch:
             except TimeoutError:
                 pass
 
+    async def _ask(self, watched: Watched) -> Answer:
+        """Look a name up, first in haste: what takes long must not keep room from others."""
+        if watched.result != "no_answer":
+            try:
+                async with self._room:
+                    return await asyncio.wait_for(self._resolver.look_up(watched.name, watched.type), HASTE_S)
+            except TimeoutError:
+                pass
+        async with self._doubtful_room:
+            return await self._resolver.look_up(watched.name, watched.type)
+
     async def _look(self, watched: Watched) -> float:
         """Look a name up; return the seconds until the next look at the latest."""
         try:
-            async with self._doubtful_room if watched.result == "no_answer" else self._room:
-                answer = await self._resolver.look_up(watched.name, watched.type)
+            answer = await self._ask(watched)
         except LookupFailure as exc:
             self._fail(watched, str(exc), exc.result)
             ttl_s = exc.ttl_s
@@ -258,6 +270,11 @@ class NameWatch:
             return self._refuse(user, address)
         service = parse_service(address)
         return self._refuse(replace(user, first_port=service.port, last_port=service.port), service.address)
+
+    def stop_waiting(self) -> None:
+        """Let `watch` return at once."""
+        for watched in self._watched.values():
+            watched.ended.set()
 
     def watched(self) -> list[Watched]:
         """Return what is looked up, in the order of names."""

@@ -792,6 +792,7 @@ class Supervisor:
             self._fleet.hurry()
             return
         self._stopping.set()
+        self._names.stop_waiting()
 
     async def _drain(self) -> None:
         """Accept nothing more, let sessions end, then end them."""

@@ -197,6 +197,31 @@ async def test_dead_names_hold_up_nobody(make, files, monkeypatch, caplog):
         assert time.monotonic() - began < 1
 
 
+async def test_names_that_take_long_keep_no_room_from_others(make, files, monkeypatch):
+    monkeypatch.setattr(module, "MAX_LOOKUPS", 2)
+    monkeypatch.setattr(module, "MAX_DOUBTFUL_LOOKUPS", 1)
+    monkeypatch.setattr(module, "HASTE_S", 0.1)
+    async with DnsServer({"*": None, ("good.test.", "A"): ["192.0.2.1"]}).running() as server:
+        watch, changes = make(Resolver(*files, server.port))
+        waiting = asyncio.get_running_loop().create_task(
+            watch.watch(frozenset([*(a_name(f"dead{i}.test", "A", 600) for i in range(8)), a_name("good.test", "A")]))
+        )
+        began = time.monotonic()
+        await until(lambda: changes)
+        assert time.monotonic() - began < 1.5
+        assert not waiting.done()
+        watch.stop_waiting()
+        await waiting
+
+
+async def test_a_slow_answer_is_waited_for(make, files, monkeypatch):
+    monkeypatch.setattr(module, "HASTE_S", 0.1)
+    async with DnsServer({"*": ["192.0.2.1"]}, delay_s=0.3).running() as server:
+        watch, changes = make(Resolver(*files, server.port))
+        await watch.watch(frozenset([a_name("slow.test", "A", 600)]))
+        assert len(changes) == 1
+
+
 async def test_so_many_at_once(make, files, monkeypatch):
     monkeypatch.setattr(module, "MAX_LOOKUPS", 5)
     async with DnsServer({"*": ["192.0.2.1"]}, delay_s=0.02).running() as server:
