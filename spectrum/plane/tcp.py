@@ -158,6 +158,7 @@ class TcpPlane:
     def gone(self, batch: "list[Gone]") -> None:
         """Count clients that were reset before they were accepted; their records are summed."""
         events: list[SessionEvent] = []
+        self._read_clock()
         for number, client, count in batch:
             app = self._listeners[number].app
             app.measures.started += count
@@ -169,7 +170,7 @@ class TcpPlane:
         self._records.add(events)
 
     def _gone_event(self, app: RunningApp, client: bytes) -> SessionEvent:
-        reason, at = Reason.CLIENT_RESET, datetime.now(UTC)
+        reason, at = Reason.CLIENT_RESET, datetime.fromtimestamp(time.monotonic() + self._wall_offset_s, UTC)
         return SessionEvent(
             Event=reason.event,
             Status=reason.status,
@@ -382,7 +383,7 @@ class TcpPlane:
     def ended(self, batch: "list[Ended]") -> None:
         """Count and record ended sessions."""
         events: list[SessionEvent] = []
-        self._wall_offset_s = time.time() - time.monotonic()
+        self._read_clock()
         for item in batch:
             listener = self._listeners[item[0]]
             app = listener.app
@@ -407,6 +408,10 @@ class TcpPlane:
                 events.append(self._event(app, reason, item, details))
             self._registry.leave(listener)
         self._records.add(events)
+
+    def _read_clock(self) -> None:
+        """See by how much the wall clock is ahead of the monotonic one, for the records of a batch."""
+        self._wall_offset_s = time.time() - time.monotonic()
 
     def flush_records(self) -> None:
         """Hand on the records of refusals, which are summed; to be called once a second, and at the end."""
