@@ -48,6 +48,10 @@ FLAP_WINDOW_S = 0.3
 UPGRADE_PART = 0.25
 # What a reload is answered that meets an upgrade.
 PASSING = ("not serving yet", "stopping", "is being upgraded")
+# A worker that stands still for good, from after the upgrades on, until the supervisor has replaced it.
+FREEZE_EVERY_S, WORKER_TIMEOUT_S = 60.0, 8
+# And what a reload is answered meanwhile.
+FROZEN = "does not answer"
 SAMPLE_EVERY_S = 2.0
 # In the environment of a run that is in its own namespace.
 INSIDE = "SPECTRUM_SOAK_INSIDE"
@@ -83,7 +87,8 @@ class Soak:
         self._clients = Clients(self._tally, seed)
         self._kills: list[float] = []
         self._flaps: list[float] = []
-        self._counts = {"reloads": 0, "kills": 0, "stalls": 0, "flaps": 0, "moods": 0, "upgrades": 0}
+        self._counts = {"reloads": 0, "kills": 0, "stalls": 0, "flaps": 0, "moods": 0, "freezes": 0, "upgrades": 0}
+        self._frozen = False
         self._samples: list[tuple[float, str, int, int]] = []
         self._ports = free_ports(11)
         self._upgrading: asyncio.Future[subprocess.CompletedProcess[str]] | None = None
@@ -93,6 +98,7 @@ class Soak:
         changing = self._random.randrange(5, 50)
         text = f"""
 limits: {{sessions: {1000 + changing}}}
+worker_timeout: {WORKER_TIMEOUT_S}s
 monitors: {{m: {{type: tcp, interval: 0.5s, timeout: 400ms, retries: 0}}}}
 pools:
   p:
@@ -162,6 +168,7 @@ apps:
                         self._reload(),
                         self._kill(),
                         self._stall(),
+                        self._freeze(),
                         self._flap(origins),
                         self._change_mood(server),
                         self._upgrade(),
@@ -196,7 +203,8 @@ apps:
                 errors = await asyncio.to_thread(self._daemon.reload)
             except DaemonError:
                 continue
-            if errors and not any(passing in errors[0] for passing in PASSING):
+            passing = (*PASSING, FROZEN) if self._frozen else PASSING
+            if errors and not any(one in errors[0] for one in passing):
                 raise AssertionError(errors)
             self._counts["reloads"] += not errors
 
@@ -208,7 +216,7 @@ apps:
             pause_s = KILL_EVERY_S if await self._kill_one() else 0.2
 
     async def _kill_one(self) -> bool:
-        for worker in (await self._status())["workers"]:
+        for worker in [] if self._frozen else (await self._status())["workers"]:
             if worker["number"] == 1 and worker["ready"]:  # the other one's memory is looked at
                 os.kill(worker["pid"], signal.SIGKILL)
                 self._kills.append(time.monotonic())
@@ -220,6 +228,8 @@ apps:
         while True:
             await asyncio.sleep(STALL_EVERY_S)
             status = await self._status()
+            if self._frozen:
+                continue
             pid = self._random.choice([status["pid"], *(worker["pid"] for worker in status["workers"])])
             try:
                 os.kill(pid, signal.SIGSTOP)
@@ -230,6 +240,24 @@ apps:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
             self._counts["stalls"] += 1
+
+    async def _freeze(self) -> None:
+        await asyncio.sleep(self._seconds * (UPGRADE_PART + 0.1))
+        while True:
+            await asyncio.sleep(min(FREEZE_EVERY_S, self._seconds / 4))
+            pid = next((w["pid"] for w in (await self._status())["workers"] if w["number"] == 1 and w["ready"]), 0)
+            if not pid:
+                continue
+            self._frozen = True
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+            while Path(f"/proc/{pid}").exists():
+                self._kills.append(time.monotonic())
+                await asyncio.sleep(1)
+            self._kills.append(time.monotonic())
+            await asyncio.sleep(KILL_WINDOW_S)
+            self._frozen = False
+            self._counts["freezes"] += 1
 
     async def _flap(self, origins: list[FlappingOrigin]) -> None:
         while True:
@@ -294,8 +322,8 @@ apps:
         print(f"{self._tally.bytes_checked / 1e6:.0f} MB by hash, in {self._seconds:.0f} s")
         print(", ".join(f"{count} {what}" for what, count in self._counts.items()))
         print(
-            f"lost with a killed worker: {len(by_kill)}; reset by an origin that closed its queue: {len(by_origin)}; "
-            f"otherwise: {len(others)}"
+            f"lost with a killed or frozen worker: {len(by_kill)}; reset by an origin that closed its queue: "
+            f"{len(by_origin)}; otherwise: {len(others)}"
         )
         for began, ended, kind, why in others:
             wrong.append(f"lost {why} ({kind}, {began - self._began:.1f} to {ended - self._began:.1f} s)")
