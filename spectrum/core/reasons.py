@@ -107,6 +107,8 @@ class Reason(IntEnum):
     CLIENT_TLS_TIMEOUT = 55, 443, "tlsError"
     # With TPROXY or bindings: it came to the socket itself, or to an address or a port that is not the app's.
     NOT_INTERCEPTED = 56, 403, "clientFiltered"
+    # Its address and port are a listener of this daemon: what is answered there would be answered here, for ever.
+    OWN_LISTENER = 58, 403, "clientFiltered"
     # A fault of ours.
     INTERNAL_ERROR = 60, 500, "disconnect"
 

@@ -744,6 +744,11 @@ cdef class FlowKeeper(Part):
             unmapped(flow.peer) if flow.dialect != NO_HEADER else None,
         )
 
+    def peer_port(self, uint64_t name):
+        """Return the port of the proxy that told of a new flow; its client's where there is none; 0 when it is over."""
+        cdef Flow *flow = self._find(name, FLOW_NEW)
+        return 0 if flow == NULL else ntohs(flow.peer_port)
+
     def close_flows(self, int error, uint64_t idle_ms=0):
         """End the flows that were idle for at least `idle_ms`; `error` comes back in `ended`."""
         cdef uint32_t index

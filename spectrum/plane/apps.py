@@ -198,6 +198,11 @@ class RunningApp:
             edge in prefixes for port in (0, edge_port) if (prefixes := self._sent_to.get(port)) is not None
         ) and (not self.settings.tproxy_port or edge_port in self._ports)
 
+    def is_bound(self, address: bytes, port: int) -> bool:
+        """Tell whether a binding leads here, of a prefix that is all this machine's: of every address it is not."""
+        bindings = self.settings.bindings
+        return self.is_sent_to(address, port) and not any(prefix.endswith("/0") for prefix, _ in bindings)
+
     def take_measures(self) -> AppMeasures:
         """Return what was counted since the last call."""
         for listener in self.listeners:

@@ -139,3 +139,24 @@ class FaultLog:
         if now - self._logged_at >= 1:
             self._logged_at = now
             log.error(self._message, exc_info=error)
+
+
+class RareWarning:
+    """A warning that every datagram may give rise to, at most so often.
+
+    Args:
+        logger: The logger of whoever warns.
+        interval_s: Seconds that lie between two of them at least.
+    """
+
+    def __init__(self, logger: logging.Logger, interval_s: float) -> None:
+        self._logger = logger
+        self._interval_s = interval_s
+        self._said_at = -interval_s
+
+    def say(self, message: str, *arguments: object) -> None:
+        """Log it, unless it was logged just now."""
+        now = time.monotonic()
+        if now - self._said_at >= self._interval_s:
+            self._said_at = now
+            self._logger.warning(message, *arguments)

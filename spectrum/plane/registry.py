@@ -1,7 +1,7 @@
 """The apps and listeners of one transport in a worker, and what a reload does to them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from ipaddress import ip_address
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from spectrum.core.names import NameSettings, name_key
@@ -296,6 +296,27 @@ class Registry:
     def in_slot(self, slot: int) -> RunningApp:
         """Return the app of a slot."""
         return self._slots[slot]
+
+    def is_own(self, address: bytes, port: int, local: Callable[[], Container[IPv4Address | IPv6Address]]) -> bool:
+        """Tell whether what is sent to an address and port comes to one of these listeners again.
+
+        Args:
+            address: An address of 4 or 16 bytes.
+            port: A port.
+            local: Returns the addresses that this machine has; its loopback need not be among them.
+
+        Addresses of TPROXY are not among them: only what comes from outside is brought there.
+        """
+        parsed = ip_address(address)
+        for candidate in (str(parsed), "::" if len(address) == 16 else "0.0.0.0", ""):
+            if (ListenerKey(candidate, port, self._transport), "") in self._by_key and (
+                candidate == str(parsed) or parsed.is_loopback or parsed in local()
+            ):
+                return True
+        return any(
+            key.app and (":" in key.address) == (len(address) == 16) and listener.app.is_bound(address, port)
+            for (key, _), listener in self._by_key.items()
+        )
 
     def find(self, address: str, port: int) -> RunningListener | None:
         """Return the listener that takes what is sent to an address and port of this machine."""

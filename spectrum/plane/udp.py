@@ -6,9 +6,10 @@ The engine calls `accepted` and `ended` in batches and moves all datagrams itsel
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,13 +27,14 @@ from spectrum.engine.flow_keeper import FlowOutcome, Mode
 from spectrum.engine.loop import Loop
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
+from spectrum.kernel.sockets import local_addresses
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancers import Balancers, Stopped
 from spectrum.plane.drains import Drains
 from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
-from spectrum.plane.log import FaultLog
+from spectrum.plane.log import FaultLog, RareWarning
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 
@@ -42,8 +44,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OVERLOAD = DROPS.index("overload")
-# While a flood lasts the log says so this often.
-OVERLOAD_LOG_S = 60.0
+# What may happen with every datagram is logged this often.
+WARNING_S = 60.0
+# The machine's own addresses are read again this often, while datagrams come from ports that are listened on.
+LOCAL_ADDRESSES_S = 10.0
 
 # client address and port, edge address and port, how many bytes the client may send
 TooBig = Callable[[bytes, int, bytes, int, int], None]
@@ -62,6 +66,15 @@ def reason_of(outcome: int, error: int) -> Reason:
             return Reason(error) if error else Reason.INTERNAL_ERROR
         case _:
             return Reason.INTERNAL_ERROR
+
+
+def _ports_of(snapshot: Snapshot) -> Container[int]:
+    """Return the ports that UDP apps take datagrams on."""
+    apps = [app for app in snapshot.apps if app.transport == "udp"]
+    bound = {port for app in apps for _, port in app.bindings}
+    if 0 in bound:
+        return range(65536)
+    return frozenset(bound.union(*(range(app.first_port, app.last_port + 1) for app in apps)))
 
 
 class UdpPlane:
@@ -111,7 +124,11 @@ class UdpPlane:
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self.hearing = ListenerCheck(self.engine, self._listeners)
-        self._overload_said_at = -OVERLOAD_LOG_S
+        self._overloads, self._forgeries = RareWarning(log, WARNING_S), RareWarning(log, WARNING_S)
+        # Ports that are listened on, and the addresses of this machine, for clients that are our own listeners.
+        self._own_ports: Container[int] = ()
+        self._local: frozenset[IPv4Address | IPv6Address] = frozenset()
+        self._local_read_at = -LOCAL_ADDRESSES_S
         self._faults = FaultLog("a flow was refused by a fault of ours")
 
     # --- the engine's handler -------------------------------------------------------------------------------------
@@ -125,6 +142,11 @@ class UdpPlane:
             self._enter(listener)
             if listener.intercepts and not app.is_sent_to(edge, edge_port):
                 self.engine.refuse(name, Reason.NOT_INTERCEPTED)
+                continue
+            if (client_port in self._own_ports and self._is_own(app, client, client_port)) or (
+                peer is not None and self._is_own(app, peer, self.engine.peer_port(name))
+            ):
+                self.engine.refuse(name, Reason.OWN_LISTENER)
                 continue
             if app.trusted is not None and (peer is None or peer not in app.trusted):
                 self.engine.refuse(name, Reason.HEADER_UNTRUSTED)
@@ -144,6 +166,24 @@ class UdpPlane:
                 continue
             header = app.encode(client, client_port, edge, edge_port, b"")
             self.engine.open(name, way[0], app.mode, header, app.idle_timeout_ms, app.shared, way[1])
+
+    def _is_own(self, app: RunningApp, address: bytes, port: int) -> bool:
+        """Tell whether a client is one of our own listeners, whose answers would come back for ever (CVE-2024-2169)."""
+        if port not in self._own_ports or not self._registry.is_own(address, port, self._local_addresses):
+            return False
+        self._forgeries.say(
+            "app %s: a datagram came from %s port %d, a listener of this daemon: its source is forged, it is dropped",
+            app.settings.name,
+            address_text(address),
+            port,
+        )
+        return True
+
+    def _local_addresses(self) -> frozenset[IPv4Address | IPv6Address]:
+        now = time.monotonic()
+        if now - self._local_read_at >= LOCAL_ADDRESSES_S:
+            self._local, self._local_read_at = local_addresses(), now
+        return self._local
 
     def trusts(self, listener: int, peer: bytes) -> bool:
         """Tell whether a proxy's word is taken."""
@@ -310,6 +350,7 @@ class UdpPlane:
             snapshot, descriptors, names, lambda _, targets: unused.update(frozenset(targets) - self._held)
         )
         self._registry.guard(self._firewall)
+        self._own_ports = _ports_of(snapshot)
         self._measure_paths()
         self._end_blocked()
         self._adapt_flows()
@@ -467,21 +508,15 @@ class UdpPlane:
                 if counts[4 + place]:
                     measures.dropped[place] = measures.dropped.get(place, 0) + counts[4 + place]
             if counts[4 + _OVERLOAD]:
-                self._tell_of_overload(app, counts[4 + _OVERLOAD])
+                self._overloads.say(
+                    "app %s: datagrams come faster than flows can be begun for them; %d of new clients were dropped; "
+                    "the flows that there are come first",
+                    app.settings.name,
+                    counts[4 + _OVERLOAD],
+                )
             self._changed.add(app)
         taken: dict[str, AppMeasures] = {}
         for app in self._changed:
             add_measures(taken, app.settings.name, app.take_measures())
         self._changed.clear()
         return taken
-
-    def _tell_of_overload(self, app: RunningApp, count: int) -> None:
-        now = time.monotonic()
-        if now - self._overload_said_at >= OVERLOAD_LOG_S:
-            self._overload_said_at = now
-            log.warning(
-                "app %s: datagrams come faster than flows can be begun for them; %d of new clients were dropped; "
-                "the flows that there are come first",
-                app.settings.name,
-                count,
-            )

@@ -1,11 +1,13 @@
 import json
+import logging
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from spectrum.plane.log import FaultLog
+from spectrum.plane.log import FaultLog, RareWarning
 
 SCRIPT = """
 import logging
@@ -79,3 +81,14 @@ def test_who_has_gone_is_not_told():
     environment = os.environ | {"SPECTRUM_LOG_FORMAT": "text", "SPECTRUM_LOG_LEVEL": "INFO"}
     assert subprocess.run([sys.executable, "-c", SCRIPT], stderr=write, check=False, env=environment).returncode == 0
     os.close(write)
+
+
+def test_a_rare_warning_is_said_once_in_a_while(caplog, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    warning = RareWarning(logging.getLogger("x"), 60)
+    for _ in range(2):
+        warning.say("of %s", "a flood")
+        warning.say("of %s", "another")
+        now[0] += 60
+    assert caplog.messages == ["of a flood", "of a flood"]
