@@ -20,6 +20,7 @@ from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.events import as_text as health_text
 from spectrum.core.events import SessionEvent, as_text
 from spectrum.core.reasons import Reason
+from spectrum.kernel import signals
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class LineWriter:
         self._stream = stream
         self._queue: queue.Queue[bytes | None] = queue.Queue(MAX_WAITING_BATCHES)
         self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
-        self._thread.start()
+        with signals.all_held():  # they are the main thread's, also when it holds them back
+            self._thread.start()
 
     def write(self, data: bytes) -> bool:
         """Queue whole lines; return False where they were dropped."""

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -871,6 +872,9 @@ def serve(
         _become(config.user, path, config, predecessor)
 
     async def main() -> None:
+        # Signals are the main thread's, also when it holds them back.
+        executor = ThreadPoolExecutor(initializer=signals.hold_all, thread_name_prefix="blocking")
+        asyncio.get_running_loop().set_default_executor(executor)
         await Supervisor(path, config, workers, watch, predecessor, files).run()
         signals.hold_all()  # without a handler a late one would decide how this process ends
 

@@ -59,7 +59,8 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="message writer", daemon=True)
-            self._thread.start()
+            with signals.all_held():  # they are the main thread's, also when it holds them back
+                self._thread.start()
 
     def _write(self) -> None:
         while (message := self._queue.get()) is not None:
