@@ -132,6 +132,31 @@ async def test_watching_others(make):
         await until(lambda: results and not results[-1][1].ok)
 
 
+@pytest.mark.parametrize("piece", [b"x", b"2", b"220-x\r\n", b"220-x\r\n" * 9999, b"\0" * 65536])
+@pytest.mark.parametrize("monitor", [{"type": "tcp", "expect": "never"}, {"type": "smtp"}, {"type": "https"}])
+async def test_whoever_never_ends_gets_a_verdict_in_time_and_holds_nobody(make, monitor, piece):
+    prober, _ = make()
+    loop = asyncio.get_running_loop()
+
+    async def endless(reader, writer):
+        while True:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.0005)
+
+    async with serving(endless) as port:
+        began, longest = loop.time(), 0.0
+        task = loop.create_task(prober.probe(target(port, timeout=0.3, retries=0, **monitor)))
+        while not task.done():
+            before = loop.time()
+            await asyncio.sleep(0)
+            longest = max(longest, loop.time() - before)
+        assert not task.result().ok
+        assert task.result().reason
+        assert loop.time() - began < 1
+        assert longest < 0.25
+
+
 async def test_a_probe_that_fails_in_an_unforeseen_way_is_a_verdict(make, caplog):
     prober, _ = make()
     async with serving(silent) as port:
