@@ -95,6 +95,7 @@ class Fleet:
         self._to_relieve: dict[int, VeteranWorker] = {}
         # The flows of each worker outlive it here.
         self._flow_files: dict[int, int] = {}
+        self._is_open = True
         self._begins_at: dict[int, float] = {}
         self._hurries = False
         self._asked = 0
@@ -105,6 +106,10 @@ class Fleet:
     def serving(self) -> list[WorkerProcess]:
         """Return the workers of ours that serve."""
         return [worker for worker in self.workers.values() if worker.ready.is_set()]
+
+    def begun(self) -> list[WorkerProcess]:
+        """Return the workers of ours that run, whether they serve or not."""
+        return [worker for worker in self.workers.values() if worker.started.is_set()]
 
     def answering(self) -> list[WorkerProcess]:
         """Return the workers of ours that serve, and of which something was heard lately."""
@@ -222,11 +227,17 @@ class Fleet:
 
     # --- workers of ours ------------------------------------------------------------------------------------------
 
-    def start(self, tasks: Tasks) -> None:
-        """Have a worker at each place from now on."""
+    def start(self, tasks: Tasks, serves: bool = True) -> None:
+        """Have a worker at each place from now on; unless it `serves`, it is told what to serve by `open`."""
+        self._is_open = serves
         for place in range(self.count):
             tasks.start(self._keep(place), f"worker {place}")
         tasks.start(self._watch(), "watch the workers")
+
+    async def open(self) -> None:
+        """Have the workers serve."""
+        self._is_open = True
+        await asyncio.gather(*(self._introduce(worker) for worker in tuple(self.workers.values())))
 
     async def _watch(self) -> None:
         """Replace workers of which nothing is heard any more.
@@ -237,6 +248,8 @@ class Fleet:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             for worker in () if self.closing else tuple(self.workers.values()):
+                if worker.started.is_set() and not worker.told:
+                    continue  # it has nothing to say
                 worker.silent_s += LOOK_EVERY_S
                 self._look_at(worker, self._silence_s())
 
@@ -291,16 +304,21 @@ class Fleet:
             self._flow_files[place] = os.memfd_create(f"spectrum-flows-{place}", os.MFD_CLOEXEC)
         worker.start(self._flow_files[place], self._memory)
         self.workers[place] = worker
+        if self._is_open:
+            await self._introduce(worker)
+        await worker.wait()
+        return worker.lived_s
+
+    async def _introduce(self, worker: WorkerProcess) -> None:
+        """Tell a new worker what to serve, after it has the flows of the one that it relieves."""
         try:
-            if veteran := self._to_relieve.get(place):
+            if veteran := self._to_relieve.get(worker.number):
                 await self._relieve(veteran, worker)
             if not self.closing:  # else it was told to end already
                 self._serve([worker])
         except Exception:
             log.exception("%s cannot be told what to serve", worker)
             worker.kill()
-        await worker.wait()
-        return worker.lived_s
 
     async def _pause(self, place: int, pause_s: float) -> None:
         if not pause_s or self.closing:

@@ -283,6 +283,10 @@ class Supervisor:
         self._bank.adopt_passed(passed_sockets(os.environ))
         await self._fleet.take_over(left, self._bank)
         self._names.remember(self._fleet.inherited_names)
+        no_veterans = not self._fleet.all()
+        # No port is opened before workers run: clients would wait for nobody, and be reset where none ever does.
+        self._fleet.start(self._tasks, serves=False)
+        await self._wait_for_workers(lambda: len(self._fleet.begun()) == self._worker_count)
         plan = replace(plan, snapshot=self._bank.fit(plan.snapshot))
         snapshot = plan.snapshot
         keys = snapshot.listener_keys()
@@ -305,20 +309,15 @@ class Supervisor:
             await asyncio.to_thread(self._filter.apply, self._config)
         except PinError as exc:
             raise StartError(f"in the kernel: {exc}") from exc
-        self._offload.apply(self._config.udp_offload, anew=not self._fleet.all())
+        self._offload.apply(self._config.udp_offload, anew=no_veterans)
         if self._config.metrics:
             await self._admin.serve_metrics(metrics_app(Shared(self.render), self.ready), self._config.metrics.listen)
         await self._names.watch(snapshot.names())
         # Without an await between: who asks for the status sees both, or neither.
         self._take(plan)
         self._health.apply(self._config, snapshot, self._names.addresses)
-        self._fleet.start(self._tasks)
-        try:
-            await asyncio.wait_for(self._all_ready(), START_TIMEOUT_S)
-        except TimeoutError as exc:
-            raise StartError(
-                f"the workers were not ready within {START_TIMEOUT_S:g} s{self._why_workers_end()}"
-            ) from exc
+        await self._fleet.open()
+        await self._wait_for_workers(self.ready)
         self._state.generation = 1
         self._note_files()
         await self._fleet.relieve_the_rest()  # there are fewer workers now
@@ -358,15 +357,18 @@ class Supervisor:
     def _tell_ready(self) -> None:
         self._systemd.ready(f"serving {len(self._snapshot.apps)} apps, generation {self._snapshot.generation}")
 
-    async def _all_ready(self) -> None:
-        """Wait until every worker serves.
+    async def _wait_for_workers(self, reached: Callable[[], bool]) -> None:
+        """Wait until workers have got so far.
 
         Raises:
-            StartError: If they keep ending instead.
+            StartError: If they keep ending instead, or take too long.
         """
-        while not self.ready() and not self._stopping.is_set():
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not reached() and not self._stopping.is_set():
             if self._totals.worker_restarts >= 2 * self._worker_count:
                 raise StartError(f"workers end as soon as they start{self._why_workers_end()}")
+            if time.monotonic() > deadline:
+                raise StartError(f"the workers were not ready within {START_TIMEOUT_S:g} s{self._why_workers_end()}")
             await asyncio.sleep(0.01)
 
     def _why_workers_end(self) -> str:

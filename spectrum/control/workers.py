@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -147,7 +146,7 @@ class WorkerProcess:
             os.close(errors)
 
     def _take_said(self) -> str:
-        """Print what the worker printed until now where all messages go; return its last line."""
+        """Log what the worker printed before it began; return its last line."""
         if self._said < 0:
             return ""
         size = os.fstat(self._said).st_size
@@ -155,8 +154,7 @@ class WorkerProcess:
         os.close(self._said)
         self._said = -1
         if said:
-            sys.stderr.write(said)
-            sys.stderr.flush()
+            log.warning("%s printed before it began: %s", self, said.rstrip())
         return last_line(said)
 
     async def wait(self) -> None:

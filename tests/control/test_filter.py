@@ -45,6 +45,32 @@ try:
 except PinError as exc:
     assert f"{drop}:1: 'nothing'" in str(exc), exc
 assert found()[2]["a"] == ["198.51.100.0/24", "203.0.113.7/32"]
+rules = "rules: {r: {protocol: udp, destination_port: 53}}"
+other = "lists: {c: {prefixes: ['2001:db8:1::/48']}}"
+undo = node.apply(config(f"filter: {{interfaces: [lo], guard: ['::/64'], sample_one_in: 5, {rules}, {other}}}"))
+assert found()[2] == {"c": ["2001:db8:1::/48"]} and node.sampler is not None
+undo()
+assert found() == (["lo"], FilterSettings(1000, 50, syn_cookies=True), blocked)
+assert node.sampler is None
+
+# The last step fails, and in another run the one before.
+for name in ("block", "rule", "configure"):
+    original = getattr(Filter, name)
+
+    def fail(self, *args, original=original):
+        original(self, *args)
+        raise PinError("no room")
+
+    setattr(Filter, name, fail)
+    try:
+        node.apply(config(f"filter: {{interfaces: [lo], guard: ['::/64'], dry_run: true, {rules}}}"))
+        raise SystemExit("it was taken")
+    except PinError as exc:
+        assert str(exc) == "no room", exc
+    setattr(Filter, name, original)
+    assert found() == (["lo"], FilterSettings(1000, 50, syn_cookies=True), blocked), name
+    with Filter(filesystem) as one:
+        assert "rule r" not in one.places() and list(one.maps["guarded"].items()), name
 node.apply(config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}"))
 assert found() == (["lo"], FilterSettings(syn_cookies=True, dry_run=True), {})
 node.apply(config(""))

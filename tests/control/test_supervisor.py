@@ -50,8 +50,10 @@ async def test_workers_that_do_not_start_are_told(tmp_path, free_port, monkeypat
     broken.write_text("#!/bin/sh\necho no engine here >&2\nexit 3\n")
     broken.chmod(0o755)
     monkeypatch.setattr(supervisor.sys, "executable", str(broken))
+    refusing = Supervisor(tmp_path / "f", config(free_port(), tmp_path), workers=1)
+    monkeypatch.setattr(refusing._bank, "open", lambda *_: pytest.fail("a port is opened that nobody serves"))
     with pytest.raises(StartError, match="workers end as soon as they start\nworker 0: exit status 3: no engine here"):
-        await Supervisor(tmp_path / "f", config(free_port(), tmp_path), workers=1).run()
+        await refusing.run()
     assert not (tmp_path / "control.sock").exists()
 
 

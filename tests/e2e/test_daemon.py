@@ -187,7 +187,7 @@ def test_sighup_reloads_and_a_bad_file_changes_nothing(tmp_path, free_port, echo
             ping(sock)
         daemon.write(text)
         daemon.signal(signal.SIGHUP)
-        eventually(lambda: "reloaded" in daemon.messages())
+        eventually(lambda: "reloaded: generation 2" in daemon.messages())
         page = urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics").read().decode()
         assert "spectrum_config_last_reload_successful 1.0" in page
 

@@ -1,3 +1,4 @@
+import fcntl
 import os
 from ipaddress import ip_network
 
@@ -67,3 +68,16 @@ def test_possible_processors(tmp_path, said, count):
     file.write_text(said)
     assert possible_processors(file) == count
     assert possible_processors(tmp_path / "nothing") == os.sysconf("SC_NPROCESSORS_CONF")
+
+
+def test_a_lock_that_is_held_is_waited_for_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr("spectrum.kernel.pins.LOCK_TIMEOUT_S", 0.1)
+    pinned = object.__new__(Pinned)
+    pinned.folder = tmp_path
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(PinError, match=r"another process has held the lock of .* for 0\.1 s"), pinned.locked():
+        pytest.fail("it is held")
+    os.close(descriptor)
+    with pinned.locked():
+        pass
