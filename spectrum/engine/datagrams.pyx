@@ -1003,6 +1003,7 @@ cdef class Datagrams(FlowKeeper):
         cdef bint any_counted
         self._count_kernel_drops()
         self._read_back_all()
+        self._fragmentable.rest(self.loop.now_ns)
         for app in range(self._app_count):
             counts = self._counts + COUNTS * app
             any_counted = False

@@ -3,7 +3,8 @@
 
 recvmsg tells of fragments (IP_RECVFRAGSIZE), not of that bit (RFC 791, section 3.1, DF), so a packet socket looks at
 the headers (packet(7)). The kernel filters for it: only datagrams that are longer than the shortest path to an origin
-reach it. It is opened when there is such a path, and needs CAP_NET_RAW. See docs/decisions/011-fragments.md.
+reach it. It is opened when there is such a path, rests while nobody asks, and needs CAP_NET_RAW. See
+docs/decisions/011-fragments.md.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -62,9 +63,12 @@ cdef extern from *:
 cdef enum:
     PACKETS = 64
     QUEUE_BYTES = 2097152
+    NOT_WATCHED = 0x7FFFFFFF
 
 # A datagram is not looked at later than this after it came: listeners' queues hold less.
 cdef uint64_t VALID_NS = 5000000000
+# Every IPv4 packet of the machine passes the filter of every worker's socket: 0.1 us each.
+cdef uint64_t REST_NS = 60000000000
 
 
 cdef class Fragmentable:
@@ -72,6 +76,7 @@ cdef class Fragmentable:
 
     def __cinit__(self):
         self._fd = -1
+        self._longest = NOT_WATCHED
 
     def __init__(self):
         self._secret[0] = secrets.randbits(64) | 1
@@ -83,7 +88,7 @@ cdef class Fragmentable:
 
     cdef bint watch(self, uint32_t longest) noexcept nogil:
         """Look for datagrams longer than this, IP header and all, from now on; False where the kernel forbids it."""
-        if self._fd >= 0 and longest >= self._longest:
+        if longest >= self._longest:
             return True
         self._longest = longest
         if self._fd < 0:
@@ -108,7 +113,7 @@ cdef class Fragmentable:
 
     cdef bint allows(self, const uint8_t *client, uint16_t client_port, const uint8_t *edge, uint16_t edge_port,
                      uint64_t read_ns) noexcept nogil:
-        """Whether a whole datagram may be fragmented; so it may where nobody can know.
+        """Whether a whole datagram may be fragmented; so it may where nobody can know, but not while nobody looked.
 
         Args:
             client: Whom it came from: a mapped IPv4 address, and a port in network order.
@@ -120,7 +125,10 @@ cdef class Fragmentable:
         cdef uint32_t addresses[2]
         cdef uint64_t tag
         cdef Sight *sight
-        if self._fd < 0 or read_ns <= self._since_ns:
+        if self._fd < 0:
+            return self._longest == NOT_WATCHED or not self._open()
+        self._asked_ns = read_ns
+        if read_ns <= self._since_ns:
             return True
         self.read()
         memcpy(&addresses[0], client + 12, 4)
@@ -175,6 +183,12 @@ cdef class Fragmentable:
 
     # === Public API ===
 
+    cpdef void rest(self, uint64_t now_ns) noexcept:
+        """Look no longer, until somebody asks again, where nobody has for a minute; to be called now and then."""
+        if self._fd >= 0 and now_ns > max(self._asked_ns, self._since_ns) + REST_NS:
+            close(self._fd)
+            self._fd = -1
+
     def watch_from(self, uint32_t longest):
         """Look for datagrams longer than this, IP header and all; return False where the kernel forbids it."""
         return self.watch(longest)
@@ -186,5 +200,5 @@ cdef class Fragmentable:
 
     @property
     def longest(self):
-        """Datagrams up to this are not looked for; 0 where none are."""
+        """Datagrams up to this are not looked for; 0 where none are, or it rests."""
         return self._longest if self._fd >= 0 else 0

@@ -1,6 +1,7 @@
 """Which clients' datagrams may be fragmented, as a packet socket on the loopback sees them."""
 
 import socket
+import time
 
 import pytest
 
@@ -46,6 +47,21 @@ def test_shorter_ones_are_looked_for_from_then_on(watch):
         client.sendto(bytes(600), edge.getsockname())
         assert watch.allows_now(LOOPBACK, port_of(client), LOOPBACK, port_of(edge))
         assert not watch.allows_now(LOOPBACK, port_of(other), LOOPBACK, port_of(edge))
+
+
+def test_it_rests_while_nobody_asks(watch):
+    with datagrams() as edge, datagrams() as client:
+        ask = LOOPBACK, port_of(client), LOOPBACK, port_of(edge)
+        client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, FORBIDS_NOTHING)
+        for after_s, rests in ((59, False), (61, True)):
+            watch.rest(time.monotonic_ns() + after_s * 10**9)
+            assert (watch.longest == 0) is rests
+        client.sendto(bytes(1200), edge.getsockname())
+        assert watch.watch_from(1000)
+        assert not watch.allows_now(*ask)  # it did not look
+        assert watch.longest == 1000
+        client.sendto(bytes(1200), edge.getsockname())
+        assert watch.allows_now(*ask)
 
 
 def test_where_nobody_looks_nothing_is_forbidden():
