@@ -232,7 +232,7 @@ class Fleet:
         self._is_open = serves
         for place in range(self.count):
             tasks.start(self._keep(place), f"worker {place}")
-        tasks.start(self._watch(), "watch the workers")
+        tasks.keep(self._watch, "watch the workers")
 
     async def open(self) -> None:
         """Have the workers serve."""

@@ -240,6 +240,10 @@ class _Connection(web.RequestHandler):
         resp.headers.setdefault("Server", "spectrum")  # not the versions of what it is made of
         try:
             return await super().finish_response(request, resp, start_time)
+        except RuntimeError as exc:  # uvloop's, where asyncio raises ConnectionError
+            if "handler is closed" not in str(exc):
+                raise
+            return resp, True
         finally:
             self.answer(False)
 

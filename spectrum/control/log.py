@@ -74,18 +74,21 @@ class LineWriter:
     def _write(self) -> None:
         failing = False
         while (data := self._queue.get()) is not None:
-            exc = self._write_all(b"\n" + data if self._is_torn else data)
-            if exc is not None:
-                if not failing:
-                    log.error("records of sessions can not be written: %s", os.strerror(exc.errno or 0).lower())
-                failing = True
-            else:
+            left, error = self._write_all((b"\n" if self._is_torn else b"") + data)
+            if error is None:
                 if failing:
                     log.warning("records of sessions are written again; %d are lost so far", self.lost)
-                failing = False
+                failing = self._is_torn = False
+                continue
+            if len(left) <= len(data):  # something was written: is the last of it the end of a line?
+                self._is_torn = not (b"\n" + data)[: -len(left)].endswith(b"\n")
+            self.lost += min(left.count(b"\n"), data.count(b"\n"))
+            if not failing:
+                log.error("records of sessions can not be written: %s", os.strerror(error.errno or 0).lower())
+            failing = True
 
-    def _write_all(self, data: bytes) -> OSError | None:
-        """Write a batch; return why it could not be, and count the lines of it that are lost."""
+    def _write_all(self, data: bytes) -> tuple[bytes, OSError | None]:
+        """Write a batch; return what of it could not be written, and why."""
         left = memoryview(data)
         try:
             while left:
@@ -95,12 +98,8 @@ class LineWriter:
                 else:
                     left = left[written:]
         except OSError as exc:
-            self.lost += bytes(left).count(b"\n")
-            if len(left) < len(data):
-                self._is_torn = data[-len(left) - 1 : -len(left)] != b"\n"
-            return exc
-        self._is_torn = False
-        return None
+            return bytes(left), exc
+        return b"", None
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is queued, for as long as `timeout_s`."""

@@ -469,7 +469,7 @@ class Supervisor:
 
         async def reload() -> None:
             if errors := (await self.reload()).errors:
-                log.error("SIGHUP: not reloaded: %s", errors[0])
+                log.error("SIGHUP: refused: %s", errors[0])
 
         self._tasks.start(reload(), "reload on SIGHUP")
 

@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import queue
+import select
+import stat
 import threading
 import time
 
@@ -37,34 +39,50 @@ class _JsonFormatter(logging.Formatter):
 
 
 class StderrHandler(logging.Handler):
-    """Writes messages to standard error from a thread, so that nobody waits for a terminal that is stopped (Ctrl-S).
+    """Writes messages to standard error, and waits for nobody who reads it.
 
-    What does not fit the queue is lost; how many messages that were is said in their place.
+    Where a write could block (a terminal, which Ctrl-S stops, or a pipe that is full) a thread does it. What does not
+    fit its queue is lost; how many messages that were is said in their place.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._queue: queue.Queue[str | threading.Event | None] = queue.Queue(MAX_WAITING_MESSAGES)
         self._lost = 0
+        self._is_file = stat.S_ISREG(os.fstat(2).st_mode)
+        self._poll = select.poll()
+        self._poll.register(2, select.POLLOUT)
         # With the first message: what a worker forbids itself before holds for the thread, too.
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a message."""
+        """Write a message, or queue it."""
         try:
-            self._queue.put_nowait(self.format(record))
-        except queue.Full:
-            self._lost += 1
+            message = self.format(record)
         except Exception:
             self.handleError(record)
+            return
+        if not self._queue.unfinished_tasks and not self._may_block(message):
+            self._write(message)
+            return
+        try:
+            self._queue.put_nowait(message)
+        except queue.Full:
+            self._lost += 1
         if self._thread is None:
-            self._thread = threading.Thread(target=self._write, name="message writer", daemon=True)
+            self._thread = threading.Thread(target=self._write_queued, name="message writer", daemon=True)
             with signals.all_held():  # they are the main thread's, also when it holds them back
                 self._thread.start()
 
-    def _write(self) -> None:
+    def _may_block(self, message: str) -> bool:
+        # A pipe that can be written to takes PIPE_BUF bytes at once (pipe(7)); a terminal says only that it takes some.
+        takes_all = len(message) * 4 < select.PIPE_BUF and not os.isatty(2)
+        return not self._is_file and not (takes_all and self._poll.poll(0))
+
+    def _write_queued(self) -> None:
         while (message := self._queue.get()) is not None:
             if isinstance(message, threading.Event):
+                self._queue.task_done()
                 message.set()
                 continue
             lost, self._lost = self._lost, 0
@@ -73,7 +91,19 @@ class StderrHandler(logging.Handler):
                     __name__, logging.WARNING, "", 0, "%d messages were lost here", (lost,), None
                 )
                 message = f"{message}\n{self.format(record)}"
-            _write_all(f"{message}\n".encode(errors="backslashreplace"))
+            self._write(message)
+            self._queue.task_done()
+
+    @staticmethod
+    def _write(message: str) -> None:
+        data = f"{message}\n".encode(errors="backslashreplace")
+        while data:
+            try:
+                data = data[os.write(2, data) :]
+            except BlockingIOError:  # another process that shares it wants that
+                time.sleep(FULL_PAUSE_S)
+            except OSError:
+                return  # nobody is there to be told
 
     def flush(self) -> None:
         """Wait until what is queued is written, for two seconds at most."""
@@ -92,17 +122,6 @@ class StderrHandler(logging.Handler):
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(None)
         super().close()
-
-
-def _write_all(data: bytes) -> None:
-    """Write to standard error; who has closed it is not told anything."""
-    while data:
-        try:
-            data = data[os.write(2, data) :]
-        except BlockingIOError:  # another process that shares it wants that
-            time.sleep(FULL_PAUSE_S)
-        except OSError:
-            return
 
 
 def configure_logging(as_json: bool, level: str) -> None:

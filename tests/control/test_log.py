@@ -67,23 +67,33 @@ def test_a_reader_that_left_does_not_hurt(caplog):
 
 def test_a_line_that_was_torn_is_ended_first():
     class Full(Kept):
-        room = 5
+        room = 0
 
         def write(self, data):
             if not self.room:
                 raise OSError(errno.ENOSPC, "full")
-            taken, self.room = bytes(data[: self.room]), max(0, self.room - len(data))
+            taken = bytes(data[: self.room])
+            self.room -= len(taken)
             return super().write(taken)
 
     stream = Full()
     writer = LineWriter(stream)
-    writer.write(b"one\ntwo\nthree\n")
-    while writer.lost < 2:
-        time.sleep(0.001)
-    stream.room = 100
-    writer.write(b"four\n")
+    steps = [
+        (5, b"one\ntwo\nthree\n", 2),
+        (0, b"four\nfive\n", 4),
+        (1, b"six\n", 5),  # the end of the torn line alone
+        (6, b"seven\neight\n", 6),
+        (0, b"nine\n", 7),
+        (100, b"ten\n", 7),
+    ]
+    for room, data, lost in steps:
+        stream.room = room
+        size = len(stream.getvalue())
+        writer.write(data)
+        while (writer.lost, len(stream.getvalue()) > size) != (lost, room > 0):
+            time.sleep(0.001)
     writer.close()
-    assert stream.getvalue() == b"one\nt\nfour\n"
+    assert stream.getvalue() == b"one\nt\nseven\nten\n"
 
 
 def session_log(as_json=True, per_second=0, clock=lambda: 0.0):
