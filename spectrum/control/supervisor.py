@@ -528,6 +528,7 @@ class Supervisor:
                 own = [self._path] if self._path else []
                 self._files.keep([*own, *named_files(config), *self._tried_files])
                 found += self._note_files()
+                log.info("reloaded: generation %d, %d apps", self._snapshot.generation, len(self._snapshot.apps))
                 for change in found[:MAX_CHANGES_LOGGED]:
                     log.info("reloaded: %s", change)
                 return Reloaded(changes=found, restart=self._restart_needed())
@@ -598,7 +599,6 @@ class Supervisor:
             if worker.told != plan.snapshot.generation:
                 self._fleet.bring_up_to_date(worker)
         self._state.generation = plan.snapshot.generation
-        log.info("reloaded: generation %d, %d apps", plan.snapshot.generation, len(plan.snapshot.apps))
 
     async def _prepare(self, config: Config, plan: Plan, undo: _Undo) -> None:
         """Make everything serve a plan; `undo` is told, before each step, what undoes it."""
