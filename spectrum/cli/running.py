@@ -13,6 +13,8 @@ from spectrum.cli.options import AS_JSON, SOCKET, ask_daemon, failure
 from spectrum.control.paths import default_control_socket
 
 PIPE_WIDTH = 250
+# The daemon waits for a successor's answers a minute each.
+UPGRADE_ANSWER_S = 150.0
 UPGRADE_TIMEOUT_S = 60.0
 # The daemon waits 10 s for workers three times at most, and others may reload at the same time.
 RELOAD_TIMEOUT_S = 120.0
@@ -119,7 +121,7 @@ def upgrade(socket_path: Path | None, python: Path | None) -> None:
     """
     query = f"?{urlencode({'python': str(python.absolute())})}" if python else ""
     before = ask_daemon(socket_path, "GET", "/status")["version"]
-    answer = ask_daemon(socket_path, "POST", f"/upgrade{query}")
+    answer = ask_daemon(socket_path, "POST", f"/upgrade{query}", UPGRADE_ANSWER_S)
     if answer["errors"]:
         raise failure("\n".join(answer["errors"]))
     deadline = time.monotonic() + UPGRADE_TIMEOUT_S

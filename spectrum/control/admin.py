@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,11 +134,21 @@ def control_app(
 
 
 class AdminServer:
-    """The running HTTP servers."""
+    """The running HTTP servers.
 
-    def __init__(self) -> None:
-        self._listeners: list[HttpListener] = []
+    Args:
+        given: Listening sockets of the supervisor before this one, by where they listen. It accepts on them until it
+            leaves, so that nothing is accepted here before `accept`.
+    """
+
+    def __init__(self, given: Mapping[str, socket.socket] | None = None) -> None:
+        self._given = dict(given or {})
+        self._accepts = given is None
+        self._listeners: dict[str, HttpListener] = {}
+        self._waiting: list[tuple[HttpListener, socket.socket]] = []
         self._socket_path: Path | None = None
+        # Another supervisor goes on with the socket there.
+        self._path_is_others = False
 
     async def serve_metrics(self, app: web.Application, where: SocketAddress) -> None:
         """Serve an application on an address.
@@ -148,10 +158,12 @@ class AdminServer:
         """
         family = socket.AF_INET6 if where.address.version == 6 else socket.AF_INET
         try:
-            sock = socket.create_server((str(where.address), where.port), family=family)
+            sock = self._given.pop(str(where), None) or socket.create_server(
+                (str(where.address), where.port), family=family
+            )
         except OSError as exc:
             raise ListenError(f"metrics: {where}: {os.strerror(exc.errno or 0).lower()}") from exc
-        await self._start(HttpListener(f"metrics {where}", app, METRICS), sock)
+        await self._start(str(where), HttpListener(f"metrics {where}", app, METRICS), sock)
 
     async def serve_control(self, app: web.Application, path: Path, is_chosen: bool = False) -> None:
         """Serve an application on a UNIX socket that only this user (and root) can connect to.
@@ -165,30 +177,65 @@ class AdminServer:
         Raises:
             ListenError: If a daemon answers there already, the folder cannot be trusted, or the socket cannot be made.
         """
-        try:
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            try:
-                check_folder(path.parent)
-            except FolderError as exc:
-                if not is_chosen:
-                    raise ListenError(f"control socket {path}: {exc}; remove it, or set control.socket") from exc
-                log.warning("control socket %s: %s, and could answer in place of this daemon", path, exc)
-            sock = _control_socket(path)
-        except OSError as exc:
-            raise ListenError(f"control socket {path}: {(exc.strerror or str(exc)).lower()}") from exc
-        self._socket_path = path
-        await self._start(HttpListener("control socket", app, CONTROL), sock)
+        given = self._given.pop(where := control_name(path), None)
+        sock = given or _open_control(path, is_chosen)
+        self._socket_path, self._path_is_others = path, given is not None
+        await self._start(where, HttpListener("control socket", app, CONTROL), sock)
 
-    async def _start(self, listener: HttpListener, sock: socket.socket) -> None:
-        self._listeners.append(listener)
-        await listener.start(sock)
+    async def _start(self, where: str, listener: HttpListener, sock: socket.socket) -> None:
+        self._listeners[where] = listener
+        if self._accepts:
+            await listener.start(sock)
+        else:
+            self._waiting.append((listener, sock))
+
+    async def accept(self) -> None:
+        """Accept from now on: the supervisor before this one no longer does."""
+        self._accepts, self._path_is_others = True, False
+        while self._waiting:
+            listener, sock = self._waiting.pop()
+            await listener.start(sock)
+        while self._given:
+            self._given.popitem()[1].close()
+
+    def give(self) -> dict[str, int]:
+        """Return the descriptors on which another supervisor is to listen, by where they listen."""
+        return {where: listener.fileno() for where, listener in self._listeners.items() if listener.fileno() >= 0}
+
+    def leave(self, taken: str) -> None:
+        """Accept no more; who took what `give` returned does. The control socket stays, if its path is `taken`."""
+        for listener in self._listeners.values():
+            listener.close()
+        if self._socket_path is not None and control_name(self._socket_path) == taken:
+            self._path_is_others = True
 
     async def stop(self) -> None:
         """Stop serving and remove the control socket."""
-        await asyncio.gather(*(listener.stop() for listener in self._listeners))
-        if self._socket_path is not None:
+        await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
+        for sock in (*self._given.values(), *(sock for _, sock in self._waiting)):
+            sock.close()
+        if self._socket_path is not None and not self._path_is_others:
             with contextlib.suppress(FileNotFoundError):
                 self._socket_path.unlink()
+
+
+def control_name(path: Path) -> str:
+    """Return what a supervisor and its successor call a control socket; the path may be relative."""
+    return str(path.absolute())
+
+
+def _open_control(path: Path, is_chosen: bool) -> socket.socket:
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            check_folder(path.parent)
+        except FolderError as exc:
+            if not is_chosen:
+                raise ListenError(f"control socket {path}: {exc}; remove it, or set control.socket") from exc
+            log.warning("control socket %s: %s, and could answer in place of this daemon", path, exc)
+        return _control_socket(path)
+    except OSError as exc:
+        raise ListenError(f"control socket {path}: {(exc.strerror or str(exc)).lower()}") from exc
 
 
 def _control_socket(path: Path) -> socket.socket:

@@ -8,11 +8,13 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from spectrum.control.listeners import ListenerBank
+from spectrum.control.succession import GivenWorker
 from spectrum.control.totals import Totals
 from spectrum.control.veterans import VeteranWorker, take_all
 from spectrum.control.workers import WorkerProcess
@@ -98,6 +100,9 @@ class Fleet:
         self._is_open = True
         self._begins_at: dict[int, float] = {}
         self._hurries = False
+        self._may_replace = asyncio.Event()
+        self._may_replace.set()
+        self._given: set[int] = set()
         self._asked = 0
         self._answers: dict[int, tuple[set[WorkerProcess], asyncio.Event]] = {}
 
@@ -179,6 +184,26 @@ class Fleet:
         if taken:
             log.warning("taking over %d workers of the supervisor before this one", len(taken))
 
+    def inherit(self, given: Sequence[GivenWorker], flows: Mapping[int, int]) -> None:
+        """Have the workers of a supervisor that hears them still, until `open`.
+
+        Args:
+            given: The workers.
+            flows: The memory files of flows, by place, owned from here on.
+        """
+        for place, descriptor in flows.items():
+            if place < self.count:
+                self._flow_files[place] = descriptor
+            else:
+                os.close(descriptor)
+        for one in given:
+            veteran = VeteranWorker(self._heard_veteran, self._veteran_gone)
+            veteran.inherit(one)
+            self._veterans.append(veteran)
+            if not one.relieved:
+                self._to_relieve[one.place] = veteran
+        log.warning("taking over %d workers of the supervisor before this one", len(given))
+
     async def relieve_the_rest(self) -> None:
         """Relieve those for whom there is no place any more."""
         for veteran in tuple(self._to_relieve.values()):
@@ -204,7 +229,7 @@ class Fleet:
 
     def _heard_veteran(self, veteran: VeteranWorker, message: Message) -> None:
         match message:
-            case Measures(_, _, apps, own, sessions, _, held_bytes, offloaded):
+            case Measures(_, _, apps, own, sessions, _, held_bytes, offloaded) if veteran.counts:
                 veteran.sessions, veteran.held_bytes, veteran.offloaded = sessions, held_bytes, offloaded
                 for measures in apps.values():  # it connected before we counted
                     measures.origins.clear()
@@ -237,6 +262,8 @@ class Fleet:
     async def open(self) -> None:
         """Have the workers serve."""
         self._is_open = True
+        for veteran in tuple(self._veterans):
+            veteran.begin()
         await asyncio.gather(*(self._introduce(worker) for worker in tuple(self.workers.values())))
 
     async def _watch(self) -> None:
@@ -275,12 +302,12 @@ class Fleet:
         """Run a worker, and another one whenever it ends, until closing."""
         strikes, replaces = 0.0, False
         while not self.closing:
-            served_s = 0.0
+            served_s, ran = 0.0, False
             try:
                 if replaces:
                     await asyncio.to_thread(installation.verify)
                 served_s = await self._run(place)
-                replaces = True
+                replaces = ran = True
             except (OSError, PackageChanged) as exc:  # out of processes, memory or descriptors
                 self.ends[place] = f"it cannot be started: {exc}"
                 log.error("worker %d cannot be started: %s", place, exc)
@@ -288,7 +315,7 @@ class Fleet:
                 self.ends[place] = f"it cannot be started: {type(exc).__name__}: {exc}"
                 log.exception("worker %d cannot be started", place)
             strikes = 0.0 if served_s >= STEADY_S else strikes + (PART_OF_STRIKE if served_s >= SHORT_LIFE_S else 1.0)
-            if strikes >= 2 and served_s < SHORT_LIFE_S and place in self._flow_files:
+            if ran and self._is_open and strikes >= 2 and served_s < SHORT_LIFE_S and place in self._flow_files:
                 # What it finds in the file of its flows may be what ends it.
                 os.close(self._flow_files.pop(place))
             await self._pause(place, pause_after(strikes))
@@ -299,6 +326,7 @@ class Fleet:
         Raises:
             OSError: If it cannot be started.
         """
+        await self._may_replace.wait()
         worker = WorkerProcess(place, self._heard, self._exited, self._control)
         if place not in self._flow_files:
             self._flow_files[place] = os.memfd_create(f"spectrum-flows-{place}", os.MFD_CLOEXEC)
@@ -440,12 +468,39 @@ class Fleet:
         for worker in self.all():
             worker.kill()
 
-    def disown(self) -> list[int]:
-        """Leave all workers to another supervisor; return their processes."""
-        workers = self.all()
-        for worker in workers:
-            worker.disown()
-        return [worker.pid for worker in workers]
+    def give(self, opened: ExitStack) -> list[GivenWorker]:
+        """Return what another supervisor needs of the workers that serve. None is replaced before `keep`.
+
+        Args:
+            opened: Closes what is opened for that.
+
+        Raises:
+            OSError: If that cannot be.
+        """
+        self._may_replace.clear()
+        relieved = [one for one in self._veterans if one not in self._to_relieve.values()]
+        offers = [*(worker.give(opened) for worker in self.serving()), *(veteran.give() for veteran in relieved)]
+        given = [one for one in offers if one]
+        self._given = {one.pid for one in given}
+        return given
+
+    @property
+    def flows(self) -> dict[int, int]:
+        """The memory files of flows, by place."""
+        return dict(self._flow_files)
+
+    def keep(self) -> None:
+        """Go on with all workers: nobody took them."""
+        self._given.clear()
+        self._may_replace.set()
+
+    def detach(self) -> None:
+        """Leave the workers to the supervisor that took what `give` returned; end those that it did not get."""
+        for worker in self.all():
+            if worker.pid in self._given:
+                worker.detach()
+            else:
+                worker.kill()
 
     async def end(self, ends_veterans: bool) -> None:
         """End all workers and wait for ours; veterans wait for another supervisor, unless `ends_veterans`."""

@@ -97,13 +97,22 @@ class HttpListener:
         self._listen()
         self._tasks.keep(self._sweep, f"end slow connections of {self._name}")
 
-    async def stop(self) -> None:
-        """Take no connections any more, let requests end for a second, and close all."""
+    def fileno(self) -> int:
+        """Return the descriptor of the listening socket; -1 where there is none."""
+        return self._socket.fileno() if self._socket is not None else -1
+
+    def close(self) -> None:
+        """Take no connections any more; those that there are go on."""
         if self._retry is not None:
             self._retry.cancel()
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
+            self._socket = None
+
+    async def stop(self) -> None:
+        """Take no connections any more, let requests end for a second, and close all."""
+        self.close()
         await self._tasks.stop()
         await self._runner.cleanup()
 

@@ -3,7 +3,7 @@
 import logging
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -141,6 +141,12 @@ class ListenerBank:
             if worker in of_key:  # passed by systemd again, after this supervisor's predecessor was killed
                 of_key[worker].close()
             of_key[worker] = sock
+
+    def by_worker(self) -> Iterator[tuple[int, ListenerKey, int]]:
+        """Yield the descriptor of each socket, with the number of the worker that serves it: what `adopt` takes."""
+        for key, sockets in self._sockets.items():
+            for worker, sock in enumerate(sockets):
+                yield worker, key, sock.fileno()
 
     def adopt_passed(self, sockets: Iterable[socket.socket]) -> None:
         """Keep sockets that systemd opened: those that an app listens on are used, for all workers or for the first."""

@@ -10,11 +10,12 @@ import inspect
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
@@ -26,7 +27,7 @@ import uvloop
 from spectrum import __version__
 from spectrum.control.access import AccessError, load_access
 from spectrum.control.account import AccountError, leave_root
-from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
+from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, control_name, metrics_app
 from spectrum.control.bindings import BoundApps
 from spectrum.control.certificates import CertificateError, load_tls, soon_to_end
 from spectrum.control.explain import explain
@@ -41,7 +42,7 @@ from spectrum.control.names import NameWatch
 from spectrum.control.offload import NodeOffload
 from spectrum.control.paths import default_control_socket
 from spectrum.control.status import apps_status, balancers_status, names_status, pools_status
-from spectrum.control.succession import Predecessor, SuccessionError, Successor, arguments
+from spectrum.control.succession import Heritage, Predecessor, SuccessionError, Successor, arguments
 from spectrum.control.systemd import Notifier
 from spectrum.control.tickets import Tickets
 from spectrum.control.totals import Totals
@@ -150,7 +151,9 @@ class Supervisor:
         files: FilesRead | None = None,
     ) -> None:
         self._predecessor = predecessor
+        # It has all that it needs; one that has not yet is the other.
         self._successor: Successor | None = None
+        self._upgrading: Successor | None = None
         self._control = _control_path(config)
         self._path = path
         self._watches = watch
@@ -238,7 +241,12 @@ class Supervisor:
         log_spare_signals(loop)
         signals.release(signals.STOP)
         try:
-            await self._start()
+            try:
+                await self._start()
+            except Exception as exc:
+                if self._predecessor is not None:
+                    self._predecessor.refuse((str(exc) or repr(exc)).splitlines())
+                raise
             self._tell_ready()
             signals.release({signal.SIGHUP})
             self._tasks.keep(self._systemd.feed_watchdog, "watchdog")
@@ -251,6 +259,7 @@ class Supervisor:
             while self._successor is not None:
                 await self._leave(self._successor)
                 # It is gone: this one stays.
+                self._fleet.keep()
                 self._successor = None
                 self._stopping.clear()
                 await self._stopping.wait()
@@ -274,15 +283,20 @@ class Supervisor:
             plan = self._plan(self._config, 1)
         except (AccessError, CertificateError) as exc:  # it was there a moment ago
             raise StartError(str(exc)) from exc
-        left = await asyncio.to_thread(self._predecessor.follow) if self._predecessor else []
+        heritage = await self._inherit()
         # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
         control = control_app(
             Shared(self.status), self.reload, self.explain, self.upgrade, self._filter.samples, self._bound
         )
         await self._admin.serve_control(control, self._control, is_chosen=self._config.control is not None)
         self._bank.adopt_passed(passed_sockets(os.environ))
-        await self._fleet.take_over(left, self._bank)
-        self._names.remember(self._fleet.inherited_names)
+        if heritage.legacy is None:
+            self._fleet.inherit(heritage.workers, heritage.flows)
+            for worker, key, descriptor in heritage.listeners:
+                self._bank.adopt(worker, {key: socket.socket(fileno=descriptor)})
+        else:
+            await self._fleet.take_over(heritage.legacy, self._bank)
+        self._names.remember({**self._fleet.inherited_names, **heritage.names})
         no_veterans = not self._fleet.all()
         # No port is opened before workers run: clients would wait for nobody, and be reset where none ever does.
         self._fleet.start(self._tasks, serves=False)
@@ -316,6 +330,8 @@ class Supervisor:
         # Without an await between: who asks for the status sees both, or neither.
         self._take(plan)
         self._health.apply(self._config, snapshot, self._names.addresses)
+        # Nothing is missing any more: the one before may go, and its workers be relieved.
+        await self._follow(heritage)
         await self._fleet.open()
         await self._wait_for_workers(self.ready)
         self._state.generation = 1
@@ -326,6 +342,38 @@ class Supervisor:
         gc.freeze()
         counts = (len(snapshot.apps), "app"), (len(keys), "listener"), (self._worker_count, "worker")
         log.info("serving %s on %s with %s", *(f"{count} {what}{'s' * (count != 1)}" for count, what in counts))
+
+    async def _inherit(self) -> Heritage:
+        """Return what the supervisor before this one gives, which serves meanwhile; nothing where there is none.
+
+        Raises:
+            StartError: If it does not come.
+        """
+        if self._predecessor is None:
+            return Heritage(legacy=[])
+        try:
+            heritage = await self._predecessor.inherit()
+        except SuccessionError as exc:
+            raise StartError(f"what the daemon before this one serves does not come: {exc}") from exc
+        if heritage.legacy is None:
+            given = {where: socket.socket(fileno=descriptor) for where, descriptor in heritage.servers.items()}
+            self._admin = AdminServer(given)
+        return heritage
+
+    async def _follow(self, heritage: Heritage) -> None:
+        """Let the supervisor before this one leave.
+
+        Raises:
+            StartError: If it has ended instead.
+        """
+        if self._predecessor is not None and heritage.legacy is None:
+            if self._stopping.is_set():
+                raise StartError("it was told to stop")
+            try:
+                await self._predecessor.follow(control_name(self._control))
+            except SuccessionError as exc:
+                raise StartError(f"the daemon before this one does not leave: {exc}") from exc
+            await self._admin.accept()
 
     def _plan(self, config: Config, generation: int) -> Plan:
         """Read what the file names, and work out what workers run on.
@@ -748,44 +796,95 @@ class Supervisor:
         async with self._reloading:
             if self._busy_with:  # since it waited
                 return Upgraded([self._busy_with])
-            successor = Successor()
+            self._upgrading = successor = Successor()
             try:
                 await successor.start(python or sys.executable, arguments())
+                await self._give(successor)
+                if self._stopping.is_set():
+                    await successor.end()
+                    raise SuccessionError(self._busy_with)
             except SuccessionError as exc:
-                log.error("upgrade refused: %s", exc)
-                return Upgraded(str(exc).splitlines())
-            if self._stopping.is_set():
-                await successor.give_up()
-                return Upgraded([self._busy_with])
+                why = self._busy_with or str(exc)
+                log.error("upgrade refused: %s", why)
+                return Upgraded(why.splitlines())
+            finally:
+                self._upgrading = None
             self._successor = successor
-        log.info("upgrade: leaving everything to pid %d", successor.pid)
+        log.info("upgrade: leaving everything to pid %d, which has all that it needs", successor.pid)
         # The answer leaves first.
         asyncio.get_running_loop().call_later(LEAVE_DELAY_S, self._stopping.set)
         return Upgraded(pid=successor.pid)
 
+    async def _give(self, successor: Successor) -> None:
+        """Give a successor what it needs, and wait until it has all else; go on as before where it does not get so far.
+
+        Raises:
+            SuccessionError: If it does not.
+        """
+        try:
+            with ExitStack() as opened:
+                heritage = Heritage(
+                    self._fleet.give(opened),
+                    self._fleet.flows,
+                    list(self._bank.by_worker()),
+                    self._admin.give(),
+                    self._names.addresses,
+                )
+                await successor.give(heritage)
+        except (SuccessionError, OSError) as exc:
+            self._fleet.keep()
+            await successor.end()
+            self._restore()
+            if isinstance(exc, OSError):
+                raise SuccessionError(f"nothing can be handed over: {(exc.strerror or str(exc)).lower()}") from exc
+            raise
+
+    def _restore(self) -> None:
+        """Set what a successor may have changed that it shares with this one."""
+        self._bank.tune(self._snapshot.apps)
+        try:
+            self._bound.apply(self._snapshot, self._bank)
+            self._filter.apply(self._config)
+        except PinError as exc:
+            log.error("after a refused upgrade not everything is as it was: in the kernel: %s", exc)
+        self._offload.apply(self._config.udp_offload)
+
     async def _leave(self, successor: Successor) -> None:
-        """Give up everything but the workers, and end this process; come back where the successor is gone."""
+        """Leave everything to a successor, and end this process; come back where the successor is gone."""
         await self._fleet.ask()  # brings the records of sessions that ended
         if not successor.lives:
             log.error("upgrade: pid %d has ended; staying", successor.pid)
             return
+        # Each step is only what this process does not need any more: none that fails is a reason to stay.
+        status = 1
         try:
+            self._admin.leave(successor.control)
+            signals.hold_all()
+            self._fleet.detach()
             # Where we have a parent that stays, systemd and its like know that one.
             if not init.followed_by(successor.pid):
                 self._systemd.followed_by(successor.pid)
+            await successor.leave()
+            status = 0
+        except SuccessionError:
+            # The unit's Restart= starts another one, which takes the workers over.
+            log.error("upgrade: pid %d has ended; the workers wait for a new start", successor.pid)
+        except Exception:
+            log.exception("upgrade: leaving all the same")
+        try:
             await self._admin.stop()
-            # Workers have their own copies; those of a place without a worker must be free for the successor.
-            self._bank.close(self._bank.keys())
-            signals.hold_all()
-            successor.leave(self._fleet.disown())
+        except Exception:
+            log.exception("upgrade: clients of the control socket or the metrics were cut")
+        try:
             self._session_log.tick()
             self._writer.close(LEAVE_WRITE_S)
-            logging.shutdown()
-        finally:
-            for number in signal.sigpending() & {*signals.STOP, signal.SIGHUP}:
-                successor.signal(number)
-            # Not by the usual way: it would end the workers, which are children of this process.
-            os._exit(0)
+        except Exception:
+            log.exception("upgrade: records of sessions may be lost")
+        logging.shutdown()
+        for number in signal.sigpending() & {*signals.STOP, signal.SIGHUP}:
+            successor.signal(number)
+        # Not by the usual way: it would end the workers, which are children of this process.
+        os._exit(status)
 
     def _stop(self, number: int = signal.SIGTERM) -> None:
         if self._passed_on(number):
@@ -794,6 +893,8 @@ class Supervisor:
             log.info("stopping at once")
             self._fleet.hurry()
             return
+        if self._upgrading is not None:
+            self._upgrading.kill()
         self._stopping.set()
         self._names.stop_waiting()
 

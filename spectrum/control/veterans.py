@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from spectrum.control.succession import GivenWorker
 from spectrum.core.snapshot import ListenerKey
 from spectrum.kernel.peers import Peer, PinnedProcess
 from spectrum.plane.channel import Channel, Drain, Message, Release, Released, Sockets, Take, Veteran
@@ -39,6 +40,7 @@ class VeteranWorker:
         pid: Its process.
         sockets: The listening sockets that it serves; empty once it was relieved.
         flows: The memory file of its flows; -1 where it was relieved before.
+        counts: What it reports counts from here on. Before, it is for the supervisor before this one.
     """
 
     def __init__(
@@ -52,6 +54,9 @@ class VeteranWorker:
         self.offloaded = 0
         self.sockets: dict[ListenerKey, socket.socket] = {}
         self.flows = -1
+        self.counts = False
+        self._given: socket.socket | None = None
+        self._is_relieved = False
         self._received = received
         self._gone = gone
         self._channel: Channel | None = None
@@ -67,7 +72,27 @@ class VeteranWorker:
     @property
     def lives(self) -> bool:
         """Whether it is there."""
-        return self._channel is not None
+        return self._channel is not None or self._given is not None
+
+    def inherit(self, given: GivenWorker) -> None:
+        """Have it from the supervisor before this one, which hears it until `begin`."""
+        self.place, self.pid, self._is_relieved = given.place, given.pid, given.relieved
+        self._process = PinnedProcess(given.process)
+        self._given = socket.socket(fileno=given.channel)
+
+    def begin(self) -> None:
+        """Hear it from now on."""
+        if self._given is not None:
+            self._channel = Channel(self._given, self._message, self._closed)
+            self._given = None
+            if self._is_relieved:  # it counts anew for whoever asks who it is; others when they are relieved
+                self._channel.send(Take())
+
+    def give(self) -> GivenWorker | None:
+        """Return what another supervisor needs of it; None where it has ended."""
+        if self._channel is None or self._process is None:
+            return None
+        return GivenWorker(self.place, self.pid, True, self._channel.fileno(), self._process.fileno())
 
     async def take(self, name: str) -> None:
         """Take over the worker that waits on a socket; it goes on serving. One that stands still is ended.
@@ -83,7 +108,7 @@ class VeteranWorker:
             peer = Peer.of(sock)
             if not peer.is_trusted:
                 raise NotTaken(f"pid {peer.pid} belongs to another user (uid {peer.uid}) and is left alone")
-            self._process = PinnedProcess(peer.pid)
+            self._process = PinnedProcess.of(peer.pid)
         except TimeoutError as exc:
             sock.close()
             raise NotTaken("it takes no connections") from exc
@@ -123,8 +148,18 @@ class VeteranWorker:
         self._channel.send(Release(timeout_s), [way.fileno()] if way else [])
         await asyncio.wait_for(self._relieved.wait(), ANSWER_TIMEOUT_S)
 
+    def detach(self) -> None:
+        """Leave it to the supervisor that has what `give` returned."""
+        if self._channel is not None:
+            self._channel.detach()
+            self._channel = None
+        self._forget_process()
+
     def disown(self) -> None:
-        """Leave it to another supervisor."""
+        """Leave it to another supervisor, which finds it."""
+        if self._given is not None:  # it has another one still
+            self._given.close()
+            self._given = None
         if self._channel is not None:
             self._channel.leave()
             self._channel = None
@@ -146,11 +181,14 @@ class VeteranWorker:
                 opened = [socket.socket(fileno=descriptor) for descriptor in descriptors]
                 self.sockets.update(zip(keys, opened, strict=True))
             case Veteran(number, _):
-                # Who it is, the kernel knows; what it says of that may be another process.
-                self.place, self.pid = number, self._peer_pid
-                self.flows = descriptors[0] if descriptors else -1
+                self.counts = True
+                if not self.pid:
+                    # Who it is, the kernel knows; what it says of that may be another process.
+                    self.place, self.pid = number, self._peer_pid
+                    self.flows = descriptors[0] if descriptors else -1
                 self._introduced.set()
             case Released():
+                self.counts = True
                 self._relieved.set()
             case _:
                 self._received(self, message)

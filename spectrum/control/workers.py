@@ -7,11 +7,13 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
 from spectrum.control.children import Child
+from spectrum.control.succession import GivenWorker
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.kernel.installation import python
@@ -170,10 +172,27 @@ class WorkerProcess:
             self._unanswered.popleft().outcome.set_result(None)
         self._exited(self, status)
 
-    def disown(self) -> None:
-        """Leave the process to another supervisor."""
+    @property
+    def lives(self) -> bool:
+        """Whether it runs, as far as is known."""
+        return self._channel is not None and not self._channel.closed
+
+    def give(self, opened: ExitStack) -> GivenWorker | None:
+        """Return what another supervisor needs of it; None where it has ended.
+
+        Args:
+            opened: Closes what is opened for that.
+        """
+        if not self.lives or self._channel is None:
+            return None
+        process = os.pidfd_open(self.pid)
+        opened.callback(os.close, process)
+        return GivenWorker(self.number, self.pid, False, self._channel.fileno(), process)
+
+    def detach(self) -> None:
+        """Leave the process to the supervisor that has what `give` returned."""
         if self._channel is not None:
-            self._channel.leave()
+            self._channel.detach()
 
     @property
     def owes(self) -> bool:

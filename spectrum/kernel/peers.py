@@ -38,14 +38,24 @@ class PinnedProcess:
     """A process that is signalled later: by a descriptor, since its number may be another's by then (pidfd_open(2)).
 
     Args:
-        pid: The process, known to run.
-
-    Raises:
-        OSError: If it does not run, or there is no descriptor for it.
+        descriptor: The process's, owned from here on.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._descriptor = os.pidfd_open(pid)
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """Return a process that is known to run.
+
+        Raises:
+            OSError: If it does not run, or there is no descriptor for it.
+        """
+        return cls(os.pidfd_open(pid))
+
+    def fileno(self) -> int:
+        """Return the descriptor; -1 once it is closed."""
+        return self._descriptor
 
     def kill(self) -> None:
         """End it at once; one that has ended is left alone."""

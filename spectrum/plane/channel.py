@@ -362,6 +362,20 @@ class Channel:
         self._read()
         self.close()
 
+    def detach(self) -> None:
+        """Close this end where another process has a copy of it, which goes on with the channel.
+
+        What has been sent already is received; what waits to be sent is dropped.
+        """
+        if self._open:
+            self._closed = lambda: None
+            self._read()
+            self.close()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor; -1 once it is closed."""
+        return self._socket.fileno()
+
     @property
     def closed(self) -> bool:
         """Whether this end is closed: its closing, or the other end's has been read."""

@@ -135,9 +135,20 @@ class Waiting:
             self._early.pop().close()
 
 
-async def _ready(descriptor: int, add: Callable[..., None], remove: Callable[[int], object]) -> None:
-    """Wait until a descriptor can be read or written, as `add` and `remove` say."""
-    ready = asyncio.Event()
+async def readable(sock: socket.socket) -> None:
+    """Wait until a socket can be read."""
+    loop = asyncio.get_running_loop()
+    await _ready(sock, loop.add_reader, loop.remove_reader)
+
+
+async def writable(sock: socket.socket) -> None:
+    """Wait until a socket can be written."""
+    loop = asyncio.get_running_loop()
+    await _ready(sock, loop.add_writer, loop.remove_writer)
+
+
+async def _ready(sock: socket.socket, add: Callable[..., None], remove: Callable[[int], object]) -> None:
+    ready, descriptor = asyncio.Event(), sock.fileno()
     add(descriptor, ready.set)
     try:
         await ready.wait()
@@ -153,7 +164,6 @@ async def send_sockets(way: socket.socket, sockets: Sequence[tuple[int, int]]) -
         sockets: (index, descriptor).
     """
     way.setblocking(False)
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(SOCKETS_TIMEOUT_S):
             for start in range(0, len(sockets), SOCKETS_PER_PACKET):
@@ -164,7 +174,7 @@ async def send_sockets(way: socket.socket, sockets: Sequence[tuple[int, int]]) -
                     if blocked == errno.ETOOMANYREFS:  # more are on their way than this user may have (unix(7))
                         await asyncio.sleep(BUSY_STEP_S)
                     else:
-                        await _ready(way.fileno(), loop.add_writer, loop.remove_writer)
+                        await writable(way)
     except TimeoutError:
         log.error("the worker that follows does not take the sockets of flows: they get new ones")
     except OSError as exc:
@@ -189,14 +199,13 @@ async def receive_sockets(way: socket.socket) -> dict[int, int]:
     """Return descriptors by index, all that come before the other end closes, or is silent for too long."""
     found: dict[int, int] = {}
     way.setblocking(False)
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(SOCKETS_TIMEOUT_S):
             while True:
                 try:
                     indices, descriptors = _receive(way)
                 except BlockingIOError:
-                    await _ready(way.fileno(), loop.add_reader, loop.remove_reader)
+                    await readable(way)
                     continue
                 if not indices:
                     break

@@ -21,11 +21,11 @@ def test_who_is_trusted():
 
 def test_a_process_is_killed_and_its_follower_is_not():
     process = subprocess.Popen(["sleep", "60"])
-    pinned = PinnedProcess(process.pid)
+    pinned = PinnedProcess.of(process.pid)
     pinned.kill()
     assert process.wait(5) == -signal.SIGKILL
     pinned.kill()  # the number may be another one's now
     pinned.close()
     pinned.kill()
     with pytest.raises(OSError):
-        PinnedProcess(process.pid)
+        PinnedProcess.of(process.pid)
