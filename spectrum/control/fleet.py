@@ -22,7 +22,7 @@ from spectrum.kernel import installation
 from spectrum.kernel.installation import PackageChanged
 from spectrum.plane.channel import Applied, Events, Measures, Message, Met, Names, Refused
 from spectrum.plane.memory import SharedMemory
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 

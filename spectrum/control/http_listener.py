@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from spectrum.kernel.sockets import descriptor_limit
 from spectrum.plane.log import FaultLog
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 

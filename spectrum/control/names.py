@@ -20,7 +20,7 @@ from spectrum.control.resolver import Answer, LookupFailure, Resolver
 from spectrum.control.watch import FileWatch
 from spectrum.core.names import NameSettings, name_key, parse_service
 from spectrum.kernel.sockets import descriptor_limit
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 

@@ -66,8 +66,8 @@ from spectrum.kernel.transparent import may_be_transparent
 from spectrum.plane.channel import Events, Met, Offloading, close_all
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging, log_spare_signals
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
-from spectrum.plane.tasks import Shared, Tasks
 from spectrum.plane.worker import SECCOMP_VARIABLE
+from spectrum.tasks import Shared, Tasks
 
 log = logging.getLogger(__name__)
 

@@ -66,10 +66,10 @@ from spectrum.plane.handover import Waiting, receive_sockets, send_sockets
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import configure_worker_logging, log_spare_signals
-from spectrum.plane.tasks import Tasks
 from spectrum.plane.tcp import TcpPlane
 from spectrum.plane.tls import Tls
 from spectrum.plane.udp import UdpPlane
+from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from spectrum.control.loader import load_file
 from spectrum.control.supervisor import Supervisor
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 from tests.control.keepers import until
 
 

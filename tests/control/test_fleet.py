@@ -18,7 +18,7 @@ from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
 from spectrum.plane.channel import Events, Measures, Take
 from spectrum.plane.memory import SharedMemory
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 from tests.control.keepers import until
 from tests.control.orphans import Orphan
 

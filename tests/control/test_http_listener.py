@@ -9,7 +9,7 @@ from aiohttp import web
 
 from spectrum.control.http_listener import Bounds, HttpListener
 from spectrum.kernel.sockets import descriptor_limit
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 
 IDLE_S = 0.4
 FEW = Bounds(4, 16, 0.6)

@@ -24,7 +24,7 @@ from spectrum.control.succession import (
     arguments,
 )
 from spectrum.core.snapshot import ListenerKey
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 from tests.control.keepers import until
 
 

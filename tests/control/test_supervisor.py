@@ -22,7 +22,7 @@ from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
 from spectrum.plane.channel import Measures
 from spectrum.plane.memory import SharedMemory
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 from tests.control.keepers import until
 from tests.control.supervised import supervised
 

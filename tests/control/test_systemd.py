@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.control.systemd import Notifier
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 from tests.e2e.daemon import Daemon
 from tests.e2e.programs import run
 

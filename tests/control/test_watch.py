@@ -4,7 +4,7 @@ import os
 import pytest
 
 from spectrum.control.watch import FilesRead, FileWatch
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 
 EVERY_S = 0.05
 

@@ -14,7 +14,7 @@ from spectrum.core.snapshot import Snapshot, compile_snapshot
 from spectrum.kernel.sockets import open_listeners
 from spectrum.plane.channel import Applied, Ask, Measures
 from spectrum.plane.memory import SharedMemory
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 from tests.control.keepers import until
 
 

@@ -16,7 +16,7 @@ from spectrum.plane.handover import (
     waiting_paths,
     waiting_prefix,
 )
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 
 
 async def test_where_workers_wait(tmp_path):

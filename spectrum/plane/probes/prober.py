@@ -13,7 +13,7 @@ from spectrum.kernel.sockets import descriptor_limit
 from spectrum.plane.probes import http, smtp, tcp, udp
 from spectrum.plane.probes.ping import Pinger
 from spectrum.plane.probes.target import ProbeFailure, ProbeTarget, translated
-from spectrum.plane.tasks import Tasks
+from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 

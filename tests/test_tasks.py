@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from spectrum.plane import tasks as plane_tasks
-from spectrum.plane.tasks import Shared, Tasks
+from spectrum import tasks as tasks_module
+from spectrum.tasks import Shared, Tasks
 
 
 async def test_a_failure_is_logged(caplog):
@@ -34,7 +34,7 @@ async def test_stop_cancels_and_waits():
 
 
 async def test_what_fails_begins_again(caplog, monkeypatch):
-    monkeypatch.setattr(plane_tasks, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(tasks_module, "FIRST_PAUSE_S", 0.01)
     began = []
 
     async def fail_twice():
