@@ -245,7 +245,8 @@ def test_a_killed_supervisor_is_followed(edge):
 
 def test_a_file_with_faults_is_not_followed(edge):
     """The one that serves goes on, and the faults are told."""
-    edge.daemon.path.write_text(edge.daemon.path.read_text().replace("tcp/", "tpc/"))
+    text = edge.daemon.path.read_text()
+    edge.daemon.path.write_text(text.replace("tcp/", "tpc/"))
     before = edge.daemon.status()["pid"]
     done = edge.upgrade()
     assert done.returncode == 1
@@ -255,6 +256,12 @@ def test_a_file_with_faults_is_not_followed(edge):
     assert "upgrade refused" in edge.daemon.messages()
     done = edge.upgrade("--python", "/bin/true")
     assert (done.returncode, "it ended at once" in done.stderr) == (1, True)
+    # What the next one has yet to get, after it has read the file, is missing.
+    with listen() as taken:
+        edge.daemon.path.write_text(f"{text}\nmetrics: {{listen: 127.0.0.1:{port_of(taken)}}}\n")
+        done = edge.upgrade()
+    assert (done.returncode, "address already in use" in done.stderr) == (1, True), done.stderr
+    assert edge.daemon.status()["pid"] == before
     assert edge.serves()
 
 
