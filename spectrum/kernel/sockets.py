@@ -185,8 +185,13 @@ def descriptor_limit() -> int:
 
 
 def open_descriptors() -> int:
-    """Return how many descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+    """Return how many descriptors this process has open; where none is left to look with, all of its limit."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError as exc:
+        if exc.errno != errno.EMFILE:
+            raise
+        return descriptor_limit()
 
 
 def local_addresses() -> frozenset[IPv4Address | IPv6Address]:

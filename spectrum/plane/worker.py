@@ -251,16 +251,17 @@ class Worker:
             snapshot = _read_snapshot(files[0])
             descriptors = self._descriptors | fresh
             unused = self._serve(snapshot, files[1], descriptors) | (fresh.keys() - set(snapshot.listener_keys()))
-            self._share_descriptors({app.transport for app in snapshot.apps})
         except Exception as exc:  # whatever it is, the supervisor waits for an answer
+            close_all(files)  # to go on takes a descriptor, which may be the last one
             serves = self._go_on(generation, exc)
-            close_all([*files, *fresh.values()])  # before the answer: who tries again opens the same ports
+            close_all(fresh.values())  # before the answer: who tries again opens the same ports
             self._channel.send(Refused(generation, _reason(exc), serves))
             return
         close_all(self._descriptors[key] for key in fresh if key in self._descriptors)  # given anew
         close_all(descriptors.pop(key) for key in unused)
         close_all([files[0]] if self._served is None else [files[0], self._served[1]])
         self._descriptors, self._served = descriptors, (snapshot, files[1])
+        self._share_descriptors({app.transport for app in snapshot.apps})
         self._channel.send(Applied(snapshot.generation))
         # What a snapshot made lives long: later collections need not look at it.
         gc.unfreeze()
@@ -273,6 +274,8 @@ class Worker:
         log.error("generation %d is not served: %s", generation, _reason(exc), exc_info=traceback)
         if self._served is None:
             return 0
+        if isinstance(exc, SnapshotError):  # nothing was begun
+            return self._served[0].generation
         try:
             self._serve(*self._served, self._descriptors)
         except Exception:
@@ -367,13 +370,16 @@ class Worker:
                 plane.drains.tick(now)
 
     def _share_descriptors(self, transports: set[str]) -> None:
-        """Bound sessions and flows, so that a flood of the one kind leaves descriptors to the other."""
+        """Bound sessions and flows, so that a flood of the one kind leaves descriptors to the other.
+
+        Where listeners took what was kept free (`free` is below 0), sessions must end before new ones begin.
+        """
         assert self._planes is not None, "they are there since the first snapshot"
         tcp, udp = self._planes
-        free = max(2, descriptor_limit() - open_descriptors() - RESERVED_DESCRIPTORS)
+        free = descriptor_limit() - open_descriptors() - RESERVED_DESCRIPTORS
         for_udp = 0 if "udp" not in transports else free if transports == {"udp"} else free // 2
-        tcp.relay.max_sessions = tcp.relay.active + max(1, (free - for_udp) // 2)
-        udp.engine.max_sockets = udp.engine.sockets + max(1, for_udp)
+        tcp.relay.max_sessions = max(1, tcp.relay.active + (free - for_udp) // 2)
+        udp.engine.max_sockets = max(1, udp.engine.sockets + for_udp)
 
     def _active(self) -> int:
         return self._planes[0].relay.active + self._planes[1].engine.active if self._planes else 0

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -36,7 +37,7 @@ from spectrum.plane.channel import (
 )
 from spectrum.plane.handover import waiting_names
 from spectrum.plane.memory import SharedMemory
-from spectrum.plane.worker import Worker
+from spectrum.plane.worker import RESERVED_DESCRIPTORS, Worker
 from tests.control.keepers import until
 
 
@@ -259,3 +260,36 @@ async def test_a_snapshot_that_cannot_be_served_is_refused_and_the_one_before_go
         channel.send(Drain(10))
         tell(channel, msgspec.structs.replace(good, generation=5), prefixes)
         assert (await supervisor.wait_for(Refused)).why == "it is draining"
+
+
+async def test_reloads_at_the_descriptor_limit_let_nobody_in_and_end_nothing(free_port):
+    """Each one let a client in, from what is kept free, until the worker could not go on."""
+    port, origin = free_port(), free_port()
+    text = f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]}}}}"
+
+    async def send(generation):
+        tell(supervisor.channel, msgspec.structs.replace(snapshot, generation=generation), load_access({})[1])
+        kinds = (Applied, Refused)
+        return await supervisor.wait_for(kinds, lambda answer: answer.generation == generation)
+
+    server = await asyncio.start_server(echo, "127.0.0.1", origin)
+    async with server, worker(text) as (supervisor, process):
+        snapshot = compile_snapshot(load_text(text, "x"), 3)
+        clients = [await asyncio.open_connection("127.0.0.1", port)]
+        await supervisor.wait_for(Measures, lambda measures: measures.sessions == 1)
+        descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (descriptors + RESERVED_DESCRIPTORS, hard))
+        for generation in range(4, 9):
+            assert isinstance(await send(generation), Applied)
+            clients.append(await asyncio.open_connection("127.0.0.1", port))
+        assert (await supervisor.wait_for(Measures, lambda measures: measures.stalled)).sessions == 1
+        for free in range(3):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (descriptors + free, hard))
+            answer = await send(10 + free)
+            assert isinstance(answer, Applied) or answer.serves, answer
+        reader, writer = clients[0]
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        for _, writer in clients:
+            writer.close()
