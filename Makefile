@@ -53,7 +53,7 @@ asan: $(READY) ## Build the engine with AddressSanitizer and test it
 	scripts/asan
 
 docs: $(READY) ## Build docs/ into site/; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: $(READY) ## Build sdist and wheel into dist/
 	$(BIN)/python -m build --no-isolation
