@@ -184,6 +184,7 @@ class SessionLog:
         self._untold: Counter[str] = Counter()
         self._decode = msgspec.json.Decoder(SessionEvent).decode
         self._head = msgspec.json.Decoder(_Head).decode
+        self._heads = msgspec.json.Decoder(_Head).decode_lines
 
     def configure(self, as_json: bool, per_second: int) -> None:
         """Take other settings."""
@@ -191,6 +192,8 @@ class SessionLog:
 
     def add(self, lines: bytes) -> None:
         """Write events, one JSON object per line."""
+        if self._add_whole(lines):
+            return
         written: list[_Line] = []
         for line in lines.splitlines():
             head = self._head(line)
@@ -199,6 +202,25 @@ class SessionLog:
             elif (later := self._merge(line)) is not None:
                 self._take(head, later, written)
         self._write(written)
+
+    def _add_whole(self, lines: bytes) -> bool:
+        """Write a batch as it is, if no line of it is to be changed or left out: a line by itself costs 3 us."""
+        if not self._as_json or self._untold or b'"Sessions":' in lines:
+            return False
+        if self._per_second:
+            heads = self._heads(lines)
+            counts = Counter((_Account(head.Application, head.is_refusal), head.Timestamp[:_SECOND]) for head in heads)
+            used = {key: self._used_in(key[1]) for key in counts}
+            if any(used[key][key[0]] + count > self._per_second for key, count in counts.items()):
+                return False
+            for key, count in counts.items():
+                used[key][key[0]] += count
+        if self._writer.write(lines):
+            return True
+        lost = Counter(head.Application for head in self._heads(lines))
+        self._untold += lost
+        self._count_lost(_SLOW_READER, "", lost.total())
+        return True
 
     def add_event(self, event: HealthEvent) -> None:
         """Write a change of health; there are few of them, so none is left out for the limit."""
@@ -255,13 +277,17 @@ class SessionLog:
     def _allows(self, account: _Account, second: str) -> bool:
         if not self._per_second:
             return True
+        used = self._used_in(second)
+        used[account] += 1
+        return used[account] <= self._per_second
+
+    def _used_in(self, second: str) -> Counter[_Account]:
         used = self._used.get(second)
         if used is None:
             if len(self._used) >= MAX_SECONDS:
                 del self._used[next(iter(self._used))]
             used = self._used[second] = Counter()
-        used[account] += 1
-        return used[account] <= self._per_second
+        return used
 
     def _write(self, written: list[_Line]) -> None:
         if written and not self._writer.write(b"".join(one.line + b"\n" for one in written)):

@@ -227,3 +227,20 @@ def test_what_the_writer_drops_is_told(caplog):
         "standard output is not read as fast as sessions end: over, 3 were left out",
         "workers have records that the supervisor does not take: over, 7 were left out",
     ]
+
+
+def test_a_batch_is_written_whole_or_line_by_line_with_the_same_outcome(monkeypatch):
+    """The quick way for batches takes no decision of its own."""
+
+    def outcome():
+        log, writer, stream, left_out = session_log(per_second=5)
+        for app, second, count in (("a", 1, 3), ("b", 1, 5), ("a", 1, 3), ("a", 2, 5), ("a", 2, 1), ("b", 2, 1)):
+            log.add(at(second, Application=app) * count)
+            log.add(at(second, Application=app, **REFUSED) * count)
+        writer.close()
+        return [(one["Application"], one["Reason"], one.get("Suppressed")) for one in records(stream)], sum(left_out)
+
+    quick = outcome()
+    monkeypatch.setattr(SessionLog, "_add_whole", lambda *_: False)
+    assert outcome() == quick
+    assert quick[1] == 4
