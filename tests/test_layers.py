@@ -10,8 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spectrum"
 ALLOWED = {
     "cli": {"core", "control", "kernel", "origin"},
-    "control": {"wire", "core", "kernel", "plane", "tasks"},
+    "control": {"wire", "core", "kernel", "plane", "probes", "tasks"},
     "plane": {"wire", "core", "engine", "kernel", "tasks"},
+    "probes": {"wire", "core", "tasks"},
     "tasks": set(),
     "kernel": {"core"},
     "engine": set(),

@@ -19,8 +19,9 @@ from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, P
 from spectrum.core.config import Config
 from spectrum.core.names import name_key
 from spectrum.core.snapshot import Snapshot
-from spectrum.plane.probes.prober import Prober
-from spectrum.plane.probes.target import ProbeTarget
+from spectrum.kernel.sockets import descriptor_limit
+from spectrum.probes.prober import Prober
+from spectrum.probes.target import ProbeTarget
 
 # So long after a change was told the next ones are gathered: a start with thousands of origins is a few messages.
 TELL_GAP_S = 0.05
@@ -105,7 +106,7 @@ class HealthKeeper:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._aim_timer: asyncio.TimerHandle | None = None
-        self._prober = Prober(self._took)
+        self._prober = Prober(self._took, descriptor_limit)
         self.members: dict[int, Member] = {}
         self.standings: dict[int, Standing] = {}
         self.pool_health: dict[str, bool] = {}

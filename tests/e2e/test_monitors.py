@@ -15,7 +15,7 @@ from tests.e2e.namespace import Namespace
 from tests.e2e.programs import Programs
 from tests.e2e.test_balancing import QUICK, TOLD_S, healthy, metrics_of, settle
 from tests.engine.harness import eventually, repeating
-from tests.plane.probes.test_http import certificate
+from tests.probes.test_http import certificate
 
 FAST = "interval: 0.3, timeout: 0.5, retries: 0"
 

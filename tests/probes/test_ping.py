@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from spectrum.plane.probes import ping
-from spectrum.plane.probes.ping import Pinger
-from spectrum.plane.probes.target import ProbeFailure
-from tests.plane.probes.servers import target
+from spectrum.probes import ping
+from spectrum.probes.ping import Pinger
+from spectrum.probes.target import ProbeFailure
+from tests.probes.servers import target
 
 
 @pytest.fixture

@@ -5,18 +5,17 @@ from itertools import pairwise
 
 import pytest
 
-from spectrum.plane.probes import prober as module
-from spectrum.plane.probes.prober import Prober
-from tests.plane.probes.servers import closed_port, serving, silent, target
+from spectrum.probes.prober import Prober
+from tests.probes.servers import closed_port, serving, silent, target
 
 
 @pytest.fixture
 async def make():
     made = []
 
-    def build():
+    def build(descriptors=1024):
         results = []
-        made.append(Prober(lambda key, result, began: results.append((key, result, began))))
+        made.append(Prober(lambda key, result, began: results.append((key, result, began)), lambda: descriptors))
         return made[-1], results
 
     yield build
@@ -166,9 +165,8 @@ async def test_a_probe_that_fails_in_an_unforeseen_way_is_a_verdict(make, caplog
     assert f"probe of 127.0.0.1 port {port}" in caplog.text
 
 
-async def test_so_many_at_once(make, monkeypatch, caplog):
-    monkeypatch.setattr(module, "descriptor_limit", lambda: 10)
-    prober, results = make()
+async def test_so_many_at_once(make, caplog):
+    prober, results = make(descriptors=10)
     async with serving(silent) as port:
         prober.watch({n: target(port, type="http", interval=0.2, timeout=0.3, retries=0) for n in range(20)})
         await until(lambda: len(results) > 20)

@@ -9,10 +9,9 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from spectrum.core.balancing.health import ProbeResult
-from spectrum.kernel.sockets import descriptor_limit
-from spectrum.plane.probes import http, smtp, tcp, udp
-from spectrum.plane.probes.ping import Pinger
-from spectrum.plane.probes.target import ProbeFailure, ProbeTarget, translated
+from spectrum.probes import http, smtp, tcp, udp
+from spectrum.probes.ping import Pinger
+from spectrum.probes.target import ProbeFailure, ProbeTarget, translated
 from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -38,10 +37,14 @@ class Prober:
 
     Args:
         took: Called with the target's key, the result, and when the probe began (monotonic seconds).
+        descriptor_limit: Returns how many descriptors this process may have.
     """
 
-    def __init__(self, took: Callable[[Hashable, ProbeResult, float], None]) -> None:
+    def __init__(
+        self, took: Callable[[Hashable, ProbeResult, float], None], descriptor_limit: Callable[[], int]
+    ) -> None:
         self._took = took
+        self._descriptor_limit = descriptor_limit
         self._jobs: dict[Hashable, _Job] = {}
         self._queue: list[tuple[float, int, Hashable]] = []
         self._order = 0
@@ -56,7 +59,7 @@ class Prober:
     def watch(self, targets: Mapping[Hashable, ProbeTarget]) -> None:
         """Probe exactly these from now on; those that are probed already keep their time."""
         now = asyncio.get_running_loop().time()
-        self._max_running = int(descriptor_limit() * RUNNING_PART)
+        self._max_running = int(self._descriptor_limit() * RUNNING_PART)
         for key in self._jobs.keys() - targets.keys():
             del self._jobs[key]
         fresh = 0

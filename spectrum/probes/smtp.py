@@ -4,7 +4,7 @@ import asyncio
 import re
 
 from spectrum.core.balancing.health import ProbeResult
-from spectrum.plane.probes.target import ProbeFailure, ProbeTarget, connect
+from spectrum.probes.target import ProbeFailure, ProbeTarget, connect
 
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})([ -])")
 # RFC 5321, section 4.5.3.1.5, has 512 bytes for a line; greetings have some of them.

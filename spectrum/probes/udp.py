@@ -9,8 +9,8 @@ import socket
 import struct
 
 from spectrum.core.balancing.health import ProbeResult
-from spectrum.plane.probes.ping import Pinger
-from spectrum.plane.probes.target import ProbeFailure, ProbeTarget, datagram_header
+from spectrum.probes.ping import Pinger
+from spectrum.probes.target import ProbeFailure, ProbeTarget, datagram_header
 
 # linux/in.h, linux/in6.h, linux/errqueue.h; Python 3.11's socket module has no names for them.
 _IP_RECVERR, _IPV6_RECVERR = 11, 25

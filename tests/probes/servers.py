@@ -5,7 +5,7 @@ import socket
 from contextlib import asynccontextmanager
 
 from spectrum.core.balancing.objects import Monitor
-from spectrum.plane.probes.target import ProbeTarget
+from spectrum.probes.target import ProbeTarget
 
 
 def target(port=0, address="127.0.0.1", host="", name="", header="off", **monitor):

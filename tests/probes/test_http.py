@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from spectrum.core.balancing.objects import Monitor
-from spectrum.plane.probes import http
-from spectrum.plane.probes.prober import Prober
-from spectrum.plane.probes.target import ProbeFailure, ProbeTarget
-from tests.plane.probes.servers import http_answer, saying, serving, silent, target
+from spectrum.probes import http
+from spectrum.probes.prober import Prober
+from spectrum.probes.target import ProbeFailure, ProbeTarget
+from tests.probes.servers import http_answer, saying, serving, silent, target
 
 
 async def fail(probed):
@@ -23,7 +23,7 @@ async def fail(probed):
 
 @pytest.fixture
 async def prober():
-    made = Prober(lambda *_: None)
+    made = Prober(lambda *_: None, lambda: 1024)
     yield made
     await made.stop()
 

@@ -18,7 +18,7 @@ import h11
 
 from spectrum import __version__
 from spectrum.core.balancing.health import ProbeResult
-from spectrum.plane.probes.target import ProbeFailure, ProbeTarget, connect
+from spectrum.probes.target import ProbeFailure, ProbeTarget, connect
 
 # What is looked at of a body. Cloudflare's documentation names both 10 KB and 100 MB; a health page is short.
 MAX_BODY_BYTES = 102_400

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from spectrum.plane.probes import udp
-from spectrum.plane.probes.ping import Pinger
-from spectrum.plane.probes.target import ProbeFailure
+from spectrum.probes import udp
+from spectrum.probes.ping import Pinger
+from spectrum.probes.target import ProbeFailure
 from spectrum.wire import simple_proxy
-from tests.plane.probes.servers import target
+from tests.probes.servers import target
 
 
 @pytest.fixture

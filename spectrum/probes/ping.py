@@ -9,7 +9,7 @@ import time
 from itertools import count
 
 from spectrum.core.balancing.health import ProbeResult
-from spectrum.plane.probes.target import ProbeFailure, ProbeTarget
+from spectrum.probes.target import ProbeFailure, ProbeTarget
 from spectrum.wire.icmp import echo_request, parse_echo_reply
 
 # linux/icmp.h and linux/icmpv6.h: what a raw socket receives, one bit per type that is left out.

@@ -3,9 +3,9 @@ import asyncio
 import pytest
 from aiosmtpd.smtp import SMTP
 
-from spectrum.plane.probes import smtp
-from spectrum.plane.probes.target import ProbeFailure
-from tests.plane.probes.servers import saying, serving, target
+from spectrum.probes import smtp
+from spectrum.probes.target import ProbeFailure
+from tests.probes.servers import saying, serving, target
 
 
 async def test_a_real_server():

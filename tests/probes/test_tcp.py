@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from spectrum.plane.probes import tcp
-from spectrum.plane.probes.target import ProbeFailure
-from tests.plane.probes.servers import closed_port, saying, serving, target
+from spectrum.probes import tcp
+from spectrum.probes.target import ProbeFailure
+from tests.probes.servers import closed_port, saying, serving, target
 
 
 async def test_established_and_closed_cleanly():

@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 from spectrum.core.balancing.health import ProbeResult
-from spectrum.plane.probes.target import ProbeFailure, ProbeTarget, connect
+from spectrum.probes.target import ProbeFailure, ProbeTarget, connect
 
 # An answer that is not there within so much is not looked for further.
 MAX_ANSWER_BYTES = 65536

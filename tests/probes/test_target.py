@@ -3,8 +3,8 @@ import socket
 
 import pytest
 
-from spectrum.plane.probes.target import ProbeFailure, connect, datagram_header, translated
-from tests.plane.probes.servers import closed_port, serving, silent, target
+from spectrum.probes.target import ProbeFailure, connect, datagram_header, translated
+from tests.probes.servers import closed_port, serving, silent, target
 
 
 @pytest.mark.parametrize(
