@@ -42,9 +42,9 @@ _FILTER = """
 import sys
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.kernel.filter import Filter, load
+from spectrum.kernel.filter import PinnedFilter, load
 load(["e1a"], Path(sys.argv[1]))
-with Filter(Path(sys.argv[1])) as one:
+with PinnedFilter(Path(sys.argv[1])) as one:
     one.guard([ip_network("203.0.113.0/24")])
     one.block({"bad": [ip_network("198.51.100.0/24")]})
 """

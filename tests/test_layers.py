@@ -1,6 +1,7 @@
 """A folder imports only from those below it (docs/architecture.md), and the pure ones do no I/O."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,14 @@ def test_imports_point_down(path):
     layers = {name.split(".")[1] for name in names if name.startswith("spectrum.")}
     assert layers <= ALLOWED[layer] | {layer}
     assert not {name.split(".")[0] for name in names} & FORBIDDEN.get(layer, set())
+
+
+def test_no_two_classes_have_one_name():
+    homes: dict[str, set[str]] = {}
+    for path in FILES:
+        for name in re.findall(r"^\s*(?:(?:cdef|cpdef) )?class (\w+)", path.read_text(), re.MULTILINE):
+            homes.setdefault(name, set()).add(str(path.relative_to(ROOT).with_suffix("")))  # .pyx, .pxd, .pyi are one
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
 
 
 def test_every_source_file_has_its_test_file():

@@ -8,9 +8,9 @@ import click
 
 from spectrum.cli.bindings import FILESYSTEM
 from spectrum.kernel.bindings import Bindings
-from spectrum.kernel.filter import Filter
+from spectrum.kernel.filter import PinnedFilter
 from spectrum.kernel.libbpf import BpfError, version
-from spectrum.kernel.offload import Offload
+from spectrum.kernel.offload import PinnedOffload
 from spectrum.kernel.pins import LAYOUT, PinError, folder_of, unload
 
 
@@ -56,7 +56,7 @@ def _bindings(filesystem: Path) -> Iterator[str]:
 
 
 def _filter(filesystem: Path) -> Iterator[str]:
-    with Filter(filesystem) as one:
+    with PinnedFilter(filesystem) as one:
         settings, interfaces, counts = one.settings(), one.interfaces(), one.counts()
     syns = f", {settings.syns_per_second} SYNs per second of a destination" if settings.syns_per_second else ""
     rate = f", {settings.packets_per_second} packets per second of a source" if settings.packets_per_second else ""
@@ -66,7 +66,7 @@ def _filter(filesystem: Path) -> Iterator[str]:
 
 
 def _offload(filesystem: Path) -> Iterator[str]:
-    with Offload(filesystem) as one:
+    with PinnedOffload(filesystem) as one:
         found = one.status()
     yield f"on ({LAYOUT}): {', '.join(found.interfaces)}; {found.flows} flows"
 

@@ -64,8 +64,8 @@ def _in_kernel(settings: Filter) -> FilterSettings:
     )
 
 
-def _rule(rule: PacketRule) -> kernel.PacketRule:
-    return kernel.PacketRule(
+def _rule(rule: PacketRule) -> kernel.FilterRule:
+    return kernel.FilterRule(
         rule.source,
         rule.destination,
         rule.protocol or (0, 255),
@@ -94,7 +94,7 @@ class NodeFilter:
         self._filesystem = filesystem
         self.state = "off"
         self.sampler: Sampler | None = None
-        self._sampled: tuple[kernel.Filter, Samples] | None = None
+        self._sampled: tuple[kernel.PinnedFilter, Samples] | None = None
         self._one_in: int | None = None
         # It is applied in a thread while samples are read on the loop.
         self._reading = threading.Lock()
@@ -118,7 +118,7 @@ class NodeFilter:
             undo.callback(setattr, self, "state", self.state)
             undo.callback(self._attach, kernel.attached(self._filesystem))
             kernel.load(settings.interfaces, self._filesystem)
-            with kernel.Filter(self._filesystem) as one:
+            with kernel.PinnedFilter(self._filesystem) as one:
                 undo.callback(self._put_back, one.journal)
                 one.guard(settings.guard)  # before anything is dropped
                 one.configure(_in_kernel(settings))
@@ -136,16 +136,16 @@ class NodeFilter:
             kernel.remove(self._filesystem)
 
     def _put_back(self, journal: kernel.Journal) -> None:
-        with kernel.Filter(self._filesystem) as one:
+        with kernel.PinnedFilter(self._filesystem) as one:
             one.put_back(journal)
 
     def _sample(self, one_in: int | None) -> None:
         """Read samples, one of so many packets; None for no longer. Lists and rules may have come and gone."""
         former, self._one_in = self._one_in, one_in
-        found: kernel.Filter | None = None
+        found: kernel.PinnedFilter | None = None
         try:
             if one_in is not None:
-                found = kernel.Filter(self._filesystem)
+                found = kernel.PinnedFilter(self._filesystem)
                 self._swap((found, Samples(found)))
             else:
                 self._swap(None)
@@ -159,7 +159,7 @@ class NodeFilter:
         elif self.sampler is None:
             self.sampler = Sampler(self._read)
 
-    def _swap(self, sampled: tuple[kernel.Filter, Samples] | None) -> None:
+    def _swap(self, sampled: tuple[kernel.PinnedFilter, Samples] | None) -> None:
         with self._reading:
             former, self._sampled = self._sampled, sampled
             for one in reversed(former or ()):

@@ -82,9 +82,9 @@ class HttpListener:
         self._beginning = 0
         self._retry: asyncio.TimerHandle | None = None
         self._faults = FaultLog(f"{name}: a request failed by a fault of ours")
-        self._bad_requests = _Sum(f"{name}: malformed requests")
-        self._turned_away = _Sum(f"{name}: clients turned away")
-        self._replaced = _Sum(f"{name}: connections closed to make room for new ones")
+        self._bad_requests = _SummedWarning(f"{name}: malformed requests")
+        self._turned_away = _SummedWarning(f"{name}: clients turned away")
+        self._replaced = _SummedWarning(f"{name}: connections closed to make room for new ones")
         app.middlewares.append(_mark_answering)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
@@ -180,7 +180,7 @@ class HttpListener:
                     one.abort()
 
 
-class _Sum:
+class _SummedWarning:
     """Sums what clients can do as often as they like: the log gets a line at once, and then at most one a minute.
 
     Args:
@@ -212,7 +212,7 @@ class _Connection(web.RequestHandler):
     __slots__ = ("_all", "_bad_requests", "_faults", "client", "is_answering", "since")
 
     def __init__(
-        self, server: web.Server, connections: "dict[_Connection, None]", faults: FaultLog, bad_requests: _Sum
+        self, server: web.Server, connections: "dict[_Connection, None]", faults: FaultLog, bad_requests: _SummedWarning
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(server, loop=loop, access_log=None, lingering_time=LINGER_S)  # type: ignore[arg-type]

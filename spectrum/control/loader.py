@@ -11,7 +11,7 @@ from spectrum.control.access import access_faults
 from spectrum.control.account import AccountError, account
 from spectrum.control.certificates import tls_faults, tls_paths
 from spectrum.control.filter import filter_faults, filter_paths
-from spectrum.control.yaml_faults import Place
+from spectrum.control.yaml_faults import Position
 from spectrum.control.yaml_marks import Document
 from spectrum.core.access.checks import check_access
 from spectrum.core.access.objects import AccessRule
@@ -34,7 +34,7 @@ class Diagnostic:
     """A fault with its place: `file:line:column: path: message`."""
 
     file: str
-    place: Place
+    place: Position
     path: str
     message: str
 
@@ -78,10 +78,10 @@ def load_file(path: Path, reading: Reading = lambda paths: None) -> Config:
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
         message = (exc.strerror or str(exc)).lower()
-        raise ConfigError([Diagnostic(str(path), Place(1, 1), "", f"can not be read: {message}")]) from exc
+        raise ConfigError([Diagnostic(str(path), Position(1, 1), "", f"can not be read: {message}")]) from exc
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
-        raise ConfigError([Diagnostic(str(path), Place(line, 1), "", "not UTF-8 text")]) from exc
+        raise ConfigError([Diagnostic(str(path), Position(line, 1), "", "not UTF-8 text")]) from exc
     return load_text(text, str(path), local_addresses(), reading)
 
 

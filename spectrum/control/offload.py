@@ -5,7 +5,7 @@ from pathlib import Path
 
 from spectrum.core.config import UdpOffload
 from spectrum.kernel import offload as kernel
-from spectrum.kernel.offload import MAX_WORKERS, Offload
+from spectrum.kernel.offload import MAX_WORKERS, PinnedOffload
 from spectrum.kernel.pins import PinError
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class NodeOffload:
         self._filesystem = filesystem
         self._flows = flows
         self._workers = workers
-        self._tables: Offload | None = None
+        self._tables: PinnedOffload | None = None
         self.version = 0
         self.state = "off"
 
@@ -61,7 +61,7 @@ class NodeOffload:
                 self.remove()  # by hand, or never there: the tables that workers have are nobody's
             kernel.load(interfaces, self._flows, self._filesystem)
             if self._tables is None:
-                self._tables = Offload(self._filesystem)
+                self._tables = PinnedOffload(self._filesystem)
                 self.version += 1
         except PinError as exc:
             self.remove()

@@ -132,7 +132,7 @@ class Heritage:
                 self.legacy = list(pids)
 
 
-class _Line:
+class _SupervisorSocket:
     """One end of the socket between the two: JSON objects of any length, with descriptors."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -242,7 +242,7 @@ class Successor:
     def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
         self.control = ""
-        self._line: _Line | None = None
+        self._line: _SupervisorSocket | None = None
 
     async def start(self, python: str, command: Sequence[str]) -> None:
         """Start it with the interpreter `python`, and wait until it could serve the file.
@@ -253,7 +253,7 @@ class Successor:
         if python == sys.executable and (fault := installation.fault()):
             raise SuccessionError(fault)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._line = _Line(ours)
+        self._line = _SupervisorSocket(ours)
         environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
         try:
             with theirs:
@@ -383,7 +383,7 @@ class Predecessor:
         Raises:
             SuccessionError: If it does not come.
         """
-        line = _Line(self._socket)
+        line = _SupervisorSocket(self._socket)
         await line.send({"protocol": PROTOCOL, "waits": True})
         heritage = Heritage()
         try:
@@ -409,7 +409,7 @@ class Predecessor:
             SuccessionError: If the other one has ended instead: its workers wait for a new start then, as of one that
                 was killed.
         """
-        line = _Line(self._socket)
+        line = _SupervisorSocket(self._socket)
         await line.send({"has": True, "control": control})
         await line.receive()
         line.close()

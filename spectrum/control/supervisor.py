@@ -44,7 +44,7 @@ from spectrum.control.paths import default_control_socket
 from spectrum.control.status import apps_status, balancers_status, names_status, pools_status
 from spectrum.control.succession import Heritage, Predecessor, SuccessionError, Successor, arguments
 from spectrum.control.systemd import Notifier
-from spectrum.control.tickets import Tickets
+from spectrum.control.tickets import TicketKeyRotation
 from spectrum.control.totals import Totals
 from spectrum.control.watch import FilesRead, FileWatch, States
 from spectrum.control.workers import Outcome, WorkerProcess, encode, memory_file
@@ -179,7 +179,7 @@ class Supervisor:
         self._memory: SharedMemory
         self._fleet: Fleet
         self._health = HealthKeeper(self._tell_health, self._record_health, self._readdress)
-        self._tickets = Tickets(self._tell_tickets, config.session_tickets.rotate_s)
+        self._tickets = TicketKeyRotation(self._tell_tickets, config.session_tickets.rotate_s)
         self._admin = AdminServer()
         self._systemd = Notifier()
         self._index = ListenerIndex(config.apps, local_addresses())

@@ -10,7 +10,7 @@ KEY_BYTES = 16 + 32 + 32
 KEYS_KEPT = 4
 
 
-class Tickets:
+class TicketKeyRotation:
     """The keys: the one that encrypts, the one that will, and those that did.
 
     A key is known to every worker one rotation before any of them encrypts with it.

@@ -24,14 +24,14 @@ from spectrum.plane.channel import (
     Channel,
     Configure,
     Drain,
-    Health,
+    HealthUpdate,
     Inherit,
     Message,
     Names,
     Refused,
     Sockets,
     Started,
-    Tickets,
+    TicketKeysUpdate,
 )
 from spectrum.plane.memory import SharedMemory
 
@@ -245,14 +245,14 @@ class WorkerProcess:
             return
         names, stands, times = self._late_names, list(self._late_standings.items()), list(self._late_latencies.items())
         if self._late_keys:
-            self.tell(Tickets(self._late_keys))
+            self.tell(TicketKeysUpdate(self._late_keys))
         self._late_names, self._late_standings, self._late_latencies, self._late_keys = {}, {}, {}, []
         for packet in Names.packets(names):
             self.tell(packet)
         for i in range(0, len(stands), STANDINGS_PER_PACKET):
-            self.tell(Health(dict(stands[i : i + STANDINGS_PER_PACKET]), {}))
+            self.tell(HealthUpdate(dict(stands[i : i + STANDINGS_PER_PACKET]), {}))
         for i in range(0, len(times), LATENCIES_PER_PACKET):
-            self.tell(Health({}, dict(times[i : i + LATENCIES_PER_PACKET])))
+            self.tell(HealthUpdate({}, dict(times[i : i + LATENCIES_PER_PACKET])))
 
     def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send a message."""

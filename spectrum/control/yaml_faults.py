@@ -9,7 +9,7 @@ from typing import NamedTuple
 import yaml
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A line and a column, both from 1."""
 
     line: int
@@ -19,7 +19,7 @@ class Place(NamedTuple):
 class YamlFault(NamedTuple):
     """The text is not YAML, or not the YAML that a configuration is."""
 
-    place: Place
+    place: Position
     message: str
 
 
@@ -33,9 +33,9 @@ def explain(text: str, error: yaml.YAMLError) -> YamlFault:
     if isinstance(error, yaml.reader.ReaderError):
         return _character(text, error)
     if not isinstance(error, yaml.MarkedYAMLError):
-        return YamlFault(Place(1, 1), f"not YAML: {error}")
+        return YamlFault(Position(1, 1), f"not YAML: {error}")
     mark = error.problem_mark or error.context_mark
-    place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+    place = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
     lines = [*text.splitlines(), ""]
     line = lines[min(place.line, len(lines)) - 1]
     problem = error.problem or error.context or ""
@@ -47,9 +47,9 @@ def explain(text: str, error: yaml.YAMLError) -> YamlFault:
         where = f"line {begin.line + 1}, column {begin.column + 1}"
         return YamlFault(place, f'not YAML: "{opened}" of {where} is not closed, or a comma is missing before this')
     if "found unexpected end of stream" in problem and begin is not None:
-        return YamlFault(Place(begin.line + 1, begin.column + 1), "not YAML: this quote is not closed")
+        return YamlFault(Position(begin.line + 1, begin.column + 1), "not YAML: this quote is not closed")
     if "could not find expected ':'" in problem and begin is not None:
-        return YamlFault(Place(begin.line + 1, begin.column + 1), _KEY.format(lines[begin.line].strip()))
+        return YamlFault(Position(begin.line + 1, begin.column + 1), _KEY.format(lines[begin.line].strip()))
     if "cannot start any token" in problem:
         found = line[place.column - 1 : place.column]
         return YamlFault(place, f'not YAML: a value cannot begin with "{found}"; put it in quotes')
@@ -72,14 +72,14 @@ def _character(text: str, error: yaml.reader.ReaderError) -> YamlFault:
     found = error.character if isinstance(error.character, int) else ord(error.character)
     before = text[: text.find(chr(found))]
     column = len(before) - (before.rfind("\n") + 1) + 1
-    return YamlFault(Place(before.count("\n") + 1, column), f"not YAML: the character U+{found:04X} is not allowed")
+    return YamlFault(Position(before.count("\n") + 1, column), f"not YAML: the character U+{found:04X} is not allowed")
 
 
-def _tab(lines: list[str], place: Place) -> YamlFault | None:
+def _tab(lines: list[str], place: Position) -> YamlFault | None:
     """Find a tab in the indent of the line, or of the one before: libyaml may stop behind it."""
     for number in (place.line, place.line - 1):
         if number >= 1 and "\t" in (indent := _indent_of(lines[number - 1])):
-            return YamlFault(Place(number, indent.index("\t") + 1), "a tab; YAML indents with spaces")
+            return YamlFault(Position(number, indent.index("\t") + 1), "a tab; YAML indents with spaces")
     return None
 
 
@@ -87,7 +87,7 @@ def _indent_of(line: str) -> str:
     return line[: len(line) - len(line.lstrip())]
 
 
-def _indent(lines: list[str], place: Place, problem: str) -> YamlFault:
+def _indent(lines: list[str], place: Position, problem: str) -> YamlFault:
     """A key where none can be: a line with another indent than its neighbours, or a colon without a space before it."""
     number = place.line
     above = [(at, lines[at - 1]) for at in range(number - 1, 0, -1) if lines[at - 1].split("#")[0].strip()]
@@ -98,14 +98,15 @@ def _indent(lines: list[str], place: Place, problem: str) -> YamlFault:
         near = len(_indent_of(other))
         if glued := re.fullmatch(r"\s*(?:- )?([A-Za-z_]+):([^\s/].*)", other):
             key, value = glued.groups()
-            where = Place(at, 1 + other.index(key))
+            where = Position(at, 1 + other.index(key))
             return YamlFault(where, f'not YAML: write "{key}: {value}", with a space after the colon')
         if own > near and not other.rstrip().endswith((":", "-", "[", "{", ",")):
             return YamlFault(
-                Place(number, own + 1), f"not YAML: indented by {own}, line {at} by {near}: keys of one mapping align"
+                Position(number, own + 1),
+                f"not YAML: indented by {own}, line {at} by {near}: keys of one mapping align",
             )
         indents = sorted({len(_indent_of(each)) for _, each in above if len(_indent_of(each)) <= near})
         if own < near and own not in indents:
             levels = " or ".join(map(str, indents))
-            return YamlFault(Place(number, own + 1), f"not YAML: indented by {own}; the lines above by {levels}")
+            return YamlFault(Position(number, own + 1), f"not YAML: indented by {own}; the lines above by {levels}")
     return YamlFault(place, f"not YAML: {problem}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from spectrum.control.yaml_faults import Place, YamlFault, explain
+from spectrum.control.yaml_faults import Position, YamlFault, explain
 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -26,8 +26,8 @@ class Document:
 
     def __init__(self, text: str) -> None:
         self.faults: list[YamlFault] = []
-        self._values: dict[Path, Place] = {}
-        self._keys: dict[Path, Place] = {}
+        self._values: dict[Path, Position] = {}
+        self._keys: dict[Path, Position] = {}
         self.value: Any = None
         try:
             node = yaml.compose(text, Loader=yaml.CSafeLoader)
@@ -36,17 +36,17 @@ class Document:
         else:
             self.value = None if node is None else self._construct(node, (), set())
 
-    def place(self, path: Path, at_key: bool = False) -> Place:
+    def place(self, path: Path, at_key: bool = False) -> Position:
         """Return where `path` stands, or the nearest enclosing place; `at_key` means the key, not the value."""
         for length in range(len(path), -1, -1):
             prefix = path[:length]
             found = (self._keys if at_key else self._values).get(prefix) or self._keys.get(prefix)
             if found:
                 return found
-        return Place(1, 1)
+        return Position(1, 1)
 
     def _construct(self, node: yaml.Node, path: Path, open_anchors: set[int]) -> Any:
-        place = Place(node.start_mark.line + 1, node.start_mark.column + 1)
+        place = Position(node.start_mark.line + 1, node.start_mark.column + 1)
         self._values[path] = place
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
@@ -62,7 +62,7 @@ class Document:
     def _mapping(self, node: yaml.MappingNode, path: Path, open_anchors: set[int]) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            place = Place(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            place = Position(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if not isinstance(key_node, yaml.ScalarNode):
                 self.faults.append(YamlFault(place, "a key is text, not a list or a mapping"))
                 continue

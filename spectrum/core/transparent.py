@@ -52,7 +52,7 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OriginEndpoint:
     """Where an app's origin is reached: `address` None stands for any that is not of this machine."""
 
     version: int
@@ -92,13 +92,13 @@ def exposed_origins(config: Config, local: Iterable[IPAddress]) -> list[str]:
     return sorted(found)
 
 
-def _places(config: Config, app: App, local: frozenset[IPAddress]) -> Iterator[Place]:
+def _places(config: Config, app: App, local: frozenset[IPAddress]) -> Iterator[OriginEndpoint]:
     transport = app.protocol.transport
     for origin in app.origin_direct or ():
         yield _place(origin.address, transport, origin.ports, local)
     if app.origin_dns is not None:  # an SRV record may have any port
         any_port = PortRange(1, 65535)
-        yield from (Place(version, None, transport, app.origin_port or any_port) for version in (4, 6))
+        yield from (OriginEndpoint(version, None, transport, app.origin_port or any_port) for version in (4, 6))
     balancer = config.load_balancers.get(app.load_balancer or "")
     for pool in balancer.all_pools() if balancer else ():
         for member in config.pools[pool].origins:
@@ -106,12 +106,12 @@ def _places(config: Config, app: App, local: frozenset[IPAddress]) -> Iterator[P
             try:
                 yield _place(parse_address(member.address), transport, ports, local)
             except ValueError:  # a name
-                yield from (Place(version, None, transport, ports) for version in (4, 6))
+                yield from (OriginEndpoint(version, None, transport, ports) for version in (4, 6))
 
 
-def _place(address: IPAddress, transport: str, ports: PortRange, local: frozenset[IPAddress]) -> Place:
+def _place(address: IPAddress, transport: str, ports: PortRange, local: frozenset[IPAddress]) -> OriginEndpoint:
     is_local = address.is_loopback or address in local
-    return Place(address.version, address if is_local else None, transport, ports)
+    return OriginEndpoint(address.version, address if is_local else None, transport, ports)
 
 
 def _interceptions(app: App) -> Iterator[Requirement]:
@@ -165,7 +165,7 @@ def _marked_rule(version: int) -> Requirement:
     return _rule(version, f"IPv{version}: marked packets are looked up there", f"fwmark 0x{MARK:x}")
 
 
-def _needs(place: Place) -> Iterator[Requirement]:
+def _needs(place: OriginEndpoint) -> Iterator[Requirement]:
     yield _table(place.version)
     if place.address is None:
         yield _marked_rule(place.version)

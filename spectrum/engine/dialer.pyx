@@ -12,7 +12,7 @@ from spectrum.engine.linux cimport *
 from spectrum.engine.sessions cimport CLIENT, CONNECT_FAILED, MAX_ATTEMPTS, ORIGIN, Sessions
 from spectrum.engine.slab cimport *
 from spectrum.engine.target cimport Target
-from spectrum.engine.tls cimport OriginTls
+from spectrum.engine.tls cimport TlsPeer
 from spectrum.engine.tls_end cimport (
     TlsEnd,
     agreed_protocol,
@@ -247,7 +247,7 @@ cdef class Dialer(Sessions):
         """Begin to speak TLS with the origin that was connected to; the header and the ClientHello leave together."""
         cdef Dial *dial = session.dial
         cdef Leg *leg = &session.legs[ORIGIN]
-        cdef OriginTls tls = (<Target>session.target).tls
+        cdef TlsPeer tls = (<Target>session.target).tls
         cdef bytes header = <object>dial.header
         cdef int slot
         for slot in range(MAX_ATTEMPTS):

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from spectrum.engine.linux cimport sockaddr_in6, socklen_t
-from spectrum.engine.tls cimport OriginTls
+from spectrum.engine.tls cimport TlsPeer
 
 
 cdef class Target:
@@ -15,7 +15,7 @@ cdef class Target:
     cdef int keepalive_idle_s, keepalive_interval_s, keepalive_count, user_timeout_ms
     cdef bint staggered
     cdef readonly uint16_t number  # of the origin, for `Loads`
-    cdef readonly OriginTls tls  # how it is spoken to; None for in clear
+    cdef readonly TlsPeer tls  # how it is spoken to; None for in clear
     cdef readonly str host
     cdef readonly int port
     cdef readonly str name

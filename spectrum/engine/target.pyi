@@ -1,4 +1,4 @@
-from spectrum.engine.tls import OriginTls
+from spectrum.engine.tls import TlsPeer
 
 class Target:
     host: str
@@ -16,7 +16,7 @@ class Target:
         keepalive: tuple[int, int, int] = ...,
         user_timeout_ms: int = 0,
         number: int = 0,
-        tls: OriginTls | None = ...,
+        tls: TlsPeer | None = ...,
         transparent: bool = False,
     ) -> None: ...
     def take_connected(self) -> int: ...

@@ -7,7 +7,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from spectrum.engine.linux cimport *
 from spectrum.engine.sockets cimport set_discovery, set_int, write_address
-from spectrum.engine.tls cimport OriginTls
+from spectrum.engine.tls cimport TlsPeer
 
 
 cdef int _failed(int fd) noexcept:
@@ -28,7 +28,7 @@ cdef class Target:
 
     def __init__(self, bytes address, int port, str host, *, bint staggered=False, tuple sources=(),
                  tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0, bint transparent=False,
-                 OriginTls tls=None):
+                 TlsPeer tls=None):
         cdef int i
         self.address_length = write_address(&self.address, address, port)
         if sources:

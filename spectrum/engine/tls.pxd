@@ -8,7 +8,7 @@ cdef enum:
     TICKET_KEY_BYTES = 80
 
 cdef struct Staple:
-    # An OCSP response; its bytes follow. It belongs to the X509, which handshakes hold longer than a Certificate is.
+    # An OCSP response; its bytes follow. It belongs to the X509, which handshakes hold longer than a key pair is.
     long length
 
 cdef struct KeySet:
@@ -24,7 +24,7 @@ cdef class TicketKeys:
     cdef KeySet set
 
 
-cdef class Certificate:
+cdef class CertificateKeyPair:
     cdef X509 *leaf
     cdef X509_STACK *chain
     cdef EVP_PKEY *key
@@ -49,7 +49,7 @@ cdef class ClientContext:
     cdef readonly bint verifies
 
 
-cdef class OriginTls:
+cdef class TlsPeer:
     cdef readonly ClientContext context
     cdef readonly str name
     cdef bytes host, address

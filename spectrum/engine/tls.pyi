@@ -14,17 +14,17 @@ class TlsError(ValueError): ...
 class TicketKeys:
     def set_keys(self, keys: list[bytes]) -> None: ...
 
-class Certificate:
+class CertificateKeyPair:
     def __init__(self, chain: bytes, key: bytes, staple: bytes = b"") -> None: ...
 
 class ServerContext:
     def __init__(
         self,
         name: bytes,
-        certificates: tuple[Certificate, ...],
+        certificates: tuple[CertificateKeyPair, ...],
         tickets: TicketKeys,
         *,
-        find: Callable[[str], tuple[Certificate, ...] | None] | None = None,
+        find: Callable[[str], tuple[CertificateKeyPair, ...] | None] | None = None,
         versions: tuple[str, str] = ...,
         alpn: tuple[str, ...] = (),
         client_authorities: bytes = b"",
@@ -37,12 +37,12 @@ class ClientContext:
         verifies: bool,
         *,
         authorities: bytes = b"",
-        certificate: Certificate | None = None,
+        certificate: CertificateKeyPair | None = None,
         versions: tuple[str, str] = ...,
         alpn: tuple[str, ...] = (),
     ) -> None: ...
 
-class OriginTls:
+class TlsPeer:
     def __init__(self, context: ClientContext, name: str, is_address: bool) -> None: ...
 
 def wire_protocols(protocols: Iterable[str]) -> bytes: ...

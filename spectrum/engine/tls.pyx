@@ -75,7 +75,7 @@ cdef class TicketKeys:
 KEY_BYTES = TICKET_KEY_BYTES
 
 
-cdef class Certificate:
+cdef class CertificateKeyPair:
     """A certificate with its chain and key.
 
     Args:
@@ -170,8 +170,8 @@ cdef class ServerContext:
             full handshake would check.
         certificates: What a client gets that names no server, one of each kind of key.
         tickets: The keys of its session tickets.
-        find: Called with the name that a client asks for; returns `Certificate`s, one of each kind of key, or None
-            to refuse. Not called for clients that name nobody, nor where it is None.
+        find: Called with the name that a client asks for; returns `CertificateKeyPair`s, one of each kind of key, or
+            None to refuse. Not called for clients that name nobody, nor where it is None.
         versions: The least and the highest, "1.2" or "1.3".
         alpn: The protocols to choose from, best first; none to take no part in ALPN.
         client_authorities: Certificates in PEM form by which clients' are verified; empty to ask for none.
@@ -183,7 +183,7 @@ cdef class ServerContext:
 
     def __init__(self, bytes name, tuple certificates, TicketKeys tickets, *, find=None, tuple versions=("1.2", "1.3"),
                  tuple alpn=(), bytes client_authorities=b"", bint client_must=True):
-        cdef Certificate one
+        cdef CertificateKeyPair one
         self.ctx = _context(TLS_server_method(), versions)
         SSL_CTX_set_options(self.ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA)
         # Sessions are in tickets, which every worker can read, and nowhere else.
@@ -236,7 +236,7 @@ cdef class ServerContext:
         return SSL_TLSEXT_ERR_ALERT_FATAL
 
     cdef int _use(self, void *ssl, object certificates) except -1:
-        cdef Certificate one
+        cdef CertificateKeyPair one
         if certificates:  # an own one of another kind would be preferred to them
             SSL_certs_clear(<SSL *>ssl)
         for one in certificates:
@@ -323,7 +323,7 @@ cdef class ClientContext:
         TlsError: If something can not be used.
     """
 
-    def __init__(self, bint verifies, *, bytes authorities=b"", Certificate certificate=None,
+    def __init__(self, bint verifies, *, bytes authorities=b"", CertificateKeyPair certificate=None,
                  tuple versions=("1.2", "1.3"), tuple alpn=()):
         self.ctx = _context(TLS_client_method(), versions)
         self.verifies = verifies
@@ -352,7 +352,7 @@ cdef int _remember(SSL *ssl, SSL_SESSION *session) noexcept nogil:
     return 1
 
 
-cdef class OriginTls:
+cdef class TlsPeer:
     """How one origin is spoken to, and the session that it resumes.
 
     Args:

@@ -7,7 +7,7 @@ a relay share one, as no call outlasts the next. So reads and sends are as few, 
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t
 from spectrum.engine.openssl cimport BIO, SSL
-from spectrum.engine.tls cimport OriginTls, ServerContext
+from spectrum.engine.tls cimport ServerContext, TlsPeer
 
 cdef struct Wire:
     const char *received
@@ -19,7 +19,7 @@ cdef struct Wire:
 
 cdef struct TlsEnd:
     SSL *ssl              # NULL before the first bytes of a client, which may never come
-    PyObject *owner       # a ServerContext or an OriginTls, owned
+    PyObject *owner       # a ServerContext or a TlsPeer, owned
     # What came with the end of the handshake.
     char *unread
     uint32_t unread_at
@@ -27,7 +27,7 @@ cdef struct TlsEnd:
     bint closed           # its peer sent close_notify
 
 cdef TlsEnd *server_end(ServerContext context) except NULL
-cdef TlsEnd *client_end(OriginTls origin, Wire *wire, bytes alpn) except NULL
+cdef TlsEnd *client_end(TlsPeer origin, Wire *wire, bytes alpn) except NULL
 cdef void free_end(TlsEnd *end) noexcept
 cdef int shake_hands(TlsEnd *end, Wire *wire) noexcept
 cdef bint keep_unread(TlsEnd *end, Wire *wire) noexcept nogil

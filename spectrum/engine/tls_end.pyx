@@ -7,7 +7,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 from spectrum.engine.openssl cimport *
 from libc.stdint cimport uint32_t
-from spectrum.engine.tls cimport OriginTls, ServerContext
+from spectrum.engine.tls cimport ServerContext, TlsPeer
 
 cdef enum:
     FIRST_ROOM = 16384
@@ -85,7 +85,7 @@ cdef TlsEnd *server_end(ServerContext context) except NULL:
     return _end(context)
 
 
-cdef TlsEnd *client_end(OriginTls origin, Wire *wire, bytes alpn) except NULL:
+cdef TlsEnd *client_end(TlsPeer origin, Wire *wire, bytes alpn) except NULL:
     """Return the end that speaks to an origin, and offers it the protocols `alpn`, in wire form."""
     cdef TlsEnd *end = _end(origin)
     cdef bytes protocols = alpn or origin.context.alpn

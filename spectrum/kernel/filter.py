@@ -86,7 +86,7 @@ Journal = list[tuple[str, dict[bytes, bytes], list[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
-class PacketRule:
+class FilterRule:
     """Packets that are dropped, or beyond so many a second. Ranges are the lowest and the highest.
 
     Attributes:
@@ -114,7 +114,7 @@ class PacketRule:
     packets_per_second: int = 0
 
 
-class Filter(Pinned):
+class PinnedFilter(Pinned):
     """The filter of this network namespace, as it is pinned.
 
     Args:
@@ -189,7 +189,7 @@ class Filter(Pinned):
             ),
         )
 
-    def rule(self, rules: Mapping[str, PacketRule]) -> None:
+    def rule(self, rules: Mapping[str, FilterRule]) -> None:
         """Let exactly these rules hold; a packet is the first one's that drops it.
 
         They are written beside those that hold, and take over from one packet to the next.
@@ -305,7 +305,7 @@ def _rate(gap_ns: int, burst_ns: int) -> tuple[int, int]:
     return (round(_NS_PER_S / gap_ns), round(burst_ns / gap_ns)) if gap_ns else (0, 0)
 
 
-def _packed(rule: PacketRule, number: int) -> bytes:
+def _packed(rule: FilterRule, number: int) -> bytes:
     ports = rule.source_port, rule.destination_port
     ranges = (*(one or (0, 65535) for one in ports), rule.length, rule.protocol, rule.ttl)
     mask, flags = rule.tcp_flags or (0, 0)

@@ -58,7 +58,7 @@ class OffloadStatus:
     flows: int
 
 
-class Offload(Pinned):
+class PinnedOffload(Pinned):
     """The offload of this network namespace, as it is pinned.
 
     Args:

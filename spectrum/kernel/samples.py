@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
-from spectrum.kernel.filter import Filter
+from spectrum.kernel.filter import PinnedFilter
 from spectrum.kernel.libbpf import RingBuffer
 
 # struct sample of bpf/filter.bpf.c.
@@ -38,7 +38,7 @@ class Samples:
         BpfError: If the ring buffer can not be had.
     """
 
-    def __init__(self, one: Filter) -> None:
+    def __init__(self, one: PinnedFilter) -> None:
         self._verdicts = {number: name for name, number in one.places().items()}
         self._ring = RingBuffer(one.maps["samples"].descriptor)
 

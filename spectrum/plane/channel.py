@@ -1,7 +1,8 @@
 """The channel between supervisor and worker: typed messages, and descriptors with them, over a UNIX socket.
 
 SOCK_SEQPACKET keeps message boundaries and SCM_RIGHTS attached to its message (unix(7)), so there is no framing here.
-What is larger than a packet (a snapshot) travels as a memory file's descriptor.
+What is larger than a packet (a snapshot) travels as a memory file's descriptor. The tag of a message, its class's name
+where none is given, is part of the protocol: a renamed class keeps it, for processes of the version before an upgrade.
 """
 
 import asyncio
@@ -106,7 +107,7 @@ class Configure(msgspec.Struct, array_like=True, tag=True):
     generation: int = 0
 
 
-class Tickets(msgspec.Struct, array_like=True, tag=True):
+class TicketKeysUpdate(msgspec.Struct, array_like=True, tag="Tickets"):
     """To a worker: the keys of TLS session tickets, the first of which encrypts."""
 
     keys: list[bytes]
@@ -134,7 +135,7 @@ class Names(msgspec.Struct, array_like=True, tag=True):
             yield cls(part)
 
 
-class Health(msgspec.Struct, array_like=True, tag=True):
+class HealthUpdate(msgspec.Struct, array_like=True, tag="Health"):
     """To a worker: the standing of origins by number, and the latency of pools by name, as far as either changed."""
 
     standings: dict[int, Standing]
@@ -200,9 +201,9 @@ Message = (
     | Sockets
     | Configure
     | Names
-    | Tickets
+    | TicketKeysUpdate
     | Offloading
-    | Health
+    | HealthUpdate
     | Ask
     | Drain
     | Applied

@@ -12,7 +12,7 @@ from spectrum.core.reasons import Reason
 from spectrum.core.selection import Candidate, name_rotations, rotations, service_rotations
 from spectrum.core.snapshot import AppSettings
 from spectrum.engine.target import Target
-from spectrum.engine.tls import ClientContext, OriginTls
+from spectrum.engine.tls import ClientContext, TlsPeer
 from spectrum.plane.balancers import Balancers, RunningBalancer
 
 Names = Mapping[str, tuple[str, ...]]
@@ -100,11 +100,11 @@ class Route(ABC):
             transparent=settings.transparent,
         )
 
-    def _tls_to(self, settings: AppSettings, number: int, candidate: Candidate) -> OriginTls | None:
+    def _tls_to(self, settings: AppSettings, number: int, candidate: Candidate) -> TlsPeer | None:
         if self._tls is None or settings.tls is None or settings.tls.origin is None:
             return None
         name = settings.tls.origin.server_name or self._host_name(settings, number) or candidate.address
-        return OriginTls(self._tls, name, not is_name(name))
+        return TlsPeer(self._tls, name, not is_name(name))
 
     def _lookup(self, number: int, orders: Iterable[Iterable[Candidate]]) -> list[tuple[Target, ...]]:
         """Return an origin's candidates, in every order of trying, as the targets made for them."""

@@ -8,12 +8,12 @@ from spectrum.core.tls.names import CertificateNames
 from spectrum.core.tls.settings import (
     CertificateSettings,
     EdgeSettings,
-    OriginSettings,
+    OriginTlsSettings,
     TlsFiles,
     chosen,
     resumption_name,
 )
-from spectrum.engine.tls import Certificate, ClientContext, ServerContext, TicketKeys
+from spectrum.engine.tls import CertificateKeyPair, ClientContext, ServerContext, TicketKeys
 from spectrum.wire import Tlv, TlvType
 from spectrum.wire.proxy_protocol import SslClient, pack_tlvs, ssl_tlv, unpack_tlvs
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # What a certificate, and a context, are made from: those of the snapshot before are used again.
 _ServerKey = tuple[str, EdgeSettings, tuple[CertificateSettings, ...], bytes]
-_ClientKey = tuple[OriginSettings, CertificateSettings | None, bytes]
+_ClientKey = tuple[OriginTlsSettings, CertificateSettings | None, bytes]
 _TELLS_OF_TLS = frozenset({TlvType.ALPN, TlvType.AUTHORITY, TlvType.SSL})
 
 
@@ -31,7 +31,7 @@ class Tls:
 
     def __init__(self) -> None:
         self.tickets = TicketKeys()
-        self._certificates: dict[CertificateSettings, Certificate] = {}
+        self._certificates: dict[CertificateSettings, CertificateKeyPair] = {}
         self._servers: dict[_ServerKey, ServerContext] = {}
         self._clients: dict[_ClientKey, ClientContext] = {}
         self._by_app: dict[str, tuple[ServerContext, ClientContext | None]] = {}
@@ -40,7 +40,7 @@ class Tls:
         """Have the contexts of a snapshot."""
         former, self._certificates = self._certificates, {}
         for one in snapshot.tls.certificates:
-            self._certificates[one] = former.get(one) or Certificate(one.chain, one.key, one.staple)
+            self._certificates[one] = former.get(one) or CertificateKeyPair(one.chain, one.key, one.staple)
         servers, clients = self._servers, self._clients
         self._servers, self._clients, self._by_app = {}, {}, {}
         for app in snapshot.apps:
@@ -72,7 +72,7 @@ class Tls:
         )
         return context
 
-    def _defaults(self, certificates: tuple[CertificateSettings, ...]) -> tuple[Certificate, ...]:
+    def _defaults(self, certificates: tuple[CertificateSettings, ...]) -> tuple[CertificateKeyPair, ...]:
         """The first certificate, and of others for its names the first of each other kind of key."""
         names = CertificateNames((one.names, one.kind, one) for one in certificates)
         first = certificates[0]
@@ -81,7 +81,7 @@ class Tls:
 
     def _finder(
         self, edge: EdgeSettings, certificates: tuple[CertificateSettings, ...]
-    ) -> Callable[[str], tuple[Certificate, ...] | None] | None:
+    ) -> Callable[[str], tuple[CertificateKeyPair, ...] | None] | None:
         if len(self._defaults(certificates)) == len(certificates) and not edge.refuses_unknown:
             return None  # there is nothing to choose
         names = CertificateNames((one.names, one.kind, self._certificates[one]) for one in certificates)
@@ -90,7 +90,7 @@ class Tls:
         return names.find
 
     def _client(
-        self, origin: OriginSettings, files: TlsFiles, former: dict[_ClientKey, ClientContext]
+        self, origin: OriginTlsSettings, files: TlsFiles, former: dict[_ClientKey, ClientContext]
     ) -> ClientContext:
         authorities = files.authorities[origin.ca] if origin.ca else b""
         certificate = chosen(files.certificates, (origin.certificate,))[0] if origin.certificate else None

@@ -42,7 +42,7 @@ from spectrum.plane.channel import (
     Configure,
     Drain,
     Events,
-    Health,
+    HealthUpdate,
     Inherit,
     Measures,
     Memory,
@@ -56,7 +56,7 @@ from spectrum.plane.channel import (
     Sockets,
     Started,
     Take,
-    Tickets,
+    TicketKeysUpdate,
     Veteran,
     close_all,
 )
@@ -185,7 +185,7 @@ class Worker:
                 self._take_sockets(keys, descriptors)
             case Configure(generation):
                 self._configure(generation, descriptors)
-            case Tickets(keys):
+            case TicketKeysUpdate(keys):
                 self._tls.tickets.set_keys(keys)
             case Offloading():
                 self._take_offload(message, descriptors)
@@ -193,7 +193,7 @@ class Worker:
                 self._names.update(addresses)
                 for plane in self._planes or ():
                     plane.resolve(self._names, addresses)
-            case Health():
+            case HealthUpdate():
                 self._take_health(message)
             case Ask(number):
                 self._flush_events()
@@ -354,7 +354,7 @@ class Worker:
         for descriptor in (loads, affinities, census, rates):
             os.close(descriptor)
 
-    def _take_health(self, health: Health) -> None:
+    def _take_health(self, health: HealthUpdate) -> None:
         self._balancers.take_latencies(health.latencies)
         lost = self._balancers.take_standings(health.standings)
         if self._planes is not None:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from spectrum.control.filter import NodeFilter
 from spectrum.control.loader import load_text
-from spectrum.kernel.filter import Filter, FilterSettings
+from spectrum.kernel.filter import PinnedFilter, FilterSettings
 from spectrum.kernel.pins import PinError
 
 filesystem, node = Path(sys.argv[1]), NodeFilter(Path(sys.argv[1]))
@@ -27,7 +27,7 @@ def config(more):
     return load_text(f"kernel: {{bpffs: {filesystem}}}\\\\n{APPS}\\\\n{more}", "f")
 
 def found():
-    with Filter(filesystem) as one:
+    with PinnedFilter(filesystem) as one:
         return one.interfaces(), one.settings(), {k: sorted(map(str, v)) for k, v in one.blocked().items()}
 
 node.apply(config(""))
@@ -55,21 +55,21 @@ assert node.sampler is None
 
 # The last step fails, and in another run the one before.
 for name in ("block", "rule", "configure"):
-    original = getattr(Filter, name)
+    original = getattr(PinnedFilter, name)
 
     def fail(self, *args, original=original):
         original(self, *args)
         raise PinError("no room")
 
-    setattr(Filter, name, fail)
+    setattr(PinnedFilter, name, fail)
     try:
         node.apply(config(f"filter: {{interfaces: [lo], guard: ['::/64'], dry_run: true, {rules}}}"))
         raise SystemExit("it was taken")
     except PinError as exc:
         assert str(exc) == "no room", exc
-    setattr(Filter, name, original)
+    setattr(PinnedFilter, name, original)
     assert found() == (["lo"], FilterSettings(1000, 50, syn_cookies=True), blocked), name
-    with Filter(filesystem) as one:
+    with PinnedFilter(filesystem) as one:
         assert "rule r" not in one.places() and list(one.maps["guarded"].items()), name
 node.apply(config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}"))
 assert found() == (["lo"], FilterSettings(syn_cookies=True, dry_run=True), {})

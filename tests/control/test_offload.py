@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from spectrum.control.offload import NodeOffload
 from spectrum.core.config import UdpOffload
-from spectrum.kernel.offload import TUPLE, WAY, Offload, remove
+from spectrum.kernel.offload import TUPLE, WAY, PinnedOffload, remove
 
 filesystem = Path(sys.argv[1])
 node = NodeOffload(filesystem, 5, 2)
@@ -23,11 +23,11 @@ node.apply(None)
 assert (node.state, node.places, node.descriptors) == ("off", 0, [])
 node.apply(UdpOffload())
 assert (node.state, node.places, len(node.descriptors)) == ("on: lo", 10, 3)
-with Offload(filesystem) as one:
+with PinnedOffload(filesystem) as one:
     for number in range(2):
         one.set("flows", TUPLE.pack(bytes(16), bytes(16), number, 2), bytes(WAY.size))
 def flows():
-    with Offload(filesystem) as one:
+    with PinnedOffload(filesystem) as one:
         return one.status().flows
 before = node.descriptors
 node.apply(UdpOffload(interfaces=("lo",)))
@@ -37,7 +37,7 @@ remove(filesystem)  # by hand
 node.apply(UdpOffload(interfaces=("lo",)))
 assert (flows(), node.version) == (0, version + 1), "there are other tables"
 after = NodeOffload(filesystem, 5, 2)
-with Offload(filesystem) as one:
+with PinnedOffload(filesystem) as one:
     for number in range(2):
         one.set("flows", TUPLE.pack(bytes(16), bytes(16), number, 2), bytes(WAY.size))
 after.apply(UdpOffload(interfaces=("lo",)))

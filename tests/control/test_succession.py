@@ -20,7 +20,7 @@ from spectrum.control.succession import (
     Predecessor,
     SuccessionError,
     Successor,
-    _Line,
+    _SupervisorSocket,
     arguments,
 )
 from spectrum.core.snapshot import ListenerKey
@@ -126,7 +126,7 @@ async def test_no_such_interpreter(tmp_path):
 async def test_a_refusal_of_any_length(faults):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     predecessor = Predecessor(theirs.detach())
-    line = _Line(ours)
+    line = _SupervisorSocket(ours)
     (message, _), _ = await asyncio.gather(line.receive(), asyncio.to_thread(predecessor.refuse, faults))
     assert message["errors"] == (faults or ["it refuses, and does not say why"])
     predecessor.refuse(["again"])
@@ -136,7 +136,7 @@ async def test_a_refusal_of_any_length(faults):
 @given(st.dictionaries(st.text(), st.text()), st.sampled_from([1, 7, PACKET_BYTES]))
 def test_messages_arrive_as_they_were(message, packet):
     async def talk():
-        ours, theirs = map(_Line, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        ours, theirs = map(_SupervisorSocket, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         try:
 
             async def send():
@@ -165,7 +165,7 @@ async def test_what_is_given_arrives():
     workers = [GivenWorker(1, 17, False, *files[:2]), GivenWorker(0, 18, True, *files[1:])]
     listeners = [(port % 2, key, files[2]) for port, key in enumerate(keys)]
     given = Heritage(workers, flows, listeners, {"/run/x": files[0]}, names)
-    predecessor, line = Predecessor(theirs.detach()), _Line(ours)
+    predecessor, line = Predecessor(theirs.detach()), _SupervisorSocket(ours)
 
     async def give():
         assert (await line.receive())[0] == {"protocol": 1, "waits": True}
@@ -239,7 +239,7 @@ async def test_a_successor_at_its_descriptor_limit():
     with theirs:
         command = [sys.executable, "-c", LIMITED, str(theirs.fileno())]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
-    line = _Line(ours)
+    line = _SupervisorSocket(ours)
     await line.receive()
     with socket.socket() as listener:
         listeners = [(0, ListenerKey("", port), listener.fileno()) for port in range(100)]

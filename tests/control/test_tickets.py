@@ -1,12 +1,12 @@
 import asyncio
 
-from spectrum.control.tickets import KEY_BYTES, KEYS_KEPT, Tickets
+from spectrum.control.tickets import KEY_BYTES, KEYS_KEPT, TicketKeyRotation
 from spectrum.engine.tls import KEY_BYTES as ENGINE_BYTES
 
 
 def test_keys_are_known_before_they_encrypt_and_after():
     told = []
-    tickets = Tickets(told.append, 3600)
+    tickets = TicketKeyRotation(told.append, 3600)
     first, second = tickets.keys
     for _ in range(5):
         before = tickets.keys
@@ -21,7 +21,7 @@ def test_keys_are_known_before_they_encrypt_and_after():
 
 async def test_they_rotate_by_themselves():
     told = asyncio.Queue()
-    tickets = Tickets(told.put_nowait, 0.01)
+    tickets = TicketKeyRotation(told.put_nowait, 0.01)
     task = asyncio.get_running_loop().create_task(tickets.run())
     for _ in range(3):
         await asyncio.wait_for(told.get(), 5)

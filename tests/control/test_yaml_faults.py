@@ -3,7 +3,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.control.yaml_faults import Place, explain
+from spectrum.control.yaml_faults import Position, explain
 
 
 def fault(text):
@@ -40,7 +40,7 @@ def fault(text):
 def test_what_is_said(text, place, says):
     found = fault(text)
     assert says in found.message
-    assert found.place == Place(*place)
+    assert found.place == Position(*place)
 
 
 @given(st.text(alphabet="ab:-[]{}\"'*&@#\t\n 1,%|>!?", max_size=60))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.control.yaml_faults import Place
+from spectrum.control.yaml_faults import Position
 from spectrum.control.yaml_marks import Document
 
 
@@ -41,21 +41,21 @@ def test_yaml_1_2(text, value):
 
 def test_places():
     document = Document("a:\n  b: [x,\n    y]\n  cc: {d: 5}\n")
-    assert document.place(("a", "b")) == Place(2, 6)
-    assert document.place(("a", "b", 1)) == Place(3, 5)
-    assert document.place(("a", "cc"), at_key=True) == Place(4, 3)
-    assert document.place(("a", "cc", "d")) == Place(4, 11)
-    assert document.place(("a", "zz")) == Place(2, 3)  # the nearest that exists
-    assert Document("").place(("a",)) == Place(1, 1)
+    assert document.place(("a", "b")) == Position(2, 6)
+    assert document.place(("a", "b", 1)) == Position(3, 5)
+    assert document.place(("a", "cc"), at_key=True) == Position(4, 3)
+    assert document.place(("a", "cc", "d")) == Position(4, 11)
+    assert document.place(("a", "zz")) == Position(2, 3)  # the nearest that exists
+    assert Document("").place(("a",)) == Position(1, 1)
 
 
 @pytest.mark.parametrize(
     ("text", "place", "says"),
     [
-        ("a: 1\nb: 2\na: 3", Place(3, 1), '"a" stands here twice, first at line 1'),
-        ("? [x]\n: 1", Place(1, 3), "a key is text"),
-        ("a: b: c", Place(1, 5), "not YAML"),
-        ("a: &x [*x]", Place(1, 4), "contains itself"),
+        ("a: 1\nb: 2\na: 3", Position(3, 1), '"a" stands here twice, first at line 1'),
+        ("? [x]\n: 1", Position(1, 3), "a key is text"),
+        ("a: b: c", Position(1, 5), "not YAML"),
+        ("a: &x [*x]", Position(1, 4), "contains itself"),
     ],
 )
 def test_faults(text, place, says):

@@ -13,7 +13,7 @@ from pathlib import Path
 from spectrum.engine.flow_keeper import FlowOutcome, Mode
 from spectrum.engine.offload import Offload
 from spectrum.kernel.offload import TUPLE, WAY, load
-from spectrum.kernel.offload import Offload as Tables
+from spectrum.kernel.offload import PinnedOffload as Tables
 from tests.engine.harness import LOOPBACK, in_thread
 from tests.engine.test_datagrams import Recorder, datagrams, target
 

@@ -6,12 +6,12 @@ import pytest
 
 from spectrum.engine.tls import (
     KEY_BYTES,
-    Certificate,
+    CertificateKeyPair,
     ClientContext,
-    OriginTls,
     ServerContext,
     TicketKeys,
     TlsError,
+    TlsPeer,
     wire_protocols,
 )
 from tests.certificates import Authority, key_pem
@@ -33,14 +33,14 @@ OTHER = AUTHORITY.issue("b.example")
 )
 def test_what_is_no_certificate_with_its_key_is_said(chain, key, says):
     with pytest.raises(TlsError, match=says):
-        Certificate(chain, key)
+        CertificateKeyPair(chain, key)
 
 
 def test_a_fault_leaves_nothing_behind_for_the_next_one():
     for _ in range(2):
         with pytest.raises(TlsError):
-            Certificate(b"", b"")
-        Certificate(ONE.chain + AUTHORITY.pem, ONE.key, ONE.staple())
+            CertificateKeyPair(b"", b"")
+        CertificateKeyPair(ONE.chain + AUTHORITY.pem, ONE.key, ONE.staple())
 
 
 def test_ticket_keys_have_their_size_and_number():
@@ -69,13 +69,13 @@ def test_contexts_say_what_they_can_not_use():
 
 
 def test_contexts_of_every_kind_can_be_made_and_dropped():
-    one = Certificate(ONE.chain, ONE.key)
+    one = CertificateKeyPair(ONE.chain, ONE.key)
     rsa = AUTHORITY.issue("a.example", kind="rsa")
-    both = (one, Certificate(rsa.chain, rsa.key))
+    both = (one, CertificateKeyPair(rsa.chain, rsa.key))
     authorities = AUTHORITY.pem + AUTHORITY.pem  # listed twice
     for _ in range(50):
         ServerContext(b"x", both, TicketKeys(), find=lambda name: both, alpn=("h2",), client_authorities=authorities)
         context = ClientContext(True, authorities=authorities, certificate=one, alpn=("h2",))
         assert context.verifies
-        assert OriginTls(context, "127.0.0.1", True).name == "127.0.0.1"
+        assert TlsPeer(context, "127.0.0.1", True).name == "127.0.0.1"
     assert ClientContext(True).alpn == b""

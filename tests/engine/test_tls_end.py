@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.engine.sessions import Outcome
-from spectrum.engine.tls import KEY_BYTES, Certificate, ClientContext, OriginTls, ServerContext, TicketKeys
+from spectrum.engine.tls import KEY_BYTES, CertificateKeyPair, ClientContext, ServerContext, TicketKeys, TlsPeer
 from tests.certificates import Authority
 from tests.engine.harness import (
     Recorder,
@@ -37,7 +37,7 @@ CLIENT = AUTHORITY.issue(common_name="alice")
 
 
 def certificate(issued):
-    return Certificate(issued.chain, issued.key, issued.staple())
+    return CertificateKeyPair(issued.chain, issued.key, issued.staple())
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_handshakes_in_pieces(tickets, edge, origin, pieces):
 def test_bulk_through_slow_peers_arrives_whole(tickets, edge, origin, secure_origin):
     """16 MB each way at once, with readers that pause: backlogs of sealed bytes."""
     context = ClientContext(True, authorities=AUTHORITY.pem)
-    options = {"tls": OriginTls(context, "a.example", False)} if secure_origin else {}
+    options = {"tls": TlsPeer(context, "a.example", False)} if secure_origin else {}
     size, chunk = 16 << 20, secrets.token_bytes(1 << 20)
     served = {}
 
@@ -557,7 +557,7 @@ class Origin:
 def origin_tls(verifies=True, name="a.example", is_address=False, **options):
     if verifies:
         options.setdefault("authorities", AUTHORITY.pem)
-    return OriginTls(ClientContext(verifies, **options), name, is_address)
+    return TlsPeer(ClientContext(verifies, **options), name, is_address)
 
 
 def asked(recorder, edge, question, context=None):
@@ -710,7 +710,7 @@ def test_a_handshake_is_not_begun_for_a_client_that_is_gone(tickets, edge, origi
 
 
 def test_a_handshake_with_an_origin_ends_with_the_client(edge, origin):
-    recorder = Recorder([target(origin, tls=OriginTls(ClientContext(False), "a.example", False))])
+    recorder = Recorder([target(origin, tls=TlsPeer(ClientContext(False), "a.example", False))])
     with running(recorder, edge), client(edge) as c, origin.accept()[0] as o:
         assert o.recv(1) == b"\x16"  # a ClientHello, which stays without an answer
         reset(c)

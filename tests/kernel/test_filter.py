@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from spectrum.kernel.filter import Filter, load, remove
+from spectrum.kernel.filter import PinnedFilter, load, remove
 from spectrum.kernel.pins import PinError
 from tests.kernel.isolation import isolated
 
@@ -13,12 +13,12 @@ PASSES = """
 import socket, subprocess, sys
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.kernel.filter import Filter, FilterSettings, load, remove
+from spectrum.kernel.filter import PinnedFilter, FilterSettings, load, remove
 
 filesystem = Path(sys.argv[1])
 Path("/proc/sys/net/ipv6/ip_nonlocal_bind").write_text("1")
 load(["lo"], filesystem)
-one = Filter(filesystem)
+one = PinnedFilter(filesystem)
 assert one.interfaces() == ["lo"] and one.settings() == FilterSettings() and one.blocked() == {}
 sockets = {}
 for family, host in ((socket.AF_INET, "127.6.0.1"), (socket.AF_INET6, "fd00::6")):
@@ -104,13 +104,13 @@ FRAMES = """
 import socket, struct, subprocess, sys, time
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from spectrum.kernel.filter import Filter, load
+from spectrum.kernel.filter import PinnedFilter, load
 
 filesystem = Path(sys.argv[1])
 for command in ("ip link add v0 type veth peer v1", "ip link set v0 up", "ip link set v1 up"):
     subprocess.run(command.split(), check=True)
 load(["v1"], filesystem)
-one = Filter(filesystem)
+one = PinnedFilter(filesystem)
 one.guard([ip_network("192.0.2.99/32")])
 one.block({"bad": [ip_network("198.51.100.0/24"), ip_network("2001:db8:bad::/48")]})
 sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -194,7 +194,7 @@ RULES = """
 import random, socket, struct, subprocess, sys, time
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from spectrum.kernel.filter import Filter, FilterSettings, PacketRule, load
+from spectrum.kernel.filter import PinnedFilter, FilterSettings, FilterRule, load
 
 filesystem, seed = Path(sys.argv[1]), int(sys.argv[2])
 chance = random.Random(seed)
@@ -202,7 +202,7 @@ for command in ("sysctl -q net.ipv6.conf.default.disable_ipv6=1", "ip link add v
                 "ip link set v0 up", "ip link set v1 up"):
     subprocess.run(command.split(), check=True)
 load(["v1"], filesystem)
-one = Filter(filesystem)
+one = PinnedFilter(filesystem)
 one.guard([ip_network("203.0.113.1/32")])
 sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 sender.bind(("v0", 0))
@@ -223,7 +223,7 @@ def maybe(make, otherwise=None):
 
 def rule():
     version = chance.choice([4, 6])
-    return PacketRule(
+    return FilterRule(
         maybe(lambda: prefix(version)), maybe(lambda: prefix(version)),
         maybe(lambda: chance.choice([(6, 6), (17, 17), (1, 17)]), (0, 255)),
         maybe(lambda: span(10)), maybe(lambda: span(10)), maybe(lambda: span(100), (0, 65535)),
@@ -283,7 +283,7 @@ for size in (1, 3, 10, 64, 0, 5, 20, 64):
     assert {name: count for name, count in found.items() if count} == wanted, (seed, size, found, wanted)
 
 # Beyond so many a second, of all together; settings that change leave rules alone.
-one.rule({"slow": PacketRule(packets_per_second=1)})
+one.rule({"slow": FilterRule(packets_per_second=1)})
 one.configure(FilterSettings())
 before = one.counts()["passed"][0]
 for _ in range(20):
@@ -291,7 +291,7 @@ for _ in range(20):
 time.sleep(0.05)
 assert one.counts()["passed"][0] - before == 1 and one.counts()["rule slow"][0] == 19
 try:
-    one.rule({f"x{number}": PacketRule() for number in range(65)})
+    one.rule({f"x{number}": FilterRule() for number in range(65)})
     raise SystemExit("too many rules were taken")
 except Exception as exc:
     assert str(exc) == "there are 64 rules already", exc
@@ -302,11 +302,11 @@ SYNS = """
 import socket, sys, threading
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.kernel.filter import Filter, FilterSettings, load
+from spectrum.kernel.filter import PinnedFilter, FilterSettings, load
 
 filesystem = Path(sys.argv[1])
 load(["lo"], filesystem)
-one = Filter(filesystem)
+one = PinnedFilter(filesystem)
 one.guard([ip_network("203.0.113.1/32")])
 settings = FilterSettings(syns_per_second=1, syn_burst=2, syn_cookies=True)
 one.configure(settings)
@@ -390,11 +390,11 @@ def test_frames_made_by_hand(filesystem):
 
 def test_what_can_not_be(filesystem):
     with pytest.raises(PinError, match="the program is not loaded"):
-        Filter(filesystem)
+        PinnedFilter(filesystem)
     with pytest.raises(PinError, match="there is no interface nowhere0"):
         load(["nowhere0"], filesystem)
     load([], filesystem)  # on none of them
-    with Filter(filesystem) as one:
+    with PinnedFilter(filesystem) as one:
         assert one.interfaces() == []
         with pytest.raises(PinError, match="the name of a list is 1 to 63 bytes"):
             one.block({"x" * 64: [ip_network("192.0.2.0/24")]})

@@ -4,14 +4,14 @@ import subprocess
 
 import pytest
 
-from spectrum.kernel.offload import MAPS, Offload, ethernet_interfaces, load
+from spectrum.kernel.offload import MAPS, PinnedOffload, ethernet_interfaces, load
 from spectrum.kernel.pins import PinError
 from tests.kernel.isolation import isolated
 
 SCRIPT = """
 import os, subprocess, sys
 from pathlib import Path
-from spectrum.kernel.offload import TUPLE, WAY, Offload, ethernet_interfaces, load, remove
+from spectrum.kernel.offload import TUPLE, WAY, PinnedOffload, ethernet_interfaces, load, remove
 from spectrum.kernel.pins import PinError
 
 filesystem = Path(sys.argv[1])
@@ -22,7 +22,7 @@ load(["lo", "v0.1"], 10, filesystem)
 for name in ("ipv4/conf/lo/forwarding", "ipv4/conf/lo/accept_local", "ipv4/conf/lo/route_localnet",
              "ipv6/conf/lo/forwarding"):
     assert Path("/proc/sys/net", name).read_text() == "1\\n", name
-one = Offload(filesystem)
+one = PinnedOffload(filesystem)
 assert (one.status().interfaces, one.status().flows) == (["lo", "v0.1"], 0)
 key = TUPLE.pack(bytes(16), bytes(16), 1, 2)
 one.set("flows", key, WAY.pack(bytes(16), bytes(16), 3, 4, 5, 6, 1, 38, b"header"))
@@ -48,7 +48,7 @@ one.close()
 
 # For more flows the tables begin anew.
 load(["lo"], 20, filesystem)
-with Offload(filesystem) as one:
+with PinnedOffload(filesystem) as one:
     assert (one.status().interfaces, one.status().flows) == (["lo"], 0)
 for wrong in ("nowhere", "t0"):
     try:
@@ -67,7 +67,7 @@ for command in ("tc qdisc add dev v1 clsact", "ip link add d0 type veth peer d1"
     subprocess.run(command.split(), check=True)
 for _ in range(2):
     load(["lo", "v1"], 20, filesystem, by_links=False)
-    with Offload(filesystem) as one:
+    with PinnedOffload(filesystem) as one:
         assert one.status().interfaces == ["lo", "v1"]
     assert (filters("lo"), filters("v1")) == (1, 1)
 load(["v1", "d0"], 20, filesystem, by_links=False)
@@ -85,7 +85,7 @@ def test_interfaces_and_tables(filesystem):
 
 def test_where_it_is_not_loaded(filesystem):
     with pytest.raises(PinError, match="not loaded"):
-        Offload(filesystem)
+        PinnedOffload(filesystem)
     assert "lo" in ethernet_interfaces()
     with pytest.raises(PinError, match="there is no interface nowhere"):
         load(["nowhere"], 1, filesystem)

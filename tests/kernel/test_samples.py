@@ -9,12 +9,12 @@ SCRIPT = """
 import socket, sys
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.kernel.filter import Filter, FilterSettings, load
+from spectrum.kernel.filter import PinnedFilter, FilterSettings, load
 from spectrum.kernel.samples import Samples
 
 filesystem = Path(sys.argv[1])
 load(["lo"], filesystem)
-one = Filter(filesystem)
+one = PinnedFilter(filesystem)
 one.block({"bad": [ip_network("127.5.0.0/16")]})
 sock, to = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 to.bind(("127.0.0.1", 0))

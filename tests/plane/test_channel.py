@@ -15,9 +15,11 @@ from spectrum.plane.channel import (
     Channel,
     Drain,
     Events,
+    HealthUpdate,
     Measures,
     Names,
     Sockets,
+    TicketKeysUpdate,
 )
 
 
@@ -35,6 +37,11 @@ class End:
 
 def pair():
     return [End(sock) for sock in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)]
+
+
+def test_renamed_messages_keep_their_tags():
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(TicketKeysUpdate([b"key"]))) == ["Tickets", [b"key"]]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(HealthUpdate({}, {"pool": 0.5})))[0] == "Health"
 
 
 async def test_messages_arrive_in_order_and_typed():

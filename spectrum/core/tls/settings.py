@@ -47,7 +47,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, array_like=True):
     handshake_timeout_s: float
 
 
-class OriginSettings(msgspec.Struct, frozen=True, array_like=True):
+class OriginTlsSettings(msgspec.Struct, frozen=True, array_like=True):
     """How origins are spoken to. `server_name` "" is each origin's own, `ca` "" the machine's authorities."""
 
     verifies: bool
@@ -63,7 +63,7 @@ class TlsSettings(msgspec.Struct, frozen=True, array_like=True):
 
     mode: str
     edge: EdgeSettings
-    origin: OriginSettings | None
+    origin: OriginTlsSettings | None
 
 
 def compile_tls(mode: "Mode", edge: "EdgeTls", origin: "OriginTls") -> TlsSettings | None:
@@ -83,7 +83,7 @@ def compile_tls(mode: "Mode", edge: "EdgeTls", origin: "OriginTls") -> TlsSettin
         ),
         None
         if mode == "flexible"
-        else OriginSettings(
+        else OriginTlsSettings(
             mode == "strict",
             origin.versions,
             origin.alpn,
