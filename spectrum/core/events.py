@@ -1,5 +1,6 @@
 """One record per ended session, with the field names of Cloudflare's spectrum_events log."""
 
+import json
 from datetime import datetime
 
 import msgspec
@@ -59,8 +60,8 @@ class SessionEvent(msgspec.Struct, frozen=True):
 
 
 def as_text(event: SessionEvent) -> str:
-    """Return the event as one line for people."""
-    origin = f"{event.OriginIP} port {event.OriginPort}" if event.OriginIP else "no origin"
+    """Return the event as one line for people, whose pairs any parser of logfmt takes."""
+    origin = _address(event.OriginIP, event.OriginPort) if event.OriginIP else "none"
     began = event.ConnectTimestamp or event.DisconnectTimestamp
     datagrams = "" if event.ClientProto == "tcp" else f" datagrams={event.ClientDatagrams}/{event.OriginDatagrams}"
     rule = f" rule={event.AccessRule}" if event.AccessRule else ""
@@ -70,10 +71,14 @@ def as_text(event: SessionEvent) -> str:
         for name, number in (("sessions", event.Sessions), ("clients", event.Clients), ("suppressed", event.Suppressed))
         if number is not msgspec.UNSET
     )
-    error = f' tls_error="{event.TlsError}"' if event.TlsError else ""
+    error = f" tls_error={json.dumps(event.TlsError, ensure_ascii=False)}" if event.TlsError else ""
     return (
         f"{event.DisconnectTimestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason}"
-        f" app={event.Application} client={event.ClientIP} port {event.ClientPort} origin={origin}"
+        f" app={event.Application} client={_address(event.ClientIP, event.ClientPort)} origin={origin}"
         f" duration={(event.DisconnectTimestamp - began).total_seconds():.3f}s"
         f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}{rule}{tls}{sums}{error}"
     )
+
+
+def _address(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

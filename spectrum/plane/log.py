@@ -10,6 +10,7 @@ import select
 import stat
 import threading
 import time
+from datetime import UTC, datetime
 
 from spectrum.kernel import signals
 
@@ -25,17 +26,26 @@ FULL_PAUSE_S = 0.05
 FLUSH_S = 2.0
 
 
+def _timestamp(record: logging.LogRecord) -> str:
+    """Return when it was logged, as the records of sessions have it (RFC 3339, UTC)."""
+    return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class _TextFormatter(logging.Formatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return _timestamp(record)
+
+
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        made = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
-            "Timestamp": f"{made}.{int(record.msecs):03d}Z",
+            "Timestamp": _timestamp(record),
             "Level": record.levelname.lower(),
             "Message": record.getMessage(),
         }
         if record.exc_info:
             line["Exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return json.dumps(line, separators=(",", ":"))
 
 
 class StderrHandler(logging.Handler):
@@ -127,7 +137,7 @@ class StderrHandler(logging.Handler):
 def configure_logging(as_json: bool, level: str) -> None:
     """Send the daemon's own messages to standard error, as JSON objects or text, one per line."""
     handler = StderrHandler()
-    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 

@@ -34,8 +34,11 @@ def test_json_round_trip_with_cloudflares_names():
 
 def test_text():
     assert as_text(EVENT) == (
-        "2026-01-02T03:04:07.000000Z disconnect 200 client_closed app=ssh client=192.0.2.1 port 5 "
-        "origin=198.51.100.1 port 22 duration=2.000s bytes=10/20"
+        "2026-01-02T03:04:07.000000Z disconnect 200 client_closed app=ssh client=192.0.2.1:5 "
+        "origin=198.51.100.1:22 duration=2.000s bytes=10/20"
     )
+    other = msgspec.structs.replace(EVENT, ClientIP="2001:db8::1", TlsError='the "name" is wrong')
+    assert "client=[2001:db8::1]:5 " in as_text(other)
+    assert as_text(other).endswith(' tls_error="the \\"name\\" is wrong"')
     refused = msgspec.structs.replace(EVENT, OriginIP="", ConnectTimestamp=None)
-    assert "origin=no origin duration=0.000s" in as_text(refused)
+    assert "origin=none duration=0.000s" in as_text(refused)

@@ -1,9 +1,11 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -23,15 +25,20 @@ except ZeroDivisionError:
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_messages(form):
-    environment = os.environ | {"SPECTRUM_LOG_FORMAT": form, "SPECTRUM_LOG_LEVEL": "INFO"}
+    environment = os.environ | {"TZ": "Asia/Tokyo", "SPECTRUM_LOG_FORMAT": form, "SPECTRUM_LOG_LEVEL": "INFO"}
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env=environment)
     assert "not shown" not in done.stderr
     if form == "json":
         record = json.loads(done.stderr)
         assert (record["Level"], record["Message"]) == ("error", "it failed")
         assert "ZeroDivisionError" in record["Exception"]
+        said = record["Timestamp"]
     else:
-        assert "ERROR it failed" in done.stderr
+        said, _, rest = done.stderr.partition(" ")
+        assert rest.startswith("ERROR it failed")
+    # As the records of sessions have it, whatever the local time is.
+    assert abs((datetime.fromisoformat(said) - datetime.now(UTC)).total_seconds()) < 60
+    assert re.fullmatch(r"\S+T[\d:]+\.\d{6}Z", said)
 
 
 def test_faults_are_logged_once_a_second(caplog):
