@@ -51,6 +51,8 @@ MIN_MEMORY = 2**20
 MAX_PACE = 16_000_000
 # Each has about 28,000 ports towards one origin.
 MAX_SOURCE_IPS = 64
+# Workers report each second; a busy machine may delay two reports.
+MIN_WORKER_TIMEOUT_S = 3
 # sun_path less its end (unix(7)).
 MAX_SOCKET_PATH = 107
 
@@ -422,6 +424,13 @@ def _workers(value: Any) -> Any:
     return value
 
 
+def _worker_timeout(value: object) -> float:
+    seconds = duration(value)
+    if 0 < seconds < MIN_WORKER_TIMEOUT_S:
+        raise ValueError(f"{value!r}: 0 or at least {MIN_WORKER_TIMEOUT_S:g}s; workers report each second")
+    return seconds
+
+
 def _busy_poll(value: Any) -> float:
     if value == "off":
         return 0.0
@@ -467,7 +476,7 @@ class Settings(Strict):
     # For TCP sessions of the workers before an upgrade; 0: as long as they last.
     handover_timeout_s: Duration = Field(0.0, alias="handover_timeout")
     # A worker without a sign of life for so long is replaced; 0: never.
-    worker_timeout_s: Duration = Field(30.0, alias="worker_timeout")
+    worker_timeout_s: Annotated[float, PlainValidator(_worker_timeout)] = Field(30.0, alias="worker_timeout")
     # UDP flows in each worker, 336 bytes each.
     max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
     # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.

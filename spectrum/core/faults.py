@@ -27,6 +27,8 @@ class Fault:
 def faults_of(error: ValidationError, model: type[BaseModel], prefix: Path) -> Iterator[Fault]:
     """Yield the faults that pydantic found in a `model` that stands at `prefix` of the file."""
     for item in error.errors(include_url=False):
+        if item["type"] == "too_short" and item["input"]:
+            continue  # pydantic counts the entries that are right; each of the others is a fault of its own
         path: Path = tuple(item["loc"])
         message = _message(item, model, path)
         if isinstance(found := item.get("input"), str) and "${" in found:

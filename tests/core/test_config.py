@@ -124,6 +124,7 @@ def test_a_service_has_its_port():
         {"workers": "many"},
         {"workers": True},
         {"busy_poll": "2ms"},
+        {"worker_timeout": "2s"},
         {"metrics": {"listen": 9090}},
         {"log": {"format": "xml"}},
         {"limits": {"memory": "1KiB"}},
@@ -139,6 +140,12 @@ def test_a_service_has_its_port():
 def test_wrong_settings(wrong):
     with pytest.raises(ValidationError):
         Settings.model_validate(wrong)
+
+
+def test_a_worker_has_time_for_its_reports():
+    assert [Settings.model_validate({"worker_timeout": value}).worker_timeout_s for value in (0, "3s")] == [0, 3]
+    with pytest.raises(ValidationError, match="'1s': 0 or at least 3s; workers report each second"):
+        Settings.model_validate({"worker_timeout": "1s"})
 
 
 @pytest.mark.parametrize(("busy_poll", "seconds"), [("off", 0), ("50us", 0.00005), (0, 0)])

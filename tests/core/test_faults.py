@@ -1,6 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
+from spectrum.core.balancing.objects import Pool
 from spectrum.core.config import App, Config
 from spectrum.core.faults import Fault, faults_of, nearest
 
@@ -79,3 +80,12 @@ def test_the_top_level_knows_apps():
     assert [fault.message for fault in faults_of(caught.value, Config, ())] == [
         'unknown key "app"; did you mean "apps"?'
     ]
+
+
+def test_a_list_whose_entries_are_all_wrong_is_not_called_empty():
+    with pytest.raises(ValidationError) as caught:
+        Pool.model_validate({"origins": [{"name": "o", "address": "0.0.0.0"}]})
+    assert [fault.path for fault in faults_of(caught.value, Pool, ())] == [("origins", 0, "address")]
+    with pytest.raises(ValidationError) as caught:
+        Pool.model_validate({"origins": []})
+    assert [fault.message for fault in faults_of(caught.value, Pool, ())] == ["an empty list: name at least one"]
