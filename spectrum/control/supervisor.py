@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,10 @@ _Done = TypeVar("_Done")
 START_TIMEOUT_S = 30.0
 # A reload waits so long for the answer of a worker. One that applies a snapshot of 10,000 apps takes less than 2 s.
 ANSWER_TIMEOUT_S = 10.0
+# A reload reads files so long: a million prefixes take a quarter of it, a file system that is gone takes for ever.
+READ_TIMEOUT_S = 30.0
+# What threads are at when all else has ended has so long.
+THREADS_END_S = 2.0
 # Of a reload that changes thousands of apps the log has the first ones; `spectrum reload` prints them all.
 MAX_CHANGES_LOGGED = 50
 # An upgrade is answered before this daemon leaves.
@@ -118,7 +123,7 @@ class _Undo(AsyncExitStack):
 
 
 class RolloutError(Exception):
-    """Workers do not serve a plan; the message has a line for each, and everything is as before."""
+    """A plan is not served; the message has a line for each reason, and everything is as before."""
 
 
 class StartError(Exception):
@@ -189,6 +194,8 @@ class Supervisor:
         self._reloading = asyncio.Lock()
         self._applying = asyncio.Lock()
         self._apply_limit = asyncio.timeout(None)
+        # What reads files for a reload: one thread at most.
+        self._reader: asyncio.Future[Any] | None = None
         self._stopping = asyncio.Event()
         self._writer = LineWriter(FileIO(1, "wb", closefd=False))
         self._records_lost = 0
@@ -563,9 +570,11 @@ class Supervisor:
                 return Reloaded(errors=[self._busy_with])
             self._systemd.reloading()
             try:
-                config = await asyncio.to_thread(self._read_file) if reads_file else self._config
+                config = await self._in_time(self._read_file) if reads_file else self._config
                 found = changes(self._config, config)
                 async with self._applying, asyncio.timeout(None) as self._apply_limit:
+                    if self._busy_with:  # since it read
+                        raise RolloutError(self._busy_with)
                     await self._apply(config)
             except Exception as exc:
                 errors = self._explained(exc)
@@ -586,6 +595,26 @@ class Supervisor:
         for error in errors:
             log.error("reload refused: %s", error)
         return Reloaded(errors=errors)
+
+    async def _in_time(self, read: Callable[..., _Done], *args: Any) -> _Done:
+        """Return what a thread reads from files.
+
+        Raises:
+            RolloutError: If it does not come in time. The thread is left behind, and no other begins before it ends.
+        """
+        if self._reader is not None and not self._reader.done():
+            raise RolloutError(
+                "a file of the last reload is still being read: a pipe, or a file system that does not answer"
+            )
+        reader = asyncio.get_running_loop().run_in_executor(None, partial(read, *args))
+        reader.add_done_callback(lambda late: late.cancelled() or late.exception())
+        self._reader = reader
+        if not (await asyncio.wait([reader], timeout=READ_TIMEOUT_S))[0]:
+            raise RolloutError(
+                f"the file, or one that it names, is not read within {READ_TIMEOUT_S:g} s: a pipe, or a file system"
+                " that does not answer"
+            )
+        return reader.result()
 
     def _note_files(self) -> list[str]:
         """Return a line for each file that the configuration names and that is another one than was served before."""
@@ -632,7 +661,7 @@ class Supervisor:
 
         Steps that can be refused come first, each behind the one that undoes it, workers last of them.
         """
-        plan = await asyncio.to_thread(self._plan, config, self._snapshot.generation + 1)
+        plan = await self._in_time(self._plan, config, self._snapshot.generation + 1)
         plan = replace(plan, snapshot=self._bank.fit(plan.snapshot))
         if silent := await self._fleet.settle(ANSWER_TIMEOUT_S):
             raise RolloutError("\n".join(f"{worker} does not answer; nothing has changed" for worker in silent))
@@ -980,6 +1009,13 @@ def serve(
         asyncio.get_running_loop().set_default_executor(executor)
         await Supervisor(path, config, workers, watch, predecessor, files).run()
         signals.hold_all()  # without a handler a late one would decide how this process ends
+        ending = threading.Thread(target=executor.shutdown, daemon=True)
+        ending.start()
+        ending.join(THREADS_END_S)
+        if ending.is_alive():
+            log.warning("ending although a file is being read: a pipe, or a file system that does not answer")
+            logging.shutdown()
+            os._exit(0)
 
     uvloop.run(main())
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -314,3 +315,34 @@ async def test_a_reload_tells_what_takes_a_restart_and_which_files_changed(tmp_p
         blocked.write_text("192.0.2.2\n")
         assert (await daemon.reload()).changes == [f"changed file {blocked}"]
         assert (await daemon.reload()).changes == []
+
+
+async def test_a_file_that_cannot_be_read_to_its_end_holds_up_no_more_than_its_reload(tmp_path, free_port, monkeypatch):
+    monkeypatch.setattr(supervisor, "READ_TIMEOUT_S", 0.3)
+    port, new = free_port(), free_port()
+    async with supervised(tmp_path, f"apps:\n{app('x', port)}") as (daemon, write):
+        text = daemon._path.read_text()
+        daemon._path.unlink()
+        os.mkfifo(daemon._path)
+        for found in ("the file, or one that it names, is not read within 0.3 s", "is still being read"):
+            assert found in (await daemon.reload()).errors[0]
+        daemon._path.write_text(text)  # lets the reader go
+        await until(lambda: daemon._reader.done())
+        daemon._path.unlink()
+        write(f"apps:\n{app('y', new)}")
+        assert (await daemon.reload()).errors == []
+
+
+async def test_a_stop_while_a_reload_reads_ends_it(tmp_path, free_port, monkeypatch):
+    port, new = free_port(), free_port()
+    async with supervised(tmp_path, f"apps:\n{app('x', port)}") as (daemon, write):
+        goes_on, read = threading.Event(), daemon._read_file
+        monkeypatch.setattr(daemon, "_read_file", lambda: (goes_on.wait(10), read())[1])
+        write(f"apps:\n{app('y', new)}")
+        reloads = asyncio.gather(daemon.reload())
+        await until(lambda: daemon._reader is not None)
+        daemon._stop()
+        goes_on.set()
+        assert (await reloads)[0].errors == ["the daemon is stopping"]
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", new)
