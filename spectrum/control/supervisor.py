@@ -869,7 +869,9 @@ class Supervisor:
             raise
 
     def _restore(self) -> None:
-        """Set what a successor may have changed that it shares with this one."""
+        """Set what a successor may have changed that it shares with this one, unless this one ends."""
+        if self._stopping.is_set():
+            return
         self._bank.tune(self._snapshot.apps)
         try:
             self._bound.apply(self._snapshot, self._bank)
