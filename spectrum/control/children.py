@@ -19,7 +19,7 @@ class Child:
         errors: Its standard error; None for ours.
 
     Raises:
-        OSError: If it can not be started.
+        OSError: If it cannot be started.
     """
 
     def __init__(self, command: Sequence[str], descriptors: Sequence[int] = (), errors: int | None = None) -> None:
