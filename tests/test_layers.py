@@ -11,9 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spectrum"
 ALLOWED = {
     "cli": {"core", "control", "kernel", "origin"},
-    "control": {"wire", "core", "kernel", "plane", "probes", "tasks"},
-    "plane": {"wire", "core", "engine", "kernel", "tasks"},
+    "control": {"wire", "core", "kernel", "plane", "probes", "garbage", "tasks"},
+    "plane": {"wire", "core", "engine", "kernel", "garbage", "tasks"},
     "probes": {"wire", "core", "tasks"},
+    "garbage": set(),
     "tasks": set(),
     "kernel": {"core"},
     "engine": set(),

@@ -5,7 +5,6 @@ Nothing on the data path waits for it.
 """
 
 import asyncio
-import gc
 import inspect
 import logging
 import os
@@ -59,6 +58,7 @@ from spectrum.core.config import Config
 from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
+from spectrum.garbage import collect_every, freeze
 from spectrum.kernel import init, installation, seccomp, signals
 from spectrum.kernel.cgroups import usable_processors
 from spectrum.kernel.pins import PinError
@@ -344,9 +344,7 @@ class Supervisor:
         self._state.generation = 1
         self._note_files()
         await self._fleet.relieve_the_rest()  # there are fewer workers now
-        # What was made so far lives long: collections among thousands of probes need not look at it.
-        gc.collect()
-        gc.freeze()
+        freeze()
         counts = (len(snapshot.apps), "app"), (len(keys), "listener"), (self._worker_count, "worker")
         log.info("serving %s on %s with %s", *(f"{count} {what}{'s' * (count != 1)}" for count, what in counts))
 
@@ -990,8 +988,8 @@ def serve(
         StartError: If the workers do not serve, or the file's user can not.
     """
     configure_logging(config.log.format == "json", level)
-    # A probe leaves some objects; the default of 700 would collect dozens of times a second.
-    gc.set_threshold(50_000, 20, 20)
+    # A look-up that fails leaves cycles of about 10 KB; the probes of many origins, none.
+    collect_every(5_000)
     # Pages are rendered in threads; the default of 5 ms would delay each step of the loop by that.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format, SECCOMP_VARIABLE: str(config.seccomp)}

@@ -5,7 +5,6 @@ serves. When the supervisor vanishes it goes on and waits for a new one, which t
 """
 
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -28,6 +27,7 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.offload import Offload
 from spectrum.engine.relay import Relay
 from spectrum.engine.shared import Affinities, Loads
+from spectrum.garbage import collect_every, freeze
 from spectrum.kernel import installation, signals
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.seccomp import forbid
@@ -263,10 +263,7 @@ class Worker:
         self._descriptors, self._served = descriptors, (snapshot, files[1])
         self._share_descriptors({app.transport for app in snapshot.apps})
         self._channel.send(Applied(snapshot.generation))
-        # What a snapshot made lives long: later collections need not look at it.
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
+        freeze()
 
     def _go_on(self, generation: int, exc: Exception) -> int:
         """Serve the snapshot before one that failed again; return its generation, 0 where that fails too."""
@@ -643,7 +640,7 @@ def main() -> None:
         log.error("this worker does not serve: %s", exc)
         sys.exit(1)
     # Records of sessions are short-lived tuples: the default of 700 would collect hundreds of times a second.
-    gc.set_threshold(50_000, 20, 20)
+    collect_every(50_000)
     Path("/proc/self/comm").write_text("spectrum-worker", encoding="ascii")
     sock = socket.socket(fileno=int(sys.argv[1]))
     control = Path(sys.argv[2]) if len(sys.argv) > 2 else None

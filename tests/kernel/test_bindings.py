@@ -100,14 +100,15 @@ def serve(name):
                 return
             connection.sendall(name + b"%d" % connection.getsockname()[1])
             threading.Thread(target=lambda: connection.sendall(connection.recv(10))).start()
-    threading.Thread(target=run, daemon=True).start()
-    return sock
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return sock, thread
 
 def ask(port=80):
     with socket.create_connection(("127.9.9.9", port), 0.3) as sock:
         return sock.recv(100)
 
-one, other = serve(b"one"), serve(b"other")
+(one, _), (other, accepting) = serve(b"one"), serve(b"other")
 web = Binding("web", "tcp", ip_network("127.9.0.0/16"), 0)
 with Bindings(filesystem) as bindings:
     bindings.register("web", one)
@@ -132,6 +133,7 @@ with Bindings(filesystem) as bindings:
 assert ask() == b"other80"
 with Bindings(filesystem) as bindings:
     other.shutdown(socket.SHUT_RDWR)
+    accepting.join()  # accept() holds the socket until it returns
     other.close()
     try:
         print(ask())

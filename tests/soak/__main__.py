@@ -89,6 +89,7 @@ class Soak:
         self._flaps: list[float] = []
         self._counts = {"reloads": 0, "kills": 0, "stalls": 0, "flaps": 0, "moods": 0, "freezes": 0, "upgrades": 0}
         self._frozen = False
+        self._upgraded = asyncio.Event()
         self._samples: list[tuple[float, str, int, int]] = []
         self._ports = free_ports(11)
         self._upgrading: asyncio.Future[subprocess.CompletedProcess[str]] | None = None
@@ -176,6 +177,7 @@ apps:
                     )
                 ]
                 await asyncio.sleep(self._seconds)
+                await self._upgraded.wait()
                 for task in chaos:
                     task.cancel()
                 self._clients.stopped = True
@@ -242,7 +244,7 @@ apps:
             self._counts["stalls"] += 1
 
     async def _freeze(self) -> None:
-        await asyncio.sleep(self._seconds * (UPGRADE_PART + 0.1))
+        await self._upgraded.wait()  # one that meets a worker that stands still waits for it
         while True:
             await asyncio.sleep(min(FREEZE_EVERY_S, self._seconds / 4))
             pid = next((w["pid"] for w in (await self._status())["workers"] if w["number"] == 1 and w["ready"]), 0)
@@ -286,9 +288,11 @@ apps:
             done = await asyncio.shield(self._upgrading)
             assert done.returncode == 0, done.stderr
             self._counts["upgrades"] += 1
+        self._upgraded.set()
 
     async def _sample(self) -> None:
-        await asyncio.sleep(self._seconds * (UPGRADE_PART + 0.1))
+        await self._upgraded.wait()
+        await asyncio.sleep(self._seconds / 10)
         while True:
             status = await self._status()
             self._offloaded += sum(worker["offloaded"] for worker in status["workers"])
