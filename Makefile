@@ -16,7 +16,7 @@ run: $(READY) ## Serve config/spectrum.yaml, with an example origin to talk to
 	@scripts/demo config/spectrum.yaml
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 check: $(READY) ## Run the linters and the type checker
 	$(BIN)/ruff format --check .

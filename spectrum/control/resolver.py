@@ -168,6 +168,8 @@ class Resolver:
 
     async def _ask(self, name: str, kind: str) -> "dns.resolver.Answer":
         """Ask for the records of a full name."""
+        if f".{name.lower().rstrip('.')}".endswith(".invalid"):  # never asked for: RFC 6761, section 6.4
+            raise LookupFailure("no name under .invalid exists", "no_name", math.inf)
         import dns.asyncbackend
         import dns.asyncresolver
         import dns.exception

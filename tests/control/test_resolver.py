@@ -182,6 +182,14 @@ async def test_a_negative_answer_without_soa_has_no_ttl(make):
         assert await failure(make(server.port), "b.test", "A") == ("no such name", "no_name", 0)
 
 
+async def test_no_server_is_asked_for_invalid_names(make):
+    async with DnsServer({"*": ["192.0.2.1"]}).running() as server:
+        for name in ("a.invalid", "A.Invalid.", "invalid."):
+            assert await failure(make(server.port), name, "A") == ("no name under .invalid exists", "no_name", math.inf)
+        resolver = make(server.port, hosts="192.0.2.7 a.invalid\n")
+        assert (await resolver.look_up("a.invalid", "A")).addresses == ("192.0.2.7",)
+
+
 async def test_one_family_is_enough(make):
     async with DnsServer({("a.test.", "A"): ["192.0.2.1"], ("a.test.", "AAAA"): None}).running() as server:
         assert (await make(server.port).look_up("a.test", "")).addresses == ("192.0.2.1",)

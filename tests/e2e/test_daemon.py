@@ -307,7 +307,7 @@ def test_a_name_is_followed(tmp_path, free_port, echo):
 
 def test_an_unknown_name_is_told_and_counted(tmp_path, free_port):
     port = free_port()
-    text = named_app(port, "nowhere.invalid", 1)
+    text = named_app(port, "nowhere.invalid.", 1)
     with Daemon(tmp_path, text) as daemon:
         with pytest.raises(ConnectionResetError), connect(port) as sock:
             sock.recv(1)

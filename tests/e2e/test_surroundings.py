@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum.cli.client import ask
+from spectrum.cli.client import DaemonError, ask
 from tests.e2e.daemon import Daemon
 from tests.engine.harness import eventually, listening, port_of, repeating
 
@@ -47,6 +47,13 @@ def metric(port, name):
     return float(re.search(rf"^{name} (\S+)", page, re.MULTILINE)[1])
 
 
+def serves(control):
+    try:
+        return ask(control, "GET", "/status")["generation"] == 1
+    except DaemonError:  # not yet
+        return False
+
+
 @contextmanager
 def full_disk():
     with Path("/dev/full").open("wb") as out:
@@ -71,8 +78,7 @@ def test_a_log_that_can_not_be_written(tmp_path, free_port, output):
         command = [sys.executable, "-m", "spectrum", "run", "-c", str(path), "--workers", "1"]
         daemon = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
         try:
-            eventually(lambda: (tmp_path / "control.sock").exists(), 10)
-            eventually(lambda: ask(tmp_path / "control.sock", "GET", "/status")["generation"] == 1, 10)
+            eventually(lambda: serves(tmp_path / "control.sock"), 10)
             leave()
             for _ in range(20):
                 visit(port)
