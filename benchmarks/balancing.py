@@ -179,9 +179,9 @@ def decisions() -> Iterator[tuple[str, float, float]]:
 
 
 def _time_decisions(pools: int, origins: int, steering: str, policy: str, affinity: str) -> tuple[float, float]:
-    from spectrum.control.loader import load_text
+    from spectrum.control.configuration.loader import load_text
     from spectrum.core.snapshot import compile_snapshot
-    from spectrum.plane.balancers import Balancers
+    from spectrum.plane.balancing.balancers import Balancers
     from spectrum.plane.memory import SharedMemory
 
     listed = ", ".join(f"{{name: o{n}, address: 203.0.113.1, port: {n + 1}}}" for n in range(origins))

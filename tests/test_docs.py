@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum.control.loader import load_text
+from spectrum.control.configuration.loader import load_text
 from spectrum.wire import simple_proxy
 from tests.engine.harness import eventually
 

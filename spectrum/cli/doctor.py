@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from spectrum.cli.options import AS_JSON, CONFIG, failure, load
-from spectrum.core.config import Config
+from spectrum.core.configuration.config import Config
 from spectrum.core.transparent import Requirement, exposed_origins, is_shown, requirements
 from spectrum.kernel import pins
 from spectrum.kernel.libbpf import BpfError

@@ -13,14 +13,14 @@ import click
 
 from spectrum.cli.doctor import examine, install, show
 from spectrum.cli.options import failure
-from spectrum.control.account import AccountError, account
-from spectrum.control.loader import ConfigError, load_text
+from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.paths import default_control_socket
-from spectrum.control.succession import OPTION as SUCCEED
-from spectrum.control.succession import Predecessor
+from spectrum.control.processes.account import AccountError, account
+from spectrum.control.processes.succession import OPTION as SUCCEED
+from spectrum.control.processes.succession import Predecessor
 from spectrum.control.supervisor import StartError, serve
 from spectrum.core.address import SocketAddress, host_text, parse_socket_address
-from spectrum.core.config import MAX_WORKERS
+from spectrum.core.configuration.config import MAX_WORKERS
 from spectrum.kernel.folders import give_folder
 from spectrum.kernel.sockets import ListenError, local_addresses
 from spectrum.kernel.transparent import NetworkError

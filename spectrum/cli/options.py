@@ -9,7 +9,7 @@ from spectrum.cli.client import DaemonError, ask
 from spectrum.control.paths import default_control_socket
 
 if TYPE_CHECKING:
-    from spectrum.core.config import Config
+    from spectrum.core.configuration.config import Config
 
 # Whether it can be read is found out where it is: our words for it say what to do, click's do not.
 FILE = click.Path(path_type=Path, readable=False)
@@ -38,7 +38,7 @@ SOCKET = click.option(
 
 def load(path: Path) -> "Config":
     """Return the configuration in a file; every fault of it is a failure."""
-    from spectrum.control.loader import ConfigError, load_file  # most commands read no file
+    from spectrum.control.configuration.loader import ConfigError, load_file  # most commands read no file
 
     try:
         return load_file(path)

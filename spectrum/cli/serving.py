@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from spectrum.cli.options import CONFIG, failure, load
-from spectrum.control.loader import ConfigError, load_file
-from spectrum.control.succession import OPTION as SUCCEED
-from spectrum.control.succession import Predecessor
+from spectrum.control.configuration.loader import ConfigError, load_file
+from spectrum.control.configuration.watch import FilesRead
+from spectrum.control.processes.succession import OPTION as SUCCEED
+from spectrum.control.processes.succession import Predecessor
 from spectrum.control.supervisor import StartError, serve
-from spectrum.control.watch import FilesRead
-from spectrum.core.config import MAX_WORKERS
+from spectrum.core.configuration.config import MAX_WORKERS
 from spectrum.kernel.sockets import ListenError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.access.prefix_table import PrefixTableBuilder
 from spectrum.core.access.rules import AccessSettings, RuleSettings, gather
-from spectrum.core.faults import Fault
+from spectrum.core.configuration.faults import Fault
 
 # Of a list that is no list.
 MAX_FAULTS_SHOWN = 5

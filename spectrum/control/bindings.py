@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from spectrum.control.listeners import ListenerBank
-from spectrum.core.fields import network
+from spectrum.core.configuration.fields import network
 from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.bindings import PROTOCOLS, Binding, Bindings, is_loaded, load
 from spectrum.kernel.pins import PinError

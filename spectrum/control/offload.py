@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from spectrum.core.config import UdpOffload
+from spectrum.core.configuration.config import UdpOffload
 from spectrum.kernel import offload as kernel
 from spectrum.kernel.offload import MAX_WORKERS, PinnedOffload
 from spectrum.kernel.pins import PinError

@@ -26,35 +26,35 @@ import uvloop
 
 from spectrum import __version__
 from spectrum.control.access import AccessError, load_access
-from spectrum.control.account import AccountError, leave_root
-from spectrum.control.admin import AdminServer, Reloaded, Upgraded, control_app, control_name, metrics_app
+from spectrum.control.balancing.explain import explain
+from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.bindings import BoundApps
-from spectrum.control.certificates import CertificateError, load_tls, soon_to_end
-from spectrum.control.explain import explain
-from spectrum.control.exporter import Exporter, NodeState
-from spectrum.control.filter import NodeFilter
-from spectrum.control.fleet import Fleet
-from spectrum.control.health import HealthKeeper
+from spectrum.control.configuration.loader import ConfigError, load_file, named_files
+from spectrum.control.configuration.watch import FilesRead, FileWatch, States
+from spectrum.control.filter.node import NodeFilter
+from spectrum.control.http.admin import AdminServer, Reloaded, Upgraded, control_app, control_name, metrics_app
+from spectrum.control.http.exporter import Exporter, NodeState
+from spectrum.control.http.status import apps_status, balancers_status, names_status, pools_status
 from spectrum.control.listeners import ListenerBank, sockets_per_listener
-from spectrum.control.loader import ConfigError, load_file, named_files
-from spectrum.control.log import LineWriter, SessionLog
-from spectrum.control.names import NameWatch
+from spectrum.control.names.name_watch import NameWatch
 from spectrum.control.offload import NodeOffload
 from spectrum.control.paths import default_control_socket
-from spectrum.control.status import apps_status, balancers_status, names_status, pools_status
-from spectrum.control.succession import Heritage, Predecessor, SuccessionError, Successor, arguments
-from spectrum.control.systemd import Notifier
-from spectrum.control.tickets import TicketKeyRotation
-from spectrum.control.totals import Totals
-from spectrum.control.watch import FilesRead, FileWatch, States
-from spectrum.control.workers import Outcome, WorkerProcess, encode, memory_file
+from spectrum.control.processes.account import AccountError, leave_root
+from spectrum.control.processes.fleet import Fleet
+from spectrum.control.processes.succession import Heritage, Predecessor, SuccessionError, Successor, arguments
+from spectrum.control.processes.systemd import Notifier
+from spectrum.control.processes.workers import Outcome, WorkerProcess, encode, memory_file
+from spectrum.control.records.log import LineWriter, SessionLog
+from spectrum.control.records.totals import Totals
+from spectrum.control.tls.certificates import CertificateError, load_tls, soon_to_end
+from spectrum.control.tls.tickets import TicketKeyRotation
 from spectrum.core.address import PortRange, parse_reachable_address
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.balancing.settings import labels
-from spectrum.core.changes import changes, restart_needed
-from spectrum.core.checks import ListenerIndex
-from spectrum.core.config import Config
+from spectrum.core.configuration.changes import changes, restart_needed
+from spectrum.core.configuration.checks import ListenerIndex
+from spectrum.core.configuration.config import Config
 from spectrum.core.names import NameSettings
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
@@ -64,7 +64,7 @@ from spectrum.kernel.cgroups import usable_processors
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
-from spectrum.plane.channel import Events, Met, Offloading, close_all
+from spectrum.link.channel import Events, Met, Offloading, close_all
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging, log_spare_signals
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
 from spectrum.plane.worker import SECCOMP_VARIABLE

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
-from spectrum.core.fields import AsTuple, Network, Strict, check_name, describe, text
+from spectrum.core.configuration.fields import AsTuple, Network, Strict, check_name, describe, text
 
 # linux/in.h, as far as rules need names.
 # IANA's protocol numbers by the names that rules have.

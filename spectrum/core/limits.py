@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from spectrum.core.reasons import Reason
+from spectrum.core.records.reasons import Reason
 
 # Groups of the census (engine/census.pyx) that hold a node's sessions and flows.
 NODE_GROUPS = {"tcp": 1, "udp": 2}

@@ -14,7 +14,7 @@ from spectrum.core.numbers import Numbers
 from spectrum.core.tls.settings import TlsFiles, TlsSettings, compile_tls
 
 if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
-    from spectrum.core.config import App, Config, OriginDns
+    from spectrum.core.configuration.config import App, Config, OriginDns
 
 
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from spectrum.core.address import PortRange, parse_address
 from spectrum.core.balancing.objects import origin_ports
-from spectrum.core.config import App, Config
+from spectrum.core.configuration.config import App, Config
 from spectrum.wire.address import IPAddress
 
 # "SP" in ASCII: of the mark, and of the routing table and the priority of its rules.

@@ -8,16 +8,16 @@ from socket import AF_INET, AF_INET6, inet_ntop
 from typing import NamedTuple
 
 from spectrum.core.limits import app_rules, group_of
-from spectrum.core.measures import AppMeasures
 from spectrum.core.prefixes import PrefixSet
+from spectrum.core.records.measures import AppMeasures
 from spectrum.core.server_names import ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey
 from spectrum.engine.flow_keeper import Mode
 from spectrum.engine.target import Target
 from spectrum.engine.tls import ClientContext, ServerContext
-from spectrum.plane.balancers import Balancers
-from spectrum.plane.firewall import Judge
-from spectrum.plane.routes import Route
+from spectrum.plane.access.firewall import Judge
+from spectrum.plane.balancing.balancers import Balancers
+from spectrum.plane.balancing.routes import Route
 from spectrum.wire import Transport, simple_proxy
 from spectrum.wire.address import paired_bytes
 from spectrum.wire.proxy_protocol import v1_line, v2_header

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from spectrum.core.limits import Rule
-from spectrum.core.reasons import Reason
+from spectrum.core.records.reasons import Reason
 from spectrum.engine.census import Census, Rates
 
 # Longer than this nobody is held back: a client would take it for a dead edge, and held ones are descriptors.

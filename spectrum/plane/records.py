@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from spectrum.core.events import SessionEvent
-from spectrum.core.refusals import RefusalKind, RefusalSums
+from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.refusals import RefusalKind, RefusalSums
 
 # Encoded at once, about 600 bytes each: thousands may end together, and must fit the channel's packets.
 EVENTS_AT_ONCE = 64

@@ -5,15 +5,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from spectrum.core.names import NameSettings, name_key
-from spectrum.core.reasons import Reason, connect_failure
+from spectrum.core.records.reasons import Reason, connect_failure
 from spectrum.core.server_names import ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import is_wildcard
+from spectrum.plane.access.firewall import Firewall
 from spectrum.plane.apps import RunningApp, RunningListener
-from spectrum.plane.balancers import Balancers
-from spectrum.plane.firewall import Firewall
-from spectrum.plane.routes import BalancedRoute, DirectRoute, PortRoutes, Route
+from spectrum.plane.balancing.balancers import Balancers
+from spectrum.plane.balancing.routes import BalancedRoute, DirectRoute, PortRoutes, Route
 
 # Failed connects that say nothing of the origin: this machine ran out of something.
 _OURS = frozenset(

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
-from spectrum.core.measures import AppMeasures, add_measures
-from spectrum.core.reasons import Reason, connect_failure, relay_failure
-from spectrum.core.refusals import RefusalKind
+from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.measures import AppMeasures, add_measures
+from spectrum.core.records.reasons import Reason, connect_failure, relay_failure
+from spectrum.core.records.refusals import RefusalKind
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
@@ -26,11 +26,11 @@ from spectrum.engine.relay import Relay
 from spectrum.engine.sessions import Outcome
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
+from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
-from spectrum.plane.balancers import Balancers, Stopped
+from spectrum.plane.balancing.balancers import Balancers, Stopped
+from spectrum.plane.balancing.drains import Drains
 from spectrum.plane.details import NOT_BEGUN, Newcomer, SessionDetails
-from spectrum.plane.drains import Drains
-from spectrum.plane.firewall import Firewall, Places
 from spectrum.plane.front import Told, header_needs, read_header, read_hello
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck

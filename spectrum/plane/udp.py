@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from spectrum.core.access.rules import Verdict
-from spectrum.core.events import SessionEvent
 from spectrum.core.limits import node_rules
-from spectrum.core.measures import DROPS, AppMeasures, add_measures
-from spectrum.core.reasons import Reason, connect_failure, flow_failure
-from spectrum.core.refusals import RefusalKind
+from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.measures import DROPS, AppMeasures, add_measures
+from spectrum.core.records.reasons import Reason, connect_failure, flow_failure
+from spectrum.core.records.refusals import RefusalKind
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.datagrams import Datagrams
@@ -28,10 +28,10 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import local_addresses
+from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
-from spectrum.plane.balancers import Balancers, Stopped
-from spectrum.plane.drains import Drains
-from spectrum.plane.firewall import Firewall, Places
+from spectrum.plane.balancing.balancers import Balancers, Stopped
+from spectrum.plane.balancing.drains import Drains
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
 from spectrum.plane.log import FaultLog, RareWarning

@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from spectrum.core.measures import AppMeasures, WorkerMeasures, add_measures
-from spectrum.core.reasons import Reason
+from spectrum.core.records.measures import AppMeasures, WorkerMeasures, add_measures
+from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
@@ -32,8 +32,7 @@ from spectrum.kernel import installation, signals
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.seccomp import forbid
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
-from spectrum.plane.balancers import Balancers
-from spectrum.plane.channel import (
+from spectrum.link.channel import (
     MAX_DESCRIPTORS,
     MAX_WAITING_BYTES,
     Applied,
@@ -60,9 +59,10 @@ from spectrum.plane.channel import (
     Veteran,
     close_all,
 )
-from spectrum.plane.drains import SPREAD_S
-from spectrum.plane.firewall import Firewall, Places
-from spectrum.plane.handover import Waiting, receive_sockets, send_sockets
+from spectrum.link.handover import Waiting, receive_sockets, send_sockets
+from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.balancing.balancers import Balancers
+from spectrum.plane.balancing.drains import SPREAD_S
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import configure_worker_logging, log_spare_signals

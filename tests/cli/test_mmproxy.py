@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.cli.mmproxy import configuration
-from spectrum.control.loader import load_text
+from spectrum.control.configuration.loader import load_text
 from spectrum.core.address import parse_socket_address
 from tests.cli.harness import spectrum
 

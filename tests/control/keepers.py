@@ -3,8 +3,8 @@
 import asyncio
 import socket
 
-from spectrum.control.health import HealthKeeper
-from spectrum.control.loader import load_text
+from spectrum.control.balancing.health import HealthKeeper
+from spectrum.control.configuration.loader import load_text
 from spectrum.core.balancing.settings import labels
 from spectrum.core.numbers import Numbers
 from spectrum.core.snapshot import compile_snapshot

@@ -3,10 +3,10 @@
 import os
 import socket
 
-from spectrum.core.measures import WorkerMeasures
+from spectrum.core.records.measures import WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
-from spectrum.plane.channel import Channel, Measures, Release, Released, Sockets, Take, Veteran
-from spectrum.plane.handover import Waiting, send_sockets
+from spectrum.link.channel import Channel, Measures, Release, Released, Sockets, Take, Veteran
+from spectrum.link.handover import Waiting, send_sockets
 from spectrum.tasks import Tasks
 
 KEY = ListenerKey("127.0.0.1", 80)

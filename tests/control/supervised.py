@@ -4,7 +4,7 @@ import asyncio
 import gc
 from contextlib import asynccontextmanager
 
-from spectrum.control.loader import load_file
+from spectrum.control.configuration.loader import load_file
 from spectrum.control.supervisor import Supervisor
 from spectrum.tasks import Tasks
 from tests.control.keepers import until

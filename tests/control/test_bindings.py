@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from spectrum.control.bindings import BoundApps, parse_binding
 from spectrum.control.listeners import ListenerBank
-from spectrum.control.loader import load_text
+from spectrum.control.configuration.loader import load_text
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.bindings import Binding, BindingError, Bindings
 from spectrum.kernel.pins import PinError, folder_of, unload

@@ -4,8 +4,8 @@ import socket
 import pytest
 
 from spectrum.control import listeners
+from spectrum.control.configuration.loader import load_text
 from spectrum.control.listeners import ListenerBank, sockets_per_listener
-from spectrum.control.loader import load_text
 from spectrum.core.snapshot import ListenerKey, compile_snapshot
 from spectrum.kernel.sockets import ListenError, open_listeners
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from spectrum.control.loader import ConfigError, load_text
+from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.offload import NodeOffload
-from spectrum.core.config import UdpOffload
+from spectrum.core.configuration.config import UdpOffload
 from tests.kernel.isolation import filesystem, isolated
 
 __all__ = ["filesystem"]
@@ -14,7 +14,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from spectrum.control.offload import NodeOffload
-from spectrum.core.config import UdpOffload
+from spectrum.core.configuration.config import UdpOffload
 from spectrum.kernel.offload import TUPLE, WAY, PinnedOffload, remove
 
 filesystem = Path(sys.argv[1])

@@ -11,17 +11,17 @@ import threading
 import pytest
 
 from spectrum.control import supervisor
-from spectrum.control.fleet import Fleet
-from spectrum.control.loader import load_text
+from spectrum.control.configuration.loader import load_text
+from spectrum.control.processes.fleet import Fleet
+from spectrum.control.processes.workers import WorkerProcess
+from spectrum.control.records.totals import Totals
 from spectrum.control.supervisor import StartError, Supervisor
-from spectrum.control.totals import Totals
-from spectrum.control.workers import WorkerProcess
-from spectrum.core.measures import WorkerMeasures
 from spectrum.core.names import NameSettings
+from spectrum.core.records.measures import WorkerMeasures
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
-from spectrum.plane.channel import Measures
+from spectrum.link.channel import Measures
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Tasks
 from tests.control.keepers import until
@@ -234,8 +234,8 @@ async def test_a_reload_that_fails_at_any_step_changes_nothing(tmp_path, free_po
 
 async def test_a_worker_that_stands_still_is_told_and_replaced(tmp_path, free_port, monkeypatch):
     monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("spectrum.control.fleet.SILENT_S", 1.5)
-    monkeypatch.setattr("spectrum.control.fleet.LOOK_EVERY_S", 0.5)
+    monkeypatch.setattr("spectrum.control.processes.fleet.SILENT_S", 1.5)
+    monkeypatch.setattr("spectrum.control.processes.fleet.LOOK_EVERY_S", 0.5)
     port, new = free_port(), free_port()
     async with supervised(tmp_path, f"worker_timeout: 3s\napps:\n{app('x', port)}", workers=2) as (daemon, write):
         pid = daemon._fleet.workers[1].pid

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spectrum.control.loader import ConfigError, load_text
+from spectrum.control.configuration.loader import ConfigError, load_text
 
 APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
 

@@ -1,5 +1,5 @@
 from spectrum.core.limits import NODE_GROUPS, Limits, Rule, app_rules, group_of, node_rules
-from spectrum.core.reasons import Reason
+from spectrum.core.records.reasons import Reason
 
 
 def test_no_limit_is_no_rule():

@@ -1,6 +1,6 @@
 import msgspec
 
-from spectrum.control.loader import load_text
+from spectrum.control.configuration.loader import load_text
 from spectrum.core.names import NameSettings, name_key
 from spectrum.core.snapshot import ListenerKey, Snapshot, compile_snapshot
 

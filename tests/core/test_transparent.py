@@ -2,7 +2,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from spectrum.control.loader import load_text
+from spectrum.control.configuration.loader import load_text
 from spectrum.core.transparent import exposed_origins, is_shown, requirements
 
 LOCAL = [ip_address("127.0.0.1"), ip_address("10.0.0.1")]

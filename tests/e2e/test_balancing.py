@@ -17,7 +17,7 @@ import pytest
 from spectrum.cli.client import ask
 from tests.e2e.daemon import Daemon
 from tests.engine.harness import eventually
-from tests.plane.test_geoip import database
+from tests.plane.access.test_geoip import database
 
 QUICK = "{type: tcp, interval: 0.2, timeout: 1, retries: 0, consecutive_up: 2, consecutive_down: 2}"
 

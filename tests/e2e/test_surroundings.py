@@ -120,10 +120,10 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
         if reads.search(path.read_text(encoding="utf-8"))
     }
     assert found == {
-        "control/certificates.py": 1,  # which certificates end soon, for the log
-        "control/health.py": 3,  # of events, and when a verdict changed, for status
-        "control/health_metrics.py": 1,  # until a certificate expires
-        "control/status.py": 2,  # the same two
+        "control/tls/certificates.py": 1,  # which certificates end soon, for the log
+        "control/balancing/health.py": 3,  # of events, and when a verdict changed, for status
+        "control/balancing/health_metrics.py": 1,  # until a certificate expires
+        "control/http/status.py": 2,  # the same two
         "plane/tcp.py": 1,  # of events
         "plane/udp.py": 1,
     }

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from spectrum.core.measures import DROPS
+from spectrum.core.records.measures import DROPS
 from spectrum.engine.datagrams import Datagrams, Drop
 from spectrum.engine.flow_keeper import FlowOutcome, Mode
 from spectrum.engine.loop import Loop
@@ -119,7 +119,7 @@ def ask(client, edge, data, host="127.0.0.1"):
 
 
 def test_drops_have_one_order():
-    """The names of `core.measures` are those of the engine."""
+    """The names of `core.records.measures` are those of the engine."""
     expected = {"TO_ORIGIN": "not_sent_to_origin", "TO_CLIENT": "not_sent_to_client"}
     assert [expected.get(drop.name, drop.name.lower()) for drop in Drop] == list(DROPS)
 

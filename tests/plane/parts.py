@@ -3,14 +3,14 @@
 import os
 
 from spectrum.control.access import load_access
-from spectrum.control.certificates import load_tls
-from spectrum.control.loader import load_text
-from spectrum.control.workers import memory_file
+from spectrum.control.configuration.loader import load_text
+from spectrum.control.processes.workers import memory_file
+from spectrum.control.tls.certificates import load_tls
 from spectrum.core.balancing.settings import labels
 from spectrum.core.numbers import Numbers
 from spectrum.core.snapshot import compile_snapshot
-from spectrum.plane.balancers import Balancers
-from spectrum.plane.firewall import Firewall, Places
+from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.memory import SharedMemory
 from tests.engine.harness import port_of
 

@@ -4,11 +4,11 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from spectrum.control.loader import load_text
-from spectrum.core.reasons import Reason
+from spectrum.control.configuration.loader import load_text
+from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
-from spectrum.plane.routes import DirectRoute
+from spectrum.plane.balancing.routes import DirectRoute
 from spectrum.wire import parse
 from tests.plane.parts import Parts
 

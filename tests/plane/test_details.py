@@ -1,7 +1,7 @@
 import pytest
 
 from spectrum.core.access.rules import Verdict
-from spectrum.core.events import SessionEvent
+from spectrum.core.records.events import SessionEvent
 from spectrum.plane.details import SessionDetails
 
 CLIENT = (b"TLSv1.3", b"TLS_AES_256_GCM_SHA384", b"", b"a.example", False, None, b"", b"")

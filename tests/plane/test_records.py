@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from spectrum.core.events import SessionEvent
-from spectrum.plane.channel import MAX_PACKET_BYTES
+from spectrum.core.records.events import SessionEvent
+from spectrum.link.channel import MAX_PACKET_BYTES
 from spectrum.plane.records import Records
 from spectrum.plane.worker import EVENT_BYTES
 

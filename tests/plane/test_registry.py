@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectrum.control.loader import ConfigError, load_text
+from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.core.snapshot import ListenerKey, compile_snapshot
 from spectrum.engine.datagrams import Datagrams
 from spectrum.engine.loop import Loop

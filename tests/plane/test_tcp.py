@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from spectrum.core.reasons import Reason
+from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import ListenerKey
 from spectrum.engine.loop import Loop
 from spectrum.engine.sessions import Outcome

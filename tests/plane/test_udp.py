@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from spectrum.core.balancing.pools import Standing
-from spectrum.core.reasons import Reason
+from spectrum.core.records.reasons import Reason
 from spectrum.engine.flow_keeper import FlowOutcome
 from spectrum.engine.loop import Loop
 from spectrum.plane.udp import UdpPlane, reason_of

@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from spectrum.control.access import load_access
-from spectrum.control.loader import load_text
-from spectrum.control.workers import encode, memory_file
+from spectrum.control.configuration.loader import load_text
+from spectrum.control.processes.workers import encode, memory_file
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
 from spectrum.kernel.sockets import open_listeners
-from spectrum.plane.channel import (
+from spectrum.link.channel import (
     Applied,
     Ask,
     Channel,
@@ -35,7 +35,7 @@ from spectrum.plane.channel import (
     Take,
     Veteran,
 )
-from spectrum.plane.handover import waiting_names
+from spectrum.link.handover import waiting_names
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.worker import RESERVED_DESCRIPTORS, Worker
 from tests.control.keepers import until

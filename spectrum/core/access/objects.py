@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from spectrum.core.address import parse_address
-from spectrum.core.fields import AsTuple, Strict, country, describe, network
+from spectrum.core.configuration.fields import AsTuple, Strict, country, describe, network
 
 Target = Literal["ip", "ip_range", "country", "asn"]
 Action = Literal["allow", "block"]

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool, origin_ports
-from spectrum.core.config import App, Config
-from spectrum.core.faults import Fault, nearest
+from spectrum.core.configuration.config import App, Config
+from spectrum.core.configuration.faults import Fault, nearest
 
 # Pools and origins of a node: what their shared counts have room for, less some that are being replaced.
 MAX_ORIGINS = 60_000

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator
 
 from spectrum.core.address import PortRange, ZoneError, is_name, parse_address, parse_reachable_address
-from spectrum.core.fields import (
+from spectrum.core.configuration.fields import (
     AsTuple,
     Duration,
     PositiveDuration,

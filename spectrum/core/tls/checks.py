@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterator
 
-from spectrum.core.config import App, Config
-from spectrum.core.faults import Fault, nearest
+from spectrum.core.configuration.config import App, Config
+from spectrum.core.configuration.faults import Fault, nearest
 
 
 def check_tls(config: Config, certificates: Collection[str]) -> Iterator[Fault]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.address import is_name, parse_address
-from spectrum.core.fields import AsTuple, PositiveDuration, Strict, describe, text
+from spectrum.core.configuration.fields import AsTuple, PositiveDuration, Strict, describe, text
 
 Path = Annotated[str, Field(min_length=1)]
 # RFC 7301 section 3.1: a name has one byte for its length.

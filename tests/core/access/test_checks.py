@@ -1,6 +1,6 @@
 import pytest
 
-from spectrum.control.loader import ConfigError, load_text
+from spectrum.control.configuration.loader import ConfigError, load_text
 
 APP = "protocol: tcp/7000, origin_direct: ['tcp://192.0.2.9:22']"
 

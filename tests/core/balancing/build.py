@@ -1,6 +1,6 @@
 """Pools and load balancers for tests, in few words."""
 
-from spectrum.control.loader import load_text
+from spectrum.control.configuration.loader import load_text
 from spectrum.core.balancing.balancer import Balancer
 from spectrum.core.balancing.pools import PoolView, Standing
 from spectrum.core.snapshot import compile_snapshot

@@ -1,6 +1,6 @@
 import pytest
 
-from spectrum.control.loader import ConfigError, load_text
+from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.core.balancing.checks import probe_port
 from spectrum.core.balancing.objects import Monitor
 

@@ -1,6 +1,6 @@
 import pytest
 
-from spectrum.control.loader import ConfigError, load_text
+from spectrum.control.configuration.loader import ConfigError, load_text
 from tests.certificates import Authority
 
 ISSUED = Authority().issue("a.example")

@@ -1,0 +1,420 @@
+"""The health of all origins: probes in, verdicts out, to workers, events, metrics and status."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
+
+from spectrum.core.balancing.checks import headers_used, probe_port, probed_transport
+from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.balancing.health import Health, ProbeResult
+from spectrum.core.balancing.objects import Monitor, Pool
+from spectrum.core.balancing.outliers import OutlierDetector, Signs
+from spectrum.core.balancing.pools import PoolView, Standing
+from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
+from spectrum.core.configuration.config import Config
+from spectrum.core.names import name_key
+from spectrum.core.snapshot import Snapshot
+from spectrum.kernel.sockets import descriptor_limit
+from spectrum.probes.prober import Prober
+from spectrum.probes.target import ProbeTarget
+
+# So long after a change was told the next ones are gathered: a start with thousands of origins is a few messages.
+TELL_GAP_S = 0.05
+# Latencies are told when one changed by this part.
+LATENCY_STEP = 0.02
+TICK_S = 1.0
+
+Tell = Callable[[dict[int, Standing], dict[str, float]], None]
+Addresses = Mapping[str, tuple[str, ...]]
+
+
+class ProbeKey(NamedTuple):
+    """What is probed once, however many pools have it."""
+
+    monitor: str
+    address: str
+    port: int
+    host: str
+    header: str
+
+
+@dataclass(slots=True)
+class Member:
+    """An origin of a pool.
+
+    Attributes:
+        keys: Of the probes of its addresses.
+        healthy: The verdict; None while unknown, True where nobody looks.
+        reason: Why it is not healthy.
+        changed_at: When the verdict changed (seconds since 1970); 0 for never.
+        changes: How often it changed, not counting the first one.
+        ejections: How often it was ejected.
+    """
+
+    pool: str
+    settings: OriginSettings
+    keys: tuple[ProbeKey, ...] = ()
+    healthy: bool | None = None
+    reason: str = ""
+    changed_at: float = 0.0
+    changes: int = 0
+    ejections: int = 0
+
+
+@dataclass
+class _World:
+    """What of the configuration health depends on."""
+
+    monitors: dict[str, Monitor] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    headers: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    settings: dict[str, PoolSettings] = field(default_factory=dict)
+    balancers: tuple[BalancerSettings, ...] = ()
+
+
+class HealthKeeper:
+    """Knows which origins can be used.
+
+    Args:
+        tell: Told of standings by number and latencies by pool, as they change.
+        record: Takes each event.
+        readdress: Told of the keys of names some of whose addresses changed their health.
+    """
+
+    def __init__(
+        self, tell: Tell, record: Callable[[HealthEvent], None], readdress: Callable[[set[str]], None]
+    ) -> None:
+        self._tell = tell
+        self._record = record
+        self._readdress = readdress
+        self._world = _World()
+        self._addresses: Addresses = {}
+        self._health: dict[ProbeKey, Health] = {}
+        self._users: dict[ProbeKey, list[int]] = {}
+        # Of the addresses of each name.
+        self._keys_of: dict[str, set[ProbeKey]] = {}
+        self._detectors: dict[str, OutlierDetector] = {}
+        # What changed and is not told yet, with the cause.
+        self._dirty: dict[int, str] = {}
+        self._readdressed: set[str] = set()
+        self._flushed_at = 0.0
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._aim_timer: asyncio.TimerHandle | None = None
+        self._prober = Prober(self._took, descriptor_limit)
+        self.members: dict[int, Member] = {}
+        self.standings: dict[int, Standing] = {}
+        self.pool_health: dict[str, bool] = {}
+        self.views: dict[str, PoolView] = {}
+        self.fallbacks: dict[str, bool] = {}
+        self.told_latencies: dict[str, float] = {}
+        # Per monitor, and whether it passed.
+        self.probes: Counter[tuple[str, bool]] = Counter()
+
+    # --- configuration --------------------------------------------------------------------------------------------
+
+    def apply(self, config: Config, snapshot: Snapshot, addresses: Addresses) -> None:
+        """Keep the health of a configuration's origins; what is known of those that stay is kept."""
+        self._world = _World(
+            monitors=config.monitors,
+            pools=config.pools,
+            headers=headers_used(config),
+            settings={pool.name: pool for pool in snapshot.pools},
+            balancers=snapshot.balancers,
+        )
+        before, self.members = self.members, {}
+        for pool in snapshot.pools:
+            for origin in pool.origins:
+                member = before.get(origin.number) or Member(pool.name, origin)
+                member.settings = origin
+                self.members[origin.number] = member
+        detectors = self._detectors
+        self._detectors = {}
+        for name, given in config.pools.items():
+            detector = self._detectors[name] = detectors.get(name) or OutlierDetector(None, 0)
+            detector.settings, detector.size = given.outlier_detection, len(given.origins)
+            detector.records = {n: record for n, record in detector.records.items() if n in self.members}
+        for known in (self.views, self.pool_health, self.told_latencies):
+            for name in known.keys() - self._world.settings.keys():
+                del known[name]
+        self.standings = {n: standing for n, standing in self.standings.items() if n in self.members}
+        self.fallbacks = {b.name: self.fallbacks.get(b.name, False) for b in snapshot.balancers}
+        self._dirty = {n: cause for n, cause in self._dirty.items() if n in self.members}
+        self._aim(addresses)
+        for number in self.members:
+            self._judge(number, "the configuration changed")
+        self._flush(dict.fromkeys(self._world.settings, "the configuration changed"))
+        if self._tick_timer is None:
+            self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def resolve(self, addresses: Addresses) -> None:
+        """Take new addresses of names, soon: at a start there are many, one by one."""
+        self._addresses = addresses
+        if self._aim_timer is None:
+            self._aim_timer = asyncio.get_running_loop().call_later(TELL_GAP_S, self._aim_again)
+
+    def _aim_again(self) -> None:
+        self._aim_timer = None
+        self._aim(self._addresses)
+        for number, member in self.members.items():
+            if member.settings.dns is not None:
+                self._judge(number, "its name has other addresses")
+
+    def _aim(self, addresses: Addresses) -> None:
+        """Probe what is to be probed now."""
+        self._addresses = addresses
+        targets: dict[Hashable, ProbeTarget] = {}
+        self._users, self._keys_of = {}, {}
+        for number, member in self.members.items():
+            found = self._targets_of(member)
+            known = [self._health[key].healthy for key in found if key in self._health]
+            for key, target in found.items():
+                targets[key] = target
+                self._users.setdefault(key, []).append(number)
+                if member.settings.dns is not None:
+                    self._keys_of.setdefault(name_key(member.settings.dns), set()).add(key)
+                if key not in self._health:
+                    # A reload that changes how an origin is probed is no reason to doubt it.
+                    verdict = None if known else member.healthy if member.keys else None
+                    self._health[key] = Health(healthy=verdict, reason=member.reason or "not probed yet")
+            member.keys = tuple(found)
+        self._health = {key: health for key, health in self._health.items() if key in targets}
+        self._prober.watch(targets)
+
+    def _targets_of(self, member: Member) -> dict[ProbeKey, ProbeTarget]:
+        pool = self._world.pools[member.pool]
+        origin = member.settings
+        if pool.monitor is None or not origin.enabled:
+            return {}
+        monitor = self._world.monitors[pool.monitor]
+        header: str = monitor.proxy_protocol
+        if header == "auto":
+            header = next(iter(self._world.headers.get((member.pool, probed_transport(monitor)), ("off",))))
+        if monitor.type == "icmp_ping":
+            header = "off"
+        port = 0 if monitor.type == "icmp_ping" else probe_port(monitor, origin.port)
+        found = {}
+        for address in self._addresses_of(origin):
+            key = ProbeKey(pool.monitor, address, port, origin.host, header)
+            found[key] = ProbeTarget(monitor, address, port, origin.host, origin.dns.name if origin.dns else "", header)
+        return found
+
+    def _addresses_of(self, origin: OriginSettings) -> tuple[str, ...]:
+        return (origin.address,) if origin.dns is None else self._addresses.get(name_key(origin.dns), ())
+
+    # --- what is found --------------------------------------------------------------------------------------------
+
+    def _took(self, key: Hashable, result: ProbeResult, began: float) -> None:
+        """Take a probe's result."""
+        assert isinstance(key, ProbeKey), "the keys are ours"
+        health, monitor = self._health[key], self._world.monitors[key.monitor]
+        self.probes[key.monitor, result.ok] += 1
+        now = time.monotonic()
+        changed = health.take(result, monitor.consecutive_up, monitor.consecutive_down, now)
+        for number in self._users[key] if changed or result.ok else ():
+            member = self.members[number]
+            if changed and member.settings.dns is not None:
+                self._readdressed.add(name_key(member.settings.dns))
+            returned = result.ok and self._detectors[member.pool].probe_passed(number, began, now)
+            if returned:
+                self._event(member, "originReturned", True, "a probe passed")
+            if changed or returned:
+                self._judge(number, health.reason or "probes pass")
+
+    def met(self, signs: Mapping[int, Signs]) -> None:
+        """Take what clients met at origins."""
+        now = time.monotonic()
+        for number, sign in signs.items():
+            member = self.members.get(number)
+            if member is None:
+                continue
+            if self._detectors[member.pool].take(number, sign, partial(self._others_usable, member.pool), now):
+                self._was_ejected(number, now)
+
+    def _was_ejected(self, number: int, now: float) -> None:
+        member = self.members[number]
+        record = self._detectors[member.pool].records[number]
+        member.ejections += 1
+        self._event(member, "originEjected", False, f"{record.reason}; for {record.ejected_until - now:.0f} s")
+        self._judge(number, record.reason)
+
+    def _others_usable(self, pool: str, number: int) -> int:
+        origins = (origin for origin in self._world.settings[pool].origins if origin.number != number)
+        return sum(origin.enabled and origin.weight > 0 and self.standings[origin.number].usable for origin in origins)
+
+    def _tick(self) -> None:
+        # First of all: a failure below is logged by the loop, and must not be the last tick.
+        self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        now = time.monotonic()
+        for pool, detector in self._detectors.items():
+            for number in detector.due(now):
+                if number in self.members:
+                    self._event(self.members[number], "originReturned", True, "its time is over")
+                    self._judge(number, "its ejection is over")
+            for number in detector.compare(partial(self._others_usable, pool), now):
+                self._was_ejected(number, now)
+        for name, view in list(self.views.items()):
+            if view.ramping:
+                self._look_at(name, "")
+        self._tell_latencies()
+
+    def latency_of(self, pool: str) -> float:
+        """Return the mean round trip of probes of a pool's usable origins in seconds; 0 if there is none."""
+        found = [rtt_s for number in self.views[pool].usable if (rtt_s := self.rtt_of(number))]
+        return sum(found) / len(found) if found else 0.0
+
+    def _tell_latencies(self) -> None:
+        """Tell workers of the latencies that steer clients."""
+        steering = (balancer for balancer in self._world.balancers if balancer.policy == "dynamic_latency")
+        measured = {name: self.latency_of(name) for name in {name for each in steering for name in each.pools}}
+        changed = {
+            name: latency
+            for name, latency in measured.items()
+            if latency and abs(latency - self.told_latencies.get(name, 0.0)) > LATENCY_STEP * latency
+        }
+        if changed:
+            self.told_latencies |= changed
+            self._tell({}, changed)
+
+    # --- verdicts -------------------------------------------------------------------------------------------------
+
+    def _verdict(self, member: Member) -> tuple[bool | None, str]:
+        """Whether any address of an origin is healthy, and why not."""
+        if not self._world.settings[member.pool].monitored:
+            return True, ""
+        if not member.settings.enabled:
+            return None, "disabled, so not probed"
+        if not member.keys:
+            return False, "its name has no address"
+        found = [self._health[key] for key in member.keys]
+        if any(health.healthy for health in found):
+            return True, ""
+        return (None if any(health.healthy is None for health in found) else False), found[0].reason
+
+    def _judge(self, number: int, cause: str) -> None:
+        """Work out an origin's verdict anew; what changed is told soon."""
+        member = self.members[number]
+        healthy, member.reason = self._verdict(member)
+        if healthy is not member.healthy:
+            self._dirty[number] = cause
+            self._flush_soon()
+            member.changes += member.healthy is not None
+            member.healthy, member.changed_at = healthy, time.time()
+            if healthy is not None and self._world.settings[member.pool].monitored:
+                self._event(member, "originHealth", healthy, cause)
+        old = self.standings.get(number)
+        usable = bool(healthy) and not self._detectors[member.pool].ejected(number)
+        if old is not None and old.usable is usable:
+            return
+        # At a start all shares grow alike; what nobody looks at has its whole share at once.
+        since = time.monotonic() if usable and old is not None else 0.0
+        self.standings[number] = Standing(usable, since)
+        self._dirty[number] = cause
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Tell at once what comes alone, and together what comes in quick succession."""
+        loop = asyncio.get_running_loop()
+        if self._flush_timer is None:
+            self._flush_timer = loop.call_at(self._flushed_at + TELL_GAP_S, self._flush)
+
+    def _flush(self, pools: Mapping[str, str] | None = None) -> None:
+        """Tell workers what changed, and see what it means for pools and load balancers.
+
+        `pools` are to be looked at whether their origins changed or not, with the cause.
+        """
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        self._flushed_at = asyncio.get_running_loop().time()
+        dirty, self._dirty = self._dirty, {}
+        if dirty:
+            self._tell({number: self.standings[number] for number in dirty}, {})
+        readdressed, self._readdressed = self._readdressed, set()
+        if readdressed:
+            self._readdress(readdressed)
+        causes = dict(pools or {}) | {self.members[number].pool: cause for number, cause in dirty.items()}
+        for pool, cause in causes.items():
+            self._look_at(pool, cause)
+
+    def _look_at(self, pool: str, cause: str) -> None:
+        """Work out a pool's state anew, and that of the load balancers that use it."""
+        settings = self._world.settings[pool]
+        view = self.views[pool] = PoolView(settings, self.standings, time.monotonic())
+        if settings.monitored and all(self.members[origin.number].healthy is None for origin in settings.origins):
+            return  # nothing is known yet
+        if self.pool_health.get(pool) is not view.healthy:
+            known = pool in self.pool_health
+            self.pool_health[pool] = view.healthy
+            if known or settings.monitored:
+                up = f"{view.up} of {len(settings.origins)} origins are up, {settings.minimum_origins} needed"
+                self._emit("poolHealth", view.healthy, f"{up}; {cause}" if cause else up, pool)
+        for balancer in self._world.balancers:
+            if pool in balancer.pools and all(name in self.pool_health for name in balancer.pools):
+                self._check_fallback(balancer, cause)
+
+    def _check_fallback(self, balancer: BalancerSettings, cause: str) -> None:
+        fell_back = not any(self.pool_health[pool] for pool in balancer.pools)
+        if fell_back is not self.fallbacks.get(balancer.name, False):
+            self.fallbacks[balancer.name] = fell_back
+            self._emit("loadBalancerFallback", not fell_back, cause, balancer.fallback, balancer.name)
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def _emit(self, event: str, healthy: bool, reason: str, pool: str, balancer: str = "") -> None:
+        self._record(HealthEvent(event, datetime.now(UTC), healthy, reason, pool, LoadBalancer=balancer))
+
+    def _event(self, member: Member, event: str, healthy: bool, reason: str) -> None:
+        health = self._health[member.keys[0]] if member.keys else Health()
+        self._record(
+            HealthEvent(
+                event,
+                datetime.now(UTC),
+                healthy,
+                reason,
+                member.pool,
+                member.settings.name,
+                member.keys[0].address if member.keys else member.settings.address,
+                self._world.pools[member.pool].monitor or "",
+                "",
+                health.code,
+                round(self.rtt_of(member.settings.number) * 1e9),
+            )
+        )
+
+    # --- what one sees --------------------------------------------------------------------------------------------
+
+    def rtt_of(self, number: int) -> float:
+        """Return the mean round trip of an origin's probes in seconds, of its fastest address; 0 if there is none."""
+        found = [self._health[key].rtt_s for key in self.members[number].keys if self._health[key].healthy]
+        return min((rtt_s for rtt_s in found if rtt_s), default=0.0)
+
+    def certificate_of(self, number: int) -> float:
+        """Return when an origin's certificate expires (seconds since 1970), the first of its addresses'; 0 if none."""
+        found = [self._health[key].certificate_expires for key in self.members[number].keys]
+        return min((expires for expires in found if expires), default=0.0)
+
+    def ejected_for(self, number: int) -> float:
+        """Return the seconds until an origin's ejection ends; 0 if it is not ejected."""
+        record = self._detectors[self.members[number].pool].records.get(number)
+        return max(0.0, record.ejected_until - time.monotonic()) if record and record.ejected_until else 0.0
+
+    def addresses_for_workers(self, addresses: Addresses) -> dict[str, tuple[str, ...]]:
+        """Return names with those of their addresses that are not down; with all of them where all are."""
+        return {name: self._up_of(name, found) or found for name, found in addresses.items()}
+
+    def _up_of(self, name: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        down = {key.address for key in self._keys_of.get(name, ()) if self._health[key].healthy is False}
+        return tuple(address for address in addresses if address not in down)
+
+    async def stop(self) -> None:
+        """Stop probing."""
+        for timer in (self._flush_timer, self._tick_timer, self._aim_timer):
+            if timer is not None:
+                timer.cancel()
+        await self._prober.stop()

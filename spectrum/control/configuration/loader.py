@@ -1,0 +1,222 @@
+"""From a file to a checked `Config`, or to every fault of it at once."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from spectrum.control.access import access_faults
+from spectrum.control.configuration.yaml_faults import Position
+from spectrum.control.configuration.yaml_marks import Document
+from spectrum.control.filter.node import filter_faults, filter_paths
+from spectrum.control.processes.account import AccountError, account
+from spectrum.control.tls.certificates import tls_faults, tls_paths
+from spectrum.core.access.checks import check_access
+from spectrum.core.access.objects import AccessRule
+from spectrum.core.balancing.checks import check_balancing
+from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool
+from spectrum.core.configuration.checks import check_apps
+from spectrum.core.configuration.config import App, Config, Settings
+from spectrum.core.configuration.faults import Fault, faults_of
+from spectrum.core.configuration.fields import check_name, describe
+from spectrum.core.configuration.presets import expand
+from spectrum.core.tls.checks import check_tls
+from spectrum.core.tls.objects import Certificate
+from spectrum.kernel.sockets import local_addresses
+from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
+from spectrum.wire.address import IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """A fault with its place: `file:line:column: path: message`."""
+
+    file: str
+    place: Position
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        return f"{self.file}:{self.place.line}:{self.place.column}: {where}{self.message}"
+
+
+class ConfigError(Exception):
+    """A file that can not be used; `diagnostics` lists every reason."""
+
+    def __init__(self, diagnostics: list[Diagnostic]) -> None:
+        super().__init__("\n".join(map(str, diagnostics)))
+        self.diagnostics = diagnostics
+
+
+# Told of the files that are about to be read.
+Reading = Callable[[Iterable[Path]], None]
+
+
+def named_files(config: Config) -> list[Path]:
+    """Return the files that a configuration names and that change by themselves: lists, databases, certificates."""
+    named = [rule.file for rule in config.access_rules.values()]
+    if config.geoip is not None:
+        named += [config.geoip.database, config.geoip.asn_database]
+    return [*(Path(path) for path in named if path), *tls_paths(config), *filter_paths(config)]
+
+
+def load_file(path: Path, reading: Reading = lambda paths: None) -> Config:
+    """Return the configuration in a file.
+
+    Args:
+        path: The file.
+        reading: Called with the file, and with the files that it names, before they are read.
+
+    Raises:
+        ConfigError: With every fault of the file, in the order of its lines.
+    """
+    reading([path])
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        message = (exc.strerror or str(exc)).lower()
+        raise ConfigError([Diagnostic(str(path), Position(1, 1), "", f"can not be read: {message}")]) from exc
+    except UnicodeDecodeError as exc:
+        line = exc.object[: exc.start].count(b"\n") + 1
+        raise ConfigError([Diagnostic(str(path), Position(line, 1), "", "not UTF-8 text")]) from exc
+    return load_text(text, str(path), local_addresses(), reading)
+
+
+def load_text(text: str, name: str, local: Iterable[IPAddress] = (), reading: Reading = lambda paths: None) -> Config:
+    """Return the configuration in a text; `name` is what diagnostics call it, `local` this machine's addresses.
+
+    `reading` is called with the files that the text names, before they are read.
+
+    Raises:
+        ConfigError: With every fault of the text, in the order of its lines.
+    """
+    document = Document(text)
+    diagnostics = [Diagnostic(name, fault.place, "", fault.message) for fault in document.faults]
+    if document.value is None and diagnostics:
+        raise ConfigError(diagnostics)
+    value, faults = expand(document.value) if isinstance(document.value, dict) else (document.value, [])
+    config, wrong = _validate(value)
+    faults += wrong
+    if config.apps:
+        faults += check_apps(config, local)
+    names = _names(value)
+    faults += check_balancing(config, names)
+    faults += check_access(config, names["apps"])
+    faults += check_tls(config, names["certificates"])
+    reading(named_files(config))
+    faults += _machine_faults(config)
+    diagnostics += [_diagnostic(name, document, fault) for fault in faults]
+    if diagnostics:
+        raise ConfigError(sorted(diagnostics, key=lambda diagnostic: diagnostic.place))
+    return config
+
+
+def _diagnostic(name: str, document: Document, fault: Fault) -> Diagnostic:
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault.path).lstrip(".")
+    return Diagnostic(name, document.place(fault.path, fault.at_key), path, fault.message)
+
+
+def _machine_faults(config: Config) -> list[Fault]:
+    """Check what the configuration names on this machine."""
+    faults = []
+    if config.user is not None:
+        try:
+            account(config.user)
+        except AccountError as exc:
+            faults.append(Fault(("user",), str(exc)))
+    for key, kind in (("database", Countries), ("asn_database", Networks)):
+        path = getattr(config.geoip, key, None)
+        try:
+            if path is not None:
+                kind(Path(path)).close()
+        except GeoIpError as exc:
+            faults.append(Fault(("geoip", key), str(exc)))
+    faults += access_faults(config.access_rules)
+    faults += tls_faults(config)
+    faults += filter_faults(config)
+    return faults
+
+
+# The mappings of named objects: the key, what one is called, its model.
+_SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
+    ("access_rules", "an access rule", AccessRule),
+    ("certificates", "a certificate", Certificate),
+    ("monitors", "a monitor", Monitor),
+    ("pools", "a pool", Pool),
+    ("load_balancers", "a load balancer", LoadBalancer),
+    ("apps", "an app", App),
+)
+
+
+def _names(value: object) -> dict[str, list[str]]:
+    """Return the names that stand in each section, whatever stands behind them."""
+    sections = value if isinstance(value, dict) else {}
+    found = {key: sections.get(key) for key, _, _ in _SECTIONS}
+    return {key: list(given) if isinstance(given, dict) else [] for key, given in found.items()}
+
+
+def _validate(value: object) -> tuple[Config, list[Fault]]:
+    """Check shapes and values: the settings as a whole, each object by itself, so that one fault hides no other.
+
+    Returns:
+        What is well-formed by itself, and the faults.
+    """
+    faults: list[Fault] = []
+    if value is None:
+        faults.append(Fault((), 'the file is empty; it needs "apps"'))
+    elif not isinstance(value, dict):
+        faults.append(Fault((), f"expected a mapping with apps, found {describe(value)}"))
+    if faults:
+        return Config.model_construct(**dict(Settings()), apps={}), faults
+    assert isinstance(value, dict), "checked above"
+    elsewhere = {key for key, _, _ in _SECTIONS}
+    for key, item in value.items():
+        if key not in _keys(Config) and (fault := _misplaced((key,), item)):
+            faults.append(fault)
+            elsewhere.add(key)
+    try:
+        settings = Settings.model_validate({key: item for key, item in value.items() if key not in elsewhere})
+    except ValidationError as exc:
+        faults.extend(faults_of(exc, Config, ()))
+        settings = Settings()
+    if not isinstance(value.get("apps"), dict) or not value["apps"]:
+        found = f"expected a mapping of names to apps, found {describe(value.get('apps'))}"
+        faults.append(Fault(("apps",), found) if "apps" in value else Fault((), 'the file has no "apps"'))
+    objects = {key: _validate_section(key, kind, model, value.get(key), faults) for key, kind, model in _SECTIONS}
+    return Config.model_construct(**dict(settings), **objects), faults
+
+
+def _validate_section(key: str, kind: str, model: type[BaseModel], given: object, faults: list[Fault]) -> Any:
+    """Return the well-formed objects of a section; add the faults of the others."""
+    found: dict[str, BaseModel] = {}
+    if not isinstance(given, dict):
+        if key != "apps" and given is not None:
+            faults.append(Fault((key,), f"expected a mapping of names to {key}, found {describe(given)}"))
+        return found
+    for name, body in given.items():
+        if wrong := check_name(name, kind):
+            faults.append(Fault((key, name), wrong, at_key=True))
+        try:
+            found[name] = model.model_validate(body)
+        except ValidationError as exc:
+            misplaced = _misplaced((key, name), body)
+            faults.extend([misplaced] if misplaced else faults_of(exc, model, (key, name)))
+    return found
+
+
+def _misplaced(path: tuple[str, ...], body: object) -> Fault | None:
+    """Return the fault of an object that is well-formed for another section than where it stands: a wrong indent."""
+    if not isinstance(body, dict):
+        return None
+    for key, kind, model in _SECTIONS:
+        required = {field.alias or name for name, field in model.model_fields.items() if field.is_required()}
+        if key != path[0] and required and required <= body.keys() <= _keys(model):
+            return Fault(path, f'this looks like {kind}: it belongs under "{key}:"', at_key=True)
+    return None
+
+
+def _keys(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}

@@ -1,0 +1,1 @@
+"""Drops before the network stack: the node's programs, and samples of incoming packets."""

@@ -1,0 +1,1 @@
+"""HTTP on the control socket and the metrics address: requests, status and metrics."""

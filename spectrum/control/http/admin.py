@@ -1,0 +1,264 @@
+"""The supervisor over HTTP: metrics and health for the network, status and reload for the machine's own users."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from spectrum.control.bindings import BoundApps, parse_binding
+from spectrum.control.http.listener import CONTROL, METRICS, HttpListener
+from spectrum.core.address import SocketAddress
+from spectrum.kernel.folders import FolderError, check_folder
+from spectrum.kernel.pins import PinError
+from spectrum.kernel.sockets import ListenError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """A reload: what is wrong, in which case nothing changed, or what changed, and what takes a restart to change."""
+
+    errors: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    restart: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """An upgrade: why there is none, or the process that serves from now on."""
+
+    errors: list[str] = field(default_factory=list)
+    pid: int = 0
+
+
+Render = Callable[[], Awaitable[bytes]]
+Status = Callable[[], Awaitable[dict[str, Any]]]
+Reload = Callable[[], Awaitable[Reloaded]]
+Upgrade = Callable[[str], Awaitable[Upgraded]]
+Ready = Callable[[], bool]
+Explain = Callable[[str, str, int], list[str]]
+Samples = Callable[[list[str], float, int], list[dict[str, Any]]]
+
+# For the body of a request.
+BODY_S = 5.0
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def metrics_app(render: Render, ready: Ready) -> web.Application:
+    """Return the application with /metrics, /healthz (the supervisor runs) and /readyz (sessions are served)."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=await render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ready\n") if ready() else web.Response(text="not ready\n", status=503)
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    return app
+
+
+def control_app(
+    status: Status, reload: Reload, explain: Explain, upgrade: Upgrade, samples: Samples, bound: BoundApps
+) -> web.Application:
+    """Return the application with GET /status, /explain, /samples and /bindings, POST /reload and /upgrade.
+
+    A reload answers 200 with what changed, or 422 with the diagnostics; an upgrade the same with the new process.
+    POST and DELETE /bindings take `{label, protocol, prefix, port}`.
+    """
+
+    async def show(_: web.Request) -> web.Response:
+        # Of thousands of apps it is megabytes; `json.dumps` would hold up the loop five times as long.
+        return web.Response(body=msgspec.json.encode(await status()), content_type="application/json")
+
+    async def apply(_: web.Request) -> web.Response:
+        done = await reload()
+        answer = {"errors": done.errors, "changes": done.changes, "restart": done.restart}
+        return web.json_response(answer, status=422 if done.errors else 200)
+
+    async def say(request: web.Request) -> web.Response:
+        query = request.query
+        try:
+            steps = explain(query.get("app", ""), query.get("client", ""), int(query.get("port", "0")))
+        except ValueError as exc:
+            return web.json_response({"errors": [str(exc)]}, status=422)
+        return web.json_response({"steps": steps})
+
+    async def top(request: web.Request) -> web.Response:
+        query = request.query
+        keys = query.get("by", "").split(",")
+        try:
+            found = samples(keys, float(query.get("seconds", "10")), int(query.get("count", "20")))
+        except (ValueError, ArithmeticError) as exc:
+            return web.json_response({"errors": [str(exc)]}, status=422)
+        return web.json_response({"top": found})
+
+    async def bindings(request: web.Request) -> web.Response:
+        try:
+            if request.method != "GET":
+                async with asyncio.timeout(BODY_S):
+                    body = msgspec.json.decode(await request.read())
+                parts = (str(body[name]) for name in ("label", "protocol", "prefix", "port"))
+                await asyncio.to_thread(bound.change, request.method == "POST", parse_binding(*parts))
+            return web.json_response(await asyncio.to_thread(bound.show))
+        except (KeyError, TypeError) as exc:
+            return web.json_response({"errors": [f"label, protocol, prefix and port are asked for: {exc}"]}, status=422)
+        except TimeoutError:
+            return web.json_response({"errors": [f"no body within {BODY_S:g} s"]}, status=408)
+        except (PinError, ValueError) as exc:
+            return web.json_response({"errors": [str(exc)]}, status=422)
+
+    async def follow(request: web.Request) -> web.Response:
+        done = await upgrade(request.query.get("python", ""))
+        return web.json_response({"errors": done.errors, "pid": done.pid}, status=422 if done.errors else 200)
+
+    app = web.Application()
+    app.add_routes([web.get("/status", show), web.get("/explain", say), web.get("/samples", top)])
+    app.add_routes([method("/bindings", bindings) for method in (web.get, web.post, web.delete)])
+    app.add_routes([web.post("/reload", apply), web.post("/upgrade", follow)])
+    return app
+
+
+class AdminServer:
+    """The running HTTP servers.
+
+    Args:
+        given: Listening sockets of the supervisor before this one, by where they listen. It accepts on them until it
+            leaves, so that nothing is accepted here before `accept`.
+    """
+
+    def __init__(self, given: Mapping[str, socket.socket] | None = None) -> None:
+        self._given = dict(given or {})
+        self._accepts = given is None
+        self._listeners: dict[str, HttpListener] = {}
+        self._waiting: list[tuple[HttpListener, socket.socket]] = []
+        self._socket_path: Path | None = None
+        # Another supervisor goes on with the socket there.
+        self._path_is_others = False
+
+    async def serve_metrics(self, app: web.Application, where: SocketAddress) -> None:
+        """Serve an application on an address.
+
+        Raises:
+            ListenError: If the address can not be had.
+        """
+        family = socket.AF_INET6 if where.address.version == 6 else socket.AF_INET
+        try:
+            sock = self._given.pop(str(where), None) or socket.create_server(
+                (str(where.address), where.port), family=family
+            )
+        except OSError as exc:
+            raise ListenError(f"metrics: {where}: {os.strerror(exc.errno or 0).lower()}") from exc
+        await self._start(str(where), HttpListener(f"metrics {where}", app, METRICS), sock)
+
+    async def serve_control(self, app: web.Application, path: Path, is_chosen: bool = False) -> None:
+        """Serve an application on a UNIX socket that only this user (and root) can connect to.
+
+        Args:
+            app: The application.
+            path: The socket's path; its folder is made if it is not there.
+            is_chosen: An administrator chose the path. A folder in which another user could replace the socket is
+                then warned of, as ssh leaves the folder of a ControlPath to its user; any other one is refused.
+
+        Raises:
+            ListenError: If a daemon answers there already, the folder cannot be trusted, or the socket cannot be made.
+        """
+        given = self._given.pop(where := control_name(path), None)
+        sock = given or _open_control(path, is_chosen)
+        self._socket_path, self._path_is_others = path, given is not None
+        await self._start(where, HttpListener("control socket", app, CONTROL), sock)
+
+    async def _start(self, where: str, listener: HttpListener, sock: socket.socket) -> None:
+        self._listeners[where] = listener
+        if self._accepts:
+            await listener.start(sock)
+        else:
+            self._waiting.append((listener, sock))
+
+    async def accept(self) -> None:
+        """Accept from now on: the supervisor before this one no longer does."""
+        self._accepts, self._path_is_others = True, False
+        while self._waiting:
+            listener, sock = self._waiting.pop()
+            await listener.start(sock)
+        while self._given:
+            self._given.popitem()[1].close()
+
+    def give(self) -> dict[str, int]:
+        """Return the descriptors on which another supervisor is to listen, by where they listen."""
+        return {where: listener.fileno() for where, listener in self._listeners.items() if listener.fileno() >= 0}
+
+    def leave(self, taken: str) -> None:
+        """Accept no more; who took what `give` returned does. The control socket stays, if its path is `taken`."""
+        for listener in self._listeners.values():
+            listener.close()
+        if self._socket_path is not None and control_name(self._socket_path) == taken:
+            self._path_is_others = True
+
+    async def stop(self) -> None:
+        """Stop serving and remove the control socket."""
+        await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
+        for sock in (*self._given.values(), *(sock for _, sock in self._waiting)):
+            sock.close()
+        if self._socket_path is not None and not self._path_is_others:
+            with contextlib.suppress(FileNotFoundError):
+                self._socket_path.unlink()
+
+
+def control_name(path: Path) -> str:
+    """Return what a supervisor and its successor call a control socket; the path may be relative."""
+    return str(path.absolute())
+
+
+def _open_control(path: Path, is_chosen: bool) -> socket.socket:
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            check_folder(path.parent)
+        except FolderError as exc:
+            if not is_chosen:
+                raise ListenError(f"control socket {path}: {exc}; remove it, or set control.socket") from exc
+            log.warning("control socket %s: %s, and could answer in place of this daemon", path, exc)
+        return _control_socket(path)
+    except OSError as exc:
+        raise ListenError(f"control socket {path}: {(exc.strerror or str(exc)).lower()}") from exc
+
+
+def _control_socket(path: Path) -> socket.socket:
+    """Bind a UNIX socket; one that a dead daemon left behind is replaced, and nothing else is."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ListenError(f"control socket {path}: it is there, and is no socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass
+        else:
+            raise ListenError(f"a daemon is running already: it answers on {path} (see `spectrum status`)")
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.umask(mask)
+    return sock

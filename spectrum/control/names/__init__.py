@@ -1,0 +1,1 @@
+"""The addresses of origins' names: when they are looked up, and how."""

@@ -1,0 +1,291 @@
+"""The addresses of origins' names, looked up again as their records' TTLs say, never in the way of anything.
+
+A failure leaves the last good answer in place and is tried again, later each time. Each name has one look-up at a time,
+and those without an answer have room of their own: a dead zone costs its own names and nobody else's.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from spectrum.control.configuration.watch import FileWatch
+from spectrum.control.names.resolver import Answer, LookupFailure, Resolver
+from spectrum.core.names import NameSettings, name_key, parse_service
+from spectrum.kernel.sockets import descriptor_limit
+from spectrum.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+# A record with a TTL of 0 is asked for as often (Envoy: dns_min_refresh_rate).
+MIN_PAUSE_S = 1.0
+# After a failure the next look is soon, and twice as late each time, up to the name's own bound.
+FIRST_RETRY_S = 1.0
+# So much earlier, at random: what began together does not stay together.
+JITTER = 0.25
+# The start waits so long for first answers; a name that takes longer is served when it is there.
+START_TIMEOUT_S = 3.0
+# Look-ups at once, each of one or two sockets: of names that are new or were answered last, and of those that were not
+# or take longer than HASTE_S.
+MAX_LOOKUPS, MAX_DOUBTFUL_LOOKUPS = 256, 64
+HASTE_S = 1.0
+# Both together take at most about this part of the descriptors.
+DESCRIPTOR_PART = 0.25
+
+Refuse = Callable[[NameSettings, str], str | None]
+
+
+@dataclass(slots=True, eq=False)
+class Watched:
+    """A name that is looked up, for whoever uses it.
+
+    Attributes:
+        users: Who asks for it: the ports differ, and how late it may be looked up again.
+        addresses: Of the last good answer.
+        answered_at: When that came (monotonic seconds); None for never.
+        failure: Why there is no good answer now; empty where there is one.
+        result: One word for how the last look-up ended: "ok", or that of the failure; empty before the first one.
+        results: How many ended so.
+        retry_s: The next pause after a failure.
+    """
+
+    name: str
+    type: str
+    users: frozenset[NameSettings] = frozenset()
+    addresses: tuple[str, ...] = ()
+    answered_at: float | None = None
+    failure: str = ""
+    result: str = ""
+    results: Counter[str] = field(default_factory=Counter)
+    retry_s: float = FIRST_RETRY_S
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    again: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def bound_s(self) -> float:
+        """The latest time for the next look: the shortest `ttl` of its users."""
+        return min((user.ttl_s for user in self.users), default=MIN_PAUSE_S)
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the last good answer; None where there was none."""
+        return None if self.answered_at is None else time.monotonic() - self.answered_at
+
+
+class NameReading(NamedTuple):
+    """What the metrics tell of a name: see `Watched`; `addresses` is how many there are."""
+
+    name: str
+    type: str
+    addresses: int
+    age_s: float | None
+    results: dict[str, int]
+
+
+class NameWatch:
+    """Keeps the addresses of a set of names.
+
+    Args:
+        changed: Called with what changed, by `core.names.name_key`.
+        refuse: Returns why an address may not be an origin, or None; such an address is left out.
+        resolver: Looks names up.
+
+    Attributes:
+        addresses: What each user of a name may use, by `core.names.name_key`.
+        failures: Why a user of a name has no new addresses, by the same key.
+    """
+
+    def __init__(
+        self, changed: Callable[[dict[str, tuple[str, ...]]], None], refuse: Refuse, resolver: Resolver | None = None
+    ) -> None:
+        self._changed = changed
+        self._refuse = refuse
+        self._resolver = resolver or Resolver()
+        self._tasks = Tasks()
+        self._watched: dict[tuple[str, str], Watched] = {}
+        self._began = False
+        self._room: asyncio.Semaphore
+        self._doubtful_room: asyncio.Semaphore
+        self.addresses: dict[str, tuple[str, ...]] = {}
+        self.failures: dict[str, str] = {}
+        self._remembered: dict[str, tuple[str, ...]] = {}
+
+    def remember(self, addresses: dict[str, tuple[str, ...]]) -> None:
+        """Take the last good answers of a supervisor before this one: they hold until names are answered again."""
+        self._remembered |= addresses
+
+    async def watch(self, names: frozenset[NameSettings]) -> None:
+        """Watch exactly these names; wait a short while for the first answers of new ones."""
+        if names and not self._began:
+            self._begin()
+        users: dict[tuple[str, str], set[NameSettings]] = {}
+        for name in names:
+            users.setdefault((name.name, name.type), set()).add(name)
+        for question in self._watched.keys() - users.keys():
+            task = self._watched.pop(question).task
+            assert task is not None, "it was started below"
+            task.cancel()
+        keys = {name_key(name) for name in names}
+        for known in (self.addresses, self.failures):
+            for key in known.keys() - keys:
+                del known[key]
+        self._recall(names)
+        for question, asking in users.items():
+            self._follow_for(question, frozenset(asking))
+        new = [
+            watched
+            for watched in self._watched.values()
+            if not watched.ended.is_set() and not all(name_key(user) in self.addresses for user in watched.users)
+        ]
+        if new:
+            try:
+                await asyncio.wait_for(asyncio.gather(*(watched.ended.wait() for watched in new)), START_TIMEOUT_S)
+            except TimeoutError:
+                log.warning("some names of origins have no address yet; their apps serve once they have")
+
+    def _recall(self, names: frozenset[NameSettings]) -> None:
+        for name in names:
+            known = self._remembered.pop(name_key(name), ())
+            usable = tuple(address for address in known if self._why_not(name, address) is None)
+            if usable:
+                self.addresses.setdefault(name_key(name), usable)
+
+    def _begin(self) -> None:
+        self._began = True
+        most = max(2, int(descriptor_limit() * DESCRIPTOR_PART / 2))
+        self._room = asyncio.Semaphore(min(MAX_LOOKUPS, most))
+        self._doubtful_room = asyncio.Semaphore(min(MAX_DOUBTFUL_LOOKUPS, most))
+        files = FileWatch(lambda: self._resolver.paths, self._look_again, files=self._resolver.files)
+        self._tasks.keep(files.run, "watch resolv.conf and hosts")
+
+    def _follow_for(self, question: tuple[str, str], users: frozenset[NameSettings]) -> None:
+        watched = self._watched.get(question)
+        if watched is None:
+            watched = self._watched[question] = Watched(*question, users)
+            watched.task = self._tasks.start(self._follow(watched), f"look up {watched.name}")
+        elif watched.users != users:
+            sooner = min(user.ttl_s for user in users) < watched.bound_s
+            watched.users = users
+            if watched.addresses:
+                self._take(watched)  # new users need not wait
+            if sooner:
+                watched.again.set()
+
+    async def _look_again(self, files: Sequence[Path]) -> None:
+        """Look all names up now: files that say how have changed."""
+        await asyncio.to_thread(self._resolver.read)
+        changed = ", ".join(map(str, files))
+        log.info("%s changed: looking up %d names again", changed, len(self._watched))
+        for watched in self._watched.values():
+            watched.retry_s = FIRST_RETRY_S
+            watched.again.set()
+
+    async def _follow(self, watched: Watched) -> None:
+        while True:
+            watched.again.clear()
+            pause_s = await self._look(watched)
+            watched.ended.set()
+            try:
+                await asyncio.wait_for(watched.again.wait(), pause_s * random.uniform(1 - JITTER, 1))
+            except TimeoutError:
+                pass
+
+    async def _ask(self, watched: Watched) -> Answer:
+        """Look a name up, first in haste: what takes long must not keep room from others."""
+        if watched.result != "no_answer":
+            try:
+                async with self._room:
+                    return await asyncio.wait_for(self._resolver.look_up(watched.name, watched.type), HASTE_S)
+            except TimeoutError:
+                pass
+        async with self._doubtful_room:
+            return await self._resolver.look_up(watched.name, watched.type)
+
+    async def _look(self, watched: Watched) -> float:
+        """Look a name up; return the seconds until the next look at the latest."""
+        try:
+            answer = await self._ask(watched)
+        except LookupFailure as exc:
+            self._fail(watched, str(exc), exc.result)
+            ttl_s = exc.ttl_s
+        except Exception as exc:  # a name that is never looked up again would keep its addresses for ever
+            log.exception("look-up of %s", watched.name)
+            self._fail(watched, f"the look-up itself failed: {exc}", "error")
+            ttl_s = 0.0
+        else:
+            watched.addresses, watched.answered_at = answer.addresses, time.monotonic()
+            self._count(watched, "ok")
+            watched.failure, watched.retry_s = "", FIRST_RETRY_S
+            self._take(watched)
+            return min(max(answer.ttl_s, MIN_PAUSE_S), watched.bound_s)
+        pause_s = min(max(watched.retry_s, ttl_s), watched.bound_s)
+        watched.retry_s = min(watched.retry_s * 2, watched.bound_s)
+        return pause_s
+
+    def _count(self, watched: Watched, result: str) -> None:
+        watched.result = result
+        watched.results[result] += 1
+
+    def _fail(self, watched: Watched, why: str, result: str) -> None:
+        self._count(watched, result)
+        watched.failure = why
+        for user in watched.users:
+            self._refused(user, why)
+
+    def _refused(self, user: NameSettings, why: str) -> None:
+        key = name_key(user)
+        if self.failures.get(key) != why:
+            kept = ", ".join(self.addresses.get(key, ())) or "none"
+            log.warning("origin name %s: %s; addresses in use: %s", user.name, why, kept)
+        self.failures[key] = why
+
+    def _take(self, watched: Watched) -> None:
+        """Give the users of a name its addresses, each those that it may use."""
+        changed = {}
+        for user in watched.users:
+            refused = {address: why for address in watched.addresses if (why := self._why_not(user, address))}
+            usable = tuple(address for address in watched.addresses if address not in refused)
+            key = name_key(user)
+            if not usable:
+                self._refused(user, "; ".join(refused.values()))
+                continue
+            if self.failures.pop(key, None) is not None:
+                log.info("origin name %s: answered again: %s", user.name, ", ".join(usable))
+            # Resolvers rotate their answers; the order is no news.
+            if set(self.addresses.get(key, ())) != set(usable):
+                self.addresses[key] = changed[key] = usable
+        if changed:
+            self._changed(changed)
+
+    def _why_not(self, user: NameSettings, address: str) -> str | None:
+        if user.type != "SRV":
+            return self._refuse(user, address)
+        service = parse_service(address)
+        return self._refuse(replace(user, first_port=service.port, last_port=service.port), service.address)
+
+    def stop_waiting(self) -> None:
+        """Let `watch` return at once."""
+        for watched in self._watched.values():
+            watched.ended.set()
+
+    def watched(self) -> list[Watched]:
+        """Return what is looked up, in the order of names."""
+        return [self._watched[question] for question in sorted(self._watched)]
+
+    def read(self) -> tuple[NameReading, ...]:
+        """Return what the metrics tell now."""
+        return tuple(
+            NameReading(one.name, one.type, len(one.addresses), one.age_s, dict(one.results)) for one in self.watched()
+        )
+
+    async def stop(self) -> None:
+        """Stop watching, whatever is under way."""
+        await self._tasks.stop()

@@ -1,0 +1,257 @@
+"""Addresses of names: from the hosts file, else from the DNS servers of resolv.conf, each answer with its TTL.
+
+dnspython asks, on the loop's own sockets: a server that is silent holds up its own question and nothing else. Other
+mechanisms of nsswitch.conf (mdns, ldap) are not asked. See docs/decisions/010-names.md.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from spectrum.control.configuration.watch import FilesRead
+from spectrum.core.address import parse_address
+from spectrum.core.name_files import ResolverSettings, parse_hosts, parse_resolv_conf
+from spectrum.core.names import Service
+
+if TYPE_CHECKING:  # 35 ms and 9 MB, which only files with names need
+    import dns.message
+    import dns.resolver
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+HOSTS = Path("/etc/hosts")
+MAX_LOOKUP_S = 30.0
+# A server that was silent while another one answered is asked last for so long.
+SILENT_SERVER_S = 30.0
+# Of one SRV name, those of the lowest priorities: each target takes look-ups of its own.
+MAX_TARGETS = 64
+# A service some of whose targets have no address is looked at again after so long.
+LACKING_TARGET_S = 30.0
+_TYPES = {"": ("AAAA", "A"), "A": ("A",), "AAAA": ("AAAA",)}
+
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    """What a name stands for.
+
+    Attributes:
+        addresses: Each once, in the server's order; of SRV the texts of `core.names.Service`.
+        ttl_s: How long it holds; infinite where a file says it, which is read again when it changes.
+    """
+
+    addresses: tuple[str, ...]
+    ttl_s: float
+
+
+class LookupFailure(Exception):
+    """A name has no address; the message says why.
+
+    Attributes:
+        result: One word for the metric.
+        ttl_s: How long that holds: of a negative answer the SOA record's minimum (RFC 2308, section 5), else 0.
+    """
+
+    def __init__(self, reason: str, result: str, ttl_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.result = result
+        self.ttl_s = ttl_s
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether a server said that there is nothing, rather than no server saying anything of use."""
+        return self.result in ("no_name", "no_record")
+
+
+class Resolver:
+    """Looks names up.
+
+    Args:
+        resolv_conf: Which servers are asked, and how.
+        hosts: What is known without asking.
+        port: The servers'.
+
+    Attributes:
+        paths: The files whose change is a reason to `read` and to look everything up again.
+        files: What they were when they were read.
+    """
+
+    def __init__(self, resolv_conf: Path = RESOLV_CONF, hosts: Path = HOSTS, port: int = 53) -> None:
+        self.paths = resolv_conf, hosts
+        self.files = FilesRead()
+        self._port = port
+        self._settings = ResolverSettings()
+        self._hosts: dict[str, tuple[str, ...]] = {}
+        self._silent_until: dict[str, float] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Read the files; one that is missing is as it was before, at first as an empty one."""
+        self.files.reading(self.paths)
+        resolv_conf, hosts = map(_text, self.paths)
+        if resolv_conf is not None:
+            self._settings = parse_resolv_conf(resolv_conf)
+            self._silent_until.clear()
+        if hosts is not None:
+            self._hosts = parse_hosts(hosts)
+
+    async def look_up(self, name: str, kind: str) -> Answer:
+        """Return what a name stands for.
+
+        Args:
+            name: With a final dot it is whole; without one the search list of resolv.conf counts.
+            kind: "A", "AAAA", "" for both, or "SRV".
+
+        Raises:
+            LookupFailure: If there is nothing.
+        """
+        return await (self._services(name) if kind == "SRV" else self._addresses(name, _TYPES[kind]))
+
+    # --- addresses ------------------------------------------------------------------------------------------------
+
+    async def _addresses(self, name: str, types: Sequence[str]) -> Answer:
+        if local := self._local(name, types):
+            return Answer(local, math.inf)
+
+        async def ask(candidate: str) -> Answer:
+            answers = _successes(await _all(self._ask(candidate, kind) for kind in types))
+            # One canonical form: an IPv4-mapped address of an AAAA record is the IPv4 one.
+            found = dict.fromkeys(str(parse_address(record.address)) for answer in answers for record in answer)
+            return Answer(tuple(found), min(map(_ttl_of, answers)))
+
+        return await self._search(name, ask)
+
+    def _local(self, name: str, types: Sequence[str]) -> tuple[str, ...]:
+        """What is known without asking: the hosts file, and names of this machine (RFC 6761, section 6.3)."""
+        lower = name.lower().rstrip(".")
+        found = self._hosts.get(lower, ())
+        if not found and f".{lower}".endswith(".localhost"):
+            found = ("::1", "127.0.0.1")
+        return tuple(address for address in found if ("AAAA" if ":" in address else "A") in types)
+
+    async def _search(self, name: str, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Return the first answer for what a name may mean.
+
+        A server's failure ends the search: a name must not stand for another host because its own zone is ill.
+        """
+        failures = []
+        for candidate in self._settings.candidates(name):
+            try:
+                return await ask(candidate)
+            except LookupFailure as exc:
+                if not exc.is_negative:
+                    raise
+                failures.append(exc)
+        raise _worst(failures or [LookupFailure("the name is too long", "no_name")])
+
+    # --- services -------------------------------------------------------------------------------------------------
+
+    async def _services(self, name: str) -> Answer:
+        answer = await self._search(name, lambda candidate: self._ask(candidate, "SRV"))
+        records = [record for record in answer if record.port and record.target.to_text() != "."]
+        if not records:
+            raise LookupFailure("its SRV record says that there is no such service", "no_record", _ttl_of(answer))
+        records = sorted(records, key=lambda record: (record.priority, -record.weight))[:MAX_TARGETS]
+        targets = await _all(self._addresses(record.target.to_text(), _TYPES[""]) for record in records)
+        _successes(targets)  # some are enough
+        found = [
+            Service(record.priority, record.weight / len(target.addresses), record.port, address)
+            for record, target in zip(records, targets, strict=True)
+            if isinstance(target, Answer)
+            for address in target.addresses
+        ]
+        ttls = (max(target.ttl_s, 0 if isinstance(target, Answer) else LACKING_TARGET_S) for target in targets)
+        return Answer(tuple(dict.fromkeys(map(str, found))), min(_ttl_of(answer), *ttls))
+
+    # --- the servers ----------------------------------------------------------------------------------------------
+
+    async def _ask(self, name: str, kind: str) -> "dns.resolver.Answer":
+        """Ask for the records of a full name."""
+        if f".{name.lower().rstrip('.')}".endswith(".invalid"):  # never asked for: RFC 6761, section 6.4
+            raise LookupFailure("no name under .invalid exists", "no_name", math.inf)
+        import dns.asyncbackend
+        import dns.asyncresolver
+        import dns.exception
+
+        settings, loop = self._settings, asyncio.get_running_loop()
+        asked = dns.asyncresolver.Resolver(configure=False)
+        began = loop.time()
+        servers = sorted(settings.servers, key=lambda server: self._silent_until.get(server, 0.0) > began)
+        asked.nameservers = list(servers)
+        asked.port, asked.timeout, asked.rotate = self._port, settings.timeout_s, settings.rotate
+        if settings.edns:
+            asked.use_edns(0)
+        lifetime_s = min(settings.timeout_s * settings.attempts * len(settings.servers), MAX_LOOKUP_S)
+        backend = dns.asyncbackend.get_backend("asyncio")
+        try:
+            answer = await asked.resolve(
+                name, kind, tcp=settings.tcp, lifetime=lifetime_s, search=False, backend=backend
+            )
+        except dns.resolver.NXDOMAIN as exc:
+            raise LookupFailure("no such name", "no_name", _negative_ttl(*exc.kwargs["responses"].values())) from exc
+        except dns.resolver.NoAnswer as exc:
+            raise LookupFailure(f"no {kind} record", "no_record", _negative_ttl(exc.kwargs["response"])) from exc
+        except dns.exception.Timeout as exc:
+            raise LookupFailure(f"no answer from {', '.join(servers)} within {lifetime_s:g} s", "no_answer") from exc
+        except dns.resolver.NoNameservers as exc:
+            raise LookupFailure(_last_error(exc), "server_failure") from exc
+        except dns.exception.DNSException as exc:
+            raise LookupFailure(str(exc), "server_failure") from exc
+        if loop.time() - began >= settings.timeout_s and answer.nameserver in servers and not settings.rotate:
+            silent = servers[: servers.index(answer.nameserver)]
+            self._silent_until.update(dict.fromkeys(silent, loop.time() + SILENT_SERVER_S))
+        return answer
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def _last_error(failure: "dns.resolver.NoNameservers") -> str:
+    """Say what the server that was asked last did."""
+    errors = failure.kwargs["errors"]
+    if not errors:
+        return "no server could be asked"
+    server, over_tcp, _, error, _ = errors[-1]
+    address = str(server).partition(":")[2].rpartition("@")[0]  # of "Do53:192.0.2.1@53"
+    return f"{address}{' over TCP' * over_tcp}: {error}"
+
+
+def _ttl_of(answer: "dns.resolver.Answer") -> float:
+    """The least TTL of an answer, the aliases on the way to it included."""
+    return answer.chaining_result.minimum_ttl
+
+
+def _negative_ttl(response: "dns.message.QueryMessage") -> float:
+    """How long a negative answer holds, by its SOA record; 0 where it has none."""
+    import dns.rdatatype
+
+    has_soa = any(records.rdtype == dns.rdatatype.SOA for records in response.authority)
+    return response.resolve_chaining().minimum_ttl if has_soa else 0.0
+
+
+async def _all(questions: Iterable[Awaitable[T]]) -> list[T | LookupFailure]:
+    """Ask at once; return each answer or failure."""
+    found = await asyncio.gather(*questions, return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException) and not isinstance(one, LookupFailure):
+            raise one
+    return found  # type: ignore[return-value]
+
+
+def _successes(outcomes: Sequence[T | LookupFailure]) -> list[T]:
+    """Return the answers; raise the failure that says most if there are none."""
+    answers = [outcome for outcome in outcomes if not isinstance(outcome, LookupFailure)]
+    if not answers:
+        raise _worst([outcome for outcome in outcomes if isinstance(outcome, LookupFailure)])
+    return answers
+
+
+def _worst(failures: Sequence[LookupFailure]) -> LookupFailure:
+    """Return what several failures come to: one that may pass before "no record", and that before "no name"."""
+    worst = min(failures, key=lambda failure: (failure.is_negative, failure.result != "no_record"))
+    return LookupFailure(str(worst), worst.result, min(failure.ttl_s for failure in failures))

@@ -1,0 +1,1 @@
+"""The daemon's processes: workers from start to end, hot restart, the service manager, the user."""

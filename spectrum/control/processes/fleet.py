@@ -1,0 +1,518 @@
+"""All workers of a node: one of ours for each place, replaced when it dies, and those of a supervisor before this one.
+
+They are started, asked, counted and ended here; what they serve, the supervisor says.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from spectrum.control.listeners import ListenerBank
+from spectrum.control.processes.succession import GivenWorker
+from spectrum.control.processes.veterans import VeteranWorker, take_all
+from spectrum.control.processes.workers import WorkerProcess
+from spectrum.control.records.totals import Totals
+from spectrum.kernel import installation
+from spectrum.kernel.installation import PackageChanged
+from spectrum.link.channel import Applied, Events, Measures, Message, Met, Names, Refused
+from spectrum.plane.memory import SharedMemory
+from spectrum.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+# A worker that has not answered by now is counted from its last regular report, a second old at most.
+ANSWER_TIMEOUT_S = 1.0
+# Workers that are to end at once have so long to tell of their sessions.
+LAST_RECORDS_S = 2.0
+LOOK_EVERY_S = 1.0
+# Workers report each second. One that has not for so long is not ready.
+SILENT_S = 5.0
+# A worker that served shorter than SHORT_LIFE_S counts as one strike, one that served shorter than STEADY_S as a part
+# of one, and a longer life clears them. From the first whole one on a replacement waits, each time twice as long.
+SHORT_LIFE_S = 1.0
+STEADY_S = 10.0
+PART_OF_STRIKE = 0.25
+FIRST_BACKOFF_S = 0.1
+MAX_BACKOFF_S = 30.0
+
+
+def pause_after(strikes: float) -> float:
+    """Return for how many seconds a place stays empty after so many strikes, see `STEADY_S`."""
+    return min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(strikes - 1.0, 16.0)) if strikes >= 1 else 0.0
+
+
+class Fleet:
+    """The workers.
+
+    Args:
+        control: The path of the control socket.
+        count: How many places there are.
+        memory: What they share.
+        totals: What they count goes there.
+        serve: Called with workers of ours that have started, or are to change: tells them what to serve.
+        heard: Called with the records of sessions, and with what clients met at origins.
+        handover_s: Returns how long the sessions of relieved workers may last, 0 for ever.
+        silence_s: Returns after how long without a sign of life a worker is killed and replaced, 0 for never.
+
+    Attributes:
+        workers: Those of ours, by place.
+        ends: How the last worker of a place ended, by place.
+        closing: No worker that ends is replaced.
+        empty: While closing, the last one has ended.
+        inherited_names: The addresses of names that workers of the supervisor before this one had.
+    """
+
+    def __init__(
+        self,
+        control: Path,
+        count: int,
+        memory: SharedMemory,
+        totals: Totals,
+        serve: Callable[[Sequence[WorkerProcess]], object],
+        heard: Callable[[Events | Met], None],
+        handover_s: Callable[[], float],
+        silence_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.count = count
+        self.workers: dict[int, WorkerProcess] = {}
+        self.ends: dict[int, str] = {}
+        self.closing = False
+        self.empty = asyncio.Event()
+        self.inherited_names: dict[str, tuple[str, ...]] = {}
+        self._control = control
+        self._memory = memory
+        self._totals = totals
+        self._serve = serve
+        self._tell = heard
+        self._handover_s = handover_s
+        self._silence_s = silence_s
+        # Workers of the supervisor before this one, and those of them that a worker of ours is to relieve.
+        self._veterans: list[VeteranWorker] = []
+        self._to_relieve: dict[int, VeteranWorker] = {}
+        # The flows of each worker outlive it here.
+        self._flow_files: dict[int, int] = {}
+        self._is_open = True
+        self._begins_at: dict[int, float] = {}
+        self._hurries = False
+        self._may_replace = asyncio.Event()
+        self._may_replace.set()
+        self._given: set[int] = set()
+        self._asked = 0
+        self._answers: dict[int, tuple[set[WorkerProcess], asyncio.Event]] = {}
+
+    # --- who there is ---------------------------------------------------------------------------------------------
+
+    def serving(self) -> list[WorkerProcess]:
+        """Return the workers of ours that serve."""
+        return [worker for worker in self.workers.values() if worker.ready.is_set()]
+
+    def begun(self) -> list[WorkerProcess]:
+        """Return the workers of ours that run, whether they serve or not."""
+        return [worker for worker in self.workers.values() if worker.started.is_set()]
+
+    def answering(self) -> list[WorkerProcess]:
+        """Return the workers of ours that serve, and of which something was heard lately."""
+        return [worker for worker in self.serving() if worker.silent_s < SILENT_S]
+
+    def all(self) -> list[WorkerProcess | VeteranWorker]:
+        """Return all workers, those that wait to be relieved, and those that are, too."""
+        return [*self.workers.values(), *self._veterans]
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return what `spectrum status` shows of each."""
+        answering = self.answering()
+        return [
+            {
+                "number": worker.number,
+                "pid": worker.pid,
+                "ready": worker in answering,
+                "generation": worker.generation,
+                "silent_s": worker.silent_s,
+                "refusal": worker.refusal or None,
+                "sessions": worker.sessions,
+                "stalled": worker.stalled,
+                "deaf": worker.deaf,
+                "offloaded": worker.offloaded,
+            }
+            for _, worker in sorted(self.workers.items())
+        ] + [
+            {
+                "number": veteran.place,
+                "pid": veteran.pid,
+                "ready": False,
+                "generation": 0,
+                "silent_s": 0.0,
+                "refusal": None,
+                "sessions": veteran.sessions,
+                "stalled": False,
+                "deaf": 0,
+                "offloaded": veteran.offloaded,
+                "relieved": veteran not in self._to_relieve.values(),
+            }
+            for veteran in self._veterans
+        ]
+
+    # --- workers of the supervisor before this one ----------------------------------------------------------------
+
+    async def take_over(self, pids: list[int], bank: ListenerBank) -> None:
+        """Take over the workers of a supervisor that is gone; they serve until workers of ours relieve them.
+
+        Args:
+            pids: Those that it told of.
+            bank: Gets their listening sockets.
+        """
+        taken = await take_all(self._control, pids, self._heard_veteran, self._veteran_gone)
+        # One may have ended since: its last session was over, or it was killed, and what it brought is of use.
+        self._veterans = [veteran for veteran in taken if veteran.lives]
+        for veteran in taken:
+            if veteran.flows < 0:  # it was relieved by a supervisor between
+                continue
+            bank.adopt(veteran.place, veteran.sockets)
+            if veteran.place not in self._flow_files and veteran.place < self.count:
+                self._flow_files[veteran.place] = veteran.flows
+            else:
+                os.close(veteran.flows)
+            # Two of one number, where a supervisor was killed while it took over: one is relieved by nobody.
+            place = veteran.place if veteran.place not in self._to_relieve else veteran.number
+            self._to_relieve[place] = veteran
+        if taken:
+            log.warning("taking over %d workers of the supervisor before this one", len(taken))
+
+    def inherit(self, given: Sequence[GivenWorker], flows: Mapping[int, int]) -> None:
+        """Have the workers of a supervisor that hears them still, until `open`.
+
+        Args:
+            given: The workers.
+            flows: The memory files of flows, by place, owned from here on.
+        """
+        for place, descriptor in flows.items():
+            if place < self.count:
+                self._flow_files[place] = descriptor
+            else:
+                os.close(descriptor)
+        for one in given:
+            veteran = VeteranWorker(self._heard_veteran, self._veteran_gone)
+            veteran.inherit(one)
+            self._veterans.append(veteran)
+            if not one.relieved:
+                self._to_relieve[one.place] = veteran
+        log.warning("taking over %d workers of the supervisor before this one", len(given))
+
+    async def relieve_the_rest(self) -> None:
+        """Relieve those for whom there is no place any more."""
+        for veteran in tuple(self._to_relieve.values()):
+            await self._relieve(veteran, None)
+
+    async def _relieve(self, veteran: VeteranWorker, worker: WorkerProcess | None) -> None:
+        """Let a worker of ours go on where one of the supervisor before this one leaves off."""
+        self._to_relieve = {place: other for place, other in self._to_relieve.items() if other is not veteran}
+        timeout_s = self._handover_s()
+        try:
+            if worker is None:
+                await veteran.relieve(timeout_s, None)
+                return
+            # Not before it runs: until then clients would wait.
+            await worker.started.wait()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours, theirs:
+                worker.inherit(theirs.fileno())
+                await veteran.relieve(timeout_s, ours)
+        except TimeoutError:
+            log.error("worker pid %d does not leave its flows and is killed", veteran.pid)
+            veteran.kill()
+
+    def _heard_veteran(self, veteran: VeteranWorker, message: Message) -> None:
+        match message:
+            case Measures(_, _, apps, own, sessions, _, held_bytes, offloaded) if veteran.counts:
+                veteran.sessions, veteran.held_bytes, veteran.offloaded = sessions, held_bytes, offloaded
+                for measures in apps.values():  # it connected before we counted
+                    measures.origins.clear()
+                self._totals.add(veteran.number, apps, own)
+            case Events():
+                self._tell(message)
+            case Names(addresses):
+                self.inherited_names |= addresses
+            case _:
+                pass
+
+    def _veteran_gone(self, veteran: VeteranWorker) -> None:
+        if not veteran.pid:  # nobody was taken over
+            return
+        if veteran in self._veterans:
+            self._veterans.remove(veteran)
+        lost = self._totals.lose(veteran.number)
+        log.log(logging.ERROR if lost else logging.INFO, "worker pid %d has ended, %d sessions lost", veteran.pid, lost)
+        self._note_empty()
+
+    # --- workers of ours ------------------------------------------------------------------------------------------
+
+    def start(self, tasks: Tasks, serves: bool = True) -> None:
+        """Have a worker at each place from now on; unless it `serves`, it is told what to serve by `open`."""
+        self._is_open = serves
+        for place in range(self.count):
+            tasks.start(self._keep(place), f"worker {place}")
+        tasks.keep(self._watch, "watch the workers")
+
+    async def open(self) -> None:
+        """Have the workers serve."""
+        self._is_open = True
+        for veteran in tuple(self._veterans):
+            veteran.begin()
+        await asyncio.gather(*(self._introduce(worker) for worker in tuple(self.workers.values())))
+
+    async def _watch(self) -> None:
+        """Replace workers of which nothing is heard any more.
+
+        Their silence is counted in looks, not by the clock: while this process stands still it hears nothing, and looks
+        at nobody.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for worker in () if self.closing else tuple(self.workers.values()):
+                if worker.started.is_set() and not worker.told:
+                    continue  # it has nothing to say
+                worker.silent_s += LOOK_EVERY_S
+                self._look_at(worker, self._silence_s())
+
+    def _look_at(self, worker: WorkerProcess, limit_s: float) -> None:
+        if limit_s and worker.silent_s >= limit_s:
+            log.error("%s has given no sign of life for %g s and is killed", worker, worker.silent_s)
+            self._totals.workers_killed += 1
+            worker.kill()
+        elif SILENT_S <= worker.silent_s < SILENT_S + LOOK_EVERY_S:
+            log.warning("%s has given no sign of life for %g s", worker, worker.silent_s)
+        elif worker.outdated and not worker.owes:
+            self.bring_up_to_date(worker)
+
+    def bring_up_to_date(self, worker: WorkerProcess) -> None:
+        """Tell a worker what to serve now, soon."""
+        try:
+            self._serve([worker])
+        except Exception:  # out of descriptors or memory: again at the next look
+            worker.outdated = True
+            log.exception("%s is not told what to serve", worker)
+
+    async def _keep(self, place: int) -> None:
+        """Run a worker, and another one whenever it ends, until closing."""
+        strikes, replaces = 0.0, False
+        while not self.closing:
+            served_s, ran = 0.0, False
+            try:
+                if replaces:
+                    await asyncio.to_thread(installation.verify)
+                served_s = await self._run(place)
+                replaces = ran = True
+            except (OSError, PackageChanged) as exc:  # out of processes, memory or descriptors
+                self.ends[place] = f"it cannot be started: {exc}"
+                log.error("worker %d cannot be started: %s", place, exc)
+            except Exception as exc:
+                self.ends[place] = f"it cannot be started: {type(exc).__name__}: {exc}"
+                log.exception("worker %d cannot be started", place)
+            strikes = 0.0 if served_s >= STEADY_S else strikes + (PART_OF_STRIKE if served_s >= SHORT_LIFE_S else 1.0)
+            if ran and self._is_open and strikes >= 2 and served_s < SHORT_LIFE_S and place in self._flow_files:
+                # What it finds in the file of its flows may be what ends it.
+                os.close(self._flow_files.pop(place))
+            await self._pause(place, pause_after(strikes))
+
+    async def _run(self, place: int) -> float:
+        """Run a worker to its end; return how long it served.
+
+        Raises:
+            OSError: If it cannot be started.
+        """
+        await self._may_replace.wait()
+        worker = WorkerProcess(place, self._heard, self._exited, self._control)
+        if place not in self._flow_files:
+            self._flow_files[place] = os.memfd_create(f"spectrum-flows-{place}", os.MFD_CLOEXEC)
+        worker.start(self._flow_files[place], self._memory)
+        self.workers[place] = worker
+        if self._is_open:
+            await self._introduce(worker)
+        await worker.wait()
+        return worker.lived_s
+
+    async def _introduce(self, worker: WorkerProcess) -> None:
+        """Tell a new worker what to serve, after it has the flows of the one that it relieves."""
+        try:
+            if veteran := self._to_relieve.get(worker.number):
+                await self._relieve(veteran, worker)
+            if not self.closing:  # else it was told to end already
+                self._serve([worker])
+        except Exception:
+            log.exception("%s cannot be told what to serve", worker)
+            worker.kill()
+
+    async def _pause(self, place: int, pause_s: float) -> None:
+        if not pause_s or self.closing:
+            return
+        if pause_s >= LOOK_EVERY_S:
+            log.error("worker %d is started again in %.1f s, as it ends again and again", place, pause_s)
+        self._begins_at[place] = asyncio.get_running_loop().time() + pause_s
+        try:
+            await asyncio.sleep(pause_s)
+        finally:
+            del self._begins_at[place]
+
+    def pauses(self) -> dict[int, float]:
+        """Return the places without a worker, because the last ones ended soon, and for how many seconds more."""
+        now = asyncio.get_running_loop().time()
+        return {place: max(0.0, begins_at - now) for place, begins_at in sorted(self._begins_at.items())}
+
+    def _exited(self, worker: WorkerProcess, status: int) -> None:
+        self.workers.pop(worker.number, None)
+        for number in tuple(self._answers):
+            self._answered(number, worker)
+        lost = self._totals.lose(worker.number)
+        self._memory.forget(worker.number)
+        if self.closing:
+            self._note_empty()
+            return
+        self._totals.worker_restarts += 1
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        if said := worker.last_words or (worker.refusal if not worker.generation else ""):
+            how = f"{how}: {said}"
+        self.ends[worker.number] = how
+        log.error("worker %d (pid %d) ended: %s; %d sessions lost, replacing it", worker.number, worker.pid, how, lost)
+
+    def _note_empty(self) -> None:
+        if self.closing and not self.workers and not self._veterans:
+            self.empty.set()
+
+    def _heard(self, worker: WorkerProcess, message: Message) -> None:
+        match message:
+            case Measures(number, last, apps, own, sessions, stalled, held_bytes, offloaded, deaf):
+                if stalled and not worker.stalled:
+                    log.warning(
+                        "worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions
+                    )
+                worker.sessions, worker.stalled, worker.held_bytes = sessions, stalled, held_bytes
+                worker.offloaded, worker.deaf = offloaded, deaf
+                self._totals.add(worker.number, apps, own)
+                if last:
+                    self._answered(number, worker)
+            case Events() | Met():
+                self._tell(message)
+            case Applied() | Refused():
+                if worker.outdated and not worker.owes:
+                    self.bring_up_to_date(worker)
+            case _:
+                pass
+
+    # --- what they counted ----------------------------------------------------------------------------------------
+
+    async def ask(self) -> None:
+        """Get the latest measures of those that serve."""
+        if silent := await self._ask(self.answering(), ANSWER_TIMEOUT_S):
+            log.warning("no measures from worker %s in time", ", ".join(str(worker.number) for worker in silent))
+
+    async def settle(self, timeout_s: float) -> set[WorkerProcess]:
+        """Wait until all that serve have answered what they were told; return those that have not in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            silent = await self._ask(self.serving(), deadline - loop.time())
+            if silent or not any(worker.owes for worker in self.serving()):
+                return silent
+
+    async def _ask(self, workers: Iterable[WorkerProcess], timeout_s: float) -> set[WorkerProcess]:
+        """Get the latest measures; return those that did not answer in time."""
+        waiting = set(workers)
+        if not waiting:
+            return waiting
+        self._asked += 1
+        number, done = self._asked, asyncio.Event()
+        self._answers[number] = (waiting, done)
+        for worker in tuple(waiting):
+            worker.ask(number)
+        try:
+            await asyncio.wait_for(done.wait(), timeout_s)
+        except TimeoutError:
+            pass
+        finally:
+            del self._answers[number]
+        return waiting
+
+    def _answered(self, number: int, worker: WorkerProcess) -> None:
+        if number in self._answers:
+            waiting, done = self._answers[number]
+            waiting.discard(worker)
+            if not waiting:
+                done.set()
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def drain(self, timeout_s: float) -> None:
+        """Let all workers end their sessions, and exit; `empty` tells when they have."""
+        self.closing = True
+        for worker in self.all():
+            worker.drain(timeout_s)
+
+    def hurry(self) -> None:
+        """Have workers that drain end their sessions at once, and tell of them; asked again, or in vain, kill them."""
+        if self._hurries:
+            self.kill()
+            return
+        self._hurries = True
+        for worker in self.all():
+            worker.drain(0.0)
+        asyncio.get_running_loop().call_later(LAST_RECORDS_S, self.kill)
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self.all():
+            worker.kill()
+
+    def give(self, opened: ExitStack) -> list[GivenWorker]:
+        """Return what another supervisor needs of the workers that serve. None is replaced before `keep`.
+
+        Args:
+            opened: Closes what is opened for that.
+
+        Raises:
+            OSError: If that cannot be.
+        """
+        self._may_replace.clear()
+        relieved = [one for one in self._veterans if one not in self._to_relieve.values()]
+        offers = [*(worker.give(opened) for worker in self.serving()), *(veteran.give() for veteran in relieved)]
+        given = [one for one in offers if one]
+        self._given = {one.pid for one in given}
+        return given
+
+    @property
+    def flows(self) -> dict[int, int]:
+        """The memory files of flows, by place."""
+        return dict(self._flow_files)
+
+    def keep(self) -> None:
+        """Go on with all workers: nobody took them."""
+        self._given.clear()
+        self._may_replace.set()
+
+    def detach(self) -> None:
+        """Leave the workers to the supervisor that took what `give` returned; end those that it did not get."""
+        for worker in self.all():
+            if worker.pid in self._given:
+                worker.detach()
+            else:
+                worker.kill()
+
+    async def end(self, ends_veterans: bool) -> None:
+        """End all workers and wait for ours; veterans wait for another supervisor, unless `ends_veterans`."""
+        self.closing = True
+        await asyncio.gather(*(worker.end() for worker in tuple(self.workers.values())))
+        for veteran in tuple(self._veterans):
+            if ends_veterans:
+                veteran.kill()
+            else:
+                veteran.disown()
+
+    def close(self) -> None:
+        """Close the files of flows."""
+        for descriptor in self._flow_files.values():
+            os.close(descriptor)

@@ -1,0 +1,289 @@
+"""Workers of the supervisor before this one: taken over, relieved by new ones, and heard until their sessions end."""
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from spectrum.control.processes.succession import GivenWorker
+from spectrum.core.snapshot import ListenerKey
+from spectrum.kernel.peers import Peer, PinnedProcess
+from spectrum.link.channel import Channel, Drain, Message, Release, Released, Sockets, Take, Veteran
+from spectrum.link.handover import waiting_names, waiting_path, waiting_paths
+
+log = logging.getLogger(__name__)
+
+# A worker answers within milliseconds, unless it is hung.
+ANSWER_TIMEOUT_S = 5.0
+CONNECT_STEP_S = 0.05
+# So long it may take workers of a version before abstract names to notice that their supervisor is gone.
+NOTICE_STEP_S = 0.005
+NOTICE_TRIES = 1000
+
+
+class NotTaken(Exception):
+    """A worker is not taken over; the message says why."""
+
+
+class VeteranWorker:
+    """One worker of the supervisor before this one.
+
+    Args:
+        received: Called with it and each message that is not of the hand-over.
+        gone: Called with it when it has ended.
+
+    Attributes:
+        place: Its number among the workers then.
+        pid: Its process.
+        sockets: The listening sockets that it serves; empty once it was relieved.
+        flows: The memory file of its flows; -1 where it was relieved before.
+        counts: What it reports counts from here on. Before, it is for the supervisor before this one.
+    """
+
+    def __init__(
+        self, received: Callable[["VeteranWorker", Message], None], gone: Callable[["VeteranWorker"], None]
+    ) -> None:
+        self.place = 0
+        self.pid = 0
+        self._peer_pid = 0
+        self.sessions = 0
+        self.held_bytes = 0
+        self.offloaded = 0
+        self.sockets: dict[ListenerKey, socket.socket] = {}
+        self.flows = -1
+        self.counts = False
+        self._given: socket.socket | None = None
+        self._is_relieved = False
+        self._received = received
+        self._gone = gone
+        self._channel: Channel | None = None
+        self._process: PinnedProcess | None = None
+        self._introduced = asyncio.Event()
+        self._relieved = asyncio.Event()
+
+    @property
+    def number(self) -> int:
+        """A number that no worker of ours has."""
+        return -self.pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether it is there."""
+        return self._channel is not None or self._given is not None
+
+    def inherit(self, given: GivenWorker) -> None:
+        """Have it from the supervisor before this one, which hears it until `begin`."""
+        self.place, self.pid, self._is_relieved = given.place, given.pid, given.relieved
+        self._process = PinnedProcess(given.process)
+        self._given = socket.socket(fileno=given.channel)
+
+    def begin(self) -> None:
+        """Hear it from now on."""
+        if self._given is not None:
+            self._channel = Channel(self._given, self._message, self._closed)
+            self._given = None
+            if self._is_relieved:  # it counts anew for whoever asks who it is; others when they are relieved
+                self._channel.send(Take())
+
+    def give(self) -> GivenWorker | None:
+        """Return what another supervisor needs of it; None where it has ended."""
+        if self._channel is None or self._process is None:
+            return None
+        return GivenWorker(self.place, self.pid, True, self._channel.fileno(), self._process.fileno())
+
+    async def take(self, name: str) -> None:
+        """Take over the worker that waits on a socket; it goes on serving. One that stands still is ended.
+
+        Raises:
+            OSError: If nobody waits there any more.
+            NotTaken: If it belongs to another user or to a daemon that runs, or does not answer.
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await _connect(sock, name)
+            peer = Peer.of(sock)
+            if not peer.is_trusted:
+                raise NotTaken(f"pid {peer.pid} belongs to another user (uid {peer.uid}) and is left alone")
+            self._process = PinnedProcess.of(peer.pid)
+        except TimeoutError as exc:
+            sock.close()
+            raise NotTaken("it takes no connections") from exc
+        except BaseException:
+            sock.close()
+            raise
+        self._peer_pid = peer.pid
+        self._channel = Channel(sock, self._message, self._closed)
+        self._channel.send(Take())
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._introduced.wait()
+        except TimeoutError as exc:
+            # The kernel gives it clients for as long as it is there.
+            self.kill()
+            self.disown()
+            self._drop_descriptors()
+            raise NotTaken(f"pid {peer.pid} does not answer and is killed") from exc
+        if not self.pid:
+            self._drop_descriptors()
+            raise NotTaken(f"pid {peer.pid} has ended, or has a supervisor")
+
+    async def relieve(self, timeout_s: float, way: socket.socket | None) -> None:
+        """Let it leave its listeners and flows to the worker at the other end of `way`, if there is one.
+
+        One that has ended meanwhile, killed, leaves its flows as any killed worker does.
+
+        Args:
+            timeout_s: So long its TCP sessions may go on; 0 for as long as they last.
+            way: A socket for the sockets of flows.
+
+        Raises:
+            TimeoutError: If it does not answer.
+        """
+        if self._channel is None:  # it has been taken over: it is gone
+            return
+        self._channel.send(Release(timeout_s), [way.fileno()] if way else [])
+        await asyncio.wait_for(self._relieved.wait(), ANSWER_TIMEOUT_S)
+
+    def detach(self) -> None:
+        """Leave it to the supervisor that has what `give` returned."""
+        if self._channel is not None:
+            self._channel.detach()
+            self._channel = None
+        self._forget_process()
+
+    def disown(self) -> None:
+        """Leave it to another supervisor, which finds it."""
+        if self._given is not None:  # it has another one still
+            self._given.close()
+            self._given = None
+        if self._channel is not None:
+            self._channel.leave()
+            self._channel = None
+        self._forget_process()
+
+    def drain(self, timeout_s: float) -> None:
+        """Let it end its sessions and exit."""
+        if self._channel is not None:
+            self._channel.send(Drain(timeout_s))
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+
+    def _message(self, message: Message, descriptors: list[int]) -> None:
+        match message:
+            case Sockets(keys):
+                opened = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+                self.sockets.update(zip(keys, opened, strict=True))
+            case Veteran(number, _):
+                self.counts = True
+                if not self.pid:
+                    # Who it is, the kernel knows; what it says of that may be another process.
+                    self.place, self.pid = number, self._peer_pid
+                    self.flows = descriptors[0] if descriptors else -1
+                self._introduced.set()
+            case Released():
+                self.counts = True
+                self._relieved.set()
+            case _:
+                self._received(self, message)
+
+    def _closed(self) -> None:
+        self._channel = None
+        self._forget_process()
+        self._introduced.set()
+        self._relieved.set()
+        self._gone(self)
+
+    def _drop_descriptors(self) -> None:
+        for sock in self.sockets.values():
+            sock.close()
+        self.sockets.clear()
+        if self.flows >= 0:
+            os.close(self.flows)
+            self.flows = -1
+
+    def _forget_process(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+async def _connect(sock: socket.socket, name: str) -> None:
+    """Connect a UNIX socket that does not block: with a full queue at the other end there is nothing to wait on."""
+    while True:
+        try:
+            sock.connect(name)
+        except BlockingIOError:
+            await asyncio.sleep(CONNECT_STEP_S)
+        else:
+            return
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # a zombie has none (proc(5))
+    except OSError:
+        return False
+
+
+def _expected(control: Path, pids: list[int]) -> set[Path]:
+    """Return where those workers will wait that have no abstract name, and have not ended."""
+    named = {int(name.rpartition("/")[2].partition("-")[0]) for name in waiting_names(control)}
+    return {waiting_path(control, pid) for pid in pids if pid not in named and _lives(pid)}
+
+
+async def take_all(
+    control: Path,
+    pids: list[int],
+    received: Callable[[VeteranWorker, Message], None],
+    gone: Callable[[VeteranWorker], None],
+) -> list[VeteranWorker]:
+    """Take over the workers that wait beside a control socket.
+
+    Args:
+        control: The control socket's path.
+        pids: Workers that will wait there any moment, if they do not yet.
+        received: See `VeteranWorker`.
+        gone: See `VeteranWorker`.
+    """
+    for _ in range(NOTICE_TRIES):
+        if _expected(control, pids) <= set(waiting_paths(control)):
+            break
+        await asyncio.sleep(NOTICE_STEP_S)
+    else:
+        late = sorted(_expected(control, pids) - set(waiting_paths(control)))
+        log.error("workers that do not wait to be taken over are left alone: %s", ", ".join(map(str, late)))
+
+    async def take(name: str) -> VeteranWorker | None:
+        veteran = VeteranWorker(received, gone)
+        try:
+            await veteran.take(name)
+        except NotTaken as exc:
+            log.error("a worker of the supervisor before this one is not taken over: %s", exc)
+        except (ConnectionRefusedError, FileNotFoundError):  # it has ended
+            if not name.startswith("\0"):
+                _remove_stale(Path(name))
+        except OSError as exc:
+            log.error("a worker of the supervisor before this one is not taken over: %s", exc.strerror)
+        else:
+            return veteran
+        return None
+
+    names = [*waiting_names(control), *map(str, waiting_paths(control))]
+    taken = await asyncio.gather(*map(take, names))
+    return sorted((veteran for veteran in taken if veteran), key=lambda veteran: veteran.pid)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a worker that was killed; what is no socket is not ours."""
+    try:
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+    except OSError as exc:
+        log.warning("%s: %s", path, exc.strerror)

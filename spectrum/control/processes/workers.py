@@ -1,0 +1,330 @@
+"""Worker processes: started, told, heard, and replaced when they die."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from spectrum.control.processes.children import Child
+from spectrum.control.processes.succession import GivenWorker
+from spectrum.core.balancing.pools import Standing
+from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.kernel.installation import python
+from spectrum.link.channel import (
+    MAX_DESCRIPTORS,
+    Applied,
+    Ask,
+    Channel,
+    Configure,
+    Drain,
+    HealthUpdate,
+    Inherit,
+    Message,
+    Names,
+    Refused,
+    Sockets,
+    Started,
+    TicketKeysUpdate,
+)
+from spectrum.plane.memory import SharedMemory
+
+log = logging.getLogger(__name__)
+
+# Of what a worker printed before it ended.
+MAX_SAID_BYTES = 64 * 1024
+STANDINGS_PER_PACKET = 2000
+LATENCIES_PER_PACKET = 500
+
+
+# What became of a snapshot: it is served (""), or why it is not; None where the worker ended before it answered.
+Outcome = str | None
+
+
+class _Told:
+    """A snapshot that a worker was told to serve and has not answered yet."""
+
+    def __init__(self, listeners: list[ListenerKey]) -> None:
+        self.listeners = listeners
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+
+class WorkerProcess:
+    """One running worker.
+
+    Args:
+        number: Its place, 0 for the first; a replacement has the same.
+        received: Called with each of its messages.
+        exited: Called once, with the exit status, when the process is gone.
+        control: The path of the control socket.
+
+    Attributes:
+        started: The process runs, or is gone.
+        ready: It serves.
+        generation: What it serves, 0 for nothing.
+        told: The generation that it was told to serve last.
+        outdated: It was to be told of another one while it owed an answer.
+        refusal: Why it did not take the last one; "" where it did.
+        lived_s: How long it served, once it has ended.
+        last_words: The last line that it printed, where it ended before it had started.
+        silent_s: How long nothing was heard of it, as far as this process ran and could have heard it.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        received: Callable[["WorkerProcess", Message], None],
+        exited: Callable[["WorkerProcess", int], None],
+        control: Path,
+    ) -> None:
+        self.number = number
+        self.control = control
+        self.started = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.generation = self.told = 0
+        self.outdated = False
+        self.refusal = ""
+        self.silent_s = 0.0
+        self.sessions = 0
+        self.stalled = False
+        self.held_bytes = 0
+        self.offloaded = 0
+        self.deaf = 0
+        self.ready_at = self.lived_s = 0.0
+        self.last_words = ""
+        self._said = -1
+        self._received = received
+        self._exited = exited
+        self._process: Child | None = None
+        self._channel: Channel | None = None
+        self._known: set[ListenerKey] = set()
+        self._unanswered: deque[_Told] = deque()
+        # What it does not read yet, so that the last word of each is told when it does.
+        self._late_names: dict[str, tuple[str, ...]] = {}
+        self._late_standings: dict[int, Standing] = {}
+        self._late_latencies: dict[str, float] = {}
+        self._late_keys: list[bytes] = []
+
+    def __str__(self) -> str:
+        return f"worker {self.number} (pid {self.pid})"
+
+    @property
+    def pid(self) -> int:
+        """The process id; 0 before the start."""
+        return self._process.pid if self._process else 0
+
+    def start(self, flows: int, shared: SharedMemory) -> None:
+        """Start the process; it serves nothing yet.
+
+        Args:
+            flows: A memory file for its UDP flows, which it finds again in the file of the worker before it.
+            shared: What it shares with the others.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                self._run(theirs.fileno())
+        except OSError:
+            ours.close()
+            self._take_said()
+            raise
+        self._channel = Channel(ours, self._message, self.started.set, self._tell_late)
+        self.tell(shared.message(self.number), [flows, *shared.descriptors])
+
+    def _run(self, channel: int) -> None:
+        """Run the process. What it prints before it has started is kept: it may say why it never does."""
+        self._said = os.memfd_create("spectrum-said", os.MFD_CLOEXEC)
+        errors = os.dup(2)
+        command = [*python("spectrum.plane.worker"), str(channel), str(self.control.absolute()), str(errors)]
+        try:
+            self._process = Child(command, [channel, errors], self._said)
+        finally:
+            os.close(errors)
+
+    def _take_said(self) -> str:
+        """Log what the worker printed before it began; return its last line."""
+        if self._said < 0:
+            return ""
+        size = os.fstat(self._said).st_size
+        said = os.pread(self._said, MAX_SAID_BYTES, max(0, size - MAX_SAID_BYTES)).decode(errors="replace")
+        os.close(self._said)
+        self._said = -1
+        if said:
+            log.warning("%s printed before it began: %s", self, said.rstrip())
+        return last_line(said)
+
+    async def wait(self) -> None:
+        """Wait for the end of the process and tell of it."""
+        assert self._process is not None, "start comes first"
+        status = await self._process.wait()
+        self.lived_s = asyncio.get_running_loop().time() - self.ready_at if self.ready_at else 0.0
+        self.last_words = self._take_said()
+        self.started.set()
+        if self._channel is not None:
+            self._channel.leave()  # what it sent last may not be read yet
+        while self._unanswered:
+            self._unanswered.popleft().outcome.set_result(None)
+        self._exited(self, status)
+
+    @property
+    def lives(self) -> bool:
+        """Whether it runs, as far as is known."""
+        return self._channel is not None and not self._channel.closed
+
+    def give(self, opened: ExitStack) -> GivenWorker | None:
+        """Return what another supervisor needs of it; None where it has ended.
+
+        Args:
+            opened: Closes what is opened for that.
+        """
+        if not self.lives or self._channel is None:
+            return None
+        process = os.pidfd_open(self.pid)
+        opened.callback(os.close, process)
+        return GivenWorker(self.number, self.pid, False, self._channel.fileno(), process)
+
+    def detach(self) -> None:
+        """Leave the process to the supervisor that has what `give` returned."""
+        if self._channel is not None:
+            self._channel.detach()
+
+    @property
+    def owes(self) -> bool:
+        """Whether it has not answered yet what it was told to serve."""
+        return bool(self._unanswered)
+
+    def configure(
+        self, snapshot: Snapshot, files: list[int], sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]
+    ) -> "asyncio.Future[Outcome]":
+        """Let the worker serve a snapshot; return what becomes of it, once that is known.
+
+        Args:
+            snapshot: What to serve.
+            files: Memory files that hold it, and the table of its access rules.
+            sockets: Returns the descriptors of those listeners that are this worker's.
+
+        Raises:
+            OSError: If it cannot be told, for want of descriptors or memory.
+        """
+        wanted = snapshot.listener_keys()
+        fresh = [key for key in wanted if key not in self._known]
+        for i in range(0, len(fresh), MAX_DESCRIPTORS):
+            given = sockets(fresh[i : i + MAX_DESCRIPTORS])
+            self.tell(Sockets(list(given)), list(given.values()))
+        self.tell(Configure(snapshot.generation), files)
+        told = _Told(wanted)
+        self._unanswered.append(told)
+        self.told, self.outdated = snapshot.generation, False
+        return told.outcome
+
+    def tell_names(self, addresses: dict[str, tuple[str, ...]]) -> None:
+        """Send addresses of names."""
+        self._late_names |= addresses
+        self._tell_late()
+
+    def tell_health(self, standings: dict[int, Standing], latencies: dict[str, float]) -> None:
+        """Send the standing of origins and the latency of pools."""
+        self._late_standings |= standings
+        self._late_latencies |= latencies
+        self._tell_late()
+
+    def tell_tickets(self, keys: list[bytes]) -> None:
+        """Send the keys of TLS session tickets."""
+        self._late_keys = keys
+        self._tell_late()
+
+    def _tell_late(self) -> None:
+        """Send the last word on names, origins and keys, unless the worker does not read: then once it does."""
+        if self._channel is None or self._channel.waits:
+            return
+        names, stands, times = self._late_names, list(self._late_standings.items()), list(self._late_latencies.items())
+        if self._late_keys:
+            self.tell(TicketKeysUpdate(self._late_keys))
+        self._late_names, self._late_standings, self._late_latencies, self._late_keys = {}, {}, {}, []
+        for packet in Names.packets(names):
+            self.tell(packet)
+        for i in range(0, len(stands), STANDINGS_PER_PACKET):
+            self.tell(HealthUpdate(dict(stands[i : i + STANDINGS_PER_PACKET]), {}))
+        for i in range(0, len(times), LATENCIES_PER_PACKET):
+            self.tell(HealthUpdate({}, dict(times[i : i + LATENCIES_PER_PACKET])))
+
+    def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
+        """Send a message."""
+        if self._channel is not None:
+            self._channel.send(message, descriptors or [])
+
+    def ask(self, number: int) -> None:
+        """Let the worker send its measures, unless it has much to read already."""
+        if self._channel is not None:
+            self._channel.send(Ask(number), droppable=True)
+
+    def inherit(self, way: int) -> None:
+        """Let the worker go on with the flows whose sockets come through a descriptor."""
+        self.tell(Inherit(), [way])
+
+    def drain(self, timeout_s: float) -> None:
+        """Let the worker end its sessions and exit."""
+        self.tell(Drain(timeout_s))
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def end(self) -> None:
+        """End the process at once and wait until it is gone."""
+        self.kill()
+        if self._process is not None:
+            await self._process.wait()
+
+    def _message(self, message: Message, descriptors: list[int]) -> None:
+        assert not descriptors, "a worker sends none"
+        self.silent_s = 0.0
+        match message:
+            case Started():
+                self._take_said()
+                self.started.set()
+            case Applied(generation):
+                self._answered("", generation)
+                self.ready.set()
+                self.ready_at = self.ready_at or asyncio.get_running_loop().time()
+            case Refused(_, why, serves):
+                self._answered(why, serves)
+        self._received(self, message)
+
+    def _answered(self, why: str, serves: int) -> None:
+        self.refusal, self.generation = why, serves
+        if not serves:
+            self.ready.clear()
+        told = self._unanswered.popleft()
+        if not why:
+            self._known = set(told.listeners)
+        told.outcome.set_result(why)
+
+
+def last_line(said: str) -> str:
+    """Return the last line that was printed; of one of our own messages in JSON, what it says."""
+    line = said.strip().rpartition("\n")[2]
+    try:
+        return str(json.loads(line)["Message"])
+    except (ValueError, TypeError, KeyError):
+        return line
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as workers read it."""
+    return msgspec.msgpack.encode(snapshot)
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """Return a descriptor of a memory file with `data` (memfd_create(2)); the caller closes it."""
+    descriptor = os.memfd_create(f"spectrum-{name}", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(data)
+    return descriptor

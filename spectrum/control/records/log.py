@@ -1,0 +1,316 @@
+"""One line per ended session to standard output, up to a rate.
+
+A thread writes, so that a full pipe holds up nobody; when it cannot follow, session lines are dropped and counted.
+"""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import FileIO
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+
+from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.balancing.events import as_text as health_text
+from spectrum.core.records.events import SessionEvent, as_text
+from spectrum.core.records.reasons import Reason
+from spectrum.kernel import signals
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING_BATCHES = 1024
+# Seconds of which it is known how much was written; and the places of a second in a time such as 2026-01-02T03:04:05Z.
+MAX_SECONDS = 16
+_SECOND = 19
+# Sums of refusals that wait for those of other workers.
+MAX_SUMS = 4096
+# Leaving out is over when nothing was left out for so long.
+QUIET_S = 5.0
+
+FULL_PAUSE_S = 0.05
+
+_REFUSALS = frozenset(reason.label for reason in Reason if reason.refused)
+_RESET = Reason.CLIENT_RESET.label
+_SESSION_LIMIT = "sessions come faster than log.sessions_per_second"
+_REFUSAL_LIMIT = "refusals come faster than log.sessions_per_second"
+_SLOW_READER = "standard output is not read as fast as sessions end"
+_SLOW_SUPERVISOR = "workers have records that the supervisor does not take"
+
+
+class LineWriter:
+    """Writes byte strings to a stream from a thread of its own.
+
+    Args:
+        stream: Without a buffer: at the end of the process Python waits for the lock of one that a thread is stuck in.
+
+    Attributes:
+        lost: Lines that could not be written: the disk is full, or the reader is gone.
+    """
+
+    def __init__(self, stream: BinaryIO | FileIO) -> None:
+        self.lost = 0
+        # Of a batch that could not be written, a part of a line was.
+        self._is_torn = False
+        self._stream = stream
+        self._queue: queue.Queue[bytes | None] = queue.Queue(MAX_WAITING_BATCHES)
+        self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
+        with signals.all_held():  # they are the main thread's, also when it holds them back
+            self._thread.start()
+
+    def write(self, data: bytes) -> bool:
+        """Queue whole lines; return False where they were dropped."""
+        try:
+            self._queue.put_nowait(data)
+        except queue.Full:
+            return False
+        return True
+
+    def _write(self) -> None:
+        failing = False
+        while (data := self._queue.get()) is not None:
+            left, error = self._write_all((b"\n" if self._is_torn else b"") + data)
+            if error is None:
+                if failing:
+                    log.warning("records of sessions are written again; %d are lost so far", self.lost)
+                failing = self._is_torn = False
+                continue
+            if len(left) <= len(data):  # something was written: is the last of it the end of a line?
+                self._is_torn = not (b"\n" + data)[: -len(left)].endswith(b"\n")
+            self.lost += min(left.count(b"\n"), data.count(b"\n"))
+            if not failing:
+                log.error("records of sessions can not be written: %s", os.strerror(error.errno or 0).lower())
+            failing = True
+
+    def _write_all(self, data: bytes) -> tuple[bytes, OSError | None]:
+        """Write a batch; return what of it could not be written, and why."""
+        left = memoryview(data)
+        try:
+            while left:
+                # None: it does not block, as another process that shares it wants, and is full.
+                if (written := self._stream.write(left)) is None:
+                    time.sleep(FULL_PAUSE_S)
+                else:
+                    left = left[written:]
+        except OSError as exc:
+            return bytes(left), exc
+        return b"", None
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Write what is queued, for as long as `timeout_s`."""
+        try:
+            self._queue.put(None, timeout=timeout_s)
+        except queue.Full:
+            return
+        self._thread.join(timeout_s)
+
+
+class _Head(msgspec.Struct):
+    """What of a record decides whether it is written."""
+
+    Reason: str
+    Application: str
+    Timestamp: str
+    OriginIP: str
+    Sessions: int = 1
+    Clients: int = 0
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the client was turned away, or was gone before it was accepted."""
+        return self.Reason in _REFUSALS or (self.Reason == _RESET and not self.OriginIP)
+
+
+class _Account(NamedTuple):
+    """Whose records are limited together."""
+
+    app: str
+    is_refusal: bool
+
+
+class _Line(NamedTuple):
+    """A line to be written, of an app, and how many it says were left out before it."""
+
+    app: str
+    line: bytes
+    suppressed: int
+
+
+@dataclass(slots=True)
+class _Episode:
+    """A time in which records were left out: how many, and when the last one was (monotonic)."""
+
+    count: int = 0
+    last_at: float = 0.0
+
+
+class SessionLog:
+    """Writes ended sessions: of each app at most so many a second, and as many refusals beside them.
+
+    Seconds are those in which sessions ended. What is left out is counted, said in the daemon's log when that begins
+    and when it is over, and told by the next line of the app. Sums of refusals that workers send are added up.
+
+    Args:
+        writer: Takes the lines.
+        as_json: JSON as the workers encoded it, or text.
+        per_second: The limit; 0 for none.
+        suppressed: Called with the number of lines left out.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        writer: LineWriter,
+        as_json: bool,
+        per_second: int,
+        suppressed: Callable[[int], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._writer = writer
+        self._suppressed = suppressed
+        self._clock = clock
+        self.configure(as_json, per_second)
+        # By the second, how many records of whom were written. Records of a worker that waited come late.
+        self._used: dict[str, Counter[_Account]] = {}
+        self._sums: dict[tuple[str, ...], SessionEvent] = {}
+        # By what is left out, and of which app.
+        self._episodes: dict[tuple[str, str], _Episode] = {}
+        # By app, what the next line of it tells.
+        self._untold: Counter[str] = Counter()
+        self._decode = msgspec.json.Decoder(SessionEvent).decode
+        self._head = msgspec.json.Decoder(_Head).decode
+        self._heads = msgspec.json.Decoder(_Head).decode_lines
+
+    def configure(self, as_json: bool, per_second: int) -> None:
+        """Take other settings."""
+        self._as_json, self._per_second = as_json, per_second
+
+    def add(self, lines: bytes) -> None:
+        """Write events, one JSON object per line."""
+        if self._add_whole(lines):
+            return
+        written: list[_Line] = []
+        for line in lines.splitlines():
+            head = self._head(line)
+            if head.Sessions == 1 and not head.Clients:
+                self._take(head, line, written)
+            elif (later := self._merge(line)) is not None:
+                self._take(head, later, written)
+        self._write(written)
+
+    def _add_whole(self, lines: bytes) -> bool:
+        """Write a batch as it is, if no line of it is to be changed or left out: a line by itself costs 3 us."""
+        if not self._as_json or self._untold or b'"Sessions":' in lines:
+            return False
+        if self._per_second:
+            heads = self._heads(lines)
+            counts = Counter((_Account(head.Application, head.is_refusal), head.Timestamp[:_SECOND]) for head in heads)
+            used = {key: self._used_in(key[1]) for key in counts}
+            if any(used[key][key[0]] + count > self._per_second for key, count in counts.items()):
+                return False
+            for key, count in counts.items():
+                used[key][key[0]] += count
+        if self._writer.write(lines):
+            return True
+        lost = Counter(head.Application for head in self._heads(lines))
+        self._untold += lost
+        self._count_lost(_SLOW_READER, "", lost.total())
+        return True
+
+    def add_event(self, event: HealthEvent) -> None:
+        """Write a change of health; there are few of them, so none is left out for the limit."""
+        if self._as_json:
+            line = msgspec.json.encode(event)
+        else:
+            line = f"{event.Timestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {health_text(event)}".encode()
+        if not self._writer.write(line + b"\n"):
+            self._count_lost(_SLOW_READER, "", 1)
+
+    def lose(self, count: int) -> None:
+        """Note records that workers lost, for want of room."""
+        if count:
+            self._episode(_SLOW_SUPERVISOR, "").count += count
+
+    def tick(self) -> None:
+        """Write what was summed, and say what is over; to be called once a second, and at the end."""
+        sums, self._sums = self._sums, {}
+        written: list[_Line] = []
+        for event in sums.values():
+            line = msgspec.json.encode(event)
+            self._take(self._head(line), line, written)
+        self._write(written)
+        now = self._clock()
+        for (what, app), episode in tuple(self._episodes.items()):
+            if now - episode.last_at >= QUIET_S:
+                del self._episodes[what, app]
+                log.warning("%s: over, %d were left out%s", what, episode.count, f" of app {app}" if app else "")
+
+    def _merge(self, line: bytes) -> bytes | None:
+        """Keep a sum until the next tick; return the line where there are too many."""
+        event = self._decode(line)
+        key = (event.Application, event.Reason, event.AccessRule, event.ClientIP)
+        known = self._sums.get(key)
+        if known is None and len(self._sums) >= MAX_SUMS:
+            return line
+        self._sums[key] = event if known is None else _added(known, event)
+        return None
+
+    def _take(self, head: _Head, line: bytes, written: list[_Line]) -> None:
+        """Add a line to those that are written, unless there are too many of its kind."""
+        account = _Account(head.Application, head.is_refusal)
+        if not self._allows(account, head.Timestamp[:_SECOND]):
+            self._untold[account.app] += 1
+            self._count_lost(_REFUSAL_LIMIT if account.is_refusal else _SESSION_LIMIT, account.app, 1)
+            return
+        untold = self._untold.pop(account.app, 0)
+        if untold:
+            line = line[:-1] + b',"Suppressed":%d}' % untold
+        if not self._as_json:
+            line = as_text(self._decode(line)).encode()
+        written.append(_Line(account.app, line, untold))
+
+    def _allows(self, account: _Account, second: str) -> bool:
+        if not self._per_second:
+            return True
+        used = self._used_in(second)
+        used[account] += 1
+        return used[account] <= self._per_second
+
+    def _used_in(self, second: str) -> Counter[_Account]:
+        used = self._used.get(second)
+        if used is None:
+            if len(self._used) >= MAX_SECONDS:
+                del self._used[next(iter(self._used))]
+            used = self._used[second] = Counter()
+        return used
+
+    def _write(self, written: list[_Line]) -> None:
+        if written and not self._writer.write(b"".join(one.line + b"\n" for one in written)):
+            for one in written:
+                self._untold[one.app] += one.suppressed + 1
+            self._count_lost(_SLOW_READER, "", len(written))
+
+    def _count_lost(self, what: str, app: str, count: int) -> None:
+        self._suppressed(count)
+        self._episode(what, app).count += count
+
+    def _episode(self, what: str, app: str) -> _Episode:
+        episode = self._episodes.get((what, app))
+        if episode is None:
+            episode = self._episodes[what, app] = _Episode()
+            log.warning("%s: records are left out%s", what, f" of app {app}" if app else "")
+        episode.last_at = self._clock()
+        return episode
+
+
+def _added(one: SessionEvent, other: SessionEvent) -> SessionEvent:
+    """Add up two sums of the same client, or of the clients that have no sum of their own."""
+    sessions = (one.Sessions or 1) + (other.Sessions or 1)
+    if one.Clients is msgspec.UNSET or other.Clients is msgspec.UNSET:
+        return msgspec.structs.replace(one, Sessions=sessions)
+    return msgspec.structs.replace(one, Sessions=sessions, Clients=one.Clients + other.Clients)

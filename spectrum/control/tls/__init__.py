@@ -1,0 +1,1 @@
+"""Certificates and ticket keys, as files give them to workers."""

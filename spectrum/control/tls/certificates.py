@@ -1,0 +1,158 @@
+"""The files that a configuration names for TLS: read, checked, and put together for workers."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509 import ocsp
+
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
+from spectrum.core.tls.objects import Certificate
+from spectrum.core.tls.settings import CertificateSettings, TlsFiles
+
+# So long before its end a certificate is spoken of in the log.
+WARN_BEFORE_S = 7 * 86400
+_Path = tuple[str, ...]
+
+
+class CertificateError(Exception):
+    """Files that can not be used; the message has a line for each fault."""
+
+
+class _Unusable(Exception):
+    """A file that can not be used."""
+
+
+def tls_paths(config: Config) -> list[Path]:
+    """Return the files that a configuration names for TLS."""
+    paths: list[str | None] = [authorities for _, authorities in _authorities(config)]
+    for one in config.certificates.values():
+        paths += [one.certificate, one.key, one.ocsp]
+    return [Path(path) for path in dict.fromkeys(paths) if path]
+
+
+def tls_faults(config: Config) -> list[Fault]:
+    """Return what is wrong with the files that a configuration names for TLS."""
+    return _gather(config)[1]
+
+
+def load_tls(config: Config) -> TlsFiles:
+    """Return what is in the files that a configuration names for TLS.
+
+    Raises:
+        CertificateError: If one can not be read, or used.
+    """
+    files, faults = _gather(config)
+    if faults:
+        raise CertificateError("\n".join(f"{'.'.join(map(str, fault.path))}: {fault.message}" for fault in faults))
+    return files
+
+
+def soon_to_end(files: TlsFiles) -> list[str]:
+    """Return a line for each certificate that has ended, or soon will have."""
+    now = time.time()
+    lines = []
+    for one in files.certificates:
+        days = (one.ends_at - now) / 86400
+        if one.ends_at < now:
+            lines.append(f"certificate {one.name} has expired {-days:.0f} days ago")
+        elif one.ends_at < now + WARN_BEFORE_S:
+            lines.append(f"certificate {one.name} expires in {days:.1f} days")
+    return lines
+
+
+def _authorities(config: Config) -> Iterator[tuple[_Path, str]]:
+    for name, app in config.apps.items():
+        if app.tls != "off" and app.edge_tls.client_ca:
+            yield ("apps", name, "edge_tls", "client_ca"), app.edge_tls.client_ca
+        if app.tls == "strict" and app.origin_tls.ca:
+            yield ("apps", name, "origin_tls", "ca"), app.origin_tls.ca
+
+
+def _gather(config: Config) -> tuple[TlsFiles, list[Fault]]:
+    faults: list[Fault] = []
+    certificates: list[CertificateSettings] = []
+    authorities: dict[str, bytes] = {}
+    for name, one in config.certificates.items():
+        try:
+            certificates.append(_read_certificate(name, one, faults))
+        except _Unusable:
+            pass
+    for where, path in _authorities(config):
+        try:
+            if path not in authorities:
+                authorities[path] = _read(where, path, faults)
+                _parse_certificates(where, path, authorities[path], faults)
+        except _Unusable:
+            pass
+    return TlsFiles(tuple(certificates), authorities), faults
+
+
+def _refuse(faults: list[Fault], where: _Path, message: str) -> _Unusable:
+    faults.append(Fault(where, message))
+    return _Unusable()
+
+
+def _read(where: _Path, path: str, faults: list[Fault]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as exc:
+        raise _refuse(faults, where, f"{path}: can not be read: {(exc.strerror or str(exc)).lower()}") from exc
+
+
+def _read_certificate(name: str, one: Certificate, faults: list[Fault]) -> CertificateSettings:
+    at = ("certificates", name)
+    chain = _read((*at, "certificate"), one.certificate, faults)
+    leaf = _parse_certificates((*at, "certificate"), one.certificate, chain, faults)[0]
+    key = _read((*at, "key"), one.key, faults)
+    _check_key((*at, "key"), one.key, key, leaf, faults)
+    staple = b""
+    if one.ocsp is not None:
+        staple = _read((*at, "ocsp"), one.ocsp, faults)
+        _check_staple((*at, "ocsp"), one.ocsp, staple, leaf, faults)
+    kind, ends_at = leaf.public_key_algorithm_oid.dotted_string, leaf.not_valid_after_utc
+    return CertificateSettings(name, chain, key, staple, names_of(leaf), kind, int(ends_at.timestamp()))
+
+
+def _parse_certificates(where: _Path, path: str, pem: bytes, faults: list[Fault]) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError as exc:
+        raise _refuse(faults, where, f"{path}: no certificate in PEM form") from exc
+
+
+def _check_key(where: _Path, path: str, pem: bytes, leaf: x509.Certificate, faults: list[Fault]) -> None:
+    try:
+        key = load_pem_private_key(pem, None)
+    except TypeError as exc:
+        raise _refuse(faults, where, f"{path}: the key has a passphrase; nobody is there to type it") from exc
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise _refuse(faults, where, f"{path}: no private key in PEM form") from exc
+    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    if key.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
+        raise _refuse(faults, where, f"{path}: this key is not the certificate's")
+
+
+def _check_staple(where: _Path, path: str, der: bytes, leaf: x509.Certificate, faults: list[Fault]) -> None:
+    try:
+        response = ocsp.load_der_ocsp_response(der)
+    except ValueError as exc:
+        raise _refuse(faults, where, f"{path}: no OCSP response in DER form") from exc
+    if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+        raise _refuse(faults, where, f"{path}: the OCSP response is {response.response_status.name.lower()}")
+    if response.serial_number != leaf.serial_number:
+        raise _refuse(faults, where, f"{path}: the OCSP response is for another certificate")
+
+
+def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
+    """Return the host names that a certificate is for; its common name where it has no others."""
+    try:
+        alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        common = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return tuple(str(name.value) for name in common)
+    return tuple(alternatives.get_values_for_type(x509.DNSName))

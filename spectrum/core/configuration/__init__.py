@@ -1,0 +1,1 @@
+"""The objects of the file: fields, faults, checks, presets, and what a change of them takes."""

@@ -1,0 +1,98 @@
+"""What differs between two configurations, for people."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from spectrum.core.configuration.config import Config, Settings
+from spectrum.core.configuration.fields import describe
+
+# The mappings of named objects, and what one is called.
+_SECTIONS = {
+    "access_rules": "access rule",
+    "certificates": "certificate",
+    "monitors": "monitor",
+    "pools": "pool",
+    "load_balancers": "load balancer",
+    "apps": "app",
+}
+
+
+# Settings that a running daemon does not change.
+_FIXED = (
+    "user",
+    "seccomp",
+    "workers",
+    "metrics",
+    "control",
+    "kernel",
+    "max_flows",
+    "max_affinities",
+    "limits.client_prefix",
+    "limits.prefix_length",
+)
+# What 0 is called in the file.
+_NAMES = {"workers": "auto", "busy_poll": "off"}
+
+
+def changes(old: Config, new: Config) -> list[str]:
+    """Return a line for each object that is added, removed or changed, and for each other setting that was."""
+    lines: list[str] = []
+    for section, kind in _SECTIONS.items():
+        lines += _changed_objects(kind, getattr(old, section), getattr(new, section))
+    return lines + [f"changed {change}" for change in _changed_fields(old, new, Settings) if not _is_fixed(change)]
+
+
+def restart_needed(started: Config, now: Config) -> list[str]:
+    """Return each setting that differs from those that the daemon was started with and takes a restart to change."""
+    return [change for change in _changed_fields(started, now, Settings) if _is_fixed(change)]
+
+
+def _is_fixed(change: str) -> bool:
+    path = change.partition(" ")[0]
+    return any(path == fixed or path.startswith(f"{fixed}.") for fixed in _FIXED)
+
+
+def _changed_objects(kind: str, old: Mapping[str, BaseModel], new: Mapping[str, BaseModel]) -> Iterator[str]:
+    yield from (f"added {kind} {name}" for name in new if name not in old)
+    yield from (f"removed {kind} {name}" for name in old if name not in new)
+    for name in (name for name in new if name in old):
+        if details := list(_changed_fields(old[name], new[name], type(new[name]))):
+            yield f"changed {kind} {name}: {', '.join(details)}"
+
+
+def _changed_fields(old: BaseModel, new: BaseModel, model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the path of each setting that differs, with both values where they are short."""
+    for field, info in model.model_fields.items():
+        before, after, path = getattr(old, field), getattr(new, field), prefix + (info.alias or field)
+        if before == after:
+            continue
+        if isinstance(before, BaseModel) and type(before) is type(after):
+            yield from _changed_fields(before, after, type(after), f"{path}.")
+        elif _is_short(before) and _is_short(after):
+            yield f"{path} {_named(path, before)} -> {_named(path, after)}"
+        else:
+            yield path
+
+
+def _is_short(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return len(value) <= 3 and all(_is_short(item) for item in value)
+    return value is None or (not isinstance(value, BaseModel | dict | list) and len(str(value)) <= 40)
+
+
+def _named(path: str, value: Any) -> str:
+    return _NAMES[path] if value == 0 and path in _NAMES else _shown(value)
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case tuple():
+            return f"[{', '.join(_shown(item) for item in value)}]"
+        case float():
+            return f"{value:g}"
+        case None | bool() | int() | "":
+            return describe(value)
+        case _:
+            return str(value)

@@ -1,0 +1,1 @@
+"""Access rules and GeoIP databases, as a worker asks them."""

@@ -1,0 +1,84 @@
+"""The access rules in a worker: for each app that asks for them, a function that judges a client."""
+
+import logging
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from spectrum.core.access.prefix_table import PrefixTable, PrefixTableBuilder
+from spectrum.core.access.rules import AccessSettings, AppRules, Verdict
+from spectrum.core.snapshot import Snapshot
+from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
+from spectrum.plane.balancing.balancers import nowhere
+
+log = logging.getLogger(__name__)
+
+Judge = Callable[[bytes], Verdict | None]
+
+
+class Places:
+    """Where clients are, by the files of a snapshot; nothing is known of anybody without them.
+
+    Attributes:
+        country_of: Returns two letters, "" for not known.
+        number_of: Returns an autonomous system, 0 for not known.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[Countries | Networks] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        for database in self._open:
+            database.close()
+        self._open.clear()
+        self.country_of: Callable[[bytes], str] = nowhere
+        self.number_of: Callable[[bytes], int] = _nobody
+
+    def read(self, countries: str, numbers: str) -> None:
+        """Read the files, "" for none. They are read anew with each snapshot: they may have been replaced.
+
+        One that can not be read is told in the log: the supervisor could read it a moment ago.
+        """
+        self._forget()
+        try:
+            if countries:
+                self._open.append(by_country := Countries(Path(countries)))
+                self.country_of = by_country.of
+            if numbers:
+                self._open.append(by_number := Networks(Path(numbers)))
+                self.number_of = by_number.of
+        except GeoIpError as exc:
+            log.error("places of clients are not known: %s", exc)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._forget()
+
+
+def _nobody(client: bytes) -> int:
+    return 0
+
+
+class Firewall:
+    """What `access_rules` say.
+
+    Args:
+        places: Where clients are.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._settings = AccessSettings()
+        self._table = PrefixTable(PrefixTableBuilder().build())
+
+    def take(self, snapshot: Snapshot, table: int) -> None:
+        """Take the rules of a snapshot, with a memory file of their prefixes; the descriptor stays the caller's."""
+        self._settings = snapshot.access
+        self._table = PrefixTable(mmap.mmap(table, os.fstat(table).st_size, mmap.MAP_SHARED, mmap.PROT_READ))
+
+    def judge_of(self, app: str) -> Judge | None:
+        """Return the function that judges clients of an app that asks for rules; None where there are none for it."""
+        rules = AppRules(app, self._settings, self._table.find, self._places.number_of, self._places.country_of)
+        return rules.of if rules.any else None

@@ -1,0 +1,1 @@
+"""Load balancing in a worker: balancers kept up to date, targets, drains."""

@@ -1,0 +1,174 @@
+import time
+from ipaddress import ip_address
+
+import pytest
+
+from spectrum.control.balancing.explain import explain
+from spectrum.core.balancing.clients import client_key
+from spectrum.core.balancing.pools import Standing
+from spectrum.plane.memory import SharedMemory
+from tests.control.keepers import Keeper
+from tests.plane.access.test_geoip import database
+
+POOLS = """
+pools:
+  eu:
+    origins: [{name: a, address: 192.0.2.1, port: 80, weight: 0.7}, {name: b, address: 192.0.2.2, weight: 0.3}%s]
+    minimum_origins: 1
+  us: {origins: [{name: c, address: 192.0.2.3}]}
+"""
+
+
+class World:
+    def __init__(self, balancer, third="", more="", app="load_balancer: lb"):
+        self.keeper = Keeper()
+        text = (POOLS % third).replace("minimum_origins: 1", more or "minimum_origins: 1")
+        self.keeper.apply(f"{text}\nload_balancers: {{lb: {{{balancer}}}}}\napps: {{x: {{protocol: tcp/81, {app}}}}}")
+        self.memory = SharedMemory(1, 64)
+        self.memory.close()
+
+    def stand(self, name, usable):
+        self.keeper.health.standings[self.keeper.number(name)] = Standing(usable)
+        self.keeper.health._look_at(name.split("/")[0], "")
+
+    def explain(self, client="203.0.113.7", snapshot=None, **more):
+        return explain(snapshot or self.keeper.snapshot, b"", self.keeper.health, self.memory, "x", client, **more)
+
+
+@pytest.fixture
+async def make():
+    made = []
+
+    def build(*arguments, **more):
+        made.append(World(*arguments, **more))
+        return made[-1]
+
+    yield build
+    for world in made:
+        await world.keeper.health.stop()
+
+
+async def test_step_by_step(make):
+    steps = make("default_pools: [eu, us]").explain()
+    assert steps[:6] == [
+        "client 203.0.113.7 of app x (tcp/81): load balancer lb",
+        "no session affinity",
+        "pool eu is healthy (2 of 2 origins up, 1 needed)",
+        "pool us is healthy (1 of 1 origins up, 1 needed)",
+        "healthy pools, in this order: eu, us",
+        "in pool eu chance decides among a 70%, b 30%",
+    ]
+    assert steps[6].startswith("it goes to eu/")
+    assert steps[6].endswith("if it came now; another draw may differ")
+    assert steps[7] == "where that can not be reached, up to 1 others follow"
+
+
+async def test_health_and_fallback(make):
+    world = make("default_pools: [eu], fallback_pool: us", third=", {name: d, address: 192.0.2.4, enabled: false}")
+    world.stand("eu/a", False)
+    world.keeper.health.members[world.keeper.number("eu/a")].reason = "connection refused"
+    steps = world.explain()
+    assert steps[2] == "pool eu is healthy (1 of 3 origins up, 1 needed); not used: a: connection refused, d: disabled"
+    assert steps[-1] == "it goes to eu/b (192.0.2.2)"
+    world.stand("eu/b", False)
+    steps = world.explain()
+    assert "no pool is healthy: fallback pool us serves, its health ignored" in steps
+    assert steps[-1] == "it goes to us/c (192.0.2.3)"
+
+
+async def test_affinity(make):
+    world = make("default_pools: [eu], session_affinity: ip")
+    steps = world.explain()
+    assert steps[1] == "session affinity by address: nothing remembered of it"
+    assert "in pool eu its address decides among a 70%, b 30%" in steps
+    first = next(step for step in steps if step.startswith("it goes to"))
+    assert "another draw" not in first
+    other = "b" if "eu/a" in first else "a"
+    origin = world.keeper.health.members[world.keeper.number(f"eu/{other}")].settings
+    key = client_key(b"lb", ip_address("203.0.113.7").packed)
+    world.memory.affinities.remember(key, origin.tag, int(time.monotonic()))
+    steps = world.explain()
+    assert steps[1] == f"session affinity by address: it went to eu/{other} before"
+    assert any(step.startswith(f"it goes to eu/{other} again (192.0.2.") for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("balancer", "more", "expected"),
+    [
+        ("default_pools: [eu, us], steering_policy: random", "", "healthy pools, drawn by weight: eu, us"),
+        (
+            "default_pools: [eu, us], steering_policy: dynamic_latency",
+            "",
+            "healthy pools, by the latency of their probes: eu, us",
+        ),
+        (
+            "default_pools: [eu], steering_policy: least_connections",
+            "",
+            "healthy pools, the one with fewer open sessions for its weight, of two that are drawn: eu",
+        ),
+        ("default_pools: [eu]", "origin_steering: {policy: hash}", "in pool eu its address decides among a 70%, b 30%"),
+        (
+            "default_pools: [eu]",
+            "origin_steering: {policy: least_connections}",
+            "in pool eu the less loaded of two: a 0 open, b 0 open",
+        ),
+        (
+            "default_pools: [eu]",
+            "origin_steering: {policy: least_outstanding_requests}",
+            "in pool eu the less loaded of two: a 0 waiting, b 0 waiting",
+        ),
+        (
+            "default_pools: [eu]",
+            "load_shedding: {default_percent: 20}",
+            "pool eu is healthy (2 of 2 origins up, 1 needed, sheds 20 % by chance)",
+        ),
+        ("default_pools: [eu]", "enabled: false", "pool eu is disabled (2 of 2 origins up, 1 needed)"),
+        ("default_pools: [eu], enabled: false", "", "the load balancer is disabled: the client is refused"),
+        ("default_pools: [eu], fallback_pool: eu", "enabled: false", "there is no origin: the client is refused"),
+    ],
+)
+async def test_policies(make, balancer, more, expected):
+    assert expected in make(balancer, more=more).explain()
+
+
+async def test_shedding_by_hash(make):
+    world = make(
+        "default_pools: [eu]", more="load_shedding: {default_percent: 50, default_policy: hash, session_percent: 5}"
+    )
+    steps = [world.explain(f"203.0.113.{n}") for n in range(20)]
+    pools = [next(step for step in each if step.startswith("pool eu")) for each in steps]
+    assert any("% and stays" in pool for pool in pools)
+    assert any("% and is shed" in pool for pool in pools)
+    assert all("sheds 5 % of those with affinity" in pool for pool in pools)
+
+
+async def test_countries(make, tmp_path):
+    world = make("default_pools: [eu], country_pools: {JP: [us]}")
+    assert world.explain()[1] == "its country is not known, without own pools"
+    path = database(tmp_path / "x.mmdb", [(["203.0.113.0/24"], {"country": "JP"})])
+    snapshot = type(world.keeper.snapshot)(
+        **{f: getattr(world.keeper.snapshot, f) for f in world.keeper.snapshot.__struct_fields__} | {"geoip": str(path)}
+    )
+    steps = world.explain(snapshot=snapshot)
+    assert steps[1] == "it comes from JP, which has pools of its own"
+    assert steps[-1] == "it goes to us/c (192.0.2.3)"
+    path.unlink()
+    assert world.explain(snapshot=snapshot)[1] == "its country is not known, without own pools"
+
+
+async def test_other_apps(make):
+    world = make("default_pools: [eu]", app="origin_direct: ['tcp://192.0.2.9:22']")
+    assert world.explain() == [
+        "client 203.0.113.7 of app x (tcp/81): no load balancer",
+        "its origins are taken in turn: 192.0.2.9 port 22",
+    ]
+    named = make("default_pools: [eu]", app="origin_dns: {name: x.example}, origin_port: 22")
+    assert named.explain()[1] == "its origins are taken in turn: the addresses of x.example"
+
+
+async def test_questions_that_can_not_be_answered(make):
+    world = make("default_pools: [eu]")
+    with pytest.raises(ValueError, match="no app 'y'; known here: x"):
+        explain(world.keeper.snapshot, b"", world.keeper.health, world.memory, "y", "203.0.113.7")
+    with pytest.raises(ValueError, match="'nobody' is not an IP address"):
+        world.explain("nobody")

@@ -1,0 +1,190 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrum.control.configuration.loader import ConfigError, load_file, load_text
+from tests.plane.access.test_geoip import database
+
+CONFIG = Path(__file__).parents[3] / "config"
+GOOD = "apps: {x: {protocol: tcp/22, origin_direct: [tcp://192.0.2.1:22]}}"
+
+
+def diagnostics(text):
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, "f")
+    return list(map(str, caught.value.diagnostics))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_files_we_ship_load(path):
+    assert load_file(path).apps
+
+
+def test_a_good_text():
+    config = load_text(GOOD + "\nworkers: 3", "f")
+    assert (list(config.apps), config.workers) == (["x"], 3)
+
+
+def test_the_issue_of_every_field():
+    """The file that the README promises."""
+    text = """
+apps:
+  ssh:
+    protocol: tcp/2222
+    edge_ips: [127.0.0.1, "::1"]
+    origin_direct: [tcp://127.0.0.1:22]
+    proxy_protocol: v1
+  web:
+    protocol: tcp/8000-8009
+    origin_dns: {name: localhost, type: A, ttl: 600}
+    origin_port: 9000-9009
+    proxy_protocol: v2
+    accept_proxy_protocol: {from: [127.0.0.0/8]}
+    timeouts: {connect: 5s, idle: 1h}
+workers: auto
+metrics: {listen: 127.0.0.1:9090}
+"""
+    config = load_text(text, "f")
+    assert config.workers == 0
+    assert config.apps["web"].timeouts.idle_s == 3600
+
+
+@pytest.mark.parametrize("path", ["/run/x.sock", "x.sock", "/" + "x" * 106, "/" + "ü" * 53])
+def test_a_control_socket(path):
+    assert load_text(f"{GOOD}\ncontrol: {{socket: {path}}}", "f").control.socket == path
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ('""', "this one has 0"),
+        ("/" + "x" * 107, "at most 107 bytes; this one has 108"),
+        ("/" + "ü" * 54, "at most 107 bytes; this one has 109"),
+        (r'"/run/\0x"', "expected the path of a UNIX socket"),
+        ("7", "expected text, found 7"),
+    ],
+)
+def test_no_control_socket(path, why):
+    (said,) = diagnostics(f"{GOOD}\ncontrol: {{socket: {path}}}")
+    assert said.startswith("f:2:") and "control.socket: " in said and why in said
+
+
+def test_every_fault_at_once_in_the_order_of_lines():
+    found = diagnostics(
+        """apps:
+  one:
+    protocl: tcp/22
+    origin_direct: [tcp://192.0.2.1]
+  two: {protocol: tcp/23, origin_direct: [tcp://192.0.2.1:22], proxy_protocol: v3}
+  "b@d": {protocol: tcp/24, origin_direct: [tcp://192.0.2.1:22]}
+  two: {}
+wrkers: 1
+"""
+    )
+    assert found[:2] == [
+        'f:3:5: apps.one.protocol: "protocol" is missing',
+        'f:3:5: apps.one.protocl: unknown key "protocl"; did you mean "protocol"?',
+    ]
+    assert [re.match(r"f:(\d+):", line)[1] for line in found] == ["3", "3", "4", "5", "6", "7", "8"]
+    assert found[3] == "f:5:80: apps.two.proxy_protocol: expected off or v1 or v2 or simple, found 'v3'"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "f:1:1: the file is empty"),
+        ("[]", "expected a mapping with apps, found an empty list"),
+        ("workers: 1", 'f:1:1: the file has no "apps"'),
+        ("apps: {}", "expected a mapping of names to apps, found an empty mapping"),
+        ("apps: []", "found an empty list"),
+        ("apps: 5", "found 5"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_texts_without_apps(text, says):
+    assert says in diagnostics(text)[0]
+
+
+APP = "{protocol: tcp/22, origin_direct: [tcp://192.0.2.1:22]}"
+POOL = "{origins: [{name: o, address: 192.0.2.1, port: 22}]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"load_balancers:\n  b: {APP}", 'f:3:3: load_balancers.b: this looks like an app: it belongs under "apps:"'),
+        (f"b: {APP}", 'f:2:1: b: this looks like an app: it belongs under "apps:"'),
+        (f"  b: {POOL}", 'f:2:3: apps.b: this looks like a pool: it belongs under "pools:"'),
+        ("  b: {<<: x}", "YAML's merge keys are not read here"),
+        ("include: [a.yaml]", "a file cannot include others"),
+    ],
+)
+def test_what_stands_in_the_wrong_place_is_one_fault(text, says):
+    found = diagnostics(f"apps: {{a: {APP}}}\n{text}" if not text.startswith(" ") else f"apps:\n{text}\n  a: {APP}")
+    assert any(says.removeprefix("f:2:3: ").removeprefix("f:2:1: ").removeprefix("f:3:3: ") in line for line in found)
+    if says.startswith("f:"):
+        assert found == [says]
+
+
+def test_files_that_can_not_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="can not be read: no such file"):
+        load_file(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="can not be read: is a directory"):
+        load_file(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe4")
+    with pytest.raises(ConfigError, match=r"latin.yaml:2:1: not UTF-8 text"):
+        load_file(tmp_path / "latin.yaml")
+
+
+WORDS = [
+    "apps",
+    "x",
+    "protocol",
+    "tcp/22",
+    "origin_direct",
+    "tcp://192.0.2.1:22",
+    "timeouts",
+    "idle",
+    "5s",
+    "off",
+    "workers",
+]
+plain = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.sampled_from(WORDS), st.text(max_size=5)
+)
+trees = st.recursive(
+    plain, lambda t: st.lists(t, max_size=3) | st.dictionaries(st.sampled_from(WORDS), t, max_size=4), max_leaves=12
+)
+
+
+@given(trees)
+def test_whatever_the_shape_the_answer_is_a_config_or_diagnostics(tree):
+    text = json.dumps({"apps": {"x": tree}})
+    try:
+        load_text(text, "f")
+        return
+    except ConfigError as error:
+        found = error.diagnostics
+    assert found
+    assert all(diagnostic.place.line >= 1 and diagnostic.message for diagnostic in found)
+
+
+def test_a_file_of_countries_is_looked_at(tmp_path):
+    (found,) = diagnostics(GOOD + "\ngeoip: {database: /nowhere/x.mmdb}")
+    assert found == "f:2:19: geoip.database: /nowhere/x.mmdb: no such file or directory"
+    path = database(tmp_path / "x.mmdb", [(["192.0.2.0/24"], {"country": "DE"})])
+    assert load_text(GOOD + f"\ngeoip: {{database: {path}}}", "f").geoip.database == str(path)
+
+
+def test_sections_that_are_no_mappings():
+    assert diagnostics(GOOD + "\npools: [a]\nmonitors: 5") == [
+        "f:2:8: pools: expected a mapping of names to pools, found a list",
+        "f:3:11: monitors: expected a mapping of names to monitors, found 5",
+    ]
+    assert diagnostics(GOOD + "\npools: {-x: {origins: [{name: a, address: a.example}]}}") == [
+        "f:2:9: pools.-x: '-x' is no name for a pool; letters, digits, dot, dash and underscore, at most 63"
+    ]

@@ -1,0 +1,70 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrum.control.configuration.yaml_faults import Position
+from spectrum.control.configuration.yaml_marks import Document
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("off", "off"),
+        ("NO", "NO"),
+        ("yes", "yes"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("", None),
+        ("22:22", "22:22"),
+        ("010", 10),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("-5", -5),
+        ("1.5", 1.5),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("'5'", "5"),
+        ('"true"', "true"),
+        ("1_000", "1_000"),
+        ("2026-01-01", "2026-01-01"),
+        ("a: 1\nb: [x, 2]", {"a": 1, "b": ["x", 2]}),
+        ("on: 1\n8080: x", {"on": 1, "8080": "x"}),
+        ("a: &x {k: 1}\nb: *x", {"a": {"k": 1}, "b": {"k": 1}}),
+    ],
+)
+def test_yaml_1_2(text, value):
+    document = Document(text)
+    assert document.value == value
+    assert document.faults == []
+
+
+def test_places():
+    document = Document("a:\n  b: [x,\n    y]\n  cc: {d: 5}\n")
+    assert document.place(("a", "b")) == Position(2, 6)
+    assert document.place(("a", "b", 1)) == Position(3, 5)
+    assert document.place(("a", "cc"), at_key=True) == Position(4, 3)
+    assert document.place(("a", "cc", "d")) == Position(4, 11)
+    assert document.place(("a", "zz")) == Position(2, 3)  # the nearest that exists
+    assert Document("").place(("a",)) == Position(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "says"),
+    [
+        ("a: 1\nb: 2\na: 3", Position(3, 1), '"a" stands here twice, first at line 1'),
+        ("? [x]\n: 1", Position(1, 3), "a key is text"),
+        ("a: b: c", Position(1, 5), "not YAML"),
+        ("a: &x [*x]", Position(1, 4), "contains itself"),
+    ],
+)
+def test_faults(text, place, says):
+    (fault,) = Document(text).faults
+    assert says in fault.message
+    assert fault.place == place
+
+
+@given(st.text(max_size=200))
+def test_no_text_surprises(text):
+    document = Document(text)
+    document.place(("a", 1))

@@ -1,0 +1,116 @@
+"""What the file says of the filter, in the kernel, in a network namespace of its own."""
+
+import pytest
+
+from spectrum.control.configuration.loader import ConfigError, load_text
+from spectrum.control.filter.node import filter_faults, filter_paths
+from tests.kernel.isolation import filesystem, isolated
+
+__all__ = ["filesystem"]
+
+APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
+SCRIPT = """
+import sys
+from pathlib import Path
+from spectrum.control.filter.node import NodeFilter
+from spectrum.control.configuration.loader import load_text
+from spectrum.kernel.filter import PinnedFilter, FilterSettings
+from spectrum.kernel.pins import PinError
+
+filesystem, node = Path(sys.argv[1]), NodeFilter(Path(sys.argv[1]))
+drop = filesystem.parent / "drop.txt"
+drop.write_text("198.51.100.0/24 # a line\\\\n203.0.113.7\\\\n")
+
+APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}"
+
+def config(more):
+    return load_text(f"kernel: {{bpffs: {filesystem}}}\\\\n{APPS}\\\\n{more}", "f")
+
+def found():
+    with PinnedFilter(filesystem) as one:
+        return one.interfaces(), one.settings(), {k: sorted(map(str, v)) for k, v in one.blocked().items()}
+
+node.apply(config(""))
+node.remove()
+lists = f"lists: {{a: {{file: {drop}}}, b: {{prefixes: ['2001:db8::/32']}}}}"
+full = f"filter: {{interfaces: [lo], guard: ['::1/128'], {lists}, packets_per_second: 1000, burst: 50}}"
+node.apply(config(full))
+blocked = {"a": ["198.51.100.0/24", "203.0.113.7/32"], "b": ["2001:db8::/32"]}
+assert found() == (["lo"], FilterSettings(1000, 50, syn_cookies=True), blocked)
+given = config(full)
+drop.write_text("nothing\\\\n")
+try:
+    node.apply(given)
+    raise SystemExit("a list that is none was taken")
+except PinError as exc:
+    assert f"{drop}:1: 'nothing'" in str(exc), exc
+assert found()[2]["a"] == ["198.51.100.0/24", "203.0.113.7/32"]
+rules = "rules: {r: {protocol: udp, destination_port: 53}}"
+other = "lists: {c: {prefixes: ['2001:db8:1::/48']}}"
+undo = node.apply(config(f"filter: {{interfaces: [lo], guard: ['::/64'], sample_one_in: 5, {rules}, {other}}}"))
+assert found()[2] == {"c": ["2001:db8:1::/48"]} and node.sampler is not None
+undo()
+assert found() == (["lo"], FilterSettings(1000, 50, syn_cookies=True), blocked)
+assert node.sampler is None
+
+# The last step fails, and in another run the one before.
+for name in ("block", "rule", "configure"):
+    original = getattr(PinnedFilter, name)
+
+    def fail(self, *args, original=original):
+        original(self, *args)
+        raise PinError("no room")
+
+    setattr(PinnedFilter, name, fail)
+    try:
+        node.apply(config(f"filter: {{interfaces: [lo], guard: ['::/64'], dry_run: true, {rules}}}"))
+        raise SystemExit("it was taken")
+    except PinError as exc:
+        assert str(exc) == "no room", exc
+    setattr(PinnedFilter, name, original)
+    assert found() == (["lo"], FilterSettings(1000, 50, syn_cookies=True), blocked), name
+    with PinnedFilter(filesystem) as one:
+        assert "rule r" not in one.places() and list(one.maps["guarded"].items()), name
+node.apply(config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}"))
+assert found() == (["lo"], FilterSettings(syn_cookies=True, dry_run=True), {})
+node.apply(config(""))
+try:
+    found()
+    raise SystemExit("it is still there")
+except PinError:
+    pass
+print("ok")
+"""
+
+
+def test_the_kernel_has_what_the_file_says(filesystem):
+    assert isolated(SCRIPT.replace("\\\\", "\\"), filesystem) == "ok\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("interfaces: [], guard: ['::/0']", "filter.interfaces: "),
+        ("interfaces: [lo]", "filter.guard: "),
+        ("interfaces: [lo], guard: []", "filter.guard: "),
+        ("interfaces: [lo], guard: ['::/0'], lists: {a: {}}", "filter.lists.a: a list has either prefixes or a file"),
+        ("interfaces: [lo], guard: ['::/0'], lists: {a: {file: /none}}", "filter.lists.a.file: /none: can not be read"),
+        ("interfaces: [lo], guard: ['::/0'], packets_per_second: 0", "filter.packets_per_second: "),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(given, says):
+    with pytest.raises(ConfigError) as caught:
+        load_text(f"{APPS}filter: {{{given}}}", "f")
+    assert says in str(caught.value)
+
+
+def test_files_and_faults(tmp_path):
+    path = tmp_path / "list"
+    path.write_text("192.0.2.0/24\n\n; a comment\n192.0.2.1/24\nx\n")
+    text = f"{APPS}filter: {{interfaces: [lo], guard: ['::/0'], lists: {{a: {{file: {path}}}}}}}"
+    with pytest.raises(ConfigError, match=r"list:4: .*\n.*list:5: "):
+        load_text(text, "f")
+    path.write_text("192.0.2.0/24\n")
+    config = load_text(text, "f")
+    assert filter_paths(config) == [path]
+    assert filter_faults(config) == filter_faults(load_text(APPS, "f")) == filter_paths(load_text(APPS, "f")) == []

@@ -1,0 +1,74 @@
+"""Who the daemon runs as; that it does is in tests/e2e/test_user.py."""
+
+import subprocess
+import sys
+
+import pytest
+
+from spectrum.control.configuration.loader import ConfigError, load_text
+from spectrum.control.processes.account import AccountError, account, leave_root
+
+
+def test_account():
+    assert account("root").pw_uid == 0
+    with pytest.raises(AccountError, match="no user 'nobody-of-this-name'"):
+        account("nobody-of-this-name")
+
+
+def test_who_it_is_already(tmp_path):
+    folder = tmp_path / "new"
+    leave_root("root", tmp_path / "spectrum.yaml", folder, shared=False)
+    assert not folder.exists()
+
+
+def failure(code):
+    """What `leave_root` raises in a process of its own."""
+    code = f"""
+import os, sys
+from pathlib import Path
+from spectrum.control.processes.account import AccountError, leave_root
+try:
+    {code}
+except AccountError as exc:
+    print(exc)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_only_root_can_become_somebody(tmp_path):
+    said = failure(f"os.setresuid(65534, 65534, 65534); leave_root('root', Path('x'), Path({str(tmp_path)!r}), False)")
+    assert said.startswith("user: only root can become root")
+
+
+def test_a_file_that_the_user_can_not_read(tmp_path):
+    said = failure(f"leave_root('nobody', Path('/etc/shadow'), Path({str(tmp_path)!r}), True)")
+    assert "user: nobody can not read /etc/shadow" in said
+
+
+def test_an_interpreter_that_the_user_can_not_run(tmp_path):
+    program = tmp_path / "python"
+    program.touch(mode=0o700)
+    said = failure(
+        f"sys.executable = {str(program)!r}; leave_root('nobody', Path('/etc/passwd'), Path({str(tmp_path)!r}), True)"
+    )
+    assert f"user: nobody can not run {program}" in said
+
+
+@pytest.mark.parametrize(("shared", "owner"), [(True, 0), (False, 65534)])
+def test_a_folder_that_is_there(tmp_path, shared, owner):
+    failure(f"leave_root('nobody', Path('/etc/passwd'), Path({str(tmp_path)!r}), {shared})")
+    assert tmp_path.stat().st_uid == owner
+
+
+def test_a_folder_that_is_not(tmp_path):
+    failure(f"leave_root('nobody', Path('/etc/passwd'), Path({str(tmp_path / 'new')!r}), True)")
+    assert (tmp_path / "new").stat().st_uid == 65534
+
+
+def test_an_unknown_user_in_the_file():
+    app = "apps: {x: {protocol: tcp/1, origin_direct: [tcp://127.0.0.1:2]}}"
+    with pytest.raises(ConfigError) as caught:
+        load_text(f"user: nobody-of-this-name\n{app}", "f.yaml")
+    assert str(caught.value).startswith("f.yaml:1:7: user: there is no user 'nobody-of-this-name'")

@@ -1,0 +1,278 @@
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrum.control.processes.succession import (
+    MAX_DESCRIPTORS,
+    OPTION,
+    PACKET_BYTES,
+    GivenWorker,
+    Heritage,
+    Predecessor,
+    SuccessionError,
+    Successor,
+    _SupervisorSocket,
+    arguments,
+)
+from spectrum.core.snapshot import ListenerKey
+from spectrum.tasks import Tasks
+from tests.control.keepers import until
+
+
+def test_arguments_without_the_succession(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["spectrum", "run", "-c", "x.yaml", OPTION, "7", "--watch"])
+    assert arguments() == ["run", "-c", "x.yaml", "--watch"]
+
+
+@pytest.fixture
+def python(tmp_path):
+    """A function that makes an interpreter which runs a script instead, with the option's descriptor as `way`."""
+
+    def make(script):
+        path = tmp_path / "python"
+        start = "import os, signal, socket, sys, time\nway = socket.socket(fileno=int(sys.argv[-1]))\n"
+        path.write_text(f"#!{sys.executable}\n{start}{script}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+READY = 'way.send(b\'{"protocol": 1, "waits": true}\')\n'
+TAKES = READY + "while b'given' not in way.recv(70000): pass\n"
+
+
+async def test_a_successor_that_has_all_and_follows(python):
+    successor = Successor()
+    script = TAKES + "way.send(b'{\"control\": \"/x\"}'); open(sys.argv[0] + '.left', 'wb').write(way.recv(1000))"
+    await successor.start(path := python(script), ["run"])
+    assert successor.lives
+    assert successor.pid == successor.process.pid
+    await successor.give(Heritage())
+    assert successor.control == "/x"
+    await successor.leave()
+    left = Path(path + ".left")
+    await until(lambda: left.exists() and left.read_bytes() == b'{"left": true}')
+    assert await successor.process.wait() == 0
+    assert not successor.lives
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ('way.send(b\'{"errors": ["line 1", "line 2"]}\')', "^line 1\nline 2$"),
+        ("way.send(b'{\"errors\": 7}')", "^7$"),
+        ("way.send(b'{\"protocol\": 99}'); time.sleep(60)", "restart instead"),
+        ("way.send(b'{\"protocol\": 1}'); time.sleep(60)", "restart instead"),
+        ("way.send(b'garbage'); time.sleep(60)", "not understood: 'garbage'"),
+        ("way.send(b'[1]'); time.sleep(60)", "not understood"),
+        ("way.send(b'7'); time.sleep(60)", "not understood"),
+        ("way.send(b'{' * 65536)", "in the middle of '{{{"),
+        ("way.send(b'[' * 50000 + b'}'); time.sleep(60)", "not understood"),
+        ("way.send(b'{\"errors\": [\"' + b'x' * 70000)", "in the middle of '{.errors"),
+        ("sys.exit(3)", "ended at once"),
+        ("time.sleep(60)", "not ready within"),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", "not ready within"),
+    ],
+)
+async def test_no_successor(python, script, why, monkeypatch):
+    monkeypatch.setattr("spectrum.control.processes.succession.READY_TIMEOUT_S", 1.0)
+    before = len(os.listdir("/proc/self/fd"))
+    successor = Successor()
+    with pytest.raises(SuccessionError, match=why):
+        await successor.start(python(script), ["run"])
+    assert not successor.lives
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("sys.exit(3)", "ended at once"),
+        ("time.sleep(60)", "had not all that it needs within"),
+        (TAKES + "time.sleep(60)", "had not all that it needs within"),
+        (TAKES + 'way.send(b\'{"errors": ["no room"]}\')', "no room"),
+        (TAKES + "way.send(b'?')", "not understood"),
+    ],
+)
+async def test_a_successor_that_gets_so_far_and_no_further(python, script, why, monkeypatch):
+    monkeypatch.setattr("spectrum.control.processes.succession.TAKE_TIMEOUT_S", 0.3)
+    successor = Successor()
+    await successor.start(python(READY + script.removeprefix(READY)), ["run"])
+    with socket.socket() as listener:
+        listeners = [(0, ListenerKey("127.0.0.1", port), listener.fileno()) for port in range(1, 20000)]
+        with pytest.raises(SuccessionError, match=why):
+            await successor.give(Heritage(listeners=listeners))
+    assert not successor.lives
+
+
+async def test_no_such_interpreter(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(SuccessionError, match="no such file"):
+        await Successor().start(str(tmp_path / "python"), [])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("faults", [[], ["one"], ["fault " * 20] * 5000])
+async def test_a_refusal_of_any_length(faults):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    predecessor = Predecessor(theirs.detach())
+    line = _SupervisorSocket(ours)
+    (message, _), _ = await asyncio.gather(line.receive(), asyncio.to_thread(predecessor.refuse, faults))
+    assert message["errors"] == (faults or ["it refuses, and does not say why"])
+    predecessor.refuse(["again"])
+    line.close()
+
+
+@given(st.dictionaries(st.text(), st.text()), st.sampled_from([1, 7, PACKET_BYTES]))
+def test_messages_arrive_as_they_were(message, packet):
+    async def talk():
+        ours, theirs = map(_SupervisorSocket, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        try:
+
+            async def send():
+                await ours.send(message)
+                await ours.send({"next": "one"})
+
+            async def receive():
+                return [await theirs.receive() for _ in range(2)]
+
+            assert (await asyncio.gather(receive(), send()))[0] == [(message, []), ({"next": "one"}, [])]
+        finally:
+            ours.close()
+            theirs.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spectrum.control.processes.succession.PACKET_BYTES", packet)
+        asyncio.run(talk())
+
+
+async def test_what_is_given_arrives():
+    before = set(os.listdir("/proc/self/fd"))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    files = [os.memfd_create(f"file-{number}") for number in range(3)]
+    flows, names = {0: files[1], 1: files[2]}, {"a.example": ("192.0.2.1", "192.0.2.2")}
+    keys = [ListenerKey("127.0.0.1", port, "udp") for port in range(1, 2 * MAX_DESCRIPTORS)]
+    workers = [GivenWorker(1, 17, False, *files[:2]), GivenWorker(0, 18, True, *files[1:])]
+    listeners = [(port % 2, key, files[2]) for port, key in enumerate(keys)]
+    given = Heritage(workers, flows, listeners, {"/run/x": files[0]}, names)
+    predecessor, line = Predecessor(theirs.detach()), _SupervisorSocket(ours)
+
+    async def give():
+        assert (await line.receive())[0] == {"protocol": 1, "waits": True}
+        for message, descriptors in given.messages():
+            await line.send(message, descriptors)
+        await line.send({"given": True})
+
+    got, _ = await asyncio.gather(predecessor.inherit(), give())
+
+    def names(heritage):
+        """What it is, with files in place of descriptors."""
+
+        def name(descriptor):
+            return os.readlink(f"/proc/self/fd/{descriptor}")
+
+        return (
+            [(one.place, one.pid, one.relieved, name(one.channel), name(one.process)) for one in heritage.workers],
+            {place: name(one) for place, one in heritage.flows.items()},
+            [(place, key, name(descriptor)) for place, key, descriptor in heritage.listeners],
+            {where: name(one) for where, one in heritage.servers.items()},
+            heritage.names,
+            heritage.legacy,
+        )
+
+    assert names(got) == names(given)
+    line.close()
+    predecessor.close()
+    for descriptor in set(os.listdir("/proc/self/fd")) - before:
+        try:
+            os.close(int(descriptor))
+        except OSError:  # what listed them
+            pass
+
+
+@pytest.mark.parametrize(("said", "workers"), [(b'{"workers": [1, 2]}', [1, 2]), (None, [])])
+async def test_a_predecessor_of_a_version_that_gives_nothing(said, workers):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    predecessor = Predecessor(theirs.detach())
+    if said:
+        ours.send(said)
+    ours.shutdown(socket.SHUT_WR)
+    assert await predecessor.inherit() == Heritage(legacy=workers)
+    assert json.loads(ours.recv(100))["protocol"] == 1
+    ours.close()
+    predecessor.close()
+
+
+async def test_a_predecessor_that_ends_instead_of_leaving():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    predecessor = Predecessor(theirs.detach())
+    ours.close()
+    with pytest.raises(SuccessionError, match="it has ended"):
+        await predecessor.follow("/run/x")
+    predecessor.close()
+
+
+LIMITED = """
+import asyncio, resource, sys
+from spectrum.control.processes.succession import Predecessor, SuccessionError
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+predecessor = Predecessor(int(sys.argv[1]))
+try:
+    asyncio.run(predecessor.inherit())
+except SuccessionError as exc:
+    predecessor.refuse([str(exc)])
+"""
+
+
+async def test_a_successor_at_its_descriptor_limit():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-c", LIMITED, str(theirs.fileno())]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    line = _SupervisorSocket(ours)
+    await line.receive()
+    with socket.socket() as listener:
+        listeners = [(0, ListenerKey("", port), listener.fileno()) for port in range(100)]
+        for message, descriptors in Heritage(listeners=listeners).messages():
+            await line.send(message, descriptors)
+    (refusal, _) = await asyncio.wait_for(line.receive(), 10)
+    assert "too many open files" in refusal["errors"][0]
+    line.close()
+    assert process.wait(10) == 0
+
+
+async def test_signals_are_passed_on(python):
+    successor = Successor()
+    script = f"signal.signal(1, lambda *_: sys.exit(7))\n{READY}time.sleep(60)"
+    await successor.start(python(script), ["run"])
+    successor.signal(signal.SIGHUP)
+    assert await successor.process.wait() == 7
+    await successor.end()
+    successor.signal(signal.SIGTERM)  # to nobody
+
+
+async def test_a_start_that_is_cancelled_leaves_no_process(python):
+    """Else it would take over what the daemon that is told to stop leaves."""
+    path = python("open(sys.argv[0] + '.pid', 'w').write(str(os.getpid())); time.sleep(60)")
+    started = Tasks().start(Successor().start(path, ["run"]), "start")
+    told = Path(path + ".pid")
+    await until(lambda: told.exists() and told.read_text())
+    started.cancel()
+    await asyncio.wait([started])
+    assert not Path(f"/proc/{told.read_text()}").exists()
+
+
+async def test_another_projects_files_among_ours(monkeypatch):
+    monkeypatch.setattr("spectrum.kernel.installation.fault", lambda: "another project's files")
+    with pytest.raises(SuccessionError, match="another project"):
+        await Successor().start(sys.executable, ["run"])

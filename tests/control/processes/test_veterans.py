@@ -1,0 +1,177 @@
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spectrum.control.processes.veterans import take_all
+from spectrum.link.channel import Channel, Drain, Release, Take, Veteran
+from spectrum.link.handover import Waiting, receive_sockets, waiting_names, waiting_path
+from tests.control.keepers import until
+from tests.control.orphans import KEY, Orphan
+
+
+def nothing(*given):
+    """What is heard, and of whom, is of no interest."""
+
+
+async def test_taken_relieved_heard_and_gone(tmp_path):
+    control, heard, gone = tmp_path / "control.sock", [], []
+    orphan = Orphan(control)
+    (veteran,) = await take_all(control, [], lambda *given: heard.append(given), gone.append)
+    pid = os.getpid()  # what the kernel says, not what it says itself
+    assert (veteran.place, veteran.pid, veteran.number, list(veteran.sockets)) == (1, pid, -pid, [KEY])
+    assert os.path.samestat(os.fstat(veteran.flows), os.fstat(orphan.flows))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        await veteran.relieve(5.0, ours)
+        ours.close()
+        (descriptor,) = (await receive_sockets(theirs)).values()
+        os.close(descriptor)
+    assert orphan.messages == [Take(), Release(5.0)]
+    await until(lambda: heard)
+    assert (heard[0][0], heard[0][1].sessions) == (veteran, 3)
+    veteran.drain(1.0)
+    await until(lambda: orphan.messages[-1] == Drain(1.0))
+    orphan.close()
+    await until(lambda: gone)
+    assert gone == [veteran]
+    await veteran.relieve(1.0, None)  # nobody is there any more
+    veteran.drain(1.0)
+    veteran.kill()
+    for sock in veteran.sockets.values():
+        sock.close()
+    os.close(veteran.flows)
+
+
+STANDS_STILL = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from spectrum.link.handover import Waiting
+async def main():
+    Waiting(Path(sys.argv[1]), print).begin()
+    os.kill(os.getpid(), signal.SIGSTOP)
+asyncio.run(main())
+"""
+
+
+async def test_one_that_stands_still_is_killed_and_the_others_are_taken(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("spectrum.control.processes.veterans.ANSWER_TIMEOUT_S", 0.3)
+    control = tmp_path / "control.sock"
+    process = subprocess.Popen([sys.executable, "-c", STANDS_STILL, str(control)])
+    await until(lambda: waiting_names(control), 10)
+    orphan = Orphan(control)
+    (veteran,) = await take_all(control, [], nothing, nothing)
+    assert f"pid {process.pid} does not answer and is killed" in caplog.text
+    assert process.wait(5) == -signal.SIGKILL
+    orphan.close()
+    end(veteran)
+
+
+def end(veteran):
+    veteran.disown()
+    for sock in veteran.sockets.values():
+        sock.close()
+    os.close(veteran.flows)
+
+
+async def test_one_that_has_a_supervisor_is_left_alone(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("spectrum.link.handover.NOTICE_S", 0.05)
+    control = tmp_path / "control.sock"
+    waiting = Waiting(control, pytest.fail)
+    assert await take_all(control, [], nothing, nothing) == []
+    assert f"pid {os.getpid()} has ended, or has a supervisor" in caplog.text
+    waiting.close()
+
+
+async def test_one_of_another_user_is_left_alone(tmp_path, caplog):
+    control = Path("/") / tmp_path.name / "control.sock"
+    code = STANDS_STILL.replace("async def main", "os.setresuid(65534, 65534, 65534)\nasync def main")
+    process = subprocess.Popen([sys.executable, "-c", code, str(control)])
+    await until(lambda: waiting_names(control), 10)
+    assert await take_all(control, [], nothing, nothing) == []
+    assert f"pid {process.pid} belongs to another user (uid 65534) and is left alone" in caplog.text
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+
+
+async def test_a_full_queue_does_not_hold_the_others(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("spectrum.control.processes.veterans.ANSWER_TIMEOUT_S", 0.3)
+    control = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as full:
+        full.bind(str(waiting_path(control, 1)))
+        full.listen(0)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as first:
+            first.connect(str(waiting_path(control, 1)))
+            orphan = Orphan(control)
+            (veteran,) = await take_all(control, [], nothing, nothing)
+    assert "it takes no connections" in caplog.text
+    orphan.close()
+    end(veteran)
+
+
+async def test_one_of_a_version_before_abstract_names(tmp_path):
+    control = tmp_path / "control.sock"
+    path = waiting_path(control, os.getpid())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as waiting:
+
+        async def wait():
+            await asyncio.sleep(0.05)  # it notices that its supervisor is gone
+            waiting.bind(str(path))
+            waiting.listen(1)
+            waiting.setblocking(False)
+            connected, _ = await asyncio.get_running_loop().sock_accept(waiting)
+            channel = Channel(connected, lambda *given: channel.send(Veteran(0, 1), [flows]), nothing)
+            return channel
+
+        flows = os.memfd_create("flows")
+        (veteran,), channel = await asyncio.gather(take_all(control, [os.getpid()], nothing, nothing), wait())
+    assert (veteran.place, veteran.pid) == (0, os.getpid())
+    end(veteran)
+    channel.close()
+    os.close(flows)
+    # It has ended meanwhile.
+    (tmp_path / "control.sock.worker-x").write_text("no socket")
+    assert await take_all(control, [], nothing, nothing) == []
+    assert [left.name for left in tmp_path.iterdir()] == ["control.sock.worker-x"]
+
+
+async def test_one_that_ends_meanwhile(tmp_path, caplog):
+    control = tmp_path / "control.sock"
+    orphan = Orphan(control, silent=True)
+
+    async def leave():
+        await until(lambda: Take() in orphan.messages)
+        orphan.close()
+
+    taken, _ = await asyncio.gather(take_all(control, [], nothing, nothing), leave())
+    assert taken == []
+    assert "has ended, or has a supervisor" in caplog.text
+
+
+async def test_left_to_another_supervisor(tmp_path):
+    control, gone = tmp_path / "control.sock", []
+    orphan = Orphan(control)
+    (veteran,) = await take_all(control, [], nothing, gone.append)
+    veteran.disown()
+    await until(lambda: orphan.messages[-1] is None)
+    assert gone == []
+    orphan.close()
+    for sock in veteran.sockets.values():
+        sock.close()
+    os.close(veteran.flows)
+
+
+async def test_nobody_waits_for_a_worker_that_has_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("spectrum.control.processes.veterans.NOTICE_STEP_S", 3600.0)
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - at once; it stays a zombie
+    for _ in range(2):
+        async with asyncio.timeout(5):
+            assert await take_all(tmp_path / "control.sock", [ended.pid], print, print) == []
+        ended.wait()

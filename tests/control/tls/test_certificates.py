@@ -1,0 +1,112 @@
+import time
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+
+from spectrum.control.tls.certificates import CertificateError, load_tls, names_of, soon_to_end, tls_faults, tls_paths
+from spectrum.core.configuration.config import Config
+from tests.certificates import Authority, key_pem
+
+AUTHORITY = Authority()
+ONE = AUTHORITY.issue("a.example", "*.a.example", "192.0.2.1")
+RSA = AUTHORITY.issue(common_name="old.example", kind="rsa")
+
+
+def config(certificates, **apps):
+    app = {"protocol": "tcp/443", "origin_direct": ["tcp://192.0.2.9:80"]}
+    return Config.model_validate(
+        {"certificates": certificates, "apps": {name: app | body for name, body in apps.items()}}
+    )
+
+
+@pytest.fixture
+def files(tmp_path):
+    chain, key = ONE.write(tmp_path, "a")
+    staple = tmp_path / "a.ocsp"
+    staple.write_bytes(ONE.staple())
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(AUTHORITY.pem)
+    return {"certificate": str(chain), "key": str(key), "ocsp": str(staple)}, str(ca)
+
+
+def test_files_become_what_workers_run_on(files, tmp_path):
+    named, ca = files
+    chain, key = RSA.write(tmp_path, "rsa")
+    given = config(
+        {"a": named, "rsa": {"certificate": str(chain), "key": str(key)}},
+        x={"tls": "flexible", "edge_tls": {"client_ca": ca}},
+        y={"tls": "strict", "origin_tls": {"ca": ca}},
+        z={"edge_tls": {"client_ca": "/nowhere"}},  # a fault of another kind: the file is not asked for
+    )
+    assert tls_faults(given) == []
+    loaded = load_tls(given)
+    one, rsa = loaded.certificates
+    assert (one.name, one.names, one.chain, one.key) == ("a", ("a.example", "*.a.example"), ONE.chain, ONE.key)
+    assert one.staple == (tmp_path / "a.ocsp").read_bytes()
+    assert rsa.names == ("old.example",)
+    assert one.kind != rsa.kind
+    assert one.ends_at == pytest.approx(time.time() + 30 * 86400, abs=60)
+    assert loaded.authorities == {ca: AUTHORITY.pem}
+    assert {str(path) for path in tls_paths(given)} == {*named.values(), ca, str(chain), str(key)}
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "says"),
+    [
+        ("certificate", None, "can not be read: no such file or directory"),
+        ("certificate", b"nothing", "no certificate in PEM form"),
+        ("key", None, "can not be read: no such file or directory"),
+        ("key", b"nothing", "no private key in PEM form"),
+        ("key", key_pem(ONE.private, b"secret"), "the key has a passphrase; nobody is there to type it"),
+        ("key", RSA.key, "this key is not the certificate's"),
+        ("ocsp", b"nothing", "no OCSP response in DER form"),
+        ("ocsp", RSA.staple(), "the OCSP response is for another certificate"),
+        (
+            "ocsp",
+            ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER).public_bytes(Encoding.DER),
+            "the OCSP response is try_later",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_where_it_stands(files, tmp_path, key, content, says):
+    named, _ = files
+    path = tmp_path / "wrong"
+    if content is not None:
+        path.write_bytes(content)
+    given = config({"a": named | {key: str(path)}})
+    faults = tls_faults(given)
+    if key == "certificate" and content == b"nothing":
+        assert faults[0].message == f"{path}: {says}"
+    else:
+        assert [(fault.path, fault.message) for fault in faults] == [(("certificates", "a", key), f"{path}: {says}")]
+    with pytest.raises(CertificateError, match=f"certificates.a.{key}: "):
+        load_tls(given)
+
+
+def test_authorities_that_can_not_be_read(files, tmp_path):
+    named, _ = files
+    (tmp_path / "empty").write_text("")
+    given = config(
+        {"a": named},
+        x={"tls": "flexible", "edge_tls": {"client_ca": str(tmp_path / "empty")}},
+        y={"tls": "strict", "origin_tls": {"ca": "/nowhere"}},
+    )
+    assert [(fault.path[1:], fault.message.split(": ")[1]) for fault in tls_faults(given)] == [
+        (("x", "edge_tls", "client_ca"), "no certificate in PEM form"),
+        (("y", "origin_tls", "ca"), "can not be read"),
+    ]
+
+
+def test_certificates_that_end_are_spoken_of(tmp_path):
+    named = {}
+    for days in (-3, 2, 60):
+        chain, key = AUTHORITY.issue("a.example", days=days).write(tmp_path, str(days))
+        named[f"d{days}"] = {"certificate": str(chain), "key": str(key)}
+    lines = soon_to_end(load_tls(config(named)))
+    assert lines == ["certificate d-3 has expired 3 days ago", "certificate d2 expires in 2.0 days"]
+
+
+def test_names():
+    assert names_of(ONE.certificate) == ("a.example", "*.a.example")
+    assert names_of(RSA.certificate) == ("old.example",)

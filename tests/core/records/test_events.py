@@ -1,0 +1,44 @@
+from datetime import UTC, datetime
+
+import msgspec
+
+from spectrum.core.records.events import SessionEvent, as_text
+
+EVENT = SessionEvent(
+    Event="disconnect",
+    Status=200,
+    Reason="client_closed",
+    Application="ssh",
+    ColoCode="",
+    Timestamp=datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC),
+    ConnectTimestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    DisconnectTimestamp=datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC),
+    ClientIP="192.0.2.1",
+    ClientPort=5,
+    ClientBytes=10,
+    ClientTcpRtt=1000,
+    OriginIP="198.51.100.1",
+    OriginPort=22,
+    OriginBytes=20,
+    OriginTcpRtt=2000,
+    ProxyProtocol="v1",
+    ConnectDuration=300,
+)
+
+
+def test_json_round_trip_with_cloudflares_names():
+    line = msgspec.json.encode(EVENT)
+    assert msgspec.json.decode(line, type=SessionEvent) == EVENT
+    assert b'"ConnectTimestamp":"2026-01-02T03:04:05Z"' in line
+
+
+def test_text():
+    assert as_text(EVENT) == (
+        "2026-01-02T03:04:07.000000Z disconnect 200 client_closed app=ssh client=192.0.2.1:5 "
+        "origin=198.51.100.1:22 duration=2.000s bytes=10/20"
+    )
+    other = msgspec.structs.replace(EVENT, ClientIP="2001:db8::1", TlsError='the "name" is wrong')
+    assert "client=[2001:db8::1]:5 " in as_text(other)
+    assert as_text(other).endswith(' tls_error="the \\"name\\" is wrong"')
+    refused = msgspec.structs.replace(EVENT, OriginIP="", ConnectTimestamp=None)
+    assert "origin=none duration=0.000s" in as_text(refused)

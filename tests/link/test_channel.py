@@ -1,0 +1,211 @@
+import asyncio
+import os
+import resource
+import socket
+
+import msgspec
+import pytest
+
+from spectrum.core.records.measures import AppMeasures, WorkerMeasures
+from spectrum.core.snapshot import ListenerKey
+from spectrum.link.channel import (
+    MAX_PACKET_BYTES,
+    MAX_WAITING_BYTES,
+    Ask,
+    Channel,
+    Drain,
+    Events,
+    HealthUpdate,
+    Measures,
+    Names,
+    Sockets,
+    TicketKeysUpdate,
+)
+
+
+class End:
+    def __init__(self, sock):
+        self.messages = []
+        self.closed = asyncio.Event()
+        self.channel = Channel(sock, lambda message, fds: self.messages.append((message, fds)), self.closed.set)
+
+    async def wait_for(self, count):
+        async with asyncio.timeout(5):
+            while len(self.messages) < count:  # noqa: ASYNC110 - a test has no event to wait for
+                await asyncio.sleep(0.001)
+
+
+def pair():
+    return [End(sock) for sock in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)]
+
+
+def test_renamed_messages_keep_their_tags():
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(TicketKeysUpdate([b"key"]))) == ["Tickets", [b"key"]]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(HealthUpdate({}, {"pool": 0.5})))[0] == "Health"
+
+
+async def test_messages_arrive_in_order_and_typed():
+    one, other = pair()
+    sent = [Ask(1), Names({"A x": ("192.0.2.1",)}), Drain(1.5), Events(2, b"a\nb\n")]
+    sent.append(Measures(1, True, {"x": AppMeasures(started=1)}, WorkerMeasures(1), 5, False))
+    for message in sent:
+        assert one.channel.send(message)
+    await other.wait_for(len(sent))
+    assert [message for message, _ in other.messages] == sent
+    one.channel.close()
+    await asyncio.wait_for(other.closed.wait(), 5)
+    assert other.channel.send(Ask(2)) is False
+
+
+async def test_descriptors_travel():
+    one, other = pair()
+    read, write = os.pipe()
+    one.channel.send(Sockets([ListenerKey("", 1)]), [write])
+    os.close(write)
+    await other.wait_for(1)
+    (_, (received,)) = other.messages[0]
+    os.write(received, b"x")
+    assert os.read(read, 1) == b"x"
+    assert not os.get_inheritable(received)
+    for fd in (read, received):
+        os.close(fd)
+    one.channel.close()
+    other.channel.close()
+
+
+async def test_what_waits_is_sent_later_and_the_rest_dropped():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one = End(ours)
+    read, write = os.pipe()
+    big = Events(1, bytes(50_000))
+    results = [one.channel.send(big, droppable=True) for _ in range(MAX_WAITING_BYTES // 50_000 + 20)]
+    assert results[-1] is False
+    assert one.channel.send(Sockets([ListenerKey("", 1)]), [write])  # not droppable
+    os.close(write)
+    other = End(theirs)
+    await other.wait_for(results.count(True) + 1)
+    message, (received,) = other.messages[-1]
+    assert message == Sockets([ListenerKey("", 1)])
+    os.close(received)
+    assert os.read(read, 1) == b""  # no copy of the descriptor is left
+    os.close(read)
+    one.channel.close()
+    other.channel.close()
+    one.channel.close()  # twice is once
+
+
+async def test_what_another_version_says_is_passed_over(caplog):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    other = End(theirs)
+    descriptor = os.memfd_create("x")
+    before = len(os.listdir("/proc/self/fd"))
+    socket.send_fds(ours, [b"\x91\xa5Never"], [descriptor])
+    ours.send(msgspec.msgpack.encode(Ask(4)))
+    await other.wait_for(1)
+    assert other.messages == [(Ask(4), [])]
+    assert "can not be read" in caplog.text
+    assert len(os.listdir("/proc/self/fd")) == before
+    os.close(descriptor)
+    ours.close()
+    other.channel.close()
+
+
+async def test_closing_drops_what_waits():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one = End(ours)
+    read, write = os.pipe()
+    while one.channel.send(Events(1, bytes(50_000)), droppable=True):
+        pass
+    one.channel.send(Sockets([]), [write])
+    os.close(write)
+    one.channel.close()
+    assert os.read(read, 1) == b""
+    os.close(read)
+    theirs.close()
+
+
+async def test_who_leaves_has_received_all_that_was_sent():
+    one, other = pair()
+    assert one.channel.send(Ask(1))
+    other.channel.leave()  # before its loop has read
+    assert [message for message, _ in other.messages] == [Ask(1)]
+    assert not one.channel.gone
+    assert one.channel.send(Ask(2)) is False, "it stays here"
+    assert one.channel.gone
+    await asyncio.wait_for(one.closed.wait(), 5)
+    assert not other.closed.is_set()
+
+
+# The loop may say that there is room before it says that there is an end.
+@pytest.mark.parametrize("room_first", [False, True])
+async def test_what_was_not_delivered_is_known_at_the_end(room_first):
+    one, other = pair()
+    sent = 0
+    while one.channel.send(Events(sent, b"x" * 60000), droppable=True):
+        sent += 1
+    other.channel.leave()
+    if room_first:
+        one.channel._write()
+    received = [message.count for message, _ in other.messages]
+    await asyncio.wait_for(one.closed.wait(), 5)
+    assert received + [message.count for message in one.channel.undelivered()] == list(range(sent))
+    assert len(received) < sent
+
+
+async def test_what_was_sent_by_one_that_left_without_reading_is_received():
+    one, other = pair()
+    assert one.channel.send(Ask(1))
+    for number in range(3):
+        assert other.channel.send(Ask(number))
+    other.channel.close()  # before its loop has read, nor has the other one's
+    await asyncio.wait_for(one.closed.wait(), 5)
+    assert [message for message, _ in one.messages] == [Ask(number) for number in range(3)]
+
+
+async def test_descriptors_beyond_the_limit_are_lost_and_none_leaks(caplog):
+    one, other = pair()
+    files = [os.memfd_create("x") for _ in range(3)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = len(os.listdir("/proc/self/fd"))
+    lowest = os.dup(files[0])  # all that is free below the limit
+    os.close(lowest)
+    one.channel.send(Sockets([ListenerKey("", 1)] * 3), files)
+    one.channel.send(Ask(1))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
+    try:
+        await other.wait_for(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert other.messages == [(Sockets([ListenerKey("", 1)] * 3), []), (Ask(1), [])]
+    assert "out of descriptors" in caplog.text
+    assert len(os.listdir("/proc/self/fd")) == before
+    for descriptor in files:
+        os.close(descriptor)
+    one.channel.close()
+    other.channel.close()
+
+
+async def test_what_is_sent_when_there_is_room_again():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    drained = asyncio.Event()
+    channel = Channel(ours, lambda message, fds: None, lambda: None, drained.set)
+    while not channel.waits:
+        channel.send(Events(1, bytes(50_000)))
+    assert not drained.is_set()
+    other = End(theirs)
+    await asyncio.wait_for(drained.wait(), 5)
+    assert not channel.waits
+    channel.close()
+    other.channel.close()
+
+
+def test_names_fit_packets():
+    many = {f"ANY {'x' * 60}{i} tcp 1-1": tuple(f"2001:db8::{n:x}" for n in range(i % 90)) for i in range(1000)}
+    packets = list(Names.packets(many))
+    assert len(packets) > 1
+    assert {name: known for packet in packets for name, known in packet.addresses.items()} == many
+    assert max(len(msgspec.msgpack.encode(packet)) for packet in packets) < MAX_PACKET_BYTES
+    # One name with all that an answer over TCP holds.
+    (packet,) = Names.packets({"ANY x tcp 1-1": tuple(f"192.0.{n >> 8}.{n & 255}" for n in range(4090))})
+    assert len(msgspec.msgpack.encode(packet)) < MAX_PACKET_BYTES
+    assert list(Names.packets({})) == []
