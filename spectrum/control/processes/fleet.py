@@ -114,7 +114,7 @@ class Fleet:
 
     def begun(self) -> list[WorkerProcess]:
         """Return the workers of ours that run, whether they serve or not."""
-        return [worker for worker in self.workers.values() if worker.started.is_set()]
+        return [worker for worker in self.workers.values() if worker.started.is_set() and worker.lives]
 
     def answering(self) -> list[WorkerProcess]:
         """Return the workers of ours that serve, and of which something was heard lately."""
