@@ -41,7 +41,7 @@ from spectrum.control.offload import NodeOffload
 from spectrum.control.paths import default_control_socket
 from spectrum.control.processes.account import AccountError, leave_root
 from spectrum.control.processes.fleet import Fleet
-from spectrum.control.processes.succession import Heritage, Predecessor, SuccessionError, Successor, arguments
+from spectrum.control.processes.succession import Predecessor, Successor, arguments
 from spectrum.control.processes.systemd import Notifier
 from spectrum.control.processes.workers import Outcome, WorkerProcess, encode, memory_file
 from spectrum.control.records.log import LineWriter, SessionLog
@@ -64,7 +64,10 @@ from spectrum.kernel.cgroups import usable_processors
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
-from spectrum.link.channel import Events, Met, Offloading, close_all
+from spectrum.link.channel import close_all
+from spectrum.link.messages import Met, Offloading
+from spectrum.link.succession import Heritage, SuccessionError
+from spectrum.link.takeover import Events
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging, log_spare_signals
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
 from spectrum.plane.worker import SECCOMP_VARIABLE

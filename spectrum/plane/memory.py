@@ -6,7 +6,7 @@ import secrets
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.flow_keeper import ENDED_FLOWS
 from spectrum.engine.shared import Affinities, Loads
-from spectrum.link.channel import Memory
+from spectrum.link.messages import Memory
 
 __all__ = ["ENDED_FLOWS", "Loads", "SharedMemory"]
 

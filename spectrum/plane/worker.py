@@ -32,34 +32,25 @@ from spectrum.kernel import installation, signals
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.seccomp import forbid
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
-from spectrum.link.channel import (
-    MAX_DESCRIPTORS,
-    MAX_WAITING_BYTES,
+from spectrum.link.channel import MAX_DESCRIPTORS, MAX_WAITING_BYTES, Channel, close_all
+from spectrum.link.flow_sockets import receive_sockets, send_sockets
+from spectrum.link.messages import (
+    DECODER,
     Applied,
     Ask,
-    Channel,
     Configure,
-    Drain,
-    Events,
     HealthUpdate,
     Inherit,
-    Measures,
     Memory,
     Message,
     Met,
-    Names,
     Offloading,
     Refused,
-    Release,
-    Released,
-    Sockets,
     Started,
-    Take,
     TicketKeysUpdate,
-    Veteran,
-    close_all,
 )
-from spectrum.link.handover import Waiting, receive_sockets, send_sockets
+from spectrum.link.takeover import Drain, Events, Measures, Names, Release, Released, Sockets, Take, Veteran
+from spectrum.link.waiting import Waiting
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.balancing.drains import SPREAD_S
@@ -138,7 +129,7 @@ class Worker:
         self._offloading = Offloading()
         self._signs_timer: asyncio.TimerHandle | None = None
         self._too_big = IcmpAnswers()
-        self._channel = Channel(sock, self._received, self._orphaned)
+        self._channel = Channel(sock, DECODER, self._received, self._orphaned)
         self._stopped = asyncio.Event()
         # Of the listeners that are served, and of those that come with the next snapshot.
         self._descriptors: dict[ListenerKey, int] = {}
@@ -458,7 +449,7 @@ class Worker:
         if self._wait_timer is not None:
             self._wait_timer.cancel()
             self._wait_timer = None
-        self._channel = Channel(sock, self._received, self._orphaned)
+        self._channel = Channel(sock, DECODER, self._received, self._orphaned)
 
     def _introduce(self) -> None:
         """Give a new supervisor what this worker serves with, and go on serving until it is released."""

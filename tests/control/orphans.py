@@ -5,8 +5,11 @@ import socket
 
 from spectrum.core.records.measures import WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
-from spectrum.link.channel import Channel, Measures, Release, Released, Sockets, Take, Veteran
-from spectrum.link.handover import Waiting, send_sockets
+from spectrum.link.channel import Channel
+from spectrum.link.flow_sockets import send_sockets
+from spectrum.link.messages import DECODER
+from spectrum.link.takeover import Measures, Release, Released, Sockets, Take, Veteran
+from spectrum.link.waiting import Waiting
 from spectrum.tasks import Tasks
 
 KEY = ListenerKey("127.0.0.1", 80)
@@ -25,7 +28,7 @@ class Orphan:
         self.tasks = Tasks()
 
     def taken(self, sock):
-        self.channel = Channel(sock, self.received, lambda: self.messages.append(None))
+        self.channel = Channel(sock, DECODER, self.received, lambda: self.messages.append(None))
 
     def received(self, message, descriptors):
         self.messages.append(message)

@@ -21,7 +21,7 @@ from spectrum.core.records.measures import WorkerMeasures
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
-from spectrum.link.channel import Measures
+from spectrum.link.takeover import Measures
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Tasks
 from tests.control.keepers import until

@@ -18,24 +18,10 @@ from spectrum.control.processes.workers import encode, memory_file
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
 from spectrum.kernel.sockets import open_listeners
-from spectrum.link.channel import (
-    Applied,
-    Ask,
-    Channel,
-    Configure,
-    Drain,
-    Events,
-    Measures,
-    Names,
-    Refused,
-    Release,
-    Released,
-    Sockets,
-    Started,
-    Take,
-    Veteran,
-)
-from spectrum.link.handover import waiting_names
+from spectrum.link.channel import Channel
+from spectrum.link.messages import DECODER, Applied, Ask, Configure, Refused, Started
+from spectrum.link.takeover import Drain, Events, Measures, Names, Release, Released, Sockets, Take, Veteran
+from spectrum.link.waiting import waiting_names
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.worker import RESERVED_DESCRIPTORS, Worker
 from tests.control.keepers import until
@@ -45,7 +31,7 @@ class Supervisor:
     def __init__(self, channel_socket):
         self.messages = []
         self.changed = asyncio.Event()
-        self.channel = Channel(channel_socket, self.received, lambda: None)
+        self.channel = Channel(channel_socket, DECODER, self.received, lambda: None)
 
     def received(self, message, descriptors):
         self.messages.append(message)

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from spectrum.control.listeners import ListenerBank
-from spectrum.control.processes.succession import GivenWorker
 from spectrum.control.processes.veterans import VeteranWorker, take_all
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.totals import Totals
 from spectrum.kernel import installation
 from spectrum.kernel.installation import PackageChanged
-from spectrum.link.channel import Applied, Events, Measures, Message, Met, Names, Refused
+from spectrum.link.messages import Applied, Message, Met, Refused
+from spectrum.link.succession import GivenWorker
+from spectrum.link.takeover import Events, Measures, Names
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Tasks
 

@@ -8,11 +8,13 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from spectrum.control.processes.succession import GivenWorker
 from spectrum.core.snapshot import ListenerKey
 from spectrum.kernel.peers import Peer, PinnedProcess
-from spectrum.link.channel import Channel, Drain, Message, Release, Released, Sockets, Take, Veteran
-from spectrum.link.handover import waiting_names, waiting_path, waiting_paths
+from spectrum.link.channel import Channel
+from spectrum.link.messages import DECODER, Message
+from spectrum.link.succession import GivenWorker
+from spectrum.link.takeover import Drain, Release, Released, Sockets, Take, Veteran
+from spectrum.link.waiting import waiting_names, waiting_path, waiting_paths
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class VeteranWorker:
         self._is_relieved = False
         self._received = received
         self._gone = gone
-        self._channel: Channel | None = None
+        self._channel: Channel[Message] | None = None
         self._process: PinnedProcess | None = None
         self._introduced = asyncio.Event()
         self._relieved = asyncio.Event()
@@ -83,7 +85,7 @@ class VeteranWorker:
     def begin(self) -> None:
         """Hear it from now on."""
         if self._given is not None:
-            self._channel = Channel(self._given, self._message, self._closed)
+            self._channel = Channel(self._given, DECODER, self._message, self._closed)
             self._given = None
             if self._is_relieved:  # it counts anew for whoever asks who it is; others when they are relieved
                 self._channel.send(Take())
@@ -116,7 +118,7 @@ class VeteranWorker:
             sock.close()
             raise
         self._peer_pid = peer.pid
-        self._channel = Channel(sock, self._message, self._closed)
+        self._channel = Channel(sock, DECODER, self._message, self._closed)
         self._channel.send(Take())
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):

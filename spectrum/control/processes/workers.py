@@ -13,26 +13,24 @@ from pathlib import Path
 import msgspec
 
 from spectrum.control.processes.children import Child
-from spectrum.control.processes.succession import GivenWorker
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.kernel.installation import python
-from spectrum.link.channel import (
-    MAX_DESCRIPTORS,
+from spectrum.link.channel import MAX_DESCRIPTORS, Channel
+from spectrum.link.messages import (
+    DECODER,
     Applied,
     Ask,
-    Channel,
     Configure,
-    Drain,
     HealthUpdate,
     Inherit,
     Message,
-    Names,
     Refused,
-    Sockets,
     Started,
     TicketKeysUpdate,
 )
+from spectrum.link.succession import GivenWorker
+from spectrum.link.takeover import Drain, Names, Sockets
 from spectrum.plane.memory import SharedMemory
 
 log = logging.getLogger(__name__)
@@ -102,7 +100,7 @@ class WorkerProcess:
         self._received = received
         self._exited = exited
         self._process: Child | None = None
-        self._channel: Channel | None = None
+        self._channel: Channel[Message] | None = None
         self._known: set[ListenerKey] = set()
         self._unanswered: deque[_Told] = deque()
         # What it does not read yet, so that the last word of each is told when it does.
@@ -134,7 +132,7 @@ class WorkerProcess:
             ours.close()
             self._take_said()
             raise
-        self._channel = Channel(ours, self._message, self.started.set, self._tell_late)
+        self._channel = Channel(ours, DECODER, self._message, self.started.set, self._tell_late)
         self.tell(shared.message(self.number), [flows, *shared.descriptors])
 
     def _run(self, channel: int) -> None:

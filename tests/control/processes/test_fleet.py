@@ -16,7 +16,7 @@ from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
-from spectrum.link.channel import Events, Measures, Take
+from spectrum.link.takeover import Events, Measures, Take
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Tasks
 from tests.control.keepers import until

@@ -8,22 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from spectrum.control.processes.succession import (
-    MAX_DESCRIPTORS,
-    OPTION,
-    PACKET_BYTES,
-    GivenWorker,
-    Heritage,
-    Predecessor,
-    SuccessionError,
-    Successor,
-    _SupervisorSocket,
-    arguments,
-)
+from spectrum.control.processes.succession import OPTION, Predecessor, Successor, arguments
 from spectrum.core.snapshot import ListenerKey
+from spectrum.link.succession import MAX_DESCRIPTORS, GivenWorker, Heritage, SuccessionError, SupervisorSocket
 from spectrum.tasks import Tasks
 from tests.control.keepers import until
 
@@ -126,34 +114,11 @@ async def test_no_such_interpreter(tmp_path):
 async def test_a_refusal_of_any_length(faults):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     predecessor = Predecessor(theirs.detach())
-    line = _SupervisorSocket(ours)
+    line = SupervisorSocket(ours)
     (message, _), _ = await asyncio.gather(line.receive(), asyncio.to_thread(predecessor.refuse, faults))
     assert message["errors"] == (faults or ["it refuses, and does not say why"])
     predecessor.refuse(["again"])
     line.close()
-
-
-@given(st.dictionaries(st.text(), st.text()), st.sampled_from([1, 7, PACKET_BYTES]))
-def test_messages_arrive_as_they_were(message, packet):
-    async def talk():
-        ours, theirs = map(_SupervisorSocket, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-        try:
-
-            async def send():
-                await ours.send(message)
-                await ours.send({"next": "one"})
-
-            async def receive():
-                return [await theirs.receive() for _ in range(2)]
-
-            assert (await asyncio.gather(receive(), send()))[0] == [(message, []), ({"next": "one"}, [])]
-        finally:
-            ours.close()
-            theirs.close()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spectrum.control.processes.succession.PACKET_BYTES", packet)
-        asyncio.run(talk())
 
 
 async def test_what_is_given_arrives():
@@ -165,7 +130,7 @@ async def test_what_is_given_arrives():
     workers = [GivenWorker(1, 17, False, *files[:2]), GivenWorker(0, 18, True, *files[1:])]
     listeners = [(port % 2, key, files[2]) for port, key in enumerate(keys)]
     given = Heritage(workers, flows, listeners, {"/run/x": files[0]}, names)
-    predecessor, line = Predecessor(theirs.detach()), _SupervisorSocket(ours)
+    predecessor, line = Predecessor(theirs.detach()), SupervisorSocket(ours)
 
     async def give():
         assert (await line.receive())[0] == {"protocol": 1, "waits": True}
@@ -224,7 +189,8 @@ async def test_a_predecessor_that_ends_instead_of_leaving():
 
 LIMITED = """
 import asyncio, resource, sys
-from spectrum.control.processes.succession import Predecessor, SuccessionError
+from spectrum.control.processes.succession import Predecessor
+from spectrum.link.succession import SuccessionError
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 predecessor = Predecessor(int(sys.argv[1]))
 try:
@@ -239,7 +205,7 @@ async def test_a_successor_at_its_descriptor_limit():
     with theirs:
         command = [sys.executable, "-c", LIMITED, str(theirs.fileno())]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
-    line = _SupervisorSocket(ours)
+    line = SupervisorSocket(ours)
     await line.receive()
     with socket.socket() as listener:
         listeners = [(0, ListenerKey("", port), listener.fileno()) for port in range(100)]

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from spectrum.control.processes.veterans import take_all
-from spectrum.link.channel import Channel, Drain, Release, Take, Veteran
-from spectrum.link.handover import Waiting, receive_sockets, waiting_names, waiting_path
+from spectrum.link.channel import Channel
+from spectrum.link.flow_sockets import receive_sockets
+from spectrum.link.messages import DECODER
+from spectrum.link.takeover import Drain, Release, Take, Veteran
+from spectrum.link.waiting import Waiting, waiting_names, waiting_path
 from tests.control.keepers import until
 from tests.control.orphans import KEY, Orphan
 
@@ -51,7 +54,7 @@ async def test_taken_relieved_heard_and_gone(tmp_path):
 STANDS_STILL = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from spectrum.link.handover import Waiting
+from spectrum.link.waiting import Waiting
 async def main():
     Waiting(Path(sys.argv[1]), print).begin()
     os.kill(os.getpid(), signal.SIGSTOP)
@@ -80,7 +83,7 @@ def end(veteran):
 
 
 async def test_one_that_has_a_supervisor_is_left_alone(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("spectrum.link.handover.NOTICE_S", 0.05)
+    monkeypatch.setattr("spectrum.link.waiting.NOTICE_S", 0.05)
     control = tmp_path / "control.sock"
     waiting = Waiting(control, pytest.fail)
     assert await take_all(control, [], nothing, nothing) == []
@@ -126,7 +129,7 @@ async def test_one_of_a_version_before_abstract_names(tmp_path):
             waiting.listen(1)
             waiting.setblocking(False)
             connected, _ = await asyncio.get_running_loop().sock_accept(waiting)
-            channel = Channel(connected, lambda *given: channel.send(Veteran(0, 1), [flows]), nothing)
+            channel = Channel(connected, DECODER, lambda *given: channel.send(Veteran(0, 1), [flows]), nothing)
             return channel
 
         flows = os.memfd_create("flows")

@@ -12,7 +12,8 @@ from spectrum.control.processes.workers import WorkerProcess, encode, last_line,
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import Snapshot, compile_snapshot
 from spectrum.kernel.sockets import open_listeners
-from spectrum.link.channel import Applied, Ask, Measures
+from spectrum.link.messages import Applied, Ask
+from spectrum.link.takeover import Measures
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Tasks
 from tests.control.keepers import until

@@ -1,0 +1,26 @@
+"""Wait until a socket that does not block can be read or written."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+
+async def readable(sock: socket.socket) -> None:
+    """Wait until a socket can be read."""
+    loop = asyncio.get_running_loop()
+    await _ready(sock, loop.add_reader, loop.remove_reader)
+
+
+async def writable(sock: socket.socket) -> None:
+    """Wait until a socket can be written."""
+    loop = asyncio.get_running_loop()
+    await _ready(sock, loop.add_writer, loop.remove_writer)
+
+
+async def _ready(sock: socket.socket, add: Callable[..., None], remove: Callable[[int], object]) -> None:
+    ready, descriptor = asyncio.Event(), sock.fileno()
+    add(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        remove(descriptor)

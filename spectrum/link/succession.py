@@ -1,0 +1,210 @@
+"""What a supervisor and its successor, which may be of another version, say to each other: JSON, and descriptors.
+
+The messages are frozen: tests hold their bytes. A key may be added; a receiver ignores those that it does not know.
+"""
+
+import asyncio
+import errno
+import json
+import os
+import socket
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from spectrum.core.snapshot import ListenerKey
+from spectrum.link.readiness import readable, writable
+
+PROTOCOL = 1
+BUSY_STEP_S = 0.01
+# A message that is longer is sent in several packets; all but its last one have this size.
+PACKET_BYTES = 65536
+MAX_MESSAGE_BYTES = 16 * 2**20
+# SCM_MAX_FD of the kernel is 253.
+MAX_DESCRIPTORS = 250
+
+
+class SuccessionError(Exception):
+    """There is no successor, or no predecessor any more; the message says why, a line for each fault."""
+
+
+class Ended(SuccessionError):
+    """The other end is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenWorker:
+    """A worker that is handed over.
+
+    Attributes:
+        place: Its number.
+        pid: Its process.
+        relieved: It has left its listeners and flows already.
+        channel: The supervisor's end of its channel.
+        process: The process, by pidfd_open(2).
+    """
+
+    place: int
+    pid: int
+    relieved: bool
+    channel: int
+    process: int
+
+
+@dataclass(slots=True)
+class Heritage:
+    """What a supervisor gives to its successor. Descriptors are the giver's, and become the taker's own.
+
+    Attributes:
+        workers: Its workers.
+        flows: The memory files of workers' flows, by place; those of a worker that is being replaced, too.
+        listeners: Listening sockets, with the number of the worker that serves them.
+        servers: Listening sockets of the control socket and of the metrics, by where they listen.
+        names: The addresses of names.
+        legacy: Only of a version that gives nothing: processes that wait to be taken over, or will in a moment.
+    """
+
+    workers: list[GivenWorker] = field(default_factory=list)
+    flows: dict[int, int] = field(default_factory=dict)
+    listeners: list[tuple[int, ListenerKey, int]] = field(default_factory=list)
+    servers: dict[str, int] = field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    legacy: list[int] | None = None
+
+    def messages(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        """Yield what is sent."""
+        for one in self.workers:
+            told = {"place": one.place, "pid": one.pid, "relieved": one.relieved}
+            yield {"worker": told}, [one.channel, one.process]
+        for place, descriptor in self.flows.items():
+            yield {"flows": place}, [descriptor]
+        for start in range(0, len(self.listeners), MAX_DESCRIPTORS):
+            part = self.listeners[start : start + MAX_DESCRIPTORS]
+            keys = [[place, msgspec.to_builtins(key)] for place, key, _ in part]
+            yield {"listeners": keys}, [descriptor for _, _, descriptor in part]
+        for where, descriptor in self.servers.items():
+            yield {"server": where}, [descriptor]
+        yield {"names": self.names}, []
+
+    def take(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Enter what a message brings."""
+        match message:
+            case {"worker": told}:
+                self.workers.append(GivenWorker(told["place"], told["pid"], told["relieved"], *descriptors))
+            case {"listeners": keys}:
+                self.listeners += [
+                    (place, msgspec.convert(key, ListenerKey), descriptor)
+                    for (place, key), descriptor in zip(keys, descriptors, strict=True)
+                ]
+            case {"flows": place}:
+                (self.flows[place],) = descriptors
+            case {"names": names}:
+                self.names |= {name: tuple(addresses) for name, addresses in names.items()}
+            case {"server": where}:
+                (self.servers[where],) = descriptors
+            case {"workers": pids}:
+                self.legacy = list(pids)
+
+
+class SupervisorSocket:
+    """One end of the socket between the two: JSON objects of any length, with descriptors."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        sock.setblocking(False)
+
+    async def send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send a message; its descriptors stay open here.
+
+        Raises:
+            Ended: If nobody is at the other end.
+        """
+        *parts, last = packets(message)
+        for part in parts:
+            await self._send(part, ())
+        await self._send(last, descriptors)
+
+    async def _send(self, part: bytes, descriptors: Sequence[int]) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+        while True:
+            try:
+                self._socket.sendmsg([part], rights)
+            except BlockingIOError:
+                await writable(self._socket)
+            except OSError as exc:
+                if exc.errno != errno.ETOOMANYREFS:  # more are on their way than this user may have (unix(7))
+                    raise Ended(f"it has ended ({exc.strerror})") from exc
+                await asyncio.sleep(BUSY_STEP_S)
+            else:
+                return
+
+    async def receive(self) -> tuple[dict[str, Any], list[int]]:
+        """Return the next message, and the descriptors that came with it.
+
+        Raises:
+            Ended: If the other end is closed.
+            SuccessionError: If what comes is no message, or cannot be taken.
+        """
+        data, descriptors = b"", list[int]()
+        try:
+            while len(data) <= MAX_MESSAGE_BYTES:
+                await readable(self._socket)
+                try:
+                    part, more = self._receive()
+                except ConnectionResetError:
+                    continue  # it ended without reading all; said once, before what it sent (unix_release_sock)
+                descriptors += more
+                if not part:
+                    raise SuccessionError(f"it ended in the middle of {_shown(data)}") if data else Ended("it ended")
+                data += part
+                message = _decoded(data)
+                if message is not None:
+                    return message, descriptors
+                if len(part) < PACKET_BYTES:
+                    raise SuccessionError(f"it said what is not understood: {_shown(data)}")
+            raise SuccessionError(f"it said more than {MAX_MESSAGE_BYTES} bytes at once")
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        room = socket.CMSG_SPACE(MAX_DESCRIPTORS * array("i").itemsize)
+        data, controls, flags, _ = self._socket.recvmsg(PACKET_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        descriptors = array("i")
+        for _, _, content in controls:
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+        if flags & socket.MSG_CTRUNC:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise SuccessionError(
+                "too many open files: the limit of descriptors is not enough (LimitNOFILE=, ulimit -n)"
+            )
+        return data, descriptors.tolist()
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()
+
+
+def packets(message: dict[str, Any]) -> list[bytes]:
+    """Return a message as it is sent."""
+    data = json.dumps(message).encode()
+    return [data[start : start + PACKET_BYTES] for start in range(0, len(data), PACKET_BYTES)]
+
+
+def _decoded(data: bytes) -> dict[str, Any] | None:
+    if not data.rstrip().endswith(b"}"):  # it goes on
+        return None
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _shown(data: bytes) -> str:
+    return repr(data[:200].decode("utf-8", "replace"))
