@@ -1,0 +1,225 @@
+"""The journal of records: how batches lie in its files, and where a reader stands. No I/O.
+
+A journal is a row of segments, which are named by the number of their first record; records are numbered from 0 as they
+are appended. A segment is a header and then frames, one for each batch. A frame has its length and its checksum first,
+so a reader finds the end of what is whole, wherever a write was cut.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+import msgspec
+
+_MAGIC = b"SPECTRUM"
+_VERSION = 1
+# Magic, version, the number of the first record; then the CRC-32 of these.
+_HEADER = Struct(">8sIQ")
+_SUM = Struct(">I")
+HEADER_BYTES = _HEADER.size + _SUM.size
+# Length of what follows the checksum, and the CRC-32 of it (as zlib and gzip have it).
+_PREFIX = Struct(">II")
+# The number of the first record in the journal, time, sequence, number of records, length of the source. Source and
+# lines follow.
+_FIXED = Struct(">QQQIH")
+# Batches of workers are a few packets at most. What a flipped bit makes of a length is rarely below it.
+MAX_FRAME_BYTES = 2**20
+
+
+class Batch(NamedTuple):
+    """Records that were made one after another by one source.
+
+    Attributes:
+        source: Who made them, as `node/worker/epoch`: no other process ever has the same.
+        sequence: The number of the first record at its source; the others follow without a gap.
+        records: How many there are.
+        at_us: When they were journaled, in microseconds since 1970.
+        lines: One JSON object per line.
+    """
+
+    source: str
+    sequence: int
+    records: int
+    at_us: int
+    lines: bytes
+
+
+class Cursor(NamedTuple):
+    """A place between two batches.
+
+    Attributes:
+        segment: The number of the segment's first record.
+        offset: Bytes before it in the segment.
+        record: The number of the record that follows it.
+    """
+
+    segment: int
+    offset: int
+    record: int
+
+
+class Entry(NamedTuple):
+    """A batch that was read, and the place behind it."""
+
+    batch: Batch
+    end: Cursor
+
+
+class Stop(Enum):
+    """Why no more frames follow: the bytes are at their end, maybe within a frame, or they are no frame."""
+
+    END = "end"
+    DAMAGED = "damaged"
+
+
+class Extent(NamedTuple):
+    """What a journal has: the numbers of its segments, oldest first, at least one; the place behind the last batch."""
+
+    segments: tuple[int, ...]
+    end: Cursor
+
+
+def segment_header(first_record: int) -> bytes:
+    """Return what a segment begins with."""
+    header = _HEADER.pack(_MAGIC, _VERSION, first_record)
+    return header + _SUM.pack(crc32(header))
+
+
+def encode_frame(batch: Batch, record: int) -> bytes:
+    """Return a batch as it is appended; `record` is the number of its first record in the journal.
+
+    Raises:
+        ValueError: If it is larger than a frame may be.
+    """
+    source = batch.source.encode()
+    fixed = _FIXED.pack(record, batch.at_us, batch.sequence, batch.records, len(source))
+    size = len(fixed) + len(source) + len(batch.lines)
+    if size > MAX_FRAME_BYTES:
+        raise ValueError(f"a batch of {size} bytes; a frame has at most {MAX_FRAME_BYTES}")
+    body = b"".join((fixed, source, batch.lines))
+    return _PREFIX.pack(size, crc32(body)) + body
+
+
+def read_frames(data: bytes, start: Cursor) -> tuple[list[Entry], Stop]:
+    """Return the batches that are whole in `data`, which lies at `start`, and why there are no more."""
+    frames: list[Entry] = []
+    place, at = start, 0
+    if not start.offset:
+        if data[:HEADER_BYTES] != segment_header(start.segment)[: len(data)]:
+            return frames, Stop.DAMAGED
+        if len(data) < HEADER_BYTES:
+            return frames, Stop.END
+        at = HEADER_BYTES
+        place = place._replace(offset=at)
+    view = memoryview(data)
+    while True:
+        body_at = at + _PREFIX.size
+        if body_at > len(data):
+            return frames, Stop.END
+        size, checksum = _PREFIX.unpack_from(data, at)
+        if not _FIXED.size <= size <= MAX_FRAME_BYTES:
+            return frames, Stop.DAMAGED
+        at = body_at + size
+        if at > len(data):
+            return frames, Stop.END
+        batch = _decode(view[body_at:at], checksum, place.record)
+        if batch is None:
+            return frames, Stop.DAMAGED
+        place = Cursor(place.segment, start.offset + at, place.record + batch.records)
+        frames.append(Entry(batch, place))
+
+
+def _decode(body: memoryview, checksum: int, record: int) -> Batch | None:
+    """Return the batch in a frame; None where it is damaged, or not the one with this record."""
+    if crc32(body) != checksum:
+        return None
+    number, at_us, sequence, count, length = _FIXED.unpack_from(body)
+    if number != record:
+        return None
+    lines_at = _FIXED.size + length
+    return Batch(str(body[_FIXED.size : lines_at], "utf-8"), sequence, count, at_us, bytes(body[lines_at:]))
+
+
+def resume(cursor: Cursor | None, extent: Extent) -> tuple[Cursor, int]:
+    """Return where a reader with a cursor goes on, and how many records are gone that it has not read.
+
+    A new reader begins with the oldest record. One whose segment was dropped goes on with the one after it, one that
+    was further than the journal is, as after a power failure, at its end.
+    """
+    segments, end = extent
+    if cursor is None:
+        return _start(segments[0]), 0
+    if cursor.record >= end.record:
+        return end, 0
+    if cursor.segment in segments and (cursor.segment < end.segment or cursor.offset <= end.offset):
+        return cursor, 0
+    return following(cursor, extent)
+
+
+def following(cursor: Cursor, extent: Extent) -> tuple[Cursor, int]:
+    """Return the start of the segment after the cursor's, else the end; and how many records are in between."""
+    segments, end = extent
+    after = bisect_right(segments, cursor.segment)
+    place = _start(segments[after]) if after < len(segments) else end
+    return place, max(0, place.record - cursor.record)
+
+
+def _start(segment: int) -> Cursor:
+    return Cursor(segment, 0, segment)
+
+
+def surplus(sizes: Sequence[tuple[int, int]], added: int, max_bytes: int) -> list[int]:
+    """Return the segments to drop before `added` bytes are appended: the oldest ones, never the last.
+
+    Args:
+        sizes: Number and size of each segment, oldest first.
+        added: Bytes.
+        max_bytes: The size that the journal may have.
+    """
+    dropped = []
+    total = sum(size for _, size in sizes) + added
+    for number, size in sizes[:-1]:
+        if total <= max_bytes:
+            break
+        dropped.append(number)
+        total -= size
+    return dropped
+
+
+class _Saved(msgspec.Struct):
+    """A cursor as its file has it."""
+
+    segment: int
+    offset: int
+    record: int
+
+
+def encode_cursor(cursor: Cursor) -> bytes:
+    """Return what the file of a cursor has."""
+    return msgspec.json.encode(_Saved(*cursor)) + b"\n"
+
+
+def decode_cursor(data: bytes) -> Cursor:
+    """Return the cursor in a file.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    saved = msgspec.json.decode(data, type=_Saved)
+    if not 0 <= saved.segment <= saved.record or saved.offset < 0:
+        raise ValueError("no place in a journal")
+    return Cursor(saved.segment, saved.offset, saved.record)
+
+
+def identified(batch: Batch) -> bytes:
+    """Return the lines of a batch, each with its `RecordId` first: `node/worker/epoch/sequence`."""
+    return b"".join(_identified(batch))
+
+
+def _identified(batch: Batch) -> Iterator[bytes]:
+    head = b'{"RecordId":%b/' % msgspec.json.encode(batch.source)[:-1]
+    for number, line in enumerate(batch.lines.splitlines(keepends=True), batch.sequence):
+        yield b'%b%d",%b' % (head, number, line[1:])

@@ -1,0 +1,157 @@
+import json
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectrum.core.records.journal import (
+    HEADER_BYTES,
+    MAX_FRAME_BYTES,
+    Batch,
+    Cursor,
+    Entry,
+    Extent,
+    Stop,
+    decode_cursor,
+    encode_cursor,
+    encode_frame,
+    following,
+    identified,
+    read_frames,
+    resume,
+    segment_header,
+    surplus,
+)
+from tests.core.records.test_events import EVENT
+
+BIG = st.integers(0, 2**64 - 1)
+BATCHES = st.builds(Batch, st.text(max_size=40), BIG, st.integers(0, 2**32 - 1), BIG, st.binary(max_size=60))
+SMALL = st.lists(
+    st.builds(Batch, st.sampled_from(["n/0/a", "n/1/b"]), BIG, st.integers(1, 3), BIG, st.binary(max_size=9))
+)
+
+
+def segment(batches, first=0):
+    """The bytes of a segment, and its frames."""
+    data, record, frames = segment_header(first), first, []
+    for batch in batches:
+        data += encode_frame(batch, record)
+        record += batch.records
+        frames.append(Entry(batch, Cursor(first, len(data), record)))
+    return data, frames
+
+
+@given(st.lists(BATCHES, max_size=5), st.integers(0, 2**62))
+def test_what_is_written_is_read(batches, first):
+    data, frames = segment(batches, first)
+    assert read_frames(data, Cursor(first, 0, first)) == (frames, Stop.END)
+    for i, frame in enumerate(frames):  # from each place in between
+        assert read_frames(data[frame.end.offset :], frame.end) == (frames[i + 1 :], Stop.END)
+
+
+@given(SMALL)
+@settings(max_examples=50)
+def test_a_write_that_was_cut_leaves_what_was_whole(batches):
+    data, frames = segment(batches, 7)
+    for length in range(len(data)):
+        whole = [frame for frame in frames if frame.end.offset <= length]
+        assert read_frames(data[:length], Cursor(7, 0, 7)) == (whole, Stop.END)
+
+
+@given(SMALL.filter(bool), st.data())
+def test_a_flipped_bit_is_seen(batches, data):
+    whole, frames = segment(batches, 7)
+    bit = data.draw(st.integers(0, len(whole) * 8 - 1))
+    broken = bytearray(whole)
+    broken[bit // 8] ^= 1 << bit % 8
+    found, _ = read_frames(bytes(broken), Cursor(7, 0, 7))
+    assert found == [frame for frame in frames if frame.end.offset <= bit // 8]
+
+
+@given(st.binary(max_size=200), st.integers(0, 3), st.integers(0, 60))
+def test_anything_else_is_not_read_as_records(data, segment_number, offset):
+    assert read_frames(data, Cursor(segment_number, offset, segment_number))[0] == []
+
+
+def test_a_frame_of_another_place_is_damage():
+    batch = Batch("n/0/a", 1, 2, 3, b"{}\n{}\n")
+    data = segment_header(0) + encode_frame(batch, 0)
+    assert read_frames(data + encode_frame(batch, 1), Cursor(0, 0, 0))[1] is Stop.DAMAGED
+    assert read_frames(data, Cursor(1, 0, 1)) == ([], Stop.DAMAGED)
+    assert read_frames(bytes(HEADER_BYTES), Cursor(0, 0, 0)) == ([], Stop.DAMAGED)
+
+
+def test_a_batch_beyond_a_frame_is_refused():
+    with pytest.raises(ValueError, match=f"at most {MAX_FRAME_BYTES}"):
+        encode_frame(Batch("n/0/a", 1, 1, 1, bytes(MAX_FRAME_BYTES)), 0)
+
+
+# Segments of records 10 to 19, 20 to 29, 30 to 34.
+EXTENT = Extent((10, 20, 30), Cursor(30, 500, 35))
+
+
+@pytest.mark.parametrize(
+    ("cursor", "place", "lost"),
+    [
+        (None, Cursor(10, 0, 10), 0),  # new
+        (Cursor(10, 100, 12), Cursor(10, 100, 12), 0),
+        (Cursor(30, 400, 34), Cursor(30, 400, 34), 0),
+        (Cursor(30, 500, 35), Cursor(30, 500, 35), 0),
+        (Cursor(0, 100, 4), Cursor(10, 0, 10), 6),  # dropped unread
+        (Cursor(0, 900, 10), Cursor(10, 0, 10), 0),  # dropped, but read
+        (Cursor(15, 100, 17), Cursor(20, 0, 20), 3),  # one is missing within
+        (Cursor(31, 100, 33), EXTENT.end, 2),
+        (Cursor(30, 900, 34), EXTENT.end, 1),  # it was cut, and is another one now
+        (Cursor(30, 900, 60), EXTENT.end, 0),  # further than the journal
+        (Cursor(50, 100, 51), EXTENT.end, 0),
+    ],
+)
+def test_where_a_reader_goes_on(cursor, place, lost):
+    assert resume(cursor, EXTENT) == (place, lost)
+
+
+def test_the_segment_after():
+    assert following(Cursor(10, 900, 19), EXTENT) == (Cursor(20, 0, 20), 1)
+    assert following(Cursor(20, 900, 30), EXTENT) == (Cursor(30, 0, 30), 0)
+    assert following(Cursor(30, 100, 31), EXTENT) == (EXTENT.end, 4)
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=6),
+    st.builds(Cursor, st.integers(0, 300), st.integers(0, 300), st.integers(0, 300)),
+)
+def test_a_reader_goes_on_within_the_journal_and_knows_what_it_lost(counts, cursor):
+    numbers = [sum(counts[:i]) for i in range(len(counts))]
+    extent = Extent(tuple(numbers), Cursor(numbers[-1], 100, sum(counts)))
+    place, lost = resume(cursor, extent)
+    assert place.record <= extent.end.record and place.segment in numbers
+    assert place.segment >= min(cursor.segment, extent.end.segment)
+    assert lost == max(0, place.record - cursor.record)
+    assert resume(place, extent) == (place, 0)
+
+
+@pytest.mark.parametrize(
+    ("added", "max_bytes", "dropped"),
+    [(0, 60, []), (1, 60, [0]), (11, 60, [0, 5]), (40, 60, [0, 5]), (10**6, 60, [0, 5])],
+)
+def test_the_oldest_are_dropped_never_the_last(added, max_bytes, dropped):
+    assert surplus([(0, 10), (5, 20), (9, 30)], added, max_bytes) == dropped
+
+
+@given(st.builds(Cursor, st.just(3), st.integers(0, 2**60), st.integers(3, 2**60)))
+def test_a_cursor_is_kept(cursor):
+    assert decode_cursor(encode_cursor(cursor)) == cursor
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"{}", b"[1]", b'{"segment":1,"offset":-1,"record":1}', b"\xff"])
+def test_what_is_no_cursor(data):
+    with pytest.raises(ValueError):
+        decode_cursor(data)
+
+
+def test_each_record_has_an_id_of_its_own():
+    line = msgspec.json.encode(EVENT) + b"\n"
+    lines = identified(Batch('the "edge"/0/5f', 41, 2, 0, line * 2)).splitlines()
+    assert [json.loads(one)["RecordId"] for one in lines] == ['the "edge"/0/5f/41', 'the "edge"/0/5f/42']
+    assert [{**json.loads(one), "RecordId": None} for one in lines] == [{**json.loads(line), "RecordId": None}] * 2
