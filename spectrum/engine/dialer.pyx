@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 from spectrum.engine.linux cimport *
-from spectrum.engine.sessions cimport CLIENT, CONNECT_FAILED, MAX_ATTEMPTS, ORIGIN, Sessions
+from spectrum.engine.sessions cimport CLIENT, CONNECT_FAILED, MAX_ATTEMPTS, ORIGIN, READING, Sessions
 from spectrum.engine.slab cimport *
 from spectrum.engine.target cimport Target
 from spectrum.engine.tls cimport TlsPeer
@@ -135,11 +135,11 @@ cdef class Dialer(Sessions):
             if ready.revents & (POLLERR | POLLHUP):
                 self._close_attempt(dial, slot)
                 return False
-            if not self._watch_attempt(index, session, slot, EPOLLIN | EPOLLRDHUP | EPOLLET):
+            if not self._watch_attempt(index, session, slot, READING):
                 return False
             self._connected(index, session, slot)
             return True
-        if not self._watch_attempt(index, session, slot, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET):
+        if not self._watch_attempt(index, session, slot, READING | EPOLLOUT):
             return False
         self._link_pending(index, session)
         self._watch_for_end(index, session)

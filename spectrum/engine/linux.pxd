@@ -15,7 +15,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout_ms)
     enum:
         EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
-        EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP, EPOLLEXCLUSIVE
+        EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP, EPOLLEXCLUSIVE
     # Above INT_MAX, so it can not be an enum.
     const uint32_t EPOLLET
 
@@ -167,6 +167,7 @@ cdef extern from "<linux/tcp.h>" nogil:
         uint32_t tcpi_rtt
         uint32_t tcpi_rttvar
         uint64_t tcpi_bytes_acked
+        uint64_t tcpi_bytes_received
         uint32_t tcpi_notsent_bytes
         uint32_t tcpi_snd_wnd
 

@@ -55,7 +55,7 @@ cdef enum Reach:
     ONE_EDGE
     # but what was there when reading paused would not;
     TO_END
-    # and when epoll told of a FIN, the end is reached for certain.
+    # and when epoll told of a FIN, a short read has reached the end for certain.
     TO_KNOWN_END
 
 
@@ -374,7 +374,7 @@ cdef class Relay(Dialer):
         cdef Leg *sink = &session.legs[1 - side]
         cdef ssize_t got, plain, room
         cdef size_t filled, moved = 0
-        cdef bint paused = False
+        cdef bint paused = False, ends
         if session.paused_until_ms[side]:
             return  # `_read_on` comes back to it
         session.active_ms = self.loop.now_ms
@@ -382,7 +382,9 @@ cdef class Relay(Dialer):
             room = (SMALL_READ_BYTES << source.appetite) - prefix
             if session.paced:
                 room = min(room, self._portion(session))
-            if source.tls == NULL:
+            if reach == TO_KNOWN_END and sink.eof and self._is_read_out(session, side):
+                got = 0
+            elif source.tls == NULL:
                 got = recv(source.fd, self._scratch + prefix, room, 0)
             else:
                 got = self._read_sealed(source, room)
@@ -414,7 +416,11 @@ cdef class Relay(Dialer):
             if filled and not self._forward(index, session, 1 - side, filled, reach == TO_KNOWN_END):
                 return
             # A FIN without close_notify is an end too, as it is for HAProxy: many peers do no better.
-            if got == 0 or (source.tls != NULL and source.tls.closed):
+            if source.tls == NULL:
+                ends = got == 0 or (0 < got < room and reach == TO_KNOWN_END)
+            else:
+                ends = got == 0 or source.tls.closed
+            if ends:
                 source.eof = True
                 self._pass_eof(index, session, side)
                 return
@@ -431,6 +437,24 @@ cdef class Relay(Dialer):
             if moved >= READ_BUDGET:
                 self.loop.rewatch(source.fd, self._leg_token(index, session, side), self._interest(source))
                 return
+
+    cdef bint _is_read_out(self, Session *session, int side) noexcept nogil:
+        """Whether leg `side`, whose FIN epoll has told of and with which the session ends, has nothing else to be read.
+
+        TCP_INFO tells, which is read at the end anyway, and saves the read that finds nothing; the FIN counts as a byte
+        (net/ipv4/tcp_input.c, tcp_rcv_nxt_update). Bytes that are no part of `received_bytes` make it say no: a header
+        that was taken, urgent data.
+        """
+        cdef Leg *leg = &session.legs[side]
+        cdef tcp_info info
+        if leg.tls != NULL or leg.backlog != NULL or session.legs[1 - side].tls != NULL or session.paced:
+            return False
+        self._tcp_info(leg.fd, &info)
+        if info.tcpi_bytes_received != leg.received_bytes + 1:
+            return False
+        session.rtt_us[side] = info.tcpi_rtt
+        leg.measured = True
+        return True
 
     cdef bint _forward(self, uint32_t index, Session *session, int side, size_t size, bint more) noexcept nogil:
         """Send the first `size` bytes of the scratch buffer to leg `side`; False when the session had to end."""
@@ -581,7 +605,7 @@ cdef class Relay(Dialer):
         if not events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             return
         if not leg.eof and session.legs[1 - side].backlog == NULL and not session.paused_until_ms[side]:
-            if events & EPOLLERR:
+            if events & (EPOLLERR | EPOLLPRI):
                 self._pump(index, session, side, 0, TO_END)
             else:
                 self._pump(index, session, side, 0, TO_KNOWN_END if events & EPOLLRDHUP else ONE_EDGE)

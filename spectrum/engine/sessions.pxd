@@ -28,6 +28,13 @@ cdef enum:
     # Of a TLS record that waited for its end, at most, when more was received (RFC 8446 section 5.2, RFC 5246 6.2.3).
     RECORD_BYTES = 32768
 
+cdef extern from *:
+    """
+    #define READING (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
+    """
+    # What is heard of a leg that is read. Of urgent data because a read ends there, whatever comes behind it.
+    const uint32_t READING
+
 # Outcomes, as `ended` reports them.
 cpdef enum Outcome:
     EOF_CLIENT = 1

@@ -392,7 +392,7 @@ cdef class Sessions(Part):
         return True
 
     cdef uint32_t _interest(self, Leg *leg) noexcept nogil:
-        return EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if leg.watches_out else 0)
+        return READING | (EPOLLOUT if leg.watches_out else 0)
 
     cdef bint _keep(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil:
         """Hold the bytes that leg `side` did not take until it is writable; False when the session had to end."""
@@ -505,8 +505,9 @@ cdef class Sessions(Part):
                 self._end_tls(leg, reset)
             if leg.fd < 0:
                 continue
-            self._tcp_info(leg.fd, &info)
-            session.rtt_us[side] = info.tcpi_rtt
+            if not leg.measured:
+                self._tcp_info(leg.fd, &info)
+                session.rtt_us[side] = info.tcpi_rtt
             if error == ETIMEDOUT and outcome == ERROR_CLIENT + side and info.tcpi_snd_wnd == 0:
                 # The kernel's patience ended (TCP_USER_TIMEOUT), yet the peer lives: it takes nothing.
                 session.outcome = STUCK_CLIENT + side

@@ -34,6 +34,7 @@ cdef struct Leg:
     uint8_t eof         # its FIN was read
     uint8_t appetite     # the size of its next read, see relay.pyx
     uint8_t watches_out  # EPOLLOUT is in its interest set
+    uint8_t measured     # its RTT was read
     uint32_t backlog_start
     uint32_t backlog_end
     char *backlog

@@ -63,6 +63,29 @@ def test_origin_may_close_first(sockets):
     assert recorder.outcomes() == [(Outcome.EOF_ORIGIN, 0)]
 
 
+@pytest.mark.parametrize("by_client", [True, False])
+def test_a_read_that_urgent_data_ends_is_not_the_end(sockets, by_client):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    with client(edge) as c:
+        with recorder.running():
+            o, _ = origin.accept()
+        with o:  # all of it is there before the engine looks again
+            speaker, hearer = (c, o) if by_client else (o, c)
+            speaker.sendall(b"before")
+            speaker.send(b"!", socket.MSG_OOB)  # RFC 6093: what is urgent is left out, as ever
+            speaker.sendall(b"behind")
+            speaker.shutdown(socket.SHUT_WR)
+            with recorder.running():
+                assert read_all(hearer) == b"beforebehind"
+                hearer.sendall(b"answer")
+                hearer.close()
+                assert read_all(speaker) == b"answer"
+                eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.EOF_CLIENT if by_client else Outcome.EOF_ORIGIN, 0)]
+
+
 def test_header_and_first_bytes_leave_in_one_segment(sockets):
     edge, origin = sockets
     recorder = Recorder([target(origin)], header=b"HEADER ")
