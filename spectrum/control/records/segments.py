@@ -40,13 +40,13 @@ class Reading(NamedTuple):
     """What was read.
 
     Attributes:
-        frames: Batches; none at the end of the journal.
+        entries: Batches; none at the end of the journal.
         cursor: The place behind them.
         lost: Records before them that the journal does not have any more.
         damage: Why some of these cannot be read, if that is the reason; else "".
     """
 
-    frames: list[Entry]
+    entries: list[Entry]
     cursor: Cursor
     lost: int = 0
     damage: str = ""

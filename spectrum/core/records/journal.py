@@ -214,12 +214,16 @@ def decode_cursor(data: bytes) -> Cursor:
     return Cursor(saved.segment, saved.offset, saved.record)
 
 
+# What a line with an id begins with.
+IDENTIFIED = b'{"RecordId":'
+
+
 def identified(batch: Batch) -> bytes:
     """Return the lines of a batch, each with its `RecordId` first: `node/worker/epoch/sequence`."""
     return b"".join(_identified(batch))
 
 
 def _identified(batch: Batch) -> Iterator[bytes]:
-    head = b'{"RecordId":%b/' % msgspec.json.encode(batch.source)[:-1]
+    head = IDENTIFIED + msgspec.json.encode(batch.source)[:-1] + b"/"
     for number, line in enumerate(batch.lines.splitlines(keepends=True), batch.sequence):
         yield b'%b%d",%b' % (head, number, line[1:])

@@ -24,14 +24,14 @@ def read_all(journal, cursor=None):
     while True:
         reading = journal.read(cursor)
         cursor, lost = reading.cursor, lost + reading.lost
-        numbers += [frame.batch.sequence for frame in reading.frames]
-        if not reading.frames:
+        numbers += [frame.batch.sequence for frame in reading.entries]
+        if not reading.entries:
             return numbers, cursor, lost
 
 
 def test_what_is_appended_is_read_also_after_a_restart(tmp_path):
     journal = Segments(tmp_path, BOUND)
-    assert journal.read(None).frames == []
+    assert journal.read(None).entries == []
     assert journal.size == 0
     for number in range(0, 40, 2):
         journal.append([batch(number), batch(number + 1)])
@@ -111,14 +111,14 @@ def test_a_damaged_segment_is_left_for_the_next_one(tmp_path):
     first, second = journal.extent.segments[:2]
     path = tmp_path / f"{first:020}.journal"
     data = bytearray(path.read_bytes())
-    at = journal.read(None).frames[2].end.offset
+    at = journal.read(None).entries[2].end.offset
     data[at + 20] ^= 1
     path.write_bytes(data)
-    assert journal.read(None).frames[-1].batch.sequence == 2
+    assert journal.read(None).entries[-1].batch.sequence == 2
     reading = journal.read(Cursor(first, at, 3))
     assert reading.lost == second - 3
     assert reading.damage == f"{path} is damaged at byte {at}"
-    assert reading.frames[0].batch.sequence == second
+    assert reading.entries[0].batch.sequence == second
     journal.close()
 
 

@@ -1,0 +1,220 @@
+"""Takes records from the journal to a sink: each at least once, in order, in a thread of its own.
+
+How far a sink got is a file beside the journal. It is written after the sink has what it got on disk, or wherever it
+keeps it, so after a crash the last records may come twice, with the same `RecordId`.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from spectrum.control.records.journal import Journal, reason
+from spectrum.control.records.segments import Segments
+from spectrum.core.records.journal import Batch, Cursor, decode_cursor, encode_cursor, resume
+from spectrum.kernel import signals
+
+log = logging.getLogger(__name__)
+
+_Done = TypeVar("_Done")
+
+# A crash costs the sink so many seconds of records that it gets twice.
+SAVE_S = 1.0
+FIRST_RETRY_S = 0.5
+MAX_RETRY_S = 30.0
+
+
+class Sink(Protocol):
+    """Where records go. All calls come from one thread, and may take as long as they need."""
+
+    def deliver(self, batches: Sequence[Batch]) -> None:
+        """Take batches, all or none.
+
+        Raises:
+            OSError: If it cannot; it is asked again later.
+        """
+
+    def flush(self) -> None:
+        """Keep what was delivered, whatever becomes of this process.
+
+        Raises:
+            OSError: If it cannot.
+        """
+
+    def close(self) -> None:
+        """Let go of what it has open."""
+
+
+@dataclass(frozen=True)
+class FeedReading:
+    """How far a sink is.
+
+    Attributes:
+        delivered: Records that it got since the start.
+        lag_records: Records that it has not got yet.
+        lag_s: Seconds since the first of these was journaled.
+        lost: Records that it will not get: they were dropped before it took them, or are damaged.
+        failures: Attempts that failed.
+        failure: Why the last attempt failed, "" if it did not.
+    """
+
+    name: str
+    delivered: int
+    lag_records: int
+    lag_s: float
+    lost: int
+    failures: int
+    failure: str
+
+
+class Feed:
+    """Delivers a journal to a sink until it is closed.
+
+    Args:
+        name: Of the sink.
+        sink: It is owned from here on.
+        journal: What is delivered.
+        folder: Where the file with the cursor is.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self, name: str, sink: Sink, journal: Journal, folder: Path, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._name = name
+        self._sink = sink
+        self._journal = journal
+        self._path = folder / f"{name}.cursor"
+        self._clock = clock
+        # None before it has begun.
+        self._cursor: Cursor | None = None
+        self._saved: Cursor | None = None
+        self._saved_at = 0.0
+        # When what it tries to deliver was journaled, in microseconds since 1970.
+        self._oldest_us = 0
+        self._delivered = self._lost = self._failures = 0
+        self._failure = ""
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
+        with signals.all_held():
+            self._thread.start()
+
+    def read(self) -> FeedReading:
+        """Return how far the sink is, as any thread may ask."""
+        lag = max(0, self._journal.end - self._cursor.record) if self._cursor else 0
+        lag_s = max(0.0, self._clock() - self._oldest_us / 1e6) if lag and self._oldest_us else 0.0
+        return FeedReading(self._name, self._delivered, lag, lag_s, self._lost, self._failures, self._failure)
+
+    def close(self, timeout_s: float) -> bool:
+        """Deliver what the journal has, for at most so long, unless the sink fails; return whether it has ended."""
+        self._closing.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # --- the thread -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        if (segments := self._journal.wait_open()) is not None:
+            self._begin(segments)
+            while self._step(segments):
+                pass
+            self._save()
+        self._sink.close()
+
+    def _begin(self, segments: Segments) -> None:
+        # What was cut off at the start is not to be mistaken for what was appended since.
+        self._cursor, lost = resume(self._load(), segments.recovered)
+        self._lose(lost)
+
+    def _load(self) -> Cursor | None:
+        try:
+            return decode_cursor(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            why = reason(exc)
+        except ValueError:
+            why = "it is damaged"
+        log.error("sink %s: %s cannot be read: %s; beginning with the oldest record", self._name, self._path, why)
+        return None
+
+    def _step(self, segments: Segments) -> bool:
+        """Deliver what comes next; return whether to go on."""
+        reading = self._attempt(partial(segments.read, self._cursor))
+        if reading is None:
+            return False
+        self._lose(reading.lost, reading.damage)
+        if reading.entries:
+            batches = [entry.batch for entry in reading.entries]
+            self._oldest_us = batches[0].at_us
+            if self._attempt(partial(self._deliver, batches)) is None:
+                return False
+            self._delivered += sum(batch.records for batch in batches)
+        self._cursor = reading.cursor
+        if time.monotonic() >= self._saved_at + SAVE_S:
+            self._save()
+        return bool(reading.entries) or self._wait(reading.cursor)
+
+    def _wait(self, end: Cursor) -> bool:
+        """Wait at the end of the journal, or until it is time to save; return whether there may be more."""
+        self._oldest_us = 0
+        save_s = max(0.0, self._saved_at + SAVE_S - time.monotonic())
+        return self._journal.wait_beyond(end.record, None if end == self._saved else save_s)
+
+    def _deliver(self, batches: list[Batch]) -> bool:
+        self._sink.deliver(batches)
+        return True
+
+    def _attempt(self, step: Callable[[], _Done]) -> _Done | None:
+        """Return what a step returns that may fail for a time; None where this is closed before."""
+        pause_s = FIRST_RETRY_S
+        while True:
+            try:
+                done = step()
+            except OSError as exc:
+                self._fails(reason(exc))
+            except Exception as exc:
+                if not self._failure:
+                    log.exception("sink %s: a fault of ours", self._name)
+                self._fails(f"{type(exc).__name__}: {exc}")
+            else:
+                if self._failure:
+                    log.warning("sink %s: works again; %d records behind", self._name, self.read().lag_records)
+                self._failure = ""
+                return done
+            if self._closing.wait(pause_s):
+                return None
+            pause_s = min(2 * pause_s, MAX_RETRY_S)
+
+    def _save(self) -> None:
+        """Have what was delivered kept, and then note how far that is."""
+        cursor = self._cursor
+        if cursor is None or cursor == self._saved:
+            return
+        self._saved_at = time.monotonic()
+        try:
+            self._sink.flush()
+            beside = self._path.with_suffix(".new")
+            beside.write_bytes(encode_cursor(cursor))
+            os.replace(beside, self._path)
+        except OSError as exc:
+            self._fails(reason(exc))
+        else:
+            self._saved = cursor
+
+    def _fails(self, why: str) -> None:
+        self._failures += 1
+        if why != self._failure:
+            log.error("sink %s: %s", self._name, why)
+        self._failure = why
+
+    def _lose(self, records: int, damage: str = "") -> None:
+        if records:
+            self._lost += records
+            why = damage or "they were dropped from the journal before it took them"
+            log.error("sink %s: %d records are lost: %s", self._name, records, why)
