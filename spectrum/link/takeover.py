@@ -90,10 +90,16 @@ class Measures(msgspec.Struct, array_like=True, tag=True):
 
 
 class Events(msgspec.Struct, array_like=True, tag=True):
-    """From a worker: ended sessions, one JSON object per line."""
+    """From a worker: ended sessions, one JSON object per line.
+
+    Of worker `source`, which no other one ever is; `first` is the number of the first one there, from 1. Workers of
+    versions before it do not say.
+    """
 
     count: int
     lines: bytes
+    source: str = ""
+    first: int = 0
 
 
 CrossingMessage = Take | Veteran | Sockets | Names | Release | Released | Drain | Measures | Events

@@ -57,6 +57,7 @@ from spectrum.plane.balancing.drains import SPREAD_S
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import configure_worker_logging, log_spare_signals
+from spectrum.plane.outbox import EVENT_BYTES, Outbox
 from spectrum.plane.tcp import TcpPlane
 from spectrum.plane.tls import Tls
 from spectrum.plane.udp import UdpPlane
@@ -68,7 +69,6 @@ log = logging.getLogger(__name__)
 RESERVED_DESCRIPTORS = 32
 REPORT_INTERVAL_S = 1.0
 EVENT_DELAY_S = 0.1
-EVENT_BYTES = 48 * 1024
 # Measures of so many apps fit a packet, whatever their histograms hold.
 APPS_PER_PACKET = 64
 SIGNS_PER_PACKET = 1000
@@ -139,8 +139,7 @@ class Worker:
         # What is served: the snapshot, and the memory file of its access rules.
         self._served: tuple[Snapshot, int] | None = None
         self._names: dict[str, tuple[str, ...]] = {}
-        self._records: list[tuple[int, bytes]] = []
-        self._event_bytes = self._events_dropped = 0
+        self._outbox = Outbox(f"{time.time_ns() // 1000:x}")
         self._event_timer: asyncio.TimerHandle | None = None
         self._stalls_reported = self._busy_ns_reported = 0
         self._draining = False
@@ -325,6 +324,7 @@ class Worker:
         self._flow_file = flow_file
         self._workers = memory.workers
         self._number = memory.worker
+        self._outbox.number(memory.worker)
         self._loads = Loads(loads, memory.workers, memory.worker)
         remembered = Affinities(affinities, memory.max_affinities)
         self._balancers = Balancers(self._loads, remembered, self._report_signs_soon)
@@ -403,9 +403,7 @@ class Worker:
 
     def _orphaned(self) -> None:
         """Go on serving, and wait for a new supervisor; without one sessions end some time later."""
-        for message in self._channel.undelivered():
-            if isinstance(message, Events):
-                self._emit(message.count, message.lines)
+        self._outbox.put_back(message for message in self._channel.undelivered() if isinstance(message, Events))
         if self._draining and not self._released:
             return
         self._orphan = True
@@ -550,20 +548,18 @@ class Worker:
         own = WorkerMeasures(
             accept_stalls=relay.stalls - self._stalls_reported,
             busy_poll_s=(self._engine.busy_poll_ns - self._busy_ns_reported) / 1e9,
-            events_dropped=self._events_dropped,
+            events_dropped=self._outbox.take_dropped(),
             listeners_mended=sum(plane.hearing.take_mended() for plane in self._planes),
         )
         self._stalls_reported, self._busy_ns_reported = relay.stalls, self._engine.busy_poll_ns
-        self._events_dropped = 0
         deaf = sum(plane.hearing.deaf for plane in self._planes)
         self._channel.send(
             Measures(number, last, apps, own, self._active(), relay.stalled, relay.held_bytes, offloaded, deaf)
         )
 
     def _emit(self, count: int, lines: bytes) -> None:
-        self._records.append((count, lines))
-        self._event_bytes += len(lines)
-        if self._event_bytes >= EVENT_BYTES:
+        self._outbox.add(count, lines)
+        if self._outbox.size >= EVENT_BYTES:
             self._flush_events()
         elif self._event_timer is None:
             self._event_timer = self._loop.call_later(EVENT_DELAY_S, self._flush_events)
@@ -572,37 +568,24 @@ class Worker:
         if self._event_timer is not None:
             self._event_timer.cancel()
             self._event_timer = None
-        if self._orphan and self._event_bytes < MAX_WAITING_BYTES:
+        if self._orphan and self._outbox.size < MAX_WAITING_BYTES:
             return
-        while self._records:
-            number, count, lines = self._first_records()
-            if not self._channel.send(Events(count, lines), droppable=True):
-                if self._channel.gone and self._event_bytes < MAX_WAITING_BYTES:
-                    return  # the next supervisor gets them
-                self._events_dropped += count
-            del self._records[:number]
-            self._event_bytes -= len(lines)
+        while self._outbox:
+            message = self._outbox.take()
+            sent = self._channel.send(message, droppable=True)
+            if not sent and self._channel.gone and self._outbox.size < MAX_WAITING_BYTES:
+                return  # the next supervisor gets them
+            self._outbox.done(message, sent)
 
     async def _tell_the_rest(self) -> None:
         """Wait until a supervisor has taken what is left: this one, which is busy, or the one that follows it."""
         deadline = self._loop.time() + LAST_WORDS_S
-        while self._records or self._channel.waits:
+        while self._outbox or self._channel.waits:
             if self._waiting is not None and self._waiting.begun:  # for as long as any orphan
                 deadline = self._loop.time() + LAST_WORDS_S
             elif self._channel.closed or self._loop.time() >= deadline:
                 return
             await asyncio.sleep(LAST_WORDS_TICK_S)
-
-    def _first_records(self) -> tuple[int, int, bytes]:
-        """Return as many records as fit a packet: how many batches, how many sessions, and their lines."""
-        number = size = 0
-        for _, lines in self._records:
-            if number and size + len(lines) > EVENT_BYTES:
-                break
-            number += 1
-            size += len(lines)
-        portion = self._records[:number]
-        return number, sum(count for count, _ in portion), b"".join(lines for _, lines in portion)
 
 
 def _reason(exc: Exception) -> str:

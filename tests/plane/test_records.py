@@ -4,8 +4,8 @@ import msgspec
 
 from spectrum.core.records.events import SessionEvent
 from spectrum.link.channel import MAX_PACKET_BYTES
+from spectrum.plane.outbox import EVENT_BYTES
 from spectrum.plane.records import Records
-from spectrum.plane.worker import EVENT_BYTES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # As long as they come: the longest name of an app, IPv6 addresses, large numbers.

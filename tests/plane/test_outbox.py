@@ -1,0 +1,62 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrum.link.takeover import Events
+from spectrum.plane.outbox import EVENT_BYTES, Outbox
+
+
+def test_batches_are_sent_together_and_numbered():
+    outbox = Outbox("5f")
+    assert not outbox
+    outbox.number(3)
+    for lines in (b"a\nb\n", b"c\n", b"x" * EVENT_BYTES, b"d\n"):
+        outbox.add(lines.count(b"\n") or 1, lines)
+    sent = []
+    while outbox:
+        sent.append(outbox.take())
+        outbox.done(sent[-1], True)
+    assert sent == [
+        Events(3, b"a\nb\nc\n", "3/5f", 1),
+        Events(1, b"x" * EVENT_BYTES, "3/5f", 4),
+        Events(1, b"d\n", "3/5f", 5),
+    ]
+    assert (outbox.size, outbox.take_dropped()) == (0, 0)
+
+
+def test_what_is_dropped_leaves_a_gap():
+    outbox = Outbox("5f")
+    outbox.add(2, b"a\nb\n")
+    outbox.done(outbox.take(), False)
+    outbox.add(1, b"c\n")
+    assert outbox.take() == Events(1, b"c\n", "0/5f", 3)
+    assert (outbox.take_dropped(), outbox.take_dropped()) == (2, 0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["send", "keep", "drop", "return"])), max_size=30))
+def test_order_and_numbers_are_kept_whatever_is_returned(steps):
+    """As a supervisor that is gone leaves messages, what waited to be sent comes back in front."""
+    outbox, unsent, sent, missing, number = Outbox("5f"), [], [], 0, 0
+    for count, fate in steps:
+        lines = b"".join(b"%d\n" % (number + i + 1) for i in range(count))
+        outbox.add(count, lines)
+        number += count
+        if fate == "return":
+            outbox.put_back(unsent)
+            unsent = []
+        elif fate != "keep":
+            message = outbox.take()
+            outbox.done(message, fate == "send")
+            if fate == "send":
+                unsent.append(message)
+            else:
+                missing += message.count
+    outbox.put_back(unsent)
+    while outbox:
+        message = outbox.take()
+        assert message.first == int(message.lines.split(b"\n", 1)[0])
+        assert message.lines.count(b"\n") == message.count
+        outbox.done(message, True)
+        sent += [int(line) for line in message.lines.split()]
+    assert outbox.size == 0
+    assert sent == sorted(sent) and len(sent) == len(set(sent))
+    assert len(sent) + missing == number and outbox.take_dropped() == missing
