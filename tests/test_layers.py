@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent / "spectrum"
 ALLOWED = {
     "cli": {"core", "control", "kernel", "origin"},
     "control": {"wire", "core", "link", "kernel", "plane", "probes", "garbage", "tasks"},
+    "helper": {"core", "link", "kernel"},
     "plane": {"wire", "core", "link", "engine", "kernel", "garbage", "tasks"},
     "probes": {"wire", "core", "tasks"},
     "link": {"core", "kernel"},
@@ -24,7 +25,13 @@ ALLOWED = {
     "wire": set(),
 }
 IMPURE = {"asyncio", "socket", "ssl", "time", "random", "os", "threading", "logging", "uvloop", "aiohttp"}
-FORBIDDEN = {"core": IMPURE, "wire": IMPURE, "kernel": {"asyncio", "uvloop"}, "engine": {"asyncio", "uvloop"}}
+FORBIDDEN = {
+    "core": IMPURE,
+    "wire": IMPURE,
+    "kernel": {"asyncio", "uvloop"},
+    "engine": {"asyncio", "uvloop"},
+    "helper": {"asyncio", "uvloop"},
+}
 FILES = [path for path in ROOT.rglob("*.py*") if path.suffix in (".py", ".pyi", ".pyx", ".pxd")]
 
 
@@ -74,11 +81,13 @@ def test_every_source_file_has_its_test_file():
     assert missing == []
 
 
-# A worker takes settings, not files; what asks a daemon starts without what a daemon is made of.
+# A worker takes settings, not files; the helper reads no files and speaks no HTTP; what asks a daemon starts without
+# what a daemon is made of.
 @pytest.mark.parametrize(
     ("module", "spared"),
     [
         ("spectrum.plane.worker", {"pydantic", "yaml", "aiohttp", "spectrum.core.configuration.config"}),
+        ("spectrum.helper.__main__", {"pydantic", "yaml", "aiohttp", "uvloop", "asyncio", "ssl"}),
         ("spectrum.cli.running", {"pydantic", "aiohttp", "uvloop"}),
         ("spectrum.cli.origin", {"pydantic", "aiohttp", "uvloop"}),
     ],

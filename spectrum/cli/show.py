@@ -30,7 +30,7 @@ def show_status(status: dict[str, Any], console: Console) -> None:
     for pause in status.get("pauses", []):
         told = f"[red]starts again in {pause['starts_in_s']:g} s; the last one ended: {escape(pause['why'])}[/red]"
         console.print(f"worker {pause['number']}: {told}", soft_wrap=True)
-    if any(state != "off" for state in status["kernel"].values()):
+    if any(state != "off" for name, state in status["kernel"].items() if name != "helper" or state.startswith("off")):
         console.print("kernel: " + "; ".join(f"{name} {escape(state)}" for name, state in status["kernel"].items()))
     for name in status.get("names", ()):  # a daemon of before an upgrade has none
         if name["reason"]:

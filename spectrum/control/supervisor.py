@@ -41,6 +41,7 @@ from spectrum.control.offload import NodeOffload
 from spectrum.control.paths import default_control_socket
 from spectrum.control.processes.account import AccountError, leave_root
 from spectrum.control.processes.fleet import Fleet
+from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.succession import Predecessor, Successor, arguments
 from spectrum.control.processes.systemd import Notifier
 from spectrum.control.processes.workers import Outcome, WorkerProcess, encode, memory_file
@@ -147,6 +148,7 @@ class Supervisor:
         watch: Reload when the file changes.
         predecessor: The supervisor whose workers this one takes over, if it is an upgrade.
         files: What the files were when `config` was read from them.
+        helper: Who changes the kernel's tables; without one it is started when it is needed.
     """
 
     def __init__(
@@ -157,6 +159,7 @@ class Supervisor:
         watch: bool = False,
         predecessor: Predecessor | None = None,
         files: FilesRead | None = None,
+        helper: Helper | None = None,
     ) -> None:
         self._predecessor = predecessor
         # It has all that it needs; one that has not yet is the other.
@@ -176,7 +179,8 @@ class Supervisor:
         self._plan_served = Plan(Snapshot(0, (), 0, True), {}, b"")
         self._bank = ListenerBank()
         self._bound = BoundApps(Path(config.kernel.bpffs))
-        self._filter = NodeFilter(Path(config.kernel.bpffs))
+        self._helper = helper or Helper(Path(config.kernel.bpffs))
+        self._filter = NodeFilter(self._helper)
         flows = self._worker_count * (config.max_flows + ENDED_FLOWS)
         self._offload = NodeOffload(Path(config.kernel.bpffs), flows, self._worker_count)
         self._sockets_each = 1
@@ -265,6 +269,7 @@ class Supervisor:
             self._tasks.keep(self._tickets.run, "rotate the keys of session tickets")
             self._tasks.keep(self._tick_session_log, "sum the session log")
             self._tasks.keep(self._collect_samples, "read the filter's samples")
+            self._tasks.keep(self._helper.watch, "watch the helper")
             await self._stopping.wait()
             while self._successor is not None:
                 await self._leave(self._successor)
@@ -281,6 +286,7 @@ class Supervisor:
             await self._names.stop()
             await self._admin.stop()
             await self._tasks.stop()
+            self._helper.close()
             self._bank.close(self._bank.keys())
             self._fleet.close()
             self._memory.close()
@@ -331,6 +337,7 @@ class Supervisor:
         try:
             await asyncio.to_thread(self._bound.apply, snapshot, self._bank)
             await asyncio.to_thread(self._filter.apply, self._config)
+            await asyncio.to_thread(self._filter.keep)
         except PinError as exc:
             raise StartError(f"in the kernel: {exc}") from exc
         self._offload.apply(self._config.udp_offload, anew=no_veterans)
@@ -363,6 +370,8 @@ class Supervisor:
             heritage = await self._predecessor.inherit()
         except SuccessionError as exc:
             raise StartError(f"what the daemon before this one serves does not come: {exc}") from exc
+        if heritage.helper is not None:
+            await asyncio.to_thread(self._helper.adopt, heritage.helper)
         if heritage.legacy is None:
             given = {where: socket.socket(fileno=descriptor) for where, descriptor in heritage.servers.items()}
             self._admin = AdminServer(given)
@@ -671,6 +680,7 @@ class Supervisor:
             undo.by(self._adopt, self._config, self._plan_served)
             self._adopt(config, plan)
             undo.pop_all()
+        await _in_thread(self._filter.keep)
         await self._names.watch(plan.snapshot.names())
         self._bank.close(self._bank.keys() - set(plan.snapshot.listener_keys()))
         for worker in self._fleet.workers.values():  # those that started meanwhile
@@ -764,6 +774,7 @@ class Supervisor:
         }
         self._state.lines_lost = self._writer.lost
         self._state.flows_offloaded = sum(worker.offloaded for worker in self._fleet.all())
+        self._state.helper_lost = self._helper.is_lost
         self._state.held_bytes = sum(worker.held_bytes for worker in self._fleet.all())
         self._state.listeners_deaf = sum(worker.deaf for worker in self._fleet.workers.values())
         self._state.workers_stalled = sum(worker.stalled for worker in self._fleet.workers.values())
@@ -795,6 +806,7 @@ class Supervisor:
                 "bindings": self._bound.state,
                 "filter": self._filter.state,
                 "udp_offload": self._offload.state,
+                "helper": self._helper.state,
             },
             "names": names_status(self._names),
             "apps": apps,
@@ -859,6 +871,7 @@ class Supervisor:
                     list(self._bank.by_worker()),
                     self._admin.give(),
                     self._names.addresses,
+                    helper=self._give_helper(opened),
                 )
                 await successor.give(heritage)
         except (SuccessionError, OSError) as exc:
@@ -868,6 +881,16 @@ class Supervisor:
             if isinstance(exc, OSError):
                 raise SuccessionError(f"nothing can be handed over: {(exc.strerror or str(exc)).lower()}") from exc
             raise
+
+    def _give_helper(self, opened: ExitStack) -> int | None:
+        """Return a line to the helper for a successor, closed with `opened`; None where that one needs none."""
+        try:
+            descriptor = self._helper.another()
+        except PinError as exc:
+            raise SuccessionError(str(exc)) from exc
+        if descriptor is not None:
+            opened.callback(os.close, descriptor)
+        return descriptor
 
     def _restore(self) -> None:
         """Set what a successor may have changed that it shares with this one, unless this one ends."""
@@ -943,8 +966,7 @@ class Supervisor:
         sessions = sum(worker.sessions for worker in workers)
         log.info("draining: %d sessions have %g s; a second signal ends them at once", sessions, timeout_s)
         self._fleet.drain(timeout_s)
-        self._filter.remove()
-        self._offload.remove()
+        await _in_thread(self._clear_kernel)
         self._bank.close(self._bank.keys())
         if not workers:
             return
@@ -953,6 +975,13 @@ class Supervisor:
         except TimeoutError:
             log.warning("workers did not end in time and are killed")
         log.info("stopped")
+
+    def _clear_kernel(self) -> None:
+        try:
+            self._filter.remove()
+            self._offload.remove()
+        except PinError as exc:
+            log.error("what the kernel has stays there, `spectrum kernel detach` removes it: %s", exc)
 
 
 def _insist(worker: WorkerProcess, outcome: "asyncio.Future[Outcome]") -> None:
@@ -1003,14 +1032,18 @@ def serve(
     if transparent and not may_be_transparent():
         raise StartError("source: client, tproxy and bindings need root or CAP_NET_ADMIN; see `spectrum doctor`")
 
+    helper = Helper(Path(config.kernel.bpffs))
     if config.user is not None:
+        if os.geteuid() == 0 and path is not None:  # what is served without a file does not change
+            _start_helper(helper)
         _become(config.user, path, config, predecessor)
+        helper.leave_root()
 
     async def main() -> None:
         # Signals are the main thread's, also when it holds them back.
         executor = ThreadPoolExecutor(initializer=signals.hold_all, thread_name_prefix="blocking")
         asyncio.get_running_loop().set_default_executor(executor)
-        await Supervisor(path, config, workers, watch, predecessor, files).run()
+        await Supervisor(path, config, workers, watch, predecessor, files, helper).run()
         signals.hold_all()  # without a handler a late one would decide how this process ends
         ending = threading.Thread(target=executor.shutdown, daemon=True)
         ending.start()
@@ -1021,6 +1054,13 @@ def serve(
             os._exit(0)
 
     uvloop.run(main())
+
+
+def _start_helper(helper: Helper) -> None:
+    try:
+        helper.start()
+    except PinError as exc:
+        raise StartError(str(exc)) from exc
 
 
 def _become(user: str, path: Path | None, config: Config, predecessor: Predecessor | None) -> None:

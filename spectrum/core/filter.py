@@ -5,13 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, model_validator
 
 from spectrum.core.configuration.fields import AsTuple, Network, Strict, check_name, describe, text
-
-# linux/in.h, as far as rules need names.
-# IANA's protocol numbers by the names that rules have.
-PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmpv6": 58, "sctp": 132}
-# Of the TCP header (RFC 9293, section 3.1).
-_FLAGS = {"fin": 0x01, "syn": 0x02, "rst": 0x04, "psh": 0x08, "ack": 0x10, "urg": 0x20, "ece": 0x40, "cwr": 0x80}
-MAX_RULES = 64
+from spectrum.core.packets import MAX_RULES, PROTOCOLS, TCP_FLAGS
 
 Range = tuple[int, int]
 
@@ -42,9 +36,9 @@ def _tcp_flags(value: Any) -> tuple[int, int]:
     """Return the flags that are looked at, and those of them that are set, of a text such as `syn !ack`."""
     mask = flags = 0
     for word in text(value).split():
-        flag = _FLAGS.get(word.removeprefix("!"))
+        flag = TCP_FLAGS.get(word.removeprefix("!"))
         if flag is None or mask & flag:
-            raise ValueError(f"{value!r}: each of {', '.join(_FLAGS)} once at most, and ! before what is not set")
+            raise ValueError(f"{value!r}: each of {', '.join(TCP_FLAGS)} once at most, and ! before what is not set")
         mask |= flag
         flags |= 0 if word.startswith("!") else flag
     return mask, flags

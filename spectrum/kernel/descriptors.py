@@ -1,7 +1,14 @@
-"""Descriptors 0, 1 and 2, which a process may be started without."""
+"""Descriptors: closed together; 0, 1 and 2, which a process may be started without."""
 
 import os
 import sys
+from collections.abc import Iterable
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def open_standard() -> None:

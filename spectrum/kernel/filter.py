@@ -1,5 +1,6 @@
 """What is dropped before the network stack sees it (XDP); the program is bpf/filter.bpf.c."""
 
+import os
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,9 @@ from functools import partial
 from ipaddress import IPv6Network
 from pathlib import Path
 
-from spectrum.core.filter import MAX_RULES
+import msgspec
+
+from spectrum.core.packets import MAX_RULES
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PROCESSORS,
@@ -27,6 +30,9 @@ from spectrum.kernel.pins import load as load_program
 PROGRAM = "filter"
 MAX_LISTS = 1024
 MAX_NAME_BYTES = 63
+# Who may want packets dropped. What one wants changes nothing of what another does; where two list the same prefix, it
+# counts for the first one here. Names of all but the file's lists and rules have their owner in front: "ddos/NAME".
+OWNERS = ("file", "api", "ddos")
 # What becomes of packets that are on no list, in the order in which the program counts behind those of lists; rules
 # come after these.
 OTHERS = ("passed", "guarded", "malformed", "too_many", "too_many_syns", "syn_cookies", "samples_lost")
@@ -39,6 +45,7 @@ _SETTINGS = struct.Struct("=QQQQIIIII4x")
 # struct rule: addresses with masks; ranges of ports, lengths, protocols and lifetimes; TCP flags, fragments, ports or
 # flags asked for; the rule's number, and how often one passes.
 _RULE = struct.Struct("=16s16s16s16s10HBBBBBBBxIQ")
+_RULE_NUMBER = _RULE.size - struct.calcsize("=IQ")
 _COUNT = struct.Struct("=QQ")
 _MAPS = {
     "blocked": (_PREFIX.size, _NUMBER.size),
@@ -114,6 +121,67 @@ class FilterRule:
     packets_per_second: int = 0
 
 
+# Prefixes, or their keys in the maps, one behind the other.
+Prefixes = Collection[Network] | bytes
+
+
+class Drops(msgspec.Struct, array_like=True, frozen=True):
+    """What one owner wants dropped, as the maps have it.
+
+    Attributes:
+        guard: Prefixes whose packets always pass, by `pack_prefixes`.
+        lists: Prefixes by the name of their list, likewise.
+        rules: By their names, in order, by `pack_rule`.
+    """
+
+    guard: bytes = b""
+    lists: dict[str, bytes] = {}
+    rules: dict[str, bytes] = {}
+
+    def check(self, owner: str) -> None:
+        """Check what comes from another process.
+
+        Raises:
+            PinError: If the kernel could not take it, or a name is another owner's.
+        """
+        for name in (*self.lists, *self.rules):
+            _name(_full_name(owner, name))
+            if _owned(name) != (OWNERS[0], name):
+                raise PinError(f"{name!r}: names that begin so are those of another owner")
+        if len(self.rules) > MAX_RULES or any(len(rule) != _RULE.size for rule in self.rules.values()):
+            raise PinError(f"there are {MAX_RULES} rules at most, of {_RULE.size} bytes each")
+        for packed in (self.guard, *self.lists.values()):
+            _check_prefixes(packed)
+
+
+def pack_prefixes(prefixes: Iterable[Network]) -> bytes:
+    """Return prefixes as the maps have their keys."""
+    return b"".join(key for prefix in prefixes for key in _keys(prefix))
+
+
+def _check_prefixes(packed: bytes) -> None:
+    if len(packed) % _PREFIX.size:
+        raise PinError("prefixes of a length that they do not have")
+    for bits, address in _PREFIX.iter_unpack(packed):
+        if bits > 128 or int.from_bytes(address, "big") & ((1 << 128 - bits) - 1):
+            raise PinError(f"{address.hex()}/{bits} is no prefix")
+
+
+def _keys_of(prefixes: Prefixes) -> list[bytes]:
+    packed = prefixes if isinstance(prefixes, bytes) else pack_prefixes(prefixes)
+    return [packed[start : start + _PREFIX.size] for start in range(0, len(packed), _PREFIX.size)]
+
+
+def _full_name(owner: str, name: str) -> str:
+    return name if owner == OWNERS[0] else f"{owner}/{name}"
+
+
+def _owned(name: str) -> tuple[str, str]:
+    """Return whose list or rule a name is of, and what the owner calls it."""
+    owner, slash, own = name.partition("/")
+    return (owner, own) if slash and owner in OWNERS[1:] else (OWNERS[0], name)
+
+
 class PinnedFilter(Pinned):
     """The filter of this network namespace, as it is pinned.
 
@@ -157,6 +225,10 @@ class PinnedFilter(Pinned):
         """Return the interfaces that it is attached to."""
         return linked_interfaces(self.folder, PROGRAM)
 
+    def samples(self) -> int:
+        """Return a descriptor of the ring buffer of samples, which the caller owns."""
+        return os.dup(self.maps["samples"].descriptor)
+
     def settings(self) -> FilterSettings:
         """Return what it goes by."""
         packet_ns, burst_ns, syn_ns, syn_burst_ns, dry_run, cookies, one_in, _, _ = self._settings()
@@ -189,7 +261,46 @@ class PinnedFilter(Pinned):
             ),
         )
 
-    def rule(self, rules: Mapping[str, FilterRule]) -> None:
+    def hold(self, drops: Mapping[str, Drops]) -> None:
+        """Let exactly this hold, of all owners; `configure` comes between what is guarded and what is dropped.
+
+        Raises:
+            PinError: If there is too much of it.
+        """
+        owners = [(owner, drops[owner]) for owner in OWNERS if owner in drops]
+        self.rule({_full_name(owner, name): rule for owner, own in owners for name, rule in own.rules.items()})
+        self.block({_full_name(owner, name): packed for owner, own in owners for name, packed in own.lists.items()})
+
+    def held(self) -> dict[str, Drops]:
+        """Return what holds, by owner. Of a prefix that several have listed only the first one's is known."""
+        guard: dict[str, list[bytes]] = {}
+        lists: dict[tuple[str, str], list[bytes]] = {}
+        rules: dict[str, dict[str, bytes]] = {}
+        for key, value in self.maps["guarded"].items():
+            guard.setdefault(OWNERS[_NUMBER.unpack(value)[0]], []).append(key)
+        names = {number: _owned(name) for name, number in self._names("lists").items()}
+        for one in names.values():
+            lists[one] = []
+        for key, value in self.maps["blocked"].items():
+            if (number := _NUMBER.unpack(value)[0]) in names:
+                lists[names[number]].append(key)
+        names = {number: _owned(name) for name, number in self._names("rule_names").items()}
+        *_, first, count = self._settings()
+        for place in range(first, first + count):
+            rule = self.maps["rules"].get(_NUMBER.pack(place)) or bytes(_RULE.size)
+            owner, name = names[_rule_number(rule)]
+            rules.setdefault(owner, {})[name] = rule
+        return {
+            owner: Drops(
+                b"".join(guard.get(owner, ())),
+                {name: b"".join(keys) for (of, name), keys in lists.items() if of == owner},
+                rules.get(owner, {}),
+            )
+            for owner in OWNERS
+            if owner in guard or owner in rules or any(of == owner for of, _ in lists)
+        }
+
+    def rule(self, rules: Mapping[str, "FilterRule | bytes"]) -> None:
         """Let exactly these rules hold; a packet is the first one's that drops it.
 
         They are written beside those that hold, and take over from one packet to the next.
@@ -204,19 +315,25 @@ class PinnedFilter(Pinned):
             before = self._settings()
             first = MAX_RULES - before[-2]
             for place, (name, rule) in enumerate(rules.items()):
-                self.set("rules", _NUMBER.pack(first + place), _packed(rule, numbers[name]))
+                packed = rule if isinstance(rule, bytes) else pack_rule(rule)
+                self.set("rules", _NUMBER.pack(first + place), _numbered(packed, numbers[name]))
             self.set("settings", _NUMBER.pack(0), _SETTINGS.pack(*before[:-2], first, len(rules)))
 
-    def guard(self, prefixes: Collection[Network]) -> None:
-        """Let exactly these prefixes be guarded; new ones are before old ones go.
+    def guard(self, prefixes: Mapping[str, Prefixes] | Prefixes) -> None:
+        """Let exactly these prefixes be guarded, of all owners; new ones are before old ones go.
 
         Raises:
             PinError: If there is no room.
         """
+        by_owner = prefixes if isinstance(prefixes, Mapping) else {OWNERS[0]: prefixes}
+        wanted: dict[bytes, bytes] = {}
+        for rank, owner in enumerate(OWNERS):
+            for key in _keys_of(by_owner.get(owner, b"")):
+                wanted.setdefault(key, _NUMBER.pack(rank))
         with self.locked():
-            self._replace("guarded", {key: _NUMBER.pack(0) for prefix in prefixes for key in _keys(prefix)})
+            self._replace("guarded", wanted)
 
-    def block(self, lists: Mapping[str, Collection[Network]]) -> tuple[int, int]:
+    def block(self, lists: Mapping[str, Prefixes]) -> tuple[int, int]:
         """Let exactly these lists be blocked; return how many prefixes came and went.
 
         A prefix that stands on two lists is the first one's.
@@ -230,9 +347,8 @@ class PinnedFilter(Pinned):
             wanted: dict[bytes, bytes] = {}
             for name, prefixes in lists.items():
                 number = _NUMBER.pack(numbers[name])
-                for prefix in prefixes:
-                    for key in _keys(prefix):
-                        wanted.setdefault(key, number)
+                for key in _keys_of(prefixes):
+                    wanted.setdefault(key, number)
             return self._replace("blocked", wanted)
 
     def _replace(self, name: str, wanted: Mapping[bytes, bytes]) -> tuple[int, int]:
@@ -305,7 +421,8 @@ def _rate(gap_ns: int, burst_ns: int) -> tuple[int, int]:
     return (round(_NS_PER_S / gap_ns), round(burst_ns / gap_ns)) if gap_ns else (0, 0)
 
 
-def _packed(rule: FilterRule, number: int) -> bytes:
+def pack_rule(rule: FilterRule) -> bytes:
+    """Return a rule as the program has it, without a number of its own."""
     ports = rule.source_port, rule.destination_port
     ranges = (*(one or (0, 65535) for one in ports), rule.length, rule.protocol, rule.ttl)
     mask, flags = rule.tcp_flags or (0, 0)
@@ -321,9 +438,18 @@ def _packed(rule: FilterRule, number: int) -> bytes:
         any(one is not None for one in ports) or mask != 0,
         version,
         0xFF if version else 0,
-        number,
+        0,
         _gap_ns(rule.packets_per_second),
     )
+
+
+def _numbered(rule: bytes, number: int) -> bytes:
+    """Return a packed rule with its number, by which it is counted."""
+    return rule[:_RULE_NUMBER] + _NUMBER.pack(number) + rule[_RULE_NUMBER + _NUMBER.size :]
+
+
+def _rule_number(rule: bytes) -> int:
+    return int(_NUMBER.unpack_from(rule, _RULE_NUMBER)[0])
 
 
 def _masked(prefix: Network | None) -> tuple[bytes, bytes]:

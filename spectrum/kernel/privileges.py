@@ -1,19 +1,24 @@
-"""How root becomes another user and keeps the three capabilities that an edge needs (capabilities(7), prctl(2))."""
+"""How root becomes another user, or stays, with only the capabilities that it needs (capabilities(7), prctl(2))."""
 
 import ctypes
 import os
 import pwd
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 # linux/include/uapi/linux/capability.h: to bind ports below 1024, to have large queues, and to ping.
 CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 10, 12, 13
 KEPT = (CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW)
+# To load and attach eBPF programs. The verifier takes the filter's arithmetic on packets with CAP_PERFMON only.
+CAP_PERFMON, CAP_BPF = 38, 39
 
 _CAPABILITY_VERSION_3 = 0x20080522
+_WORD_BITS = 32
+_CAP_SETPCAP = 8
 # linux/include/uapi/linux/prctl.h
 _SET_DUMPABLE, _SET_KEEPCAPS, _DROP_BOUNDING = 4, 8, 24
-_SET_NO_NEW_PRIVS, _AMBIENT, _AMBIENT_RAISE = 38, 47, 2
+_SET_NO_NEW_PRIVS, _AMBIENT, _AMBIENT_RAISE, _AMBIENT_CLEAR = 38, 47, 2, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -30,19 +35,45 @@ def become(user: pwd.struct_passwd) -> None:
     Raises:
         OSError: If this process is not root, or not allowed to.
     """
-    for capability in range(_last_capability() + 1):
-        if capability not in KEPT:
-            _prctl(_DROP_BOUNDING, capability)
+    _bound(KEPT)
     _prctl(_SET_KEEPCAPS, 1)
     os.initgroups(user.pw_name, user.pw_gid)
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-    _set_capabilities(KEPT)
+    _set_capabilities(KEPT, KEPT)
     for capability in KEPT:
         _prctl(_AMBIENT, _AMBIENT_RAISE, capability)
     _prctl(_SET_NO_NEW_PRIVS, 1)
     # A process that changed its user can not read its own /proc/self/fd without (proc(5)).
     _prctl(_SET_DUMPABLE, 1)
+
+
+def confine(capabilities: Collection[int]) -> None:
+    """Give up all other capabilities for good, and stay the same user; programs that are started have none.
+
+    Of those that this process does not have it gets none.
+
+    Raises:
+        OSError: If the kernel refuses.
+    """
+    permitted = _permitted()
+    kept = [capability for capability in capabilities if permitted & 1 << capability]
+    if permitted & 1 << _CAP_SETPCAP:
+        _bound(kept)
+    _prctl(_AMBIENT, _AMBIENT_CLEAR)
+    _set_capabilities(kept, ())
+    _prctl(_SET_NO_NEW_PRIVS, 1)
+
+
+def _permitted() -> int:
+    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    return int(status.partition("\nCapPrm:")[2].split()[0], 16)
+
+
+def _bound(capabilities: Collection[int]) -> None:
+    for capability in range(_last_capability() + 1):
+        if capability not in capabilities:
+            _prctl(_DROP_BOUNDING, capability)
 
 
 def _last_capability() -> int:
@@ -56,11 +87,12 @@ def _prctl(option: int, *arguments: int) -> None:
         raise _failure()
 
 
-def _set_capabilities(capabilities: tuple[int, ...]) -> None:
-    """Permitted, effective and inheritable (capset(2)); all of ours are in the lower of two words."""
-    mask = sum(1 << capability for capability in capabilities)
+def _set_capabilities(kept: Collection[int], inherited: Collection[int]) -> None:
+    """Set what is permitted and effective, and what is inheritable (capset(2))."""
+    permitted, inheritable = (sum(1 << capability for capability in some) for some in (kept, inherited))
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    if _libc.capset(header, struct.pack("=6I", mask, mask, mask, 0, 0, 0)) != 0:
+    words = [mask >> shift & 0xFFFFFFFF for shift in (0, _WORD_BITS) for mask in (permitted, permitted, inheritable)]
+    if _libc.capset(header, struct.pack("=6I", *words)) != 0:
         raise _failure()
 
 

@@ -1,10 +1,10 @@
 """The filter's samples: one packet of so many, as the program puts them into a ring buffer."""
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from spectrum.kernel.filter import PinnedFilter
 from spectrum.kernel.libbpf import RingBuffer
 
 # struct sample of bpf/filter.bpf.c.
@@ -32,15 +32,16 @@ class Samples:
     """Reads the samples of a filter; they are for one reader.
 
     Args:
-        one: The filter. It stays open as long as this.
+        descriptor: Of the filter's ring buffer. It stays open as long as this.
+        places: By which number the program counts a list, a rule, or what is of none (`PinnedFilter.places`).
 
     Raises:
-        BpfError: If the ring buffer can not be had.
+        BpfError: If the ring buffer cannot be had.
     """
 
-    def __init__(self, one: PinnedFilter) -> None:
-        self._verdicts = {number: name for name, number in one.places().items()}
-        self._ring = RingBuffer(one.maps["samples"].descriptor)
+    def __init__(self, descriptor: int, places: Mapping[str, int]) -> None:
+        self._verdicts = {number: name for name, number in places.items()}
+        self._ring = RingBuffer(descriptor)
 
     def read(self) -> list[Sample]:
         """Return what has come since the last call."""

@@ -10,10 +10,12 @@ import os
 import socket
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
+
+from spectrum.kernel.descriptors import close_all as close_all
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +28,6 @@ MAX_DESCRIPTORS = 250
 MAX_WAITING_BYTES = 8 * 2**20
 
 M = TypeVar("M")
-
-
-def close_all(descriptors: Iterable[int]) -> None:
-    """Close descriptors."""
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _duplicates(descriptors: Sequence[int]) -> list[int]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from spectrum.core.snapshot import ListenerKey
+from spectrum.kernel.descriptors import close_all
 from spectrum.link.readiness import readable, writable
 
 PROTOCOL = 1
@@ -64,6 +65,7 @@ class Heritage:
         listeners: Listening sockets, with the number of the worker that serves them.
         servers: Listening sockets of the control socket and of the metrics, by where they listen.
         names: The addresses of names.
+        helper: A line to the privileged helper, for a successor that is not root and so cannot start one.
         legacy: Only of a version that gives nothing: processes that wait to be taken over, or will in a moment.
     """
 
@@ -73,6 +75,7 @@ class Heritage:
     servers: dict[str, int] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     legacy: list[int] | None = None
+    helper: int | None = None
 
     def messages(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
         """Yield what is sent."""
@@ -87,6 +90,8 @@ class Heritage:
             yield {"listeners": keys}, [descriptor for _, _, descriptor in part]
         for where, descriptor in self.servers.items():
             yield {"server": where}, [descriptor]
+        if self.helper is not None:
+            yield {"helper": True}, [self.helper]
         yield {"names": self.names}, []
 
     def take(self, message: dict[str, Any], descriptors: list[int]) -> None:
@@ -105,8 +110,12 @@ class Heritage:
                 self.names |= {name: tuple(addresses) for name, addresses in names.items()}
             case {"server": where}:
                 (self.servers[where],) = descriptors
+            case {"helper": _}:
+                (self.helper,) = descriptors
             case {"workers": pids}:
                 self.legacy = list(pids)
+            case _:
+                close_all(descriptors)
 
 
 class SupervisorSocket:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.cli.client import DaemonError, ask
+from spectrum.kernel.filter import PinnedFilter
 from tests.e2e.test_surroundings import greeter
 from tests.engine.harness import eventually
 
@@ -130,6 +131,74 @@ def test_it_serves_as_nobody(daemon, folder):
         assert of_process(daemon.status()["pid"], "Uid") == ["65534"] * 4
         visit(77)
         visit(78)
+
+
+def count_of(filesystem, name):
+    with PinnedFilter(filesystem) as one:
+        return one.counts()[name][0]
+
+
+def reaches(source, port):
+    try:
+        with socket.create_connection(("127.0.0.78", port), 0.3, source_address=(source, 0)) as sock:
+            return sock.recv(2) == b"hi"
+    except TimeoutError:
+        return False
+
+
+def test_the_helper_filters_for_nobody(daemon, folder, filesystem):
+    """Lists change by a reload, before an upgrade and after it; a helper that is killed is missed only for changes."""
+    path = folder / "spectrum.yaml"
+
+    def text(*prefixes):
+        lists = f"lists: {{drop: {{prefixes: [{', '.join(prefixes)}]}}}}"
+        rules = f"filter: {{interfaces: [lo], guard: [127.0.0.1/32], sample_one_in: 1, {lists}}}"
+        return f"kernel: {{bpffs: {filesystem}}}\n{rules}\napps:\n{app('x', 77, origin)}"
+
+    def reload(*prefixes):
+        path.write_text(f"{text(*prefixes)}\nuser: nobody\ncontrol: {{socket: {daemon.control}}}\n")
+        return ask(daemon.control, "POST", "/reload")["errors"]
+
+    with greeter() as origin:
+        process = daemon(text("127.0.0.66/32"))
+        helper = daemon.status()["kernel"]["helper"]
+        pid = int(helper.removeprefix("on: pid "))
+        assert of_process(pid, "CapEff") == ["000000c000001000"]
+        assert of_process(daemon.status()["pid"], "Uid") == ["65534"] * 4
+        assert (reaches("127.0.0.66", 77), reaches("127.0.0.67", 77)) == (False, True)
+        assert count_of(filesystem, "list drop") > 0
+        answer = ask(daemon.control, "GET", "/samples?by=verdict&seconds=60")
+        assert {one["verdict"] for one in answer["top"]} >= {"list drop", "passed"}, answer
+
+        assert reload("127.0.0.67/32") == []
+        assert (reaches("127.0.0.66", 77), reaches("127.0.0.67", 77)) == (True, False)
+        assert "there is no interface nowhere" in reload_with(daemon, path, "[lo]", "[lo, nowhere]")[0]
+        assert reload("127.0.0.67/32") == []
+
+        assert ask(daemon.control, "POST", "/upgrade", 60)["errors"] == []
+        assert process.wait(10) == 0
+        eventually(daemon.serves, 20)
+        assert daemon.status()["kernel"]["helper"] == helper, "it goes on with the successor"
+        assert reload("127.0.0.66/32") == []
+        assert (reaches("127.0.0.66", 77), reaches("127.0.0.67", 77)) == (False, True)
+
+        os.kill(pid, signal.SIGKILL)
+        said = (folder / "err.log").read_text
+        eventually(lambda: "there is no helper (pid" in said(), 10, said)
+        assert daemon.serves()
+        assert (reaches("127.0.0.66", 77), reaches("127.0.0.67", 77)) == (False, True)
+        assert "only root can start one" in reload("127.0.0.67/32")[0]
+        assert reload("127.0.0.66/32") == [], "what the kernel has stays"
+        path.write_text(path.read_text().replace("apps:\n", "apps:\n" + app("y", 78, origin)))
+        assert ask(daemon.control, "POST", "/reload")["errors"] == []
+        assert reaches("127.0.0.67", 78)
+        os.kill(daemon.status()["pid"], signal.SIGTERM)
+        eventually(lambda: "`spectrum kernel detach` removes it" in said(), 10, said)
+
+
+def reload_with(daemon, path, old, new):
+    path.write_text(path.read_text().replace(old, new))
+    return ask(daemon.control, "POST", "/reload")["errors"]
 
 
 def test_an_upgrade_does_not_change_the_user(daemon, folder):

@@ -1,8 +1,11 @@
+import os
 import subprocess
 import sys
 from itertools import combinations
 
 import pytest
+
+from spectrum.kernel.descriptors import close_all
 
 SCRIPT = """
 import os, sys
@@ -24,3 +27,11 @@ def test_what_is_closed_is_opened(closed):
     assert done.returncode == 5, done.stderr
     expected = "out " + ("" if 0 in closed else "in") + "\n"
     assert (done.stdout, done.stderr) == ("" if 1 in closed else expected, "" if 2 in closed else "err\n")
+
+
+def test_all_are_closed():
+    pair = os.pipe()
+    close_all(pair)
+    for descriptor in pair:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)

@@ -74,3 +74,26 @@ def test_only_root_can():
 
 def test_the_test_runs_as_root():
     assert os.geteuid() == 0, "the tests above need it"
+
+
+CONFINE = f"""
+import json, os, socket, subprocess
+from spectrum.kernel.privileges import CAP_BPF, CAP_NET_ADMIN, confine
+confine((CAP_BPF, CAP_NET_ADMIN))
+exec({SEEN!r})
+"""
+
+
+def test_root_stays_with_two_capabilities_and_none_for_what_it_starts():
+    done = subprocess.run([sys.executable, "-c", CONFINE], capture_output=True, text=True, timeout=30, check=False)
+    facts = json.loads(done.stdout)
+    mask = f"{1 << 12 | 1 << 39:016x}"
+    assert [facts[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")] == [[mask]] * 3 + [["0" * 16]]
+    assert (facts["Uid"], facts["NoNewPrivs"], facts["low port"]) == (["0"] * 4, ["1"], "PermissionError")
+
+
+def test_who_has_no_capabilities_gets_none():
+    code = CONFINE.replace("confine((", f"os.setresuid(*[{NOBODY.pw_uid}] * 3)\nconfine((")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    facts = json.loads(done.stdout)
+    assert [facts[name] for name in ("CapPrm", "CapEff", "CapAmb")] == [["0" * 16]] * 3, done.stderr

@@ -18,7 +18,7 @@ one = PinnedFilter(filesystem)
 one.block({"bad": [ip_network("127.5.0.0/16")]})
 sock, to = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 to.bind(("127.0.0.1", 0))
-with Samples(one) as samples, sock, to:
+with Samples(one.maps["samples"].descriptor, one.places()) as samples, sock, to:
     sock.sendto(b"abc", to.getsockname())
     assert samples.read() == [], "there are none at first"
     one.configure(FilterSettings(sample_one_in=1))

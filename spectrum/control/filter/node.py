@@ -1,22 +1,26 @@
 """The filter of the file: its lists are read here, and the kernel gets them."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spectrum.control.filter.samples import Sampler
+from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.fields import read_networks
 from spectrum.core.filter import Filter, PacketRule
-from spectrum.kernel import filter as kernel
-from spectrum.kernel.filter import FilterSettings
+from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.filter import Drops, FilterRule, FilterSettings, pack_prefixes, pack_rule
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import Network, PinError
 from spectrum.kernel.samples import Sample, Samples
+from spectrum.link.helper import Done, Filtered, KeepFilter, RemoveFilter, SetFilter, UndoFilter
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +68,8 @@ def _in_kernel(settings: Filter) -> FilterSettings:
     )
 
 
-def _rule(rule: PacketRule) -> kernel.FilterRule:
-    return kernel.FilterRule(
+def _rule(rule: PacketRule) -> FilterRule:
+    return FilterRule(
         rule.source,
         rule.destination,
         rule.protocol or (0, 255),
@@ -83,24 +87,25 @@ class NodeFilter:
     """Keeps the kernel's filter to what the file says.
 
     Args:
-        filesystem: The BPF file system.
+        helper: Does it.
 
     Attributes:
         state: "on" with its interfaces, or "off".
         sampler: Keeps the samples, where there are any.
     """
 
-    def __init__(self, filesystem: Path) -> None:
-        self._filesystem = filesystem
+    def __init__(self, helper: Helper) -> None:
+        self._helper = helper
         self.state = "off"
         self.sampler: Sampler | None = None
-        self._sampled: tuple[kernel.PinnedFilter, Samples] | None = None
-        self._one_in: int | None = None
+        # The ring buffer's descriptor, and what reads it.
+        self._sampled: tuple[int, Samples] | None = None
+        self._one_in = 1
         # It is applied in a thread while samples are read on the loop.
         self._reading = threading.Lock()
 
     def apply(self, config: Config) -> Callable[[], None]:
-        """Filter as a configuration says, or not at all; return what puts everything back.
+        """Filter as a configuration says, or not at all; return what puts everything back, until `keep`.
 
         It takes seconds for long lists: use a thread.
 
@@ -114,56 +119,54 @@ class NodeFilter:
         lists, faults = _read(settings)
         if faults:
             raise PinError("\n".join(f"filter: {fault.message}" for fault in faults))
-        with ExitStack() as undo:
-            undo.callback(setattr, self, "state", self.state)
-            undo.callback(self._attach, kernel.attached(self._filesystem))
-            kernel.load(settings.interfaces, self._filesystem)
-            with kernel.PinnedFilter(self._filesystem) as one:
-                undo.callback(self._put_back, one.journal)
-                one.guard(settings.guard)  # before anything is dropped
-                one.configure(_in_kernel(settings))
-                one.rule({name: _rule(rule) for name, rule in settings.rules.items()})
-                one.block(lists)
-            undo.callback(self._sample, self._one_in)
-            self._sample(settings.sample_one_in)
-            self.state = f"on: {', '.join(settings.interfaces)}{', dry run' * settings.dry_run}"
-            return undo.pop_all().close
+        drops = Drops(
+            pack_prefixes(settings.guard),
+            {name: pack_prefixes(prefixes) for name, prefixes in lists.items()},
+            {name: pack_rule(_rule(rule)) for name, rule in settings.rules.items()},
+        )
+        request = SetFilter(list(settings.interfaces), _in_kernel(settings), drops)
+        if self._helper.is_done(request):
+            return lambda: None
+        before = self.state, self._one_in
+        self._sample(*self._helper.ask(request, Filtered))
+        self.state = f"on: {', '.join(settings.interfaces)}{', dry run' * settings.dry_run}"
+        self._one_in = settings.sample_one_in or 1
+        return partial(self._undo, *before)
 
-    def _attach(self, interfaces: list[str]) -> None:
-        if interfaces:
-            kernel.load(interfaces, self._filesystem)
-        else:
-            kernel.remove(self._filesystem)
+    def _undo(self, state: str, one_in: int) -> None:
+        self._sample(*self._helper.ask(UndoFilter(), Filtered))
+        self.state, self._one_in = state, one_in
 
-    def _put_back(self, journal: kernel.Journal) -> None:
-        with kernel.PinnedFilter(self._filesystem) as one:
-            one.put_back(journal)
+    def keep(self) -> None:
+        """Forget what undoes the last change."""
+        if self.state != "off" and not self._helper.is_lost:
+            with suppress(PinError):  # it has ended, and that is told
+                self._helper.ask(KeepFilter(), Done)
 
-    def _sample(self, one_in: int | None) -> None:
-        """Read samples, one of so many packets; None for no longer. Lists and rules may have come and gone."""
-        former, self._one_in = self._one_in, one_in
-        found: kernel.PinnedFilter | None = None
-        try:
-            if one_in is not None:
-                found = kernel.PinnedFilter(self._filesystem)
-                self._swap((found, Samples(found)))
-            else:
-                self._swap(None)
-        except BpfError as exc:
-            self._one_in = former
-            if found is not None:
-                found.close()
-            raise PinError(f"samples: {exc}") from exc
-        if one_in is None:
+    def _sample(self, filtered: Filtered, descriptors: list[int]) -> None:
+        """Read samples, where there are any. Lists and rules may have come and gone, and their numbers changed.
+
+        Raises:
+            PinError: If they cannot be read.
+        """
+        if not descriptors:
+            self._swap(None)
             self.sampler = None
-        elif self.sampler is None:
-            self.sampler = Sampler(self._read)
+            return
+        try:
+            self._swap((descriptors[0], Samples(descriptors[0], filtered.places)))
+        except BpfError as exc:
+            close_all(descriptors)
+            close_all(self._helper.ask(UndoFilter(), Filtered)[1])
+            raise PinError(f"samples: {exc}") from exc
+        self.sampler = self.sampler or Sampler(self._read)
 
-    def _swap(self, sampled: tuple[kernel.PinnedFilter, Samples] | None) -> None:
+    def _swap(self, sampled: tuple[int, Samples] | None) -> None:
         with self._reading:
             former, self._sampled = self._sampled, sampled
-            for one in reversed(former or ()):
-                one.close()
+            if former is not None:
+                former[1].close()
+                os.close(former[0])
 
     def _read(self) -> list[Sample]:
         with self._reading:
@@ -177,7 +180,7 @@ class NodeFilter:
         """
         if self.sampler is None:
             raise ValueError("no packets are sampled; set filter.sample_one_in, to 1000 say")
-        return self.sampler.top(keys, seconds, count, self._one_in or 1)
+        return self.sampler.top(keys, seconds, count, self._one_in)
 
     def collect(self) -> None:
         """Read what samples there are; to be called a few times a second."""
@@ -185,8 +188,17 @@ class NodeFilter:
             self.sampler.collect()
 
     def remove(self) -> None:
-        """Let everything pass again."""
-        self._sample(None)
+        """Let everything pass again.
+
+        Raises:
+            PinError: If there is no helper who could do it.
+        """
+        if self.state == "off" and self._helper.is_lost:
+            return
+        if self._helper.has_pins():
+            removed, _ = self._helper.ask(RemoveFilter(), Done)
+            if removed.found:
+                log.info("the filter is off")
+        self._swap(None)
+        self.sampler = None
         self.state = "off"
-        if kernel.remove(self._filesystem):
-            log.info("the filter is off")

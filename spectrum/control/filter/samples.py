@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from spectrum.core.filter import PROTOCOLS
+from spectrum.core.packets import PROTOCOLS
 from spectrum.kernel.samples import Sample
 from spectrum.wire import frames
 

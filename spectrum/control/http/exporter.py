@@ -51,6 +51,7 @@ class NodeState:
         self.listeners_deaf = 0
         self.held_bytes = 0
         self.flows_offloaded = 0
+        self.helper_lost = False
         self.lines_suppressed = 0
         self.lines_lost = 0
         # Seconds since 1970, by the name of the certificate.
@@ -229,6 +230,9 @@ def _node_metrics(readings: _Readings) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         "spectrum_log_lines_lost", "Session log lines that could not be written", value=state.lines_lost
+    )
+    yield GaugeMetricFamily(
+        "spectrum_helper_lost", "1 if the privileged helper has ended and takes a restart", value=state.helper_lost
     )
     yield GaugeMetricFamily("spectrum_workers_ready", "Workers that serve", value=state.workers_ready)
     yield CounterMetricFamily("spectrum_worker_restarts", "Workers replaced", value=readings.worker_restarts)

@@ -1,0 +1,238 @@
+"""The privileged helper as the supervisor has it: started, asked, handed on to a successor; its end is told."""
+
+import asyncio
+import logging
+import os
+import select
+import socket
+import subprocess
+import threading
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from spectrum.kernel import signals
+from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.installation import python as python_command
+from spectrum.kernel.pins import PinError, folder_of
+from spectrum.link.helper import PROTOCOL, Another, Answer, Greet, Greeting, HelperLine, LineError, NotDone, Request
+
+log = logging.getLogger(__name__)
+
+MODULE = "spectrum.helper"
+# A million prefixes take 6 s, and another process may hold the lock of the pinned objects for 10 s.
+ANSWER_TIMEOUT_S = 60.0
+WATCH_INTERVAL_S = 1.0
+END_TIMEOUT_S = 1.0
+_Wanted = TypeVar("_Wanted", bound=Answer)
+
+
+class Helper:
+    """Asks the process that may change the kernel's programs and tables.
+
+    It is started when it is first needed, or by `start` before this process gives up root; `leave_root` says that it
+    has, and then there is never another one. Requests may come from any thread.
+
+    Args:
+        filesystem: The BPF file system.
+    """
+
+    def __init__(self, filesystem: Path) -> None:
+        self._filesystem = filesystem
+        self._asking = threading.Lock()
+        self._line: HelperLine | None = None
+        # It is a child of this process, unless a predecessor started it.
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
+        self._may_start = True
+        self._why_none = ""
+        # By kind of request, a digest of the last one that was done.
+        self._done: dict[type, bytes] = {}
+
+    @property
+    def state(self) -> str:
+        """Whether there is one, for people."""
+        if self._line is not None:
+            return f"on: pid {self._pid}"
+        return f"off: {self._why_none}" if self._why_none else "off"
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there was one and can be none any more."""
+        return self._line is None and bool(self._why_none) and not self._may_start
+
+    def start(self) -> None:
+        """Start it now.
+
+        Raises:
+            PinError: If it does not start.
+        """
+        with self._asking:
+            self._started()
+
+    def leave_root(self) -> None:
+        """Note that this process is not root any more, so none that it starts could do its work."""
+        self._may_start = False
+
+    def adopt(self, descriptor: int) -> None:
+        """Ask the helper of a predecessor from now on, unless there is one.
+
+        Args:
+            descriptor: A socket towards it, owned from here on.
+        """
+        if self._line is not None or self._may_start:
+            os.close(descriptor)
+            return
+        line = HelperLine(socket.socket(fileno=descriptor))
+        try:
+            self._greet(line)
+        except PinError as exc:
+            self._why_none = str(exc)
+            log.error("the predecessor's helper is of no use: %s; a restart of the daemon brings another one", exc)
+
+    def another(self) -> int | None:
+        """Return a descriptor for a successor, which the caller owns; None where that one starts a helper itself.
+
+        Raises:
+            PinError: If the helper does not answer.
+        """
+        if self._may_start or self._line is None:
+            return None
+        _, (descriptor,) = self.ask(Another(), Greeting)
+        return descriptor
+
+    def has_pins(self) -> bool:
+        """Tell whether anything of ours is pinned, or that cannot be seen."""
+        try:
+            return folder_of(self._filesystem).is_dir()
+        except PermissionError:
+            return True
+
+    def is_done(self, request: Request) -> bool:
+        """Tell whether a request is just what was done before, and there is no helper who could do it again."""
+        return self.is_lost and self._done.get(type(request)) == _digest(request)
+
+    def ask(self, request: Request, kind: type[_Wanted], descriptors: Sequence[int] = ()) -> tuple[_Wanted, list[int]]:
+        """Return the answer to a request, and the descriptors that came with it, which the caller owns.
+
+        It blocks: use a thread where that matters.
+
+        Args:
+            request: What is asked.
+            kind: What the answer is, unless it is a refusal.
+            descriptors: What goes with the request; they stay open here.
+
+        Raises:
+            PinError: If it is refused, or there is no helper.
+        """
+        with self._asking:
+            self._look()
+            line = self._started()
+            try:
+                answer, received = line.ask(request, descriptors)
+            except LineError as exc:
+                self._lose(str(exc))
+                raise PinError(self._none()) from exc
+        if isinstance(answer, kind):
+            self._done[type(request)] = _digest(request)
+            return answer, received
+        close_all(received)
+        raise PinError(answer.why if isinstance(answer, NotDone) else f"the helper answers {type(answer).__name__}")
+
+    async def watch(self) -> None:
+        """Tell when it has ended, until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            if self._asking.acquire(blocking=False):
+                try:
+                    self._look()
+                finally:
+                    self._asking.release()
+
+    def close(self) -> None:
+        """Leave it: it ends, unless a successor has it."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        self._reap()
+
+    def _look(self) -> None:
+        """See whether it has ended."""
+        if self._line is None:
+            return
+        poll = select.poll()
+        poll.register(self._line.fileno(), select.POLLRDHUP)
+        if poll.poll(0):
+            self._lose("it has ended")
+
+    def _started(self) -> HelperLine:
+        if self._line is not None:
+            return self._line
+        if not self._may_start:
+            raise PinError(self._none())
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        line = HelperLine(ours)
+        command = [*python_command(MODULE), str(theirs.fileno()), str(self._filesystem)]
+        try:
+            with theirs, signals.all_held():
+                self._process = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                )
+        except OSError as exc:
+            line.close()
+            raise PinError(f"the helper does not start: {(exc.strerror or str(exc)).lower()}") from exc
+        return self._greet(line)
+
+    def _greet(self, line: HelperLine) -> HelperLine:
+        """Go on with a helper that speaks as this process does.
+
+        Raises:
+            PinError: If it does not.
+        """
+        line.limit(ANSWER_TIMEOUT_S)
+        try:
+            answer, received = line.ask(Greet())
+        except LineError as exc:
+            line.close()
+            raise PinError(f"the helper does not start: {exc}{self._reap()}") from exc
+        close_all(received)
+        if not isinstance(answer, Greeting) or answer.protocol != PROTOCOL:
+            line.close()
+            raise PinError("the helper is of another version")
+        self._line, self._pid, self._why_none = line, answer.pid, ""
+        return line
+
+    def _lose(self, why: str) -> None:
+        assert self._line is not None, "there is one"
+        self._line.close()
+        self._line = None
+        self._why_none = f"pid {self._pid}: {why}{self._reap()}"
+        if self._may_start:
+            log.error("the helper is gone (%s); another one is started when it is needed", self._why_none)
+        else:
+            log.error("%s", self._none())
+
+    def _none(self) -> str:
+        return (
+            f"there is no helper ({self._why_none or 'none was started'}), and only root can start one: what is in the "
+            "kernel stays, and filter, bindings and udp_offload cannot change until the daemon is restarted"
+        )
+
+    def _reap(self) -> str:
+        """Return how our child ended, where it is one."""
+        if self._process is None:
+            return ""
+        try:
+            status = self._process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # it stands still; with its line closed it ends once it goes on
+            return ""
+        finally:
+            self._process = None
+        return f", {signals.name(-status)}" if status < 0 else f", exit status {status}"
+
+
+def _digest(request: Request) -> bytes:
+    return blake2b(msgspec.msgpack.encode(request), digest_size=16).digest()

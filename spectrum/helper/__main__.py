@@ -1,0 +1,57 @@
+"""The helper's process: `python -m spectrum.helper DESCRIPTOR FILESYSTEM`, which the supervisor starts as root."""
+
+import logging
+import os
+import resource
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from spectrum.helper.serving import Serving
+from spectrum.helper.work import Work
+from spectrum.kernel import installation, seccomp, signals
+from spectrum.kernel.installation import PackageChanged
+from spectrum.kernel.pins import PinError, mount
+from spectrum.kernel.privileges import CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, confine
+from spectrum.link.helper import HelperLine
+
+CAPABILITIES = (CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF)
+# All that a worker does without, but for what this process is for.
+FORBIDDEN = tuple(call for call in seccomp.FORBIDDEN if call != "bpf")
+
+
+def harden() -> None:
+    """Give up all that is not needed to load, attach, pin, and change eBPF programs and maps.
+
+    Raises:
+        OSError: If the kernel refuses.
+    """
+    confine(CAPABILITIES)
+    seccomp.forbid(FORBIDDEN)
+
+
+def main() -> None:
+    """Serve the supervisor at the other end of a descriptor, until that end is closed."""
+    # It ends with those who ask, whatever a terminal or an operator sends to all processes of a daemon: the filter is
+    # taken off when the supervisor has drained.
+    signals.hold_all()
+    logging.basicConfig(format="%(levelname)s helper: %(message)s", level=logging.WARNING)
+    try:
+        installation.verify()
+    except PackageChanged as exc:
+        sys.exit(f"the helper does not start: {exc}")
+    Path("/proc/self/comm").write_text("spectrum-helper", encoding="ascii")
+    line, filesystem = HelperLine(socket.socket(fileno=int(sys.argv[1]))), Path(sys.argv[2])
+    with suppress(ValueError, OSError):  # before Linux 5.11 maps count as locked memory
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    if os.geteuid() == 0:
+        with suppress(PinError):  # told when it is needed
+            mount(filesystem)
+    os.chdir("/")
+    harden()
+    Serving(line, Work(filesystem)).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""What the helper does: each request is one transaction, done as a whole or not at all.
+
+Nothing in a request is a path, and all of it is checked here: whoever asks may be a process of another user.
+"""
+
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from spectrum.kernel import filter as packets
+from spectrum.kernel.filter import OWNERS, Drops, FilterSettings, Journal, PinnedFilter
+from spectrum.kernel.libbpf import BpfError
+from spectrum.kernel.pins import PinError
+from spectrum.link.helper import (
+    Answer,
+    Done,
+    Filtered,
+    KeepFilter,
+    NotDone,
+    RemoveFilter,
+    Request,
+    SetDrops,
+    SetFilter,
+    UndoFilter,
+)
+
+MAX_INTERFACES = 256
+# IFNAMSIZ of linux/if.h, less the zero byte at its end; less than dev_valid_name of net/core/dev.c allows.
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}", re.ASCII)
+
+
+class Work:
+    """Carries requests out.
+
+    Args:
+        filesystem: The BPF file system, the only one that this process ever uses.
+    """
+
+    def __init__(self, filesystem: Path) -> None:
+        self._filesystem = filesystem
+        # What each owner wants. What owners wanted of a helper before this one is read from the kernel once.
+        self._drops: dict[str, Drops] = {}
+        # Of the last change.
+        self._undo: ExitStack | None = None
+
+    def do(self, request: Request, descriptors: Sequence[int]) -> tuple[Answer, list[int]]:
+        """Carry a request out.
+
+        Args:
+            request: What to do.
+            descriptors: What came with it; they are the caller's.
+
+        Returns:
+            The answer, and the descriptors that go with it, which the caller owns.
+        """
+        try:
+            return self._done(request, descriptors)
+        except (PinError, BpfError) as exc:
+            return NotDone(str(exc)), []
+        except OSError as exc:
+            return NotDone((exc.strerror or str(exc)).lower()), []
+        except (ValueError, OverflowError, struct.error) as exc:
+            return NotDone(f"the request is malformed: {exc}"), []
+
+    def _done(self, request: Request, _: Sequence[int]) -> tuple[Answer, list[int]]:
+        match request:
+            case SetFilter():
+                return self._set_filter(request)
+            case SetDrops():
+                return self._set_drops(request)
+            case UndoFilter():
+                return self._undo_filter()
+            case KeepFilter():
+                self._undo = None
+                return Done(), []
+            case RemoveFilter():
+                return Done(self._remove_filter()), []
+            case _:
+                return NotDone("this helper does not do that"), []
+
+    # --- the filter -----------------------------------------------------------------------------------------------
+
+    def _set_filter(self, request: SetFilter) -> tuple[Answer, list[int]]:
+        _check_interfaces(request.interfaces)
+        request.drops.check(OWNERS[0])
+        before = packets.attached(self._filesystem)
+        drops = self._known(before) | {OWNERS[0]: request.drops}
+        with ExitStack() as undo:
+            undo.callback(self._attach, before)
+            packets.load(request.interfaces, self._filesystem)
+            self._hold(drops, request.settings, undo if before else None)
+            return self._settled(drops, undo)
+
+    def _set_drops(self, request: SetDrops) -> tuple[Answer, list[int]]:
+        if request.owner not in OWNERS[1:]:
+            raise PinError(f"{request.owner!r} is no owner of rules: {', '.join(OWNERS[1:])}")
+        request.drops.check(request.owner)
+        interfaces = packets.attached(self._filesystem)
+        if not interfaces:
+            raise PinError("the filter is off: `filter` in the file says on which interfaces it is")
+        drops = self._known(interfaces) | {request.owner: request.drops}
+        with ExitStack() as undo:
+            self._hold(drops, None, undo)
+            return self._settled(drops, undo)
+
+    def _undo_filter(self) -> tuple[Answer, list[int]]:
+        if self._undo is None:
+            raise PinError("there is no change of the filter that could be undone")
+        undo, self._undo = self._undo, None
+        undo.close()
+        return self._filtered()
+
+    def _known(self, interfaces: Sequence[str]) -> dict[str, Drops]:
+        if not self._drops and interfaces:
+            with PinnedFilter(self._filesystem) as one:
+                self._drops = one.held()
+        return self._drops
+
+    def _hold(self, drops: Mapping[str, Drops], settings: FilterSettings | None, undo: ExitStack | None) -> None:
+        with PinnedFilter(self._filesystem) as one:
+            if undo is not None:  # else all of it goes
+                undo.callback(self._put_back, one.journal)
+            one.guard({owner: own.guard for owner, own in drops.items()})  # before anything is dropped
+            if settings is not None:
+                one.configure(settings)
+            one.hold(drops)
+
+    def _settled(self, drops: dict[str, Drops], undo: ExitStack) -> tuple[Answer, list[int]]:
+        """Go by what holds now; return the answer that says so."""
+        answer = self._filtered()
+        undo.callback(setattr, self, "_drops", self._drops)
+        self._drops = drops
+        self._undo = undo.pop_all()
+        return answer
+
+    def _filtered(self) -> tuple[Answer, list[int]]:
+        if not packets.attached(self._filesystem):
+            return Filtered({}), []
+        with PinnedFilter(self._filesystem) as one:
+            return Filtered(one.places()), [one.samples()] if one.settings().sample_one_in else []
+
+    def _attach(self, interfaces: list[str]) -> None:
+        if interfaces:
+            packets.load(interfaces, self._filesystem)
+        else:
+            packets.remove(self._filesystem)
+
+    def _put_back(self, journal: Journal) -> None:
+        with PinnedFilter(self._filesystem) as one:
+            one.put_back(journal)
+
+    def _remove_filter(self) -> bool:
+        self._undo = None
+        self._drops = {owner: own for owner, own in self._drops.items() if owner != OWNERS[0]}
+        return packets.remove(self._filesystem)
+
+
+def _check_interfaces(names: Sequence[str]) -> None:
+    if not 0 < len(names) <= MAX_INTERFACES:
+        raise PinError(f"1 to {MAX_INTERFACES} interfaces, not {len(names)}")
+    for name in names:
+        if not _INTERFACE.fullmatch(name):
+            raise PinError(f"{name!r} is no name of an interface")

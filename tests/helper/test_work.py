@@ -1,0 +1,126 @@
+"""What the helper does with a request, in a network namespace of its own: all of it, or nothing."""
+
+import pytest
+
+from tests.kernel.isolation import filesystem, isolated
+
+__all__ = ["filesystem"]
+
+BEGIN = """
+import os, sys
+from ipaddress import ip_network
+from pathlib import Path
+from spectrum.helper.work import Work
+from spectrum.kernel.filter import Drops, FilterRule, FilterSettings, PinnedFilter, pack_prefixes, pack_rule
+from spectrum.kernel.pins import PinError
+from spectrum.link.helper import *
+
+filesystem = Path(sys.argv[1])
+work = Work(filesystem)
+
+def do(request, kind, work=work):
+    answer, descriptors = work.do(request, [])
+    assert isinstance(answer, kind), answer
+    return answer, descriptors
+
+def refused(request):
+    return do(request, NotDone)[0].why
+
+def drops(guard="::1/128", rules=(), **lists):
+    rule = pack_rule(FilterRule(protocol=(17, 17)))
+    packed = {name: pack_prefixes(map(ip_network, prefixes)) for name, prefixes in lists.items()}
+    return Drops(pack_prefixes([ip_network(guard)]), packed, dict.fromkeys(rules, rule))
+
+def found():
+    with PinnedFilter(filesystem) as one:
+        guarded = len(list(one.maps["guarded"].items()))
+        rules = [name for name in one.places() if name.startswith("rule ")]
+        lists = {name: sorted(map(str, prefixes)) for name, prefixes in one.blocked().items()}
+        return one.interfaces(), one.settings(), lists, guarded, rules
+"""
+ALL_OR_NOTHING = """
+slow, fast = FilterSettings(packets_per_second=1000, burst=50), FilterSettings(dry_run=True, sample_one_in=10)
+_, descriptors = do(SetFilter(["lo"], slow, drops(a=["192.0.2.0/24"], rules=["r"])), Filtered)
+assert descriptors == []
+before = found()
+assert before == (["lo"], slow, {"a": ["192.0.2.0/24"]}, 1, ["rule r"]), before
+
+answer, (ring,) = do(SetFilter(["lo"], fast, drops("2001:db8:9::/64", b=["2001:db8::/32"], rules=["s", "t"])), Filtered)
+assert {"list b", "rule s", "rule t"} < set(answer.places) and os.fstat(ring)
+assert found() == (["lo"], fast, {"b": ["2001:db8::/32"]}, 1, ["rule s", "rule t"]), found()
+answer, descriptors = do(UndoFilter(), Filtered)
+assert ("list a" in answer.places, descriptors, found()) == (True, [], before)
+assert "no change" in refused(UndoFilter())
+
+# Each step fails in turn, the last one done or half done.
+for name in ("guard", "configure", "rule", "block"):
+    original = getattr(PinnedFilter, name)
+    def fail(self, *args, original=original):
+        original(self, *args)
+        raise PinError("no room")
+    setattr(PinnedFilter, name, fail)
+    assert refused(SetFilter(["lo"], fast, drops("2001:db8:9::/64", rules=["s"], b=["2001:db8::/32"]))) == "no room"
+    setattr(PinnedFilter, name, original)
+    assert found() == before, name
+
+assert refused(SetFilter(["lo", "nowhere"], fast, drops("2001:db8:9::/64"))) == "there is no interface nowhere"
+assert found() == before
+do(SetFilter(["lo"], fast, drops()), Filtered)
+do(KeepFilter(), Done)
+assert "no change" in refused(UndoFilter()), "it is kept"
+assert do(RemoveFilter(), Done)[0].found and not do(RemoveFilter(), Done)[0].found
+do(SetFilter(["lo"], slow, drops()), Filtered)
+do(UndoFilter(), Filtered)
+assert not list(filesystem.glob("spectrum-*")), "there was none before"
+"""
+OWNERS = """
+plain = FilterSettings()
+assert refused(SetDrops("ddos", drops())).startswith("the filter is off")
+do(SetFilter(["lo"], plain, drops(a=["192.0.2.0/24"], rules=["r"])), Filtered)
+do(SetDrops("ddos", drops("::2/128", a=["192.0.2.0/24", "198.51.100.0/24"], rules=["flood"])), Filtered)
+do(SetDrops("api", drops("::3/128", b=["203.0.113.0/24"])), Filtered)
+everything = {"a": ["192.0.2.0/24"], "api/b": ["203.0.113.0/24"], "ddos/a": ["198.51.100.0/24"]}
+assert found()[2:] == (everything, 3, ["rule ddos/flood", "rule r"]), found()
+
+# The file's goes: what another one has listed too is still dropped, and still there for a helper that knows nothing.
+do(SetFilter(["lo"], plain, drops()), Filtered)
+rest = {"api/b": ["203.0.113.0/24"], "ddos/a": ["192.0.2.0/24", "198.51.100.0/24"]}
+assert found()[2:] == (rest, 3, ["rule ddos/flood"]), found()
+do(SetFilter(["lo"], plain, drops("::4/128", c=["127.9.0.0/16"], rules=["x"])), Filtered, Work(filesystem))
+assert found()[2:] == ({"c": ["127.9.0.0/16"], **rest}, 3, ["rule ddos/flood", "rule x"]), found()
+do(SetDrops("ddos", Drops()), Filtered)
+do(UndoFilter(), Filtered)
+assert "ddos/a" in found()[2]
+do(SetDrops("ddos", Drops()), Filtered)
+assert sorted(found()[2]) == ["api/b"], "this one was not told of c"
+"""
+MALFORMED = """
+plain = FilterSettings()
+for wrong in ("", "..", ".", "a/b", "../x", "eth 0", "a:b", "a" * 16, "\\n"):
+    assert repr(wrong) in refused(SetFilter([wrong], plain, drops())), wrong
+assert "1 to 256" in refused(SetFilter([], plain, drops()))
+assert "malformed" in refused(SetFilter(["lo"], FilterSettings(packets_per_second=-1, burst=1), drops()))
+assert "malformed" in refused(SetFilter(["lo"], FilterSettings(burst=2**70, packets_per_second=1), drops()))
+for odd in (
+    Drops(b"x"),
+    Drops(b"\\xff" * 20),
+    Drops(lists={"a": bytes(19)}),
+    Drops(lists={"": b""}),
+    Drops(lists={"a" * 64: b""}),
+    Drops(lists={"ddos/a": b""}),
+    Drops(rules={"api/a": bytes(104)}),
+    Drops(rules={"a": bytes(103)}),
+    Drops(rules={str(n): bytes(104) for n in range(65)}),
+):
+    refused(SetFilter(["lo"], plain, odd))
+    if not any("/" in name for name in (*odd.lists, *odd.rules)):
+        refused(SetDrops("ddos", odd))
+assert "no owner" in refused(SetDrops("file", drops())) and "no owner" in refused(SetDrops("me", drops()))
+assert "does not do that" in refused(Another())
+assert not list(filesystem.glob("spectrum-*")), "nothing has been done"
+"""
+
+
+@pytest.mark.parametrize("script", [ALL_OR_NOTHING, OWNERS, MALFORMED])
+def test_requests(filesystem, script):
+    assert isolated(f"{BEGIN}{script}\nprint('ok')", filesystem) == "ok\n"
