@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from spectrum.cli.options import failure
-from spectrum.control.bindings import document, parse_binding
+from spectrum.control.bindings import parse_binding
 from spectrum.core.address import parse_address
 from spectrum.kernel.bindings import PROGRAM, PROTOCOLS, Binding, Bindings, load
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, folder_of, unload
@@ -88,7 +88,7 @@ def list_command(filesystem: Path, as_json: bool) -> None:
     """Print bindings, the services' sockets, and what was counted."""
     with opened(filesystem) as one:
         if as_json:
-            click.echo(json.dumps(document(one), indent=2))
+            click.echo(json.dumps(one.document(), indent=2))
             return
         found, services, counts = one.all(), one.services(), one.counts()
     for binding in found:

@@ -1,14 +1,14 @@
 """The bindings of our apps: the kernel has them as the file says, with the sockets that the supervisor owns."""
 
-from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 from spectrum.control.listeners import ListenerBank
+from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.fields import network
 from spectrum.core.snapshot import Snapshot
-from spectrum.kernel.bindings import PROTOCOLS, Binding, Bindings, is_loaded, load
+from spectrum.kernel.bindings import PROTOCOLS, Binding
 from spectrum.kernel.pins import PinError
+from spectrum.link.helper import Bound, ChangeBinding, Done, SetBindings, ShowBindings
 
 
 def parse_binding(label: str, protocol: str, prefix: str, port: str) -> Binding:
@@ -24,21 +24,6 @@ def parse_binding(label: str, protocol: str, prefix: str, port: str) -> Binding:
     return Binding(label, protocol, network(prefix), int(port))
 
 
-def document(bindings: Bindings) -> dict[str, Any]:
-    """Return all bindings, the services' sockets, and what was counted, as JSON has them."""
-    return {
-        "bindings": [
-            {"label": one.label, "protocol": one.protocol, "prefix": str(one.prefix), "port": one.port}
-            for one in bindings.all()
-        ],
-        "services": [
-            {"label": label, "protocol": protocol, "bindings": count, "sockets": families}
-            for (label, protocol), (count, families) in sorted(bindings.services().items())
-        ],
-        "counts": bindings.counts(),
-    }
-
-
 class BoundApps:
     """Keeps the kernel's bindings of apps; those of other services are left alone.
 
@@ -46,16 +31,15 @@ class BoundApps:
     is back.
 
     Args:
-        filesystem: The BPF file system.
+        helper: Does it.
 
     Attributes:
         stopping: Nothing is changed any more.
     """
 
-    def __init__(self, filesystem: Path) -> None:
-        self._filesystem = filesystem
+    def __init__(self, helper: Helper) -> None:
+        self._helper = helper
         self._services: set[tuple[str, str]] = set()
-        self._loaded = False
         self.stopping = False
 
     @property
@@ -64,13 +48,14 @@ class BoundApps:
         return f"on: {', '.join(sorted(name for name, _ in self._services))}" if self._services else "off"
 
     def show(self) -> dict[str, Any]:
-        """Return what `document` does.
+        """Return what `Bindings.document` does.
 
         Raises:
             PinError: If the program is not loaded.
         """
-        with Bindings(self._filesystem) as bindings:
-            return document(bindings)
+        if not self._helper.has_pins():
+            raise PinError("the program is not loaded")
+        return self._helper.ask(ShowBindings(), Bound)[0].document
 
     def change(self, binds: bool, binding: Binding) -> None:
         """Bind, or undo it. Apps that have bindings in the file have those, and no others, again after a reload.
@@ -83,13 +68,7 @@ class BoundApps:
         """
         if self.stopping:
             raise PinError("the daemon is stopping")
-        if binds and not is_loaded(self._filesystem):
-            load(self._filesystem)
-        with Bindings(self._filesystem) as bindings:
-            if binds:
-                bindings.bind(binding)
-            else:
-                bindings.unbind(binding)
+        self._helper.ask(ChangeBinding(binds, _told(binding)), Done)
 
     def apply(self, snapshot: Snapshot, bank: ListenerBank) -> None:
         """Bind what a snapshot says, to sockets that are open. It may wait for another process: use a thread.
@@ -100,18 +79,18 @@ class BoundApps:
         bound = [app for app in snapshot.apps if app.bindings]
         if not bound and not self._services:
             return
-        if not self._loaded:  # once, so that an upgrade brings its own program
-            load(self._filesystem)
-            self._loaded = True
-        wanted = [
-            Binding(app.name, app.transport, ip_network(prefix), port) for app in bound for prefix, port in app.bindings
-        ]
         services = {(app.name, app.transport) for app in bound}
+        sockets = [(app.name, bank.first(key)) for app in bound for key, _ in app.listeners() if key.app]
         before, self._services = self._services, self._services | services
-        with Bindings(self._filesystem) as bindings:
-            for app in bound:
-                for key, _ in app.listeners():
-                    if key.app:
-                        bindings.register(app.name, bank.first(key))
-            bindings.apply(wanted, before | services)
+        request = SetBindings(
+            sorted(before | services),
+            [(app.name, app.transport, prefix, port) for app in bound for prefix, port in app.bindings],
+            [label for label, _ in sockets],
+        )
+        if not self._helper.is_done(request):
+            self._helper.ask(request, Done, [sock.fileno() for _, sock in sockets])
         self._services = services
+
+
+def _told(binding: Binding) -> tuple[str, str, str, int]:
+    return binding.label, binding.protocol, str(binding.prefix), binding.port

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from spectrum.helper.serving import Serving
 from spectrum.helper.work import Work
-from spectrum.kernel import installation, seccomp, signals
+from spectrum.kernel import bindings, filter, installation, offload, seccomp, signals
 from spectrum.kernel.installation import PackageChanged
-from spectrum.kernel.pins import PinError, mount
+from spectrum.kernel.pins import PinError, mount, program_code
 from spectrum.kernel.privileges import CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, confine
 from spectrum.link.helper import HelperLine
 
@@ -49,6 +49,8 @@ def main() -> None:
         with suppress(PinError):  # told when it is needed
             mount(filesystem)
     os.chdir("/")
+    for program in (bindings.PROGRAM, filter.PROGRAM, offload.PROGRAM):
+        program_code(program)
     harden()
     Serving(line, Work(filesystem)).run()
 

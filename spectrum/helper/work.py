@@ -3,26 +3,34 @@
 Nothing in a request is a path, and all of it is checked here: whoever asks may be a process of another user.
 """
 
+import os
 import re
+import socket
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from spectrum.kernel import filter as packets
+from spectrum.kernel.bindings import Binding, Bindings, is_loaded
+from spectrum.kernel.bindings import load as load_bindings
 from spectrum.kernel.filter import OWNERS, Drops, FilterSettings, Journal, PinnedFilter
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import PinError
 from spectrum.link.helper import (
     Answer,
+    Bound,
+    ChangeBinding,
     Done,
     Filtered,
     KeepFilter,
     NotDone,
     RemoveFilter,
     Request,
+    SetBindings,
     SetDrops,
     SetFilter,
+    ShowBindings,
     UndoFilter,
 )
 
@@ -42,7 +50,8 @@ class Work:
         self._filesystem = filesystem
         # What each owner wants. What owners wanted of a helper before this one is read from the kernel once.
         self._drops: dict[str, Drops] = {}
-        # Of the last change.
+        self._has_bound = False
+        # Of the last change of the filter.
         self._undo: ExitStack | None = None
 
     def do(self, request: Request, descriptors: Sequence[int]) -> tuple[Answer, list[int]]:
@@ -64,7 +73,7 @@ class Work:
         except (ValueError, OverflowError, struct.error) as exc:
             return NotDone(f"the request is malformed: {exc}"), []
 
-    def _done(self, request: Request, _: Sequence[int]) -> tuple[Answer, list[int]]:
+    def _done(self, request: Request, descriptors: Sequence[int]) -> tuple[Answer, list[int]]:
         match request:
             case SetFilter():
                 return self._set_filter(request)
@@ -77,6 +86,15 @@ class Work:
                 return Done(), []
             case RemoveFilter():
                 return Done(self._remove_filter()), []
+            case SetBindings():
+                self._set_bindings(request, descriptors)
+                return Done(), []
+            case ChangeBinding():
+                self._change_binding(request)
+                return Done(), []
+            case ShowBindings():
+                with Bindings(self._filesystem) as bindings:
+                    return Bound(bindings.document()), []
             case _:
                 return NotDone("this helper does not do that"), []
 
@@ -155,6 +173,32 @@ class Work:
         self._undo = None
         self._drops = {owner: own for owner, own in self._drops.items() if owner != OWNERS[0]}
         return packets.remove(self._filesystem)
+
+    # --- bindings -------------------------------------------------------------------------------------------------
+
+    def _set_bindings(self, request: SetBindings, descriptors: Sequence[int]) -> None:
+        if len(descriptors) != len(request.sockets):
+            raise ValueError(f"{len(request.sockets)} sockets, and {len(descriptors)} descriptors")
+        wanted = [Binding.checked(*one) for one in request.bindings]
+        if not self._has_bound or not is_loaded(self._filesystem):
+            load_bindings(self._filesystem)  # once where one is loaded already: this program's own version
+            self._has_bound = True
+        with ExitStack() as opened:
+            bindings = opened.enter_context(Bindings(self._filesystem))
+            opened.enter_context(bindings.transaction())
+            for label, descriptor in zip(request.sockets, descriptors, strict=True):
+                bindings.register(label, opened.enter_context(socket.socket(fileno=os.dup(descriptor))))
+            bindings.apply(wanted, set(request.services))
+
+    def _change_binding(self, request: ChangeBinding) -> None:
+        binding = Binding.checked(*request.binding)
+        if request.binds and not is_loaded(self._filesystem):
+            load_bindings(self._filesystem)
+        with Bindings(self._filesystem) as bindings:
+            if request.binds:
+                bindings.bind(binding)
+            else:
+                bindings.unbind(binding)
 
 
 def _check_interfaces(names: Sequence[str]) -> None:

@@ -4,8 +4,11 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from spectrum.kernel.libbpf import BpfError, replace_program
 from spectrum.kernel.pins import (
@@ -58,6 +61,19 @@ class Binding:
     protocol: str
     prefix: Network
     port: int
+
+    @classmethod
+    def checked(cls, label: str, protocol: str, prefix: str, port: int) -> "Binding":
+        """Return a binding of which another process tells.
+
+        Raises:
+            ValueError: If it is none.
+            BindingError: If a label has another length.
+        """
+        if protocol not in PROTOCOLS or not 0 <= port <= 65535:
+            raise ValueError(f"{protocol!r} port {port} is no transport and port")
+        _label(label, protocol)
+        return cls(label, protocol, ip_network(prefix), port)
 
     def __str__(self) -> str:
         return f"{self.label} {self.protocol} {self.prefix} {self.port}"
@@ -117,11 +133,50 @@ class Bindings(Pinned):
             found[name] = sum(number for (number,) in _COUNT.iter_unpack(value))
         return found
 
+    def document(self) -> dict[str, Any]:
+        """Return all bindings, the services' sockets, and what was counted, as JSON has them."""
+        return {
+            "bindings": [
+                {"label": one.label, "protocol": one.protocol, "prefix": str(one.prefix), "port": one.port}
+                for one in self.all()
+            ],
+            "services": [
+                {"label": label, "protocol": protocol, "bindings": count, "sockets": families}
+                for (label, protocol), (count, families) in sorted(self.services().items())
+            ],
+            "counts": self.counts(),
+        }
+
     def _services(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield label, protocol, number and how many bindings."""
         for key, value in self.maps["services"].items():
             name, protocol = _LABEL.unpack(key)
             yield (name.rstrip(b"\0").decode(), _NAMES[protocol], *_SERVICE.unpack(value))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Within it all is done or nothing; but a service that has another socket now keeps that one.
+
+        The kernel does not give sockets back. Whoever has the former one registers it again.
+        """
+        before = {name: dict(self.maps[name].items()) for name in ("bindings", "services")}
+        try:
+            yield
+        except BaseException:
+            for key, (number, _) in self._numbers().items():
+                if key not in before["services"]:
+                    for family in range(2):
+                        self.maps["sockets"].delete(_INDEX.pack(2 * number + family))
+            with self.locked():
+                for name, former in before.items():
+                    now = dict(self.maps[name].items())
+                    self.set_many(name, {key: value for key, value in former.items() if now.get(key) != value})
+                    for key in now.keys() - former.keys():
+                        self.maps[name].delete(key)
+            raise
+
+    def _numbers(self) -> dict[bytes, tuple[int, int]]:
+        return {key: _SERVICE.unpack(value) for key, value in self.maps["services"].items()}
 
     # --- changes --------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Self
@@ -119,11 +120,16 @@ def load(
     Raises:
         PinError: If the kernel does not take it.
     """
-    code = Path(__file__).with_name("bpf").joinpath(f"{program}.bpf.o").read_bytes()
     try:
-        return Object(code, {name: folder / f"{program}_{name}" for name in maps}, entries or {})
+        return Object(program_code(program), {name: folder / f"{program}_{name}" for name in maps}, entries or {})
     except BpfError as exc:
         raise PinError(explained(exc)) from exc
+
+
+@lru_cache(maxsize=8)
+def program_code(program: str) -> bytes:
+    """Return a program's object file, as it was when this process first read it: it fits the code of this process."""
+    return Path(__file__).with_name("bpf").joinpath(f"{program}.bpf.o").read_bytes()
 
 
 # How a program is attached to an interface, in the name of its pin: by a link, or by a classic filter at tc.

@@ -10,7 +10,7 @@ import socket
 import time
 from array import array
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -75,7 +75,43 @@ class RemoveFilter(msgspec.Struct, array_like=True, tag=True):
     """Let everything pass. Answered with `Done`."""
 
 
-Request = Greet | Another | SetFilter | SetDrops | UndoFilter | KeepFilter | RemoveFilter
+class SetBindings(msgspec.Struct, array_like=True, tag=True):
+    """Let services have exactly these bindings, and a socket each. Answered with `Done`.
+
+    Attributes:
+        services: Labels with protocols that `bindings` are all of; others' stay as they are.
+        bindings: Labels, protocols, prefixes and ports.
+        sockets: The label of each descriptor that comes with it: a listening TCP, or a bound UDP socket.
+    """
+
+    services: list[tuple[str, str]]
+    bindings: list[tuple[str, str, str, int]]
+    sockets: list[str]
+
+
+class ChangeBinding(msgspec.Struct, array_like=True, tag=True):
+    """Bind, or undo it. Answered with `Done`."""
+
+    binds: bool
+    binding: tuple[str, str, str, int]
+
+
+class ShowBindings(msgspec.Struct, array_like=True, tag=True):
+    """Answered with `Bound`."""
+
+
+Request = (
+    Greet
+    | Another
+    | SetFilter
+    | SetDrops
+    | UndoFilter
+    | KeepFilter
+    | RemoveFilter
+    | SetBindings
+    | ChangeBinding
+    | ShowBindings
+)
 
 
 class Greeting(msgspec.Struct, array_like=True, tag=True):
@@ -103,7 +139,13 @@ class Filtered(msgspec.Struct, array_like=True, tag=True):
     places: dict[str, int]
 
 
-Answer = Greeting | Done | NotDone | Filtered
+class Bound(msgspec.Struct, array_like=True, tag=True):
+    """What `Bindings.document` returns."""
+
+    document: dict[str, Any]
+
+
+Answer = Greeting | Done | NotDone | Filtered | Bound
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -9,13 +9,14 @@ import socket, sys
 from ipaddress import ip_network
 from pathlib import Path
 from spectrum.control.bindings import BoundApps, parse_binding
+from spectrum.control.processes.helper import Helper
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.configuration.loader import load_text
 from spectrum.core.snapshot import compile_snapshot
-from spectrum.kernel.bindings import Binding, BindingError, Bindings
+from spectrum.kernel.bindings import Binding, Bindings
 from spectrum.kernel.pins import PinError, folder_of, unload
 
-filesystem, bank, bound = Path(sys.argv[1]), ListenerBank(), BoundApps(Path(sys.argv[1]))
+filesystem, bank, bound = Path(sys.argv[1]), ListenerBank(), BoundApps(Helper(Path(sys.argv[1])))
 
 def snapshot(**prefixes):
     body = "protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80'], bindings: [{prefix: PREFIX, port: 0}]"
@@ -46,7 +47,7 @@ with Bindings(filesystem) as bindings:
 try:
     bound.apply(snapshot(a="127.8.0.0/16"), bank)
     raise SystemExit("took another's")
-except BindingError as exc:
+except PinError as exc:
     assert str(exc) == "127.8.0.0/16 port any is bound to other"
 assert listed() == ["a tcp 127.9.0.0/16 0", "b tcp fd00::/64 0", "other tcp 127.8.0.0/16 0"]
 bound.apply(snapshot(b="127.9.0.0/16"), bank)
@@ -57,7 +58,7 @@ bank.close(bank.keys())
 
 # By hand, without any app: the program is loaded for it.
 unload(folder_of(filesystem))
-by_hand, one = BoundApps(filesystem), parse_binding("web", "udp", "2001:db8::/32", "53")
+by_hand, one = BoundApps(Helper(filesystem)), parse_binding("web", "udp", "2001:db8::/32", "53")
 by_hand.change(True, one)
 shown = by_hand.show()
 assert shown["bindings"] == [{"label": "web", "protocol": "udp", "prefix": "2001:db8::/32", "port": 53}], shown

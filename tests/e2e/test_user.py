@@ -146,14 +146,24 @@ def reaches(source, port):
         return False
 
 
-def test_the_helper_filters_for_nobody(daemon, folder, filesystem):
-    """Lists change by a reload, before an upgrade and after it; a helper that is killed is missed only for changes."""
+def is_bound(address):
+    try:
+        with socket.create_connection((address, 4711), 5) as sock:
+            return sock.recv(2) == b"hi"
+    except ConnectionRefusedError:
+        return False
+
+
+def test_the_helper_filters_and_binds_for_nobody(daemon, folder, filesystem):
+    """They change by a reload, before an upgrade and after it; a helper that is killed is missed only for changes."""
     path = folder / "spectrum.yaml"
 
     def text(*prefixes):
         lists = f"lists: {{drop: {{prefixes: [{', '.join(prefixes)}]}}}}"
         rules = f"filter: {{interfaces: [lo], guard: [127.0.0.1/32], sample_one_in: 1, {lists}}}"
-        return f"kernel: {{bpffs: {filesystem}}}\n{rules}\napps:\n{app('x', 77, origin)}"
+        bound = f"bindings: [{{prefix: 127.{prefixes[0].split('.')[3][:2]}.0.0/16, port: 0}}]"
+        other = f"  b: {{protocol: tcp/79, {bound}, origin_direct: [tcp://127.0.0.1:{origin}]}}\n"
+        return f"kernel: {{bpffs: {filesystem}}}\n{rules}\napps:\n{app('x', 77, origin)}{other}"
 
     def reload(*prefixes):
         path.write_text(f"{text(*prefixes)}\nuser: nobody\ncontrol: {{socket: {daemon.control}}}\n")
@@ -166,12 +176,14 @@ def test_the_helper_filters_for_nobody(daemon, folder, filesystem):
         assert of_process(pid, "CapEff") == ["000000c000001000"]
         assert of_process(daemon.status()["pid"], "Uid") == ["65534"] * 4
         assert (reaches("127.0.0.66", 77), reaches("127.0.0.67", 77)) == (False, True)
+        assert is_bound("127.66.0.1") and not is_bound("127.67.0.1")
         assert count_of(filesystem, "list drop") > 0
         answer = ask(daemon.control, "GET", "/samples?by=verdict&seconds=60")
         assert {one["verdict"] for one in answer["top"]} >= {"list drop", "passed"}, answer
 
         assert reload("127.0.0.67/32") == []
         assert (reaches("127.0.0.66", 77), reaches("127.0.0.67", 77)) == (True, False)
+        assert is_bound("127.67.0.1") and not is_bound("127.66.0.1")
         assert "there is no interface nowhere" in reload_with(daemon, path, "[lo]", "[lo, nowhere]")[0]
         assert reload("127.0.0.67/32") == []
 

@@ -120,7 +120,62 @@ assert "does not do that" in refused(Another())
 assert not list(filesystem.glob("spectrum-*")), "nothing has been done"
 """
 
+BINDINGS = """
+import socket
+from spectrum.kernel.bindings import Binding, Bindings
 
-@pytest.mark.parametrize("script", [ALL_OR_NOTHING, OWNERS, MALFORMED])
+def listed():
+    with Bindings(filesystem) as bindings:
+        return list(map(str, bindings.all())), sorted(bindings.services().items())
+
+def set_bindings(services, bindings, *sockets):
+    labels = [label for label, _ in sockets]
+    descriptors = [sock if isinstance(sock, int) else sock.fileno() for _, sock in sockets]
+    return work.do(SetBindings(services, bindings, labels), descriptors)
+
+assert "not loaded" in refused(ShowBindings())
+with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+    mine = [("a", "tcp"), ("b", "tcp")]
+    first = ("a", "tcp", "127.9.0.0/16", 0)
+    assert set_bindings(mine, [first], ("a", one)) == (Done(), [])
+    do(ChangeBinding(True, ("x", "udp", "127.8.0.0/16", 53)), Done)
+    do(ChangeBinding(True, ("y", "tcp", "127.7.0.0/16", 0)), Done)
+    socket.create_connection(("127.9.1.1", 4711), 1).close()
+    before = listed()
+    assert before[0] == ["a tcp 127.9.0.0/16 0", "x udp 127.8.0.0/16 53", "y tcp 127.7.0.0/16 0"], before
+
+    # Others' stay, and what cannot be done changes nothing.
+    wanted = [first, ("b", "tcp", "127.6.0.0/16", 0)]
+    for sockets, bindings, why in (
+        ([("b", other)], [*wanted, ("b", "tcp", "127.7.0.0/16", 0)], "127.7.0.0/16 port any is bound to y"),
+        ([("b", other), ("a", os.open("/dev/null", 0))], wanted, "socket operation on non-socket"),
+        ([("b", other)], [*wanted, ("b", "icmp", "127.6.0.0/16", 0)], "malformed"),
+        ([("b", other)], [*wanted, ("b", "tcp", "127.6.0.1/16", 0)], "malformed"),
+        ([("b", other)], [*wanted, ("b", "tcp", "127.6.0.0/16", 65536)], "malformed"),
+        ([("b", other)], [*wanted, ("b" * 63, "tcp", "127.6.0.0/16", 1)], "a label is 1 to 62 bytes"),
+    ):
+        answer, _ = set_bindings(mine, bindings, *sockets)
+        assert why in answer.why, answer
+        assert listed() == before
+    answer, _ = work.do(SetBindings(mine, wanted, ["a", "b"]), [one.fileno()])
+    assert "malformed" in answer.why
+    original = Bindings.apply
+    def fail(self, *args):
+        original(self, *args)
+        raise PinError("no room")
+    Bindings.apply = fail
+    answer, _ = set_bindings(mine, [wanted[1]], ("b", other))
+    assert (answer.why, listed()) == ("no room", before)
+    Bindings.apply = original
+    assert set_bindings(mine, wanted, ("b", other))[0] == Done()
+    document = do(ShowBindings(), Bound)[0].document
+    assert [one["label"] for one in document["bindings"]] == ["a", "b", "x", "y"]
+    do(ChangeBinding(False, ("x", "udp", "127.8.0.0/16", 53)), Done)
+    assert "there is no binding" in refused(ChangeBinding(False, ("x", "udp", "127.8.0.0/16", 53)))
+    assert "bound to y" in refused(ChangeBinding(True, ("x", "tcp", "127.7.0.0/16", 0)))
+"""
+
+
+@pytest.mark.parametrize("script", [ALL_OR_NOTHING, OWNERS, MALFORMED, BINDINGS])
 def test_requests(filesystem, script):
     assert isolated(f"{BEGIN}{script}\nprint('ok')", filesystem) == "ok\n"

@@ -12,6 +12,8 @@ from spectrum.kernel.filter import Drops, FilterSettings
 from spectrum.link import helper
 from spectrum.link.helper import (
     Another,
+    Bound,
+    ChangeBinding,
     Done,
     Filtered,
     Greet,
@@ -22,8 +24,10 @@ from spectrum.link.helper import (
     NotDone,
     NotUnderstood,
     RemoveFilter,
+    SetBindings,
     SetDrops,
     SetFilter,
+    ShowBindings,
     UndoFilter,
 )
 
@@ -36,6 +40,10 @@ FROZEN = [
     (RemoveFilter(), "91ac52656d6f766546696c746572"),
     (SetDrops("ddos", Drops(b"g", {"a": b"x"}, {"r": b"y"})), None),
     (SetFilter(["eth0"], FilterSettings(1, 2, 3, 4, True, 5, True), Drops()), None),
+    (SetBindings([("a", "tcp")], [("a", "tcp", "::/0", 0)], ["a"]), None),
+    (ChangeBinding(True, ("a", "tcp", "::/0", 0)), None),
+    (ShowBindings(), "91ac53686f7742696e64696e6773"),
+    (Bound({"counts": {}}), None),
     (Greeting(1, 7), "93a84772656574696e670107"),
     (Done(False), "92a4446f6e65c2"),
     (NotDone("no"), "92a74e6f74446f6e65a26e6f"),

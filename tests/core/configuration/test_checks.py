@@ -216,11 +216,6 @@ def test_what_is_bound_is_one_apps(one, other, collide):
     assert found == ([("apps", "b", "bindings", len(other) - 1)] if collide else [])
 
 
-def test_bindings_take_root():
-    config = Config.model_construct(**dict(Settings(user="nobody")), apps={"a": app(*TCP, bindings=BOUND)})
-    assert [fault.path for fault in checks.check_apps(config, [])] == [("user",)]
-
-
 @pytest.mark.parametrize(("workers", "memory", "fault"), [(4, 2**22, False), (5, 2**22, True), (0, 2**20, False)])
 def test_each_worker_has_memory_for_a_read(workers, memory, fault):
     settings = Settings.model_validate({"limits": {"memory": memory}, "workers": workers or "auto"})
