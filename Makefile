@@ -18,6 +18,9 @@ run: $(READY) ## Serve config/spectrum.yaml, with an example origin to talk to
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
+cover: $(READY) ## Run the tests, and check that each source file is covered by its own (tests/cover.py)
+	$(BIN)/python -m tests.cover
+
 check: $(READY) ## Run the linters and the type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -66,4 +69,4 @@ clean: ## Remove what was built
 	rm -rf .venv build dist site *.egg-info $(CYTHON:.pyx=.c)
 	find spectrum -name "*.so" -delete
 
-.PHONY: help setup run test check format bench soak fuzz asan docs dist lock clean
+.PHONY: help setup run test cover check format bench soak fuzz asan docs dist lock clean

@@ -1,7 +1,38 @@
-"""What is said where nothing is; the rest is in test_bindings.py."""
+"""What is told of programs in the kernel, and of none."""
 
 from spectrum.kernel.pins import LAYOUT, folder_of
 from tests.cli.harness import spectrum
+from tests.kernel.isolation import filesystem, isolated
+
+__all__ = ["filesystem"]
+
+ALL = """
+import sys
+from pathlib import Path
+from spectrum.kernel import bindings, filter, offload
+from tests.cli.harness import spectrum
+
+where = Path(sys.argv[1])
+bindings.load(where)
+filter.load(["lo"], where)
+with filter.PinnedFilter(where) as one:
+    one.configure(filter.FilterSettings(packets_per_second=100, dry_run=True))
+offload.load(["lo"], 10, where)
+print(spectrum("kernel", "status", "--bpffs", where).output)
+print(spectrum("kernel", "detach", "--bpffs", where).output)
+"""
+
+
+def test_what_is_attached_is_told(filesystem):
+    said = isolated(ALL, filesystem)
+    for line in (
+        f"bindings: on ({LAYOUT}): 0 bindings of 0 services, 0 without a socket; 0 lookups",
+        f"filter: on ({LAYOUT}): lo, 100 packets per second of a source, dry run: nothing is dropped",
+        "filter: passed: 0 packets, 0 bytes",
+        f"udp offload: on ({LAYOUT}): lo; 0 flows",
+        f"removed {folder_of(filesystem).parent}",
+    ):
+        assert line in said, (line, said)
 
 
 def test_status_and_detach_without_anything(tmp_path):

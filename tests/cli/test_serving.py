@@ -1,4 +1,11 @@
+import json
+import socket
+import subprocess
+
+from spectrum.control.processes.succession import OPTION
+from spectrum.kernel.installation import python
 from tests.cli.harness import spectrum
+from tests.e2e.daemon import Daemon
 
 GOOD = "apps: {x: {protocol: tcp/22, origin_direct: [tcp://192.0.2.1:22]}}\n"
 
@@ -23,3 +30,34 @@ def test_check_prints_every_fault(tmp_path):
 
 def test_wrong_command_lines():
     assert spectrum("run", "--workers", "0").exit_code == 2
+
+
+def test_run_serves_until_it_is_told_to_end(tmp_path, free_port):
+    text = f"apps: {{x: {{protocol: tcp/{free_port()}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}"
+    with Daemon(tmp_path, text) as daemon:
+        assert len(daemon.worker_pids()) == 1
+    assert daemon.process.returncode == 0
+
+
+def test_run_tells_why_it_cannot_serve(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        path = tmp_path / "f.yaml"
+        path.write_text(
+            f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}\n"
+            f"control: {{socket: {tmp_path / 'socket'}}}\n"
+        )
+        command = [*python("spectrum"), "run", "-c", path]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr and "in use" in done.stderr
+
+
+def test_a_successor_tells_its_predecessor_of_faults(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text("apps: {x: {}}\n")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    result = spectrum("run", "-c", path, OPTION, theirs.detach())
+    assert result.exit_code == 1
+    with ours:
+        assert f"{path}:1:" in json.loads(ours.recv(65536))["errors"][0]

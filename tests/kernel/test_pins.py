@@ -18,6 +18,7 @@ from spectrum.kernel.pins import (
     prepare,
     unload,
 )
+from tests.kernel.isolation import isolated
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0/0", "192.0.2.0/24", "192.0.2.1/32", "::/0", "2001:db8::/32", "::1/128"])
@@ -81,3 +82,68 @@ def test_a_lock_that_is_held_is_waited_for_a_while(tmp_path, monkeypatch):
     os.close(descriptor)
     with pinned.locked():
         pass
+
+
+# By links, and by filters of tc where there are none (None: the kernel has no such links).
+ATTACHED = """
+import subprocess, sys
+from functools import partial
+from pathlib import Path
+from spectrum.kernel import offload
+from spectrum.kernel.libbpf import BpfError
+from spectrum.kernel.pins import PinError, Pinned, attach_to_interfaces, linked_interfaces, load, prepare, probe, unload
+
+def links(*arguments):
+    subprocess.run(["ip", "link", *arguments], check=True)
+
+folder = prepare(Path(sys.argv[1]))
+probe("offload").close()
+program = load("offload", folder, offload.MAPS, {"flows": 8, "tallies": 8})
+by_link, by_filter = partial(program.attach_to_ingress, "offload"), partial(program.attach_as_filter, "offload")
+
+def refused(index, pin):
+    raise BpfError("no such links", 22)
+
+def attach(names, *how):
+    attach_to_interfaces(folder, "offload", names, program.program("offload"), *how)
+    return linked_interfaces(folder, "offload")
+
+links("add", "v0.1", "type", "veth", "peer", "v1")
+assert attach(["lo", "v0.1"], by_link, by_filter) == ["lo", "v0.1"]
+assert attach(["lo", "v1"], by_link, by_filter) == ["lo", "v1"]
+links("delete", "v1")
+links("add", "v1", "type", "veth", "peer", "v2")
+assert attach(["v1"], by_link, by_filter) == ["v1"]
+assert attach([], by_link) == []
+three = ["lo", "v1", "v2"]
+assert attach(three, refused, by_filter) == attach(three, None, by_filter) == three
+assert attach(["v1"], None, by_filter) == ["v1"]
+links("delete", "v1")
+assert attach(["lo"], None, by_filter) == ["lo"]
+for name, how, says in (("nowhere", by_link, "there is no interface nowhere"), ("lo", refused, "Linux 5.10")):
+    unload(folder, "offload")
+    try:
+        attach([name], how)
+        raise SystemExit(f"{name} can have it")
+    except PinError as exc:
+        assert says in str(exc), exc
+program.close()
+
+program = load("filter", prepare(Path(sys.argv[1])), {"blocked": (20, 4)})
+with Pinned("filter", {"blocked": (20, 4)}, Path(sys.argv[1])) as one:
+    keys = [bytes([n, 0, 0, 0]) + bytes(16) for n in (1, 2)]
+    one.set("blocked", keys[0], bytes(4))
+    one.set_many("blocked", dict.fromkeys(keys, b"abcd"))
+    assert dict(one.maps["blocked"].items()) == dict.fromkeys(keys, b"abcd")
+    for change in (lambda: one.set("blocked", b"\\xff" * 20, bytes(4)),
+                   lambda: one.set_many("blocked", {b"\\xff" * 20: bytes(4)})):
+        try:
+            change()
+            raise SystemExit("a prefix of so many bits is taken")
+        except PinError:
+            pass
+"""
+
+
+def test_a_program_is_attached_to_exactly_these_interfaces(filesystem):
+    isolated(ATTACHED, filesystem)

@@ -1,4 +1,5 @@
 import errno
+import os
 import resource
 import socket
 from ipaddress import ip_address
@@ -12,6 +13,7 @@ from spectrum.kernel.sockets import (
     descriptor_limit,
     keepalive_options,
     local_addresses,
+    may_listen,
     open_descriptors,
     open_listeners,
     raise_descriptor_limit,
@@ -153,3 +155,39 @@ def test_listeners_that_others_opened(family, kind, address, found):
 def test_a_unix_socket_is_no_listener_of_an_app():
     with socket.socket(socket.AF_UNIX) as sock:
         assert sockets.adapt_listener(sock) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "ancillary"), [("", True), ("0.0.0.0", True), ("127.0.0.1", False), ("::1", False)]
+)
+def test_datagrams_to_a_wildcard_tell_their_address(free_port, address, ancillary):
+    (listener,) = open_listeners(address, free_port(), 1, "udp")
+    six = listener.family == socket.AF_INET6
+    level, option = (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) if six else (socket.IPPROTO_IP, sockets.IP_PKTINFO)
+    assert bool(listener.getsockopt(level, option)) is ancillary
+    assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 200_000
+    assert sockets.is_wildcard(address) is ancillary
+    close(listener)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_transparent_datagrams_tell_where_they_were_sent(free_port, address):
+    if os.geteuid() != 0:
+        pytest.skip("IP_TRANSPARENT needs root")
+    (listener,) = open_listeners(address, free_port(), 1, "udp", transparent=True)
+    if ":" in address:
+        level, options = socket.IPPROTO_IPV6, (sockets.IPV6_TRANSPARENT, sockets.IPV6_RECVORIGDSTADDR)
+    else:
+        level, options = socket.IPPROTO_IP, (sockets.IP_TRANSPARENT, sockets.IP_RECVORIGDSTADDR)
+    assert [listener.getsockopt(level, option) for option in options] == [1, 1]
+    close(listener)
+
+
+def test_one_that_listens_is_joined_by_one_beside_it(free_port):
+    port = free_port()
+    first = open_listeners("127.0.0.1", port, 1)
+    assert not may_listen("127.0.0.1", port)
+    assert may_listen("127.0.0.1", port, beside=first)
+    assert not first[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    close(*first)
+    assert may_listen("127.0.0.1", port)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from spectrum.kernel.transparent import NetworkError, may_be_transparent, run
+from spectrum.kernel.transparent import NetworkError, is_installed, may_be_transparent, run
 
 
 def test_root_may():
@@ -45,3 +45,13 @@ def test_without_a_path_nothing_is_run_from_the_current_folder(tmp_path, path):
     )
     assert done.returncode == 0, done.stderr
     assert "hostile" not in done.stdout
+
+
+def test_a_command_that_does_not_end_is_told(monkeypatch):
+    monkeypatch.setattr("spectrum.kernel.transparent.COMMAND_TIMEOUT_S", 0.1)
+    with pytest.raises(NetworkError, match=r"sleep 9 did not end within 0\.1 s"):
+        run(("sleep", "9"))
+
+
+def test_what_is_installed():
+    assert is_installed("cat") and not is_installed("nothing-such")

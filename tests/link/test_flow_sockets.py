@@ -62,7 +62,7 @@ async def test_a_peer_that_stands_still_holds_nobody(monkeypatch, caplog):
         task = tasks.start(turn(), "turn")
         assert not await silent(ours)
         task.cancel()
-        assert len(turns) > 3
+        assert len(turns) > 1
         ours.close()
         theirs.close()
     assert "does not send" in caplog.text and "does not take" in caplog.text

@@ -22,8 +22,14 @@ def port(free_port, request):
     process = subprocess.Popen([sys.executable, "-m", "spectrum", "origin", "--tcp", address, "--udp", address])
 
     def listens():
-        with socket.socket() as sock:
-            return sock.connect_ex(("127.0.0.1", number)) == 0
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            if tcp.connect_ex(("127.0.0.1", number)):
+                return False
+            try:
+                udp.bind(("127.0.0.1", number))
+            except OSError:
+                return True
+            return False
 
     eventually(listens, 10)
     yield number

@@ -224,14 +224,14 @@ async def test_each_answer_gets_its_verdict_in_time_and_holds_nobody(name, probe
             await reader.read()
 
     async with serving(handle) as port:
-        given = {"type": "http", "retries": 0, "timeout": 0.4 if failure == SILENCE else 5, **monitor}
+        given = {"type": "http", "retries": 0, "timeout": 0.4 if failure == SILENCE else 20, **monitor}
         probed = ProbeTarget(Monitor.model_validate(given), "127.0.0.1", port)
         task = asyncio.get_running_loop().create_task(prober.probe(probed))
         held_s = await longest_hold(task)
         result = task.result()
     assert (result.ok, result.reason.startswith(failure)) == (not failure, True), result
     assert result.reason == "" or failure
-    assert held_s < 0.25
+    assert held_s < 0.5
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.wire.icmp import checksum, packet_too_big
+from spectrum.wire.icmp import checksum, echo_request, packet_too_big, parse_echo_reply
 
 CLIENT4, EDGE4 = b"\xc0\x00\x02\x01", b"\xc6\x33\x64\x01"
 CLIENT6, EDGE6 = b"\x20\x01\x0d\xb8" + bytes(11) + b"\x01", b"\x20\x01\x0d\xb8" + bytes(11) + b"\x02"
@@ -46,3 +46,18 @@ def test_every_size_makes_a_message(addresses, size):
 def test_checksum(data, sum_):
     """The example of RFC 1071, section 3."""
     assert checksum(data) == sum_
+
+
+@given(
+    st.booleans(), st.integers(0, 65535), st.integers(0, 65535), st.integers(0, 40).map(lambda pairs: bytes(2 * pairs))
+)
+def test_an_echo_comes_back(ipv6, identifier, sequence, data):
+    request = echo_request(ipv6, identifier, sequence, data)
+    kind, code, sum_, *numbers = struct.unpack("!BBHHH", request[:8])
+    assert (kind, code, numbers) == (128 if ipv6 else 8, 0, [identifier, sequence])
+    assert sum_ == 0 if ipv6 else checksum(request) == 0
+    assert parse_echo_reply(request) is None
+    reply = bytes([129 if ipv6 else 0]) + request[1:]
+    assert parse_echo_reply(reply) == (identifier, sequence, data)
+    assert parse_echo_reply(reply[:7]) is None
+    assert parse_echo_reply(reply[:1] + b"\1" + reply[2:]) is None

@@ -1,8 +1,24 @@
+import re
 from ipaddress import ip_network
 
 import pytest
+from pydantic import TypeAdapter
 
-from spectrum.core.configuration.fields import check_name, describe, network, read_networks
+from spectrum.core.address import parse_ports, parse_socket_address
+from spectrum.core.configuration.fields import (
+    Listen,
+    Ports,
+    WholeSeconds,
+    check_name,
+    country,
+    describe,
+    duration,
+    network,
+    positive_duration,
+    read_networks,
+    size,
+    text,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +63,47 @@ def test_networks_are_unmapped(text, found):
 def test_a_mapped_network_has_no_bits_behind_its_length():
     with pytest.raises(ValueError, match="host bits set"):
         network("::ffff:198.51.100.7/120")
+
+
+@pytest.mark.parametrize(
+    ("read", "given", "found"),
+    [
+        (duration, "1m", 60),
+        (positive_duration, 0.5, 0.5),
+        (size, "2KiB", 2048),
+        (size, 7, 7),
+        (country, "DE", "DE"),
+        (text, "x", "x"),
+        (TypeAdapter(WholeSeconds).validate_python, "2m", 120),
+        (TypeAdapter(Ports).validate_python, 22, parse_ports(22)),
+        (TypeAdapter(Listen).validate_python, "[::1]:9090", parse_socket_address("[::1]:9090")),
+    ],
+)
+def test_values_are_read(read, given, found):
+    assert read(given) == found
+
+
+@pytest.mark.parametrize(
+    ("read", "given", "says"),
+    [
+        (duration, True, "expected a duration such as 5s or 1h, found true"),
+        (positive_duration, "0s", "'0s': longer than nothing, please"),
+        (size, [], "expected a size such as 64MiB, found an empty list"),
+        (country, "Germany", "'Germany' is no country; write two capital letters of ISO 3166, such as DE"),
+        (text, None, "expected text, found nothing"),
+        (TypeAdapter(WholeSeconds).validate_python, "1500ms", "whole seconds between 1s and 32767s"),
+        (TypeAdapter(WholeSeconds).validate_python, "10h", "whole seconds between 1s and 32767s"),
+        (TypeAdapter(Ports).validate_python, {}, "expected a port or a range of ports, found an empty mapping"),
+        (TypeAdapter(Listen).validate_python, 9090, "expected text such as 127.0.0.1:9090, found 9090"),
+        (network, "fe80::1%eth0", "a zone is not supported"),
+    ],
+)
+def test_what_is_wrong_is_told(read, given, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        read(given)
+
+
+def test_faulty_lines_of_a_list_are_told_with_their_numbers():
+    found, wrong = read_networks(b"# none\n\n192.0.2.1\nx\n2001:db8::/32 ; ours\n")
+    assert found == [ip_network("192.0.2.1"), ip_network("2001:db8::/32")]
+    assert [(number, message[:20]) for number, message in wrong] == [(4, "'x' is not a prefix;")]
