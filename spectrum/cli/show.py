@@ -1,5 +1,6 @@
 """The tables of `spectrum status`."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -35,6 +36,9 @@ def show_status(status: dict[str, Any], console: Console) -> None:
     for name in status.get("names", ()):  # a daemon of before an upgrade has none
         if name["reason"]:
             console.print(_name(name), soft_wrap=True)
+    if records := status.get("records"):
+        for line in _records(records):
+            console.print(line, soft_wrap=True)
     console.print(_apps_table(status["apps"]))
     if status["pools"]:
         for balancer in status["load_balancers"]:
@@ -47,6 +51,21 @@ def _name(name: dict[str, Any]) -> str:
     if not name["addresses"]:
         return text
     return f"{text}; the addresses of {_duration(name['age_s'])} ago are in use: {', '.join(name['addresses'])}"
+
+
+def _records(records: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for the journal, and one for each sink."""
+    journal = records["journal"]
+    size = f"{_bytes(journal['bytes'])} of {_bytes(journal['max_bytes'])}"
+    yield f"journal {escape(journal['path'])}: {size}{_troubles(journal)}"
+    for sink in records["sinks"]:
+        behind = f"{sink['lag_records']} records behind" + (f" ({_duration(sink['lag_s'])})" if sink["lag_s"] else "")
+        yield f"sink {sink['name']}: {sink['records']} records, {behind}{_troubles(sink)}"
+
+
+def _troubles(part: dict[str, Any]) -> str:
+    lost = f", [red]{part['lost']} lost[/red]" if part["lost"] else ""
+    return lost + (f": [red]{escape(part['failure'])}[/red]" if part["failure"] else "")
 
 
 def _worker_note(worker: dict[str, Any], generation: int) -> str:

@@ -45,7 +45,8 @@ from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.succession import Predecessor, Successor, arguments
 from spectrum.control.processes.systemd import Notifier
 from spectrum.control.processes.workers import Outcome, WorkerProcess, encode, memory_file
-from spectrum.control.records.log import LineWriter, SessionLog
+from spectrum.control.records.log import LineWriter
+from spectrum.control.records.stream import RecordStream, records_status
 from spectrum.control.records.totals import Totals
 from spectrum.control.tls.certificates import CertificateError, load_tls, soon_to_end
 from spectrum.control.tls.tickets import TicketKeyRotation
@@ -94,7 +95,7 @@ LEAVE_WRITE_S = 30.0
 # The ring buffer of samples holds 7,000: what comes faster than that in this time is counted as lost.
 SAMPLES_INTERVAL_S = 0.2
 # Refusals that workers summed are added up for so long.
-LOG_TICK_S = 1.0
+RECORDS_TICK_S = 1.0
 SWITCH_INTERVAL_S = 0.0005
 # Given to workers beyond their own drain timeout.
 EXIT_GRACE_S = 5.0
@@ -196,7 +197,8 @@ class Supervisor:
         self._systemd = Notifier()
         self._index = ListenerIndex(config.apps, local_addresses())
         self._names = NameWatch(self._names_changed, self._refuse_address)
-        self._exporter = Exporter(self._totals, self._state, self._health, self._names)
+        self._records = RecordStream(config, LineWriter(FileIO(1, "wb", closefd=False)))
+        self._exporter = Exporter(self._totals, self._state, self._health, self._names, self._records)
         # Who holds the first one may change what is served, who holds the second one does.
         self._reloading = asyncio.Lock()
         self._applying = asyncio.Lock()
@@ -204,24 +206,11 @@ class Supervisor:
         # What reads files for a reload: one thread at most.
         self._reader: asyncio.Future[Any] | None = None
         self._stopping = asyncio.Event()
-        self._writer = LineWriter(FileIO(1, "wb", closefd=False))
-        self._records_lost = 0
-        self._session_log = SessionLog(self._writer, *self._log_settings(config), self._suppressed)
 
-    def _log_settings(self, config: Config) -> tuple[bool, int]:
-        as_json = config.log.format == "json"
-        return as_json, config.log.sessions_per_second
-
-    async def _tick_session_log(self) -> None:
+    async def _tick_records(self) -> None:
         while True:
-            await asyncio.sleep(LOG_TICK_S)
-            lost = self._totals.workers.events_dropped
-            self._session_log.lose(lost - self._records_lost)
-            self._records_lost = lost
-            self._session_log.tick()
-
-    def _suppressed(self, count: int) -> None:
-        self._state.lines_suppressed += count
+            await asyncio.sleep(RECORDS_TICK_S)
+            self._records.tick(self._totals.workers.events_dropped)
 
     async def run(self) -> None:
         """Serve until told to stop.
@@ -267,7 +256,7 @@ class Supervisor:
             watch = FileWatch(self._watched_files, self._files_changed, files=self._files)
             self._tasks.keep(watch.run, "watch files")
             self._tasks.keep(self._tickets.run, "rotate the keys of session tickets")
-            self._tasks.keep(self._tick_session_log, "sum the session log")
+            self._tasks.keep(self._tick_records, "sum refusals")
             self._tasks.keep(self._collect_samples, "read the filter's samples")
             self._tasks.keep(self._helper.watch, "watch the helper")
             await self._stopping.wait()
@@ -290,8 +279,7 @@ class Supervisor:
             self._bank.close(self._bank.keys())
             self._fleet.close()
             self._memory.close()
-            self._session_log.tick()
-            self._writer.close()
+            self._records.close()
 
     async def _start(self) -> None:
         limit = raise_descriptor_limit()
@@ -482,7 +470,7 @@ class Supervisor:
         if isinstance(message, Met):
             self._health.met(message.signs)
         else:
-            self._session_log.add(message.lines)
+            self._records.add(message)
 
     def _refuse_address(self, name: NameSettings, address: str) -> str | None:
         """Say why an address of a name cannot be an origin: nobody is there, or it leads back to us."""
@@ -516,8 +504,7 @@ class Supervisor:
 
     def _record_health(self, event: HealthEvent) -> None:
         log.log(logging.INFO if event.Healthy else logging.WARNING, "%s", as_text(event))
-        if self._config.log.sessions:
-            self._session_log.add_event(event)
+        self._records.add_health(event)
 
     # --- reload ---------------------------------------------------------------------------------------------------
 
@@ -756,7 +743,7 @@ class Supervisor:
         self._state.restart_needed = bool(needed)
         self._tickets.every_s = config.session_tickets.rotate_s
         self._take(plan)
-        self._session_log.configure(*self._log_settings(config))
+        self._records.configure(config)
         self._health.apply(config, plan.snapshot, self._names.addresses)
 
     # --- what one sees --------------------------------------------------------------------------------------------
@@ -772,7 +759,6 @@ class Supervisor:
             for place in range(self._worker_count)
             for found in [self._fleet.workers.get(place)]
         }
-        self._state.lines_lost = self._writer.lost
         self._state.flows_offloaded = sum(worker.offloaded for worker in self._fleet.all())
         self._state.helper_lost = self._helper.is_lost
         self._state.held_bytes = sum(worker.held_bytes for worker in self._fleet.all())
@@ -809,6 +795,7 @@ class Supervisor:
                 "helper": self._helper.state,
             },
             "names": names_status(self._names),
+            "records": records_status(self._records.read()),
             "apps": apps,
             "load_balancers": balancers_status(self._snapshot, self._health),
             "pools": pools_status(self._snapshot, self._config, self._health, self._memory.loads),
@@ -931,8 +918,7 @@ class Supervisor:
         except Exception:
             log.exception("upgrade: clients of the control socket or the metrics were cut")
         try:
-            self._session_log.tick()
-            self._writer.close(LEAVE_WRITE_S)
+            self._records.close(LEAVE_WRITE_S)
         except Exception:
             log.exception("upgrade: records of sessions may be lost")
         logging.shutdown()

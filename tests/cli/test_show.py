@@ -110,6 +110,18 @@ def test_other_states():
     assert "(of before an upgrade)" in shown(STATUS | {"workers": [veteran]})
 
 
+def test_records():
+    part = {"lost": 0, "failure": None}
+    journal = part | {"path": "/var/lib/[x]", "bytes": 12_300_000, "max_bytes": 2**30, "records": 100}
+    sink = part | {"name": "archive", "records": 100, "lag_records": 0, "lag_s": 0.0}
+    late = sink | {"lag_records": 5, "lag_s": 65.0, "lost": 3, "failure": "no [such] disk"}
+    text = shown(STATUS | {"records": {"journal": journal, "sinks": [sink, late]}})
+    assert "journal /var/lib/[x]: 12.3 MB of 1.1 GB\n" in text
+    assert "sink archive: 100 records, 0 records behind\n" in text
+    assert "sink archive: 100 records, 5 records behind (1m 5s), 3 lost: no [such] disk\n" in text
+    assert "journal" not in shown(STATUS | {"records": None})
+
+
 def test_pools_and_load_balancers():
     led = APP | {"origins": [], "load_balancer": "game"}
     text = shown(STATUS | {"apps": [led], "pools": [POOL], "load_balancers": [BALANCER]})

@@ -189,7 +189,7 @@ async def test_a_reload_that_fails_at_any_step_changes_nothing(tmp_path, free_po
         ("_filter.remove", PinError("no unlink")),
         ("_health.apply", ZeroDivisionError("a bug")),
         ("_health.addresses_for_workers", error),
-        ("_log_settings", error),
+        ("_records.configure", error),
     ]
     async with supervised(tmp_path, before, workers=2) as (daemon, write):
         write(after)

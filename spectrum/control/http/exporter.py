@@ -20,6 +20,8 @@ from spectrum import __version__
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.balancing.health_metrics import HealthReadings, health_metrics, read_health
 from spectrum.control.names.name_watch import NameReading, NameWatch
+from spectrum.control.records.metrics import record_metrics
+from spectrum.control.records.stream import RecordReadings, RecordStream
 from spectrum.control.records.totals import Totals
 from spectrum.core.records.measures import (
     CONNECT_BOUNDS_S,
@@ -52,8 +54,6 @@ class NodeState:
         self.held_bytes = 0
         self.flows_offloaded = 0
         self.helper_lost = False
-        self.lines_suppressed = 0
-        self.lines_lost = 0
         # Seconds since 1970, by the name of the certificate.
         self.certificates_end_at: dict[str, int] = {}
 
@@ -69,6 +69,7 @@ class _Readings:
     state: NodeState
     health: HealthReadings
     names: tuple[NameReading, ...]
+    records: RecordReadings
 
     def render(self) -> bytes:
         """Return the page.
@@ -96,6 +97,7 @@ class _Readings:
         yield from _node_metrics(self)
         yield from health_metrics(self.health)
         yield from _name_metrics(self.names)
+        yield from record_metrics(self.records)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,12 +227,6 @@ def _node_metrics(readings: _Readings) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "spectrum_events_dropped", "Session records lost for want of room", value=own.events_dropped
     )
-    yield CounterMetricFamily(
-        "spectrum_log_lines_suppressed", "Session log lines left out by the rate limit", value=state.lines_suppressed
-    )
-    yield CounterMetricFamily(
-        "spectrum_log_lines_lost", "Session log lines that could not be written", value=state.lines_lost
-    )
     yield GaugeMetricFamily(
         "spectrum_helper_lost", "1 if the privileged helper has ended and takes a restart", value=state.helper_lost
     )
@@ -267,12 +263,18 @@ class Exporter:
     """Renders the metrics of one node."""
 
     def __init__(
-        self, totals: Totals, state: NodeState, health: HealthKeeper | None = None, names: NameWatch | None = None
+        self,
+        totals: Totals,
+        state: NodeState,
+        health: HealthKeeper | None = None,
+        names: NameWatch | None = None,
+        records: RecordStream | None = None,
     ) -> None:
         self._totals = totals
         self._state = state
         self._health = health
         self._names = names
+        self._records = records
 
     async def render(self) -> bytes:
         """Return the page of /metrics in Prometheus' text format.
@@ -288,5 +290,6 @@ class Exporter:
             copy(self._state),
             health,
             self._names.read() if self._names is not None else (),
+            self._records.read() if self._records is not None else RecordReadings(),
         )
         return await asyncio.to_thread(readings.render)

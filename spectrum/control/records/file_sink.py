@@ -72,6 +72,7 @@ class FileSink:
         if self._descriptor >= 0 and self._is_in_place():
             return
         self.close()
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         # Not blocking: a pipe without a reader is refused.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(self._path, flags, 0o640)

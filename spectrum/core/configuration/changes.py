@@ -27,6 +27,7 @@ _FIXED = (
     "metrics",
     "control",
     "kernel",
+    "records",
     "max_flows",
     "max_affinities",
     "limits.client_prefix",

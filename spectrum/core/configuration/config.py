@@ -32,6 +32,7 @@ from spectrum.core.configuration.fields import (
 )
 from spectrum.core.filter import Filter
 from spectrum.core.limits import Limits, Paces
+from spectrum.core.records.objects import RecordsSection
 from spectrum.core.server_names import server_name
 from spectrum.core.tls.objects import Certificate, EdgeTls, Mode, OriginTls
 from spectrum.wire.address import IPAddress
@@ -486,6 +487,7 @@ class Settings(Strict):
     geoip: GeoIp | None = None
     metrics: Metrics | None = None
     log: Log = Log()
+    records: RecordsSection | None = None
     kernel: Kernel = Kernel()
     filter: Filter | None = None
     udp_offload: Annotated[UdpOffload | None, BeforeValidator(_switch)] = None

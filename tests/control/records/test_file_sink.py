@@ -39,6 +39,7 @@ def test_lines_have_their_ids(tmp_path, sink):
 
 @pytest.mark.parametrize("max_files", [0, 1, 2])
 def test_another_file_is_begun_when_one_is_large(tmp_path, max_files):
+    tmp_path /= "made/for it"
     sink = FileSink(tmp_path / "records", 300, max_files)
     for first in range(0, 50, 5):
         sink.deliver([batch(first, 5)])

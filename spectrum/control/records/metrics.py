@@ -1,0 +1,51 @@
+"""The metrics of records: the log, the journal and its sinks."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from spectrum.control.records.feed import FeedReading
+from spectrum.control.records.stream import JournalReading, RecordReadings
+
+
+def record_metrics(readings: RecordReadings) -> Iterator[Metric]:
+    """Yield them; those of the journal and its sinks only where the file has them."""
+    yield CounterMetricFamily(
+        "spectrum_log_lines_suppressed",
+        "Session log lines left out by the rate limit",
+        value=readings.lines_suppressed,
+    )
+    yield CounterMetricFamily(
+        "spectrum_log_lines_lost", "Session log lines that could not be written", value=readings.lines_lost
+    )
+    if readings.journal is not None:
+        yield from _journal_metrics(readings.journal)
+        yield from _sink_metrics(readings.feeds)
+
+
+def _journal_metrics(journal: JournalReading) -> Iterator[Metric]:
+    yield GaugeMetricFamily("spectrum_journal_bytes", "Size of the journal of records", value=journal.size)
+    yield CounterMetricFamily("spectrum_journal_records", "Records appended to the journal", value=journal.appended)
+    yield CounterMetricFamily(
+        "spectrum_journal_records_lost", "Records that the journal could not take", value=journal.lost
+    )
+    yield GaugeMetricFamily(
+        "spectrum_journal_failing", "1 while nothing can be written to the journal", value=bool(journal.failure)
+    )
+
+
+def _sink_metrics(feeds: tuple[FeedReading, ...]) -> Iterator[Metric]:
+    labels = ["sink"]
+    delivered = CounterMetricFamily("spectrum_sink_records", "Records delivered to a sink", labels=labels)
+    lag = GaugeMetricFamily("spectrum_sink_lag_records", "Records that a sink has not got yet", labels=labels)
+    lag_s = GaugeMetricFamily("spectrum_sink_lag_seconds", "Age of the first of these", labels=labels)
+    lost = CounterMetricFamily("spectrum_sink_records_lost", "Records that a sink will not get", labels=labels)
+    failures = CounterMetricFamily("spectrum_sink_failures", "Deliveries that failed", labels=labels)
+    for feed in feeds:
+        name = [feed.name]
+        delivered.add_metric(name, feed.delivered)
+        lag.add_metric(name, feed.lag_records)
+        lag_s.add_metric(name, feed.lag_s)
+        lost.add_metric(name, feed.lost)
+        failures.add_metric(name, feed.failures)
+    yield from (delivered, lag, lag_s, lost, failures)

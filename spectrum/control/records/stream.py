@@ -1,0 +1,196 @@
+"""The stream of records: from workers, and from this process, to the log and to the journal.
+
+A line of the log is written at once, at a bounded rate, and needs no disk. The journal keeps records for its sinks,
+which get each of them at least once. Neither waits for the other, and nothing on the loop waits for either.
+"""
+
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from spectrum.control.records.feed import Feed, FeedReading, Sink
+from spectrum.control.records.file_sink import FileSink
+from spectrum.control.records.journal import Journal
+from spectrum.control.records.log import LineWriter, SessionLog
+from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.configuration.config import Config
+from spectrum.core.records.objects import RecordsSection, SinkSection
+from spectrum.link.takeover import Events
+
+# What waits for a disk at the end is written for so long.
+CLOSE_S = 5.0
+
+
+@dataclass(frozen=True)
+class JournalReading:
+    """What the journal is like; `appended` and `lost` are records since the start."""
+
+    path: str
+    size: int
+    max_bytes: int
+    appended: int
+    lost: int
+    failure: str
+
+
+@dataclass(frozen=True)
+class RecordReadings:
+    """What is measured of records.
+
+    Attributes:
+        lines_suppressed: Lines that the log left out, for its limit or for want of a reader.
+        lines_lost: Lines that could not be written.
+        journal: None where the file has none.
+        feeds: One for each sink.
+    """
+
+    lines_suppressed: int = 0
+    lines_lost: int = 0
+    journal: JournalReading | None = None
+    feeds: tuple[FeedReading, ...] = ()
+
+
+class KeptRecords:
+    """The journal and its sinks, as the file has them.
+
+    Args:
+        section: What the file says.
+        node: The name of this machine in ids of records.
+    """
+
+    def __init__(self, section: RecordsSection, node: str) -> None:
+        folder = Path(section.journal.path)
+        self._section = section
+        self._node = node
+        self._journal = Journal(folder, section.journal.max_bytes)
+        self._feeds = [Feed(name, _sink(sink), self._journal, folder) for name, sink in section.sinks.items()]
+
+    def add(self, source: str, first: int, count: int, lines: bytes) -> None:
+        """Keep records; `source` is who made them on this machine."""
+        self._journal.add(f"{self._node}/{source}", first, count, lines)
+
+    def read(self) -> tuple[JournalReading, tuple[FeedReading, ...]]:
+        """Return what is measured."""
+        journal, section = self._journal, self._section.journal
+        reading = JournalReading(
+            section.path, journal.size, section.max_bytes, journal.appended, journal.lost, journal.failure
+        )
+        return reading, tuple(feed.read() for feed in self._feeds)
+
+    def close(self, timeout_s: float) -> None:
+        """Write what waits, give it to the sinks, and leave the files to the next process; for at most so long."""
+        deadline = time.monotonic() + timeout_s
+        self._journal.close(timeout_s)
+        ended = [feed.close(max(0.0, deadline - time.monotonic())) for feed in self._feeds]
+        if all(ended):
+            self._journal.release()
+
+
+def _sink(section: SinkSection) -> Sink:
+    return FileSink(Path(section.path), section.max_bytes, section.max_files)
+
+
+class RecordStream:
+    """Takes records, and sends them where they go.
+
+    Args:
+        config: The configuration at the start.
+        writer: Takes the lines of the log; it is owned from here on.
+    """
+
+    def __init__(self, config: Config, writer: LineWriter) -> None:
+        self._writer = writer
+        self._lines_suppressed = 0
+        self._records_lost = 0
+        self._has_log = config.log.sessions
+        self._log = SessionLog(writer, *_settings(config), self._suppress)
+        self._kept: KeptRecords | None = None
+        # Of what this process records; and of workers of versions that did not number theirs.
+        self._source = f"supervisor/{time.time_ns() // 1000:x}"
+        self._next = 1
+        if config.records is not None:
+            self._kept = KeptRecords(config.records, config.node.name or socket.gethostname())
+
+    def configure(self, config: Config) -> None:
+        """Take the settings that a reload changes."""
+        self._has_log = config.log.sessions
+        self._log.configure(*_settings(config))
+
+    def _suppress(self, lines: int) -> None:
+        self._lines_suppressed += lines
+
+    def add(self, events: Events) -> None:
+        """Take records of a worker."""
+        if self._has_log:
+            self._log.add(events.lines)
+        if self._kept is None:
+            return
+        if events.source:
+            self._kept.add(events.source, events.first, events.count, events.lines)
+        else:
+            self._keep_own(self._kept, events.count, events.lines)
+
+    def add_health(self, event: HealthEvent) -> None:
+        """Take a change of health."""
+        if self._has_log:
+            self._log.add_event(event)
+        if self._kept is not None:
+            self._keep_own(self._kept, 1, msgspec.json.encode(event) + b"\n")
+
+    def _keep_own(self, kept: KeptRecords, count: int, lines: bytes) -> None:
+        kept.add(self._source, self._next, count, lines)
+        self._next += count
+
+    def tick(self, dropped: int) -> None:
+        """Write what was summed; once a second, with the number of records that workers have dropped so far."""
+        self._log.lose(dropped - self._records_lost)
+        self._records_lost = dropped
+        self._log.tick()
+
+    def read(self) -> RecordReadings:
+        """Return what is measured."""
+        journal, feeds = self._kept.read() if self._kept is not None else (None, ())
+        return RecordReadings(self._lines_suppressed, self._writer.lost, journal, feeds)
+
+    def close(self, log_s: float = 2.0) -> None:
+        """Write what waits; the log has so long, the journal with its sinks `CLOSE_S`."""
+        self._log.tick()
+        self._writer.close(log_s)
+        if self._kept is not None:
+            self._kept.close(CLOSE_S)
+
+
+def _settings(config: Config) -> tuple[bool, int]:
+    return config.log.format == "json", config.log.sessions_per_second
+
+
+def records_status(readings: RecordReadings) -> dict[str, Any] | None:
+    """Return what `spectrum status` shows of the journal and its sinks; None where the file has none."""
+    journal = readings.journal
+    if journal is None:
+        return None
+    return {
+        "journal": {
+            "path": journal.path,
+            "bytes": journal.size,
+            "max_bytes": journal.max_bytes,
+            "records": journal.appended,
+            "lost": journal.lost,
+            "failure": journal.failure or None,
+        },
+        "sinks": [
+            {
+                "name": feed.name,
+                "records": feed.delivered,
+                "lag_records": feed.lag_records,
+                "lag_s": round(feed.lag_s, 1),
+                "lost": feed.lost,
+                "failure": feed.failure or None,
+            }
+            for feed in readings.feeds
+        ],
+    }

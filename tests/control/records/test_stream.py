@@ -1,0 +1,128 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from spectrum.control.configuration.loader import load_text
+from spectrum.control.records.journal import Journal
+from spectrum.control.records.log import LineWriter
+from spectrum.control.records.stream import RecordReadings, RecordStream, records_status
+from spectrum.core.balancing.events import HealthEvent
+from spectrum.link.takeover import Events
+from tests.control.records.test_log import LINE, Kept
+from tests.control.records.waiting import soon
+
+HEALTH = HealthEvent("poolHealth", datetime(2026, 1, 2, tzinfo=UTC), False, "too few", "p")
+
+
+def config(more=""):
+    return load_text(
+        f"apps: {{x: {{protocol: tcp/1, origin_direct: [tcp://192.0.2.1:22]}}}}\nnode: {{name: edge1}}\n{more}", "f"
+    )
+
+
+def kept(folder, more=""):
+    return config(
+        f"records: {{journal: {{path: {folder}/journal}}, sinks: {{archive: {{path: {folder}/archive}}}}}}\n{more}"
+    )
+
+
+@pytest.fixture
+def start():
+    """Return a function that starts a stream, and returns what its log writes; all are closed at the end."""
+    streams = []
+
+    def open_stream(settings):
+        out = Kept()
+        streams.append(RecordStream(settings, LineWriter(out)))
+        return streams[-1], out
+
+    yield open_stream
+    for stream in streams:
+        stream.close()
+
+
+def ids(path):
+    return [json.loads(line)["RecordId"].split("/") for line in path.read_text().splitlines()]
+
+
+def test_without_a_journal_records_go_to_the_log_as_they_are(start):
+    stream, out = start(config())
+    stream.add(Events(2, LINE * 2, "0/5f", 1))
+    stream.add_health(HEALTH)
+    stream.close()
+    lines = out.getvalue().splitlines(keepends=True)
+    assert lines[:2] == [LINE, LINE]
+    assert json.loads(lines[2])["Event"] == "poolHealth"
+    assert stream.read() == RecordReadings()
+    assert records_status(stream.read()) is None
+
+
+def test_settings_of_the_log_are_taken_at_a_reload(start):
+    stream, out = start(config("log: {sessions: false}"))
+    stream.add(Events(1, LINE))
+    stream.add_health(HEALTH)
+    stream.configure(config("log: {format: text, sessions_per_second: 2}"))
+    stream.add(Events(5, LINE * 5))
+    stream.tick(3)
+    stream.tick(3)
+    stream.close()
+    assert len(out.getvalue().splitlines()) == 2
+    assert out.getvalue().startswith(b"2026-01-02T03:04:07.000000Z disconnect")
+    assert stream.read().lines_suppressed == 3
+
+
+def test_the_journal_gets_all_and_its_sinks_too(start, tmp_path):
+    settings = kept(tmp_path, "log: {sessions: false}")
+    for epoch in ("5f", "60"):  # as after a restart
+        stream, out = start(settings)
+        stream.add(Events(2, LINE * 2, f"0/{epoch}", 1))
+        stream.add(Events(1, LINE, f"1/{epoch}", 7))
+        stream.add(Events(2, LINE * 2))  # of a version before these numbers
+        stream.add_health(HEALTH)
+        stream.close()
+        assert out.getvalue() == b""
+        readings = stream.read()
+        assert (readings.journal.appended, readings.journal.lost) == (6, 0)
+        assert [(feed.name, feed.delivered, feed.lag_records) for feed in readings.feeds] == [("archive", 6, 0)]
+    found = ids(tmp_path / "archive")
+    assert len({tuple(one) for one in found}) == len(found) == 12
+    assert found[:3] == [["edge1", "0", "5f", "1"], ["edge1", "0", "5f", "2"], ["edge1", "1", "5f", "7"]]
+    assert [one[1::2] for one in found[3:6]] == [["supervisor", "1"], ["supervisor", "2"], ["supervisor", "3"]]
+    assert found[8][2] == "60"
+
+
+def test_what_goes_wrong_is_seen(start, tmp_path):
+    (tmp_path / "archive").mkdir()
+    stream, out = start(kept(tmp_path))
+    stream.add(Events(2, LINE * 2, "0/5f", 1))
+    soon(lambda: stream.read().feeds[0].failure)
+    status = records_status(stream.read())
+    assert status["journal"] == {
+        "path": f"{tmp_path}/journal",
+        "bytes": status["journal"]["bytes"],
+        "max_bytes": 2**30,
+        "records": 2,
+        "lost": 0,
+        "failure": None,
+    }
+    (sink,) = status["sinks"]
+    assert sink["lag_s"] >= 0
+    assert (sink["name"], sink["lag_records"], sink["records"], sink["lost"]) == ("archive", 2, 0, 0)
+    assert sink["failure"] == f"{tmp_path}/archive: is a directory"
+    stream.close()
+    assert out.getvalue() == LINE * 2
+    (tmp_path / "archive").rmdir()
+    start(kept(tmp_path))[0].close()
+    assert len(ids(tmp_path / "archive")) == 2
+
+
+def test_a_journal_that_another_process_has_costs_the_log_nothing(start, tmp_path):
+    other = Journal(tmp_path / "journal", 2**24)
+    other.wait_open()
+    stream, out = start(kept(tmp_path))
+    stream.add(Events(2, LINE * 2, "0/5f", 1))
+    soon(lambda: out.getvalue() == LINE * 2)
+    other.close(5)
+    other.release()
+    soon(lambda: stream.read().feeds[0].delivered == 2)

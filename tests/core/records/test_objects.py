@@ -1,0 +1,34 @@
+import pytest
+from pydantic import ValidationError
+
+from spectrum.core.records.objects import RecordsSection
+
+JOURNAL = {"path": "/var/lib/spectrum/records"}
+SINK = {"path": "/var/log/spectrum/records.json"}
+
+
+def test_defaults():
+    section = RecordsSection.model_validate({"journal": JOURNAL, "sinks": {"archive": SINK}})
+    assert (section.journal.path, section.journal.max_bytes) == ("/var/lib/spectrum/records", 2**30)
+    sink = section.sinks["archive"]
+    assert (sink.type, sink.path, sink.max_bytes, sink.max_files) == ("file", SINK["path"], 100 * 2**20, 10)
+    assert RecordsSection.model_validate({"journal": JOURNAL}).sinks == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({}, "Field required"),
+        ({"journal": {"path": "records"}}, "expected an absolute path, found 'records'"),
+        ({"journal": {"path": 5}}, "expected text such as /var/lib/spectrum/records, found 5"),
+        ({"journal": JOURNAL | {"max_bytes": "1MiB"}}, "at least 16MiB"),
+        ({"journal": JOURNAL, "sinks": {"a": SINK | {"max_bytes": 5}}}, "at least 1MiB"),
+        ({"journal": JOURNAL, "sinks": {"a": SINK | {"max_files": -1}}}, "greater than or equal to 0"),
+        ({"journal": JOURNAL, "sinks": {"a": SINK | {"type": "s3"}}}, "Input should be 'file'"),
+        ({"journal": JOURNAL, "sinks": {"a b": SINK}}, "'a b' is no name for a sink"),
+        ({"journal": JOURNAL, "sinks": {"a": SINK, "b": SINK}}, "sinks a and b write to the same file: /var/log"),
+    ],
+)
+def test_what_is_refused(wrong, message):
+    with pytest.raises(ValidationError, match=message):
+        RecordsSection.model_validate(wrong)
