@@ -63,10 +63,10 @@ from spectrum.core.snapshot import MAX_NUMBERS, Snapshot, compile_snapshot
 from spectrum.garbage import collect_every, freeze
 from spectrum.kernel import init, installation, seccomp, signals
 from spectrum.kernel.cgroups import usable_processors
+from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError, local_addresses, passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
-from spectrum.link.channel import close_all
 from spectrum.link.messages import Met, Offloading
 from spectrum.link.succession import Heritage, SuccessionError
 from spectrum.link.takeover import Events

@@ -2,6 +2,8 @@
 
 SOCK_SEQPACKET keeps message boundaries and SCM_RIGHTS attached to its message (unix(7)), so there is no framing here.
 What is larger than a packet (a snapshot) travels as a memory file's descriptor.
+
+Each end begins with a `Hello`. Where the versions do not fit, either end logs both, and closes.
 """
 
 import asyncio
@@ -15,7 +17,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from spectrum.kernel.descriptors import close_all as close_all
+from spectrum.kernel.descriptors import close_all
+from spectrum.link.versions import BEFORE_HELLO, Hello, mismatch
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ MAX_DESCRIPTORS = 250
 # Bytes of packets kept for a peer that does not read, or is gone until another one comes. Records of sessions beyond it
 # are dropped, and counted by the sender: about 14,000 fit.
 MAX_WAITING_BYTES = 8 * 2**20
+# What a packet that waits takes besides its bytes: Python's objects.
+PACKET_OVERHEAD_BYTES = 160
 
 M = TypeVar("M")
 
@@ -49,13 +54,16 @@ class Channel(Generic[M]):
 
     Args:
         sock: A connected SOCK_SEQPACKET socket, owned from here on.
-        decoder: Of the messages that either end sends.
+        decoder: Of the messages that either end sends, `Hello` one of them.
         received: Called with each message and its descriptors, which it owns. Where this process could not take all of
             them, at its limit, the message comes without any.
         closed: Called once when the other end is gone.
         drained: Called when all that waited to be sent has been.
+        peer: What the other end has said of its version to a process that had this end before; None where it has not.
 
     Attributes:
+        peer: The other end's version, once it has said something.
+        refusal: Why the two cannot talk, where their versions do not fit: the channel is closed then.
         gone: The other end takes nothing any more.
     """
 
@@ -66,6 +74,7 @@ class Channel(Generic[M]):
         received: Callable[[M, list[int]], None],
         closed: Callable[[], None],
         drained: Callable[[], None] = lambda: None,
+        peer: Hello | None = None,
     ) -> None:
         self._socket = sock
         self._decoder = decoder
@@ -76,10 +85,15 @@ class Channel(Generic[M]):
         self._waiting_bytes = 0
         self._open = True
         self.gone = False
+        self.peer = peer
+        self.refusal = ""
+        self._has_met = False
         self._undelivered: list[bytes] = []
         sock.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._read)
+        if peer != BEFORE_HELLO:  # it would not understand it
+            self._send(_encoder.encode(Hello()))
 
     def send(self, message: M, descriptors: Sequence[int] = (), droppable: bool = False) -> bool:
         """Send a message; return False where it was dropped.
@@ -92,13 +106,15 @@ class Channel(Generic[M]):
         """
         if not self._open:
             return False
-        data = _encoder.encode(message)
+        return self._send(_encoder.encode(message), descriptors, droppable)
+
+    def _send(self, data: bytes, descriptors: Sequence[int] = (), droppable: bool = False) -> bool:
         if not self._waiting and self._transmit(data, descriptors):
             return not self.gone
         if droppable and self._waiting_bytes >= MAX_WAITING_BYTES:
             return False
         self._waiting.append((data, _duplicates(descriptors)))
-        self._waiting_bytes += len(data)
+        self._waiting_bytes += len(data) + PACKET_OVERHEAD_BYTES
         self._loop.add_writer(self._socket.fileno(), self._write)
         return True
 
@@ -120,7 +136,7 @@ class Channel(Generic[M]):
             if self.gone:
                 break  # what waits is `undelivered`
             self._waiting.popleft()
-            self._waiting_bytes -= len(data)
+            self._waiting_bytes -= len(data) + PACKET_OVERHEAD_BYTES
             close_all(descriptors)
         self._loop.remove_writer(self._socket.fileno())
         if not self._waiting:
@@ -144,7 +160,23 @@ class Channel(Generic[M]):
                 log.warning("a message that cannot be read: %s", exc)
                 close_all(descriptors)
                 continue
-            self._received(message, descriptors)
+            if isinstance(message, Hello):
+                self._meet(message)
+            elif not self._has_met:
+                self._meet(self.peer or BEFORE_HELLO)
+            if not self._open:
+                close_all(descriptors)
+            elif not isinstance(message, Hello):
+                self._received(message, descriptors)
+
+    def _meet(self, peer: Hello) -> None:
+        """Go by the other end's version, or close."""
+        self.peer, self._has_met = peer, True
+        self.refusal = mismatch(peer)
+        if self.refusal:
+            log.error("refused: %s", self.refusal)
+            self.close()
+            self._closed()
 
     def _receive(self) -> tuple[bytes, list[int]]:
         # Not socket.recv_fds, which drops its flags (CPython 3.11).

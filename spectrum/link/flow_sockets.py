@@ -1,4 +1,9 @@
-"""How the sockets of UDP flows go from a worker to the one that follows it, which may be of another version."""
+"""How the sockets of UDP flows go from a worker to the one that follows it, which may be of another version.
+
+Packets of indices in the file of flows (`engine.flows`), each with as many descriptors. The first packet is the hello
+of the sender, without any: a version before hello passes over indices that have no descriptors. The receiver needs to
+say none: its supervisor, of the same version, has said hello to the sender.
+"""
 
 import asyncio
 import errno
@@ -10,6 +15,7 @@ from array import array
 from collections.abc import Sequence
 
 from spectrum.link.readiness import readable, writable
+from spectrum.link.versions import Hello, mismatch
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +24,8 @@ SOCKETS_PER_PACKET = 250
 # The sockets of flows have gone from worker to worker by then; a supervisor gives the old one a second more.
 SOCKETS_TIMEOUT_S = 4.0
 BUSY_STEP_S = 0.01
+_HELLO = struct.Struct("=4sII")
+_MAGIC = b"SPFS"
 
 
 async def send_sockets(way: socket.socket, sockets: Sequence[tuple[int, int]]) -> None:
@@ -30,15 +38,11 @@ async def send_sockets(way: socket.socket, sockets: Sequence[tuple[int, int]]) -
     way.setblocking(False)
     try:
         async with asyncio.timeout(SOCKETS_TIMEOUT_S):
+            await _send(way, hello(), array("i"))
             for start in range(0, len(sockets), SOCKETS_PER_PACKET):
                 part = sockets[start : start + SOCKETS_PER_PACKET]
                 indices = struct.pack(f"={len(part)}I", *(index for index, _ in part))
-                rights = array("i", [descriptor for _, descriptor in part])
-                while (blocked := _send(way, indices, rights)) is not None:
-                    if blocked == errno.ETOOMANYREFS:  # more are on their way than this user may have (unix(7))
-                        await asyncio.sleep(BUSY_STEP_S)
-                    else:
-                        await writable(way)
+                await _send(way, indices, array("i", [descriptor for _, descriptor in part]))
     except TimeoutError:
         log.error("the worker that follows does not take the sockets of flows: they get new ones")
     except OSError as exc:
@@ -48,15 +52,25 @@ async def send_sockets(way: socket.socket, sockets: Sequence[tuple[int, int]]) -
             os.close(descriptor)
 
 
-def _send(way: socket.socket, indices: bytes, rights: "array[int]") -> int | None:
-    """Send a packet; return the error for which it has to wait, if any."""
-    try:
-        way.sendmsg([indices], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-    except OSError as exc:
-        if exc.errno in (errno.EAGAIN, errno.ETOOMANYREFS):
-            return exc.errno
-        raise
-    return None
+def hello() -> bytes:
+    """Return the first packet."""
+    own = Hello()
+    return _HELLO.pack(_MAGIC, own.version, own.oldest)
+
+
+async def _send(way: socket.socket, data: bytes, descriptors: "array[int]") -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)] if descriptors else []
+    while True:
+        try:
+            way.sendmsg([data], rights)
+        except BlockingIOError:
+            await writable(way)
+        except OSError as exc:
+            if exc.errno != errno.ETOOMANYREFS:  # more are on their way than this user may have (unix(7))
+                raise
+            await asyncio.sleep(BUSY_STEP_S)
+        else:
+            return
 
 
 async def receive_sockets(way: socket.socket) -> dict[int, int]:
@@ -67,12 +81,18 @@ async def receive_sockets(way: socket.socket) -> dict[int, int]:
         async with asyncio.timeout(SOCKETS_TIMEOUT_S):
             while True:
                 try:
-                    indices, descriptors = _receive(way)
+                    data, descriptors = _receive(way)
                 except BlockingIOError:
                     await readable(way)
                     continue
-                if not indices:
+                if not data:
                     break
+                if data.startswith(_MAGIC) and not descriptors:
+                    if fault := _fault(data):
+                        log.error("the sockets of flows are refused, the flows get new ones: %s", fault)
+                        break
+                    continue
+                indices = struct.unpack(f"={len(data) // 4}I", data)
                 # At the descriptor limit the last ones are missing (MSG_CTRUNC).
                 found.update(zip(indices, descriptors, strict=False))
     except TimeoutError:
@@ -82,12 +102,18 @@ async def receive_sockets(way: socket.socket) -> dict[int, int]:
     return found
 
 
-def _receive(way: socket.socket) -> tuple[tuple[int, ...], list[int]]:
-    """Return the indices and descriptors of one packet; none at the end."""
+def _fault(data: bytes) -> str:
+    """Return why the sender of a hello cannot be understood, "" where it can."""
+    _, version, oldest = _HELLO.unpack_from(data.ljust(_HELLO.size, b"\0"))
+    return mismatch(Hello(version, oldest))
+
+
+def _receive(way: socket.socket) -> tuple[bytes, list[int]]:
+    """Return the data and descriptors of one packet; none at the end."""
     data, controls, _, _ = way.recvmsg(
         SOCKETS_PER_PACKET * 4, socket.CMSG_SPACE(SOCKETS_PER_PACKET * 4), socket.MSG_CMSG_CLOEXEC
     )
     descriptors = array("i")
     for _, _, content in controls:
         descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
-    return struct.unpack(f"={len(data) // 4}I", data), descriptors.tolist()
+    return data, descriptors.tolist()

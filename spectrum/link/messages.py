@@ -8,6 +8,7 @@ import msgspec
 from spectrum.core.balancing.outliers import Signs
 from spectrum.core.balancing.pools import Standing
 from spectrum.link.takeover import CrossingMessage
+from spectrum.link.versions import Hello
 
 
 class Started(msgspec.Struct, array_like=True, tag=True):
@@ -93,7 +94,8 @@ class Met(msgspec.Struct, array_like=True, tag=True):
 
 
 Message = (
-    CrossingMessage
+    Hello
+    | CrossingMessage
     | Started
     | Memory
     | Offloading

@@ -6,7 +6,6 @@ The messages are frozen: tests hold their bytes. A key may be added; a receiver 
 import asyncio
 import errno
 import json
-import os
 import socket
 from array import array
 from collections.abc import Iterator, Sequence
@@ -17,15 +16,14 @@ import msgspec
 
 from spectrum.core.snapshot import ListenerKey
 from spectrum.kernel.descriptors import close_all
+from spectrum.link.channel import MAX_DESCRIPTORS
 from spectrum.link.readiness import readable, writable
+from spectrum.link.versions import BEFORE_HELLO, Hello, from_json, in_json, mismatch
 
-PROTOCOL = 1
 BUSY_STEP_S = 0.01
 # A message that is longer is sent in several packets; all but its last one have this size.
 PACKET_BYTES = 65536
 MAX_MESSAGE_BYTES = 16 * 2**20
-# SCM_MAX_FD of the kernel is 253.
-MAX_DESCRIPTORS = 250
 
 
 class SuccessionError(Exception):
@@ -46,6 +44,7 @@ class GivenWorker:
         relieved: It has left its listeners and flows already.
         channel: The supervisor's end of its channel.
         process: The process, by pidfd_open(2).
+        hello: What it has said of its version.
     """
 
     place: int
@@ -53,6 +52,7 @@ class GivenWorker:
     relieved: bool
     channel: int
     process: int
+    hello: Hello = BEFORE_HELLO
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Heritage:
     def messages(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
         """Yield what is sent."""
         for one in self.workers:
-            told = {"place": one.place, "pid": one.pid, "relieved": one.relieved}
+            told = {"place": one.place, "pid": one.pid, "relieved": one.relieved, **in_json(one.hello)}
             yield {"worker": told}, [one.channel, one.process]
         for place, descriptor in self.flows.items():
             yield {"flows": place}, [descriptor]
@@ -95,10 +95,12 @@ class Heritage:
         yield {"names": self.names}, []
 
     def take(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        """Enter what a message brings."""
+        """Enter what a message brings; what a later version says besides is passed over."""
         match message:
             case {"worker": told}:
-                self.workers.append(GivenWorker(told["place"], told["pid"], told["relieved"], *descriptors))
+                channel, process = descriptors
+                place, pid, relieved = told["place"], told["pid"], told["relieved"]
+                self.workers.append(GivenWorker(place, pid, relieved, channel, process, from_json(told)))
             case {"listeners": keys}:
                 self.listeners += [
                     (place, msgspec.convert(key, ListenerKey), descriptor)
@@ -116,6 +118,34 @@ class Heritage:
                 self.legacy = list(pids)
             case _:
                 close_all(descriptors)
+
+
+def successor_hello() -> dict[str, Any]:
+    """Return the first message of a successor: it can serve the file, and waits for what it needs.
+
+    A predecessor of version 1 goes on if `protocol` is 1.
+    """
+    own = Hello()
+    return {"protocol": own.oldest, "waits": True, **in_json(own)}
+
+
+def predecessor_hello() -> dict[str, Any]:
+    """Return the first message of a predecessor; what it gives follows."""
+    return in_json(Hello())
+
+
+def check_hello(message: dict[str, Any]) -> None:
+    """Compare the version of the other end, as its first message has it, with ours.
+
+    Raises:
+        SuccessionError: If they do not fit.
+    """
+    try:
+        fault = mismatch(from_json(message))
+    except ValueError as exc:
+        raise SuccessionError(f"it says no version that is understood: {exc}") from exc
+    if fault:
+        raise SuccessionError(f"{fault}: restart instead")
 
 
 class SupervisorSocket:
@@ -176,8 +206,7 @@ class SupervisorSocket:
                     raise SuccessionError(f"it said what is not understood: {_shown(data)}")
             raise SuccessionError(f"it said more than {MAX_MESSAGE_BYTES} bytes at once")
         except BaseException:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            close_all(descriptors)
             raise
 
     def _receive(self) -> tuple[bytes, list[int]]:
@@ -187,8 +216,7 @@ class SupervisorSocket:
         for _, _, content in controls:
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
         if flags & socket.MSG_CTRUNC:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            close_all(descriptors)
             raise SuccessionError(
                 "too many open files: the limit of descriptors is not enough (LimitNOFILE=, ulimit -n)"
             )

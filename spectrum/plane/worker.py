@@ -29,10 +29,11 @@ from spectrum.engine.relay import Relay
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.garbage import collect_every, freeze
 from spectrum.kernel import installation, signals
+from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.seccomp import forbid
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
-from spectrum.link.channel import MAX_DESCRIPTORS, MAX_WAITING_BYTES, Channel, close_all
+from spectrum.link.channel import MAX_DESCRIPTORS, MAX_WAITING_BYTES, Channel
 from spectrum.link.flow_sockets import receive_sockets, send_sockets
 from spectrum.link.messages import (
     DECODER,
@@ -107,6 +108,7 @@ class Worker:
     def __init__(self, sock: socket.socket, control: Path | None = None) -> None:
         self._waiting = Waiting(control, self._taken) if control else None
         self._wait_timer: asyncio.TimerHandle | None = None
+        self._waits_until = 0.0
         self._number = 0
         self._inherited: dict[int, int] = {}
         # What the supervisor sends while the sockets of flows come.
@@ -411,8 +413,11 @@ class Worker:
             log.warning("the supervisor is gone: %d sessions are left, then this worker ends", self._active())
             self._drain(ORPHAN_DRAIN_S)
             return
-        log.warning("the supervisor is gone: serving on, waiting %g s for a new one", ORPHAN_WAIT_S)
-        self._wait_timer = self._loop.call_later(ORPHAN_WAIT_S, self._abandoned)
+        # One that came, and could not take this worker over, does not count.
+        self._waits_until = self._waits_until or self._loop.time() + ORPHAN_WAIT_S
+        left_s = max(0.0, self._waits_until - self._loop.time())
+        log.warning("the supervisor is gone: serving on, waiting %.0f s for a new one", left_s)
+        self._wait_timer = self._loop.call_at(self._waits_until, self._abandoned)
         self._waiting.begin()
 
     def _told_to_end(self) -> None:
@@ -451,6 +456,7 @@ class Worker:
 
     def _introduce(self) -> None:
         """Give a new supervisor what this worker serves with, and go on serving until it is released."""
+        self._waits_until = 0.0
         items = list(self._descriptors.items())
         for i in range(0, len(items), MAX_DESCRIPTORS):
             part = dict(items[i : i + MAX_DESCRIPTORS])

@@ -8,9 +8,10 @@ import pytest
 
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
-from spectrum.link.channel import MAX_WAITING_BYTES, Channel
+from spectrum.link.channel import MAX_WAITING_BYTES, PACKET_OVERHEAD_BYTES, Channel
 from spectrum.link.messages import DECODER, Ask
 from spectrum.link.takeover import Drain, Events, Measures, Names, Sockets
+from spectrum.link.versions import BEFORE_HELLO, OLDEST, VERSION, Hello, mismatch
 
 
 class End:
@@ -77,6 +78,97 @@ async def test_what_waits_is_sent_later_and_the_rest_dropped():
     one.channel.close()
     other.channel.close()
     one.channel.close()  # twice is once
+
+
+async def test_small_messages_that_wait_are_bounded_too():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one = End(ours)
+    sent = 0
+    while one.channel.send(Ask(1), droppable=True):
+        sent += 1
+    assert sent < MAX_WAITING_BYTES / PACKET_OVERHEAD_BYTES + 1000
+    one.channel.close()
+    theirs.close()
+
+
+LATER = msgspec.msgpack.encode(["Hello", VERSION + 1, VERSION + 1, "more"])
+
+
+async def test_each_end_says_hello_first():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel = Channel(ours, DECODER, lambda *given: None, lambda: None)
+    channel.send(Ask(1))
+    assert channel.peer is None
+    assert [msgspec.msgpack.decode(theirs.recv(100)) for _ in range(2)] == [["Hello", VERSION, OLDEST], ["Ask", 1]]
+    theirs.send(msgspec.msgpack.encode(Hello(VERSION + 1, VERSION)))
+    await asyncio.sleep(0.01)
+    assert channel.peer == Hello(VERSION + 1, VERSION)
+    channel.close()
+    theirs.close()
+
+
+async def test_a_version_that_does_not_fit_is_refused(caplog):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one = End(ours)
+    theirs.send(LATER)
+    descriptor = os.memfd_create("x")
+    before = len(os.listdir("/proc/self/fd"))
+    socket.send_fds(theirs, [msgspec.msgpack.encode(Ask(1))], [descriptor])
+    await asyncio.wait_for(one.closed.wait(), 5)
+    assert one.messages == []
+    versions = f"version {VERSION + 1} of the link, and this one version {VERSION} (down to {OLDEST})"
+    assert versions in one.channel.refusal and f"refused: the other process speaks {versions}" in caplog.text
+    assert one.channel.closed and not one.channel.send(Ask(1))
+    assert len(os.listdir("/proc/self/fd")) == before - 1, "its own socket"
+    with pytest.raises(ConnectionResetError):  # it left without reading all; said once (unix_release_sock)
+        theirs.recv(100)
+    assert msgspec.msgpack.decode(theirs.recv(100))[0] == "Hello", "the other end learns why, too"
+    os.close(descriptor)
+    theirs.close()
+
+
+async def test_a_version_before_hello(monkeypatch):
+    """It begins with something else."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one = End(ours)
+    theirs.send(msgspec.msgpack.encode(Ask(1)))
+    await one.wait_for(1)
+    assert one.channel.peer == BEFORE_HELLO
+    one.channel.close()
+    theirs.close()
+    # Some day it is too old.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    monkeypatch.setattr("spectrum.link.channel.mismatch", lambda peer: mismatch(peer, Hello(9, 2)))
+    one = End(ours)
+    theirs.send(msgspec.msgpack.encode(Ask(1)))
+    await asyncio.wait_for(one.closed.wait(), 5)
+    assert one.messages == []
+    theirs.close()
+
+
+@pytest.mark.parametrize(("met", "says_hello"), [(BEFORE_HELLO, False), (Hello(), True)])
+async def test_a_channel_that_another_process_had_before(met, says_hello):
+    """What the other end said to that one holds; what it would not understand it is not told."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    messages = []
+    channel = Channel(ours, DECODER, lambda *given: messages.append(given), lambda: None, peer=met)
+    channel.send(Ask(1))
+    assert (msgspec.msgpack.decode(theirs.recv(100))[0] == "Hello") == says_hello
+    theirs.send(msgspec.msgpack.encode(Ask(2)))
+    await asyncio.sleep(0.01)
+    assert messages == [(Ask(2), [])]
+    assert channel.peer == met
+    channel.close()
+    theirs.close()
+
+
+async def test_a_version_that_another_process_heard_is_checked_too():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel = Channel(ours, DECODER, pytest.fail, lambda: None, peer=Hello(VERSION + 1, VERSION + 1))
+    theirs.send(msgspec.msgpack.encode(Ask(2)))
+    await asyncio.sleep(0.01)
+    assert channel.closed and channel.refusal
+    theirs.close()
 
 
 async def test_what_another_version_says_is_passed_over(caplog):

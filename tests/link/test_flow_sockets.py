@@ -2,11 +2,51 @@ import asyncio
 import os
 import resource
 import socket
+import struct
 
 import pytest
 
-from spectrum.link.flow_sockets import receive_sockets, send_sockets
+from spectrum.link.flow_sockets import hello, receive_sockets, send_sockets
+from spectrum.link.versions import VERSION
 from spectrum.tasks import Tasks
+
+
+def test_packets_are_frozen():
+    """See `test_takeover`; the receiver reads what is beyond the two versions of a later hello as nothing."""
+    assert hello().hex() == "535046530200000001000000"
+
+
+async def test_what_is_sent_is_frozen():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        await send_sockets(ours, [(5, os.memfd_create("flow")), (70000, os.memfd_create("flow"))])
+        assert theirs.recv(100) == hello()
+        data, (one, other), _, _ = socket.recv_fds(theirs, 100, 10)
+    assert data.hex() == "0500000070110100"
+    os.close(one)
+    os.close(other)
+
+
+async def test_sockets_of_a_version_that_does_not_fit_are_refused(caplog):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.send(struct.pack("=4sII4s", b"SPFS", VERSION + 1, VERSION + 1, b"more"))
+        assert await receive_sockets(theirs) == {}
+    assert f"the other process speaks version {VERSION + 1} of the link, and this one version {VERSION}" in caplog.text
+
+
+@pytest.mark.parametrize("says_hello", [True, False])
+async def test_sockets_of_other_versions_that_fit(says_hello):
+    """A version before hello begins with indices."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        with ours:
+            if says_hello:
+                ours.send(struct.pack("=4sII4s", b"SPFS", VERSION + 1, VERSION, b"more"))
+            socket.send_fds(ours, [struct.pack("=I", 7)], [theirs.fileno()])
+        found = await receive_sockets(theirs)
+    assert list(found) == [7]
+    os.close(found[7])
 
 
 @pytest.mark.parametrize("count", [0, 1, 250, 600])

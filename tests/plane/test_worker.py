@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import pytest
@@ -21,6 +21,7 @@ from spectrum.kernel.sockets import open_listeners
 from spectrum.link.channel import Channel
 from spectrum.link.messages import DECODER, Applied, Ask, Configure, Refused, Started
 from spectrum.link.takeover import Drain, Events, Measures, Names, Release, Released, Sockets, Take, Veteran
+from spectrum.link.versions import VERSION, Hello
 from spectrum.link.waiting import waiting_names
 from spectrum.plane.memory import SharedMemory
 from spectrum.plane.worker import RESERVED_DESCRIPTORS, Worker
@@ -92,6 +93,11 @@ async def worker(text):
         await asyncio.wait_for(process.wait(), 10)
 
 
+def started(messages):
+    """How many sessions of app x began."""
+    return sum(m.apps["x"].started for m in messages if isinstance(m, Measures) and "x" in m.apps)
+
+
 async def echo(reader, writer):
     while data := await reader.read(1000):
         writer.write(data)
@@ -129,8 +135,8 @@ async def test_ends_when_its_supervisor_vanishes(free_port):
         assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
-async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, monkeypatch):
-    """A session that is open has its time once nobody came."""
+async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, monkeypatch, caplog):
+    """A session that is open has its time once nobody came who could take it over."""
     monkeypatch.setattr("spectrum.plane.worker.ORPHAN_WAIT_S", 0.3)
     monkeypatch.setattr("spectrum.plane.worker.ORPHAN_DRAIN_S", 0.3)
     control = tmp_path / "control.sock"
@@ -147,13 +153,53 @@ async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, mo
         await asyncio.sleep(0.1)
         supervisor.channel.close()
         (await asyncio.open_connection("127.0.0.1", port))[1].close()  # it still serves
+        while names := waiting_names(control):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as later, suppress(OSError):
+                later.connect(*names)
+                later.send(msgspec.msgpack.encode(Hello(VERSION + 1, VERSION + 1)))
+                await asyncio.sleep(0.02)
         return writer
 
     server = await asyncio.start_server(echo, "127.0.0.1", origin)
     async with server:
         writer, _ = await asyncio.wait_for(asyncio.gather(supervise(), Worker(theirs, control).run()), 10)
         writer.close()
+    assert f"refused: the other process speaks version {VERSION + 1} of the link" in caplog.text
     assert waiting_names(control) == []
+    gc.unfreeze()
+
+
+async def test_a_supervisor_that_does_not_read_is_sent_no_more(free_port, monkeypatch):
+    """Counts add up in the worker meanwhile, and arrive once it reads again."""
+    monkeypatch.setattr("spectrum.plane.worker.REPORT_INTERVAL_S", 0.002)
+    port = free_port()
+    text = f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    supervisor, worker = Supervisor(ours), Worker(theirs)
+    loop = asyncio.get_running_loop()
+
+    async def visits(count):
+        for _ in range(count):
+            with suppress(ConnectionResetError):  # its origin refuses
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                await reader.read()
+
+    async def supervise():
+        configure(supervisor.channel, text)
+        await supervisor.wait_for(Applied)
+        loop.remove_reader(ours.fileno())
+        await until(lambda: worker._channel.waits)
+        for _ in range(3):
+            await visits(10)
+            await asyncio.sleep(0.1)  # fifty reports
+            assert len(worker._channel._waiting) < 10
+        loop.add_reader(ours.fileno(), supervisor.channel._read)
+        await until(lambda: started(supervisor.messages) == 30)
+        supervisor.channel.send(Drain(1))
+
+    await asyncio.wait_for(asyncio.gather(supervise(), worker.run()), 20)
     gc.unfreeze()
 
 

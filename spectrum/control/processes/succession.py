@@ -15,7 +15,17 @@ from typing import Any
 
 from spectrum.kernel import init, installation
 from spectrum.kernel.installation import python as python_command
-from spectrum.link.succession import PROTOCOL, Ended, Heritage, SuccessionError, SupervisorSocket, packets
+from spectrum.link.succession import (
+    Ended,
+    Heritage,
+    SuccessionError,
+    SupervisorSocket,
+    check_hello,
+    packets,
+    predecessor_hello,
+    successor_hello,
+)
+from spectrum.link.versions import mismatch
 
 # The hidden option of `spectrum run` with the descriptor of `Predecessor`.
 OPTION = "--succeed"
@@ -75,9 +85,13 @@ class Successor:
             self._line.close()
             raise SuccessionError(f"{python}: {(exc.strerror or str(exc)).lower()}") from exc
         answer = await self._hear(READY_TIMEOUT_S, "was not ready")
-        if answer.get("protocol") != PROTOCOL or not answer.get("waits"):
+        try:
+            if not answer.get("waits"):  # a version that is given nothing
+                raise SuccessionError("that version cannot take sessions over from this one: restart instead")
+            check_hello(answer)
+        except SuccessionError:
             await self.end()
-            raise SuccessionError("that version cannot take sessions over from this one: restart instead")
+            raise
 
     async def give(self, heritage: Heritage) -> None:
         """Give it what it needs of this one, and wait until it has all that it needs.
@@ -88,6 +102,7 @@ class Successor:
         assert self._line is not None, "start comes first"
         try:
             async with asyncio.timeout(TAKE_TIMEOUT_S):
+                await self._line.send(predecessor_hello())
                 for message, descriptors in heritage.messages():
                     await self._line.send(message, descriptors)
                 await self._line.send({"given": True})
@@ -187,19 +202,21 @@ class Predecessor:
         """Say that this one can serve the file, and return what it gets for that.
 
         Raises:
-            SuccessionError: If it does not come.
+            SuccessionError: If it does not come, or is of a version that does not fit this one.
         """
         line = SupervisorSocket(self._socket)
-        await line.send({"protocol": PROTOCOL, "waits": True})
+        await line.send(successor_hello())
         heritage = Heritage()
         try:
+            message, descriptors = await line.receive()
+            check_hello(message)
             while True:
-                message, descriptors = await line.receive()
                 if "given" in message:
-                    return heritage
+                    return _checked(heritage)
                 heritage.take(message, descriptors)
                 if heritage.legacy is not None:
                     return heritage
+                message, descriptors = await line.receive()
         except Ended:
             if heritage.workers or heritage.listeners:
                 raise
@@ -223,3 +240,15 @@ class Predecessor:
     def close(self) -> None:
         """Say nothing more."""
         self._socket.close()
+
+
+def _checked(heritage: Heritage) -> Heritage:
+    """Return what is given, unless a worker of several upgrades before is too old.
+
+    Raises:
+        SuccessionError: If one is.
+    """
+    for worker in heritage.workers:
+        if fault := mismatch(worker.hello):
+            raise SuccessionError(f"worker pid {worker.pid}: {fault}: restart instead")
+    return heritage

@@ -14,6 +14,7 @@ from spectrum.link.channel import Channel
 from spectrum.link.messages import DECODER, Message
 from spectrum.link.succession import GivenWorker
 from spectrum.link.takeover import Drain, Release, Released, Sockets, Take, Veteran
+from spectrum.link.versions import BEFORE_HELLO
 from spectrum.link.waiting import waiting_names, waiting_path, waiting_paths
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class VeteranWorker:
         self.flows = -1
         self.counts = False
         self._given: socket.socket | None = None
+        self._hello = BEFORE_HELLO
         self._is_relieved = False
         self._received = received
         self._gone = gone
@@ -79,13 +81,14 @@ class VeteranWorker:
     def inherit(self, given: GivenWorker) -> None:
         """Have it from the supervisor before this one, which hears it until `begin`."""
         self.place, self.pid, self._is_relieved = given.place, given.pid, given.relieved
+        self._hello = given.hello
         self._process = PinnedProcess(given.process)
         self._given = socket.socket(fileno=given.channel)
 
     def begin(self) -> None:
         """Hear it from now on."""
         if self._given is not None:
-            self._channel = Channel(self._given, DECODER, self._message, self._closed)
+            self._channel = Channel(self._given, DECODER, self._message, self._closed, peer=self._hello)
             self._given = None
             if self._is_relieved:  # it counts anew for whoever asks who it is; others when they are relieved
                 self._channel.send(Take())
@@ -94,7 +97,8 @@ class VeteranWorker:
         """Return what another supervisor needs of it; None where it has ended."""
         if self._channel is None or self._process is None:
             return None
-        return GivenWorker(self.place, self.pid, True, self._channel.fileno(), self._process.fileno())
+        hello = self._channel.peer or BEFORE_HELLO
+        return GivenWorker(self.place, self.pid, True, self._channel.fileno(), self._process.fileno(), hello)
 
     async def take(self, name: str) -> None:
         """Take over the worker that waits on a socket; it goes on serving. One that stands still is ended.
@@ -118,8 +122,10 @@ class VeteranWorker:
             sock.close()
             raise
         self._peer_pid = peer.pid
-        self._channel = Channel(sock, DECODER, self._message, self._closed)
-        self._channel.send(Take())
+        # One that waits on a path is of a version that would not understand hello.
+        met = None if name.startswith("\0") else BEFORE_HELLO
+        self._channel = channel = Channel(sock, DECODER, self._message, self._closed, peer=met)
+        channel.send(Take())
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await self._introduced.wait()
@@ -131,6 +137,8 @@ class VeteranWorker:
             raise NotTaken(f"pid {peer.pid} does not answer and is killed") from exc
         if not self.pid:
             self._drop_descriptors()
+            if channel.refusal:
+                raise NotTaken(f"pid {peer.pid} is of another version and is left alone; SIGTERM ends it")
             raise NotTaken(f"pid {peer.pid} has ended, or has a supervisor")
 
     async def relieve(self, timeout_s: float, way: socket.socket | None) -> None:

@@ -31,6 +31,7 @@ from spectrum.link.messages import (
 )
 from spectrum.link.succession import GivenWorker
 from spectrum.link.takeover import Drain, Names, Sockets
+from spectrum.link.versions import BEFORE_HELLO
 from spectrum.plane.memory import SharedMemory
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ class WorkerProcess:
         assert self._process is not None, "start comes first"
         status = await self._process.wait()
         self.lived_s = asyncio.get_running_loop().time() - self.ready_at if self.ready_at else 0.0
-        self.last_words = self._take_said()
+        self.last_words = self._take_said() or (self._channel.refusal if self._channel else "")
         self.started.set()
         if self._channel is not None:
             self._channel.leave()  # what it sent last may not be read yet
@@ -185,7 +186,8 @@ class WorkerProcess:
             return None
         process = os.pidfd_open(self.pid)
         opened.callback(os.close, process)
-        return GivenWorker(self.number, self.pid, False, self._channel.fileno(), process)
+        hello = self._channel.peer or BEFORE_HELLO
+        return GivenWorker(self.number, self.pid, False, self._channel.fileno(), process, hello)
 
     def detach(self) -> None:
         """Leave the process to the supervisor that has what `give` returned."""

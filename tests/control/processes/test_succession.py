@@ -6,13 +6,24 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spectrum.control.processes.succession import OPTION, Predecessor, Successor, arguments
 from spectrum.core.snapshot import ListenerKey
-from spectrum.link.succession import MAX_DESCRIPTORS, Ended, GivenWorker, Heritage, SuccessionError, SupervisorSocket
+from spectrum.link.succession import (
+    MAX_DESCRIPTORS,
+    Ended,
+    GivenWorker,
+    Heritage,
+    SuccessionError,
+    SupervisorSocket,
+    predecessor_hello,
+    successor_hello,
+)
+from spectrum.link.versions import VERSION, Hello
 from spectrum.tasks import Tasks
 from tests.control.keepers import until
 
@@ -61,6 +72,11 @@ async def test_a_successor_that_has_all_and_follows(python):
         ('way.send(b\'{"errors": ["line 1", "line 2"]}\')', "^line 1\nline 2$"),
         ("way.send(b'{\"errors\": 7}')", "^7$"),
         ("way.send(b'{\"protocol\": 99}'); time.sleep(60)", "restart instead"),
+        (
+            f'way.send(b\'{{"waits": true, "version": {VERSION + 1}, "oldest": {VERSION + 1}}}\'); time.sleep(60)',
+            f"speaks version {VERSION + 1} of the link, and this one version {VERSION}.*: restart instead",
+        ),
+        ('way.send(b\'{"waits": true, "version": []}\'); time.sleep(60)', "no version that is understood"),
         ("way.send(b'{\"protocol\": 1}'); time.sleep(60)", "restart instead"),
         ("way.send(b'garbage'); time.sleep(60)", "not understood: 'garbage'"),
         ("way.send(b'[1]'); time.sleep(60)", "not understood"),
@@ -123,19 +139,21 @@ async def test_a_refusal_of_any_length(faults):
     line.close()
 
 
-async def test_what_is_given_arrives():
+@pytest.mark.parametrize("says_hello", [True, False])
+async def test_what_is_given_arrives(says_hello):
     before = set(os.listdir("/proc/self/fd"))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     files = [os.memfd_create(f"file-{number}") for number in range(3)]
     flows, names = {0: files[1], 1: files[2]}, {"a.example": ("192.0.2.1", "192.0.2.2")}
     keys = [ListenerKey("127.0.0.1", port, "udp") for port in range(1, 2 * MAX_DESCRIPTORS)]
-    workers = [GivenWorker(1, 17, False, *files[:2]), GivenWorker(0, 18, True, *files[1:])]
+    workers = [GivenWorker(1, 17, False, *files[:2]), GivenWorker(0, 18, True, *files[1:], Hello())]
     listeners = [(port % 2, key, files[2]) for port, key in enumerate(keys)]
     given = Heritage(workers, flows, listeners, {"/run/x": files[0]}, names)
     predecessor, line = Predecessor(theirs.detach()), SupervisorSocket(ours)
 
     async def give():
-        assert (await line.receive())[0] == {"protocol": 1, "waits": True}
+        assert (await line.receive())[0] == successor_hello()
+        await line.send(predecessor_hello() if says_hello else {"of another version": True})
         for message, descriptors in given.messages():
             await line.send(message, descriptors)
         await line.send({"given": True})
@@ -149,7 +167,7 @@ async def test_what_is_given_arrives():
             return os.readlink(f"/proc/self/fd/{descriptor}")
 
         return (
-            [(one.place, one.pid, one.relieved, name(one.channel), name(one.process)) for one in heritage.workers],
+            [replace(one, channel=name(one.channel), process=name(one.process)) for one in heritage.workers],
             {place: name(one) for place, one in heritage.flows.items()},
             [(place, key, name(descriptor)) for place, key, descriptor in heritage.listeners],
             {where: name(one) for where, one in heritage.servers.items()},
@@ -177,6 +195,35 @@ async def test_a_predecessor_of_a_version_that_gives_nothing(said, workers):
     assert await predecessor.inherit() == Heritage(legacy=workers)
     assert json.loads(ours.recv(100))["protocol"] == 1
     ours.close()
+    predecessor.close()
+
+
+LATER = VERSION + 1
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ([{"version": LATER, "oldest": LATER}], f"^the other process speaks version {LATER} of the link"),
+        ([{"version": "x"}], "no version that is understood"),
+        (
+            [
+                predecessor_hello(),
+                {"worker": {"place": 0, "pid": 17, "relieved": True, "version": LATER, "oldest": LATER}},
+            ],
+            f"^worker pid 17: the other process speaks version {LATER}",
+        ),
+    ],
+)
+async def test_a_predecessor_of_a_version_that_does_not_fit(said, why):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    predecessor, line = Predecessor(theirs.detach()), SupervisorSocket(ours)
+    descriptors = [os.memfd_create("x"), os.memfd_create("y")]
+    for message in [*said, {"given": True}]:
+        await line.send(message, descriptors if "worker" in message else [])
+    with pytest.raises(SuccessionError, match=why):
+        await predecessor.inherit()
+    line.close()
     predecessor.close()
 
 

@@ -4,8 +4,10 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from spectrum.control.processes.veterans import take_all
@@ -13,6 +15,7 @@ from spectrum.link.channel import Channel
 from spectrum.link.flow_sockets import receive_sockets
 from spectrum.link.messages import DECODER
 from spectrum.link.takeover import Drain, Release, Take, Veteran
+from spectrum.link.versions import VERSION, Hello
 from spectrum.link.waiting import Waiting, waiting_names, waiting_path
 from tests.control.keepers import until
 from tests.control.orphans import KEY, Orphan
@@ -142,6 +145,18 @@ async def test_one_of_a_version_before_abstract_names(tmp_path):
     (tmp_path / "control.sock.worker-x").write_text("no socket")
     assert await take_all(control, [], nothing, nothing) == []
     assert [left.name for left in tmp_path.iterdir()] == ["control.sock.worker-x"]
+
+
+async def test_one_of_a_version_that_does_not_fit_is_left_alone(tmp_path, caplog):
+    control = tmp_path / "control.sock"
+    later = msgspec.msgpack.encode(Hello(VERSION + 1, VERSION + 1))
+    with ExitStack() as opened:
+        waiting = Waiting(control, lambda sock: opened.enter_context(sock).send(later))
+        waiting.begin()
+        assert await take_all(control, [], nothing, nothing) == []
+        waiting.close()
+    assert f"speaks version {VERSION + 1} of the link, and this one version {VERSION}" in caplog.text
+    assert f"pid {os.getpid()} is of another version and is left alone; SIGTERM ends it" in caplog.text
 
 
 async def test_one_that_ends_meanwhile(tmp_path, caplog):
