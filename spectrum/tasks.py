@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 log = logging.getLogger(__name__)
@@ -76,3 +77,13 @@ async def _repeat(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> N
             return
         await asyncio.sleep(pause_s)
         pause_s = min(MAX_PAUSE_S, pause_s * 2)
+
+
+async def in_thread(step: Callable[..., Result], *args: Any) -> Result:
+    """Run a step that blocks in a thread, to its end even where the task is cancelled: then it can be undone."""
+    running = asyncio.get_running_loop().run_in_executor(None, partial(step, *args))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

@@ -1,9 +1,10 @@
 import asyncio
+import threading
 
 import pytest
 
 from spectrum import tasks as tasks_module
-from spectrum.tasks import Shared, Tasks
+from spectrum.tasks import Shared, Tasks, in_thread
 
 
 async def test_a_failure_is_logged(caplog):
@@ -77,3 +78,22 @@ async def test_who_asks_at_the_same_time_shares_a_run():
     ready.set()
     assert await waiting == [1, 1]
     assert await shared() == 2
+
+
+async def test_a_step_in_a_thread_goes_on_to_its_end():
+    assert await in_thread(divmod, 7, 2) == (3, 1)
+    begun, goes_on, ended = threading.Event(), threading.Event(), []
+
+    def step():
+        begun.set()
+        ended.append(goes_on.wait(10))
+
+    waiting = Tasks().start(in_thread(step), "step")
+    await asyncio.to_thread(begun.wait, 10)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended == [True]

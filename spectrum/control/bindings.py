@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from spectrum.control.configuration.actor import Actor, Change, RolloutError
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.fields import network
@@ -9,6 +10,7 @@ from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.bindings import PROTOCOLS, Binding
 from spectrum.kernel.pins import PinError
 from spectrum.link.helper import Bound, ChangeBinding, Done, SetBindings, ShowBindings
+from spectrum.tasks import in_thread
 
 
 def parse_binding(label: str, protocol: str, prefix: str, port: str) -> Binding:
@@ -94,3 +96,32 @@ class BoundApps:
 
 def _told(binding: Binding) -> tuple[str, str, str, int]:
     return binding.label, binding.protocol, str(binding.prefix), binding.port
+
+
+class BindingsActor(Actor):
+    """Binds what a configuration says.
+
+    Args:
+        bound: Keeps the kernel's bindings.
+        bank: Has the sockets.
+    """
+
+    def __init__(self, bound: BoundApps, bank: ListenerBank) -> None:
+        self._bound = bound
+        self._bank = bank
+
+    async def prepare(self, change: Change) -> None:
+        """Bind, to new listeners too.
+
+        Raises:
+            RolloutError: If the kernel does not take it.
+        """
+        try:
+            await in_thread(self._bound.apply, change.after.snapshot, self._bank)
+        except PinError as exc:
+            raise RolloutError(f"in the kernel: {exc}") from exc
+
+    async def abort(self, change: Change) -> None:
+        """Bind as before. After a failed start bindings stay without a socket, as after any end of the daemon."""
+        if not change.is_first:
+            await in_thread(self._bound.apply, change.before.snapshot, self._bank)

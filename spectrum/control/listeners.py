@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from spectrum.control.configuration.actor import Actor, Change, RolloutError
 from spectrum.core.placement import placement
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.kernel.sockets import (
     ListenError,
     adapt_listener,
     add_listener,
+    descriptor_limit,
     keepalive_options,
     may_listen,
     open_listeners,
@@ -243,3 +245,62 @@ class ListenerBank:
     def keys(self) -> set[ListenerKey]:
         """Return the listeners that are open."""
         return set(self._sockets)
+
+
+class ListenersActor(Actor):
+    """Opens the listeners of a configuration, and sets their options.
+
+    Args:
+        bank: Has the sockets.
+        workers: How many workers there are.
+    """
+
+    def __init__(self, bank: ListenerBank, workers: int) -> None:
+        self._bank = bank
+        self._workers = workers
+        self._sockets_each = 1
+        self._opened: list[ListenerKey] = []
+
+    async def prepare(self, change: Change) -> None:
+        """Open new listeners beside those that are served.
+
+        Raises:
+            RolloutError: If an address cannot be listened on.
+        """
+        self._opened = []
+        if change.is_first:
+            self._share_out(len(change.after.snapshot.listener_keys()))
+        try:
+            self._opened = self._bank.open(change.after.snapshot, self._sockets_each)
+        except ListenError as exc:
+            raise RolloutError(str(exc)) from exc
+        if change.is_first:
+            self._bank.drop_adopted()
+        self._bank.tune(change.after.snapshot.apps)
+
+    def _share_out(self, listeners: int) -> None:
+        """Choose how many sockets each listener gets."""
+        limit = descriptor_limit()
+        self._sockets_each = sockets_per_listener(listeners, self._workers, limit)
+        if self._sockets_each < self._workers:
+            log.warning(
+                "%d listeners for %d workers need more than the limit of %d descriptors: workers share each listener, "
+                "less evenly; raise the limit (LimitNOFILE=, ulimit -n)",
+                listeners,
+                self._workers,
+                limit,
+            )
+        if listeners * 2 > limit:
+            log.warning("%d listeners leave room for few sessions below the limit of %d descriptors", listeners, limit)
+
+    async def abort(self, change: Change) -> None:
+        """Close what was opened; those that were there before have their options again."""
+        try:
+            self._bank.tune(change.before.snapshot.apps)
+        finally:
+            self._bank.close(self._opened)
+            self._opened = []
+
+    async def release(self, change: Change) -> None:
+        """Close the listeners that are gone."""
+        self._bank.close(self._bank.keys() - set(change.after.snapshot.listener_keys()))

@@ -1,12 +1,16 @@
 """The offload of UDP flows: the kernel's tables, which workers fill. Without it everything goes on in user space."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
+from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.configuration.config import UdpOffload
 from spectrum.kernel import offload as kernel
 from spectrum.kernel.offload import MAX_WORKERS, PinnedOffload
 from spectrum.kernel.pins import PinError
+from spectrum.link.messages import Offloading
 
 log = logging.getLogger(__name__)
 
@@ -77,3 +81,29 @@ class NodeOffload:
             self._tables = None
         kernel.remove(self._filesystem)
         self.state = "off"
+
+
+class OffloadActor(Actor):
+    """Has the kernel move UDP flows as a configuration says. Where it cannot, that is no reason to refuse one.
+
+    Args:
+        offload: Keeps the kernel's offload.
+        has_veterans: Tells whether workers of the daemon before this one may have flows there.
+    """
+
+    def __init__(self, offload: NodeOffload, has_veterans: Callable[[], bool]) -> None:
+        self._offload = offload
+        self._has_veterans = has_veterans
+
+    async def prepare(self, change: Change) -> None:
+        """Take the settings."""
+        self._offload.apply(change.after.config.udp_offload, anew=change.is_first and not self._has_veterans())
+
+    async def abort(self, change: Change) -> None:
+        """Take the former ones. After a failed start the tables may be those of workers of the daemon before."""
+        if not change.is_first:
+            self._offload.apply(change.before.config.udp_offload)
+
+    def tell(self, worker: WorkerProcess) -> None:
+        """Give a worker the tables."""
+        worker.tell(Offloading(self._offload.version, self._offload.places), self._offload.descriptors)

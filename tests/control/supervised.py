@@ -21,10 +21,23 @@ async def supervised(folder, text, workers=1):
     write(text)
     supervisor, tasks = Supervisor(path, load_file(path), workers), Tasks()
     running = tasks.start(supervisor.run(), "supervisor")
-    await until(lambda: supervisor._state.generation or running.done())
+    await until(lambda: supervisor._served.is_live or running.done())
     try:
         yield supervisor, write
     finally:
         supervisor._stop()
         await asyncio.wait_for(running, 20)
         gc.unfreeze()
+
+
+def app(name, port, more=""):
+    """Return an app as a file has it."""
+    return f"  {name}: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]{more}}}\n"
+
+
+def pool(name):
+    """Return a pool, and the load balancer b that uses it."""
+    return (
+        f"pools: {{{name}: {{origins: [{{name: o, address: 127.0.0.1, port: 1}}]}}}}\n"
+        f"load_balancers: {{b: {{default_pools: [{name}]}}}}\n"
+    )

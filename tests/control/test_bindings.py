@@ -5,10 +5,11 @@ from tests.kernel.isolation import filesystem, isolated
 __all__ = ["filesystem"]
 
 SCRIPT = """
-import socket, sys
+import asyncio, socket, sys
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.control.bindings import BoundApps, parse_binding
+from spectrum.control.bindings import BindingsActor, BoundApps, parse_binding
+from spectrum.control.configuration.actor import Change, Plan, RolloutError
 from spectrum.control.processes.helper import Helper
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.configuration.loader import load_text
@@ -52,6 +53,25 @@ except PinError as exc:
 assert listed() == ["a tcp 127.9.0.0/16 0", "b tcp fd00::/64 0", "other tcp 127.8.0.0/16 0"]
 bound.apply(snapshot(b="127.9.0.0/16"), bank)
 assert listed() == ["b tcp 127.9.0.0/16 0", "other tcp 127.8.0.0/16 0"]
+
+async def rollouts():
+    one = Change(
+        Plan(None, snapshot(b="127.9.0.0/16"), {}, b""), Plan(None, snapshot(a="127.7.0.0/16", b="fd00::/64"), {}, b"")
+    )
+    actor = BindingsActor(bound, bank)
+    await actor.prepare(one)
+    assert listed() == ["a tcp 127.7.0.0/16 0", "b tcp fd00::/64 0", "other tcp 127.8.0.0/16 0"]
+    await actor.abort(one)
+    assert listed() == ["b tcp 127.9.0.0/16 0", "other tcp 127.8.0.0/16 0"]
+    try:
+        await actor.prepare(Change(one.before, Plan(None, snapshot(a="127.8.0.0/16"), {}, b"")))
+        raise SystemExit("took another's")
+    except RolloutError as exc:
+        assert str(exc) == "in the kernel: 127.8.0.0/16 port any is bound to other"
+    await actor.abort(one)
+    assert listed() == ["b tcp 127.9.0.0/16 0", "other tcp 127.8.0.0/16 0"]
+
+asyncio.run(rollouts())
 bound.apply(Plain, bank)
 assert listed() == ["other tcp 127.8.0.0/16 0"]
 bank.close(bank.keys())

@@ -4,10 +4,12 @@ import socket
 import pytest
 
 from spectrum.control import listeners
+from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.loader import load_text
-from spectrum.control.listeners import ListenerBank, sockets_per_listener
+from spectrum.control.listeners import ListenerBank, ListenersActor, sockets_per_listener
 from spectrum.core.snapshot import ListenerKey, compile_snapshot
 from spectrum.kernel.sockets import ListenError, open_listeners
+from tests.control.plans import change, first
 
 
 def snapshot(*ports):
@@ -267,3 +269,36 @@ def test_a_range_that_cannot_be_opened_is_one_line(free_port, monkeypatch):
     assert str(caught.value) == (
         "app a: 127.0.0.1:2000 to 127.0.0.1:4000 (2001 listeners): the limit of 20000 descriptors is reached"
     )
+
+
+async def test_an_actor_that_aborts_leaves_the_listeners_as_they_were(free_port):
+    def text(port, idle):
+        app = f"{{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: ['tcp://192.0.2.1:1']"
+        return f"apps: {{x: {app}, keepalive: {{idle: {idle}}}}}}}\n"
+
+    bank = ListenerBank()
+    actor = ListenersActor(bank, 2)
+    old, new = free_port(), free_port()
+    await actor.prepare(first(text(old, 20)))
+    keys = bank.keys()
+    assert [len(sockets) for sockets in bank._sockets.values()] == [2]
+
+    def idle(key):
+        return bank.first(key).getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+
+    (key,) = keys
+    for after in (text(new, 20), text(old, 50)):
+        one = change(text(old, 20), after)
+        await actor.prepare(one)
+        await actor.abort(one)
+        assert (bank.keys(), idle(key)) == (keys, 20)
+    with socket.create_server(("127.0.0.1", new)), pytest.raises(RolloutError, match=r"^app x: .*already in use"):
+        await actor.prepare(change(text(old, 20), text(new, 20)))
+    await actor.abort(change(text(old, 20), text(new, 20)))
+    assert bank.keys() == keys
+    one = change(text(old, 20), text(new, 50))
+    await actor.prepare(one)
+    await actor.release(one)
+    assert {key.port for key in one.after.snapshot.listener_keys()} == {new}
+    assert bank.keys() == set(one.after.snapshot.listener_keys())
+    bank.close(bank.keys())

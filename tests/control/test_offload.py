@@ -3,8 +3,9 @@
 import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
-from spectrum.control.offload import NodeOffload
+from spectrum.control.offload import NodeOffload, OffloadActor
 from spectrum.core.configuration.config import UdpOffload
+from tests.control.plans import change, first
 from tests.kernel.isolation import filesystem, isolated
 
 __all__ = ["filesystem"]
@@ -84,3 +85,21 @@ def test_what_is_wrong_is_told_with_its_place(given, says):
     with pytest.raises(ConfigError) as caught:
         load_text(f"{APPS}{given}", "f")
     assert says in str(caught.value)
+
+
+async def test_a_rollout_takes_settings_and_gives_them_back():
+    """In order: a start, a reload that is undone; without the kernel, which the test above has."""
+    applied = []
+
+    class Applied:
+        def apply(self, settings, anew=False):
+            applied.append((settings is not None, anew))
+
+    on = f"{APPS}udp_offload: true\n"
+    actor = OffloadActor(Applied(), lambda: False)
+    await actor.prepare(first(on))
+    await actor.abort(first(on))  # what workers of a daemon before this one have stays
+    await actor.prepare(change(APPS, on))
+    await actor.abort(change(APPS, on))
+    await OffloadActor(Applied(), lambda: True).prepare(first(on))
+    assert applied == [(True, True), (True, False), (False, False), (True, False)]

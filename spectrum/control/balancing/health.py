@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
+from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.balancing.checks import headers_used, probe_port, probed_transport
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.health import Health, ProbeResult
@@ -418,3 +420,30 @@ class HealthKeeper:
             if timer is not None:
                 timer.cancel()
         await self._prober.stop()
+
+
+class HealthActor(Actor):
+    """Has the origins of a configuration probed.
+
+    Args:
+        health: Keeps their health.
+        addresses: Those of names.
+    """
+
+    def __init__(self, health: HealthKeeper, addresses: Addresses) -> None:
+        self._health = health
+        self._addresses = addresses
+
+    async def commit(self, change: Change) -> None:
+        """Go by the new origins."""
+        self._health.apply(change.after.config, change.after.snapshot, self._addresses)
+
+    async def abort(self, change: Change) -> None:
+        """Go by the former ones."""
+        if not change.is_first:
+            self._health.apply(change.before.config, change.before.snapshot, self._addresses)
+
+    def tell(self, worker: WorkerProcess) -> None:
+        """Give a worker the addresses of names that are not down, and the standings of origins."""
+        worker.tell_names(self._health.addresses_for_workers(self._addresses))
+        worker.tell_health(self._health.standings, self._health.told_latencies)

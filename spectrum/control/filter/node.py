@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spectrum.control.configuration.actor import Actor, Change, RolloutError
 from spectrum.control.filter.samples import Sampler
 from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.config import Config
@@ -21,6 +22,7 @@ from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import Network, PinError
 from spectrum.kernel.samples import Sample, Samples
 from spectrum.link.helper import Done, Filtered, KeepFilter, RemoveFilter, SetFilter, UndoFilter
+from spectrum.tasks import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -202,3 +204,58 @@ class NodeFilter:
         self._swap(None)
         self.sampler = None
         self.state = "off"
+
+
+class FilterActor(Actor):
+    """Filters as a configuration says.
+
+    Args:
+        node: Keeps the kernel's filter.
+    """
+
+    def __init__(self, node: NodeFilter) -> None:
+        self._node = node
+        self._undo: Callable[[], None] | None = None
+        self._removed = False
+
+    async def prepare(self, change: Change) -> None:
+        """Give the kernel a filter.
+
+        Raises:
+            RolloutError: If the kernel does not take it.
+        """
+        self._undo, self._removed = None, False
+        if change.after.config.filter is not None:
+            await self._in_kernel(self._apply, change.after.config)
+
+    async def commit(self, change: Change) -> None:
+        """Remove the filter, where there is none any more: workers have the new configuration by now.
+
+        Raises:
+            RolloutError: If the kernel keeps it.
+        """
+        if change.after.config.filter is None:
+            self._removed = True
+            await self._in_kernel(self._node.remove)
+
+    async def abort(self, change: Change) -> None:
+        """Put the former filter back."""
+        if self._undo is not None:
+            await in_thread(self._undo)
+        elif self._removed and not change.is_first:
+            await in_thread(self._node.apply, change.before.config)
+
+    async def release(self, change: Change) -> None:
+        """Forget what undoes it."""
+        await in_thread(self._node.keep)
+
+    def _apply(self, config: Config) -> None:
+        # In the thread, which goes on to its end where the task is cancelled.
+        self._undo = self._node.apply(config)
+
+    @staticmethod
+    async def _in_kernel(step: Callable[..., object], *args: Config) -> None:
+        try:
+            await in_thread(step, *args)
+        except PinError as exc:
+            raise RolloutError(f"in the kernel: {exc}") from exc

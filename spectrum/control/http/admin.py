@@ -15,6 +15,8 @@ import msgspec
 from aiohttp import web
 
 from spectrum.control.bindings import BoundApps, parse_binding
+from spectrum.control.configuration.actor import Actor, Change, RolloutError
+from spectrum.control.configuration.reload import Reloaded
 from spectrum.control.http.listener import CONTROL, METRICS, HttpListener
 from spectrum.core.address import SocketAddress
 from spectrum.kernel.folders import FolderError, check_folder
@@ -22,15 +24,6 @@ from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    """A reload: what is wrong, in which case nothing changed, or what changed, and what takes a restart to change."""
-
-    errors: list[str] = field(default_factory=list)
-    changes: list[str] = field(default_factory=list)
-    restart: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +127,24 @@ def control_app(
 
 
 class AdminServer:
-    """The running HTTP servers.
+    """The running HTTP servers."""
 
-    Args:
-        given: Listening sockets of the supervisor before this one, by where they listen. It accepts on them until it
-            leaves, so that nothing is accepted here before `accept`.
-    """
-
-    def __init__(self, given: Mapping[str, socket.socket] | None = None) -> None:
-        self._given = dict(given or {})
-        self._accepts = given is None
+    def __init__(self) -> None:
+        self._given: dict[str, socket.socket] = {}
+        self._accepts = True
         self._listeners: dict[str, HttpListener] = {}
         self._waiting: list[tuple[HttpListener, socket.socket]] = []
         self._socket_path: Path | None = None
         # Another supervisor goes on with the socket there.
         self._path_is_others = False
+
+    def inherit(self, given: Mapping[str, socket.socket]) -> None:
+        """Take listening sockets of the supervisor before this one, by where they listen.
+
+        It accepts on them until it leaves, so that nothing is accepted here before `accept`.
+        """
+        self._given = dict(given)
+        self._accepts = False
 
     async def serve_metrics(self, app: web.Application, where: SocketAddress) -> None:
         """Serve an application on an address.
@@ -262,3 +258,28 @@ def _control_socket(path: Path) -> socket.socket:
     finally:
         os.umask(mask)
     return sock
+
+
+class MetricsActor(Actor):
+    """Serves the metrics from the start on; another address takes a restart.
+
+    Args:
+        admin: The servers.
+        app: What is served.
+    """
+
+    def __init__(self, admin: AdminServer, app: web.Application) -> None:
+        self._admin = admin
+        self._app = app
+
+    async def prepare(self, change: Change) -> None:
+        """Listen.
+
+        Raises:
+            RolloutError: If the address cannot be had.
+        """
+        if change.is_first and change.after.config.metrics:
+            try:
+                await self._admin.serve_metrics(self._app, change.after.config.metrics.listen)
+            except ListenError as exc:
+                raise RolloutError(str(exc)) from exc

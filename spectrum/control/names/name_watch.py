@@ -16,10 +16,14 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.watch import FileWatch
 from spectrum.control.names.resolver import Answer, LookupFailure, Resolver
+from spectrum.core.address import PortRange, parse_reachable_address
+from spectrum.core.configuration.checks import ListenerIndex
+from spectrum.core.configuration.config import Config
 from spectrum.core.names import NameSettings, name_key, parse_service
-from spectrum.kernel.sockets import descriptor_limit
+from spectrum.kernel.sockets import descriptor_limit, local_addresses
 from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -124,6 +128,20 @@ class NameWatch:
 
     async def watch(self, names: frozenset[NameSettings]) -> None:
         """Watch exactly these names; wait a short while for the first answers of new ones."""
+        self.follow(names)
+        new = [
+            watched
+            for watched in self._watched.values()
+            if not watched.ended.is_set() and not all(name_key(user) in self.addresses for user in watched.users)
+        ]
+        if new:
+            try:
+                await asyncio.wait_for(asyncio.gather(*(watched.ended.wait() for watched in new)), START_TIMEOUT_S)
+            except TimeoutError:
+                log.warning("some names of origins have no address yet; their apps serve once they have")
+
+    def follow(self, names: frozenset[NameSettings]) -> None:
+        """Watch exactly these names."""
         if names and not self._began:
             self._begin()
         users: dict[tuple[str, str], set[NameSettings]] = {}
@@ -140,16 +158,6 @@ class NameWatch:
         self._recall(names)
         for question, asking in users.items():
             self._follow_for(question, frozenset(asking))
-        new = [
-            watched
-            for watched in self._watched.values()
-            if not watched.ended.is_set() and not all(name_key(user) in self.addresses for user in watched.users)
-        ]
-        if new:
-            try:
-                await asyncio.wait_for(asyncio.gather(*(watched.ended.wait() for watched in new)), START_TIMEOUT_S)
-            except TimeoutError:
-                log.warning("some names of origins have no address yet; their apps serve once they have")
 
     def _recall(self, names: frozenset[NameSettings]) -> None:
         for name in names:
@@ -289,3 +297,54 @@ class NameWatch:
     async def stop(self) -> None:
         """Stop watching, whatever is under way."""
         await self._tasks.stop()
+
+
+class OwnListeners:
+    """The listeners of this node: an address that leads back to one is no origin.
+
+    Args:
+        config: Has them.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.take(config)
+
+    def take(self, config: Config) -> None:
+        """Go by another configuration, and by the addresses that this machine has now."""
+        self._index = ListenerIndex(config.apps, local_addresses())
+
+    def refuse(self, name: NameSettings, address: str) -> str | None:
+        """Say why an address of a name cannot be an origin: nobody is there, or it leads back to us."""
+        try:
+            found = parse_reachable_address(address)
+        except ValueError as exc:
+            return str(exc)
+        taken = self._index.owner(name.transport, found, PortRange(name.first_port, name.last_port))
+        return f"{address} port {taken[1]} is the listener of app {taken[0]}: a loop" if taken else None
+
+
+class NamesActor(Actor):
+    """Has the names of a configuration looked up.
+
+    Args:
+        names: Looks them up.
+        own: Goes by the same configuration.
+    """
+
+    def __init__(self, names: NameWatch, own: OwnListeners) -> None:
+        self._names = names
+        self._own = own
+
+    async def prepare(self, change: Change) -> None:
+        """Look new names up, beside those that are in use, and wait a short while for them."""
+        self._own.take(change.after.config)
+        await self._names.watch(change.before.snapshot.names() | change.after.snapshot.names())
+
+    async def abort(self, change: Change) -> None:
+        """Look up the former names only."""
+        self._own.take(change.before.config)
+        self._names.follow(change.before.snapshot.names())
+
+    async def release(self, change: Change) -> None:
+        """Look up the new names only."""
+        self._names.follow(change.after.snapshot.names())

@@ -125,6 +125,10 @@ class Fleet:
         """Return all workers, those that wait to be relieved, and those that are, too."""
         return [*self.workers.values(), *self._veterans]
 
+    def has_veterans(self) -> bool:
+        """Tell whether workers of the supervisor before this one are there."""
+        return bool(self._veterans)
+
     def status(self) -> list[dict[str, Any]]:
         """Return what `spectrum status` shows of each."""
         answering = self.answering()

@@ -4,6 +4,7 @@ A line of the log is written at once, at a bounded rate, and needs no disk. The 
 which get each of them at least once. Neither waits for the other, and nothing on the loop waits for either.
 """
 
+import os
 import socket
 import time
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.records.feed import Feed, FeedReading, Sink
 from spectrum.control.records.file_sink import FileSink
 from spectrum.control.records.journal import Journal
@@ -20,6 +22,7 @@ from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
 from spectrum.core.records.objects import RecordsSection, SinkSection
 from spectrum.link.takeover import Events
+from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 
 # What waits for a disk at the end is written for so long.
 CLOSE_S = 5.0
@@ -162,6 +165,31 @@ class RecordStream:
         self._writer.close(log_s)
         if self._kept is not None:
             self._kept.close(CLOSE_S)
+
+
+class RecordsActor(Actor):
+    """Writes records, and the daemon's own messages, as a configuration says.
+
+    Args:
+        records: Takes them.
+    """
+
+    def __init__(self, records: RecordStream) -> None:
+        self._records = records
+
+    async def commit(self, change: Change) -> None:
+        """Take the new settings."""
+        self._take(change.before.config, change.after.config)
+
+    async def abort(self, change: Change) -> None:
+        """Take the former ones."""
+        self._take(change.after.config, change.before.config)
+
+    def _take(self, former: Config, config: Config) -> None:
+        if config.log.format != former.log.format:
+            os.environ[FORMAT_VARIABLE] = config.log.format  # of workers from now on
+            configure_logging(config.log.format == "json", os.environ.get(LEVEL_VARIABLE, "INFO"))
+        self._records.configure(config)
 
 
 def _settings(config: Config) -> tuple[bool, int]:

@@ -1,9 +1,11 @@
 """What all workers counted, added up; nothing is lost when a worker dies but its last second."""
 
+import time
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, field
 
+from spectrum.control.configuration.actor import Actor, Change
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures, add_measures
 from spectrum.core.records.reasons import Reason
 
@@ -72,3 +74,18 @@ class Totals:
                 del self.apps[name]
                 for opened in self._open.values():
                     opened.pop(name, None)
+
+
+class TotalsActor(Actor):
+    """Notes which apps are gone.
+
+    Args:
+        totals: What was counted.
+    """
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+
+    async def release(self, change: Change) -> None:
+        """Count the time of those that are gone from now on."""
+        self._totals.forget({app.name for app in change.after.snapshot.apps}, time.monotonic())

@@ -1,5 +1,6 @@
 """The files that a configuration names for TLS: read, checked, and put together for workers."""
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509 import ocsp
 
+from spectrum.control.configuration.actor import Actor, Change
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.tls.objects import Certificate
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
+
+log = logging.getLogger(__name__)
 
 # So long before its end a certificate is spoken of in the log.
 WARN_BEFORE_S = 7 * 86400
@@ -156,3 +160,12 @@ def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
         common = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         return tuple(str(name.value) for name in common)
     return tuple(alternatives.get_values_for_type(x509.DNSName))
+
+
+class CertificatesActor(Actor):
+    """Speaks of certificates that end soon. What is in their files is a part of the snapshot."""
+
+    async def release(self, change: Change) -> None:
+        """Log those that end soon."""
+        for line in soon_to_end(change.after.snapshot.tls):
+            log.warning("%s", line)

@@ -4,6 +4,9 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
+from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.processes.workers import WorkerProcess
+
 # As the engine takes them: a name, an AES key and an HMAC key (RFC 5077 section 4).
 KEY_BYTES = 16 + 32 + 32
 # A ticket is taken for two hours; keys that are replaced sooner than that end sessions sooner.
@@ -36,3 +39,26 @@ class TicketKeyRotation:
         while True:
             await asyncio.sleep(self.every_s)
             self.rotate()
+
+
+class TicketsActor(Actor):
+    """Has the keys replaced as often as a configuration says.
+
+    Args:
+        keys: The keys.
+    """
+
+    def __init__(self, keys: TicketKeyRotation) -> None:
+        self._keys = keys
+
+    async def commit(self, change: Change) -> None:
+        """Take the new setting."""
+        self._keys.every_s = change.after.config.session_tickets.rotate_s
+
+    async def abort(self, change: Change) -> None:
+        """Take the former one."""
+        self._keys.every_s = change.before.config.session_tickets.rotate_s
+
+    def tell(self, worker: WorkerProcess) -> None:
+        """Give a worker the keys."""
+        worker.tell_tickets(self._keys.keys)

@@ -10,10 +10,12 @@ __all__ = ["filesystem"]
 
 APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
 SCRIPT = """
-import sys
+import asyncio, sys
 from pathlib import Path
-from spectrum.control.filter.node import NodeFilter
+from spectrum.control.configuration.actor import Change, Plan
+from spectrum.control.filter.node import FilterActor, NodeFilter
 from spectrum.control.processes.helper import Helper
+from spectrum.core.snapshot import Snapshot
 from spectrum.control.configuration.loader import load_text
 from spectrum.kernel.filter import PinnedFilter, FilterSettings
 from spectrum.kernel.pins import PinError
@@ -56,6 +58,40 @@ assert node.sampler is None
 
 node.apply(config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}"))
 assert found() == (["lo"], FilterSettings(syn_cookies=True, dry_run=True), {})
+
+# In a rollout: what is prepared, and what is removed at the commit, is put back.
+def change(before, after):
+    return Change(Plan(before, Snapshot(1, (), 0, True), {}, b""), Plan(after, Snapshot(2, (), 0, True), {}, b""))
+
+async def rollouts():
+    actor, dry = FilterActor(node), config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}")
+    wet = config(f"filter: {{interfaces: [lo], guard: ['::1/128'], {rules}}}")
+    await actor.prepare(change(dry, wet))
+    await actor.commit(change(dry, wet))
+    assert found()[1] == FilterSettings(syn_cookies=True)
+    await actor.abort(change(dry, wet))
+    assert found()[1] == FilterSettings(syn_cookies=True, dry_run=True)
+    off = change(dry, config(""))
+    await actor.prepare(off)
+    assert found()[1] == FilterSettings(syn_cookies=True, dry_run=True)
+    await actor.abort(off)
+    await actor.prepare(off)
+    await actor.commit(off)
+    assert node.state == "off"
+    await actor.abort(off)
+    assert found()[1] == FilterSettings(syn_cookies=True, dry_run=True)
+    # The thread goes on to its end: what it did is undone.
+    task = asyncio.ensure_future(actor.prepare(change(dry, wet)))
+    await asyncio.sleep(0)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        assert found()[1] == FilterSettings(syn_cookies=True)
+    await actor.abort(change(dry, wet))
+    assert found()[1] == FilterSettings(syn_cookies=True, dry_run=True)
+
+asyncio.run(rollouts())
 node.apply(config(""))
 try:
     found()

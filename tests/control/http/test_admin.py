@@ -5,10 +5,13 @@ import stat
 import aiohttp
 import pytest
 
-from spectrum.control.http.admin import AdminServer, Reloaded, Upgraded, control_app, metrics_app
+from spectrum.control.configuration.actor import RolloutError
+from spectrum.control.configuration.reload import Reloaded
+from spectrum.control.http.admin import AdminServer, MetricsActor, Upgraded, control_app, metrics_app
 from spectrum.core.address import parse_socket_address
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
+from tests.control.plans import change, first
 
 
 async def render():
@@ -70,6 +73,11 @@ async def test_metrics_and_health(free_port):
             assert answer.status == 200
     with pytest.raises(ListenError, match="metrics"):
         await AdminServer().serve_metrics(metrics_app(render, lambda: True), where)
+    text = f"metrics: {{listen: {where}}}\napps: {{x: {{protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}}}\n"
+    other = MetricsActor(AdminServer(), metrics_app(render, lambda: True))
+    with pytest.raises(RolloutError, match=f"metrics: {where}: address already in use"):
+        await other.prepare(first(text))
+    await other.prepare(change(text, text))  # a reload keeps the address
     await server.stop()
 
 

@@ -5,11 +5,12 @@ import pytest
 
 from spectrum.control.configuration.watch import FilesRead
 from spectrum.control.names import name_watch as module
-from spectrum.control.names.name_watch import NameWatch
+from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListeners
 from spectrum.control.names.resolver import Answer, LookupFailure, Resolver
 from spectrum.core.names import NameSettings
 from tests.control.dns_server import DnsServer
 from tests.control.keepers import until
+from tests.control.plans import change, plan
 
 
 class Scripted:
@@ -256,3 +257,41 @@ async def test_the_addresses_of_the_supervisor_before_hold_until_there_is_an_ans
     resolver.answer = Answer(("192.0.2.3",), 600)
     await until(lambda: changes)
     assert watch.addresses == {KEY: ("192.0.2.3",)}
+
+
+def apps(port):
+    return f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}\n"
+
+
+def test_addresses_that_are_of_no_use(free_port):
+    port = free_port()
+    own = OwnListeners(plan(apps(port)).config)
+    name = a_name("a.example", port=port)
+    assert own.refuse(name, "192.0.2.1") is None
+    assert own.refuse(name, "127.0.0.1") == f"127.0.0.1 port {port} is the listener of app x: a loop"
+    assert "nobody can be reached at 0.0.0.0" in own.refuse(name, "0.0.0.0")
+    assert "link-local IPv6 addresses are not supported" in own.refuse(name, "fe80::5")
+
+
+async def test_names_of_both_configurations_are_looked_up_until_one_is_served(make):
+    def text(origin, port):
+        return f"apps: {{x: {{protocol: tcp/{port}, origin_dns: {{name: {origin}}}, origin_port: {port}}}}}\n"
+
+    one = change(text("a.test", 22), text("b.test", 23))
+    own = OwnListeners(one.before.config)
+    watch, _ = make(Scripted("192.0.2.1"), own.refuse)
+    actor = NamesActor(watch, own)
+    await watch.watch(one.before.snapshot.names())
+
+    def names():
+        return {watched.name for watched in watch.watched()}
+
+    await actor.prepare(one)
+    assert names() == {"a.test", "b.test"}
+    assert own.refuse(a_name(port=23), "127.0.0.1") and not own.refuse(a_name(port=22), "127.0.0.1")
+    await actor.abort(one)
+    assert names() == {"a.test"}
+    assert own.refuse(a_name(port=22), "127.0.0.1") and not own.refuse(a_name(port=23), "127.0.0.1")
+    await actor.prepare(one)
+    await actor.release(one)
+    assert names() == {"b.test"}

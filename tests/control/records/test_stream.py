@@ -1,14 +1,18 @@
 import json
+import os
 from datetime import UTC, datetime
 
 import pytest
 
 from spectrum.control.configuration.loader import load_text
+from spectrum.control.records import stream as module
 from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter
-from spectrum.control.records.stream import RecordReadings, RecordStream, records_status
+from spectrum.control.records.stream import RecordReadings, RecordsActor, RecordStream, records_status
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.link.takeover import Events
+from spectrum.plane.log import FORMAT_VARIABLE
+from tests.control.plans import change
 from tests.control.records.test_log import LINE, Kept
 from tests.control.records.waiting import soon
 
@@ -126,3 +130,22 @@ def test_a_journal_that_another_process_has_costs_the_log_nothing(start, tmp_pat
     other.close(5)
     other.release()
     soon(lambda: stream.read().feeds[0].delivered == 2)
+
+
+async def test_a_rollout_changes_how_lines_are_written(start, monkeypatch):
+    apps = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
+    one = change(f"{apps}log: {{format: json}}\n", f"{apps}log: {{format: text}}\n")
+    monkeypatch.setenv(FORMAT_VARIABLE, "json")
+    configured = []
+    monkeypatch.setattr(module, "configure_logging", lambda as_json, level: configured.append(as_json))
+    stream, out = start(one.before.config)
+    actor = RecordsActor(stream)
+    await actor.commit(one)
+    assert os.environ[FORMAT_VARIABLE] == "text"  # of workers from now on
+    stream.add(Events(1, LINE, "0/5f", 1))
+    await actor.abort(one)
+    assert os.environ[FORMAT_VARIABLE] == "json" and configured == [False, True]
+    stream.add(Events(1, LINE, "0/5f", 2))
+    stream.close()
+    text, line = out.getvalue().splitlines()
+    assert line + b"\n" == LINE != text + b"\n"

@@ -1,6 +1,7 @@
-from spectrum.control.records.totals import FORGET_AFTER_S, Totals
+from spectrum.control.records.totals import FORGET_AFTER_S, Totals, TotalsActor
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
+from tests.control.plans import change
 
 
 def test_workers_add_up_and_lost_sessions_are_counted():
@@ -50,3 +51,11 @@ def test_an_app_that_is_gone_is_forgotten_when_its_sessions_are():
     totals.forget({"stays"}, 2 * FORGET_AFTER_S + 1)
     assert totals.apps.keys() == {"stays"}
     assert totals.lose(0) == 0
+
+
+async def test_a_rollout_tells_which_apps_are_gone():
+    totals = Totals()
+    totals.add(0, {"x": AppMeasures(started=1, ended={1: 1}), "y": AppMeasures(started=1)}, WorkerMeasures())
+    text = "apps: {NAME: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
+    await TotalsActor(totals).release(change(text.replace("NAME", "x"), text.replace("NAME", "y")))
+    assert totals._gone_since.keys() == {"x"}

@@ -1,9 +1,23 @@
+import time
+
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
+from msgspec import structs
 
-from spectrum.control.tls.certificates import CertificateError, load_tls, names_of, soon_to_end, tls_faults, tls_paths
+from spectrum.control.configuration.actor import Change, Plan
+from spectrum.control.tls.certificates import (
+    CertificateError,
+    CertificatesActor,
+    load_tls,
+    names_of,
+    soon_to_end,
+    tls_faults,
+    tls_paths,
+)
 from spectrum.core.configuration.config import Config
+from spectrum.core.snapshot import compile_snapshot
+from spectrum.core.tls.settings import TlsFiles
 from tests.certificates import Authority, key_pem
 
 AUTHORITY = Authority()
@@ -108,3 +122,13 @@ def test_certificates_that_end_are_spoken_of(tmp_path):
 def test_names():
     assert names_of(ONE.certificate) == ("a.example", "*.a.example")
     assert names_of(RSA.certificate) == ("old.example",)
+
+
+async def test_a_rollout_speaks_of_those_that_end_soon(files, caplog):
+    named, _ = files
+    given = config({"a": named}, x={"tls": "flexible"})
+    (certificate,) = load_tls(given).certificates
+    soon = TlsFiles((structs.replace(certificate, ends_at=int(time.time()) + 3600),))
+    plan = Plan(given, compile_snapshot(given, 1, tls=soon), {}, b"")
+    await CertificatesActor().release(Change(plan, plan))
+    assert "certificate a expires in 0.0 days" in caplog.text

@@ -1,7 +1,10 @@
 import asyncio
 
-from spectrum.control.tls.tickets import KEY_BYTES, KEYS_KEPT, TicketKeyRotation
+from spectrum.control.tls.tickets import KEY_BYTES, KEYS_KEPT, TicketKeyRotation, TicketsActor
 from spectrum.engine.tls import KEY_BYTES as ENGINE_BYTES
+from tests.control.plans import change
+
+APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
 
 
 def test_keys_are_known_before_they_encrypt_and_after():
@@ -26,3 +29,12 @@ async def test_they_rotate_by_themselves():
     for _ in range(3):
         await asyncio.wait_for(told.get(), 5)
     task.cancel()
+
+
+async def test_a_configuration_says_how_often():
+    tickets = TicketKeyRotation(lambda keys: None, 1.0)
+    actor, one = TicketsActor(tickets), change(APPS, f"{APPS}session_tickets: {{rotate: 2h}}\n")
+    await actor.commit(one)
+    assert tickets.every_s == 7200
+    await actor.abort(one)
+    assert tickets.every_s == one.before.config.session_tickets.rotate_s

@@ -1,0 +1,54 @@
+"""From a configuration to a plan: what it names is read, and what workers run on is worked out."""
+
+from collections.abc import Callable
+
+from spectrum.control.access import AccessError, load_access
+from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
+from spectrum.control.configuration.loader import Reading, named_files
+from spectrum.control.tls.certificates import CertificateError, load_tls
+from spectrum.core.balancing.settings import labels
+from spectrum.core.configuration.config import Config
+from spectrum.core.numbers import Numbers, NumbersExhausted
+from spectrum.core.snapshot import MAX_NUMBERS, compile_snapshot
+
+
+class Planner(Actor):
+    """Makes plans; origins that stay keep their numbers.
+
+    Args:
+        reading: Told of the files that a configuration names, before they are read.
+        in_use: Tells whether workers still count sessions by a number.
+    """
+
+    def __init__(self, reading: Reading, in_use: Callable[[int], bool]) -> None:
+        self._reading = reading
+        self._in_use = in_use
+        self._numbers = Numbers(MAX_NUMBERS)
+
+    def plan(self, config: Config, generation: int) -> Plan:
+        """Return the plan for a configuration. It reads files: use a thread.
+
+        Raises:
+            RolloutError: If a list of access rules or a file for TLS cannot be used, or there are no numbers for new
+                origins.
+        """
+        try:
+            numbers = self._numbers.plan(labels(config.pools), self._in_use)
+            self._reading(named_files(config))
+            access, prefixes = load_access(config.access_rules)
+            tls = load_tls(config)
+        except (AccessError, CertificateError) as exc:
+            raise RolloutError(str(exc)) from exc
+        except NumbersExhausted as exc:
+            raise RolloutError(
+                "too many origins were replaced while sessions of the old ones go on; reload again later"
+            ) from exc
+        return Plan(config, compile_snapshot(config, generation, numbers, access, tls), numbers, prefixes)
+
+    async def commit(self, change: Change) -> None:
+        """Assign the numbers of the plan."""
+        self._numbers.keep(change.after.numbers)
+
+    async def abort(self, change: Change) -> None:
+        """Assign those of the former one."""
+        self._numbers.keep(change.before.numbers)

@@ -1,0 +1,184 @@
+"""Has the source's latest revision served, when someone asks for it: one at a time, and each with an answer."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from spectrum.control.configuration.actor import Plan, RolloutError
+from spectrum.control.configuration.plan import Planner
+from spectrum.control.configuration.rollout import Rollout
+from spectrum.control.configuration.served import Served
+from spectrum.control.configuration.source import Source
+from spectrum.core.configuration.changes import changes
+from spectrum.core.configuration.config import Config
+from spectrum.tasks import in_thread
+
+log = logging.getLogger(__name__)
+
+# A reload reads files so long: a million prefixes take a quarter of it, a file system that is gone takes for ever.
+READ_TIMEOUT_S = 30.0
+# Of a reload that changes thousands of apps the log has the first ones; `spectrum reload` prints them all.
+MAX_CHANGES_LOGGED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """A reload: what is wrong, in which case nothing changed, or what changed, and what takes a restart to change."""
+
+    errors: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    restart: list[str] = field(default_factory=list)
+
+
+class Reloads:
+    """Reloads the configuration.
+
+    Args:
+        source: Where it comes from.
+        planner: Makes the plan.
+        rollout: Has it served.
+        served: What is served.
+        busy_with: Returns why what is served cannot be changed now; "" where it can.
+        begun: Called when a reload begins.
+        over: Called when it is over.
+
+    Attributes:
+        changing: Who holds it may change what is served.
+        last_successful: Whether the last one was.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        planner: Planner,
+        rollout: Rollout,
+        served: Served,
+        busy_with: Callable[[], str],
+        begun: Callable[[], None],
+        over: Callable[[], None],
+    ) -> None:
+        self._source = source
+        self._planner = planner
+        self._rollout = rollout
+        self._served = served
+        self._busy_with = busy_with
+        self._begun = begun
+        self._over = over
+        self.changing = asyncio.Lock()
+        self.last_successful = True
+        # Who holds it changes what is served.
+        self._applying = asyncio.Lock()
+        self._apply_limit = asyncio.timeout(None)
+        # What reads files: one thread at most.
+        self._reader: asyncio.Future[Any] | None = None
+
+    async def start(self) -> None:
+        """Serve the first configuration, without an answer to wait for.
+
+        Raises:
+            RolloutError: If it cannot be served.
+        """
+        first = self._served.config
+
+        async def read() -> Plan:
+            return await in_thread(self._planner.plan, first, 1)
+
+        await self._rollout.run(read)
+
+    def started(self) -> None:
+        """Note that all workers serve the first configuration."""
+        self._served.is_live = True
+        self._source.took(self._served.config, was_read=True)
+
+    async def stop(self) -> None:
+        """End a reload that is under way, and wait until all is as before it."""
+        if self._applying.locked():
+            self._apply_limit.reschedule(asyncio.get_running_loop().time())
+        async with self._applying:
+            pass
+
+    async def reload(self, reads_source: bool = True) -> Reloaded:
+        """Read the source again, or only what the configuration names, and serve it, if nothing is wrong with it."""
+        if busy := self._busy_with():
+            return Reloaded(errors=[busy])
+        async with self.changing:
+            if busy := self._busy_with():  # since it waited
+                return Reloaded(errors=[busy])
+            self._begun()
+            try:
+                async with self._applying, asyncio.timeout(None) as self._apply_limit:
+                    change = await self._rollout.run(partial(self._read, reads_source))
+            except Exception as exc:
+                errors = self._explained(exc)
+            else:
+                self.last_successful = True
+                found = changes(change.before.config, change.after.config)
+                found += self._source.took(change.after.config, reads_source)
+                snapshot = change.after.snapshot
+                log.info("reloaded: generation %d, %d apps", snapshot.generation, len(snapshot.apps))
+                for line in found[:MAX_CHANGES_LOGGED]:
+                    log.info("reloaded: %s", line)
+                return Reloaded(changes=found, restart=self._served.restart_needed())
+            finally:
+                self._over()
+        self.last_successful = False
+        for error in errors:
+            log.error("reload refused: %s", error)
+        return Reloaded(errors=errors)
+
+    async def _read(self, reads_source: bool) -> Plan:
+        """Return the plan of the latest revision.
+
+        Raises:
+            RolloutError: If it has faults, or does not come in time.
+        """
+        plan = await self._in_time(partial(self._plan, reads_source, self._served.plan))
+        if busy := self._busy_with():  # since it began to read
+            raise RolloutError(busy)
+        return plan
+
+    def _plan(self, reads_source: bool, served: Plan) -> Plan:
+        config: Config | None = served.config
+        if reads_source:
+            revision = self._source.read()
+            if revision.faults:
+                raise RolloutError("\n".join(revision.faults))
+            config = revision.config
+        assert config is not None, "it has no faults"
+        return self._planner.plan(config, served.snapshot.generation + 1)
+
+    async def _in_time(self, read: Callable[[], Plan]) -> Plan:
+        """Return what a thread makes of files.
+
+        Raises:
+            RolloutError: If it does not come in time. The thread is left behind, and no other begins before it ends.
+        """
+        if self._reader is not None and not self._reader.done():
+            raise RolloutError(
+                "a file of the last reload is still being read: a pipe, or a file system that does not answer"
+            )
+        reader = asyncio.get_running_loop().run_in_executor(None, read)
+        reader.add_done_callback(lambda late: late.cancelled() or late.exception())
+        self._reader = reader
+        if not (await asyncio.wait([reader], timeout=READ_TIMEOUT_S))[0]:
+            raise RolloutError(
+                f"the file, or one that it names, is not read within {READ_TIMEOUT_S:g} s: a pipe, or a file system"
+                " that does not answer"
+            )
+        return reader.result()
+
+    def _explained(self, exc: Exception) -> list[str]:
+        """Return why a reload is refused, a line for each fault."""
+        match exc:
+            case RolloutError():
+                return str(exc).splitlines()
+            case TimeoutError() if busy := self._busy_with():
+                return [busy]
+            case OSError():
+                log.error("a reload failed", exc_info=exc)
+                return [f"the system refused something: {(exc.strerror or str(exc)).lower()}"]
+        log.error("a reload failed", exc_info=exc)
+        return [f"a fault of ours, the log has its traceback: {type(exc).__name__}: {exc}"]

@@ -1,0 +1,75 @@
+"""Puts a plan in place of the one that is served. What is to be done when is `core/life/rollout.py`."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from spectrum.control.configuration.actor import Actor, Change, Plan
+from spectrum.control.configuration.served import Served
+from spectrum.core.life.rollout import RolloutCommand, RolloutLife
+from spectrum.core.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+class Rollout:
+    """Carries out rollouts, one at a time.
+
+    Args:
+        served: What is served.
+        actors: Those that take part, in the order in which they prepare and commit.
+        fit: Fits a snapshot to the sockets that are open.
+    """
+
+    def __init__(self, served: Served, actors: Sequence[Actor], fit: Callable[[Snapshot], Snapshot]) -> None:
+        self._served = served
+        self._actors = actors
+        self._fit = fit
+
+    async def run(self, read: Callable[[], Awaitable[Plan]]) -> Change:
+        """Serve the plan that `read` returns, everywhere or nowhere; return what changed.
+
+        Raises:
+            RolloutError: If it is refused; everything is as before. So it is after any other exception, that of `read`
+                and the one that cancels the task included.
+        """
+        life, fault, change = RolloutLife(len(self._actors)), None, Change(self._served.plan, self._served.plan)
+        while not life.ended:
+            command = life.command
+            try:
+                if command is RolloutCommand.READ:
+                    plan = await read()
+                    change = Change(self._served.plan, replace(plan, snapshot=self._fit(plan.snapshot)))
+                else:
+                    await _carry_out(command, self._actors[life.place], change)
+            except BaseException as exc:
+                if command in (RolloutCommand.ABORT, RolloutCommand.RELEASE):
+                    _tell_left(command, exc)
+                if command is not RolloutCommand.RELEASE and (fault is None or isinstance(exc, asyncio.CancelledError)):
+                    fault = exc  # one that is cancelled when all have committed is not refused
+                life.handle(succeeded=False)
+            else:
+                life.handle(succeeded=True)
+        if fault is not None:
+            raise fault
+        return change
+
+
+async def _carry_out(command: RolloutCommand, actor: Actor, change: Change) -> None:
+    match command:
+        case RolloutCommand.PREPARE:
+            await actor.prepare(change)
+        case RolloutCommand.COMMIT:
+            await actor.commit(change)
+        case RolloutCommand.ABORT:
+            await actor.abort(change)
+        case RolloutCommand.RELEASE:
+            await actor.release(change)
+
+
+def _tell_left(command: RolloutCommand, exc: BaseException) -> None:
+    if command is RolloutCommand.ABORT:
+        log.error("after a refused reload not everything is as it was", exc_info=exc)
+    else:
+        log.error("after a reload not all of the former configuration is let go", exc_info=exc)

@@ -1,0 +1,54 @@
+"""What the daemon serves: one value, which a rollout replaces as a whole."""
+
+import logging
+
+from spectrum.control.configuration.actor import Actor, Change, Plan
+from spectrum.core.configuration.changes import restart_needed
+from spectrum.core.configuration.config import Config
+from spectrum.core.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+class Served(Actor):
+    """What is served.
+
+    Args:
+        config: What is to be served at the start.
+
+    Attributes:
+        plan: What is served; generation 0 stands for nothing.
+        is_live: The start is over: workers serve it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.plan = Plan(config, Snapshot(0, (), 0, True), {}, b"")
+        self.is_live = False
+        self._started_with = config
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self.plan.config
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What workers run on."""
+        return self.plan.snapshot
+
+    def restart_needed(self) -> list[str]:
+        """Return the settings that the daemon takes only at a restart."""
+        return restart_needed(self._started_with, self.config)
+
+    async def commit(self, change: Change) -> None:
+        """Go by the new configuration."""
+        self.plan = change.after
+
+    async def abort(self, change: Change) -> None:
+        """Go by the former one."""
+        self.plan = change.before
+
+    async def release(self, change: Change) -> None:
+        """Log what takes a restart."""
+        if needed := self.restart_needed():
+            log.warning("takes a restart: %s", ", ".join(needed))

@@ -1,0 +1,147 @@
+"""Where configurations come from. Today that is a file; the rest of the daemon knows no more than `Source`."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from spectrum.control.configuration.loader import ConfigError, load_file, named_files
+from spectrum.control.configuration.watch import LOOK_EVERY_S, FilesRead, FileWatch, States
+from spectrum.core.configuration.config import Config
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a source wants to be served.
+
+    Attributes:
+        config: The configuration; None where there are faults.
+        faults: A line for each reason why it cannot be served.
+        files: Those that it came from, and those that it names.
+    """
+
+    config: Config | None
+    faults: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+# Reads the source again, or with False only what its last revision names; tells whether that is served.
+Reload = Callable[[bool], Awaitable[bool]]
+
+
+class Source(Protocol):
+    """Something that gives revisions.
+
+    Attributes:
+        name: What people call it.
+    """
+
+    name: str
+
+    def read(self) -> Revision:
+        """Return the latest revision. It may block: use a thread."""
+        ...
+
+    def reading(self, paths: Iterable[Path]) -> None:
+        """Note the files that a revision names, as they are about to be read; may be called from any thread."""
+        ...
+
+    def took(self, config: Config, was_read: bool) -> list[str]:
+        """Note what is served; return a line for each change to what the configuration names.
+
+        Args:
+            config: What is served.
+            was_read: It came from `read`, otherwise it was served before.
+        """
+        ...
+
+    async def watch(self, served: Callable[[], Config], reload: Reload) -> None:
+        """Have each new revision served, until cancelled."""
+        ...
+
+
+class FileSource:
+    """A file, and the files that it names.
+
+    Args:
+        path: The file; None where `config` is all that there is.
+        config: What it holds now.
+        watches: A new revision is there when the file changes, not only when it is asked for. What the file names is
+            watched in either case.
+        files: What the files were when `config` was read from them.
+        every_s: How often files are looked at.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        config: Config,
+        watches: bool = False,
+        files: FilesRead | None = None,
+        every_s: float = LOOK_EVERY_S,
+    ) -> None:
+        self.name = str(path.absolute()) if path else "the command line"
+        self._path = path
+        self._config = config
+        self._watches = watches
+        self._files = files or FilesRead()
+        self._every_s = every_s
+        # What a file names that is not served: it is being read, or was refused.
+        self._tried: list[Path] = []
+        # What the files were from which came what is served.
+        self._served_files: States = {}
+
+    def read(self) -> Revision:
+        """Read the file. What it names is watched until it is served, so that a refused file is tried again."""
+        if self._path is None:
+            return Revision(self._config)
+        read: list[Path] = []
+
+        def reading(paths: Iterable[Path]) -> None:
+            read.extend(paths)
+            self._files.reading(paths)
+
+        try:
+            return Revision(load_file(self._path, reading), files=tuple(read))
+        except ConfigError as exc:
+            return Revision(None, tuple(map(str, exc.diagnostics)), tuple(read))
+        finally:
+            self._tried = read[1:] if self._watches else []
+
+    def reading(self, paths: Iterable[Path]) -> None:
+        """Note what files are, as they are about to be read."""
+        self._files.reading(paths)
+
+    def took(self, config: Config, was_read: bool) -> list[str]:
+        """Note what is served; return a line for each file that it names and that is another one than before."""
+        if was_read:
+            self._tried = []
+        own = [self._path] if self._path else []
+        self._files.keep([*own, *named_files(config), *self._tried])
+        served, self._served_files = self._served_files, self._files.known(named_files(config))
+        return [
+            f"changed file {path}"
+            for path, state in self._served_files.items()
+            if path in served and served[path] != state
+        ]
+
+    async def watch(self, served: Callable[[], Config], reload: Reload) -> None:
+        """Have files read again that have changed; those with faults change nothing."""
+
+        def watched() -> list[Path]:
+            own = [self._path] if self._watches and self._path else []
+            return [*own, *named_files(served()), *self._tried]
+
+        async def changed(paths: list[Path]) -> None:
+            log.info("changed: %s", ", ".join(map(str, paths)))
+            named = set(named_files(served()))
+            if not named.issuperset(paths) and await reload(True):
+                return
+            # A certificate is renewed beside a file that is refused, too.
+            if not named.isdisjoint(paths):
+                await reload(False)
+
+        await FileWatch(watched, changed, self._every_s, self._files).run()

@@ -1,0 +1,138 @@
+"""What workers are told to serve, and what becomes of that."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
+from spectrum.control.configuration.served import Served
+from spectrum.control.listeners import ListenerBank
+from spectrum.control.processes.fleet import Fleet
+from spectrum.control.processes.workers import Outcome, WorkerProcess, encode, memory_file
+from spectrum.kernel.descriptors import close_all
+
+log = logging.getLogger(__name__)
+
+# A reload waits so long for the answer of a worker. One that applies a snapshot of 10,000 apps takes less than 2 s.
+ANSWER_TIMEOUT_S = 10.0
+
+
+class Snapshots:
+    """Tells workers what to serve.
+
+    Args:
+        served: What is served.
+        bank: Has the sockets.
+        workers: How many workers there are.
+
+    Attributes:
+        actors: Each tells a worker what it needs beside a snapshot.
+    """
+
+    def __init__(self, served: Served, bank: ListenerBank, workers: int) -> None:
+        self._served = served
+        self._bank = bank
+        self._workers = workers
+        self.actors: Sequence[Actor] = ()
+
+    def tell(self, workers: Iterable[WorkerProcess], plan: Plan | None = None) -> list["asyncio.Future[Outcome]"]:
+        """Let workers serve a plan, else what is served now; return what becomes of that, for each.
+
+        One that owes an answer is told when it has given it.
+
+        Raises:
+            OSError: If they cannot be told, for want of descriptors or memory.
+        """
+        plan = plan or self._served.plan
+        outcomes: list[asyncio.Future[Outcome]] = []
+        files: list[int] = []
+        try:
+            files.append(memory_file("snapshot", encode(plan.snapshot)))
+            files.append(memory_file("prefixes", plan.prefixes))
+            for worker in workers:
+                worker.outdated = worker.owes
+                if worker.outdated:
+                    continue
+                for actor in self.actors:
+                    actor.tell(worker)
+                sockets = partial(self._bank.descriptors, worker=worker.number, workers=self._workers)
+                outcome = worker.configure(plan.snapshot, files, sockets)
+                if plan is self._served.plan:
+                    outcome.add_done_callback(partial(_insist, worker))
+                outcomes.append(outcome)
+        finally:
+            close_all(files)
+        return outcomes
+
+
+def _insist(worker: WorkerProcess, outcome: "asyncio.Future[Outcome]") -> None:
+    """Replace a worker that does not serve what all others do."""
+    if (why := outcome.result()) and worker.generation != worker.told:
+        log.error("%s cannot serve generation %d and is replaced: %s", worker, worker.told, why)
+        worker.kill()
+
+
+class WorkersActor(Actor):
+    """Has all workers go on with a plan. At a start they are told when all else is there.
+
+    Args:
+        fleet: The workers.
+        snapshots: Tells them.
+        is_stopping: Tells whether they are about to end.
+    """
+
+    def __init__(self, fleet: Fleet, snapshots: Snapshots, is_stopping: Callable[[], bool]) -> None:
+        self._fleet = fleet
+        self._snapshots = snapshots
+        self._is_stopping = is_stopping
+        self._told: list[WorkerProcess] = []
+
+    async def prepare(self, change: Change) -> None:
+        """Wait until workers have answered what they were told before.
+
+        Raises:
+            RolloutError: If one does not in time.
+        """
+        self._told = []
+        if not change.is_first and (silent := await self._fleet.settle(ANSWER_TIMEOUT_S)):
+            raise RolloutError("\n".join(f"{worker} does not answer; nothing has changed" for worker in silent))
+
+    async def commit(self, change: Change) -> None:
+        """Have all workers that serve go on with the new plan.
+
+        A worker that ends meanwhile is replaced, and its replacement is told afterwards.
+
+        Raises:
+            RolloutError: If one does not take it, or not in time.
+        """
+        self._told = [] if change.is_first else self._fleet.serving()
+        if not self._told:
+            return
+        outcomes = dict(zip(self._told, self._snapshots.tell(self._told, change.after), strict=True))
+        await asyncio.wait(outcomes.values(), timeout=ANSWER_TIMEOUT_S)
+        faults = []
+        for worker, outcome in outcomes.items():
+            if not outcome.done():
+                faults.append(f"{worker} has not answered within {ANSWER_TIMEOUT_S:g} s")
+            elif why := outcome.result():
+                faults.append(f"{worker} refuses: {why}")
+        if not faults and all(outcome.result() is None for outcome in outcomes.values()):
+            faults = ["all workers ended as they were told to serve it; the log says how"]
+        if faults:
+            former = change.before.snapshot.generation
+            raise RolloutError("\n".join([*faults, f"all workers go on with generation {former}"]))
+
+    async def abort(self, change: Change) -> None:
+        """Have workers serve again what they did before; all else that they are told is as before by now."""
+        if self._told and not self._is_stopping():
+            outcomes = self._snapshots.tell(one for one in self._fleet.workers.values() if one in self._told)
+            if outcomes:
+                await asyncio.wait(outcomes, timeout=ANSWER_TIMEOUT_S)
+
+    async def release(self, change: Change) -> None:
+        """Tell workers that started meanwhile."""
+        if not change.is_first:
+            for worker in self._fleet.workers.values():
+                if worker.told != change.after.snapshot.generation:
+                    self._fleet.bring_up_to_date(worker)

@@ -1,0 +1,1 @@
+"""Life cycles as tables of states, events and commands, without I/O."""

@@ -1,0 +1,110 @@
+"""The life of one rollout: a new configuration is put in place of the one that is served, everywhere or nowhere.
+
+The table has no I/O. Who drives it (`control/configuration/rollout.py`) carries out `command` and tells how that ended.
+A two-phase commit is the model: all actors prepare, then all commit; until the last one has, everything can be undone.
+"""
+
+from enum import Enum
+
+
+class RolloutState(Enum):
+    """Where a rollout is."""
+
+    READING = "reading"
+    PREPARING = "preparing"
+    COMMITTING = "committing"
+    ABORTING = "aborting"
+    # The new configuration is served, and the rest of the former one is let go.
+    RELEASING = "releasing"
+    SERVED = "served"
+    REFUSED = "refused"
+
+
+class RolloutEvent(Enum):
+    """How a command ended: well, well at the last actor, or not."""
+
+    DONE = "done"
+    LAST_DONE = "last done"
+    FAILED = "failed"
+
+
+class RolloutCommand(Enum):
+    """What is to be done next, by one actor at a time; READ and ANSWER are no actor's."""
+
+    READ = "read"
+    PREPARE = "prepare"
+    COMMIT = "commit"
+    ABORT = "abort"
+    RELEASE = "release"
+    ANSWER = "answer"
+
+
+# The last abort ends a rollout whether it succeeds or not: what could not be undone is logged.
+TABLE: dict[tuple[RolloutState, RolloutEvent], tuple[RolloutState, RolloutCommand]] = {
+    (RolloutState.READING, RolloutEvent.DONE): (RolloutState.PREPARING, RolloutCommand.PREPARE),
+    (RolloutState.READING, RolloutEvent.FAILED): (RolloutState.REFUSED, RolloutCommand.ANSWER),
+    (RolloutState.PREPARING, RolloutEvent.DONE): (RolloutState.PREPARING, RolloutCommand.PREPARE),
+    (RolloutState.PREPARING, RolloutEvent.LAST_DONE): (RolloutState.COMMITTING, RolloutCommand.COMMIT),
+    (RolloutState.PREPARING, RolloutEvent.FAILED): (RolloutState.ABORTING, RolloutCommand.ABORT),
+    (RolloutState.COMMITTING, RolloutEvent.DONE): (RolloutState.COMMITTING, RolloutCommand.COMMIT),
+    (RolloutState.COMMITTING, RolloutEvent.LAST_DONE): (RolloutState.RELEASING, RolloutCommand.RELEASE),
+    (RolloutState.COMMITTING, RolloutEvent.FAILED): (RolloutState.ABORTING, RolloutCommand.ABORT),
+    (RolloutState.ABORTING, RolloutEvent.DONE): (RolloutState.ABORTING, RolloutCommand.ABORT),
+    (RolloutState.ABORTING, RolloutEvent.LAST_DONE): (RolloutState.REFUSED, RolloutCommand.ANSWER),
+    (RolloutState.RELEASING, RolloutEvent.DONE): (RolloutState.RELEASING, RolloutCommand.RELEASE),
+    (RolloutState.RELEASING, RolloutEvent.LAST_DONE): (RolloutState.SERVED, RolloutCommand.ANSWER),
+}
+ENDS = (RolloutState.SERVED, RolloutState.REFUSED)
+# A failure there is told, and changes nothing about where the rollout goes.
+_GOES_ON = (RolloutState.ABORTING, RolloutState.RELEASING)
+
+
+class RolloutLife:
+    """One rollout.
+
+    Actors prepare, commit and release in their order. Those that began to prepare abort in the opposite one.
+
+    Args:
+        actors: How many there are, one at least.
+
+    Attributes:
+        state: Where it is.
+        command: What is to be done now.
+        place: Which actor is to do it, 0 for the first.
+    """
+
+    def __init__(self, actors: int) -> None:
+        assert actors > 0, "a rollout without actors changes nothing"
+        self._last = actors - 1
+        # The last actor that began to prepare.
+        self._reached = 0
+        self.place = 0
+        self.state = RolloutState.READING
+        self.command = RolloutCommand.READ
+
+    @property
+    def ended(self) -> bool:
+        """Whether all is done."""
+        return self.state in ENDS
+
+    def handle(self, succeeded: bool) -> None:
+        """Go on after the command was carried out, or was not."""
+        former = self.state
+        self.state, self.command = TABLE[former, self._event(succeeded)]
+        if self.state is RolloutState.ABORTING:
+            self.place = self.place - 1 if former is RolloutState.ABORTING else self._reached
+        elif not self.ended:
+            self.place = self.place + 1 if former is self.state else 0
+        if self.state is RolloutState.PREPARING:
+            self._reached = self.place
+
+    def _event(self, succeeded: bool) -> RolloutEvent:
+        if not succeeded and self.state not in _GOES_ON:
+            return RolloutEvent.FAILED
+        if self.state is RolloutState.READING:
+            return RolloutEvent.DONE
+        return (
+            RolloutEvent.LAST_DONE
+            if self.place == (0 if self.state is RolloutState.ABORTING else self._last)
+            else RolloutEvent.DONE
+        )

@@ -1,0 +1,53 @@
+"""Workers that do not take what they are told to serve."""
+
+import os
+import signal
+
+from spectrum.control.processes import snapshots
+from tests.control.keepers import until
+from tests.control.supervised import app, supervised
+
+
+async def test_a_worker_that_stands_still_is_told_and_replaced(tmp_path, free_port, monkeypatch):
+    monkeypatch.setattr(snapshots, "ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("spectrum.control.processes.fleet.SILENT_S", 1.5)
+    monkeypatch.setattr("spectrum.control.processes.fleet.LOOK_EVERY_S", 0.5)
+    port, new = free_port(), free_port()
+    async with supervised(tmp_path, f"worker_timeout: 3s\napps:\n{app('x', port)}", workers=2) as (daemon, write):
+        pid = daemon._fleet.workers[1].pid
+        os.kill(pid, signal.SIGSTOP)
+        write(f"worker_timeout: 3s\napps:\n{app('x', port)}{app('y', new)}")
+        assert (await daemon.reloads.reload()).errors == [f"worker 1 (pid {pid}) does not answer; nothing has changed"]
+        await until(lambda: not daemon.ready())
+        page = (await daemon.render()).decode()
+        assert 'spectrum_worker_up{worker="1"} 0.0' in page
+        assert [one["ready"] for one in (await daemon.status())["workers"]] == [True, False]
+        await until(daemon.ready)
+        assert daemon._totals.workers_killed == 1
+        assert (await daemon.reloads.reload()).errors == []
+        assert [one["generation"] for one in (await daemon.status())["workers"]] == [2, 2]
+
+
+async def test_a_worker_that_stops_in_the_middle_of_a_reload_catches_up(tmp_path, free_port, monkeypatch):
+    """It wakes with the refused snapshot before it, and must not stay with it."""
+    monkeypatch.setattr(snapshots, "ANSWER_TIMEOUT_S", 0.3)
+    port, new = free_port(), free_port()
+    async with supervised(tmp_path, f"apps:\n{app('x', port)}", workers=2) as (daemon, write):
+        write(f"apps:\n{app('y', new)}")
+        pid = daemon._fleet.workers[1].pid
+        commit = snapshots.WorkersActor.commit
+
+        async def stop_first(*args):
+            os.kill(pid, signal.SIGSTOP)
+            await commit(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(snapshots.WorkersActor, "commit", stop_first)
+            errors = (await daemon.reloads.reload()).errors
+        assert errors[0] == f"worker 1 (pid {pid}) has not answered within 0.3 s"
+        assert [worker.generation for worker in daemon._fleet.serving()] == [1, 1]
+        os.kill(pid, signal.SIGCONT)
+        stopped = daemon._fleet.workers[1]
+        await until(lambda: not stopped.owes and not stopped.outdated and stopped.generation == 1)
+        assert (await daemon.reloads.reload()).errors == []
+        assert [worker.generation for worker in daemon._fleet.serving()] == [2, 2]
