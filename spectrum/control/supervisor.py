@@ -48,7 +48,7 @@ from spectrum.control.processes.succession import Predecessor, Successor, argume
 from spectrum.control.processes.systemd import Notifier
 from spectrum.control.records.log import LineWriter
 from spectrum.control.records.stream import RecordsActor, RecordStream, records_status
-from spectrum.control.records.totals import Totals, TotalsActor
+from spectrum.control.records.totals import Totals, TotalsActor, named
 from spectrum.control.tls.certificates import CertificatesActor
 from spectrum.control.tls.tickets import TicketKeyRotation, TicketsActor
 from spectrum.core.balancing.events import HealthEvent, as_text
@@ -202,6 +202,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(RECORDS_TICK_S)
             self._records.tick(self._totals.workers.events_dropped)
+            self._totals.sweep(lambda: named(self._snapshot, self._names.addresses), time.monotonic())
 
     async def run(self) -> None:
         """Serve until told to stop.
@@ -228,7 +229,7 @@ class Supervisor:
             self._tasks.keep(self._systemd.feed_watchdog, "watchdog")
             self._tasks.keep(self._watch_source, "watch files")
             self._tasks.keep(self._tickets.run, "rotate the keys of session tickets")
-            self._tasks.keep(self._tick_records, "sum refusals")
+            self._tasks.keep(self._tick_records, "sum refusals, forget what is gone")
             self._tasks.keep(self._collect_samples, "read the filter's samples")
             self._tasks.keep(self._helper.watch, "watch the helper")
             await self._stopping.wait()

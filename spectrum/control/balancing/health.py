@@ -129,6 +129,7 @@ class HealthKeeper:
             settings={pool.name: pool for pool in snapshot.pools},
             balancers=snapshot.balancers,
         )
+        self.probes = Counter({key: count for key, count in self.probes.items() if key[0] in config.monitors})
         before, self.members = self.members, {}
         for pool in snapshot.pools:
             for origin in pool.origins:

@@ -30,6 +30,8 @@ MAX_SECONDS = 16
 _SECOND = 19
 # Sums of refusals that wait for those of other workers.
 MAX_SUMS = 4096
+# Apps of which the next line tells how many were left out. Those that never have another one are forgotten beyond it.
+MAX_UNTOLD = 1000
 # Leaving out is over when nothing was left out for so long.
 QUIET_S = 5.0
 
@@ -205,10 +207,12 @@ class SessionLog:
 
     def _add_whole(self, lines: bytes) -> bool:
         """Write a batch as it is, if no line of it is to be changed or left out: a line by itself costs 3 us."""
-        if not self._as_json or self._untold or b'"Sessions":' in lines:
+        if not self._as_json or b'"Sessions":' in lines:
+            return False
+        heads = self._heads(lines) if self._per_second or self._untold else []
+        if self._untold and any(head.Application in self._untold for head in heads):
             return False
         if self._per_second:
-            heads = self._heads(lines)
             counts = Counter((_Account(head.Application, head.is_refusal), head.Timestamp[:_SECOND]) for head in heads)
             used = {key: self._used_in(key[1]) for key in counts}
             if any(used[key][key[0]] + count > self._per_second for key, count in counts.items()):
@@ -244,6 +248,8 @@ class SessionLog:
             line = msgspec.json.encode(event)
             self._take(self._head(line), line, written)
         self._write(written)
+        while len(self._untold) > MAX_UNTOLD:
+            del self._untold[next(iter(self._untold))]
         now = self._clock()
         for (what, app), episode in tuple(self._episodes.items()):
             if now - episode.last_at >= QUIET_S:

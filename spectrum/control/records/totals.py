@@ -2,15 +2,40 @@
 
 import time
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from spectrum.control.configuration.actor import Actor, Change
+from spectrum.core.names import parse_service
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures, add_measures
 from spectrum.core.records.reasons import Reason
+from spectrum.core.snapshot import Snapshot
 
-# An app that was removed, and has no session left, is counted on for so long, in case that it comes back.
+# An app that was removed, and has no session left, is counted on for so long, in case that it comes back. So are, for
+# that time to twice that, an app's origins and access rules of which nothing is heard.
 FORGET_AFTER_S = 3600.0
+# Beyond so many removed apps, those that were removed first are forgotten at once.
+MAX_GONE = 1000
+# Apps that are looked over in one call of `sweep`: a millisecond.
+APPS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a configuration names: the addresses of origins, those of names included, and access rules."""
+
+    addresses: Set[str]
+    rules: Set[str]
+
+
+def named(snapshot: Snapshot, names: Mapping[str, tuple[str, ...]]) -> Named:
+    """Return what is named; `names` are the addresses of names, as `core.names.name_key` has them."""
+    addresses = {address for app in snapshot.apps for address, _ in app.origins}
+    addresses.update(origin.address for pool in snapshot.pools for origin in pool.origins)
+    for known in names.values():
+        addresses.update(text if " " not in text else parse_service(text).address for text in known)
+    return Named(addresses, {rule.name for rule in snapshot.access.rules})
 
 
 @dataclass
@@ -32,6 +57,11 @@ class Totals:
     _open: dict[int, Counter[str]] = field(default_factory=dict)
     # Since when an app is not in the file and has no session.
     _gone_since: dict[str, float] = field(default_factory=dict)
+    # Of each app, the origins and rules that were reported since it was looked over.
+    _reported: dict[str, set[str]] = field(default_factory=dict)
+    # Apps that are still to be looked over, and when that begins again.
+    _to_sweep: list[str] = field(default_factory=list)
+    _sweep_at: float | None = None
 
     def view(self) -> dict[str, AppMeasures]:
         """Return what was counted by app until now, as it will stay: it can be read in any thread."""
@@ -44,16 +74,23 @@ class Totals:
         opened = self._open.setdefault(worker, Counter())
         for name, measures in apps.items():
             opened[name] += measures.active
+            if measures.origins or measures.rules:
+                self._reported.setdefault(name, set()).update(measures.origins, measures.rules)
             self._add(name, measures)
 
     def _add(self, name: str, measures: AppMeasures) -> None:
-        if name not in self._own:
-            self._own.add(name)
-            if name in self.apps:
-                copy = AppMeasures()
-                copy.add(self.apps[name])
-                self.apps[name] = copy
+        self._have_own(name)
         add_measures(self.apps, name, measures)
+
+    def _have_own(self, name: str) -> None:
+        """Make the measures of an app ones that nobody has a view of."""
+        if name in self._own:
+            return
+        self._own.add(name)
+        if name in self.apps:
+            copy = AppMeasures()
+            copy.add(self.apps[name])
+            self.apps[name] = copy
 
     def lose(self, worker: int) -> int:
         """Count the open sessions of a worker that is gone as lost; return how many there were."""
@@ -69,11 +106,56 @@ class Totals:
         """
         gone = {name for name in self.apps.keys() - served if self.apps[name].active <= 0}
         self._gone_since = {name: self._gone_since.get(name, now) for name in gone}
-        for name, since in self._gone_since.items():
-            if now - since >= FORGET_AFTER_S:
-                del self.apps[name]
-                for opened in self._open.values():
-                    opened.pop(name, None)
+        by_time = sorted(self._gone_since.items(), key=itemgetter(1))
+        surplus = len(by_time) - MAX_GONE
+        for i, (name, since) in enumerate(by_time):
+            if i < surplus or now - since >= FORGET_AFTER_S:
+                self._forget_app(name)
+
+    def _forget_app(self, name: str) -> None:
+        del self.apps[name], self._gone_since[name]
+        self._own.discard(name)
+        self._reported.pop(name, None)
+        for opened in self._open.values():
+            opened.pop(name, None)
+
+    def sweep(self, get_named: Callable[[], Named], now: float) -> None:
+        """Look over some apps; forget their origins and rules that are not named, quiet and without a session.
+
+        To be called once a second. `now` is of the monotonic clock.
+        """
+        if not self._to_sweep:
+            if self._sweep_at is None or now >= self._sweep_at:
+                self._to_sweep = list(self.apps) if self._sweep_at is not None else []
+                self._sweep_at = now + FORGET_AFTER_S
+            return
+        some, self._to_sweep = self._to_sweep[:APPS_AT_ONCE], self._to_sweep[APPS_AT_ONCE:]
+        quiet = {name: found for name in some if (found := self._quiet_parts(name))}
+        if not quiet:
+            return
+        kept = get_named()
+        for name, (origins, rules) in quiet.items():
+            gone = [origin for origin in origins if origin.rpartition(":")[0].strip("[]") not in kept.addresses]
+            unnamed = [rule for rule in rules if rule not in kept.rules]
+            if gone or unnamed:
+                self._have_own(name)
+            for origin in gone:
+                del self.apps[name].origins[origin]
+            for rule in unnamed:
+                del self.apps[name].rules[rule]
+
+    def _quiet_parts(self, name: str) -> tuple[list[str], list[str]] | None:
+        """Return the origins and rules of an app that were not reported since the last call; None for none."""
+        measures, reported = self.apps.get(name), self._reported.pop(name, set())
+        if measures is None:
+            return None
+        origins = [
+            origin
+            for origin, counted in measures.origins.items()
+            if origin not in reported and counted.connected <= counted.ended
+        ]
+        rules = [rule for rule in measures.rules if rule not in reported]
+        return (origins, rules) if origins or rules else None
 
 
 class TotalsActor(Actor):

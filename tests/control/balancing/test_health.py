@@ -77,6 +77,8 @@ async def test_the_life_of_an_origin(keeper, origin):
     # Its share grows from when it came back.
     assert keeper.standings[keeper.number("p/o0")].since > 0
     assert keeper.health.probes["m", True] > 1
+    keeper.apply(text(a).replace("m: {", "n: {").replace("monitor: m", "monitor: n"))
+    assert not [monitor for monitor, _ in keeper.health.probes if monitor == "m"]  # it is gone
 
 
 async def test_an_origin_that_was_never_up(keeper, origin):

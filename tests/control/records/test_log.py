@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from spectrum.control.records.log import MAX_WAITING_BATCHES, LineWriter, SessionLog
+from spectrum.control.records.log import MAX_UNTOLD, MAX_WAITING_BATCHES, LineWriter, SessionLog
 from tests.core.records.test_events import EVENT
 
 LINE = msgspec.json.encode(EVENT) + b"\n"
@@ -244,3 +244,24 @@ def test_a_batch_is_written_whole_or_line_by_line_with_the_same_outcome(monkeypa
     monkeypatch.setattr(SessionLog, "_add_whole", lambda *_: False)
     assert outcome() == quick
     assert quick[1] == 4
+
+
+def test_apps_that_have_no_more_lines_are_forgotten():
+    log, writer, _, _ = session_log(per_second=1)
+    for number in range(MAX_UNTOLD + 5):
+        log.add(at(1, Application=f"app{number}") * 2)
+    assert len(log._untold) == MAX_UNTOLD + 5
+    log.tick()
+    assert next(iter(log._untold)) == "app5"
+    writer.close()
+
+
+def test_what_an_app_has_to_tell_does_not_slow_down_the_others(monkeypatch):
+    log, writer, stream, _ = session_log()
+    log._untold["quiet"] = 3
+    monkeypatch.setattr(log, "_take", None)
+    log.add(LINE * 2)
+    monkeypatch.undo()
+    log.add(line(Application="quiet") + LINE)
+    writer.close()
+    assert [record.get("Suppressed") for record in records(stream)] == [None, None, 3, None]

@@ -1,6 +1,10 @@
-from spectrum.control.records.totals import FORGET_AFTER_S, Totals, TotalsActor
+from spectrum.control.configuration.loader import load_text
+from spectrum.control.records.totals import APPS_AT_ONCE, FORGET_AFTER_S, MAX_GONE, Named, Totals, TotalsActor, named
+from spectrum.core.balancing.settings import labels
+from spectrum.core.numbers import Numbers
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
+from spectrum.core.snapshot import MAX_NUMBERS, compile_snapshot
 from tests.control.plans import change
 
 
@@ -59,3 +63,85 @@ async def test_a_rollout_tells_which_apps_are_gone():
     text = "apps: {NAME: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
     await TotalsActor(totals).release(change(text.replace("NAME", "x"), text.replace("NAME", "y")))
     assert totals._gone_since.keys() == {"x"}
+
+
+def test_a_thousand_reloads_with_other_names_leave_a_bounded_number():
+    totals = Totals()
+    for i in range(3 * MAX_GONE):
+        name = f"app{i}"
+        ended = AppMeasures(started=1, ended={1: 1}, rules={"r": 1})
+        ended.origin("192.0.2.1:22").connected = 1
+        totals.add(0, {name: ended}, WorkerMeasures())
+        totals.forget({name}, float(i))
+    assert len(totals.apps) == MAX_GONE + 1
+    assert f"app{3 * MAX_GONE - 1}" in totals.apps and "app0" not in totals.apps
+    totals.forget(set(), 3 * MAX_GONE + FORGET_AFTER_S)
+    totals.forget(set(), 4 * MAX_GONE + 2 * FORGET_AFTER_S)
+    assert totals.apps == totals._gone_since == totals._reported == {}
+    assert not totals._own and not totals._open[0]
+
+
+def report(origins, rules=()):
+    measures = AppMeasures(started=1, ended={1: 1}, rules=dict.fromkeys(rules, 1))
+    for name, (connected, ended) in origins.items():
+        measures.origin(name).connected, measures.origin(name).ended = connected, ended
+    return {"x": measures}
+
+
+def test_origins_and_rules_that_are_gone_are_forgotten():
+    totals, kept = Totals(), Named({"192.0.2.1", "2001:db8::1"}, {"named"})
+    calls = []
+
+    def get_named():
+        calls.append(1)
+        return kept
+
+    def pass_hour(hour):
+        for _ in range(3):
+            totals.sweep(get_named, hour * FORGET_AFTER_S)
+
+    every = {"192.0.2.1:22": (1, 1), "[2001:db8::1]:22": (1, 1), "192.0.2.9:22": (1, 1), "192.0.2.8:22": (2, 1)}
+    totals.add(0, report(every, ["named", "gone"]), WorkerMeasures())
+    view = totals.view()
+    for hour in (0, 1):
+        pass_hour(hour)
+        assert totals.apps["x"].origins.keys() == every.keys()  # it was heard of in this hour
+    assert calls == []
+    totals.add(0, report({"192.0.2.9:22": (1, 1)}), WorkerMeasures())
+    pass_hour(2)
+    assert totals.apps["x"].rules == {"named": 1}
+    assert "192.0.2.9:22" in totals.apps["x"].origins
+    pass_hour(3)
+    assert totals.apps["x"].origins.keys() == every.keys() - {"192.0.2.9:22"}  # one has a session
+    totals.add(0, report({"192.0.2.8:22": (0, 1)}), WorkerMeasures())
+    for hour in (4, 5):
+        pass_hour(hour)
+    assert totals.apps["x"].origins.keys() == {"192.0.2.1:22", "[2001:db8::1]:22"}
+    assert totals.apps["x"].started == 3
+    assert (view["x"].origins.keys(), view["x"].rules) == (every.keys(), {"named": 1, "gone": 1})
+
+
+def test_thousands_of_apps_are_looked_over_a_part_at_a_time():
+    totals = Totals()
+    count = 2 * APPS_AT_ONCE + 1
+    totals.add(0, {f"app{i}": report({"192.0.2.9:22": (1, 1)})["x"] for i in range(count)}, WorkerMeasures())
+    left = []
+    for hour in range(3):
+        for _ in range(5):
+            totals.sweep(lambda: Named(set(), set()), hour * FORGET_AFTER_S)
+            left.append(sum(len(measures.origins) for measures in totals.apps.values()))
+    assert left == [count] * 11 + [count - APPS_AT_ONCE, 1, 0, 0]
+
+
+def test_what_a_configuration_names():
+    text = """
+apps:
+  x: {protocol: tcp/1, origin_direct: ["tcp://[2001:db8::1]:22"]}
+  y: {protocol: tcp/2, load_balancer: b}
+pools: {p: {origins: [{name: o, address: 192.0.2.1, port: 1}]}}
+load_balancers: {b: {default_pools: [p]}}
+"""
+    config = load_text(text, "f")
+    snapshot = compile_snapshot(config, 1, Numbers(MAX_NUMBERS).plan(labels(config.pools), bool))
+    names = {"A a.example": ("192.0.2.2",), "SRV _s._tcp.example": ("10 60.0 5060 192.0.2.3",)}
+    assert named(snapshot, names) == Named({"2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3"}, set())
