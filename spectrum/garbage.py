@@ -1,9 +1,12 @@
 """When the collector of reference cycles runs, in a process that keeps many objects for as long as it lives."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-# Generations 1 and 2, in collections of the one below. What is frozen is in none of them.
-_OLDER = (20, 20)
+# Generations 1 and 2, in collections of the one below: what is in use when those below are collected waits for them.
+# What is frozen is in none of them.
+_OLDER = (5, 5)
 
 
 def collect_every(objects: int) -> None:
@@ -19,3 +22,17 @@ def freeze() -> None:
     # A full collection waits until there are a quarter more objects than the last one left (gc.set_threshold); after
     # this one that is a quarter of what is not frozen.
     gc.collect()
+
+
+@contextmanager
+def freezing() -> Iterator[None]:
+    """Take what is made meanwhile out of later collections, and have none meanwhile: nothing waits for one.
+
+    Cycles that nothing refers to any more stay until the next `freeze`, so there should be none.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

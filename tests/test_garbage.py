@@ -14,7 +14,7 @@ class Ring:
 lasting = [Ring() for _ in range(200_000)]
 collect_every(1000)
 freeze()
-assert gc.get_threshold() == (1000, 20, 20) and gc.get_freeze_count() > 200_000
+assert gc.get_threshold() == (1000, 5, 5) and gc.get_freeze_count() > 200_000
 freeze()
 assert gc.get_freeze_count() > 200_000 and gc.isenabled()
 

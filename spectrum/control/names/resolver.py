@@ -142,7 +142,7 @@ class Resolver:
             except LookupFailure as exc:
                 if not exc.is_negative:
                     raise
-                failures.append(exc)
+                failures.append(LookupFailure(str(exc), exc.result, exc.ttl_s))  # `exc` knows this frame: a cycle
         raise _worst(failures or [LookupFailure("the name is too long", "no_name")])
 
     # --- services -------------------------------------------------------------------------------------------------
@@ -193,8 +193,10 @@ class Resolver:
         except dns.resolver.NoAnswer as exc:
             raise LookupFailure(f"no {kind} record", "no_record", _negative_ttl(exc.kwargs["response"])) from exc
         except dns.exception.Timeout as exc:
+            _without_cycles(exc)
             raise LookupFailure(f"no answer from {', '.join(servers)} within {lifetime_s:g} s", "no_answer") from exc
         except dns.resolver.NoNameservers as exc:
+            _without_cycles(exc)
             raise LookupFailure(_last_error(exc), "server_failure") from exc
         except dns.exception.DNSException as exc:
             raise LookupFailure(str(exc), "server_failure") from exc
@@ -209,6 +211,13 @@ def _text(path: Path) -> str | None:
         return path.read_text("utf-8", "replace")
     except OSError:
         return None
+
+
+def _without_cycles(failure: "dns.exception.DNSException") -> None:
+    """Let go of what the errors of single questions know: that knows them, and thousands of objects would pile up."""
+    for _, _, _, error, _ in failure.kwargs.get("errors", ()):
+        if isinstance(error, BaseException):
+            error.__traceback__ = None
 
 
 def _last_error(failure: "dns.resolver.NoNameservers") -> str:

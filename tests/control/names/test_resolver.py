@@ -1,9 +1,11 @@
 import asyncio
+import gc
 import math
 import os
 import socket
 import subprocess
 import time
+from contextlib import suppress
 
 import dns.rcode
 import pytest
@@ -180,6 +182,27 @@ async def test_a_negative_answer_without_soa_has_no_ttl(make):
     async with DnsServer({("a.test.", "A"): ()}).running() as server:
         assert await failure(make(server.port), "a.test", "A") == ("no A record", "no_record", 0)
         assert await failure(make(server.port), "b.test", "A") == ("no such name", "no_name", 0)
+
+
+@pytest.mark.parametrize(
+    "records", [{"*": None}, {}, {"*": dns.rcode.SERVFAIL}, {("a.test.", "A"): None, ("a.test.", "AAAA"): ()}]
+)
+async def test_a_failed_look_up_leaves_no_cycle(make, records):
+    """Each would keep hundreds of objects until the next collection, and dead names are asked for again and again."""
+    async with DnsServer(records).running() as server:
+        resolver = make(server.port, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\nsearch b.test c.test\n")
+        await failure(resolver, "a.test")  # what is imported and remembered
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            with suppress(LookupFailure):
+                await resolver.look_up("a.test", "")
+            assert gc.collect() < 50
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
 
 
 async def test_no_server_is_asked_for_invalid_names(make):
