@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import access, balancing, drops, faults, flood, mmproxy, report, tcp, tls, udp
+from benchmarks import access, balancing, changes, drops, faults, flood, mmproxy, report, tcp, tls, udp
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -145,6 +145,15 @@ def flood_command(rounds: int, seconds: int, write: bool) -> None:
         raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
     _measure("drops", list(drops.WAYS), lambda way: drops.measure_way(way, seconds), drops.ROWS, rounds, seconds, write)
     _measure("flood", list(flood.WAYS), lambda way: flood.measure_way(way, seconds), flood.ROWS, rounds, seconds, write)
+
+
+@main.command("changes")
+@click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def changes_command(rounds: int, write: bool) -> None:
+    """Reloads of a file with many apps: until a change is live, and what a quiet session notices."""
+    sizes = {f"spectrum, {size:,} apps": size for size in changes.SIZES}
+    _measure("changes", list(sizes), lambda name: changes.measure_size(sizes[name]), changes.ROWS, rounds, 0, write)
 
 
 @main.command("balancing")

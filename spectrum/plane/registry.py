@@ -34,6 +34,7 @@ _Place = tuple[ListenerKey, str]
 class _Wanted(NamedTuple):
     """What a snapshot wants in a place."""
 
+    settings: AppSettings
     app: RunningApp
     offset: int
     descriptor: int  # -1: another app of the same key has it
@@ -50,6 +51,7 @@ class Registry:
         remove_listener: Takes nothing more from a listener; with True, of what waits in its queue it takes the rest.
         configured: Called with an app that is new, or has other settings.
         equip: Called with every app of a snapshot, to give it what may change where its settings do not.
+        breathe: Called between apps, where all of them are either as they were or as they will be.
 
     Attributes:
         listeners: By the engine's number: those that are served, and removed ones while they have sessions.
@@ -64,6 +66,7 @@ class Registry:
         remove_listener: Callable[[RunningListener, bool], None],
         configured: Callable[[RunningApp], None] = lambda app: None,
         equip: Callable[[RunningApp], None] = lambda app: None,
+        breathe: Callable[[], None] = lambda: None,
     ) -> None:
         self.listeners: dict[int, RunningListener] = {}
         self.changed: set[RunningApp] = set()
@@ -73,6 +76,7 @@ class Registry:
         self._remove_listener = remove_listener
         self._configured = configured
         self._equip = equip
+        self._breathe = breathe
         self._apps: dict[str, RunningApp] = {}
         self._slots: dict[int, RunningApp] = {}
         self._retired: list[RunningApp] = []
@@ -99,24 +103,47 @@ class Registry:
         """
         wanted = self._wanted(snapshot, descriptors)
         gone = [place for place in self._by_key if place not in wanted]
-        for place in gone:
-            self._remove(place, drain=True)
         # All that changes is removed before anything is added: a descriptor is watched for one listener at a time, and
         # the removal of the one that had it would end the watch of the one that got it.
-        for place, listener in tuple(self._by_key.items()):
-            if (listener.app, listener.offset, listener.descriptor) != wanted[place]:
-                self._remove(place, drain=False)
+        moved = {
+            place
+            for place, listener in self._by_key.items()
+            if (want := wanted.get(place)) and (listener.app, listener.offset, listener.descriptor) != want[1:]
+        }
+        for place in gone:
+            self._breathe()
+            self._remove(place, drain=True)
+        for place in moved:
+            self._remove(place, drain=False)
         self._by_name.clear()
-        for place, (app, offset, descriptor) in wanted.items():
+        served: RunningApp | None = None
+
+        def serve(place: _Place) -> None:
+            settings, app, offset, descriptor = wanted[place]
+            nonlocal served
+            if app is not served:
+                self._configure(app, settings)
+                served = app
             listener = self._listener(place, app, offset, descriptor)
             if targets := listener.aim(names):
                 unused(listener, targets)
-            for name in self._names_of(app.settings):
+            for name in self._names_of(settings):
                 self._by_name.setdefault(name_key(name), set()).add(listener)
+
+        # Clients of what moved wait, and those of a shared port must not be taken before its apps are told apart.
+        urgent = {
+            want.app for place, want in wanted.items() if place not in self._by_key and (place[1] or place in moved)
+        }
+        for place in [place for place, want in wanted.items() if want.app in urgent]:
+            serve(place)
         self._tell_apart()
-        kept = {want.app.settings.name for want in wanted.values()}
-        self._retired += [app for name, app in self._apps.items() if name not in kept]
-        self._apps = {name: app for name, app in self._apps.items() if name in kept}
+        for place in [place for place, want in wanted.items() if want.app not in urgent]:
+            if wanted[place].app is not served:
+                self._breathe()
+            serve(place)
+        self._tell_apart()
+        former, self._apps = self._apps, {want.settings.name: want.app for want in wanted.values()}
+        self._retired += [app for name, app in former.items() if name not in self._apps]
         return list({key for key, _ in gone} - {key for key, _ in wanted})
 
     def _wanted(self, snapshot: Snapshot, descriptors: Mapping[ListenerKey, int]) -> dict[_Place, _Wanted]:
@@ -125,12 +152,12 @@ class Registry:
         held: set[ListenerKey] = set()
         for settings in snapshot.apps:
             if settings.transport == self._transport:
+                self._breathe()
                 app = self._app(settings)
-                self._equip(app)
                 for key, offset in settings.listeners():
                     if key in descriptors:
                         descriptor = -1 if key in held else descriptors[key]
-                        wanted[key, settings.name if key in shared else ""] = _Wanted(app, offset, descriptor)
+                        wanted[key, settings.name if key in shared else ""] = _Wanted(settings, app, offset, descriptor)
                         held.add(key)
         return wanted
 
@@ -140,23 +167,24 @@ class Registry:
         Removed ones too: clients whose ClientHello they wait for are for those that serve now.
         """
         sharing: dict[ListenerKey, list[RunningListener]] = {}
-        for (key, name), listener in self._by_key.items():
-            listener.names = None
-            if name:
-                sharing.setdefault(key, []).append(listener)
+        for key, listener in [(place[0], listener) for place, listener in self._by_key.items() if place[1]]:
+            sharing.setdefault(key, []).append(listener)
         found = {
             key: ServerNames((one.app.settings.sni, one.app.settings.alpn, one) for one in listeners)
             for key, listeners in sharing.items()
         }
-        for listener in self.listeners.values():
-            if listener.removed and listener.names is not None and (only := self._by_key.get((listener.key, ""))):
+        for listener in [one for one in self.listeners.values() if one.names is not None or one.key in found]:
+            if not listener.removed:
+                listener.names = found.get(listener.key) if listener.holds else None
+            elif listener.names is not None and (only := self._by_key.get((listener.key, ""))):
                 listener.names = ServerNames([((), (), only)])
-            elif listener.removed or listener.holds:
+            else:
                 listener.names = found.get(listener.key, listener.names)
 
     def guard(self, firewall: Firewall) -> None:
         """Let the access rules judge the clients of those apps that ask for them."""
         for app in self._apps.values():
+            self._breathe()
             app.judge = firewall.judge_of(app.settings.name) if app.settings.ip_firewall else None
 
     def _names_of(self, settings: AppSettings) -> Iterator[NameSettings]:
@@ -168,15 +196,19 @@ class Registry:
                 yield from (origin.dns for origin in view.settings.origins if origin.dns is not None)
 
     def _app(self, settings: AppSettings) -> RunningApp:
+        """Return the app of these settings: a new one, or one that has other settings yet."""
         app = self._apps.get(settings.name)
         if app is None:
             app = self._apps[settings.name] = RunningApp(self._free_slot(), settings, self._balancers)
             self._slots[app.slot] = app
             self._configured(app)
-        elif app.settings != settings:
+        return app
+
+    def _configure(self, app: RunningApp, settings: AppSettings) -> None:
+        if app.settings != settings:
             app.configure(settings)
             self._configured(app)
-        return app
+        self._equip(app)
 
     def _free_slot(self) -> int:
         """Return a slot that no session counts on: one of a removed app whose sessions are over, or a new one."""
@@ -216,7 +248,7 @@ class Registry:
         listener.app.listeners.discard(listener)
         listener.app.take_connected(listener.route.targets())
         if not listener.open:
-            self.listeners.pop(listener.number, None)
+            self._forget(listener)
 
     def remove_all(self) -> None:
         """Take what waits in the kernel's queues, then nothing more."""
@@ -287,7 +319,11 @@ class Registry:
         listener.app.open -= 1
         listener.open -= 1
         if listener.removed and not listener.open:
-            del self.listeners[listener.number]
+            self._forget(listener)
+
+    def _forget(self, listener: RunningListener) -> None:
+        self.listeners.pop(listener.number, None)
+        listener.names = None  # which know it: no cycle may stay
 
     def apps(self) -> set[RunningApp]:
         """Return the apps that are served, and those of sessions that go on."""

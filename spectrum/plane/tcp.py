@@ -98,6 +98,7 @@ class TcpPlane:
         firewall: The access rules.
         tls: The contexts of apps.
         max_sessions: Accepting stops at this many.
+        breathe: See `Registry`.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class TcpPlane:
         firewall: Firewall | None = None,
         tls: Tls | None = None,
         max_sessions: int = 0x7FFFFFFF,
+        breathe: Callable[[], None] = lambda: None,
     ) -> None:
         self._places = places or Places()
         self._firewall = firewall or Firewall(self._places)
@@ -122,7 +124,7 @@ class TcpPlane:
         self._balancers = balancers
         self._records = Records(emit)
         self._registry = Registry(
-            "tcp", balancers, self.relay.add_listener, self._unlisten, self._configured, self._equip
+            "tcp", balancers, self.relay.add_listener, self._unlisten, self._configured, self._equip, breathe
         )
         # By the name of a session that is not a plain one, what is known of it.
         self._details: dict[int, SessionDetails] = {}

@@ -91,6 +91,7 @@ class UdpPlane:
         limiter: Turns clients away; a worker on its own has one.
         places: Where clients are.
         firewall: The access rules.
+        breathe: See `Registry`.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class UdpPlane:
         limiter: Limiter | None = None,
         places: Places | None = None,
         firewall: Firewall | None = None,
+        breathe: Callable[[], None] = lambda: None,
     ) -> None:
         self._places = places or Places()
         self._firewall = firewall or Firewall(self._places)
@@ -120,7 +122,10 @@ class UdpPlane:
         self._manners: dict[RunningApp, tuple[object, ...]] = {}
         self._records = Records(emit)
         self._tell_too_big = tell_too_big
-        self._registry = Registry("udp", balancers, self.engine.add_listener, self._unlisten, self._configured)
+        self._breathe = breathe
+        self._registry = Registry(
+            "udp", balancers, self.engine.add_listener, self._unlisten, self._configured, breathe=breathe
+        )
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self.hearing = ListenerCheck(self.engine, self._listeners)
@@ -362,6 +367,7 @@ class UdpPlane:
     def _measure_paths(self) -> None:
         """Look at the paths to origins before datagrams go there; one port of a host stands for all."""
         for app in self._registry.apps():
+            self._breathe()
             header = app.encode(bytes(4), 0, bytes(4), 0, b"") if app.mode >= Mode.EACH else b""
             targets = {target.host: target for listener in app.listeners for target in listener.route.targets()}
             for target in targets.values():

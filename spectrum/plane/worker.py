@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import uvloop
 
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures, add_measures
@@ -27,7 +26,7 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.offload import Offload
 from spectrum.engine.relay import Relay
 from spectrum.engine.shared import Affinities, Loads
-from spectrum.garbage import collect_every, freeze
+from spectrum.garbage import collect_every, freezing
 from spectrum.kernel import installation, signals
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import PackageChanged
@@ -50,11 +49,13 @@ from spectrum.link.messages import (
     Started,
     TicketKeysUpdate,
 )
+from spectrum.link.snapshots import decode_snapshot
 from spectrum.link.takeover import Drain, Events, Measures, Names, Release, Released, Sockets, Take, Veteran
 from spectrum.link.waiting import Waiting
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.balancing.drains import SPREAD_S
+from spectrum.plane.breathing import Breath
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
 from spectrum.plane.log import configure_worker_logging, log_spare_signals
@@ -117,6 +118,7 @@ class Worker:
         self._orphan = self._released = False
         self._loop = asyncio.get_running_loop()
         self._engine = Loop()
+        self._breath = Breath(self._engine.process)
         self._loads: Loads
         self._census: Census
         self._rates: Rates
@@ -176,7 +178,9 @@ class Worker:
             case Sockets(keys):
                 self._take_sockets(keys, descriptors)
             case Configure(generation):
-                self._configure(generation, descriptors)
+                with freezing():
+                    self._breath.begin()
+                    self._configure(generation, descriptors)
             case TicketKeysUpdate(keys):
                 self._tls.tickets.set_keys(keys)
             case Offloading():
@@ -240,9 +244,9 @@ class Worker:
                 raise SnapshotError("it is draining")
             if lost or len(files) != 2:
                 raise SnapshotError(f"out of descriptors: {open_descriptors()} of {descriptor_limit()} are open")
-            snapshot = _read_snapshot(files[0])
+            snapshot = self._read_snapshot(files[0])
             descriptors = self._descriptors | fresh
-            unused = self._serve(snapshot, files[1], descriptors) | (fresh.keys() - set(snapshot.listener_keys()))
+            unused = self._serve(snapshot, files[1], descriptors) | (fresh.keys() - self._keys_of(snapshot, fresh))
         except Exception as exc:  # whatever it is, the supervisor waits for an answer
             close_all(files)  # to go on takes a descriptor, which may be the last one
             serves = self._go_on(generation, exc)
@@ -255,7 +259,18 @@ class Worker:
         self._descriptors, self._served = descriptors, (snapshot, files[1])
         self._share_descriptors({app.transport for app in snapshot.apps})
         self._channel.send(Applied(snapshot.generation))
-        freeze()
+
+    def _read_snapshot(self, file: int) -> Snapshot:
+        # All workers share the file and its offset, hence pread.
+        return decode_snapshot(os.pread(file, os.fstat(file).st_size, 0), self._breath.take)
+
+    def _keys_of(self, snapshot: Snapshot, fresh: Mapping[ListenerKey, int]) -> set[ListenerKey]:
+        """Return those of new listeners that a snapshot has."""
+        found: set[ListenerKey] = set()
+        for app in snapshot.apps if fresh else ():
+            self._breath.take()
+            found.update(key for key, _ in app.listeners() if key in fresh)
+        return found
 
     def _go_on(self, generation: int, exc: Exception) -> int:
         """Serve the snapshot before one that failed again; return its generation, 0 where that fails too."""
@@ -316,8 +331,11 @@ class Worker:
         limiter = partial(Limiter, self._census, self._rates)
         tell = self._too_big.tell
         balancers, guard = self._balancers, (self._places, self._firewall)
-        tcp = TcpPlane(self._engine, self._emit, balancers, loads, limiter(), *guard, self._tls)
-        udp = UdpPlane(self._engine, self._emit, flows, snapshot.max_flows, tell, balancers, loads, limiter(), *guard)
+        breathe = self._breath.take
+        tcp = TcpPlane(self._engine, self._emit, balancers, loads, limiter(), *guard, self._tls, breathe=breathe)
+        udp = UdpPlane(
+            self._engine, self._emit, flows, snapshot.max_flows, tell, balancers, loads, limiter(), *guard, breathe
+        )
         return tcp, udp
 
     def _share_memory(
@@ -596,11 +614,6 @@ class Worker:
 
 def _reason(exc: Exception) -> str:
     return str(exc) if isinstance(exc, SnapshotError) else f"{type(exc).__name__}: {exc}"
-
-
-def _read_snapshot(file: int) -> Snapshot:
-    # All workers share the file and its offset, hence pread.
-    return msgspec.msgpack.decode(os.pread(file, os.fstat(file).st_size, 0), type=Snapshot)
 
 
 def main() -> None:

@@ -5,16 +5,20 @@ import errno
 import gc
 import os
 import socket
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum.control.configuration.loader import ConfigError, load_text
-from spectrum.core.snapshot import ListenerKey, compile_snapshot
+from spectrum.core.server_names import ServerNames
+from spectrum.core.snapshot import AppSettings, ListenerKey, compile_snapshot
 from spectrum.engine.datagrams import Datagrams
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay
+from spectrum.plane.apps import RunningApp, RunningListener
+from spectrum.plane.balancing.routes import DirectRoute
 from spectrum.plane.registry import Registry
 from tests.engine.harness import watched
 from tests.plane.parts import Parts
@@ -184,7 +188,9 @@ class Engines:
         }
         engines = {"tcp": self.relay, "udp": flows}
         self.registries = {
-            name: Registry(name, self.parts.balancers, engine.add_listener, unlisten[name])
+            name: Registry(
+                name, self.parts.balancers, engine.add_listener, unlisten[name], breathe=partial(self.look, name)
+            )
             for name, engine in engines.items()
         }
         self.sockets = {}
@@ -196,6 +202,7 @@ class Engines:
                     sock.listen()
                 sock.setblocking(False)
         self.clients = []
+        self.looks = 0
 
     def accepted(self, batch):
         for name, *_ in batch:
@@ -223,6 +230,15 @@ class Engines:
 
     def descriptors(self, transport):
         return [sock.fileno() for key, sock in self.sockets.items() if key.transport == transport]
+
+    def look(self, transport):
+        """Between two apps: who comes now meets settings and origins that belong together, and the app of its name."""
+        self.looks += 1
+        served = [one for one in self.registries[transport].listeners.values() if not one.removed]
+        for listener in served:
+            hosts = {target.host for target in listener.route.targets()}
+            assert hosts == {address for address, _ in listener.app.settings.origins}
+            assert listener.names is not None or not listener.holds or [o.key for o in served].count(listener.key) == 1
 
     def assert_right(self, snapshot):
         """Each listener is watched, for the first app of its port, and nothing else is."""
@@ -282,7 +298,9 @@ def _reloads(draw):
     for _ in range(draw(st.integers(2, 5))):
         order = draw(st.permutations(range(len(pool))))[: draw(st.integers(1, len(pool)))]
         renamed = draw(st.sampled_from([-1, -1, *range(len(pool))]))
-        file = [(f"{'n' if number == renamed else 'a'}{number}", pool[number]) for number in order]
+        origin = f"192.0.2.{draw(st.integers(1, 2))}"
+        bodies = [body.replace("192.0.2.1", origin) for body in pool]
+        file = [(f"{'n' if number == renamed else 'a'}{number}", bodies[number]) for number in order]
         steps.append((file, draw(st.sampled_from(["", "", "stall", "resume"]))))
     return steps
 
@@ -308,8 +326,38 @@ def test_every_listener_is_watched_after_any_reloads(steps):
             snapshot = _compile(engines.parts, apps)
             engines.apply(snapshot)
             engines.assert_right(snapshot)
+            assert engines.looks
             if then:
                 getattr(engines, then)()
                 engines.assert_right(snapshot)
     finally:
         engines.close()
+
+
+def test_what_is_gone_leaves_no_cycle():
+    """Nothing collects cycles of what a reload left: they would stay for as long as the worker lives."""
+    parts = Parts()
+    loop = Loop()
+    relay = Relay(loop, parts)
+    unlisten = lambda listener, drain: relay.remove_listener(listener.number, drain)  # noqa: E731
+    registry = Registry("tcp", parts.balancers, relay.add_listener, unlisten)
+    app = "{{protocol: tcp/{}, edge_ips: [127.0.0.1], origin_direct: ['tcp://192.0.2.{}:1'], {}}}"
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        one.setblocking(False)
+        other.setblocking(False)
+        sockets = {1: one.fileno(), 2: other.fileno()}
+        gc.collect()
+        gc.disable()
+        try:
+            counts = []
+            for number in range(12):
+                sharing = [app.format(1, number, f"sni: [{name}{number}.example]") for name in "ab"]
+                alone = app.format(2, number, f"timeouts: {{connect: {number + 1}s}}")
+                apps = [*sharing, alone][: 3 - number % 3]
+                snapshot = parts.compile(_text([(f"app{i}-{number % 2}", body) for i, body in enumerate(apps)]))
+                registry.apply(snapshot, {key: sockets[key.port] for key in snapshot.listener_keys()}, {})
+                kinds = (RunningApp, RunningListener, DirectRoute, ServerNames, AppSettings)
+                counts.append([sum(isinstance(one, kind) for one in gc.get_objects()) for kind in kinds])
+        finally:
+            gc.enable()
+    assert counts[5] == counts[11]

@@ -14,12 +14,13 @@ import pytest
 
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
-from spectrum.control.processes.workers import encode, memory_file
+from spectrum.control.processes.workers import memory_file
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.channel import Channel
 from spectrum.link.messages import DECODER, Applied, Ask, Configure, Refused, Started
+from spectrum.link.snapshots import encode_snapshot
 from spectrum.link.takeover import Drain, Events, Measures, Names, Release, Released, Sockets, Take, Veteran
 from spectrum.link.versions import VERSION, Hello
 from spectrum.link.waiting import waiting_names
@@ -50,7 +51,7 @@ class Supervisor:
 
 def tell(channel, snapshot, prefixes):
     """Have a worker go on with a snapshot."""
-    files = [memory_file("snapshot", encode(snapshot)), memory_file("prefixes", prefixes)]
+    files = [memory_file("snapshot", encode_snapshot(snapshot)), memory_file("prefixes", prefixes)]
     channel.send(Configure(snapshot.generation), files)
     for descriptor in files:
         os.close(descriptor)

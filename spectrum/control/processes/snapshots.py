@@ -9,8 +9,9 @@ from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutErr
 from spectrum.control.configuration.served import Served
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.fleet import Fleet
-from spectrum.control.processes.workers import Outcome, WorkerProcess, encode, memory_file
+from spectrum.control.processes.workers import Outcome, WorkerProcess, memory_file
 from spectrum.kernel.descriptors import close_all
+from spectrum.link.snapshots import encode_snapshot
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Snapshots:
         outcomes: list[asyncio.Future[Outcome]] = []
         files: list[int] = []
         try:
-            files.append(memory_file("snapshot", encode(plan.snapshot)))
+            files.append(memory_file("snapshot", encode_snapshot(plan.snapshot)))
             files.append(memory_file("prefixes", plan.prefixes))
             for worker in workers:
                 worker.outdated = worker.owes

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
-
 from spectrum.control.processes.children import Child
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import ListenerKey, Snapshot
@@ -315,11 +313,6 @@ def last_line(said: str) -> str:
         return str(json.loads(line)["Message"])
     except (ValueError, TypeError, KeyError):
         return line
-
-
-def encode(snapshot: Snapshot) -> bytes:
-    """Return a snapshot as workers read it."""
-    return msgspec.msgpack.encode(snapshot)
 
 
 def memory_file(name: str, data: bytes) -> int:

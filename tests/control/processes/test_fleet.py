@@ -10,12 +10,13 @@ from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.fleet import MAX_BACKOFF_S, PART_OF_STRIKE, Fleet, pause_after
-from spectrum.control.processes.workers import encode, memory_file
+from spectrum.control.processes.workers import memory_file
 from spectrum.control.records.totals import Totals
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
+from spectrum.link.snapshots import encode_snapshot
 from spectrum.link.takeover import Events, Measures, Take
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Tasks
@@ -30,7 +31,7 @@ async def test_workers_are_replaced_asked_and_drained(free_port):
     heard, totals, memory, tasks = [], Totals(), SharedMemory(2, 64), Tasks()
 
     def serve(workers):
-        files = [memory_file("snapshot", encode(snapshot)), memory_file("prefixes", load_access({})[1])]
+        files = [memory_file("snapshot", encode_snapshot(snapshot)), memory_file("prefixes", load_access({})[1])]
         for worker in workers:
             found = listeners[worker.number].fileno()
             worker.configure(snapshot, files, lambda keys, found=found: dict.fromkeys(keys, found))

@@ -3,16 +3,16 @@ import os
 import signal
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
-from spectrum.control.processes.workers import WorkerProcess, encode, last_line, memory_file
+from spectrum.control.processes.workers import WorkerProcess, last_line, memory_file
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.snapshot import Snapshot, compile_snapshot
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.messages import Applied, Ask
+from spectrum.link.snapshots import decode_snapshot, encode_snapshot
 from spectrum.link.takeover import Measures
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Tasks
@@ -41,9 +41,9 @@ def shared():
 
 def test_a_memory_file_holds_the_snapshot():
     made = snapshot(22)
-    descriptor = memory_file("snapshot", encode(made))
+    descriptor = memory_file("snapshot", encode_snapshot(made))
     encoded = os.pread(descriptor, 1 << 20, 0)
-    assert msgspec.msgpack.decode(encoded, type=Snapshot) == made
+    assert decode_snapshot(encoded) == made
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 
@@ -63,7 +63,7 @@ async def test_a_worker_lives(free_port, flows, shared):
     listeners = open_listeners("127.0.0.1", port, 1)
     for generation in (1, 2):
         wanted = snapshot(port, generation)
-        files = [memory_file("snapshot", encode(wanted)), memory_file("prefixes", load_access({})[1])]
+        files = [memory_file("snapshot", encode_snapshot(wanted)), memory_file("prefixes", load_access({})[1])]
         worker.tell_names({"A x": ("192.0.2.1",)})
         worker.tell_health({number: Standing(True) for number in range(1, 5000)}, {"a": 0.1})
         outcome = worker.configure(wanted, files, lambda keys: {keys[0]: listeners[0].fileno()} if keys else {})

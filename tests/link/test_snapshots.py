@@ -1,0 +1,28 @@
+"""Snapshots between processes: what comes out is what went in, and nobody decodes for long at a time."""
+
+import msgspec
+import pytest
+
+from spectrum.core.configuration.config import Config
+from spectrum.core.snapshot import compile_snapshot
+from spectrum.link import snapshots
+from spectrum.link.snapshots import decode_snapshot, encode_snapshot
+
+
+def snapshot_of(count):
+    app = {"edge_ips": ["127.0.0.1"], "origin_direct": ["tcp://127.0.0.1:1"]}
+    apps = {f"app{number}": {"protocol": f"tcp/{number + 1}", **app} for number in range(count)}
+    return compile_snapshot(Config.model_validate({"apps": apps}), 7)
+
+
+@pytest.mark.parametrize("count", [1, 249, 250, 251, 1000])
+def test_round_trip(count):
+    snapshot, pauses = snapshot_of(count), []
+    assert decode_snapshot(encode_snapshot(snapshot), lambda: pauses.append(1)) == snapshot
+    assert len(pauses) == -(-count // snapshots.APPS_PER_PART)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x90", msgspec.msgpack.encode([1, 2])])
+def test_what_is_no_snapshot(data):
+    with pytest.raises(msgspec.DecodeError):
+        decode_snapshot(data)

@@ -1,0 +1,26 @@
+"""Long work lets the engine go on, not more often than it has to."""
+
+import time
+from itertools import pairwise
+
+from spectrum.plane.breathing import PIECE_S, Breath
+
+
+def test_the_engine_goes_on_while_work_takes_long():
+    done = []
+    breath = Breath(lambda: done.append(time.monotonic()))
+    breath.begin()
+    began = time.monotonic()
+    while time.monotonic() < began + 20 * PIECE_S:
+        breath.take()
+    assert 2 <= len(done) <= 20
+    assert all(later - earlier >= PIECE_S for earlier, later in pairwise(done))
+
+
+def test_short_work_is_not_disturbed():
+    done = []
+    breath = Breath(lambda: done.append(1))
+    for _ in range(100):
+        breath.begin()
+        breath.take()
+    assert done == []
