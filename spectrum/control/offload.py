@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.configuration.config import UdpOffload
 from spectrum.kernel import offload as kernel
-from spectrum.kernel.offload import MAX_WORKERS, PinnedOffload
+from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.offload import MAX_WORKERS
 from spectrum.kernel.pins import PinError
+from spectrum.link.helper import Done, Offloaded, RemoveOffload, SetOffload
 from spectrum.link.messages import Offloading
 
 log = logging.getLogger(__name__)
@@ -19,32 +21,28 @@ class NodeOffload:
     """Keeps the kernel's offload to what the file says. Where the kernel can not have it, the log and `state` say why.
 
     Args:
-        filesystem: The BPF file system.
+        helper: Does it.
         flows: So many flows all workers have at most.
         workers: How many workers there are.
 
     Attributes:
+        descriptors: The tables, as the engine takes them; none where the kernel moves nothing.
         version: Of the tables, another one whenever they are made anew.
         state: "on" with its interfaces, "off", or why it is not on.
     """
 
-    def __init__(self, filesystem: Path, flows: int, workers: int) -> None:
-        self._filesystem = filesystem
+    def __init__(self, helper: Helper, flows: int, workers: int) -> None:
+        self._helper = helper
         self._flows = flows
         self._workers = workers
-        self._tables: PinnedOffload | None = None
+        self.descriptors: list[int] = []
         self.version = 0
         self.state = "off"
 
     @property
     def places(self) -> int:
         """How many tallies the tables have; 0 where the kernel moves nothing."""
-        return 2 * self._flows if self._tables else 0
-
-    @property
-    def descriptors(self) -> list[int]:
-        """The tables, as the engine takes them."""
-        return self._tables.descriptors() if self._tables else []
+        return 2 * self._flows if self.descriptors else 0
 
     def apply(self, settings: UdpOffload | None, anew: bool = False) -> None:
         """Let the kernel have it as the file says.
@@ -61,12 +59,7 @@ class NodeOffload:
             if self._workers > MAX_WORKERS:
                 raise PinError(f"it is for {MAX_WORKERS} workers at most")
             interfaces = settings.interfaces or kernel.ethernet_interfaces()
-            if not kernel.is_loaded(self._filesystem):
-                self.remove()  # by hand, or never there: the tables that workers have are nobody's
-            kernel.load(interfaces, self._flows, self._filesystem)
-            if self._tables is None:
-                self._tables = PinnedOffload(self._filesystem)
-                self.version += 1
+            self._load(SetOffload(list(interfaces), self._flows))
         except PinError as exc:
             self.remove()
             self.state = f"off: {exc}"
@@ -74,12 +67,30 @@ class NodeOffload:
         else:
             self.state = f"on: {', '.join(interfaces)}"
 
+    def _load(self, request: SetOffload) -> None:
+        if self._helper.is_done(request) and self.descriptors:
+            return
+        answer, tables = self._helper.ask(request, Offloaded)
+        if not kernel.may_use(tables):
+            close_all(tables)
+            raise PinError("before Linux 5.19 only root fills the kernel's tables (kernel.unprivileged_bpf_disabled)")
+        if self.descriptors and not answer.fresh:
+            close_all(tables)
+            return
+        close_all(self.descriptors)
+        self.descriptors = tables
+        self.version += 1
+
     def remove(self) -> None:
-        """Move everything in user space."""
-        if self._tables is not None:
-            self._tables.close()
-            self._tables = None
-        kernel.remove(self._filesystem)
+        """Move everything in user space. Tables that cannot be removed for want of a helper are in no worker's hand."""
+        close_all(self.descriptors)
+        self.descriptors = []
+        if self._helper.has_pins():
+            try:
+                self._helper.ask(RemoveOffload(), Done)
+            except PinError as exc:
+                if self.state != "off":
+                    log.warning("the kernel's program for UDP flows stays, without flows: %s", exc)
         self.state = "off"
 
 

@@ -132,7 +132,7 @@ class Supervisor:
         self._bound = BoundApps(self._helper)
         self._filter = NodeFilter(self._helper)
         flows = self._worker_count * (config.max_flows + ENDED_FLOWS)
-        self._offload = NodeOffload(Path(config.kernel.bpffs), flows, self._worker_count)
+        self._offload = NodeOffload(self._helper, flows, self._worker_count)
         self._tasks = Tasks()
         self._totals = Totals()
         self._state = NodeState()

@@ -12,10 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from spectrum.kernel import filter as packets
+from spectrum.kernel import offload
 from spectrum.kernel.bindings import Binding, Bindings, is_loaded
 from spectrum.kernel.bindings import load as load_bindings
 from spectrum.kernel.filter import OWNERS, Drops, FilterSettings, Journal, PinnedFilter
 from spectrum.kernel.libbpf import BpfError
+from spectrum.kernel.offload import PinnedOffload
 from spectrum.kernel.pins import PinError
 from spectrum.link.helper import (
     Answer,
@@ -25,16 +27,21 @@ from spectrum.link.helper import (
     Filtered,
     KeepFilter,
     NotDone,
+    Offloaded,
     RemoveFilter,
+    RemoveOffload,
     Request,
     SetBindings,
     SetDrops,
     SetFilter,
+    SetOffload,
     ShowBindings,
     UndoFilter,
 )
 
 MAX_INTERFACES = 256
+# Of all workers; a table takes 200 bytes for each.
+MAX_FLOWS = 256 * 2**20
 # IFNAMSIZ of linux/if.h, less the zero byte at its end; less than dev_valid_name of net/core/dev.c allows.
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}", re.ASCII)
 
@@ -95,6 +102,10 @@ class Work:
             case ShowBindings():
                 with Bindings(self._filesystem) as bindings:
                     return Bound(bindings.document()), []
+            case SetOffload():
+                return self._set_offload(request)
+            case RemoveOffload():
+                return Done(offload.remove(self._filesystem)), []
             case _:
                 return NotDone("this helper does not do that"), []
 
@@ -199,6 +210,19 @@ class Work:
                 bindings.bind(binding)
             else:
                 bindings.unbind(binding)
+
+    # --- the offload ----------------------------------------------------------------------------------------------
+
+    def _set_offload(self, request: SetOffload) -> tuple[Answer, list[int]]:
+        _check_interfaces(request.interfaces)
+        if not 0 < request.flows <= MAX_FLOWS:
+            raise PinError(f"1 to {MAX_FLOWS} flows, not {request.flows}")
+        fresh = not offload.is_loaded(self._filesystem)
+        if fresh:  # removed by hand, or never there: the tables that workers have are nobody's
+            offload.remove(self._filesystem)
+        offload.load(request.interfaces, request.flows, self._filesystem)
+        with PinnedOffload(self._filesystem) as tables:
+            return Offloaded(fresh), [os.dup(descriptor) for descriptor in tables.descriptors()]
 
 
 def _check_interfaces(names: Sequence[str]) -> None:

@@ -6,11 +6,12 @@ This loads and attaches it; the engine of each worker fills its tables (engine/o
 import fcntl
 import socket
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from spectrum.kernel.libbpf import Map
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PinError,
@@ -79,6 +80,14 @@ class PinnedOffload(Pinned):
     def descriptors(self) -> list[int]:
         """Return what the engine works with: flows, tallies and leases; they close with this object."""
         return [self.maps[name].descriptor for name in MAPS]
+
+
+def may_use(tables: Sequence[int]) -> bool:
+    """Tell whether this process may look into the tables that it was given: flows, tallies and leases.
+
+    Before Linux 5.19 that takes a right where kernel.unprivileged_bpf_disabled is set (linux/kernel/bpf/syscall.c).
+    """
+    return Map(tables[-1], *MAPS["leases"]).get(bytes(4)) is not None
 
 
 def ethernet_interfaces() -> list[str]:

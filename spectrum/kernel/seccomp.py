@@ -8,6 +8,10 @@ from collections.abc import Iterable
 _ACT_ALLOW = 0x7FFF0000
 _ACT_ERRNO = 0x00050000
 _LIBRARY = "libseccomp.so.2"
+_EQUAL, _GREATER = 4, 6
+# linux/bpf.h, enum bpf_cmd: BPF_MAP_LOOKUP_ELEM, _UPDATE_ELEM, _DELETE_ELEM and _LOOKUP_BATCH, on maps that a process
+# was given. A worker fills the kernel's table of UDP flows.
+_BPF_ON_ELEMENTS = (1, 2, 3, 24)
 
 # What an attacker who runs code in a worker would reach for, and a worker never needs: other programs, other processes,
 # mounts and namespaces, the kernel itself.
@@ -82,6 +86,24 @@ FORBIDDEN = (
 )
 
 
+class _Comparison(ctypes.Structure):
+    """struct scmp_arg_cmp of seccomp.h: an argument's place, how it compares, and with what."""
+
+    _fields_ = (
+        ("place", ctypes.c_uint),
+        ("operator", ctypes.c_int),
+        ("value", ctypes.c_uint64),
+        ("other", ctypes.c_uint64),
+    )
+
+
+# The first argument of bpf(2) for all but those, a rule each.
+_BPF_OTHERS = [
+    *((_Comparison(0, _EQUAL, n, 0),) for n in range(max(_BPF_ON_ELEMENTS)) if n not in _BPF_ON_ELEMENTS),
+    (_Comparison(0, _GREATER, max(_BPF_ON_ELEMENTS), 0),),
+]
+
+
 def is_present() -> bool:
     """Tell whether libseccomp is on this machine."""
     return _library() is not None
@@ -90,7 +112,8 @@ def is_present() -> bool:
 def forbid(calls: Iterable[str] = FORBIDDEN) -> bool:
     """Let system calls fail with EPERM from now on, in this thread and what it starts; False without libseccomp.
 
-    A name that this architecture does not know is passed over.
+    A name that this architecture does not know is passed over. Of "bpf" all is forbidden but what is about the elements
+    of maps.
 
     Raises:
         OSError: If the kernel refuses the filter.
@@ -104,8 +127,14 @@ def forbid(calls: Iterable[str] = FORBIDDEN) -> bool:
     try:
         for call in calls:
             number = library.seccomp_syscall_resolve_name(call.encode())
-            if number >= 0:
-                _check(library.seccomp_rule_add(context, _ACT_ERRNO | errno.EPERM, number, 0), call)
+            if number < 0:
+                continue
+            for compared in _BPF_OTHERS if call == "bpf" else [()]:
+                arguments = (_Comparison * len(compared))(*compared)
+                outcome = library.seccomp_rule_add_array(
+                    context, _ACT_ERRNO | errno.EPERM, number, len(compared), arguments
+                )
+                _check(outcome, call)
         _check(library.seccomp_load(context), "load")
     finally:
         library.seccomp_release(context)
@@ -124,7 +153,13 @@ def _library() -> ctypes.CDLL | None:
         return None
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = [ctypes.c_uint32]
-    library.seccomp_rule_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint]
+    library.seccomp_rule_add_array.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.POINTER(_Comparison),
+    ]
     library.seccomp_load.argtypes = [ctypes.c_void_p]
     library.seccomp_release.argtypes = [ctypes.c_void_p]
     library.seccomp_release.restype = None

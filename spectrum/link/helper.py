@@ -100,6 +100,22 @@ class ShowBindings(msgspec.Struct, array_like=True, tag=True):
     """Answered with `Bound`."""
 
 
+class SetOffload(msgspec.Struct, array_like=True, tag=True):
+    """Move UDP flows in the kernel. Answered with `Offloaded`, and descriptors of the tables.
+
+    Attributes:
+        interfaces: Where datagrams of clients and origins come in.
+        flows: So many can be known.
+    """
+
+    interfaces: list[str]
+    flows: int
+
+
+class RemoveOffload(msgspec.Struct, array_like=True, tag=True):
+    """Move all flows in user space. Answered with `Done`."""
+
+
 Request = (
     Greet
     | Another
@@ -111,6 +127,8 @@ Request = (
     | SetBindings
     | ChangeBinding
     | ShowBindings
+    | SetOffload
+    | RemoveOffload
 )
 
 
@@ -145,7 +163,13 @@ class Bound(msgspec.Struct, array_like=True, tag=True):
     document: dict[str, Any]
 
 
-Answer = Greeting | Done | NotDone | Filtered | Bound
+class Offloaded(msgspec.Struct, array_like=True, tag=True):
+    """The kernel moves flows; `fresh` are tables that nobody has yet."""
+
+    fresh: bool
+
+
+Answer = Greeting | Done | NotDone | Filtered | Bound | Offloaded
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -4,6 +4,7 @@ import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.offload import NodeOffload, OffloadActor
+from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.config import UdpOffload
 from tests.control.plans import change, first
 from tests.kernel.isolation import filesystem, isolated
@@ -14,12 +15,14 @@ APPS = "apps: {x: {protocol: udp/80, origin_direct: ['udp://192.0.2.1:80']}}\n"
 SCRIPT = """
 import sys
 from pathlib import Path
+from spectrum.control.processes.helper import Helper
 from spectrum.control.offload import NodeOffload
+from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.config import UdpOffload
 from spectrum.kernel.offload import TUPLE, WAY, PinnedOffload, remove
 
 filesystem = Path(sys.argv[1])
-node = NodeOffload(filesystem, 5, 2)
+node = NodeOffload(Helper(filesystem), 5, 2)
 node.apply(None)
 assert (node.state, node.places, node.descriptors) == ("off", 0, [])
 node.apply(UdpOffload())
@@ -37,7 +40,7 @@ version = node.version
 remove(filesystem)  # by hand
 node.apply(UdpOffload(interfaces=("lo",)))
 assert (flows(), node.version) == (0, version + 1), "there are other tables"
-after = NodeOffload(filesystem, 5, 2)
+after = NodeOffload(Helper(filesystem), 5, 2)
 with PinnedOffload(filesystem) as one:
     for number in range(2):
         one.set("flows", TUPLE.pack(bytes(16), bytes(16), number, 2), bytes(WAY.size))
@@ -57,7 +60,7 @@ def test_the_kernel_has_what_the_file_says(filesystem):
 
 
 def test_for_too_many_workers_it_is_off(filesystem):
-    node = NodeOffload(filesystem, 5, 257)
+    node = NodeOffload(Helper(filesystem), 5, 257)
     node.apply(UdpOffload(interfaces=("lo",)))
     assert node.state == "off: it is for 256 workers at most"
 
@@ -78,7 +81,6 @@ def test_switches(given, interfaces):
             'udp_offload.interface: unknown key "interface"; did you mean "interfaces"?',
         ),
         ("udp_offload: yes", "udp_offload: "),
-        ("udp_offload: true\nuser: nobody", "user: udp_offload takes root for as long as it may change"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(given, says):

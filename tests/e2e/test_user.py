@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -206,6 +208,62 @@ def test_the_helper_filters_and_binds_for_nobody(daemon, folder, filesystem):
         assert reaches("127.0.0.67", 78)
         os.kill(daemon.status()["pid"], signal.SIGTERM)
         eventually(lambda: "`spectrum kernel detach` removes it" in said(), 10, said)
+
+
+@contextmanager
+def echo():
+    """A UDP origin that answers as it was asked; its port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+
+        def answer():
+            with suppress(OSError):  # closed
+                while True:
+                    data, peer = sock.recvfrom(100)
+                    sock.sendto(data, peer)
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield sock.getsockname()[1]
+
+
+def test_the_helper_lets_the_kernel_move_flows_for_nobody(daemon, folder, filesystem):
+    """With seccomp on; switched off and on by reloads, and after an upgrade; without the helper flows go on."""
+    with echo() as origin, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.connect(("127.0.0.78", 777))
+        text = (
+            f"kernel: {{bpffs: {filesystem}}}\nseccomp: true\nudp_offload: {{interfaces: [lo]}}\n"
+            f"apps: {{x: {{protocol: udp/777, edge_ips: [127.0.0.78], origin_direct: [udp://127.0.0.1:{origin}]}}}}\n"
+        )
+
+        def moved():
+            for _ in range(3):
+                client.send(b"hello")
+                assert client.recv(100) == b"hello"
+            return sum(worker["offloaded"] for worker in daemon.status()["workers"])
+
+        process = daemon(text)
+        first = daemon.status()
+        assert first["kernel"]["udp_offload"] == "on: lo"
+        eventually(lambda: moved() == 1, 10)
+        for worker in first["workers"]:
+            assert (of_process(worker["pid"], "Uid"), of_process(worker["pid"], "Seccomp")) == (["65534"] * 4, ["2"])
+        path = folder / "spectrum.yaml"
+        assert reload_with(daemon, path, "udp_offload: {", "udp_offload: false #{") == []
+        eventually(lambda: moved() == 0, 10)
+        assert reload_with(daemon, path, "udp_offload: false #{", "udp_offload: {") == []
+        eventually(lambda: moved() == 1, 10)
+        assert ask(daemon.control, "POST", "/upgrade", 60)["errors"] == []
+        assert process.wait(10) == 0
+        eventually(daemon.serves, 20)
+        eventually(lambda: moved() == 1, 10)
+        os.kill(int(first["kernel"]["helper"].removeprefix("on: pid ")), signal.SIGKILL)
+        said = (folder / "err.log").read_text
+        eventually(lambda: "there is no helper (pid" in said(), 10, said)
+        assert ask(daemon.control, "POST", "/reload")["errors"] == []
+        assert (moved(), daemon.status()["kernel"]["udp_offload"]) == (1, "on: lo")
+        assert reload_with(daemon, path, "udp_offload: {", "udp_offload: false #{") == []
+        eventually(lambda: moved() == 0, 10)
 
 
 def reload_with(daemon, path, old, new):

@@ -175,7 +175,27 @@ with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0
     assert "bound to y" in refused(ChangeBinding(True, ("x", "tcp", "127.7.0.0/16", 0)))
 """
 
+OFFLOAD = """
+from spectrum.kernel import offload
+from spectrum.kernel.descriptors import close_all
 
-@pytest.mark.parametrize("script", [ALL_OR_NOTHING, OWNERS, MALFORMED, BINDINGS])
+assert not do(RemoveOffload(), Done)[0].found
+answer, tables = do(SetOffload(["lo"], 5), Offloaded)
+assert (answer.fresh, len(tables), offload.may_use(tables)) == (True, 3, True)
+again, same = do(SetOffload(["lo"], 5), Offloaded)
+assert not again.fresh
+with offload.PinnedOffload(filesystem) as one:
+    one.set("leases", bytes(4), bytes(range(8)))
+close_all([*tables, *same])
+for wrong in ([], ["nowhere"], ["../lo"]):
+    refused(SetOffload(wrong, 5))
+for flows in (0, -1, 2**40):
+    assert "flows" in refused(SetOffload(["lo"], flows))
+assert offload.is_loaded(filesystem), "nothing has changed"
+assert do(RemoveOffload(), Done)[0].found and not list(filesystem.glob("spectrum-*"))
+"""
+
+
+@pytest.mark.parametrize("script", [ALL_OR_NOTHING, OWNERS, MALFORMED, BINDINGS, OFFLOAD])
 def test_requests(filesystem, script):
     assert isolated(f"{BEGIN}{script}\nprint('ok')", filesystem) == "ok\n"

@@ -68,3 +68,18 @@ def test_without_the_library(monkeypatch):
     monkeypatch.setattr(seccomp, "_LIBRARY", "libnothing.so.9")
     assert not seccomp.is_present()
     assert not seccomp.forbid()
+
+
+def test_of_bpf_what_is_about_elements_of_maps_is_left():
+    done = run(
+        """
+import ctypes, errno
+from spectrum.kernel.seccomp import forbid
+assert forbid()
+libc = ctypes.CDLL(None, use_errno=True)
+libc.bpf_of = lambda command: (libc.syscall(321, command, ctypes.create_string_buffer(128), 128), ctypes.get_errno())
+allowed = [command for command in (*range(64), 2**31) if libc.bpf_of(command)[1] != errno.EPERM]
+print(allowed)
+"""
+    )
+    assert (done.stdout, done.stderr) == ("[1, 2, 3, 24]\n", "")

@@ -167,8 +167,6 @@ def check_apps(config: Config, local: Iterable[IPAddress]) -> list[Fault]:
         faults.extend(_range_faults(name, app))
         faults.extend(_loop_faults(name, app, index))
     faults.extend(_pool_loops(config, index))
-    if config.user is not None and config.udp_offload is not None:
-        faults.append(Fault(("user",), "udp_offload takes root for as long as it may change; leave user out"))
     if config.workers and config.limits.memory < config.workers * MIN_MEMORY:
         least = f"{config.workers * MIN_MEMORY // 2**20}MiB for {config.workers} workers"
         faults.append(
