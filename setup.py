@@ -51,6 +51,8 @@ setup(
                 ("spectrum.engine.fragmentable", []),
                 ("spectrum.engine.loop", []),
                 ("spectrum.engine.offload", []),
+                ("spectrum.engine.plan", []),
+                ("spectrum.engine.record_form", []),
                 ("spectrum.engine.relay", []),
                 ("spectrum.engine.sessions", []),
                 ("spectrum.engine.shared", []),

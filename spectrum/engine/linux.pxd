@@ -46,7 +46,7 @@ cdef extern from "<time.h>" nogil:
 
     int clock_gettime(int clock, timespec *now)
     enum:
-        CLOCK_MONOTONIC
+        CLOCK_MONOTONIC, CLOCK_REALTIME
 
 cdef extern from "<netinet/in.h>" nogil:
     ctypedef unsigned short sa_family_t
@@ -173,6 +173,9 @@ cdef extern from "<linux/tcp.h>" nogil:
 
     enum:
         TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_INFO
+
+cdef extern from "<arpa/inet.h>" nogil:
+    const char *inet_ntop(int family, const void *address, char *text, socklen_t size)
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)

@@ -1,4 +1,5 @@
 from spectrum.engine.dialer import Dialer
+from spectrum.engine.record_form import RecordForm
 from spectrum.engine.target import Target
 from spectrum.engine.tls import ServerContext
 
@@ -11,6 +12,7 @@ class Relay(Dialer):
         connect_timeout_ms: int,
         idle_timeout_ms: int,
         tries: int = 1,
+        form: RecordForm | None = None,
     ) -> None: ...
     def hold(self, name: int, delay_ms: int) -> None: ...
     def refuse(self, name: int, error: int) -> None: ...

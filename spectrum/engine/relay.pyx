@@ -18,6 +18,8 @@ from libc.string cimport memcpy
 from spectrum.engine.dialer cimport Dialer
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, IDLE_TICK_MS, LISTENER_TOKEN, SIDE_SHIFT
+from spectrum.engine.plan cimport ADMITTED, LEFT_TO_HANDLER, SessionPlan
+from spectrum.engine.record_form cimport RecordForm
 from spectrum.engine.sessions cimport *
 from spectrum.engine.slab cimport *
 from spectrum.engine.sockets cimport clock_ns, set_int
@@ -65,19 +67,22 @@ cdef class Relay(Dialer):
     # --- the handler's answers ----------------------------------------------------------------------------------------
 
     def connect(self, uint64_t name, tuple targets, bytes header, uint32_t connect_timeout_ms,
-                uint32_t idle_timeout_ms, int tries=1):
+                uint32_t idle_timeout_ms, int tries=1, RecordForm form=None):
         """Try `targets` (of `Target`) in order; send `header` before the client's first byte, then relay.
 
         All attempts together have `connect_timeout_ms`, of which each gets an equal part of what is left. When none of
         `targets` can be reached, `handler.exhausted` may name others, up to `tries` times less one. A name whose
-        session is over is ignored. `idle_timeout_ms` 0 is never.
+        session is over is ignored. `idle_timeout_ms` 0 is never. With a `form` the session's record is written by it,
+        and its end told by `handler.summed`, if it had an origin.
         """
         cdef Session *session = self._find(name)
-        cdef Dial *dial
+        if session != NULL and self._is_undecided(session):
+            self._connect(<uint32_t>name, session, targets, header, connect_timeout_ms, idle_timeout_ms, tries, form)
+
+    cdef int _connect(self, uint32_t index, Session *session, tuple targets, bytes header, uint32_t connect_timeout_ms,
+                      uint32_t idle_timeout_ms, int tries, RecordForm form) except -1:
         cdef int slot
-        if session == NULL or not self._is_undecided(session):
-            return
-        dial = <Dial *>calloc(1, sizeof(Dial))
+        cdef Dial *dial = <Dial *>calloc(1, sizeof(Dial))
         if dial == NULL:
             raise MemoryError()
         for slot in range(MAX_ATTEMPTS):
@@ -89,11 +94,34 @@ cdef class Relay(Dialer):
         dial.ends_at_ms = self.loop.now_ms + connect_timeout_ms
         dial.tries = max(tries, 1)
         session.dial = dial
+        if form is not None and session.form == NULL:
+            Py_INCREF(form)
+            session.form = <PyObject *>form
         session.state = DIALING
         session.idle_timeout_ms = idle_timeout_ms
         self._count(session)
-        self._unlink_pending(<uint32_t>name, session)
-        self._dial_next(<uint32_t>name, session)
+        self._unlink_pending(index, session)
+        self._dial_next(index, session)
+        return 0
+
+    cdef bint _follow(self, uint32_t index, Session *session, object plan) except -1:
+        """Follow the plan of a new session; False where it is left to the handler."""
+        cdef SessionPlan followed = <SessionPlan>plan
+        cdef int verdict
+        try:
+            verdict = followed.admit(session, self._census, self._rates)
+        except Exception as exc:
+            self._handler.broken(exc)
+            return False
+        if verdict == LEFT_TO_HANDLER:
+            return False
+        if verdict != ADMITTED:
+            self._end(index, session, REFUSED, verdict, True)
+            return True
+        self._connect(
+            index, session, followed.next_targets(), followed.header_of(session), followed.connect_timeout_ms,
+            followed.idle_timeout_ms, 1, followed.form)
+        return True
 
     def refuse(self, uint64_t name, int error):
         """Reset the client; `error` comes back in `ended` with outcome REFUSED."""

@@ -1,9 +1,11 @@
 """The C layout of `Sessions`, for the dialer and the relay, which it is extended by."""
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.linux cimport sockaddr_in6, tcp_info
 from spectrum.engine.loop cimport Part
+from spectrum.engine.record_form cimport Text, WallClock
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.slab cimport Leg, Session, Slab
 from spectrum.engine.tls_end cimport Wire
@@ -27,6 +29,11 @@ cdef enum:
     SCRATCH_BYTES = 524288  # SMALL_READ_BYTES << MAX_APPETITE
     # Of a TLS record that waited for its end, at most, when more was received (RFC 8446 section 5.2, RFC 5246 6.2.3).
     RECORD_BYTES = 32768
+    # Ended sessions are summed by what they have in common, at most so many kinds before they are told of.
+    MAX_KINDS = 16
+    MAX_BUCKETS = 16
+    # Records that are handed on together, of some 600 bytes each: thousands may end at once.
+    RECORDS_AT_ONCE = 64
 
 cdef extern from *:
     """
@@ -57,6 +64,7 @@ cpdef enum Outcome:
     NO_WATCH = 18
 
 cdef struct Listener:
+    PyObject *plan  # its SessionPlan, owned; NULL: the handler decides
     int fd
     uint32_t app
     uint8_t in_use
@@ -70,6 +78,19 @@ cdef struct Gone:
     uint32_t count
     uint8_t address[16]
     uint8_t address_bytes
+
+cdef struct Sum:
+    # Ended sessions that have all this in common, and how long they took, by the bounds of `Sessions`.
+    uint32_t listener
+    int outcome
+    int error
+    PyObject *target  # owned
+    bint answered     # the origin sent something
+    uint32_t count
+    uint32_t connects[MAX_BUCKETS]
+    uint32_t durations[MAX_BUCKETS]
+    uint64_t connect_ns
+    uint64_t duration_ns
 
 cdef struct App:
     uint64_t group  # in the census
@@ -89,6 +110,16 @@ cdef class Sessions(Part):
     cdef int _gone_count
     cdef object _handler
     cdef Loads _loads
+    cdef Sum[MAX_KINDS] _sums
+    cdef int _sum_count
+    cdef uint64_t[MAX_BUCKETS] _connect_bounds_ns
+    cdef uint64_t[MAX_BUCKETS] _duration_bounds_ns
+    cdef int _connect_bound_count, _duration_bound_count
+    cdef Text _records
+    cdef int _record_count
+    cdef WallClock _wall_clock
+    cdef public object place_of
+    cdef public bint recorded
     cdef char *_scratch
     cdef char *_sealed  # what a leg with TLS received
     cdef Wire _wire
@@ -124,6 +155,7 @@ cdef class Sessions(Part):
     cdef void _watch_for_end(self, uint32_t index, Session *session) noexcept nogil
     cdef void _add(self, uint32_t number, Listener *listener, int fd, sockaddr_in6 *address) noexcept nogil
     cdef object _decide(self)
+    cdef void _drop_plan(self, uint32_t number)
     cdef Session *_find(self, uint64_t name) noexcept
     cdef void _count(self, Session *session) noexcept nogil
     cdef uint64_t _group(self, Session *session) noexcept nogil
@@ -142,6 +174,11 @@ cdef class Sessions(Part):
     cdef void _end_tls(self, Leg *leg, bint reset) noexcept nogil
     cdef void _tcp_info(self, int fd, tcp_info *info) noexcept nogil
     cdef object _report(self)
+    cdef Sum *_sum_of(self, Session *session) except NULL
+    cdef int _add_up(self, Session *session) except -1
+    cdef int _tell_sums(self) except -1
+    # Whether a session's plan was followed; the relay's.
+    cdef bint _follow(self, uint32_t index, Session *session, object plan) except -1
     # What a session has that waits for an origin, or is in a handshake with one; the dialer's.
     cdef void _free_dial(self, Session *session) noexcept
     cdef void _leave_origin(self, Session *session) noexcept

@@ -1,9 +1,10 @@
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 from enum import IntEnum
 from typing import Protocol
 
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop, Part
+from spectrum.engine.plan import SessionPlan
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 from spectrum.engine.tls import Facts, OriginFacts
@@ -37,8 +38,14 @@ Gone = tuple[int, bytes, int]
 # (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name
 Ended = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int]
 
+# Sessions that had an origin and ended alike: listener, outcome, errno or the handler's number, origin, whether it sent
+# anything, how many they are; by the bounds of `Sessions`, the buckets of connect times that are not empty (place and
+# count) and the sum of these times (ns), and the same of durations
+Summed = tuple[int, int, int, Target, bool, int, list[tuple[int, int]], int, list[tuple[int, int]], int]
+
 class Handler(Protocol):
     def accepted(self, batch: list[Accepted]) -> None: ...
+    def begun(self, listener: int, count: int) -> None: ...
     def gone(self, batch: list[Gone]) -> None: ...
     def header(
         self,
@@ -60,11 +67,14 @@ class Handler(Protocol):
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
     ) -> tuple[Target, ...]: ...
     def ended(self, batch: list[Ended]) -> None: ...
+    def summed(self, batch: list[Summed], count: int, records: bytes) -> None: ...
     def broken(self, error: Exception) -> None: ...
 
 class Sessions(Part):
     max_sessions: int
     max_held_bytes: int
+    recorded: bool
+    place_of: Callable[[bytes], tuple[str, int]] | None
     def __init__(
         self,
         loop: Loop,
@@ -75,6 +85,7 @@ class Sessions(Part):
         census: Census | None = None,
         rates: Rates | None = None,
         max_held_bytes: int = ...,
+        bounds: tuple[Sequence[float], Sequence[float]] = ...,
     ) -> None: ...
     def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...
     def set_app(
@@ -89,6 +100,9 @@ class Sessions(Part):
     ) -> None: ...
     def remove_listener(self, number: int, drain: bool = True) -> None: ...
     def sessions(self, *, listener: int | None = None, targets: Container[Target] | None = None) -> list[int]: ...
+    def set_plan(self, number: int, plan: SessionPlan) -> None: ...
+    def drop_plans(self) -> None: ...
+    def report_singly(self, name: int) -> None: ...
     def close(self, name: int, error: int) -> None: ...
     def close_sessions(self, error: int, listeners: set[int] | None = None) -> None: ...
     @property

@@ -6,7 +6,7 @@ descriptors belong to the caller.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.ref cimport Py_DECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport (
     EAGAIN,
     ECONNABORTED,
@@ -29,6 +29,8 @@ from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport GENERATION_SHIFT, LISTENER_TOKEN, SIDE_SHIFT, Loop, Part
+from spectrum.engine.plan cimport SessionPlan
+from spectrum.engine.record_form cimport RecordForm, read_wall_clock
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.slab cimport *
 from spectrum.engine.sockets cimport clock_ns, read_address
@@ -39,23 +41,55 @@ cdef enum:
     RESUME_AFTER = 64
 
 
+cdef int read_bounds(uint64_t *bounds_ns, bounds_s) except -1:
+    """Fill in bounds of buckets; return how many they are."""
+    cdef int count = 0
+    if len(bounds_s) >= MAX_BUCKETS:
+        raise ValueError(f"at most {MAX_BUCKETS - 1} bounds, not {len(bounds_s)}")
+    for bound_s in bounds_s:
+        bounds_ns[count] = round(bound_s * 1e9)
+        count += 1
+    return count
+
+
+cdef int bucket_of(const uint64_t *bounds_ns, int count, uint64_t value_ns) noexcept nogil:
+    """The first bucket whose bound is not exceeded; the last one is for all above."""
+    cdef int place = 0
+    while place < count and value_ns > bounds_ns[place]:
+        place += 1
+    return place
+
+
+cdef list filled(const uint32_t *counts):
+    """Return the buckets that are not empty: place and count."""
+    cdef int place
+    return [(place, counts[place]) for place in range(MAX_BUCKETS) if counts[place]]
+
+
 cdef class Sessions(Part):
     """All TCP sessions of one worker: accepted, kept in order, and ended.
 
     Args:
         loop: Brings its events.
-        handler: Its `accepted`, `gone`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`,
-            `attempt_failed`, `exhausted` and `ended` are called from within the loop's `process`.
+        handler: Its `accepted`, `begun`, `gone`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`,
+            `attempt_failed`, `exhausted`, `ended` and `summed` are called from within the loop's `process`.
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
         rates: What apps and clients have moved lately, in all workers.
         max_held_bytes: Of what slow receivers did not take yet, so much is kept for all sessions together. Above it the
             sessions that hold most are reset.
+        bounds: Of the buckets in which `summed` counts connect times and durations, in seconds.
+
+    Attributes:
+        recorded: Records are written of the sessions that `summed` is about.
+        place_of: Returns the country and the autonomous system of a client, for those records; None where nothing is
+            known of any.
     """
 
     def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF, Loads loads=None,
-                 Census census=None, Rates rates=None, uint64_t max_held_bytes=0xFFFFFFFFFFFFFFFF):
+                 Census census=None, Rates rates=None, uint64_t max_held_bytes=0xFFFFFFFFFFFFFFFF,
+                 tuple bounds=((), ())):
         self.loop = loop
         self._handler = handler
         self._loads = loads if loads is not None else Loads()
@@ -63,6 +97,9 @@ cdef class Sessions(Part):
         self._rates = rates if rates is not None else Rates()
         self._max_sessions = max_sessions
         self._max_held_bytes = max_held_bytes
+        self.recorded = True
+        self._connect_bound_count = read_bounds(self._connect_bounds_ns, bounds[0])
+        self._duration_bound_count = read_bounds(self._duration_bounds_ns, bounds[1])
         self._scratch = <char *>malloc(SCRATCH_BYTES + RECORD_BYTES)
         self._sealed = <char *>malloc(SCRATCH_BYTES)
         if self._scratch == NULL or self._sealed == NULL:
@@ -78,11 +115,16 @@ cdef class Sessions(Part):
         for index in range(self._slab.chunk_count):
             free(self._slab.chunks[index])
         free(self._slab.chunks)
+        for index in range(self._listener_count):
+            self._drop_plan(index)
         free(self._listeners)
         free(self._app_bytes)
         free(self._apps)
         free(self._scratch)
         free(self._sealed)
+        free(self._records.data)
+        for index in range(<uint32_t>self._sum_count):
+            Py_DECREF(<object>self._sums[index].target)
         free(self._wire.outgoing)
         while self._spend_reserve():
             pass
@@ -102,6 +144,8 @@ cdef class Sessions(Part):
             self._free_dial(session)
         if session.target != NULL:
             Py_DECREF(<object>session.target)
+        if session.form != NULL:
+            Py_DECREF(<object>session.form)
 
     # --- descriptors --------------------------------------------------------------------------------------------------
 
@@ -285,24 +329,41 @@ cdef class Sessions(Part):
         self._accepted_tail = index + 1
 
     cdef object _decide(self):
-        """Ask the handler what becomes of the accepted sessions; one that it forgets is closed."""
+        """Do with the accepted sessions as the plans of their listeners say, or as the handler does.
+
+        One that the handler forgets is closed.
+        """
         cdef list batch = []
         cdef Session *session
+        cdef Listener *listener
         cdef uint64_t name
-        cdef uint32_t link = self._accepted_head
+        cdef uint32_t link = self._accepted_head, index, number = 0, begun = 0
+        self._accepted_head = self._accepted_tail = 0
+        self._undecided = 0
         while link:
-            session = slab_at(&self._slab, link - 1)
+            index = link - 1
+            session = slab_at(&self._slab, index)
+            link = session.next
+            if begun and session.listener != number:
+                self._handler.begun(number, begun)
+                begun = 0
+            number = session.listener
+            listener = &self._listeners[number]
+            if listener.plan != NULL and self._follow(index, session, <object>listener.plan):
+                begun += 1
+                continue
             batch.append((
-                <uint64_t>session.generation << 32 | (link - 1),
+                <uint64_t>session.generation << 32 | index,
                 session.listener,
                 PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes),
                 session.client_port,
                 PyBytes_FromStringAndSize(<char *>session.edge_address, session.address_bytes),
                 session.edge_port,
             ))
-            link = session.next
-        self._accepted_head = self._accepted_tail = 0
-        self._undecided = 0
+        if begun:
+            self._handler.begun(number, begun)
+        if not batch:
+            return
         try:
             self._handler.accepted(batch)
         finally:
@@ -311,6 +372,11 @@ cdef class Sessions(Part):
                 session = self._find(name)
                 if session != NULL and session.state == ACCEPTED:
                     self._end(<uint32_t>name, session, REFUSED, 0, True)
+
+    cdef void _drop_plan(self, uint32_t number):
+        if self._listeners[number].plan != NULL:
+            Py_DECREF(<object>self._listeners[number].plan)
+            self._listeners[number].plan = NULL
 
     cdef Session *_find(self, uint64_t name) noexcept:
         cdef uint32_t index = <uint32_t>name
@@ -560,9 +626,21 @@ cdef class Sessions(Part):
         cdef Session *session
         cdef uint32_t link = self._ended_head, index
         self._ended_head = self._ended_tail = 0
+        read_wall_clock(&self._wall_clock)
         while link:
             index = link - 1
             session = slab_at(&self._slab, index)
+            link = session.next
+            if session.form != NULL and session.connected_ns:
+                try:
+                    self._add_up(session)
+                except Exception as exc:
+                    self._handler.broken(exc)
+                Py_DECREF(<object>session.form)
+                Py_DECREF(<object>session.target)
+                session.form = session.target = NULL
+                slab_return(&self._slab, index)
+                continue
             batch.append((
                 session.listener,
                 session.outcome,
@@ -582,9 +660,86 @@ cdef class Sessions(Part):
             if session.target != NULL:
                 Py_DECREF(<object>session.target)
                 session.target = NULL
-            link = session.next
+            if session.form != NULL:
+                Py_DECREF(<object>session.form)
+                session.form = NULL
             slab_return(&self._slab, index)
-        self._handler.ended(batch)
+        if self._sum_count:
+            self._tell_sums()
+        if batch:
+            self._handler.ended(batch)
+
+    cdef int _add_up(self, Session *session) except -1:
+        """Count an ended session with those of its kind, and write its record."""
+        cdef Sum *total = self._sum_of(session)
+        cdef uint64_t connect_ns = session.connected_ns - session.accepted_ns
+        cdef uint64_t duration_ns = session.ended_ns - session.accepted_ns
+        cdef object place = None
+        total.count += 1
+        total.connect_ns += connect_ns
+        total.duration_ns += duration_ns
+        total.connects[bucket_of(self._connect_bounds_ns, self._connect_bound_count, connect_ns)] += 1
+        total.durations[bucket_of(self._duration_bounds_ns, self._duration_bound_count, duration_ns)] += 1
+        if not self.recorded:
+            return 0
+        if self.place_of is not None:
+            place = self.place_of(PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes))
+        (<RecordForm>session.form).write(&self._records, session, &self._wall_clock, place)
+        self._record_count += 1
+        if self._record_count == RECORDS_AT_ONCE:
+            self._tell_sums()
+        return 0
+
+    cdef Sum *_sum_of(self, Session *session) except NULL:
+        cdef bint answered = session.legs[ORIGIN].received_bytes > 0
+        cdef Sum *total
+        cdef int place
+        for place in range(self._sum_count - 1, -1, -1):
+            total = &self._sums[place]
+            if (total.listener == session.listener and total.target == session.target
+                    and total.outcome == session.outcome and total.error == session.error
+                    and total.answered == answered):
+                return total
+            if session.number and total.target == session.target:
+                break  # how those of a load balancer's origin follow upon each other says something
+        if self._sum_count == MAX_KINDS:
+            self._tell_sums()
+        total = &self._sums[self._sum_count]
+        self._sum_count += 1
+        memset(total, 0, sizeof(Sum))
+        total.listener = session.listener
+        total.outcome = session.outcome
+        total.error = session.error
+        total.target = session.target
+        total.answered = answered
+        Py_INCREF(<object>total.target)
+        return total
+
+    cdef int _tell_sums(self) except -1:
+        """Tell the handler of the sessions that were summed, and give it their records."""
+        cdef list sums = []
+        cdef Sum *total
+        cdef int place, count = self._record_count
+        cdef bytes records = PyBytes_FromStringAndSize(self._records.data, self._records.size) if count else b""
+        for place in range(self._sum_count):
+            total = &self._sums[place]
+            sums.append((
+                total.listener,
+                total.outcome,
+                total.error,
+                <object>total.target,
+                total.answered,
+                total.count,
+                filled(total.connects),
+                total.connect_ns,
+                filled(total.durations),
+                total.duration_ns,
+            ))
+            Py_DECREF(<object>total.target)
+        self._sum_count = self._record_count = 0
+        self._records.size = 0
+        self._handler.summed(sums, count, records)
+        return 0
 
     cdef int settle(self) except -1:
         while self._gone_count or self._accepted_head or self._ended_head:
@@ -600,6 +755,9 @@ cdef class Sessions(Part):
         return 0
 
     # --- what others do -------------------------------------------------------------------------------------------
+
+    cdef bint _follow(self, uint32_t index, Session *session, object plan) except -1:
+        return False
 
     cdef void _free_dial(self, Session *session) noexcept:
         pass
@@ -672,6 +830,22 @@ cdef class Sessions(Part):
         self._apps[app].client_bytes_per_s = client_bytes_per_s
         self._apps[app].prefix_bytes_per_s = prefix_bytes_per_s
 
+    def set_plan(self, uint32_t number, SessionPlan plan):
+        """Let the new sessions of a listener follow a plan, until `drop_plans`.
+
+        Those that it covers are not asked about: `handler.begun` tells how many they were.
+        """
+        if number < self._listener_count:
+            self._drop_plan(number)
+            Py_INCREF(plan)
+            self._listeners[number].plan = <PyObject *>plan
+
+    def drop_plans(self):
+        """Ask the handler about all new sessions."""
+        cdef uint32_t number
+        for number in range(self._listener_count):
+            self._drop_plan(number)
+
     def remove_listener(self, uint32_t number, bint drain=True):
         """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""
         cdef int taken = 1
@@ -706,6 +880,13 @@ cdef class Sessions(Part):
                 continue
             names.append(<uint64_t>session.generation << 32 | index)
         return names
+
+    def report_singly(self, uint64_t name):
+        """Let `ended` tell of a session's end, though it was connected with a form of its record."""
+        cdef Session *session = self._find(name)
+        if session != NULL and session.form != NULL:
+            Py_DECREF(<object>session.form)
+            session.form = NULL
 
     def close(self, uint64_t name, int error):
         """End a session; `error` comes back in `ended` with outcome CLOSED. A name whose session is over is ignored."""

@@ -58,6 +58,7 @@ cdef struct Dial:
 cdef struct Session:
     Leg legs[2]
     Dial *dial
+    PyObject *form       # its RecordForm, owned; NULL: it is reported by itself
     PyObject *target     # the connected engine Target, owned; once it ended without one, that which was tried last
     uint64_t accepted_ns
     uint64_t connected_ns

@@ -13,11 +13,13 @@ from spectrum.core.records.measures import AppMeasures
 from spectrum.core.server_names import ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey
 from spectrum.engine.flow_keeper import Mode
+from spectrum.engine.record_form import RecordForm
 from spectrum.engine.target import Target
 from spectrum.engine.tls import ClientContext, ServerContext
 from spectrum.plane.access.firewall import Judge
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.balancing.routes import Route
+from spectrum.plane.forms import RecordedSettings, record_form
 from spectrum.wire import Transport, simple_proxy
 from spectrum.wire.address import paired_bytes
 from spectrum.wire.proxy_protocol import v1_line, v2_header
@@ -92,25 +94,19 @@ def _takes(settings: AppSettings) -> dict[int, PrefixSet]:
     return {port: PrefixSet(found) for port, found in networks.items()}
 
 
-class RecordedSettings(NamedTuple):
-    """The settings of an app that a session's record tells of; `tls_mode` is "off" in clear."""
-
-    proxy_protocol: str
-    ip_firewall: bool
-    tls_mode: str
-
-
 class Terms(NamedTuple):
     """What an app does with a session that it decides on now, whatever reloads change before the session has an origin.
 
     Attributes:
         recorded: What the session's record will tell.
+        form: By which the engine writes it, if there is nothing else to tell.
         encode: Makes the header for its origin.
         tls: How its client is spoken to; None for in clear.
         handshake_timeout_ms: How long the client has for that.
     """
 
     recorded: RecordedSettings
+    form: RecordForm
     encode: Encoder
     tls: ServerContext | None
     handshake_timeout_ms: int
@@ -147,6 +143,7 @@ class RunningApp:
         # What records told until a reload changed it, with the time of that (monotonic ns).
         self._recorded_until: list[tuple[int, RecordedSettings]] = []
         self.recorded = _recorded(settings)
+        self._form = record_form(settings.name, self.recorded)
         self.configure(settings)
 
     def configure(self, settings: AppSettings) -> None:
@@ -171,13 +168,15 @@ class RunningApp:
     def equip(self, tls: ServerContext | None, origin_tls: ClientContext | None) -> None:
         """Take how clients and origins of new sessions are spoken to."""
         self.tls, self.origin_tls = tls, origin_tls
-        self.terms = Terms(self.recorded, self.encode, tls, self.handshake_timeout_ms)
+        self.terms = Terms(self.recorded, self._form, self.encode, tls, self.handshake_timeout_ms)
 
     def _note_recorded(self, recorded: RecordedSettings) -> None:
         if not self.open:
             self._recorded_until.clear()
         elif recorded != self.recorded:
             self._recorded_until.append((time.monotonic_ns(), self.recorded))
+        if recorded != self.recorded:
+            self._form = record_form(self.settings.name, recorded)
         self.recorded = recorded
 
     def recorded_at(self, accepted_ns: int) -> RecordedSettings:

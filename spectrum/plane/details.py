@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spectrum.core.access.rules import Verdict
 from spectrum.engine.target import Target
-from spectrum.plane.apps import RecordedSettings, RunningListener, Terms
+from spectrum.plane.apps import RunningListener, Terms
+from spectrum.plane.forms import RecordedSettings
 from spectrum.plane.front import Told
 from spectrum.wire.client_hello import HelloReader
 

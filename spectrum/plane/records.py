@@ -43,6 +43,10 @@ class Records:
         """Hand on what was summed; to be called once a second, and at the end."""
         self.add(self._refusals.take())
 
+    def hand_on(self, count: int, lines: bytes) -> None:
+        """Hand on events that are encoded."""
+        self._emit(count, lines)
+
     def add(self, events: Sequence[SessionEvent]) -> None:
         """Hand on events, in portions."""
         for first in range(0, len(events), EVENTS_AT_ONCE):

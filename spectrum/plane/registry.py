@@ -314,10 +314,10 @@ class Registry:
         listener.open += 1
         self.listeners[listener.number] = listener
 
-    def leave(self, listener: RunningListener) -> None:
-        """A session of `listener` is over."""
-        listener.app.open -= 1
-        listener.open -= 1
+    def leave(self, listener: RunningListener, count: int = 1) -> None:
+        """Sessions of `listener` are over."""
+        listener.app.open -= count
+        listener.open -= count
         if listener.removed and not listener.open:
             self._forget(listener)
 

@@ -1,7 +1,8 @@
 """TCP sessions of a worker: the one decision for each new session, and the record of each ended one.
 
 The engine calls `accepted` and `ended` in batches and moves all bytes itself. The two are the only Python that runs per
-session, so they are written for few steps rather than few lines.
+session, so they are written for few steps rather than few lines. Where the decision is the same for each session of a
+listener, the engine follows a plan instead, and writes the records of sessions that have no details.
 """
 
 import logging
@@ -16,12 +17,13 @@ import msgspec
 
 from spectrum.core.limits import node_rules
 from spectrum.core.records.events import SessionEvent
-from spectrum.core.records.measures import AppMeasures, add_measures
-from spectrum.core.records.reasons import Reason, connect_failure, relay_failure
+from spectrum.core.records.measures import CONNECT_BOUNDS_S, DURATION_BOUNDS_S, AppMeasures, add_measures
+from spectrum.core.records.reasons import Reason
 from spectrum.core.records.refusals import RefusalKind
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
+from spectrum.engine.plan import SessionPlan
 from spectrum.engine.relay import Relay
 from spectrum.engine.sessions import Outcome
 from spectrum.engine.shared import Loads
@@ -31,6 +33,7 @@ from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancing.balancers import Balancers, Stopped
 from spectrum.plane.balancing.drains import Drains
 from spectrum.plane.details import NOT_BEGUN, Newcomer, SessionDetails
+from spectrum.plane.forms import reason_of
 from spectrum.plane.front import Told, header_needs, read_header, read_hello
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
@@ -43,7 +46,7 @@ from spectrum.wire.client_hello import ClientHello, ClientHelloTooLong, HelloRea
 from spectrum.wire.proxy_protocol import pack_tlvs
 
 if TYPE_CHECKING:
-    from spectrum.engine.sessions import Accepted, Ended, Gone
+    from spectrum.engine.sessions import Accepted, Ended, Gone, Summed
     from spectrum.engine.tls import Facts, OriginFacts
 
 log = logging.getLogger(__name__)
@@ -52,37 +55,6 @@ log = logging.getLogger(__name__)
 REMOVED, HANDED_OVER = "", " "
 # A stuck peer has as long as a dead one, and this.
 PACE_GRACE_MS = 1500
-# By plain numbers: an enum's hash and comparison are Python code.
-_FIXED_REASONS = {
-    int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
-    int(Outcome.EOF_ORIGIN): Reason.ORIGIN_CLOSED,
-    int(Outcome.IDLE): Reason.IDLE_TIMEOUT,
-    int(Outcome.HEADER_TIMEOUT): Reason.HEADER_TIMEOUT,
-    int(Outcome.STUCK_CLIENT): Reason.CLIENT_STUCK,
-    int(Outcome.STUCK_ORIGIN): Reason.ORIGIN_STUCK,
-    int(Outcome.NO_MEMORY): Reason.MEMORY_LIMIT,
-    int(Outcome.NO_WATCH): Reason.NO_WATCH,
-    int(Outcome.HANDSHAKE_FAILED): Reason.CLIENT_TLS_FAILED,
-    int(Outcome.HANDSHAKE_TIMEOUT): Reason.CLIENT_TLS_TIMEOUT,
-    int(Outcome.TLS_ERROR_CLIENT): Reason.CLIENT_TLS_ERROR,
-    int(Outcome.TLS_ERROR_ORIGIN): Reason.ORIGIN_TLS_ERROR,
-}
-
-
-def reason_of(outcome: int, error: int) -> Reason:
-    """Return the reason for an engine outcome and its errno (or the reason that the plane itself gave)."""
-    fixed = _FIXED_REASONS.get(outcome)
-    if fixed is not None:
-        return fixed
-    match outcome:
-        case Outcome.ERROR_CLIENT | Outcome.ERROR_ORIGIN:
-            return relay_failure(error, outcome == Outcome.ERROR_ORIGIN)
-        case Outcome.CONNECT_FAILED:
-            return connect_failure(error)
-        case Outcome.CLIENT_LEFT:
-            return Reason.HEADER_MISSING
-        case _:
-            return Reason(error) if error else Reason.INTERNAL_ERROR
 
 
 class TcpPlane:
@@ -119,7 +91,10 @@ class TcpPlane:
         self._tls = tls or Tls()
         self._limiter = limiter or Limiter(Census(), Rates())
         census, rates = self._limiter.census, self._limiter.rates
-        self.relay = Relay(loop, self, max_sessions=max_sessions, loads=loads, census=census, rates=rates)
+        bounds = CONNECT_BOUNDS_S, DURATION_BOUNDS_S
+        self.relay = Relay(
+            loop, self, max_sessions=max_sessions, loads=loads, census=census, rates=rates, bounds=bounds
+        )
         self.drains = Drains(self._end_drained)
         self._balancers = balancers
         self._records = Records(emit)
@@ -128,6 +103,9 @@ class TcpPlane:
         )
         # By the name of a session that is not a plain one, what is known of it.
         self._details: dict[int, SessionDetails] = {}
+        # The listeners of which it is known whether the engine can decide; it is found out by the first session.
+        self._planned: set[int] = set()
+        self._is_applying = False
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
@@ -151,11 +129,42 @@ class TcpPlane:
             if listener.intercepts and not app.is_sent_to(edge, edge_port):
                 relay.refuse(name, Reason.NOT_INTERCEPTED)
             elif app.trusted is None and listener.names is None:
+                if number not in self._planned:
+                    self._plan(number, listener)
                 self._connect(name, Newcomer(listener, app.terms, client, client_port, edge, edge_port))
             elif app.trusted is None or client in app.trusted:
                 relay.read_header(name, app.header_timeout_ms)
             else:
                 relay.refuse(name, Reason.HEADER_UNTRUSTED)
+
+    def begun(self, number: int, count: int) -> None:
+        """Count new sessions whose plan the engine follows."""
+        listener = self._listeners[number]
+        app = listener.app
+        app.measures.started += count
+        app.dialing += count
+        app.open += count
+        listener.open += count
+        self._changed.add(app)
+
+    def _plan(self, number: int, listener: RunningListener) -> None:
+        """Let the engine decide on later sessions of a listener, if the decision is the same each time."""
+        if self._is_applying:
+            return  # it may change at any moment
+        self._planned.add(number)
+        app, terms, orders = listener.app, listener.app.terms, listener.route.fixed_orders()
+        if not orders or listener.intercepts or terms.tls is not None or app.origin_tls is not None:
+            return
+        rules = (*app.rules, *self._limiter.node)
+        timeouts = app.connect_timeout_ms, app.idle_timeout_ms
+        self.relay.set_plan(
+            number, SessionPlan(orders, app.settings.proxy_protocol, *timeouts, terms.form, app.judge, rules)
+        )
+
+    def _drop_plans(self) -> None:
+        """Decide on new sessions here again, until it is known what they all have in common."""
+        self.relay.drop_plans()
+        self._planned.clear()
 
     def gone(self, batch: "list[Gone]") -> None:
         """Count clients that were reset before they were accepted; their records are summed."""
@@ -202,6 +211,7 @@ class TcpPlane:
         details = self._details.get(name)
         if details is None:
             details = self._details[name] = SessionDetails()
+            self.relay.report_singly(name)
         if newcomer is not None and details.recorded is None:
             details.recorded = newcomer.terms.recorded
         return details
@@ -279,7 +289,8 @@ class TcpPlane:
             self.relay.refuse(name, way)
             return
         header = terms.encode(client, client_port, edge, edge_port, tlvs)
-        self.relay.connect(name, way[0], header, app.connect_timeout_ms, app.idle_timeout_ms, way[1])
+        form = None if name in self._details else terms.form
+        self.relay.connect(name, way[0], header, app.connect_timeout_ms, app.idle_timeout_ms, way[1], form)
 
     def header(
         self,
@@ -411,6 +422,22 @@ class TcpPlane:
             self._registry.leave(listener)
         self._records.add(events)
 
+    def summed(self, batch: "list[Summed]", count: int, records: bytes) -> None:
+        """Count ended sessions of which the engine knows all that there is to tell, and hand on their records."""
+        for number, outcome, error, target, answered, ended, connects, connect_ns, durations, duration_ns in batch:
+            listener = self._listeners[number]
+            app, measures = listener.app, listener.app.measures
+            measures.end(reason_of(outcome, error)._value_, ended)
+            measures.origin(target.name).ended += ended
+            measures.connect.count(connects, connect_ns / 1e9)
+            measures.duration.count(durations, duration_ns / 1e9)
+            if target.number:
+                self._balancers.ended(target.number, answered, outcome == Outcome.ERROR_ORIGIN, ended)
+            self._changed.add(app)
+            self._registry.leave(listener, ended)
+        if count:
+            self._records.hand_on(count, records)
+
     def _read_clock(self) -> None:
         """See by how much the wall clock is ahead of the monotonic one, for the records of a batch."""
         self._wall_offset_s = time.time() - time.monotonic()
@@ -482,9 +509,24 @@ class TcpPlane:
 
         Sessions go on, those of removed apps and origins too, but for origins `stopped` with a time to drain.
         """
-        self._records.wanted = snapshot.log_sessions
+        self._drop_plans()
+        self._is_applying = True
+        try:
+            return self._apply(snapshot, descriptors, names, stopped or {})
+        finally:
+            self._is_applying = False
+
+    def _apply(
+        self,
+        snapshot: Snapshot,
+        descriptors: Mapping[ListenerKey, int],
+        names: Mapping[str, tuple[str, ...]],
+        stopped: Stopped,
+    ) -> list[ListenerKey]:
+        self._records.wanted = self.relay.recorded = snapshot.log_sessions
+        self.relay.place_of = self._places.of if self._places.known else None
         self._limiter.node = node_rules(snapshot.tcp_limits, "tcp")
-        self._drain_origins(stopped or {})
+        self._drain_origins(stopped)
         serving = [listener for listener in self._listeners.values() if not listener.removed]
         self._tls.take(snapshot)
         gone = self._registry.apply(snapshot, descriptors, names)
@@ -548,6 +590,7 @@ class TcpPlane:
     def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
         """Take new addresses of the names `changed`; sessions go on where they are."""
         self._registry.resolve(names, changed)
+        self._drop_plans()
 
     def open_sessions(self) -> dict[str, int]:
         """Return how many sessions each app has that has any."""

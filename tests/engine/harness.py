@@ -36,6 +36,9 @@ class Recorder:
         self.passed_over = []
         self.exhaustions = []
         self.reports = []
+        self.begins = []
+        self.sums = []
+        self.records = []
         self.faults = []
         self.loop = Loop(busy_poll_us=busy_poll_us)
         self.relay = Relay(self.loop, self, **options)
@@ -60,6 +63,15 @@ class Recorder:
 
     def ended(self, batch):
         self.reports.extend(batch)
+
+    def begun(self, listener, count):
+        self.begins.append((listener, count))
+
+    def summed(self, batch, count, records):
+        self.sums.extend(batch)
+        lines = records.splitlines()
+        assert len(lines) == count
+        self.records.extend(lines)
 
     def broken(self, error):
         self.faults.append(error)

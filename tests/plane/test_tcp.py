@@ -13,9 +13,8 @@ import pytest
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import ListenerKey
 from spectrum.engine.loop import Loop
-from spectrum.engine.sessions import Outcome
 from spectrum.engine.tls import KEY_BYTES
-from spectrum.plane.tcp import TcpPlane, reason_of
+from spectrum.plane.tcp import TcpPlane
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
 from tests.certificates import Authority
 from tests.engine.harness import Recorder, eventually, listening, port_of, repeating, reset
@@ -381,9 +380,76 @@ def test_faults_of_ours_are_logged_once_a_second(make, free_port, origin, caplog
     assert caplog.text.count("a fault of ours") == 1
 
 
-@pytest.mark.parametrize("outcome", list(Outcome))
-def test_every_outcome_has_a_reason(outcome):
-    assert isinstance(reason_of(outcome, 0), Reason)
+def _served(plane, port, origin, times):
+    """Exchange something with an origin some times, one after the other; return what it got."""
+    got, before = [], len(plane.events())
+    for _ in range(times):
+        got.append(exchange(port, origin, b"payload"))
+        eventually(lambda: len(plane.events()) == before + len(got))
+    return got
+
+
+def test_a_plan_decides_as_the_plane_does(make, free_port, origin):
+    port = free_port()
+    more = ", proxy_protocol: v1, ip_firewall: true, limits: {client: {sessions: 2}, new_per_second: 100}"
+    rules = "access_rules: {bad: {target: ip_range, values: [192.0.2.0/24], action: block}}"
+    with make({"x": body(port, origin, more)}, more=rules).running() as plane:
+        first, second, third = _served(plane, port, origin, 3)
+        for header in (first, second, third):
+            assert (header[:16], header[-9:]) == (b"PROXY TCP4 127.0", b"\r\npayload")
+        with connect(port), connect(port), origin.accept()[0], origin.accept()[0], pytest.raises(ConnectionError):
+            assert_refused(port, b"")
+        eventually(lambda: len(plane.events()) == 6)
+    assert [event["Reason"] for event in plane.events()].count("client_limit") == 1
+    measures = plane.plane.take_measures()["x"]
+    assert (measures.started, measures.active, measures.bytes_from_client) == (6, 0, 21)
+    assert measures.origins[f"127.0.0.1:{port_of(origin)}"].connected == 5
+    assert measures.origins[f"127.0.0.1:{port_of(origin)}"].ended == 5
+    assert (sum(measures.connect.counts), sum(measures.duration.counts)) == (5, 5)
+    app = plane.plane._registry.in_slot(0)
+    assert (app.open, app.dialing) == (0, 0)
+
+
+def test_a_plan_ends_with_what_it_was_made_of(make, free_port, origin):
+    port = free_port()
+    rules = "access_rules: {bad: {target: ip_range, values: [127.0.0.0/8], action: %s}}"
+    bodies = {"x": body(port, origin, ", ip_firewall: true")}
+    plane = make(bodies)
+    with plane.running():
+        _served(plane, port, origin, 2)
+    plane.apply(bodies, more=rules % "allow")
+    with plane.running():
+        _served(plane, port, origin, 2)
+    plane.apply(bodies, more=rules % "block")
+    with plane.running():
+        with pytest.raises(ConnectionError):
+            assert_refused(port, b"")
+        eventually(lambda: len(plane.events()) == 5)
+    assert [event["AccessRule"] for event in plane.events()] == ["", "", "bad", "bad", "bad"]
+    assert [event["ClientMatchedIpFirewall"] for event in plane.events()][2:4] == ["WHITELIST_IP"] * 2
+
+
+def test_a_plan_follows_names(make, free_port, origin):
+    port = free_port()
+    record = "origin_dns: {name: origin.test}, origin_port: " + str(port_of(origin))
+    bodies = {"x": f"protocol: tcp/{port}, edge_ips: [127.0.0.1], {record}"}
+    plane = make(bodies)
+    for addresses in (("127.0.0.1",), ("127.0.0.1",)):
+        plane.plane.resolve(
+            {"A/AAAA origin.test": addresses, **dict.fromkeys(plane.plane._registry._by_name, addresses)},
+            list(plane.plane._registry._by_name),
+        )
+        with plane.running():
+            seen = len(plane.events())
+            assert exchange(port, origin, b"payload") == b"payload"
+            assert exchange(port, origin, b"payload") == b"payload"
+            eventually(lambda: len(plane.events()) == seen + 2)  # noqa: B023
+    plane.plane.resolve(dict.fromkeys(plane.plane._registry._by_name, ()), list(plane.plane._registry._by_name))
+    with plane.running():
+        with pytest.raises(ConnectionError):
+            assert_refused(port, b"")
+        eventually(lambda: len(plane.events()) == 5)
+    assert plane.events()[-1]["Reason"] == "unresolved"
 
 
 @pytest.mark.parametrize("on_remove", ["keep", "drain", "close"])

@@ -50,14 +50,14 @@ class Signs(msgspec.Struct, array_like=True):
         self.all_connect_failures += 1
         self.reason = reason
 
-    def ended(self, answered: bool, reset: bool) -> None:
-        """Count the end of a session that had an origin: with bytes from it, or reset by it without any."""
+    def ended(self, answered: bool, reset: bool, count: int = 1) -> None:
+        """Count ends of sessions that had an origin: with bytes from it, or reset by it without any."""
         if answered:
-            self.answered += 1
+            self.answered += count
             self.resets = 0
         elif reset:
-            self.resets += 1
-            self.all_resets += 1
+            self.resets += count
+            self.all_resets += count
 
 
 # How much larger than the usual one in its pool an outlier's share of failures is.

@@ -31,6 +31,12 @@ class Histogram(msgspec.Struct, array_like=True):
     counts: list[int]
     total: float = 0.0
 
+    def count(self, buckets: list[tuple[int, int]], total: float) -> None:
+        """Add what was counted by bucket, by its place, and summed elsewhere."""
+        for place, number in buckets:
+            self.counts[place] += number
+        self.total += total
+
     def add(self, other: "Histogram") -> None:
         """Add another histogram of the same bounds."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]

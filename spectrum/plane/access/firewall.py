@@ -52,6 +52,15 @@ class Places:
         except GeoIpError as exc:
             log.error("places of clients are not known: %s", exc)
 
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of anybody."""
+        return bool(self._open)
+
+    def of(self, client: bytes) -> tuple[str, int]:
+        """Return where a client is: its country and its autonomous system."""
+        return self.country_of(client), self.number_of(client)
+
     def close(self) -> None:
         """Let go of the files."""
         self._forget()

@@ -251,9 +251,9 @@ class Balancers:
         self.signs_of(number).connect_failed(reason)
         self._urgent()
 
-    def ended(self, number: int, answered: bool, reset: bool) -> None:
-        """Note the end of a session: see `Signs.ended`."""
-        self.signs_of(number).ended(answered, reset)
+    def ended(self, number: int, answered: bool, reset: bool, count: int = 1) -> None:
+        """Note the end of sessions: see `Signs.ended`."""
+        self.signs_of(number).ended(answered, reset, count)
         if reset and not answered:
             self._urgent()
 

@@ -66,6 +66,10 @@ class Route(ABC):
     def find(self, address: str, port: int, edge_port: int = 0) -> Target | None:
         """Return the target for an origin's address and port, if the listener leads there from `edge_port`."""
 
+    def fixed_orders(self) -> tuple[tuple[Target, ...], ...]:
+        """Return orders of trying that all clients get in turn; empty where the client or the load decides."""
+        return ()
+
     def targets(self) -> Sequence[Target]:
         """Return the engine's targets that are in use."""
         return tuple(self._targets.values())
@@ -151,6 +155,10 @@ class DirectRoute(Route):
             orders = [tuple(filter(is_family, order)) for order in self.orders]
             found[length] = [order for order in orders if order]
         return found
+
+    def fixed_orders(self) -> tuple[tuple[Target, ...], ...]:
+        """See `Route`."""
+        return tuple(self.orders) if self._by_family is None else ()
 
     def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
         """See `Route`."""

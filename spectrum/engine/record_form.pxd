@@ -1,0 +1,24 @@
+"""The C layout of `RecordForm`, for the sessions."""
+
+from libc.stdint cimport int64_t, uint64_t
+from spectrum.engine.slab cimport Session
+
+cdef struct Text:
+    # Lines as they are written, one after the other.
+    char *data
+    size_t size
+    size_t room
+
+cdef struct WallClock:
+    # What is added to the monotonic clock, and the last second that was written.
+    int64_t offset_ns
+    int64_t second
+    char text[20]
+
+cdef void read_wall_clock(WallClock *clock) noexcept nogil
+
+cdef class RecordForm:
+    cdef object _template_of
+    cdef dict _templates
+    cdef char *_write_value(self, char *at, int mark, Session *session, WallClock *clock, object place) except NULL
+    cdef bint write(self, Text *text, Session *session, WallClock *clock, object place) except -1

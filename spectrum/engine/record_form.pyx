@@ -1,0 +1,204 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""The text of a session's record, from a template and what the engine counted, without Python objects.
+
+A template is a record in JSON in which a control character (`Mark`) stands for each value that only the engine knows.
+JSON escapes control characters, so nothing else in it looks like one.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdlib cimport realloc
+from libc.string cimport memcpy, strlen
+from libc.time cimport gmtime_r, time_t, tm
+from spectrum.engine.linux cimport AF_INET6, CLOCK_REALTIME, clock_gettime, inet_ntop, timespec
+from spectrum.engine.slab cimport Session
+from spectrum.engine.sockets cimport clock_ns
+from spectrum.engine.target cimport Target
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+# What stands for a value in a template.
+cpdef enum Mark:
+    ENDED_AT = 1
+    CONNECTED_AT = 2  # null where it never was
+    CLIENT_ADDRESS = 3
+    CLIENT_PORT = 4
+    CLIENT_BYTES = 5
+    CLIENT_RTT = 6  # ns
+    ORIGIN_ADDRESS = 7
+    ORIGIN_PORT = 8
+    ORIGIN_BYTES = 9
+    ORIGIN_RTT = 10
+    CONNECT_DURATION = 11  # ns
+    CLIENT_COUNTRY = 12
+    CLIENT_NUMBER = 13  # of its autonomous system
+
+cdef enum:
+    LAST_MARK = 13
+    # All values of a record together: three times, two addresses, seven numbers, a country.
+    VALUE_BYTES = 512
+
+cdef int64_t NS_PER_S = 1000000000
+
+
+cdef void read_wall_clock(WallClock *clock) noexcept nogil:
+    """See by how much the wall clock is ahead of the monotonic one."""
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    clock.offset_ns = <int64_t>now.tv_sec * NS_PER_S + now.tv_nsec - <int64_t>clock_ns()
+
+
+cdef char *_write_digits(char *at, uint64_t value, int width) noexcept nogil:
+    """Write a number with leading zeros."""
+    cdef int place
+    for place in range(width - 1, -1, -1):
+        at[place] = <char>(48 + value % 10)
+        value //= 10
+    return at + width
+
+
+cdef char *_write_number(char *at, uint64_t value) noexcept nogil:
+    cdef uint64_t rest = value
+    cdef int width = 1
+    while rest >= 10:
+        rest //= 10
+        width += 1
+    return _write_digits(at, value, width)
+
+
+cdef char *_write_text(char *at, const char *text, size_t size) noexcept nogil:
+    """Write a string that needs no escapes."""
+    at[0] = b'"'
+    memcpy(at + 1, text, size)
+    at[size + 1] = b'"'
+    return at + size + 2
+
+
+cdef char *_write_address(char *at, const uint8_t *address, int length) noexcept nogil:
+    cdef char text[48]
+    cdef char *end = text
+    cdef int place
+    if length == 16:
+        inet_ntop(AF_INET6, address, text, sizeof(text))
+        return _write_text(at, text, strlen(text))
+    for place in range(4):
+        end = _write_number(end, address[place])
+        end[0] = b'.'
+        end += 1
+    return _write_text(at, text, end - text - 1)
+
+
+cdef char *_write_time(char *at, uint64_t monotonic_ns, WallClock *clock) noexcept nogil:
+    """Write a time as RFC 3339 has it, in UTC with microseconds."""
+    cdef int64_t wall_ns = <int64_t>monotonic_ns + clock.offset_ns
+    cdef int64_t second = wall_ns // NS_PER_S
+    cdef time_t seconds = <time_t>second
+    cdef tm parts
+    cdef char *end = clock.text
+    if second != clock.second:
+        clock.second = second
+        gmtime_r(&seconds, &parts)
+        end = _write_digits(end, parts.tm_year + 1900, 4)
+        end[0] = b'-'
+        end = _write_digits(end + 1, parts.tm_mon + 1, 2)
+        end[0] = b'-'
+        end = _write_digits(end + 1, parts.tm_mday, 2)
+        end[0] = b'T'
+        end = _write_digits(end + 1, parts.tm_hour, 2)
+        end[0] = b':'
+        end = _write_digits(end + 1, parts.tm_min, 2)
+        end[0] = b':'
+        end = _write_digits(end + 1, parts.tm_sec, 2)
+        end[0] = b'.'
+    at[0] = b'"'
+    memcpy(at + 1, clock.text, 20)
+    at = _write_digits(at + 21, <uint64_t>(wall_ns % NS_PER_S // 1000), 6)
+    at[0] = b'Z'
+    at[1] = b'"'
+    return at + 2
+
+
+cdef class RecordForm:
+    """What the records of an app's sessions have in common, and how they are written.
+
+    Args:
+        template_of: Returns the template for an outcome and its errno, without the end of the line. It is asked once
+            for each.
+    """
+
+    def __init__(self, template_of):
+        self._template_of = template_of
+        self._templates = {}
+
+    cdef bint write(self, Text *text, Session *session, WallClock *clock, object place) except -1:
+        """Write the record of a session that had an origin. `place` is its client's country and number, or None."""
+        cdef object key = <int64_t>session.outcome << 32 | <uint64_t>session.error & 0xFFFFFFFF
+        cdef bytes template
+        cdef const char *source
+        cdef const char *copied
+        cdef const char *end
+        cdef char *at
+        cdef char *grown
+        cdef size_t room
+        found = self._templates.get(key)
+        if found is None:
+            found = self._templates[key] = self._template_of(session.outcome, session.error)
+        template = found
+        room = text.size + PyBytes_GET_SIZE(template) + VALUE_BYTES
+        if room > text.room:
+            grown = <char *>realloc(text.data, room * 2)
+            if grown == NULL:
+                raise MemoryError()
+            text.data = grown
+            text.room = room * 2
+        at = text.data + text.size
+        source = copied = PyBytes_AS_STRING(template)
+        end = source + PyBytes_GET_SIZE(template)
+        while source < end:
+            if <uint8_t>source[0] > LAST_MARK:
+                source += 1
+                continue
+            memcpy(at, copied, source - copied)
+            at = self._write_value(at + (source - copied), source[0], session, clock, place)
+            source += 1
+            copied = source
+        memcpy(at, copied, end - copied)
+        at += end - copied
+        at[0] = b'\n'
+        text.size = at + 1 - text.data
+        return True
+
+    cdef char *_write_value(self, char *at, int mark, Session *session, WallClock *clock, object place) except NULL:
+        cdef Target target = <Target>session.target
+        cdef const char *value
+        cdef Py_ssize_t size
+        if mark == ENDED_AT:
+            return _write_time(at, session.ended_ns, clock)
+        if mark == CONNECTED_AT:
+            return _write_time(at, session.connected_ns, clock)
+        if mark == CLIENT_ADDRESS:
+            return _write_address(at, session.client_address, session.address_bytes)
+        if mark == CLIENT_PORT:
+            return _write_number(at, session.client_port)
+        if mark == CLIENT_BYTES:
+            return _write_number(at, session.legs[0].received_bytes)
+        if mark == CLIENT_RTT:
+            return _write_number(at, <uint64_t>session.rtt_us[0] * 1000)
+        if mark == ORIGIN_ADDRESS:
+            value = PyUnicode_AsUTF8AndSize(target.host, &size)
+            return _write_text(at, value, size)
+        if mark == ORIGIN_PORT:
+            return _write_number(at, target.port)
+        if mark == ORIGIN_BYTES:
+            return _write_number(at, session.legs[1].received_bytes)
+        if mark == ORIGIN_RTT:
+            return _write_number(at, <uint64_t>session.rtt_us[1] * 1000)
+        if mark == CONNECT_DURATION:
+            return _write_number(at, session.connected_ns - session.accepted_ns)
+        if mark == CLIENT_COUNTRY:
+            if place is None:
+                return _write_text(at, "", 0)
+            value = PyUnicode_AsUTF8AndSize((<tuple>place)[0], &size)
+            return _write_text(at, value, min(size, 2))
+        return _write_number(at, 0 if place is None else <uint64_t>(<tuple>place)[1])

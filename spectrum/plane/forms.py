@@ -1,0 +1,109 @@
+"""What the engine needs to write the records of an app's sessions by itself: everything but numbers and addresses."""
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.reasons import Reason, connect_failure, relay_failure
+from spectrum.engine.record_form import Mark, RecordForm
+from spectrum.engine.sessions import Outcome
+
+# By plain numbers: an enum's hash and comparison are Python code.
+_FIXED_REASONS = {
+    int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
+    int(Outcome.EOF_ORIGIN): Reason.ORIGIN_CLOSED,
+    int(Outcome.IDLE): Reason.IDLE_TIMEOUT,
+    int(Outcome.HEADER_TIMEOUT): Reason.HEADER_TIMEOUT,
+    int(Outcome.STUCK_CLIENT): Reason.CLIENT_STUCK,
+    int(Outcome.STUCK_ORIGIN): Reason.ORIGIN_STUCK,
+    int(Outcome.NO_MEMORY): Reason.MEMORY_LIMIT,
+    int(Outcome.NO_WATCH): Reason.NO_WATCH,
+    int(Outcome.HANDSHAKE_FAILED): Reason.CLIENT_TLS_FAILED,
+    int(Outcome.HANDSHAKE_TIMEOUT): Reason.CLIENT_TLS_TIMEOUT,
+    int(Outcome.TLS_ERROR_CLIENT): Reason.CLIENT_TLS_ERROR,
+    int(Outcome.TLS_ERROR_ORIGIN): Reason.ORIGIN_TLS_ERROR,
+}
+
+
+def reason_of(outcome: int, error: int) -> Reason:
+    """Return the reason for an engine outcome and its errno (or the reason that the plane itself gave)."""
+    fixed = _FIXED_REASONS.get(outcome)
+    if fixed is not None:
+        return fixed
+    match outcome:
+        case Outcome.ERROR_CLIENT | Outcome.ERROR_ORIGIN:
+            return relay_failure(error, outcome == Outcome.ERROR_ORIGIN)
+        case Outcome.CONNECT_FAILED:
+            return connect_failure(error)
+        case Outcome.CLIENT_LEFT:
+            return Reason.HEADER_MISSING
+        case _:
+            return Reason(error) if error else Reason.INTERNAL_ERROR
+
+
+class RecordedSettings(NamedTuple):
+    """The settings of an app that a session's record tells of; `tls_mode` is "off" in clear."""
+
+    proxy_protocol: str
+    ip_firewall: bool
+    tls_mode: str
+
+
+_MARKS = {
+    "Timestamp": Mark.ENDED_AT,
+    "ConnectTimestamp": Mark.CONNECTED_AT,
+    "DisconnectTimestamp": Mark.ENDED_AT,
+    "ClientIP": Mark.CLIENT_ADDRESS,
+    "ClientPort": Mark.CLIENT_PORT,
+    "ClientBytes": Mark.CLIENT_BYTES,
+    "ClientTcpRtt": Mark.CLIENT_RTT,
+    "OriginIP": Mark.ORIGIN_ADDRESS,
+    "OriginPort": Mark.ORIGIN_PORT,
+    "OriginBytes": Mark.ORIGIN_BYTES,
+    "OriginTcpRtt": Mark.ORIGIN_RTT,
+    "ConnectDuration": Mark.CONNECT_DURATION,
+    "ClientCountry": Mark.CLIENT_COUNTRY,
+    "ClientAsn": Mark.CLIENT_NUMBER,
+}
+_NO_TIME = datetime.fromtimestamp(0, UTC)
+
+
+def _template(app: str, recorded: RecordedSettings, outcome: int, error: int) -> bytes:
+    """Return the record of a session in clear that had an origin, with marks for what the engine fills in."""
+    reason = reason_of(outcome, error)
+    event = SessionEvent(
+        Event=reason.event,
+        Status=reason.status,
+        Reason=reason.label,
+        Application=app,
+        ColoCode="",
+        Timestamp=_NO_TIME,
+        ConnectTimestamp=_NO_TIME,
+        DisconnectTimestamp=_NO_TIME,
+        ClientIP="",
+        ClientPort=0,
+        ClientBytes=0,
+        ClientTcpRtt=0,
+        OriginIP="",
+        OriginPort=0,
+        OriginBytes=0,
+        OriginTcpRtt=0,
+        ProxyProtocol=recorded.proxy_protocol,
+        ConnectDuration=0,
+        IpFirewall=recorded.ip_firewall,
+        OriginTlsMode=recorded.tls_mode,
+    )
+    encode = msgspec.json.encode
+    fields = (
+        encode(name) + b":" + (bytes([_MARKS[name]]) if name in _MARKS else encode(value))
+        for name, value in msgspec.to_builtins(event).items()
+    )
+    return b"{" + b",".join(fields) + b"}"
+
+
+def record_form(app: str, recorded: RecordedSettings) -> RecordForm:
+    """Return the form of the records of an app's sessions."""
+    return RecordForm(partial(_template, app, recorded))

@@ -1,0 +1,161 @@
+"""Plans that the engine follows, against what `spectrum.wire` says of headers, and a census."""
+
+import socket
+
+import pytest
+
+from spectrum.engine.census import Census, Rates
+from spectrum.engine.plan import SessionPlan
+from spectrum.engine.record_form import RecordForm
+from spectrum.engine.sessions import Outcome
+from spectrum.engine.target import Target
+from spectrum.wire import Transport
+from spectrum.wire.proxy_protocol import v1_line, v2_header
+from tests.engine.harness import LOOPBACK, PATIENCE_S, Recorder, client, eventually, listening, port_of, target
+
+FORM = RecordForm(lambda outcome, error: b"{}")
+APP = 77
+
+
+def plan(*targets, header="off", **options):
+    return SessionPlan(tuple((t,) for t in targets), header, 2000, 0, FORM, **options)
+
+
+def serve(recorder, edge, followed, address=LOOPBACK):
+    edge.setblocking(False)
+    number = recorder.relay.add_listener(edge.fileno(), 0, address, port_of(edge))
+    recorder.relay.set_app(0, APP)
+    recorder.relay.set_plan(number, followed)
+    return number
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("version", ["off", "v1", "v2"])
+def test_the_header_is_the_one_of_the_specification(host, version):
+    recorder = Recorder()
+    packed = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    with listening(host=host) as edge, listening(host=host) as origin:
+        leads_to = Target(packed, port_of(origin), host)
+        number = serve(recorder, edge, plan(leads_to, header=version), packed)
+        with recorder.running(), socket.create_connection((host, port_of(edge)), PATIENCE_S) as c:
+            ports = port_of(c), port_of(edge)
+            c.sendall(b"payload")
+            c.shutdown(socket.SHUT_WR)
+            o, _ = origin.accept()
+            with o:
+                data = b"".join(iter(lambda: o.recv(1000), b""))
+            eventually(lambda: recorder.records)
+    headers = {
+        "off": b"",
+        "v1": v1_line(":" in host, host, host, *ports),
+        "v2": v2_header(Transport.STREAM, packed, packed, *ports),
+    }
+    assert data == headers[version] + b"payload"
+    assert (recorder.sessions, recorder.begins) == ([], [(number, 1)])
+
+
+def test_origins_take_turns(sockets):
+    edge, origin = sockets
+    with listening() as other:
+        recorder = Recorder()
+        serve(recorder, edge, plan(target(origin), target(other)))
+        with recorder.running():
+            for turn in (other, origin, other):
+                with client(edge):
+                    turn.accept()[0].close()
+
+
+def test_the_handler_decides_on_those_whom_a_judge_names(sockets):
+    edge, origin = sockets
+    named = [None, "verdict", None]
+    recorder = Recorder([target(origin)])
+    serve(recorder, edge, plan(target(origin), judge=lambda client: named.pop(0) if client == LOOPBACK else 1 // 0))
+    with recorder.running():
+        for _ in range(3):
+            with client(edge):
+                origin.accept()[0].close()
+    assert (len(recorder.sessions), len(recorder.begins)) == (1, 2)
+
+
+def test_a_judge_that_fails_is_a_fault_and_the_handler_decides(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    serve(recorder, edge, plan(target(origin), judge=lambda client: 1 // 0))
+    with recorder.running():
+        with client(edge):
+            origin.accept()[0].close()
+        eventually(lambda: recorder.faults)
+        recorder.faults.clear()
+    assert len(recorder.sessions) == 1
+
+
+def _assert_refused(edge):
+    """Raise ConnectionError, wherever the reset is met first."""
+    with client(edge) as refused:
+        refused.recv(1)
+
+
+@pytest.mark.parametrize("scope", ["all", "client", "prefix"])
+def test_too_many_are_refused(sockets, scope):
+    edge, origin = sockets
+    census = Census()
+    recorder = Recorder(census=census)
+    serve(recorder, edge, plan(target(origin), limits=[(APP, scope, False, 2, 51, False)]))
+    with recorder.running():
+        with client(edge), client(edge), origin.accept()[0], origin.accept()[0], pytest.raises(ConnectionError):
+            _assert_refused(edge)
+        eventually(lambda: census.count(APP) == 0)
+        with client(edge), origin.accept()[0]:
+            pass
+    assert recorder.outcomes() == [(Outcome.REFUSED, 51)]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_those_that_come_too_fast_are_refused_or_left_to_the_handler(sockets, waits):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)], rates=Rates())
+    limits = [(APP, "client", True, 2, 52, waits), (APP, "all", True, 1000, 53, False)]
+    serve(recorder, edge, plan(target(origin), limits=limits))
+    with recorder.running():
+        for _ in range(2):
+            with client(edge):
+                origin.accept()[0].close()
+        if waits:
+            with client(edge):
+                origin.accept()[0].close()
+        else:
+            with pytest.raises(ConnectionError):
+                _assert_refused(edge)
+            eventually(lambda: recorder.reports)
+    assert len(recorder.sessions) == waits
+    assert ((Outcome.REFUSED, 52) in recorder.outcomes()) is not waits
+
+
+def test_an_origin_that_does_not_answer_is_reported(sockets):
+    edge, _ = sockets
+    with listening() as gone:
+        port = port_of(gone)
+    recorder = Recorder()
+    number = serve(recorder, edge, plan(target(port)))
+    with recorder.running():
+        with pytest.raises(ConnectionError):
+            _assert_refused(edge)
+        eventually(lambda: recorder.reports)
+    assert (recorder.begins, recorder.sums) == ([(number, 1)], [])
+    assert [report[1] for report in recorder.reports] == [Outcome.CONNECT_FAILED]
+    assert [failed for failed, _ in recorder.failures] == [port]
+
+
+def test_plans_are_dropped(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    serve(recorder, edge, plan(target(origin)))
+    recorder.relay.drop_plans()
+    with recorder.running(), client(edge):
+        origin.accept()[0].close()
+    assert (len(recorder.sessions), recorder.begins) == (1, [])
+
+
+def test_a_plan_leads_somewhere():
+    with pytest.raises(ValueError, match="one origin at least"):
+        plan()
