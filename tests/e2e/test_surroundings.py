@@ -44,7 +44,7 @@ def visit(port):
 
 def metric(port, name):
     page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
-    return float(re.search(rf"^{name} (\S+)", page, re.MULTILINE)[1])
+    return float(re.search(rf"^{re.escape(name)} (\S+)", page, re.MULTILINE)[1])
 
 
 def serves(control):
@@ -88,6 +88,36 @@ def test_a_log_that_can_not_be_written(tmp_path, free_port, output):
             _, messages = daemon.communicate(timeout=10)
     assert daemon.returncode == 0
     assert messages.count("records of sessions can not be written") == 1
+
+
+def test_a_journal_on_a_full_disk(tmp_path, free_port):
+    """The log goes on; when there is room again, the sink has all that the journal took, and what waited."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("no right to mount")
+    port, metrics = free_port(), free_port()
+    text = f"metrics: {{listen: 127.0.0.1:{metrics}}}\nlog: {{sessions_per_second: 0}}\nrecords:\n"
+    text += f"  journal: {{path: {disk}/journal}}\n  sinks: {{kept: {{path: {tmp_path}/kept}}}}\n"
+    try:
+        with greeter() as origin:
+            text += f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:{origin}]}}}}"
+            with Daemon(tmp_path, text) as daemon:
+                for _ in range(150):  # of 800 bytes
+                    visit(port)
+                daemon.wait_for_events(150)
+                eventually(lambda: metric(metrics, "spectrum_journal_failing") == 1)
+                assert daemon.status()["records"]["journal"]["failure"] == "no space left on device"
+                subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
+                eventually(lambda: metric(metrics, 'spectrum_sink_records_total{sink="kept"}') == 150)
+                assert metric(metrics, "spectrum_journal_records_lost_total") == 0
+                messages = daemon.messages()
+        assert messages.count("nothing can be written: no space left on device") == 1
+        assert messages.count("records are written again; 0 are lost so far") == 1
+        assert (tmp_path / "kept").read_text().count("RecordId") == 150
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_scrapers_that_hang(tmp_path, free_port):
