@@ -183,7 +183,7 @@ def compile_snapshot(
         generation=generation,
         apps=tuple(_compile_app(name, app) for name, app in config.apps.items()),
         busy_poll_us=round(config.busy_poll_s * 1_000_000),
-        log_sessions=config.log.sessions or config.records is not None,
+        log_sessions=config.log.sessions or config.records.journal is not None,
         max_flows=config.max_flows,
         pools=tuple(compile_pool(name, pool, numbers) for name, pool in config.pools.items()),
         balancers=tuple(

@@ -80,55 +80,83 @@ class Feed:
         sink: It is owned from here on.
         journal: What is delivered.
         folder: Where the file with the cursor is.
+        after: The feed that had this name before; this one begins when it has ended.
         clock: Seconds since 1970.
+
+    Attributes:
+        cursor: How far it is; None before it has begun.
     """
 
     def __init__(
-        self, name: str, sink: Sink, journal: Journal, folder: Path, clock: Callable[[], float] = time.time
+        self,
+        name: str,
+        sink: Sink,
+        journal: Journal,
+        folder: Path,
+        after: "Feed | None" = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self.cursor: Cursor | None = None
         self._name = name
         self._sink = sink
         self._journal = journal
         self._path = folder / f"{name}.cursor"
+        self._after = after
         self._clock = clock
-        # None before it has begun.
-        self._cursor: Cursor | None = None
         self._saved: Cursor | None = None
         self._saved_at = 0.0
         # When what it tries to deliver was journaled, in microseconds since 1970.
         self._oldest_us = 0
         self._delivered = self._lost = self._failures = 0
         self._failure = ""
-        self._closing = threading.Event()
+        # Nothing that fails is tried again; and nothing more is delivered.
+        self._closing, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
         with signals.all_held():
             self._thread.start()
 
     def read(self) -> FeedReading:
         """Return how far the sink is, as any thread may ask."""
-        lag = max(0, self._journal.end - self._cursor.record) if self._cursor else 0
+        before = self._after
+        cursor = before.cursor if before is not None else self.cursor
+        lag = max(0, self._journal.end - cursor.record) if cursor else 0
         lag_s = max(0.0, self._clock() - self._oldest_us / 1e6) if lag and self._oldest_us else 0.0
         return FeedReading(self._name, self._delivered, lag, lag_s, self._lost, self._failures, self._failure)
 
+    def stop(self) -> None:
+        """End soon; what is not delivered is left to the next feed of this name."""
+        self._closing.set()
+        self._stopped.set()
+        self._journal.wake()
+
     def close(self, timeout_s: float) -> bool:
-        """Deliver what the journal has, for at most so long, unless the sink fails; return whether it has ended."""
+        """Deliver what a closed journal has, unless the sink fails, for at most so long; return whether it ended."""
         self._closing.set()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join()
+
     # --- the thread -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        if (segments := self._journal.wait_open()) is not None:
-            self._begin(segments)
-            while self._step(segments):
+        if self._after is not None:
+            self._after.wait()
+            self.cursor, self._after = self._after.cursor, None
+        segments = self._journal.wait_open(self._stopped)
+        if segments is not None:
+            if self.cursor is None:
+                self._begin(segments)
+            while not self._stopped.is_set() and self._step(segments):
                 pass
             self._save()
         self._sink.close()
 
     def _begin(self, segments: Segments) -> None:
         # What was cut off at the start is not to be mistaken for what was appended since.
-        self._cursor, lost = resume(self._load(), segments.recovered)
+        self.cursor, lost = resume(self._load(), segments.recovered)
         self._lose(lost)
 
     def _load(self) -> Cursor | None:
@@ -145,7 +173,7 @@ class Feed:
 
     def _step(self, segments: Segments) -> bool:
         """Deliver what comes next; return whether to go on."""
-        reading = self._attempt(partial(segments.read, self._cursor))
+        reading = self._attempt(partial(segments.read, self.cursor))
         if reading is None:
             return False
         self._lose(reading.lost, reading.damage)
@@ -155,7 +183,7 @@ class Feed:
             if self._attempt(partial(self._deliver, batches)) is None:
                 return False
             self._delivered += sum(batch.records for batch in batches)
-        self._cursor = reading.cursor
+        self.cursor = reading.cursor
         if time.monotonic() >= self._saved_at + SAVE_S:
             self._save()
         return bool(reading.entries) or self._wait(reading.cursor)
@@ -164,7 +192,7 @@ class Feed:
         """Wait at the end of the journal, or until it is time to save; return whether there may be more."""
         self._oldest_us = 0
         save_s = max(0.0, self._saved_at + SAVE_S - time.monotonic())
-        return self._journal.wait_beyond(end.record, None if end == self._saved else save_s)
+        return self._journal.wait_beyond(end.record, None if end == self._saved else save_s, self._stopped)
 
     def _deliver(self, batches: list[Batch]) -> bool:
         self._sink.deliver(batches)
@@ -193,7 +221,7 @@ class Feed:
 
     def _save(self) -> None:
         """Have what was delivered kept, and then note how far that is."""
-        cursor = self._cursor
+        cursor = self.cursor
         if cursor is None or cursor == self._saved:
             return
         self._saved_at = time.monotonic()

@@ -112,17 +112,28 @@ class Journal:
         """The bytes that its files take."""
         return self._segments.size if self._segments else 0
 
-    def wait_open(self) -> Segments | None:
-        """Wait until it is open, and return what it has; None where it was closed before."""
+    def wait_open(self, stopped: threading.Event) -> Segments | None:
+        """Wait until it is open, and return what it has; None where it is closed, or the caller is stopped, before."""
         with self._changed:
-            self._changed.wait_for(lambda: self._segments or self._ended)
+            self._changed.wait_for(lambda: self._segments or self._ended or stopped.is_set())
         return self._segments
 
-    def wait_beyond(self, record: int, timeout_s: float | None) -> bool:
-        """Wait until there is a record with this number, for at most so long; return whether there ever may be one."""
+    def wait_beyond(self, record: int, timeout_s: float | None, stopped: threading.Event) -> bool:
+        """Wait until there is a record with this number; return whether there is one, or ever may be.
+
+        Args:
+            record: The number.
+            timeout_s: At most so long.
+            stopped: Or until this is set, and `wake` is called.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self.end > record, timeout_s)
+            self._changed.wait_for(lambda: stopped.is_set() or self._ended or self.end > record, timeout_s)
             return not self._ended or self.end > record
+
+    def wake(self) -> None:
+        """Have those that wait see that they are stopped."""
+        with self._changed:
+            self._changed.notify_all()
 
     # --- the thread that writes -----------------------------------------------------------------------------------
 

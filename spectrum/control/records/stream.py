@@ -7,6 +7,7 @@ which get each of them at least once. Neither waits for the other, and nothing o
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter, SessionLog
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
-from spectrum.core.records.objects import RecordsSection, SinkSection
+from spectrum.core.records.objects import JournalSection, SinkSection
 from spectrum.link.takeover import Events
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 
@@ -61,16 +62,29 @@ class KeptRecords:
     """The journal and its sinks, as the file has them.
 
     Args:
-        section: What the file says.
+        section: The journal.
         node: The name of this machine in ids of records.
     """
 
-    def __init__(self, section: RecordsSection, node: str) -> None:
-        folder = Path(section.journal.path)
+    def __init__(self, section: JournalSection, node: str) -> None:
         self._section = section
         self._node = node
-        self._journal = Journal(folder, section.journal.max_bytes)
-        self._feeds = [Feed(name, _sink(sink), self._journal, folder) for name, sink in section.sinks.items()]
+        self._folder = Path(section.path)
+        self._journal = Journal(self._folder, section.max_bytes)
+        self._sinks: dict[str, SinkSection] = {}
+        self._feeds: dict[str, Feed] = {}
+        # Those that were stopped, and may not have ended yet, by the names that they had.
+        self._stopped: dict[str, Feed] = {}
+
+    def configure(self, sinks: Mapping[str, SinkSection]) -> None:
+        """Go on with other sinks; one that stays as it was is left alone, one that changes goes on where it is."""
+        for name in [name for name, sink in self._sinks.items() if sinks.get(name) != sink]:
+            self._stopped[name] = self._feeds.pop(name)
+            self._stopped[name].stop()
+        for name, sink in sinks.items():
+            if name not in self._feeds:
+                self._feeds[name] = Feed(name, _sink(sink), self._journal, self._folder, self._stopped.get(name))
+        self._sinks = dict(sinks)
 
     def add(self, source: str, first: int, count: int, lines: bytes) -> None:
         """Keep records; `source` is who made them on this machine."""
@@ -78,17 +92,18 @@ class KeptRecords:
 
     def read(self) -> tuple[JournalReading, tuple[FeedReading, ...]]:
         """Return what is measured."""
-        journal, section = self._journal, self._section.journal
+        journal, section = self._journal, self._section
         reading = JournalReading(
             section.path, journal.size, section.max_bytes, journal.appended, journal.lost, journal.failure
         )
-        return reading, tuple(feed.read() for feed in self._feeds)
+        return reading, tuple(feed.read() for feed in self._feeds.values())
 
     def close(self, timeout_s: float) -> None:
         """Write what waits, give it to the sinks, and leave the files to the next process; for at most so long."""
         deadline = time.monotonic() + timeout_s
         self._journal.close(timeout_s)
-        ended = [feed.close(max(0.0, deadline - time.monotonic())) for feed in self._feeds]
+        feeds = [*self._feeds.values(), *self._stopped.values()]
+        ended = [feed.close(max(0.0, deadline - time.monotonic())) for feed in feeds]
         if all(ended):
             self._journal.release()
 
@@ -115,13 +130,16 @@ class RecordStream:
         # Of what this process records; and of workers of versions that did not number theirs.
         self._source = f"supervisor/{time.time_ns() // 1000:x}"
         self._next = 1
-        if config.records is not None:
-            self._kept = KeptRecords(config.records, config.node.name or socket.gethostname())
+        if config.records.journal is not None:
+            self._kept = KeptRecords(config.records.journal, config.node.name or socket.gethostname())
+            self._kept.configure(config.records.sinks)
 
     def configure(self, config: Config) -> None:
         """Take the settings that a reload changes."""
         self._has_log = config.log.sessions
         self._log.configure(*_settings(config))
+        if self._kept is not None:
+            self._kept.configure(config.records.sinks)
 
     def _suppress(self, lines: int) -> None:
         self._lines_suppressed += lines

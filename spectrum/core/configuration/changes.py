@@ -27,7 +27,7 @@ _FIXED = (
     "metrics",
     "control",
     "kernel",
-    "records",
+    "records.journal",
     "max_flows",
     "max_affinities",
     "limits.client_prefix",

@@ -487,7 +487,7 @@ class Settings(Strict):
     geoip: GeoIp | None = None
     metrics: Metrics | None = None
     log: Log = Log()
-    records: RecordsSection | None = None
+    records: RecordsSection = RecordsSection()
     kernel: Kernel = Kernel()
     filter: Filter | None = None
     udp_offload: Annotated[UdpOffload | None, BeforeValidator(_switch)] = None

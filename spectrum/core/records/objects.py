@@ -52,13 +52,15 @@ class SinkSection(Strict):
 
 
 class RecordsSection(Strict):
-    """`records`: records of sessions on disk, beside the log."""
+    """`records`: records of sessions on disk, beside the log. Without a journal there are no sinks."""
 
-    journal: JournalSection
+    journal: JournalSection | None = None
     sinks: dict[str, SinkSection] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _names(self) -> "RecordsSection":
+    def _fits(self) -> "RecordsSection":
+        if self.sinks and self.journal is None:
+            raise ValueError("sinks take records from a journal: add journal: {path: /var/lib/spectrum/records}")
         taken: dict[str, str] = {}
         for name, sink in self.sinks.items():
             if wrong := check_name(name, "a sink"):

@@ -44,7 +44,7 @@ def run(tmp_path, monkeypatch):
 
     def start(clock=time.time):
         journal, sink = Journal(tmp_path, BOUND, clock), Taking()
-        running.append((journal, Feed("s", sink, journal, tmp_path, clock), sink))
+        running.append((journal, Feed("s", sink, journal, tmp_path, clock=clock), sink))
         return running[-1]
 
     yield start
@@ -177,8 +177,28 @@ def test_a_cursor_that_cannot_be_saved(run, tmp_path):
 def test_closed_before_the_journal_is_open(run, tmp_path, monkeypatch):
     monkeypatch.setattr(journal_module, "RETRY_S", 0.01)
     first, _, _ = run()
-    first.wait_open()
+    first.wait_open(threading.Event())
     second, feed, sink = run()
     end(second, feed)
     assert sink.closed
     assert feed.read().lag_records == 0
+
+
+def test_one_that_is_stopped_leaves_the_rest_to_the_next(run, tmp_path):
+    journal, feed, sink = run()
+    add(journal, 0)
+    soon(lambda: sink.sequences == [0])
+    sink.held.clear()
+    add(journal, 1)
+    soon(lambda: feed.read().lag_records == 1)
+    feed.stop()
+    add(journal, 2, 3)
+    other = Taking()
+    follower = Feed("s", other, journal, tmp_path, after=feed)
+    soon(lambda: follower.read().lag_records == 3)
+    sink.held.set()
+    feed.wait()
+    soon(lambda: len(sink.sequences + other.sequences) == 4)
+    assert (sink.sequences, other.sequences, sink.closed) == ([0, 1], [2, 3], True)
+    follower.stop()  # while it waits
+    follower.wait()

@@ -9,6 +9,8 @@ from spectrum.control.records.journal import MAX_BATCH_BYTES, Journal, reason
 from tests.control.records.test_segments import BOUND, Disk, read_all
 from tests.control.records.waiting import soon
 
+NEVER = threading.Event()
+
 
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
@@ -27,7 +29,7 @@ def opened(tmp_path, monkeypatch):
 
 
 def records(journal):
-    return read_all(journal.wait_open())[0]
+    return read_all(journal.wait_open(NEVER))[0]
 
 
 def test_what_is_added_is_kept_over_a_restart(tmp_path, opened):
@@ -37,12 +39,12 @@ def test_what_is_added_is_kept_over_a_restart(tmp_path, opened):
     soon(lambda: journal.end == 10)
     assert (journal.appended, journal.lost, journal.failure) == (10, 0, "")
     assert journal.size > 0
-    first = journal.wait_open().read(None).entries[0].batch
+    first = journal.wait_open(NEVER).read(None).entries[0].batch
     assert first == ("n/0/a", 0, 2, 12_500_000, b"{}\n{}\n")
-    assert journal.wait_beyond(10, 0.0)
+    assert journal.wait_beyond(10, 0.0, NEVER)
     journal.add("n/0/a", 5, 1, b"{}\n")
     journal.close(5)
-    assert not journal.wait_beyond(11, None)
+    assert not journal.wait_beyond(11, None, NEVER)
     journal.add("n/0/a", 6, 1, b"{}\n")  # too late
     assert journal.lost == 1
     journal.release()
@@ -52,7 +54,7 @@ def test_what_is_added_is_kept_over_a_restart(tmp_path, opened):
 def test_a_second_process_waits_for_the_first(tmp_path, opened, monkeypatch, caplog):
     monkeypatch.setattr(module, "LOCK_SILENT_S", 0.1)
     first = opened()
-    first.wait_open()
+    first.wait_open(NEVER)
     second = opened()
     second.add("n/0/b", 7, 1, b"{}\n")
     soon(lambda: second.failure == "another process has it")
@@ -65,7 +67,7 @@ def test_a_second_process_waits_for_the_first(tmp_path, opened, monkeypatch, cap
     third = opened()
     third.add("n/0/c", 1, 3, b"")
     third.close(5)
-    assert third.wait_open() is None
+    assert third.wait_open(NEVER) is None
     assert third.lost == 3
     messages = [record.getMessage() for record in caplog.records]
     assert f"journal {tmp_path}: nothing can be written: another process has it" in messages
@@ -101,7 +103,7 @@ def test_a_folder_that_cannot_be_used_is_tried_again(tmp_path, opened):
     journal = opened(tmp_path / "file")
     journal.add("n/0/a", 0, 1, b"{}\n")
     soon(lambda: journal.failure == f"{tmp_path}/file: file exists")
-    assert journal.wait_beyond(0, 0.0)
+    assert journal.wait_beyond(0, 0.0, NEVER)
     (tmp_path / "file").unlink()
     assert records(journal) in ([], [0])
     soon(lambda: journal.end == 1)
@@ -140,3 +142,21 @@ def test_reasons():
     with pytest.raises(OSError) as raised:
         os.open("/nowhere/x", os.O_RDONLY)
     assert reason(raised.value) == "/nowhere/x: no such file or directory"
+
+
+def test_one_that_waits_can_be_stopped(tmp_path, opened):
+    first = opened()
+    first.wait_open(NEVER)
+    second, stopped, found = opened(), threading.Event(), []
+
+    def wait():
+        found.append(second.wait_open(stopped))
+        found.append(first.wait_beyond(0, None, stopped))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    stopped.set()
+    for journal in (first, second):
+        journal.wake()
+    waiting.join(5)
+    assert found == [None, True]

@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -96,6 +97,30 @@ def test_the_journal_gets_all_and_its_sinks_too(start, tmp_path):
     assert found[8][2] == "60"
 
 
+def test_sinks_are_changed_by_a_reload(start, tmp_path):
+    def sinks(**paths):
+        listed = ", ".join(f"{name}: {{path: {tmp_path}/{path}}}" for name, path in paths.items())
+        return config(f"records: {{journal: {{path: {tmp_path}/journal}}, sinks: {{{listed}}}}}")
+
+    stream, _ = start(sinks(a="one", b="two"))
+    kept = stream._kept._feeds["b"]
+    stream.add(Events(1, LINE, "0/5f", 1))
+    soon(lambda: [feed.delivered for feed in stream.read().feeds] == [1, 1])
+    stream.configure(sinks(a="three", b="two", c="four"))
+    assert stream._kept._feeds["b"] is kept
+    stream.add(Events(1, LINE, "0/5f", 2))
+    soon(lambda: {feed.name: feed.delivered for feed in stream.read().feeds} == {"a": 1, "b": 2, "c": 2})
+    stream.configure(sinks(c="four"))
+    stream.add(Events(1, LINE, "0/5f", 3))
+    stream.configure(sinks(a="three", c="four"))
+    stream.close()
+    found = {path: [one[3] for one in ids(tmp_path / path)] for path in ("one", "two", "three", "four")}
+    assert found["one"] == ["1"]
+    assert found["three"] == ["2", "3"]  # where the one before it left off
+    assert found["two"] == ["1", "2"]
+    assert found["four"] == ["1", "2", "3"]
+
+
 def test_what_goes_wrong_is_seen(start, tmp_path):
     (tmp_path / "archive").mkdir()
     stream, out = start(kept(tmp_path))
@@ -123,7 +148,7 @@ def test_what_goes_wrong_is_seen(start, tmp_path):
 
 def test_a_journal_that_another_process_has_costs_the_log_nothing(start, tmp_path):
     other = Journal(tmp_path / "journal", 2**24)
-    other.wait_open()
+    other.wait_open(threading.Event())
     stream, out = start(kept(tmp_path))
     stream.add(Events(2, LINE * 2, "0/5f", 1))
     soon(lambda: out.getvalue() == LINE * 2)

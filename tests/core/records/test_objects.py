@@ -13,12 +13,14 @@ def test_defaults():
     sink = section.sinks["archive"]
     assert (sink.type, sink.path, sink.max_bytes, sink.max_files) == ("file", SINK["path"], 100 * 2**20, 10)
     assert RecordsSection.model_validate({"journal": JOURNAL}).sinks == {}
+    assert RecordsSection.model_validate({}).journal is None
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({}, "Field required"),
+        ({"sinks": {"a": SINK}}, "sinks take records from a journal: add journal"),
+        ({"journal": {}}, "Field required"),
         ({"journal": {"path": "records"}}, "expected an absolute path, found 'records'"),
         ({"journal": {"path": 5}}, "expected text such as /var/lib/spectrum/records, found 5"),
         ({"journal": JOURNAL | {"max_bytes": "1MiB"}}, "at least 16MiB"),
