@@ -1,6 +1,7 @@
 """A daemon that root starts and that serves as nobody: low ports, reload, replacement, upgrade."""
 
 import os
+import re
 import shutil
 import signal
 import site
@@ -77,10 +78,11 @@ def daemon(folder):
     def serves():
         return [worker["ready"] for worker in status()["workers"] if "relieved" not in worker] == [True, True]
 
-    def start(text):
+    def start(text, under=""):
         (folder / "spectrum.yaml").write_text(f"{text}\nuser: nobody\ncontrol: {{socket: {control}}}\n")
         with (folder / "err.log").open("wb") as err:
-            process = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stdout=err, stderr=err)
+            command = script.replace("exec ", f"exec {under} ")
+            process = subprocess.Popen(["unshare", "--mount", "sh", "-c", command], stdout=err, stderr=err)
         started.append(process)
         said = (folder / "err.log").read_text
         eventually(lambda: serves() and "serving" in said(), 20, said)
@@ -148,6 +150,13 @@ def reaches(source, port):
         return False
 
 
+def as_the_unit_bounds_it():
+    """What runs a command with the capabilities of the unit that we ship."""
+    unit = (ROOT / "config" / "spectrum.service").read_text()
+    (names,) = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
+    return "setpriv --bounding-set -all," + ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in names.split())
+
+
 def is_bound(address):
     try:
         with socket.create_connection((address, 4711), 5) as sock:
@@ -156,7 +165,7 @@ def is_bound(address):
         return False
 
 
-def test_the_helper_filters_and_binds_for_nobody(daemon, folder, filesystem):
+def test_the_helper_filters_and_binds_for_nobody(daemon, folder, filesystem, require):
     """They change by a reload, before an upgrade and after it; a helper that is killed is missed only for changes."""
     path = folder / "spectrum.yaml"
 
@@ -172,7 +181,8 @@ def test_the_helper_filters_and_binds_for_nobody(daemon, folder, filesystem):
         return ask(daemon.control, "POST", "/reload")["errors"]
 
     with greeter() as origin:
-        process = daemon(text("127.0.0.66/32"))
+        require("setpriv")
+        process = daemon(text("127.0.0.66/32"), as_the_unit_bounds_it())
         helper = daemon.status()["kernel"]["helper"]
         pid = int(helper.removeprefix("on: pid "))
         assert of_process(pid, "CapEff") == ["000000c000001000"]
