@@ -25,14 +25,23 @@ def freeze() -> None:
 
 
 @contextmanager
+def pausing() -> Iterator[None]:
+    """Have no collection meanwhile, in any thread."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@contextmanager
 def freezing() -> Iterator[None]:
     """Take what is made meanwhile out of later collections, and have none meanwhile: nothing waits for one.
 
     Cycles that nothing refers to any more stay until the next `freeze`, so there should be none.
     """
-    gc.disable()
-    try:
+    with pausing():
         yield
-    finally:
         gc.freeze()
-        gc.enable()

@@ -1,7 +1,12 @@
 """What is frozen stays, and cycles that come later are collected."""
 
+import gc
 import subprocess
 import sys
+
+import pytest
+
+from spectrum.garbage import freezing, pausing
 
 PROGRAM = """
 import gc, weakref
@@ -35,3 +40,24 @@ print("ok")
 def test_a_full_collection_does_not_wait_for_a_quarter_of_what_is_frozen():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.stdout == "ok\n", done.stderr
+
+
+def test_pausing_and_freezing_leave_the_collector_as_it_was():
+    frozen = gc.get_freeze_count()
+    try:
+        with pausing():
+            assert not gc.isenabled()
+            with pausing():
+                assert not gc.isenabled()
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        with freezing():
+            made = [[] for _ in range(1000)]
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= frozen + len(made)
+        with pytest.raises(ValueError, match="x"), freezing():
+            raise ValueError("x")
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()

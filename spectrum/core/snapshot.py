@@ -1,6 +1,6 @@
 """The compiled configuration that a worker runs on: immutable, small, and cheap to send between processes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -167,6 +167,7 @@ def compile_snapshot(
     numbers: Mapping[str, int] | None = None,
     access: AccessSettings = AccessSettings(),  # noqa: B008 - it is frozen
     tls: TlsFiles = TlsFiles(),  # noqa: B008
+    compile_one: "Callable[[str, App], AppSettings] | None" = None,
 ) -> Snapshot:
     """Return the snapshot of a checked configuration.
 
@@ -176,12 +177,14 @@ def compile_snapshot(
         numbers: Those of `balancing.settings.labels`.
         access: What `access_rules` came to.
         tls: What is in the files that are named for TLS.
+        compile_one: `compile_app`, or something that remembers what it returned.
     """
+    compile_one = compile_one or compile_app
     if numbers is None:
         numbers = Numbers(MAX_NUMBERS).plan(labels(config.pools))
     return Snapshot(
         generation=generation,
-        apps=tuple(_compile_app(name, app) for name, app in config.apps.items()),
+        apps=tuple(compile_one(name, app) for name, app in config.apps.items()),
         busy_poll_us=round(config.busy_poll_s * 1_000_000),
         log_sessions=config.log.sessions or config.records.journal is not None,
         max_flows=config.max_flows,
@@ -212,7 +215,8 @@ def _compile_name(dns: "OriginDns", ports: PortRange | None, transport: str) -> 
     return NameSettings(dns.name, dns.type, dns.ttl_s, first, last, transport)
 
 
-def _compile_app(name: str, app: "App") -> AppSettings:
+def compile_app(name: str, app: "App") -> AppSettings:
+    """Return the settings of an app."""
     accept, dns, keepalive = app.accept_proxy_protocol, app.origin_dns, app.keepalive
     return AppSettings(
         name=name,

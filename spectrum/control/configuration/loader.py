@@ -24,6 +24,7 @@ from spectrum.core.configuration.fields import check_name, describe
 from spectrum.core.configuration.presets import expand
 from spectrum.core.tls.checks import check_tls
 from spectrum.core.tls.objects import Certificate
+from spectrum.garbage import pausing
 from spectrum.kernel.sockets import local_addresses
 from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
 from spectrum.wire.address import IPAddress
@@ -63,12 +64,47 @@ def named_files(config: Config) -> list[Path]:
     return [*(Path(path) for path in named if path), *tls_paths(config), *filter_paths(config)]
 
 
-def load_file(path: Path, reading: Reading = lambda paths: None) -> Config:
+class KnownObjects:
+    """The objects of the file as it was loaded last: one that stands there unchanged is not validated again."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[object, BaseModel]] = {}
+        self._next: dict[tuple[str, str], tuple[object, BaseModel]] = {}
+
+    def validate(self, section: str, name: str, model: type[BaseModel], body: object) -> BaseModel:
+        """Return an object of a section.
+
+        Raises:
+            ValidationError: If it is not well-formed.
+        """
+        known = self._known.get((section, name))
+        made = known[1] if known is not None and _same(known[0], body) else model.model_validate(body)
+        self._next[section, name] = body, made
+        return made
+
+    def keep(self) -> None:
+        """Forget those that were not asked for since the last call."""
+        self._known, self._next = self._next, {}
+
+
+def _same(one: object, other: object) -> bool:
+    """Tell whether two values of a file are the same, to the kind: 1 is not true, and not 1.0."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one == other
+
+
+def load_file(path: Path, reading: Reading = lambda paths: None, known: KnownObjects | None = None) -> Config:
     """Return the configuration in a file.
 
     Args:
         path: The file.
         reading: Called with the file, and with the files that it names, before they are read.
+        known: Of the last time.
 
     Raises:
         ConfigError: With every fault of the file, in the order of its lines.
@@ -82,13 +118,20 @@ def load_file(path: Path, reading: Reading = lambda paths: None) -> Config:
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
         raise ConfigError([Diagnostic(str(path), Position(line, 1), "", "not UTF-8 text")]) from exc
-    return load_text(text, str(path), local_addresses(), reading)
+    with pausing():  # a document of 10,000 apps is a million objects, and no garbage
+        return load_text(text, str(path), local_addresses(), reading, known)
 
 
-def load_text(text: str, name: str, local: Iterable[IPAddress] = (), reading: Reading = lambda paths: None) -> Config:
+def load_text(
+    text: str,
+    name: str,
+    local: Iterable[IPAddress] = (),
+    reading: Reading = lambda paths: None,
+    known: KnownObjects | None = None,
+) -> Config:
     """Return the configuration in a text; `name` is what diagnostics call it, `local` this machine's addresses.
 
-    `reading` is called with the files that the text names, before they are read.
+    `reading` is called with the files that the text names, before they are read; `known` are the objects of last time.
 
     Raises:
         ConfigError: With every fault of the text, in the order of its lines.
@@ -98,7 +141,9 @@ def load_text(text: str, name: str, local: Iterable[IPAddress] = (), reading: Re
     if document.value is None and diagnostics:
         raise ConfigError(diagnostics)
     value, faults = expand(document.value) if isinstance(document.value, dict) else (document.value, [])
-    config, wrong = _validate(value)
+    known = known or KnownObjects()
+    config, wrong = _validate(value, known)
+    known.keep()
     faults += wrong
     if config.apps:
         faults += check_apps(config, local)
@@ -158,7 +203,7 @@ def _names(value: object) -> dict[str, list[str]]:
     return {key: list(given) if isinstance(given, dict) else [] for key, given in found.items()}
 
 
-def _validate(value: object) -> tuple[Config, list[Fault]]:
+def _validate(value: object, known: KnownObjects) -> tuple[Config, list[Fault]]:
     """Check shapes and values: the settings as a whole, each object by itself, so that one fault hides no other.
 
     Returns:
@@ -185,11 +230,15 @@ def _validate(value: object) -> tuple[Config, list[Fault]]:
     if not isinstance(value.get("apps"), dict) or not value["apps"]:
         found = f"expected a mapping of names to apps, found {describe(value.get('apps'))}"
         faults.append(Fault(("apps",), found) if "apps" in value else Fault((), 'the file has no "apps"'))
-    objects = {key: _validate_section(key, kind, model, value.get(key), faults) for key, kind, model in _SECTIONS}
+    objects = {
+        key: _validate_section(key, kind, model, value.get(key), known, faults) for key, kind, model in _SECTIONS
+    }
     return Config.model_construct(**dict(settings), **objects), faults
 
 
-def _validate_section(key: str, kind: str, model: type[BaseModel], given: object, faults: list[Fault]) -> Any:
+def _validate_section(
+    key: str, kind: str, model: type[BaseModel], given: object, known: KnownObjects, faults: list[Fault]
+) -> Any:
     """Return the well-formed objects of a section; add the faults of the others."""
     found: dict[str, BaseModel] = {}
     if not isinstance(given, dict):
@@ -200,7 +249,7 @@ def _validate_section(key: str, kind: str, model: type[BaseModel], given: object
         if wrong := check_name(name, kind):
             faults.append(Fault((key, name), wrong, at_key=True))
         try:
-            found[name] = model.model_validate(body)
+            found[name] = known.validate(key, name, model, body)
         except ValidationError as exc:
             misplaced = _misplaced((key, name), body)
             faults.extend([misplaced] if misplaced else faults_of(exc, model, (key, name)))

@@ -7,9 +7,9 @@ from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutErr
 from spectrum.control.configuration.loader import Reading, named_files
 from spectrum.control.tls.certificates import CertificateError, load_tls
 from spectrum.core.balancing.settings import labels
-from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.config import App, Config
 from spectrum.core.numbers import Numbers, NumbersExhausted
-from spectrum.core.snapshot import MAX_NUMBERS, compile_snapshot
+from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, compile_app, compile_snapshot
 
 
 class Planner(Actor):
@@ -24,6 +24,8 @@ class Planner(Actor):
         self._reading = reading
         self._in_use = in_use
         self._numbers = Numbers(MAX_NUMBERS)
+        # Of the last plan: an app that is the same object has the same settings.
+        self._compiled: dict[str, tuple[App, AppSettings]] = {}
 
     def plan(self, config: Config, generation: int) -> Plan:
         """Return the plan for a configuration. It reads files: use a thread.
@@ -43,7 +45,13 @@ class Planner(Actor):
             raise RolloutError(
                 "too many origins were replaced while sessions of the old ones go on; reload again later"
             ) from exc
-        return Plan(config, compile_snapshot(config, generation, numbers, access, tls), numbers, prefixes)
+        snapshot = compile_snapshot(config, generation, numbers, access, tls, self._compile)
+        self._compiled = {app.name: (config.apps[app.name], app) for app in snapshot.apps}
+        return Plan(config, snapshot, numbers, prefixes)
+
+    def _compile(self, name: str, app: App) -> AppSettings:
+        known = self._compiled.get(name)
+        return known[1] if known is not None and known[0] is app else compile_app(name, app)
 
     async def commit(self, change: Change) -> None:
         """Assign the numbers of the plan."""

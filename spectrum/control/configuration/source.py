@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from spectrum.control.configuration.loader import ConfigError, load_file, named_files
+from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file, named_files
 from spectrum.control.configuration.watch import LOOK_EVERY_S, FilesRead, FileWatch, States
 from spectrum.core.configuration.config import Config
 
@@ -89,6 +89,7 @@ class FileSource:
         self._watches = watches
         self._files = files or FilesRead()
         self._every_s = every_s
+        self._known = KnownObjects()
         # What a file names that is not served: it is being read, or was refused.
         self._tried: list[Path] = []
         # What the files were from which came what is served.
@@ -105,7 +106,7 @@ class FileSource:
             self._files.reading(paths)
 
         try:
-            return Revision(load_file(self._path, reading), files=tuple(read))
+            return Revision(load_file(self._path, reading, self._known), files=tuple(read))
         except ConfigError as exc:
             return Revision(None, tuple(map(str, exc.diagnostics)), tuple(read))
         finally:

@@ -26,55 +26,71 @@ class Document:
 
     def __init__(self, text: str) -> None:
         self.faults: list[YamlFault] = []
-        self._values: dict[Path, Position] = {}
-        self._keys: dict[Path, Position] = {}
         self.value: Any = None
+        self._root: yaml.Node | None = None
         try:
-            node = yaml.compose(text, Loader=yaml.CSafeLoader)
+            self._root = yaml.compose(text, Loader=yaml.CSafeLoader)
         except yaml.YAMLError as exc:
             self.faults.append(explain(text, exc))
         else:
-            self.value = None if node is None else self._construct(node, (), set())
+            self.value = None if self._root is None else self._construct(self._root, frozenset())
 
     def place(self, path: Path, at_key: bool = False) -> Position:
         """Return where `path` stands, or the nearest enclosing place; `at_key` means the key, not the value."""
-        for length in range(len(path), -1, -1):
-            prefix = path[:length]
-            found = (self._keys if at_key else self._values).get(prefix) or self._keys.get(prefix)
-            if found:
-                return found
-        return Position(1, 1)
+        at_value = of_key = Position(1, 1)
+        node = self._root
+        if node is not None:
+            at_value = _position(node)
+        for step in path:
+            key, node = _step(node, step)
+            if node is None:
+                break
+            at_value = _position(node)
+            of_key = _position(key) if key is not None else of_key
+        return of_key if at_key else at_value
 
-    def _construct(self, node: yaml.Node, path: Path, open_anchors: set[int]) -> Any:
-        place = Position(node.start_mark.line + 1, node.start_mark.column + 1)
-        self._values[path] = place
+    def _construct(self, node: yaml.Node, open_anchors: frozenset[int]) -> Any:
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
         if id(node) in open_anchors:
-            self.faults.append(YamlFault(place, "an alias that contains itself"))
+            self.faults.append(YamlFault(_position(node), "an alias that contains itself"))
             return None
-        open_anchors = open_anchors | {id(node)}
+        open_anchors |= {id(node)}
         if isinstance(node, yaml.SequenceNode):
-            return [self._construct(item, (*path, i), open_anchors) for i, item in enumerate(node.value)]
+            return [self._construct(item, open_anchors) for item in node.value]
         assert isinstance(node, yaml.MappingNode), "the three kinds of YAML nodes"
-        return self._mapping(node, path, open_anchors)
+        return self._mapping(node, open_anchors)
 
-    def _mapping(self, node: yaml.MappingNode, path: Path, open_anchors: set[int]) -> dict[Any, Any]:
+    def _mapping(self, node: yaml.MappingNode, open_anchors: frozenset[int]) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            place = Position(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if not isinstance(key_node, yaml.ScalarNode):
-                self.faults.append(YamlFault(place, "a key is text, not a list or a mapping"))
+                self.faults.append(YamlFault(_position(key_node), "a key is text, not a list or a mapping"))
                 continue
             # Keys are names here: `on`, `8080` and `null` are the text that stands there.
             key = key_node.value
             if key in mapping:
-                first = self._keys[(*path, key)]
-                self.faults.append(YamlFault(place, f'"{key}" stands here twice, first at line {first.line}'))
+                first, _ = _step(node, key)
+                line = _position(first).line if first is not None else 0
+                self.faults.append(YamlFault(_position(key_node), f'"{key}" stands here twice, first at line {line}'))
                 continue
-            self._keys[(*path, key)] = place
-            mapping[key] = self._construct(value_node, (*path, key), open_anchors)
+            mapping[key] = self._construct(value_node, open_anchors)
         return mapping
+
+
+def _position(node: yaml.Node) -> Position:
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _step(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
+    """Return the key and the value that a step of a path leads to: no key in a list, neither where there is nothing."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value == step:
+                return key, value
+    elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and 0 <= step < len(node.value):
+        return None, node.value[step]
+    return None, None
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

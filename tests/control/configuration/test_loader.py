@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.control.configuration.loader import ConfigError, load_file, load_text
+from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file, load_text
 from tests.plane.access.test_geoip import database
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -188,3 +188,42 @@ def test_sections_that_are_no_mappings():
     assert diagnostics(GOOD + "\npools: {-x: {origins: [{name: a, address: a.example}]}}") == [
         "f:2:9: pools.-x: '-x' is no name for a pool; letters, digits, dot, dash and underscore, at most 63"
     ]
+
+
+KNOWN = """
+monitors: {{m: {{type: tcp}}}}
+apps:
+  a: {{protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:1'], proxy_protocol: {}}}
+  b: {{protocol: tcp/2, origin_direct: ['tcp://192.0.2.1:1']}}
+"""
+
+
+def test_what_stands_in_the_file_unchanged_is_the_same_object():
+    known = KnownObjects()
+    first = load_text(KNOWN.format("off"), "x", known=known)
+    second = load_text(KNOWN.format("v1"), "x", known=known)
+    assert second.apps["b"] is first.apps["b"]
+    assert second.monitors["m"] is first.monitors["m"]
+    assert (first.apps["a"].proxy_protocol, second.apps["a"].proxy_protocol) == ("off", "v1")
+    third = load_text(KNOWN.format("off").replace("  b:", "  c:"), "x", known=known)
+    assert third.apps["a"] == first.apps["a"]
+    assert list(third.apps) == ["a", "c"]
+
+
+@pytest.mark.parametrize(("was", "now"), [("off", "1"), ("off", "true"), ("off", "no_such")])
+def test_what_is_wrong_is_wrong_each_time(was, now):
+    known = KnownObjects()
+    load_text(KNOWN.format(was), "x", known=known)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="proxy_protocol"):
+            load_text(KNOWN.format(now), "x", known=known)
+    assert load_text(KNOWN.format(was), "x", known=known).apps["a"].proxy_protocol == was
+
+
+def test_values_of_another_kind_are_others():
+    """Python's 1 is equal to its true; a file's is not."""
+    known = KnownObjects()
+    text = "apps: {{a: {{protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:1'], ip_firewall: {}}}}}"
+    assert load_text(text.format("true"), "x", known=known).apps["a"].ip_firewall
+    with pytest.raises(ConfigError, match="ip_firewall"):
+        load_text(text.format("1"), "x", known=known)

@@ -1,7 +1,7 @@
 import pytest
 
 from spectrum.control.configuration.actor import Change, RolloutError
-from spectrum.control.configuration.loader import load_text
+from spectrum.control.configuration.loader import KnownObjects, load_text
 from spectrum.control.configuration.plan import Planner
 from spectrum.core.snapshot import MAX_NUMBERS
 from tests.certificates import Authority
@@ -56,3 +56,14 @@ def test_what_a_configuration_names_may_be_gone(tmp_path, text, says):
     with pytest.raises(RolloutError) as caught:
         planner.plan(config, 1)
     assert str(caught.value).startswith(says.replace("FILE", str(place)))
+
+
+def test_an_app_that_is_the_same_object_is_compiled_once():
+    planner = Planner(lambda paths: None, lambda number: False)
+    known = KnownObjects()
+    text = "apps: {{a: {{protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:{}']}}, b: {{protocol: tcp/2, {}}}}}"
+    where = "origin_direct: ['tcp://192.0.2.1:1']"
+    first = planner.plan(load_text(text.format(1, where), "x", known=known), 1).snapshot
+    second = planner.plan(load_text(text.format(2, where), "x", known=known), 2).snapshot
+    assert second.apps[1] is first.apps[1]
+    assert [app.origins for app in (first.apps[0], second.apps[0])] == [(("192.0.2.1", 1),), (("192.0.2.1", 2),)]

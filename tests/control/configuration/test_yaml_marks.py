@@ -68,3 +68,14 @@ def test_faults(text, place, says):
 def test_no_text_surprises(text):
     document = Document(text)
     document.place(("a", 1))
+
+
+def test_places_of_keys():
+    document = Document("a:\n  - x\n  - {b: 1}\nc: &k {d: 2}\ne: *k\n")
+    assert document.place(("a", 1, "b"), at_key=True) == Position(3, 6)
+    assert document.place(("a", 1), at_key=True) == Position(1, 1)  # a list's item has none: that of the list
+    assert document.place(("a", 7)) == Position(2, 3)
+    assert document.place(("a", "x")) == Position(2, 3)
+    assert document.place(("e", "d"), at_key=True) == Position(4, 8)
+    assert document.place((), at_key=True) == Position(1, 1)
+    assert document.place(("zz",), at_key=True) == Position(1, 1)
