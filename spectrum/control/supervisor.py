@@ -426,7 +426,7 @@ class Supervisor:
         self._state.workers_ready = len(answering)
         self._state.pauses = self._fleet.pauses()
         self._state.workers = {
-            place: (found.generation if found else 0, found in answering)
+            place: (found.life.generation if found else 0, found in answering)
             for place in range(self._worker_count)
             for found in [self._fleet.workers.get(place)]
         }

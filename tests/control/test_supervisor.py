@@ -87,7 +87,8 @@ async def test_a_worker_that_does_not_watch_a_listener_is_not_ready(tmp_path, fr
     fleet = running._fleet = Fleet(tmp_path, 1, memory, Totals(), print, print, lambda: 0.0)
     memory.close()
     worker = fleet.workers[0] = WorkerProcess(0, fleet._heard, print, tmp_path / "control.sock")
-    worker.ready.set()
+    worker.life.tell(1)
+    worker.life.answer(1)
     for deaf in (0, 2, 0):
         fleet._heard(worker, Measures(0, False, {}, WorkerMeasures(), 0, False, deaf=deaf))
         assert running.ready() == (not deaf)

@@ -17,9 +17,11 @@ from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.veterans import VeteranWorker, take_all
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.totals import Totals
+from spectrum.core.life.veteran import VeteranCommand, VeteranEvent
+from spectrum.core.life.worker import WorkerCommand, WorkerEvent
 from spectrum.kernel import installation
 from spectrum.kernel.installation import PackageChanged
-from spectrum.link.messages import Applied, Message, Met, Refused
+from spectrum.link.messages import Message, Met
 from spectrum.link.succession import GivenWorker
 from spectrum.link.takeover import Events, Measures, Names
 from spectrum.plane.memory import SharedMemory
@@ -41,6 +43,13 @@ STEADY_S = 10.0
 PART_OF_STRIKE = 0.25
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 30.0
+
+
+def _seen(silent_s: float, limit_s: float) -> WorkerEvent:
+    """Return what a look at a worker sees that has been silent for so long; after `limit_s`, if not 0, it hangs."""
+    if limit_s and silent_s >= limit_s:
+        return WorkerEvent.HUNG
+    return WorkerEvent.SILENT if SILENT_S <= silent_s < SILENT_S + LOOK_EVERY_S else WorkerEvent.LOOK
 
 
 def pause_after(strikes: float) -> float:
@@ -93,9 +102,8 @@ class Fleet:
         self._tell = heard
         self._handover_s = handover_s
         self._silence_s = silence_s
-        # Workers of the supervisor before this one, and those of them that a worker of ours is to relieve.
+        # Workers of the supervisor before this one.
         self._veterans: list[VeteranWorker] = []
-        self._to_relieve: dict[int, VeteranWorker] = {}
         # The flows of each worker outlive it here.
         self._flow_files: dict[int, int] = {}
         self._is_open = True
@@ -111,11 +119,11 @@ class Fleet:
 
     def serving(self) -> list[WorkerProcess]:
         """Return the workers of ours that serve."""
-        return [worker for worker in self.workers.values() if worker.ready.is_set()]
+        return [worker for worker in self.workers.values() if worker.life.serves]
 
     def begun(self) -> list[WorkerProcess]:
         """Return the workers of ours that run, whether they serve or not."""
-        return [worker for worker in self.workers.values() if worker.started.is_set() and worker.lives]
+        return [worker for worker in self.workers.values() if worker.life.has_begun]
 
     def answering(self) -> list[WorkerProcess]:
         """Return the workers of ours that serve, and of which something was heard lately."""
@@ -137,7 +145,7 @@ class Fleet:
                 "number": worker.number,
                 "pid": worker.pid,
                 "ready": worker in answering,
-                "generation": worker.generation,
+                "generation": worker.life.generation,
                 "silent_s": worker.silent_s,
                 "refusal": worker.refusal or None,
                 "sessions": worker.sessions,
@@ -158,7 +166,7 @@ class Fleet:
                 "stalled": False,
                 "deaf": 0,
                 "offloaded": veteran.offloaded,
-                "relieved": veteran not in self._to_relieve.values(),
+                "relieved": not veteran.life.awaits_relief,
             }
             for veteran in self._veterans
         ]
@@ -174,18 +182,16 @@ class Fleet:
         """
         taken = await take_all(self._control, pids, self._heard_veteran, self._veteran_gone)
         # One may have ended since: its last session was over, or it was killed, and what it brought is of use.
-        self._veterans = [veteran for veteran in taken if veteran.lives]
+        self._veterans = [veteran for veteran in taken if veteran.life.lives]
         for veteran in taken:
             if veteran.flows < 0:  # it was relieved by a supervisor between
                 continue
             bank.adopt(veteran.place, veteran.sockets)
             if veteran.place not in self._flow_files and veteran.place < self.count:
                 self._flow_files[veteran.place] = veteran.flows
-            else:
+                veteran.has_heir = True
+            else:  # two of one number, where a supervisor was killed while it took over
                 os.close(veteran.flows)
-            # Two of one number, where a supervisor was killed while it took over: one is relieved by nobody.
-            place = veteran.place if veteran.place not in self._to_relieve else veteran.number
-            self._to_relieve[place] = veteran
         if taken:
             log.warning("taking over %d workers of the supervisor before this one", len(taken))
 
@@ -204,19 +210,19 @@ class Fleet:
         for one in given:
             veteran = VeteranWorker(self._heard_veteran, self._veteran_gone)
             veteran.inherit(one)
+            veteran.has_heir = one.place < self.count
             self._veterans.append(veteran)
-            if not one.relieved:
-                self._to_relieve[one.place] = veteran
         log.warning("taking over %d workers of the supervisor before this one", len(given))
 
     async def relieve_the_rest(self) -> None:
         """Relieve those for whom there is no place any more."""
-        for veteran in tuple(self._to_relieve.values()):
-            await self._relieve(veteran, None)
+        for veteran in tuple(self._veterans):
+            if veteran.life.awaits_relief:
+                await self._relieve(veteran, None)
 
     async def _relieve(self, veteran: VeteranWorker, worker: WorkerProcess | None) -> None:
         """Let a worker of ours go on where one of the supervisor before this one leaves off."""
-        self._to_relieve = {place: other for place, other in self._to_relieve.items() if other is not veteran}
+        veteran.life.handle(VeteranEvent.RELIEVE)
         timeout_s = self._handover_s()
         try:
             if worker is None:
@@ -229,12 +235,13 @@ class Fleet:
                 worker.inherit(theirs.fileno())
                 await veteran.relieve(timeout_s, ours)
         except TimeoutError:
-            log.error("worker pid %d does not leave its flows and is killed", veteran.pid)
-            veteran.kill()
+            if veteran.life.handle(VeteranEvent.SILENT) is VeteranCommand.KILL:
+                log.error("worker pid %d does not leave its flows and is killed", veteran.pid)
+                veteran.kill()
 
     def _heard_veteran(self, veteran: VeteranWorker, message: Message) -> None:
         match message:
-            case Measures(_, _, apps, own, sessions, _, held_bytes, offloaded) if veteran.counts:
+            case Measures(_, _, apps, own, sessions, _, held_bytes, offloaded) if veteran.life.counts:
                 veteran.sessions, veteran.held_bytes, veteran.offloaded = sessions, held_bytes, offloaded
                 for measures in apps.values():  # it connected before we counted
                     measures.origins.clear()
@@ -280,27 +287,27 @@ class Fleet:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             for worker in () if self.closing else tuple(self.workers.values()):
-                if worker.started.is_set() and not worker.told:
-                    continue  # it has nothing to say
-                worker.silent_s += LOOK_EVERY_S
-                self._look_at(worker, self._silence_s())
+                if worker.life.is_heard:
+                    worker.silent_s += LOOK_EVERY_S
+                    self._look_at(worker, self._silence_s())
 
     def _look_at(self, worker: WorkerProcess, limit_s: float) -> None:
-        if limit_s and worker.silent_s >= limit_s:
-            log.error("%s has given no sign of life for %g s and is killed", worker, worker.silent_s)
-            self._totals.workers_killed += 1
-            worker.kill()
-        elif SILENT_S <= worker.silent_s < SILENT_S + LOOK_EVERY_S:
-            log.warning("%s has given no sign of life for %g s", worker, worker.silent_s)
-        elif worker.outdated and not worker.owes:
-            self.bring_up_to_date(worker)
+        match worker.life.handle(_seen(worker.silent_s, limit_s)):
+            case WorkerCommand.KILL:
+                log.error("%s has given no sign of life for %g s and is killed", worker, worker.silent_s)
+                self._totals.workers_killed += 1
+                worker.kill()
+            case WorkerCommand.WARN:
+                log.warning("%s has given no sign of life for %g s", worker, worker.silent_s)
+            case WorkerCommand.TELL:
+                self.bring_up_to_date(worker)
 
     def bring_up_to_date(self, worker: WorkerProcess) -> None:
         """Tell a worker what to serve now, soon."""
         try:
             self._serve([worker])
         except Exception:  # out of descriptors or memory: again at the next look
-            worker.outdated = True
+            worker.life.handle(WorkerEvent.DEFERRED)
             log.exception("%s is not told what to serve", worker)
 
     async def _keep(self, place: int) -> None:
@@ -332,7 +339,7 @@ class Fleet:
             OSError: If it cannot be started.
         """
         await self._may_replace.wait()
-        worker = WorkerProcess(place, self._heard, self._exited, self._control)
+        worker = WorkerProcess(place, self._heard, self._exited, self._control, self.bring_up_to_date)
         if place not in self._flow_files:
             self._flow_files[place] = os.memfd_create(f"spectrum-flows-{place}", os.MFD_CLOEXEC)
         worker.start(self._flow_files[place], self._memory)
@@ -345,13 +352,18 @@ class Fleet:
     async def _introduce(self, worker: WorkerProcess) -> None:
         """Tell a new worker what to serve, after it has the flows of the one that it relieves."""
         try:
-            if veteran := self._to_relieve.get(worker.number):
+            if veteran := self._served_before(worker.number):
                 await self._relieve(veteran, worker)
             if not self.closing:  # else it was told to end already
                 self._serve([worker])
         except Exception:
             log.exception("%s cannot be told what to serve", worker)
             worker.kill()
+
+    def _served_before(self, place: int) -> VeteranWorker | None:
+        """Return the veteran whose flows a worker at a place goes on with."""
+        found = (one for one in self._veterans if one.life.awaits_relief and one.has_heir and one.place == place)
+        return next(found, None)
 
     async def _pause(self, place: int, pause_s: float) -> None:
         if not pause_s or self.closing:
@@ -380,7 +392,7 @@ class Fleet:
             return
         self._totals.worker_restarts += 1
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        if said := worker.last_words or (worker.refusal if not worker.generation else ""):
+        if said := worker.last_words or (worker.refusal if not worker.life.generation else ""):
             how = f"{how}: {said}"
         self.ends[worker.number] = how
         log.error("worker %d (pid %d) ended: %s; %d sessions lost, replacing it", worker.number, worker.pid, how, lost)
@@ -403,9 +415,6 @@ class Fleet:
                     self._answered(number, worker)
             case Events() | Met():
                 self._tell(message)
-            case Applied() | Refused():
-                if worker.outdated and not worker.owes:
-                    self.bring_up_to_date(worker)
             case _:
                 pass
 
@@ -422,7 +431,7 @@ class Fleet:
         deadline = loop.time() + timeout_s
         while True:
             silent = await self._ask(self.serving(), deadline - loop.time())
-            if silent or not any(worker.owes for worker in self.serving()):
+            if silent or not any(worker.life.owes for worker in self.serving()):
                 return silent
 
     async def _ask(self, workers: Iterable[WorkerProcess], timeout_s: float) -> set[WorkerProcess]:
@@ -483,7 +492,7 @@ class Fleet:
             OSError: If that cannot be.
         """
         self._may_replace.clear()
-        relieved = [one for one in self._veterans if one not in self._to_relieve.values()]
+        relieved = [one for one in self._veterans if not one.life.awaits_relief]
         offers = [*(worker.give(opened) for worker in self.serving()), *(veteran.give() for veteran in relieved)]
         given = [one for one in offers if one]
         self._given = {one.pid for one in given}

@@ -10,6 +10,7 @@ from spectrum.control.configuration.served import Served
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.fleet import Fleet
 from spectrum.control.processes.workers import Outcome, WorkerProcess, memory_file
+from spectrum.core.life.worker import WorkerEvent
 from spectrum.kernel.descriptors import close_all
 from spectrum.link.snapshots import encode_snapshot
 
@@ -52,8 +53,8 @@ class Snapshots:
             files.append(memory_file("snapshot", encode_snapshot(plan.snapshot)))
             files.append(memory_file("prefixes", plan.prefixes))
             for worker in workers:
-                worker.outdated = worker.owes
-                if worker.outdated:
+                if not worker.life.may_be_told:
+                    worker.life.handle(WorkerEvent.DEFERRED)
                     continue
                 for actor in self.actors:
                     actor.tell(worker)
@@ -69,8 +70,8 @@ class Snapshots:
 
 def _insist(worker: WorkerProcess, outcome: "asyncio.Future[Outcome]") -> None:
     """Replace a worker that does not serve what all others do."""
-    if (why := outcome.result()) and worker.generation != worker.told:
-        log.error("%s cannot serve generation %d and is replaced: %s", worker, worker.told, why)
+    if (why := outcome.result()) and worker.life.generation != worker.life.told:
+        log.error("%s cannot serve generation %d and is replaced: %s", worker, worker.life.told, why)
         worker.kill()
 
 
@@ -135,5 +136,5 @@ class WorkersActor(Actor):
         """Tell workers that started meanwhile."""
         if not change.is_first:
             for worker in self._fleet.workers.values():
-                if worker.told != change.after.snapshot.generation:
+                if worker.life.told != change.after.snapshot.generation:
                     self._fleet.bring_up_to_date(worker)

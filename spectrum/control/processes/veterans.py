@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from spectrum.core.life.veteran import VeteranCommand, VeteranEvent, VeteranLife
 from spectrum.core.snapshot import ListenerKey
 from spectrum.kernel.peers import Peer, PinnedProcess
 from spectrum.link.channel import Channel
@@ -39,16 +40,18 @@ class VeteranWorker:
         gone: Called with it when it has ended.
 
     Attributes:
+        life: Whether it serves, is relieved, and whose its counts are.
         place: Its number among the workers then.
         pid: Its process.
         sockets: The listening sockets that it serves; empty once it was relieved.
         flows: The memory file of its flows; -1 where it was relieved before.
-        counts: What it reports counts from here on. Before, it is for the supervisor before this one.
+        has_heir: The worker of ours at its place goes on with its flows.
     """
 
     def __init__(
         self, received: Callable[["VeteranWorker", Message], None], gone: Callable[["VeteranWorker"], None]
     ) -> None:
+        self.life = VeteranLife()
         self.place = 0
         self.pid = 0
         self._peer_pid = 0
@@ -57,41 +60,38 @@ class VeteranWorker:
         self.offloaded = 0
         self.sockets: dict[ListenerKey, socket.socket] = {}
         self.flows = -1
-        self.counts = False
+        self.has_heir = False
         self._given: socket.socket | None = None
         self._hello = BEFORE_HELLO
-        self._is_relieved = False
         self._received = received
         self._gone = gone
         self._channel: Channel[Message] | None = None
         self._process: PinnedProcess | None = None
-        self._introduced = asyncio.Event()
-        self._relieved = asyncio.Event()
+        # What it was asked or told has been answered, or it has ended.
+        self._answered = asyncio.Event()
 
     @property
     def number(self) -> int:
         """A number that no worker of ours has."""
         return -self.pid
 
-    @property
-    def lives(self) -> bool:
-        """Whether it is there."""
-        return self._channel is not None or self._given is not None
-
     def inherit(self, given: GivenWorker) -> None:
         """Have it from the supervisor before this one, which hears it until `begin`."""
-        self.place, self.pid, self._is_relieved = given.place, given.pid, given.relieved
+        self.life.handle(VeteranEvent.GIVE_RELIEVED if given.relieved else VeteranEvent.GIVE)
+        self.place, self.pid = given.place, given.pid
         self._hello = given.hello
         self._process = PinnedProcess(given.process)
         self._given = socket.socket(fileno=given.channel)
 
     def begin(self) -> None:
-        """Hear it from now on."""
-        if self._given is not None:
-            self._channel = Channel(self._given, DECODER, self._message, self._closed, peer=self._hello)
-            self._given = None
-            if self._is_relieved:  # it counts anew for whoever asks who it is; others when they are relieved
-                self._channel.send(Take())
+        """Hear it from now on, where it was given."""
+        if self._given is None:
+            return
+        self._channel = channel = Channel(self._given, DECODER, self._message, self._closed, peer=self._hello)
+        self._given = None
+        # A relieved one counts anew for whoever asks who it is, others when they are relieved.
+        if self.life.handle(VeteranEvent.BEGIN) is VeteranCommand.LISTEN_AND_ASK:
+            channel.send(Take())
 
     def give(self) -> GivenWorker | None:
         """Return what another supervisor needs of it; None where it has ended."""
@@ -125,16 +125,17 @@ class VeteranWorker:
         # One that waits on a path is of a version that would not understand hello.
         met = None if name.startswith("\0") else BEFORE_HELLO
         self._channel = channel = Channel(sock, DECODER, self._message, self._closed, peer=met)
-        channel.send(Take())
+        if self.life.handle(VeteranEvent.TAKE) is VeteranCommand.ASK:
+            channel.send(Take())
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await self._introduced.wait()
+                await self._answered.wait()
         except TimeoutError as exc:
-            # The kernel gives it clients for as long as it is there.
-            self.kill()
-            self.disown()
-            self._drop_descriptors()
-            raise NotTaken(f"pid {peer.pid} does not answer and is killed") from exc
+            if self.life.handle(VeteranEvent.SILENT) is VeteranCommand.KILL:
+                self.kill()
+                self.disown()
+                self._drop_descriptors()
+                raise NotTaken(f"pid {peer.pid} does not answer and is killed") from exc
         if not self.pid:
             self._drop_descriptors()
             if channel.refusal:
@@ -153,17 +154,18 @@ class VeteranWorker:
         Raises:
             TimeoutError: If it does not answer.
         """
-        if self._channel is None:  # it has been taken over: it is gone
+        if self._channel is None:  # it is gone
             return
+        self._answered.clear()
         self._channel.send(Release(timeout_s), [way.fileno()] if way else [])
-        await asyncio.wait_for(self._relieved.wait(), ANSWER_TIMEOUT_S)
+        await asyncio.wait_for(self._answered.wait(), ANSWER_TIMEOUT_S)
 
     def detach(self) -> None:
         """Leave it to the supervisor that has what `give` returned."""
         if self._channel is not None:
             self._channel.detach()
             self._channel = None
-        self._forget_process()
+        self._leave()
 
     def disown(self) -> None:
         """Leave it to another supervisor, which finds it."""
@@ -173,6 +175,11 @@ class VeteranWorker:
         if self._channel is not None:
             self._channel.leave()
             self._channel = None
+        self._leave()
+
+    def _leave(self) -> None:
+        if self.life.lives:
+            self.life.handle(VeteranEvent.DISOWN)
         self._forget_process()
 
     def drain(self, timeout_s: float) -> None:
@@ -191,23 +198,30 @@ class VeteranWorker:
                 opened = [socket.socket(fileno=descriptor) for descriptor in descriptors]
                 self.sockets.update(zip(keys, opened, strict=True))
             case Veteran(number, _):
-                self.counts = True
+                self._says(VeteranEvent.INTRODUCED if descriptors else VeteranEvent.INTRODUCED_RELIEVED)
                 if not self.pid:
                     # Who it is, the kernel knows; what it says of that may be another process.
                     self.place, self.pid = number, self._peer_pid
                     self.flows = descriptors[0] if descriptors else -1
-                self._introduced.set()
+                self._answered.set()
             case Released():
-                self.counts = True
-                self._relieved.set()
+                self._says(VeteranEvent.RELIEVED)
+                self._answered.set()
             case _:
                 self._received(self, message)
 
+    def _says(self, event: VeteranEvent) -> None:
+        """Go on after what it says; of another version, it may say what nobody asked."""
+        try:
+            self.life.handle(event)
+        except ValueError as exc:
+            log.warning("pid %d says what it was not asked: %s", self._peer_pid or self.pid, exc)
+
     def _closed(self) -> None:
         self._channel = None
+        self.life.handle(VeteranEvent.LOST)
         self._forget_process()
-        self._introduced.set()
-        self._relieved.set()
+        self._answered.set()
         self._gone(self)
 
     def _drop_descriptors(self) -> None:

@@ -5,13 +5,13 @@ import json
 import logging
 import os
 import socket
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from spectrum.control.processes.children import Child
 from spectrum.core.balancing.pools import Standing
+from spectrum.core.life.worker import WorkerCommand, WorkerEvent, WorkerLife
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.kernel.installation import python
 from spectrum.link.channel import MAX_DESCRIPTORS, Channel
@@ -60,13 +60,11 @@ class WorkerProcess:
         received: Called with each of its messages.
         exited: Called once, with the exit status, when the process is gone.
         control: The path of the control socket.
+        late: Called where it can be told now what it could not be told before.
 
     Attributes:
+        life: What it is about, what it was told and what it serves.
         started: The process runs, or is gone.
-        ready: It serves.
-        generation: What it serves, 0 for nothing.
-        told: The generation that it was told to serve last.
-        outdated: It was to be told of another one while it owed an answer.
         refusal: Why it did not take the last one; "" where it did.
         lived_s: How long it served, once it has ended.
         last_words: The last line that it printed, where it ended before it had started.
@@ -79,13 +77,12 @@ class WorkerProcess:
         received: Callable[["WorkerProcess", Message], None],
         exited: Callable[["WorkerProcess", int], None],
         control: Path,
+        late: Callable[["WorkerProcess"], None] = lambda worker: None,
     ) -> None:
         self.number = number
         self.control = control
+        self.life = WorkerLife()
         self.started = asyncio.Event()
-        self.ready = asyncio.Event()
-        self.generation = self.told = 0
-        self.outdated = False
         self.refusal = ""
         self.silent_s = 0.0
         self.sessions = 0
@@ -98,10 +95,11 @@ class WorkerProcess:
         self._said = -1
         self._received = received
         self._exited = exited
+        self._late = late
         self._process: Child | None = None
         self._channel: Channel[Message] | None = None
         self._known: set[ListenerKey] = set()
-        self._unanswered: deque[_Told] = deque()
+        self._unanswered: _Told | None = None
         # What it does not read yet, so that the last word of each is told when it does.
         self._late_names: dict[str, tuple[str, ...]] = {}
         self._late_standings: dict[int, Standing] = {}
@@ -131,7 +129,7 @@ class WorkerProcess:
             ours.close()
             self._take_said()
             raise
-        self._channel = Channel(ours, DECODER, self._message, self.started.set, self._tell_late)
+        self._channel = Channel(ours, DECODER, self._message, self._lost, self._tell_late)
         self.tell(shared.message(self.number), [flows, *shared.descriptors])
 
     def _run(self, channel: int) -> None:
@@ -165,14 +163,14 @@ class WorkerProcess:
         self.started.set()
         if self._channel is not None:
             self._channel.leave()  # what it sent last may not be read yet
-        while self._unanswered:
-            self._unanswered.popleft().outcome.set_result(None)
+        self.life.handle(WorkerEvent.EXITED)
+        if self._unanswered is not None:
+            self._unanswered.outcome.set_result(None)
         self._exited(self, status)
 
-    @property
-    def lives(self) -> bool:
-        """Whether it runs, as far as is known."""
-        return self._channel is not None and not self._channel.closed
+    def _lost(self) -> None:
+        self.life.handle(WorkerEvent.LOST)
+        self.started.set()
 
     def give(self, opened: ExitStack) -> GivenWorker | None:
         """Return what another supervisor needs of it; None where it has ended.
@@ -180,7 +178,7 @@ class WorkerProcess:
         Args:
             opened: Closes what is opened for that.
         """
-        if not self.lives or self._channel is None:
+        if not self.life.lives or self._channel is None:
             return None
         process = os.pidfd_open(self.pid)
         opened.callback(os.close, process)
@@ -189,13 +187,8 @@ class WorkerProcess:
 
     def detach(self) -> None:
         """Leave the process to the supervisor that has what `give` returned."""
-        if self._channel is not None:
+        if self.life.handle(WorkerEvent.LEAVE) is WorkerCommand.LEAVE and self._channel is not None:
             self._channel.detach()
-
-    @property
-    def owes(self) -> bool:
-        """Whether it has not answered yet what it was told to serve."""
-        return bool(self._unanswered)
 
     def configure(
         self, snapshot: Snapshot, files: list[int], sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]
@@ -209,6 +202,7 @@ class WorkerProcess:
 
         Raises:
             OSError: If it cannot be told, for want of descriptors or memory.
+            ValueError: If it may not be told now, see `WorkerLife.may_be_told`.
         """
         wanted = snapshot.listener_keys()
         fresh = [key for key in wanted if key not in self._known]
@@ -216,10 +210,9 @@ class WorkerProcess:
             given = sockets(fresh[i : i + MAX_DESCRIPTORS])
             self.tell(Sockets(list(given)), list(given.values()))
         self.tell(Configure(snapshot.generation), files)
-        told = _Told(wanted)
-        self._unanswered.append(told)
-        self.told, self.outdated = snapshot.generation, False
-        return told.outcome
+        self.life.tell(snapshot.generation)
+        self._unanswered = _Told(wanted)
+        return self._unanswered.outcome
 
     def tell_names(self, addresses: dict[str, tuple[str, ...]]) -> None:
         """Send addresses of names."""
@@ -268,11 +261,12 @@ class WorkerProcess:
 
     def drain(self, timeout_s: float) -> None:
         """Let the worker end its sessions and exit."""
-        self.tell(Drain(timeout_s))
+        if self.life.handle(WorkerEvent.DRAIN) is WorkerCommand.DRAIN:
+            self.tell(Drain(timeout_s))
 
     def kill(self) -> None:
         """End the process at once."""
-        if self._process is not None and self._process.returncode is None:
+        if self.life.handle(WorkerEvent.KILL) is WorkerCommand.KILL and self._process is not None:
             self._process.kill()
 
     async def end(self) -> None:
@@ -287,23 +281,25 @@ class WorkerProcess:
         match message:
             case Started():
                 self._take_said()
+                self.life.handle(WorkerEvent.STARTED)
                 self.started.set()
             case Applied(generation):
                 self._answered("", generation)
-                self.ready.set()
                 self.ready_at = self.ready_at or asyncio.get_running_loop().time()
             case Refused(_, why, serves):
                 self._answered(why, serves)
         self._received(self, message)
 
     def _answered(self, why: str, serves: int) -> None:
-        self.refusal, self.generation = why, serves
-        if not serves:
-            self.ready.clear()
-        told = self._unanswered.popleft()
+        command = self.life.answer(serves)
+        self.refusal = why
+        told, self._unanswered = self._unanswered, None
+        assert told is not None, "it owed an answer"
         if not why:
             self._known = set(told.listeners)
         told.outcome.set_result(why)
+        if command is WorkerCommand.TELL:
+            self._late(self)
 
 
 def last_line(said: str) -> str:

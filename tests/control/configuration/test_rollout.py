@@ -126,7 +126,7 @@ def state_of(daemon, port):
         "filter": daemon._filter.state,
         "tickets": daemon._tickets.every_s,
         "log": (daemon._records._log._as_json, daemon._records._log._per_second),
-        "workers": [(worker.pid, worker.generation) for worker in daemon._fleet.serving()],
+        "workers": [(worker.pid, worker.life.generation) for worker in daemon._fleet.serving()],
         "descriptors": len(os.listdir("/proc/self/fd")),
     }
 
@@ -156,7 +156,7 @@ async def refused(daemon, port, new, expected):
 
 async def serves_at_last(daemon, new):
     assert (await daemon.reloads.reload()).errors == []
-    assert [worker.generation for worker in daemon._fleet.serving()] == [2, 2]
+    assert [worker.life.generation for worker in daemon._fleet.serving()] == [2, 2]
     assert daemon.reloads.last_successful
     socket.create_connection(("127.0.0.1", new)).close()  # that is all: its origin does not answer
 

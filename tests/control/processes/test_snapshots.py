@@ -4,6 +4,7 @@ import os
 import signal
 
 from spectrum.control.processes import snapshots
+from spectrum.core.life.worker import WorkerState
 from tests.control.keepers import until
 from tests.control.supervised import app, supervised
 
@@ -45,9 +46,9 @@ async def test_a_worker_that_stops_in_the_middle_of_a_reload_catches_up(tmp_path
             patch.setattr(snapshots.WorkersActor, "commit", stop_first)
             errors = (await daemon.reloads.reload()).errors
         assert errors[0] == f"worker 1 (pid {pid}) has not answered within 0.3 s"
-        assert [worker.generation for worker in daemon._fleet.serving()] == [1, 1]
+        assert [worker.life.generation for worker in daemon._fleet.serving()] == [1, 1]
         os.kill(pid, signal.SIGCONT)
         stopped = daemon._fleet.workers[1]
-        await until(lambda: not stopped.owes and not stopped.outdated and stopped.generation == 1)
+        await until(lambda: stopped.life.state is WorkerState.SERVING and stopped.life.generation == 1)
         assert (await daemon.reloads.reload()).errors == []
-        assert [worker.generation for worker in daemon._fleet.serving()] == [2, 2]
+        assert [worker.life.generation for worker in daemon._fleet.serving()] == [2, 2]

@@ -70,7 +70,7 @@ async def test_a_worker_lives(free_port, flows, shared):
         for descriptor in files:
             os.close(descriptor)
         assert await asyncio.wait_for(outcome, 10) == ""
-    assert worker.ready.is_set()
+    assert worker.life.serves
     assert Applied(2) in heard
     worker.tell(Ask(5))
     async with asyncio.timeout(5):
@@ -112,14 +112,14 @@ async def test_a_worker_that_does_not_read_is_told_the_last_word_only(flows, sha
         worker.ask(1)
         waiting = len(worker._channel._waiting)
         assert waiting < 10, "a second or two of what was told"
-        assert worker.owes
+        assert worker.life.owes
     finally:
         os.kill(worker.pid, signal.SIGCONT)
     await until(lambda: not worker._channel.waits and not worker._late_names)
     worker.kill()
     await asyncio.wait_for(ended, 10)
     assert await outcome
-    assert worker.told == 7 and not worker.owes
+    assert worker.life.told == 7 and not worker.life.owes
 
 
 @pytest.mark.parametrize(

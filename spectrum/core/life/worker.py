@@ -1,0 +1,206 @@
+"""The life of a worker as its supervisor sees it: what it was told to serve, what it answered, and how it ends.
+
+The table has no I/O. Who drives it (`control/processes/workers.py`, `fleet.py`) tells what happened and carries out the
+command. What is silence, and for how long, is the driver's: it counts, and tells when a bound is passed.
+"""
+
+from enum import Enum
+
+
+class WorkerState(Enum):
+    """Where a worker is."""
+
+    # Its process runs, has said nothing, and was told nothing.
+    STARTING = "starting"
+    # It runs, and waits to be told what to serve. It has nothing to say, so its silence means nothing.
+    IDLE = "idle"
+    # It owes an answer to what it was told last. It may serve what it was told before.
+    TOLD = "told"
+    # It owes an answer, and is to be told something else once it has given it.
+    BEHIND = "behind"
+    # It owes no answer, and is to be told something else.
+    LATE = "late"
+    SERVING = "serving"
+    # It could not serve what it was told, nor what it served before.
+    UNABLE = "unable"
+    DRAINING = "draining"
+    # It was ended, and is not gone yet.
+    KILLED = "killed"
+    # Its channel is closed: it ends, or has ended.
+    LOST = "lost"
+    # Another supervisor has it.
+    LEFT = "left"
+    ENDED = "ended"
+
+
+class WorkerEvent(Enum):
+    """What happens to it."""
+
+    STARTED = "started"
+    TOLD = "told"
+    # It was to be told something that it could not be told.
+    DEFERRED = "deferred"
+    SERVES = "serves"
+    SERVES_NOTHING = "serves nothing"
+    # Looks at it, by how long nothing has been heard of it.
+    LOOK = "look"
+    SILENT = "silent"
+    HUNG = "hung"
+    DRAIN = "drain"
+    KILL = "kill"
+    LEAVE = "leave"
+    LOST = "lost"
+    EXITED = "exited"
+
+
+class WorkerCommand(Enum):
+    """What is to be done about it."""
+
+    NOTHING = "nothing"
+    # Tell it what is served now.
+    TELL = "tell"
+    WARN = "warn"
+    DRAIN = "drain"
+    KILL = "kill"
+    LEAVE = "leave"
+
+
+_S, _E, _C = WorkerState, WorkerEvent, WorkerCommand
+Row = tuple[WorkerState, WorkerCommand]
+
+# It runs, and is not about to end.
+LIVING = (_S.STARTING, _S.IDLE, _S.TOLD, _S.BEHIND, _S.LATE, _S.SERVING, _S.UNABLE)
+ENDS = (_S.ENDED,)
+# Of each living worker.
+_LIVING_ROWS: dict[WorkerEvent, Row] = {
+    _E.DRAIN: (_S.DRAINING, _C.DRAIN),
+    _E.KILL: (_S.KILLED, _C.KILL),
+    _E.LEAVE: (_S.LEFT, _C.LEAVE),
+    _E.LOST: (_S.LOST, _C.NOTHING),
+    _E.EXITED: (_S.ENDED, _C.NOTHING),
+}
+# Of those that have something to say.
+HEARD = tuple(state for state in LIVING if state is not _S.IDLE)
+_HEARD_ROWS: dict[WorkerEvent, Row] = {_E.HUNG: (_S.KILLED, _C.KILL)}
+_ROWS: dict[tuple[WorkerState, WorkerEvent], Row] = {
+    (_S.STARTING, _E.STARTED): (_S.IDLE, _C.NOTHING),
+    (_S.STARTING, _E.TOLD): (_S.TOLD, _C.NOTHING),
+    (_S.IDLE, _E.TOLD): (_S.TOLD, _C.NOTHING),
+    (_S.TOLD, _E.SERVES): (_S.SERVING, _C.NOTHING),
+    (_S.TOLD, _E.SERVES_NOTHING): (_S.UNABLE, _C.NOTHING),
+    (_S.TOLD, _E.DEFERRED): (_S.BEHIND, _C.NOTHING),
+    (_S.BEHIND, _E.SERVES): (_S.LATE, _C.TELL),
+    (_S.BEHIND, _E.SERVES_NOTHING): (_S.LATE, _C.TELL),
+    (_S.LATE, _E.LOOK): (_S.LATE, _C.TELL),
+    (_S.LATE, _E.TOLD): (_S.TOLD, _C.NOTHING),
+    (_S.SERVING, _E.TOLD): (_S.TOLD, _C.NOTHING),
+    (_S.SERVING, _E.DEFERRED): (_S.LATE, _C.NOTHING),
+    (_S.UNABLE, _E.TOLD): (_S.TOLD, _C.NOTHING),
+    (_S.UNABLE, _E.DEFERRED): (_S.LATE, _C.NOTHING),
+    # A shorter time.
+    (_S.DRAINING, _E.DRAIN): (_S.DRAINING, _C.DRAIN),
+    (_S.DRAINING, _E.KILL): (_S.KILLED, _C.KILL),
+    (_S.DRAINING, _E.LOST): (_S.LOST, _C.NOTHING),
+    (_S.LOST, _E.KILL): (_S.KILLED, _C.KILL),
+    # Again, where the first time was in vain.
+    (_S.KILLED, _E.KILL): (_S.KILLED, _C.KILL),
+    **{(state, _E.EXITED): (_S.ENDED, _C.NOTHING) for state in (_S.DRAINING, _S.KILLED, _S.LOST, _S.LEFT)},
+}
+# What changes nothing: a worker may say it, or be asked for it, when something else has begun.
+_WHAT_IT_SAYS = (_E.STARTED, _E.SERVES, _E.SERVES_NOTHING)
+_STAYS: dict[WorkerState, tuple[WorkerEvent, ...]] = {
+    _S.STARTING: (_E.LOOK, _E.DEFERRED),
+    # It is told when it has what it waits for.
+    _S.IDLE: (_E.LOOK, _E.DEFERRED),
+    _S.TOLD: (_E.LOOK, _E.STARTED),
+    _S.BEHIND: (_E.LOOK, _E.STARTED, _E.DEFERRED),
+    _S.LATE: (_E.DEFERRED,),
+    _S.SERVING: (_E.LOOK,),
+    _S.UNABLE: (_E.LOOK,),
+    _S.DRAINING: (*_WHAT_IT_SAYS, _E.DEFERRED),
+    _S.KILLED: (*_WHAT_IT_SAYS, _E.DEFERRED, _E.DRAIN, _E.LEAVE, _E.LOST),
+    _S.LOST: (_E.DEFERRED, _E.DRAIN, _E.LEAVE),
+    _S.LEFT: (*_WHAT_IT_SAYS, _E.DEFERRED, _E.DRAIN, _E.KILL, _E.LEAVE),
+    _S.ENDED: (_E.DEFERRED, _E.DRAIN, _E.KILL, _E.LEAVE, _E.LOST),
+}
+
+TABLE: dict[tuple[WorkerState, WorkerEvent], Row] = {
+    **{(state, event): row for state in LIVING for event, row in _LIVING_ROWS.items()},
+    **{(state, event): row for state in HEARD for event, row in _HEARD_ROWS.items()},
+    **{(state, _E.SILENT): (state, _C.WARN) for state in HEARD},
+    **{(state, event): (state, _C.NOTHING) for state, events in _STAYS.items() for event in events},
+    **_ROWS,
+}
+
+
+class WorkerLife:
+    """One worker.
+
+    Attributes:
+        state: Where it is.
+        generation: What it serves, 0 for nothing.
+        told: The generation that it was told to serve last, 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.state = WorkerState.STARTING
+        self.generation = 0
+        self.told = 0
+
+    def handle(self, event: WorkerEvent) -> WorkerCommand:
+        """Go on after an event; return what is to be done.
+
+        Raises:
+            ValueError: If that cannot happen to a worker in its state.
+        """
+        try:
+            self.state, command = TABLE[self.state, event]
+        except KeyError:
+            raise ValueError(f"a worker that is {self.state.value}: {event.value}") from None
+        return command
+
+    def tell(self, generation: int) -> None:
+        """Note that it was told to serve a generation; it owes an answer."""
+        self.handle(WorkerEvent.TOLD)
+        self.told = generation
+
+    def answer(self, serves: int) -> WorkerCommand:
+        """Note what it serves from now on, 0 for nothing; return what is to be done."""
+        command = self.handle(WorkerEvent.SERVES if serves else WorkerEvent.SERVES_NOTHING)
+        self.generation = serves
+        return command
+
+    @property
+    def lives(self) -> bool:
+        """Whether it runs, and is not about to end."""
+        return self.state in LIVING
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it lives, and was heard or told something."""
+        return self.lives and self.state is not WorkerState.STARTING
+
+    @property
+    def owes(self) -> bool:
+        """Whether it has not answered yet what it was told."""
+        return self.state in (WorkerState.TOLD, WorkerState.BEHIND)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it is to be told something else than what it was told last."""
+        return self.state in (WorkerState.BEHIND, WorkerState.LATE)
+
+    @property
+    def may_be_told(self) -> bool:
+        """Whether it can be told what to serve now."""
+        return (self.state, WorkerEvent.TOLD) in TABLE
+
+    @property
+    def serves(self) -> bool:
+        """Whether clients reach it."""
+        return self.generation > 0 and (self.lives or self.state is WorkerState.DRAINING)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether it has something to say, so that its silence means something."""
+        return self.state in HEARD
