@@ -8,14 +8,14 @@ the client's address. What a plan does not cover is left to the handler, session
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.headers cimport PROXY_SIGNATURE
-from spectrum.engine.linux cimport AF_INET, AF_INET6, htons, inet_ntop
+from spectrum.engine.linux cimport htons
 from spectrum.engine.slab cimport Session
 from spectrum.engine.sockets cimport clock_ns
+from spectrum.engine.text cimport write_ip, write_number
 
 cdef enum HeaderVersion:
     NO_HEADER
@@ -86,20 +86,23 @@ cdef class SessionPlan:
 
         `spectrum.wire` has the same for everybody else, and the tests hold the two against each other.
         """
-        cdef int size = session.address_bytes, family = AF_INET if size == 4 else AF_INET6
-        cdef char client[48]
-        cdef char edge[48]
+        cdef int size = session.address_bytes
         cdef char header[128]
+        cdef char *end
         cdef uint16_t port
         if self._header == NO_HEADER:
             return b""
         if self._header == VERSION_1:
-            inet_ntop(family, session.client_address, client, sizeof(client))
-            inet_ntop(family, session.edge_address, edge, sizeof(edge))
-            size = snprintf(
-                header, sizeof(header), "PROXY TCP%c %s %s %u %u\r\n", 52 if size == 4 else 54, client, edge,
-                <unsigned int>session.client_port, <unsigned int>session.edge_port)
-            return PyBytes_FromStringAndSize(header, size)
+            memcpy(header, b"PROXY TCP4 " if size == 4 else b"PROXY TCP6 ", 11)
+            end = write_ip(header + 11, session.client_address, size)
+            end[0] = b' '
+            end = write_ip(end + 1, session.edge_address, size)
+            end[0] = b' '
+            end = write_number(end + 1, session.client_port)
+            end[0] = b' '
+            end = write_number(end + 1, session.edge_port)
+            memcpy(end, b"\r\n", 2)
+            return PyBytes_FromStringAndSize(header, end + 2 - header)
         memcpy(header, PROXY_SIGNATURE, 12)
         header[12] = 0x21
         header[13] = 0x11 if size == 4 else 0x21

@@ -8,12 +8,13 @@ JSON escapes control characters, so nothing else in it looks like one.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport realloc
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy
 from libc.time cimport gmtime_r, time_t, tm
-from spectrum.engine.linux cimport AF_INET6, CLOCK_REALTIME, clock_gettime, inet_ntop, timespec
+from spectrum.engine.linux cimport CLOCK_REALTIME, clock_gettime, timespec
 from spectrum.engine.slab cimport Session
 from spectrum.engine.sockets cimport clock_ns
 from spectrum.engine.target cimport Target
+from spectrum.engine.text cimport write_digits, write_ip, write_number
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -49,24 +50,6 @@ cdef void read_wall_clock(WallClock *clock) noexcept nogil:
     clock.offset_ns = <int64_t>now.tv_sec * NS_PER_S + now.tv_nsec - <int64_t>clock_ns()
 
 
-cdef char *_write_digits(char *at, uint64_t value, int width) noexcept nogil:
-    """Write a number with leading zeros."""
-    cdef int place
-    for place in range(width - 1, -1, -1):
-        at[place] = <char>(48 + value % 10)
-        value //= 10
-    return at + width
-
-
-cdef char *_write_number(char *at, uint64_t value) noexcept nogil:
-    cdef uint64_t rest = value
-    cdef int width = 1
-    while rest >= 10:
-        rest //= 10
-        width += 1
-    return _write_digits(at, value, width)
-
-
 cdef char *_write_text(char *at, const char *text, size_t size) noexcept nogil:
     """Write a string that needs no escapes."""
     at[0] = b'"'
@@ -76,17 +59,10 @@ cdef char *_write_text(char *at, const char *text, size_t size) noexcept nogil:
 
 
 cdef char *_write_address(char *at, const uint8_t *address, int length) noexcept nogil:
-    cdef char text[48]
-    cdef char *end = text
-    cdef int place
-    if length == 16:
-        inet_ntop(AF_INET6, address, text, sizeof(text))
-        return _write_text(at, text, strlen(text))
-    for place in range(4):
-        end = _write_number(end, address[place])
-        end[0] = b'.'
-        end += 1
-    return _write_text(at, text, end - text - 1)
+    at[0] = b'"'
+    at = write_ip(at + 1, address, length)
+    at[0] = b'"'
+    return at + 1
 
 
 cdef char *_write_time(char *at, uint64_t monotonic_ns, WallClock *clock) noexcept nogil:
@@ -99,21 +75,21 @@ cdef char *_write_time(char *at, uint64_t monotonic_ns, WallClock *clock) noexce
     if second != clock.second:
         clock.second = second
         gmtime_r(&seconds, &parts)
-        end = _write_digits(end, parts.tm_year + 1900, 4)
+        end = write_digits(end, parts.tm_year + 1900, 4)
         end[0] = b'-'
-        end = _write_digits(end + 1, parts.tm_mon + 1, 2)
+        end = write_digits(end + 1, parts.tm_mon + 1, 2)
         end[0] = b'-'
-        end = _write_digits(end + 1, parts.tm_mday, 2)
+        end = write_digits(end + 1, parts.tm_mday, 2)
         end[0] = b'T'
-        end = _write_digits(end + 1, parts.tm_hour, 2)
+        end = write_digits(end + 1, parts.tm_hour, 2)
         end[0] = b':'
-        end = _write_digits(end + 1, parts.tm_min, 2)
+        end = write_digits(end + 1, parts.tm_min, 2)
         end[0] = b':'
-        end = _write_digits(end + 1, parts.tm_sec, 2)
+        end = write_digits(end + 1, parts.tm_sec, 2)
         end[0] = b'.'
     at[0] = b'"'
     memcpy(at + 1, clock.text, 20)
-    at = _write_digits(at + 21, <uint64_t>(wall_ns % NS_PER_S // 1000), 6)
+    at = write_digits(at + 21, <uint64_t>(wall_ns % NS_PER_S // 1000), 6)
     at[0] = b'Z'
     at[1] = b'"'
     return at + 2
@@ -180,25 +156,25 @@ cdef class RecordForm:
         if mark == CLIENT_ADDRESS:
             return _write_address(at, session.client_address, session.address_bytes)
         if mark == CLIENT_PORT:
-            return _write_number(at, session.client_port)
+            return write_number(at, session.client_port)
         if mark == CLIENT_BYTES:
-            return _write_number(at, session.legs[0].received_bytes)
+            return write_number(at, session.legs[0].received_bytes)
         if mark == CLIENT_RTT:
-            return _write_number(at, <uint64_t>session.rtt_us[0] * 1000)
+            return write_number(at, <uint64_t>session.rtt_us[0] * 1000)
         if mark == ORIGIN_ADDRESS:
             value = PyUnicode_AsUTF8AndSize(target.host, &size)
             return _write_text(at, value, size)
         if mark == ORIGIN_PORT:
-            return _write_number(at, target.port)
+            return write_number(at, target.port)
         if mark == ORIGIN_BYTES:
-            return _write_number(at, session.legs[1].received_bytes)
+            return write_number(at, session.legs[1].received_bytes)
         if mark == ORIGIN_RTT:
-            return _write_number(at, <uint64_t>session.rtt_us[1] * 1000)
+            return write_number(at, <uint64_t>session.rtt_us[1] * 1000)
         if mark == CONNECT_DURATION:
-            return _write_number(at, session.connected_ns - session.accepted_ns)
+            return write_number(at, session.connected_ns - session.accepted_ns)
         if mark == CLIENT_COUNTRY:
             if place is None:
                 return _write_text(at, "", 0)
             value = PyUnicode_AsUTF8AndSize((<tuple>place)[0], &size)
             return _write_text(at, value, min(size, 2))
-        return _write_number(at, 0 if place is None else <uint64_t>(<tuple>place)[1])
+        return write_number(at, 0 if place is None else <uint64_t>(<tuple>place)[1])

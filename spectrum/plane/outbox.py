@@ -7,7 +7,7 @@ from typing import NamedTuple
 from spectrum.link.takeover import Events
 
 # Of one message. A batch may exceed it, so messages have at most this and a batch.
-EVENT_BYTES = 48 * 1024
+EVENT_BYTES = 64 * 1024
 
 
 class _Waiting(NamedTuple):

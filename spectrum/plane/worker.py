@@ -584,17 +584,21 @@ class Worker:
     def _emit(self, count: int, lines: bytes) -> None:
         self._outbox.add(count, lines)
         if self._outbox.size >= EVENT_BYTES:
-            self._flush_events()
-        elif self._event_timer is None:
+            self._send_events(EVENT_BYTES)
+        if self._event_timer is None:
             self._event_timer = self._loop.call_later(EVENT_DELAY_S, self._flush_events)
 
     def _flush_events(self) -> None:
         if self._event_timer is not None:
             self._event_timer.cancel()
             self._event_timer = None
+        self._send_events(1)
+
+    def _send_events(self, least: int) -> None:
+        """Send records while at least so many bytes of them wait: each message costs the supervisor two wake-ups."""
         if self._orphan and self._outbox.size < MAX_WAITING_BYTES:
             return
-        while self._outbox:
+        while self._outbox.size >= least:
             message = self._outbox.take()
             sent = self._channel.send(message, droppable=True)
             if not sent and self._channel.gone and self._outbox.size < MAX_WAITING_BYTES:

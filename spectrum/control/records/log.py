@@ -60,17 +60,16 @@ class LineWriter:
         # Of a batch that could not be written, a part of a line was.
         self._is_torn = False
         self._stream = stream
-        self._queue: queue.Queue[bytes | None] = queue.Queue(MAX_WAITING_BATCHES)
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
         with signals.all_held():  # they are the main thread's, also when it holds them back
             self._thread.start()
 
     def write(self, data: bytes) -> bool:
         """Queue whole lines; return False where they were dropped."""
-        try:
-            self._queue.put_nowait(data)
-        except queue.Full:
+        if self._queue.qsize() >= MAX_WAITING_BATCHES:
             return False
+        self._queue.put(data)
         return True
 
     def _write(self) -> None:
@@ -105,10 +104,7 @@ class LineWriter:
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is queued, for as long as `timeout_s`."""
-        try:
-            self._queue.put(None, timeout=timeout_s)
-        except queue.Full:
-            return
+        self._queue.put(None)
         self._thread.join(timeout_s)
 
 
