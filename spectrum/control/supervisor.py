@@ -202,6 +202,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(RECORDS_TICK_S)
             self._records.tick(self._totals.workers.events_dropped)
+            self._fleet.tell_kept(self._records.take_kept())
             self._totals.sweep(lambda: named(self._snapshot, self._names.addresses), time.monotonic())
 
     async def run(self) -> None:

@@ -141,6 +141,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     memory_bytes: int = 512 * 2**20
     access: AccessSettings = AccessSettings()
     tls: TlsFiles = TlsFiles()
+    # Records that were sent are kept until the supervisor tells that they are in its journal.
+    has_journal: bool = False
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""
@@ -201,6 +203,7 @@ def compile_snapshot(
         memory_bytes=config.limits.memory,
         access=access,
         tls=tls,
+        has_journal=config.records.journal is not None,
     )
 
 

@@ -93,13 +93,20 @@ class Events(msgspec.Struct, array_like=True, tag=True):
     """From a worker: ended sessions, one JSON object per line.
 
     Of worker `source`, which no other one ever is; `first` is the number of the first one there, from 1. Workers of
-    versions before it do not say.
+    versions before it do not say. They come `again` where a supervisor that is gone had them, and did not say `Kept`.
     """
 
     count: int
     lines: bytes
     source: str = ""
     first: int = 0
+    again: bool = False
 
 
-CrossingMessage = Take | Veteran | Sockets | Names | Release | Released | Drain | Measures | Events
+class Kept(msgspec.Struct, array_like=True, tag=True):
+    """To a worker that says the `source` of its records: the journal has those with numbers below this one."""
+
+    end: int
+
+
+CrossingMessage = Take | Veteran | Sockets | Names | Release | Released | Drain | Measures | Events | Kept

@@ -1,9 +1,10 @@
-"""Records of a worker that wait for the supervisor, numbered."""
+"""Records of a worker that wait for the supervisor, or for its journal, numbered."""
 
 from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from spectrum.link.channel import MAX_WAITING_BYTES
 from spectrum.link.takeover import Events
 
 # Of one message. A batch may exceed it, so messages have at most this and a batch.
@@ -11,33 +12,39 @@ EVENT_BYTES = 64 * 1024
 
 
 class _Waiting(NamedTuple):
-    """A batch, and the number of its first record."""
+    """A batch, the number of its first record, and whether a supervisor had it that may not have journaled it."""
 
     first: int
     records: int
     lines: bytes
+    again: bool = False
 
 
 class Outbox:
     """Numbers records from 1 as they come, and keeps them until they are sent.
 
     A number is used once, also where the record is dropped: who takes records sees from a gap how many are missing.
+    Where the supervisor has a journal, what is sent is kept until it tells that it is there, up to `MAX_WAITING_BYTES`.
 
     Args:
         epoch: No other worker has or had the same.
 
     Attributes:
         source: Who makes the records, as the supervisor is told: the worker's number and its epoch.
+        has_journal: Whether the supervisor has one.
         size: Bytes that wait.
         dropped: Records that nobody could take.
     """
 
     def __init__(self, epoch: str) -> None:
+        self.has_journal = False
         self.size = self.dropped = 0
         self._epoch = epoch
         self.number(0)
         self._next = 1
         self._waiting: deque[_Waiting] = deque()
+        self._sent: deque[Events] = deque()
+        self._sent_bytes = 0
 
     def number(self, worker: int) -> None:
         """Take the number of the worker."""
@@ -52,12 +59,6 @@ class Outbox:
         self._next += count
         self.size += len(lines)
 
-    def put_back(self, unsent: Iterable[Events]) -> None:
-        """Keep messages that were taken, and not sent, in front of what came since."""
-        batches = [_Waiting(message.first, message.count, message.lines) for message in unsent]
-        self._waiting.extendleft(reversed(batches))
-        self.size += sum(len(batch.lines) for batch in batches)
-
     def take(self) -> Events:
         """Return the first batches that fit a message; there is at least one. `done` removes them."""
         first = last = self._waiting[0]
@@ -65,11 +66,12 @@ class Outbox:
         size = 0
         for batch in self._waiting:
             size += len(batch.lines)
-            if lines and (size > EVENT_BYTES or batch.first != last.first + last.records):
+            if lines and (size > EVENT_BYTES or batch.first != last.first + last.records or batch.again != last.again):
                 break
             lines.append(batch.lines)
             last = batch
-        return Events(last.first + last.records - first.first, b"".join(lines), self.source, first.first)
+        records = last.first + last.records - first.first
+        return Events(records, b"".join(lines), self.source, first.first, first.again)
 
     def done(self, message: Events, sent: bool) -> None:
         """Forget the batches of a message, which was sent or is dropped."""
@@ -79,6 +81,34 @@ class Outbox:
         self.size -= len(message.lines)
         if not sent:
             self.dropped += message.count
+        elif self.has_journal:
+            self._sent.append(message)
+            self._sent_bytes += len(message.lines)
+            while self._sent_bytes > MAX_WAITING_BYTES:
+                self._forget_sent()
+
+    def kept(self, end: int) -> None:
+        """Forget what was sent and is journaled: all before the record with this number."""
+        while self._sent and self._sent[0].first + self._sent[0].count <= end:
+            self._forget_sent()
+
+    def _forget_sent(self) -> None:
+        self._sent_bytes -= len(self._sent.popleft().lines)
+
+    def put_back(self, unsent: Iterable[Events]) -> None:
+        """Keep what the supervisor that is gone may not have journaled, in front of what came since.
+
+        Args:
+            unsent: Messages that were taken, and did not leave this process.
+        """
+        back = {message.first: _Waiting(message.first, message.count, message.lines, True) for message in self._sent}
+        for message in unsent:
+            back[message.first] = _Waiting(message.first, message.count, message.lines, message.again)
+        self._sent.clear()
+        self._sent_bytes = 0
+        batches = [back[first] for first in sorted(back)]
+        self._waiting.extendleft(reversed(batches))
+        self.size += sum(len(batch.lines) for batch in batches)
 
     def take_dropped(self) -> int:
         """Return how many were dropped since the last call."""

@@ -50,7 +50,7 @@ from spectrum.link.messages import (
     TicketKeysUpdate,
 )
 from spectrum.link.snapshots import decode_snapshot
-from spectrum.link.takeover import Drain, Events, Measures, Names, Release, Released, Sockets, Take, Veteran
+from spectrum.link.takeover import Drain, Events, Kept, Measures, Names, Release, Released, Sockets, Take, Veteran
 from spectrum.link.waiting import Waiting
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.balancing.balancers import Balancers
@@ -196,6 +196,8 @@ class Worker:
                 self._report(number)
             case Drain(timeout_s):
                 self._drain(timeout_s)
+            case Kept(end):
+                self._outbox.kept(end)
             case Inherit() if not descriptors:
                 pass  # lost, at the limit of descriptors: the flows of the worker before end
             case Inherit():
@@ -290,6 +292,7 @@ class Worker:
     def _serve(self, snapshot: Snapshot, access: int, descriptors: Mapping[ListenerKey, int]) -> set[ListenerKey]:
         """Go by a snapshot and the memory file of its access rules; return the listeners that it has no use for."""
         self._engine.busy_poll_us = snapshot.busy_poll_us
+        self._outbox.has_journal = snapshot.has_journal
         started = self._planes is not None
         planes = self._planes or self._start(snapshot)
         planes[0].relay.max_held_bytes = snapshot.memory_bytes // self._workers

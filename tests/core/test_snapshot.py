@@ -21,6 +21,7 @@ def test_compiles_and_travels():
     snapshot = compile_snapshot(load_text(TEXT, "x"), 7)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(snapshot), type=Snapshot) == snapshot
     assert (snapshot.generation, snapshot.busy_poll_us, snapshot.log_sessions) == (7, 50, True)
+    assert not snapshot.has_journal
     ranged, named = snapshot.apps
     assert list(ranged.listeners()) == [
         (ListenerKey("127.0.0.1", 8000), 0),
@@ -61,3 +62,12 @@ def test_listeners_of_bindings():
     ]
     assert str(ListenerKey("::1", 0, "udp", True, "x")) == "udp bindings of x"
     assert [x.offset_of(port) for port in (79, 80, 81, 82)] == [0, 0, 1, 0]
+
+
+def test_records_are_wanted_for_a_journal_without_the_log():
+    text = "log: {sessions: false}\napps: {a: {protocol: tcp/1, origin_direct: [tcp://192.0.2.1:1]}}\n"
+    without, journaled = (
+        compile_snapshot(load_text(text + more, "f"), 1) for more in ("", "records: {journal: {path: /x}}")
+    )
+    assert (without.log_sessions, without.has_journal) == (False, False)
+    assert (journaled.log_sessions, journaled.has_journal) == (True, True)

@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.link.takeover import Events
+from spectrum.plane import outbox as outbox_module
 from spectrum.plane.outbox import EVENT_BYTES, Outbox
 
 
@@ -30,6 +31,43 @@ def test_what_is_dropped_leaves_a_gap():
     outbox.add(1, b"c\n")
     assert outbox.take() == Events(1, b"c\n", "0/5f", 3)
     assert (outbox.take_dropped(), outbox.take_dropped()) == (2, 0)
+
+
+def test_what_is_sent_is_kept_until_the_journal_has_it():
+    outbox = Outbox("5f")
+
+    def send(lines):
+        outbox.add(1, lines)
+        message = outbox.take()
+        outbox.done(message, True)
+        return message
+
+    send(b"a\n")  # nobody said that there is a journal
+    outbox.has_journal = True
+    for lines in (b"b\n", b"c\n", b"d\n"):
+        last = send(lines)
+    outbox.kept(3)
+    outbox.add(1, b"e\n")
+    outbox.put_back([last])  # it never left
+    assert outbox.take() == Events(1, b"c\n", "0/5f", 3, True)
+    outbox.done(outbox.take(), True)
+    assert outbox.take() == Events(2, b"d\ne\n", "0/5f", 4, False)
+    outbox.done(outbox.take(), True)
+    outbox.kept(4)
+    outbox.put_back([])  # another one is gone, too
+    assert outbox.take() == Events(2, b"d\ne\n", "0/5f", 4, True)
+    assert outbox.take_dropped() == 0
+
+
+def test_what_is_kept_is_bounded(monkeypatch):
+    monkeypatch.setattr(outbox_module, "MAX_WAITING_BYTES", 5)
+    outbox = Outbox("5f")
+    outbox.has_journal = True
+    for lines in (b"a\n", b"b\n", b"c\n"):
+        outbox.add(1, lines)
+        outbox.done(outbox.take(), True)
+    outbox.put_back([])
+    assert (outbox.take().lines, outbox.size, outbox.dropped) == (b"b\nc\n", 4, 0)
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["send", "keep", "drop", "return"])), max_size=30))

@@ -247,6 +247,7 @@ class Fleet:
                     measures.origins.clear()
                 self._totals.add(veteran.number, apps, own)
             case Events():
+                veteran.source = message.source
                 self._tell(message)
             case Names(addresses):
                 self.inherited_names |= addresses
@@ -413,10 +414,19 @@ class Fleet:
                 self._totals.add(worker.number, apps, own)
                 if last:
                     self._answered(number, worker)
-            case Events() | Met():
+            case Events():
+                worker.source = message.source
+                self._tell(message)
+            case Met():
                 self._tell(message)
             case _:
                 pass
+
+    def tell_kept(self, ends: Mapping[str, int]) -> None:
+        """Tell workers which of their records are journaled: those before a number, by the source of the records."""
+        for worker in self.all():
+            if end := ends.get(worker.source):
+                worker.tell_kept(end)
 
     # --- what they counted ----------------------------------------------------------------------------------------
 

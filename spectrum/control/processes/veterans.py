@@ -14,7 +14,7 @@ from spectrum.kernel.peers import Peer, PinnedProcess
 from spectrum.link.channel import Channel
 from spectrum.link.messages import DECODER, Message
 from spectrum.link.succession import GivenWorker
-from spectrum.link.takeover import Drain, Release, Released, Sockets, Take, Veteran
+from spectrum.link.takeover import Drain, Kept, Release, Released, Sockets, Take, Veteran
 from spectrum.link.versions import BEFORE_HELLO
 from spectrum.link.waiting import waiting_names, waiting_path, waiting_paths
 
@@ -46,6 +46,7 @@ class VeteranWorker:
         sockets: The listening sockets that it serves; empty once it was relieved.
         flows: The memory file of its flows; -1 where it was relieved before.
         has_heir: The worker of ours at its place goes on with its flows.
+        source: Of its records, once it has sent any.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class VeteranWorker:
         self.place = 0
         self.pid = 0
         self._peer_pid = 0
+        self.source = ""
         self.sessions = 0
         self.held_bytes = 0
         self.offloaded = 0
@@ -186,6 +188,11 @@ class VeteranWorker:
         """Let it end its sessions and exit."""
         if self._channel is not None:
             self._channel.send(Drain(timeout_s))
+
+    def tell_kept(self, end: int) -> None:
+        """Tell it that its records before one are journaled, unless it has much to read already."""
+        if self._channel is not None:
+            self._channel.send(Kept(end), droppable=True)
 
     def kill(self) -> None:
         """End it at once."""

@@ -28,7 +28,7 @@ from spectrum.link.messages import (
     TicketKeysUpdate,
 )
 from spectrum.link.succession import GivenWorker
-from spectrum.link.takeover import Drain, Names, Sockets
+from spectrum.link.takeover import Drain, Kept, Names, Sockets
 from spectrum.link.versions import BEFORE_HELLO
 from spectrum.plane.memory import SharedMemory
 
@@ -68,6 +68,7 @@ class WorkerProcess:
         refusal: Why it did not take the last one; "" where it did.
         lived_s: How long it served, once it has ended.
         last_words: The last line that it printed, where it ended before it had started.
+        source: Of its records, once it has sent any.
         silent_s: How long nothing was heard of it, as far as this process ran and could have heard it.
     """
 
@@ -86,6 +87,7 @@ class WorkerProcess:
         self.refusal = ""
         self.silent_s = 0.0
         self.sessions = 0
+        self.source = ""
         self.stalled = False
         self.held_bytes = 0
         self.offloaded = 0
@@ -249,6 +251,11 @@ class WorkerProcess:
         """Send a message."""
         if self._channel is not None:
             self._channel.send(message, descriptors or [])
+
+    def tell_kept(self, end: int) -> None:
+        """Tell the worker that its records before one are journaled, unless it has much to read already."""
+        if self._channel is not None:
+            self._channel.send(Kept(end), droppable=True)
 
     def ask(self, number: int) -> None:
         """Let the worker send its measures, unless it has much to read already."""

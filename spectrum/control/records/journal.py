@@ -67,6 +67,7 @@ class Journal:
         self._changed = threading.Condition()
         self._waiting: deque[Batch] = deque()
         self._waiting_bytes = 0
+        self._kept: dict[str, int] = {}
         self._closing = self._ended = False
         self._overflows = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -86,6 +87,12 @@ class Journal:
                 self._changed.notify_all()
         if not fits:
             self._lose(records, self.failure or "the disk is too slow")
+
+    def take_kept(self) -> dict[str, int]:
+        """Return what was written since the last call: by source, the number after its latest record."""
+        with self._changed:
+            kept, self._kept = self._kept, {}
+        return kept
 
     def close(self, timeout_s: float) -> None:
         """Take nothing more, and write what waits, for at most so long. Readers go on; then comes `release`."""
@@ -226,6 +233,7 @@ class Journal:
                 self._waiting.popleft()
                 self._waiting_bytes -= len(batch.lines)
                 self.appended += batch.records
+                self._kept[batch.source] = batch.sequence + batch.records
             self._changed.notify_all()
         self._works()
 

@@ -90,6 +90,10 @@ class KeptRecords:
         """Keep records; `source` is who made them on this machine."""
         self._journal.add(f"{self._node}/{source}", first, count, lines)
 
+    def take_kept(self) -> dict[str, int]:
+        """Return what the journal took since the last call: by source, the number after its latest record."""
+        return {source.removeprefix(f"{self._node}/"): end for source, end in self._journal.take_kept().items()}
+
     def read(self) -> tuple[JournalReading, tuple[FeedReading, ...]]:
         """Return what is measured."""
         journal, section = self._journal, self._section
@@ -146,7 +150,7 @@ class RecordStream:
 
     def add(self, events: Events) -> None:
         """Take records of a worker."""
-        if self._has_log:
+        if self._has_log and not events.again:
             self._log.add(events.lines)
         if self._kept is None:
             return
@@ -171,6 +175,10 @@ class RecordStream:
         self._log.lose(dropped - self._records_lost)
         self._records_lost = dropped
         self._log.tick()
+
+    def take_kept(self) -> dict[str, int]:
+        """Return what workers may forget: by source of records, the number of the first one that is not journaled."""
+        return self._kept.take_kept() if self._kept is not None else {}
 
     def read(self) -> RecordReadings:
         """Return what is measured."""

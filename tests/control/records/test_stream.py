@@ -97,6 +97,19 @@ def test_the_journal_gets_all_and_its_sinks_too(start, tmp_path):
     assert found[8][2] == "60"
 
 
+def test_what_is_journaled_is_told_and_what_comes_again_is_not_logged_again(start, tmp_path):
+    stream, out = start(kept(tmp_path))
+    stream.add(Events(2, LINE * 2, "0/5f", 1))
+    stream.add(Events(1, LINE, "0/5f", 3))
+    stream.add(Events(1, LINE, "1/60", 9, again=True))
+    soon(lambda: stream.read().journal.appended == 4)
+    assert stream.take_kept() == {"0/5f": 4, "1/60": 10}
+    assert stream.take_kept() == {}
+    stream.close()
+    assert out.getvalue() == LINE * 3
+    assert start(config())[0].take_kept() == {}
+
+
 def test_sinks_are_changed_by_a_reload(start, tmp_path):
     def sinks(**paths):
         listed = ", ".join(f"{name}: {{path: {tmp_path}/{path}}}" for name, path in paths.items())
