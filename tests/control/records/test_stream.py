@@ -1,11 +1,13 @@
 import json
 import os
+import socket
 import threading
 from datetime import UTC, datetime
 
 import pytest
 
 from spectrum.control.configuration.loader import load_text
+from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records import stream as module
 from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter
@@ -13,9 +15,11 @@ from spectrum.control.records.stream import RecordReadings, RecordsActor, Record
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.link.takeover import Events
 from spectrum.plane.log import FORMAT_VARIABLE
+from tests.control.keepers import until
 from tests.control.plans import change
 from tests.control.records.test_log import LINE, Kept
 from tests.control.records.waiting import soon
+from tests.control.supervised import app, supervised
 
 HEALTH = HealthEvent("poolHealth", datetime(2026, 1, 2, tzinfo=UTC), False, "too few", "p")
 
@@ -187,3 +191,15 @@ async def test_a_rollout_changes_how_lines_are_written(start, monkeypatch):
     stream.close()
     text, line = out.getvalue().splitlines()
     assert line + b"\n" == LINE != text + b"\n"
+
+
+async def test_workers_are_told_what_is_journaled(tmp_path, free_port, monkeypatch):
+    port, told = free_port(), []
+    monkeypatch.setattr(WorkerProcess, "tell_kept", lambda worker, end: told.append((worker.number, end)))
+    text = f"records: {{journal: {{path: {tmp_path}/journal}}}}\napps:\n{app('x', port)}"
+    async with supervised(tmp_path, text) as (daemon, _):
+        for end in (2, 3):
+            socket.create_connection(("127.0.0.1", port)).close()
+            await until(lambda end=end: told[-1:] == [(0, end)])
+        assert (await daemon.status())["records"]["journal"]["records"] == 2
+        assert "spectrum_journal_records_total 2.0" in (await daemon.render()).decode()
