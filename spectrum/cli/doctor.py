@@ -59,7 +59,7 @@ def _examine_network(config: Config) -> list[Finding]:
         Finding(
             may_be_transparent(),
             "this user may use addresses that are not this machine's",
-            "run as root, or with CAP_NET_ADMIN: `user:` in the file keeps it",
+            "run as root, or with CAP_NET_RAW: `user:` in the file keeps it",
         )
     ]
     programs = dict.fromkeys(need.make[0] for need in needed)

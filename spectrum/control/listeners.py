@@ -3,7 +3,7 @@
 import logging
 import secrets
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -54,9 +54,14 @@ def _one_more(key: ListenerKey, others: list[socket.socket]) -> socket.socket:
 
 
 class ListenerBank:
-    """The open listening sockets, by listener and worker."""
+    """The open listening sockets, by listener and worker.
 
-    def __init__(self) -> None:
+    Args:
+        enlarge: Called with the descriptors of UDP sockets that are new: their queues are to be as long as may be.
+    """
+
+    def __init__(self, enlarge: Callable[[Sequence[int]], None] = lambda sockets: None) -> None:
+        self._enlarge = enlarge
         # A secret, so that clients can not choose their worker.
         self._placement_key = secrets.randbits(32)
         self._sockets: dict[ListenerKey, list[socket.socket]] = {}
@@ -83,6 +88,7 @@ class ListenerBank:
         if errors:
             self.close(opened)
             raise ListenError("\n".join(f"app {app}: {_summary(each)}" for (app, _), each in errors.items()))
+        self._enlarge([sock.fileno() for key in opened if key.transport == "udp" for sock in self._sockets[key]])
         return opened
 
     def _by_port(self) -> _Held:
@@ -228,6 +234,8 @@ class ListenerBank:
             if worker >= len(sockets) > 1:
                 sockets.append(_one_more(key, sockets))
                 self._place(key)
+                if key.transport == "udp":
+                    self._enlarge([sockets[-1].fileno()])
             if len(sockets) > 1 or key.transport == "tcp" or key.port % workers == worker:
                 chosen[key] = sockets[worker % len(sockets)].fileno()
         return chosen

@@ -58,6 +58,7 @@ from spectrum.core.snapshot import Snapshot
 from spectrum.garbage import collect_every, freeze
 from spectrum.kernel import init, installation, seccomp, signals
 from spectrum.kernel.cgroups import usable_processors
+from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import passed_sockets, raise_descriptor_limit
 from spectrum.kernel.transparent import may_be_transparent
@@ -127,7 +128,7 @@ class Supervisor:
         self._source = FileSource(path, config, watch, files)
         self._worker_count = workers or config.workers or usable_processors()
         self._started_at = time.monotonic()
-        self._bank = ListenerBank()
+        self._bank = ListenerBank(lambda sockets: self._helper.enlarge(sockets))
         self._helper = helper or Helper(Path(config.kernel.bpffs))
         self._bound = BoundApps(self._helper)
         self._filter = NodeFilter(self._helper)
@@ -163,6 +164,7 @@ class Supervisor:
             self._heard,
             lambda: self._config.handover_timeout_s,
             lambda: self._config.worker_timeout_s,
+            self._enlarge,
         )
         planner = Planner(self._source.reading, lambda number: self._memory.loads.open(number) > 0)
         actors = [
@@ -355,6 +357,17 @@ class Supervisor:
             self._health.met(message.signs)
         else:
             self._records.add(message)
+
+    def _enlarge(self, sockets: list[int]) -> None:
+        """Have the helper make queues of a worker's sockets longer; the descriptors are this process's own."""
+
+        async def ask() -> None:
+            try:
+                await in_thread(self._helper.enlarge, sockets)
+            finally:
+                close_all(sockets)
+
+        self._tasks.start(ask(), "enlarge queues")
 
     def _names_changed(self, addresses: dict[str, tuple[str, ...]]) -> None:
         self._health.resolve(self._names.addresses)
@@ -665,11 +678,11 @@ def serve(
         log.warning("seccomp: libseccomp is not on this machine, workers run without a filter")
     transparent = any(app.source == "client" or app.tproxy or app.bindings for app in config.apps.values())
     if transparent and not may_be_transparent():
-        raise StartError("source: client, tproxy and bindings need root or CAP_NET_ADMIN; see `spectrum doctor`")
+        raise StartError("source: client, tproxy and bindings need root or CAP_NET_RAW; see `spectrum doctor`")
 
     helper = Helper(Path(config.kernel.bpffs))
     if config.user is not None:
-        if os.geteuid() == 0 and path is not None:  # what is served without a file does not change
+        if os.geteuid() == 0:
             _start_helper(helper)
         _become(config.user, path, config, predecessor)
         helper.leave_root()

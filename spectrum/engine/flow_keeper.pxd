@@ -83,6 +83,7 @@ cdef class FlowKeeper(Part):
     cdef Listener *_listeners
     cdef uint32_t _listener_count, _listener_room
     cdef Channel *_channels
+    cdef set _short_channels  # numbers of those whose queue this process may not make longer
     cdef uint32_t _channel_count
     cdef uint64_t *_counts
     cdef uint32_t _app_count

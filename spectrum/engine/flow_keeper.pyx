@@ -63,6 +63,7 @@ cdef class FlowKeeper(Part):
         self._census = census if census is not None else Census()
         self._rates = rates if rates is not None else Rates()
         self._inherited = {}
+        self._short_channels = set()
         self._max_flows = max(max_flows, 1)
         self._max_sockets = max(max_sockets, 1)
         self._last_scan_ms = loop.now_ms
@@ -501,6 +502,7 @@ cdef class FlowKeeper(Part):
         return self.part_token | side << SIDE_SHIFT | <uint64_t>generation << GENERATION_SHIFT | index
 
     cdef int _join_channel(self, Flow *flow, Target target):
+        cdef int wanted = CHANNEL_QUEUE_BYTES
         cdef uint32_t number = target.channel
         cdef Channel *channel
         cdef int fd, error, source
@@ -511,10 +513,12 @@ cdef class FlowKeeper(Part):
             fd = target.connect_datagram(0, &source)
             if fd < 0:
                 return -fd
-            # The replies of all its flows queue up here. The first is cut to net.core.rmem_max, the second needs root.
-            set_int(fd, SOL_SOCKET, SO_RCVBUF, CHANNEL_QUEUE_BYTES)
-            set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, CHANNEL_QUEUE_BYTES)
             number = self._free_channel()
+            # The replies of all its flows queue up here. The first is cut to net.core.rmem_max, the second needs
+            # CAP_NET_ADMIN.
+            set_int(fd, SOL_SOCKET, SO_RCVBUF, CHANNEL_QUEUE_BYTES)
+            if setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &wanted, sizeof(int)) < 0:
+                self._short_channels.add(number)
             channel = &self._channels[number]
             error = self.loop.watch(fd, self._token(CHANNEL_SIDE, channel.generation, number), EPOLLIN | EPOLLET)
             if error:
@@ -794,6 +798,19 @@ cdef class FlowKeeper(Part):
         self._offload = None
         self._forget_table()
         return handed
+
+    def take_short_queues(self):
+        """Return descriptors of new sockets, shared by flows, whose queue this process could not make long enough.
+
+        They stay the engine's; another process that may (CAP_NET_ADMIN) can do it.
+        """
+        cdef list descriptors = []
+        cdef uint32_t number
+        for number in self._short_channels:
+            if self._channels[number].fd >= 0:
+                descriptors.append(self._channels[number].fd)
+        self._short_channels.clear()
+        return descriptors
 
     def inherit(self, dict sockets):
         """Take the sockets of flows that another engine released, by index: `adopt` goes on with them."""

@@ -23,7 +23,7 @@ cdef class Target:
     """An origin's address, the socket options that a connection to it gets, and a count of them. Shared by sessions.
 
     With several `sources` they take turns, and one that has no free port left towards the origin is passed over. A
-    `transparent` one is connected to from the address of the client (ip(7), IP_TRANSPARENT; needs CAP_NET_ADMIN).
+    `transparent` one is connected to from the address of the client (ip(7), IP_TRANSPARENT; needs CAP_NET_RAW).
     """
 
     def __init__(self, bytes address, int port, str host, *, bint staggered=False, tuple sources=(),
@@ -119,7 +119,7 @@ cdef class Target:
         """Return a socket on its way from the client's address, and from its port (network order) where that is free.
 
         Or a negative errno: EAFNOSUPPORT where client and origin are of different families, EOPNOTSUPP without the
-        right (CAP_NET_ADMIN).
+        right (CAP_NET_RAW).
         """
         cdef sockaddr_in6 source
         cdef int fd

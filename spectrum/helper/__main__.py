@@ -14,6 +14,7 @@ from spectrum.kernel import bindings, filter, installation, offload, seccomp, si
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.pins import PinError, mount, program_code
 from spectrum.kernel.privileges import CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, confine
+from spectrum.kernel.sockets import raise_descriptor_limit
 from spectrum.link.helper import HelperLine
 
 CAPABILITIES = (CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF)
@@ -45,6 +46,7 @@ def main() -> None:
     line, filesystem = HelperLine(socket.socket(fileno=int(sys.argv[1]))), Path(sys.argv[2])
     with suppress(ValueError, OSError):  # before Linux 5.11 maps count as locked memory
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    raise_descriptor_limit()
     if os.geteuid() == 0:
         with suppress(PinError):  # told when it is needed
             mount(filesystem)

@@ -19,11 +19,13 @@ from spectrum.kernel.filter import OWNERS, Drops, FilterSettings, Journal, Pinne
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.offload import PinnedOffload
 from spectrum.kernel.pins import PinError
+from spectrum.kernel.sockets import RECEIVE_BUFFER_BYTES, SO_RCVBUFFORCE
 from spectrum.link.helper import (
     Answer,
     Bound,
     ChangeBinding,
     Done,
+    EnlargeQueues,
     Filtered,
     KeepFilter,
     NotDone,
@@ -106,6 +108,9 @@ class Work:
                 return self._set_offload(request)
             case RemoveOffload():
                 return Done(offload.remove(self._filesystem)), []
+            case EnlargeQueues():
+                _enlarge_queues(descriptors)
+                return Done(), []
             case _:
                 return NotDone("this helper does not do that"), []
 
@@ -223,6 +228,14 @@ class Work:
         offload.load(request.interfaces, request.flows, self._filesystem)
         with PinnedOffload(self._filesystem) as tables:
             return Offloaded(fresh), [os.dup(descriptor) for descriptor in tables.descriptors()]
+
+
+def _enlarge_queues(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        with socket.socket(fileno=os.dup(descriptor)) as sock:
+            if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
+                raise ValueError("a socket that is no UDP socket")
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
 
 
 def _check_interfaces(names: Sequence[str]) -> None:

@@ -7,11 +7,12 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
-# linux/include/uapi/linux/capability.h: to bind ports below 1024, to have large queues, and to ping.
-CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 10, 12, 13
-KEPT = (CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW)
-# To load and attach eBPF programs. The verifier takes the filter's arithmetic on packets with CAP_PERFMON only.
-CAP_PERFMON, CAP_BPF = 38, 39
+# linux/include/uapi/linux/capability.h: to bind ports below 1024; to ping, and to have clients' addresses.
+CAP_NET_BIND_SERVICE, CAP_NET_RAW = 10, 13
+KEPT = (CAP_NET_BIND_SERVICE, CAP_NET_RAW)
+# Of the helper: to load and attach eBPF programs, and to make queues of sockets long. The verifier takes the filter's
+# arithmetic on packets with CAP_PERFMON only.
+CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF = 12, 38, 39
 
 _CAPABILITY_VERSION_3 = 0x20080522
 _WORD_BITS = 32

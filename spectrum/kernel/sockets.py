@@ -309,7 +309,7 @@ def _explain(exc: OSError, transport: str) -> str:
         case errno.EADDRNOTAVAIL:
             return "not an address of this machine; `ip address` lists them"
         case errno.EPERM:
-            return "TPROXY needs root or CAP_NET_ADMIN"
+            return "TPROXY needs root or CAP_NET_RAW"
         case errno.EACCES:
             return "ports below 1024 need root or CAP_NET_BIND_SERVICE; use another port, or grant it"
         case errno.EMFILE | errno.ENFILE:

@@ -116,6 +116,10 @@ class RemoveOffload(msgspec.Struct, array_like=True, tag=True):
     """Move all flows in user space. Answered with `Done`."""
 
 
+class EnlargeQueues(msgspec.Struct, array_like=True, tag=True):
+    """Make the queues of UDP sockets, which come with it, as long as those of listeners. Answered with `Done`."""
+
+
 Request = (
     Greet
     | Another
@@ -129,6 +133,7 @@ Request = (
     | ShowBindings
     | SetOffload
     | RemoveOffload
+    | EnlargeQueues
 )
 
 

@@ -93,6 +93,10 @@ class Met(msgspec.Struct, array_like=True, tag=True):
     signs: dict[int, Signs]
 
 
+class ShortQueues(msgspec.Struct, array_like=True, tag=True):
+    """From a worker, with UDP sockets whose queues are to be longer than it may make them."""
+
+
 Message = (
     Hello
     | CrossingMessage
@@ -107,6 +111,7 @@ Message = (
     | Applied
     | Refused
     | Met
+    | ShortQueues
 )
 
 DECODER = msgspec.msgpack.Decoder(Message)

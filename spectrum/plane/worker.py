@@ -46,6 +46,7 @@ from spectrum.link.messages import (
     Met,
     Offloading,
     Refused,
+    ShortQueues,
     Started,
     TicketKeysUpdate,
 )
@@ -536,8 +537,16 @@ class Worker:
         for plane in self._planes or ():
             plane.hearing.look_on()
             plane.flush_records()
+        self._report_short_queues()
         if not self._channel.waits:  # counts add up here while the supervisor does not read
             self._report(0)
+
+    def _report_short_queues(self) -> None:
+        if self._planes is None or self._orphan:
+            return
+        sockets = self._planes[1].engine.take_short_queues()
+        for start in range(0, len(sockets), MAX_DESCRIPTORS):
+            self._channel.send(ShortQueues(), sockets[start : start + MAX_DESCRIPTORS])
 
     def _report(self, number: int) -> None:
         if self._planes is None or self._orphan:

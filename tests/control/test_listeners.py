@@ -61,9 +61,11 @@ def test_udp_flows_are_placed_by_a_program(free_port, monkeypatch, caplog):
     (key,) = wanted.listener_keys()
     placed = []
     monkeypatch.setattr(listeners, "place_datagrams", lambda sock, table, secret: placed.append((max(table), secret)))
-    bank = ListenerBank()
+    enlarged = []
+    bank = ListenerBank(enlarged.append)
     bank.open(wanted, 2)
     assert list(bank.descriptors([key], 2, 3)) == [key]
+    assert [len(sockets) for sockets in enlarged] == [2, 1], "those of the third worker too"
     assert [workers for workers, _ in placed] == [1, 2]
     assert len({secret for _, secret in placed}) == 1
     bank.close([key])

@@ -17,6 +17,7 @@ import pytest
 
 from spectrum.cli.client import DaemonError, ask
 from spectrum.kernel.filter import PinnedFilter
+from spectrum.kernel.processes import sockets_of
 from tests.e2e.test_surroundings import greeter
 from tests.engine.harness import eventually
 
@@ -113,7 +114,7 @@ def test_it_serves_as_nobody(daemon, folder):
         first = daemon.status()
         for pid in (first["pid"], *(worker["pid"] for worker in first["workers"])):
             assert of_process(pid, "Uid") == ["65534"] * 4
-            assert of_process(pid, "CapEff") == ["0000000000003400"]
+            assert of_process(pid, "CapEff") == ["0000000000002400"]
             assert of_process(pid, "NoNewPrivs") == ["1"]
         assert daemon.control.stat().st_uid == 65534
 
@@ -236,6 +237,27 @@ def echo():
         yield sock.getsockname()[1]
 
 
+def queues(pids):
+    """The length of the queues of listeners on port 778, and of sockets that are connected to anything."""
+    for pid in pids:
+        for sock in sockets_of(pid):
+            with sock:
+                if (sock.family, sock.type) != (socket.AF_INET, socket.SOCK_DGRAM):
+                    continue
+                size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+                if sock.getsockname()[1] == 778:
+                    yield "778", size
+                elif is_connected(sock):
+                    yield "shared", size
+
+
+def is_connected(sock):
+    try:
+        return bool(sock.getpeername())
+    except OSError:
+        return False
+
+
 def test_the_helper_lets_the_kernel_move_flows_for_nobody(daemon, folder, filesystem):
     """With seccomp on; switched off and on by reloads, and after an upgrade; without the helper flows go on."""
     with echo() as origin, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -243,7 +265,9 @@ def test_the_helper_lets_the_kernel_move_flows_for_nobody(daemon, folder, filesy
         client.connect(("127.0.0.78", 777))
         text = (
             f"kernel: {{bpffs: {filesystem}}}\nseccomp: true\nudp_offload: {{interfaces: [lo]}}\n"
-            f"apps: {{x: {{protocol: udp/777, edge_ips: [127.0.0.78], origin_direct: [udp://127.0.0.1:{origin}]}}}}\n"
+            f"apps:\n  x: {{protocol: udp/777, edge_ips: [127.0.0.78], origin_direct: [udp://127.0.0.1:{origin}]}}\n"
+            f"  y: {{protocol: udp/778, edge_ips: [127.0.0.78], origin_direct: [udp://127.0.0.1:{origin}], "
+            "proxy_protocol: simple, origin_socket: shared}\n"
         )
 
         def moved():
@@ -258,6 +282,14 @@ def test_the_helper_lets_the_kernel_move_flows_for_nobody(daemon, folder, filesy
         eventually(lambda: moved() == 1, 10)
         for worker in first["workers"]:
             assert (of_process(worker["pid"], "Uid"), of_process(worker["pid"], "Seccomp")) == (["65534"] * 4, ["2"])
+        client.connect(("127.0.0.78", 778))
+        client.send(b"hello")
+        assert client.recv(100) == b"hello"
+        pids = [worker["pid"] for worker in first["workers"]]
+        eventually(
+            lambda: sorted(name for name, size in queues(pids) if size == 2 * 2**22) == ["778", "778", "shared"], 10
+        )
+        client.connect(("127.0.0.78", 777))
         path = folder / "spectrum.yaml"
         assert reload_with(daemon, path, "udp_offload: {", "udp_offload: false #{") == []
         eventually(lambda: moved() == 0, 10)

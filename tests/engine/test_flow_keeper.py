@@ -1,13 +1,15 @@
 """Flows of the UDP engine: idle, evicted, pinned, bounded, recovered by another worker."""
 
+import ctypes
 import errno
 import gc
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from spectrum.engine.flow_keeper import FlowOutcome, Mode
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
+from spectrum.kernel.privileges import CAP_NET_ADMIN
 from spectrum.kernel.sockets import SO_RCVBUFFORCE
 from spectrum.wire import simple_proxy
 from tests.engine.harness import LOOPBACK, eventually, port_of
@@ -358,3 +361,29 @@ def test_another_origin_where_no_socket_can_be_had(origin):
     assert [port for port, _ in recorder.failures] == [9]
     assert (loads.open(1), loads.open(2)) == (0, 1)
     edge.close()
+
+
+@contextmanager
+def without(capability):
+    """This thread, and those that it starts, may not use a capability meanwhile (capset(2))."""
+    libc = ctypes.CDLL(None)
+    header, before = struct.pack("=Ii", 0x20080522, 0), ctypes.create_string_buffer(24)
+    assert libc.capget(header, before) == 0
+    words = list(struct.unpack("=6I", before.raw))
+    words[3 * (capability // 32)] &= ~(1 << capability % 32)
+    assert libc.capset(header, struct.pack("=6I", *words)) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0
+
+
+def test_queues_that_this_process_may_not_make_long_are_told_once(origin):
+    for told, surroundings in ((0, nullcontext()), (1, without(CAP_NET_ADMIN))):
+        recorder = Recorder([target(origin)], mode=Mode.SIMPLE, shared=True)
+        with recorder.listen() as edge, surroundings, recorder.running(), datagrams() as client:
+            ask(client, edge, b"hello")
+            origin.recvfrom(100)
+            sockets = recorder.engine.take_short_queues()
+            assert [os.fstat(one).st_mode >> 12 for one in sockets] == [0o14] * told  # a socket, inode(7)
+            assert recorder.engine.take_short_queues() == []

@@ -195,7 +195,25 @@ assert offload.is_loaded(filesystem), "nothing has changed"
 assert do(RemoveOffload(), Done)[0].found and not list(filesystem.glob("spectrum-*"))
 """
 
+QUEUES = """
+import socket
+from spectrum.kernel.sockets import RECEIVE_BUFFER_BYTES
 
-@pytest.mark.parametrize("script", [ALL_OR_NOTHING, OWNERS, MALFORMED, BINDINGS, OFFLOAD])
+def size(sock):
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as two:
+    assert work.do(EnlargeQueues(), [one.fileno(), two.fileno()]) == (Done(), [])
+    assert size(one) == size(two) == 2 * RECEIVE_BUFFER_BYTES  # the kernel doubles it (socket(7))
+with socket.socket() as other:
+    before = size(other)
+    for wrong in (other.fileno(), os.open("/dev/null", 0)):
+        answer, _ = work.do(EnlargeQueues(), [wrong])
+        assert isinstance(answer, NotDone), answer
+    assert size(other) == before
+"""
+
+
+@pytest.mark.parametrize("script", [ALL_OR_NOTHING, OWNERS, MALFORMED, BINDINGS, OFFLOAD, QUEUES])
 def test_requests(filesystem, script):
     assert isolated(f"{BEGIN}{script}\nprint('ok')", filesystem) == "ok\n"

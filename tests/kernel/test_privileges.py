@@ -44,7 +44,7 @@ def output():
     return done.stdout
 
 
-def test_it_is_nobody_with_three_capabilities(output):
+def test_it_is_nobody_with_two_capabilities(output):
     facts = json.loads(output.splitlines()[0])
     assert facts["Uid"] == [str(NOBODY.pw_uid)] * 4
     assert facts["Gid"] == [str(NOBODY.pw_gid)] * 4

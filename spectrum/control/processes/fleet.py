@@ -20,6 +20,7 @@ from spectrum.control.records.totals import Totals
 from spectrum.core.life.veteran import VeteranCommand, VeteranEvent
 from spectrum.core.life.worker import WorkerCommand, WorkerEvent
 from spectrum.kernel import installation
+from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import PackageChanged
 from spectrum.link.messages import Message, Met
 from spectrum.link.succession import GivenWorker
@@ -88,6 +89,7 @@ class Fleet:
         heard: Callable[[Events | Met], None],
         handover_s: Callable[[], float],
         silence_s: Callable[[], float] = lambda: 0.0,
+        enlarge: Callable[[list[int]], None] = close_all,
     ) -> None:
         self.count = count
         self.workers: dict[int, WorkerProcess] = {}
@@ -102,6 +104,7 @@ class Fleet:
         self._tell = heard
         self._handover_s = handover_s
         self._silence_s = silence_s
+        self._enlarge = enlarge
         # Workers of the supervisor before this one.
         self._veterans: list[VeteranWorker] = []
         # The flows of each worker outlive it here.
@@ -340,7 +343,7 @@ class Fleet:
             OSError: If it cannot be started.
         """
         await self._may_replace.wait()
-        worker = WorkerProcess(place, self._heard, self._exited, self._control, self.bring_up_to_date)
+        worker = WorkerProcess(place, self._heard, self._exited, self._control, self.bring_up_to_date, self._enlarge)
         if place not in self._flow_files:
             self._flow_files[place] = os.memfd_create(f"spectrum-flows-{place}", os.MFD_CLOEXEC)
         worker.start(self._flow_files[place], self._memory)

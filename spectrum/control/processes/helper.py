@@ -18,7 +18,20 @@ from spectrum.kernel import signals
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import python as python_command
 from spectrum.kernel.pins import PinError, folder_of
-from spectrum.link.helper import PROTOCOL, Another, Answer, Greet, Greeting, HelperLine, LineError, NotDone, Request
+from spectrum.link.helper import (
+    MAX_DESCRIPTORS,
+    PROTOCOL,
+    Another,
+    Answer,
+    Done,
+    EnlargeQueues,
+    Greet,
+    Greeting,
+    HelperLine,
+    LineError,
+    NotDone,
+    Request,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +76,20 @@ class Helper:
     def is_lost(self) -> bool:
         """Whether there was one and can be none any more."""
         return self._line is None and bool(self._why_none) and not self._may_start
+
+    def enlarge(self, sockets: Sequence[int]) -> None:
+        """Make queues of UDP sockets as long as root may, where it has been root that started the helper.
+
+        Args:
+            sockets: Their descriptors, which stay open. Where there is no helper any more they stay as they are.
+        """
+        if self._may_start or self._line is None:
+            return
+        try:
+            for start in range(0, len(sockets), MAX_DESCRIPTORS):
+                self.ask(EnlargeQueues(), Done, sockets[start : start + MAX_DESCRIPTORS])
+        except PinError as exc:
+            log.warning("queues of UDP sockets are as long as net.core.rmem_max allows: %s", exc)
 
     def start(self) -> None:
         """Start it now.

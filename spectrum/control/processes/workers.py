@@ -13,6 +13,7 @@ from spectrum.control.processes.children import Child
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.life.worker import WorkerCommand, WorkerEvent, WorkerLife
 from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import python
 from spectrum.link.channel import MAX_DESCRIPTORS, Channel
 from spectrum.link.messages import (
@@ -24,6 +25,7 @@ from spectrum.link.messages import (
     Inherit,
     Message,
     Refused,
+    ShortQueues,
     Started,
     TicketKeysUpdate,
 )
@@ -61,6 +63,7 @@ class WorkerProcess:
         exited: Called once, with the exit status, when the process is gone.
         control: The path of the control socket.
         late: Called where it can be told now what it could not be told before.
+        enlarge: Called with descriptors, which it owns, of UDP sockets whose queues are to be longer.
 
     Attributes:
         life: What it is about, what it was told and what it serves.
@@ -79,6 +82,7 @@ class WorkerProcess:
         exited: Callable[["WorkerProcess", int], None],
         control: Path,
         late: Callable[["WorkerProcess"], None] = lambda worker: None,
+        enlarge: Callable[[list[int]], None] = close_all,
     ) -> None:
         self.number = number
         self.control = control
@@ -96,6 +100,7 @@ class WorkerProcess:
         self.last_words = ""
         self._said = -1
         self._received = received
+        self._enlarge = enlarge
         self._exited = exited
         self._late = late
         self._process: Child | None = None
@@ -283,8 +288,11 @@ class WorkerProcess:
             await self._process.wait()
 
     def _message(self, message: Message, descriptors: list[int]) -> None:
-        assert not descriptors, "a worker sends none"
         self.silent_s = 0.0
+        if isinstance(message, ShortQueues):
+            self._enlarge(descriptors)
+            return
+        assert not descriptors, "a worker sends none with it"
         match message:
             case Started():
                 self._take_said()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from spectrum.control.processes import helper as module
 from spectrum.control.processes.helper import Helper
 from spectrum.kernel.filter import Drops, FilterSettings
 from spectrum.kernel.pins import PinError
+from spectrum.kernel.sockets import RECEIVE_BUFFER_BYTES
 from spectrum.link.helper import Done, Filtered, Greet, Greeting, RemoveFilter, SetDrops, SetFilter
 
 
@@ -137,3 +139,17 @@ def test_root_takes_no_other(helper, tmp_path):
     successor.start()
     assert successor.state != helper.state
     successor.close()
+
+
+def test_queues_are_enlarged_where_root_is_left(helper, caplog):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, socket.socket() as other:
+        before = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        helper.enlarge([sock.fileno()])
+        helper.start()
+        helper.enlarge([sock.fileno()])
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == before, "root does it itself"
+        helper.leave_root()
+        helper.enlarge([sock.fileno()])
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * RECEIVE_BUFFER_BYTES
+        helper.enlarge([other.fileno()])
+        assert "queues of UDP sockets are as long as net.core.rmem_max allows: " in caplog.text
