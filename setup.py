@@ -9,6 +9,8 @@ from setuptools import Extension, setup
 
 # `make asan` sets this to build with AddressSanitizer; a normal build leaves it empty.
 SANITIZE = os.environ.get("SPECTRUM_SANITIZE", "")
+# The same for a build that counts what the engine holds, by the line of the source that took it (tests/engine/live.h).
+DEBUG = bool(os.environ.get("SPECTRUM_DEBUG"))
 
 # What Debian gives its own programs (dpkg-buildflags(1), hardening=+all), and control-flow protection where the
 # processor has it. The linker marks a file as protected (IBT, SHSTK) only where the C library's crti.o is, too.
@@ -18,6 +20,8 @@ HARDENED += PROTECTION.get(platform.machine(), [])
 LINK_HARDENED = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"]
 
 flags = [f"-fsanitize={SANITIZE}", "-g", "-O1", "-fno-omit-frame-pointer"] if SANITIZE else ["-O2", "-g0", *HARDENED]
+if DEBUG:
+    flags += ["-include", "tests/engine/live.h", "-Wno-attributes"]
 links = [f"-fsanitize={SANITIZE}"] if SANITIZE else LINK_HARDENED
 
 
@@ -62,5 +66,6 @@ setup(
             )
         ],
         language_level=3,
+        emit_linenums=DEBUG,
     )
 )

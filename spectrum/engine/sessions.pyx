@@ -134,6 +134,7 @@ cdef class Sessions(Part):
         cdef int side
         if session.state == FREE:
             return
+        LIVE_SESSIONS(-1)
         for side in range(2):
             if session.state != ENDED and session.legs[side].fd >= 0:
                 close(session.legs[side].fd)

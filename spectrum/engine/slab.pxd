@@ -108,6 +108,14 @@ cdef enum:
     CHUNK_BITS = 8
     CHUNK_SIZE = 256
 
+cdef extern from *:
+    """
+    #ifndef LIVE_SESSIONS  /* of a debug build, tests/engine/live.h */
+    #define LIVE_SESSIONS(count) ((void)0)
+    #endif
+    """
+    void LIVE_SESSIONS(long count) nogil
+
 cdef inline Session *slab_at(Slab *slab, uint32_t index) noexcept nogil:
     return &slab.chunks[index >> CHUNK_BITS][index & (CHUNK_SIZE - 1)]
 
@@ -134,10 +142,12 @@ cdef inline Session *slab_take(Slab *slab, uint32_t *index) noexcept nogil:
     index[0] = slab.free_head - 1
     cdef Session *session = slab_at(slab, index[0])
     slab.free_head = session.next
+    LIVE_SESSIONS(1)
     return session
 
 cdef inline void slab_return(Slab *slab, uint32_t index) noexcept nogil:
     cdef Session *session = slab_at(slab, index)
+    LIVE_SESSIONS(-1)
     session.state = FREE
     session.generation = (session.generation + 1) & 0xFFFFFF
     session.next = slab.free_head

@@ -3,6 +3,9 @@
 import pytest
 
 from tests.engine.harness import listening
+from tests.engine.live import leaves_nothing
+
+__all__ = ["leaves_nothing"]
 
 
 @pytest.fixture

@@ -123,6 +123,16 @@ def unwatch(loop, sock):
         epoll.unregister(sock)
 
 
+class MemoryFile(int):
+    """The descriptor of a memory file, closed when nobody has it any more."""
+
+    def __new__(cls):
+        return super().__new__(cls, os.memfd_create("test"))
+
+    def __del__(self):
+        os.close(self)
+
+
 @contextmanager
 def in_thread(loop, first=None):
     """Run an engine's loop in a thread, as a worker's host loop would; it calls `first` before."""

@@ -14,7 +14,15 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import IP_PKTINFO, SO_RCVBUFFORCE
 from spectrum.wire import simple_proxy
-from tests.engine.harness import LOOPBACK, eventually, in_thread, port_of, refuse_watches, unwatch
+from tests.engine.harness import (
+    LOOPBACK,
+    MemoryFile,
+    eventually,
+    in_thread,
+    port_of,
+    refuse_watches,
+    unwatch,
+)
 
 
 def datagrams(host="127.0.0.1", port=0, timeout_s=5):
@@ -42,7 +50,7 @@ class Recorder:
         self.mode, self.header, self.idle_ms, self.shared = mode, header, idle_ms, shared
         self.flows, self.reports, self.failures, self.too_bigs, self.faults = [], [], [], [], []
         self.others = self.more = self.trusted = ()
-        self.memory = os.memfd_create("flows") if memory is None else memory
+        self.memory = MemoryFile() if memory is None else memory
         self.loop = Loop()
         self.engine = Datagrams(self.loop, self, self.memory, **options)
 

@@ -20,7 +20,12 @@ from spectrum.engine.target import Target
 from spectrum.kernel.privileges import CAP_NET_ADMIN
 from spectrum.kernel.sockets import SO_RCVBUFFORCE
 from spectrum.wire import simple_proxy
-from tests.engine.harness import LOOPBACK, eventually, port_of
+from tests.engine.harness import (
+    LOOPBACK,
+    MemoryFile,
+    eventually,
+    port_of,
+)
 from tests.engine.test_datagrams import Recorder, ask, datagrams, origin, target
 
 __all__ = ["origin"]
@@ -261,7 +266,7 @@ def test_recovered_flows_may_be_discarded(origin):
 
 
 def test_files_of_another_layout_are_begun_anew():
-    memory = os.memfd_create("flows")
+    memory = MemoryFile()
     os.write(memory, b"\xff" * 4096)
     assert Recorder(memory=memory).engine.recovered() == []
 
@@ -298,7 +303,7 @@ def own_memory():
 def test_a_hundred_thousand_flows_in_one_worker(origin):
     """At less than 1 KiB each, and with one descriptor for them all."""
     count = 100_000
-    memory = os.memfd_create("flows")
+    memory = MemoryFile()
     recorder = Quiet([target(origin)], memory=memory, max_flows=count)
     assert os.fstat(memory).st_blocks * 512 < count  # no memory before there are flows
     with recorder.listen() as edge:

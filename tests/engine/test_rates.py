@@ -12,7 +12,14 @@ import pytest
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.target import Target
 from tests.engine import test_datagrams as udp
-from tests.engine.harness import LOOPBACK, Recorder, add, eventually, listening, port_of
+from tests.engine.harness import (
+    LOOPBACK,
+    Recorder,
+    add,
+    eventually,
+    listening,
+    port_of,
+)
 
 RATE = 400_000
 

@@ -14,7 +14,11 @@ from spectrum.engine.flow_keeper import FlowOutcome
 from spectrum.engine.loop import Loop
 from spectrum.plane.udp import UdpPlane, reason_of
 from spectrum.wire import Transport, parse, simple_proxy
-from tests.engine.harness import eventually, port_of
+from tests.engine.harness import (
+    MemoryFile,
+    eventually,
+    port_of,
+)
 from tests.engine.test_datagrams import Recorder, ask, closed_port, datagrams
 from tests.plane.parts import Parts, balanced
 
@@ -26,7 +30,7 @@ class Plane(Recorder):
         self.lines, self.faults, self.answers = [], [], []
         self.loop = Loop()
         self.parts = Parts()
-        self.memory = os.memfd_create("flows") if memory is None else memory
+        self.memory = MemoryFile() if memory is None else memory
         self.plane = UdpPlane(
             self.loop,
             lambda count, lines: self.lines.extend(lines.splitlines()),
@@ -370,6 +374,7 @@ def test_a_flow_whose_client_would_be_refused_after_a_reload_ends(make, free_por
     assert plane.engine.active == (reason is None)
 
 
+@pytest.mark.stands_for_a_process
 def test_a_replacement_serves_flows_by_its_own_snapshot(make, free_port, origin):
     """Whoever upgrades reads the file again."""
     port = free_port()
@@ -400,6 +405,7 @@ def test_names_that_change_move_flows(make, free_port, origin):
         assert [event["Reason"] for event in plane.events()] == ["unresolved"]
 
 
+@pytest.mark.stands_for_a_process
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_replacement_goes_on(make, free_port, origin, shared):
     port = free_port()
@@ -430,6 +436,7 @@ def test_a_replacement_goes_on(make, free_port, origin, shared):
         assert after.plane.take_measures()["x"].started == 1
 
 
+@pytest.mark.stands_for_a_process
 def test_a_replacement_forgets_flows_that_lead_nowhere(make, free_port, origin):
     port = free_port()
     with datagrams() as client, datagrams() as other:
@@ -634,8 +641,9 @@ def test_an_origin_is_taken_out_of_service(make, free_port, origin, how, drain_s
             assert other.recv(10) == b"z"
 
 
+@pytest.mark.stands_for_a_process
 def test_a_replacement_finds_the_origins_of_a_load_balancer(make, free_port, origin):
-    port, memory = free_port(), os.memfd_create("flows")
+    port, memory = free_port(), MemoryFile()
     with datagrams() as client:
         first = make({"x": led(port)}, more=balanced(origin), memory=memory)
         with first.running() as plane:

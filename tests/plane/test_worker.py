@@ -136,6 +136,7 @@ async def test_ends_when_its_supervisor_vanishes(free_port):
         assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
+@pytest.mark.stands_for_a_process
 async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, monkeypatch, caplog):
     """A session that is open has its time once nobody came who could take it over."""
     monkeypatch.setattr("spectrum.plane.worker.ORPHAN_WAIT_S", 0.3)
@@ -170,6 +171,7 @@ async def test_waits_for_a_supervisor_and_then_no_longer(free_port, tmp_path, mo
     gc.unfreeze()
 
 
+@pytest.mark.stands_for_a_process
 async def test_a_supervisor_that_does_not_read_is_sent_no_more(free_port, monkeypatch):
     """Counts add up in the worker meanwhile, and arrive once it reads again."""
     monkeypatch.setattr("spectrum.plane.worker.REPORT_INTERVAL_S", 0.002)
@@ -204,6 +206,7 @@ async def test_a_supervisor_that_does_not_read_is_sent_no_more(free_port, monkey
     gc.unfreeze()
 
 
+@pytest.mark.stands_for_a_process
 async def test_records_wait_for_the_next_supervisor_with_a_relieved_worker(free_port, tmp_path):
     """Its last session ends while the one supervisor has gone and the other one has not come."""
     control = tmp_path / "control.sock"

@@ -1,0 +1,26 @@
+"""The counts themselves: each kind is seen while it is there, and gone after it."""
+
+import pytest
+
+from spectrum.engine.census import Census
+from spectrum.engine.loop import Loop
+from spectrum.engine.target import Target
+from tests.engine.live import is_counted, live, nothing_left
+
+
+@pytest.mark.skipif(not is_counted(), reason="this is no debug build")
+def test_what_is_held_is_counted():
+    before = live()
+    target = Target(bytes([127, 0, 0, 1]), 1, "127.0.0.1", sources=(bytes([127, 0, 0, 2]),))
+    loop, census = Loop(), Census()
+    more = live() - before
+    assert more["objects of Loop"] == 1 and more["mapped bytes"] >= 4096 and more["descriptors"] >= 1
+    assert [count for what, count in more.items() if what.startswith("blocks of spectrum/engine/target.pyx")] == [1]
+    del target, loop, census
+    assert live() == before
+
+
+def test_what_is_left_is_told():
+    kept = []
+    with pytest.raises(AssertionError, match=r"left behind: .*'descriptors': "), nothing_left():
+        kept.append(Loop())
