@@ -25,6 +25,7 @@ async def test_a_worker_that_stands_still_is_told_and_replaced(tmp_path, free_po
         assert [one["ready"] for one in (await daemon.status())["workers"]] == [True, False]
         await until(daemon.ready)
         assert daemon._totals.workers_killed == 1
+        monkeypatch.setattr(snapshots, "ANSWER_TIMEOUT_S", 10.0)
         assert (await daemon.reloads.reload()).errors == []
         assert [one["generation"] for one in (await daemon.status())["workers"]] == [2, 2]
 
