@@ -49,8 +49,8 @@ class Edge:
 
     def stop(self, process):
         for _ in range(2):  # the second one ends what is open
-            if self.status():
-                os.kill(self.status()["pid"], signal.SIGTERM)
+            if status := self.status():
+                os.kill(status["pid"], signal.SIGTERM)
                 time.sleep(0.05)
         try:
             process.wait(10)
