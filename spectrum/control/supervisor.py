@@ -47,7 +47,7 @@ from spectrum.control.processes.snapshots import Snapshots, WorkersActor
 from spectrum.control.processes.succession import Predecessor, Successor, arguments
 from spectrum.control.processes.systemd import Notifier
 from spectrum.control.records.log import LineWriter
-from spectrum.control.records.stream import RecordsActor, RecordStream, records_status
+from spectrum.control.records.stream import RecordsActor, RecordStream, record_folders, records_status
 from spectrum.control.records.totals import Totals, TotalsActor, named
 from spectrum.control.tls.certificates import CertificatesActor
 from spectrum.control.tls.tickets import TicketKeyRotation, TicketsActor
@@ -715,7 +715,7 @@ def _become(user: str, path: Path | None, config: Config, predecessor: Predecess
     """Go on as the file's user; the control socket stays where root has it."""
     folder, before = _control_path(config).parent, os.geteuid()
     try:
-        leave_root(user, path, folder, shared=config.control is not None)
+        leave_root(user, path, folder, config.control is not None, record_folders(config))
     except AccountError as exc:
         fault = str(exc)
     else:

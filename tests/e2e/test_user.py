@@ -64,6 +64,14 @@ def of_process(pid, name):
     return lines[name].split()
 
 
+def runs(pid):
+    """Whether a process has not ended; nobody may have asked how it did."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.fixture
 def daemon(folder):
     """Starts it; returns its file, its control socket, and what asks it."""
@@ -94,7 +102,7 @@ def daemon(folder):
     yield start
     if pid := status().get("pid"):
         os.kill(pid, signal.SIGTERM)
-        eventually(lambda: not status()["generation"], 20)
+        eventually(lambda: not runs(pid), 20)
     for process in started:
         process.wait(10)
 
@@ -109,7 +117,8 @@ def test_it_serves_as_nobody(daemon, folder):
             assert sock.recv(2) == b"hi"
 
     with greeter() as origin:
-        process = daemon("apps:\n" + app("x", 77, origin))
+        records = f"records: {{journal: {{path: {folder}/kept}}, sinks: {{file: {{path: {folder}/kept/file}}}}}}\n"
+        process = daemon(records + "apps:\n" + app("x", 77, origin))
         visit(77)
         first = daemon.status()
         for pid in (first["pid"], *(worker["pid"] for worker in first["workers"])):
@@ -136,6 +145,7 @@ def test_it_serves_as_nobody(daemon, folder):
         assert of_process(daemon.status()["pid"], "Uid") == ["65534"] * 4
         visit(77)
         visit(78)
+        eventually(lambda: (folder / "kept/file").read_text().count("RecordId") == 4)
 
 
 def count_of(filesystem, name):

@@ -3,6 +3,7 @@
 import os
 import pwd
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from spectrum.kernel.folders import give_folder
@@ -25,7 +26,7 @@ def account(name: str) -> pwd.struct_passwd:
         raise AccountError(f"there is no user {name!r} on this machine; useradd --system {name} makes one") from exc
 
 
-def leave_root(name: str, path: Path | None, folder: Path, shared: bool) -> None:
+def leave_root(name: str, path: Path | None, folder: Path, shared: bool, made: Iterable[Path] = ()) -> None:
     """Become the user, if this process is not yet, and let it have the folder of the control socket.
 
     Args:
@@ -33,6 +34,7 @@ def leave_root(name: str, path: Path | None, folder: Path, shared: bool) -> None
         path: The configuration file, which reloads must be able to read; None where there is none.
         folder: Where the control socket is to be. It is made if it is not there, and then belongs to the user.
         shared: One that is there belongs to others.
+        made: Other folders. Those that are not there are made, and then belong to the user.
 
     Raises:
         AccountError: If that can not be, or the user could not serve.
@@ -46,6 +48,10 @@ def leave_root(name: str, path: Path | None, folder: Path, shared: bool) -> None
         if not folder.exists() or not shared:
             folder.mkdir(parents=True, exist_ok=True)
             give_folder(folder, user.pw_uid, user.pw_gid)
+        for other in made:
+            if not other.exists():
+                other.mkdir(parents=True, mode=0o750)
+                give_folder(other, user.pw_uid, user.pw_gid)
         become(user)
     except OSError as exc:
         raise AccountError(f"user: {name}: {(exc.strerror or str(exc)).lower()}") from exc

@@ -112,6 +112,13 @@ class KeptRecords:
             self._journal.release()
 
 
+def record_folders(config: Config) -> list[Path]:
+    """Return the folders that records are written to."""
+    journal = config.records.journal
+    sinks = [Path(sink.path).parent for sink in config.records.sinks.values()]
+    return [Path(journal.path), *sinks] if journal is not None else []
+
+
 def _sink(section: SinkSection) -> Sink:
     return FileSink(Path(section.path), section.max_bytes, section.max_files)
 

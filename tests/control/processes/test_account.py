@@ -67,6 +67,16 @@ def test_a_folder_that_is_not(tmp_path):
     assert (tmp_path / "new").stat().st_uid == 65534
 
 
+def test_other_folders_are_made_and_given_those_that_are_there_are_not(tmp_path):
+    there, made = tmp_path / "there", tmp_path / "a/b"
+    there.mkdir()
+    failure(
+        f"leave_root('nobody', Path('/etc/passwd'), Path({str(tmp_path)!r}), True, "
+        f"[Path({str(there)!r}), Path({str(made)!r})])"
+    )
+    assert [path.stat().st_uid for path in (there, made, made.parent)] == [0, 65534, 0]
+
+
 def test_an_unknown_user_in_the_file():
     app = "apps: {x: {protocol: tcp/1, origin_direct: [tcp://127.0.0.1:2]}}"
     with pytest.raises(ConfigError) as caught:

@@ -11,7 +11,7 @@ from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records import stream as module
 from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter
-from spectrum.control.records.stream import RecordReadings, RecordsActor, RecordStream, records_status
+from spectrum.control.records.stream import RecordReadings, RecordsActor, RecordStream, record_folders, records_status
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.link.takeover import Events
 from spectrum.plane.log import FORMAT_VARIABLE
@@ -65,6 +65,11 @@ def test_without_a_journal_records_go_to_the_log_as_they_are(start):
     assert json.loads(lines[2])["Event"] == "poolHealth"
     assert stream.read() == RecordReadings()
     assert records_status(stream.read()) is None
+
+
+def test_folders(tmp_path):
+    assert record_folders(config()) == []
+    assert record_folders(kept(tmp_path)) == [tmp_path / "journal", tmp_path]
 
 
 def test_settings_of_the_log_are_taken_at_a_reload(start):
