@@ -118,6 +118,7 @@ class TcpPlane:
     def accepted(self, batch: "list[Accepted]") -> None:
         """Decide on new sessions."""
         relay = self.relay
+        unplanned: dict[int, RunningListener] = {}
         for name, number, client, client_port, edge, edge_port in batch:
             listener = self._listeners[number]
             app = listener.app
@@ -130,12 +131,15 @@ class TcpPlane:
                 relay.refuse(name, Reason.NOT_INTERCEPTED)
             elif app.trusted is None and listener.names is None:
                 if number not in self._planned:
-                    self._plan(number, listener)
+                    unplanned[number] = listener
                 self._connect(name, Newcomer(listener, app.terms, client, client_port, edge, edge_port))
             elif app.trusted is None or client in app.trusted:
                 relay.read_header(name, app.header_timeout_ms)
             else:
                 relay.refuse(name, Reason.HEADER_UNTRUSTED)
+        # After the batch: the engine's turn among the origins begins where the one here ends.
+        for number, listener in unplanned.items():
+            self._plan(number, listener)
 
     def begun(self, number: int, count: int) -> None:
         """Count new sessions whose plan the engine follows."""

@@ -67,7 +67,10 @@ class Route(ABC):
         """Return the target for an origin's address and port, if the listener leads there from `edge_port`."""
 
     def fixed_orders(self) -> tuple[tuple[Target, ...], ...]:
-        """Return orders of trying that all clients get in turn; empty where the client or the load decides."""
+        """Return orders of trying that all clients get in turn, first the one that the last client got.
+
+        Empty where the client or the load decides.
+        """
         return ()
 
     def targets(self) -> Sequence[Target]:
@@ -158,7 +161,8 @@ class DirectRoute(Route):
 
     def fixed_orders(self) -> tuple[tuple[Target, ...], ...]:
         """See `Route`."""
-        return tuple(self.orders) if self._by_family is None else ()
+        turn = self._turn
+        return (*self.orders[turn:], *self.orders[:turn]) if self._by_family is None else ()
 
     def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
         """See `Route`."""

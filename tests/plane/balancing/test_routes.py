@@ -51,6 +51,16 @@ def test_direct_routes_go_on_with_the_others():
     assert route.find("192.0.2.1", 90) is None
 
 
+def test_who_goes_on_by_the_fixed_orders_leaves_out_no_origin():
+    """The engine begins with the one behind the first."""
+    route = DirectRoute(0)
+    origins = ", ".join(f"'tcp://192.0.2.{n}:90'" for n in (1, 2, 3))
+    route.aim(compiled(f"protocol: tcp/80, origin_direct: [{origins}]").apps[0], {})
+    for _ in range(4):
+        ways = [route.choose(*CLIENT)[0], *route.fixed_orders()[1:]]
+        assert {places(targets)[0] for targets in ways} == {f"192.0.2.{n}:90" for n in (1, 2, 3)}
+
+
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_services_by_their_records(transport):
     route = DirectRoute(0)
