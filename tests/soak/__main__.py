@@ -11,6 +11,7 @@ As root it runs in namespaces of its own, with its own name server; without root
 """
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -40,6 +42,8 @@ MOOD_EVERY_S = 4.0
 # Names that nobody ever answers for, beside the one that must go on.
 DEAD_NAMES = 5
 SHARED = {"a.example": b"a", "b.example": b"b", "": b"-"}
+# Of what the daemon said, so much is shown around a loss.
+SAID_AROUND_S = 4.0
 # From a kill until the replacement serves and clients' last losses are told.
 KILL_WINDOW_S = 3.0
 # A listener that is closed resets what is in its queue: connected, as far as the edge can know.
@@ -331,6 +335,8 @@ apps:
         )
         for began, ended, kind, why in others:
             wrong.append(f"lost {why} ({kind}, {began - self._began:.1f} to {ended - self._began:.1f} s)")
+        if others:
+            wrong += self._said_around(others[0][1])
         wrong += [f"refused: {why}" for *_, kind, why in by_kill if kind == "session" and "refused" in why.lower()]
         if "Traceback" in self._messages:
             wrong.append(f"the daemon had a fault:\n{self._messages}")
@@ -339,6 +345,16 @@ apps:
         for name in ("supervisor", "worker 0"):
             wrong += self._flatness(name)
         return wrong
+
+    def _said_around(self, at: float) -> list[str]:
+        """Return what the daemon said within some seconds of a time (monotonic)."""
+        wall = time.time() - time.monotonic() + at
+        found = []
+        for line in self._messages.splitlines():
+            with suppress(ValueError, KeyError):  # what a process prints that is no message
+                if abs(datetime.fromisoformat(json.loads(line)["Timestamp"]).timestamp() - wall) < SAID_AROUND_S:
+                    found.append(line)
+        return found
 
     @staticmethod
     def _within(lost: tuple[float, float, str, str], times: list[float], window_s: float) -> bool:
