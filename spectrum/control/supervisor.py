@@ -682,10 +682,12 @@ def serve(
 
     helper = Helper(Path(config.kernel.bpffs))
     if config.user is not None:
-        if os.geteuid() == 0:
+        is_root = os.geteuid() == 0
+        if is_root:
             _start_helper(helper)
         _become(config.user, path, config, predecessor)
-        helper.leave_root()
+        if is_root or predecessor is not None:  # which has been root
+            helper.leave_root()
 
     async def main() -> None:
         # Signals are the main thread's, also when it holds them back.

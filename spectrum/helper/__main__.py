@@ -10,8 +10,10 @@ from pathlib import Path
 
 from spectrum.helper.serving import Serving
 from spectrum.helper.work import Work
-from spectrum.kernel import bindings, filter, installation, offload, seccomp, signals
+from spectrum.kernel import bindings, filter, installation, libbpf, offload, seccomp, signals
 from spectrum.kernel.installation import PackageChanged
+from spectrum.kernel.landlock import limit_files
+from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import PinError, mount, program_code
 from spectrum.kernel.privileges import CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, confine
 from spectrum.kernel.sockets import raise_descriptor_limit
@@ -22,13 +24,22 @@ CAPABILITIES = (CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF)
 FORBIDDEN = tuple(call for call in seccomp.FORBIDDEN if call != "bpf")
 
 
-def harden() -> None:
+# What Python and libbpf read; udp_offload also sets what is about lo.
+READABLE = tuple(map(Path, (sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/proc", "/sys")))
+WRITABLE = (Path("/proc/sys/net"),)
+
+
+def harden(filesystem: Path) -> None:
     """Give up all that is not needed to load, attach, pin, and change eBPF programs and maps.
+
+    Args:
+        filesystem: The BPF file system.
 
     Raises:
         OSError: If the kernel refuses.
     """
     confine(CAPABILITIES)
+    limit_files(READABLE, WRITABLE, (filesystem,))
     seccomp.forbid(FORBIDDEN)
 
 
@@ -53,7 +64,9 @@ def main() -> None:
     os.chdir("/")
     for program in (bindings.PROGRAM, filter.PROGRAM, offload.PROGRAM):
         program_code(program)
-    harden()
+    with suppress(BpfError):  # told when it is needed
+        libbpf.version()  # its library is loaded now
+    harden(filesystem)
     Serving(line, Work(filesystem)).run()
 
 

@@ -74,8 +74,8 @@ class Helper:
 
     @property
     def is_lost(self) -> bool:
-        """Whether there was one and can be none any more."""
-        return self._line is None and bool(self._why_none) and not self._may_start
+        """Whether there is none, and can be none."""
+        return self._line is None and not self._may_start
 
     def enlarge(self, sockets: Sequence[int]) -> None:
         """Make queues of UDP sockets as long as root may, where it has been root that started the helper.

@@ -98,8 +98,9 @@ def test_it_goes_on_with_a_successor(helper, tmp_path):
     successor.leave_root()
     with pytest.raises(PinError, match="none was started"):
         successor.ask(Greet(), Greeting)
+    assert successor.is_lost, "until it has this one"
     successor.adopt(descriptor)
-    assert successor.state == helper.state
+    assert (successor.state, successor.is_lost) == (helper.state, False)
     process, helper._process = helper._process, None  # which has ended, and left its child
     helper.close()
     assert successor.ask(Greet(), Greeting)[0].pid == process.pid
