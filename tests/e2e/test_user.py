@@ -116,6 +116,10 @@ def test_it_serves_as_nobody(daemon, folder):
         with socket.create_connection(("127.0.0.78", port), 5) as sock:
             assert sock.recv(2) == b"hi"
 
+    def recorded():
+        path = folder / "kept/file"
+        return path.read_text().count("RecordId") if path.exists() else 0
+
     with greeter() as origin:
         records = f"records: {{journal: {{path: {folder}/kept}}, sinks: {{file: {{path: {folder}/kept/file}}}}}}\n"
         process = daemon(records + "apps:\n" + app("x", 77, origin))
@@ -132,6 +136,7 @@ def test_it_serves_as_nobody(daemon, folder):
         path.write_text(path.read_text().replace("apps:\n", "apps:\n" + app("y", 78, origin)))
         assert ask(daemon.control, "POST", "/reload")["errors"] == []
         visit(78)
+        eventually(lambda: recorded() == 2)
 
         # A worker that dies is replaced.
         os.kill(first["workers"][0]["pid"], signal.SIGKILL)
@@ -145,7 +150,7 @@ def test_it_serves_as_nobody(daemon, folder):
         assert of_process(daemon.status()["pid"], "Uid") == ["65534"] * 4
         visit(77)
         visit(78)
-        eventually(lambda: (folder / "kept/file").read_text().count("RecordId") == 4)
+        eventually(lambda: recorded() == 4)
 
 
 def count_of(filesystem, name):
