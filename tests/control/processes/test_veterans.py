@@ -10,11 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from spectrum.control.processes.veterans import take_all
+from spectrum.control.processes.veterans import VeteranWorker, take_all
+from spectrum.core.life.veteran import VeteranCommand, VeteranEvent
 from spectrum.link.channel import Channel
 from spectrum.link.flow_sockets import receive_sockets
 from spectrum.link.messages import DECODER
-from spectrum.link.takeover import Drain, Release, Take, Veteran
+from spectrum.link.succession import GivenWorker
+from spectrum.link.takeover import Drain, Release, Released, Take, Veteran
 from spectrum.link.versions import VERSION, Hello
 from spectrum.link.waiting import Waiting, waiting_names, waiting_path
 from tests.control.keepers import until
@@ -183,6 +185,36 @@ async def test_left_to_another_supervisor(tmp_path):
     for sock in veteran.sockets.values():
         sock.close()
     os.close(veteran.flows)
+
+
+@pytest.mark.parametrize("is_relieved", [False, True])
+async def test_one_that_is_given_and_given_again(is_relieved, caplog):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    messages = []
+    worker = Channel(theirs, DECODER, lambda message, _: messages.append(message), nothing)
+    veteran = VeteranWorker(nothing, nothing)
+    process = os.pidfd_open(os.getpid())
+    veteran.inherit(GivenWorker(1, os.getpid(), is_relieved, ours.detach(), process, Hello(7, 1)))
+    assert veteran.life.awaits_relief == (not is_relieved) and not veteran.life.counts
+    assert veteran.give() is None, "the supervisor before this one has it still"
+    veteran.begin()
+    veteran.begin()
+    if is_relieved:
+        await until(lambda: messages == [Take()])
+        worker.send(Veteran(1, 5))
+    else:
+        assert veteran.life.handle(VeteranEvent.RELIEVE) is VeteranCommand.RELEASE
+        worker.send(Released())
+        await veteran.relieve(3.0, None)
+        assert messages == [Release(3.0)]
+    await until(lambda: veteran.life.counts)
+    worker.send(Released())  # nobody asked
+    await until(lambda: "says what it was not asked: a worker that is relieved: relieved" in caplog.text)
+    again = veteran.give()
+    assert (again.place, again.pid, again.relieved, again.hello) == (1, os.getpid(), True, Hello())
+    veteran.detach()
+    assert not veteran.life.lives and veteran.give() is None
+    worker.close()
 
 
 async def test_nobody_waits_for_a_worker_that_has_ended(tmp_path, monkeypatch):
