@@ -25,7 +25,8 @@ def show_status(status: dict[str, Any], console: Console) -> None:
     for worker in workers:
         note = _worker_note(worker, status["generation"])
         note += " [yellow](not accepting: out of descriptors)[/yellow]" if worker["stalled"] else ""
-        note += f" [red](not watching {worker['deaf']} listeners; the log says why)[/red]" if worker["deaf"] else ""
+        deaf = worker.get("deaf")  # a daemon of before an upgrade says nothing of it
+        note += f" [red](not watching {deaf} listeners; the log says why)[/red]" if deaf else ""
         moved = f", {worker['offloaded']} UDP flows in the kernel" if worker["offloaded"] else ""
         console.print(f"worker {worker['number']}: pid {worker['pid']}, {worker['sessions']} sessions{moved}{note}")
     for pause in status.get("pauses", []):

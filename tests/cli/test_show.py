@@ -103,6 +103,11 @@ def test_other_states():
         assert up in shown(STATUS | {"uptime_s": seconds})
     text = shown(STATUS | {"workers": [STATUS["workers"][0] | {"deaf": 3}]})
     assert "not watching 3 listeners" in text
+    earlier = {name: value for name, value in STATUS["workers"][0].items() if name != "deaf"}
+    assert "not watching" not in shown(STATUS | {"workers": [earlier]}), "an earlier version says nothing of it"
+    off = dict.fromkeys(STATUS["kernel"], "off")
+    assert "kernel:" not in shown(STATUS | {"kernel": off | {"helper": "on: pid 7"}})
+    assert "helper off: pid 7: gone" in shown(STATUS | {"kernel": off | {"helper": "off: pid 7: gone"}})
     text = shown(STATUS | {"draining": True, "workers": [STATUS["workers"][0] | {"ready": False, "stalled": False}]})
     assert "draining" in text
     assert "(starting)" in text
