@@ -81,6 +81,27 @@ def test_every_source_file_has_its_test_file():
     assert missing == []
 
 
+# What composes and starts a daemon and rolls configurations out knows no feature; `control/features.py` has them.
+FEATURES = ("access", "balancing", "bindings", "filter", "names", "offload", "tls")
+
+
+@pytest.mark.parametrize("name", ["supervisor.py", "daemon.py", "processes", "configuration/rollout.py"])
+def test_what_composes_knows_no_feature(name):
+    path = ROOT / "control" / name
+    for file in path.rglob("*.py") if path.is_dir() else [path]:
+        parts = [module.split(".") for module in _imported(file) if module.startswith("spectrum.control.")]
+        assert not {part[2] for part in parts} & set(FEATURES), file
+
+
+def test_each_actor_is_registered_once():
+    sources = {path: path.read_text() for path in (ROOT / "control").rglob("*.py")}
+    actors = {name for text in sources.values() for name in re.findall(r"^class (\w+)\(Actor\)", text, re.MULTILINE)}
+    composed = sources[ROOT / "control" / "features.py"] + sources[ROOT / "control" / "supervisor.py"]
+    registered = [name for name in re.findall(r"(\w+)\(", composed) if name in actors]
+    by_itself = {"Served", "Planner"}  # by the supervisor, which others need, too
+    assert sorted(registered) == sorted(actors), actors ^ {*registered, *by_itself}
+
+
 # A worker takes settings, not files; the helper reads no files and speaks no HTTP; what asks a daemon starts without
 # what a daemon is made of.
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ import click
 from spectrum.cli.doctor import examine, install, show
 from spectrum.cli.options import failure
 from spectrum.control.configuration.loader import ConfigError, load_text
+from spectrum.control.daemon import serve
 from spectrum.control.paths import default_control_socket
 from spectrum.control.processes.account import AccountError, account
+from spectrum.control.processes.starting import StartError
 from spectrum.control.processes.succession import OPTION as SUCCEED
 from spectrum.control.processes.succession import Predecessor
-from spectrum.control.supervisor import StartError, serve
 from spectrum.core.address import SocketAddress, host_text, parse_socket_address
 from spectrum.core.configuration.config import MAX_WORKERS
 from spectrum.kernel.folders import give_folder

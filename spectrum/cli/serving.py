@@ -7,9 +7,10 @@ import click
 from spectrum.cli.options import CONFIG, failure, load
 from spectrum.control.configuration.loader import ConfigError, load_file
 from spectrum.control.configuration.watch import FilesRead
+from spectrum.control.daemon import serve
+from spectrum.control.processes.starting import StartError
 from spectrum.control.processes.succession import OPTION as SUCCEED
 from spectrum.control.processes.succession import Predecessor
-from spectrum.control.supervisor import StartError, serve
 from spectrum.core.configuration.config import MAX_WORKERS
 from spectrum.kernel.sockets import ListenError
 

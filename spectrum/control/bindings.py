@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from spectrum.control.configuration.actor import Actor, Change, RolloutError
+from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.fields import network
@@ -125,3 +125,11 @@ class BindingsActor(Actor):
         """Bind as before. After a failed start bindings stay without a socket, as after any end of the daemon."""
         if not change.is_first:
             await in_thread(self._bound.apply, change.before.snapshot, self._bank)
+
+    async def restore(self, plan: Plan) -> None:
+        """Bind as it is served."""
+        await in_thread(self._bound.apply, plan.snapshot, self._bank)
+
+    def halt(self) -> None:
+        """Take no bindings by hand any more."""
+        self._bound.stopping = True

@@ -4,10 +4,11 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 
 import msgspec
 
-from spectrum.control.configuration.actor import Actor, Change, RolloutError
+from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
 from spectrum.core.placement import placement
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.kernel.sockets import (
@@ -20,6 +21,7 @@ from spectrum.kernel.sockets import (
     open_listeners,
 )
 from spectrum.kernel.steering import place_datagrams
+from spectrum.link.succession import Heritage
 
 log = logging.getLogger(__name__)
 
@@ -312,3 +314,19 @@ class ListenersActor(Actor):
     async def release(self, change: Change) -> None:
         """Close the listeners that are gone."""
         self._bank.close(self._bank.keys() - set(change.after.snapshot.listener_keys()))
+
+    def give(self, heritage: Heritage, opened: ExitStack) -> None:
+        """Give the sockets."""
+        heritage.listeners += self._bank.by_worker()
+
+    async def restore(self, plan: Plan) -> None:
+        """Set the options of the sockets."""
+        self._bank.tune(plan.snapshot.apps)
+
+    async def drain(self) -> None:
+        """Close all; workers have what waits in their queues."""
+        self._bank.close(self._bank.keys())
+
+    async def close(self) -> None:
+        """Close all."""
+        self._bank.close(self._bank.keys())

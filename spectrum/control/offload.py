@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.configuration.actor import Actor, Change, Plan
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.configuration.config import UdpOffload
@@ -13,6 +13,7 @@ from spectrum.kernel.offload import MAX_WORKERS
 from spectrum.kernel.pins import PinError
 from spectrum.link.helper import Done, Offloaded, RemoveOffload, SetOffload
 from spectrum.link.messages import Offloading
+from spectrum.tasks import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,14 @@ class OffloadActor(Actor):
         """Take the former ones. After a failed start the tables may be those of workers of the daemon before."""
         if not change.is_first:
             self._offload.apply(change.before.config.udp_offload)
+
+    async def restore(self, plan: Plan) -> None:
+        """Take the settings that are served."""
+        self._offload.apply(plan.config.udp_offload)
+
+    async def drain(self) -> None:
+        """Move everything in user space."""
+        await in_thread(self._offload.remove)
 
     def tell(self, worker: WorkerProcess) -> None:
         """Give a worker the tables."""

@@ -5,6 +5,7 @@ import gc
 from contextlib import asynccontextmanager
 
 from spectrum.control.configuration.loader import load_file
+from spectrum.control.configuration.source import FileSource
 from spectrum.control.supervisor import Supervisor
 from spectrum.tasks import Tasks
 from tests.control.keepers import until
@@ -19,13 +20,14 @@ async def supervised(folder, text, workers=1):
         path.write_text(f"{text}\ncontrol: {{socket: {folder}/control.sock}}\n")
 
     write(text)
-    supervisor, tasks = Supervisor(path, load_file(path), workers), Tasks()
+    config = load_file(path)
+    supervisor, tasks = Supervisor(FileSource(path, config), config, workers), Tasks()
     running = tasks.start(supervisor.run(), "supervisor")
-    await until(lambda: supervisor._served.is_live or running.done())
+    await until(lambda: supervisor.served.is_live or running.done())
     try:
         yield supervisor, write
     finally:
-        supervisor._stop()
+        supervisor.stop()
         await asyncio.wait_for(running, 20)
         gc.unfreeze()
 
@@ -41,3 +43,8 @@ def pool(name):
         f"pools: {{{name}: {{origins: [{{name: o, address: 127.0.0.1, port: 1}}]}}}}\n"
         f"load_balancers: {{b: {{default_pools: [{name}]}}}}\n"
     )
+
+
+def made(config, workers=1):
+    """Return a supervisor that does not run yet."""
+    return Supervisor(FileSource(None, config), config, workers)

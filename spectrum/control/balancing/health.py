@@ -448,3 +448,7 @@ class HealthActor(Actor):
         """Give a worker the addresses of names that are not down, and the standings of origins."""
         worker.tell_names(self._health.addresses_for_workers(self._addresses))
         worker.tell_health(self._health.standings, self._health.told_latencies)
+
+    async def close(self) -> None:
+        """Probe no more."""
+        await self._health.stop()

@@ -1,10 +1,17 @@
 """What takes part in a rollout: each feature that holds something outside of the configuration has an `Actor`."""
 
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.configuration.config import Config
 from spectrum.core.snapshot import Snapshot
+from spectrum.link.succession import Heritage
+
+# What runs until it is cancelled, by what the log calls it.
+Jobs = Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
 
 
 class RolloutError(Exception):
@@ -47,7 +54,7 @@ class Change:
 
 
 class Actor:
-    """A part of the daemon that a configuration changes. What it does not need of this it leaves out.
+    """A feature of the daemon: what a configuration changes of it. What it does not need of this it leaves out.
 
     All actors prepare, then all commit, each in the order of `control/features.py`. If one fails, all that began abort,
     in the opposite order. See `core/life/rollout.py`.
@@ -75,3 +82,38 @@ class Actor:
 
     def tell(self, worker: WorkerProcess) -> None:
         """Tell a worker what it needs beside a snapshot, before it is told that."""
+
+    # --- over the life of the daemon ------------------------------------------------------------------------------
+
+    async def inherit(self, heritage: Heritage) -> None:
+        """Take what is its own of what the daemon before this one gives, before the first rollout."""
+
+    def jobs(self) -> Jobs:
+        """Return what runs while the daemon serves."""
+        return {}
+
+    def give(self, heritage: Heritage, opened: ExitStack) -> None:
+        """Enter what a successor needs.
+
+        Args:
+            heritage: What it gets.
+            opened: Closes what is opened for that.
+
+        Raises:
+            SuccessionError: If it cannot be had.
+        """
+
+    async def restore(self, plan: Plan) -> None:
+        """Set what a successor may have changed that it shares with this daemon, as it is served here."""
+
+    def halt(self) -> None:
+        """Begin nothing that lasts, and let nothing wait: the daemon is told to end."""
+
+    async def drain(self) -> None:
+        """Accept nothing more: workers end their sessions."""
+
+    def leave(self) -> None:
+        """Finish what a successor does not: this process is about to end, and the successor serves."""
+
+    async def close(self) -> None:
+        """End: the daemon serves no more."""

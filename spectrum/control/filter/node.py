@@ -1,5 +1,6 @@
 """The filter of the file: its lists are read here, and the kernel gets them."""
 
+import asyncio
 import logging
 import os
 import threading
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spectrum.control.configuration.actor import Actor, Change, RolloutError
+from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, RolloutError
 from spectrum.control.filter.samples import Sampler
 from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.config import Config
@@ -26,6 +27,8 @@ from spectrum.tasks import in_thread
 
 log = logging.getLogger(__name__)
 
+# The ring buffer of samples holds 7,000: what comes faster than that in this time is counted as lost.
+SAMPLES_INTERVAL_S = 0.2
 # Of a list that is no list.
 MAX_FAULTS_SHOWN = 5
 
@@ -248,6 +251,23 @@ class FilterActor(Actor):
     async def release(self, change: Change) -> None:
         """Forget what undoes it."""
         await in_thread(self._node.keep)
+
+    async def restore(self, plan: Plan) -> None:
+        """Filter as it is served."""
+        await in_thread(self._node.apply, plan.config)
+
+    def jobs(self) -> Jobs:
+        """Read samples."""
+        return {"read the filter's samples": self._collect}
+
+    async def _collect(self) -> None:
+        while True:
+            self._node.collect()
+            await asyncio.sleep(SAMPLES_INTERVAL_S)
+
+    async def drain(self) -> None:
+        """Let everything pass."""
+        await in_thread(self._node.remove)
 
     def _apply(self, config: Config) -> None:
         # In the thread, which goes on to its end where the task is cancelled.

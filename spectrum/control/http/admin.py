@@ -18,7 +18,9 @@ from spectrum.control.bindings import BoundApps, parse_binding
 from spectrum.control.configuration.actor import Actor, Change, RolloutError
 from spectrum.control.configuration.reload import Reloaded
 from spectrum.control.http.listener import CONTROL, METRICS, HttpListener
+from spectrum.control.paths import default_control_socket
 from spectrum.core.address import SocketAddress
+from spectrum.core.configuration.config import Config
 from spectrum.kernel.folders import FolderError, check_folder
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
@@ -213,6 +215,11 @@ class AdminServer:
         if self._socket_path is not None and not self._path_is_others:
             with contextlib.suppress(FileNotFoundError):
                 self._socket_path.unlink()
+
+
+def control_path(config: Config) -> Path:
+    """Return where a configuration has its control socket."""
+    return Path(config.control.socket) if config.control else default_control_socket()
 
 
 def control_name(path: Path) -> str:

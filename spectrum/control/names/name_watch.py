@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import Config
 from spectrum.core.names import NameSettings, name_key, parse_service
 from spectrum.kernel.sockets import descriptor_limit, local_addresses
+from spectrum.link.succession import Heritage
 from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -348,3 +350,19 @@ class NamesActor(Actor):
     async def release(self, change: Change) -> None:
         """Look up the new names only."""
         self._names.follow(change.after.snapshot.names())
+
+    async def inherit(self, heritage: Heritage) -> None:
+        """Take the last good answers."""
+        self._names.remember(heritage.names)
+
+    def give(self, heritage: Heritage, opened: ExitStack) -> None:
+        """Give them."""
+        heritage.names |= self._names.addresses
+
+    def halt(self) -> None:
+        """Wait for no answer."""
+        self._names.stop_waiting()
+
+    async def close(self) -> None:
+        """Look up no more."""
+        await self._names.stop()

@@ -132,6 +132,10 @@ class Fleet:
         """Return the workers of ours that serve, and of which something was heard lately."""
         return [worker for worker in self.serving() if worker.silent_s < SILENT_S]
 
+    def listening(self) -> list[WorkerProcess]:
+        """Return those of them that serve on all of their listeners."""
+        return [worker for worker in self.answering() if not worker.deaf]
+
     def all(self) -> list[WorkerProcess | VeteranWorker]:
         """Return all workers, those that wait to be relieved, and those that are, too."""
         return [*self.workers.values(), *self._veterans]

@@ -4,21 +4,23 @@ A line of the log is written at once, at a bounded rate, and needs no disk. The 
 which get each of them at least once. Neither waits for the other, and nothing on the loop waits for either.
 """
 
+import asyncio
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.configuration.actor import Actor, Change, Jobs
 from spectrum.control.records.feed import Feed, FeedReading, Sink
 from spectrum.control.records.file_sink import FileSink
 from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter, SessionLog
+from spectrum.control.records.totals import Totals
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
 from spectrum.core.records.objects import JournalSection, SinkSection
@@ -27,6 +29,10 @@ from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_loggin
 
 # What waits for a disk at the end is written for so long.
 CLOSE_S = 5.0
+# Lines that wait for a slow disk when a successor goes on are written for so long.
+LEAVE_S = 30.0
+# Refusals that workers summed are added up for so long.
+TICK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -205,10 +211,32 @@ class RecordsActor(Actor):
 
     Args:
         records: Takes them.
+        totals: Count what workers dropped.
+        tell_kept: Tells workers which of their records are journaled.
     """
 
-    def __init__(self, records: RecordStream) -> None:
+    def __init__(self, records: RecordStream, totals: Totals, tell_kept: Callable[[Mapping[str, int]], None]) -> None:
         self._records = records
+        self._totals = totals
+        self._tell_kept = tell_kept
+
+    def jobs(self) -> Jobs:
+        """Write what is summed."""
+        return {"sum refusals": self._tick}
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._records.tick(self._totals.workers.events_dropped)
+            self._tell_kept(self._records.take_kept())
+
+    def leave(self) -> None:
+        """Write what waits, for a slow disk too."""
+        self._records.close(LEAVE_S)
+
+    async def close(self) -> None:
+        """Write what waits."""
+        self._records.close()
 
     async def commit(self, change: Change) -> None:
         """Take the new settings."""

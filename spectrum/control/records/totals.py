@@ -1,12 +1,14 @@
 """What all workers counted, added up; nothing is lost when a worker dies but its last second."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.configuration.actor import Actor, Change, Jobs
+from spectrum.control.configuration.served import Served
 from spectrum.core.names import parse_service
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures, add_measures
 from spectrum.core.records.reasons import Reason
@@ -17,6 +19,7 @@ from spectrum.core.snapshot import Snapshot
 FORGET_AFTER_S = 3600.0
 # Beyond so many removed apps, those that were removed first are forgotten at once.
 MAX_GONE = 1000
+SWEEP_EVERY_S = 1.0
 # Apps that are looked over in one call of `sweep`: a millisecond.
 APPS_AT_ONCE = 500
 
@@ -159,15 +162,28 @@ class Totals:
 
 
 class TotalsActor(Actor):
-    """Notes which apps are gone.
+    """Has what is gone forgotten.
 
     Args:
         totals: What was counted.
+        served: What is served.
+        names: The addresses of names.
     """
 
-    def __init__(self, totals: Totals) -> None:
+    def __init__(self, totals: Totals, served: Served, names: Mapping[str, tuple[str, ...]]) -> None:
         self._totals = totals
+        self._served = served
+        self._names = names
 
     async def release(self, change: Change) -> None:
-        """Count the time of those that are gone from now on."""
+        """Count the time of apps that are gone from now on."""
         self._totals.forget({app.name for app in change.after.snapshot.apps}, time.monotonic())
+
+    def jobs(self) -> Jobs:
+        """Forget origins and rules that are gone."""
+        return {"forget what is gone": self._sweep}
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            self._totals.sweep(lambda: named(self._served.snapshot, self._names), time.monotonic())

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.configuration.actor import Actor, Change, Jobs
 from spectrum.control.processes.workers import WorkerProcess
 
 # As the engine takes them: a name, an AES key and an HMAC key (RFC 5077 section 4).
@@ -58,6 +58,10 @@ class TicketsActor(Actor):
     async def abort(self, change: Change) -> None:
         """Take the former one."""
         self._keys.every_s = change.before.config.session_tickets.rotate_s
+
+    def jobs(self) -> Jobs:
+        """Rotate the keys."""
+        return {"rotate the keys of session tickets": self._keys.run}
 
     def tell(self, worker: WorkerProcess) -> None:
         """Give a worker the keys."""

@@ -16,14 +16,15 @@ async def test_a_reload_does_not_outlive_the_service(tmp_path, free_port, monkey
     port, new = free_port(), free_port()
     async with supervised(tmp_path, f"apps:\n{app('x', port)}") as (daemon, write):
         write(f"apps:\n{app('y', new)}")
-        os.kill(daemon._fleet.workers[0].pid, signal.SIGSTOP)
-        reloads = asyncio.gather(daemon.reloads.reload(), daemon.reloads.reload(), daemon.upgrade(""))
+        os.kill(daemon.fleet.workers[0].pid, signal.SIGSTOP)
+        reloads = asyncio.gather(daemon.reloads.reload(), daemon.reloads.reload(), daemon.upgrades.upgrade(""))
         await until(daemon.reloads._applying.locked)
-        daemon._stop()
+        daemon.stop()
         answers = await asyncio.wait_for(reloads, 2)
         assert [answer.errors for answer in answers] == [["the daemon is stopping"]] * 3
-        assert (await daemon.reloads.reload()).errors == (await daemon.upgrade("")).errors == ["the daemon is stopping"]
-        os.kill(daemon._fleet.workers[0].pid, signal.SIGCONT)
+        for late in (daemon.reloads.reload(), daemon.upgrades.upgrade("")):
+            assert (await late).errors == ["the daemon is stopping"]
+        os.kill(daemon.fleet.workers[0].pid, signal.SIGCONT)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", new)
 
@@ -41,12 +42,12 @@ async def test_a_reload_tells_what_takes_a_restart_and_which_files_changed(tmp_p
         for _ in range(2):  # until it is restarted, or the file says so no more
             answer = await daemon.reloads.reload()
             assert (answer.changes, answer.restart) == ([], ["max_flows 100000 -> 1000"])
-            assert (await daemon.status())["restart_needed"] == ["max_flows 100000 -> 1000"]
-            assert b"spectrum_config_restart_needed 1.0" in await daemon.render()
+            assert (await daemon.pages.status())["restart_needed"] == ["max_flows 100000 -> 1000"]
+            assert b"spectrum_config_restart_needed 1.0" in await daemon.pages.metrics()
         write(text)
         answer = await daemon.reloads.reload()
         assert (answer.changes, answer.restart) == ([], [])
-        assert b"spectrum_config_restart_needed 0.0" in await daemon.render()
+        assert b"spectrum_config_restart_needed 0.0" in await daemon.pages.metrics()
         blocked.write_text("192.0.2.2\n")
         assert (await daemon.reloads.reload()).changes == [f"changed file {blocked}"]
         assert (await daemon.reloads.reload()).changes == []
@@ -77,7 +78,7 @@ async def test_a_stop_while_a_reload_reads_ends_it(tmp_path, free_port, monkeypa
         write(f"apps:\n{app('y', new)}")
         reloads = asyncio.gather(daemon.reloads.reload())
         await until(lambda: daemon.reloads._reader is not None)
-        daemon._stop()
+        daemon.stop()
         goes_on.set()
         assert (await reloads)[0].errors == ["the daemon is stopping"]
         with pytest.raises(ConnectionRefusedError):

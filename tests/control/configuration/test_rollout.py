@@ -113,20 +113,20 @@ async def test_a_rollout_that_is_cancelled_is_undone(step):
 
 def state_of(daemon, port):
     """What a refused reload must leave as it is."""
-    (listener,) = [sockets[0] for key, sockets in daemon._bank._sockets.items() if key.port == port]
+    (listener,) = [sockets[0] for key, sockets in daemon._start.bank._sockets.items() if key.port == port]
     return {
-        "plan": daemon._served.plan,
-        "listeners": daemon._bank.keys(),
+        "plan": daemon.served.plan,
+        "listeners": daemon._start.bank.keys(),
         "keepalive": listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
-        "names": set(daemon._names._watched),
-        "health": {number: member.settings for number, member in daemon._health.members.items()},
-        "standings": {number: standing.usable for number, standing in daemon._health.standings.items()},
+        "names": set(daemon.features.names._watched),
+        "health": {number: member.settings for number, member in daemon.features.health.members.items()},
+        "standings": {number: standing.usable for number, standing in daemon.features.health.standings.items()},
         "numbers": dict(daemon.reloads._planner._numbers._assigned),
-        "offload": daemon._offload.state,
-        "filter": daemon._filter.state,
-        "tickets": daemon._tickets.every_s,
-        "log": (daemon._records._log._as_json, daemon._records._log._per_second),
-        "workers": [(worker.pid, worker.life.generation) for worker in daemon._fleet.serving()],
+        "offload": daemon.features.offload.state,
+        "filter": daemon.features.filter.state,
+        "tickets": daemon.features.tickets.every_s,
+        "log": (daemon.features.records._log._as_json, daemon.features.records._log._per_second),
+        "workers": [(worker.pid, worker.life.generation) for worker in daemon.fleet.serving()],
         "descriptors": len(os.listdir("/proc/self/fd")),
     }
 
@@ -156,7 +156,7 @@ async def refused(daemon, port, new, expected):
 
 async def serves_at_last(daemon, new):
     assert (await daemon.reloads.reload()).errors == []
-    assert [worker.life.generation for worker in daemon._fleet.serving()] == [2, 2]
+    assert [worker.life.generation for worker in daemon.fleet.serving()] == [2, 2]
     assert daemon.reloads.last_successful
     socket.create_connection(("127.0.0.1", new)).close()  # that is all: its origin does not answer
 
@@ -207,15 +207,15 @@ async def test_what_actors_use_may_fail(tmp_path, free_port, monkeypatch):
         write(after)
         expected = state_of(daemon, port)
         for owner, name, exception, says in [
-            (daemon._bank, "open", ListenError("no port"), ["no port"]),
-            (daemon._bank, "tune", error, no_room),
-            (daemon._names, "watch", error, no_room),
-            (daemon._offload, "apply", ZeroDivisionError("a bug"), ours),
-            (daemon._bound, "apply", PinError("no map"), ["in the kernel: no map"]),
-            (daemon._filter, "remove", PinError("no unlink"), ["in the kernel: no unlink"]),
-            (daemon._health, "apply", ZeroDivisionError("a bug"), ours),
-            (daemon._health, "addresses_for_workers", error, no_room),
-            (daemon._records, "configure", error, no_room),
+            (daemon._start.bank, "open", ListenError("no port"), ["no port"]),
+            (daemon._start.bank, "tune", error, no_room),
+            (daemon.features.names, "watch", error, no_room),
+            (daemon.features.offload, "apply", ZeroDivisionError("a bug"), ours),
+            (daemon.features.bound, "apply", PinError("no map"), ["in the kernel: no map"]),
+            (daemon.features.filter, "remove", PinError("no unlink"), ["in the kernel: no unlink"]),
+            (daemon.features.health, "apply", ZeroDivisionError("a bug"), ours),
+            (daemon.features.health, "addresses_for_workers", error, no_room),
+            (daemon.features.records, "configure", error, no_room),
         ]:
             with monkeypatch.context() as patch:
                 patch.setattr(owner, name, failing_once(exception, getattr(owner, name)))

@@ -15,19 +15,19 @@ async def test_a_worker_that_stands_still_is_told_and_replaced(tmp_path, free_po
     monkeypatch.setattr("spectrum.control.processes.fleet.LOOK_EVERY_S", 0.5)
     port, new = free_port(), free_port()
     async with supervised(tmp_path, f"worker_timeout: 3s\napps:\n{app('x', port)}", workers=2) as (daemon, write):
-        pid, killed = daemon._fleet.workers[1].pid, daemon._totals.workers_killed
+        pid, killed = daemon.fleet.workers[1].pid, daemon._start.totals.workers_killed
         os.kill(pid, signal.SIGSTOP)
         write(f"worker_timeout: 3s\napps:\n{app('x', port)}{app('y', new)}")
         assert (await daemon.reloads.reload()).errors == [f"worker 1 (pid {pid}) does not answer; nothing has changed"]
-        await until(lambda: not daemon.ready())
-        page = (await daemon.render()).decode()
+        await until(lambda: not daemon.pages.ready())
+        page = (await daemon.pages.metrics()).decode()
         assert 'spectrum_worker_up{worker="1"} 0.0' in page
-        assert [one["ready"] for one in (await daemon.status())["workers"]] == [True, False]
-        await until(daemon.ready)
-        assert daemon._totals.workers_killed == killed + 1
+        assert [one["ready"] for one in (await daemon.pages.status())["workers"]] == [True, False]
+        await until(daemon.pages.ready)
+        assert daemon._start.totals.workers_killed == killed + 1
         monkeypatch.setattr(snapshots, "ANSWER_TIMEOUT_S", 10.0)
         assert (await daemon.reloads.reload()).errors == []
-        assert [one["generation"] for one in (await daemon.status())["workers"]] == [2, 2]
+        assert [one["generation"] for one in (await daemon.pages.status())["workers"]] == [2, 2]
 
 
 async def test_a_worker_that_stops_in_the_middle_of_a_reload_catches_up(tmp_path, free_port, monkeypatch):
@@ -36,7 +36,7 @@ async def test_a_worker_that_stops_in_the_middle_of_a_reload_catches_up(tmp_path
     port, new = free_port(), free_port()
     async with supervised(tmp_path, f"apps:\n{app('x', port)}", workers=2) as (daemon, write):
         write(f"apps:\n{app('y', new)}")
-        pid = daemon._fleet.workers[1].pid
+        pid = daemon.fleet.workers[1].pid
         commit = snapshots.WorkersActor.commit
 
         async def stop_first(*args):
@@ -47,9 +47,9 @@ async def test_a_worker_that_stops_in_the_middle_of_a_reload_catches_up(tmp_path
             patch.setattr(snapshots.WorkersActor, "commit", stop_first)
             errors = (await daemon.reloads.reload()).errors
         assert errors[0] == f"worker 1 (pid {pid}) has not answered within 0.3 s"
-        assert [worker.life.generation for worker in daemon._fleet.serving()] == [1, 1]
+        assert [worker.life.generation for worker in daemon.fleet.serving()] == [1, 1]
         os.kill(pid, signal.SIGCONT)
-        stopped = daemon._fleet.workers[1]
+        stopped = daemon.fleet.workers[1]
         await until(lambda: stopped.life.state is WorkerState.SERVING and stopped.life.generation == 1)
         assert (await daemon.reloads.reload()).errors == []
-        assert [worker.life.generation for worker in daemon._fleet.serving()] == [2, 2]
+        assert [worker.life.generation for worker in daemon.fleet.serving()] == [2, 2]

@@ -12,6 +12,7 @@ from spectrum.control.records import stream as module
 from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter
 from spectrum.control.records.stream import RecordReadings, RecordsActor, RecordStream, record_folders, records_status
+from spectrum.control.records.totals import Totals
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.link.takeover import Events
 from spectrum.plane.log import FORMAT_VARIABLE
@@ -186,7 +187,7 @@ async def test_a_rollout_changes_how_lines_are_written(start, monkeypatch):
     configured = []
     monkeypatch.setattr(module, "configure_logging", lambda as_json, level: configured.append(as_json))
     stream, out = start(one.before.config)
-    actor = RecordsActor(stream)
+    actor = RecordsActor(stream, Totals(), lambda ends: None)
     await actor.commit(one)
     assert os.environ[FORMAT_VARIABLE] == "text"  # of workers from now on
     stream.add(Events(1, LINE, "0/5f", 1))
@@ -206,5 +207,5 @@ async def test_workers_are_told_what_is_journaled(tmp_path, free_port, monkeypat
         for end in (2, 3):
             socket.create_connection(("127.0.0.1", port)).close()
             await until(lambda end=end: told[-1:] == [(0, end)])
-        assert (await daemon.status())["records"]["journal"]["records"] == 2
-        assert "spectrum_journal_records_total 2.0" in (await daemon.render()).decode()
+        assert (await daemon.pages.status())["records"]["journal"]["records"] == 2
+        assert "spectrum_journal_records_total 2.0" in (await daemon.pages.metrics()).decode()

@@ -1,10 +1,15 @@
+import asyncio
+
 from spectrum.control.configuration.loader import load_text
+from spectrum.control.configuration.served import Served
+from spectrum.control.records import totals as module
 from spectrum.control.records.totals import APPS_AT_ONCE, FORGET_AFTER_S, MAX_GONE, Named, Totals, TotalsActor, named
 from spectrum.core.balancing.settings import labels
 from spectrum.core.numbers import Numbers
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import MAX_NUMBERS, compile_snapshot
+from spectrum.tasks import Tasks
 from tests.control.plans import change
 
 
@@ -61,7 +66,8 @@ async def test_a_rollout_tells_which_apps_are_gone():
     totals = Totals()
     totals.add(0, {"x": AppMeasures(started=1, ended={1: 1}), "y": AppMeasures(started=1)}, WorkerMeasures())
     text = "apps: {NAME: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
-    await TotalsActor(totals).release(change(text.replace("NAME", "x"), text.replace("NAME", "y")))
+    one = change(text.replace("NAME", "x"), text.replace("NAME", "y"))
+    await TotalsActor(totals, Served(one.before.config), {}).release(one)
     assert totals._gone_since.keys() == {"x"}
 
 
@@ -145,3 +151,20 @@ load_balancers: {b: {default_pools: [p]}}
     snapshot = compile_snapshot(config, 1, Numbers(MAX_NUMBERS).plan(labels(config.pools), bool))
     names = {"A a.example": ("192.0.2.2",), "SRV _s._tcp.example": ("10 60.0 5060 192.0.2.3",)}
     assert named(snapshot, names) == Named({"2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3"}, set())
+
+
+async def test_what_is_gone_is_looked_for_while_the_daemon_serves(monkeypatch):
+    monkeypatch.setattr(module, "SWEEP_EVERY_S", 0.001)
+    totals, swept = Totals(), asyncio.Event()
+    served = Served(load_text("apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}", "f"))
+
+    def sweep(get_named, now):
+        assert get_named() == named(served.snapshot, {})
+        swept.set()
+
+    monkeypatch.setattr(totals, "sweep", sweep)
+    ((_, job),) = TotalsActor(totals, served, {}).jobs().items()
+    tasks = Tasks()
+    tasks.start(job(), "job")
+    await asyncio.wait_for(swept.wait(), 5)
+    await tasks.stop()

@@ -1,0 +1,117 @@
+"""The process of a daemon: its user, its log, its loop and its threads, around a `Supervisor`."""
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import uvloop
+
+from spectrum.control.configuration.source import FileSource
+from spectrum.control.configuration.watch import FilesRead
+from spectrum.control.http.admin import control_path
+from spectrum.control.processes.account import AccountError, leave_root
+from spectrum.control.processes.helper import Helper
+from spectrum.control.processes.starting import StartError
+from spectrum.control.processes.succession import Predecessor
+from spectrum.control.records.stream import record_folders
+from spectrum.control.supervisor import Supervisor
+from spectrum.core.configuration.config import Config
+from spectrum.garbage import collect_every
+from spectrum.kernel import installation, seccomp, signals
+from spectrum.kernel.pins import PinError
+from spectrum.kernel.transparent import may_be_transparent
+from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
+from spectrum.plane.worker import SECCOMP_VARIABLE
+
+log = logging.getLogger(__name__)
+
+# What threads are at when all else has ended has so long.
+THREADS_END_S = 2.0
+SWITCH_INTERVAL_S = 0.0005
+
+
+def serve(
+    path: Path | None,
+    config: Config,
+    workers: int | None,
+    level: str,
+    watch: bool,
+    predecessor: Predecessor | None = None,
+    files: FilesRead | None = None,
+) -> None:
+    """Run the daemon until it is stopped; with `watch` it reloads when the file changes.
+
+    Without a path `config` is all that it serves. With a `predecessor` it takes over what that one served.
+    `files` is what they were when `config` was read from them.
+
+    Raises:
+        ListenError: If an address can not be listened on.
+        StartError: If the workers do not serve, or the file's user can not.
+    """
+    configure_logging(config.log.format == "json", level)
+    # A look-up that fails leaves cycles of about 10 KB; the probes of many origins, none.
+    collect_every(5_000)
+    # Pages are rendered in threads; the default of 5 ms would delay each step of the loop by that.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format, SECCOMP_VARIABLE: str(config.seccomp)}
+    installation.remember()
+    if config.seccomp and not seccomp.is_present():
+        log.warning("seccomp: libseccomp is not on this machine, workers run without a filter")
+    transparent = any(app.source == "client" or app.tproxy or app.bindings for app in config.apps.values())
+    if transparent and not may_be_transparent():
+        raise StartError("source: client, tproxy and bindings need root or CAP_NET_RAW; see `spectrum doctor`")
+
+    helper = Helper(Path(config.kernel.bpffs))
+    if config.user is not None:
+        is_root = os.geteuid() == 0
+        if is_root:
+            _start_helper(helper)
+        _become(config.user, path, config, predecessor)
+        if is_root or predecessor is not None:  # which has been root
+            helper.leave_root()
+
+    async def main() -> None:
+        # Signals are the main thread's, also when it holds them back.
+        executor = ThreadPoolExecutor(initializer=signals.hold_all, thread_name_prefix="blocking")
+        asyncio.get_running_loop().set_default_executor(executor)
+        source = FileSource(path, config, watch, files)
+        await Supervisor(source, config, workers, predecessor, helper).run()
+        signals.hold_all()  # without a handler a late one would decide how this process ends
+        ending = threading.Thread(target=executor.shutdown, daemon=True)
+        ending.start()
+        ending.join(THREADS_END_S)
+        if ending.is_alive():
+            log.warning("ending although a file is being read: a pipe, or a file system that does not answer")
+            logging.shutdown()
+            os._exit(0)
+
+    uvloop.run(main())
+
+
+def _start_helper(helper: Helper) -> None:
+    try:
+        helper.start()
+    except PinError as exc:
+        raise StartError(str(exc)) from exc
+
+
+def _become(user: str, path: Path | None, config: Config, predecessor: Predecessor | None) -> None:
+    """Go on as the file's user; the control socket stays where root has it."""
+    folder, before = control_path(config).parent, os.geteuid()
+    try:
+        leave_root(user, path, folder, config.control is not None, record_folders(config))
+    except AccountError as exc:
+        fault = str(exc)
+    else:
+        # The workers of the one before, and their sockets, are another user's.
+        fault = "user changed: that takes a restart" if predecessor and os.geteuid() != before else ""
+    if fault:
+        if predecessor is not None:
+            predecessor.refuse([fault])
+        raise StartError(fault)
+    if config.control is None and os.geteuid() != before:
+        os.environ["RUNTIME_DIRECTORY"] = str(folder)

@@ -1,0 +1,136 @@
+"""The features of a daemon, each registered once: its actor has a line in `Features.actors`, whose order counts.
+
+This file wires them to each other. What they are built on (workers, listening sockets, the helper) comes from the
+supervisor, which knows none of them.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from io import FileIO
+
+from spectrum.control.balancing.health import HealthActor, HealthKeeper
+from spectrum.control.bindings import BindingsActor, BoundApps
+from spectrum.control.configuration.actor import Actor
+from spectrum.control.configuration.plan import Planner
+from spectrum.control.configuration.served import Served
+from spectrum.control.filter.node import FilterActor, NodeFilter
+from spectrum.control.listeners import ListenerBank, ListenersActor
+from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListeners
+from spectrum.control.offload import NodeOffload, OffloadActor
+from spectrum.control.processes.helper import Helper
+from spectrum.control.processes.helper_actor import HelperActor
+from spectrum.control.processes.workers import WorkerProcess
+from spectrum.control.records.log import LineWriter
+from spectrum.control.records.stream import RecordsActor, RecordStream
+from spectrum.control.records.totals import Totals, TotalsActor
+from spectrum.control.tls.certificates import CertificatesActor
+from spectrum.control.tls.tickets import TicketKeyRotation, TicketsActor
+from spectrum.core.balancing.events import HealthEvent, as_text
+from spectrum.core.balancing.pools import Standing
+from spectrum.link.messages import Met
+from spectrum.link.takeover import Events
+from spectrum.plane.memory import ENDED_FLOWS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What features are built on.
+
+    Attributes:
+        served: What is served.
+        planner: Makes plans.
+        count: How many workers there are.
+        bank: The listening sockets.
+        totals: What workers counted.
+        helper: Who changes the kernel's tables.
+        running: Returns the workers.
+        has_veterans: Tells whether there are workers of the daemon before this one.
+        tell_kept: Tells workers which of their records are journaled.
+        metrics: Serves the metrics.
+    """
+
+    served: Served
+    planner: Planner
+    count: int
+    bank: ListenerBank
+    totals: Totals
+    helper: Helper
+    running: Callable[[], Iterable[WorkerProcess]]
+    has_veterans: Callable[[], bool]
+    tell_kept: Callable[[Mapping[str, int]], None]
+    metrics: Actor
+
+
+class Features:
+    """All features.
+
+    Args:
+        ground: What they are built on.
+
+    Attributes:
+        actors: One for each, in the order in which they prepare and commit.
+    """
+
+    def __init__(self, ground: Ground) -> None:
+        config = ground.served.config
+        own = OwnListeners(config)
+        flows = ground.count * (config.max_flows + ENDED_FLOWS)
+        self._running = ground.running
+        self.records = RecordStream(config, LineWriter(FileIO(1, "wb", closefd=False)))
+        self.health = HealthKeeper(self._tell_health, self._record_health, self._readdress)
+        self.names = NameWatch(self._names_changed, own.refuse)
+        self.tickets = TicketKeyRotation(self._tell_tickets, config.session_tickets.rotate_s)
+        self.bound = BoundApps(ground.helper)
+        self.filter = NodeFilter(ground.helper)
+        self.offload = NodeOffload(ground.helper, flows, ground.count)
+        self.actors: tuple[Actor, ...] = (
+            HelperActor(ground.helper),
+            ListenersActor(ground.bank, ground.count),
+            ground.metrics,
+            NamesActor(self.names, own),
+            OffloadActor(self.offload, ground.has_veterans),
+            BindingsActor(self.bound, ground.bank),
+            FilterActor(self.filter),
+            # From here on without an await between: who asks for the status sees all of it, or none.
+            ground.served,
+            ground.planner,
+            TicketsActor(self.tickets),
+            CertificatesActor(),
+            RecordsActor(self.records, ground.totals, ground.tell_kept),
+            TotalsActor(ground.totals, ground.served, self.names.addresses),
+            # Nothing comes after it that may fail: it forgets what it knew of origins that leave.
+            HealthActor(self.health, self.names.addresses),
+        )
+
+    def heard(self, message: Events | Met) -> None:
+        """Take what a worker tells of sessions."""
+        if isinstance(message, Met):
+            self.health.met(message.signs)
+        else:
+            self.records.add(message)
+
+    def _names_changed(self, addresses: dict[str, tuple[str, ...]]) -> None:
+        self.health.resolve(self.names.addresses)
+        self._readdress(set(addresses))
+
+    def _readdress(self, keys: set[str]) -> None:
+        """Tell workers the addresses of names: those that are not down."""
+        known = {key: self.names.addresses[key] for key in keys if key in self.names.addresses}
+        told = self.health.addresses_for_workers(known)
+        for worker in self._running():
+            worker.tell_names(told)
+
+    def _tell_health(self, standings: dict[int, Standing], latencies: dict[str, float]) -> None:
+        for worker in self._running():
+            worker.tell_health(standings, latencies)
+
+    def _tell_tickets(self, keys: list[bytes]) -> None:
+        for worker in self._running():
+            worker.tell_tickets(keys)
+
+    def _record_health(self, event: HealthEvent) -> None:
+        log.log(logging.INFO if event.Healthy else logging.WARNING, "%s", as_text(event))
+        self.records.add_health(event)

@@ -1,0 +1,169 @@
+"""The start of a daemon: what one before it leaves, workers, the first configuration, and only then clients."""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from spectrum.control.configuration.actor import Actor, RolloutError
+from spectrum.control.configuration.reload import Reloads
+from spectrum.control.configuration.served import Served
+from spectrum.control.http.admin import AdminServer, control_name
+from spectrum.control.listeners import ListenerBank
+from spectrum.control.processes.fleet import Fleet
+from spectrum.control.processes.life import Life
+from spectrum.control.processes.succession import Predecessor
+from spectrum.control.records.totals import Totals
+from spectrum.garbage import freeze
+from spectrum.kernel.sockets import passed_sockets, raise_descriptor_limit
+from spectrum.link.succession import Heritage, SuccessionError
+from spectrum.tasks import Tasks
+
+START_TIMEOUT_S = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """The daemon can not serve; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Starts a daemon.
+
+    Attributes:
+        path: Of its control socket.
+        control: What is served there.
+        predecessor: The daemon whose workers it takes over, if it is an upgrade.
+        life: Whether it goes on.
+        served: What is served.
+        reloads: Serves the first configuration.
+        fleet: The workers.
+        totals: Count how many of them ended.
+        bank: The listening sockets.
+        admin: Has the control socket.
+        actors: Of each feature.
+        tasks: Get those that keep workers.
+    """
+
+    path: Path
+    control: web.Application
+    predecessor: Predecessor | None
+    life: Life
+    served: Served
+    reloads: Reloads
+    fleet: Fleet
+    totals: Totals
+    bank: ListenerBank
+    admin: AdminServer
+    actors: Sequence[Actor]
+    tasks: Tasks
+
+    async def run(self) -> None:
+        """Serve; a predecessor is told where that fails.
+
+        Raises:
+            ListenError: If the control socket cannot be had.
+            StartError: If anything else cannot be had, or the workers do not serve.
+        """
+        try:
+            await self._run()
+        except Exception as exc:
+            if self.predecessor is not None:
+                self.predecessor.refuse((str(exc) or repr(exc)).splitlines())
+            raise
+
+    async def _run(self) -> None:
+        raise_descriptor_limit()
+        heritage = await self._inherit()
+        # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
+        is_chosen = self.served.config.control is not None
+        await self.admin.serve_control(self.control, self.path, is_chosen)
+        await self._take(heritage)
+        # No port is opened before workers run: clients would wait for nobody, and be reset where none ever does.
+        self.fleet.start(self.tasks, serves=False)
+        await self._wait_for_workers(lambda: len(self.fleet.begun()) == self.fleet.count)
+        try:
+            await self.reloads.start()
+        except RolloutError as exc:
+            raise StartError(str(exc)) from exc
+        # Nothing is missing any more: the one before may go, and its workers be relieved.
+        await self._follow(heritage)
+        await self.fleet.open()
+        await self._wait_for_workers(lambda: len(self.fleet.listening()) == self.fleet.count)
+        self.reloads.started()
+        await self.fleet.relieve_the_rest()  # there are fewer workers now
+        freeze()
+        snapshot = self.served.snapshot
+        apps, listeners = len(snapshot.apps), len(snapshot.listener_keys())
+        counts = (apps, "app"), (listeners, "listener"), (self.fleet.count, "worker")
+        log.info("serving %s on %s with %s", *(f"{count} {what}{'s' * (count != 1)}" for count, what in counts))
+
+    async def _inherit(self) -> Heritage:
+        """Return what the supervisor before this one gives, which serves meanwhile; nothing where there is none.
+
+        Raises:
+            StartError: If it does not come.
+        """
+        if self.predecessor is None:
+            return Heritage(legacy=[])
+        try:
+            heritage = await self.predecessor.inherit()
+        except SuccessionError as exc:
+            raise StartError(f"what the daemon before this one serves does not come: {exc}") from exc
+        if heritage.legacy is None:
+            given = {where: socket.socket(fileno=descriptor) for where, descriptor in heritage.servers.items()}
+            self.admin.inherit(given)
+        return heritage
+
+    async def _take(self, heritage: Heritage) -> None:
+        """Take workers, sockets, and what features have."""
+        self.bank.adopt_passed(passed_sockets(os.environ))
+        if heritage.legacy is None:
+            self.fleet.inherit(heritage.workers, heritage.flows)
+            for worker, key, descriptor in heritage.listeners:
+                self.bank.adopt(worker, {key: socket.socket(fileno=descriptor)})
+        else:
+            await self.fleet.take_over(heritage.legacy, self.bank)
+        heritage.names = {**self.fleet.inherited_names, **heritage.names}
+        for actor in self.actors:
+            await actor.inherit(heritage)
+
+    async def _follow(self, heritage: Heritage) -> None:
+        """Let the supervisor before this one leave.
+
+        Raises:
+            StartError: If it has ended instead.
+        """
+        if self.predecessor is not None and heritage.legacy is None:
+            if self.life.stopping.is_set():
+                raise StartError("it was told to stop")
+            try:
+                await self.predecessor.follow(control_name(self.path))
+            except SuccessionError as exc:
+                raise StartError(f"the daemon before this one does not leave: {exc}") from exc
+            await self.admin.accept()
+
+    async def _wait_for_workers(self, reached: Callable[[], bool]) -> None:
+        """Wait until workers have got so far.
+
+        Raises:
+            StartError: If they keep ending instead, or take too long.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not reached() and not self.life.stopping.is_set():
+            if self.totals.worker_restarts >= 2 * self.fleet.count:
+                raise StartError(f"workers end as soon as they start{self._why_workers_end()}")
+            if time.monotonic() > deadline:
+                raise StartError(f"the workers were not ready within {START_TIMEOUT_S:g} s{self._why_workers_end()}")
+            await asyncio.sleep(0.01)
+
+    def _why_workers_end(self) -> str:
+        return "".join(f"\nworker {place}: {how}" for place, how in sorted(self.fleet.ends.items()))

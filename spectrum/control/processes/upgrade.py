@@ -1,0 +1,145 @@
+"""Upgrades: a successor is started, gets all that it needs, and then this daemon leaves."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from spectrum.control.configuration.actor import Actor
+from spectrum.control.configuration.reload import Reloads
+from spectrum.control.configuration.served import Served
+from spectrum.control.http.admin import AdminServer, Upgraded
+from spectrum.control.processes.fleet import Fleet
+from spectrum.control.processes.life import Life
+from spectrum.control.processes.succession import Successor, arguments
+from spectrum.control.processes.systemd import Notifier
+from spectrum.kernel import init, signals
+from spectrum.link.succession import Heritage, SuccessionError
+
+log = logging.getLogger(__name__)
+
+# An upgrade is answered before this daemon leaves.
+LEAVE_DELAY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrades:
+    """Upgrades this daemon.
+
+    Attributes:
+        life: Whether it goes on.
+        served: What is served.
+        reloads: None goes on meanwhile.
+        fleet: The workers.
+        admin: The control socket and the metrics.
+        actors: Of each feature.
+        systemd: Is told.
+    """
+
+    life: Life
+    served: Served
+    reloads: Reloads
+    fleet: Fleet
+    admin: AdminServer
+    actors: Sequence[Actor]
+    systemd: Notifier
+
+    async def upgrade(self, python: str) -> Upgraded:
+        """Start a successor, with another interpreter where `python` names one, and leave everything to it."""
+        life = self.life
+        if busy := life.busy_with():
+            return Upgraded([busy])
+        async with self.reloads.changing:
+            if busy := life.busy_with():  # since it waited
+                return Upgraded([busy])
+            life.upgrading = successor = Successor()
+            try:
+                await successor.start(python or sys.executable, arguments())
+                await self._give(successor)
+                if life.stopping.is_set():
+                    await successor.end()
+                    raise SuccessionError(life.busy_with())
+            except SuccessionError as exc:
+                why = life.busy_with() or str(exc)
+                log.error("upgrade refused: %s", why)
+                return Upgraded(why.splitlines())
+            finally:
+                life.upgrading = None
+            life.successor = successor
+        log.info("upgrade: leaving everything to pid %d, which has all that it needs", successor.pid)
+        # The answer leaves first.
+        asyncio.get_running_loop().call_later(LEAVE_DELAY_S, life.stopping.set)
+        return Upgraded(pid=successor.pid)
+
+    async def _give(self, successor: Successor) -> None:
+        """Give a successor what it needs, and wait until it has all else; go on as before where it does not get so far.
+
+        Raises:
+            SuccessionError: If it does not.
+        """
+        try:
+            with ExitStack() as opened:
+                heritage = Heritage(self.fleet.give(opened), self.fleet.flows, servers=self.admin.give())
+                for actor in self.actors:
+                    actor.give(heritage, opened)
+                await successor.give(heritage)
+        except (SuccessionError, OSError) as exc:
+            self.fleet.keep()
+            await successor.end()
+            await self._restore()
+            if isinstance(exc, OSError):
+                raise SuccessionError(f"nothing can be handed over: {(exc.strerror or str(exc)).lower()}") from exc
+            raise
+
+    async def _restore(self) -> None:
+        """Set what a successor may have changed that it shares with this one, unless this one ends."""
+        if self.life.stopping.is_set():
+            return
+        for actor in self.actors:
+            try:
+                await actor.restore(self.served.plan)
+            except Exception as exc:
+                log.error("after a refused upgrade not everything is as it was: %s", exc)
+
+    async def leave(self, successor: Successor) -> None:
+        """Leave everything to a successor, and end this process; come back where the successor is gone."""
+        await self.fleet.ask()  # brings the records of sessions that ended
+        if not successor.lives:
+            log.error("upgrade: pid %d has ended; staying", successor.pid)
+            self.fleet.keep()
+            self.life.stay()
+            return
+        # Each step is only what this process does not need any more: none that fails is a reason to stay.
+        status = 1
+        try:
+            self.admin.leave(successor.control)
+            signals.hold_all()
+            self.fleet.detach()
+            # Where we have a parent that stays, systemd and its like know that one.
+            if not init.followed_by(successor.pid):
+                self.systemd.followed_by(successor.pid)
+            await successor.leave()
+            status = 0
+        except SuccessionError:
+            # The unit's Restart= starts another one, which takes the workers over.
+            log.error("upgrade: pid %d has ended; the workers wait for a new start", successor.pid)
+        except Exception:
+            log.exception("upgrade: leaving all the same")
+        try:
+            await self.admin.stop()
+        except Exception:
+            log.exception("upgrade: clients of the control socket or the metrics were cut")
+        for actor in self.actors:
+            try:
+                actor.leave()
+            except Exception:
+                log.exception("upgrade: records of sessions may be lost")
+        logging.shutdown()
+        for number in signal.sigpending() & {*signals.STOP, signal.SIGHUP}:
+            successor.signal(number)
+        # Not by the usual way: it would end the workers, which are children of this process.
+        os._exit(status)

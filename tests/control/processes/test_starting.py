@@ -1,0 +1,48 @@
+"""Starts that fail; those that do not are in tests/e2e."""
+
+import socket
+import sys
+
+import pytest
+
+from spectrum.control.configuration.loader import load_text
+from spectrum.control.processes import starting
+from spectrum.control.processes.starting import StartError
+from tests.control.supervised import made
+
+
+def config(port, tmp_path):
+    return load_text(
+        f"apps: {{x: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}\n"
+        f"control: {{socket: {tmp_path}/control.sock}}",
+        "x",
+    )
+
+
+async def test_workers_that_do_not_start_are_told(tmp_path, free_port, monkeypatch):
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho no engine here >&2\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    refusing = made(config(free_port(), tmp_path))
+    monkeypatch.setattr(refusing._start.bank, "open", lambda *_: pytest.fail("a port is opened that nobody serves"))
+    with pytest.raises(StartError, match="workers end as soon as they start\nworker 0: exit status 3: no engine here"):
+        await refusing.run()
+    assert not (tmp_path / "control.sock").exists()
+
+
+async def test_workers_that_do_not_answer_are_told(tmp_path, free_port, monkeypatch):
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 60\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(silent))
+    monkeypatch.setattr(starting, "START_TIMEOUT_S", 0.3)
+    with pytest.raises(StartError, match=r"not ready within 0\.3 s"):
+        await made(config(free_port(), tmp_path)).run()
+
+
+async def test_what_cannot_be_served_is_told_and_nothing_is_left(tmp_path, free_port):
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(StartError, match=r"^app x: .*already in use"):
+        await made(config(port, tmp_path)).run()
+    assert not (tmp_path / "control.sock").exists()
