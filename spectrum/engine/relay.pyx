@@ -475,7 +475,8 @@ cdef class Relay(Dialer):
         """
         cdef Leg *leg = &session.legs[side]
         cdef tcp_info info
-        if leg.tls != NULL or leg.backlog != NULL or session.legs[1 - side].tls != NULL or session.paced:
+        if (not self.recorded or leg.tls != NULL or leg.backlog != NULL or session.legs[1 - side].tls != NULL
+                or session.paced):
             return False
         self._tcp_info(leg.fd, &info)
         if info.tcpi_bytes_received != leg.received_bytes + 1:

@@ -82,7 +82,7 @@ cdef class Sessions(Part):
         bounds: Of the buckets in which `summed` counts connect times and durations, in seconds.
 
     Attributes:
-        recorded: Records are written of the sessions that `summed` is about.
+        recorded: Records are wanted: they are written of the sessions that `summed` is about, and RTTs are read.
         place_of: Returns the country and the autonomous system of a client, for those records; None where nothing is
             known of any.
     """
@@ -572,7 +572,7 @@ cdef class Sessions(Part):
                 self._end_tls(leg, reset)
             if leg.fd < 0:
                 continue
-            if not leg.measured:
+            if not leg.measured and (self.recorded or error == ETIMEDOUT):
                 self._tcp_info(leg.fd, &info)
                 session.rtt_us[side] = info.tcpi_rtt
             if error == ETIMEDOUT and outcome == ERROR_CLIENT + side and info.tcpi_snd_wnd == 0:

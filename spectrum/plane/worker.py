@@ -72,6 +72,8 @@ log = logging.getLogger(__name__)
 RESERVED_DESCRIPTORS = 32
 REPORT_INTERVAL_S = 1.0
 EVENT_DELAY_S = 0.1
+# So much is sent at once, in a few messages, which fit the socket's buffer: what costs most is to wake the supervisor.
+COLLECTED_BYTES = 3 * EVENT_BYTES
 # Measures of so many apps fit a packet, whatever their histograms hold.
 APPS_PER_PACKET = 64
 SIGNS_PER_PACKET = 1000
@@ -595,7 +597,7 @@ class Worker:
 
     def _emit(self, count: int, lines: bytes) -> None:
         self._outbox.add(count, lines)
-        if self._outbox.size >= EVENT_BYTES:
+        if self._outbox.size >= COLLECTED_BYTES:
             self._send_events(EVENT_BYTES)
         if self._event_timer is None:
             self._event_timer = self._loop.call_later(EVENT_DELAY_S, self._flush_events)
@@ -607,7 +609,7 @@ class Worker:
         self._send_events(1)
 
     def _send_events(self, least: int) -> None:
-        """Send records while at least so many bytes of them wait: each message costs the supervisor two wake-ups."""
+        """Send records while at least so many bytes of them wait."""
         if self._orphan and self._outbox.size < MAX_WAITING_BYTES:
             return
         while self._outbox.size >= least:

@@ -27,7 +27,7 @@ class Formed(Recorder):
             self.relay.connect(name, self.targets, b"", *self.timeouts, 1, self.form)
 
 
-def _hold(edge, origin, recorder):
+def _hold(edge, origin):
     """A session that ends with its client; return the client's port."""
     with client(edge) as c:
         port = port_of(c)
@@ -50,7 +50,7 @@ def test_a_record_has_what_the_engine_knows(sockets):
     add(recorder, edge)
     before = time.time()
     with recorder.running():
-        ports = [_hold(edge, origin, recorder) for _ in range(3)]
+        ports = [_hold(edge, origin) for _ in range(3)]
         eventually(lambda: len(recorder.records) == 3)
     after = time.time()
     assert asked == [(Outcome.EOF_CLIENT, 0)]  # once for all of a kind
@@ -78,9 +78,22 @@ def test_no_records_are_written_that_nobody_wants(sockets):
     recorder.relay.recorded = False
     add(recorder, edge)
     with recorder.running():
-        _hold(edge, origin, recorder)
+        _hold(edge, origin)
         eventually(lambda: recorder.sums)
     assert recorder.records == []
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_round_trip_times_are_read_for_records_alone(sockets, wanted):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    recorder.relay.recorded = wanted
+    add(recorder, edge)
+    with recorder.running():
+        _hold(edge, origin)
+        eventually(lambda: recorder.reports)
+    assert all(recorder.reports[0][11:13]) is wanted
+    assert recorder.reports[0][9:11] == (8, 13)
 
 
 def test_a_session_may_be_reported_by_itself_after_all(sockets):
@@ -102,7 +115,7 @@ def test_a_form_that_fails_is_a_fault_and_leaves_nothing_behind(sockets):
     recorder = Formed(origin, lambda *end: 1 // 0)
     add(recorder, edge)
     with recorder.running():
-        _hold(edge, origin, recorder)
+        _hold(edge, origin)
         eventually(lambda: recorder.faults)
         recorder.faults.clear()
         eventually(lambda: recorder.relay.active == 0)
