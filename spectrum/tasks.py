@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -87,3 +88,31 @@ async def in_thread(step: Callable[..., Result], *args: Any) -> Result:
     except asyncio.CancelledError:
         await asyncio.wait([running])
         raise
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads for steps that block. Where no more can be started, a step waits for one of those that there are.
+
+    One is started at once. The standard library's executor refuses a step where it cannot start a thread for it, and
+    runs it all the same as soon as another one is free.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="blocking")
+        self.submit(int).result()
+
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError:
+            if not self._threads:
+                raise
+
+
+def shortage(exc: BaseException) -> str:
+    """Return what the machine lacks, where that is why something failed; "" where it failed for another reason."""
+    if isinstance(exc, MemoryError):
+        return "there is not enough memory for it"
+    if isinstance(exc, RuntimeError) and "new thread" in str(exc):  # the only sign of it (Modules/_threadmodule.c)
+        return "no thread can be started: out of memory, or at the limit of processes"
+    return ""

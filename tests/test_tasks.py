@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from spectrum import tasks as tasks_module
-from spectrum.tasks import Shared, Tasks, in_thread
+from spectrum.tasks import Shared, Tasks, Threads, in_thread, shortage
 
 
 async def test_a_failure_is_logged(caplog):
@@ -97,3 +97,41 @@ async def test_a_step_in_a_thread_goes_on_to_its_end():
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ended == [True]
+
+
+@pytest.mark.parametrize(
+    ("exc", "says"),
+    [
+        (MemoryError(), "there is not enough memory for it"),
+        (
+            RuntimeError("can't start new thread"),
+            "no thread can be started: out of memory, or at the limit of processes",
+        ),
+        (RuntimeError("cannot schedule new futures after shutdown"), ""),
+        (OSError(24, "Too many open files"), ""),
+    ],
+)
+def test_a_shortage_is_told(exc, says):
+    assert shortage(exc) == says
+
+
+def test_without_more_threads_a_step_waits_for_one(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with Threads() as threads:
+        monkeypatch.setattr("threading.Thread.start", refuse)
+        goes_on = threading.Event()
+        first, second = threads.submit(goes_on.wait, 10), threads.submit(divmod, 7, 2)
+        assert not second.done()
+        goes_on.set()
+        assert (first.result(10), second.result(10)) == (True, (3, 1))
+
+
+def test_without_any_thread_a_step_is_refused(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        Threads()

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from spectrum.kernel.descriptors import close_all
+from spectrum.link.encoding import encode
 from spectrum.link.versions import BEFORE_HELLO, Hello, mismatch
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ def _duplicates(descriptors: Sequence[int]) -> list[int]:
     return made
 
 
+# What came last, of whichever channel: they are all read in one thread. Were it made for each message, a process
+# without memory could read none, and would try again in each turn of its loop.
+_arrived = bytearray(MAX_PACKET_BYTES * 2)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -93,7 +97,7 @@ class Channel(Generic[M]):
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._read)
         if peer != BEFORE_HELLO:  # it would not understand it
-            self._send(_encoder.encode(Hello()))
+            self._send(encode(_encoder, Hello()))
 
     def send(self, message: M, descriptors: Sequence[int] = (), droppable: bool = False) -> bool:
         """Send a message; return False where it was dropped.
@@ -106,7 +110,7 @@ class Channel(Generic[M]):
         """
         if not self._open:
             return False
-        return self._send(_encoder.encode(message), descriptors, droppable)
+        return self._send(encode(_encoder, message), descriptors, droppable)
 
     def _send(self, data: bytes, descriptors: Sequence[int] = (), droppable: bool = False) -> bool:
         if not self._waiting and self._transmit(data, descriptors):
@@ -181,7 +185,8 @@ class Channel(Generic[M]):
     def _receive(self) -> tuple[bytes, list[int]]:
         # Not socket.recv_fds, which drops its flags (CPython 3.11).
         room = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
-        data, controls, flags, _ = self._socket.recvmsg(MAX_PACKET_BYTES * 2, room, socket.MSG_CMSG_CLOEXEC)
+        size, controls, flags, _ = self._socket.recvmsg_into([_arrived], room, socket.MSG_CMSG_CLOEXEC)
+        data = bytes(memoryview(_arrived)[:size])
         received = array("i")
         for _, _, content in controls:
             received.frombytes(content[: len(content) - len(content) % received.itemsize])

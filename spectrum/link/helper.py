@@ -16,6 +16,7 @@ import msgspec
 
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.filter import Drops, FilterSettings
+from spectrum.link.encoding import encode
 
 # A supervisor leaves a helper alone that speaks another one.
 PROTOCOL = 1
@@ -233,7 +234,7 @@ class HelperLine:
         Raises:
             LineError: If the other end is gone, or takes nothing in time.
         """
-        body = _encoder.encode(message)
+        body = encode(_encoder, message)
         if len(body) < MAX_PACKET_BYTES:
             self._send_all(_WHOLE + body, list(descriptors))
             return

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from spectrum.core.snapshot import AppSettings, Snapshot
+from spectrum.link.encoding import encode
 
 # They take about half a millisecond to decode.
 APPS_PER_PART = 250
@@ -23,9 +24,10 @@ _read_apps = msgspec.msgpack.Decoder(list[AppSettings])
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
     """Return a snapshot as bytes."""
-    encode, apps = msgspec.msgpack.Encoder().encode, snapshot.apps
-    parts = [msgspec.Raw(encode(apps[start : start + APPS_PER_PART])) for start in range(0, len(apps), APPS_PER_PART)]
-    return encode(_Parted(msgspec.structs.replace(snapshot, apps=()), parts))
+    encoder, apps = msgspec.msgpack.Encoder(), snapshot.apps
+    starts = range(0, len(apps), APPS_PER_PART)
+    parts = [msgspec.Raw(encode(encoder, apps[start : start + APPS_PER_PART])) for start in starts]
+    return encode(encoder, _Parted(msgspec.structs.replace(snapshot, apps=()), parts))
 
 
 def decode_snapshot(data: bytes, between: Callable[[], None] = lambda: None) -> Snapshot:

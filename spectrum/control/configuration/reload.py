@@ -14,7 +14,7 @@ from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import Source
 from spectrum.core.configuration.changes import changes
 from spectrum.core.configuration.config import Config
-from spectrum.tasks import in_thread
+from spectrum.tasks import in_thread, shortage
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +172,8 @@ class Reloads:
 
     def _explained(self, exc: Exception) -> list[str]:
         """Return why a reload is refused, a line for each fault."""
+        if lacking := shortage(exc):
+            return [lacking]
         match exc:
             case RolloutError():
                 return str(exc).splitlines()

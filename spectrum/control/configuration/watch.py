@@ -10,6 +10,8 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
+from spectrum.tasks import shortage
+
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
@@ -99,9 +101,12 @@ class FileWatch:
             await asyncio.sleep(pause_s)
             try:
                 await self._once()
-            except Exception:
+            except Exception as exc:
                 pause_s = min(MAX_PAUSE_S, max(pause_s, self._every_s) * 2)
-                log.exception("files that changed could not be taken; trying again in %g s", pause_s)
+                lacking = shortage(exc)
+                why = f": {lacking}" if lacking else ""
+                message = "files that changed could not be taken%s; trying again in %g s"
+                log.error(message, why, pause_s, exc_info=not lacking)
             else:
                 pause_s = self._every_s
 

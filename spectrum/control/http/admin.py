@@ -24,6 +24,7 @@ from spectrum.core.configuration.config import Config
 from spectrum.kernel.folders import FolderError, check_folder
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
+from spectrum.link.encoding import encode
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def control_app(
 
     async def show(_: web.Request) -> web.Response:
         # Of thousands of apps it is megabytes; `json.dumps` would hold up the loop five times as long.
-        return web.Response(body=msgspec.json.encode(await status()), content_type="application/json")
+        return web.Response(body=encode(msgspec.json.Encoder(), await status()), content_type="application/json")
 
     async def apply(_: web.Request) -> web.Response:
         done = await reload()

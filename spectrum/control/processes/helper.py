@@ -18,6 +18,7 @@ from spectrum.kernel import signals
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import python as python_command
 from spectrum.kernel.pins import PinError, folder_of
+from spectrum.link.encoding import encode
 from spectrum.link.helper import (
     MAX_DESCRIPTORS,
     PROTOCOL,
@@ -262,4 +263,4 @@ class Helper:
 
 
 def _digest(request: Request) -> bytes:
-    return blake2b(msgspec.msgpack.encode(request), digest_size=16).digest()
+    return blake2b(encode(msgspec.msgpack.Encoder(), request), digest_size=16).digest()
