@@ -36,6 +36,7 @@ WITH_PROCESSES = (
     "tests/control/filter/",
     "tests/control/processes/test_account.py",
     "tests/control/test_bindings.py",
+    "tests/control/test_daemon.py",
     "tests/control/test_offload.py",
     "tests/plane/test_log.py",
     "tests/test_",
