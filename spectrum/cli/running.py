@@ -116,7 +116,7 @@ def upgrade(socket_path: Path | None, python: Path | None) -> None:
     """Let the version that is installed now take over from the running daemon.
 
     Nothing is interrupted: new workers get the listening sockets and the UDP flows; TCP sessions go on in the old
-    workers until they end, or for the file's handover_timeout. Where the new version can not serve the file, the old
+    workers until they end, or for the file's handover_timeout. Where the new version cannot serve the file, the old
     one goes on, and the exit code is 1.
     """
     query = f"?{urlencode({'python': str(python.absolute())})}" if python else ""

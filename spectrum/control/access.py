@@ -13,11 +13,11 @@ MAX_FAULTS_SHOWN = 5
 
 
 class AccessError(Exception):
-    """A list that can not be used; the message has a line for each fault: file, line, what is wrong."""
+    """A list that cannot be used; the message has a line for each fault: file, line, what is wrong."""
 
 
 def _read(rules: Mapping[str, AccessRule]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return what stands in the files of rules, and why others can not be read, by the rule's name."""
+    """Return what stands in the files of rules, and why others cannot be read, by the rule's name."""
     lines: dict[str, bytes] = {}
     faults: dict[str, str] = {}
     for name, rule in rules.items():
@@ -25,7 +25,7 @@ def _read(rules: Mapping[str, AccessRule]) -> tuple[dict[str, bytes], dict[str, 
             try:
                 lines[name] = Path(rule.file).read_bytes()
             except OSError as exc:
-                faults[name] = f"{rule.file}: can not be read: {(exc.strerror or str(exc)).lower()}"
+                faults[name] = f"{rule.file}: cannot be read: {(exc.strerror or str(exc)).lower()}"
     return lines, faults
 
 
@@ -38,7 +38,7 @@ def load_access(rules: Mapping[str, AccessRule]) -> tuple[AccessSettings, bytes]
     """Return the rules, and the table of their prefixes for `PrefixTable`.
 
     Raises:
-        AccessError: If a list can not be read, or a line of it.
+        AccessError: If a list cannot be read, or a line of it.
     """
     builder, settings, faults = _gather(rules)
     if faults:

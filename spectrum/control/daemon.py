@@ -49,8 +49,8 @@ def serve(
     `files` is what they were when `config` was read from them.
 
     Raises:
-        ListenError: If an address can not be listened on.
-        StartError: If the workers do not serve, or the file's user can not.
+        ListenError: If an address cannot be listened on.
+        StartError: If the workers do not serve, or the file's user cannot.
     """
     configure_logging(config.log.format == "json", level)
     # A look-up that fails leaves cycles of about 10 KB; the probes of many origins, none.

@@ -33,7 +33,7 @@ _Held = dict[tuple[str, int], list[ListenerKey]]
 
 
 def sockets_per_listener(listeners: int, workers: int, descriptor_limit: int) -> int:
-    """Return how many sockets each listener gets: one per worker, or one for all where that many can not be open.
+    """Return how many sockets each listener gets: one per worker, or one for all where that many cannot be open.
 
     With one per worker the kernel spreads connections evenly (SO_REUSEPORT); one socket for all workers goes to
     whichever wakes first.
@@ -64,7 +64,7 @@ class ListenerBank:
 
     def __init__(self, enlarge: Callable[[Sequence[int]], None] = lambda sockets: None) -> None:
         self._enlarge = enlarge
-        # A secret, so that clients can not choose their worker.
+        # A secret, so that clients cannot choose their worker.
         self._placement_key = secrets.randbits(32)
         self._sockets: dict[ListenerKey, list[socket.socket]] = {}
         # By the number of the worker that served them under the supervisor before this one.

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class NodeOffload:
-    """Keeps the kernel's offload to what the file says. Where the kernel can not have it, the log and `state` say why.
+    """Keeps the kernel's offload to what the file says. Where the kernel cannot have it, the log and `state` say why.
 
     Args:
         helper: Does it.

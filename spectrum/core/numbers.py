@@ -26,7 +26,7 @@ class Numbers:
 
         Args:
             labels: The things.
-            in_use: Tells that the number of a thing that is gone can not be given to another one yet.
+            in_use: Tells that the number of a thing that is gone cannot be given to another one yet.
 
         Raises:
             NumbersExhausted: If there are not enough.

@@ -31,7 +31,7 @@ class PrefixSet:
 
 
 def _ranges(networks: list[IPv4Network] | list[IPv6Network]) -> tuple[list[int], list[int]]:
-    # Of one family each time, which the stubs can not say.
+    # Of one family each time, which the stubs cannot say.
     merged: list[Any] = list(collapse_addresses(networks))  # type: ignore[type-var]
     # collapse_addresses gives them sorted and disjoint.
     return [int(n.network_address) for n in merged], [int(n.broadcast_address) for n in merged]

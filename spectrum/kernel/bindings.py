@@ -50,7 +50,7 @@ _MAPS = {
 
 
 class BindingError(PinError):
-    """What can not be bound or registered; the message says why."""
+    """What cannot be bound or registered; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -322,7 +322,7 @@ def load(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
     Bindings and sockets that are pinned stay: a program that is there already is replaced from one packet to the next.
 
     Raises:
-        PinError: If it can not be.
+        PinError: If it cannot be.
     """
     folder = prepare(filesystem)
     program = load_program(PROGRAM, folder, _MAPS)

@@ -480,7 +480,7 @@ def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> 
     Lists and settings that are pinned stay; at first there are none, and everything passes.
 
     Raises:
-        PinError: If an interface does not exist, or can not have it.
+        PinError: If an interface does not exist, or cannot have it.
     """
     folder = prepare(filesystem)
     program = load_program(PROGRAM, folder, _MAPS)

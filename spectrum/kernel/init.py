@@ -1,6 +1,6 @@
 """A small parent of the daemon, for a container: the process that the container's life hangs on.
 
-An upgrade makes another process the daemon, which the first process of a container can not be followed by: the kernel
+An upgrade makes another process the daemon, which the first process of a container cannot be followed by: the kernel
 ends all others with it (pid_namespaces(7)), and `docker run --init` ends when the process does that it started. The
 parent stays. It passes signals on, reaps processes whose own parents are gone, and ends as the daemon ends.
 """

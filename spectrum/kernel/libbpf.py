@@ -155,7 +155,7 @@ class Map:
         """Return the map that is pinned at a path.
 
         Raises:
-            BpfError: If there is none, or it can not be had.
+            BpfError: If there is none, or it cannot be had.
         """
         return cls(_checked(str(path), _library().bpf_obj_get(bytes(path))), key_bytes, value_bytes)
 
@@ -265,7 +265,7 @@ class RingBuffer:
         descriptor: The map's, which must stay open.
 
     Raises:
-        BpfError: If it can not be mapped.
+        BpfError: If it cannot be mapped.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -274,7 +274,7 @@ class RingBuffer:
         self._take = _SAMPLER(self._record)
         self._ring: int | None = _library().ring_buffer__new(descriptor, self._take, None, None)
         if not self._ring:
-            raise BpfError("a ring buffer can not be mapped", ctypes.get_errno())
+            raise BpfError("a ring buffer cannot be mapped", ctypes.get_errno())
 
     def _record(self, _: int | None, at: int, size: int) -> int:
         self._records.append(ctypes.string_at(at, size))
@@ -309,7 +309,7 @@ class Object:
         library = _library()
         self._object = library.bpf_object__open_mem(code, len(code), None)
         if not self._object:
-            raise BpfError("a BPF object that can not be read", ctypes.get_errno())
+            raise BpfError("a BPF object that cannot be read", ctypes.get_errno())
         try:
             for name, count in (entries or {}).items():
                 _checked(name, library.bpf_map__set_max_entries(self._map(name), count))
@@ -340,7 +340,7 @@ class Object:
         """Attach a program to a network namespace (a descriptor) by a link that is pinned, and so outlives us.
 
         Raises:
-            BpfError: If it can not be attached.
+            BpfError: If it cannot be attached.
         """
         self._pin(name, _library().bpf_program__attach_netns(self._program(name), namespace), pin)
 
@@ -348,7 +348,7 @@ class Object:
         """Attach a program to an interface, before its driver where that can, by a link that is pinned.
 
         Raises:
-            BpfError: If it can not be attached.
+            BpfError: If it cannot be attached.
         """
         self._pin(name, _library().bpf_program__attach_xdp(self._program(name), index), pin)
 
@@ -356,10 +356,10 @@ class Object:
         """Attach a program to where an interface takes packets in (tc), by a link that is pinned.
 
         Raises:
-            BpfError: If it can not be attached.
+            BpfError: If it cannot be attached.
         """
         library = _library()
-        what = f"{name} can not be attached"
+        what = f"{name} cannot be attached"
         descriptor = _checked(what, library.bpf_link_create(self.program(name), index, _TCX_INGRESS, None))
         try:
             _checked(str(pin), library.bpf_obj_pin(descriptor, bytes(pin)))
@@ -372,9 +372,9 @@ class Object:
         The filter goes on without us; the program is pinned as a sign that it is there.
 
         Raises:
-            BpfError: If it can not be attached.
+            BpfError: If it cannot be attached.
         """
-        library, what = _library(), f"{name} can not be attached"
+        library, what = _library(), f"{name} cannot be attached"
         hook, filter_ = _Hook.ingress(index), _Filter.ours(self.program(name))
         created = library.bpf_tc_hook_create(ctypes.byref(hook))
         if created != -errno.EEXIST:  # somebody's filters are there already
@@ -386,7 +386,7 @@ class Object:
     def _pin(self, name: str, link: int | None, pin: Path) -> None:
         library = _library()
         if not link:
-            raise BpfError(f"{name} can not be attached", ctypes.get_errno())
+            raise BpfError(f"{name} cannot be attached", ctypes.get_errno())
         try:
             _checked(str(pin), library.bpf_link__pin(link, bytes(pin)))
         finally:
@@ -401,7 +401,7 @@ def replace_program(link: Path, program: int) -> None:
     """Let a pinned link run another program from the next packet on.
 
     Raises:
-        BpfError: If it can not.
+        BpfError: If it cannot.
     """
     descriptor = _checked(str(link), _library().bpf_obj_get(bytes(link)))
     try:

@@ -114,7 +114,7 @@ def load(interfaces: Collection[str], flows: int, filesystem: Path = DEFAULT_FIL
         by_links: By tcx links, of Linux 6.6, where the kernel has them; else by classic filters.
 
     Raises:
-        PinError: If an interface does not exist, or the kernel can not have it.
+        PinError: If an interface does not exist, or the kernel cannot have it.
     """
     for name in interfaces:
         if not _has_ethernet(name):
@@ -151,7 +151,7 @@ def _open_loopback() -> None:
             if path.exists():  # a kernel without IPv6 has none of it
                 path.write_text(value, encoding="ascii")
         except OSError as exc:
-            raise PinError(f"{path} can not be set to {value}: {(exc.strerror or str(exc)).lower()}") from exc
+            raise PinError(f"{path} cannot be set to {value}: {(exc.strerror or str(exc)).lower()}") from exc
 
 
 def is_loaded(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:

@@ -51,14 +51,14 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 
 class PinError(Exception):
-    """What can not be had of the kernel, or done in it; the message says why."""
+    """What cannot be had of the kernel, or done in it; the message says why."""
 
 
 def mount(filesystem: Path) -> None:
     """Mount a BPF file system where there is none.
 
     Raises:
-        PinError: If it can not be.
+        PinError: If it cannot be.
     """
     if _is_bpf(filesystem):
         return
@@ -83,7 +83,7 @@ def prepare(filesystem: Path) -> Path:
     """Return the folder for this network namespace, made if it is not there.
 
     Raises:
-        PinError: If it can not be had.
+        PinError: If it cannot be had.
     """
     mount(filesystem)
     folder = folder_of(filesystem)
@@ -172,7 +172,7 @@ def attach_to_interfaces(
         attach_filter: The same by a classic filter, for kernels that have no such links.
 
     Raises:
-        PinError: If an interface does not exist, or can not have it.
+        PinError: If an interface does not exist, or cannot have it.
     """
     indices = {}
     for name in interfaces:

@@ -45,7 +45,7 @@ def become(user: pwd.struct_passwd) -> None:
     for capability in KEPT:
         _prctl(_AMBIENT, _AMBIENT_RAISE, capability)
     _prctl(_SET_NO_NEW_PRIVS, 1)
-    # A process that changed its user can not read its own /proc/self/fd without (proc(5)).
+    # A process that changed its user cannot read its own /proc/self/fd without (proc(5)).
     _prctl(_SET_DUMPABLE, 1)
 
 

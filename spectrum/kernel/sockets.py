@@ -116,7 +116,7 @@ def add_listener(address: str, port: int, transport: str = "tcp", transparent: b
     """Return one more socket for an address that this process has opened with SO_REUSEPORT.
 
     Raises:
-        ListenError: If it can not be had.
+        ListenError: If it cannot be had.
     """
     try:
         return _open(address, port, transport, True, transparent)

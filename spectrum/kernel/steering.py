@@ -29,7 +29,7 @@ def place_datagrams(sock: socket.socket, table: Sequence[int], key: int) -> None
     Args:
         sock: Any socket of the group. Its members are numbered in the order in which they were bound.
         table: The number of a socket for each bucket; its length is a power of two, 256 at most.
-        key: 32 bits that nobody outside knows, so that clients can not choose their socket. Flows keep their place as
+        key: 32 bits that nobody outside knows, so that clients cannot choose their socket. Flows keep their place as
             long as it stays the same.
 
     Raises:

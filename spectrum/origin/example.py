@@ -99,7 +99,7 @@ def serve(tcp: Sequence[tuple[str, int]], udp: Sequence[tuple[str, int]]) -> Non
     """Serve on the given addresses until interrupted or terminated.
 
     Raises:
-        OSError: If one of them can not be had.
+        OSError: If one of them cannot be had.
     """
     asyncio.run(_run(tcp, udp))
 

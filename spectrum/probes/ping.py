@@ -15,7 +15,7 @@ from spectrum.wire.icmp import echo_request, parse_echo_reply
 # linux/icmp.h and linux/icmpv6.h: what a raw socket receives, one bit per type that is left out.
 _SOL_RAW, _ICMP_FILTER, _ICMPV6_FILTER = 255, 1, 1
 _ECHO_REPLY, _ECHO_REPLY_V6 = 0, 129
-# A reply carries it back; whoever does not see our requests can not answer them.
+# A reply carries it back; whoever does not see our requests cannot answer them.
 COOKIE_BYTES = 8
 RECEIVE_BUFFER_BYTES = 2**20
 # Then it is the turn of others on the loop: a raw socket gets every echo reply that anybody sends here.

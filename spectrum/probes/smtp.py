@@ -15,7 +15,7 @@ async def probe(target: ProbeTarget) -> ProbeResult:
     """Probe once. The round trip is that of the handshake.
 
     Raises:
-        OSError: If it can not be connected.
+        OSError: If it cannot be connected.
         ProbeFailure: If an answer has another code.
     """
     sock, rtt_s = await connect(target)

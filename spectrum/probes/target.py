@@ -55,7 +55,7 @@ async def connect(target: ProbeTarget) -> tuple[socket.socket, float]:
     """Return a connection to the target, its PROXY header sent, and the seconds that connecting took.
 
     Raises:
-        OSError: If it can not be had; the caller bounds the time.
+        OSError: If it cannot be had; the caller bounds the time.
     """
     loop = asyncio.get_running_loop()
     sock = socket.socket(target.family, socket.SOCK_STREAM)

@@ -14,7 +14,7 @@ async def probe(target: ProbeTarget) -> ProbeResult:
     """Probe once. The round trip is that of the handshake.
 
     Raises:
-        OSError: If it can not be connected.
+        OSError: If it cannot be connected.
         ProbeFailure: If it does not say what is expected.
     """
     sock, rtt_s = await connect(target)

@@ -1,7 +1,7 @@
 """PROXY protocol versions 1 and 2, as written in HAProxy's doc/proxy-protocol.txt.
 
 One `Header` for both versions. `parse` needs the bytes from the first byte of the connection (or datagram) and never
-guesses: bytes that can not become a header are an error, too few bytes are `None`. `v1_line` and `v2_block` are the two
+guesses: bytes that cannot become a header are an error, too few bytes are `None`. `v1_line` and `v2_block` are the two
 serialisers; the relay calls them directly with addresses it already has in wire form.
 """
 
@@ -34,7 +34,7 @@ _VERSION_2 = 0x20
 
 
 class ProxyHeaderError(ValueError):
-    """The bytes are not, and can not become, a PROXY header; or a header that can not be written was asked for."""
+    """The bytes are not, and cannot become, a PROXY header; or a header that cannot be written was asked for."""
 
 
 class Command(IntEnum):
@@ -264,7 +264,7 @@ def _parse_v1(data: bytes) -> tuple[Header, int] | None:
     end = data.find(b"\r\n", 0, MAX_V1_BYTES)
     if end < 0 and len(data) >= MAX_V1_BYTES:
         raise ProxyHeaderError(f"no end of line within {MAX_V1_BYTES} bytes of a version 1 header")
-    # A bare LF or a stray CR can not be followed by anything valid: fail now, not at the deadline; and the same whether
+    # A bare LF or a stray CR cannot be followed by anything valid: fail now, not at the deadline; and the same whether
     # the line came whole or in parts.
     line = data.removesuffix(b"\r") if end < 0 else data[:end]
     if b"\n" in line or b"\r" in line:
@@ -421,7 +421,7 @@ def _check_checksum(data: bytes, tlvs_at: int, tlvs: tuple[Tlv, ...]) -> None:
 
 def _check_tlv(tlv: Tlv) -> None:
     if not 0 <= tlv.type <= 0xFF or len(tlv.value) > 0xFFFF:
-        raise ProxyHeaderError(f"TLV {tlv.type:#04x} of {len(tlv.value)} bytes can not be written")
+        raise ProxyHeaderError(f"TLV {tlv.type:#04x} of {len(tlv.value)} bytes cannot be written")
     match tlv.type:
         case TlvType.CRC32C if len(tlv.value) != 4:
             raise ProxyHeaderError(f"a CRC32C is 4 bytes, not {len(tlv.value)}")

@@ -13,7 +13,7 @@ def test_failures_are_for_people(tmp_path, capsys):
     with pytest.raises(ClickException) as caught:
         load(tmp_path / "nothing.yaml")
     caught.value.show()
-    assert "nothing.yaml:1:1: can not be read: no such file or directory\n" in capsys.readouterr().err
+    assert "nothing.yaml:1:1: cannot be read: no such file or directory\n" in capsys.readouterr().err
     assert caught.value.exit_code == 1
     with pytest.raises(ClickException, match="sock"):
         ask_daemon(tmp_path / "no.sock", "GET", "/status")
@@ -42,7 +42,7 @@ def test_what_another_user_may_not_read_is_said_in_our_words(tmp_path):
         path.chmod(0o600)
         for arguments, says in (
             (("status", "--socket", path), f"{path}: the daemon belongs to another user; try sudo"),
-            (("check", "-c", text), f"{text}:1:1: can not be read: permission denied"),
+            (("check", "-c", text), f"{text}:1:1: cannot be read: permission denied"),
         ):
             results = fork.SimpleQueue()
             process = fork.Process(target=as_nobody, args=(results, *arguments))

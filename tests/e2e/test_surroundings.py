@@ -87,7 +87,7 @@ def test_a_log_that_can_not_be_written(tmp_path, free_port, output):
             daemon.terminate()
             _, messages = daemon.communicate(timeout=10)
     assert daemon.returncode == 0
-    assert messages.count("records of sessions can not be written") == 1
+    assert messages.count("records of sessions cannot be written") == 1
 
 
 def test_a_journal_on_a_full_disk(tmp_path, free_port):

@@ -275,7 +275,7 @@ def test_certificates_change_under_load_and_nobody_notices(tmp_path, free_port, 
         chain.write_bytes(fresh.chain)
         key.write_bytes(fresh.key)
         eventually(lambda: {serial.lstrip("0") for serial in seen} == serials, 10)
-        chain.write_text("half of a")  # and one that can not be used
+        chain.write_text("half of a")  # and one that cannot be used
         eventually(lambda: "reload refused" in daemon.messages(), 10)
         assert "certificates.a.certificate: " in daemon.messages()
         assert "no certificate in PEM form" in daemon.messages()

@@ -13,7 +13,7 @@ CODE = Path(libbpf.__file__).with_name("bpf").joinpath("bindings.bpf.o").read_by
 
 def test_what_can_not_be_read_is_told():
     assert int(version().split(".")[0]) >= 1
-    with pytest.raises(BpfError, match="a BPF object that can not be read"):
+    with pytest.raises(BpfError, match="a BPF object that cannot be read"):
         Object(b"none", {})
     with pytest.raises(BpfError, match="the object has no map nowhere"):
         Object(CODE, {"nowhere": Path("/x")})

@@ -52,5 +52,5 @@ def test_samples(filesystem):
 
 
 def test_what_is_no_ring_buffer():
-    with pytest.raises(BpfError, match="a ring buffer can not be mapped"):
+    with pytest.raises(BpfError, match="a ring buffer cannot be mapped"):
         RingBuffer(-1)

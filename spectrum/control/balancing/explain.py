@@ -175,7 +175,7 @@ class _Explanation:
         kept = " again" if choice.kept else ""
         steps.append(f"it goes to {self._name(choice.origin)}{kept} ({where}{port}){chance}")
         if choice.tries > 1:
-            steps.append(f"where that can not be reached, up to {choice.tries - 1} others follow")
+            steps.append(f"where that cannot be reached, up to {choice.tries - 1} others follow")
         return steps
 
     def _is_certain(self, view: PoolView) -> bool:

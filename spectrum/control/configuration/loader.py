@@ -45,7 +45,7 @@ class Diagnostic:
 
 
 class ConfigError(Exception):
-    """A file that can not be used; `diagnostics` lists every reason."""
+    """A file that cannot be used; `diagnostics` lists every reason."""
 
     def __init__(self, diagnostics: list[Diagnostic]) -> None:
         super().__init__("\n".join(map(str, diagnostics)))
@@ -114,7 +114,7 @@ def load_file(path: Path, reading: Reading = lambda paths: None, known: KnownObj
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
         message = (exc.strerror or str(exc)).lower()
-        raise ConfigError([Diagnostic(str(path), Position(1, 1), "", f"can not be read: {message}")]) from exc
+        raise ConfigError([Diagnostic(str(path), Position(1, 1), "", f"cannot be read: {message}")]) from exc
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
         raise ConfigError([Diagnostic(str(path), Position(line, 1), "", "not UTF-8 text")]) from exc

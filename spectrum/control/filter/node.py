@@ -54,7 +54,7 @@ def _read(settings: Filter) -> tuple[dict[str, list[Network]], list[Fault]]:
         try:
             found, wrong = read_networks(Path(one.file).read_bytes())
         except OSError as exc:
-            faults.append(Fault(path, f"{one.file}: can not be read: {(exc.strerror or str(exc)).lower()}"))
+            faults.append(Fault(path, f"{one.file}: cannot be read: {(exc.strerror or str(exc)).lower()}"))
             continue
         lists[name] += found
         faults += [Fault(path, f"{one.file}:{line}: {message}") for line, message in wrong[:MAX_FAULTS_SHOWN]]

@@ -153,7 +153,7 @@ class AdminServer:
         """Serve an application on an address.
 
         Raises:
-            ListenError: If the address can not be had.
+            ListenError: If the address cannot be had.
         """
         family = socket.AF_INET6 if where.address.version == 6 else socket.AF_INET
         try:

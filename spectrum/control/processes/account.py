@@ -11,7 +11,7 @@ from spectrum.kernel.privileges import become
 
 
 class AccountError(Exception):
-    """The daemon can not run as that user; the message says why."""
+    """The daemon cannot run as that user; the message says why."""
 
 
 def account(name: str) -> pwd.struct_passwd:
@@ -37,7 +37,7 @@ def leave_root(name: str, path: Path | None, folder: Path, shared: bool, made: I
         made: Other folders. Those that are not there are made, and then belong to the user.
 
     Raises:
-        AccountError: If that can not be, or the user could not serve.
+        AccountError: If that cannot be, or the user could not serve.
     """
     user = account(name)
     if os.geteuid() == user.pw_uid:
@@ -57,8 +57,8 @@ def leave_root(name: str, path: Path | None, folder: Path, shared: bool, made: I
         raise AccountError(f"user: {name}: {(exc.strerror or str(exc)).lower()}") from exc
     # Better now than at the first reload, or worker by worker.
     if path is not None and not os.access(path, os.R_OK):
-        raise AccountError(f"user: {name} can not read {path}, which reloads need; chgrp and chmod g+r let it")
+        raise AccountError(f"user: {name} cannot read {path}, which reloads need; chgrp and chmod g+r let it")
     if not os.access(sys.executable, os.X_OK):
         raise AccountError(
-            f"user: {name} can not run {sys.executable}; install it where others can, as in /opt/spectrum"
+            f"user: {name} cannot run {sys.executable}; install it where others can, as in /opt/spectrum"
         )

@@ -338,7 +338,7 @@ class Fleet:
             if ran and self._is_open and strikes >= 2 and served_s < SHORT_LIFE_S and place in self._flow_files:
                 # What it finds in the file of its flows may be what ends it.
                 os.close(self._flow_files.pop(place))
-            await self._pause(place, pause_after(strikes))
+            await self._pause(place, pause_after(strikes), "ends again and again" if ran else "cannot be started")
 
     async def _run(self, place: int) -> float:
         """Run a worker to its end; return how long it served.
@@ -373,11 +373,11 @@ class Fleet:
         found = (one for one in self._veterans if one.life.awaits_relief and one.has_heir and one.place == place)
         return next(found, None)
 
-    async def _pause(self, place: int, pause_s: float) -> None:
+    async def _pause(self, place: int, pause_s: float, why: str) -> None:
         if not pause_s or self.closing:
             return
         if pause_s >= LOOK_EVERY_S:
-            log.error("worker %d is started again in %.1f s, as it ends again and again", place, pause_s)
+            log.error("worker %d is started again in %.1f s, as it %s", place, pause_s, why)
         self._begins_at[place] = asyncio.get_running_loop().time() + pause_s
         try:
             await asyncio.sleep(pause_s)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class StartError(Exception):
-    """The daemon can not serve; the message says why."""
+    """The daemon cannot serve; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

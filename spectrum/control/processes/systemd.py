@@ -20,7 +20,7 @@ class Notifier:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         environment = os.environ if environment is None else environment
         address = environment.get("NOTIFY_SOCKET", "")
-        # An abstract socket's name begins with a zero byte, which the variable can not hold (sd_notify(3)).
+        # An abstract socket's name begins with a zero byte, which the variable cannot hold (sd_notify(3)).
         self._address = "\0" + address[1:] if address.startswith("@") else address
         own = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
         self._watchdog_s = int(environment.get("WATCHDOG_USEC", "0")) / 1e6 if own else 0.0

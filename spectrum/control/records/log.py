@@ -85,7 +85,7 @@ class LineWriter:
                 self._is_torn = not (b"\n" + data)[: -len(left)].endswith(b"\n")
             self.lost += min(left.count(b"\n"), data.count(b"\n"))
             if not failing:
-                log.error("records of sessions can not be written: %s", os.strerror(error.errno or 0).lower())
+                log.error("records of sessions cannot be written: %s", os.strerror(error.errno or 0).lower())
             failing = True
 
     def _write_all(self, data: bytes) -> tuple[bytes, OSError | None]:

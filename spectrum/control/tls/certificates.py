@@ -24,11 +24,11 @@ _Path = tuple[str, ...]
 
 
 class CertificateError(Exception):
-    """Files that can not be used; the message has a line for each fault."""
+    """Files that cannot be used; the message has a line for each fault."""
 
 
 class _Unusable(Exception):
-    """A file that can not be used."""
+    """A file that cannot be used."""
 
 
 def tls_paths(config: Config) -> list[Path]:
@@ -48,7 +48,7 @@ def load_tls(config: Config) -> TlsFiles:
     """Return what is in the files that a configuration names for TLS.
 
     Raises:
-        CertificateError: If one can not be read, or used.
+        CertificateError: If one cannot be read, or used.
     """
     files, faults = _gather(config)
     if faults:
@@ -105,7 +105,7 @@ def _read(where: _Path, path: str, faults: list[Fault]) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as exc:
-        raise _refuse(faults, where, f"{path}: can not be read: {(exc.strerror or str(exc)).lower()}") from exc
+        raise _refuse(faults, where, f"{path}: cannot be read: {(exc.strerror or str(exc)).lower()}") from exc
 
 
 def _read_certificate(name: str, one: Certificate, faults: list[Fault]) -> CertificateSettings:

@@ -1,4 +1,4 @@
-"""The decision for a new client: which pool, which origin, and who follows when that can not be reached.
+"""The decision for a new client: which pool, which origin, and who follows when that cannot be reached.
 
 What varies comes in (the client's key, chance, loads, an affinity), so a decision can be tabled and explained.
 What depends on health alone is worked out when health changes, not when clients come.
@@ -117,12 +117,12 @@ class Balancer:
         return Choice(view.regardless.pick(key, draw, load), tries=min(TRIES_IN_POOL, view.candidates))
 
     def _returns(self, tag: int) -> bool:
-        """Whether a client that can not go where its affinity asks for is to go back there later."""
+        """Whether a client that cannot go where its affinity asks for is to go back there later."""
         member = self._members.get(tag)
         return self.settings.failover == "temporary" and member is not None and member[0].enabled
 
     def _keep(self, key: int, tag: int) -> Choice | None:
-        """Return the choice that an affinity asks for; None where its origin can not be used."""
+        """Return the choice that an affinity asks for; None where its origin cannot be used."""
         member = self._members.get(tag)
         if member is None:
             return None

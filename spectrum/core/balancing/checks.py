@@ -176,7 +176,7 @@ def _app_faults(name: str, app: App, config: Config, named: Collection[str]) -> 
 
 
 def _header_faults(config: Config) -> Iterator[Fault]:
-    """Yield the pools whose monitor can not know which PROXY header to send."""
+    """Yield the pools whose monitor cannot know which PROXY header to send."""
     for (pool_name, transport), used in headers_used(config).items():
         pool = config.pools.get(pool_name)
         monitor = config.monitors.get(pool.monitor or "") if pool else None

@@ -37,7 +37,7 @@ class Wheel:
         bounds = list(accumulate(weights))
         self.weights = weights
         self._total = bounds[-1]
-        # Without the last one, rounding can not lead beyond the end.
+        # Without the last one, rounding cannot lead beyond the end.
         self._bounds = bounds[:-1]
 
     def draw(self, draw: Draw) -> int:
@@ -112,7 +112,7 @@ class LeastPicker:
 
 
 class HashPicker:
-    """`hash`: the same origin for a client every time; clients of those that can not be used go to others.
+    """`hash`: the same origin for a client every time; clients of those that cannot be used go to others.
 
     Args:
         rendezvous: Of `origins`.
@@ -126,7 +126,7 @@ class HashPicker:
         self._rendezvous = rendezvous
         self._origins = origins
         self._usable = bytes(usable)
-        # By bucket, where clients of an origin that can not be used go.
+        # By bucket, where clients of an origin that cannot be used go.
         self._moved: dict[int, OriginSettings] = {}
 
     def pick(self, key: int, draw: Draw, load: Load) -> OriginSettings:

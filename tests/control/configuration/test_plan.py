@@ -38,8 +38,8 @@ def test_numbers_that_sessions_are_counted_by_are_not_given_again():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("access_rules: {bad: {target: ip_range, file: FILE, action: block}}", "access rule bad: FILE: can not be"),
-        ("certificates: {c: {certificate: FILE, key: FILE}}", "certificates.c.certificate: FILE: can not be read"),
+        ("access_rules: {bad: {target: ip_range, file: FILE, action: block}}", "access rule bad: FILE: cannot be"),
+        ("certificates: {c: {certificate: FILE, key: FILE}}", "certificates.c.certificate: FILE: cannot be read"),
     ],
 )
 def test_what_a_configuration_names_may_be_gone(tmp_path, text, says):

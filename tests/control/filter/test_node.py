@@ -113,7 +113,7 @@ def test_the_kernel_has_what_the_file_says(filesystem):
         ("interfaces: [lo]", "filter.guard: "),
         ("interfaces: [lo], guard: []", "filter.guard: "),
         ("interfaces: [lo], guard: ['::/0'], lists: {a: {}}", "filter.lists.a: a list has either prefixes or a file"),
-        ("interfaces: [lo], guard: ['::/0'], lists: {a: {file: /none}}", "filter.lists.a.file: /none: can not be read"),
+        ("interfaces: [lo], guard: ['::/0'], lists: {a: {file: /none}}", "filter.lists.a.file: /none: cannot be read"),
         ("interfaces: [lo], guard: ['::/0'], packets_per_second: 0", "filter.packets_per_second: "),
     ],
 )

@@ -44,7 +44,7 @@ def test_only_root_can_become_somebody(tmp_path):
 
 def test_a_file_that_the_user_can_not_read(tmp_path):
     said = failure(f"leave_root('nobody', Path('/etc/shadow'), Path({str(tmp_path)!r}), True)")
-    assert "user: nobody can not read /etc/shadow" in said
+    assert "user: nobody cannot read /etc/shadow" in said
 
 
 def test_an_interpreter_that_the_user_can_not_run(tmp_path):
@@ -53,7 +53,7 @@ def test_an_interpreter_that_the_user_can_not_run(tmp_path):
     said = failure(
         f"sys.executable = {str(program)!r}; leave_root('nobody', Path('/etc/passwd'), Path({str(tmp_path)!r}), True)"
     )
-    assert f"user: nobody can not run {program}" in said
+    assert f"user: nobody cannot run {program}" in said
 
 
 @pytest.mark.parametrize(("shared", "owner"), [(True, 0), (False, 65534)])

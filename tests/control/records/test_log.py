@@ -60,7 +60,7 @@ def test_a_reader_that_left_does_not_hurt(caplog):
     assert stream.getvalue() == b"again\n"
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [
-        "records of sessions can not be written: broken pipe",
+        "records of sessions cannot be written: broken pipe",
         "records of sessions are written again; 3 are lost so far",
     ]
 

@@ -66,9 +66,9 @@ def test_files_become_what_workers_run_on(files, tmp_path):
 @pytest.mark.parametrize(
     ("key", "content", "says"),
     [
-        ("certificate", None, "can not be read: no such file or directory"),
+        ("certificate", None, "cannot be read: no such file or directory"),
         ("certificate", b"nothing", "no certificate in PEM form"),
-        ("key", None, "can not be read: no such file or directory"),
+        ("key", None, "cannot be read: no such file or directory"),
         ("key", b"nothing", "no private key in PEM form"),
         ("key", key_pem(ONE.private, b"secret"), "the key has a passphrase; nobody is there to type it"),
         ("key", RSA.key, "this key is not the certificate's"),
@@ -106,7 +106,7 @@ def test_authorities_that_can_not_be_read(files, tmp_path):
     )
     assert [(fault.path[1:], fault.message.split(": ")[1]) for fault in tls_faults(given)] == [
         (("x", "edge_tls", "client_ca"), "no certificate in PEM form"),
-        (("y", "origin_tls", "ca"), "can not be read"),
+        (("y", "origin_tls", "ca"), "cannot be read"),
     ]
 
 

@@ -48,7 +48,7 @@ def test_a_rule_that_fits():
         (
             "target: ip, file: /nowhere/list, action: block",
             "ip_firewall: true",
-            "access_rules.r.file: /nowhere/list: can not be read: no such file or directory",
+            "access_rules.r.file: /nowhere/list: cannot be read: no such file or directory",
         ),
         (
             "target: ip_range, value: 192.0.2.1/24, action: block",
