@@ -30,6 +30,8 @@ def as_nobody(results, *arguments):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
 def test_what_another_user_may_not_read_is_said_in_our_words(tmp_path):
     """Exit code 1, not 2: the command line is right."""
+    spectrum("status", "--socket", tmp_path / "none")  # imports what that user may not be able to read
+    spectrum("check", "-c", tmp_path / "none")
     path, text = tmp_path / "c.sock", tmp_path / "s.yaml"
     text.write_text("apps: {}")
     text.chmod(0o600)
