@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.refusals import RefusalKind
 from spectrum.link.channel import MAX_PACKET_BYTES
 from spectrum.plane.outbox import EVENT_BYTES
 from spectrum.plane.records import Records
@@ -50,3 +51,16 @@ def test_nothing_is_handed_on_for_nothing():
     records = Records(lambda *_: 1 // 0)
     assert records.wanted
     records.add([])
+
+
+def test_many_refusals_of_a_client_are_summed():
+    portions, events = [], []
+    records = Records(lambda count, lines: portions.append((count, lines)))
+    for _ in range(1000):
+        records.refused(RefusalKind("x", 1, ""), b"\x7f\0\0\1", lambda: msgspec.structs.replace(EVENT), events)
+    assert 0 < len(events) < 1000
+    assert portions == []
+    records.flush()
+    assert sum(count for count, _ in portions) == 1
+    records.hand_on(2, b"{}\n{}\n")
+    assert portions[-1] == (2, b"{}\n{}\n")
