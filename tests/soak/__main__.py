@@ -211,7 +211,7 @@ apps:
                 continue
             passing = (*PASSING, FROZEN) if self._frozen else PASSING
             if errors and not any(one in errors[0] for one in passing):
-                raise AssertionError(errors)
+                raise AssertionError("\n".join([*errors, *self._daemon.messages().splitlines()[-60:]]))
             self._counts["reloads"] += not errors
 
     async def _kill(self) -> None:
