@@ -30,6 +30,9 @@ from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
+# How often it is looked at whether a worker has begun.
+SETTLE_STEP_S = 0.01
+
 # A worker that has not answered by now is counted from its last regular report, a second old at most.
 ANSWER_TIMEOUT_S = 1.0
 # Workers that are to end at once have so long to tell of their sessions.
@@ -443,13 +446,21 @@ class Fleet:
             log.warning("no measures from worker %s in time", ", ".join(str(worker.number) for worker in silent))
 
     async def settle(self, timeout_s: float) -> set[WorkerProcess]:
-        """Wait until all that serve have answered what they were told; return those that have not in time."""
+        """Wait until all have answered what they were told; return those that have not in time.
+
+        Those that serve nothing yet, too: until they answer they may hold listeners that are gone.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
             silent = await self._ask(self.serving(), deadline - loop.time())
-            if silent or not any(worker.life.owes for worker in self.serving()):
+            owing = {worker for worker in self.workers.values() if worker.life.owes}
+            if silent or not owing:
                 return silent
+            if loop.time() >= deadline:
+                return owing
+            if not any(worker.life.serves for worker in owing):  # nothing to ask them for
+                await asyncio.sleep(SETTLE_STEP_S)
 
     async def _ask(self, workers: Iterable[WorkerProcess], timeout_s: float) -> set[WorkerProcess]:
         """Get the latest measures; return those that did not answer in time."""

@@ -1,9 +1,11 @@
 """Workers that do not take what they are told to serve."""
 
+import asyncio
 import os
 import signal
 
 from spectrum.control.processes import snapshots
+from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.life.worker import WorkerState
 from tests.control.keepers import until
 from tests.control.supervised import app, supervised
@@ -14,10 +16,10 @@ async def test_a_worker_that_stands_still_is_told_and_replaced(tmp_path, free_po
     monkeypatch.setattr("spectrum.control.processes.fleet.SILENT_S", 1.5)
     monkeypatch.setattr("spectrum.control.processes.fleet.LOOK_EVERY_S", 0.5)
     port, new = free_port(), free_port()
-    async with supervised(tmp_path, f"worker_timeout: 3s\napps:\n{app('x', port)}", workers=2) as (daemon, write):
+    async with supervised(tmp_path, f"worker_timeout: 6s\napps:\n{app('x', port)}", workers=2) as (daemon, write):
         pid, killed = daemon.fleet.workers[1].pid, daemon._start.totals.workers_killed
         os.kill(pid, signal.SIGSTOP)
-        write(f"worker_timeout: 3s\napps:\n{app('x', port)}{app('y', new)}")
+        write(f"worker_timeout: 6s\napps:\n{app('x', port)}{app('y', new)}")
         assert (await daemon.reloads.reload()).errors == [f"worker 1 (pid {pid}) does not answer; nothing has changed"]
         await until(lambda: not daemon.pages.ready())
         page = (await daemon.pages.metrics()).decode()
@@ -53,3 +55,36 @@ async def test_a_worker_that_stops_in_the_middle_of_a_reload_catches_up(tmp_path
         await until(lambda: stopped.life.state is WorkerState.SERVING and stopped.life.generation == 1)
         assert (await daemon.reloads.reload()).errors == []
         assert [worker.life.generation for worker in daemon.fleet.serving()] == [2, 2]
+
+
+async def test_a_reload_waits_for_a_worker_that_has_just_begun(tmp_path, free_port, monkeypatch):
+    """It may have the sockets of an app that leaves, whose ports the next reload could not open."""
+    port, other = free_port(), free_port()
+    without, with_other = f"apps:\n{app('x', port)}", f"apps:\n{app('x', port)}{app('y', other)}"
+    async with supervised(tmp_path, with_other, workers=2) as (daemon, write):
+        configure, victim = WorkerProcess.configure, daemon.fleet.workers[1]
+
+        def stop_when_told(worker, *args):
+            told = configure(worker, *args)
+            os.kill(worker.pid, signal.SIGSTOP)
+            return told
+
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerProcess, "configure", stop_when_told)
+            victim.kill()
+            await until(lambda: 1 in daemon.fleet.workers and daemon.fleet.workers[1].life.owes)
+        begun = daemon.fleet.workers[1]
+        assert begun is not victim
+        asyncio.get_running_loop().call_later(1, os.kill, begun.pid, signal.SIGCONT)
+        for text in (without, with_other):
+            write(text)
+            assert (await daemon.reloads.reload()).errors == []
+        assert [worker.life.generation for worker in daemon.fleet.serving()] == [3, 3]
+        monkeypatch.setattr(snapshots, "ANSWER_TIMEOUT_S", 2.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerProcess, "configure", stop_when_told)
+            begun.kill()
+            await until(lambda: 1 in daemon.fleet.workers and daemon.fleet.workers[1].life.owes)
+        pid = daemon.fleet.workers[1].pid
+        assert (await daemon.reloads.reload()).errors == [f"worker 1 (pid {pid}) does not answer; nothing has changed"]
+        os.kill(pid, signal.SIGCONT)
