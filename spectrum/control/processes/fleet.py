@@ -454,13 +454,17 @@ class Fleet:
         deadline = loop.time() + timeout_s
         while True:
             silent = await self._ask(self.serving(), deadline - loop.time())
-            owing = {worker for worker in self.workers.values() if worker.life.owes}
-            if silent or not owing:
+            if silent:
                 return silent
-            if loop.time() >= deadline:
-                return owing
-            if not any(worker.life.serves for worker in owing):  # nothing to ask them for
-                await asyncio.sleep(SETTLE_STEP_S)
+            while (owing := self._owing()) and not any(worker.life.serves for worker in owing):
+                if loop.time() >= deadline:
+                    return owing
+                await asyncio.sleep(SETTLE_STEP_S)  # there is nothing to ask them for
+            if not owing:
+                return set()
+
+    def _owing(self) -> set[WorkerProcess]:
+        return {worker for worker in self.workers.values() if worker.life.owes}
 
     async def _ask(self, workers: Iterable[WorkerProcess], timeout_s: float) -> set[WorkerProcess]:
         """Get the latest measures; return those that did not answer in time."""
