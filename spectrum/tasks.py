@@ -95,10 +95,13 @@ class Threads(ThreadPoolExecutor):
 
     One is started at once. The standard library's executor refuses a step where it cannot start a thread for it, and
     runs it all the same as soon as another one is free.
+
+    Args:
+        begin: Called first in each thread.
     """
 
-    def __init__(self) -> None:
-        super().__init__(thread_name_prefix="blocking")
+    def __init__(self, begin: Callable[[], object] = lambda: None) -> None:
+        super().__init__(thread_name_prefix="blocking", initializer=begin)
         self.submit(int).result()
 
     def _adjust_thread_count(self) -> None:

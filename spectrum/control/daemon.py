@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvloop
@@ -26,6 +25,7 @@ from spectrum.kernel.pins import PinError
 from spectrum.kernel.transparent import may_be_transparent
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.worker import SECCOMP_VARIABLE
+from spectrum.tasks import Threads
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def serve(
 
     async def main() -> None:
         # Signals are the main thread's, also when it holds them back.
-        executor = ThreadPoolExecutor(initializer=signals.hold_all, thread_name_prefix="blocking")
+        executor = Threads(signals.hold_all)
         asyncio.get_running_loop().set_default_executor(executor)
         source = FileSource(path, config, watch, files)
         await Supervisor(source, config, workers, predecessor, helper).run()

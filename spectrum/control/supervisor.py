@@ -34,7 +34,7 @@ from spectrum.kernel.cgroups import usable_processors
 from spectrum.kernel.pins import PinError
 from spectrum.plane.log import log_spare_signals
 from spectrum.plane.memory import SharedMemory
-from spectrum.tasks import Shared, Tasks, Threads
+from spectrum.tasks import Shared, Tasks
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,6 @@ class Supervisor:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(Threads())
         for number in signals.STOP:
             loop.add_signal_handler(number, self.stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)

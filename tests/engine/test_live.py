@@ -8,9 +8,13 @@ from spectrum.engine.target import Target
 from tests.engine.live import is_counted, live, nothing_left
 
 
-@pytest.mark.skipif(not is_counted(), reason="this is no debug build")
 def test_what_is_held_is_counted():
     before = live()
+    if not is_counted():  # in another build than the debug one only what Python and the kernel know of is
+        held = Loop()
+        assert {what for what, count in (live() - before).items() if count} <= {"objects of Loop", "descriptors"}
+        del held
+        return
     target = Target(bytes([127, 0, 0, 1]), 1, "127.0.0.1", sources=(bytes([127, 0, 0, 2]),))
     loop, census = Loop(), Census()
     more = live() - before

@@ -104,7 +104,7 @@ class Soak:
         text = f"""
 limits: {{sessions: {1000 + changing}}}
 worker_timeout: {WORKER_TIMEOUT_S}s
-monitors: {{m: {{type: tcp, interval: 0.5s, timeout: 400ms, retries: 0}}}}
+monitors: {{m: {{type: tcp, interval: 0.5s, timeout: 400ms, retries: 3}}}}
 pools:
   p:
     monitor: m
