@@ -4,7 +4,7 @@ The suite runs once, with coverage.py in each process of pytest and one context 
 `spectrum/a/b.py` is `tests/a/test_b.py`: of each source file it has to run `ENOUGH_PERCENT` of the lines, whatever else
 other tests run by the way. Lines that run when modules are imported count for every test file. Exceptions are in
 `tests/cover.toml`, a list that only shrinks. With pytest's arguments that name folders or files, only the source files
-whose tests these are have to be covered.
+whose tests these are have to be covered. Tests that fail are run once more by themselves, and fail there or pass.
 
 Of processes that tests start those are measured that run what their test file is about (`WITH_PROCESSES`), as far as
 they end by themselves. Not measured: workers and other daemons, as it
@@ -29,6 +29,8 @@ TESTS = ROOT / "tests"
 EXCEPTIONS = TESTS / "cover.toml"
 DATA = ROOT / "build/cover"
 SETTINGS = DATA / "settings"
+# What pytest ends with then, rather than for a fault of its own.
+TESTS_FAILED = 1
 WITH_PROCESSES = (
     "tests/cli/",
     "tests/kernel/",
@@ -151,6 +153,17 @@ def _percent(measured: coverage.Coverage, source: Path) -> int:
     return 100 * (len(lines) - len(missing)) // len(lines) if lines else 100
 
 
+def _run_tests(arguments: list[str]) -> int:
+    """Run the tests, and once more, by themselves, those that failed beside others: time passes slowly there."""
+    pytest = [sys.executable, "-m", "pytest"]
+    measured = os.environ | {"PYTEST_PLUGINS": "tests.cover"}
+    command = [*pytest, "--cache-clear", "--numprocesses=auto", "--dist=worksteal", *arguments]
+    if (status := subprocess.run(command, cwd=ROOT, env=measured).returncode) != TESTS_FAILED:
+        return status
+    print("Once more, what failed beside other tests:", flush=True)
+    return subprocess.run([*pytest, "--last-failed", "--last-failed-no-failures=none"], cwd=ROOT).returncode
+
+
 def main(arguments: list[str]) -> int:
     """Run the tests, and return 0 if they pass and every source file is covered by its own.
 
@@ -161,8 +174,7 @@ def main(arguments: list[str]) -> int:
     DATA.mkdir(parents=True)
     DATA.chmod(0o777)  # some processes that tests start are another user's
     SETTINGS.write_text(CONFIGURATION, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=worksteal", *arguments]
-    if status := subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTEST_PLUGINS": "tests.cover"}).returncode:
+    if status := _run_tests(arguments):
         return status
     measured = coverage.Coverage(config_file=SETTINGS)
     measured.combine()
