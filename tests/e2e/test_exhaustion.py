@@ -139,7 +139,7 @@ def test_without_memory(daemon):
             "no thread can be started: out of memory, or at the limit of processes",
         )
         assert daemon.serves()
-        assert len(daemon.status()["apps"]) == 1
+    assert len(daemon.status()["apps"]) == 1
     assert f"reload refused: {error}" in daemon.messages()
     with no_more_memory(pid, -mapped_bytes(pid) + (2 << 20)):
         (error,) = upgrade(daemon)  # what is started has no room to begin

@@ -260,7 +260,7 @@ def test_a_package_that_is_changed_under_it(edge, installed):
         os.kill(edge.worker(), signal.SIGKILL)
         eventually(lambda: "the installed package was changed" in edge.messages(), 10, edge.messages)
         assert not (installed / "ran").exists()
-        assert ask(edge.control, "POST", "/upgrade")["errors"] == []
+        eventually(lambda: not ask(edge.control, "POST", "/upgrade")["errors"], 10, edge.messages)
         eventually(lambda: (installed / "ran").exists() and edge.serves(), 20, edge.messages)
         visit(edge.port)
 
