@@ -255,12 +255,13 @@ def test_a_package_that_is_changed_under_it(edge, installed):
     """No worker runs another version's code than its supervisor; an upgrade ends that."""
     environment = os.environ | {"PYTHONPATH": str(installed)}
     with edge.running(*RUN, env=environment, cwd=installed):
+        eventually(lambda: '"Message":"serving' in edge.messages(), 10, edge.messages)  # the start is over
         module = installed / "spectrum" / "plane" / "worker.py"
         module.write_text(f"open({str(installed / 'ran')!r}, 'w').close()\n{module.read_text()}")
         os.kill(edge.worker(), signal.SIGKILL)
         eventually(lambda: "the installed package was changed" in edge.messages(), 10, edge.messages)
         assert not (installed / "ran").exists()
-        eventually(lambda: not ask(edge.control, "POST", "/upgrade")["errors"], 10, edge.messages)
+        assert ask(edge.control, "POST", "/upgrade")["errors"] == []
         eventually(lambda: (installed / "ran").exists() and edge.serves(), 20, edge.messages)
         visit(edge.port)
 

@@ -66,9 +66,12 @@ class Successor:
         Raises:
             SuccessionError: If it cannot; it has ended then.
         """
-        if python == sys.executable and (fault := installation.fault()):
-            raise SuccessionError(fault)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            if python == sys.executable and (fault := installation.fault()):
+                raise SuccessionError(fault)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as exc:  # out of memory or descriptors
+            raise SuccessionError(f"it cannot be started: {(exc.strerror or str(exc)).lower()}") from exc
         self._line = SupervisorSocket(ours)
         environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
         try:
