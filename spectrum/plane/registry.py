@@ -10,7 +10,6 @@ from spectrum.core.server_names import ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import is_wildcard
-from spectrum.plane.access.firewall import Firewall
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.balancing.routes import BalancedRoute, DirectRoute, PortRoutes, Route
@@ -50,7 +49,8 @@ class Registry:
             gives its number.
         remove_listener: Takes nothing more from a listener; with True, of what waits in its queue it takes the rest.
         configured: Called with an app that is new, or has other settings.
-        equip: Called with every app of a snapshot, to give it what may change where its settings do not.
+        equip: Called with every app of a snapshot before it takes clients by it, to give it what may change where its
+            settings do not.
         breathe: Called between apps, where all of them are either as they were or as they will be.
 
     Attributes:
@@ -180,12 +180,6 @@ class Registry:
                 listener.names = ServerNames([((), (), only)])
             else:
                 listener.names = found.get(listener.key, listener.names)
-
-    def guard(self, firewall: Firewall) -> None:
-        """Let the access rules judge the clients of those apps that ask for them."""
-        for app in self._apps.values():
-            self._breathe()
-            app.judge = firewall.judge_of(app.settings.name) if app.settings.ip_firewall else None
 
     def _names_of(self, settings: AppSettings) -> Iterator[NameSettings]:
         """Yield the names that lead to an app's origins."""

@@ -534,7 +534,6 @@ class TcpPlane:
         serving = [listener for listener in self._listeners.values() if not listener.removed]
         self._tls.take(snapshot)
         gone = self._registry.apply(snapshot, descriptors, names)
-        self._registry.guard(self._firewall)
         apps = {app.name for app in snapshot.apps}
         for listener in serving:
             if listener.removed and listener.app.settings.name not in apps:
@@ -556,6 +555,7 @@ class TcpPlane:
         )
 
     def _equip(self, app: RunningApp) -> None:
+        app.judge = self._firewall.judge_for(app.settings)
         app.equip(*self._tls.of(app.settings))
 
     def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:

@@ -124,7 +124,7 @@ class UdpPlane:
         self._tell_too_big = tell_too_big
         self._breathe = breathe
         self._registry = Registry(
-            "udp", balancers, self.engine.add_listener, self._unlisten, self._configured, breathe=breathe
+            "udp", balancers, self.engine.add_listener, self._unlisten, self._configured, self._equip, breathe
         )
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
@@ -351,11 +351,10 @@ class UdpPlane:
         self._limiter.node = node_rules(snapshot.udp_limits, "udp")
         at_once = self._drain_origins(stopped or {})
         unused: set[Target] = set()
+        self._own_ports = _ports_of(snapshot)
         gone = self._registry.apply(
             snapshot, descriptors, names, lambda _, targets: unused.update(frozenset(targets) - self._held)
         )
-        self._registry.guard(self._firewall)
-        self._own_ports = _ports_of(snapshot)
         self._measure_paths()
         self._end_blocked()
         self._adapt_flows()
@@ -439,6 +438,9 @@ class UdpPlane:
         settings = app.settings
         paces, fragments = msgspec.structs.astuple(settings.paces), settings.fragments == "forward"
         self.engine.set_app(app.slot, app.group, app.trusted is not None, paces, fragments)
+
+    def _equip(self, app: RunningApp) -> None:
+        app.judge = self._firewall.judge_for(app.settings)
 
     def _unlisten(self, listener: RunningListener, drain: bool) -> None:
         self.engine.remove_listener(listener.number, Reason.LISTENER_REMOVED)

@@ -28,17 +28,31 @@ class Plane(Recorder):
     def __init__(self, bodies, more=""):
         self.lines = []
         self.faults = []
+        self.looks, self.guarded = 0, set()
         self.loop = Loop()
         self.parts = Parts()
         emit = lambda count, lines: self.lines.extend(lines.splitlines())  # noqa: E731
         guard = {"places": self.parts.places, "firewall": self.parts.firewall}
-        self.plane = TcpPlane(self.loop, emit, self.parts.balancers, self.parts.memory.loads, **guard)
+        self.plane = TcpPlane(
+            self.loop, emit, self.parts.balancers, self.parts.memory.loads, **guard, breathe=self.look
+        )
         self.relay = self.plane.relay
         self.sockets = {}
         self.gone = self.apply(bodies, more=more)
 
+    def look(self):
+        """Between two apps of a reload clients are taken: of one that asks for rules from now on, none without them."""
+        self.looks += 1
+        for listener in self.plane._listeners.values():
+            app = listener.app.settings
+            begins = app.ip_firewall and app.name not in self.guarded
+            if begins and not listener.removed and self.parts.firewall.judge_of(app.name):
+                assert listener.app.judge is not None
+
     def apply(self, bodies, names=None, more=""):
         text = more + "\napps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
+        apps = (listener.app.settings for listener in self.plane._listeners.values())
+        self.guarded = {app.name for app in apps if app.ip_firewall}
         snapshot = self.parts.compile(text)
         for key in snapshot.listener_keys():
             if key not in self.sockets:
@@ -1186,3 +1200,12 @@ def test_a_long_hello_is_routed_to_an_app_that_ends_tls(make, free_port, origin,
                     session = c.session
                     assert c.session_reused == resumed
     assert max(looks) > 4112
+
+
+def test_a_new_app_has_its_rules_before_it_has_clients(make, free_port, origin):
+    """`Plane.look` holds it, for apps that come and for one that asks for rules from now on."""
+    ports = [free_port() for _ in range(3)]
+    plane = make({"x": body(ports[0], origin)})
+    guarded = {name: body(port, origin, ", ip_firewall: true") for name, port in zip("xyz", ports, strict=True)}
+    plane.apply(guarded, more="access_rules: {r: {target: ip_range, values: [192.0.2.0/24], action: block}}")
+    assert plane.looks > 3 and all(app.judge for app in plane.plane._registry.apps())

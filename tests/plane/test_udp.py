@@ -28,6 +28,7 @@ class Plane(Recorder):
 
     def __init__(self, bodies, memory=None, max_flows=100, more=""):
         self.lines, self.faults, self.answers = [], [], []
+        self.looks, self.guarded = 0, set()
         self.loop = Loop()
         self.parts = Parts()
         self.memory = MemoryFile() if memory is None else memory
@@ -41,13 +42,25 @@ class Plane(Recorder):
             self.parts.memory.loads,
             places=self.parts.places,
             firewall=self.parts.firewall,
+            breathe=self.look,
         )
         self.engine = self.plane.engine
         self.sockets = {}
         self.gone = self.apply(bodies, more=more)
 
+    def look(self):
+        """Between two apps of a reload clients are taken: of one that asks for rules from now on, none without them."""
+        self.looks += 1
+        for listener in self.plane._listeners.values():
+            app = listener.app.settings
+            begins = app.ip_firewall and app.name not in self.guarded
+            if begins and not listener.removed and self.parts.firewall.judge_of(app.name):
+                assert listener.app.judge is not None
+
     def apply(self, bodies, names=None, more=""):
         text = more + "\napps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
+        apps = (listener.app.settings for listener in self.plane._listeners.values())
+        self.guarded = {app.name for app in apps if app.ip_firewall}
         snapshot = self.parts.compile(text)
         for key in snapshot.listener_keys():
             if key not in self.sockets:
@@ -659,3 +672,12 @@ def test_a_replacement_finds_the_origins_of_a_load_balancer(make, free_port, ori
 
 def readable(sock, timeout_s=1):
     return bool(select.select([sock], [], [], timeout_s)[0])
+
+
+def test_a_new_app_has_its_rules_before_it_has_clients(make, free_port):
+    """`Plane.look` holds it, for apps that come and for one that asks for rules from now on."""
+    ports = [free_port() for _ in range(3)]
+    plane = make({"x": body(ports[0], 9)})
+    guarded = {name: body(port, 9, more=", ip_firewall: true") for name, port in zip("xyz", ports, strict=True)}
+    plane.apply(guarded, more="access_rules: {r: {target: ip_range, values: [192.0.2.0/24], action: block}}")
+    assert plane.looks > 3 and all(app.judge for app in plane.plane._registry.apps())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spectrum.core.access.prefix_table import PrefixTable, PrefixTableBuilder
 from spectrum.core.access.rules import AccessSettings, AppRules, Verdict
-from spectrum.core.snapshot import Snapshot
+from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
 from spectrum.plane.balancing.balancers import nowhere
 
@@ -86,6 +86,10 @@ class Firewall:
         """Take the rules of a snapshot, with a memory file of their prefixes; the descriptor stays the caller's."""
         self._settings = snapshot.access
         self._table = PrefixTable(mmap.mmap(table, os.fstat(table).st_size, mmap.MAP_SHARED, mmap.PROT_READ))
+
+    def judge_for(self, app: AppSettings) -> Judge | None:
+        """Return the function that judges the clients of an app; None where it asks for none."""
+        return self.judge_of(app.name) if app.ip_firewall else None
 
     def judge_of(self, app: str) -> Judge | None:
         """Return the function that judges clients of an app that asks for rules; None where there are none for it."""
