@@ -1,14 +1,19 @@
-"""The line between supervisor and helper: messages of any length, with any number of descriptors."""
+"""The line between supervisor and helper: messages of any length, with any number of descriptors.
+
+They are frozen, as in `test_takeover`, whose rules for fields and messages hold here too: after an upgrade a helper is
+older than its supervisor. What an older helper would misread takes another `PROTOCOL`.
+"""
 
 import os
 import socket
 import threading
+from ipaddress import ip_network
 
 import msgspec
 import pytest
 
 from spectrum.kernel.descriptors import close_all
-from spectrum.kernel.filter import Drops, FilterSettings
+from spectrum.kernel.filter import Drops, FilterRule, FilterSettings, pack_prefixes, pack_rule
 from spectrum.link import helper
 from spectrum.link.helper import (
     Another,
@@ -35,53 +40,130 @@ from spectrum.link.helper import (
     UndoFilter,
 )
 
-# As they are on the line; a helper that was started by another version says and understands the same.
-FROZEN = [
+# As `pack_prefixes` and `pack_rule` make them: the supervisor packs, and the helper of another version writes them to
+# the kernel as they are.
+DROPS = Drops(
+    pack_prefixes([ip_network("192.0.2.0/24")]),
+    {"list": pack_prefixes([ip_network("2001:db8::/32")])},
+    {
+        "rule": pack_rule(
+            FilterRule(
+                ip_network("198.51.100.0/24"),
+                ip_network("203.0.113.7/32"),
+                protocol=(6, 6),
+                source_port=(1, 2),
+                destination_port=(3, 4),
+                length=(5, 6),
+                ttl=(7, 8),
+                tcp_flags=(3, 2),
+                fragment=False,
+                packets_per_second=1000,
+            )
+        )
+    },
+)
+DROPS_BYTES = (
+    "93c4147800000000000000000000000000ffffc000020081a46c697374c4142000000020010db800000000000000000000000081a47275"
+    "6c65c46800000000000000000000ffffc6336400ffffffffffffffffffffffffffffff0000000000000000000000ffffcb007107ffffff"
+    "ffffffffffffffffffffffffff0100020003000400050006000600060007000800020300010104ff000000000040420f0000000000"
+)
+# What is sent, and its bytes.
+GOLDEN = [
     (Greet(), "91a54772656574"),
+    (Greeting(1, 4242), "93a84772656574696e6701cd1092"),
     (Another(), "91a7416e6f74686572"),
+    (
+        SetFilter(["eth0"], FilterSettings(1, 2, 3, 4, True, 5, True), DROPS),
+        "94a953657446696c74657291a46574683087b27061636b6574735f7065725f7365636f6e6401a5627572737402af73796e735f7065725f"
+        "7365636f6e6403a973796e5f627572737404ab73796e5f636f6f6b696573c3ad73616d706c655f6f6e655f696e05a76472795f72756ec3"
+        + DROPS_BYTES,
+    ),
+    (SetDrops("ddos", DROPS), "93a853657444726f7073a464646f73" + DROPS_BYTES),
     (UndoFilter(), "91aa556e646f46696c746572"),
     (KeepFilter(), "91aa4b65657046696c746572"),
     (RemoveFilter(), "91ac52656d6f766546696c746572"),
-    (SetDrops("ddos", Drops(b"g", {"a": b"x"}, {"r": b"y"})), None),
-    (SetFilter(["eth0"], FilterSettings(1, 2, 3, 4, True, 5, True), Drops()), None),
-    (SetBindings([("a", "tcp")], [("a", "tcp", "::/0", 0)], ["a"]), None),
-    (ChangeBinding(True, ("a", "tcp", "::/0", 0)), None),
+    (
+        SetBindings([("a", "tcp")], [("a", "udp", "2001:db8::/32", 443)], ["a"]),
+        "94ab53657442696e64696e67739192a161a37463709194a161a3756470ad323030313a6462383a3a2f3332cd01bb91a161",
+    ),
+    (ChangeBinding(True, ("a", "tcp", "::/0", 0)), "93ad4368616e676542696e64696e67c394a161a3746370a43a3a2f3000"),
     (ShowBindings(), "91ac53686f7742696e64696e6773"),
     (SetOffload(["lo"], 5), "93aa5365744f66666c6f616491a26c6f05"),
     (RemoveOffload(), "91ad52656d6f76654f66666c6f6164"),
     (EnlargeQueues(), "91ad456e6c61726765517565756573"),
-    (Offloaded(True), "92a94f66666c6f61646564c3"),
-    (Bound({"counts": {}}), None),
-    (Greeting(1, 7), "93a84772656574696e670107"),
     (Done(False), "92a4446f6e65c2"),
     (NotDone("no"), "92a74e6f74446f6e65a26e6f"),
     (Filtered({"list a": 1}), "92a846696c746572656481a66c697374206101"),
+    (Bound({"counts": {}}), "92a5426f756e6481a6636f756e747380"),
+    (Offloaded(True), "92a94f66666c6f61646564c3"),
 ]
 
 
 @pytest.fixture
 def ends():
-    """Two ends, and the first one's socket."""
+    """Two ends, and the socket of each."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     lines = HelperLine(one), HelperLine(other)
     for line in lines:
         line.limit(5)
-    yield *lines, one
+    yield *lines, one, other
     for line in lines:
         line.close()
 
 
-@pytest.mark.parametrize(("message", "data"), FROZEN, ids=lambda value: type(value).__name__)
-def test_messages_are_as_before(message, data):
-    encoded = msgspec.msgpack.encode(message)
-    assert msgspec.msgpack.decode(encoded, type=type(message)) == message
-    assert data in (None, encoded.hex())
+DECODERS = {of: msgspec.msgpack.Decoder(of) for of in (helper.Request, helper.Answer)}
+
+
+def decoder_of(message):
+    return DECODERS[helper.Request if isinstance(message, helper.Request) else helper.Answer]
+
+
+def kind(value):
+    return type(value).__name__ if not isinstance(value, str) else ""
+
+
+@pytest.mark.parametrize(("message", "golden"), GOLDEN, ids=kind)
+def test_what_crosses_versions_is_frozen(message, golden):
+    assert msgspec.msgpack.encode(message).hex() == golden
+    assert decoder_of(message).decode(bytes.fromhex(golden)) == message
+
+
+@pytest.mark.parametrize(("message", "golden"), GOLDEN, ids=kind)
+def test_what_a_later_version_adds_is_ignored(message, golden):
+    later = [*msgspec.msgpack.decode(bytes.fromhex(golden)), {"more": 1}]
+    assert decoder_of(message).decode(msgspec.msgpack.encode(later)) == message
+
+
+def test_no_message_is_without_golden_bytes():
+    assert {type(message) for message, _ in GOLDEN} == {*helper.Request.__args__, *helper.Answer.__args__}
+
+
+def test_the_version_is_frozen():
+    """A supervisor does not use a helper of another one, so an upgrade without root would lose its helper."""
+    assert helper.PROTOCOL == 1
+
+
+def test_packets_are_frozen(ends):
+    """A message in a packet, one with more descriptors than go with a packet, and one that is a memory file."""
+    supervisor, _, _, other = ends
+    supervisor.send(Greet())
+    assert other.recv(100).hex() == "00" + "91a54772656574"
+    with open(os.devnull, "rb") as file:
+        supervisor.send(Greet(), [file.fileno()] * (helper.PACKET_DESCRIPTORS + 1))
+    for packet in ("01", "00" + "91a54772656574"):
+        data, received, _, _ = socket.recv_fds(other, 100, helper.PACKET_DESCRIPTORS)
+        close_all(received)
+        assert data.hex() == packet
+    supervisor.send(NotDone("x" * helper.MAX_PACKET_BYTES))
+    data, (memory,), _, _ = socket.recv_fds(other, 100, 2)
+    with open(memory, "rb") as file:
+        assert (data.hex(), os.pread(file.fileno(), 9, 0).hex()) == ("02", "92a74e6f74446f6e65")
 
 
 @pytest.mark.parametrize("size", [0, 1, helper.MAX_PACKET_BYTES - 40, helper.MAX_PACKET_BYTES, 3_000_000])
 @pytest.mark.parametrize("count", [0, 1, 250, 251, 600])
 def test_requests_and_answers_arrive_as_they_were(ends, size, count):
-    supervisor, worker, _ = ends
+    supervisor, worker, *_ = ends
     request = SetDrops("ddos", Drops(bytes(size)))
     with open(os.devnull, "rb") as file:
         heard = []
@@ -101,7 +183,7 @@ def test_requests_and_answers_arrive_as_they_were(ends, size, count):
 
 
 def test_no_answer(ends):
-    supervisor, worker, _ = ends
+    supervisor, worker, *_ = ends
     supervisor.limit(0.05)
     with pytest.raises(LineError, match="it does not answer"):
         supervisor.ask(Greet())
@@ -111,7 +193,7 @@ def test_no_answer(ends):
 
 
 def test_the_end(ends):
-    supervisor, worker, _ = ends
+    supervisor, worker, *_ = ends
     supervisor.close()
     with pytest.raises(LineError, match="it has ended"):
         worker.listen()
@@ -131,7 +213,7 @@ def test_the_end(ends):
 )
 def test_what_is_no_request(ends, packet, error, says):
     """Its descriptors are closed."""
-    _, worker, sock = ends
+    _, worker, sock, _ = ends
     before = len(os.listdir("/proc/self/fd"))
     given, kept = os.pipe()
     socket.send_fds(sock, [packet], [given] if packet[0] != 2 else [])
@@ -142,7 +224,7 @@ def test_what_is_no_request(ends, packet, error, says):
 
 
 def test_too_much_at_once(ends, monkeypatch):
-    supervisor, worker, _ = ends
+    supervisor, worker, *_ = ends
     monkeypatch.setattr(helper, "MAX_BODY_BYTES", 200_000)
     supervisor.send(SetDrops("ddos", Drops(bytes(200_001))))
     with pytest.raises(LineError, match="more than 200000 bytes"):
