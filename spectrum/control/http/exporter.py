@@ -1,16 +1,14 @@
 """The metrics, as Prometheus reads them. Apps without a single session have no series."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from itertools import chain
 
 from prometheus_client import generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
@@ -19,6 +17,7 @@ from prometheus_client.registry import Collector
 from spectrum import __version__
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.balancing.health_metrics import HealthReadings, health_metrics, read_health
+from spectrum.control.http.exposition import Family, HistogramFamily, label
 from spectrum.control.names.name_watch import NameReading, NameWatch
 from spectrum.control.records.metrics import record_metrics
 from spectrum.control.records.stream import RecordReadings, RecordStream
@@ -28,13 +27,12 @@ from spectrum.core.records.measures import (
     DROPS,
     DURATION_BOUNDS_S,
     AppMeasures,
-    Histogram,
     WorkerMeasures,
 )
 from spectrum.core.records.reasons import Reason
 
-# Apps that are rendered together.
-SLICE = 200
+# Apps that are written before the loop turns: less than a millisecond.
+SLICE = 20
 
 
 class NodeState:
@@ -60,9 +58,8 @@ class NodeState:
 
 @dataclass(frozen=True)
 class _Readings:
-    """What a page is made of. Nothing changes it, so it can be rendered in a thread."""
+    """What the rest of a page is made of. Nothing changes it, so it can be rendered in a thread."""
 
-    apps: dict[str, AppMeasures]
     workers: WorkerMeasures
     worker_restarts: int
     workers_killed: int
@@ -72,28 +69,10 @@ class _Readings:
     records: RecordReadings
 
     def render(self) -> bytes:
-        """Return the page.
-
-        Apps are rendered a slice at a time: Python frees the samples of a family with the loop held up, and those of
-        thousands of apps for tens of milliseconds.
-        """
-        texts: dict[str, list[bytes]] = {}
-        for metric in self._metrics():
-            text = generate_latest(_Only(metric))
-            if (known := texts.setdefault(metric.name, [])) and text:
-                text = text.split(b"\n", 2)[2]  # without its HELP and TYPE
-            known.append(text)
-        return b"".join(chain.from_iterable(texts.values()))
+        """Return what is not of apps."""
+        return b"".join(generate_latest(_Only(metric)) for metric in self._metrics())
 
     def _metrics(self) -> Iterator[Metric]:
-        """Yield families; those of apps once for each slice."""
-        names = tuple(self.apps)
-        for i in range(0, max(1, len(names)), SLICE):
-            apps = {name: self.apps[name] for name in names[i : i + SLICE]}
-            yield from _session_metrics(apps)
-            yield from _origin_metrics(apps)
-            yield from _rule_metrics(apps)
-            yield from _handshake_metrics(apps)
         yield from _node_metrics(self)
         yield from health_metrics(self.health)
         yield from _name_metrics(self.names)
@@ -110,79 +89,70 @@ class _Only(Collector):
         yield self.metric
 
 
-def _session_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
-    started = CounterMetricFamily("spectrum_sessions_started", "Clients accepted", labels=["app"])
-    active = GaugeMetricFamily("spectrum_sessions_active", "Sessions open now", labels=["app"])
-    closed = CounterMetricFamily("spectrum_sessions_closed", "Sessions ended, by reason", labels=["app", "reason"])
-    refused = CounterMetricFamily(
-        "spectrum_sessions_refused", "Clients turned away, by reason", labels=["app", "reason"]
-    )
-    moved = CounterMetricFamily("spectrum_bytes", "Payload bytes read, by sender", labels=["app", "from"])
-    datagrams = CounterMetricFamily("spectrum_datagrams", "Datagrams read, by sender", labels=["app", "from"])
-    dropped = CounterMetricFamily("spectrum_datagrams_dropped", "Datagrams dropped", labels=["app", "reason"])
-    connect = HistogramMetricFamily(
-        "spectrum_connect_duration_seconds", "Time from accepting a client to its origin's answer", labels=["app"]
-    )
-    duration = HistogramMetricFamily("spectrum_session_duration_seconds", "Time that sessions lasted", labels=["app"])
-    for name, measures in apps.items():
-        for number, count in measures.ended.items():
-            ending = Reason(number)
-            (refused if ending.refused else closed).add_metric([name, ending.label], count)
-        started.add_metric([name], measures.started)
-        active.add_metric([name], measures.active)
-        moved.add_metric([name, "client"], measures.bytes_from_client)
-        moved.add_metric([name, "origin"], measures.bytes_from_origin)
+class _AppMetrics:
+    """The families that have samples of each app. What was taken of an app at once is consistent."""
+
+    def __init__(self) -> None:
+        self.started = Family("spectrum_sessions_started_total", "Clients accepted", "counter")
+        self.active = Family("spectrum_sessions_active", "Sessions open now", "gauge")
+        self.closed = Family("spectrum_sessions_closed_total", "Sessions ended, by reason", "counter")
+        self.refused = Family("spectrum_sessions_refused_total", "Clients turned away, by reason", "counter")
+        self.moved = Family("spectrum_bytes_total", "Payload bytes read, by sender", "counter")
+        self.datagrams = Family("spectrum_datagrams_total", "Datagrams read, by sender", "counter")
+        self.dropped = Family("spectrum_datagrams_dropped_total", "Datagrams dropped", "counter")
+        self.connect = HistogramFamily(
+            "spectrum_connect_duration_seconds", "Time from accepting a client to its origin's answer", CONNECT_BOUNDS_S
+        )
+        self.duration = HistogramFamily(
+            "spectrum_session_duration_seconds", "Time that sessions lasted", DURATION_BOUNDS_S
+        )
+        self.connected = Family("spectrum_origin_connections_total", "Sessions connected to an origin", "counter")
+        self.failed = Family("spectrum_origin_connect_failures_total", "Connects that failed", "counter")
+        self.failovers = Family(
+            "spectrum_failovers_total", "Clients sent on to another origin of their load balancer", "counter"
+        )
+        self.hits = Family("spectrum_access_rule_hits_total", "Clients that an access rule named", "counter")
+        self.handshakes = Family("spectrum_tls_handshakes_total", "TLS handshakes with clients", "counter")
+        self._texts: dict[Family, list[bytes]] = {family: [family.head] for family in vars(self).values()}
+
+    def add(self, name: str, measures: AppMeasures) -> None:
+        """Write the samples of an app."""
+        app = label("app", name)
+        for reason, count in measures.ended.items():
+            ending = Reason(reason)
+            (self.refused if ending.refused else self.closed).add(f"{app},{label('reason', ending.label)}", count)
+        self.started.add(app, measures.started)
+        self.active.add(app, measures.active)
+        self.moved.add(f'{app},from="client"', measures.bytes_from_client)
+        self.moved.add(f'{app},from="origin"', measures.bytes_from_origin)
         if measures.datagrams_from_client or measures.dropped:
-            datagrams.add_metric([name, "client"], measures.datagrams_from_client)
-            datagrams.add_metric([name, "origin"], measures.datagrams_from_origin)
-            for place, reason in enumerate(DROPS):
-                dropped.add_metric([name, reason], measures.dropped.get(place, 0))
-        _add_histogram(connect, name, CONNECT_BOUNDS_S, measures.connect)
-        _add_histogram(duration, name, DURATION_BOUNDS_S, measures.duration)
-    yield from (started, active, closed, refused, moved, datagrams, dropped, connect, duration)
-
-
-def _add_histogram(family: HistogramMetricFamily, name: str, bounds: Sequence[float], histogram: Histogram) -> None:
-    buckets, running = [], 0
-    for bound, count in zip((*map(str, bounds), "+Inf"), histogram.counts, strict=True):
-        running += count
-        buckets.append((bound, running))
-    family.add_metric([name], buckets, histogram.total)
-
-
-def _origin_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
-    labels = ["app", "origin"]
-    connected = CounterMetricFamily("spectrum_origin_connections", "Sessions connected to an origin", labels=labels)
-    failed = CounterMetricFamily("spectrum_origin_connect_failures", "Connects that failed", labels=labels)
-    failovers = CounterMetricFamily(
-        "spectrum_failovers", "Clients sent on to another origin of their load balancer", labels=["app"]
-    )
-    for name, measures in apps.items():
-        for origin, counted in measures.origins.items():
-            connected.add_metric([name, origin], counted.connected)
-            failed.add_metric([name, origin], counted.failed)
+            self.datagrams.add(f'{app},from="client"', measures.datagrams_from_client)
+            self.datagrams.add(f'{app},from="origin"', measures.datagrams_from_origin)
+            for place, why in enumerate(DROPS):
+                self.dropped.add(f"{app},{label('reason', why)}", measures.dropped.get(place, 0))
+        self.connect.observe(app, measures.connect.counts, measures.connect.total)
+        self.duration.observe(app, measures.duration.counts, measures.duration.total)
+        for address, counted in measures.origins.items():
+            origin = f"{app},{label('origin', address)}"
+            self.connected.add(origin, counted.connected)
+            self.failed.add(origin, counted.failed)
         if measures.failovers:
-            failovers.add_metric([name], measures.failovers)
-    yield from (connected, failed, failovers)
-
-
-def _rule_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
-    hits = CounterMetricFamily("spectrum_access_rule_hits", "Clients that an access rule named", labels=["app", "rule"])
-    for name, measures in apps.items():
+            self.failovers.add(app, measures.failovers)
         for rule, count in measures.rules.items():
-            hits.add_metric([name, rule], count)
-    yield hits
-
-
-def _handshake_metrics(apps: dict[str, AppMeasures]) -> Iterator[Metric]:
-    handshakes = CounterMetricFamily(
-        "spectrum_tls_handshakes", "TLS handshakes with clients", labels=["app", "resumed"]
-    )
-    for name, measures in apps.items():
+            self.hits.add(f"{app},{label('rule', rule)}", count)
         if measures.handshakes:
-            handshakes.add_metric([name, "no"], measures.handshakes - measures.resumed)
-            handshakes.add_metric([name, "yes"], measures.resumed)
-    yield handshakes
+            self.handshakes.add(f'{app},resumed="no"', measures.handshakes - measures.resumed)
+            self.handshakes.add(f'{app},resumed="yes"', measures.resumed)
+
+    def gather(self) -> None:
+        """Put by what was written: its lines are let go of, so that never many are."""
+        for family, texts in self._texts.items():
+            texts.append(family.take())
+
+    def take(self) -> list[bytes]:
+        """Return the families, in pieces, one after the other; who takes them frees them."""
+        taken, self._texts = self._texts, {}
+        return [text for texts in taken.values() for text in texts]
 
 
 def _name_metrics(names: tuple[NameReading, ...]) -> Iterator[Metric]:
@@ -279,11 +249,19 @@ class Exporter:
     async def render(self) -> bytes:
         """Return the page of /metrics in Prometheus' text format.
 
-        What is counted is read on the loop, which changes it, and rendered in a thread.
+        What is counted of apps is read and written on the loop, which changes it, some apps at a time: a thread would
+        hold it up each time that it runs. The rest, which is short, is rendered in a thread.
         """
+        apps = _AppMetrics()
+        for i, name in enumerate(tuple(self._totals.apps), 1):
+            if (measures := self._totals.apps.get(name)) is not None:  # it may be forgotten by now
+                apps.add(name, measures)
+            if i % SLICE == 0:
+                apps.gather()
+                await asyncio.sleep(0)
+        apps.gather()
         health = await read_health(self._health) if self._health is not None else HealthReadings()
         readings = _Readings(
-            self._totals.view(),
             copy(self._totals.workers),
             self._totals.worker_restarts,
             self._totals.workers_killed,
@@ -292,4 +270,5 @@ class Exporter:
             self._names.read() if self._names is not None else (),
             self._records.read() if self._records is not None else RecordReadings(),
         )
-        return await asyncio.to_thread(readings.render)
+        # Many bytes are joined without Python's lock.
+        return await asyncio.to_thread(lambda: b"".join([*apps.take(), readings.render()]))

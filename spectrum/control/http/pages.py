@@ -77,7 +77,7 @@ class Pages:
         """Return the metrics page."""
         await self._fleet.ask()
         self._read(self._state)
-        self._totals.forget({app.name for app in self._served.snapshot.apps}, time.monotonic())
+        self._totals.forget(self._served.config.apps.keys(), time.monotonic())
         return await self._exporter.render()
 
     def _read(self, state: NodeState) -> None:

@@ -177,7 +177,7 @@ class TotalsActor(Actor):
 
     async def release(self, change: Change) -> None:
         """Count the time of apps that are gone from now on."""
-        self._totals.forget({app.name for app in change.after.snapshot.apps}, time.monotonic())
+        self._totals.forget(change.after.config.apps.keys(), time.monotonic())
 
     def jobs(self) -> Jobs:
         """Forget origins and rules that are gone."""
