@@ -180,7 +180,7 @@ def decisions() -> Iterator[tuple[str, float, float]]:
 
 def _time_decisions(pools: int, origins: int, steering: str, policy: str, affinity: str) -> tuple[float, float]:
     from spectrum.control.configuration.loader import load_text
-    from spectrum.core.snapshot import compile_snapshot
+    from spectrum.core.features import compile_snapshot
     from spectrum.plane.balancing.balancers import Balancers
     from spectrum.plane.memory import SharedMemory
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from spectrum.control.configuration.actor import Actor, Change, Plan
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.workers import WorkerProcess
-from spectrum.core.configuration.config import UdpOffload
+from spectrum.core.offload import UdpOffload
 from spectrum.kernel import offload as kernel
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.offload import MAX_WORKERS

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
+from spectrum.core.configuration.feature import Feature
 from spectrum.core.configuration.fields import AsTuple, Network, Strict, check_name, describe, text
 from spectrum.core.packets import MAX_RULES, PROTOCOLS, TCP_FLAGS
 
@@ -114,3 +115,12 @@ class Filter(Strict):
             if wrong := check_name(name, "a rule"):
                 raise ValueError(wrong)
         return self
+
+
+class FilterKeys(Strict):
+    """At the top of the file."""
+
+    filter: Filter | None = None
+
+
+FILTER = Feature("filter")

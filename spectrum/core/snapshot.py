@@ -1,20 +1,14 @@
 """The compiled configuration that a worker runs on: immutable, small, and cheap to send between processes."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from spectrum.core.access.rules import AccessSettings
-from spectrum.core.address import PortRange
-from spectrum.core.balancing.settings import BalancerSettings, PoolSettings, compile_balancer, compile_pool, labels
-from spectrum.core.limits import Limits, Paces
+from spectrum.core.balancing.settings import BalancerSettings, PoolSettings
+from spectrum.core.limits.rules import Limits, Paces
 from spectrum.core.names import NameSettings
-from spectrum.core.numbers import Numbers
-from spectrum.core.tls.settings import TlsFiles, TlsSettings, compile_tls
-
-if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
-    from spectrum.core.configuration.config import App, Config, OriginDns
+from spectrum.core.tls.settings import TlsFiles, TlsSettings
 
 
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
@@ -155,107 +149,6 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
 
 Addresses = Mapping[str, tuple[str, ...]]
-# For a ClientHello; nginx's preread_timeout is 30 s, and a parked connection costs as much as a session.
-HELLO_TIMEOUT_S = 5.0
-
 
 # Origins and pools of a node together. Their counts take 8 bytes each, for each worker.
 MAX_NUMBERS = 65_535
-
-
-def compile_snapshot(
-    config: "Config",
-    generation: int,
-    numbers: Mapping[str, int] | None = None,
-    access: AccessSettings = AccessSettings(),  # noqa: B008 - it is frozen
-    tls: TlsFiles = TlsFiles(),  # noqa: B008
-    compile_one: "Callable[[str, App], AppSettings] | None" = None,
-) -> Snapshot:
-    """Return the snapshot of a checked configuration.
-
-    Args:
-        config: The configuration.
-        generation: Its number.
-        numbers: Those of `balancing.settings.labels`.
-        access: What `access_rules` came to.
-        tls: What is in the files that are named for TLS.
-        compile_one: `compile_app`, or something that remembers what it returned.
-    """
-    compile_one = compile_one or compile_app
-    if numbers is None:
-        numbers = Numbers(MAX_NUMBERS).plan(labels(config.pools))
-    return Snapshot(
-        generation=generation,
-        apps=tuple(compile_one(name, app) for name, app in config.apps.items()),
-        busy_poll_us=round(config.busy_poll_s * 1_000_000),
-        log_sessions=config.log.sessions or config.records.journal is not None,
-        max_flows=config.max_flows,
-        pools=tuple(compile_pool(name, pool, numbers) for name, pool in config.pools.items()),
-        balancers=tuple(
-            compile_balancer(name, balancer, config.pools, config.node)
-            for name, balancer in config.load_balancers.items()
-        ),
-        geoip=(config.geoip.database or "") if config.geoip else "",
-        geoip_asn=(config.geoip.asn_database or "") if config.geoip else "",
-        drain_timeout_s=config.drain_timeout_s,
-        tcp_limits=config.limits.of("tcp"),
-        udp_limits=config.limits.of("udp"),
-        memory_bytes=config.limits.memory,
-        access=access,
-        tls=tls,
-        has_journal=config.records.journal is not None,
-    )
-
-
-def _bindings(app: "App") -> Iterator[tuple[str, int]]:
-    for binding in app.bindings:
-        for port in app.ports_of(binding):
-            yield str(binding.prefix), port
-
-
-def _compile_name(dns: "OriginDns", ports: PortRange | None, transport: str) -> NameSettings:
-    first, last = (ports.first, ports.last) if ports else (0, 0)
-    return NameSettings(dns.name, dns.type, dns.ttl_s, first, last, transport)
-
-
-def compile_app(name: str, app: "App") -> AppSettings:
-    """Return the settings of an app."""
-    accept, dns, keepalive = app.accept_proxy_protocol, app.origin_dns, app.keepalive
-    return AppSettings(
-        name=name,
-        protocol=str(app.protocol),
-        transport=app.protocol.transport,
-        addresses=tuple(map(str, app.addresses)),
-        first_port=app.protocol.ports.first,
-        last_port=app.protocol.ports.last,
-        origins=tuple((str(origin.address), origin.ports.first) for origin in app.origin_direct or ()),
-        origin_name=_compile_name(dns, app.origin_port, app.protocol.transport) if dns else None,
-        origin_port=app.origin_port.first if app.origin_port else 0,
-        proxy_protocol=app.proxy_protocol,
-        header_datagram=app.proxy_header_datagram,
-        spp_replies=app.spp_replies,
-        origin_socket=app.origin_socket,
-        trusted=tuple(map(str, accept.trusted)) if accept else None,
-        header_timeout_s=accept.timeout_s if accept else HELLO_TIMEOUT_S,
-        connect_timeout_s=app.timeouts.connect_s,
-        idle_timeout_s=app.idle_timeout_s,
-        keepalive_idle_s=keepalive.idle_s,
-        keepalive_interval_s=keepalive.interval_s,
-        keepalive_count=keepalive.count,
-        user_timeout_ms=keepalive.user_timeout_ms,
-        source_addresses=tuple(map(str, app.source_ips)),
-        load_balancer=app.load_balancer or "",
-        on_remove=app.on_remove,
-        drain_pace=app.drain_pace,
-        limits=app.limits.of(app.protocol.transport),
-        ip_firewall=app.ip_firewall,
-        transparent=app.source == "client",
-        sni=app.sni,
-        alpn=app.alpn,
-        paces=app.limits.paces,
-        tls=compile_tls(app.tls, app.edge_tls, app.origin_tls),
-        tproxy_port=app.tproxy.port if app.tproxy else 0,
-        tproxy_prefixes=tuple(map(str, app.tproxy.prefixes)) if app.tproxy else (),
-        bindings=tuple(_bindings(app)),
-        fragments=app.fragments,
-    )

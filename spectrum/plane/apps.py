@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import NamedTuple
 
-from spectrum.core.limits import app_rules, group_of
+from spectrum.core.limits.rules import app_rules, group_of
 from spectrum.core.prefixes import PrefixSet
 from spectrum.core.records.measures import AppMeasures
 from spectrum.core.server_names import ServerNames

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from spectrum.core.limits import Rule
+from spectrum.core.limits.rules import Rule
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.census import Census, Rates
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from spectrum.core.limits import node_rules
+from spectrum.core.limits.rules import node_rules
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.measures import CONNECT_BOUNDS_S, DURATION_BOUNDS_S, AppMeasures, add_measures
 from spectrum.core.records.reasons import Reason

@@ -6,8 +6,8 @@ import socket
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.configuration.loader import load_text
 from spectrum.core.balancing.settings import labels
+from spectrum.core.features import compile_snapshot
 from spectrum.core.numbers import Numbers
-from spectrum.core.snapshot import compile_snapshot
 
 
 class Keeper:

@@ -2,7 +2,8 @@
 
 from spectrum.control.configuration.actor import Change, Plan
 from spectrum.control.configuration.loader import load_text
-from spectrum.core.snapshot import Snapshot, compile_snapshot
+from spectrum.core.features import compile_snapshot
+from spectrum.core.snapshot import Snapshot
 
 NOTHING = Snapshot(0, (), 0, True)
 

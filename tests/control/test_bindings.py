@@ -13,7 +13,7 @@ from spectrum.control.configuration.actor import Change, Plan, RolloutError
 from spectrum.control.processes.helper import Helper
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.configuration.loader import load_text
-from spectrum.core.snapshot import compile_snapshot
+from spectrum.core.features import compile_snapshot
 from spectrum.kernel.bindings import Binding, Bindings
 from spectrum.kernel.pins import PinError, folder_of, unload
 

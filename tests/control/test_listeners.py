@@ -7,7 +7,8 @@ from spectrum.control import listeners
 from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.listeners import ListenerBank, ListenersActor, sockets_per_listener
-from spectrum.core.snapshot import ListenerKey, compile_snapshot
+from spectrum.core.features import compile_snapshot
+from spectrum.core.snapshot import ListenerKey
 from spectrum.kernel.sockets import ListenError, open_listeners
 from tests.control.plans import change, first
 

@@ -5,7 +5,7 @@ import pytest
 from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.offload import NodeOffload, OffloadActor
 from spectrum.control.processes.helper import Helper
-from spectrum.core.configuration.config import UdpOffload
+from spectrum.core.offload import UdpOffload
 from tests.control.plans import change, first
 from tests.kernel.isolation import filesystem, isolated
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from spectrum.control.processes.helper import Helper
 from spectrum.control.offload import NodeOffload
 from spectrum.control.processes.helper import Helper
-from spectrum.core.configuration.config import UdpOffload
+from spectrum.core.offload import UdpOffload
 from spectrum.kernel.offload import TUPLE, WAY, PinnedOffload, remove
 
 filesystem = Path(sys.argv[1])

@@ -1,8 +1,9 @@
 import msgspec
 
 from spectrum.control.configuration.loader import load_text
+from spectrum.core.features import compile_snapshot
 from spectrum.core.names import NameSettings, name_key
-from spectrum.core.snapshot import ListenerKey, Snapshot, compile_snapshot
+from spectrum.core.snapshot import ListenerKey, Snapshot
 
 TEXT = """
 apps:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from spectrum.core.configuration.config import Config
-from spectrum.core.snapshot import compile_snapshot
+from spectrum.core.features import compile_snapshot
 from spectrum.link import snapshots
 from spectrum.link.snapshots import decode_snapshot, encode_snapshot
 

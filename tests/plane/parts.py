@@ -7,8 +7,8 @@ from spectrum.control.configuration.loader import load_text
 from spectrum.control.processes.workers import memory_file
 from spectrum.control.tls.certificates import load_tls
 from spectrum.core.balancing.settings import labels
+from spectrum.core.features import compile_snapshot
 from spectrum.core.numbers import Numbers
-from spectrum.core.snapshot import compile_snapshot
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.memory import SharedMemory

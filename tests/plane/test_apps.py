@@ -5,8 +5,8 @@ import msgspec
 import pytest
 
 from spectrum.control.configuration.loader import load_text
+from spectrum.core.features import compile_snapshot
 from spectrum.core.records.reasons import Reason
-from spectrum.core.snapshot import compile_snapshot
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancing.routes import DirectRoute
 from spectrum.wire import parse

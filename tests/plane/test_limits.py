@@ -1,6 +1,6 @@
 import pytest
 
-from spectrum.core.limits import Limits, app_rules, group_of, node_rules
+from spectrum.core.limits.rules import Limits, app_rules, group_of, node_rules
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.census import Census, Rates
 from spectrum.plane.limits import Limiter

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from spectrum.control.configuration.loader import load_text
-from spectrum.core.snapshot import compile_snapshot
+from spectrum.core.features import compile_snapshot
 from spectrum.engine.loop import Loop
 from spectrum.plane.listening import AT_ONCE
 from spectrum.plane.tcp import TcpPlane

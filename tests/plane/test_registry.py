@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum.control.configuration.loader import ConfigError, load_text
+from spectrum.core.features import compile_snapshot
 from spectrum.core.server_names import ServerNames
-from spectrum.core.snapshot import AppSettings, ListenerKey, compile_snapshot
+from spectrum.core.snapshot import AppSettings, ListenerKey
 from spectrum.engine.datagrams import Datagrams
 from spectrum.engine.loop import Loop
 from spectrum.engine.relay import Relay

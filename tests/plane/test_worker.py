@@ -15,7 +15,7 @@ import pytest
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.processes.workers import memory_file
-from spectrum.core.snapshot import compile_snapshot
+from spectrum.core.features import compile_snapshot
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.channel import Channel

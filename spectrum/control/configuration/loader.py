@@ -13,17 +13,12 @@ from spectrum.control.configuration.yaml_marks import Document
 from spectrum.control.filter.node import filter_faults, filter_paths
 from spectrum.control.processes.account import AccountError, account
 from spectrum.control.tls.certificates import tls_faults, tls_paths
-from spectrum.core.access.checks import check_access
-from spectrum.core.access.objects import AccessRule
-from spectrum.core.balancing.checks import check_balancing
-from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool
-from spectrum.core.configuration.checks import check_apps
-from spectrum.core.configuration.config import App, Config, Settings
+from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault, faults_of
+from spectrum.core.configuration.feature import Section
 from spectrum.core.configuration.fields import check_name, describe
 from spectrum.core.configuration.presets import expand
-from spectrum.core.tls.checks import check_tls
-from spectrum.core.tls.objects import Certificate
+from spectrum.core.features import SECTIONS, check
 from spectrum.garbage import pausing
 from spectrum.kernel.sockets import local_addresses
 from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
@@ -145,12 +140,7 @@ def load_text(
     config, wrong = _validate(value, known)
     known.keep()
     faults += wrong
-    if config.apps:
-        faults += check_apps(config, local)
-    names = _names(value)
-    faults += check_balancing(config, names)
-    faults += check_access(config, names["apps"])
-    faults += check_tls(config, names["certificates"])
+    faults += check(config, _names(value), local)
     reading(named_files(config))
     faults += _machine_faults(config)
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
@@ -185,21 +175,10 @@ def _machine_faults(config: Config) -> list[Fault]:
     return faults
 
 
-# The mappings of named objects: the key, what one is called, its model.
-_SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
-    ("access_rules", "an access rule", AccessRule),
-    ("certificates", "a certificate", Certificate),
-    ("monitors", "a monitor", Monitor),
-    ("pools", "a pool", Pool),
-    ("load_balancers", "a load balancer", LoadBalancer),
-    ("apps", "an app", App),
-)
-
-
 def _names(value: object) -> dict[str, list[str]]:
     """Return the names that stand in each section, whatever stands behind them."""
     sections = value if isinstance(value, dict) else {}
-    found = {key: sections.get(key) for key, _, _ in _SECTIONS}
+    found = {section.key: sections.get(section.key) for section in SECTIONS}
     return {key: list(given) if isinstance(given, dict) else [] for key, given in found.items()}
 
 
@@ -215,38 +194,35 @@ def _validate(value: object, known: KnownObjects) -> tuple[Config, list[Fault]]:
     elif not isinstance(value, dict):
         faults.append(Fault((), f"expected a mapping with apps, found {describe(value)}"))
     if faults:
-        return Config.model_construct(**dict(Settings()), apps={}), faults
+        return Config(), faults
     assert isinstance(value, dict), "checked above"
-    elsewhere = {key for key, _, _ in _SECTIONS}
+    elsewhere = {section.key for section in SECTIONS}
     for key, item in value.items():
         if key not in _keys(Config) and (fault := _misplaced((key,), item)):
             faults.append(fault)
             elsewhere.add(key)
     try:
-        settings = Settings.model_validate({key: item for key, item in value.items() if key not in elsewhere})
+        settings = Config.model_validate({key: item for key, item in value.items() if key not in elsewhere})
     except ValidationError as exc:
         faults.extend(faults_of(exc, Config, ()))
-        settings = Settings()
+        settings = Config()
     if not isinstance(value.get("apps"), dict) or not value["apps"]:
         found = f"expected a mapping of names to apps, found {describe(value.get('apps'))}"
         faults.append(Fault(("apps",), found) if "apps" in value else Fault((), 'the file has no "apps"'))
-    objects = {
-        key: _validate_section(key, kind, model, value.get(key), known, faults) for key, kind, model in _SECTIONS
-    }
-    return Config.model_construct(**dict(settings), **objects), faults
+    objects = {section.key: _validate_section(section, value.get(section.key), known, faults) for section in SECTIONS}
+    return Config.model_construct(**{**dict(settings), **objects}), faults
 
 
-def _validate_section(
-    key: str, kind: str, model: type[BaseModel], given: object, known: KnownObjects, faults: list[Fault]
-) -> Any:
+def _validate_section(section: Section, given: object, known: KnownObjects, faults: list[Fault]) -> Any:
     """Return the well-formed objects of a section; add the faults of the others."""
     found: dict[str, BaseModel] = {}
+    key, model = section.key, section.model
     if not isinstance(given, dict):
         if key != "apps" and given is not None:
             faults.append(Fault((key,), f"expected a mapping of names to {key}, found {describe(given)}"))
         return found
     for name, body in given.items():
-        if wrong := check_name(name, kind):
+        if wrong := check_name(name, section.one):
             faults.append(Fault((key, name), wrong, at_key=True))
         try:
             found[name] = known.validate(key, name, model, body)
@@ -260,10 +236,11 @@ def _misplaced(path: tuple[str, ...], body: object) -> Fault | None:
     """Return the fault of an object that is well-formed for another section than where it stands: a wrong indent."""
     if not isinstance(body, dict):
         return None
-    for key, kind, model in _SECTIONS:
+    for section in SECTIONS:
+        model = section.model
         required = {field.alias or name for name, field in model.model_fields.items() if field.is_required()}
-        if key != path[0] and required and required <= body.keys() <= _keys(model):
-            return Fault(path, f'this looks like {kind}: it belongs under "{key}:"', at_key=True)
+        if section.key != path[0] and required and required <= body.keys() <= _keys(model):
+            return Fault(path, f'this looks like {section.one}: it belongs under "{section.key}:"', at_key=True)
     return None
 
 

@@ -8,8 +8,9 @@ from spectrum.control.configuration.loader import Reading, named_files
 from spectrum.control.tls.certificates import CertificateError, load_tls
 from spectrum.core.balancing.settings import labels
 from spectrum.core.configuration.config import App, Config
+from spectrum.core.features import compile_app, compile_snapshot
 from spectrum.core.numbers import Numbers, NumbersExhausted
-from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, compile_app, compile_snapshot
+from spectrum.core.snapshot import MAX_NUMBERS, AppSettings
 
 
 class Planner(Actor):

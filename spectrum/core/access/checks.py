@@ -1,9 +1,12 @@
 """How access rules must fit the rest of the file."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
-from spectrum.core.configuration.config import Config
+from spectrum.core.access.objects import AccessRule
+from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
+from spectrum.core.configuration.feature import Feature, Section, Surroundings
 
 
 def check_access(config: Config, apps: Collection[str]) -> Iterator[Fault]:
@@ -31,3 +34,25 @@ def check_access(config: Config, apps: Collection[str]) -> Iterator[Fault]:
             yield Fault(
                 (*path, "target"), "autonomous systems come from an MMDB file; write geoip: {asn_database: ...}"
             )
+
+
+def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+    return check_access(config, surroundings.names["apps"])
+
+
+def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
+    places = config.geoip
+    return {"geoip": places.database or "", "geoip_asn": places.asn_database or ""} if places else {}
+
+
+def _compile_app(app: App) -> Mapping[str, Any]:
+    return {"ip_firewall": app.ip_firewall}
+
+
+ACCESS = Feature(
+    "access",
+    sections=(Section("access_rules", "access rule", AccessRule),),
+    check=_check,
+    compile=_compile,
+    compile_app=_compile_app,
+)

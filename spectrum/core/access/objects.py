@@ -78,3 +78,30 @@ def asn(item: str | int) -> int:
 
 
 _READERS: dict[str, Any] = {"ip": _address, "ip_range": network, "country": country, "asn": asn}
+
+
+class GeoIp(Strict):
+    """`geoip`: MMDB files that tell a client's country and autonomous system."""
+
+    database: str | None = Field(None, min_length=1)
+    asn_database: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _has_any(self) -> "GeoIp":
+        if self.database is None and self.asn_database is None:
+            raise ValueError("name a database of countries (database) or of autonomous systems (asn_database)")
+        return self
+
+
+class AccessKeys(Strict):
+    """At the top of the file."""
+
+    geoip: GeoIp | None = None
+    access_rules: dict[str, AccessRule] = Field(default_factory=dict)
+
+
+class AccessKeysOfApp(Strict):
+    """In an app."""
+
+    # Whether `access_rules` are asked.
+    ip_firewall: bool = False

@@ -1,10 +1,15 @@
 """How monitors, pools and load balancers must fit together, and with the apps that use them."""
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
+from spectrum.core.address import host_text, is_name, parse_address
 from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool, origin_ports
+from spectrum.core.balancing.settings import compile_balancer, compile_pool
+from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
+from spectrum.core.configuration.feature import Feature, Section, Surroundings
 
 # Pools and origins of a node: what their shared counts have room for, less some that are being replaced.
 MAX_ORIGINS = 60_000
@@ -189,3 +194,51 @@ def _header_faults(config: Config) -> Iterator[Fault]:
             f"the {transport} apps that use the pool send different proxy_protocol ({', '.join(sorted(used))}); "
             "say which one the monitor sends: proxy_protocol: off, v1, v2 or simple",
         )
+
+
+def _pool_loops(config: Config, index: ListenerIndex) -> Iterator[Fault]:
+    """Yield the origins of pools that are listeners of ours, for the transports and ports of the apps that use them."""
+    for app_name, app in config.apps.items():
+        balancer = config.load_balancers.get(app.load_balancer or "")
+        for pool_name in balancer.all_pools() if balancer else ():
+            pool = config.pools.get(pool_name)
+            for i, origin in enumerate(pool.origins if pool else ()):
+                if is_name(origin.address):
+                    continue  # its addresses are refused when they are known
+                ports = origin_ports(origin.port, app.protocol.ports)
+                taken = index.owner(app.protocol.transport, parse_address(origin.address), ports)
+                if taken is not None:
+                    where = f"{host_text(parse_address(origin.address))}:{taken[1]}"
+                    yield Fault(
+                        ("pools", pool_name, "origins", i, "address"),
+                        f"for app {app_name} that is {where}, the listener of app {taken[0]}: a loop; "
+                        "name the server behind it",
+                    )
+
+
+def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+    yield from check_balancing(config, surroundings.names)
+    yield from _pool_loops(config, surroundings.index)
+
+
+def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
+    return {
+        "pools": tuple(compile_pool(name, pool, numbers) for name, pool in config.pools.items()),
+        "balancers": tuple(
+            compile_balancer(name, balancer, config.pools, config.node)
+            for name, balancer in config.load_balancers.items()
+        ),
+    }
+
+
+BALANCING = Feature(
+    "balancing",
+    sections=(
+        Section("monitors", "monitor", Monitor),
+        Section("pools", "pool", Pool),
+        Section("load_balancers", "load balancer", LoadBalancer),
+    ),
+    fixed=("max_affinities",),
+    check=_check,
+    compile=_compile,
+)

@@ -27,6 +27,8 @@ MonitorType = Literal["http", "https", "tcp", "udp_icmp", "icmp_ping", "smtp"]
 MIN_INTERVAL_S = 0.1
 # Cloudflare's own limit.
 MAX_AFFINITY_TTL_S = 604_800
+# A gigabyte.
+MAX_AFFINITIES = 67_108_864
 
 _CODES = re.compile(r"([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -308,3 +310,14 @@ def origin_ports(port: int, ports: PortRange) -> PortRange:
     """
     first = port or ports.first
     return PortRange(first, min(65535, first + len(ports) - 1))
+
+
+class BalancingKeys(Strict):
+    """At the top of the file."""
+
+    node: Node = Node()
+    # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.
+    max_affinities: int = Field(262_144, ge=4, le=MAX_AFFINITIES)
+    monitors: dict[str, Monitor] = Field(default_factory=dict)
+    pools: dict[str, Pool] = Field(default_factory=dict)
+    load_balancers: dict[str, LoadBalancer] = Field(default_factory=dict)

@@ -1,38 +1,16 @@
 """What differs between two configurations, for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from spectrum.core.configuration.config import Config, Settings
+from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.fields import describe
+from spectrum.core.features import FIXED, SECTIONS
 
-# The mappings of named objects, and what one is called.
-_SECTIONS = {
-    "access_rules": "access rule",
-    "certificates": "certificate",
-    "monitors": "monitor",
-    "pools": "pool",
-    "load_balancers": "load balancer",
-    "apps": "app",
-}
-
-
-# Settings that a running daemon does not change.
-_FIXED = (
-    "user",
-    "seccomp",
-    "workers",
-    "metrics",
-    "control",
-    "kernel",
-    "records.journal",
-    "max_flows",
-    "max_affinities",
-    "limits.client_prefix",
-    "limits.prefix_length",
-)
+# Compared object by object.
+_OBJECTS = frozenset(section.key for section in SECTIONS)
 # What 0 is called in the file.
 _NAMES = {"workers": "auto", "busy_poll": "off"}
 
@@ -40,19 +18,19 @@ _NAMES = {"workers": "auto", "busy_poll": "off"}
 def changes(old: Config, new: Config) -> list[str]:
     """Return a line for each object that is added, removed or changed, and for each other setting that was."""
     lines: list[str] = []
-    for section, kind in _SECTIONS.items():
-        lines += _changed_objects(kind, getattr(old, section), getattr(new, section))
-    return lines + [f"changed {change}" for change in _changed_fields(old, new, Settings) if not _is_fixed(change)]
+    for section in SECTIONS:
+        lines += _changed_objects(section.kind, getattr(old, section.key), getattr(new, section.key))
+    return lines + [f"changed {change}" for change in _changed_settings(old, new) if not _is_fixed(change)]
 
 
 def restart_needed(started: Config, now: Config) -> list[str]:
     """Return each setting that differs from those that the daemon was started with and takes a restart to change."""
-    return [change for change in _changed_fields(started, now, Settings) if _is_fixed(change)]
+    return [change for change in _changed_settings(started, now) if _is_fixed(change)]
 
 
 def _is_fixed(change: str) -> bool:
     path = change.partition(" ")[0]
-    return any(path == fixed or path.startswith(f"{fixed}.") for fixed in _FIXED)
+    return any(path == fixed or path.startswith(f"{fixed}.") for fixed in FIXED)
 
 
 def _changed_objects(kind: str, old: Mapping[str, BaseModel], new: Mapping[str, BaseModel]) -> Iterator[str]:
@@ -63,9 +41,18 @@ def _changed_objects(kind: str, old: Mapping[str, BaseModel], new: Mapping[str, 
             yield f"changed {kind} {name}: {', '.join(details)}"
 
 
-def _changed_fields(old: BaseModel, new: BaseModel, model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _changed_settings(old: Config, new: Config) -> Iterator[str]:
+    """Yield what differs at the top of the file, less its named objects."""
+    return _changed_fields(old, new, Config, without=_OBJECTS)
+
+
+def _changed_fields(
+    old: BaseModel, new: BaseModel, model: type[BaseModel], prefix: str = "", without: Container[str] = ()
+) -> Iterator[str]:
     """Yield the path of each setting that differs, with both values where they are short."""
     for field, info in model.model_fields.items():
+        if field in without:
+            continue
         before, after, path = getattr(old, field), getattr(new, field), prefix + (info.alias or field)
         if before == after:
             continue

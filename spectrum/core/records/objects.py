@@ -1,10 +1,15 @@
-"""What the file says of records: where they are kept on disk, and which sinks they go to."""
+"""What the file says of records: the log, where they are kept on disk, and which sinks they go to."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, field_validator, model_validator
 
+from spectrum.core.configuration.feature import Feature
 from spectrum.core.configuration.fields import Size, Strict, check_name, describe, text
+
+if TYPE_CHECKING:
+    from spectrum.core.configuration.config import Config
 
 # A sixteenth of it is dropped at once.
 MIN_JOURNAL_BYTES = 16 * 2**20
@@ -69,3 +74,27 @@ class RecordsSection(Strict):
             if other != name:
                 raise ValueError(f"sinks {other} and {name} write to the same file: {sink.path}")
         return self
+
+
+class Log(Strict):
+    """`log`: one line per closed session, and the daemon's own messages."""
+
+    format: Literal["json", "text"] = "json"
+    sessions: bool = True
+    # Under attack a line per connection is an attack of its own. 0: no limit.
+    sessions_per_second: int = Field(1000, ge=0)
+
+
+class RecordKeys(Strict):
+    """At the top of the file."""
+
+    log: Log = Log()
+    records: RecordsSection = RecordsSection()
+
+
+def _compile(config: "Config", numbers: Mapping[str, int]) -> Mapping[str, Any]:
+    has_journal = config.records.journal is not None
+    return {"log_sessions": config.log.sessions or has_journal, "has_journal": has_journal}
+
+
+RECORDS = Feature("records", fixed=("records.journal",), compile=_compile)

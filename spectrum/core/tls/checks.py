@@ -1,9 +1,13 @@
 """How the TLS of apps must fit the rest of the file."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
+from spectrum.core.configuration.feature import Feature, Section, Surroundings
+from spectrum.core.tls.objects import Certificate
+from spectrum.core.tls.settings import compile_tls
 
 
 def check_tls(config: Config, certificates: Collection[str]) -> Iterator[Fault]:
@@ -43,3 +47,16 @@ def _unknown_certificates(path: tuple[str, str], app: App, certificates: Collect
     for where, name in named:
         if name not in certificates:
             yield Fault((*path, *where), f'there is no certificate "{name}"{nearest(name, list(certificates))}')
+
+
+def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+    return check_tls(config, surroundings.names["certificates"])
+
+
+def _compile_app(app: App) -> Mapping[str, Any]:
+    return {"tls": compile_tls(app.tls, app.edge_tls, app.origin_tls)}
+
+
+TLS = Feature(
+    "tls", sections=(Section("certificates", "certificate", Certificate),), check=_check, compile_app=_compile_app
+)

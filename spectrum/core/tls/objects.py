@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.address import is_name, parse_address
 from spectrum.core.configuration.fields import AsTuple, PositiveDuration, Strict, describe, text
@@ -97,3 +97,29 @@ class OriginTls(_Versions):
     ca: Path | None = None
     # One of `certificates`, for origins that ask for one.
     certificate: str | None = None
+
+
+class SessionTickets(Strict):
+    """`session_tickets`: the keys by which TLS sessions are resumed, by any worker, change so often."""
+
+    rotate_s: PositiveDuration = Field(12 * 3600.0, alias="rotate")
+
+
+def _mode(value: Any) -> Any:
+    return "off" if value is False else value  # YAML 1.1 reads off as a boolean
+
+
+class TlsKeys(Strict):
+    """At the top of the file."""
+
+    session_tickets: SessionTickets = SessionTickets()
+    certificates: dict[str, Certificate] = Field(default_factory=dict)
+
+
+class TlsKeysOfApp(Strict):
+    """In an app."""
+
+    # Whether TLS ends here, and whether origins are spoken to with it, verified or not.
+    tls: Annotated[Mode, BeforeValidator(_mode)] = "off"
+    edge_tls: EdgeTls = EdgeTls()
+    origin_tls: OriginTls = OriginTls()

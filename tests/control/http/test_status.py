@@ -7,8 +7,8 @@ from spectrum.control.http.status import apps_status, balancers_status, names_st
 from spectrum.control.names.name_watch import NameWatch, Watched
 from spectrum.control.records.totals import Totals
 from spectrum.core.balancing.outliers import Signs
+from spectrum.core.features import compile_snapshot
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
-from spectrum.core.snapshot import compile_snapshot
 from spectrum.plane.memory import SharedMemory
 from tests.control.keepers import Keeper, Origin, until
 

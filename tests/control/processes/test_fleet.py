@@ -13,9 +13,9 @@ from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.fleet import MAX_BACKOFF_S, PART_OF_STRIKE, Fleet, pause_after
 from spectrum.control.processes.workers import memory_file
 from spectrum.control.records.totals import Totals
+from spectrum.core.features import compile_snapshot
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
-from spectrum.core.snapshot import compile_snapshot
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.snapshots import encode_snapshot
 from spectrum.link.takeover import Events, Measures, Take

@@ -9,7 +9,8 @@ from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.processes.workers import WorkerProcess, last_line, memory_file
 from spectrum.core.balancing.pools import Standing
-from spectrum.core.snapshot import Snapshot, compile_snapshot
+from spectrum.core.features import compile_snapshot
+from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.messages import Applied, Ask
 from spectrum.link.snapshots import decode_snapshot, encode_snapshot

@@ -5,10 +5,11 @@ from spectrum.control.configuration.served import Served
 from spectrum.control.records import totals as module
 from spectrum.control.records.totals import APPS_AT_ONCE, FORGET_AFTER_S, MAX_GONE, Named, Totals, TotalsActor, named
 from spectrum.core.balancing.settings import labels
+from spectrum.core.features import compile_snapshot
 from spectrum.core.numbers import Numbers
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
-from spectrum.core.snapshot import MAX_NUMBERS, compile_snapshot
+from spectrum.core.snapshot import MAX_NUMBERS
 from spectrum.tasks import Tasks
 from tests.control.plans import change
 

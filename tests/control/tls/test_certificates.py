@@ -16,7 +16,7 @@ from spectrum.control.tls.certificates import (
     tls_paths,
 )
 from spectrum.core.configuration.config import Config
-from spectrum.core.snapshot import compile_snapshot
+from spectrum.core.features import compile_snapshot
 from spectrum.core.tls.settings import TlsFiles
 from tests.certificates import Authority, key_pem
 

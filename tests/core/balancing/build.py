@@ -3,7 +3,7 @@
 from spectrum.control.configuration.loader import load_text
 from spectrum.core.balancing.balancer import Balancer
 from spectrum.core.balancing.pools import PoolView, Standing
-from spectrum.core.snapshot import compile_snapshot
+from spectrum.core.features import compile_snapshot
 
 UP, DOWN = Standing(True), Standing(False)
 

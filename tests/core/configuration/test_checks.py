@@ -3,20 +3,14 @@ from ipaddress import ip_address
 import pytest
 
 from spectrum.core.address import parse_socket_address
-from spectrum.core.configuration import checks
-from spectrum.core.configuration.config import App, Config, Metrics, Settings
+from spectrum.core.configuration.config import App, Metrics
+from tests.core.configuration.checking import TCP, UDP, app, faults
 
 LOCAL = [ip_address("127.0.0.1"), ip_address("192.0.2.10"), ip_address("2001:db8::10")]
 
 
 def check_apps(apps, local, metrics=None):
-    settings = Settings(metrics=Metrics.model_construct(listen=metrics) if metrics else None)
-    return checks.check_apps(Config.model_construct(**dict(settings), apps=apps), local)
-
-
-def app(protocol, *origins, edge=None, **more):
-    body = {"protocol": protocol, "origin_direct": list(origins) or ["tcp://203.0.113.1:22"], **more}
-    return App.model_validate(body | ({"edge_ips": edge} if edge else {}))
+    return faults(apps, local, metrics=Metrics.model_construct(listen=metrics) if metrics else None)
 
 
 @pytest.mark.parametrize(
@@ -116,12 +110,6 @@ def test_metrics_may_not_collide():
     assert check_apps({"a": app("tcp/81")}, LOCAL, where) == []
 
 
-TAKES = {"port": 15000, "prefixes": ["192.0.2.0/24"]}
-BOUND = [{"prefix": "192.0.2.0/24"}]
-UDP = ("udp/80", "udp://203.0.113.1:80")
-TCP = ("tcp/80", "tcp://203.0.113.1:80")
-
-
 @pytest.mark.parametrize(
     ("one", "path"),
     [
@@ -147,20 +135,6 @@ TCP = ("tcp/80", "tcp://203.0.113.1:80")
         (app(*TCP, on_remove="close"), None),
         (app(*UDP, drain_pace=100), ("drain_pace",)),
         (app(*TCP, fragments="drop"), ("fragments",)),
-        (app(*UDP, limits={"sessions": 1}), ("limits", "sessions")),
-        (app(*TCP, limits={"client": {"flows": 1}}), ("limits", "client", "flows")),
-        (app(*UDP, limits={"action": "delay"}), ("limits", "action")),
-        (app(*TCP, limits={"action": "delay"}), None),
-        (app(*TCP, limits={"datagrams_per_second": 5}), ("limits", "datagrams_per_second")),
-        (app(*UDP, limits={"client": {"datagrams_per_second": 5, "bytes_per_second": "1MB"}}), None),
-        (app(*TCP, limits={"sessions": 5, "client": {"new_per_second": 1}}), None),
-        (app(*TCP, edge=["192.0.2.1"], tproxy={"port": 1, "prefixes": ["192.0.2.0/24"]}), ("edge_ips",)),
-        (app(*TCP, tproxy=TAKES, accept_proxy_protocol={"from": ["::/0"]}), None),
-        (app(*UDP, tproxy=TAKES, accept_proxy_protocol={"from": ["::/0"]}), ("accept_proxy_protocol",)),
-        (app(*TCP, bindings=BOUND), None),
-        (app(*TCP, tproxy=TAKES, bindings=BOUND), ("bindings",)),
-        (app(*TCP, sni=["a.example"], bindings=BOUND), ("bindings",)),
-        (app(*UDP, bindings=BOUND, accept_proxy_protocol={"from": ["::/0"]}), ("accept_proxy_protocol",)),
     ],
 )
 def test_what_a_transport_has_no_use_for(one, path):
@@ -173,51 +147,3 @@ def test_loops_are_of_one_transport():
     apps["c"] = app("udp/53", "udp://203.0.113.1:53")
     (fault,) = check_apps(apps, LOCAL)
     assert "listener of app c" in fault.message
-
-
-def takes(ports, *prefixes, port=15000):
-    return app(f"tcp/{ports}", f"tcp://203.0.113.1:{ports}", tproxy={"port": port, "prefixes": list(prefixes)})
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "path"),
-    [
-        (takes("1-9", "192.0.2.0/24"), takes("10-19", "192.0.2.0/24", port=15001), None),
-        (takes("1-9", "192.0.2.0/24"), takes("9", "192.0.3.0/24", port=15001), None),
-        (takes("1-9", "192.0.2.0/24"), takes("9", "192.0.2.7/32", port=15001), ("b", "tproxy", "prefixes", 0)),
-        (takes("1-9", "192.0.2.0/24"), takes("9", "::/0", "192.0.0.0/8", port=15001), ("b", "tproxy", "prefixes", 1)),
-        (takes("1-9", "192.0.2.0/24"), takes("10", "192.0.3.0/24"), ("b", "protocol")),
-        (
-            takes("1-9", "192.0.2.0/24"),
-            app("tcp/5", "tcp://203.0.113.1:5", edge=["192.0.2.1"]),
-            ("a", "tproxy", "prefixes", 0),
-        ),
-        (takes("1-9", "192.0.2.0/24"), app("tcp/5", "tcp://203.0.113.1:5", edge=["192.0.3.1"]), None),
-        (takes("1-9", "192.0.2.0/24"), app("tcp/15000", "tcp://203.0.113.1:5-5"), ("b", "protocol")),
-    ],
-)
-def test_what_tproxy_takes_is_one_apps(one, other, path):
-    found = [fault.path for fault in check_apps({"a": one, "b": other}, []) if fault.path[-2:] != ("origin_direct", 0)]
-    assert found == ([("apps", *path)] if path else [])
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "collide"),
-    [
-        ([{"prefix": "192.0.2.0/24"}], [{"prefix": "192.0.2.0/24"}], True),
-        ([{"prefix": "192.0.2.0/24", "port": 0}], [{"prefix": "192.0.2.0/24"}], False),
-        ([{"prefix": "192.0.2.0/24", "port": 0}], [{"prefix": "192.0.2.0/25", "port": 0}], False),
-        ([{"prefix": "192.0.2.0/24", "port": 7}], [{"prefix": "::/0"}, {"prefix": "192.0.2.0/24", "port": 7}], True),
-    ],
-)
-def test_what_is_bound_is_one_apps(one, other, collide):
-    apps = {"a": app(*TCP, bindings=one), "b": app(*TCP, bindings=other)}
-    found = [fault.path for fault in check_apps(apps, [])]
-    assert found == ([("apps", "b", "bindings", len(other) - 1)] if collide else [])
-
-
-@pytest.mark.parametrize(("workers", "memory", "fault"), [(4, 2**22, False), (5, 2**22, True), (0, 2**20, False)])
-def test_each_worker_has_memory_for_a_read(workers, memory, fault):
-    settings = Settings.model_validate({"limits": {"memory": memory}, "workers": workers or "auto"})
-    config = Config.model_construct(**dict(settings), apps={"a": app(*TCP)})
-    assert [one.path for one in checks.check_apps(config, [])] == ([("limits", "memory")] if fault else [])

@@ -3,8 +3,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from spectrum.core.configuration.config import App, Keepalive, Settings
-from spectrum.core.limits import Limits
+from spectrum.core.configuration.config import App, Config, Keepalive
 
 GOOD = {"protocol": "tcp/22", "origin_direct": ["tcp://192.0.2.1:22"]}
 
@@ -17,7 +16,7 @@ def test_defaults():
     udp = {"protocol": "udp/53", "origin_direct": ["udp://192.0.2.1:53"]}
     assert App.model_validate(udp).idle_timeout_s == 30
     assert App.model_validate(udp | {"timeouts": {"idle": "0s"}}).idle_timeout_s == 0
-    settings = Settings.model_validate({})
+    settings = Config.model_validate({})
     assert settings.workers == 0
     assert settings.metrics is None
 
@@ -71,10 +70,6 @@ def test_edge_ips(edge_ips, addresses):
         {"source_ips": ["127.0.0.1"] * 65},
         {"drain_pace": -1},
         {"drain_pace": "1s"},
-        {"limits": {"sessions": 0}},
-        {"limits": {"new_per_second": True}},
-        {"limits": {"memory": "1MiB"}},
-        {"limits": {"client": {"session": 1}}},
     ],
 )
 def test_wrong_apps(wrong):
@@ -127,39 +122,24 @@ def test_a_service_has_its_port():
         {"worker_timeout": "2s"},
         {"metrics": {"listen": 9090}},
         {"log": {"format": "xml"}},
-        {"limits": {"memory": "1KiB"}},
-        {"limits": {"memory": "much"}},
-        {"limits": {"memory": True}},
-        {"limits": {"client_prefix": {"ipv4": 33}}},
-        {"limits": {"bytes_per_second": "10MB"}},  # an app's
-        {"limits": {"client": {"datagrams_per_second": 5}}},
         {"geoip": {}},
         {"seccomp": "on"},
     ],
 )
 def test_wrong_settings(wrong):
     with pytest.raises(ValidationError):
-        Settings.model_validate(wrong)
+        Config.model_validate(wrong)
 
 
 def test_a_worker_has_time_for_its_reports():
-    assert [Settings.model_validate({"worker_timeout": value}).worker_timeout_s for value in (0, "3s")] == [0, 3]
+    assert [Config.model_validate({"worker_timeout": value}).worker_timeout_s for value in (0, "3s")] == [0, 3]
     with pytest.raises(ValidationError, match="'1s': 0 or at least 3s; workers report each second"):
-        Settings.model_validate({"worker_timeout": "1s"})
+        Config.model_validate({"worker_timeout": "1s"})
 
 
 @pytest.mark.parametrize(("busy_poll", "seconds"), [("off", 0), ("50us", 0.00005), (0, 0)])
 def test_busy_poll(busy_poll, seconds):
-    assert Settings.model_validate({"busy_poll": busy_poll}).busy_poll_s == pytest.approx(seconds)
-
-
-def test_limits_of_both_transports():
-    limits = Settings.model_validate(
-        {"limits": {"sessions": 5, "flows": 6, "new_per_second": 7, "client": {"flows": 8}, "memory": "64MiB"}}
-    ).limits
-    assert limits.of("tcp") == Limits(5, 7, 0, 0)
-    assert limits.of("udp") == Limits(6, 7, 8, 0)
-    assert (limits.memory, limits.client_prefix.ipv6) == (64 * 2**20, 64)
+    assert Config.model_validate({"busy_poll": busy_poll}).busy_poll_s == pytest.approx(seconds)
 
 
 def test_user_timeout_is_just_under_the_keepalive():

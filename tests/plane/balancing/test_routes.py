@@ -3,8 +3,8 @@ import pytest
 
 from spectrum.control.configuration.loader import load_text
 from spectrum.core.balancing.pools import Standing
+from spectrum.core.features import compile_snapshot
 from spectrum.core.records.reasons import Reason
-from spectrum.core.snapshot import compile_snapshot
 from spectrum.plane.balancing.routes import MAX_PORT_ROUTES, BalancedRoute, DirectRoute, PortRoutes
 from tests.plane.parts import Parts
 

@@ -1,4 +1,4 @@
-from spectrum.core.limits import NODE_GROUPS, Limits, Rule, app_rules, group_of, node_rules
+from spectrum.core.limits.rules import NODE_GROUPS, Limits, Rule, app_rules, group_of, node_rules
 from spectrum.core.records.reasons import Reason
 
 

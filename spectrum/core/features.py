@@ -1,0 +1,86 @@
+"""The features of the file, each registered once: what is read, checked and compiled is what they say.
+
+Their actors in a daemon are in `control/features.py`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from spectrum.core.access.checks import ACCESS
+from spectrum.core.access.rules import AccessSettings
+from spectrum.core.balancing.checks import BALANCING
+from spectrum.core.balancing.settings import labels
+from spectrum.core.bindings import BINDINGS
+from spectrum.core.configuration.apps import APPS
+from spectrum.core.configuration.checks import ListenerIndex
+from spectrum.core.configuration.config import App, Config
+from spectrum.core.configuration.faults import Fault
+from spectrum.core.configuration.feature import Surroundings
+from spectrum.core.filter import FILTER
+from spectrum.core.limits.checks import LIMITS
+from spectrum.core.numbers import Numbers
+from spectrum.core.offload import OFFLOAD
+from spectrum.core.records.objects import RECORDS
+from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
+from spectrum.core.tls.checks import TLS
+from spectrum.core.tls.settings import TlsFiles
+from spectrum.core.tproxy import TPROXY
+from spectrum.wire.address import IPAddress
+
+# In the order in which changes to their objects are listed.
+FEATURES = (ACCESS, TLS, BALANCING, APPS, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD)
+SECTIONS = tuple(section for feature in FEATURES for section in feature.sections)
+# Settings that a running daemon does not change.
+FIXED = tuple(path for feature in FEATURES for path in feature.fixed)
+
+
+def check(config: Config, names: Mapping[str, list[str]], local: Iterable[IPAddress] = ()) -> Iterator[Fault]:
+    """Yield what does not fit in a file.
+
+    Args:
+        config: Holds the objects that are well-formed by themselves.
+        names: Of each section all names that stand there.
+        local: The addresses of this machine, so that a loop through a wildcard listener is seen.
+    """
+    surroundings = Surroundings(names, ListenerIndex(config.apps, local))
+    for feature in FEATURES:
+        yield from feature.check(config, surroundings)
+    for name, app in config.apps.items():
+        for feature in FEATURES:
+            for path, message in feature.misfits(app):
+                yield Fault(("apps", name, *path), message)
+
+
+def compile_app(name: str, app: App) -> AppSettings:
+    """Return the settings of an app."""
+    fields: dict[str, Any] = {}
+    for feature in FEATURES:
+        fields.update(feature.compile_app(app))
+    return AppSettings(name=name, **fields)
+
+
+def compile_snapshot(
+    config: Config,
+    generation: int,
+    numbers: Mapping[str, int] | None = None,
+    access: AccessSettings = AccessSettings(),  # noqa: B008 - it is frozen
+    tls: TlsFiles = TlsFiles(),  # noqa: B008
+    compile_one: Callable[[str, App], AppSettings] = compile_app,
+) -> Snapshot:
+    """Return the snapshot of a checked configuration.
+
+    Args:
+        config: The configuration.
+        generation: Its number.
+        numbers: Those of `balancing.settings.labels`.
+        access: What `access_rules` came to.
+        tls: What is in the files that are named for TLS.
+        compile_one: `compile_app`, or something that remembers what it returned.
+    """
+    if numbers is None:
+        numbers = Numbers(MAX_NUMBERS).plan(labels(config.pools))
+    fields: dict[str, Any] = {}
+    for feature in FEATURES:
+        fields.update(feature.compile(config, numbers))
+    apps = tuple(compile_one(name, app) for name, app in config.apps.items())
+    return Snapshot(generation=generation, apps=apps, access=access, tls=tls, **fields)

@@ -1,0 +1,1 @@
+"""What apps, clients and the node take at once and per second."""

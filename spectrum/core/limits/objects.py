@@ -1,0 +1,122 @@
+"""Limits as they stand in the file, at the top and in an app."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, field_validator
+
+from spectrum.core.configuration.fields import Size, Strict, size
+from spectrum.core.limits.rules import Limits, Paces
+
+MAX_LIMIT = 1_000_000_000
+# Below it a datagram of the usual size takes more than a second's worth.
+MIN_BYTES_PER_SECOND = 2_000
+# Of what slow receivers did not take yet, for all workers together.
+MIN_MEMORY = 2**20
+
+
+def _pace(value: Any) -> int:
+    pace: int = size(value)
+    if pace < MIN_BYTES_PER_SECOND:
+        raise ValueError(f"{value!r}: at least {MIN_BYTES_PER_SECOND} bytes per second")
+    return pace
+
+
+Pace = Annotated[int, PlainValidator(_pace)]
+
+
+class ClientCounts(Strict):
+    """`limits.client` at the top: what one client, by its prefix, has at once and brings per second."""
+
+    sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+
+
+class ClientLimits(ClientCounts):
+    """`limits.client` of an app: also what one client moves per second."""
+
+    bytes_per_second: Pace | None = None
+    datagrams_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+
+
+class Counts(Strict):
+    """What there may be at once, and come per second. TCP counts sessions, UDP flows."""
+
+    sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    client: ClientCounts = ClientCounts()
+    prefix: ClientCounts = ClientCounts()
+    # What becomes of new sessions above new_per_second: reset, or held back until it is their turn.
+    action: Literal["refuse", "delay"] = "refuse"
+
+    def of(self, transport: str) -> Limits:
+        """Return what holds for sessions of "tcp", or for flows of "udp"."""
+        tcp, client, prefix = transport == "tcp", self.client, self.prefix
+        return Limits(
+            sessions=(self.sessions if tcp else self.flows) or 0,
+            new_per_second=self.new_per_second or 0,
+            client_sessions=(client.sessions if tcp else client.flows) or 0,
+            client_new_per_second=client.new_per_second or 0,
+            prefix_sessions=(prefix.sessions if tcp else prefix.flows) or 0,
+            prefix_new_per_second=prefix.new_per_second or 0,
+            delays=tcp and self.action == "delay",
+        )
+
+
+class AppLimits(Counts):
+    """`limits` of an app: also what moves per second, each way."""
+
+    client: ClientLimits = ClientLimits()
+    prefix: ClientLimits = ClientLimits()
+    bytes_per_second: Pace | None = None
+    datagrams_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+
+    @property
+    def paces(self) -> Paces:
+        """What moves per second."""
+        of = (self, self.client, self.prefix)
+        return Paces(
+            *(limits.bytes_per_second or 0 for limits in of), *(limits.datagrams_per_second or 0 for limits in of)
+        )
+
+
+class ClientPrefix(Strict):
+    """`limits.client_prefix`: how much of an address makes a client. An IPv6 host has a /64 at least (RFC 6177)."""
+
+    ipv4: int = Field(32, ge=8, le=32)
+    ipv6: int = Field(64, ge=16, le=128)
+
+
+class Prefix(Strict):
+    """`limits.prefix_length`: what `limits.prefix` is about. A site has a /48 (RFC 6177)."""
+
+    ipv4: int = Field(24, ge=8, le=32)
+    ipv6: int = Field(48, ge=16, le=128)
+
+
+class NodeLimits(Counts):
+    """`limits`: the same for all apps together; `new_per_second` for TCP and UDP each."""
+
+    memory: Size = 512 * 2**20
+    client_prefix: ClientPrefix = ClientPrefix()
+    prefix_length: Prefix = Prefix()
+
+    @field_validator("memory")
+    @classmethod
+    def _holds_a_read_per_worker(cls, value: int) -> int:
+        if value < MIN_MEMORY:
+            raise ValueError(f"at least {MIN_MEMORY // 2**20}MiB: one read is half of one")
+        return value
+
+
+class LimitKeys(Strict):
+    """At the top of the file."""
+
+    limits: NodeLimits = NodeLimits()
+
+
+class LimitKeysOfApp(Strict):
+    """In an app."""
+
+    limits: AppLimits = AppLimits()

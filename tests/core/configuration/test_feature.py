@@ -1,0 +1,13 @@
+from spectrum.core.configuration.config import App, Config
+from spectrum.core.configuration.feature import Feature, Section, Surroundings
+
+
+def test_a_feature_leaves_out_what_it_has_not():
+    feature, app = Feature("bare"), App.model_construct()
+    assert (feature.sections, feature.fixed) == ((), ())
+    assert not [*feature.check(Config(), Surroundings({}, None)), *feature.misfits(app)]
+    assert feature.compile(Config(), {}) == feature.compile_app(app) == {}
+
+
+def test_an_object_has_its_article():
+    assert [Section("", kind, App).one for kind in ("app", "pool")] == ["an app", "a pool"]
