@@ -1,10 +1,11 @@
 import asyncio
 import threading
+import time
 
 import pytest
 
 from spectrum import tasks as tasks_module
-from spectrum.tasks import Shared, Tasks, Threads, in_thread, shortage
+from spectrum.tasks import Shared, Tasks, Threads, busy_wait_for, in_thread, shortage
 
 
 async def test_a_failure_is_logged(caplog):
@@ -135,3 +136,43 @@ def test_without_any_thread_a_step_is_refused(monkeypatch):
     monkeypatch.setattr("threading.Thread.start", refuse)
     with pytest.raises(RuntimeError, match="new thread"):
         Threads()
+
+
+async def test_a_busy_loop_is_not_a_slow_peer():
+    """The question is asked when the time is over already, and the answer comes soon after that."""
+
+    async def ask():
+        time.sleep(0.25)
+        await asyncio.sleep(0.01)
+        return "answer"
+
+    assert await busy_wait_for(ask(), 0.2) == "answer"
+
+
+async def test_what_is_late_is_cancelled_before_the_caller_is_told():
+    ended = []
+
+    async def never():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    with pytest.raises(TimeoutError):
+        await busy_wait_for(never(), 0.02)
+    assert ended == [True]
+    waiting = asyncio.get_running_loop().create_task(busy_wait_for(never(), 60))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended == [True, True]
+
+
+async def test_the_failure_of_what_is_waited_for():
+    async def fail():
+        raise OSError(5, "x")
+
+    with pytest.raises(OSError, match="x"):
+        await busy_wait_for(fail(), 5)

@@ -26,7 +26,7 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.names import NameSettings, name_key, parse_service
 from spectrum.kernel.sockets import descriptor_limit, local_addresses
 from spectrum.link.succession import Heritage
-from spectrum.tasks import Tasks
+from spectrum.tasks import Tasks, busy_wait_for
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class NameWatch:
         if watched.result != "no_answer":
             try:
                 async with self._room:
-                    return await asyncio.wait_for(self._resolver.look_up(watched.name, watched.type), HASTE_S)
+                    return await busy_wait_for(self._resolver.look_up(watched.name, watched.type), HASTE_S)
             except TimeoutError:
                 pass
         async with self._doubtful_room:

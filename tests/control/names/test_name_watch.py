@@ -175,12 +175,15 @@ async def test_the_ports_of_services_are_those_of_their_records(make):
 @pytest.fixture
 def files(tmp_path):
     (tmp_path / "hosts").write_text("")
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:5\n")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30\n")
     return tmp_path / "resolv.conf", tmp_path / "hosts"
 
 
 async def test_dead_names_hold_up_nobody(make, files, monkeypatch, caplog):
-    """However many there are: each has one look-up, and those without an answer have room of their own."""
+    """However many there are: each has one look-up, and those without an answer have room of their own.
+
+    No look-up of theirs ends in this test: that takes `MAX_LOOKUP_S`, more than `until` waits.
+    """
     monkeypatch.setattr(module, "START_TIMEOUT_S", 0.1)
     records = {"*": None, ("good.test.", "A"): ["192.0.2.1"]}
     async with DnsServer(records, ttl=1).running() as server:
@@ -189,13 +192,10 @@ async def test_dead_names_hold_up_nobody(make, files, monkeypatch, caplog):
         await watch.watch(frozenset([*dead, a_name("good.test", "A", 1)]))
         assert "some names of origins have no address yet" in caplog.text
         await until(lambda: changes)
-        began = time.monotonic()
         records["good.test.", "A"] = ["192.0.2.2"]
         await until(lambda: len(changes) == 2)
-        assert time.monotonic() - began < 3
-        began = time.monotonic()
-        await watch.stop()
-        assert time.monotonic() - began < 1
+        await asyncio.wait_for(watch.stop(), 10)
+        assert [one.name for one in watch.watched() if one.results] == ["good.test"]
 
 
 async def test_names_that_take_long_keep_no_room_from_others(make, files, monkeypatch):
@@ -207,9 +207,7 @@ async def test_names_that_take_long_keep_no_room_from_others(make, files, monkey
         waiting = asyncio.get_running_loop().create_task(
             watch.watch(frozenset([*(a_name(f"dead{i}.test", "A", 600) for i in range(8)), a_name("good.test", "A")]))
         )
-        began = time.monotonic()
         await until(lambda: changes)
-        assert time.monotonic() - began < 1.5
         assert not waiting.done()
         watch.stop_waiting()
         await waiting
