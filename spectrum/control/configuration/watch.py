@@ -30,14 +30,19 @@ class FilesRead:
     """What files were when they were last read, whether or not what stood in them was of use.
 
     Whoever reads files calls `reading` before, so that what changes while it reads counts as a change.
+
+    Attributes:
+        readings: How often that was.
     """
 
     def __init__(self) -> None:
+        self.readings = 0
         self._states: States = {}
 
     def reading(self, paths: Iterable[Path]) -> None:
         """Note what files are, as they are about to be read; may be called from any thread."""
         self._states.update(_look(paths))
+        self.readings += 1
 
     def keep(self, paths: Iterable[Path]) -> None:
         """Forget all files but these."""
@@ -112,7 +117,10 @@ class FileWatch:
 
     async def _once(self) -> None:
         # In a thread: a file system that does not answer holds up nothing else.
+        readings = self._files.readings
         now = await asyncio.to_thread(_look, self._paths())
+        if self._files.readings != readings:
+            return  # what was seen may be older than what was read since
         self._say_missing(now)
         changes = self._owed | self._files.since(now)
         settled = all(self._seen.get(path) == state for path, state in changes.items())

@@ -201,6 +201,25 @@ async def test_what_a_reader_has_read_is_no_change(start, tmp_path):
     assert told == []
 
 
+async def test_a_reader_that_comes_between_a_look_and_its_result(start, tmp_path):
+    path, files, changes = tmp_path / "file", FilesRead(), [None]
+    path.write_text("one")
+    files.reading([path])
+
+    def looked_at():
+        yield path
+        if looks.begun > 3 and changes:  # its state has just been taken
+            changes.pop()
+            path.write_text("three")
+            files.reading([path])
+
+    looks, told = start([], files)
+    looks.before = lambda: setattr(looks, "paths", looked_at())
+    await until(lambda: not changes)
+    await looks.pass_by(4)
+    assert told == []
+
+
 async def test_failures_do_not_end_it(start, tmp_path, caplog):
     path = tmp_path / "file"
     path.write_text("one")
