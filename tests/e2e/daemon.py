@@ -16,8 +16,15 @@ class Daemon:
     """A running `spectrum run`; `with` stops it and fails the test on a traceback in its messages."""
 
     def __init__(
-        self, folder: Path, text: str, workers: int = 1, env: dict[str, str] | None = None, options: Sequence[str] = ()
+        self,
+        folder: Path,
+        text: str,
+        workers: int = 1,
+        env: dict[str, str] | None = None,
+        options: Sequence[str] = (),
+        start_timeout_s: float = 20,
     ) -> None:
+        self._start_timeout_s = start_timeout_s
         self.path = folder / "spectrum.yaml"
         self.socket = folder / "control.sock"
         self._out, self._err = folder / "out.log", folder / "err.log"
@@ -31,7 +38,7 @@ class Daemon:
         self.path.write_text(f"{text}\ncontrol: {{socket: {self.socket}}}\n")
 
     def __enter__(self) -> "Daemon":
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + self._start_timeout_s
         while "serving" not in self.messages():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.process.terminate()
