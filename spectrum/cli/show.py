@@ -14,7 +14,8 @@ CERTIFICATE_WARNING_DAYS = 21
 def show_status(status: dict[str, Any], console: Console) -> None:
     """Print the daemon's status for people."""
     workers = status["workers"]
-    state = "draining" if status["draining"] else "serving"
+    # An earlier version does not say that it starts.
+    state = "draining" if status["draining"] else "starting" if status.get("starting") else "serving"
     console.print(
         f"[bold]spectrum {status['version']}[/bold] {state}, pid {status['pid']}, up {_duration(status['uptime_s'])}, "
         f"generation {status['generation']} of {status['config']}",

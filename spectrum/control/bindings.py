@@ -7,7 +7,7 @@ from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.fields import network
 from spectrum.core.snapshot import Snapshot
-from spectrum.kernel.bindings import PROTOCOLS, Binding
+from spectrum.kernel.bindings import PROTOCOLS, Binding, empty_document
 from spectrum.kernel.pins import PinError
 from spectrum.link.helper import Bound, ChangeBinding, Done, SetBindings, ShowBindings
 from spectrum.tasks import in_thread
@@ -53,10 +53,10 @@ class BoundApps:
         """Return what `Bindings.document` does.
 
         Raises:
-            PinError: If the program is not loaded.
+            PinError: If it cannot be seen.
         """
         if not self._helper.has_pins():
-            raise PinError("the program is not loaded")
+            return empty_document()
         return self._helper.ask(ShowBindings(), Bound)[0].document
 
     def change(self, binds: bool, binding: Binding) -> None:
@@ -70,6 +70,8 @@ class BoundApps:
         """
         if self.stopping:
             raise PinError("the daemon is stopping")
+        if not binds and not self._helper.has_pins():
+            raise PinError(f"there is no binding {binding}")
         self._helper.ask(ChangeBinding(binds, _told(binding)), Done)
 
     def apply(self, snapshot: Snapshot, bank: ListenerBank) -> None:
@@ -89,8 +91,7 @@ class BoundApps:
             [(app.name, app.transport, prefix, port) for app in bound for prefix, port in app.bindings],
             [label for label, _ in sockets],
         )
-        if not self._helper.is_done(request):
-            self._helper.ask(request, Done, [sock.fileno() for _, sock in sockets])
+        self._helper.ensure(request, Done, [sock.fileno() for _, sock in sockets])
         self._services = services
 
 

@@ -315,7 +315,7 @@ class ListenersActor(Actor):
         """Close the listeners that are gone."""
         self._bank.close(self._bank.keys() - set(change.after.snapshot.listener_keys()))
 
-    def give(self, heritage: Heritage, opened: ExitStack) -> None:
+    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
         """Give the sockets."""
         heritage.listeners += self._bank.by_worker()
 

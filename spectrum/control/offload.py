@@ -1,6 +1,7 @@
 """The offload of UDP flows: the kernel's tables, which workers fill. Without it everything goes on in user space."""
 
 import logging
+import threading
 from collections.abc import Callable
 
 from spectrum.control.configuration.actor import Actor, Change, Plan
@@ -26,6 +27,8 @@ class NodeOffload:
         flows: So many flows all workers have at most.
         workers: How many workers there are.
 
+    Whatever asks the helper may wait for it: use a thread.
+
     Attributes:
         descriptors: The tables, as the engine takes them; none where the kernel moves nothing.
         version: Of the tables, another one whenever they are made anew.
@@ -39,6 +42,8 @@ class NodeOffload:
         self.descriptors: list[int] = []
         self.version = 0
         self.state = "off"
+        # Tables are exchanged in a thread while the loop tells workers of them.
+        self._telling = threading.Lock()
 
     @property
     def places(self) -> int:
@@ -69,26 +74,40 @@ class NodeOffload:
             self.state = f"on: {', '.join(interfaces)}"
 
     def _load(self, request: SetOffload) -> None:
-        if self._helper.is_done(request) and self.descriptors:
+        if (given := self._given(request)) is None:
             return
-        answer, tables = self._helper.ask(request, Offloaded)
+        answer, tables = given
         if not kernel.may_use(tables):
             close_all(tables)
             raise PinError("before Linux 5.19 only root fills the kernel's tables (kernel.unprivileged_bpf_disabled)")
         if self.descriptors and not answer.fresh:
             close_all(tables)
             return
-        close_all(self.descriptors)
-        self.descriptors = tables
-        self.version += 1
+        self._exchange(tables)
+
+    def _given(self, request: SetOffload) -> tuple[Offloaded, list[int]] | None:
+        """Return tables; None where those that are there stay."""
+        if self.descriptors:
+            return self._helper.ensure(request, Offloaded)
+        return self._helper.ask(request, Offloaded)
+
+    def _exchange(self, tables: list[int]) -> None:
+        with self._telling:
+            former, self.descriptors = self.descriptors, tables
+            self.version += bool(tables)
+        close_all(former)
+
+    def tell(self, worker: WorkerProcess) -> None:
+        """Give a worker the tables."""
+        with self._telling:
+            worker.tell(Offloading(self.version, self.places), self.descriptors)
 
     def remove(self) -> None:
         """Move everything in user space. Tables that cannot be removed for want of a helper are in no worker's hand."""
-        close_all(self.descriptors)
-        self.descriptors = []
+        self._exchange([])
         if self._helper.has_pins():
             try:
-                self._helper.ask(RemoveOffload(), Done)
+                self._helper.ensure(RemoveOffload(), Done)
             except PinError as exc:
                 if self.state != "off":
                     log.warning("the kernel's program for UDP flows stays, without flows: %s", exc)
@@ -109,16 +128,17 @@ class OffloadActor(Actor):
 
     async def prepare(self, change: Change) -> None:
         """Take the settings."""
-        self._offload.apply(change.after.config.udp_offload, anew=change.is_first and not self._has_veterans())
+        anew = change.is_first and not self._has_veterans()
+        await in_thread(self._offload.apply, change.after.config.udp_offload, anew)
 
     async def abort(self, change: Change) -> None:
         """Take the former ones. After a failed start the tables may be those of workers of the daemon before."""
         if not change.is_first:
-            self._offload.apply(change.before.config.udp_offload)
+            await in_thread(self._offload.apply, change.before.config.udp_offload)
 
     async def restore(self, plan: Plan) -> None:
         """Take the settings that are served."""
-        self._offload.apply(plan.config.udp_offload)
+        await in_thread(self._offload.apply, plan.config.udp_offload)
 
     async def drain(self) -> None:
         """Move everything in user space."""
@@ -126,4 +146,4 @@ class OffloadActor(Actor):
 
     def tell(self, worker: WorkerProcess) -> None:
         """Give a worker the tables."""
-        worker.tell(Offloading(self._offload.version, self._offload.places), self._offload.descriptors)
+        self._offload.tell(worker)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spectrum.kernel import filter as packets
 from spectrum.kernel import offload
-from spectrum.kernel.bindings import Binding, Bindings, is_loaded
+from spectrum.kernel.bindings import Binding, Bindings, empty_document, is_loaded
 from spectrum.kernel.bindings import load as load_bindings
 from spectrum.kernel.filter import OWNERS, Drops, FilterSettings, Journal, PinnedFilter
 from spectrum.kernel.libbpf import BpfError
@@ -102,6 +102,8 @@ class Work:
                 self._change_binding(request)
                 return Done(), []
             case ShowBindings():
+                if not is_loaded(self._filesystem):
+                    return Bound(empty_document()), []
                 with Bindings(self._filesystem) as bindings:
                     return Bound(bindings.document()), []
             case SetOffload():

@@ -340,6 +340,11 @@ def load(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
         program.close()
 
 
+def empty_document() -> dict[str, Any]:
+    """Return what `Bindings.document` does where nothing is bound, or the program is not loaded."""
+    return {"bindings": [], "services": [], "counts": dict.fromkeys(COUNTS, 0)}
+
+
 def is_loaded(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
     """Return whether the program is attached to this network namespace."""
     return (folder_of(filesystem) / _LINK).exists()

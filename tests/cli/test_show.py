@@ -110,6 +110,7 @@ def test_other_states():
     assert "helper off: pid 7: gone" in shown(STATUS | {"kernel": off | {"helper": "off: pid 7: gone"}})
     text = shown(STATUS | {"draining": True, "workers": [STATUS["workers"][0] | {"ready": False, "stalled": False}]})
     assert "draining" in text
+    assert " starting, pid" in shown(STATUS | {"starting": True}) and " serving, pid" in shown(STATUS)
     assert "(starting)" in text
     veteran = STATUS["workers"][0] | {"ready": False, "stalled": False, "relieved": True}
     assert "(of before an upgrade)" in shown(STATUS | {"workers": [veteran]})

@@ -14,7 +14,7 @@ from spectrum.control.processes.helper import Helper
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.configuration.loader import load_text
 from spectrum.core.features import compile_snapshot
-from spectrum.kernel.bindings import Binding, Bindings
+from spectrum.kernel.bindings import COUNTS, Binding, Bindings, is_loaded
 from spectrum.kernel.pins import PinError, folder_of, unload
 
 filesystem, bank, bound = Path(sys.argv[1]), ListenerBank(), BoundApps(Helper(Path(sys.argv[1])))
@@ -79,6 +79,15 @@ bank.close(bank.keys())
 # By hand, without any app: the program is loaded for it.
 unload(folder_of(filesystem))
 by_hand, one = BoundApps(Helper(filesystem)), parse_binding("web", "udp", "2001:db8::/32", "53")
+for _ in range(2):
+    assert by_hand.show() == {"bindings": [], "services": [], "counts": dict.fromkeys(COUNTS, 0)}
+    try:
+        by_hand.change(False, one)
+        raise SystemExit("undid what is not there")
+    except PinError:
+        pass
+    assert not is_loaded(filesystem), "that loads nothing"
+    folder_of(filesystem).mkdir(exist_ok=True)  # of the filter, say
 by_hand.change(True, one)
 shown = by_hand.show()
 assert shown["bindings"] == [{"label": "web", "protocol": "udp", "prefix": "2001:db8::/32", "port": 53}], shown

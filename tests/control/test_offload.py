@@ -1,11 +1,17 @@
 """What the file says of the offload, in the kernel, in a network namespace of its own."""
 
+import asyncio
+import os
+import signal
+
 import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.offload import NodeOffload, OffloadActor
+from spectrum.control.processes import helper as processes
 from spectrum.control.processes.helper import Helper
 from spectrum.core.offload import UdpOffload
+from spectrum.tasks import Tasks
 from tests.control.plans import change, first
 from tests.kernel.isolation import filesystem, isolated
 
@@ -87,6 +93,20 @@ def test_what_is_wrong_is_told_with_its_place(given, says):
     with pytest.raises(ConfigError) as caught:
         load_text(f"{APPS}{given}", "f")
     assert says in str(caught.value)
+
+
+async def test_a_helper_that_stands_still_holds_up_nobody(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(processes, "ANSWER_TIMEOUT_S", 0.5)
+    helper = Helper(tmp_path)
+    helper.start()
+    os.kill(int(helper.state.removeprefix("on: pid ")), signal.SIGSTOP)
+    node, on = NodeOffload(helper, 5, 1), f"{APPS}udp_offload: {{interfaces: [lo]}}\n"
+    preparing = Tasks().start(OffloadActor(node, lambda: False).prepare(change(APPS, on)), "prepare")
+    await asyncio.sleep(0.01)
+    assert not preparing.done(), "it waits for the helper, and the loop goes on"
+    await preparing
+    assert node.state.startswith("off: the helper is gone (pid ") and "it does not answer" in caplog.text
+    helper.close()
 
 
 async def test_a_rollout_takes_settings_and_gives_them_back():

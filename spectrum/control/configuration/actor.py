@@ -92,7 +92,7 @@ class Actor:
         """Return what runs while the daemon serves."""
         return {}
 
-    def give(self, heritage: Heritage, opened: ExitStack) -> None:
+    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
         """Enter what a successor needs.
 
         Args:

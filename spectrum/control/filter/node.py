@@ -130,10 +130,10 @@ class NodeFilter:
             {name: pack_rule(_rule(rule)) for name, rule in settings.rules.items()},
         )
         request = SetFilter(list(settings.interfaces), _in_kernel(settings), drops)
-        if self._helper.is_done(request):
-            return lambda: None
         before = self.state, self._one_in
-        self._sample(*self._helper.ask(request, Filtered))
+        if (answer := self._helper.ensure(request, Filtered)) is None:
+            return lambda: None
+        self._sample(*answer)
         self.state = f"on: {', '.join(settings.interfaces)}{', dry run' * settings.dry_run}"
         self._one_in = settings.sample_one_in or 1
         return partial(self._undo, *before)
@@ -201,8 +201,8 @@ class NodeFilter:
         if self.state == "off" and self._helper.is_lost:
             return
         if self._helper.has_pins():
-            removed, _ = self._helper.ask(RemoveFilter(), Done)
-            if removed.found:
+            removed = self._helper.ensure(RemoveFilter(), Done)
+            if removed and removed[0].found:
                 log.info("the filter is off")
         self._swap(None)
         self.sampler = None

@@ -112,6 +112,7 @@ class Pages:
             "config": self._source,
             "generation": served.snapshot.generation,
             "uptime_s": round(time.monotonic() - self._started_at, 3),
+            "starting": not served.is_live,
             "draining": self._life.stopping.is_set(),
             "restart_needed": served.restart_needed(),
             "workers": self._fleet.status(),

@@ -355,7 +355,7 @@ class NamesActor(Actor):
         """Take the last good answers."""
         self._names.remember(heritage.names)
 
-    def give(self, heritage: Heritage, opened: ExitStack) -> None:
+    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
         """Give them."""
         heritage.names |= self._names.addresses
 

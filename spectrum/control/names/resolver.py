@@ -149,9 +149,11 @@ class Resolver:
 
     async def _services(self, name: str) -> Answer:
         answer = await self._search(name, lambda candidate: self._ask(candidate, "SRV"))
-        records = [record for record in answer if record.port and record.target.to_text() != "."]
+        offered = [record for record in answer if record.target.to_text() != "."]
+        records = [record for record in offered if record.port]
         if not records:
-            raise LookupFailure("its SRV record says that there is no such service", "no_record", _ttl_of(answer))
+            why = "has port 0, where nobody can be reached" if offered else "says that there is no such service"
+            raise LookupFailure(f"its SRV record {why}", "no_record", _ttl_of(answer))
         records = sorted(records, key=lambda record: (record.priority, -record.weight))[:MAX_TARGETS]
         targets = await _all(self._addresses(record.target.to_text(), _TYPES[""]) for record in records)
         _successes(targets)  # some are enough

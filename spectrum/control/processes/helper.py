@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
@@ -31,17 +32,38 @@ from spectrum.link.helper import (
     HelperLine,
     LineError,
     NotDone,
+    RemoveFilter,
+    RemoveOffload,
     Request,
+    SetBindings,
+    SetFilter,
+    SetOffload,
+    UndoFilter,
 )
 
 log = logging.getLogger(__name__)
 
 MODULE = "spectrum.helper"
-# A million prefixes take 6 s, and another process may hold the lock of the pinned objects for 10 s.
-ANSWER_TIMEOUT_S = 60.0
+# Another process may hold the lock of the pinned objects for 10 s.
+ANSWER_TIMEOUT_S = 15.0
+# Long requests get more: a million prefixes are 20 MB and take 6 s, and several times as long on a small, busy machine.
+REQUEST_BYTES_PER_S = 1e6
+START_TIMEOUT_S = 60.0
+# What the last request of each kind of state has set: of these, the last one that was done tells.
+_STATES: dict[type, str] = {
+    SetFilter: "filter",
+    RemoveFilter: "filter",
+    SetBindings: "bindings",
+    SetOffload: "offload",
+    RemoveOffload: "offload",
+}
 WATCH_INTERVAL_S = 1.0
 END_TIMEOUT_S = 1.0
 _Wanted = TypeVar("_Wanted", bound=Answer)
+
+
+class _HelperGone(PinError):
+    """There is no helper, or no longer."""
 
 
 class Helper:
@@ -63,8 +85,9 @@ class Helper:
         self._pid = 0
         self._may_start = True
         self._why_none = ""
-        # By kind of request, a digest of the last one that was done.
-        self._done: dict[type, bytes] = {}
+        # By state in the kernel, a digest of the last request that set it; and that of the filter before its last one.
+        self._done: dict[str, bytes] = {}
+        self._filter_before = b""
 
     @property
     def state(self) -> str:
@@ -141,7 +164,44 @@ class Helper:
 
     def is_done(self, request: Request) -> bool:
         """Tell whether a request is just what was done before, and there is no helper who could do it again."""
-        return self.is_lost and self._done.get(type(request)) == _digest(request)
+        return self.is_lost and self._is_last(request)
+
+    def ensure(
+        self, request: Request, kind: type[_Wanted], descriptors: Sequence[int] = ()
+    ) -> tuple[_Wanted, list[int]] | None:
+        """Do as `ask` does, but return None where the helper is gone, and just this is what it did last.
+
+        So whoever changes something else does not suffer from a helper that is gone: what is in the kernel stays.
+
+        Args:
+            request: What is asked: one that sets something.
+            kind: What the answer is, unless it is a refusal.
+            descriptors: What goes with the request; they stay open here.
+
+        Raises:
+            PinError: If it is refused, or there is no helper.
+        """
+        if self.is_done(request):
+            return None
+        try:
+            return self.ask(request, kind, descriptors)
+        except _HelperGone:
+            if self._is_last(request):
+                return None
+            raise
+
+    def _is_last(self, request: Request) -> bool:
+        return self._done.get(_STATES[type(request)]) == _digest(request)
+
+    def _note(self, request: Request) -> None:
+        """Note what is done."""
+        if isinstance(request, UndoFilter):
+            self._done["filter"] = self._filter_before
+        elif state := _STATES.get(type(request)):
+            digest = _digest(request)
+            if state == "filter":
+                self._filter_before = self._done.get(state, b"")
+            self._done[state] = digest
 
     def ask(self, request: Request, kind: type[_Wanted], descriptors: Sequence[int] = ()) -> tuple[_Wanted, list[int]]:
         """Return the answer to a request, and the descriptors that came with it, which the caller owns.
@@ -160,13 +220,14 @@ class Helper:
             self._look()
             line = self._started()
             try:
+                line.limit(ANSWER_TIMEOUT_S + len(_packed(request)) / REQUEST_BYTES_PER_S)
                 answer, received = line.ask(request, descriptors)
             except LineError as exc:
                 self._lose(str(exc))
-                raise PinError(self._none()) from exc
-        if isinstance(answer, kind):
-            self._done[type(request)] = _digest(request)
-            return answer, received
+                raise _HelperGone(self._none()) from exc
+            if isinstance(answer, kind):
+                self._note(request)
+                return answer, received
         close_all(received)
         raise PinError(answer.why if isinstance(answer, NotDone) else f"the helper answers {type(answer).__name__}")
 
@@ -200,7 +261,7 @@ class Helper:
         if self._line is not None:
             return self._line
         if not self._may_start:
-            raise PinError(self._none())
+            raise _HelperGone(self._none())
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         line = HelperLine(ours)
         command = [*python_command(MODULE), str(theirs.fileno()), str(self._filesystem)]
@@ -220,7 +281,7 @@ class Helper:
         Raises:
             PinError: If it does not.
         """
-        line.limit(ANSWER_TIMEOUT_S)
+        line.limit(START_TIMEOUT_S)
         try:
             answer, received = line.ask(Greet())
         except LineError as exc:
@@ -238,12 +299,11 @@ class Helper:
         self._line.close()
         self._line = None
         self._why_none = f"pid {self._pid}: {why}{self._reap()}"
-        if self._may_start:
-            log.error("the helper is gone (%s); another one is started when it is needed", self._why_none)
-        else:
-            log.error("%s", self._none())
+        log.error("%s", self._none())
 
     def _none(self) -> str:
+        if self._may_start:
+            return f"the helper is gone ({self._why_none}); another one is started when it is needed"
         return (
             f"there is no helper ({self._why_none or 'none was started'}), and only root can start one: what is in the "
             "kernel stays, and filter, bindings and udp_offload cannot change until the daemon is restarted"
@@ -251,16 +311,23 @@ class Helper:
 
     def _reap(self) -> str:
         """Return how our child ended, where it is one."""
-        if self._process is None:
+        process, self._process = self._process, None
+        if process is None:
             return ""
         try:
-            status = self._process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # it stands still; with its line closed it ends once it goes on
+            status = process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # it stands still
+            # Another user may not kill it: it ends once it goes on, as its line is closed.
+            with suppress(PermissionError, subprocess.TimeoutExpired):
+                process.kill()
+                process.wait(END_TIMEOUT_S)
             return ""
-        finally:
-            self._process = None
         return f", {signals.name(-status)}" if status < 0 else f", exit status {status}"
 
 
+def _packed(request: Request) -> bytes:
+    return encode(msgspec.msgpack.Encoder(), request)
+
+
 def _digest(request: Request) -> bytes:
-    return blake2b(encode(msgspec.msgpack.Encoder(), request), digest_size=16).digest()
+    return blake2b(_packed(request), digest_size=16).digest()

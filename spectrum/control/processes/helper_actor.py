@@ -46,10 +46,10 @@ class HelperActor(Actor):
         """Tell when it has ended."""
         return {"watch the helper": self._helper.watch}
 
-    def give(self, heritage: Heritage, opened: ExitStack) -> None:
+    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
         """Give a line to it, where the successor needs one."""
         try:
-            heritage.helper = self._helper.another()
+            heritage.helper = await in_thread(self._helper.another)
         except PinError as exc:
             raise SuccessionError(str(exc)) from exc
         if heritage.helper is not None:
@@ -57,4 +57,4 @@ class HelperActor(Actor):
 
     async def close(self) -> None:
         """Leave it."""
-        self._helper.close()
+        await in_thread(self._helper.close)

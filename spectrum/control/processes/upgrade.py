@@ -85,7 +85,7 @@ class Upgrades:
             with ExitStack() as opened:
                 heritage = Heritage(self.fleet.give(opened), self.fleet.flows, servers=self.admin.give())
                 for actor in self.actors:
-                    actor.give(heritage, opened)
+                    await actor.give(heritage, opened)
                 await successor.give(heritage)
         except (SuccessionError, OSError) as exc:
             self.fleet.keep()

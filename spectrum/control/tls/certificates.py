@@ -97,7 +97,8 @@ def _gather(config: Config) -> tuple[TlsFiles, list[Fault]]:
 
 
 def _refuse(faults: list[Fault], where: _Path, message: str) -> _Unusable:
-    faults.append(Fault(where, message))
+    if all(fault.message != message for fault in faults):  # a file that many use is told of once
+        faults.append(Fault(where, message))
     return _Unusable()
 
 

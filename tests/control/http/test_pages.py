@@ -39,7 +39,7 @@ async def test_who_asks_while_it_starts_is_answered(tmp_path, free_port, monkeyp
     daemon = Tasks().start(running.run(), "daemon")
     await reached.wait()
     status = await running.pages.status()
-    assert (status["generation"], status["pools"], status["apps"]) == (0, [], [])
+    assert (status["generation"], status["pools"], status["apps"], status["starting"]) == (0, [], [], True)
     assert b"spectrum_build_info" in await running.pages.metrics()
     with pytest.raises(ValueError, match="not serving yet"):
         running.pages.explain("x", "192.0.2.1", 0)
@@ -47,7 +47,8 @@ async def test_who_asks_while_it_starts_is_answered(tmp_path, free_port, monkeyp
     asked.set()
     await until(running.pages.ready)
     await until(lambda: running.served.is_live)
-    assert [pool["name"] for pool in (await running.pages.status())["pools"]] == ["p"]
+    status = await running.pages.status()
+    assert ([pool["name"] for pool in status["pools"]], status["starting"]) == (["p"], False)
     running.stop()
     await daemon
 

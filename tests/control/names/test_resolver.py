@@ -51,6 +51,7 @@ _sip._udp 40 SRV 10 60 5060 both
 _sip._udp 40 SRV 10 40 5061 four
 _sip._udp 40 SRV 20 0 5062 text
 _none._tcp 40 SRV 0 0 1 .
+_zero._tcp 40 SRV 0 0 0 four
 _lost._tcp 40 SRV 0 0 1 text
 _x_y.under_score 5 A 192.0.2.5
 db.a 5 A 192.0.2.6
@@ -128,6 +129,7 @@ async def test_records(real, name, kind, addresses, ttl_s):
         ("four.example.org", "AAAA", ("no AAAA record", "no_record", 45)),
         ("text.example.org", "", ("no AAAA record", "no_record", 45)),
         ("_none._tcp.example.org", "SRV", ("its SRV record says that there is no such service", "no_record", 40)),
+        ("_zero._tcp.example.org", "SRV", ("its SRV record has port 0, where nobody can be reached", "no_record", 40)),
         ("_lost._tcp.example.org", "SRV", ("no AAAA record", "no_record", 45)),
         ("elsewhere.example.net", "", ("127.0.0.1: REFUSED", "server_failure", 0)),
     ],

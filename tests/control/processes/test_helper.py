@@ -14,7 +14,17 @@ from spectrum.control.processes.helper import Helper
 from spectrum.kernel.filter import Drops, FilterSettings
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import RECEIVE_BUFFER_BYTES
-from spectrum.link.helper import Done, Filtered, Greet, Greeting, RemoveFilter, SetDrops, SetFilter
+from spectrum.link.helper import (
+    Done,
+    Filtered,
+    Greet,
+    Greeting,
+    RemoveFilter,
+    RemoveOffload,
+    SetDrops,
+    SetFilter,
+    UndoFilter,
+)
 
 
 @pytest.fixture
@@ -88,6 +98,46 @@ def test_once_root_is_left_it_is_lost(helper, caplog):
     assert helper.another() is None
     with pytest.raises(PinError, match="only root can start one"):
         helper.start()
+
+
+def test_one_that_stands_still_is_killed_by_root(helper, monkeypatch, caplog):
+    """What was its last work is still done then: whoever changes something else goes on."""
+    helper.ask(RemoveFilter(), Done)
+    monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.1)
+    first = pid_of(helper)
+    os.kill(first, signal.SIGSTOP)
+    assert helper.ensure(RemoveFilter(), Done) is None
+    assert f"the helper is gone (pid {first}: it does not answer); another one is started" in caplog.text
+    assert not Path(f"/proc/{first}").exists(), "it would do late what it was asked for"
+    monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 15.0)
+    assert helper.ensure(RemoveFilter(), Done) == (Done(False), [])
+    second = pid_of(helper)
+    os.kill(second, signal.SIGSTOP)
+    monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.1)
+    with pytest.raises(PinError, match=rf"the helper is gone \(pid {second}: it does not answer\)"):
+        helper.ensure(RemoveOffload(), Done)
+
+
+def test_what_is_undone_is_not_done(helper, monkeypatch):
+    """A filter that was removed, or taken back, is not there any more when its helper is lost."""
+    helper.start()
+    helper.leave_root()
+    one, other = (SetFilter([name], FilterSettings(), Drops()) for name in ("lo", "eth0"))
+
+    def ask(self, request, descriptors=()):
+        return Filtered({}), []  # the kernel is not what is tested here
+
+    monkeypatch.setattr(module.HelperLine, "ask", ask)
+    for request in (one, other, UndoFilter()):
+        helper.ask(request, Filtered)
+    monkeypatch.undo()
+    os.kill(pid_of(helper), signal.SIGKILL)
+    with pytest.raises(PinError):
+        helper.ask(Greet(), Greeting)
+    assert helper.is_done(one) and not helper.is_done(other) and not helper.is_done(RemoveFilter())
+    assert helper.ensure(one, Filtered) is None
+    with pytest.raises(PinError, match="only root can start one"):
+        helper.ensure(other, Filtered)
 
 
 def test_it_goes_on_with_a_successor(helper, tmp_path):

@@ -38,7 +38,7 @@ async def test_a_line_is_handed_on():
     helper = Asked(os.open("/dev/null", os.O_RDONLY))
     actor, heritage = HelperActor(helper), Heritage()
     with ExitStack() as opened:
-        actor.give(heritage, opened)
+        await actor.give(heritage, opened)
         assert heritage.helper == helper.line
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(helper.line)
@@ -50,16 +50,16 @@ async def test_a_line_is_handed_on():
     assert helper.closed
 
 
-def test_a_successor_may_need_none():
+async def test_a_successor_may_need_none():
     heritage = Heritage()
     with ExitStack() as opened:
-        HelperActor(Asked()).give(heritage, opened)
+        await HelperActor(Asked()).give(heritage, opened)
     assert heritage.helper is None
 
 
-def test_a_helper_that_does_not_answer_ends_an_upgrade():
+async def test_a_helper_that_does_not_answer_ends_an_upgrade():
     with ExitStack() as opened, pytest.raises(SuccessionError, match="it has ended"):
-        HelperActor(Asked(PinError("it has ended"))).give(Heritage(), opened)
+        await HelperActor(Asked(PinError("it has ended"))).give(Heritage(), opened)
 
 
 async def test_queues_are_made_longer_beside_all_else():

@@ -110,6 +110,15 @@ def test_authorities_that_can_not_be_read(files, tmp_path):
     ]
 
 
+def test_a_file_that_several_use_is_told_of_once(files, tmp_path):
+    named, _ = files
+    (tmp_path / "other.pem").write_bytes(b"nothing")
+    broken = named | {"key": str(tmp_path / "other.pem")}
+    authorities = {"tls": "flexible", "edge_tls": {"client_ca": "/nowhere"}}
+    faults = tls_faults(config({"a": broken, "b": broken}, x=authorities, y=authorities))
+    assert [fault.path for fault in faults] == [("certificates", "a", "key"), ("apps", "x", "edge_tls", "client_ca")]
+
+
 def test_certificates_that_end_are_spoken_of(tmp_path):
     named = {}
     for days in (-3, 2, 60):
