@@ -6,6 +6,7 @@ What a killed worker had is lost by nature; nothing else may be, and no client m
 must stay flat.
 
     python -m tests.soak --minutes 10            # with --kernel UDP flows are moved by the kernel
+    python -m tests.soak --upgrades 24 --keep X  # to hunt: upgrades all the time, messages and session records in X
 
 As root it runs in namespaces of its own, with its own name server; without root there are no names, and no --kernel.
 """
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -49,7 +50,7 @@ KILL_WINDOW_S = 3.0
 # A listener that is closed resets what is in its queue: connected, as far as the edge can know.
 FLAP_WINDOW_S = 0.3
 # Upgrades in the first part, so that the workers of the rest are the same ones and their memory tells something.
-UPGRADE_PART = 0.25
+UPGRADES, UPGRADE_PART = 2, 0.25
 # What a reload is answered that meets an upgrade.
 PASSING = ("not serving yet", "stopping", "is being upgraded")
 # A worker that stands still for good, from after the upgrades on, until the supervisor has replaced it.
@@ -79,10 +80,23 @@ class Soak:
         seed: Of all that is random.
         kernel: Let the kernel move UDP flows.
         names: There is a name server of ours, and this machine asks it.
+        upgrades: So many; more than two go on for the whole run.
+        records: The daemon writes session records, so that what was lost can be looked up.
     """
 
-    def __init__(self, folder: Path, seconds: float, seed: int, kernel: bool = False, names: bool = False) -> None:
-        self._names = names
+    def __init__(
+        self,
+        folder: Path,
+        seconds: float,
+        seed: int,
+        kernel: bool = False,
+        names: bool = False,
+        upgrades: int = UPGRADES,
+        records: bool = False,
+    ) -> None:
+        self._names, self._records = names, records
+        self._upgrades = upgrades
+        self._upgrade_every_s = seconds * (UPGRADE_PART if upgrades <= UPGRADES else 1) / max(upgrades, 1)
         self._offloaded = 0
         self._more = "udp_offload: {interfaces: [lo]}\n" if kernel else ""
         self._folder, self._seconds = folder, seconds
@@ -128,7 +142,7 @@ apps:
                 )
                 where = f"protocol: tcp/{named}, edge_ips: [{edge}], origin_port: {a}"
                 text += f"  named{number + 1}: {{{where}, origin_dns: {{name: {name}, type: A, ttl: 1s}}}}\n"
-        return text + self._more + "log: {sessions: false}"
+        return f"{text}{self._more}log: {{sessions: {str(self._records).lower()}}}"
 
     def _sharing(self, port: int, origins: dict[str, int]) -> str:
         """Return the apps of a shared port in any order, now and then with one more, which nobody asks for."""
@@ -284,8 +298,8 @@ apps:
             self._counts["moods"] += 1
 
     async def _upgrade(self) -> None:
-        for _ in range(2):
-            await asyncio.sleep(self._seconds * UPGRADE_PART / 2)
+        for _ in range(self._upgrades):
+            await asyncio.sleep(self._upgrade_every_s)
             command = [sys.executable, "-m", "spectrum", "upgrade", "--socket", str(self._daemon.socket)]
             run = partial(subprocess.run, command, capture_output=True, text=True, check=False)
             self._upgrading = asyncio.get_running_loop().run_in_executor(None, run)
@@ -335,8 +349,10 @@ apps:
         )
         for began, ended, kind, why in others:
             wrong.append(f"lost {why} ({kind}, {began - self._began:.1f} to {ended - self._began:.1f} s)")
-        if others:
-            wrong += self._said_around(others[0][1])
+        told = -SAID_AROUND_S
+        for _, ended, *_ in others:  # those of one moment have one cause
+            wrong += self._said_around(ended) if ended - told >= SAID_AROUND_S else []
+            told = ended
         wrong += [f"refused: {why}" for *_, kind, why in by_kill if kind == "session" and "refused" in why.lower()]
         if "Traceback" in self._messages:
             wrong.append(f"the daemon had a fault:\n{self._messages}")
@@ -349,7 +365,8 @@ apps:
     def _said_around(self, at: float) -> list[str]:
         """Return what the daemon said within some seconds of a time (monotonic)."""
         wall = time.time() - time.monotonic() + at
-        found = []
+        found = [f"{at - self._began:.1f} s is {datetime.fromtimestamp(wall, UTC):%H:%M:%S.%f}; kills meanwhile:"]
+        found[0] += "".join(f" {kill - at:+.1f}" for kill in self._kills if abs(kill - at) < SAID_AROUND_S)
         for line in self._messages.splitlines():
             with suppress(ValueError, KeyError):  # what a process prints that is no message
                 if abs(datetime.fromisoformat(json.loads(line)["Timestamp"]).timestamp() - wall) < SAID_AROUND_S:
@@ -411,7 +428,9 @@ def free_ports(count: int) -> list[int]:
 @click.option("--minutes", type=float, default=10.0, show_default=True)
 @click.option("--seed", type=int, default=None, help="Of an earlier run.")
 @click.option("--kernel", is_flag=True, help="Let the kernel move UDP flows; takes root.")
-def main(minutes: float, seed: int | None, kernel: bool) -> None:
+@click.option("--upgrades", default=UPGRADES, show_default=True, help="So many; more than two: over the whole run.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep the daemon's messages and session records there.")
+def main(minutes: float, seed: int | None, kernel: bool, upgrades: int, keep: Path | None) -> None:
     """Run the soak; the exit code is 1 where anything was lost or grew."""
     if os.geteuid() == 0 and INSIDE not in os.environ:
         os.environ[INSIDE] = "yes"
@@ -419,8 +438,11 @@ def main(minutes: float, seed: int | None, kernel: bool) -> None:
     seed = seed if seed is not None else random.randrange(2**32)
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        wrong = asyncio.run(Soak(Path(folder), minutes * 60, seed, kernel, names=INSIDE in os.environ).run())
-    for line in wrong[:50]:
+        where = Path(folder) if keep is None else keep
+        where.mkdir(parents=True, exist_ok=True)
+        names, records = INSIDE in os.environ, keep is not None
+        wrong = asyncio.run(Soak(where, minutes * 60, seed, kernel, names, upgrades, records).run())
+    for line in wrong[:200]:
         print(line)
     sys.exit(bool(wrong))
 

@@ -188,6 +188,9 @@ class Clients:
 
             _, received = await asyncio.gather(send(), receive())
             assert received == hashlib.sha256(before + data).hexdigest(), "other bytes, or fewer"
+        except (OSError, AssertionError) as exc:
+            exc.add_note(f"from port {writer.get_extra_info('sockname')[1]}")  # as the session's record has it
+            raise
         finally:
             writer.close()
 
@@ -218,7 +221,8 @@ class Clients:
             async with asyncio.timeout(TIMEOUT_S):
                 await work
         except (OSError, AssertionError, TimeoutError) as exc:
-            self._tally.lost.append((began, time.monotonic(), kind, f"{type(exc).__name__}: {exc}"))
+            why = " ".join((f"{type(exc).__name__}: {exc}", *getattr(exc, "__notes__", ())))
+            self._tally.lost.append((began, time.monotonic(), kind, why))
         else:
             self._tally.done[kind] += 1
             self._tally.bytes_checked += 2 * size
