@@ -35,6 +35,8 @@ SETTLE_STEP_S = 0.01
 
 # A worker that has not answered by now is counted from its last regular report, a second old at most.
 ANSWER_TIMEOUT_S = 1.0
+# So long an upgrade waits for workers that have just been started.
+HOLD_TIMEOUT_S = 5.0
 # Workers that are to end at once have so long to tell of their sessions.
 LAST_RECORDS_S = 2.0
 LOOK_EVERY_S = 1.0
@@ -514,8 +516,26 @@ class Fleet:
         for worker in self.all():
             worker.kill()
 
+    async def hold(self) -> None:
+        """Wait until a worker serves at each place, as far as one comes in time; then none begins before `keep`.
+
+        One that begins to serve after `give` would have clients that no supervisor knows of, and be ended with them.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + HOLD_TIMEOUT_S
+        while loop.time() < deadline:
+            later = sum(begins_at > deadline for begins_at in self._begins_at.values())
+            if len(self.serving()) + later >= self.count:
+                break
+            await asyncio.sleep(SETTLE_STEP_S)
+        self._may_replace.clear()
+        for worker in tuple(self.workers.values()):
+            if not worker.life.serves:
+                log.warning("%s does not serve yet, and is ended before the upgrade", worker)
+                worker.kill()
+
     def give(self, opened: ExitStack) -> list[GivenWorker]:
-        """Return what another supervisor needs of the workers that serve. None is replaced before `keep`.
+        """Return what another supervisor needs of the workers that serve, after `hold`.
 
         Args:
             opened: Closes what is opened for that.
@@ -523,7 +543,6 @@ class Fleet:
         Raises:
             OSError: If that cannot be.
         """
-        self._may_replace.clear()
         relieved = [one for one in self._veterans if not one.life.awaits_relief]
         offers = [*(worker.give(opened) for worker in self.serving()), *(veteran.give() for veteran in relieved)]
         given = [one for one in offers if one]
@@ -541,7 +560,10 @@ class Fleet:
         self._may_replace.set()
 
     def detach(self) -> None:
-        """Leave the workers to the supervisor that took what `give` returned; end those that it did not get."""
+        """Leave the workers to the supervisor that took what `give` returned; end those that it did not get.
+
+        None of these serves: `hold` saw to that.
+        """
         for worker in self.all():
             if worker.pid in self._given:
                 worker.detach()

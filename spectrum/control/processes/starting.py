@@ -98,8 +98,8 @@ class Start:
         await self._follow(heritage)
         await self.fleet.open()
         await self._wait_for_workers(lambda: len(self.fleet.listening()) == self.fleet.count)
+        await self.fleet.relieve_the_rest()  # there are fewer workers now; before it may be upgraded itself
         self.reloads.started()
-        await self.fleet.relieve_the_rest()  # there are fewer workers now
         freeze()
         snapshot = self.served.snapshot
         apps, listeners = len(snapshot.apps), len(snapshot.listener_keys())

@@ -82,6 +82,7 @@ class Upgrades:
             SuccessionError: If it does not.
         """
         try:
+            await self.fleet.hold()
             with ExitStack() as opened:
                 heritage = Heritage(self.fleet.give(opened), self.fleet.flows, servers=self.admin.give())
                 for actor in self.actors:

@@ -5,11 +5,13 @@ import os
 import signal
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.listeners import ListenerBank
+from spectrum.control.processes import fleet as fleets
 from spectrum.control.processes.fleet import MAX_BACKOFF_S, PART_OF_STRIKE, Fleet, pause_after
 from spectrum.control.processes.workers import memory_file
 from spectrum.control.records.totals import Totals
@@ -77,6 +79,26 @@ async def test_workers_that_are_ended_stay_so(free_port):
     (pid,) = [worker.pid for worker in fleet.all()]
     await fleet.end(ends_veterans=False)
     assert not Path(f"/proc/{pid}").exists()
+    await tasks.stop()
+    fleet.close()
+    memory.close()
+
+
+async def test_a_worker_that_does_not_serve_in_time_is_ended_before_an_upgrade(monkeypatch):
+    monkeypatch.setattr(fleets, "HOLD_TIMEOUT_S", 0.1)
+    totals, memory, tasks = Totals(), SharedMemory(1, 64), Tasks()
+    fleet = Fleet(Path("/nowhere/control.sock"), 1, memory, totals, lambda workers: None, print, lambda: 0.0)
+    fleet.start(tasks)
+    await until(lambda: fleet.workers and fleet.workers[0].started.is_set())
+    await fleet.hold()
+    with ExitStack() as opened:
+        assert fleet.give(opened) == []
+    await until(lambda: totals.worker_restarts == 1)
+    await asyncio.sleep(0.2)
+    assert fleet.workers == {}  # none begins
+    fleet.keep()
+    await until(lambda: fleet.workers)
+    await fleet.end(ends_veterans=False)
     await tasks.stop()
     fleet.close()
     memory.close()

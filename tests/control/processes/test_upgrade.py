@@ -1,8 +1,12 @@
 """Upgrades that are refused; those that are not are in tests/e2e/test_succession.py."""
 
+import os
+import signal
+
 from spectrum.control.processes.succession import Successor
 from spectrum.kernel.pins import PinError
 from spectrum.link.succession import SuccessionError
+from tests.control.keepers import until
 from tests.control.supervised import app, supervised
 
 
@@ -43,3 +47,22 @@ async def test_a_successor_that_takes_nothing_leaves_all_as_it_was(tmp_path, fre
         await daemon.upgrades.upgrade("")
         assert "after a refused upgrade not everything is as it was: no map" in caplog.text
         monkeypatch.undo()
+
+
+async def test_a_worker_that_has_just_been_replaced_is_handed_over_too(tmp_path, free_port, monkeypatch):
+    """It would begin to serve after the others were given, and be ended with its sessions when this daemon leaves."""
+    async with supervised(tmp_path, f"apps:\n{app('x', free_port())}", workers=2) as (daemon, _):
+        given = []
+
+        async def start(self, python, command):
+            os.kill(daemon.fleet.workers[1].pid, signal.SIGKILL)
+            await until(lambda: 1 not in daemon.fleet.workers)
+
+        async def give(self, heritage):
+            given.extend(worker.pid for worker in heritage.workers)
+            raise SuccessionError("enough")
+
+        monkeypatch.setattr(Successor, "start", start)
+        monkeypatch.setattr(Successor, "give", give)
+        await daemon.upgrades.upgrade("")
+        assert sorted(given) == sorted(worker.pid for worker in daemon.fleet.serving()) and len(given) == 2
