@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 # A packet must fit the socket's send buffer; the default (net.core.wmem_default) is 208 KiB.
 MAX_PACKET_BYTES = 96 * 1024
+# Half of what the kernel makes of it: several packets fit, so that the other end is woken once for all of them. What is
+# above net.core.wmem_max (208 KiB by default) is not granted.
+SEND_BUFFER_BYTES = 208 * 1024
 # SCM_MAX_FD of the kernel is 253.
 MAX_DESCRIPTORS = 250
 # Bytes of packets kept for a peer that does not read, or is gone until another one comes. Records of sessions beyond it
@@ -94,6 +97,7 @@ class Channel(Generic[M]):
         self._has_met = False
         self._undelivered: list[bytes] = []
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._read)
         if peer != BEFORE_HELLO:  # it would not understand it
@@ -182,11 +186,11 @@ class Channel(Generic[M]):
             self.close()
             self._closed()
 
-    def _receive(self) -> tuple[bytes, list[int]]:
+    def _receive(self) -> tuple[memoryview, list[int]]:
         # Not socket.recv_fds, which drops its flags (CPython 3.11).
         room = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
         size, controls, flags, _ = self._socket.recvmsg_into([_arrived], room, socket.MSG_CMSG_CLOEXEC)
-        data = bytes(memoryview(_arrived)[:size])
+        data = memoryview(_arrived)[:size]
         received = array("i")
         for _, _, content in controls:
             received.frombytes(content[: len(content) - len(content) % received.itemsize])

@@ -94,6 +94,7 @@ class Events(msgspec.Struct, array_like=True, tag=True):
 
     Of worker `source`, which no other one ever is; `first` is the number of the first one there, from 1. Workers of
     versions before it do not say. They come `again` where a supervisor that is gone had them, and did not say `Kept`.
+    Some may be sums of refusals, unless the worker says that it `has_sums` not.
     """
 
     count: int
@@ -101,6 +102,7 @@ class Events(msgspec.Struct, array_like=True, tag=True):
     source: str = ""
     first: int = 0
     again: bool = False
+    has_sums: bool = True
 
 
 class Kept(msgspec.Struct, array_like=True, tag=True):

@@ -17,7 +17,12 @@ class _Waiting(NamedTuple):
     first: int
     records: int
     lines: bytes
+    has_sums: bool
     again: bool = False
+
+
+def _waiting(message: Events, again: bool) -> _Waiting:
+    return _Waiting(message.first, message.count, message.lines, message.has_sums, again)
 
 
 class Outbox:
@@ -53,9 +58,9 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, count: int, lines: bytes) -> None:
-        """Add a batch: how many records, and one line for each."""
-        self._waiting.append(_Waiting(self._next, count, lines))
+    def add(self, count: int, lines: bytes, has_sums: bool = True) -> None:
+        """Add a batch: how many records, one line for each, and whether any may be a sum of several sessions."""
+        self._waiting.append(_Waiting(self._next, count, lines, has_sums))
         self._next += count
         self.size += len(lines)
 
@@ -64,14 +69,16 @@ class Outbox:
         first = last = self._waiting[0]
         lines: list[bytes] = []
         size = 0
+        has_sums = False
         for batch in self._waiting:
             size += len(batch.lines)
             if lines and (size > EVENT_BYTES or batch.first != last.first + last.records or batch.again != last.again):
                 break
             lines.append(batch.lines)
+            has_sums |= batch.has_sums
             last = batch
         records = last.first + last.records - first.first
-        return Events(records, b"".join(lines), self.source, first.first, first.again)
+        return Events(records, b"".join(lines), self.source, first.first, first.again, has_sums)
 
     def done(self, message: Events, sent: bool) -> None:
         """Forget the batches of a message, which was sent or is dropped."""
@@ -101,9 +108,9 @@ class Outbox:
         Args:
             unsent: Messages that were taken, and did not leave this process.
         """
-        back = {message.first: _Waiting(message.first, message.count, message.lines, True) for message in self._sent}
+        back = {message.first: _waiting(message, True) for message in self._sent}
         for message in unsent:
-            back[message.first] = _Waiting(message.first, message.count, message.lines, message.again)
+            back[message.first] = _waiting(message, message.again)
         self._sent.clear()
         self._sent_bytes = 0
         batches = [back[first] for first in sorted(back)]

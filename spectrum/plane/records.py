@@ -15,13 +15,13 @@ class Records:
     """Encodes events.
 
     Args:
-        emit: Takes how many events there are, and one JSON object per line.
+        emit: Takes how many events there are, one JSON object per line, and whether any may be a sum.
 
     Attributes:
         wanted: False where the configuration asks for no records.
     """
 
-    def __init__(self, emit: Callable[[int, bytes], None]) -> None:
+    def __init__(self, emit: Callable[[int, bytes, bool], None]) -> None:
         self.wanted = True
         self._emit = emit
         self._encode_lines = msgspec.json.Encoder().encode_lines
@@ -44,11 +44,11 @@ class Records:
         self.add(self._refusals.take())
 
     def hand_on(self, count: int, lines: bytes) -> None:
-        """Hand on events that are encoded."""
-        self._emit(count, lines)
+        """Hand on events that are encoded, each of one session."""
+        self._emit(count, lines, False)
 
     def add(self, events: Sequence[SessionEvent]) -> None:
         """Hand on events, in portions."""
         for first in range(0, len(events), EVENTS_AT_ONCE):
             portion = events[first : first + EVENTS_AT_ONCE]
-            self._emit(len(portion), self._encode_lines(portion))
+            self._emit(len(portion), self._encode_lines(portion), True)

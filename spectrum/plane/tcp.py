@@ -62,7 +62,7 @@ class TcpPlane:
 
     Args:
         loop: The engine's loop.
-        emit: Takes the encoded events of ended sessions: how many, and one JSON object per line.
+        emit: Takes the encoded events of ended sessions: see `Records`.
         balancers: Those of the worker.
         loads: Counts sessions for all workers.
         limiter: Turns clients away; a worker on its own has one.
@@ -76,7 +76,7 @@ class TcpPlane:
     def __init__(
         self,
         loop: Loop,
-        emit: Callable[[int, bytes], None],
+        emit: Callable[[int, bytes, bool], None],
         balancers: Balancers,
         loads: Loads | None = None,
         limiter: Limiter | None = None,

@@ -82,7 +82,7 @@ class UdpPlane:
 
     Args:
         loop: The engine's loop.
-        emit: Takes the encoded events of ended flows: how many, and one JSON object per line.
+        emit: Takes the encoded events of ended flows: see `Records`.
         memory: The memory file for the flows; what a worker before this one left there is taken up by `recover`.
         max_flows: As many flows are kept; beyond it the longest idle one makes room.
         tell_too_big: Told of datagrams that did not fit the path to an origin.
@@ -97,7 +97,7 @@ class UdpPlane:
     def __init__(
         self,
         loop: Loop,
-        emit: Callable[[int, bytes], None],
+        emit: Callable[[int, bytes, bool], None],
         memory: int,
         max_flows: int,
         tell_too_big: TooBig,

@@ -73,7 +73,7 @@ RESERVED_DESCRIPTORS = 32
 REPORT_INTERVAL_S = 1.0
 EVENT_DELAY_S = 0.1
 # So much is sent at once, in a few messages, which fit the socket's buffer: what costs most is to wake the supervisor.
-COLLECTED_BYTES = 3 * EVENT_BYTES
+COLLECTED_BYTES = 6 * EVENT_BYTES
 # Measures of so many apps fit a packet, whatever their histograms hold.
 APPS_PER_PACKET = 64
 SIGNS_PER_PACKET = 1000
@@ -595,8 +595,8 @@ class Worker:
             Measures(number, last, apps, own, self._active(), relay.stalled, relay.held_bytes, offloaded, deaf)
         )
 
-    def _emit(self, count: int, lines: bytes) -> None:
-        self._outbox.add(count, lines)
+    def _emit(self, count: int, lines: bytes, has_sums: bool) -> None:
+        self._outbox.add(count, lines, has_sums)
         if self._outbox.size >= COLLECTED_BYTES:
             self._send_events(EVENT_BYTES)
         if self._event_timer is None:

@@ -63,13 +63,15 @@ GOLDEN = [
         "9aa84d6561737572657307c381a36170709e01020381040592920607cb3fe000000000000092920809cb3ff800000000000081a16f940a"
         "0b0ca1780d0e810f101181a1721213149415cb3fd0000000000000161718c2191a1b",
     ),
-    (Events(2, b"{}\n{}\n", "w", 7, True), "96a64576656e747302c4067b7d0a7b7d0aa17707c3"),
+    (Events(2, b"{}\n{}\n", "w", 7, True, False), "97a64576656e747302c4067b7d0a7b7d0aa17707c3c2"),
     (Kept(7), "92a44b65707407"),
 ]
 # What processes of older versions send, and what it means.
 BEFORE = [
     # Version 1, commit e266524: without `deaf` and `listeners_mended`, and without `source` and the fields after it.
     (Events(2, b"{}\n{}\n"), "93a64576656e747302c4067b7d0a7b7d0a"),
+    # Without `has_sums`: there may be some.
+    (Events(2, b"{}\n{}\n", "w", 7, True), "96a64576656e747302c4067b7d0a7b7d0aa17707c3"),
     (
         Measures(7, True, {"app": APP}, WorkerMeasures(21, 0.25, 22), 24, False, 25, 26),
         "99a84d6561737572657307c381a36170709e01020381040592920607cb3fe000000000000092920809cb3ff800000000000081a16f940a"

@@ -24,6 +24,20 @@ def test_batches_are_sent_together_and_numbered():
     assert (outbox.size, outbox.take_dropped()) == (0, 0)
 
 
+def test_a_message_without_sums_says_so():
+    outbox = Outbox("5f")
+    for lines, has_sums in ((b"a\n", False), (b"x" * EVENT_BYTES, False), (b"b\n", False), (b"c\n", True)):
+        outbox.add(1, lines, has_sums)
+    messages = []
+    outbox.has_journal = True
+    while outbox:
+        messages.append(outbox.take())
+        outbox.done(messages[-1], True)
+    assert [message.has_sums for message in messages] == [False, False, True]
+    outbox.put_back([])
+    assert outbox.take().has_sums is False
+
+
 def test_what_is_dropped_leaves_a_gap():
     outbox = Outbox("5f")
     outbox.add(2, b"a\nb\n")

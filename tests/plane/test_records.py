@@ -38,12 +38,12 @@ EVENT = SessionEvent(
 
 def test_thousands_at_once_fit_the_packets():
     portions = []
-    records = Records(lambda count, lines: portions.append((count, lines)))
+    records = Records(lambda *portion: portions.append(portion))
     records.add([EVENT] * 5000)
-    assert sum(count for count, _ in portions) == 5000
+    assert sum(portion[0] for portion in portions) == 5000
     # A worker collects until EVENT_BYTES are reached, so a packet may hold that and a portion.
-    assert max(len(lines) for _, lines in portions) + EVENT_BYTES < MAX_PACKET_BYTES * 2
-    lines = b"".join(lines for _, lines in portions).splitlines()
+    assert max(len(lines) for _, lines, _ in portions) + EVENT_BYTES < MAX_PACKET_BYTES * 2
+    lines = b"".join(lines for _, lines, _ in portions).splitlines()
     assert [msgspec.json.decode(line, type=SessionEvent) for line in lines] == [EVENT] * 5000
 
 
@@ -55,12 +55,13 @@ def test_nothing_is_handed_on_for_nothing():
 
 def test_many_refusals_of_a_client_are_summed():
     portions, events = [], []
-    records = Records(lambda count, lines: portions.append((count, lines)))
+    records = Records(lambda *portion: portions.append(portion))
     for _ in range(1000):
         records.refused(RefusalKind("x", 1, ""), b"\x7f\0\0\1", lambda: msgspec.structs.replace(EVENT), events)
     assert 0 < len(events) < 1000
     assert portions == []
     records.flush()
-    assert sum(count for count, _ in portions) == 1
+    assert sum(portion[0] for portion in portions) == 1
     records.hand_on(2, b"{}\n{}\n")
-    assert portions[-1] == (2, b"{}\n{}\n")
+    assert portions[0][2]  # may be a sum
+    assert portions[-1] == (2, b"{}\n{}\n", False)

@@ -36,6 +36,8 @@ MAX_UNTOLD = 1000
 QUIET_S = 5.0
 
 FULL_PAUSE_S = 0.05
+# What comes so soon after a write is written together with what follows: to wake the thread costs more than to write.
+LINGER_S = 0.05
 
 _REFUSALS = frozenset(reason.label for reason in Reason if reason.refused)
 _RESET = Reason.CLIENT_RESET.label
@@ -60,6 +62,7 @@ class LineWriter:
         # Of a batch that could not be written, a part of a line was.
         self._is_torn = False
         self._stream = stream
+        self._closing = threading.Event()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
         with signals.all_held():  # they are the main thread's, also when it holds them back
@@ -80,6 +83,8 @@ class LineWriter:
                 if failing:
                     log.warning("records of sessions are written again; %d are lost so far", self.lost)
                 failing = self._is_torn = False
+                if self._queue.empty():
+                    self._closing.wait(LINGER_S)
                 continue
             if len(left) <= len(data):  # something was written: is the last of it the end of a line?
                 self._is_torn = not (b"\n" + data)[: -len(left)].endswith(b"\n")
@@ -105,6 +110,7 @@ class LineWriter:
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is queued, for as long as `timeout_s`."""
         self._queue.put(None)
+        self._closing.set()
         self._thread.join(timeout_s)
 
 
@@ -188,9 +194,9 @@ class SessionLog:
         """Take other settings."""
         self._as_json, self._per_second = as_json, per_second
 
-    def add(self, lines: bytes) -> None:
-        """Write events, one JSON object per line."""
-        if self._add_whole(lines):
+    def add(self, lines: bytes, has_sums: bool = True) -> None:
+        """Write events, one JSON object per line; where it is known that none is a sum, `has_sums` is False."""
+        if self._add_whole(lines, has_sums):
             return
         written: list[_Line] = []
         for line in lines.splitlines():
@@ -201,9 +207,9 @@ class SessionLog:
                 self._take(head, later, written)
         self._write(written)
 
-    def _add_whole(self, lines: bytes) -> bool:
+    def _add_whole(self, lines: bytes, has_sums: bool) -> bool:
         """Write a batch as it is, if no line of it is to be changed or left out: a line by itself costs 3 us."""
-        if not self._as_json or b'"Sessions":' in lines:
+        if not self._as_json or (has_sums and b'"Sessions":' in lines):
             return False
         heads = self._heads(lines) if self._per_second or self._untold else []
         if self._untold and any(head.Application in self._untold for head in heads):

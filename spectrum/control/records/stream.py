@@ -164,7 +164,7 @@ class RecordStream:
     def add(self, events: Events) -> None:
         """Take records of a worker."""
         if self._has_log and not events.again:
-            self._log.add(events.lines)
+            self._log.add(events.lines, events.has_sums)
         if self._kept is None:
             return
         if events.source:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from spectrum.control.records import log as log_module
 from spectrum.control.records.log import MAX_UNTOLD, MAX_WAITING_BATCHES, LineWriter, SessionLog
 from tests.core.records.test_events import EVENT
 
@@ -26,6 +27,20 @@ def test_lines_are_written():
     assert writer.write(b"two\n")
     writer.close()
     assert stream.getvalue() == b"one\ntwo\n"
+
+
+def test_what_comes_soon_after_is_written_together_and_at_the_end_at_once(monkeypatch):
+    monkeypatch.setattr(log_module, "LINGER_S", 3600)
+    stream = Kept()
+    writer = LineWriter(stream)
+    writer.write(b"one\n")
+    while not stream.getvalue():
+        time.sleep(0.001)
+    writer.write(b"two\n")
+    writer.write(b"three\n")
+    assert stream.getvalue() == b"one\n"
+    writer.close()
+    assert stream.getvalue() == b"one\ntwo\nthree\n"
 
 
 def test_a_stream_that_blocks_drops_lines_and_delays_nobody():
@@ -105,8 +120,9 @@ def session_log(as_json=True, per_second=0, clock=lambda: 0.0):
 def test_json_is_written_as_it_came():
     log, writer, stream, left_out = session_log()
     log.add(LINE * 2)
+    log.add(LINE, has_sums=False)
     writer.close()
-    assert (stream.getvalue(), left_out) == (LINE * 2, [])
+    assert (stream.getvalue(), left_out) == (LINE * 3, [])
 
 
 def test_text():
