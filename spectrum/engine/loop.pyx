@@ -143,12 +143,12 @@ cdef class Loop:
         value.it_value.tv_sec = delay_ms // 1000
         value.it_value.tv_nsec = delay_ms % 1000 * 1000000
         timerfd_settime(self._timer, 0, &value, NULL)
-        self._ticks_fast = delay_ms < IDLE_TICK_MS
+        self._timer_ms = delay_ms
 
-    cdef void tick_soon(self) noexcept nogil:
-        """Let every part tick within TICK_MS."""
-        if not self._ticks_fast:
-            self._arm_timer(TICK_MS)
+    cdef void tick_within(self, long delay_ms) noexcept nogil:
+        """Let every part tick within this time."""
+        if self._timer_ms > delay_ms:
+            self._arm_timer(delay_ms)
 
     cdef void _tick(self) noexcept:
         cdef uint64_t expirations
@@ -250,9 +250,12 @@ cdef class Loop:
         return self.epoll
 
     def process(self):
-        """Handle what is ready, and return. The host loop calls it when `fileno()` is readable."""
+        """Handle what is ready, and return. The host loop calls it when `fileno()` is readable.
+
+        In each round listeners come last: whoever is served does not wait for those that come, and may make room.
+        """
         cdef epoll_event events[MAX_EVENTS]
-        cdef int count, i
+        cdef int count, i, listeners
         cdef uint64_t began
         self.read_clock()
         began = self.now_ns
@@ -262,8 +265,15 @@ cdef class Loop:
                 self.read_clock()
                 if count > 0:
                     self._note_round()
+                    listeners = 0
                     for i in range(count):
                         self._note_event(events[i].data.u64)
+                        if events[i].data.u64 & LISTENER_TOKEN:
+                            events[listeners] = events[i]
+                            listeners += 1
+                        else:
+                            self._dispatch(events[i].data.u64, events[i].events)
+                    for i in range(listeners):
                         self._dispatch(events[i].data.u64, events[i].events)
             self._settle()
             if count <= 0 or self.now_ns - began > SLICE_NS:

@@ -106,8 +106,12 @@ cdef struct App:
 cdef class Sessions(Part):
     cdef int[ACCEPT_BATCH] _reserve
     cdef int _reserved, _undecided
-    cdef Gone[ACCEPT_BATCH] _gone
+    # One batch from the queue, and one that turns out to be gone before it is decided on.
+    cdef Gone[2 * ACCEPT_BATCH] _gone
     cdef int _gone_count
+    cdef uint64_t _gone_since_ms
+    # Of the last new clients: a moving average, in 1/256.
+    cdef uint32_t _gone_share
     cdef object _handler
     cdef Loads _loads
     cdef Sum[MAX_KINDS] _sums
@@ -149,12 +153,16 @@ cdef class Sessions(Part):
     cdef void _stall(self) noexcept nogil
     cdef void _resume(self) noexcept nogil
     cdef int _accept(self, uint32_t number) noexcept nogil
-    cdef void _pass_over(self, uint32_t number, const sockaddr_in6 *address) noexcept nogil
+    cdef void _pass_over(self, uint32_t number, const uint8_t *address, uint8_t address_bytes) noexcept nogil
     cdef object _tell_gone(self)
     cdef int _client_error(self, int fd) noexcept nogil
     cdef void _watch_for_end(self, uint32_t index, Session *session) noexcept nogil
     cdef void _add(self, uint32_t number, Listener *listener, int fd, sockaddr_in6 *address) noexcept nogil
-    cdef object _decide(self)
+    cdef object _decide(self, uint64_t until_ns)
+    cdef int _decide_all(self) except -1
+    cdef void _forget(self, uint32_t index, Session *session) noexcept nogil
+    cdef bint _is_gone_due(self) noexcept nogil
+    cdef bint _is_decision_due(self, uint64_t until_ns) noexcept nogil
     cdef void _drop_plan(self, uint32_t number)
     cdef Session *_find(self, uint64_t name) noexcept
     cdef void _count(self, Session *session) noexcept nogil

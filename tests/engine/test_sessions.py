@@ -105,9 +105,9 @@ def test_no_work_is_begun_for_a_client_that_is_gone_before_it_is_accepted(socket
         c.sendall(b"alive")
         with origin.accept()[0] as o:
             assert o.recv(10) == b"alive"
+        eventually(lambda: sum(count for *_, count in recorder.passed_over) == 100)
     assert len(recorder.sessions) == 1
     assert {gone[:2] for gone in recorder.passed_over} == {(0, LOOPBACK)}
-    assert sum(count for *_, count in recorder.passed_over) == 100
 
 
 @pytest.mark.parametrize("sent", [b"", b"question"])
@@ -139,6 +139,75 @@ def test_clients_that_are_gone_are_told_by_listener_and_address(sockets):
     assert sorted(told) == [
         (listener, *client) for listener in (0, 1) for client in (("127.0.0.2", 2), ("127.0.0.3", 1))
     ]
+
+
+def test_a_client_that_is_reset_right_after_it_was_accepted_among_many_is_not_dialled(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    reset(client(edge, source_address=("127.0.1.1", 0)))
+    recorder.loop.process()
+    late = [client(edge)]
+    for host in range(2, 65):  # with the first as many as are told of at once
+        reset(client(edge, source_address=(f"127.0.1.{host}", 0)))
+
+    def gone(batch):  # while `late` is accepted, and not decided on
+        recorder.passed_over.extend(batch)
+        while late:
+            reset(late.pop())
+
+    recorder.gone = gone
+
+    def count():
+        recorder.loop.process()
+        return len(recorder.passed_over)
+
+    eventually(lambda: count() == 65)
+    assert recorder.passed_over[-1] == (0, LOOPBACK, 1)
+    assert recorder.sessions == recorder.reports == []
+    assert recorder.relay.active == 0
+    assert len(recorder.relay.sessions()) == 0
+
+
+def test_clients_that_are_gone_are_told_of_together(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    for _ in range(20):
+        reset(client(edge))
+        recorder.loop.process()
+    with recorder.running():
+        eventually(lambda: sum(count for *_, count in recorder.passed_over) == 20)
+    assert len(recorder.passed_over) < 20
+
+
+@pytest.mark.parametrize("close", [lambda relay: relay.close_sessions(77), lambda relay: relay.remove_listener(0)])
+def test_an_undecided_client_is_decided_on_before_sessions_are_closed_or_its_listener_removed(sockets, close):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    for _ in range(20):
+        reset(client(edge))
+    with client(edge):
+        recorder.loop.process()
+        close(recorder.relay)
+        assert len(recorder.sessions) == 1
+        assert sum(count for *_, count in recorder.passed_over) == 20
+
+
+def test_a_session_that_ends_makes_room_for_a_client_of_the_same_round(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)], max_sessions=2)
+    add(recorder, edge)
+    first = client(edge)
+    with recorder.running():
+        eventually(lambda: len(recorder.sessions) == 1)
+        accepted, _ = origin.accept()
+    with accepted, client(edge), client(edge):  # the kernel tells of them first
+        reset(first)
+        recorder.loop.process()
+        assert [outcome for outcome, _ in recorder.outcomes()] == [Outcome.ERROR_CLIENT]
+        assert len(recorder.sessions) == 3
 
 
 def test_a_drained_queue_of_clients_that_are_gone_and_one_that_is_not(sockets):
