@@ -18,7 +18,7 @@ from spectrum.control.processes.veterans import VeteranWorker, take_all
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.totals import Totals
 from spectrum.core.life.veteran import VeteranCommand, VeteranEvent
-from spectrum.core.life.worker import WorkerCommand, WorkerEvent
+from spectrum.core.life.worker import WorkerCommand, WorkerEvent, WorkerLife, WorkerState
 from spectrum.kernel import installation
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import PackageChanged
@@ -42,6 +42,8 @@ LAST_RECORDS_S = 2.0
 LOOK_EVERY_S = 1.0
 # Workers report each second. One that has not for so long is not ready.
 SILENT_S = 5.0
+# One that has said nothing yet may start slowly on a busy machine, and another one in its place would start no faster.
+START_SILENCE_S = 30.0
 # A worker that served shorter than SHORT_LIFE_S counts as one strike, one that served shorter than STEADY_S as a part
 # of one, and a longer life clears them. From the first whole one on a replacement waits, each time twice as long.
 SHORT_LIFE_S = 1.0
@@ -56,6 +58,11 @@ def _seen(silent_s: float, limit_s: float) -> WorkerEvent:
     if limit_s and silent_s >= limit_s:
         return WorkerEvent.HUNG
     return WorkerEvent.SILENT if SILENT_S <= silent_s < SILENT_S + LOOK_EVERY_S else WorkerEvent.LOOK
+
+
+def patience(life: WorkerLife, limit_s: float) -> float:
+    """Return after what silence a worker counts as hung where it is `limit_s` for one that serves; 0 for never."""
+    return max(limit_s, START_SILENCE_S) if limit_s and life.state is WorkerState.STARTING else limit_s
 
 
 def pause_after(strikes: float) -> float:
@@ -302,7 +309,7 @@ class Fleet:
             for worker in () if self.closing else tuple(self.workers.values()):
                 if worker.life.is_heard:
                     worker.silent_s += LOOK_EVERY_S
-                    self._look_at(worker, self._silence_s())
+                    self._look_at(worker, patience(worker.life, self._silence_s()))
 
     def _look_at(self, worker: WorkerProcess, limit_s: float) -> None:
         match worker.life.handle(_seen(worker.silent_s, limit_s)):

@@ -12,10 +12,18 @@ from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes import fleet as fleets
-from spectrum.control.processes.fleet import MAX_BACKOFF_S, PART_OF_STRIKE, Fleet, pause_after
+from spectrum.control.processes.fleet import (
+    MAX_BACKOFF_S,
+    PART_OF_STRIKE,
+    START_SILENCE_S,
+    Fleet,
+    patience,
+    pause_after,
+)
 from spectrum.control.processes.workers import memory_file
 from spectrum.control.records.totals import Totals
 from spectrum.core.features import compile_snapshot
+from spectrum.core.life.worker import WorkerEvent, WorkerLife
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
 from spectrum.kernel.sockets import open_listeners
@@ -82,6 +90,14 @@ async def test_workers_that_are_ended_stay_so(free_port):
     await tasks.stop()
     fleet.close()
     memory.close()
+
+
+def test_a_worker_that_has_said_nothing_yet_gets_the_time_of_a_start():
+    life = WorkerLife()
+    assert [patience(life, limit_s) for limit_s in (0, 3, 60)] == [0, START_SILENCE_S, 60]
+    life.handle(WorkerEvent.STARTED)
+    life.tell(1)
+    assert [patience(life, limit_s) for limit_s in (0, 3, 60)] == [0, 3, 60]
 
 
 async def test_a_worker_that_does_not_serve_in_time_is_ended_before_an_upgrade(monkeypatch):
