@@ -99,13 +99,14 @@ async def test_a_helper_that_stands_still_holds_up_nobody(tmp_path, monkeypatch,
     monkeypatch.setattr(processes, "ANSWER_TIMEOUT_S", 0.5)
     helper = Helper(tmp_path)
     helper.start()
+    helper.leave_root()
     os.kill(int(helper.state.removeprefix("on: pid ")), signal.SIGSTOP)
     node, on = NodeOffload(helper, 5, 1), f"{APPS}udp_offload: {{interfaces: [lo]}}\n"
     preparing = Tasks().start(OffloadActor(node, lambda: False).prepare(change(APPS, on)), "prepare")
     await asyncio.sleep(0.01)
     assert not preparing.done(), "it waits for the helper, and the loop goes on"
     await preparing
-    assert node.state.startswith("off: the helper is gone (pid ") and "it does not answer" in caplog.text
+    assert node.state.startswith("off: there is no helper (pid ") and "it does not answer" in caplog.text
     helper.close()
 
 

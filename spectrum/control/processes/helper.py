@@ -216,6 +216,14 @@ class Helper:
         Raises:
             PinError: If it is refused, or there is no helper.
         """
+        try:
+            return self._ask(request, kind, descriptors)
+        except _HelperGone:
+            if not self._may_start:
+                raise
+        return self._ask(request, kind, descriptors)  # another one: what the first one did is whole, or nothing
+
+    def _ask(self, request: Request, kind: type[_Wanted], descriptors: Sequence[int]) -> tuple[_Wanted, list[int]]:
         with self._asking:
             self._look()
             line = self._started()
