@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file, named_files
 from spectrum.control.configuration.watch import LOOK_EVERY_S, FilesRead, FileWatch, States
 from spectrum.core.configuration.config import Config
@@ -46,7 +48,11 @@ class Source(Protocol):
         ...
 
     def reading(self, paths: Iterable[Path]) -> None:
-        """Note the files that a revision names, as they are about to be read; may be called from any thread."""
+        """Note the files that a revision names, as they are about to be read; may be called from any thread.
+
+        Raises:
+            RolloutError: If one cannot be read.
+        """
         ...
 
     def took(self, config: Config, was_read: bool) -> list[str]:
@@ -103,18 +109,29 @@ class FileSource:
 
         def reading(paths: Iterable[Path]) -> None:
             read.extend(paths)
-            self._files.reading(paths)
+            self.reading(paths)
 
         try:
             return Revision(load_file(self._path, reading, self._known), files=tuple(read))
         except ConfigError as exc:
             return Revision(None, tuple(map(str, exc.diagnostics)), tuple(read))
+        except RolloutError as exc:
+            return Revision(None, (str(exc),), tuple(read))
         finally:
             self._tried = read[1:] if self._watches else []
 
     def reading(self, paths: Iterable[Path]) -> None:
-        """Note what files are, as they are about to be read."""
+        """Note what files are, as they are about to be read.
+
+        Raises:
+            RolloutError: If one is a pipe: it may have been read already, or never be written to.
+        """
+        paths = list(paths)
         self._files.reading(paths)
+        for path in paths:
+            with suppress(OSError):  # whoever reads it tells
+                if path.is_fifo():
+                    raise RolloutError(f"{path}: it is a pipe, which cannot be read again; write a file")
 
     def took(self, config: Config, was_read: bool) -> list[str]:
         """Note what is served; return a line for each file that it names and that is another one than before."""

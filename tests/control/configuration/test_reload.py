@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,8 @@ async def test_a_reload_tells_what_takes_a_restart_and_which_files_changed(tmp_p
 
 async def test_a_file_that_cannot_be_read_to_its_end_holds_up_no_more_than_its_reload(tmp_path, free_port, monkeypatch):
     monkeypatch.setattr(reload, "READ_TIMEOUT_S", 0.3)
+    # A pipe stands here for a file of a file system that does not answer.
+    monkeypatch.setattr(Path, "is_fifo", lambda self: False)
     port, new = free_port(), free_port()
     async with supervised(tmp_path, f"apps:\n{app('x', port)}") as (daemon, write):
         path = tmp_path / "f.yaml"

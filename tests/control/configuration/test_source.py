@@ -1,5 +1,9 @@
 import asyncio
+import os
 
+import pytest
+
+from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.loader import load_file
 from spectrum.control.configuration.source import FileSource
 from spectrum.control.configuration.watch import FilesRead
@@ -34,6 +38,21 @@ def test_a_revision_has_its_files_and_its_faults(tmp_path):
     revision = source.read()
     assert revision.config is None
     assert revision.faults == (f"{path}:1:7: apps: expected a mapping of names to apps, found 5",)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    source, config, path, listed = made(tmp_path)
+    fault = "it is a pipe, which cannot be read again; write a file"
+    for one in (listed, path):
+        one.unlink()
+        os.mkfifo(one)
+        assert source.read().faults == (f"{one}: {fault}",)
+    with pytest.raises(RolloutError, match="it is a pipe"):
+        source.reading([listed])
+    for one, content in ((listed, "192.0.2.1\n"), (path, text(80, listed))):
+        one.unlink()
+        one.write_text(content)
+    assert source.read().config == config
 
 
 def test_without_a_file_there_is_one_revision(tmp_path):
