@@ -76,3 +76,8 @@ def name(number: int) -> str:
     if signal.SIGRTMIN < number < signal.SIGRTMAX:
         return f"SIGRTMIN+{number - signal.SIGRTMIN}"
     return Signals(number).name
+
+
+def how_ended(status: int) -> str:
+    """Return how a process ended, by its exit status, which is negative for a signal."""
+    return f"killed by {name(-status)}" if status < 0 else f"exit status {status}"

@@ -58,3 +58,8 @@ def test_held_signals_wait():
 @pytest.mark.parametrize(("number", "name"), [(10, "SIGUSR1"), (34, "SIGRTMIN"), (37, "SIGRTMIN+3"), (64, "SIGRTMAX")])
 def test_names(number, name):
     assert signals.name(number) == name
+    assert signals.how_ended(-number) == f"killed by {name}"
+
+
+def test_exit_statuses():
+    assert signals.how_ended(3) == "exit status 3"

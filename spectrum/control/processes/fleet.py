@@ -6,7 +6,6 @@ They are started, asked, counted and ended here; what they serve, the supervisor
 import asyncio
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.totals import Totals
 from spectrum.core.life.veteran import VeteranCommand, VeteranEvent
 from spectrum.core.life.worker import WorkerCommand, WorkerEvent, WorkerLife, WorkerState
-from spectrum.kernel import installation
+from spectrum.kernel import installation, signals
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import PackageChanged
 from spectrum.link.messages import Message, Met
@@ -411,7 +410,7 @@ class Fleet:
             self._note_empty()
             return
         self._totals.worker_restarts += 1
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        how = signals.how_ended(status)
         if said := worker.last_words or (worker.refusal if not worker.life.generation else ""):
             how = f"{how}: {said}"
         self.ends[worker.number] = how

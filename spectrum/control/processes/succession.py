@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from spectrum.kernel import init, installation
+from spectrum.kernel import init, installation, signals
 from spectrum.kernel.installation import python as python_command
 from spectrum.link.succession import (
     Ended,
@@ -34,6 +34,8 @@ READY_TIMEOUT_S = 60.0
 # It opens what is new, and starts its workers.
 TAKE_TIMEOUT_S = 60.0
 REFUSE_TIMEOUT_S = 10.0
+# One that has closed its line ends by then.
+ENDING_S = 1.0
 # One that was killed is reaped by then.
 END_TIMEOUT_S = 5.0
 
@@ -132,12 +134,21 @@ class Successor:
             await self.end()
             raise SuccessionError(f"it {what} within {timeout_s:g} s") from exc
         except Ended as exc:
+            how = await self._how_ended()
             await self.end()
-            raise SuccessionError("it ended at once; what it printed says why") from exc
+            raise SuccessionError(f"it ended at once ({how}); what it printed is in the log of this daemon") from exc
         except BaseException:
             await self.end()
             raise
         return answer
+
+    async def _how_ended(self) -> str:
+        """Return how it ended, where it does so in a moment."""
+        assert self.process is not None, "start comes first"
+        try:
+            return signals.how_ended(await asyncio.wait_for(self.process.wait(), ENDING_S))
+        except TimeoutError:
+            return "it runs on, and has closed its line"
 
     async def end(self) -> None:
         """End it, if it has not; its workers, which serve nothing yet, end with it."""

@@ -85,12 +85,15 @@ async def test_a_successor_that_has_all_and_follows(python):
         ("way.send(b'{' * 65536)", "in the middle of '{{{"),
         ("way.send(b'[' * 50000 + b'}'); time.sleep(60)", "not understood"),
         ("way.send(b'{\"errors\": [\"' + b'x' * 70000)", "in the middle of '{.errors"),
-        ("sys.exit(3)", "ended at once"),
+        ("sys.exit(3)", r"ended at once \(exit status 3\); what it printed is in the log of this daemon"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", r"ended at once \(killed by SIGKILL\)"),
+        ("way.close(); time.sleep(60)", r"ended at once \(it runs on, and has closed its line\)"),
         ("time.sleep(60)", "not ready within"),
         ("os.kill(os.getpid(), signal.SIGSTOP)", "not ready within"),
     ],
 )
 async def test_no_successor(python, script, why, monkeypatch):
+    monkeypatch.setattr("spectrum.control.processes.succession.ENDING_S", 0.3 if "sleep" in script else 5.0)
     if why == "not ready within":
         monkeypatch.setattr("spectrum.control.processes.succession.READY_TIMEOUT_S", 1.0)
     before = len(os.listdir("/proc/self/fd"))
