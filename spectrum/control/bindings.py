@@ -1,5 +1,6 @@
 """The bindings of our apps: the kernel has them as the file says, with the sockets that the supervisor owns."""
 
+from operator import attrgetter
 from typing import Any
 
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
@@ -99,6 +100,10 @@ def _told(binding: Binding) -> tuple[str, str, str, int]:
     return binding.label, binding.protocol, str(binding.prefix), binding.port
 
 
+def _bindings_differ(change: Change) -> bool:
+    return change.difference is None or change.difference.involves(attrgetter("bindings"))
+
+
 class BindingsActor(Actor):
     """Binds what a configuration says.
 
@@ -117,6 +122,8 @@ class BindingsActor(Actor):
         Raises:
             RolloutError: If the kernel does not take it.
         """
+        if not _bindings_differ(change):
+            return
         try:
             await in_thread(self._bound.apply, change.after.snapshot, self._bank)
         except PinError as exc:
@@ -124,7 +131,7 @@ class BindingsActor(Actor):
 
     async def abort(self, change: Change) -> None:
         """Bind as before. After a failed start bindings stay without a socket, as after any end of the daemon."""
-        if not change.is_first:
+        if not change.is_first and _bindings_differ(change):
             await in_thread(self._bound.apply, change.before.snapshot, self._bank)
 
     async def restore(self, plan: Plan) -> None:

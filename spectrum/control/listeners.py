@@ -3,6 +3,7 @@
 import logging
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 RESERVED_DESCRIPTORS = 128
 # Every address, of one family each.
 _BY_FAMILY = ("0.0.0.0", "::")
-_Held = dict[tuple[str, int], list[ListenerKey]]
+_Held = dict[tuple[str, int], dict[ListenerKey, None]]
 
 
 def sockets_per_listener(listeners: int, workers: int, descriptor_limit: int) -> int:
@@ -69,41 +70,51 @@ class ListenerBank:
         self._sockets: dict[ListenerKey, list[socket.socket]] = {}
         # By the number of the worker that served them under the supervisor before this one.
         self._adopted: dict[ListenerKey, dict[int, socket.socket]] = {}
+        # Those of both that hold a port, by transport and port; and how many are on every address of one family.
+        self._held: _Held = {}
+        self._of_family = 0
 
-    def open(self, snapshot: Snapshot, count: int) -> list[ListenerKey]:
-        """Open what `snapshot` needs and is not open yet, `count` sockets each; return those listeners.
+    def open(self, apps: Iterable[AppSettings], count: int) -> list[ListenerKey]:
+        """Open what apps need and is not open yet, `count` sockets each; return those listeners.
 
         Raises:
             ListenError: With a line for each app and reason; none of the listeners is open then.
         """
         opened: list[ListenerKey] = []
         errors: dict[tuple[str, str], list[ListenError]] = {}
-        held = self._by_port()
-        for app in snapshot.apps:
+        for app in apps:
             for key, _ in app.listeners():
                 if key not in self._sockets:
                     try:
-                        self._sockets[key] = self._open(key, count, self._beside(key, held))
+                        self._sockets[key] = self._open(key, count, self._beside(key))
                         opened.append(key)
                     except ListenError as exc:
                         errors.setdefault((app.name, exc.reason), []).append(exc)
+        for key in opened:
+            self._hold(key)
         if errors:
             self.close(opened)
             raise ListenError("\n".join(f"app {app}: {_summary(each)}" for (app, _), each in errors.items()))
         self._enlarge([sock.fileno() for key in opened if key.transport == "udp" for sock in self._sockets[key]])
         return opened
 
-    def _by_port(self) -> _Held:
-        """Return the listeners that hold a port, by transport and port."""
-        found: _Held = {}
-        for key in {*self._sockets, *self._adopted}:
-            if key.port:
-                found.setdefault(key.place, []).append(key)
-        return found
+    def _hold(self, key: ListenerKey) -> None:
+        """Note that a listener is open."""
+        if key.port and key not in self._held.get(key.place, ()):
+            self._held.setdefault(key.place, {})[key] = None
+            self._of_family += key.address in _BY_FAMILY
 
-    def _beside(self, key: ListenerKey, held: _Held) -> list[socket.socket]:
+    def _let_go(self, key: ListenerKey) -> None:
+        """Note that a listener is closed."""
+        if key.port and key not in self._sockets and key not in self._adopted:
+            del self._held[key.place][key]
+            self._of_family -= key.address in _BY_FAMILY
+            if not self._held[key.place]:
+                del self._held[key.place]
+
+    def _beside(self, key: ListenerKey) -> list[socket.socket]:
         """Return our sockets that overlap a listener, and that are closed when the snapshot without them is served."""
-        keys = [one for one in held.get(key.place, ()) if key.overlaps(one)]
+        keys = [one for one in self._held.get(key.place, ()) if key.overlaps(one)]
         return [sock for one in keys for sock in self._sockets.get(one) or self._adopted.get(one, {}).values()]
 
     def fit(self, snapshot: Snapshot) -> Snapshot:
@@ -113,20 +124,23 @@ class ListenerBank:
         both families opened beside it. Such an app is served by it, and by a socket of the other family where that one
         may be opened.
         """
-        held, apps = self._by_port(), []
+        if not self._of_family:
+            return snapshot
+        apps = []
         for app in snapshot.apps:
-            families = self._families(app, held)
+            families = self._families(app) if not app.addresses else ()
             apps.append(msgspec.structs.replace(app, addresses=families) if families else app)
         return msgspec.structs.replace(snapshot, apps=tuple(apps))
 
-    def _families(self, app: AppSettings, held: _Held) -> tuple[str, ...]:
+    def _families(self, app: AppSettings) -> tuple[str, ...]:
         """Return the addresses that stand for an app's every address; none where it needs no such thing."""
+        held = self._held
         keys = [key for key, _ in app.listeners() if not key.address and key not in held.get(key.place, ())]
         found = {one for key in keys for one in _BY_FAMILY if key.at(one) in held.get(key.place, ())}
         if not found:
             return ()
         for other in set(_BY_FAMILY) - found:
-            if all(self._may_listen(key.at(other), held) for key in keys):
+            if all(self._may_listen(key.at(other)) for key in keys):
                 found.add(other)
             else:
                 log.warning(
@@ -139,15 +153,16 @@ class ListenerBank:
                 )
         return tuple(sorted(found))
 
-    def _may_listen(self, key: ListenerKey, held: _Held) -> bool:
-        return key in held.get(key.place, ()) or may_listen(
-            key.address, key.port, key.transport, self._beside(key, held)
+    def _may_listen(self, key: ListenerKey) -> bool:
+        return key in self._held.get(key.place, ()) or may_listen(
+            key.address, key.port, key.transport, self._beside(key)
         )
 
     def adopt(self, worker: int, sockets: dict[ListenerKey, socket.socket]) -> None:
         """Keep the sockets of a worker that is taken over: `open` uses them, and opens only what is missing."""
         for key, sock in sockets.items():
             of_key = self._adopted.setdefault(key, {})
+            self._hold(key)
             if worker in of_key:  # passed by systemd again, after this supervisor's predecessor was killed
                 of_key[worker].close()
             of_key[worker] = sock
@@ -174,10 +189,11 @@ class ListenerBank:
             log.warning(
                 "no app listens on %s: closing what was passed or taken over", ", ".join(map(str, self._adopted))
             )
-        for sockets in self._adopted.values():
+        while self._adopted:
+            key, sockets = self._adopted.popitem()
+            self._let_go(key)
             for sock in sockets.values():
                 sock.close()
-        self._adopted.clear()
 
     def _open(self, key: ListenerKey, count: int, beside: Sequence[socket.socket]) -> list[socket.socket]:
         adopted = self._adopted.pop(key, {})
@@ -251,10 +267,22 @@ class ListenerBank:
         for key in keys:
             for sock in self._sockets.pop(key):
                 sock.close()
+            self._let_go(key)
 
     def keys(self) -> set[ListenerKey]:
         """Return the listeners that are open."""
         return set(self._sockets)
+
+
+def _apps_of(change: Change, plan: Plan) -> tuple[AppSettings, ...]:
+    """Return the apps of one of the plans of a change, or those of them that differ from the other one's."""
+    if change.difference is None:
+        return plan.snapshot.apps
+    return change.difference.apps if plan is change.after else change.difference.former
+
+
+def _keys_of(apps: Iterable[AppSettings]) -> Iterator[ListenerKey]:
+    return (key for app in apps for key, _ in app.listeners())
 
 
 class ListenersActor(Actor):
@@ -270,6 +298,8 @@ class ListenersActor(Actor):
         self._workers = workers
         self._sockets_each = 1
         self._opened: list[ListenerKey] = []
+        # How many apps have each listener, by what is served.
+        self._apps_at: Counter[ListenerKey] = Counter()
 
     async def prepare(self, change: Change) -> None:
         """Open new listeners beside those that are served.
@@ -281,12 +311,12 @@ class ListenersActor(Actor):
         if change.is_first:
             self._share_out(len(change.after.snapshot.listener_keys()))
         try:
-            self._opened = self._bank.open(change.after.snapshot, self._sockets_each)
+            self._opened = self._bank.open(_apps_of(change, change.after), self._sockets_each)
         except ListenError as exc:
             raise RolloutError(str(exc)) from exc
         if change.is_first:
             self._bank.drop_adopted()
-        self._bank.tune(change.after.snapshot.apps)
+        self._bank.tune(_apps_of(change, change.after))
 
     def _share_out(self, listeners: int) -> None:
         """Choose how many sockets each listener gets."""
@@ -306,14 +336,23 @@ class ListenersActor(Actor):
     async def abort(self, change: Change) -> None:
         """Close what was opened; those that were there before have their options again."""
         try:
-            self._bank.tune(change.before.snapshot.apps)
+            self._bank.tune(_apps_of(change, change.before))
         finally:
             self._bank.close(self._opened)
             self._opened = []
 
     async def release(self, change: Change) -> None:
         """Close the listeners that are gone."""
-        self._bank.close(self._bank.keys() - set(change.after.snapshot.listener_keys()))
+        if change.difference is None:
+            self._apps_at = Counter(_keys_of(change.after.snapshot.apps))
+            self._bank.close(self._bank.keys() - self._apps_at.keys())
+            return
+        self._apps_at.subtract(_keys_of(change.difference.former))
+        self._apps_at.update(_keys_of(change.difference.apps))
+        gone = [key for key in change.difference.listeners() if self._apps_at[key] <= 0]
+        for key in gone:
+            del self._apps_at[key]
+        self._bank.close(gone)
 
     async def give(self, heritage: Heritage, opened: ExitStack) -> None:
         """Give the sockets."""

@@ -128,12 +128,13 @@ class OffloadActor(Actor):
 
     async def prepare(self, change: Change) -> None:
         """Take the settings."""
-        anew = change.is_first and not self._has_veterans()
-        await in_thread(self._offload.apply, change.after.config.udp_offload, anew)
+        if change.difference is None:
+            anew = change.is_first and not self._has_veterans()
+            await in_thread(self._offload.apply, change.after.config.udp_offload, anew)
 
     async def abort(self, change: Change) -> None:
         """Take the former ones. After a failed start the tables may be those of workers of the daemon before."""
-        if not change.is_first:
+        if not change.is_first and change.difference is None:
             await in_thread(self._offload.apply, change.before.config.udp_offload)
 
     async def restore(self, plan: Plan) -> None:

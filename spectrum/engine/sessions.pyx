@@ -888,11 +888,12 @@ cdef class Sessions(Part):
             Py_INCREF(plan)
             self._listeners[number].plan = <PyObject *>plan
 
-    def drop_plans(self):
-        """Ask the handler about all new sessions."""
+    def drop_plans(self, listeners=None):
+        """Ask the handler about all new sessions, or those of some listeners, by number."""
         cdef uint32_t number
-        for number in range(self._listener_count):
-            self._drop_plan(number)
+        for number in range(self._listener_count) if listeners is None else listeners:
+            if number < self._listener_count:
+                self._drop_plan(number)
 
     def remove_listener(self, uint32_t number, bint drain=True):
         """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""

@@ -187,7 +187,8 @@ def descriptor_limit() -> int:
 def open_descriptors() -> int:
     """Return how many descriptors this process has open; where none is left to look with, all of its limit."""
     try:
-        return len(os.listdir("/proc/self/fd"))
+        # Linux 6.2 and later tell how many there are (proc(5)); a list of 10,000 takes ten milliseconds.
+        return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
     except OSError as exc:
         if exc.errno != errno.EMFILE:
             raise

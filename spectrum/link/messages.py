@@ -48,10 +48,12 @@ class Inherit(msgspec.Struct, array_like=True, tag=True):
 class Configure(msgspec.Struct, array_like=True, tag=True):
     """To a worker, with two descriptors: memory files that hold a `Snapshot`, and the table of its access rules.
 
-    It answers with `Applied` or `Refused`, in the order in which it was told.
+    Where it serves `before`, it may be told what differs: one memory file, with a `Difference`. It answers with
+    `Applied` or `Refused`, in the order in which it was told.
     """
 
     generation: int = 0
+    before: int = 0
 
 
 class TicketKeysUpdate(msgspec.Struct, array_like=True, tag="Tickets"):

@@ -1,9 +1,10 @@
-"""A snapshot as workers read it: its apps in parts, so that nobody decodes for long at a time."""
+"""What workers read: a snapshot, its apps in parts, so that nobody decodes for long, or what differs from it."""
 
 from collections.abc import Callable
 
 import msgspec
 
+from spectrum.core.difference import Difference
 from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.link.encoding import encode
 
@@ -46,3 +47,20 @@ def decode_snapshot(data: bytes, between: Callable[[], None] = lambda: None) -> 
         apps += _read_apps.decode(part)
         between()
     return msgspec.structs.replace(parted.rest, apps=tuple(apps))
+
+
+_read_difference = msgspec.msgpack.Decoder(Difference)
+
+
+def encode_difference(difference: Difference) -> bytes:
+    """Return a difference as bytes."""
+    return encode(msgspec.msgpack.Encoder(), difference)
+
+
+def decode_difference(data: bytes) -> Difference:
+    """Return the difference of `encode_difference`.
+
+    Raises:
+        msgspec.DecodeError: If it is none.
+    """
+    return _read_difference.decode(data)

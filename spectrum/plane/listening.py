@@ -37,6 +37,10 @@ class ListenerCheck:
         """Look at every listener, after a snapshot."""
         self._look()
 
+    def look_at_deaf(self) -> None:
+        """Look at those that were not watched, after a change of some."""
+        self._look(0)
+
     def look_on(self) -> None:
         """Look at some listeners; the next ones the next time."""
         self._look(AT_ONCE)

@@ -1,9 +1,10 @@
 """The apps and listeners of one transport in a worker, and what a reload does to them."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
+from spectrum.core.difference import Difference
 from spectrum.core.names import NameSettings, name_key
 from spectrum.core.records.reasons import Reason, connect_failure
 from spectrum.core.server_names import ServerNames
@@ -81,6 +82,10 @@ class Registry:
         self._slots: dict[int, RunningApp] = {}
         self._retired: list[RunningApp] = []
         self._by_key: dict[_Place, RunningListener] = {}
+        # The second part of the places of each listener.
+        self._places: dict[ListenerKey, dict[str, None]] = {}
+        # Removed ones that have sessions.
+        self._leaving: set[RunningListener] = set()
         self._by_name: dict[str, set[RunningListener]] = {}
 
     def apply(
@@ -101,21 +106,70 @@ class Registry:
         Returns:
             The listeners that are not used any more; the caller closes their descriptors.
         """
-        wanted = self._wanted(snapshot, descriptors)
-        gone = [place for place in self._by_key if place not in wanted]
+        wanted = self._wanted(snapshot.apps, descriptors)
+        self._by_name.clear()
+        gone = self._serve(wanted, list(self._by_key), names, unused)
+        self._retire(list(self._apps), wanted)
+        return gone
+
+    def change(
+        self,
+        difference: Difference,
+        descriptors: Mapping[ListenerKey, int],
+        names: Mapping[str, tuple[str, ...]],
+        unused: Callable[[RunningListener, list[Target]], None] = lambda listener, targets: None,
+    ) -> list[ListenerKey]:
+        """Serve what differs from what is served. What that costs does not depend on the number of other apps.
+
+        Args:
+            difference: What differs.
+            descriptors, names, unused: As for `apply`.
+
+        Returns:
+            As `apply` does.
+        """
+        keys = difference.listeners(self._transport)
+        former = [app.name for app in difference.former]
+        for app in self.running(former):
+            for listener in app.listeners:
+                self._forget_names(listener)
+        # Apps that share a listener with these stay as they are, beside them. The one that has the descriptor is first.
+        beside = {listener.app.settings.name: listener.app.settings for key in keys for listener in self._at(key)}
+        apps = [settings for name, settings in beside.items() if name not in former]
+        current = [(key, name) for key in keys for name in self._places.get(key, ())]
+        wanted = self._wanted((*apps, *difference.apps), descriptors, keys)
+        gone = self._serve(wanted, current, names, unused, keys)
+        self._retire([*former, *(app.name for app in difference.apps)], wanted)
+        return gone
+
+    def running(self, names: Iterable[str]) -> list[RunningApp]:
+        """Return those of these apps that are served."""
+        return [self._apps[name] for name in names if name in self._apps]
+
+    def _serve(
+        self,
+        wanted: Mapping[_Place, _Wanted],
+        current: Sequence[_Place],
+        names: Mapping[str, tuple[str, ...]],
+        unused: Callable[[RunningListener, list[Target]], None],
+        keys: Collection[ListenerKey] | None = None,
+    ) -> list[ListenerKey]:
+        """Have what is wanted in place of what is there now, at the listeners `keys` or all; return those gone."""
+        gone = [place for place in current if place not in wanted]
         # All that changes is removed before anything is added: a descriptor is watched for one listener at a time, and
         # the removal of the one that had it would end the watch of the one that got it.
         moved = {
             place
-            for place, listener in self._by_key.items()
-            if (want := wanted.get(place)) and (listener.app, listener.offset, listener.descriptor) != want[1:]
+            for place in current
+            if (want := wanted.get(place))
+            and (listener := self._by_key[place])
+            and (listener.app, listener.offset, listener.descriptor) != want[1:]
         }
         for place in gone:
             self._breathe()
             self._remove(place, drain=True)
         for place in moved:
             self._remove(place, drain=False)
-        self._by_name.clear()
         served: RunningApp | None = None
 
         def serve(place: _Place) -> None:
@@ -136,44 +190,63 @@ class Registry:
         }
         for place in [place for place, want in wanted.items() if want.app in urgent]:
             serve(place)
-        self._tell_apart()
+        self._tell_apart(keys)
         for place in [place for place, want in wanted.items() if want.app not in urgent]:
             if wanted[place].app is not served:
                 self._breathe()
             serve(place)
-        self._tell_apart()
-        former, self._apps = self._apps, {want.settings.name: want.app for want in wanted.values()}
-        self._retired += [app for name, app in former.items() if name not in self._apps]
+        self._tell_apart(keys)
         return list({key for key, _ in gone} - {key for key, _ in wanted})
 
-    def _wanted(self, snapshot: Snapshot, descriptors: Mapping[ListenerKey, int]) -> dict[_Place, _Wanted]:
-        shared = {key for settings in snapshot.apps if settings.sni or settings.alpn for key, _ in settings.listeners()}
+    def _retire(self, names: Iterable[str], wanted: Mapping[_Place, _Wanted]) -> None:
+        """Forget those of these apps that have no listener any more, once their sessions are over."""
+        serving = {want.settings.name for want in wanted.values()}
+        for name in names:
+            if name not in serving and (app := self._apps.pop(name, None)) is not None:
+                self._retired.append(app)
+
+    def _wanted(
+        self,
+        apps: Sequence[AppSettings],
+        descriptors: Mapping[ListenerKey, int],
+        keys: Collection[ListenerKey] | None = None,
+    ) -> dict[_Place, _Wanted]:
+        """Return what some apps want, at the listeners `keys` or all."""
+        shared = {key for settings in apps if settings.sni or settings.alpn for key, _ in settings.listeners()}
         wanted: dict[_Place, _Wanted] = {}
         held: set[ListenerKey] = set()
-        for settings in snapshot.apps:
+        for settings in apps:
             if settings.transport == self._transport:
                 self._breathe()
                 app = self._app(settings)
                 for key, offset in settings.listeners():
-                    if key in descriptors:
+                    if key in descriptors and (keys is None or key in keys):
                         descriptor = -1 if key in held else descriptors[key]
                         wanted[key, settings.name if key in shared else ""] = _Wanted(settings, app, offset, descriptor)
                         held.add(key)
         return wanted
 
-    def _tell_apart(self) -> None:
-        """Let the one that has the descriptor of a shared listener know the others.
+    def _at(self, key: ListenerKey) -> list[RunningListener]:
+        """Return what is served at a listener, first what has the descriptor."""
+        listeners = [self._by_key[key, name] for name in self._places.get(key, ())]
+        return sorted(listeners, key=lambda listener: not listener.holds)
+
+    def _tell_apart(self, keys: Collection[ListenerKey] | None) -> None:
+        """Let the one that has the descriptor of a shared listener know the others, at the listeners `keys` or all.
 
         Removed ones too: clients whose ClientHello they wait for are for those that serve now.
         """
         sharing: dict[ListenerKey, list[RunningListener]] = {}
-        for key, listener in [(place[0], listener) for place, listener in self._by_key.items() if place[1]]:
-            sharing.setdefault(key, []).append(listener)
+        served = self._by_key.values() if keys is None else [one for key in keys for one in self._at(key)]
+        for listener in served:
+            if (listener.key, "") not in self._by_key:
+                sharing.setdefault(listener.key, []).append(listener)
         found = {
             key: ServerNames((one.app.settings.sni, one.app.settings.alpn, one) for one in listeners)
             for key, listeners in sharing.items()
         }
-        for listener in [one for one in self.listeners.values() if one.names is not None or one.key in found]:
+        leaving = [one for one in self._leaving if keys is None or one.key in keys]
+        for listener in [one for one in (*served, *leaving) if one.names is not None or one.key in found]:
             if not listener.removed:
                 listener.names = found.get(listener.key) if listener.holds else None
             elif listener.names is not None and (only := self._by_key.get((listener.key, ""))):
@@ -188,6 +261,15 @@ class Registry:
         if settings.load_balancer:
             for view in self._balancers[settings.load_balancer].core.views.values():
                 yield from (origin.dns for origin in view.settings.origins if origin.dns is not None)
+
+    def _forget_names(self, listener: RunningListener) -> None:
+        """Lead new addresses of names to a listener no longer."""
+        for name in self._names_of(listener.app.settings) if self._by_name else ():
+            key = name_key(name)
+            listeners = self._by_name.get(key, set())
+            listeners.discard(listener)
+            if not listeners:
+                self._by_name.pop(key, None)
 
     def _app(self, settings: AppSettings) -> RunningApp:
         """Return the app of these settings: a new one, or one that has other settings yet."""
@@ -222,6 +304,7 @@ class Registry:
         address = b"" if key.transparent or is_wildcard(key.address) else ip_address(key.address).packed
         listener.number = self._add_listener(descriptor, app.slot, address, 0 if key.transparent else key.port)
         self.listeners[listener.number] = self._by_key[place] = listener
+        self._places.setdefault(key, {})[place[1]] = None
         app.listeners.add(listener)
         return listener
 
@@ -236,9 +319,14 @@ class Registry:
         return DirectRoute(offset)
 
     def _remove(self, place: _Place, drain: bool) -> None:
-        listener = self._by_key.pop(place)
+        listener, (key, name) = self._by_key.pop(place), place
+        del self._places[key][name]
+        if not self._places[key]:
+            del self._places[key]
+        self._forget_names(listener)
         self._remove_listener(listener, drain)
         listener.removed = True
+        self._leaving.add(listener)
         listener.app.listeners.discard(listener)
         listener.app.take_connected(listener.route.targets())
         if not listener.open:
@@ -307,6 +395,8 @@ class Registry:
         listener.app.open += 1
         listener.open += 1
         self.listeners[listener.number] = listener
+        if listener.removed:
+            self._leaving.add(listener)
 
     def leave(self, listener: RunningListener, count: int = 1) -> None:
         """Sessions of `listener` are over."""
@@ -317,6 +407,7 @@ class Registry:
 
     def _forget(self, listener: RunningListener) -> None:
         self.listeners.pop(listener.number, None)
+        self._leaving.discard(listener)
         listener.names = None  # which know it: no cycle may stay
 
     def apps(self) -> set[RunningApp]:

@@ -8,13 +8,14 @@ listener, the engine follows a plan instead, and writes the records of sessions 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from spectrum.core.difference import Difference
 from spectrum.core.limits.rules import node_rules
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.measures import CONNECT_BOUNDS_S, DURATION_BOUNDS_S, AppMeasures, add_measures
@@ -165,10 +166,13 @@ class TcpPlane:
             number, SessionPlan(orders, app.settings.proxy_protocol, *timeouts, terms.form, app.judge, rules)
         )
 
-    def _drop_plans(self) -> None:
-        """Decide on new sessions here again, until it is known what they all have in common."""
-        self.relay.drop_plans()
-        self._planned.clear()
+    def _drop_plans(self, listeners: Collection[int] | None = None) -> None:
+        """Decide on new sessions, of all listeners or of some, here again, until what they have in common is known."""
+        self.relay.drop_plans(listeners)
+        if listeners is None:
+            self._planned.clear()
+        else:
+            self._planned.difference_update(listeners)
 
     def gone(self, batch: "list[Gone]") -> None:
         """Count clients that were reset before they were accepted; their records are summed."""
@@ -538,6 +542,37 @@ class TcpPlane:
         for listener in serving:
             if listener.removed and listener.app.settings.name not in apps:
                 self._leave_app(listener, snapshot.drain_timeout_s)
+        return gone
+
+    def change(
+        self,
+        difference: Difference,
+        rest: Snapshot,
+        descriptors: Mapping[ListenerKey, int],
+        names: Mapping[str, tuple[str, ...]],
+    ) -> list[ListenerKey]:
+        """Serve what differs from what is served; see `Registry.change`. Sessions go on as in `apply`.
+
+        Args:
+            difference: What differs.
+            rest: What is served beside apps.
+            descriptors, names: As for `apply`.
+        """
+        if not difference.involves(lambda app: app.transport == "tcp"):
+            return []
+        running = self._registry.running(app.name for app in difference.former)
+        serving = [listener for app in running for listener in app.listeners]
+        self._drop_plans([listener.number for listener in serving])
+        self._is_applying = True
+        try:
+            self._tls.change(difference, rest.tls)
+            gone = self._registry.change(difference, descriptors, names)
+        finally:
+            self._is_applying = False
+        removed = difference.removed()
+        for listener in serving:
+            if listener.removed and listener.app.settings.name in removed:
+                self._leave_app(listener, rest.drain_timeout_s)
         return gone
 
     def _configured(self, app: RunningApp) -> None:

@@ -1,8 +1,9 @@
 """TLS of a worker: certificates and contexts made from a snapshot, and what origins are told of a client's TLS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from spectrum.core.difference import Difference
 from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.core.tls.names import CertificateNames
 from spectrum.core.tls.settings import (
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 # What a certificate, and a context, are made from: those of the snapshot before are used again.
 _ServerKey = tuple[str, EdgeSettings, tuple[CertificateSettings, ...], bytes]
 _ClientKey = tuple[OriginTlsSettings, CertificateSettings | None, bytes]
+
+
+def _server_key(app: str, edge: EdgeSettings, files: TlsFiles) -> _ServerKey:
+    authorities = files.authorities[edge.client_ca] if edge.client_ca else b""
+    return app, edge, chosen(files.certificates, edge.certificates), authorities
+
+
 _TELLS_OF_TLS = frozenset({TlvType.ALPN, TlvType.AUTHORITY, TlvType.SSL})
 
 
@@ -44,10 +52,35 @@ class Tls:
         servers, clients = self._servers, self._clients
         self._servers, self._clients, self._by_app = {}, {}, {}
         for app in snapshot.apps:
-            if app.tls is None:
-                continue
-            server = self._server(app.name, app.tls.edge, snapshot.tls, servers)
-            client = self._client(app.tls.origin, snapshot.tls, clients) if app.tls.origin is not None else None
+            self._add(app, snapshot.tls, servers, clients)
+
+    def change(self, difference: Difference, files: TlsFiles) -> None:
+        """Have the contexts of what differs; files are as before.
+
+        Contexts towards origins may be those of several apps: one that nobody uses any more stays until the next
+        snapshot.
+        """
+        servers: dict[_ServerKey, ServerContext] = {}
+        for app in difference.former:
+            if app.tls is not None:
+                self._by_app.pop(app.name, None)
+                key = _server_key(app.name, app.tls.edge, files)
+                if (context := self._servers.pop(key, None)) is not None:
+                    servers[key] = context
+        for app in difference.apps:
+            self._add(app, files, servers, {})
+
+    def _add(
+        self,
+        app: AppSettings,
+        files: TlsFiles,
+        servers: Mapping[_ServerKey, ServerContext],
+        clients: Mapping[_ClientKey, ClientContext],
+    ) -> None:
+        """Have the contexts of an app, former ones where there are."""
+        if app.tls is not None:
+            server = self._server(app.name, app.tls.edge, files, servers)
+            client = self._client(app.tls.origin, files, clients) if app.tls.origin is not None else None
             self._by_app[app.name] = server, client
 
     def of(self, app: AppSettings) -> tuple[ServerContext | None, ClientContext | None]:
@@ -55,11 +88,10 @@ class Tls:
         return self._by_app.get(app.name, (None, None))
 
     def _server(
-        self, app: str, edge: EdgeSettings, files: TlsFiles, former: dict[_ServerKey, ServerContext]
+        self, app: str, edge: EdgeSettings, files: TlsFiles, former: Mapping[_ServerKey, ServerContext]
     ) -> ServerContext:
-        authorities = files.authorities[edge.client_ca] if edge.client_ca else b""
-        certificates = chosen(files.certificates, edge.certificates)
-        key = (app, edge, certificates, authorities)
+        key = _server_key(app, edge, files)
+        _, _, certificates, authorities = key
         context = self._servers[key] = former.get(key) or ServerContext(
             resumption_name(app, edge, authorities),
             self._defaults(certificates),
@@ -90,7 +122,7 @@ class Tls:
         return names.find
 
     def _client(
-        self, origin: OriginTlsSettings, files: TlsFiles, former: dict[_ClientKey, ClientContext]
+        self, origin: OriginTlsSettings, files: TlsFiles, former: Mapping[_ClientKey, ClientContext]
     ) -> ClientContext:
         authorities = files.authorities[origin.ca] if origin.ca else b""
         certificate = chosen(files.certificates, (origin.certificate,))[0] if origin.certificate else None

@@ -6,7 +6,7 @@ The engine calls `accepted` and `ended` in batches and moves all datagrams itsel
 import logging
 import os
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from spectrum.core.access.rules import Verdict
+from spectrum.core.difference import Difference
 from spectrum.core.limits.rules import node_rules
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.measures import DROPS, AppMeasures, add_measures
@@ -68,13 +69,13 @@ def reason_of(outcome: int, error: int) -> Reason:
             return Reason.INTERNAL_ERROR
 
 
-def _ports_of(snapshot: Snapshot) -> Container[int]:
+def _ports_of(apps: Iterable[AppSettings]) -> set[int]:
     """Return the ports that UDP apps take datagrams on."""
-    apps = [app for app in snapshot.apps if app.transport == "udp"]
-    bound = {port for app in apps for _, port in app.bindings}
+    taking = [app for app in apps if app.transport == "udp"]
+    bound = {port for app in taking for _, port in app.bindings}
     if 0 in bound:
-        return range(65536)
-    return frozenset(bound.union(*(range(app.first_port, app.last_port + 1) for app in apps)))
+        return set(range(65536))
+    return bound.union(*(range(app.first_port, app.last_port + 1) for app in taking))
 
 
 class UdpPlane:
@@ -131,7 +132,7 @@ class UdpPlane:
         self.hearing = ListenerCheck(self.engine, self._listeners)
         self._overloads, self._forgeries = RareWarning(log, WARNING_S), RareWarning(log, WARNING_S)
         # Ports that are listened on, and the addresses of this machine, for clients that are our own listeners.
-        self._own_ports: Container[int] = ()
+        self._own_ports: set[int] = set()
         self._local: frozenset[IPv4Address | IPv6Address] = frozenset()
         self._local_read_at = -LOCAL_ADDRESSES_S
         self._faults = FaultLog("a flow was refused by a fault of ours")
@@ -351,31 +352,67 @@ class UdpPlane:
         self._limiter.node = node_rules(snapshot.udp_limits, "udp")
         at_once = self._drain_origins(stopped or {})
         unused: set[Target] = set()
-        self._own_ports = _ports_of(snapshot)
+        self._own_ports = _ports_of(snapshot.apps)
         gone = self._registry.apply(
             snapshot, descriptors, names, lambda _, targets: unused.update(frozenset(targets) - self._held)
         )
-        self._measure_paths()
-        self._end_blocked()
-        self._adapt_flows()
+        apps = self._registry.apps()
+        self._measure_paths(apps)
+        self._end_blocked(apps)
+        self._manners = {app: manner for app, manner in self._manners.items() if app in apps}
+        self._adapt_flows(apps)
         for name in self.engine.flows(targets=unused | at_once):
             self._repin(name)
         self._held = set()
         return gone
 
-    def _measure_paths(self) -> None:
+    def change(
+        self,
+        difference: Difference,
+        rest: Snapshot,
+        descriptors: Mapping[ListenerKey, int],
+        names: Mapping[str, tuple[str, ...]],
+    ) -> list[ListenerKey]:
+        """Serve what differs from what is served; see `Registry.change`. Flows go on as in `apply`.
+
+        Args:
+            difference: What differs.
+            rest: What is served beside apps.
+            descriptors, names: As for `apply`.
+        """
+        if not difference.involves(lambda app: app.transport == "udp"):
+            return []
+        unused: set[Target] = set()
+        # Those of removed apps stay in it until the next snapshot: it is asked before the listeners are.
+        self._own_ports.update(_ports_of(difference.apps))
+        former = self._registry.running(app.name for app in difference.former)
+        gone = self._registry.change(
+            difference, descriptors, names, lambda _, targets: unused.update(frozenset(targets) - self._held)
+        )
+        apps = self._registry.running(app.name for app in difference.apps)
+        self._measure_paths(apps)
+        self._end_blocked(apps)
+        self._adapt_flows(apps)
+        for app in former:
+            if not app.listeners:
+                self._manners.pop(app, None)
+        for name in self.engine.flows(targets=unused) if unused else ():
+            self._repin(name)
+        return gone
+
+    def _measure_paths(self, apps: Iterable[RunningApp]) -> None:
         """Look at the paths to origins before datagrams go there; one port of a host stands for all."""
-        for app in self._registry.apps():
+        for app in apps:
             self._breathe()
             header = app.encode(bytes(4), 0, bytes(4), 0, b"") if app.mode >= Mode.EACH else b""
             targets = {target.host: target for listener in app.listeners for target in listener.route.targets()}
             for target in targets.values():
                 self.engine.measure(app.slot, target, len(header))
 
-    def _adapt_flows(self) -> None:
+    def _adapt_flows(self, apps: Iterable[RunningApp]) -> None:
         """Serve the flows of apps with other settings as new ones are, before any of them is led elsewhere."""
-        stale = {app for app, manner in self._manners.items() if app.manner != manner}
-        self._manners = {app: app.manner for app in self._registry.apps()}
+        stale = {app for app in apps if app.manner != self._manners.get(app, app.manner)}
+        self._manners.update((app, app.manner) for app in apps)
         for name in self.engine.flows() if stale else ():
             if (found := self.engine.flow(name)) and (app := self._listeners[found[0]].app) in stale:
                 self._adapt(name, app, found[1])
@@ -397,13 +434,13 @@ class UdpPlane:
             self._move(name, app, target, (target,))
             app.take_connected((target,))  # the listener may not lead to it any more
 
-    def _end_blocked(self) -> None:
+    def _end_blocked(self, apps: Iterable[RunningApp]) -> None:
         """End the flows of clients that are blocked by now: a flow has no end of its own."""
-        guarded = any(listener.app.judge is not None for listener in self._listeners.values())
+        guarded = {app for app in apps if app.judge is not None}
         for name in self.engine.flows() if guarded else ():
             found = self.engine.flow(name)
             app = self._listeners[found[0]].app if found else None
-            if app is None or app.judge is None:
+            if app is None or app.judge is None or app not in guarded:
                 continue
             verdict = app.judge(self.engine.client_of(name)[0])
             if verdict is not None and verdict.blocks:
@@ -464,7 +501,7 @@ class UdpPlane:
     def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
         """Take new addresses of the names `changed`; flows whose address is gone get another one."""
         self._registry.resolve(names, changed, self._unused)
-        self._measure_paths()
+        self._measure_paths(self._registry.apps())
 
     def release(self) -> list[tuple[int, int]]:
         """Leave all flows to another worker; return the descriptors that it goes on with, by index."""

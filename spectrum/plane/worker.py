@@ -12,15 +12,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 import uvloop
 
+from spectrum.core.difference import ServedApps
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures, add_measures
 from spectrum.core.records.reasons import Reason
-from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.loop import Loop
 from spectrum.engine.offload import Offload
@@ -50,7 +52,7 @@ from spectrum.link.messages import (
     Started,
     TicketKeysUpdate,
 )
-from spectrum.link.snapshots import decode_snapshot
+from spectrum.link.snapshots import decode_difference, decode_snapshot
 from spectrum.link.takeover import Drain, Events, Kept, Measures, Names, Release, Released, Sockets, Take, Veteran
 from spectrum.link.waiting import Waiting
 from spectrum.plane.access.firewall import Firewall, Places
@@ -144,7 +146,7 @@ class Worker:
         self._fresh_lost = 0
         self._unusable = ""
         # What is served: the snapshot, and the memory file of its access rules.
-        self._served: tuple[Snapshot, int] | None = None
+        self._served: tuple[ServedApps, int] | None = None
         self._names: dict[str, tuple[str, ...]] = {}
         self._outbox = Outbox(f"{time.time_ns() // 1000:x}")
         self._event_timer: asyncio.TimerHandle | None = None
@@ -180,10 +182,10 @@ class Worker:
                 self._begin(message, descriptors)
             case Sockets(keys):
                 self._take_sockets(keys, descriptors)
-            case Configure(generation):
+            case Configure():
                 with freezing():
                     self._breath.begin()
-                    self._configure(generation, descriptors)
+                    self._configure(message, descriptors)
             case TicketKeysUpdate(keys):
                 self._tls.tickets.set_keys(keys)
             case Offloading():
@@ -238,20 +240,19 @@ class Worker:
         close_all(self._fresh.pop(key) for key in keys if key in self._fresh)  # of a snapshot that never came
         self._fresh.update(zip(keys, descriptors, strict=True))
 
-    def _configure(self, generation: int, files: list[int]) -> None:
-        """Serve a snapshot; where that cannot be, say so and go on with the one before."""
-        fresh, lost = self._fresh, self._fresh_lost
+    def _configure(self, told: Configure, files: list[int]) -> None:
+        """Serve a snapshot, or what differs; where that cannot be, say so and go on with the one before."""
+        fresh, lost, generation = self._fresh, self._fresh_lost, told.generation
         self._fresh, self._fresh_lost = {}, 0
         try:
             if self._unusable:
                 raise SnapshotError(self._unusable)
             if self._draining or self._released:
                 raise SnapshotError("it is draining")
-            if lost or len(files) != 2:
+            if lost or len(files) != (1 if told.before else 2):
                 raise SnapshotError(f"out of descriptors: {open_descriptors()} of {descriptor_limit()} are open")
-            snapshot = self._read_snapshot(files[0])
-            descriptors = self._descriptors | fresh
-            unused = self._serve(snapshot, files[1], descriptors) | (fresh.keys() - self._keys_of(snapshot, fresh))
+            serve = self._serve_difference if told.before else self._serve_snapshot
+            served, access, unused = serve(told, files, fresh)
         except Exception as exc:  # whatever it is, the supervisor waits for an answer
             close_all(files)  # to go on takes a descriptor, which may be the last one
             serves = self._go_on(generation, exc)
@@ -259,20 +260,42 @@ class Worker:
             self._channel.send(Refused(generation, _reason(exc), serves))
             return
         close_all(self._descriptors[key] for key in fresh if key in self._descriptors)  # given anew
-        close_all(descriptors.pop(key) for key in unused)
-        close_all([files[0]] if self._served is None else [files[0], self._served[1]])
-        self._descriptors, self._served = descriptors, (snapshot, files[1])
-        self._share_descriptors({app.transport for app in snapshot.apps})
-        self._channel.send(Applied(snapshot.generation))
+        self._descriptors.update(fresh)
+        close_all(self._descriptors.pop(key) for key in unused)
+        close_all([files[0]] if self._served is None or self._served[1] == access else [files[0], self._served[1]])
+        self._served = served, access
+        self._share_descriptors(served.transports())
+        self._channel.send(Applied(generation))
 
-    def _read_snapshot(self, file: int) -> Snapshot:
-        # All workers share the file and its offset, hence pread.
-        return decode_snapshot(os.pread(file, os.fstat(file).st_size, 0), self._breath.take)
+    def _serve_snapshot(
+        self, told: Configure, files: list[int], fresh: Mapping[ListenerKey, int]
+    ) -> tuple[ServedApps, int, set[ListenerKey]]:
+        """Serve a snapshot; return it, the file of its access rules, and the listeners that it has no use for."""
+        snapshot = decode_snapshot(_content(files[0]), self._breath.take)
+        unused = self._serve(snapshot, files[1], ChainMap(dict(fresh), self._descriptors))
+        return ServedApps(snapshot), files[1], unused | (fresh.keys() - self._keys_of(snapshot.apps, fresh))
 
-    def _keys_of(self, snapshot: Snapshot, fresh: Mapping[ListenerKey, int]) -> set[ListenerKey]:
-        """Return those of new listeners that a snapshot has."""
+    def _serve_difference(
+        self, told: Configure, files: list[int], fresh: Mapping[ListenerKey, int]
+    ) -> tuple[ServedApps, int, set[ListenerKey]]:
+        """Serve what differs; the rest as `_serve_snapshot`."""
+        serves = self._served[0].generation if self._served is not None else 0
+        if self._served is None or self._planes is None or serves != told.before:
+            raise SnapshotError(f"it was told what differs from generation {told.before}, and serves {serves}")
+        (served, access), difference = self._served, decode_difference(_content(files[0]))
+        descriptors = ChainMap(dict(fresh), self._descriptors)
+        unused: set[ListenerKey] = fresh.keys() - self._keys_of(difference.apps, fresh)
+        for plane in self._planes:
+            unused.update(plane.change(difference, served.rest, descriptors, self._names))
+        for plane in self._planes:
+            plane.hearing.look_at_deaf()
+        served.take(difference)
+        return served, access, unused
+
+    def _keys_of(self, apps: Iterable[AppSettings], fresh: Mapping[ListenerKey, int]) -> set[ListenerKey]:
+        """Return those of new listeners that apps have."""
         found: set[ListenerKey] = set()
-        for app in snapshot.apps if fresh else ():
+        for app in apps if fresh else ():
             self._breath.take()
             found.update(key for key, _ in app.listeners() if key in fresh)
         return found
@@ -286,7 +309,7 @@ class Worker:
         if isinstance(exc, SnapshotError):  # nothing was begun
             return self._served[0].generation
         try:
-            self._serve(*self._served, self._descriptors)
+            self._serve(self._served[0].whole(), self._served[1], self._descriptors)
         except Exception:
             log.exception("nor can generation %d be any more", self._served[0].generation)
             return 0
@@ -628,6 +651,11 @@ class Worker:
             elif self._channel.closed or self._loop.time() >= deadline:
                 return
             await asyncio.sleep(LAST_WORDS_TICK_S)
+
+
+def _content(file: int) -> bytes:
+    """Return what is in a memory file. All workers share it and its offset, hence pread."""
+    return os.pread(file, os.fstat(file).st_size, 0)
 
 
 def _reason(exc: Exception) -> str:

@@ -23,7 +23,7 @@ def snapshot(**prefixes):
     body = "protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80'], bindings: [{prefix: PREFIX, port: 0}]"
     apps = ", ".join(f"{name}: {{{body.replace('PREFIX', repr(prefix))}}}" for name, prefix in prefixes.items())
     made = compile_snapshot(load_text(f"apps: {{{apps}}}", "f"), 1)
-    bank.open(made, 3)
+    bank.open(made.apps, 3)
     return made
 
 def listed():

@@ -32,9 +32,9 @@ def test_opens_what_is_new_and_closes_what_is_gone(free_port):
     one, two = free_port(), free_port()
     bank = ListenerBank()
     first = snapshot(one)
-    assert bank.open(first, 2) == first.listener_keys()
+    assert bank.open(first.apps, 2) == first.listener_keys()
     both = snapshot(one, two)
-    assert [key.port for key in bank.open(both, 2)] == [two]
+    assert [key.port for key in bank.open(both.apps, 2)] == [two]
     bank.tune(both.apps)
     given = [bank.descriptors(both.listener_keys(), number, 3) for number in range(3)]
     # The third worker gets sockets of its own.
@@ -49,7 +49,7 @@ def test_opens_what_is_new_and_closes_what_is_gone(free_port):
 def test_one_socket_serves_all_workers(free_port):
     bank = ListenerBank()
     wanted = snapshot(free_port())
-    bank.open(wanted, 1)
+    bank.open(wanted.apps, 1)
     keys = wanted.listener_keys()
     assert bank.descriptors(keys, 0, 6) == bank.descriptors(keys, 5, 6)
     bank.close(bank.keys())
@@ -64,7 +64,7 @@ def test_udp_flows_are_placed_by_a_program(free_port, monkeypatch, caplog):
     monkeypatch.setattr(listeners, "place_datagrams", lambda sock, table, secret: placed.append((max(table), secret)))
     enlarged = []
     bank = ListenerBank(enlarged.append)
-    bank.open(wanted, 2)
+    bank.open(wanted.apps, 2)
     assert list(bank.descriptors([key], 2, 3)) == [key]
     assert [len(sockets) for sockets in enlarged] == [2, 1], "those of the third worker too"
     assert [workers for workers, _ in placed] == [1, 2]
@@ -75,7 +75,7 @@ def test_udp_flows_are_placed_by_a_program(free_port, monkeypatch, caplog):
         raise OSError(22, "invalid argument")
 
     monkeypatch.setattr(listeners, "place_datagrams", refuse)
-    bank.open(wanted, 2)
+    bank.open(wanted.apps, 2)
     assert "by its own hash (invalid argument)" in caplog.text
     bank.close([key])
 
@@ -85,7 +85,7 @@ def test_a_udp_listener_with_one_socket_is_one_workers(free_port):
     text = f"apps: {{a: {{protocol: udp/{port}, edge_ips: [127.0.0.1], origin_direct: ['udp://127.0.0.1:1']}}}}"
     wanted = compile_snapshot(load_text(text, "x"), 1)
     bank = ListenerBank()
-    bank.open(wanted, 1)
+    bank.open(wanted.apps, 1)
     bank.tune(wanted.apps)
     given = [bank.descriptors(wanted.listener_keys(), number, 3) for number in range(3)]
     assert [len(descriptors) for descriptors in given] == [int(number == port % 3) for number in range(3)]
@@ -105,7 +105,7 @@ def test_adopted_sockets_keep_their_place(free_port, monkeypatch, before, now, o
         bank.adopt(number, {key: sock})
     other = socket.socket()
     bank.adopt(0, {ListenerKey("127.0.0.9", 1): other})
-    assert bank.open(wanted, now) == [key]
+    assert bank.open(wanted.apps, now) == [key]
     bank.drop_adopted()
     assert other.fileno() == -1
     served = [bank.descriptors([key], number, now)[key] for number in range(now)]
@@ -127,7 +127,7 @@ def test_a_failure_opens_nothing_and_names_every_app(free_port):
             sock.bind(("127.0.0.1", port))
             sock.listen()
         with pytest.raises(ListenError) as caught:
-            bank.open(snapshot(one, two, three), 1)
+            bank.open(snapshot(one, two, three).apps, 1)
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [f"app a{two}", f"app a{three}"]
     assert bank.keys() == set()
 
@@ -175,9 +175,9 @@ def reached(transport, port, address):
 def test_a_port_moves_to_addresses_that_overlap(free_port, transport, before, after, count):
     port = free_port()
     bank = ListenerBank()
-    bank.open(bank.fit(on(transport, port, before)), count)
+    bank.open(bank.fit(on(transport, port, before)).apps, count)
     wanted = bank.fit(on(transport, port, after))
-    bank.open(wanted, count)
+    bank.open(wanted.apps, count)
     bank.tune(wanted.apps)
     keys = wanted.listener_keys()
     bank.close(bank.keys() - set(keys))
@@ -189,7 +189,7 @@ def test_a_port_moves_to_addresses_that_overlap(free_port, transport, before, af
             with socket.socket(fileno=os.dup(descriptor)) as sock:
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == (count > 1)
     # The same again changes nothing.
-    assert bank.open(bank.fit(on(transport, port, after)), count) == []
+    assert bank.open(bank.fit(on(transport, port, after)).apps, count) == []
     bank.close(bank.keys())
 
 
@@ -198,13 +198,13 @@ def test_a_move_to_a_port_that_another_process_has_in_part_changes_nothing(free_
     port = free_port()
     bank = ListenerBank()
     before = on(transport, port, ("127.0.0.1",))
-    bank.open(before, 1)
+    bank.open(before.apps, 1)
     with socket.socket(type=socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.7", port))
         if transport == "tcp":
             other.listen()
         with pytest.raises(ListenError, match="already in use by another process"):
-            bank.open(on(transport, port, EVERY), 1)
+            bank.open(on(transport, port, EVERY).apps, 1)
     assert bank.keys() == set(before.listener_keys())
     assert not bank.first(before.listener_keys()[0]).getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
     bank.close(bank.keys())
@@ -238,7 +238,7 @@ def test_an_app_on_every_address_uses_what_systemd_passed(free_port, transport, 
     kept_by_systemd = [sock.dup() for sock in given]
     bank.adopt_passed(given)
     wanted = bank.fit(on(transport, port, EVERY))
-    bank.open(wanted, 1)
+    bank.open(wanted.apps, 1)
     bank.drop_adopted()
     keys = wanted.listener_keys()
     assert len(keys) == (1 if dual else 2)
@@ -268,7 +268,7 @@ def test_a_range_that_cannot_be_opened_is_one_line(free_port, monkeypatch):
     monkeypatch.setattr(listeners, "open_listeners", full)
     text = "apps: {a: {protocol: tcp/2000-4000, edge_ips: [127.0.0.1], origin_direct: ['tcp://192.0.2.1:2000-4000']}}"
     with pytest.raises(ListenError) as caught:
-        ListenerBank().open(compile_snapshot(load_text(text, "x"), 1), 1)
+        ListenerBank().open(compile_snapshot(load_text(text, "x"), 1).apps, 1)
     assert str(caught.value) == (
         "app a: 127.0.0.1:2000 to 127.0.0.1:4000 (2001 listeners): the limit of 20000 descriptors is reached"
     )

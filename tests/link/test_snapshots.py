@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from spectrum.core.configuration.config import Config
+from spectrum.core.difference import Difference
 from spectrum.core.features import compile_snapshot
 from spectrum.link import snapshots
-from spectrum.link.snapshots import decode_snapshot, encode_snapshot
+from spectrum.link.snapshots import decode_difference, decode_snapshot, encode_difference, encode_snapshot
 
 
 def snapshot_of(count):
@@ -26,3 +27,11 @@ def test_round_trip(count):
 def test_what_is_no_snapshot(data):
     with pytest.raises(msgspec.DecodeError):
         decode_snapshot(data)
+
+
+def test_a_difference():
+    one, other, third = snapshot_of(3).apps
+    change = Difference(7, 8, (one, other), (other, third))
+    assert decode_difference(encode_difference(change)) == change
+    with pytest.raises(msgspec.DecodeError):
+        decode_difference(b"\x90")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum.control.configuration.loader import ConfigError, load_text
+from spectrum.core.difference import difference
 from spectrum.core.features import compile_snapshot
 from spectrum.core.server_names import ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey
@@ -21,6 +22,7 @@ from spectrum.engine.relay import Relay
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancing.routes import DirectRoute
 from spectrum.plane.registry import Registry
+from spectrum.wire.client_hello import ClientHello
 from tests.engine.harness import watched
 from tests.plane.parts import Parts
 
@@ -170,6 +172,7 @@ def test_a_tproxy_listener_is_found_by_what_it_takes():
 # --- with engines: what is watched after reloads ----------------------------------------------------------------------
 
 PORTS = (1, 2)
+NAMES = {f"ANY x.example {transport} 1-1": ("192.0.2.8", "192.0.2.9") for transport in ("tcp", "udp")}
 LISTENER_TOKEN = 1 << 63
 
 
@@ -212,10 +215,24 @@ class Engines:
     def ended(self, batch):
         pass
 
-    def apply(self, snapshot):
+    def apply(self, snapshot, before=None):
+        """Serve a snapshot: as a whole, or what differs from the one before."""
         descriptors = {key: self.sockets[key].fileno() for key in snapshot.listener_keys()}
-        for registry in self.registries.values():
-            registry.apply(snapshot, descriptors, {})
+        differing = difference(before, snapshot) if before is not None else None
+        for transport, registry in self.registries.items():
+            if differing is None:
+                gone = registry.apply(snapshot, descriptors, NAMES)
+            else:
+                gone = registry.change(differing, descriptors, NAMES)
+            if before is not None:
+                keys = [
+                    {key for key in one.listener_keys() if key.transport == transport} for one in (before, snapshot)
+                ]
+                assert set(gone) == keys[0] - keys[1]
+
+    def state(self):
+        """What is served, and how."""
+        return {transport: _state(registry) for transport, registry in self.registries.items()}
 
     def stall(self):
         """Meet the limit of sessions, where there is a listener to meet it at."""
@@ -238,17 +255,18 @@ class Engines:
         served = [one for one in self.registries[transport].listeners.values() if not one.removed]
         for listener in served:
             hosts = {target.host for target in listener.route.targets()}
-            assert hosts == {address for address, _ in listener.app.settings.origins}
+            named = NAMES["ANY x.example udp 1-1"] if listener.app.settings.origin_name else ()
+            assert hosts == {address for address, _ in listener.app.settings.origins}.union(named)
             assert listener.names is not None or not listener.holds or [o.key for o in served].count(listener.key) == 1
 
     def assert_right(self, snapshot):
-        """Each listener is watched, for the first app of its port, and nothing else is."""
+        """Each listener is watched, for an app of its port, and nothing else is."""
         expected = {}
         for app in snapshot.apps:
             if app.transport == "tcp" and self.relay.stalled:
                 continue
             for key, _ in app.listeners():
-                expected.setdefault(self.sockets[key].fileno(), (app.transport, app.name))
+                expected.setdefault(self.sockets[key].fileno(), set()).add((app.transport, app.name))
         tokens = watched(self.loop)
         fds = [fd for transport in self.registries for fd in self.descriptors(transport)]
         found = {}
@@ -261,7 +279,8 @@ class Engines:
                         assert not listener.removed
                         assert listener.descriptor == fd
                         found[fd] = (transport, listener.app.settings.name)
-        assert found == expected
+        assert found.keys() == expected.keys()
+        assert all(app in expected[fd] for fd, app in found.items())
         assert self.relay.check_listeners() == []
         assert self.relay.deaf == {}
         for registry in self.registries.values():
@@ -283,6 +302,8 @@ def _sharing(listeners):
 def _app(number, transport, first, last, names):
     """An app on some ports; TCP ones share them, as no two have the same names."""
     ports = f"{first}-{max(first, last)}"
+    if number == 4:
+        return f"{{protocol: {transport}/1, edge_ips: [127.0.0.1], origin_dns: {{name: x.example}}, origin_port: 1}}"
     return (
         f"{{protocol: {transport}/{ports}, edge_ips: [127.0.0.1], origin_direct: ['{transport}://192.0.2.1:{ports}']"
         f"{names.format(number) if transport == 'tcp' else ''}}}"
@@ -294,7 +315,7 @@ def _reloads(draw):
     """Files with some of a few apps each, in any order, some under another name; and what happens after each."""
     transports, ports = st.sampled_from(["tcp", "tcp", "tcp", "udp"]), st.sampled_from(PORTS)
     names = st.sampled_from([", sni: [a{}.example]", ", sni: [a{}.example]", ", alpn: [p{}]", ""])
-    pool = [_app(number, draw(transports), draw(ports), draw(ports), draw(names)) for number in range(4)]
+    pool = [_app(number, draw(transports), draw(ports), draw(ports), draw(names)) for number in range(5)]
     steps = []
     for _ in range(draw(st.integers(2, 5))):
         order = draw(st.permutations(range(len(pool))))[: draw(st.integers(1, len(pool)))]
@@ -302,8 +323,26 @@ def _reloads(draw):
         origin = f"192.0.2.{draw(st.integers(1, 2))}"
         bodies = [body.replace("192.0.2.1", origin) for body in pool]
         file = [(f"{'n' if number == renamed else 'a'}{number}", bodies[number]) for number in order]
-        steps.append((file, draw(st.sampled_from(["", "", "stall", "resume"]))))
+        steps.append((file, draw(st.sampled_from(["", "", "stall", "resume"])), draw(st.booleans())))
     return steps
+
+
+def _state(registry):
+    places = {}
+    for (key, name), listener in registry._by_key.items():
+        leads_to = [(target.host, target.port) for target in listener.route.targets()]
+        places[key, name] = listener.app.settings, listener.offset, leads_to, listener in listener.app.listeners
+        holder = next(other for other in registry._by_key.values() if other.key == key and other.holds)
+        for hello in (ClientHello("", ()), *(ClientHello(f"a{i}.example", (f"p{i}",)) for i in range(5))):
+            found = holder.names.find(hello) if holder.names else holder
+            places[key, hello] = found and found.app.settings.name
+    return {
+        "places": places,
+        "apps": {name: app.settings for name, app in registry._apps.items()},
+        "names": {name: {one.key for one in found} for name, found in registry._by_name.items() if found},
+        "keys": {key: set(names) for key, names in registry._places.items()},
+        "listeners": len([one for one in registry.listeners.values() if not one.removed]),
+    }
 
 
 def _compile(parts, apps):
@@ -323,10 +362,18 @@ def _text(apps):
 def test_every_listener_is_watched_after_any_reloads(steps):
     engines = Engines()
     try:
-        for apps, then in steps:
+        before = None
+        for apps, then, by_difference in steps:
             snapshot = _compile(engines.parts, apps)
-            engines.apply(snapshot)
+            engines.apply(snapshot, before if by_difference else None)
+            before = snapshot
             engines.assert_right(snapshot)
+            fresh = Engines()
+            try:
+                fresh.apply(snapshot)
+                assert engines.state() == fresh.state()
+            finally:
+                fresh.close()
             assert engines.looks
             if then:
                 getattr(engines, then)()

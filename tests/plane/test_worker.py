@@ -15,12 +15,13 @@ import pytest
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.processes.workers import memory_file
+from spectrum.core.difference import difference
 from spectrum.core.features import compile_snapshot
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.channel import Channel
 from spectrum.link.messages import DECODER, Applied, Ask, Configure, Refused, Started
-from spectrum.link.snapshots import encode_snapshot
+from spectrum.link.snapshots import encode_difference, encode_snapshot
 from spectrum.link.takeover import Drain, Events, Measures, Names, Release, Released, Sockets, Take, Veteran
 from spectrum.link.versions import VERSION, Hello
 from spectrum.link.waiting import waiting_names
@@ -55,6 +56,13 @@ def tell(channel, snapshot, prefixes):
     channel.send(Configure(snapshot.generation), files)
     for descriptor in files:
         os.close(descriptor)
+
+
+def tell_difference(channel, change):
+    """Have a worker go on with what differs."""
+    file = memory_file("difference", encode_difference(change))
+    channel.send(Configure(change.after, change.before), [file])
+    os.close(file)
 
 
 def send_sockets(channel, snapshot):
@@ -292,9 +300,37 @@ async def test_a_snapshot_that_cannot_be_served_is_refused_and_the_one_before_go
         tell(channel, good, prefixes)
         assert (await supervisor.wait_for(Applied)).generation == 4
         (await answers(new))[1].close()
+        # What differs from another generation than it serves; and what it cannot go by.
+        both = compile_snapshot(load_text(f"apps: {{{app('y', new)}, {app('x', port)}}}", "x"), 5)
+        supervisor.messages.clear()
+        change = difference(good, both)
+        tell_difference(channel, msgspec.structs.replace(change, before=3))
+        assert (await supervisor.wait_for(Refused)).why == "it was told what differs from generation 3, and serves 4"
+        supervisor.messages.clear()
+        broken = msgspec.structs.replace(change.apps[0], proxy_protocol="none")
+        added = compile_snapshot(load_text(f"apps: {{{app('x', port)}}}", "x"), 5)
+        send_sockets(channel, added)
+        tell_difference(channel, msgspec.structs.replace(change, apps=(broken,)))
+        refused = await supervisor.wait_for(Refused)
+        assert refused.serves == 4 and refused.why
+        (await answers(new))[1].close()
+        with pytest.raises(ConnectionRefusedError):
+            await answers(port)
+        supervisor.messages.clear()
+        send_sockets(channel, added)
+        tell_difference(channel, change)
+        assert (await supervisor.wait_for(Applied)).generation == 5
+        (await answers(new))[1].close()
+        (await answers(port))[1].close()
+        supervisor.messages.clear()
+        tell_difference(channel, difference(both, msgspec.structs.replace(good, generation=6)))
+        assert (await supervisor.wait_for(Applied)).generation == 6
+        with pytest.raises(ConnectionRefusedError):
+            await answers(port)
+        await until(lambda: len(os.listdir(f"/proc/{process.pid}/fd")) == len(before))
         writer.close()
         channel.send(Drain(10))
-        tell(channel, msgspec.structs.replace(good, generation=5), prefixes)
+        tell(channel, msgspec.structs.replace(good, generation=7), prefixes)
         assert (await supervisor.wait_for(Refused)).why == "it is draining"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 from spectrum.control.configuration.actor import Actor, Change
@@ -19,6 +20,7 @@ from spectrum.core.balancing.outliers import OutlierDetector, Signs
 from spectrum.core.balancing.pools import PoolView, Standing
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
 from spectrum.core.configuration.config import Config
+from spectrum.core.difference import Difference
 from spectrum.core.names import name_key
 from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.sockets import descriptor_limit
@@ -436,18 +438,27 @@ class HealthActor(Actor):
         self._addresses = addresses
 
     async def commit(self, change: Change) -> None:
-        """Go by the new origins."""
-        self._health.apply(change.after.config, change.after.snapshot, self._addresses)
+        """Go by the new origins. Of apps it depends only which headers those of load balancers send."""
+        if change.difference is None or change.difference.involves(attrgetter("load_balancer")):
+            self._health.apply(change.after.config, change.after.snapshot, self._addresses)
 
     async def abort(self, change: Change) -> None:
         """Go by the former ones."""
-        if not change.is_first:
+        is_same = change.difference is not None and not change.difference.involves(attrgetter("load_balancer"))
+        if not change.is_first and not is_same:
             self._health.apply(change.before.config, change.before.snapshot, self._addresses)
 
     def tell(self, worker: WorkerProcess) -> None:
         """Give a worker the addresses of names that are not down, and the standings of origins."""
         worker.tell_names(self._health.addresses_for_workers(self._addresses))
         worker.tell_health(self._health.standings, self._health.told_latencies)
+
+    def tell_difference(self, worker: WorkerProcess, difference: Difference) -> None:
+        """Give a worker the addresses of the names in it, which may be known from before."""
+        keys = {name_key(app.origin_name) for app in difference.apps if app.origin_name is not None}
+        known = {key: self._addresses[key] for key in keys if key in self._addresses}
+        if known:
+            worker.tell_names(self._health.addresses_for_workers(known))
 
     async def close(self) -> None:
         """Probe no more."""

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.configuration.config import Config
+from spectrum.core.difference import Difference, difference
 from spectrum.core.snapshot import Snapshot
 from spectrum.link.succession import Heritage
 
@@ -27,15 +29,17 @@ class Plan:
         snapshot: What workers run on.
         numbers: Those of the origins in it.
         prefixes: The table of its access rules.
+        places: What its databases of clients' places were when they were looked at.
     """
 
     config: Config
     snapshot: Snapshot
     numbers: dict[str, int]
     prefixes: bytes
+    places: tuple[object, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """What a rollout does.
 
@@ -51,6 +55,17 @@ class Change:
     def is_first(self) -> bool:
         """Whether nothing was served before: then a failure ends the daemon, and there is nothing to go back to."""
         return not self.before.snapshot.generation
+
+    @cached_property
+    def difference(self) -> Difference | None:
+        """The apps that differ; None where anything else of the configuration, or of the files that it names, does."""
+        one, other = self.before, self.after
+        if self.is_first or one.prefixes != other.prefixes or one.places != other.places:
+            return None
+        fields = () if one.config is other.config else (field for field in Config.model_fields if field != "apps")
+        if any(getattr(one.config, field) != getattr(other.config, field) for field in fields):
+            return None
+        return difference(one.snapshot, other.snapshot)
 
 
 class Actor:
@@ -82,6 +97,9 @@ class Actor:
 
     def tell(self, worker: WorkerProcess) -> None:
         """Tell a worker what it needs beside a snapshot, before it is told that."""
+
+    def tell_difference(self, worker: WorkerProcess, difference: Difference) -> None:
+        """Tell a worker what it needs beside a difference, before it is told that. All else it was told before."""
 
     # --- over the life of the daemon ------------------------------------------------------------------------------
 

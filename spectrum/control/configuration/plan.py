@@ -1,6 +1,7 @@
 """From a configuration to a plan: what it names is read, and what workers run on is worked out."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 
 from spectrum.control.access import AccessError, load_access
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
@@ -47,12 +48,19 @@ class Planner(Actor):
                 "too many origins were replaced while sessions of the old ones go on; reload again later"
             ) from exc
         snapshot = compile_snapshot(config, generation, numbers, access, tls, self._compile)
-        self._compiled = {app.name: (config.apps[app.name], app) for app in snapshot.apps}
-        return Plan(config, snapshot, numbers, prefixes)
+        if len(self._compiled) > len(snapshot.apps):
+            self._compiled = {name: self._compiled[name] for name in config.apps}
+        return Plan(config, snapshot, numbers, prefixes, _states((snapshot.geoip, snapshot.geoip_asn)))
 
     def _compile(self, name: str, app: App) -> AppSettings:
         known = self._compiled.get(name)
-        return known[1] if known is not None and known[0] is app else compile_app(name, app)
+        if known is not None and known[0] is app:
+            return known[1]
+        settings = compile_app(name, app)
+        if known is not None and known[1] == settings:
+            settings = known[1]
+        self._compiled[name] = app, settings
+        return settings
 
     async def commit(self, change: Change) -> None:
         """Assign the numbers of the plan."""
@@ -61,3 +69,16 @@ class Planner(Actor):
     async def abort(self, change: Change) -> None:
         """Assign those of the former one."""
         self._numbers.keep(change.before.numbers)
+
+
+def _states(files: Iterable[str]) -> tuple[object, ...]:
+    """Return what tells whether files are other ones than before."""
+    states: list[object] = []
+    for path in filter(None, files):
+        try:
+            found = os.stat(path)
+        except OSError:
+            states.append((path, None))
+        else:
+            states.append((path, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size))
+    return tuple(states)

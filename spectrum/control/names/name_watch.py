@@ -312,8 +312,18 @@ class OwnListeners:
         self.take(config)
 
     def take(self, config: Config) -> None:
-        """Go by another configuration, and by the addresses that this machine has now."""
-        self._index = ListenerIndex(config.apps, local_addresses())
+        """Go by another configuration, and by the addresses that this machine has now.
+
+        The listeners are looked at when the first address is: most configurations have few names or none.
+        """
+        self._config = config
+        self._found: ListenerIndex | None = None
+
+    @property
+    def _index(self) -> ListenerIndex:
+        if self._found is None:
+            self._found = ListenerIndex(self._config.apps, local_addresses())
+        return self._found
 
     def refuse(self, name: NameSettings, address: str) -> str | None:
         """Say why an address of a name cannot be an origin: nobody is there, or it leads back to us."""
@@ -323,6 +333,10 @@ class OwnListeners:
             return str(exc)
         taken = self._index.owner(name.transport, found, PortRange(name.first_port, name.last_port))
         return f"{address} port {taken[1]} is the listener of app {taken[0]}: a loop" if taken else None
+
+
+def _names_differ(change: Change) -> bool:
+    return change.difference is None or change.difference.involves(lambda app: app.origin_name is not None)
 
 
 class NamesActor(Actor):
@@ -340,16 +354,19 @@ class NamesActor(Actor):
     async def prepare(self, change: Change) -> None:
         """Look new names up, beside those that are in use, and wait a short while for them."""
         self._own.take(change.after.config)
-        await self._names.watch(change.before.snapshot.names() | change.after.snapshot.names())
+        if _names_differ(change):
+            await self._names.watch(change.before.snapshot.names() | change.after.snapshot.names())
 
     async def abort(self, change: Change) -> None:
         """Look up the former names only."""
         self._own.take(change.before.config)
-        self._names.follow(change.before.snapshot.names())
+        if _names_differ(change):
+            self._names.follow(change.before.snapshot.names())
 
     async def release(self, change: Change) -> None:
         """Look up the new names only."""
-        self._names.follow(change.after.snapshot.names())
+        if _names_differ(change):
+            self._names.follow(change.after.snapshot.names())
 
     async def inherit(self, heritage: Heritage) -> None:
         """Take the last good answers."""

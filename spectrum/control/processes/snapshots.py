@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
@@ -10,9 +12,9 @@ from spectrum.control.configuration.served import Served
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.fleet import Fleet
 from spectrum.control.processes.workers import Outcome, WorkerProcess, memory_file
+from spectrum.core.difference import Difference
 from spectrum.core.life.worker import WorkerEvent
-from spectrum.kernel.descriptors import close_all
-from spectrum.link.snapshots import encode_snapshot
+from spectrum.link.snapshots import encode_difference, encode_snapshot
 
 log = logging.getLogger(__name__)
 
@@ -38,34 +40,71 @@ class Snapshots:
         self._workers = workers
         self.actors: Sequence[Actor] = ()
 
-    def tell(self, workers: Iterable[WorkerProcess], plan: Plan | None = None) -> list["asyncio.Future[Outcome]"]:
-        """Let workers serve a plan, else what is served now; return what becomes of that, for each.
+    def tell(self, workers: Iterable[WorkerProcess], change: Change | None = None) -> list["asyncio.Future[Outcome]"]:
+        """Let workers serve a change, else what is served now; return what becomes of that, for each.
 
-        One that owes an answer is told when it has given it.
+        Those that serve what was before the change are told what differs, where that is little. One that owes an answer
+        is told when it has given it.
 
         Raises:
             OSError: If they cannot be told, for want of descriptors or memory.
         """
-        plan = plan or self._served.plan
+        plan = change.after if change is not None else self._served.plan
         outcomes: list[asyncio.Future[Outcome]] = []
-        files: list[int] = []
-        try:
-            files.append(memory_file("snapshot", encode_snapshot(plan.snapshot)))
-            files.append(memory_file("prefixes", plan.prefixes))
+        with ExitStack() as opened:
+            files, differing = _Files(plan, opened), change.difference if change is not None else None
             for worker in workers:
                 if not worker.life.may_be_told:
                     worker.life.handle(WorkerEvent.DEFERRED)
                     continue
-                for actor in self.actors:
-                    actor.tell(worker)
                 sockets = partial(self._bank.descriptors, worker=worker.number, workers=self._workers)
-                outcome = worker.configure(plan.snapshot, files, sockets)
+                if differing is not None and worker.serves(differing.before):
+                    for actor in self.actors:
+                        actor.tell_difference(worker, differing)
+                    outcome = worker.change(differing, files.of_difference(differing), sockets)
+                else:
+                    for actor in self.actors:
+                        actor.tell(worker)
+                    outcome = worker.configure(plan.snapshot, files.of_snapshot(), sockets)
                 if plan is self._served.plan:
                     outcome.add_done_callback(partial(_insist, worker))
                 outcomes.append(outcome)
-        finally:
-            close_all(files)
         return outcomes
+
+
+class _Files:
+    """Memory files that all workers read, made for the first that needs them.
+
+    Args:
+        plan: What is to be served.
+        opened: Closes them.
+    """
+
+    def __init__(self, plan: Plan, opened: ExitStack) -> None:
+        self._plan = plan
+        self._opened = opened
+        self._snapshot: list[int] = []
+        self._difference: list[int] = []
+
+    def of_snapshot(self) -> list[int]:
+        """Return those of the snapshot and of the table of access rules."""
+        if not self._snapshot:
+            self._snapshot = [
+                self._file("snapshot", encode_snapshot(self._plan.snapshot)),
+                self._file("prefixes", self._plan.prefixes),
+            ]
+        return self._snapshot
+
+    def of_difference(self, difference: Difference) -> list[int]:
+        """Return that of a difference."""
+        if not self._difference:
+            self._difference = [self._file("difference", encode_difference(difference))]
+        return self._difference
+
+    def _file(self, name: str, data: bytes) -> int:
+        file = memory_file(name, data)
+        self._opened.callback(os.close, file)
+        return file
 
 
 def _insist(worker: WorkerProcess, outcome: "asyncio.Future[Outcome]") -> None:
@@ -111,7 +150,7 @@ class WorkersActor(Actor):
         self._told = [] if change.is_first else self._fleet.serving()
         if not self._told:
             return
-        outcomes = dict(zip(self._told, self._snapshots.tell(self._told, change.after), strict=True))
+        outcomes = dict(zip(self._told, self._snapshots.tell(self._told, change), strict=True))
         await asyncio.wait(outcomes.values(), timeout=ANSWER_TIMEOUT_S)
         faults = []
         for worker, outcome in outcomes.items():

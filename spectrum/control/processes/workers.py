@@ -11,6 +11,7 @@ from pathlib import Path
 
 from spectrum.control.processes.children import Child
 from spectrum.core.balancing.pools import Standing
+from spectrum.core.difference import Difference
 from spectrum.core.life.worker import WorkerCommand, WorkerEvent, WorkerLife
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.kernel.descriptors import close_all
@@ -49,8 +50,8 @@ Outcome = str | None
 class _Told:
     """A snapshot that a worker was told to serve and has not answered yet."""
 
-    def __init__(self, listeners: list[ListenerKey]) -> None:
-        self.listeners = listeners
+    def __init__(self, knows: Callable[[], set[ListenerKey]]) -> None:
+        self.knows = knows
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
 
@@ -212,13 +213,46 @@ class WorkerProcess:
             ValueError: If it may not be told now, see `WorkerLife.may_be_told`.
         """
         wanted = snapshot.listener_keys()
+        self._give(wanted, sockets)
+        return self._told(Configure(snapshot.generation), files, lambda: set(wanted))
+
+    def serves(self, generation: int) -> bool:
+        """Tell whether it can be told what differs from a generation: it serves that, and took it at once."""
+        return self.life.serves and self.life.generation == generation and not self.refusal
+
+    def change(
+        self, difference: Difference, files: list[int], sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]
+    ) -> "asyncio.Future[Outcome]":
+        """Let the worker serve what differs from what it serves; as `configure`.
+
+        A listener that these apps leave is given again where one has it once more, also if others shared it meanwhile.
+        """
+        wanted = list(dict.fromkeys(key for app in difference.apps for key, _ in app.listeners()))
+        self._give(wanted, sockets)
+        left = difference.listeners().keys() - wanted
+        told = Configure(difference.after, difference.before)
+
+        def knows() -> set[ListenerKey]:
+            self._known.difference_update(left)
+            self._known.update(wanted)
+            return self._known
+
+        return self._told(told, files, knows)
+
+    def _give(self, wanted: list[ListenerKey], sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]) -> None:
+        """Give it the sockets of those listeners that it does not have."""
         fresh = [key for key in wanted if key not in self._known]
         for i in range(0, len(fresh), MAX_DESCRIPTORS):
             given = sockets(fresh[i : i + MAX_DESCRIPTORS])
             self.tell(Sockets(list(given)), list(given.values()))
-        self.tell(Configure(snapshot.generation), files)
-        self.life.tell(snapshot.generation)
-        self._unanswered = _Told(wanted)
+
+    def _told(
+        self, message: Configure, files: list[int], knows: Callable[[], set[ListenerKey]]
+    ) -> "asyncio.Future[Outcome]":
+        """Tell it; once it has taken that, it `knows` these listeners."""
+        self.tell(message, files)
+        self.life.tell(message.generation)
+        self._unanswered = _Told(knows)
         return self._unanswered.outcome
 
     def tell_names(self, addresses: dict[str, tuple[str, ...]]) -> None:
@@ -311,7 +345,7 @@ class WorkerProcess:
         told, self._unanswered = self._unanswered, None
         assert told is not None, "it owed an answer"
         if not why:
-            self._known = set(told.listeners)
+            self._known = told.knows()
         told.outcome.set_result(why)
         if command is WorkerCommand.TELL:
             self._late(self)
