@@ -21,7 +21,7 @@ def served():
     """A plane with two listeners, and their sockets by port."""
     parts = Parts()
     loop = Loop()
-    plane = TcpPlane(loop, lambda count, lines: None, parts.balancers)
+    plane = TcpPlane(loop, lambda count, lines, *_: None, parts.balancers)
     socks = {}
     text = "apps: {a: {protocol: tcp/5-6, edge_ips: [127.0.0.1], origin_direct: ['tcp://192.0.2.1:5-6']}}"
     snapshot = compile_snapshot(load_text(text, "x"), 1)

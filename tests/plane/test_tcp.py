@@ -31,7 +31,7 @@ class Plane(Recorder):
         self.looks, self.guarded = 0, set()
         self.loop = Loop()
         self.parts = Parts()
-        emit = lambda count, lines: self.lines.extend(lines.splitlines())  # noqa: E731
+        emit = lambda count, lines, *_: self.lines.extend(lines.splitlines())  # noqa: E731
         guard = {"places": self.parts.places, "firewall": self.parts.firewall}
         self.plane = TcpPlane(
             self.loop, emit, self.parts.balancers, self.parts.memory.loads, **guard, breathe=self.look

@@ -34,7 +34,7 @@ class Plane(Recorder):
         self.memory = MemoryFile() if memory is None else memory
         self.plane = UdpPlane(
             self.loop,
-            lambda count, lines: self.lines.extend(lines.splitlines()),
+            lambda count, lines, *_: self.lines.extend(lines.splitlines()),
             self.memory,
             max_flows,
             lambda *answer: self.answers.append(answer),
