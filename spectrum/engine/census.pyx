@@ -45,7 +45,7 @@ cdef void *_map(int memory, size_t size) except NULL:
     cdef void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE,
                              MAP_SHARED if memory >= 0 else MAP_PRIVATE | MAP_ANONYMOUS, memory, 0)
     if mapped == MAP_FAILED:
-        raise OSError(errno, "what limits are held against can not be mapped")
+        raise OSError(errno, "what limits are held against cannot be mapped")
     return mapped
 
 

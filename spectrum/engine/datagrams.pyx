@@ -82,7 +82,7 @@ cpdef enum Drop:
     TO_CLIENT = 3   # the kernel did not take it for the client
     NO_FLOW = 4     # its flow was refused, or ended before it could be sent
     QUEUE_FULL = 5  # the listener's queue was full: the worker did not keep up
-    BAD_HEADER = 6  # it came without the header of a proxy in front, or with one that can not be read
+    BAD_HEADER = 6  # it came without the header of a proxy in front, or with one that cannot be read
     UNTRUSTED = 7   # its header came from somebody who is not believed
     RATE = 8        # more than its app or its client moves per second
     FRAGMENTED = 9  # it came in fragments, which its app does not take
@@ -802,7 +802,7 @@ cdef class Datagrams(FlowKeeper):
             self._origin_error(index, error)
 
     cdef void _origin_error(self, uint32_t index, int error) noexcept nogil:
-        """An origin said that nobody listens there, or can not be reached: the handler re-pins the flow, or it ends."""
+        """An origin said that nobody listens there, or cannot be reached: the handler re-pins the flow, or it ends."""
         cdef Flow *flow = &self._table.flows[index]
         if flow.state != FLOW_LIVE:
             return
@@ -928,7 +928,7 @@ cdef class Datagrams(FlowKeeper):
 
         Args:
             app: Its slot.
-            group: Its number in the census; it can not change while there are flows.
+            group: Its number in the census; it cannot change while there are flows.
             told: Its datagrams come from proxies, with headers that tell who the client is.
             paces: Per second, of the app, of each client and of each prefix: bytes each way; then datagrams from
                 clients likewise. 0 for any number.

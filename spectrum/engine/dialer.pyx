@@ -146,7 +146,7 @@ cdef class Dialer(Sessions):
         return True
 
     cdef bint _watch_attempt(self, uint32_t index, Session *session, int slot, uint32_t events) noexcept:
-        """Watch an attempt; False, and it is over, where the kernel can not."""
+        """Watch an attempt; False, and it is over, where the kernel cannot."""
         cdef Dial *dial = session.dial
         cdef int error = self.loop.watch(dial.fds[slot], self._token(index, session, 1 + slot), events)
         if error:

@@ -113,7 +113,7 @@ cdef class FlowKeeper(Part):
         table.file = <FileHeader *>mmap(NULL, table.file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)
         if table.file == MAP_FAILED:
             table.file = NULL
-            raise OSError(errno, "the table of flows can not be mapped")
+            raise OSError(errno, "the table of flows cannot be mapped")
         table.flows = <Flow *>(<char *>table.file + FILE_HEADER_BYTES)
         while bucket_count < table.capacity:
             bucket_count *= 2

@@ -26,7 +26,7 @@ cdef enum FlowState:
     FLOW_ENDED  # closed, waits to be reported
 
 cdef enum Standing:
-    # A flow is young until its client sends again after a reply, which a forged source address can not know to do
+    # A flow is young until its client sends again after a reply, which a forged source address cannot know to do
     # (conntrack's ASSURED is the precedent). Young ones are evicted first. Shared ones have no descriptor of their own.
     YOUNG = 0
     CONFIRMED = 1

@@ -16,7 +16,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     enum:
         EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
         EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP, EPOLLEXCLUSIVE
-    # Above INT_MAX, so it can not be an enum.
+    # Above INT_MAX, so it cannot be an enum.
     const uint32_t EPOLLET
 
 cdef extern from "<sys/timerfd.h>" nogil:

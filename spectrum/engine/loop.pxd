@@ -27,7 +27,7 @@ cdef extern from *:
 cdef class Part:
     cdef readonly Loop loop
     cdef uint64_t part_token
-    # Listeners that should be watched and can not be, by number: the errno.
+    # Listeners that should be watched and cannot be, by number: the errno.
     cdef readonly dict deaf
     cdef uint32_t _checked
     cdef void dispatch(self, uint64_t token, uint32_t events) noexcept nogil

@@ -75,7 +75,7 @@ cdef class Part:
         """Watch what should be watched and is not: of the deaf listeners, and of the `most` that are next in turn.
 
         Clients of a listener that is not watched wait in vain, and nothing else would notice. It is a system call for
-        each. `deaf` then has those that the kernel can not watch, by number, with the errno.
+        each. `deaf` then has those that the kernel cannot watch, by number, with the errno.
 
         Returns:
             The numbers of those that were not watched, and are now.
@@ -108,11 +108,11 @@ cdef class Loop:
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         self._timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
         if self.epoll < 0 or self._timer < 0:
-            raise OSError(errno, "the engine's epoll and timer descriptors can not be opened")
+            raise OSError(errno, "the engine's epoll and timer descriptors cannot be opened")
         self.read_clock()
         self._last_event_ns = self.now_ns
         if error := self.watch(self._timer, TIMER_TOKEN, EPOLLIN):
-            raise OSError(error, "the engine's timer can not be watched")
+            raise OSError(error, "the engine's timer cannot be watched")
         self._arm_timer(IDLE_TICK_MS)
 
     def __dealloc__(self):

@@ -89,7 +89,7 @@ cdef class Offload:
         active: So many are.
 
     Raises:
-        OSError: If the arrays can not be mapped.
+        OSError: If the arrays cannot be mapped.
     """
 
     def __cinit__(self):
@@ -106,7 +106,7 @@ cdef class Offload:
         self._tallies_memory = mmap(NULL, self._tallies_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, tallies, 0)
         self._leases_memory = mmap(NULL, LEASES_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, leases, 0)
         if self._flows < 0 or self._tallies_memory == MAP_FAILED or self._leases_memory == MAP_FAILED:
-            raise OSError(errno, "the kernel's table of flows can not be mapped")
+            raise OSError(errno, "the kernel's table of flows cannot be mapped")
         self._keys = <offload_tuple *>calloc(2 * self.room + 1, sizeof(offload_tuple))
         if self._keys == NULL:
             raise MemoryError()
@@ -124,7 +124,7 @@ cdef class Offload:
 
     cdef bint enter(self, uint32_t index, Flow *flow, const sockaddr_in6 *ours, uint8_t to_origin,
                     uint8_t to_client) noexcept nogil:
-        """Let the kernel move what belongs to a flow, as its origin is noted; False where it can not.
+        """Let the kernel move what belongs to a flow, as its origin is noted; False where it cannot.
 
         Args:
             index: The flow's, which it keeps until it leaves.
@@ -208,7 +208,7 @@ cdef class Offload:
                 count = BATCH
                 if bpf_get_many(self._flows, NULL if first else before, after, keys, ways, &count) < 0:
                     if errno != ENOENT:
-                        raise OSError(errno, "the kernel's table of flows can not be read")
+                        raise OSError(errno, "the kernel's table of flows cannot be read")
                     last = True
                 for i in range(count):
                     if ways[i].worker == self._worker and not self._is_ours(&keys[i], ways[i].place):

@@ -224,7 +224,7 @@ cdef class Sessions(Part):
             return
         self._stalled = False
         for number in range(self._listener_count):
-            self.watch_listener(number)  # `check_listeners` comes back to those that can not be
+            self.watch_listener(number)  # `check_listeners` comes back to those that cannot be
 
     cdef int _accept(self, uint32_t number) noexcept nogil:
         """Accept a batch; return how many connections it was, 0 where the queue is empty or accepting stalls.
@@ -469,7 +469,7 @@ cdef class Sessions(Part):
     # --- what a leg did not take yet ----------------------------------------------------------------------------------
 
     cdef bint _send(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil:
-        """Send what TLS itself has to say, after what is held already; False where it can not be sent (errno)."""
+        """Send what TLS itself has to say, after what is held already; False where it cannot be sent (errno)."""
         cdef Leg *leg = &session.legs[side]
         cdef ssize_t sent = 0
         if leg.backlog == NULL:
@@ -856,7 +856,7 @@ cdef class Sessions(Part):
 
         Args:
             app: Its slot.
-            group: Its number in the census; it can not change while there are sessions.
+            group: Its number in the census; it cannot change while there are sessions.
             bytes_per_s: Sessions end where a peer takes less than this of what it is sent; 0 for never,
             patience_ms: and does so for so long.
             app_bytes_per_s: New sessions together move no more than this each way; 0 for any amount.

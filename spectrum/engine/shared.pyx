@@ -53,7 +53,7 @@ cdef class Loads:
                             MAP_SHARED if memory >= 0 else MAP_PRIVATE | MAP_ANONYMOUS, memory, 0)
         if self._memory == MAP_FAILED:
             self._memory = NULL
-            raise OSError(errno, "the counts of sessions can not be mapped")
+            raise OSError(errno, "the counts of sessions cannot be mapped")
         self.cells = <Cell *>self._memory + <size_t>worker * CELLS
 
     def __dealloc__(self):
@@ -114,7 +114,7 @@ cdef class Affinities:
         self._memory = mmap(NULL, self._memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)
         if self._memory == MAP_FAILED:
             self._memory = NULL
-            raise OSError(errno, "the table of affinities can not be mapped")
+            raise OSError(errno, "the table of affinities cannot be mapped")
 
     def __dealloc__(self):
         if self._memory != NULL:

@@ -21,7 +21,7 @@ cdef EVP_CIPHER *_ticket_cipher = EVP_CIPHER_fetch(NULL, b"AES-256-CBC", NULL)
 
 
 class TlsError(ValueError):
-    """What can not be used for TLS; the message says why."""
+    """What cannot be used for TLS; the message says why."""
 
 
 cdef object _fault(str what):
@@ -84,7 +84,7 @@ cdef class CertificateKeyPair:
         staple: An OCSP response in DER form (RFC 6960), which is shown with it; empty for none.
 
     Raises:
-        TlsError: If they can not be read, or do not belong together.
+        TlsError: If they cannot be read, or do not belong together.
     """
 
     def __init__(self, bytes chain, bytes key, bytes staple=b""):
@@ -178,7 +178,7 @@ cdef class ServerContext:
         client_must: A client without one is refused.
 
     Raises:
-        TlsError: If something can not be used.
+        TlsError: If something cannot be used.
     """
 
     def __init__(self, bytes name, tuple certificates, TicketKeys tickets, *, find=None, tuple versions=("1.2", "1.3"),
@@ -196,7 +196,7 @@ cdef class ServerContext:
         SSL_CTX_set_tlsext_ticket_key_evp_cb(self.ctx, _ticket_key)
         for one in certificates:
             if not SSL_CTX_use_cert_and_key(self.ctx, one.leaf, one.key, one.chain, 1):
-                raise _fault("a certificate can not be used")
+                raise _fault("a certificate cannot be used")
         SSL_CTX_set_tlsext_status_cb(self.ctx, _staple)
         self._find = find
         if find is not None:
@@ -320,7 +320,7 @@ cdef class ClientContext:
         alpn: The protocols that are offered, where the client agreed on none.
 
     Raises:
-        TlsError: If something can not be used.
+        TlsError: If something cannot be used.
     """
 
     def __init__(self, bint verifies, *, bytes authorities=b"", CertificateKeyPair certificate=None,
@@ -338,7 +338,7 @@ cdef class ClientContext:
                 raise _fault("this machine has no authorities")
         if certificate is not None and not SSL_CTX_use_cert_and_key(
                 self.ctx, certificate.leaf, certificate.key, certificate.chain, 1):
-            raise _fault("the certificate for origins can not be used")
+            raise _fault("the certificate for origins cannot be used")
 
     def __dealloc__(self):
         SSL_CTX_free(self.ctx)

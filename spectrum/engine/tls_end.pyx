@@ -183,7 +183,7 @@ cdef ssize_t unseal(TlsEnd *end, Wire *wire, char *into, size_t room) noexcept n
 
 
 cdef bint seal(TlsEnd *end, Wire *wire, const char *data, size_t size) noexcept nogil:
-    """Add what `data` is on the wire to what is to be sent; False where it can not be."""
+    """Add what `data` is on the wire to what is to be sent; False where it cannot be."""
     ERR_clear_error()
     return SSL_write(end.ssl, data, <int>size) == <int>size
 

@@ -21,7 +21,7 @@ class IcmpAnswers:
         self._sockets: dict[int, socket.socket | None] = {}
 
     def tell(self, client: bytes, client_port: int, edge: bytes, edge_port: int, payload_bytes: int) -> None:
-        """Tell a client the longest payload that fits; an answer that can not be sent is left out."""
+        """Tell a client the longest payload that fits; an answer that cannot be sent is left out."""
         family = AF_INET if len(client) == 4 else AF_INET6
         if family not in self._sockets:
             self._sockets[family] = _open(family)

@@ -466,7 +466,7 @@ class UdpPlane:
         return self.engine.flows(targets=holder())
 
     def leave_origins(self, numbers: Iterable[int]) -> None:
-        """Pin the flows of origins that can not be used any more to others."""
+        """Pin the flows of origins that cannot be used any more to others."""
         left = set(numbers)
         for name in self.engine.flows(targets=self._registry.targets_to(left)) if left else ():
             self._repin(name)

@@ -192,7 +192,7 @@ def test_sighup_reloads_and_a_bad_file_changes_nothing(tmp_path, free_port, echo
         assert "spectrum_config_last_reload_successful 1.0" in page
 
 
-def test_a_reload_that_can_not_listen_changes_nothing(tmp_path, free_port, echo):
+def test_a_reload_that_cannot_listen_changes_nothing(tmp_path, free_port, echo):
     port = free_port()
     with listen() as taken, Daemon(tmp_path, one_app(port, echo)) as daemon:
         daemon.write(

@@ -67,7 +67,7 @@ def closed_pipe():
 
 
 @pytest.mark.parametrize("output", [full_disk, closed_pipe])
-def test_a_log_that_can_not_be_written(tmp_path, free_port, output):
+def test_a_log_that_cannot_be_written(tmp_path, free_port, output):
     port, metrics, path = free_port(), free_port(), tmp_path / "spectrum.yaml"
     with greeter() as origin, output() as (out, leave):
         path.write_text(

@@ -63,9 +63,9 @@ def test_workers_count_together_and_a_dead_one_is_forgotten():
 
 
 def test_what_is_no_memory_no_worker_no_client():
-    with pytest.raises(OSError, match="can not be mapped"):
+    with pytest.raises(OSError, match="cannot be mapped"):
         Census(0x7FFFFFF0)
-    with pytest.raises(OSError, match="can not be mapped"):
+    with pytest.raises(OSError, match="cannot be mapped"):
         Rates(0x7FFFFFF0)
     with pytest.raises(ValueError, match="worker 1 of 1"):
         Census(-1, 1, 1)

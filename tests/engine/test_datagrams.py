@@ -463,7 +463,7 @@ def test_a_listener_that_is_not_watched_is_noticed(origin):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_flow_whose_socket_can_not_be_watched_ends_with_a_reason(origin, shared):
+def test_a_flow_whose_socket_cannot_be_watched_ends_with_a_reason(origin, shared):
     recorder = Recorder([target(origin)], shared=shared, mode=Mode.SIMPLE)
     with recorder.listen() as edge, datagrams() as client:
         before = len(os.listdir("/proc/self/fd"))

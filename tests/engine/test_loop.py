@@ -151,7 +151,7 @@ def test_a_stalled_listener_is_not_deaf(sockets):
     recorder.relay.remove_listener(number, False)
 
 
-def test_a_listener_that_can_not_be_watched_is_deaf_until_it_can(sockets):
+def test_a_listener_that_cannot_be_watched_is_deaf_until_it_can(sockets):
     edge, origin = sockets
     recorder = Recorder([target(origin)])
     numbers = []
@@ -172,7 +172,7 @@ def test_a_listener_that_can_not_be_watched_is_deaf_until_it_can(sockets):
 
 
 @pytest.mark.parametrize("begin", ["connect", "read_header"])
-def test_a_session_that_can_not_be_watched_ends_with_a_reason(sockets, begin):
+def test_a_session_that_cannot_be_watched_ends_with_a_reason(sockets, begin):
     edge, origin = sockets
     recorder = Recorder([target(origin)])
     if begin == "read_header":

@@ -215,5 +215,5 @@ def test_flows_where_programs_are_classic_filters(filesystem):
 
 
 def test_what_is_no_table():
-    with pytest.raises(OSError, match="can not be mapped"):
+    with pytest.raises(OSError, match="cannot be mapped"):
         Offload(0, 0, 0, worker=0, workers=1, places=2)

@@ -40,9 +40,9 @@ def test_no_such_worker(workers, worker):
 
 
 def test_what_is_no_memory():
-    with pytest.raises(OSError, match="can not be mapped"):
+    with pytest.raises(OSError, match="cannot be mapped"):
         Loads(0x7FFFFFF0)
-    with pytest.raises(OSError, match="can not be mapped"):
+    with pytest.raises(OSError, match="cannot be mapped"):
         Affinities(0x7FFFFFF0, 8)
 
 

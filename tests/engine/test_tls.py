@@ -56,7 +56,7 @@ def test_protocols_as_alpn_writes_them():
     assert wire_protocols(()) == b""
 
 
-def test_contexts_say_what_they_can_not_use():
+def test_contexts_say_what_they_cannot_use():
     tickets = TicketKeys()
     with pytest.raises(TlsError, match="name of a context"):
         ServerContext(bytes(33), (), tickets)

@@ -36,7 +36,7 @@ def test_a_client_learns_that_its_datagram_was_too_big(host):
     answers.close()
 
 
-def test_an_answer_that_can_not_be_sent_is_left_out():
+def test_an_answer_that_cannot_be_sent_is_left_out():
     answers = IcmpAnswers()
     answers.tell(b"\xff\xff\xff\xff", 1, b"\x7f\0\0\1", 2, 1000)
     answers.close()

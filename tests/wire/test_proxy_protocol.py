@@ -159,12 +159,12 @@ def test_a_checksum_is_written_and_checked():
         {"version": 2, "source": A4, "destination": B4, "tlvs": (Tlv(256, b""),)},
     ],
 )
-def test_headers_that_can_not_exist(arguments):
+def test_headers_that_cannot_exist(arguments):
     with pytest.raises(ProxyHeaderError):
         Header(**arguments)
 
 
-def test_endpoints_that_can_not_exist():
+def test_endpoints_that_cannot_exist():
     with pytest.raises(ProxyHeaderError):
         Endpoint(IPv4Address("1.2.3.4"), 65536)
     with pytest.raises(ProxyHeaderError):

@@ -39,7 +39,7 @@ class Places:
     def read(self, countries: str, numbers: str) -> None:
         """Read the files, "" for none. They are read anew with each snapshot: they may have been replaced.
 
-        One that can not be read is told in the log: the supervisor could read it a moment ago.
+        One that cannot be read is told in the log: the supervisor could read it a moment ago.
         """
         self._forget()
         try:

@@ -13,14 +13,14 @@ REMEMBERED = 4096
 
 
 class GeoIpError(Exception):
-    """A file that is no MaxMind DB, or can not be read; the message says which and why."""
+    """A file that is no MaxMind DB, or cannot be read; the message says which and why."""
 
 
 class _Database:
     """A MaxMind DB.
 
     Raises:
-        GeoIpError: If it can not be used.
+        GeoIpError: If it cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +54,7 @@ class Countries(_Database):
         of: Takes an address in wire form; returns two letters of ISO 3166, "" where the country is not known.
 
     Raises:
-        GeoIpError: If it can not be used.
+        GeoIpError: If it cannot be used.
     """
 
     of: Callable[[bytes], str]
@@ -81,7 +81,7 @@ class Networks(_Database):
         of: Takes an address in wire form; returns the number, 0 where it is not known.
 
     Raises:
-        GeoIpError: If it can not be used.
+        GeoIpError: If it cannot be used.
     """
 
     of: Callable[[bytes], int]

@@ -187,7 +187,7 @@ class Balancers:
         self._draining |= {key: now + drain_s for key, drain_s in stopped.items() if drain_s}
 
     def take_standings(self, standings: Mapping[int, Standing]) -> set[int]:
-        """Take the health of origins, by number; return those that could be used and can not any more."""
+        """Take the health of origins, by number; return those that could be used and cannot any more."""
         before = self._usable(standings)
         now = time.monotonic()
         # Those of a snapshot that is still to come too.

@@ -166,7 +166,7 @@ async def test_other_apps(make):
     assert named.explain()[1] == "its origins are taken in turn: the addresses of x.example"
 
 
-async def test_questions_that_can_not_be_answered(make):
+async def test_questions_that_cannot_be_answered(make):
     world = make("default_pools: [eu]")
     with pytest.raises(ValueError, match="no app 'y'; known here: x"):
         explain(world.keeper.snapshot, b"", world.keeper.health, world.memory, "y", "203.0.113.7")

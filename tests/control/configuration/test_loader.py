@@ -130,7 +130,7 @@ def test_what_stands_in_the_wrong_place_is_one_fault(text, says):
         assert found == [says]
 
 
-def test_files_that_can_not_be_read(tmp_path):
+def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: no such file"):
         load_file(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="cannot be read: is a directory"):

@@ -42,12 +42,12 @@ def test_only_root_can_become_somebody(tmp_path):
     assert said.startswith("user: only root can become root")
 
 
-def test_a_file_that_the_user_can_not_read(tmp_path):
+def test_a_file_that_the_user_cannot_read(tmp_path):
     said = failure(f"leave_root('nobody', Path('/etc/shadow'), Path({str(tmp_path)!r}), True)")
     assert "user: nobody cannot read /etc/shadow" in said
 
 
-def test_an_interpreter_that_the_user_can_not_run(tmp_path):
+def test_an_interpreter_that_the_user_cannot_run(tmp_path):
     program = tmp_path / "python"
     program.touch(mode=0o700)
     said = failure(

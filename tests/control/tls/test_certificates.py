@@ -96,7 +96,7 @@ def test_what_is_wrong_is_told_where_it_stands(files, tmp_path, key, content, sa
         load_tls(given)
 
 
-def test_authorities_that_can_not_be_read(files, tmp_path):
+def test_authorities_that_cannot_be_read(files, tmp_path):
     named, _ = files
     (tmp_path / "empty").write_text("")
     given = config(

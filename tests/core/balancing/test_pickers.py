@@ -66,7 +66,7 @@ def test_loads_even_out():
         assert counts[origin.number] == pytest.approx(10_000 * origin.weight / 4, abs=10)
 
 
-def test_hash_passes_over_what_can_not_be_used():
+def test_hash_passes_over_what_cannot_be_used():
     origins = some([1, 1, 1])
     rendezvous = Rendezvous([(origin.name, origin.weight) for origin in origins])
     all_up, one_down = HashPicker(rendezvous, origins, [True] * 3), HashPicker(rendezvous, origins, [True, False, True])
