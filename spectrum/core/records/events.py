@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 
-class SessionEvent(msgspec.Struct, frozen=True):
+class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Fields are Cloudflare's, but for `Reason`, `ConnectDuration`, `AccessRule`, `TlsError` and datagrams.
 
     `Reason` is one of `core.records.reasons`, `AccessRule` the rule that `ClientMatchedIpFirewall` is about,
@@ -22,20 +22,20 @@ class SessionEvent(msgspec.Struct, frozen=True):
     Status: int
     Reason: str
     Application: str
-    ColoCode: str
+    ColoCode: str = ""
     Timestamp: datetime
-    ConnectTimestamp: datetime | None
+    ConnectTimestamp: datetime | None = None
     DisconnectTimestamp: datetime
-    ClientIP: str
-    ClientPort: int
-    ClientBytes: int
-    ClientTcpRtt: int
-    OriginIP: str
-    OriginPort: int
-    OriginBytes: int
-    OriginTcpRtt: int
+    ClientIP: str = ""
+    ClientPort: int = 0
+    ClientBytes: int = 0
+    ClientTcpRtt: int = 0
+    OriginIP: str = ""
+    OriginPort: int = 0
+    OriginBytes: int = 0
+    OriginTcpRtt: int = 0
     ProxyProtocol: str
-    ConnectDuration: int
+    ConnectDuration: int = 0
     ClientProto: str = "tcp"
     OriginProto: str = "tcp"
     IpFirewall: bool = False

@@ -9,7 +9,6 @@ EVENT = SessionEvent(
     Status=200,
     Reason="client_closed",
     Application="ssh",
-    ColoCode="",
     Timestamp=datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC),
     ConnectTimestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
     DisconnectTimestamp=datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC),
