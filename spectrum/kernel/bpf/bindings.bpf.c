@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Which socket takes what is sent to an address and port: bindings of prefixes and ports to services (sk_lookup).
+/* Bindings (sk_lookup): choose the socket for a packet by its destination address and port.
  *
- * The semantics are those of Cloudflare's Tubular: the longest prefix first, and of two of one length the one for the
- * very port before the one for any (0). Without a binding the kernel looks on as ever; with one whose service has no
- * socket the packet is refused, so that it never comes to another program's socket.
+ * The semantics are those of Cloudflare's Tubular: the longest prefix wins; of two prefixes of the same length the one
+ * with this port wins over the one with any port (0). Without a binding the kernel does its usual lookup. If the
+ * service of a binding has no socket, the packet is refused, so that it never reaches another program's socket.
  *
  * Needs Linux 5.10 (Documentation/bpf/prog_sk_lookup.rst).
  */
@@ -16,7 +16,7 @@
 #define AF_INET 2
 #define MAX_BINDINGS 1000000
 #define MAX_SOCKETS 4096
-/* Of the key of a binding, the bits before the address. */
+/* The bits before the address in the key of a binding. */
 #define FIXED_BITS 32
 #define MAPPED_BITS 96
 
@@ -30,7 +30,7 @@ struct key {
 
 struct binding {
 	__u32 service;
-	__u32 bits; /* as in the key it was made with */
+	__u32 bits; /* the prefix length of the key of this entry */
 };
 
 struct label {
@@ -43,7 +43,7 @@ struct service {
 	__u32 bindings;
 };
 
-/* Per processor; the names that the loader shows are in kernel/bindings.py. */
+/* Counters per CPU; the loader has their names (kernel/bindings.py). */
 enum { LOOKUPS, MISSES, NO_SOCKET, BAD_SOCKET, COUNTS };
 
 struct {
@@ -54,7 +54,7 @@ struct {
 	__type(value, struct binding);
 } bindings SEC(".maps");
 
-/* Of each service one for IPv4 and one for IPv6: 2 * service, and that plus one. */
+/* Two per service: IPv4 at 2 * service, IPv6 at 2 * service + 1. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
 	__uint(max_entries, MAX_SOCKETS);
@@ -62,7 +62,7 @@ struct {
 	__type(value, __u64);
 } sockets SEC(".maps");
 
-/* Which number a label has; only the loader looks. */
+/* The number of each label; used by the loader only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_SOCKETS / 2);
@@ -85,7 +85,7 @@ static __always_inline void count(__u32 place)
 		*value += 1;
 }
 
-/* A prefix shorter than ::ffff:0:0/96, such as ::/0, is of IPv6 alone. */
+/* A prefix shorter than ::ffff:0:0/96, such as ::/0, matches IPv6 only. */
 static __always_inline struct binding *fitting(struct bpf_sk_lookup *packet, struct binding *binding)
 {
 	if (binding && packet->family == AF_INET && binding->bits < FIXED_BITS + MAPPED_BITS)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What is dropped before the network stack sees it (XDP): sources on a list, packets that nobody sends in good faith,
- * what a rule says, SYNs for a destination that gets too many (or they are answered with a cookie), and sources that
- * send too many. One packet of so many is shown to whoever reads the samples.
+/* Drop packets before the network stack (XDP): sources on a list, malformed packets, packets that match a rule, SYNs
+ * beyond the rate of their destination (or answer them with a SYN cookie), and packets beyond the rate of their
+ * source. One in `sample_one_in` packets is copied to the ring buffer of samples.
  *
- * What comes from, or is sent to, a guarded prefix always passes: nobody shuts himself out. In a dry run nothing is
- * dropped and everything is counted. Frames that are neither IPv4 nor IPv6 pass, behind one VLAN tag too; so do
- * fragments and IPv6 extension headers, as far as their addresses and rules let them.
+ * Packets from or to a guarded prefix always pass, so that operators do not lock themselves out. A dry run counts and
+ * drops nothing. Frames that are neither IPv4 nor IPv6 pass, with or without one VLAN tag. Of fragments and packets
+ * with IPv6 extension headers only addresses and rules are checked.
  *
- * Needs Linux 5.10; the driver's own XDP where it has that, the generic one else.
+ * Needs Linux 5.10. Attached to the driver if it supports XDP, else in generic mode.
  */
 
 #include <linux/bpf.h>
@@ -29,7 +29,7 @@
 #define MAX_RULES 64
 #define SAMPLE_BYTES 128
 #define SAMPLES_BYTES (1 << 20)
-#define FRAGMENT 0x3fff /* of the offset field: more of it, or not the first */
+#define FRAGMENT 0x3fff /* in the offset field: more fragments, or an offset */
 #define DONT_FRAGMENT 0x4000
 
 struct prefix {
@@ -37,7 +37,7 @@ struct prefix {
 	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
 };
 
-/* Of a list, and of the reasons below MAX_LISTS. */
+/* The counters of a list, reason or rule. */
 struct count {
 	__u64 packets;
 	__u64 bytes;
@@ -48,19 +48,19 @@ struct list {
 };
 
 struct settings {
-	__u64 packet_ns; /* so long after a packet a source's next one is due; 0: at any time */
-	__u64 burst_ns;  /* it may be so much ahead */
-	__u64 syn_ns;    /* likewise, of the SYNs for a destination */
+	__u64 packet_ns; /* between two packets of a source; 0: no limit */
+	__u64 burst_ns;  /* how far a source may be ahead of its rate */
+	__u64 syn_ns;    /* the same for SYNs to a destination */
 	__u64 syn_burst_ns;
 	__u32 dry_run;
-	__u32 cookies; /* a SYN that is too many is answered, not dropped */
+	__u32 cookies; /* answer SYNs beyond the rate instead of dropping them */
 	__u32 sample_one_in; /* 0: none */
-	__u32 first_rule; /* of the rules, which are written anew beside those in use */
+	__u32 first_rule; /* new rules are written beside those in use */
 	__u32 rules;
 	__u32 unused;
 };
 
-/* Packets that a rule is about. Ranges are the lowest and the highest, in host order. */
+/* What a rule matches. Ranges are inclusive, in host byte order. */
 struct rule {
 	__u8 from[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__u8 from_mask[16];
@@ -75,22 +75,22 @@ struct rule {
 	__u8 tcp_mask;
 	__u8 is_fragment;
 	__u8 fragment_mask;
-	__u8 has_ports; /* it is about ports, or flags: packets without any are not its */
-	__u8 version; /* of IP: prefixes of IPv6 may have those of IPv4 in them */
+	__u8 has_ports; /* it names ports or flags, so packets without do not match */
+	__u8 version; /* IP version: IPv6 prefixes may contain the mapped IPv4 addresses */
 	__u8 version_mask;
 	__u8 unused;
 	__u32 number;
-	__u64 packet_ns; /* so often one passes; 0: none */
+	__u64 packet_ns; /* between two packets that pass; 0: none passes */
 };
 
 struct sample {
 	__u64 at_ns;
 	__u32 bytes;  /* of the whole frame */
-	__u32 reason; /* as it is counted */
-	__u8 header[SAMPLE_BYTES]; /* of the frame, zeros behind it */
+	__u32 reason; /* the index of its counter */
+	__u8 header[SAMPLE_BYTES]; /* the start of the frame, zero-padded */
 };
 
-/* The names that are shown are in kernel/filter.py. Below MAX_LISTS are the lists, from RULES on the rules. */
+/* kernel/filter.py has their names. Below MAX_LISTS are the lists, from RULES on the rules. */
 enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, TOO_MANY_SYNS, SYN_COOKIES, LOST_SAMPLES, RULES,
        COUNTS = RULES + MAX_RULES };
 
@@ -99,10 +99,10 @@ struct {
 	__uint(max_entries, MAX_BLOCKED);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct prefix);
-	__type(value, __u32); /* the list that it is on */
+	__type(value, __u32); /* the number of its list */
 } blocked SEC(".maps");
 
-/* Which number a list has; only the loader looks. */
+/* The number of each list; used by the loader only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_LISTS);
@@ -119,7 +119,7 @@ struct {
 	__type(value, __u32);
 } guarded SEC(".maps");
 
-/* When a source, an IPv4 address or an IPv6 /64, has paid for what it sent; the least recently used make room. */
+/* By source (IPv4 address or IPv6 /64), the time of its rate limiter (GCRA); the least recently used are evicted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_SOURCES);
@@ -127,7 +127,7 @@ struct {
 	__type(value, __u64);
 } sources SEC(".maps");
 
-/* Likewise an address and port, for SYNs. */
+/* The same by destination address and port, for SYNs. */
 struct destination {
 	__u8 address[16];
 	__u32 port;
@@ -140,7 +140,7 @@ struct {
 	__type(value, __u64);
 } destinations SEC(".maps");
 
-/* Two times as many as there can be: one half is in use. */
+/* Twice the limit: one half is in use, the other is written. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2 * MAX_RULES);
@@ -148,7 +148,7 @@ struct {
 	__type(value, struct rule);
 } rules SEC(".maps");
 
-/* By the number of a rule, when its next packet may pass. */
+/* By the number of a rule, the time of its rate limiter. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_RULES);
@@ -156,7 +156,7 @@ struct {
 	__type(value, __u64);
 } paid SEC(".maps");
 
-/* Which number a rule has; only the loader looks. */
+/* The number of each rule; used by the loader only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_RULES);
@@ -193,7 +193,7 @@ static __always_inline void count(__u32 place, __u64 bytes)
 	}
 }
 
-/* TCP and UDP as nobody's stack sends them: flags that contradict each other, lengths that do not fit. */
+/* TCP and UDP packets that no stack sends: contradictory flags, lengths that do not fit. */
 static __always_inline int is_odd(__u8 protocol, void *at, void *end)
 {
 	if (protocol == IPPROTO_TCP) {
@@ -212,7 +212,7 @@ static __always_inline int is_odd(__u8 protocol, void *at, void *end)
 	return 0;
 }
 
-/* The generic cell rate algorithm, as limits of sessions have it. Two processors may both let one packet through. */
+/* The generic cell rate algorithm, as for session limits. Two CPUs may each let a packet pass at the same time. */
 static __always_inline int is_ahead(__u64 *paid, __u64 now, __u64 packet_ns, __u64 burst_ns)
 {
 	if (*paid < now) {
@@ -225,7 +225,7 @@ static __always_inline int is_ahead(__u64 *paid, __u64 now, __u64 packet_ns, __u
 	return 0;
 }
 
-/* The same for whoever has a key in a map, or gets one by this. */
+/* The same with the time in a map; the entry is added if it is missing. */
 static __always_inline int is_over(void *map, const void *key, __u64 packet_ns, __u64 burst_ns)
 {
 	__u64 now = bpf_ktime_get_ns(), paid = now + packet_ns, *known = bpf_map_lookup_elem(map, key);
@@ -241,13 +241,13 @@ static __always_inline int is_too_many(const struct settings *set, __u64 source)
 	return set->packet_ns && is_over(&sources, &source, set->packet_ns, set->burst_ns);
 }
 
-/* What is known of the packet at hand. */
+/* The parsed packet. */
 struct facts {
 	__u64 source;
 	struct prefix from;
 	struct prefix to;
-	__u32 transport_at; /* from the frame's beginning */
-	__u16 from_port; /* 0, as those below, where they are not to be seen */
+	__u32 transport_at; /* offset from the start of the frame */
+	__u16 from_port; /* 0, like those below, if the packet has none */
 	__u16 to_port;
 	__u16 length;
 	__u8 version;
@@ -266,7 +266,7 @@ struct {
 	__type(value, struct facts);
 } at_hand SEC(".maps");
 
-/* The verifier follows each branch of each rule: what differs is added up without any. Here 1 where it is outside. */
+/* 1 if outside the range. Mismatches are added up without branches: the verifier follows each branch of each rule. */
 static __always_inline __u64 is_outside(__u64 value, const __u16 *range)
 {
 	return (((range[1] - range[0]) & 0xffffULL) - ((value - range[0]) & 0xffffULL)) >> 63;
@@ -292,8 +292,8 @@ static __always_inline int is_of(const struct rule *rule, const struct facts *pa
 		 differs(packet->to.address, rule->to, rule->to_mask));
 }
 
-/* The reason of the first of the rules from `first` on that drops the packet at hand; 0 where none does. A function that
- * the verifier looks at once, not for each way that leads to it.
+/* Return the reason of the first rule, from `first` on, that drops the packet; 0 if none does. A global function, so
+ * that the verifier checks it once and not once per path to it.
  */
 __attribute__((noinline)) __u32 ruled(__u32 first, __u32 count)
 {
@@ -330,7 +330,7 @@ static __always_inline int is_too_many_syns(const struct settings *set, const st
 	return set->syn_ns && is_syn(packet) && is_over(&destinations, &to, set->syn_ns, set->syn_burst_ns);
 }
 
-/* Read the headers; 0 where this is no IP packet. */
+/* Parse the headers; return 0 if this is not an IP packet. */
 static __always_inline int read_headers(struct xdp_md *context, struct facts *packet)
 {
 	void *start = (void *)(long)context->data, *at = start, *end = (void *)(long)context->data_end;
@@ -395,7 +395,7 @@ static __always_inline int read_headers(struct xdp_md *context, struct facts *pa
 	return 1;
 }
 
-/* The checksum of so many words of 32 bits, and of what is in `sum` already. */
+/* Add 32-bit words to the checksum in `sum`. */
 static __always_inline __u16 checksum(const __u32 *start, __u32 words, __u64 sum)
 {
 	for (__u32 i = 0; i < words; i++)
@@ -407,7 +407,7 @@ static __always_inline __u16 checksum(const __u32 *start, __u32 words, __u64 sum
 	return ~sum;
 }
 
-/* A SYN-ACK as it goes out: with the option of the maximum segment size and no other, which a cookie could not keep. */
+/* A SYN-ACK whose only option is the maximum segment size: a SYN cookie cannot encode others. */
 struct answer {
 	struct tcphdr tcp;
 	__u8 kind;
@@ -415,9 +415,9 @@ struct answer {
 	__u16 segment;
 };
 
-/* What becomes of a SYN that is one too many. For a listening socket of this machine it is made its answer with a SYN
- * cookie (RFC 4987, section 3.6), which the kernel knows again when the client's ACK comes. The kernel gives cookies out
- * when the socket's queue of SYNs is full, or always (net.ipv4.tcp_syncookies 2); as long as there is room, it passes.
+/* Handle a SYN beyond the rate. If a local socket listens, turn the packet into a SYN-ACK with a SYN cookie (RFC 4987,
+ * section 3.6), which the kernel recognizes in the client's ACK. The kernel makes cookies when the socket's queue of
+ * SYNs is full, or always with net.ipv4.tcp_syncookies=2; while the queue has room, the SYN passes.
  */
 static __always_inline __u32 answer_syn(struct xdp_md *context, const struct facts *packet)
 {
@@ -433,7 +433,7 @@ static __always_inline __u32 answer_syn(struct xdp_md *context, const struct fac
 	__s64 cookie;
 	__u16 port;
 
-	/* One that stands behind a VLAN tag is dropped. */
+	/* A SYN with a VLAN tag is dropped. */
 	if (packet->transport_at != ETH_HLEN + ip_bytes)
 		return XDP_DROP;
 	tcp = at + ETH_HLEN + ip_bytes;
@@ -525,7 +525,7 @@ static __always_inline __u32 answer_syn(struct xdp_md *context, const struct fac
 	return XDP_TX;
 }
 
-/* Show a packet to whoever reads the samples. */
+/* Copy a packet to the ring buffer of samples. */
 static __always_inline void show(struct xdp_md *context, __u32 reason)
 {
 	void *at = (void *)(long)context->data, *end = (void *)(long)context->data_end;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What programs share: how libbpf finds sections and maps, and the kernel's helpers by their numbers (linux/bpf.h). */
+/* Shared by all programs: sections and maps as libbpf finds them, and the kernel's helpers by number (linux/bpf.h). */
 
 #ifndef SPECTRUM_HELPERS_H
 #define SPECTRUM_HELPERS_H
@@ -12,11 +12,11 @@ struct tcphdr;
 #define SEC(name) __attribute__((section(name), used))
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
-/* How libbpf reads the shape of a map from the types of its members (libbpf.readthedocs.io, "BTF-defined maps"). */
+/* libbpf reads the definition of a map from the types of its members (libbpf.readthedocs.io, "BTF-defined maps"). */
 #define __uint(name, value) int (*name)[value]
 #define __type(name, value) typeof(value) *name
 
-/* Of the context: the compiler would join two branches by a pointer into it, which the verifier does not allow. */
+/* A field of the context: the compiler might merge branches by a pointer into it, which the verifier refuses. */
 #define READ(field) (*(volatile typeof(field) *)&(field))
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
@@ -50,7 +50,7 @@ static __s64 (*bpf_tcp_gen_syncookie)(void *socket, void *ip, __u32 ip_bytes, st
 	(void *)BPF_FUNC_tcp_gen_syncookie;
 static long (*bpf_xdp_adjust_tail)(void *packet, int bytes) = (void *)BPF_FUNC_xdp_adjust_tail;
 
-/* An IPv4 address as maps have it: ::ffff:a.b.c.d. */
+/* An IPv4 address in the form of map keys: ::ffff:a.b.c.d. */
 static __always_inline void map_ipv4(__u8 *address, __u32 ipv4)
 {
 	__u32 *words = (__u32 *)address;

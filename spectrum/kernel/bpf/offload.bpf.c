@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Known UDP flows, rewritten where they come in (tc): addresses, ports, the header before the payload, checksums.
+/* Forward datagrams of known UDP flows at ingress (tc): rewrite addresses, ports, Simple Proxy header and checksums.
  *
- * A datagram goes on to where its flow's other end is: out of the interface that leads there, or up into this
- * machine. Whatever is unusual is left to user space, as if the program were not there: fragments, IP options and
- * extension headers, VLAN tags, what does not fit the path, a header that is not the flow's. So are all flows of a
- * worker that has not renewed its lease: one that is gone, or hangs.
+ * A datagram leaves through the interface on the route to the flow's other end, or goes up into this machine. All that
+ * is unusual is left to user space, as if the program were not there: fragments, IP options and extension headers,
+ * VLAN tags, datagrams beyond the path MTU, another Simple Proxy header than the flow's. So are all flows of a worker
+ * whose lease has expired, because it is gone or hangs.
  *
- * A checksum is changed by what was changed: one that was wrong stays wrong, and whoever receives it sees that.
+ * Checksums are updated incrementally: one that was wrong stays wrong, so the receiver detects it.
  *
  * Needs Linux 5.10 (bpf_redirect_neigh).
  */
@@ -27,15 +27,15 @@
 #define LOOPBACK 1    /* the index of lo, in each namespace */
 #define PACKET_HOST 0 /* linux/if_packet.h: for this machine, by its link address */
 #define FRAGMENT 0x3fff
-#define NEXT TC_ACT_UNSPEC /* the packet goes on as if nothing had looked at it */
-/* Behind a header of ours a payload is moved through memory; frames of 1,500 bytes hold less. */
+#define NEXT TC_ACT_UNSPEC /* the packet continues as without this program */
+/* The longest payload that is moved to make room for a header; frames of 1,500 bytes hold less. */
 #define MAX_MOVED 2047
 #define SIMPLE_BYTES 38
 #define UDP_BYTES sizeof(struct udphdr)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1); /* the loader says how many */
+	__uint(max_entries, 1); /* set by the loader */
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct offload_tuple);
 	__type(value, struct offload_way);
@@ -43,13 +43,13 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* likewise */
+	__uint(max_entries, 1); /* set by the loader */
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct offload_tally);
 } tallies SEC(".maps");
 
-/* Until when the entries of a worker hold, in ns of CLOCK_MONOTONIC. */
+/* When the lease of each worker expires, in ns of CLOCK_MONOTONIC. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, OFFLOAD_MAX_WORKERS);
@@ -69,13 +69,13 @@ struct {
 	__type(value, struct scratch);
 } moved SEC(".maps");
 
-/* What is known of a packet. Offsets are from its Ethernet header. */
+/* The parsed packet. Offsets are from its Ethernet header. */
 struct packet {
 	struct offload_tuple tuple;
 	__u32 family;
 	__u32 udp_at;
-	__u32 payload; /* bytes, those of all datagrams of a train */
-	__u32 segment; /* of a train (GSO): bytes of each datagram; else 0 */
+	__u32 payload; /* bytes, of all segments of a GSO packet together */
+	__u32 segment; /* of a GSO packet: bytes of each datagram; else 0 */
 };
 
 static __always_inline __u32 unmapped(const __u8 *address)
@@ -83,7 +83,7 @@ static __always_inline __u32 unmapped(const __u8 *address)
 	return ((const __u32 *)address)[3];
 }
 
-/* Read the headers; 0 where this is no plain UDP packet. */
+/* Parse the headers; return 0 if this is not a plain UDP packet. */
 static __always_inline int read_headers(struct __sk_buff *skb, struct packet *packet)
 {
 	void *at = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -122,14 +122,14 @@ static __always_inline int read_headers(struct __sk_buff *skb, struct packet *pa
 		packet->payload = skb->len - packet->udp_at - UDP_BYTES;
 		return 1;
 	}
-	/* Behind the datagram a short frame has padding. */
+	/* A short frame has padding after the datagram. */
 	if (length < UDP_BYTES || length != __builtin_bswap16(udp->len) || packet->udp_at + length > skb->len)
 		return 0;
 	packet->payload = length - UDP_BYTES;
 	return 1;
 }
 
-/* 127.0.0.0/8 and ::1 are this machine whatever its routes are. */
+/* 127.0.0.0/8 and ::1 are local, whatever the routes are. */
 static __always_inline int is_loopback(const struct packet *packet, const __u8 *address)
 {
 	const __u32 *words = (const __u32 *)address;
@@ -139,8 +139,8 @@ static __always_inline int is_loopback(const struct packet *packet, const __u8 *
 	return !words[0] && !words[1] && !words[2] && words[3] == __builtin_bswap32(1);
 }
 
-/* By which interface a packet leaves that becomes another one; LOOPBACK where it is for this machine, 0 where the
- * answer is user space's. `next` gets the neighbour. Routes are those of what this machine sends itself.
+/* Return the interface through which the rewritten packet leaves: LOOPBACK for this machine, 0 to leave it to user
+ * space. Sets `next` to the neighbour. The routes are those of packets that this machine sends.
  */
 static __always_inline __u32 route(struct __sk_buff *skb, const struct packet *packet,
 				   const struct offload_tuple *to, __u32 payload, struct bpf_redir_neigh *next)
@@ -174,7 +174,7 @@ static __always_inline __u32 route(struct __sk_buff *skb, const struct packet *p
 	return fib.ifindex;
 }
 
-/* Move the payload and put the flow's header before it; 0 where memory ran out, maybe half way. */
+/* Insert the flow's header before the payload; return 0 if memory ran out, possibly half way. */
 static __always_inline int put_header(struct __sk_buff *skb, const struct packet *packet,
 				      const struct offload_way *way, struct scratch *scratch)
 {
@@ -190,7 +190,7 @@ static __always_inline int put_header(struct __sk_buff *skb, const struct packet
 	return !bpf_skb_store_bytes(skb, at, way->header, header, 0);
 }
 
-/* Take the header off, likewise. */
+/* Remove the header; return 0 likewise. */
 static __always_inline int take_header(struct __sk_buff *skb, const struct packet *packet, struct scratch *scratch)
 {
 	__u32 at = packet->udp_at + UDP_BYTES, bytes = (packet->payload - SIMPLE_BYTES) & MAX_MOVED;
@@ -201,7 +201,7 @@ static __always_inline int take_header(struct __sk_buff *skb, const struct packe
 	return !bpf_skb_change_tail(skb, at + bytes, 0);
 }
 
-/* Whether the payload begins with the flow's Simple Proxy header. */
+/* Return whether the payload begins with the flow's Simple Proxy header. */
 static __always_inline int has_header(struct __sk_buff *skb, const struct packet *packet, const struct offload_way *way)
 {
 	__u64 found[5] = {}; /* 40 bytes: two more than the header, which are zero in both */
@@ -215,7 +215,7 @@ static __always_inline int has_header(struct __sk_buff *skb, const struct packet
 	       found[4] == wanted[4];
 }
 
-/* What a checksum of 16-bit words changes by, for a word that becomes another one. */
+/* Return by how much a checksum of 16-bit words changes when one word changes. */
 static __always_inline __u64 change(__u32 old, __u32 new)
 {
 	return (__u64)(__u32)~old + new;
@@ -240,8 +240,8 @@ static __always_inline void rewrite_ipv4(struct iphdr *ip, const struct offload_
 	ip->ttl -= 1;
 }
 
-/* Write the new headers. `longer` is by how much the payload grew, `header` the sum of what came to it. Returns 0 where
- * the packet has no headers any more, which can not be.
+/* Write the new headers. `longer` is by how many bytes the payload grew, `header` the checksum of those bytes. Return
+ * 0 if the packet has no headers any more, which does not happen.
  */
 static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *packet, const struct offload_tuple *to,
 				   int longer, __u32 header)
@@ -273,7 +273,7 @@ static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *p
 		for (int i = 0; i < 4; i++)
 			pseudo += change(ip->saddr.in6_u.u6_addr32[i], new.saddr.in6_u.u6_addr32[i]) +
 				  change(ip->daddr.in6_u.u6_addr32[i], new.daddr.in6_u.u6_addr32[i]);
-		/* No checksum of its own makes up for the change (see inet_proto_csum_replace_by_diff). */
+		/* No other checksum makes up for the change (see inet_proto_csum_replace_by_diff). */
 		bpf_skb_store_bytes(skb, ETH_HLEN, &new, sizeof(new), BPF_F_RECOMPUTE_CSUM);
 		at = (void *)(long)skb->data;
 		end = (void *)(long)skb->data_end;
@@ -289,7 +289,7 @@ static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *p
 		pseudo += change(__builtin_bswap32(length), __builtin_bswap32(length + longer));
 		udp->len = __builtin_bswap16(length + longer);
 	}
-	/* A sum that a device is still to make has the pseudo header in it, and not the rest: hence two steps. */
+	/* With checksum offload the field holds the sum of the pseudo header only: hence two steps. */
 	bpf_l4_csum_replace(skb, check, 0, folded(pseudo), BPF_F_MARK_MANGLED_0 | BPF_F_PSEUDO_HDR);
 	bpf_l4_csum_replace(skb, check, 0, folded(own), BPF_F_MARK_MANGLED_0);
 	return 1;

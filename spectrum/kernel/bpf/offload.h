@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What the offload program and the UDP engine both read and write: the one place where its layout is said. */
+/* The tables that the offload program and the UDP engine share: their only definition. */
 
 #ifndef SPECTRUM_OFFLOAD_H
 #define SPECTRUM_OFFLOAD_H
@@ -9,7 +9,7 @@
 #define OFFLOAD_HEADER_BYTES 64
 #define OFFLOAD_MAX_WORKERS 256
 
-/* Who sends to whom. Addresses as 16 bytes, IPv4 mapped; ports in network order. */
+/* Source and destination. Addresses as 16 bytes, IPv4 mapped; ports in network byte order. */
 struct offload_tuple {
 	__u8 from[16];
 	__u8 to[16];
@@ -18,24 +18,24 @@ struct offload_tuple {
 };
 
 enum {
-	OFFLOAD_KEEPS,   /* the payload is passed on as it is */
-	OFFLOAD_PUTS,    /* the header is put before it */
-	OFFLOAD_STRIPS,  /* it must begin with the header, which is taken off */
-	OFFLOAD_LENIENT, /* the header is taken off where there is one */
+	OFFLOAD_KEEPS,   /* forward the payload unchanged */
+	OFFLOAD_PUTS,    /* insert the header before it */
+	OFFLOAD_STRIPS,  /* it must begin with the header, which is removed */
+	OFFLOAD_LENIENT, /* remove the header if there is one */
 };
 
-/* What becomes of a datagram. */
+/* What to do with a datagram. */
 struct offload_way {
 	struct offload_tuple becomes;
-	__u32 place;  /* of its tally */
-	__u32 worker; /* whose lease it lives by */
+	__u32 place;  /* index of its tally */
+	__u32 worker; /* whose lease must hold */
 	__u8 what;
 	__u8 header_bytes; /* even: the checksum is of 16-bit words */
-	__u8 header[OFFLOAD_HEADER_BYTES]; /* zeros behind it */
+	__u8 header[OFFLOAD_HEADER_BYTES]; /* zero-padded */
 	__u8 unused[2];
 };
 
-/* What one direction of a flow has moved; the payload's bytes, without the header. */
+/* What was forwarded in one direction of a flow; bytes of payload, without the header. */
 struct offload_tally {
 	__u64 datagrams;
 	__u64 bytes;
