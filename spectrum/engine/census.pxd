@@ -1,4 +1,4 @@
-"""The C layout of what limits are held against, for the engines."""
+"""The C layout of the counts for limits, for the engines."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 

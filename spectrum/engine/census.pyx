@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""What limits are held against: how many sessions an app and a client have, and how fast they bring new ones.
+"""The counts that limits are compared with: open sessions per app and per client, and rates of new ones.
 
 Both are sketches of fixed size in memory that all workers share, so that a flood of addresses costs no memory (Cormode
 and Muthukrishnan, "An improved data stream summary: the count-min sketch", 2005): a key has a cell in each of four
@@ -29,7 +29,7 @@ cdef extern from *:
 
 cdef enum:
     ROWS = 4
-    # Of each row. With 50,000 clients in two groups one in a hundred has a value that is too high by one.
+    # Cells per row. With 50,000 clients in two groups, one client in a hundred has a count that is too high by one.
     CELL_BITS = 18
     CELLS = 1 << CELL_BITS
     RATE_BITS = 16
@@ -45,12 +45,12 @@ cdef void *_map(int memory, size_t size) except NULL:
     cdef void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE,
                              MAP_SHARED if memory >= 0 else MAP_PRIVATE | MAP_ANONYMOUS, memory, 0)
     if mapped == MAP_FAILED:
-        raise OSError(errno, "what limits are held against cannot be mapped")
+        raise OSError(errno, "the counts for limits cannot be mapped")
     return mapped
 
 
 cdef inline uint32_t _cell(uint64_t key, int row, int bits) noexcept nogil:
-    """The cell of a key in a row, two rows from each mixed word."""
+    """Return the cell of a key in a row; each mixed word serves two rows."""
     cdef uint64_t word = mix(key ^ FIRST, SECOND + <uint64_t>(row >> 1))
     return <uint32_t>((word >> (32 * (row & 1))) & ((1 << bits) - 1)) + (<uint32_t>row << bits)
 
@@ -95,11 +95,11 @@ cdef class Census:
         return <size_t>workers * ROWS * CELLS * sizeof(uint32_t)
 
     cdef uint64_t client_key(self, uint64_t group, const uint8_t *client, int length) noexcept nogil:
-        """The key of a client in a group."""
+        """Return the key of a client in a group."""
         return self._key(group, client, length, self._ipv4_bits if length == 4 else self._ipv6_bits)
 
     cdef uint64_t prefix_key(self, uint64_t group, const uint8_t *client, int length) noexcept nogil:
-        """The key of the prefix that a client is in; another one than the client's, however long it is."""
+        """Return the key of a client's prefix, which differs from the client's own key whatever its length."""
         return self._key(~group, client, length, self._ipv4_wide_bits if length == 4 else self._ipv6_wide_bits)
 
     cdef uint64_t _key(self, uint64_t group, const uint8_t *client, int length, int bits) noexcept nogil:
@@ -127,11 +127,11 @@ cdef class Census:
         self._add_key(self.prefix_key(app, client, length), amount)
 
     cdef void enter(self, uint64_t node, uint64_t app, const uint8_t *client, int length) noexcept nogil:
-        """A session begins: it counts for the node and the app, and for its client in both."""
+        """Count a new session: for the node and the app, and for its client in both."""
         self._add(node, app, client, length, 1)
 
     cdef void leave(self, uint64_t node, uint64_t app, const uint8_t *client, int length) noexcept nogil:
-        """A session that was counted is over."""
+        """Count the end of a session."""
         self._add(node, app, client, length, -1)
 
     cdef uint32_t _count_key(self, uint64_t key) noexcept nogil:
@@ -168,7 +168,7 @@ cdef class Census:
         return self.client_key(group, address, <int>len(client))
 
     def add(self, uint64_t node, uint64_t app, bytes client, int amount):
-        """Count so many sessions of a client more, as the engines do by one."""
+        """Add to the count of a client's sessions, as the engines do one by one."""
         self.key_of(node, client)
         self._add(node, app, <const uint8_t *>PyBytes_AS_STRING(client), <int>len(client), amount)
 
@@ -180,7 +180,7 @@ cdef class Census:
 
 
 cdef class Rates:
-    """How fast things come, by key: the generic cell rate algorithm (ITU-T I.371) with one second's worth at once.
+    """Rate limiters by key: the generic cell rate algorithm (ITU-T I.371) with a burst of one second's worth.
 
     A cell holds the time at which what came is paid for. Workers write without a lock; of two at the same moment one
     may go unpaid.
@@ -210,20 +210,20 @@ cdef class Rates:
         return least
 
     def wait_ns(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
-        """Return how long one more has to wait until it keeps a rate."""
+        """Return how long the next one has to wait to conform to a rate."""
         cdef uint64_t paid = self._paid_until(key) + NS_PER_S // per_second
         return paid - (now_ns + NS_PER_S) if paid > now_ns + NS_PER_S else 0
 
     def charge(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
-        """Count one that was let through."""
+        """Count one that was admitted."""
         self.pay(key, NS_PER_S // per_second, now_ns)
 
     cdef bint afford(self, uint64_t key, uint64_t cost_ns, uint64_t now_ns) noexcept nogil:
-        """Whether what takes so much of a rate's time keeps it."""
+        """Return whether something that costs this much time conforms to the rate."""
         return self._paid_until(key) + cost_ns <= now_ns + NS_PER_S
 
     cdef uint64_t pay(self, uint64_t key, uint64_t cost_ns, uint64_t now_ns) noexcept nogil:
-        """Count what takes so much of a rate's time; return when it is all paid for."""
+        """Charge this much time; return the limiter's new time."""
         cdef uint64_t paid = max(self._paid_until(key), now_ns) + cost_ns
         cdef uint64_t *cell
         cdef int row

@@ -5,7 +5,7 @@ from libc.stdlib cimport realloc
 from libc.string cimport memset
 
 cdef inline int grow_counters(uint64_t **counters, uint32_t *apps, uint32_t wanted, uint32_t each) except -1:
-    """Let `counters` hold `each` counters, zero at first, for at least `wanted` apps; `apps` is how many they hold."""
+    """Grow `counters` to `each` counters, zero at first, for at least `wanted` apps; set `apps` to its capacity."""
     cdef uint64_t *grown
     cdef uint32_t count = wanted * 2 + 16
     if wanted <= apps[0]:

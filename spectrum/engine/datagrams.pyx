@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""The UDP engine: it tells flows apart, and moves datagrams in batches. It has no policy.
+"""The UDP engine: finds the flow of each datagram and forwards datagrams in batches. It has no policy.
 
 It is a part of a `Loop`. A flow is one client address and port on one listener address. Per new flow it asks its
 handler once, in batches (`accepted`), and tells it once of its end (`ended`); datagrams of known flows move without
@@ -39,10 +39,10 @@ cdef enum:
     # for a header. 17 cache lines more keep the slots' first lines in different sets of the cache.
     HEADROOM = MAX_HEADER_BYTES
     SLOT_BYTES = 65536 + 17 * 64
-    # Batches read from one socket before the others get their turn.
+    # Batches read from one socket before the other sockets are served.
     TURNS = 4
     CONTROL_BYTES = 128
-    # Shorter trains cost more than they save: docs/decisions/004-datagrams.md.
+    # Shorter GSO packets cost more than they save: docs/decisions/004-datagrams.md.
     MIN_TRAIN = 16
     MAX_TRAIN_BYTES = 65000
     SIMPLE_BYTES = 38
@@ -50,31 +50,31 @@ cdef enum:
     SIMPLE_MAGIC_1 = 0xEC
     # Answers to datagrams that are too big, per second, for all clients together.
     MAX_TOO_BIG_REPORTS = 100
-    # IP and UDP headers, and what every link carries whole (RFC 8200, section 5).
+    # IP and UDP headers, and the MTU of every IPv6 link (RFC 8200, section 5).
     IPV4_BYTES = 28
     IPV6_BYTES = 48
     IPV6_MIN_MTU = 1280
-    # From a link of Ethernet nothing longer comes whole; what is longer than a path to an origin is looked at.
+    # Ethernet delivers nothing longer unfragmented; datagrams beyond the path MTU to an origin are looked at.
     LINK_BYTES = 1500
-    # Answers to more addresses and ports at once open and close sockets in turn.
+    # Replies from more addresses and ports than this open and close sockets in turn.
     DOORS = 256
-    # linux/sock_diag.h: what is in the queue, what may be, and last of SK_MEMINFO_VARS what found it full.
+    # linux/sock_diag.h: bytes in the queue, its limit, and last of SK_MEMINFO_VARS the drops because it was full.
     SK_MEMINFO_RMEM_ALLOC = 0
     SK_MEMINFO_RCVBUF = 1
     SK_MEMINFO_DROPS = 8
-    # A queue that was not empty for so long is not a burst; within a second after such a time so little is enough.
+    # A queue that was not empty for this long is an overload, not a burst; within a second after one, this is enough.
     PATIENCE_MS = 250
     SHORT_PATIENCE_MS = 10
     RECOVERY_MS = 1000
 
 cdef uint64_t NS_PER_S = 1000000000
-# In the keys of rates: of what, and which way; odd multiples of one number.
+# Mixed into the keys of rates, by unit and direction; odd multiples of one number.
 cdef uint64_t[2 * APP_WORDS] WAYS
 cdef int _way
 for _way in range(2 * APP_WORDS):
     WAYS[_way] = <uint64_t>0x9ddfea08eb382d69 * <uint64_t>(2 * _way + 1)
 
-# Why a datagram was dropped; places in the counts of `take_counts`.
+# Why a datagram was dropped; indexes into the counts of `take_counts`.
 cpdef enum Drop:
     BAD_REPLY = 0   # a reply whose Simple Proxy header is not its flow's
     TOO_BIG = 1     # it would have needed fragments, and may not be fragmented
@@ -89,7 +89,7 @@ cpdef enum Drop:
     OVERLOAD = 10   # it would have begun a flow while those that there are came late
 
 cdef int64_t _path_bytes(int fd) noexcept nogil:
-    """How long a payload may be on the path of a connected socket, less the headers of IP and UDP."""
+    """Return the longest payload on the path of a connected socket: its MTU less the IP and UDP headers."""
     cdef int mtu = 0
     cdef socklen_t length = sizeof(int)
     if is_ipv4(fd):
@@ -104,7 +104,7 @@ cdef bint _look_at_memory(int fd, uint32_t *memory) noexcept nogil:
     return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length) == 0
 
 cdef struct Door:
-    # A socket bound to an address and a port that TPROXY takes datagrams for: their answers leave from there.
+    # A socket bound to an address and port for which TPROXY intercepts datagrams: replies are sent from it.
     int fd
     uint16_t port
     uint8_t address[16]
@@ -118,21 +118,21 @@ cdef class Datagrams(FlowKeeper):
     cdef mmsghdr _from_origin[BATCH]
     cdef sockaddr_in6 _names[BATCH]
     cdef char _controls[BATCH][CONTROL_BYTES]
-    # What waits to be sent to the origin: one more than a batch, for a header of its own; behind it two places for a
-    # datagram that is sent alone.
+    # Datagrams queued for the origin: a batch and one more, for a header of its own; then two places for a datagram
+    # that is sent alone.
     cdef mmsghdr _to_origin[ALONE + 2]
     cdef iovec _out[ALONE + 2]
     cdef uint32_t _out_flow[ALONE + 2]
     cdef uint8_t _out_slot[ALONE + 2]
     cdef int _out_count, _out_fd
-    # Replies that wait to be sent to clients of one listener, and how many slots they lie in.
+    # Replies queued for clients of one listener, and the number of slots that they are in.
     cdef mmsghdr _to_client[BATCH]
     cdef iovec _replies[BATCH]
     cdef uint32_t _reply_flow[BATCH]
     cdef int _reply_count, _reply_slots
     cdef uint32_t _reply_listener
     cdef uint32_t _slot_next[BATCH]
-    # Of datagrams from clients, what stands behind the header of a proxy in front.
+    # The payloads of datagrams from clients, after the header of a proxy in front.
     cdef char *_payload[BATCH]
     cdef size_t _payload_bytes[BATCH]
     cdef bint _came_in_fragments[BATCH]
@@ -202,7 +202,7 @@ cdef class Datagrams(FlowKeeper):
         self.loop.rewatch(listener.fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
 
     cdef void _look_at_queue(self, Listener *listener) noexcept nogil:
-        """Begin no flows while datagrams come faster than they are dealt with: known ones stand in the queue behind.
+        """Begin no flows while datagrams arrive faster than they are handled, as those of known flows wait behind.
 
         A burst has time (CoDel, RFC 8289, tells a standing queue from it likewise) and half of the queue: what was read
         may be counted as a quarter of it (net/ipv4/udp.c, udp_rmem_release).
@@ -266,7 +266,7 @@ cdef class Datagrams(FlowKeeper):
         self._flush_to_origin()
 
     cdef Flow *_flow_of(self, const Key *key, Listener *listener, int slot, uint32_t *index) noexcept nogil:
-        """The flow for `key`, a new one where there is none; NULL, and counted, where there can be none."""
+        """Return the flow for `key`, a new one if there is none; if it is refused, count that and return NULL."""
         cdef Flow *flow = find_flow(&self._table, key, index)
         if flow == NULL:
             if listener.sheds:
@@ -283,7 +283,7 @@ cdef class Datagrams(FlowKeeper):
         return self._apps[APP_WORDS * app + 1] if app < self._apps_room else 0
 
     cdef Flow *_flow_of_header(self, int slot, Listener *listener, Key *key, uint32_t *index) noexcept nogil:
-        """The flow of the client that a datagram's header tells, and the header taken off.
+        """Remove a datagram's header, and return the flow of the client that it names.
 
         Without a header it is that of the header before it, from the same address and port. NULL where the datagram
         goes no further: counted; or it was a header alone.
@@ -320,7 +320,7 @@ cdef class Datagrams(FlowKeeper):
                 index_peer(&self._table, index[0])
         elif dialect == PROXY_HEADER and self._table.peer_buckets[
                 peer_bucket_of(&self._table, flow.peer, flow.peer_port)] != index[0] + 1:
-            # What follows without a header is of the client that was told of last.
+            # Datagrams without a header belong to the client of the latest header.
             unindex_peer(&self._table, index[0])
             index_peer(&self._table, index[0])
         self._payload[slot] += length
@@ -328,7 +328,7 @@ cdef class Datagrams(FlowKeeper):
         return NULL if dialect == PROXY_HEADER and self._payload_bytes[slot] == 0 else flow
 
     cdef bint _trusts(self, Listener *listener, uint32_t number, const uint8_t *peer) noexcept nogil:
-        """Whether a peer's word about a client that another one told of is taken; counted where it is not."""
+        """Return whether this peer may name a client that another peer has named before; count a refusal."""
         cdef bint trusted = False
         with gil:
             try:
@@ -395,7 +395,7 @@ cdef class Datagrams(FlowKeeper):
             slot = following
 
     cdef bint _keeps_rates(self, Flow *flow, int side, size_t size) noexcept nogil:
-        """Whether a datagram is within what its app and its client move per second; counted where it is."""
+        """Return whether a datagram conforms to the rates of its app and its client; if so, charge it."""
         cdef uint64_t *app = self._apps + APP_WORDS * flow.app
         cdef uint64_t keys[6]
         cdef uint64_t costs[6]
@@ -416,7 +416,7 @@ cdef class Datagrams(FlowKeeper):
         return True
 
     cdef uint64_t _rate_key(self, Flow *flow, int scope) noexcept nogil:
-        """The key of a flow's app, of its client, or of the prefix that it is in."""
+        """Return the key of a flow's app, of its client, or of the client's prefix."""
         cdef uint64_t group = self._group(flow)
         cdef bint mapped = memcmp(flow.key.client, MAPPED, 12) == 0
         cdef const uint8_t *client = flow.key.client + (12 if mapped else 0)
@@ -427,14 +427,14 @@ cdef class Datagrams(FlowKeeper):
         return self._census.prefix_key(group, client, 4 if mapped else 16)
 
     cdef void _queue(self, uint32_t index, Flow *flow, uint8_t slot) noexcept nogil:
-        """Put a datagram at the end of what goes to the origin, with the header that is due."""
+        """Queue a datagram for the origin, with the header that is due."""
         cdef char *data = self._payload[slot]
         cdef size_t size = self._payload_bytes[slot]
         if flow.header_due and flow.mode == STANDALONE:
             flow.header_due = False
             self._put(index, NO_SLOT, <char *>flow.header, flow.header_bytes)
         elif flow.header_due:
-            # Due for ever where each datagram has it.
+            # Stays due if every datagram has the header.
             flow.header_due = flow.mode != FIRST
             memcpy(data - flow.header_bytes, flow.header, flow.header_bytes)
             data -= flow.header_bytes
@@ -467,7 +467,7 @@ cdef class Datagrams(FlowKeeper):
                     done += 1
                 break
             if not self._send_again(done, errno):
-                # The socket is gone: those behind it go by their flows.
+                # The socket is closed: the others are sent by their flows.
                 done += 1
                 while done < count:
                     self._send_alone(done)
@@ -478,7 +478,7 @@ cdef class Datagrams(FlowKeeper):
         self._out_fd = -1
 
     cdef int _send_train(self, int fd, mmsghdr *messages, int count) noexcept nogil:
-        """Send as many datagrams of one length as come first, to where the first one goes, as one train (UDP_SEGMENT).
+        """Send the first datagrams, as long as they have one length and destination, as a GSO packet (UDP_SEGMENT).
 
         The kernel takes it through its layers once (linux/udp.h; Documentation/networking/segmentation-offloads.rst).
         Returns how many went; 0 where the train is too short to pay, or not possible: then they go one by one; -1 for
@@ -509,11 +509,11 @@ cdef class Datagrams(FlowKeeper):
         train.msg_controllen += CMSG_SPACE(sizeof(uint16_t))
         if sendmsg(fd, &train, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0:
             return length
-        # EINVAL: longer than the path takes; EIO: a device without checksums (net/ipv4/udp.c, udp_send_skb).
+        # EINVAL: beyond the path MTU; EIO: a device without checksum offload (net/ipv4/udp.c, udp_send_skb).
         return 0 if errno == EINVAL or errno == EIO or errno == EMSGSIZE else -1
 
     cdef bint _send_again(self, int place, int error) noexcept nogil:
-        """A datagram was refused. The error may be an earlier one's (an ICMP answer), so it is tried once more.
+        """Send a refused datagram again: the error may be that of an earlier one (an ICMP message).
 
         Returns False when the socket was given up for another origin, or for good.
         """
@@ -529,7 +529,7 @@ cdef class Datagrams(FlowKeeper):
         return True
 
     cdef void _send_alone(self, int place) noexcept nogil:
-        """Send one queued datagram on the socket that its flow has now, built anew: the header may be due again."""
+        """Send one queued datagram on its flow's present socket, built anew as the header may be due again."""
         cdef uint32_t index = self._out_flow[place]
         cdef Flow *flow = &self._table.flows[index]
         cdef uint8_t slot = self._out_slot[place]
@@ -546,7 +546,7 @@ cdef class Datagrams(FlowKeeper):
             self._refused(self._out_count - 1, errno)
 
     cdef void _refused(self, int place, int error) noexcept nogil:
-        """The kernel did not take a datagram for the origin whole: fragment it, or count it and tell its sender."""
+        """Handle a datagram beyond the path MTU to the origin: fragment it, or count it and tell its sender by ICMP."""
         cdef uint32_t index = self._out_flow[place]
         cdef Flow *flow = &self._table.flows[index]
         cdef uint8_t slot = self._out_slot[place]
@@ -565,7 +565,7 @@ cdef class Datagrams(FlowKeeper):
                 self._tell_too_big(flow, slot)
 
     cdef bint _may_fragment(self, Flow *flow, uint8_t slot) noexcept nogil:
-        """Whether a router would send a datagram on in fragments; it came in some, or its sender does not forbid it.
+        """Return whether a router would fragment a datagram: it arrived in fragments, or was sent without DF.
 
         In IPv6 nobody but the sender fragments; but what every link must carry no sender makes shorter, and a header
         may have made it too long.
@@ -589,7 +589,7 @@ cdef class Datagrams(FlowKeeper):
         return error
 
     cdef uint32_t _fitting(self, Flow *flow, uint8_t slot) noexcept nogil:
-        """How long a payload of the sender of a datagram may be: less our header, and with that of a proxy in front."""
+        """Return the longest payload for the sender of a datagram: less our header, plus that of a proxy in front."""
         cdef uint32_t taken = <uint32_t>(self._payload[slot] - <char *>self._in[slot].iov_base)
         cdef int64_t room = _path_bytes(flow.fd) - flow.header_bytes + taken
         return <uint32_t>room if room > 0 else 0
@@ -599,7 +599,7 @@ cdef class Datagrams(FlowKeeper):
             self._expect(flow.fd, flow.header_bytes if flow.mode >= EACH else 0, flow.app)
 
     cdef void _expect(self, int fd, uint32_t header_bytes, uint32_t app) noexcept nogil:
-        """Be ready to know what may be fragmented, where datagrams may be too long for the path of a socket."""
+        """Start to look for datagrams without DF, if some may be too long for the path of a socket."""
         cdef int64_t longest = _path_bytes(fd) + IPV4_BYTES - header_bytes
         if longest < LINK_BYTES and not self._flags(app) & NO_FRAGMENTS:
             self._fragmentable.watch(<uint32_t>longest if longest > 0 else 0)
@@ -683,7 +683,7 @@ cdef class Datagrams(FlowKeeper):
         self._queue_reply(index, flow, data, size)
 
     cdef Flow *_flow_of_reply(self, uint32_t channel, char *data, size_t size, uint32_t *index) noexcept nogil:
-        """The flow that a reply's Simple Proxy header names; NULL, and counted, where it names none of this channel."""
+        """Return the flow that a reply's Simple Proxy header names; NULL, and count it, if this channel has none."""
         cdef Channel *shared = &self._channels[channel]
         cdef Flow *flow = NULL
         cdef Key key
@@ -720,7 +720,7 @@ cdef class Datagrams(FlowKeeper):
             message.msg_controllen = 0
 
     cdef size_t _write_edge(self, char *control, int family, const uint8_t *edge) noexcept nogil:
-        """Let a reply leave from the address that the client wrote to; return the control's size."""
+        """Set the source address of a reply to the one that the client sent to; return the control message's size."""
         cdef cmsghdr *header = <cmsghdr *>control
         cdef in_pktinfo *ipv4
         cdef in6_pktinfo *ipv6
@@ -761,13 +761,13 @@ cdef class Datagrams(FlowKeeper):
             if sent > 0:
                 done += sent
             elif errno != EINTR:
-                # This client's: unreachable, or its queue is full. The next one's may be fine.
+                # Of this client: unreachable, or its queue is full. The next client may be fine.
                 self._drop(self._table.flows[self._reply_flow[done]].app, TOO_BIG if errno == EMSGSIZE else TO_CLIENT)
                 done += 1
         self._reply_count = 0
 
     cdef int _door(self, Flow *flow) noexcept nogil:
-        """A socket whose datagrams come from where a flow's client wrote to; negative where there can be none."""
+        """Return a socket bound to the address that a flow's client sent to, or a negative errno."""
         cdef uint64_t words[2]
         cdef Door *door
         memcpy(words, flow.local, 16)
@@ -788,7 +788,7 @@ cdef class Datagrams(FlowKeeper):
     cdef void _socket_error(self, uint32_t number, uint32_t index, int error) noexcept nogil:
         cdef Flow *flow
         if error == EMSGSIZE:
-            # An ICMP answer told of a smaller MTU; the next datagram that does not fit is refused itself.
+            # An ICMP message announced a smaller MTU; the next datagram that does not fit gets an error of its own.
             flow = &self._table.flows[index]
             if number:
                 self._expect(self._channels[number - 1].fd, SIMPLE_BYTES, self._listeners[
@@ -802,7 +802,7 @@ cdef class Datagrams(FlowKeeper):
             self._origin_error(index, error)
 
     cdef void _origin_error(self, uint32_t index, int error) noexcept nogil:
-        """An origin said that nobody listens there, or cannot be reached: the handler re-pins the flow, or it ends."""
+        """Handle an unreachable or refusing origin: the handler pins the flow to another one, or the flow ends."""
         cdef Flow *flow = &self._table.flows[index]
         if flow.state != FLOW_LIVE:
             return
@@ -862,7 +862,7 @@ cdef class Datagrams(FlowKeeper):
     # === Public API ===
 
     def add_listener(self, int fd, uint32_t app, bytes address, uint16_t port):
-        """Take datagrams from a bound descriptor, which stays the caller's; return the listener's number.
+        """Receive datagrams from a bound descriptor, which the caller still owns; return the listener's number.
 
         Numbers are never used twice. An empty `address` is a wildcard: the socket must tell each datagram's address
         (IP_PKTINFO, IPV6_PKTINFO). Without a port (0) TPROXY brings what was sent to any: each datagram tells the port
@@ -910,7 +910,7 @@ cdef class Datagrams(FlowKeeper):
         return number
 
     cdef void _set_whole(self, Listener *listener) noexcept nogil:
-        """Let replies be fragmented, or not; what the system does by itself is left alone until it is not wanted."""
+        """Allow or forbid fragmentation of replies; the system's default is left alone until it must be changed."""
         cdef bint whole = self._flags(listener.app) & NO_FRAGMENTS
         cdef int slot
         if whole == listener.whole:
@@ -924,7 +924,7 @@ cdef class Datagrams(FlowKeeper):
 
     def set_app(self, uint32_t app, uint64_t group, bint told=False, tuple paces=(0, 0, 0, 0, 0, 0),
                 bint fragments=True):
-        """Say what there is to know of an app.
+        """Set the properties of an app.
 
         Args:
             app: Its slot.
@@ -949,7 +949,7 @@ cdef class Datagrams(FlowKeeper):
                 self._set_whole(&self._listeners[number])
 
     def measure(self, uint32_t app, Target target, uint32_t header_bytes):
-        """Look at the path to a target, before the first datagram may be too long for it.
+        """Read the path MTU to a target, before the first datagram that may be too long for it.
 
         Args:
             app: The slot of the app that leads there.
@@ -963,7 +963,7 @@ cdef class Datagrams(FlowKeeper):
             close(fd)
 
     def remove_listener(self, uint32_t number, int error):
-        """Take nothing more from a listener, and end its flows: their replies have no socket to leave from."""
+        """Close a listener, and end its flows: there is no socket left for their replies."""
         if number >= self._listener_count or not self._listeners[number].in_use:
             return
         self._flush_replies()
@@ -985,13 +985,13 @@ cdef class Datagrams(FlowKeeper):
                 continue
             listener.was_read = False
             if _look_at_memory(listener.fd, memory):
-                # The kernel's counter has 32 bits too, and wraps.
+                # The kernel's counter has 32 bits, too, and wraps.
                 self._counts[COUNTS * listener.app + 4 + QUEUE_FULL] += <uint32_t>(
                     memory[SK_MEMINFO_DROPS] - listener.dropped)
                 listener.dropped = memory[SK_MEMINFO_DROPS]
 
     def take_counts(self):
-        """Return what was counted since the last call, per app that saw anything.
+        """Return the counts since the last call, of each app with traffic.
 
         Each is (app, bytes from clients, bytes from origins, datagrams from clients, datagrams from origins,
         *drops in the order of `Drop`).

@@ -24,5 +24,5 @@ cdef class Dialer(Sessions):
     cdef void _greet_origin(self, uint32_t index, Session *session, uint64_t deadline_ms) noexcept
     cdef void _secure_origin(self, uint32_t index, Session *session) noexcept
     cdef void _distrust(self, uint32_t index, Session *session, int error) noexcept
-    # Goes on with a session that has its origin: the first bytes of the scratch buffer are for it; the relay's.
+    # Continues with a connected session, whose first bytes are in the scratch buffer; the relay implements it.
     cdef void _relay(self, uint32_t index, Session *session, size_t header_bytes) noexcept

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""From an accepted session to its origin: attempts in order and side by side, and a TLS handshake behind them."""
+"""Connect an accepted session to its origin: attempts in order and in parallel, then a TLS handshake if it has one."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
@@ -34,10 +34,10 @@ cdef enum:
 
 
 cdef class Dialer(Sessions):
-    """Sessions that can be connected."""
+    """Connects sessions to origins."""
 
     cdef void _free_dial(self, Session *session) noexcept:
-        """Forget the attempts; those still open are closed."""
+        """Close the attempts that are still open, and forget all."""
         cdef int slot
         for slot in range(MAX_ATTEMPTS):
             if session.dial.fds[slot] >= 0:
@@ -49,7 +49,7 @@ cdef class Dialer(Sessions):
         session.dial = NULL
 
     cdef void _dial_next(self, uint32_t index, Session *session) noexcept:
-        """Open attempts until one is under way; end the session when none is left."""
+        """Begin attempts until one is in progress; end the session when no target is left."""
         cdef Dial *dial = session.dial
         cdef int slot, number
         cdef Target target
@@ -77,7 +77,7 @@ cdef class Dialer(Sessions):
         return False
 
     cdef bint _has_target(self, uint32_t index, Session *session) noexcept:
-        """Whether there is a target to try next, and time for it; the handler may name more when all were tried."""
+        """Return whether there is another target, and time to try it; when all were tried the handler may add some."""
         cdef Dial *dial = session.dial
         cdef Py_ssize_t count = PyTuple_GET_SIZE(<object>dial.targets)
         if self.loop.now_ms >= dial.ends_at_ms:
@@ -104,7 +104,7 @@ cdef class Dialer(Sessions):
         return True
 
     cdef uint64_t _attempt_deadline(self, Dial *dial, int number) noexcept:
-        """When an attempt at target `number` is given up: time is shared with those to be tried after it."""
+        """Return when to give up on target `number`: the time that is left is shared with the targets after it."""
         cdef uint64_t left_ms = dial.ends_at_ms - self.loop.now_ms
         cdef int later, after = dial.tries - 1
         for later in range(number + 1, <int>PyTuple_GET_SIZE(<object>dial.targets)):
@@ -113,7 +113,7 @@ cdef class Dialer(Sessions):
         return self.loop.now_ms + max(left_ms // (after + 1), <uint64_t>1)
 
     cdef bint _open(self, uint32_t index, Session *session, int slot, Target target) noexcept:
-        """Begin one attempt; False when it failed at once."""
+        """Begin one attempt; return False if it failed immediately."""
         cdef Dial *dial = session.dial
         cdef pollfd ready
         cdef int fd
@@ -127,7 +127,7 @@ cdef class Dialer(Sessions):
         self._loads.enter(target.number)
         self._loads.wait(target.number)
         dial.stagger_at_ms = self.loop.now_ms + STAGGER_MS
-        # On loopback the handshake is over by now; elsewhere this is one cheap call.
+        # On loopback the TCP handshake is complete by now; elsewhere this costs one cheap call.
         ready.fd = fd
         ready.events = POLLOUT
         ready.revents = 0
@@ -146,7 +146,7 @@ cdef class Dialer(Sessions):
         return True
 
     cdef bint _watch_attempt(self, uint32_t index, Session *session, int slot, uint32_t events) noexcept:
-        """Watch an attempt; False, and it is over, where the kernel cannot."""
+        """Watch an attempt; if epoll refuses the socket, end the attempt and return False."""
         cdef Dial *dial = session.dial
         cdef int error = self.loop.watch(dial.fds[slot], self._token(index, session, 1 + slot), events)
         if error:
@@ -155,10 +155,10 @@ cdef class Dialer(Sessions):
         return error == 0
 
     cdef int _origin_socket(self, Session *session, Target target) noexcept:
-        """Return a socket on its way to the target, or a negative errno."""
+        """Return a socket that is connecting to the target, or a negative errno."""
         cdef int fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
         if (fd == -EMFILE or fd == -ENFILE) and self._spend_reserve():
-            # This session has its origin; no other is accepted until the reserve is whole again.
+            # This session gets a descriptor of the reserve; none is accepted until the reserve is complete again.
             self._stall()
             fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
         return fd
@@ -180,7 +180,7 @@ cdef class Dialer(Sessions):
         dial.fds[slot] = -1
 
     cdef void _note_tried(self, Dial *dial, Target target) noexcept:
-        """Note which origin a session without one is said to have failed at."""
+        """Note the origin that the record of a session without a connection names."""
         Py_INCREF(target)
         Py_XDECREF(dial.tried)
         dial.tried = <PyObject *>target
@@ -193,7 +193,7 @@ cdef class Dialer(Sessions):
             self._handler.broken(exc)
 
     cdef void _check_dial(self, uint32_t index, Session *session) noexcept:
-        """Give up attempts that took too long; start a staggered one beside those that take long."""
+        """Give up attempts that timed out; begin a staggered attempt beside slow ones."""
         cdef Dial *dial = session.dial
         cdef int slot, expired = 0
         cdef Target target
@@ -222,7 +222,7 @@ cdef class Dialer(Sessions):
             self._connected(index, session, slot)
 
     cdef void _connected(self, uint32_t index, Session *session, int slot) noexcept:
-        """An attempt won: close the others, and relay from now on, or speak TLS first."""
+        """Take the attempt that connected: close the others, then begin TLS or relay."""
         cdef Dial *dial = session.dial
         cdef Target target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
         cdef Py_ssize_t header_bytes = PyBytes_GET_SIZE(<object>dial.header)
@@ -244,7 +244,7 @@ cdef class Dialer(Sessions):
     # --- TLS with an origin -------------------------------------------------------------------------------------------
 
     cdef void _greet_origin(self, uint32_t index, Session *session, uint64_t deadline_ms) noexcept:
-        """Begin to speak TLS with the origin that was connected to; the header and the ClientHello leave together."""
+        """Begin the TLS handshake with the connected origin; PROXY header and ClientHello leave together."""
         cdef Dial *dial = session.dial
         cdef Leg *leg = &session.legs[ORIGIN]
         cdef TlsPeer tls = (<Target>session.target).tls
@@ -258,7 +258,7 @@ cdef class Dialer(Sessions):
         self._link_pending(index, session)
         self._watch_for_end(index, session)
         try:
-            # What is passed through must be what the client agreed on.
+            # The origin must speak the protocol (ALPN) that the client negotiated.
             alpn = agreed_protocol(session.legs[CLIENT].tls) if session.legs[CLIENT].tls != NULL else b""
             leg.tls = client_end(tls, &self._wire, alpn)
         except MemoryError:
@@ -287,7 +287,7 @@ cdef class Dialer(Sessions):
         self._relay(index, session, 0)
 
     cdef void _distrust(self, uint32_t index, Session *session, int error) noexcept:
-        """Leave an origin with which there is no TLS, and go on with the next one."""
+        """Close an origin whose TLS handshake failed, and try the next one."""
         cdef uint64_t name = <uint64_t>session.generation << 32 | index
         cdef TlsEnd *end = session.legs[ORIGIN].tls
         cdef Target target = <Target>session.target
@@ -313,7 +313,7 @@ cdef class Dialer(Sessions):
         self._dial_next(index, session)
 
     cdef void _leave_origin(self, Session *session) noexcept:
-        """Be without an origin again."""
+        """Drop the origin of a session."""
         cdef Leg *leg = &session.legs[ORIGIN]
         cdef Target target = <Target>session.target
         close(leg.fd)

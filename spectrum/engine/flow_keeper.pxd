@@ -1,4 +1,4 @@
-"""The C layout of `FlowKeeper`, for the UDP engine, which it is extended by."""
+"""The C layout of `FlowKeeper`, for the UDP engine, which extends it."""
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -23,7 +23,7 @@ cdef enum:
     # Of an app: bytes each way, datagrams each way, and those dropped by reason.
     DROPS = 11
     COUNTS = 4 + DROPS
-    # Of an app: its group in the census, what else there is to know of it (AppFlag), and what it moves per second.
+    # Of an app: its group in the census, its flags (AppFlag), and its limits per second.
     APP_WORDS = 8
     # Bytes of the app, of a client, of a prefix; then datagrams likewise.
     BYTES = 2
@@ -33,7 +33,7 @@ cdef enum AppFlag:
     TOLD = 1            # proxies in front tell of its clients
     NO_FRAGMENTS = 2    # none are taken, none are made
 
-# How the origin is told who its client is.
+# How the origin learns the client's address.
 cpdef enum Mode:
     PLAIN = 0
     FIRST = 1       # a header before the first datagram
@@ -42,7 +42,7 @@ cpdef enum Mode:
     SIMPLE = 4      # Simple Proxy Protocol; replies must carry it too
     LENIENT = 5     # the same, but a reply without it passes as it is
 
-# Outcomes, as `ended` reports them.
+# Outcomes as reported by `ended`.
 cpdef enum FlowOutcome:
     FLOW_IDLE = 1
     FLOW_EVICTED = 2
@@ -68,7 +68,7 @@ cdef struct Listener:
     uint8_t address[16]   # mapped
 
 cdef struct Channel:
-    # One origin-side socket for the flows of one target, which Simple Proxy headers tell apart.
+    # One socket to an origin, shared by the flows of one target; Simple Proxy headers distinguish them.
     int fd
     uint32_t listener
     uint32_t flows
@@ -129,7 +129,7 @@ cdef class FlowKeeper(Part):
     cdef void _count(self, Flow *flow, bint enters) noexcept nogil
     cdef object _report(self)
     cdef int _forget_table(self) except -1
-    # Replies that wait to be sent to clients; the engine's.
+    # Sends the queued replies to clients; the UDP engine implements it.
     cdef void _flush_replies(self) noexcept nogil
-    # A flow has a socket towards its target; the engine's.
+    # Called when a flow got a socket to its target; the UDP engine implements it.
     cdef void _reached(self, Flow *flow) noexcept

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""Which UDP flows there are: made, pinned to origins, left to the kernel, evicted, ended, found by another worker.
+"""The life cycle of UDP flows: created, pinned to origins, offloaded to the kernel, evicted, ended, recovered.
 
 What they move is the engine's that extends this (`datagrams.pyx`).
 """
@@ -31,12 +31,12 @@ import secrets
 
 cdef enum:
     CHANNEL_QUEUE_BYTES = 4194304
-    # A flow's place among the oldest is kept up to date in steps of this.
+    # A flow moves in the list of least recently used ones at most once per this time.
     PLACE_STEP_MS = 100
-    # The longest idle flow is looked for so often among those that the kernel moves.
+    # How many offloaded flows are looked at to find the one that is idle the longest.
     MAX_EVICTION_LOOKS = 16
 
-# Flows that ended and wait to be reported have places beyond the limit.
+# Flows that ended and wait to be reported have places in the table beyond the limit.
 ENDED_FLOWS = 4 * BATCH
 
 
@@ -93,15 +93,15 @@ cdef class FlowKeeper(Part):
         free(self._apps)
 
     cdef void _flush_replies(self) noexcept nogil:
-        """Send what waits for clients: the engine's that extends this."""
+        """Send the queued replies to clients; the UDP engine implements it."""
 
     cdef void _reached(self, Flow *flow) noexcept:
-        """Look at the path to an origin: the engine's that extends this."""
+        """Read the path MTU to an origin; the UDP engine implements it."""
 
     # --- the table ------------------------------------------------------------------------------------------------
 
     cdef int _map(self, int memory) except -1:
-        """Map the memory file; keep of what it holds the flows that a replacement worker can go on with."""
+        """Map the memory file; keep only those of its flows that a replacement worker can continue."""
         cdef FlowTable *table = &self._table
         cdef uint32_t bucket_count = 64
         cdef uint32_t index
@@ -154,7 +154,7 @@ cdef class FlowKeeper(Part):
         return <uint64_t>self._table.flows[index].generation << 32 | index
 
     cdef Flow *_create(self, const Key *key, Listener *listener, uint32_t *index) noexcept nogil:
-        """A new flow for `key`; NULL where none can make room."""
+        """Return a new flow for `key`; NULL if no flow can be evicted for it."""
         cdef Flow *flow
         cdef uint32_t generation
         if self._table.live >= self._max_flows and not self._evict(False):
@@ -187,7 +187,7 @@ cdef class FlowKeeper(Part):
         return flow
 
     cdef bint _evict(self, bint with_socket) noexcept nogil:
-        """End the flow that is idle the longest, a confirmed one only where none is young; False where none can go."""
+        """Evict the least recently used young flow, or if there is none the least recently used flow; False if none."""
         cdef uint32_t own, shared
         cdef int _
         for _ in range(MAX_EVICTION_LOOKS):
@@ -195,13 +195,13 @@ cdef class FlowKeeper(Part):
             if own == 0 and (shared == 0 or with_socket):
                 own = self._table.oldest[<int>CONFIRMED]
                 shared = self._table.oldest[<int>CONFIRMED_SHARED]
-            # One that the kernel moves may have been in use since it came to its place.
+            # An offloaded flow may have been used since it got its place in the list.
             if own == 0 or not self._read_back(own - 1, &self._table.flows[own - 1]):
                 break
         return self._evict_older(own, <uint32_t>0 if with_socket else shared)
 
     cdef bint _evict_older(self, uint32_t link, uint32_t other) noexcept nogil:
-        """End the older of two flows (index + 1; 0 for none), unless it is about to send."""
+        """End the older of two flows (index + 1; 0 for none), unless it is being sent in this batch."""
         cdef Flow *flow
         if link == 0 or (other and self._table.flows[other - 1].placed_ms < self._table.flows[link - 1].placed_ms):
             link = other
@@ -222,14 +222,14 @@ cdef class FlowKeeper(Part):
             place_newest(&self._table, index, flow.standing, self.loop.now_ms)
 
     cdef void _confirm(self, uint32_t index, Flow *flow) noexcept nogil:
-        """The client went on after a reply: it is really there. From now on a replacement worker goes on with it."""
+        """Confirm a flow: its client sent again after a reply. From now on a replacement worker continues it."""
         unplace(&self._table, index)
         place_newest(&self._table, index, flow.standing | CONFIRMED, self.loop.now_ms)
         self._note_origin(flow)
         self._offer(index, flow)
 
     cdef void _note_origin(self, Flow *flow) noexcept nogil:
-        """Write down what another worker needs to go on with a flow."""
+        """Write into the memory file what another worker needs to continue a flow."""
         cdef sockaddr_in6 address
         cdef socklen_t length = sizeof(sockaddr_in6)
         if flow.channel == 0 and getsockname(flow.fd, <sockaddr *>&address, &length) == 0:
@@ -241,7 +241,7 @@ cdef class FlowKeeper(Part):
     # --- in the kernel --------------------------------------------------------------------------------------------
 
     cdef void _offer(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Let the kernel move a confirmed flow's datagrams, if it can."""
+        """Offload a confirmed flow to the kernel, if it supports it."""
         cdef sockaddr_in6 ours
         cdef socklen_t length = sizeof(sockaddr_in6)
         cdef uint8_t to_origin = OFFLOAD_PUTS if flow.mode >= EACH else OFFLOAD_KEEPS
@@ -266,7 +266,7 @@ cdef class FlowKeeper(Part):
             flow.plane = IN_KERNEL
 
     cdef bint _kernel_can(self, Flow *flow) noexcept nogil:
-        """Whether the kernel's program can do all that is to be done with a flow's datagrams."""
+        """Return whether the kernel's program supports everything that a flow's datagrams need."""
         cdef uint64_t *app = self._apps + APP_WORDS * flow.app
         cdef bint ipv4 = memcmp(flow.peer, MAPPED, 12) == 0
         cdef int i
@@ -274,7 +274,7 @@ cdef class FlowKeeper(Part):
             return False
         if ipv4 != (memcmp(flow.origin, MAPPED, 12) == 0):
             return False
-        # Link-local addresses are of one interface.
+        # Link-local addresses are valid on one interface only.
         if flow.scope or (flow.origin[0] == 0xFE and flow.origin[1] & 0xC0 == 0x80):
             return False
         if flow.app < self._apps_room:
@@ -284,7 +284,7 @@ cdef class FlowKeeper(Part):
         return True
 
     cdef bint _read_back(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Count what the kernel moved of a flow since the last look; return whether it got a newer place by that."""
+        """Count what the kernel forwarded of a flow since the last look; return whether its place in the list changed."""
         cdef uint64_t *counts = self._counts + COUNTS * flow.app
         cdef const offload_tally *tally
         cdef uint64_t size, datagrams, last_ms = 0
@@ -307,7 +307,7 @@ cdef class FlowKeeper(Part):
                 flow.waiting = False
                 self._loads.answer(flow.number)
         flow.active_ms = max(flow.active_ms, last_ms)
-        # To the second: all flows are looked at once in one.
+        # To the second: every flow is looked at once per second.
         if last_ms < flow.placed_ms + PLACE_STEP_MS:
             return False
         unplace(&self._table, index)
@@ -323,14 +323,14 @@ cdef class FlowKeeper(Part):
                 self._read_back(index, &self._table.flows[index])
 
     cdef void _recall(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Move a flow's datagrams here again."""
+        """Take a flow back from the kernel."""
         if flow.plane == IN_KERNEL and self._offload is not None:
             self._offload.leave(index)
             self._read_back(index, flow)
         flow.plane = UNDECIDED
 
     cdef void _decide_anew(self, int64_t app) noexcept nogil:
-        """Let flows, of one app or of all (-1), be moved by whoever can now."""
+        """Decide anew for the flows of one app, or of all (-1), whether the kernel forwards them."""
         cdef uint32_t index
         cdef Flow *flow
         for index in range(self._table.file.used):
@@ -343,7 +343,7 @@ cdef class FlowKeeper(Part):
     # --- the handler's answers ------------------------------------------------------------------------------------
 
     cdef object _decide(self):
-        """Ask the handler what becomes of new flows; one that it forgets is refused."""
+        """Ask the handler what to do with new flows; one that it does not answer is refused."""
         cdef list batch = []
         cdef uint32_t link = self._accepted_head
         cdef uint64_t name
@@ -370,7 +370,7 @@ cdef class FlowKeeper(Part):
 
     def open(self, uint64_t name, tuple targets, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False,
              int tries=1):
-        """Pin a new flow to the first of `targets` (of `Target`) that can be had.
+        """Pin a new flow to the first of `targets` (`Target`) that a socket can be connected to.
 
         When none can, `handler.exhausted` may name others, up to `tries` times less one. `shared` uses one socket for
         all flows of a target, which needs mode SIMPLE. `idle_timeout_ms` 0 is never. A name whose flow is over is
@@ -395,7 +395,7 @@ cdef class FlowKeeper(Part):
         return 0
 
     def adapt(self, uint64_t name, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False):
-        """Give a live flow what `open` would give it now; a header that is another one is due again.
+        """Give a live flow the settings that `open` would give it now; a header that changed is sent again.
 
         Returns True where the flow must be moved, to the target that it has or to another one: it is to share a socket
         from now on, or to have one of its own.
@@ -419,12 +419,12 @@ cdef class FlowKeeper(Part):
         return True
 
     def refuse(self, uint64_t name, int error):
-        """Drop what a new flow sent; `error` comes back in `ended` with outcome FLOW_REFUSED."""
+        """Drop the datagrams of a new flow; `error` is reported in `ended` with outcome FLOW_REFUSED."""
         if self._find(name, FLOW_NEW) != NULL:
             self._end(<uint32_t>name, FLOW_REFUSED, error)
 
     def move(self, uint64_t name, tuple targets):
-        """Pin a flow to the first of other `targets`; its header is due again. Without one it ends."""
+        """Pin a flow to the first of other `targets`, and send its header again. Without a target it ends."""
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         if flow == NULL:
             return
@@ -433,7 +433,7 @@ cdef class FlowKeeper(Part):
         self._pin(<uint32_t>name, flow, targets, 0)
 
     def close(self, uint64_t name, int error):
-        """End a flow; `error` comes back in `ended`."""
+        """End a flow; `error` is reported in `ended`."""
         if self._find(name, FLOW_LIVE) != NULL:
             self._end(<uint32_t>name, FLOW_CLOSED, error)
 
@@ -514,8 +514,8 @@ cdef class FlowKeeper(Part):
             if fd < 0:
                 return -fd
             number = self._free_channel()
-            # The replies of all its flows queue up here. The first is cut to net.core.rmem_max, the second needs
-            # CAP_NET_ADMIN.
+            # The replies of all its flows are queued here. The first option is capped at net.core.rmem_max, the second
+            # needs CAP_NET_ADMIN.
             set_int(fd, SOL_SOCKET, SO_RCVBUF, CHANNEL_QUEUE_BYTES)
             if setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &wanted, sizeof(int)) < 0:
                 self._short_channels.add(number)
@@ -536,7 +536,7 @@ cdef class FlowKeeper(Part):
         return 0
 
     cdef uint32_t _free_channel(self) except? 0xFFFFFFFF:
-        """Return the index of a channel that is closed, or of a new one."""
+        """Return the index of a closed channel, or of a new one."""
         cdef uint32_t number
         for number in range(self._channel_count):
             if self._channels[number].fd < 0:
@@ -550,7 +550,7 @@ cdef class FlowKeeper(Part):
         return self._channel_count - 1
 
     cdef void _unpin(self, Flow *flow) noexcept nogil:
-        """Give up a flow's socket, or its share of a channel."""
+        """Close a flow's socket, or release its channel."""
         cdef Channel *channel
         if flow.target != NULL:
             if flow.waiting:
@@ -580,7 +580,7 @@ cdef class FlowKeeper(Part):
     # --- ends -----------------------------------------------------------------------------------------------------
 
     cdef void _end(self, uint32_t index, int outcome, int error) noexcept nogil:
-        """Close a flow and queue its report, which names the target still."""
+        """Close a flow and queue its report, which still names the target."""
         cdef Flow *flow = &self._table.flows[index]
         self._recall(index, flow)
         flow.state = FLOW_ENDED
@@ -652,7 +652,7 @@ cdef class FlowKeeper(Part):
     # --- time -----------------------------------------------------------------------------------------------------
 
     cdef bint tick(self) noexcept:
-        """Once a second: end the flows that are idle."""
+        """End the idle flows; called once a second."""
         cdef uint32_t index
         cdef Flow *flow
         if self.loop.now_ms - self._last_scan_ms < IDLE_TICK_MS:
@@ -677,7 +677,7 @@ cdef class FlowKeeper(Part):
     # --- another worker goes on -----------------------------------------------------------------------------------
 
     cdef int _forget_table(self) except -1:
-        """Have a table without flows, of memory that nobody shares."""
+        """Replace the table by an empty one in private memory."""
         cdef FlowTable *table = &self._table
         cdef void *empty = mmap(
             NULL, table.file_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -696,7 +696,7 @@ cdef class FlowKeeper(Part):
     # === Public API ===
 
     def set_offload(self, Offload offload):
-        """Let the kernel move the datagrams of confirmed flows from now on, or (None) no longer."""
+        """Offload confirmed flows to the kernel from now on, or (None) no longer."""
         cdef uint32_t index
         if self._offload is not None:
             for index in range(self._table.file.used):
@@ -708,7 +708,7 @@ cdef class FlowKeeper(Part):
             self._decide_anew(-1)
 
     def flows(self, *, listener=None, targets=None):
-        """Return the names of live flows: those of a listener, or those pinned to any of `targets`, or all."""
+        """Return the names of live flows: of a listener, or pinned to one of `targets`, or all."""
         cdef uint32_t index
         cdef Flow *flow
         cdef list names = []
@@ -721,7 +721,7 @@ cdef class FlowKeeper(Part):
         return names
 
     def flow(self, uint64_t name):
-        """Return (listener, target, our port) of a live flow; None when it is over."""
+        """Return (listener, target, our port) of a live flow; None if it has ended."""
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         if flow == NULL or flow.target == NULL:
             return None
@@ -739,7 +739,7 @@ cdef class FlowKeeper(Part):
         return unmapped(self._table.flows[index].key.client), ntohs(self._table.flows[index].key.client_port)
 
     def ends_of(self, uint64_t name):
-        """Return (client, port, edge, port, proxy that told of them or None) of a live flow; None when it is over."""
+        """Return (client, port, edge, port, proxy that named them or None) of a live flow; None if it has ended."""
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         if flow == NULL:
             return None
@@ -749,12 +749,12 @@ cdef class FlowKeeper(Part):
         )
 
     def peer_port(self, uint64_t name):
-        """Return the port of the proxy that told of a new flow; its client's where there is none; 0 when it is over."""
+        """Return the port of the proxy in front of a new flow, or without one its client's; 0 if the flow has ended."""
         cdef Flow *flow = self._find(name, FLOW_NEW)
         return 0 if flow == NULL else ntohs(flow.peer_port)
 
     def close_flows(self, int error, uint64_t idle_ms=0):
-        """End the flows that were idle for at least `idle_ms`; `error` comes back in `ended`."""
+        """End the flows that were idle for at least `idle_ms`; `error` is reported in `ended`."""
         cdef uint32_t index
         cdef Flow *flow
         self.loop.read_clock()
@@ -800,7 +800,7 @@ cdef class FlowKeeper(Part):
         return handed
 
     def take_short_queues(self):
-        """Return descriptors of new sockets, shared by flows, whose queue this process could not make long enough.
+        """Return descriptors of new channels whose receive queue this process could not make long enough.
 
         They stay the engine's; another process that may (CAP_NET_ADMIN) can do it.
         """
@@ -813,15 +813,15 @@ cdef class FlowKeeper(Part):
         return descriptors
 
     def inherit(self, dict sockets):
-        """Take the sockets of flows that another engine released, by index: `adopt` goes on with them."""
+        """Take the sockets of flows that another engine released, by index, for `adopt`."""
         self._inherited = sockets
 
     def drain(self):
-        """Take no new flows."""
+        """Refuse new flows."""
         self._draining = True
 
     def recovered(self):
-        """Return what a worker before this one left: (name, our address, our port, origin, origin port).
+        """Return the flows that a former worker left: (name, our address, our port, origin, origin port).
 
         Each is adopted or discarded by its name before the first listener's datagrams are read.
         """
@@ -838,7 +838,7 @@ cdef class FlowKeeper(Part):
         return found
 
     def adopt(self, uint64_t name, uint32_t listener, Target target):
-        """Go on with a recovered flow: same origin, and the same source port towards it where that is free."""
+        """Continue a recovered flow: with the same origin, and from the same source port if that is free."""
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         cdef uint32_t index = <uint32_t>name
         cdef uint16_t source_port
@@ -861,7 +861,7 @@ cdef class FlowKeeper(Part):
         flow.plane = UNDECIDED
         flow.active_ms = self.loop.now_ms
         self._pin(index, flow, (target,), source_port)
-        # To the origin it is the same peer, which has told of its client, only from the same port.
+        # Only from the same port the origin takes it for the same peer, whose header it has.
         if flow.source_port == source_port:
             flow.header_due = header_due
 
@@ -873,27 +873,27 @@ cdef class FlowKeeper(Part):
 
     @property
     def active(self):
-        """Flows that are not over."""
+        """The number of live flows."""
         return self._table.live
 
     @property
     def offloaded(self):
-        """Flows whose datagrams the kernel moves."""
+        """The number of flows that are offloaded to the kernel."""
         return 0 if self._offload is None else self._offload.active
 
     @property
     def evicted(self):
-        """Flows that ended early to make room."""
+        """The number of flows that were evicted."""
         return self._evicted
 
     @property
     def sockets(self):
-        """Flows that have sockets of their own."""
+        """The number of flows with a socket of their own."""
         return self._sockets
 
     @property
     def max_sockets(self):
-        """As many flows may have sockets of their own."""
+        """The limit of flows with a socket of their own."""
         return self._max_sockets
 
     @max_sockets.setter

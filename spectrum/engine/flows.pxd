@@ -26,8 +26,8 @@ cdef enum FlowState:
     FLOW_ENDED  # closed, waits to be reported
 
 cdef enum Standing:
-    # A flow is young until its client sends again after a reply, which a forged source address cannot know to do
-    # (conntrack's ASSURED is the precedent). Young ones are evicted first. Shared ones have no descriptor of their own.
+    # A flow is young until its client sends again after a reply, which a sender with a forged address does not see
+    # (precedent: conntrack's ASSURED). Young flows are evicted first. Shared ones have no descriptor of their own.
     YOUNG = 0
     CONFIRMED = 1
     YOUNG_SHARED = 2
@@ -36,7 +36,7 @@ cdef enum Standing:
     UNPLACED = 255  # in no list: not LIVE yet
 
 cdef enum Plane:
-    # Who moves the datagrams of a flow that is confirmed.
+    # Who forwards the datagrams of a confirmed flow.
     UNDECIDED = 0
     IN_KERNEL = 1
     IN_ENGINE = 2
@@ -44,7 +44,7 @@ cdef enum Plane:
 cdef enum:
     NO_SLOT = 255
     MAX_HEADER_BYTES = 64
-    # "SPEC", and the version of the layout below.
+    # "SPEC" and the version of the layout below.
     FILE_MAGIC = 0x53504543
     FILE_VERSION = 5
     FILE_HEADER_BYTES = 64
@@ -88,7 +88,7 @@ cdef struct Flow:
     uint8_t source        # which of the target's source addresses it has
     uint8_t waiting       # its client has no answer yet
     uint8_t origin[16]
-    # Who sends its datagrams, and where to: the client and the edge, unless a proxy in front told of those.
+    # Source and destination of its datagrams: client and edge, unless a proxy in front named those.
     uint8_t peer[16]
     uint8_t local[16]
     uint16_t peer_port
@@ -166,7 +166,7 @@ cdef inline uint32_t peer_bucket_of(FlowTable *table, const uint8_t *peer, uint1
 
 cdef inline Flow *find_peer(FlowTable *table, const uint8_t *peer, uint16_t port, uint32_t listener,
                             uint32_t *index) noexcept nogil:
-    """The flow whose header a peer sent last."""
+    """Return the flow whose header this peer sent last."""
     cdef uint32_t link = table.peer_buckets[peer_bucket_of(table, peer, port)]
     cdef Flow *flow
     while link:
@@ -217,7 +217,7 @@ cdef inline void unplace(FlowTable *table, uint32_t index) noexcept nogil:
         table.newest[flow.standing] = flow.older
 
 cdef inline Flow *take_flow(FlowTable *table, uint32_t *index) noexcept nogil:
-    """A free flow, its generation kept; NULL where there is none."""
+    """Return a free flow with its generation; NULL if there is none."""
     cdef Flow *flow
     if table.free_head:
         index[0] = table.free_head - 1

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""Which clients' long datagrams may be sent on in fragments: IPv4 ones that came whole, without "don't fragment".
+"""Learn which long datagrams may be forwarded in fragments: IPv4, received unfragmented, without DF.
 
 recvmsg tells of fragments (IP_RECVFRAGSIZE), not of that bit (RFC 791, section 3.1, DF), so a packet socket looks at
 the headers (packet(7)). The kernel filters for it: only datagrams that are longer than the shortest path to an origin
@@ -72,7 +72,7 @@ cdef uint64_t REST_NS = 60000000000
 
 
 cdef class Fragmentable:
-    """What was seen of clients' long datagrams without DF. It begins closed, and then knows of none."""
+    """Remembers clients' long datagrams without DF. It is closed at first, and then knows none."""
 
     def __cinit__(self):
         self._fd = -1
@@ -87,7 +87,7 @@ cdef class Fragmentable:
             close(self._fd)
 
     cdef bint watch(self, uint32_t longest) noexcept nogil:
-        """Look for datagrams longer than this, IP header and all, from now on; False where the kernel forbids it."""
+        """Look for datagrams longer than this (with IP header) from now on; return False if the kernel forbids it."""
         if longest >= self._longest:
             return True
         self._longest = longest
@@ -98,7 +98,7 @@ cdef class Fragmentable:
         return filter_packets(self._fd, longest) == 0
 
     cdef bint _open(self) noexcept nogil:
-        # Protocol 0: nothing comes before the filter is there.
+        # Protocol 0: nothing is received before the filter is attached.
         self._fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         if self._fd < 0:
             return False
@@ -113,7 +113,7 @@ cdef class Fragmentable:
 
     cdef bint allows(self, const uint8_t *client, uint16_t client_port, const uint8_t *edge, uint16_t edge_port,
                      uint64_t read_ns) noexcept nogil:
-        """Whether a whole datagram may be fragmented; so it may where nobody can know, but not while nobody looked.
+        """Return whether a whole datagram may be fragmented: yes if it cannot be known, no if nobody looked yet.
 
         Args:
             client: Whom it came from: a mapped IPv4 address, and a port in network order.
@@ -140,7 +140,7 @@ cdef class Fragmentable:
         return self._missed
 
     cdef void read(self) noexcept nogil:
-        """Note what came."""
+        """Note the datagrams that were received."""
         cdef uint8_t packets[PACKETS][HEADER_BYTES]
         cdef mmsghdr messages[PACKETS]
         cdef iovec parts[PACKETS]
@@ -184,21 +184,21 @@ cdef class Fragmentable:
     # === Public API ===
 
     cpdef void rest(self, uint64_t now_ns) noexcept:
-        """Look no longer, until somebody asks again, where nobody has for a minute; to be called now and then."""
+        """Stop looking if nobody has asked for a minute, until somebody asks again; to be called periodically."""
         if self._fd >= 0 and now_ns > max(self._asked_ns, self._since_ns) + REST_NS:
             close(self._fd)
             self._fd = -1
 
     def watch_from(self, uint32_t longest):
-        """Look for datagrams longer than this, IP header and all; return False where the kernel forbids it."""
+        """Look for datagrams longer than this (with IP header); return False if the kernel forbids it."""
         return self.watch(longest)
 
     def allows_now(self, bytes client, uint16_t client_port, bytes edge, uint16_t edge_port):
-        """Tell whether a whole IPv4 datagram that has come by now may be sent on in fragments."""
+        """Return whether an unfragmented IPv4 datagram that was received by now may be forwarded in fragments."""
         cdef bytes mapped_client = b"\0" * 10 + b"\xff\xff" + client, mapped_edge = b"\0" * 10 + b"\xff\xff" + edge
         return self.allows(mapped_client, htons(client_port), mapped_edge, htons(edge_port), clock_ns())
 
     @property
     def longest(self):
-        """Datagrams up to this are not looked for; 0 where none are, or it rests."""
+        """Only datagrams longer than this are looked for; 0 while none are."""
         return self._longest if self._fd >= 0 else 0

@@ -1,4 +1,4 @@
-"""The headers with which a proxy in front tells who the client of a datagram is, as the UDP engine reads them.
+"""The headers by which a proxy in front names the client of a datagram, as the UDP engine reads them.
 
 `spectrum.wire` has the same for everybody else, and the tests hold the two against each other.
 """
@@ -25,7 +25,7 @@ cdef enum:
     MALFORMED_HEADER = -1
 
 cdef inline int read_header(const uint8_t *data, size_t size, Key *key, uint8_t *dialect) noexcept nogil:
-    """Return how long a datagram's header is, 0 where there is none, MALFORMED_HEADER where none can be read.
+    """Return the length of a datagram's header: 0 if there is none, MALFORMED_HEADER if it cannot be parsed.
 
     `key` gets the addresses and ports that it tells; it stays where the header tells none (LOCAL, UNSPEC).
     """

@@ -1,4 +1,4 @@
-"""The C declarations of Linux that the engine uses, and nothing else."""
+"""C declarations of Linux that the engine uses."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""A worker's flows in the kernel: entered, left, and read back. The program is kernel/bpf/offload.bpf.c.
+"""The flows that a worker offloads to the kernel: add, remove, count. The program is kernel/bpf/offload.bpf.c.
 
 A flow has an entry for each direction, and a tally for each, in an array that is mapped here: reading it back costs no
 system call. Entries hold while their worker renews its lease; those of one that is gone do nothing.
@@ -65,16 +65,16 @@ cdef extern from *:
         int map, const void *before, void *after, void *keys, void *values, unsigned int *count) nogil
 
 cdef enum:
-    # Ticks come each second; a worker that misses so many is as good as gone.
+    # The lease is renewed each second; a worker that misses so many renewals is taken for dead.
     LEASE_S = 5
-    # Entries that are read at once when a worker looks for what one before it left.
+    # Entries per read when a worker looks for those that its predecessor left.
     BATCH = 1024
     LEASES_BYTES = OFFLOAD_MAX_WORKERS * 8
 
 cdef uint64_t NS_PER_S = 1000000000
 
 cdef class Offload:
-    """The part of the kernel's tables that is one worker's.
+    """One worker's part of the kernel's tables.
 
     Args:
         flows: The descriptor of the table of entries; like the others the caller's.
@@ -124,7 +124,7 @@ cdef class Offload:
 
     cdef bint enter(self, uint32_t index, Flow *flow, const sockaddr_in6 *ours, uint8_t to_origin,
                     uint8_t to_client) noexcept nogil:
-        """Let the kernel move what belongs to a flow, as its origin is noted; False where it cannot.
+        """Offload a flow to the kernel, towards the origin that it has; return False if that is not possible.
 
         Args:
             index: The flow's, which it keeps until it leaves.
@@ -145,7 +145,7 @@ cdef class Offload:
         map_address(ours, keys[1].to)
         keys[1].from_port, keys[1].to_port = flow.origin_port, ours.sin6_port
         for side in range(2):
-            # What comes in by the one leaves as an answer would by the other.
+            # Each direction leaves as the other one arrives, with source and destination swapped.
             memcpy(ways[side].becomes.from_, keys[1 - side].to, 16)
             memcpy(ways[side].becomes.to, keys[1 - side].from_, 16)
             ways[side].becomes.from_port = keys[1 - side].to_port
@@ -155,7 +155,7 @@ cdef class Offload:
             ways[side].what = to_client if side else to_origin
             ways[side].header_bytes = flow.header_bytes
             memcpy(ways[side].header, flow.header, flow.header_bytes)
-        # First the answers: until its own entry is there, the client's datagrams come to user space as before.
+        # Replies first: until the client's direction has its entry, its datagrams reach user space as before.
         if bpf_set(self._flows, &keys[1], &ways[1]) < 0:
             return False
         if bpf_set(self._flows, &keys[0], &ways[0]) < 0:
@@ -165,30 +165,30 @@ cdef class Offload:
         return True
 
     cdef void leave(self, uint32_t index) noexcept nogil:
-        """Let user space move what belongs to a flow that was entered."""
+        """Remove the entries of an offloaded flow."""
         cdef int side
         for side in range(2):
             self._remove(&self._keys[2 * index + side], self._first_place + 2 * index + side)
         self.active -= 1
 
     cdef void _remove(self, const offload_tuple *key, uint32_t place) noexcept nogil:
-        """Remove an entry, unless it is another flow's by now: of a client whose datagrams came to another worker."""
+        """Remove an entry, unless it belongs to another flow by now: its client's datagrams reached another worker."""
         cdef offload_way way
         if bpf_get(self._flows, key, &way) == 0 and way.place == place:
             bpf_remove(self._flows, key)
 
     cdef const offload_tally *tally(self, uint32_t index, int side) noexcept nogil:
-        """What the kernel moved of a flow since these tables were made, for whichever flow had the index."""
+        """Return the kernel's tally for a flow's index, since the tables exist and for all flows that had the index."""
         return &self._tallies[2 * index + side]
 
     cdef void renew(self, uint64_t now_ns) noexcept nogil:
-        """Let the entries of this worker hold on."""
+        """Renew the lease of this worker's entries."""
         self._lease[0] = now_ns + LEASE_S * NS_PER_S
 
     # === Public API ===
 
     def sweep(self):
-        """Remove the entries of this worker that it has not entered: one before it had them.
+        """Remove the entries under this worker's number that its predecessor has added.
 
         Raises:
             OSError: If the kernel does not tell them.

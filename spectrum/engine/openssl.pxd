@@ -1,4 +1,4 @@
-"""What the engine needs of OpenSSL 3 (openssl.org, man 3), and a few lines of C where its interface is macros."""
+"""Declarations of OpenSSL 3 (openssl.org, man 3), and a few lines of C where its interface is macros."""
 
 cdef extern from "<openssl/ssl.h>" nogil:
     ctypedef struct SSL:

@@ -39,25 +39,25 @@ from spectrum.engine.tls_end cimport (
 )
 
 cdef enum:
-    # Bytes moved for one leg before the others get their turn.
+    # Bytes moved for one leg before the others are served.
     READ_BUDGET = 4194304
-    # Of what a client sends first: at the first look, which is as long as the longest PROXY header, and at most.
+    # Of a client's first bytes: how many are read first (the longest PROXY header), and at most.
     PEEK_BYTES = 4112
     MAX_PEEK_BYTES = 65536
 
-# In the keys of rates: which way bytes go.
+# Mixed into the keys of rates, by direction.
 cdef uint64_t CLIENT_WAY = 0x9ddfea08eb382d69
 cdef uint64_t ORIGIN_WAY = 0xc3a5c85c97cb3127
 cdef uint64_t NS_PER_S = 1000000000
-# So much time may be owed for what was moved before reading stops.
+# A rate limiter may be ahead by this time before reading is paused.
 cdef uint64_t BURST_NS = 100000000
 
 cdef enum Reach:
-    # How far a leg is read. After a short read more would give another edge,
+    # How much of a leg was read. After a short read, new bytes cause another edge,
     ONE_EDGE
-    # but what was there when reading paused would not;
+    # but bytes that were there when reading was paused do not;
     TO_END
-    # and when epoll told of a FIN, a short read has reached the end for certain.
+    # after a FIN was reported by epoll, a short read has certainly reached the end.
     TO_KNOWN_END
 
 
@@ -105,7 +105,7 @@ cdef class Relay(Dialer):
         return 0
 
     cdef bint _follow(self, uint32_t index, Session *session, object plan) except -1:
-        """Follow the plan of a new session; False where it is left to the handler."""
+        """Follow the plan of a new session; return False to leave it to the handler."""
         cdef SessionPlan followed = <SessionPlan>plan
         cdef int verdict
         try:
@@ -124,7 +124,7 @@ cdef class Relay(Dialer):
         return True
 
     def refuse(self, uint64_t name, int error):
-        """Reset the client; `error` comes back in `ended` with outcome REFUSED."""
+        """Reset the client; `error` is reported in `ended` with outcome REFUSED."""
         cdef Session *session = self._find(name)
         if session != NULL and self._is_undecided(session):
             self._end(<uint32_t>name, session, REFUSED, error, True)
@@ -134,7 +134,7 @@ cdef class Relay(Dialer):
                 or session.state == SECURING)
 
     def hold(self, uint64_t name, uint32_t delay_ms):
-        """Let a session wait: `handler.turn_came` decides on it after `delay_ms`."""
+        """Delay a session: `handler.turn_came` decides on it after `delay_ms`."""
         cdef Session *session = self._find(name)
         if session == NULL or not self._is_undecided(session):
             return
@@ -144,7 +144,7 @@ cdef class Relay(Dialer):
         self._watch_for_end(<uint32_t>name, session)
 
     def read_header(self, uint64_t name, uint32_t timeout_ms):
-        """Let the client speak first: `handler.header` sees its first bytes, until it answers or time runs out."""
+        """Read the client's first bytes: `handler.header` sees them until it has decided or the time is over."""
         cdef Session *session = self._find(name)
         if session == NULL or session.state != ACCEPTED:
             return
@@ -154,7 +154,7 @@ cdef class Relay(Dialer):
         self._watch_client(<uint32_t>name, session)
 
     def secure(self, uint64_t name, ServerContext context, uint32_t timeout_ms):
-        """Speak TLS with the client: `handler.secured` decides on it once hands are shaken, within `timeout_ms`."""
+        """Begin TLS with the client: `handler.secured` decides after the handshake, which has `timeout_ms`."""
         cdef Session *session = self._find(name)
         cdef uint32_t index = <uint32_t>name
         if session == NULL or not self._is_undecided(session) or session.legs[CLIENT].tls != NULL:
@@ -162,7 +162,7 @@ cdef class Relay(Dialer):
         session.legs[CLIENT].tls = server_end(context)
         session.state = SECURING
         session.deadline_ms = self.loop.now_ms + timeout_ms
-        # From here on it costs something.
+        # Everything below has a cost.
         self._count(session)
         self._link_pending(index, session)
         if session.watched == WATCHED:
@@ -171,7 +171,7 @@ cdef class Relay(Dialer):
             self._watch_client(index, session)
 
     cdef void _watch_client(self, uint32_t index, Session *session) noexcept nogil:
-        """Hear of all that comes from a client, also of what is there; the session ends where the kernel cannot."""
+        """Watch a client for all events, also for bytes that are there; end the session if epoll refuses it."""
         cdef Leg *leg = &session.legs[CLIENT]
         cdef int error = 0
         if session.watched == WATCHED_FOR_END:
@@ -183,15 +183,15 @@ cdef class Relay(Dialer):
             self._end(index, session, NO_WATCH, error, True)
 
     def consume(self, uint64_t name, Py_ssize_t size):
-        """Take the first `size` bytes, which `handler.header` has seen, from the client."""
+        """Consume the client's first `size` bytes, which `handler.header` has seen."""
         cdef Session *session = self._find(name)
         if session == NULL or not 0 <= size <= SCRATCH_BYTES:
             return
-        # They are in the kernel's buffer, so one call takes them all.
+        # They are in the kernel's buffer, so one call reads them all.
         recv(session.legs[CLIENT].fd, self._scratch, size, 0)
 
     def assign(self, uint64_t name, uint32_t listener):
-        """Let a session that waits for its decision be of another listener, and its app."""
+        """Assign a session that waits for its decision to another listener and its app."""
         cdef Session *session = self._find(name)
         if (session == NULL or (session.state != ACCEPTED and session.state != HEADER)
                 or listener >= self._listener_count):
@@ -200,12 +200,12 @@ cdef class Relay(Dialer):
         session.app = self._listeners[listener].app
 
     def server_name(self, uint64_t name):
-        """Return the server name that a client has asked for in a handshake with us; empty for none."""
+        """Return the server name of a client's handshake with this edge; empty for none."""
         cdef Session *session = self._find(name)
         return name_asked_for(session.legs[CLIENT].tls) if session != NULL and session.legs[CLIENT].tls != NULL else b""
 
     def set_client(self, uint64_t name, bytes address, uint16_t port):
-        """Replace the client's address in the report by the one that its front proxy told."""
+        """Replace the client's address in the report by the one that the proxy in front named."""
         cdef Session *session = self._find(name)
         if session == NULL or len(address) not in (4, 16):
             return
@@ -216,7 +216,7 @@ cdef class Relay(Dialer):
     # --- deadlines ----------------------------------------------------------------------------------------------------
 
     cdef bint tick(self) noexcept:
-        """Look at deadlines: often at the few sessions that wait for something, once a second at all others."""
+        """Check deadlines: often those of the few sessions that wait for something, once a second those of all."""
         cdef uint32_t link = self._pending_head, index
         cdef Session *session
         while link:
@@ -255,7 +255,7 @@ cdef class Relay(Dialer):
             self._end(index, session, REFUSED, 0, True)
 
     cdef void _scan(self) noexcept:
-        """End the idle and the stuck sessions, and arm the keepalive of those that the last scan did not see."""
+        """End idle and stuck sessions, and enable keepalive for those that are new since the last scan."""
         cdef uint32_t index
         cdef Session *session
         for index in range(self._slab.chunk_count << CHUNK_BITS):
@@ -271,7 +271,7 @@ cdef class Relay(Dialer):
                 self._watch_pace(index, session, &self._apps[session.app])
 
     cdef void _watch_pace(self, uint32_t index, Session *session, App *app) noexcept nogil:
-        """End a session one of whose peers does not take what it is sent.
+        """End a session if one of its peers does not read what it is sent.
 
         TCP itself waits for ever on a peer that goes on answering probes with a window of nothing, or of a few bytes.
         """
@@ -301,14 +301,14 @@ cdef class Relay(Dialer):
     # --- what a client sends first ------------------------------------------------------------------------------------
 
     cdef void _peek(self, uint32_t index, Session *session, uint32_t events, bint late) noexcept:
-        """Show the handler what a client has sent; `late` where its time is over.
+        """Show the handler what a client has sent; `late` if its time is over.
 
         SO_RCVLOWAT lets the kernel wait for as much as the handler needs to tell more, so a client that sends a byte at
         a time is not looked at for each. It tells at once where so much is there already (tcp_set_rcvlowat).
         """
         cdef uint64_t name = <uint64_t>session.generation << 32 | index
         cdef int fd = session.legs[CLIENT].fd
-        # With its FIN the rest will never come.
+        # After a FIN the rest will never arrive.
         cdef bint last = late or events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) != 0
         cdef uint32_t needs = max(<uint32_t>PEEK_BYTES, session.wanted), room = 0
         cdef ssize_t size = 0
@@ -338,7 +338,7 @@ cdef class Relay(Dialer):
             set_int(fd, SOL_SOCKET, SO_RCVLOWAT, max(needs, <uint32_t>1))
 
     cdef uint32_t _show(self, uint64_t name, Session *session, ssize_t size, bint last) except? 0xFFFFFFFF:
-        """Show the handler `size` bytes of the scratch buffer; return how many it needs, 0 where it has decided."""
+        """Show the handler `size` bytes of the scratch buffer; return how many it needs, 0 if it has decided."""
         cdef object needs = self._handler.header(
             name, session.listener, PyBytes_FromStringAndSize(self._scratch, size),
             PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes), session.client_port,
@@ -382,18 +382,18 @@ cdef class Relay(Dialer):
         session.connected_ns = clock_ns()
         session.active_ms = self.loop.now_ms
         with nogil:
-            # Watched since its own header was awaited: its edge is used up, so read to the end.
+            # Watched since its header was awaited: the edge is consumed, so read to the end.
             if session.legs[ORIGIN].backlog == NULL:
                 self._pump(index, session, CLIENT, header_bytes, TO_END if session.watched == WATCHED else ONE_EDGE)
             if session.state == RELAYING and session.watched != WATCHED:
-                # After the first read: what arrived in between is told of at once.
+                # After the first read: bytes that arrived in between are reported immediately.
                 self._watch_client(index, session)
             if (session.state == RELAYING and session.legs[ORIGIN].tls != NULL
                     and session.legs[CLIENT].backlog == NULL and not session.legs[ORIGIN].eof):
                 self._pump(index, session, ORIGIN, 0, TO_END)  # the same of the handshake
 
     cdef void _pump(self, uint32_t index, Session *session, int side, size_t prefix, Reach reach) noexcept nogil:
-        """Move what leg `side` has to the other leg.
+        """Move the bytes of leg `side` to the other leg.
 
         The first `prefix` bytes of the scratch buffer are sent before it. With the end known to be in the queue, the
         last bytes wait for it (MSG_MORE) and leave with the FIN in one segment.
@@ -443,7 +443,7 @@ cdef class Relay(Dialer):
                 self.loop.round_bytes += got
             if filled and not self._forward(index, session, 1 - side, filled, reach == TO_KNOWN_END):
                 return
-            # A FIN without close_notify is an end too, as it is for HAProxy: many peers do no better.
+            # A FIN without close_notify counts as an end, as with HAProxy: many peers send none.
             if source.tls == NULL:
                 ends = got == 0 or (0 < got < room and reach == TO_KNOWN_END)
             else:
@@ -467,7 +467,7 @@ cdef class Relay(Dialer):
                 return
 
     cdef bint _is_read_out(self, Session *session, int side) noexcept nogil:
-        """Whether leg `side`, whose FIN epoll has told of and with which the session ends, has nothing else to be read.
+        """Return whether nothing is left to read of leg `side`, whose FIN epoll has reported and ends the session.
 
         TCP_INFO tells, which is read at the end anyway, and saves the read that finds nothing; the FIN counts as a byte
         (net/ipv4/tcp_input.c, tcp_rcv_nxt_update). Bytes that are no part of `received_bytes` make it say no: a header
@@ -486,7 +486,7 @@ cdef class Relay(Dialer):
         return True
 
     cdef bint _forward(self, uint32_t index, Session *session, int side, size_t size, bint more) noexcept nogil:
-        """Send the first `size` bytes of the scratch buffer to leg `side`; False when the session had to end."""
+        """Send the first `size` bytes of the scratch buffer to leg `side`; return False if that ended the session."""
         cdef Leg *leg = &session.legs[side]
         cdef const char *data = self._scratch
         cdef ssize_t sent
@@ -505,13 +505,13 @@ cdef class Relay(Dialer):
         return <size_t>sent == size or self._keep(index, session, side, data + sent, size - sent)
 
     cdef ssize_t _read_sealed(self, Leg *leg, size_t room) noexcept nogil:
-        """Read a leg with TLS: what its handshake left first."""
+        """Read a leg with TLS: first the bytes that its handshake left."""
         if leg.tls.unread != NULL:
             return take_unread(leg.tls, self._sealed, room)
         return recv(leg.fd, self._sealed, room, 0)
 
     cdef ssize_t _unseal(self, uint32_t index, Session *session, int side, size_t size, size_t prefix) noexcept nogil:
-        """Put what `size` bytes of leg `side` mean behind the prefix in the scratch buffer.
+        """Decrypt `size` bytes of leg `side` to behind the prefix in the scratch buffer.
 
         Returns how many they are, -1 when the session had to end.
         """
@@ -519,7 +519,7 @@ cdef class Relay(Dialer):
         cdef ssize_t plain
         self._receive_sealed(size)
         plain = unseal(leg.tls, &self._wire, self._scratch + prefix, SCRATCH_BYTES + RECORD_BYTES - prefix)
-        # An answer to a KeyUpdate, or the alert that says what is wrong.
+        # A reply to a KeyUpdate, or an alert.
         if self._wire.outgoing_bytes and not self._send(
                 index, session, side, self._wire.outgoing, self._wire.outgoing_bytes):
             if session.state == RELAYING:
@@ -538,7 +538,7 @@ cdef class Relay(Dialer):
             self._handler.broken(exc)
 
     cdef bint _say_goodbye(self, uint32_t index, Session *session, int side) noexcept nogil:
-        """Let leg `side` say close_notify; False while that waits, or when the session had to end."""
+        """Send a close_notify to leg `side`; return False if it is queued, or the session ended by it."""
         self._receive_sealed(0)
         if not say_goodbye(session.legs[side].tls, &self._wire):
             return True
@@ -549,7 +549,7 @@ cdef class Relay(Dialer):
         return session.legs[side].backlog == NULL
 
     cdef ssize_t _portion(self, Session *session) noexcept nogil:
-        """How much a paced session reads at once: a tenth of a second's worth, so that it does not go in jerks."""
+        """Return how much a paced session reads at once: a tenth of a second's worth, for an even flow."""
         cdef App *app = &self._apps[session.app]
         cdef uint64_t least = SMALL_READ_BYTES * 10
         if app.app_bytes_per_s:
@@ -561,7 +561,7 @@ cdef class Relay(Dialer):
         return <ssize_t>(least // 10)
 
     cdef bint _pace(self, uint32_t index, Session *session, int side, uint64_t moved) noexcept nogil:
-        """Count what a paced session moved, and stop reading from a side that moves too much; True where it stops."""
+        """Charge a paced session for what it moved, and pause reading a side beyond its rate; return True if so."""
         cdef App *app = &self._apps[session.app]
         cdef uint64_t now_ns = self.loop.now_ns, paid = 0, key
         cdef uint64_t way = CLIENT_WAY if side == CLIENT else ORIGIN_WAY
@@ -580,12 +580,12 @@ cdef class Relay(Dialer):
         return True
 
     cdef void _read_on(self, uint32_t index, Session *session) noexcept nogil:
-        """Read on from the sides of a paced session whose pause is over."""
+        """Resume reading the sides of a paced session whose pause is over."""
         cdef int side
         for side in range(2):
             if session.paused_until_ms[side] and self.loop.now_ms >= session.paused_until_ms[side]:
                 session.paused_until_ms[side] = 0
-                # Else its receiver is slow too, and `_flush` comes back to it.
+                # Otherwise its receiver is slow, too, and `_flush` resumes it.
                 if session.legs[1 - side].backlog == NULL and not session.legs[side].eof:
                     self._pump(index, session, side, 0, TO_END)
                 if session.state != RELAYING:
@@ -594,7 +594,7 @@ cdef class Relay(Dialer):
             self._unlink_pending(index, session)
 
     cdef void _turn(self, Session *session) noexcept nogil:
-        """It is the other side's turn: a client that spoke waits, until its origin does."""
+        """Note which side sent last: a client that has sent waits until its origin sends."""
         session.waiting = not session.waiting
         if session.waiting:
             self._loads.wait(session.number)
@@ -602,7 +602,7 @@ cdef class Relay(Dialer):
             self._loads.answer(session.number)
 
     cdef void _flush(self, uint32_t index, Session *session, int side) noexcept nogil:
-        """Leg `side` is writable: send its backlog, then read on from the other leg."""
+        """Handle a writable leg: send its backlog, then resume reading the other leg."""
         if not self._send_held(index, session, side):
             return
         if session.legs[1 - side].eof:
@@ -611,7 +611,7 @@ cdef class Relay(Dialer):
             self._pump(index, session, 1 - side, 0, TO_END)
 
     cdef void _pass_eof(self, uint32_t index, Session *session, int side) noexcept nogil:
-        """Leg `side` has sent its FIN: pass it on once everything before it is sent; end when both are through."""
+        """Handle a FIN of leg `side`: pass it on after all bytes before it; end the session when both have ended."""
         cdef Leg *source = &session.legs[side]
         cdef Leg *sink = &session.legs[1 - side]
         if session.first_eof == 0:
@@ -639,7 +639,7 @@ cdef class Relay(Dialer):
             else:
                 self._pump(index, session, side, 0, TO_KNOWN_END if events & EPOLLRDHUP else ONE_EDGE)
         elif events & EPOLLERR:
-            # Not read for now, or at its end already: a reset must be noticed all the same.
+            # Paused, or at its end: a reset must be noticed nevertheless.
             getsockopt(leg.fd, SOL_SOCKET, SO_ERROR, &error, &length)
             if error:
                 self._end(index, session, ERROR_CLIENT + side, error, True)
@@ -673,7 +673,7 @@ cdef class Relay(Dialer):
                     self._secure_origin(index, session)
 
     cdef void _early_client_event(self, uint32_t index, Session *session, uint32_t events) noexcept nogil:
-        """Something of a client whose session has no origin yet."""
+        """Handle an event of a client whose session has no origin yet."""
         cdef int error
         if session.state == ENDED:
             return
@@ -692,7 +692,7 @@ cdef class Relay(Dialer):
                 self._secure_client(index, session)
 
     cdef void _lose_client(self, uint32_t index, Session *session, int error) noexcept nogil:
-        """End a session without an origin whose client is gone, with whatever is under way for it."""
+        """End a session without an origin whose client is gone, and everything that was begun for it."""
         if session.state != SECURING:
             self._end(index, session, ERROR_CLIENT, error, True)
             return

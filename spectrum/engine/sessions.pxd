@@ -1,4 +1,4 @@
-"""The C layout of `Sessions`, for the dialer and the relay, which it is extended by."""
+"""The C layout of `Sessions`, for the dialer and the relay, which extend it."""
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -27,7 +27,7 @@ cdef enum:
     SMALL_READ_BYTES = 65536
     MAX_APPETITE = 3
     SCRATCH_BYTES = 524288  # SMALL_READ_BYTES << MAX_APPETITE
-    # Of a TLS record that waited for its end, at most, when more was received (RFC 8446 section 5.2, RFC 5246 6.2.3).
+    # The most that an incomplete TLS record adds when its end arrives (RFC 8446 section 5.2, RFC 5246 6.2.3).
     RECORD_BYTES = 32768
     # Ended sessions are summed by what they have in common, at most so many kinds before they are told of.
     MAX_KINDS = 16
@@ -42,7 +42,7 @@ cdef extern from *:
     # What is heard of a leg that is read. Of urgent data because a read ends there, whatever comes behind it.
     const uint32_t READING
 
-# Outcomes, as `ended` reports them.
+# Outcomes as reported by `ended`.
 cpdef enum Outcome:
     EOF_CLIENT = 1
     EOF_ORIGIN = 2
@@ -73,7 +73,7 @@ cdef struct Listener:
     uint16_t port
 
 cdef struct Gone:
-    # Clients of one address that had left before they were accepted.
+    # Clients of one address that were reset before they were accepted.
     uint32_t listener
     uint32_t count
     uint8_t address[16]
@@ -94,10 +94,10 @@ cdef struct Sum:
 
 cdef struct App:
     uint64_t group  # in the census
-    # A leg that has something to send for `patience_ms` and gets rid of less than this is stuck. 0: never.
+    # A leg that sends less than this in `patience_ms` although bytes wait is stuck. 0: never.
     uint32_t bytes_per_s
     uint32_t patience_ms
-    # What moves each way, of all sessions, of each client's, and of each prefix's; 0: any amount.
+    # Bytes per second each way, of all sessions, per client and per prefix; 0: no limit.
     uint64_t app_bytes_per_s
     uint64_t client_bytes_per_s
     uint64_t prefix_bytes_per_s
@@ -185,7 +185,7 @@ cdef class Sessions(Part):
     cdef Sum *_sum_of(self, Session *session) except NULL
     cdef int _add_up(self, Session *session) except -1
     cdef int _tell_sums(self) except -1
-    # Whether a session's plan was followed; the relay's.
+    # Returns whether a session's plan was followed; the relay implements it.
     cdef bint _follow(self, uint32_t index, Session *session, object plan) except -1
     # What a session has that waits for an origin, or is in a handshake with one; the dialer's.
     cdef void _free_dial(self, Session *session) noexcept

@@ -14,21 +14,21 @@ cdef class Loads:
     cdef Cell *cells        # this worker's, by number
     cdef uint16_t *parents  # the number that counts along; 0 counts what nobody asks for
     cdef inline void enter(self, uint32_t number) noexcept nogil:
-        """A session is being connected."""
+        """Count a session that is being connected."""
         self.cells[number].open += 1
         self.cells[self.parents[number]].open += 1
 
     cdef inline void leave(self, uint32_t number) noexcept nogil:
-        """A session is over, or could not be connected."""
+        """Count a session that ended, or could not be connected."""
         self.cells[number].open -= 1
         self.cells[self.parents[number]].open -= 1
 
     cdef inline void wait(self, uint32_t number) noexcept nogil:
-        """A session begins to wait for its origin."""
+        """Count a session whose client waits for an answer."""
         self.cells[number].waiting += 1
         self.cells[self.parents[number]].waiting += 1
 
     cdef inline void answer(self, uint32_t number) noexcept nogil:
-        """A session waits no longer."""
+        """Count a session whose client no longer waits."""
         self.cells[number].waiting -= 1
         self.cells[self.parents[number]].waiting -= 1

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""What all workers know at any time: how many sessions each origin has, and which client belongs to which origin.
+"""State that all workers share: how many sessions each origin has, and which client has affinity to which origin.
 
 Both live in memory files that the supervisor keeps, so that they outlive a worker. Nothing is ever locked: a count is
 written by one worker only, an affinity in a way that shows torn writes.
@@ -67,7 +67,7 @@ cdef class Loads:
         return <size_t>workers * CELLS * sizeof(Cell)
 
     def set_parent(self, uint16_t number, uint16_t parent):
-        """Let `parent` count along what `number` counts: an origin's pool. Before the first session of `number`."""
+        """Count the sessions of an origin for its pool `parent`, too; call it before the first session of `number`."""
         self.parents[number] = parent
 
     def open(self, uint16_t number):
@@ -79,7 +79,7 @@ cdef class Loads:
         return total
 
     def waiting(self, uint16_t number):
-        """Return how many sessions have clients that wait for an answer, in all workers."""
+        """Return in how many sessions a client waits for an answer, in all workers."""
         cdef uint32_t total = 0
         cdef int worker
         for worker in range(self._workers):
@@ -94,7 +94,7 @@ cdef class Loads:
 
 
 cdef class Affinities:
-    """Which origin a client goes to again: a table of fixed size from a client's key to an origin's tag.
+    """Clients' affinity: a table of fixed size from a client's key to an origin's tag.
 
     Several workers write without a lock: an entry's first word is key XOR value, so that words of two writers do not
     make an entry (Hyatt and Mann, "A lockless transposition table", 2002). A full bucket gives up its oldest entry.
@@ -132,7 +132,7 @@ cdef class Affinities:
         return <uint64_t *>self._memory + (key & self._mask) * WAYS * 2
 
     cdef uint64_t *_find(self, uint64_t key, uint64_t *value) noexcept nogil:
-        """The entry of a key, and its value; NULL where there is none."""
+        """Return the entry of a key, and its value; NULL if there is none."""
         cdef uint64_t *entry = self._bucket(key)
         cdef int _
         for _ in range(WAYS):
@@ -163,7 +163,7 @@ cdef class Affinities:
         return value >> STAMP_BITS
 
     def remember(self, uint64_t key, uint64_t tag, uint64_t now_s):
-        """Let a tag, 1 to 2 to the 40 less 1, belong to a key from now on."""
+        """Set the tag of a key, 1 to 2**40 - 1."""
         cdef uint64_t value, age, oldest = 0
         cdef uint64_t *entry = self._find(key, &value)
         cdef uint64_t *candidate = self._bucket(key)
@@ -180,7 +180,7 @@ cdef class Affinities:
         self._write(entry, key, tag << STAMP_BITS | (now_s & STAMP_MASK))
 
     def forget(self, uint64_t key):
-        """Let nothing belong to a key."""
+        """Remove a key."""
         cdef uint64_t value
         cdef uint64_t *entry = self._find(key, &value)
         if entry != NULL:

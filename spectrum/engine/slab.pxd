@@ -22,7 +22,7 @@ cdef enum State:
     ENDED     # descriptors closed, waits to be reported
 
 cdef enum Watch:
-    # How a client's descriptor is in the epoll set: not at all, for its end alone, or for all that comes.
+    # How a client's descriptor is watched by epoll: not, for its end only, or for all events.
     UNWATCHED = 0
     WATCHED_FOR_END
     WATCHED

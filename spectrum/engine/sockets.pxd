@@ -1,4 +1,4 @@
-"""Small steps with clocks, sockets and addresses, inlined where they are used."""
+"""Inline helpers for clocks, sockets and addresses."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -20,7 +20,7 @@ cdef inline void set_int(int fd, int level, int option, int value) noexcept nogi
     setsockopt(fd, level, option, &value, sizeof(int))
 
 cdef inline void set_discovery(int fd, int mode) noexcept nogil:
-    """Say whether datagrams may be fragmented (ip(7), IP_MTU_DISCOVER), on a socket of either family."""
+    """Allow or forbid fragmentation (ip(7), IP_MTU_DISCOVER) on a socket of either family."""
     set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, mode)
     set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode)
 

@@ -11,7 +11,7 @@ from spectrum.engine.tls cimport TlsPeer
 
 
 cdef int _failed(int fd) noexcept:
-    """Close a socket that could not be bound or connected; return the negative errno."""
+    """Close a socket that could not be bound or connected; return its errno, negative."""
     cdef int error = errno
     close(fd)
     # UDP has one port per socket and source address, whatever the destination; bind and connect say differently
@@ -59,7 +59,7 @@ cdef class Target:
         return taken
 
     cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port) noexcept:
-        """Return a TCP socket on its way to the origin; or a negative errno, EADDRNOTAVAIL where no port is free.
+        """Return a TCP socket that is connecting to the origin; or a negative errno, EADDRNOTAVAIL if no port is free.
 
         The client's address, of 4 or 16 bytes, and port are for transparent targets.
         """
@@ -116,7 +116,7 @@ cdef class Target:
         return fd
 
     cdef int connect_as(self, int kind, const uint8_t *client, int length, uint16_t port) noexcept:
-        """Return a socket on its way from the client's address, and from its port (network order) where that is free.
+        """Return a socket that connects from the client's address, and from its port (network order) if that is free.
 
         Or a negative errno: EAFNOSUPPORT where client and origin are of different families, EOPNOTSUPP without the
         right (CAP_NET_RAW).
@@ -177,7 +177,7 @@ cdef class Target:
         return fd
 
     cdef void arm_keepalive(self, int fd) noexcept:
-        """Let the kernel find a dead origin (tcp(7)). Five calls, so it is for sessions that last."""
+        """Enable keepalive to find a dead origin (tcp(7)). It costs five calls, so it is for sessions that last."""
         if self.keepalive_idle_s:
             set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
             set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, self.keepalive_idle_s)

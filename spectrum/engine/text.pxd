@@ -1,11 +1,11 @@
-"""Numbers and addresses as text, without the C library's formats: they are written for every session."""
+"""Numbers and addresses as text, without the C library's slow formats, as every session has some."""
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport strlen
 from spectrum.engine.linux cimport AF_INET6, inet_ntop
 
 cdef inline char *write_digits(char *at, uint64_t value, int width) noexcept nogil:
-    """Write a number with leading zeros; return its end, as all of these do."""
+    """Write a number with leading zeros; like all of these, return the end of the text."""
     cdef int place
     for place in range(width - 1, -1, -1):
         at[place] = <char>(48 + value % 10)

@@ -1,4 +1,4 @@
-"""The C layout of what TLS ends are made from."""
+"""The C layout of TLS contexts."""
 
 from spectrum.engine.openssl cimport EVP_PKEY, SSL_CTX, SSL_SESSION, X509, X509_STACK
 
@@ -36,7 +36,7 @@ cdef class ServerContext:
     cdef object _find
     cdef TicketKeys _tickets
     cdef readonly bytes alpn
-    # Why the latest handshake was refused by `choose`, until it is taken: the words for it, or a fault of ours.
+    # Why `choose` refused the latest handshake, until it is taken: a text, or an exception of ours.
     cdef object _refusal
     cdef int choose(self, void *ssl, int *alert) noexcept
     cdef int _use(self, void *ssl, object certificates) except -1

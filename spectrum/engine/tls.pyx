@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What TLS ends are made from: certificates, ticket keys, and one context for each way of speaking TLS.
+"""What TLS connections are made from: certificates, ticket keys, and contexts for clients and for origins.
 
 Contexts are made by Python for every app, and live as long as anything that began with them. What is asked of them
 during a handshake is asked here: which certificate, which protocol, which ticket key, which OCSP response.
@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp, memcpy
 from spectrum.engine.openssl cimport *
 
-# As Mozilla's intermediate profile has it for TLS 1.2, less the key exchange that takes a file of parameters: forward
+# Mozilla's intermediate profile for TLS 1.2, without the key exchange that needs a file of parameters: forward
 # secrecy and authenticated encryption only. Those of TLS 1.3 are all like this.
 cdef bytes CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 VERSIONS = {"1.2": TLS1_2_VERSION, "1.3": TLS1_3_VERSION}
@@ -21,11 +21,11 @@ cdef EVP_CIPHER *_ticket_cipher = EVP_CIPHER_fetch(NULL, b"AES-256-CBC", NULL)
 
 
 class TlsError(ValueError):
-    """What cannot be used for TLS; the message says why."""
+    """Something cannot be used for TLS; the message says why."""
 
 
 cdef object _fault(str what):
-    """An error with OpenSSL's reason, which is taken from its queue."""
+    """Return an error with OpenSSL's reason, which is removed from its queue."""
     cdef unsigned long error = ERR_peek_error()
     cdef const char *reason = ERR_reason_error_string(error) if error else NULL
     ERR_clear_error()
@@ -40,7 +40,7 @@ cdef BIO *_memory(bytes text) except NULL:
 
 
 cdef X509_STACK *_certificates(bytes text, str what) except NULL:
-    """The certificates in a PEM text; the caller frees them."""
+    """Return the certificates in a PEM text; the caller frees them."""
     cdef BIO *bio = _memory(text)
     cdef X509_STACK *stack = sk_X509_new_null()
     cdef X509 *one
@@ -63,7 +63,7 @@ cdef class TicketKeys:
     """The keys of session tickets (RFC 5077 section 4), which all workers have."""
 
     def set_keys(self, list keys):
-        """Encrypt with the first of `keys`, and take tickets of all of them; each is `KEY_BYTES` random bytes."""
+        """Encrypt with the first of `keys`, and accept tickets of all; each is `KEY_BYTES` random bytes."""
         cdef bytes key
         if not 0 < len(keys) <= MAX_TICKET_KEYS or any(len(key) != TICKET_KEY_BYTES for key in keys):
             raise ValueError(f"1 to {MAX_TICKET_KEYS} keys of {TICKET_KEY_BYTES} bytes")
@@ -133,7 +133,7 @@ cdef SSL_CTX *_context(const SSL_METHOD *method, tuple versions) except NULL:
         raise _fault("no TLS context")
     SSL_CTX_set_min_proto_version(ctx, VERSIONS[versions[0]])
     SSL_CTX_set_max_proto_version(ctx, VERSIONS[versions[1]])
-    # It takes no more memory for a quiet connection than it needs.
+    # An idle connection takes no more memory than it needs.
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS)
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION)
     if not SSL_CTX_set_cipher_list(ctx, PyBytes_AS_STRING(CIPHERS)):
@@ -143,7 +143,7 @@ cdef SSL_CTX *_context(const SSL_METHOD *method, tuple versions) except NULL:
 
 
 cdef int _trust(SSL_CTX *ctx, bytes authorities, bint tells_clients) except -1:
-    """Verify peers by these authorities."""
+    """Verify peers by these certificate authorities."""
     cdef X509_STACK *stack = _certificates(authorities, "authority's certificate")
     cdef X509 *one
     cdef int i
@@ -158,12 +158,12 @@ cdef int _trust(SSL_CTX *ctx, bytes authorities, bint tells_clients) except -1:
 
 
 def wire_protocols(protocols):
-    """Return protocols as ALPN writes them (RFC 7301 section 3.1)."""
+    """Return protocols in ALPN's wire form (RFC 7301 section 3.1)."""
     return b"".join(bytes([len(one)]) + one for one in (protocol.encode("ascii") for protocol in protocols))
 
 
 cdef class ServerContext:
-    """How clients of an app are spoken to.
+    """The TLS context for an app's clients.
 
     Args:
         name: 32 bytes at most. Sessions are resumed only in contexts of the same name, so it changes with whatever a
@@ -186,7 +186,7 @@ cdef class ServerContext:
         cdef CertificateKeyPair one
         self.ctx = _context(TLS_server_method(), versions)
         SSL_CTX_set_options(self.ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA)
-        # Sessions are in tickets, which every worker can read, and nowhere else.
+        # Sessions are kept in tickets only, which every worker can decrypt.
         SSL_CTX_set_session_cache_mode(self.ctx, SSL_SESS_CACHE_OFF)
         SSL_CTX_set_timeout(self.ctx, TICKET_LIFETIME_S)
         if not SSL_CTX_set_session_id_context(self.ctx, <unsigned char *>PyBytes_AS_STRING(name), len(name)):
@@ -200,7 +200,7 @@ cdef class ServerContext:
         SSL_CTX_set_tlsext_status_cb(self.ctx, _staple)
         self._find = find
         if find is not None:
-            # The callback for certificates could not say which alert it is.
+            # The callback for certificates cannot choose the alert.
             SSL_CTX_set_tlsext_servername_callback(self.ctx, _choose_certificate)
             SSL_CTX_set_tlsext_servername_arg(self.ctx, <void *>self)
         self.alpn = wire_protocols(alpn)
@@ -215,7 +215,7 @@ cdef class ServerContext:
         SSL_CTX_free(self.ctx)
 
     cdef int choose(self, void *ssl, int *alert) noexcept:
-        """Give a handshake the certificates for the name that is asked for, or refuse it with an alert.
+        """Give a handshake the certificates for the server name, or refuse it with an alert.
 
         RFC 6066 section 3 has unrecognized_name for a name that nobody has; what is wrong with us is internal_error.
         """
@@ -245,7 +245,7 @@ cdef class ServerContext:
         return 0
 
     cdef object take_refusal(self):
-        """Return why `choose` refused the handshake that failed just now, None where it did not; and forget it."""
+        """Return and forget why `choose` refused the handshake that has just failed; None if it did not."""
         refusal, self._refusal = self._refusal, None
         return refusal
 
@@ -257,7 +257,7 @@ cdef int _choose_certificate(SSL *ssl, int *alert, void *context) noexcept nogil
 
 cdef int _choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *offered,
                           unsigned int length, void *context) noexcept nogil:
-    """The first of ours that is offered. Where there is none, RFC 7301 section 3.2 asks for an alert."""
+    """Choose the first of our protocols that the client offers; if there is none, alert (RFC 7301 section 3.2)."""
     cdef unsigned char *ours
     cdef unsigned int ours_length
     with gil:
@@ -310,7 +310,7 @@ cdef int _staple(SSL *ssl, void *arg) noexcept nogil:
 
 
 cdef class ClientContext:
-    """How origins are spoken to.
+    """The TLS context for origins.
 
     Args:
         verifies: Whether their certificates are verified.
@@ -345,7 +345,7 @@ cdef class ClientContext:
 
 
 cdef int _remember(SSL *ssl, SSL_SESSION *session) noexcept nogil:
-    """Keep the latest session of an origin, to resume it: 1, as it is ours now."""
+    """Keep the latest session of an origin to resume it; return 1, as we own it now."""
     cdef Remembered *remembered = <Remembered *>SSL_get_app_data(ssl)
     SSL_SESSION_free(remembered.session)
     remembered.session = session
@@ -353,7 +353,7 @@ cdef int _remember(SSL *ssl, SSL_SESSION *session) noexcept nogil:
 
 
 cdef class TlsPeer:
-    """How one origin is spoken to, and the session that it resumes.
+    """The TLS settings for one origin, and the session that is resumed with it.
 
     Args:
         context: That of its app.

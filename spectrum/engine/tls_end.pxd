@@ -1,4 +1,4 @@
-"""One end of a TLS connection, as the relay has it on a leg: a filter between what is on the wire and what is meant.
+"""One end of a TLS connection on a leg of the relay: a filter between ciphertext on the wire and plaintext.
 
 It has no descriptor. Each call takes what was received from the `Wire` and leaves there what is to be sent; all ends of
 a relay share one, as no call outlasts the next. So reads and sends are as few, and as large, as those without TLS.
@@ -20,7 +20,7 @@ cdef struct Wire:
 cdef struct TlsEnd:
     SSL *ssl              # NULL before the first bytes of a client, which may never come
     PyObject *owner       # a ServerContext or a TlsPeer, owned
-    # What came with the end of the handshake.
+    # Received together with the end of the handshake.
     char *unread
     uint32_t unread_at
     uint32_t unread_bytes

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""See tls_end.pxd. What is called per read and per send is without the interpreter; handshakes are with it."""
+"""See tls_end.pxd. Functions that are called per read or send run without the interpreter; handshakes use it."""
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
@@ -41,7 +41,7 @@ cdef long _ctrl(BIO *bio, int command, long number, void *pointer) noexcept nogi
 
 
 cdef bint put(Wire *wire, const char *data, size_t size) noexcept nogil:
-    """Add to what is to be sent; False without memory."""
+    """Append to the bytes to be sent; return False without memory."""
     cdef size_t room = wire.room
     cdef char *grown
     if wire.outgoing_bytes + size > room:
@@ -81,12 +81,12 @@ cdef TlsEnd *_end(object owner) except NULL:
 
 
 cdef TlsEnd *server_end(ServerContext context) except NULL:
-    """Return the end that a client will speak to."""
+    """Return the server end for a client's connection."""
     return _end(context)
 
 
 cdef TlsEnd *client_end(TlsPeer origin, Wire *wire, bytes alpn) except NULL:
-    """Return the end that speaks to an origin, and offers it the protocols `alpn`, in wire form."""
+    """Return the client end for an origin's connection, which offers the protocols `alpn` (wire form)."""
     cdef TlsEnd *end = _end(origin)
     cdef bytes protocols = alpn or origin.context.alpn
     if not _open(end, origin.context.ctx, wire):
@@ -111,7 +111,7 @@ cdef TlsEnd *client_end(TlsPeer origin, Wire *wire, bytes alpn) except NULL:
 
 cdef void free_end(TlsEnd *end) noexcept:
     if end.ssl != NULL:
-        # Else OpenSSL would take a session whose connection ended without goodbye for broken, and never resume it.
+        # Otherwise OpenSSL never resumes a session whose connection ended without close_notify.
         SSL_set_shutdown(end.ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
         SSL_free(end.ssl)
     free(end.unread)
@@ -120,7 +120,7 @@ cdef void free_end(TlsEnd *end) noexcept:
 
 
 cdef int shake_hands(TlsEnd *end, Wire *wire) noexcept:
-    """Take the handshake on with what was received: 1 where it is done, 0 where it needs more, -1 where it failed."""
+    """Continue the handshake with what was received: 1 if it is complete, 0 if it needs more, -1 if it failed."""
     cdef int outcome
     ERR_clear_error()
     if end.ssl == NULL:
@@ -134,7 +134,7 @@ cdef int shake_hands(TlsEnd *end, Wire *wire) noexcept:
 
 
 cdef bint keep_unread(TlsEnd *end, Wire *wire) noexcept nogil:
-    """Keep what was received and not taken, for `take_unread`; False without memory."""
+    """Keep received bytes that were not consumed, for `take_unread`; return False without memory."""
     cdef size_t left = wire.received_bytes - wire.at
     if left == 0:
         return True
@@ -148,7 +148,7 @@ cdef bint keep_unread(TlsEnd *end, Wire *wire) noexcept nogil:
 
 
 cdef ssize_t take_unread(TlsEnd *end, char *into, size_t room) noexcept nogil:
-    """Take back what was kept, up to `room` bytes; 0 where nothing is left."""
+    """Take back what was kept, up to `room` bytes; return 0 if nothing is left."""
     cdef size_t taken = end.unread_bytes - end.unread_at
     if taken > room:
         taken = room
@@ -162,7 +162,7 @@ cdef ssize_t take_unread(TlsEnd *end, char *into, size_t room) noexcept nogil:
 
 
 cdef ssize_t unseal(TlsEnd *end, Wire *wire, char *into, size_t room) noexcept nogil:
-    """Return how many bytes the received ones meant, -1 where they are no TLS of this connection.
+    """Return the number of decrypted bytes, -1 if what was received is not valid TLS of this connection.
 
     `room` is for all of them: a record more than was received, as the beginning of one waits for its end.
     """
@@ -183,13 +183,13 @@ cdef ssize_t unseal(TlsEnd *end, Wire *wire, char *into, size_t room) noexcept n
 
 
 cdef bint seal(TlsEnd *end, Wire *wire, const char *data, size_t size) noexcept nogil:
-    """Add what `data` is on the wire to what is to be sent; False where it cannot be."""
+    """Encrypt `data` and append it to the bytes to be sent; return False if that fails."""
     ERR_clear_error()
     return SSL_write(end.ssl, data, <int>size) == <int>size
 
 
 cdef bint say_goodbye(TlsEnd *end, Wire *wire) noexcept nogil:
-    """Add a close_notify to what is to be sent, once; False where it was sent before."""
+    """Append a close_notify to the bytes to be sent; return False if there was one before."""
     if end.ssl == NULL or SSL_get_shutdown(end.ssl) & SSL_SENT_SHUTDOWN:
         return False
     ERR_clear_error()
@@ -197,7 +197,7 @@ cdef bint say_goodbye(TlsEnd *end, Wire *wire) noexcept nogil:
 
 
 cdef object reason(TlsEnd *end):
-    """Why the latest call failed, in OpenSSL's words."""
+    """Return why the latest call failed, in OpenSSL's words."""
     cdef unsigned long error = ERR_peek_error()
     cdef const char *text
     cdef long distrust
@@ -211,24 +211,24 @@ cdef object reason(TlsEnd *end):
 
 
 cdef object refusal(TlsEnd *end):
-    """Why our own choice of a certificate ended a client's handshake: words, or a fault of ours; None where it did not.
+    """Return why the choice of a certificate ended a client's handshake: a text or an exception; None if it did not.
     """
     return (<ServerContext>end.owner).take_refusal()
 
 
 cdef bytes name_asked_for(TlsEnd *end):
-    """The server name that a client asked for, also in a handshake that failed; empty for none."""
+    """Return the server name that a client sent, even in a failed handshake; empty for none."""
     cdef const char *name = SSL_get_servername(end.ssl, TLSEXT_NAMETYPE_host_name) if end.ssl != NULL else NULL
     return <bytes>name if name != NULL else b""
 
 
 cdef bint is_distrust() noexcept:
-    """Whether the latest call failed because the peer's certificate does not verify."""
+    """Return whether the latest call failed because the peer's certificate did not verify."""
     return ERR_GET_REASON(ERR_peek_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED
 
 
 cdef bytes agreed_protocol(TlsEnd *end):
-    """The protocol that both ends agreed on, as ALPN writes it; empty where they did on none."""
+    """Return the protocol that was negotiated by ALPN; empty for none."""
     cdef const unsigned char *data = NULL
     cdef unsigned int length = 0
     SSL_get0_alpn_selected(end.ssl, &data, &length)
@@ -236,7 +236,7 @@ cdef bytes agreed_protocol(TlsEnd *end):
 
 
 cdef object facts(TlsEnd *end):
-    """What there is to know of a client, see `Facts` in tls_end.pyi."""
+    """Return the facts of a client's handshake; see `Facts` in tls_end.pyi."""
     cdef X509 *leaf = SSL_get_certificate(end.ssl)
     cdef X509 *peer = SSL_get0_peer_certificate(end.ssl)
     cdef bytes signature = b"", kind = b""
@@ -255,7 +255,7 @@ cdef object facts(TlsEnd *end):
 
 
 cdef object origin_facts(TlsEnd *end):
-    """The protocol and the cipher that are spoken with an origin."""
+    """Return the protocol version and cipher with an origin."""
     return SSL_get_version(end.ssl), SSL_CIPHER_get_name(SSL_get_current_cipher(end.ssl))
 
 
@@ -265,7 +265,7 @@ cdef tuple _algorithms(X509 *leaf):
 
 
 cdef bytes key_kind(EVP_PKEY *key):
-    """A kind of key as HAProxy writes it into PROXY headers: RSA2048, EC256."""
+    """Return the kind of a key as HAProxy writes it into PROXY headers: RSA2048, EC256."""
     cdef int kind = EVP_PKEY_get_base_id(key)
     if kind == EVP_PKEY_RSA:
         return f"RSA{EVP_PKEY_get_bits(key)}".encode()
@@ -275,7 +275,7 @@ cdef bytes key_kind(EVP_PKEY *key):
 
 
 cdef bytes _common_name(X509 *leaf):
-    """The common name of a certificate, empty where it has none."""
+    """Return the common name of a certificate; empty for none."""
     cdef X509_NAME *subject = X509_get_subject_name(leaf)
     cdef int index = X509_NAME_get_index_by_NID(subject, NID_commonName, -1)
     cdef unsigned char *text = NULL
