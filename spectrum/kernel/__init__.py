@@ -1,1 +1,1 @@
-"""How is Linux asked? Socket options, limits, addresses. No policy."""
+"""Interfaces of the Linux kernel: socket options, limits, addresses, eBPF. No policy."""

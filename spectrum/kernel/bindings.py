@@ -50,12 +50,12 @@ _MAPS = {
 
 
 class BindingError(PinError):
-    """What cannot be bound or registered; the message says why."""
+    """A binding or socket is refused; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Binding:
-    """What is sent to a prefix and port, 0 for any, is a service's."""
+    """Packets to a prefix and port (0 for any) go to the socket of a service."""
 
     label: str
     protocol: str
@@ -64,7 +64,7 @@ class Binding:
 
     @classmethod
     def checked(cls, label: str, protocol: str, prefix: str, port: int) -> "Binding":
-        """Return a binding of which another process tells.
+        """Return a binding that another process sent.
 
         Raises:
             ValueError: If it is none.
@@ -102,7 +102,7 @@ class Bindings(Pinned):
     def __init__(self, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
         super().__init__(PROGRAM, _MAPS, filesystem)
 
-    # --- what there is --------------------------------------------------------------------------------------------
+    # --- reading --------------------------------------------------------------------------------------------------
 
     def all(self) -> list[Binding]:
         """Return all bindings, in order."""
@@ -113,7 +113,7 @@ class Bindings(Pinned):
         return sorted(found, key=lambda b: (b.label, b.protocol, b.prefix.version, b.prefix, b.port))
 
     def services(self) -> dict[tuple[str, str], tuple[int, list[str]]]:
-        """Return by label and protocol how many bindings there are, and for which families there is a socket."""
+        """Return the number of bindings, and the families of the sockets, by label and protocol."""
         return {
             (label, protocol): (
                 count,
@@ -126,7 +126,7 @@ class Bindings(Pinned):
         return self.maps["sockets"].get(_INDEX.pack(index)) is not None
 
     def counts(self) -> dict[str, int]:
-        """Return what the program counted, on all processors."""
+        """Return the program's counters, summed over all CPUs."""
         found = {}
         for place, name in enumerate(COUNTS):
             value = self.maps["counts"].get(_INDEX.pack(place)) or b""
@@ -134,7 +134,7 @@ class Bindings(Pinned):
         return found
 
     def document(self) -> dict[str, Any]:
-        """Return all bindings, the services' sockets, and what was counted, as JSON has them."""
+        """Return all bindings, the services' sockets and the counters as a JSON document."""
         return {
             "bindings": [
                 {"label": one.label, "protocol": one.protocol, "prefix": str(one.prefix), "port": one.port}
@@ -148,14 +148,14 @@ class Bindings(Pinned):
         }
 
     def _services(self) -> Iterator[tuple[str, str, int, int]]:
-        """Yield label, protocol, number and how many bindings."""
+        """Yield label, protocol, number and count of bindings."""
         for key, value in self.maps["services"].items():
             name, protocol = _LABEL.unpack(key)
             yield (name.rstrip(b"\0").decode(), _NAMES[protocol], *_SERVICE.unpack(value))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Within it all is done or nothing; but a service that has another socket now keeps that one.
+        """Return a context in which all changes are made or none; but a replaced socket of a service is not put back.
 
         The kernel does not give sockets back. Whoever has the former one registers it again.
         """
@@ -192,7 +192,7 @@ class Bindings(Pinned):
     def _bind(self, binding: Binding) -> None:
         key = binding.key()
         present = self.maps["bindings"].get(key)
-        # A longer prefix's value is found for a shorter one too: only one of the same length is the same binding.
+        # The lookup may find a prefix of another length: only one of the same length is the same binding.
         if present is not None and _BINDING.unpack(present)[1] == _KEY.unpack(key)[0]:
             owner = next((b for b in self.all() if b.key() == key), binding)
             if owner.label != binding.label:
@@ -203,7 +203,7 @@ class Bindings(Pinned):
         self.set("services", _label(binding.label, binding.protocol), _SERVICE.pack(number, count + 1))
 
     def _number(self, label: str, protocol: str) -> tuple[int, int]:
-        """Return the number of a service, a free one for a new one, and how many bindings it has."""
+        """Return the number of a service (a free one if it is new) and the count of its bindings."""
         value = self.maps["services"].get(_label(label, protocol))
         if value is not None:
             return _SERVICE.unpack(value)
@@ -214,7 +214,7 @@ class Bindings(Pinned):
         return number, 0
 
     def unbind(self, binding: Binding) -> None:
-        """Undo a binding; connections that are open go on.
+        """Remove a binding; open connections continue.
 
         Raises:
             BindingError: If there is no such one.
@@ -227,7 +227,7 @@ class Bindings(Pinned):
             self._leave(binding.label, binding.protocol, number, max(count - 1, 0))
 
     def apply(self, wanted: Iterable[Binding], services: Collection[tuple[str, str]] | None = None) -> tuple[int, int]:
-        """Let there be exactly these bindings; return how many came and went.
+        """Replace all bindings by these; return how many were added and removed.
 
         What stays is never without its binding; a prefix that changes its service does so at once.
 
@@ -248,7 +248,7 @@ class Bindings(Pinned):
                 number, _ = self._number(label, protocol)
                 numbers[label, protocol] = number
                 self.set("services", _label(label, protocol), _SERVICE.pack(number, count))
-            # There may be a million, of which most stay: they are compared as the kernel has them.
+            # There may be a million, of which most stay: they are compared in the kernel's form.
             present = dict(self.maps["bindings"].items())
             values = {
                 key: _BINDING.pack(numbers[binding.label, binding.protocol], _KEY.unpack(key)[0])
@@ -272,7 +272,7 @@ class Bindings(Pinned):
             return len(fresh), len(gone)
 
     def _refuse_strangers(self, by_key: Mapping[bytes, Binding], services: Collection[tuple[str, str]]) -> None:
-        """Refuse what is bound to services that are not ours."""
+        """Refuse bindings to services that are not ours."""
         owners = {number: (label, protocol) for label, protocol, number, _ in self._services()}
         for key, value in self.maps["bindings"].items():
             owner = owners.get(_BINDING.unpack(value)[0])
@@ -281,14 +281,14 @@ class Bindings(Pinned):
                 raise BindingError(f"{binding.prefix} port {binding.port or 'any'} is bound to {owner[0]}")
 
     def _leave(self, label: str, protocol: str, number: int, count: int) -> None:
-        """Note how many bindings a service has left; without any, and without a socket, it is forgotten."""
+        """Note how many bindings a service has left; one without bindings and sockets is removed."""
         if count or self._has_socket(2 * number) or self._has_socket(2 * number + 1):
             self.set("services", _label(label, protocol), _SERVICE.pack(number, count))
         else:
             self.maps["services"].delete(_label(label, protocol))
 
     def register(self, label: str, sock: socket.socket) -> list[str]:
-        """Let a socket be a service's: a listening TCP one, or a bound UDP one; return for which families it is.
+        """Register a socket for a service: a listening TCP or a bound UDP socket; return its families.
 
         One of a SO_REUSEPORT group stands for all of it.
 
@@ -317,7 +317,7 @@ def _label(label: str, protocol: str) -> bytes:
 
 
 def load(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
-    """Load the program and attach it to this network namespace; return whether it was another one before.
+    """Load the program and attach it to this network namespace; return whether it replaced another one.
 
     Bindings and sockets that are pinned stay: a program that is there already is replaced from one packet to the next.
 

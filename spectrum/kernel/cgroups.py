@@ -1,4 +1,4 @@
-"""How many processors this process may use: its affinity, and the quota of its control group (cgroups(7))."""
+"""The number of CPUs for this process: its affinity, and the quota of its control group (cgroups(7))."""
 
 import math
 import os
@@ -35,7 +35,7 @@ def _quotas(root: Path, memberships: Path) -> Iterator[float]:
         else:
             continue
         for mount in mounts:
-            # In a container the path may be the host's, and only the mount's root be there.
+            # In a container the path may be that of the host, while only the root of the mount exists.
             group = mount / path.lstrip("/")
             for folder in (group, *group.parents):
                 if folder.is_relative_to(mount) and (quota := read(folder)):

@@ -1,4 +1,4 @@
-"""Descriptors: closed together; 0, 1 and 2, which a process may be started without."""
+"""Close several descriptors, and open 0, 1 and 2 if the process was started without them."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ def open_standard() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
-    # Python leaves out the objects of those that were closed.
+    # Python has no file objects for those that were closed at its start.
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""What is dropped before the network stack sees it (XDP); the program is bpf/filter.bpf.c."""
+"""The packet filter before the network stack (XDP); the program is bpf/filter.bpf.c."""
 
 import os
 import struct
@@ -30,11 +30,11 @@ from spectrum.kernel.pins import load as load_program
 PROGRAM = "filter"
 MAX_LISTS = 1024
 MAX_NAME_BYTES = 63
-# Who may want packets dropped. What one wants changes nothing of what another does; where two list the same prefix, it
-# counts for the first one here. Names of all but the file's lists and rules have their owner in front: "ddos/NAME".
+# Owners of lists and rules. A change of one owner leaves those of others alone. A prefix on lists of two owners is
+# counted for the first of these. Names of lists and rules begin with their owner, except the file's: "ddos/NAME".
 OWNERS = ("file", "api", "ddos")
-# What becomes of packets that are on no list, in the order in which the program counts behind those of lists; rules
-# come after these.
+# Other results, in the order of their counters, which follow those of lists; the counters of rules follow these.
+# See PASSED and those after it in bpf/filter.bpf.c.
 OTHERS = ("passed", "guarded", "malformed", "too_many", "too_many_syns", "syn_cookies", "samples_lost")
 _FIRST_RULE = MAX_LISTS + len(OTHERS)
 
@@ -43,7 +43,7 @@ _NUMBER = struct.Struct("=I")
 _LIST = struct.Struct("=64s")
 _SETTINGS = struct.Struct("=QQQQIIIII4x")
 # struct rule: addresses with masks; ranges of ports, lengths, protocols and lifetimes; TCP flags, fragments, ports or
-# flags asked for; the rule's number, and how often one passes.
+# flags asked for; the number of the rule, and the interval of packets that pass.
 _RULE = struct.Struct("=16s16s16s16s10HBBBBBBBxIQ")
 _RULE_NUMBER = _RULE.size - struct.calcsize("=IQ")
 _COUNT = struct.Struct("=QQ")
@@ -66,7 +66,7 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 @dataclass(frozen=True, slots=True)
 class FilterSettings:
-    """What the program goes by, besides lists.
+    """The program's settings, besides lists and rules.
 
     Attributes:
         packets_per_second: Of one source, an IPv4 address or an IPv6 /64; 0 for any number.
@@ -94,7 +94,7 @@ Journal = list[tuple[str, dict[bytes, bytes], list[bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class FilterRule:
-    """Packets that are dropped, or beyond so many a second. Ranges are the lowest and the highest.
+    """Packets to drop, all or those beyond a rate. Ranges are inclusive.
 
     Attributes:
         source: Where they come from; None for anywhere.
@@ -121,12 +121,12 @@ class FilterRule:
     packets_per_second: int = 0
 
 
-# Prefixes, or their keys in the maps, one behind the other.
+# Prefixes, or their keys in the maps, concatenated.
 Prefixes = Collection[Network] | bytes
 
 
 class Drops(msgspec.Struct, array_like=True, frozen=True):
-    """What one owner wants dropped, as the maps have it.
+    """The drops of one owner, in the form of the maps.
 
     Attributes:
         guard: Prefixes whose packets always pass, by `pack_prefixes`.
@@ -139,7 +139,7 @@ class Drops(msgspec.Struct, array_like=True, frozen=True):
     rules: dict[str, bytes] = {}
 
     def check(self, owner: str) -> None:
-        """Check what comes from another process.
+        """Validate drops that another process sent.
 
         Raises:
             PinError: If the kernel could not take it, or a name is another owner's.
@@ -155,7 +155,7 @@ class Drops(msgspec.Struct, array_like=True, frozen=True):
 
 
 def pack_prefixes(prefixes: Iterable[Network]) -> bytes:
-    """Return prefixes as the maps have their keys."""
+    """Return prefixes in the form of keys of the maps."""
     return b"".join(key for prefix in prefixes for key in _keys(prefix))
 
 
@@ -177,7 +177,7 @@ def _full_name(owner: str, name: str) -> str:
 
 
 def _owned(name: str) -> tuple[str, str]:
-    """Return whose list or rule a name is of, and what the owner calls it."""
+    """Return the owner of a list or rule, and its name without the owner."""
     owner, slash, own = name.partition("/")
     return (owner, own) if slash and owner in OWNERS[1:] else (OWNERS[0], name)
 
@@ -212,7 +212,7 @@ class PinnedFilter(Pinned):
                     self.maps[name].delete(key)
 
     def _note(self, name: str, present: Mapping[bytes, bytes], fresh: Iterable[bytes], gone: Iterable[bytes]) -> None:
-        """Note in the journal what is about to change in a map."""
+        """Note in the journal the values of a map that are about to change."""
         fresh = list(fresh)
         former = {key: present[key] for key in (*fresh, *gone) if key in present}
         self.journal.append((name, former, [key for key in fresh if key not in present]))
@@ -230,7 +230,7 @@ class PinnedFilter(Pinned):
         return os.dup(self.maps["samples"].descriptor)
 
     def settings(self) -> FilterSettings:
-        """Return what it goes by."""
+        """Return the settings."""
         packet_ns, burst_ns, syn_ns, syn_burst_ns, dry_run, cookies, one_in, _, _ = self._settings()
         rates = *_rate(packet_ns, burst_ns), *_rate(syn_ns, syn_burst_ns)
         return FilterSettings(*rates, bool(cookies), one_in, bool(dry_run))
@@ -239,7 +239,7 @@ class PinnedFilter(Pinned):
         return _SETTINGS.unpack(self.maps["settings"].get(_NUMBER.pack(0)) or bytes(_SETTINGS.size))
 
     def configure(self, settings: FilterSettings) -> None:
-        """Go by other settings.
+        """Change the settings.
 
         Raises:
             PinError: If the kernel does not take them.
@@ -262,7 +262,7 @@ class PinnedFilter(Pinned):
         )
 
     def hold(self, drops: Mapping[str, Drops]) -> None:
-        """Let exactly this hold, of all owners; `configure` comes between what is guarded and what is dropped.
+        """Replace the lists and rules of all owners; call `configure` after `guard` and before this.
 
         Raises:
             PinError: If there is too much of it.
@@ -272,7 +272,7 @@ class PinnedFilter(Pinned):
         self.block({_full_name(owner, name): packed for owner, own in owners for name, packed in own.lists.items()})
 
     def held(self) -> dict[str, Drops]:
-        """Return what holds, by owner. Of a prefix that several have listed only the first one's is known."""
+        """Return the drops by owner. A prefix that several owners have listed is known for the first one only."""
         guard: dict[str, list[bytes]] = {}
         lists: dict[tuple[str, str], list[bytes]] = {}
         rules: dict[str, dict[str, bytes]] = {}
@@ -301,7 +301,7 @@ class PinnedFilter(Pinned):
         }
 
     def rule(self, rules: Mapping[str, "FilterRule | bytes"]) -> None:
-        """Let exactly these rules hold; a packet is the first one's that drops it.
+        """Replace the rules; the first one that drops a packet counts it.
 
         They are written beside those that hold, and take over from one packet to the next.
 
@@ -320,7 +320,7 @@ class PinnedFilter(Pinned):
             self.set("settings", _NUMBER.pack(0), _SETTINGS.pack(*before[:-2], first, len(rules)))
 
     def guard(self, prefixes: Mapping[str, Prefixes] | Prefixes) -> None:
-        """Let exactly these prefixes be guarded, of all owners; new ones are before old ones go.
+        """Replace the guarded prefixes of all owners; new ones are added before old ones are removed.
 
         Raises:
             PinError: If there is no room.
@@ -334,7 +334,7 @@ class PinnedFilter(Pinned):
             self._replace("guarded", wanted)
 
     def block(self, lists: Mapping[str, Prefixes]) -> tuple[int, int]:
-        """Let exactly these lists be blocked; return how many prefixes came and went.
+        """Replace the lists; return how many prefixes were added and removed.
 
         A prefix that stands on two lists is the first one's.
 
@@ -365,7 +365,7 @@ class PinnedFilter(Pinned):
         return {key.rstrip(b"\0").decode(): _NUMBER.unpack(value)[0] for key, value in self.maps[kind].items()}
 
     def _named(self, kind: str, names: Collection[str], room: int, first_count: int) -> dict[str, int]:
-        """Return the number of each list, or rule; a new one gets a free one, and counts from nothing."""
+        """Return the number of each list or rule; a new one gets a free number, with its counters at zero."""
         known = self._names(kind)
         free = (n for n in range(room) if n not in known.values())
         for name in names:
@@ -395,11 +395,11 @@ class PinnedFilter(Pinned):
         return found
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Return packets and bytes by list and rule, and of what is of none."""
+        """Return packets and bytes by list, rule and other result."""
         return {name: self._count(place) for name, place in self.places().items()}
 
     def places(self) -> dict[str, int]:
-        """Return by which number the program counts a list, a rule, or what is of none."""
+        """Return the index of the counters of each list, rule and other result."""
         places = {f"list {name}": number for name, number in sorted(self._names("lists").items())}
         rules = sorted(self._names("rule_names").items())
         places |= {f"rule {name}": _FIRST_RULE + number for name, number in rules}
@@ -412,17 +412,17 @@ class PinnedFilter(Pinned):
 
 
 def _gap_ns(per_second: int) -> int:
-    """Return how long one waits after another, as the program has it; 0 for no rate."""
+    """Return the interval between two packets; 0 for no rate."""
     return _NS_PER_S // per_second if per_second else 0
 
 
 def _rate(gap_ns: int, burst_ns: int) -> tuple[int, int]:
-    """Return a rate per second, and how many may come at once."""
+    """Return a rate per second, and its burst."""
     return (round(_NS_PER_S / gap_ns), round(burst_ns / gap_ns)) if gap_ns else (0, 0)
 
 
 def pack_rule(rule: FilterRule) -> bytes:
-    """Return a rule as the program has it, without a number of its own."""
+    """Return a rule in the program's form, without its number."""
     ports = rule.source_port, rule.destination_port
     ranges = (*(one or (0, 65535) for one in ports), rule.length, rule.protocol, rule.ttl)
     mask, flags = rule.tcp_flags or (0, 0)
@@ -461,7 +461,7 @@ def _masked(prefix: Network | None) -> tuple[bytes, bytes]:
 
 
 def _keys(prefix: Network) -> list[bytes]:
-    """Return a prefix as maps have it; of one of IPv6 that has the mapped IPv4 addresses in it, what is around them."""
+    """Return the keys of a prefix; of an IPv6 prefix that contains the mapped IPv4 addresses, those around them."""
     if prefix.version == 6 and prefix.prefixlen < 96 and prefix.supernet_of(_MAPPED):
         return [_PREFIX.pack(*prefix_key(part)) for part in prefix.address_exclude(_MAPPED)]
     return [_PREFIX.pack(*prefix_key(prefix))]
@@ -475,7 +475,7 @@ def _name(name: str) -> bytes:
 
 
 def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> None:
-    """Load the program and let exactly these interfaces have it; where one has it, it is replaced in one step.
+    """Load the program and attach it to exactly these interfaces; an attached one is replaced atomically.
 
     Lists and settings that are pinned stay; at first there are none, and everything passes.
 
@@ -493,10 +493,10 @@ def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> 
 
 
 def attached(filesystem: Path = DEFAULT_FILESYSTEM) -> list[str]:
-    """Return the interfaces that have the program; none where it is not loaded."""
+    """Return the interfaces that the program is attached to."""
     return linked_interfaces(folder_of(filesystem), PROGRAM)
 
 
 def remove(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
-    """Take the program off all interfaces, and forget its lists; return whether there was one."""
+    """Detach the program from all interfaces, and remove its lists; return whether there was one."""
     return unload(folder_of(filesystem), PROGRAM)

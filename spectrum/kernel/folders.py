@@ -1,4 +1,4 @@
-"""Folders that are made for this daemon's own files, and whether those that are there can be trusted."""
+"""Create folders for the daemon's files, and check whether existing ones can be trusted."""
 
 import os
 import stat
@@ -8,11 +8,11 @@ _OTHERS, _GROUP_AND_OTHERS = stat.S_IWOTH, stat.S_IWGRP | stat.S_IWOTH
 
 
 class FolderError(Exception):
-    """Another user could replace what is in a folder; the message says why."""
+    """Another user could replace files of a folder; the message says why."""
 
 
 def check_folder(folder: Path) -> None:
-    """Check that only this user and root can put a file into a folder, or something else in its place.
+    """Check that only this user and root can create files in a folder or replace the folder.
 
     That is what sshd asks of a user's files (`StrictModes`). A link is refused: who made it could lead it elsewhere.
 
@@ -36,7 +36,7 @@ def check_folder(folder: Path) -> None:
 
 
 def give_folder(folder: Path, uid: int, gid: int) -> None:
-    """Let a folder belong to a user; one that a link leads to is left alone.
+    """Give a folder to a user; the target of a symbolic link is left alone.
 
     Raises:
         OSError: If that cannot be.

@@ -1,4 +1,4 @@
-"""A small parent of the daemon, for a container: the process that the container's life hangs on.
+"""A small parent of the daemon, for containers: the container ends when it does.
 
 An upgrade makes another process the daemon, which the first process of a container cannot be followed by: the kernel
 ends all others with it (pid_namespaces(7)), and `docker run --init` ends when the process does that it started. The
@@ -11,19 +11,19 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-# In the environment of the daemon: the descriptor on which it tells the parent who follows it.
+# In the daemon's environment: the descriptor by which it tells the parent its successor.
 VARIABLE = "SPECTRUM_PARENT"
 # They start one process and end with it.
 _TINY_INITS = {"tini", "docker-init", "dumb-init", "catatonit"}
 # linux/include/uapi/linux/prctl.h
 _SET_CHILD_SUBREAPER = 36
-# What sd_listen_fds(3) and sd_watchdog_enabled(3) compare with the process id.
+# Variables that sd_listen_fds(3) and sd_watchdog_enabled(3) compare with the process id.
 _PID_VARIABLES = ("LISTEN_PID", "WATCHDOG_PID")
 _FIRST_OTHER_DESCRIPTOR = 3
 
 
 def is_needed() -> bool:
-    """Tell whether a container ends when this process does: it is the first one there, or a tiny init started it.
+    """Return whether a container ends with this process: it is the first one there, or a tiny init started it.
 
     The parent is 0 for the first process of a PID namespace, and for one that was started into it from outside.
     """
@@ -40,7 +40,7 @@ def _is_tiny_init() -> bool:
 
 
 def become_parent() -> None:
-    """Fork, and return in the child, which is to be the daemon; this process stays as its parent until the end.
+    """Fork, and return in the child, which becomes the daemon; this process stays as its parent.
 
     The child has a session of its own, so that a terminal's signals come once, through the parent.
     """
@@ -64,13 +64,13 @@ def become_parent() -> None:
 
 
 def descriptors() -> list[int]:
-    """Return what a process must be given that is to follow this one."""
+    """Return the descriptor and environment that a successor of this process needs."""
     told = os.environ.get(VARIABLE)
     return [int(told)] if told else []
 
 
 def followed_by(pid: int) -> bool:
-    """Tell the parent who is the daemon from now on; return False where there is no parent."""
+    """Tell the parent which process is the daemon from now on; return False if there is no parent."""
     with suppress(OSError):
         for descriptor in descriptors():
             os.write(descriptor, f"{pid}\n".encode())
@@ -79,14 +79,14 @@ def followed_by(pid: int) -> bool:
 
 
 def _stay(daemon: int, told: int) -> int:
-    """Pass signals on and reap, until the daemon ends that nobody follows; return its exit status."""
-    # Sockets that were passed are the daemon's alone: it must be able to close them.
+    """Forward signals and reap children until the daemon ends without a successor; return its exit status."""
+    # Passed sockets belong to the daemon alone, which must be able to close them.
     os.closerange(_FIRST_OTHER_DESCRIPTOR, told)
     os.closerange(told + 1, os.sysconf("SC_OPEN_MAX"))
     os.set_blocking(told, False)
     while True:
         number = signal.sigwait(signal.valid_signals())
-        # First: a process that has ended takes a signal without a word.
+        # First, because kill(2) succeeds for a process that has ended and was not reaped.
         for pid, status in _ended():
             if pid != daemon:
                 continue
@@ -108,7 +108,7 @@ def _ended() -> list[tuple[int, int]]:
 
 
 def _follower(told: int) -> int:
-    """Return the process that the daemon named last, if it is a child of this one; else 0."""
+    """Return the successor that the daemon named last, if it is a child of this process; otherwise 0."""
     with suppress(OSError, IndexError, ValueError):
         pid = int(os.read(told, 4096).split()[-1])
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

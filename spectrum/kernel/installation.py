@@ -1,4 +1,4 @@
-"""The code that this process runs: where it lies, whether it is all ours, how another process comes to run the same."""
+"""The installed code of this process: its place, whether other packages mix with it, and how workers run the same."""
 
 import hashlib
 import os
@@ -22,11 +22,11 @@ _APART = (
 
 
 class PackageChanged(Exception):
-    """The files of this package are not those any more that this process was started from."""
+    """The files of this package are no longer those that this process was started from."""
 
 
 def leave_current_folder() -> None:
-    """Import nothing from the current folder any more, neither here nor in processes that are started.
+    """Stop importing from the current folder, here and in child processes.
 
     `python -m` puts it before all else, and a relative or empty entry of PYTHONPATH somewhere. Where this package
     itself comes from there, as in a checkout that is not installed, it stays, behind all else.
@@ -51,7 +51,7 @@ def leave_current_folder() -> None:
 
 
 def python(module: str, interpreter: str = "") -> list[str]:
-    """Return the command that runs a module of ours, without a look at the current folder (`-P`).
+    """Return the command that runs a module of this package, without the current folder in the path (`-P`).
 
     Args:
         module: Its name.
@@ -61,7 +61,7 @@ def python(module: str, interpreter: str = "") -> list[str]:
 
 
 def fault() -> str:
-    """Say why this package is not wholly ours; empty where it is."""
+    """Return why this package is mixed with another one; empty if it is not."""
     if getattr(spectrum, "__distribution__", None) != DISTRIBUTION:
         return f"{PACKAGE}: another project's files lie among ours; {_APART}"
     folder = PACKAGE.parent
@@ -72,7 +72,7 @@ def fault() -> str:
 
 
 def _has_our_package(metadata: Path) -> bool:
-    """Tell whether a distribution has files in a package `spectrum`; one that does not list its files has."""
+    """Return whether a distribution has files in a package `spectrum`; True if it does not list its files."""
     try:
         return "\nspectrum/" in f"\n{(metadata / 'RECORD').read_text(encoding='utf-8')}"
     except OSError:
@@ -80,7 +80,7 @@ def _has_our_package(metadata: Path) -> bool:
 
 
 def fingerprint() -> str:
-    """Return what tells whether two processes run the same code: where it lies, and what the files hold now."""
+    """Return a fingerprint of the code: its path, and a hash of the files as they are now."""
     digest = hashlib.blake2b(str(PACKAGE).encode(), digest_size=16)
     for folder, folders, names in os.walk(PACKAGE):
         folders.sort()
@@ -94,12 +94,12 @@ def fingerprint() -> str:
 
 
 def remember() -> None:
-    """Let workers run what this process runs, and nothing else."""
+    """Remember this process's code, so that workers run the same."""
     os.environ[CODE_VARIABLE] = fingerprint()
 
 
 def verify() -> None:
-    """Compare with what was remembered, here or in the process that started this one.
+    """Compare the code with what this process, or the one that started it, has remembered.
 
     Raises:
         PackageChanged: If it is something else.

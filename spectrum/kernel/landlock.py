@@ -1,4 +1,4 @@
-"""Files that this process does without for good, by Landlock (landlock(7)), which takes no privilege."""
+"""Restrict the files that this process can open, for good, by Landlock (landlock(7)); needs no privilege."""
 
 import ctypes
 import os
@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def limit_files(readable: Iterable[Path], writable: Iterable[Path], own: Iterable[Path]) -> bool:
-    """Let this process open no other files from now on; False without Landlock, which Linux has since 5.13.
+    """Forbid to open other files from now on; return False without Landlock (Linux 5.13).
 
     Descriptors that are open stay so, and folders may be listed. A path that cannot be reached is passed over.
 

@@ -1,4 +1,4 @@
-"""libbpf by ctypes: BPF objects are loaded, their maps read and written, links attached, pinned and replaced.
+"""libbpf by ctypes: load BPF objects, read and write maps, attach, pin and replace links.
 
 Only what is needed of it; its documentation is at libbpf.readthedocs.io, that of the kernel in bpf(2).
 """
@@ -14,19 +14,19 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 LIBRARY = "libbpf.so.1"
-# bpf(2), BPF_MAP_UPDATE_ELEM: make or replace.
+# bpf(2), BPF_MAP_UPDATE_ELEM: create or replace.
 ANY = 0
 # linux/bpf.h, BPF_TCX_INGRESS, of Linux 6.6; libbpf 1.1 has no name for it.
 _TCX_INGRESS = 46
-# Of our filters at tc, where there are no links: nobody else's has both ("SP" in ASCII).
+# Handle and priority of our filters at tc, for kernels without links: no other filter has both ("SP" in ASCII).
 _FILTER = 0x5350
 _TC_INGRESS, _TC_REPLACE = 1, 1
-# Keys and values that go to the kernel in one call.
+# Keys and values per call.
 BATCH = 65536
 
 
 class BpfError(Exception):
-    """What the kernel, or libbpf, refused; the message says what, and why.
+    """The kernel or libbpf refused an operation; the message says which and why.
 
     Attributes:
         number: The errno; 0 where there is none.
@@ -38,12 +38,12 @@ class BpfError(Exception):
 
 
 _PRINTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-# Of what the verifier says, so much is looked at.
+# How much of the verifier's log is searched.
 _LINE_BYTES = 65536
 
 
 def _to_log(level: int, form: bytes, arguments: int) -> int:
-    """Take what libbpf would print: with a program that is refused, the verifier's whole reasoning."""
+    """Collect libbpf's messages instead of printing them: for a refused program they contain the verifier's log."""
     line = ctypes.create_string_buffer(_LINE_BYTES)
     ctypes.CDLL(None).vsnprintf(line, ctypes.c_size_t(_LINE_BYTES), form, ctypes.c_void_p(arguments))
     log.debug("%s", line.value.decode("utf-8", "replace").rstrip())
@@ -160,14 +160,14 @@ class Map:
         return cls(_checked(str(path), _library().bpf_obj_get(bytes(path))), key_bytes, value_bytes)
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of a key; None where there is none."""
+        """Return the value of a key; None if there is none."""
         value = ctypes.create_string_buffer(self._value_bytes)
         if _library().bpf_map_lookup_elem(self.descriptor, key, value) < 0:
             return None
         return value.raw
 
     def set(self, key: bytes, value: bytes) -> None:
-        """Make or replace a value.
+        """Add or replace a value.
 
         Raises:
             BpfError: If the map is full, or the kernel does not take it.
@@ -175,7 +175,7 @@ class Map:
         _checked("a map's value", _library().bpf_map_update_elem(self.descriptor, key, value, ANY))
 
     def set_many(self, keys: list[bytes], values: list[bytes]) -> None:
-        """Make or replace many values; as `set`, in few calls."""
+        """Add or replace many values; like `set`, in few calls."""
         for start in range(0, len(keys), BATCH):
             part = keys[start : start + BATCH]
             count = ctypes.c_uint32(len(part))
@@ -190,7 +190,7 @@ class Map:
         return bool(_library().bpf_map_delete_elem(self.descriptor, key) == 0)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield every key with its value; of what changes meanwhile some may be missed.
+        """Yield every key with its value; entries that change meanwhile may be missed.
 
         Raises:
             BpfError: If the kernel does not tell them.
@@ -198,7 +198,7 @@ class Map:
         key_bytes, value_bytes = self._key_bytes, self._value_bytes
         keys = ctypes.create_string_buffer(BATCH * key_bytes)
         values = ctypes.create_string_buffer(BATCH * value_bytes)
-        # Where to go on; for a hash it is a number of the kernel's, shorter than any key here.
+        # The position of the batch; for a hash a number of the kernel's, shorter than any key here.
         before, after = None, ctypes.create_string_buffer(max(key_bytes, 8))
         while True:
             count = ctypes.c_uint32(BATCH)
@@ -281,13 +281,13 @@ class RingBuffer:
         return 0
 
     def read(self) -> list[bytes]:
-        """Return the records that have come since the last call."""
+        """Return the records since the last call."""
         _library().ring_buffer__consume(self._ring)
         found, self._records = self._records, []
         return found
 
     def close(self) -> None:
-        """Read no more."""
+        """Free the buffer."""
         if self._ring:
             _library().ring_buffer__free(self._ring)
             self._ring = None
@@ -327,7 +327,7 @@ class Object:
         return found
 
     def program(self, name: str) -> int:
-        """Return the descriptor of a program, which is the object's."""
+        """Return the descriptor of a program, which the object owns."""
         return int(_library().bpf_program__fd(self._program(name)))
 
     def _program(self, name: str) -> int:
@@ -337,7 +337,7 @@ class Object:
         return found
 
     def attach_to_network(self, name: str, namespace: int, pin: Path) -> None:
-        """Attach a program to a network namespace (a descriptor) by a link that is pinned, and so outlives us.
+        """Attach a program to a network namespace (a descriptor) by a link that is pinned, so it outlives this process.
 
         Raises:
             BpfError: If it cannot be attached.
@@ -345,7 +345,7 @@ class Object:
         self._pin(name, _library().bpf_program__attach_netns(self._program(name), namespace), pin)
 
     def attach_to_interface(self, name: str, index: int, pin: Path) -> None:
-        """Attach a program to an interface, before its driver where that can, by a link that is pinned.
+        """Attach an XDP program to an interface, in the driver if it supports that, by a link that is pinned.
 
         Raises:
             BpfError: If it cannot be attached.
@@ -353,7 +353,7 @@ class Object:
         self._pin(name, _library().bpf_program__attach_xdp(self._program(name), index), pin)
 
     def attach_to_ingress(self, name: str, index: int, pin: Path) -> None:
-        """Attach a program to where an interface takes packets in (tc), by a link that is pinned.
+        """Attach a program to the ingress of an interface (tc), by a link that is pinned.
 
         Raises:
             BpfError: If it cannot be attached.
@@ -367,7 +367,7 @@ class Object:
             os.close(descriptor)
 
     def attach_as_filter(self, name: str, index: int, pin: Path) -> None:
-        """Attach a program likewise by a classic filter, which kernels before 6.6 have, in place of the one of before.
+        """Attach a program likewise by a classic filter, for kernels before 6.6, in place of our former one.
 
         The filter goes on without us; the program is pinned as a sign that it is there.
 
@@ -393,12 +393,12 @@ class Object:
             library.bpf_link__destroy(link)  # our descriptor of it
 
     def close(self) -> None:
-        """Close what we have of it; what is pinned or attached stays."""
+        """Close the object; pinned maps and attached programs stay."""
         _library().bpf_object__close(self._object)
 
 
 def replace_program(link: Path, program: int) -> None:
-    """Let a pinned link run another program from the next packet on.
+    """Replace the program of a pinned link, from the next packet on.
 
     Raises:
         BpfError: If it cannot.
@@ -411,7 +411,7 @@ def replace_program(link: Path, program: int) -> None:
 
 
 def detach(link: Path) -> None:
-    """Detach a pinned link at once, and forget it; without a pin it would be detached some time later."""
+    """Detach a pinned link immediately and remove its pin, which alone would detach it some time later."""
     descriptor = _library().bpf_obj_get(bytes(link))
     if descriptor >= 0:
         _library().bpf_link_detach(descriptor)
@@ -420,7 +420,7 @@ def detach(link: Path) -> None:
 
 
 def detach_filter(index: int, pin: Path) -> None:
-    """Detach our classic filter from an interface, which may be gone, and forget it."""
+    """Detach our classic filter from an interface, which may be gone, and remove its pin."""
     hook, filter_ = _Hook.ingress(index), _Filter.ours()
     _library().bpf_tc_detach(ctypes.byref(hook), ctypes.byref(filter_))
     pin.unlink()

@@ -1,4 +1,4 @@
-"""Known UDP flows, rewritten in the kernel where they come in (tc); the program is bpf/offload.bpf.c.
+"""UDP flows that the kernel forwards at ingress (tc); the program is bpf/offload.bpf.c.
 
 This loads and attaches it; the engine of each worker fills its tables (engine/offload.pyx).
 """
@@ -48,7 +48,7 @@ _SYSCTLS = {
 
 @dataclass(frozen=True, slots=True)
 class OffloadStatus:
-    """What there is of it.
+    """The state of the offload.
 
     Attributes:
         interfaces: Where it is attached.
@@ -73,17 +73,17 @@ class PinnedOffload(Pinned):
         super().__init__(PROGRAM, MAPS, filesystem)
 
     def status(self) -> OffloadStatus:
-        """Return what there is of it."""
+        """Return the state."""
         count = sum(1 for _ in self.maps["flows"].items())
         return OffloadStatus(linked_interfaces(self.folder, PROGRAM), count // 2)
 
     def descriptors(self) -> list[int]:
-        """Return what the engine works with: flows, tallies and leases; they close with this object."""
+        """Return the descriptors for the engine: flows, tallies and leases; they close with this object."""
         return [self.maps[name].descriptor for name in MAPS]
 
 
 def may_use(tables: Sequence[int]) -> bool:
-    """Tell whether this process may look into the tables that it was given: flows, tallies and leases.
+    """Return whether this process may access the tables that it was given: flows, tallies and leases.
 
     Before Linux 5.19 that takes a right where kernel.unprivileged_bpf_disabled is set (linux/kernel/bpf/syscall.c).
     """
@@ -105,7 +105,7 @@ def _has_ethernet(interface: str) -> bool:
 
 
 def load(interfaces: Collection[str], flows: int, filesystem: Path = DEFAULT_FILESYSTEM, by_links: bool = True) -> None:
-    """Load the program and let exactly these interfaces have it; where one has it, it is replaced in one step.
+    """Load the program and attach it to exactly these interfaces; an attached one is replaced atomically.
 
     Args:
         interfaces: Where datagrams of clients and origins come in.
@@ -155,10 +155,10 @@ def _open_loopback() -> None:
 
 
 def is_loaded(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
-    """Return whether any interface has the program."""
+    """Return whether the program is attached to any interface."""
     return bool(linked_interfaces(folder_of(filesystem), PROGRAM))
 
 
 def remove(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
-    """Take the program off all interfaces, and forget all flows; return whether there was one."""
+    """Detach the program from all interfaces, and remove all flows; return whether there was one."""
     return unload(folder_of(filesystem), PROGRAM)

@@ -1,4 +1,4 @@
-"""Who is at the other end of a UNIX socket (unix(7), SO_PEERCRED), and how that process is signalled and no other."""
+"""The process at the other end of a UNIX socket (unix(7), SO_PEERCRED), and how to signal it and no other."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ class Peer:
 
     @classmethod
     def of(cls, sock: socket.socket) -> Self:
-        """Return the one at the other end of a connected UNIX socket."""
+        """Return the peer of a connected UNIX socket."""
         pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         return cls(pid, uid)
 
@@ -35,7 +35,7 @@ class Peer:
 
 
 class PinnedProcess:
-    """A process that is signalled later: by a descriptor, since its number may be another's by then (pidfd_open(2)).
+    """A process to be signalled later: by a descriptor, as its pid may be reused by then (pidfd_open(2)).
 
     Args:
         descriptor: The process's, owned from here on.
@@ -46,7 +46,7 @@ class PinnedProcess:
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """Return a process that is known to run.
+        """Open a process that is known to run.
 
         Raises:
             OSError: If it does not run, or there is no descriptor for it.
@@ -58,7 +58,7 @@ class PinnedProcess:
         return self._descriptor
 
     def kill(self) -> None:
-        """End it at once; one that has ended is left alone."""
+        """Kill it; one that has ended is left alone."""
         if self._descriptor >= 0:
             try:
                 signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
@@ -66,7 +66,7 @@ class PinnedProcess:
                 pass
 
     def close(self) -> None:
-        """Forget it."""
+        """Close the descriptor."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

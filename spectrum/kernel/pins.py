@@ -1,4 +1,4 @@
-"""What of ours is in the kernel and stays there without a process: maps and links, pinned in a BPF file system.
+"""Maps and links that stay in the kernel without a process, pinned in a BPF file system.
 
 They lie in one folder for each network namespace, as programs are attached to one, and each version of the layout. Who
 changes them holds a lock.
@@ -26,16 +26,16 @@ Network = IPv4Network | IPv6Network
 DEFAULT_FILESYSTEM = Path("/sys/fs/bpf")
 # linux/magic.h
 _BPF_MAGIC = 0xCAFE4A11
-# Of the structs in bpf/*.bpf.c: pins of another layout are another's. No name in that file system has a dot: the kernel
-# keeps those for itself (kernel/bpf/inode.c).
+# The version of the structs in bpf/*.bpf.c: other layouts have other folders. Names there have no dot, which the kernel
+# reserves (kernel/bpf/inode.c).
 LAYOUT = "v2"
-# Whoever changes something holds the lock for milliseconds, for a million prefixes some seconds.
+# A change holds the lock for milliseconds, with a million prefixes for some seconds.
 LOCK_TIMEOUT_S = 10.0
 LOCK_STEP_S = 0.05
 
 
 def possible_processors(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
-    """Return how often a per-CPU map holds its value: once for each processor that may ever be there.
+    """Return the number of values per entry of a per-CPU map: one for each possible CPU.
 
     C libraries differ in what they count as configured. Without the file (no /sys), theirs is taken.
     """
@@ -51,11 +51,11 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 
 class PinError(Exception):
-    """What cannot be had of the kernel, or done in it; the message says why."""
+    """The kernel refused an operation; the message says why."""
 
 
 def mount(filesystem: Path) -> None:
-    """Mount a BPF file system where there is none.
+    """Mount a BPF file system if there is none.
 
     Raises:
         PinError: If it cannot be.
@@ -75,12 +75,12 @@ def _is_bpf(path: Path) -> bool:
 
 
 def folder_of(filesystem: Path) -> Path:
-    """Return where what belongs to this network namespace is pinned."""
+    """Return the folder for the pins of this network namespace."""
     return filesystem / f"spectrum-{os.stat('/proc/self/ns/net').st_ino}-{LAYOUT}"
 
 
 def prepare(filesystem: Path) -> Path:
-    """Return the folder for this network namespace, made if it is not there.
+    """Return the folder for this network namespace; create it if it is missing.
 
     Raises:
         PinError: If it cannot be had.
@@ -98,7 +98,7 @@ def prepare(filesystem: Path) -> Path:
 
 
 def probe(program: str) -> Object:
-    """Load a program with maps of its own, which nothing keeps; the caller closes it.
+    """Load a program with maps of its own, which are not pinned; the caller closes it.
 
     Raises:
         PinError: If the kernel does not take it.
@@ -128,7 +128,7 @@ def load(
 
 @lru_cache(maxsize=8)
 def program_code(program: str) -> bytes:
-    """Return a program's object file, as it was when this process first read it: it fits the code of this process."""
+    """Return a program's object file as this process first read it, so that it fits the code of this process."""
     return Path(__file__).with_name("bpf").joinpath(f"{program}.bpf.o").read_bytes()
 
 
@@ -142,7 +142,7 @@ def _pin_of(folder: Path, program: str, kind: str, interface: str) -> Path:
 
 
 def _kind_and_interface(pin: Path) -> tuple[str, str]:
-    """Return how the pin of an attachment attaches, and to which interface; nothing for other pins."""
+    """Return the kind and the interface of an attachment's pin; nothing for other pins."""
     _, kind, *interface = pin.name.split("_", 2)
     return (kind, "".join(interface).replace(":", ".")) if kind in (_LINK, _FILTER) else ("", "")
 
@@ -161,7 +161,7 @@ def attach_to_interfaces(
     attach: Callable[[int, Path], None] | None,
     attach_filter: Callable[[int, Path], None] | None = None,
 ) -> None:
-    """Let exactly these interfaces have a program; where one has it, it is replaced from one packet to the next.
+    """Attach a program to exactly these interfaces; an attached one is replaced from one packet to the next.
 
     Args:
         folder: Where it is pinned.
@@ -225,7 +225,7 @@ def _detach(pin: Path) -> None:
 
 
 def _replaced(link: Path, descriptor: int) -> bool:
-    """Replace the program of a link; False where there is none, or its interface is gone and another has the name."""
+    """Replace the program of a link; return False if there is none, or another interface has the name by now."""
     if not link.exists():
         return False
     try:
@@ -239,13 +239,13 @@ def _replaced(link: Path, descriptor: int) -> bool:
 
 
 def unload(folder: Path, program: str = "") -> bool:
-    """Detach a program whose pins are in a folder, or all, and forget what it knew; return whether there was one."""
+    """Detach a program whose pins are in a folder, or all, and remove its maps; return whether there was one."""
     try:
         if not folder.is_dir():
             return False
     except PermissionError:  # so it is root's, and not ours
         return False
-    # What attaches goes first: without it nothing is done by half of a table.
+    # Attachments first, so that no program runs with some of its maps removed.
     found = sorted(folder.glob(f"{program}_*" if program else "*"), key=lambda path: not _kind_and_interface(path)[0])
     for path in found:
         if _kind_and_interface(path)[0]:
@@ -259,7 +259,7 @@ def unload(folder: Path, program: str = "") -> bool:
 
 
 def explained(exc: BpfError) -> str:
-    """Return what a refusal of the kernel means."""
+    """Return an explanation of an error of the kernel."""
     if exc.number in (1, 13):
         return f"{exc}; it needs root, or CAP_BPF and CAP_NET_ADMIN"
     if exc.number == 22:
@@ -268,14 +268,14 @@ def explained(exc: BpfError) -> str:
 
 
 def prefix_key(prefix: Network) -> tuple[int, bytes]:
-    """Return a prefix as maps have it: its bits, IPv4 being mapped, and 16 bytes."""
+    """Return a prefix in the form of map keys: its length (IPv4 mapped) and 16 bytes."""
     if prefix.version == 4:
         return prefix.prefixlen + 96, _MAPPED + prefix.network_address.packed
     return prefix.prefixlen, prefix.network_address.packed
 
 
 def prefix_of(bits: int, address: bytes) -> Network:
-    """Return the prefix that a map has so."""
+    """Return the prefix of a map key."""
     if bits >= 96 and address.startswith(_MAPPED):
         return IPv4Network((IPv4Address(address[12:]), bits - 96))
     return IPv6Network((IPv6Address(address), bits))
@@ -297,7 +297,7 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 
 class Pinned:
-    """The maps of a program, as they are pinned for this network namespace.
+    """The pinned maps of a program of this network namespace.
 
     Args:
         program: Its name.
@@ -321,7 +321,7 @@ class Pinned:
             raise PinError(str(exc)) from exc
 
     def close(self) -> None:
-        """Close the descriptors; everything goes on in the kernel."""
+        """Close the descriptors; the programs continue in the kernel."""
         for one in self.maps.values():
             one.close()
         self.maps.clear()
@@ -334,7 +334,7 @@ class Pinned:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let nobody else change anything meanwhile.
+        """Return a context in which no other process changes the maps.
 
         Raises:
             PinError: If another process has not let go of the lock in time; it may stand still.
@@ -347,7 +347,7 @@ class Pinned:
             os.close(descriptor)
 
     def set(self, name: str, key: bytes, value: bytes) -> None:
-        """Make or replace a value of a map.
+        """Add or replace a value of a map.
 
         Raises:
             PinError: If the kernel does not take it.
@@ -358,7 +358,7 @@ class Pinned:
             raise PinError(str(exc)) from exc
 
     def set_many(self, name: str, values: Mapping[bytes, bytes]) -> None:
-        """Make or replace many values; as `set`."""
+        """Add or replace many values; like `set`."""
         try:
             self.maps[name].set_many(list(values), list(values.values()))
         except BpfError as exc:

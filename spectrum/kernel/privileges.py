@@ -1,4 +1,4 @@
-"""How root becomes another user, or stays, with only the capabilities that it needs (capabilities(7), prctl(2))."""
+"""Drop privileges: change the user, or stay root, with only the capabilities that are needed (capabilities(7))."""
 
 import ctypes
 import os
@@ -7,11 +7,11 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
-# linux/include/uapi/linux/capability.h: to bind ports below 1024; to ping, and to have clients' addresses.
+# linux/include/uapi/linux/capability.h: for ports below 1024; for pings and clients' source addresses.
 CAP_NET_BIND_SERVICE, CAP_NET_RAW = 10, 13
 KEPT = (CAP_NET_BIND_SERVICE, CAP_NET_RAW)
-# Of the helper: to load and attach eBPF programs, and to make queues of sockets long. The verifier takes the filter's
-# arithmetic on packets with CAP_PERFMON only.
+# The helper's: to load and attach eBPF programs, and to lengthen queues of sockets. The verifier accepts the filter's
+# arithmetic on packet pointers with CAP_PERFMON only.
 CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF = 12, 38, 39
 
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -45,12 +45,12 @@ def become(user: pwd.struct_passwd) -> None:
     for capability in KEPT:
         _prctl(_AMBIENT, _AMBIENT_RAISE, capability)
     _prctl(_SET_NO_NEW_PRIVS, 1)
-    # A process that changed its user cannot read its own /proc/self/fd without (proc(5)).
+    # Without it a process that has changed its user cannot read its own /proc/self/fd (proc(5)).
     _prctl(_SET_DUMPABLE, 1)
 
 
 def confine(capabilities: Collection[int]) -> None:
-    """Give up all other capabilities for good, and stay the same user; programs that are started have none.
+    """Drop all other capabilities for good, and stay the same user; child programs have none.
 
     Of those that this process does not have it gets none.
 
@@ -82,14 +82,14 @@ def _last_capability() -> int:
 
 
 def _prctl(option: int, *arguments: int) -> None:
-    """All five arguments: the kernel refuses some options where the unused ones are not zero."""
+    """Pass all five arguments: the kernel refuses some options if unused ones are not zero."""
     padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
     if _libc.prctl(option, *padded) != 0:
         raise _failure()
 
 
 def _set_capabilities(kept: Collection[int], inherited: Collection[int]) -> None:
-    """Set what is permitted and effective, and what is inheritable (capset(2))."""
+    """Set the permitted and effective, and the inheritable capabilities (capset(2))."""
     permitted, inheritable = (sum(1 << capability for capability in some) for some in (kept, inherited))
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     words = [mask >> shift & 0xFFFFFFFF for shift in (0, _WORD_BITS) for mask in (permitted, permitted, inheritable)]

@@ -1,4 +1,4 @@
-"""The filter's samples: one packet of so many, as the program puts them into a ring buffer."""
+"""The filter's samples: one in `sample_one_in` packets, which the program writes into a ring buffer."""
 
 import struct
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _SAMPLE = struct.Struct("=QII128s")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A packet as it came in.
+    """A packet as it was received.
 
     Attributes:
         at_s: When, of the monotonic clock.
@@ -29,7 +29,7 @@ class Sample:
 
 
 class Samples:
-    """Reads the samples of a filter; they are for one reader.
+    """Reads the samples of a filter; there can be one reader.
 
     Args:
         descriptor: Of the filter's ring buffer. It stays open as long as this.
@@ -44,7 +44,7 @@ class Samples:
         self._ring = RingBuffer(descriptor)
 
     def read(self) -> list[Sample]:
-        """Return what has come since the last call."""
+        """Return the samples since the last call."""
         return [self._decoded(record) for record in self._ring.read()]
 
     def _decoded(self, record: bytes) -> Sample:

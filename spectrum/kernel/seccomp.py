@@ -1,4 +1,4 @@
-"""System calls that this process does without for good, through libseccomp (seccomp(2), seccomp_init(3))."""
+"""Forbid system calls for good, by libseccomp (seccomp(2), seccomp_init(3))."""
 
 import ctypes
 import errno
@@ -13,7 +13,7 @@ _EQUAL, _GREATER = 4, 6
 # was given. A worker fills the kernel's table of UDP flows.
 _BPF_ON_ELEMENTS = (1, 2, 3, 24)
 
-# What an attacker who runs code in a worker would reach for, and a worker never needs: other programs, other processes,
+# Calls that help an attacker who runs code in a worker, and that a worker never needs: other programs and processes,
 # mounts and namespaces, the kernel itself.
 FORBIDDEN = (
     "execve",
@@ -41,7 +41,7 @@ FORBIDDEN = (
     "open_by_handle_at",
     "unshare",
     "setns",
-    # Its operations do what other calls do, past this filter.
+    # Its operations do what other calls do, and bypass this filter.
     "io_uring_setup",
     "io_uring_enter",
     "io_uring_register",
@@ -105,12 +105,12 @@ _BPF_OTHERS = [
 
 
 def is_present() -> bool:
-    """Tell whether libseccomp is on this machine."""
+    """Return whether libseccomp is installed."""
     return _library() is not None
 
 
 def forbid(calls: Iterable[str] = FORBIDDEN) -> bool:
-    """Let system calls fail with EPERM from now on, in this thread and what it starts; False without libseccomp.
+    """Make system calls fail with EPERM from now on, in this thread and its children; False without libseccomp.
 
     A name that this architecture does not know is passed over. Of "bpf" all is forbidden but what is about the elements
     of maps.

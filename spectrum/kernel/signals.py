@@ -1,4 +1,4 @@
-"""Signals (signal(7)): which have a meaning here, and how none comes too early.
+"""Signals (signal(7)): which are handled, and how none is handled too early.
 
 Each has an effect that docs/operations.md tells, or none: one that is meant for another program ends no process that
 serves.
@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from signal import Signals
 
-# They drain, and the second one ends at once. SIGQUIT comes from a terminal (Ctrl-\), and is nginx's graceful stop.
+# The first one drains, the second one ends immediately. SIGQUIT is Ctrl-\ on a terminal, and nginx's graceful stop.
 STOP = (Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT)
-# They wait until they can be acted on; SIGTERM and SIGINT end a process that does not serve yet.
+# Blocked until they can be handled; SIGTERM and SIGINT end a process that does not serve yet.
 EARLY = (Signals.SIGHUP, Signals.SIGQUIT)
 # Signals of a terminal (Ctrl-C, Ctrl-\, hang-up) reach all processes of its group.
 OF_TERMINAL = (Signals.SIGHUP, Signals.SIGINT, Signals.SIGQUIT)
@@ -32,38 +32,38 @@ _OF_SYSTEM = {
     *(Signals.SIGKILL, Signals.SIGSTOP, Signals.SIGTSTP, Signals.SIGCONT),
     *(Signals.SIGXCPU, Signals.SIGXFSZ, Signals.SIGPIPE, Signals.SIGCHLD, Signals.SIGURG, Signals.SIGWINCH),
 }
-# What is left would end a process, and means nothing here: SIGUSR1, SIGALRM, SIGPWR, the real-time signals.
+# The others would end a process, and are ignored: SIGUSR1, SIGALRM, SIGPWR, the real-time signals.
 SPARE = tuple(
     sorted(number for number in signal.valid_signals() if number not in {*_OF_SYSTEM, *STOP, *EARLY, *_OF_BACKGROUND})
 )
 
 
 def prepare(hold: Collection[int] = ()) -> None:
-    """Ignore what has no meaning, and let nothing be blocked or ignored that the parent left so.
+    """Ignore the signals that are not handled, and undo what the parent has blocked or ignored.
 
     Args:
         hold: These wait until they are released.
     """
     for number in (*SPARE, *_OF_BACKGROUND):
         signal.signal(number, signal.SIG_IGN)
-    # Ignored, it would take away how our children ended (wait(2)).
+    # If it were ignored, the exit status of children would be lost (wait(2)).
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, hold)
 
 
 def hold_all() -> set[int]:
-    """Let all signals wait, of this thread and of processes that it starts; return which did before."""
+    """Block all signals of this thread and its children; return those that were blocked before."""
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
 
 
 def release(numbers: Collection[int]) -> None:
-    """Let signals come that waited."""
+    """Unblock the signals."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 @contextmanager
 def all_held() -> Iterator[None]:
-    """Within it signals wait; a process that is started here begins so, until it calls `prepare`."""
+    """Return a context in which signals are blocked; a child that is started in it unblocks them by `prepare`."""
     before = hold_all()
     try:
         yield

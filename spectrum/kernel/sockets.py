@@ -1,4 +1,4 @@
-"""Listening sockets, descriptor limits and the machine's own addresses, as Linux gives them."""
+"""Listening sockets, descriptor limits and the machine's addresses."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spectrum.core.address import parse_address
 
-# The kernel cuts it to net.core.somaxconn.
+# The kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
 # What a UDP listener holds while its worker is busy: 208 KiB, the default, are 90 full datagrams. Beyond
 # net.core.rmem_max it needs CAP_NET_ADMIN.
@@ -26,7 +26,7 @@ FIRST_PASSED = 3
 
 
 class ListenError(Exception):
-    """An address cannot be listened on; the message says which, and why.
+    """A listening socket cannot be opened; the message says for which address, and why.
 
     Attributes:
         where: The address and port, as a person reads it.
@@ -82,7 +82,7 @@ def open_listeners(
 
 
 def may_listen(address: str, port: int, transport: str = "tcp", beside: Sequence[socket.socket] = ()) -> bool:
-    """Tell whether `open_listeners` would open a listener now: permission, the family, and the port itself."""
+    """Check whether `open_listeners` would succeed now: permission, address family and port."""
     try:
         for sock in open_listeners(address, port, 1, transport, beside=beside):
             sock.close()
@@ -93,7 +93,7 @@ def may_listen(address: str, port: int, transport: str = "tcp", beside: Sequence
 
 @contextmanager
 def _sharing(sockets: Sequence[socket.socket]) -> Iterator[None]:
-    """Let bound sockets share their port while others are bound beside them.
+    """Return a context in which bound sockets share their port, so that others can be bound beside them.
 
     The kernel compares the option at bind(2) and listen(2) only, whenever it was set (net/ipv4/inet_connection_sock.c,
     inet_csk_bind_conflict; net/ipv4/udp.c, udp_lib_lport_inuse).
@@ -125,7 +125,7 @@ def add_listener(address: str, port: int, transport: str = "tcp", transparent: b
 
 
 def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]:
-    """Return the sockets that systemd opened for this process (sd_listen_fds(3)), and forget that it did.
+    """Return the sockets that systemd passed to this process (sd_listen_fds(3)), once.
 
     Args:
         environment: Has LISTEN_PID and LISTEN_FDS where there are any; they are removed, so that no child takes them.
@@ -142,7 +142,7 @@ def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]
 
 
 def adapt_listener(sock: socket.socket) -> tuple[str, int, str] | None:
-    """Give a listening socket that others opened what ours have; return its address, port and transport.
+    """Set our options on a listening socket that was passed to us; return its address, port and transport.
 
     None where it is no TCP or UDP socket that can be served. The address is as for `open_listeners`.
     """
@@ -185,7 +185,7 @@ def descriptor_limit() -> int:
 
 
 def open_descriptors() -> int:
-    """Return how many descriptors this process has open; where none is left to look with, all of its limit."""
+    """Return the number of open descriptors of this process; its limit if none is left to find out."""
     try:
         # Linux 6.2 and later tell how many there are (proc(5)); a list of 10,000 takes ten milliseconds.
         return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
@@ -222,7 +222,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _probe(address: str, port: int, transport: str) -> None:
-    """Fail where another process listens: with SO_REUSEPORT a second daemon would share the port in silence."""
+    """Fail if another process listens: with SO_REUSEPORT a second daemon would share the port unnoticed."""
     probe = _socket(address, transport)
     with probe:
         probe.bind((address, port))
@@ -250,7 +250,7 @@ def _open(address: str, port: int, transport: str, share: bool, transparent: boo
 
 
 def _intercept(sock: socket.socket, transport: str) -> None:
-    """Let a socket take what TPROXY sends to it; a UDP one tells where each datagram was sent to."""
+    """Let a socket receive what TPROXY redirects; a UDP socket reports the destination of each datagram."""
     ipv4 = sock.family == socket.AF_INET
     level = socket.IPPROTO_IP if ipv4 else socket.IPPROTO_IPV6
     sock.setsockopt(level, IP_TRANSPARENT if ipv4 else IPV6_TRANSPARENT, 1)
@@ -259,7 +259,7 @@ def _intercept(sock: socket.socket, transport: str) -> None:
 
 
 def _prepare_datagrams(sock: socket.socket, address: str) -> None:
-    """Give a burst room, and let a wildcard socket tell the address of each datagram (ip(7), ipv6(7))."""
+    """Lengthen the queue for bursts, and let a wildcard socket report the destination of datagrams (ip(7), ipv6(7))."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
     except PermissionError:
@@ -278,12 +278,12 @@ def bound_address(sock: socket.socket) -> tuple[str, int]:
 
 
 def is_wildcard(address: str) -> bool:
-    """Tell whether a socket bound to `address` takes what is sent to any address."""
+    """Return whether a socket bound to `address` receives for all addresses."""
     return not address or ip_address(address).is_unspecified
 
 
 def _socket(address: str, transport: str) -> socket.socket:
-    """A bound-to-be socket. An empty address is one socket for both families, IPv4 only where IPv6 is off."""
+    """Return a socket to be bound. The empty address is one socket for both families, IPv4 only if IPv6 is off."""
     family = socket.AF_INET if address and ":" not in address else socket.AF_INET6
     kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
     try:

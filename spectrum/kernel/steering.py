@@ -1,4 +1,4 @@
-"""How the kernel chooses among the sockets of a SO_REUSEPORT group: a classic BPF program for each (socket(7)).
+"""Choose the socket of a SO_REUSEPORT group by client: a classic BPF program per group (socket(7)).
 
 Without one it scales a hash to the number of sockets, and every second client moves when that number changes.
 """
@@ -24,7 +24,7 @@ _INSTRUCTION = struct.Struct("HBBI")
 
 
 def place_datagrams(sock: socket.socket, table: Sequence[int], key: int) -> None:
-    """Let a bound UDP socket's group choose by client address and port: socket number `table[bucket]`.
+    """Make the group of a bound UDP socket choose by client address and port: socket number `table[bucket]`.
 
     Args:
         sock: Any socket of the group. Its members are numbered in the order in which they were bound.
@@ -43,7 +43,7 @@ def place_datagrams(sock: socket.socket, table: Sequence[int], key: int) -> None
 
 @lru_cache(maxsize=16)
 def _assembled(table: tuple[int, ...], key: int) -> bytes:
-    """The program's code; thousands of groups get the same."""
+    """Return the program's code, which thousands of groups share."""
     return b"".join(_INSTRUCTION.pack(*instruction) for instruction in placement_program(table, key))
 
 

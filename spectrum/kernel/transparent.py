@@ -1,4 +1,4 @@
-"""Whether this machine lets sockets have others' addresses, and its rules and routes, as `ip` and `nft` show them."""
+"""Check the right to use foreign addresses, and read rules and routes by `ip` and `nft`."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 # linux/in.h; Python has no name for it.
 IP_TRANSPARENT = 19
 COMMAND_TIMEOUT_S = 10.0
-# Where Debian has ip and nft, which is not in a user's PATH.
+# Debian has ip and nft in folders that are not in a user's PATH.
 _PATH = os.pathsep.join((os.environ.get("PATH") or os.defpath, "/usr/sbin", "/sbin"))
 
 
@@ -18,11 +18,11 @@ _PACKAGES = {"ip": "iproute2", "nft": "nftables"}
 
 
 class NetworkError(Exception):
-    """A command that could not be run, or failed; the message is what it said."""
+    """A command could not be run, or failed; the message is its output."""
 
 
 def may_be_transparent() -> bool:
-    """Tell whether this process may use addresses that are not this machine's (CAP_NET_ADMIN or CAP_NET_RAW, ip(7))."""
+    """Return whether this process may use foreign source addresses (CAP_NET_ADMIN or CAP_NET_RAW, ip(7))."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         try:
             sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
@@ -32,17 +32,17 @@ def may_be_transparent() -> bool:
 
 
 def is_installed(program: str) -> bool:
-    """Tell whether `run` finds a program."""
+    """Return whether `run` finds a program."""
     return shutil.which(program, path=_PATH) is not None
 
 
 def how_to_install(program: str) -> str:
-    """Return what to type for a program that is missing."""
+    """Return the command that installs a missing program."""
     return f"on Debian: apt-get install {_PACKAGES.get(program, program)}"
 
 
 def run(command: Sequence[str], text: str = "") -> str:
-    """Run a command of iproute2 or nftables; return what it printed.
+    """Run a command of iproute2 or nftables; return its output.
 
     Args:
         command: The command with its arguments.

@@ -1,4 +1,4 @@
-"""What a worker knows of a TCP session that is not a plain one."""
+"""The details of a TCP session that is not a plain one."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 Beginning = tuple[Told | None, HelloReader | None]
-# Of a connection of which nothing was read before: neither a header nor a part of a ClientHello.
+# A connection of which nothing was read yet: no header, no part of a ClientHello.
 NOT_BEGUN: Beginning = (None, None)
 
 
 class Newcomer(NamedTuple):
-    """A session without an origin yet: where it came in, on what terms, and who it is.
+    """A session without an origin yet: its listener, its settings and its client.
 
     Attributes:
         listener: The one whose app it is for.
@@ -40,7 +40,7 @@ class Newcomer(NamedTuple):
 
 
 class SessionDetails:
-    """What there is to know of a session beyond the engine's struct, from the first fact to its end.
+    """Facts of a session that the engine's struct does not have, until it ends.
 
     Most sessions have none: one that is accepted, connected to an origin and relayed in clear is known by the engine
     alone.
@@ -83,18 +83,18 @@ class SessionDetails:
         self.tls_fault = ""
 
     def take_beginning(self) -> Beginning:
-        """Return how far its first bytes came, once."""
+        """Return what was read of its first bytes, once."""
         beginning, self.beginning = self.beginning, NOT_BEGUN
         return beginning
 
     def take_newcomer(self) -> Newcomer:
-        """Return what the session goes on with, once."""
+        """Return what the session continues with, once."""
         newcomer, self.newcomer = self.newcomer, None
         assert newcomer is not None, "the engine tells once that the wait is over"
         return newcomer
 
     def fields(self, connected: bool) -> dict[str, Any]:
-        """Return what a record tells of it, by the names of `SessionEvent`.
+        """Return its fields of a record, by the names of `SessionEvent`.
 
         Args:
             connected: It had an origin.

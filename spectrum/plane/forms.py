@@ -45,7 +45,7 @@ def reason_of(outcome: int, error: int) -> Reason:
 
 
 class RecordedSettings(NamedTuple):
-    """The settings of an app that a session's record tells of; `tls_mode` is "off" in clear."""
+    """The settings of an app that are part of a session's record; `tls_mode` is "off" without TLS."""
 
     proxy_protocol: str
     ip_firewall: bool
@@ -72,7 +72,7 @@ _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 
 def _template(app: str, recorded: RecordedSettings, outcome: int, error: int) -> bytes:
-    """Return the record of a session in clear that had an origin, with marks for what the engine fills in."""
+    """Return the record of a session without TLS that had an origin, with marks for what the engine fills in."""
     reason = reason_of(outcome, error)
     event = SessionEvent(
         Event=reason.event,

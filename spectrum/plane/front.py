@@ -1,4 +1,4 @@
-"""What a client's connection begins with, where that is read before an origin is chosen.
+"""The first bytes of a client's connection, if they are read before an origin is chosen.
 
 PROXY headers as nearly all proxies send them are read in few steps; what is unusual (TLVs, LOCAL, UNKNOWN, a part of a
 header, a fault) by `spectrum.wire.parse`, which takes five times as long: 13 µs, where a whole session costs 110.
@@ -23,7 +23,7 @@ _FAMILIES = {b"TCP4": AF_INET, b"TCP6": AF_INET6}
 # Section 2.1: the longest line, with its end.
 _MAX_V1_BYTES = 107
 
-# Not passed on: NOOP is padding, CRC32C covered the header that was read, SSL and NETNS speak of the hop before us.
+# Not passed on: NOOP is padding, CRC32C covered the header that was read, SSL and NETNS describe the previous hop.
 _HOP_TLVS = frozenset({TlvType.NOOP, TlvType.CRC32C, TlvType.SSL, TlvType.NETNS})
 
 # client, client port, edge, edge port, length of the header
@@ -33,7 +33,7 @@ Told = tuple[bytes, int, bytes, int, int, bytes]
 
 
 def read_header(data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int) -> Told | None:
-    """Return what the header of a proxy in front tells, else the addresses given; None when more bytes are needed.
+    """Return the content of the header of a proxy in front, or else the addresses given; None if more is needed.
 
     Raises:
         ProxyHeaderError: If it is no header, or one that is not for TCP.
@@ -63,14 +63,14 @@ def read_header(data: bytes, client: bytes, client_port: int, edge: bytes, edge_
 
 
 def header_needs(data: bytes) -> int:
-    """Return how many bytes must be there before `read_header`, which needed more than `data`, can tell more."""
+    """Return how many bytes `read_header`, which needed more than `data`, needs at least."""
     if len(data) >= 16 and data.startswith(_V2[:12]):
         return 16 + int.from_bytes(data[14:16], "big")
     return len(data) + 1
 
 
 def read_hello(reader: HelloReader, data: bytes) -> ClientHello | None:
-    """Return what a client asks for; None when more bytes are needed. Who does not speak TLS asks for nothing.
+    """Return server name and protocols of a ClientHello; None if more bytes are needed, nothing if it is not TLS.
 
     Args:
         reader: What has looked at the connection so far.
@@ -88,7 +88,7 @@ def read_hello(reader: HelloReader, data: bytes) -> ClientHello | None:
 
 
 def read_plain(data: bytes) -> Plain | None:
-    """Return what a TCP connection's header tells; None where it is none of the two plain forms, or not whole.
+    """Return the content of a TCP connection's header; None if it is not one of the two plain forms, or incomplete.
 
     Addresses are unmapped, as the codec's are.
     """

@@ -10,18 +10,18 @@ from spectrum.wire.icmp import packet_too_big
 
 log = logging.getLogger(__name__)
 
-# linux/icmp.h and linux/icmpv6.h: what a raw socket would receive and we do not want, one bit per ICMP type.
+# linux/icmp.h and linux/icmpv6.h: filters by which a raw socket receives nothing, one bit per ICMP type.
 _SOL_RAW, _ICMP_FILTER, _ICMPV6_FILTER = 255, 1, 1
 
 
 class IcmpAnswers:
-    """Raw sockets for the answers, opened when first needed. Without CAP_NET_RAW there are none; the log says so."""
+    """Raw sockets for ICMP messages, opened when first needed. Without CAP_NET_RAW there are none; that is logged."""
 
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket | None] = {}
 
     def tell(self, client: bytes, client_port: int, edge: bytes, edge_port: int, payload_bytes: int) -> None:
-        """Tell a client the longest payload that fits; an answer that cannot be sent is left out."""
+        """Tell a client the longest payload that fits; a message that cannot be sent is dropped."""
         family = AF_INET if len(client) == 4 else AF_INET6
         if family not in self._sockets:
             self._sockets[family] = _open(family)

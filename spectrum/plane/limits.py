@@ -1,4 +1,4 @@
-"""Who is turned away because there are too many already, of one client, in one app, or on the node."""
+"""Limits: which new sessions are refused or delayed because a client, an app or the node has too many."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from spectrum.core.limits.rules import Rule
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.census import Census, Rates
 
-# Longer than this nobody is held back: a client would take it for a dead edge, and held ones are descriptors.
+# The longest delay: after it a client would take the edge for dead, and each delayed client holds a descriptor.
 MAX_WAIT_NS = 5_000_000_000
 
 
@@ -31,12 +31,12 @@ class Limiter:
         self._clock = clock
 
     def refusal(self, rules: tuple[Rule, ...], client: bytes) -> Reason | None:
-        """Return why a client is turned away, by rules that let nobody wait; see `admit`."""
+        """Return why a client is refused, by rules without delays; see `admit`."""
         reason, _ = self.admit(rules, client)
         return reason
 
     def admit(self, rules: tuple[Rule, ...], client: bytes) -> tuple[Reason | None, int]:
-        """Return why a client of an app with these rules is turned away, or None and how many milliseconds it waits.
+        """Return why a client of an app with these rules is refused, or None and its delay in milliseconds.
 
         One that is not turned away is counted.
 
@@ -59,7 +59,7 @@ class Limiter:
         return None, -(-wait_ns // 1_000_000)
 
     def excess(self, rules: tuple[Rule, ...], client: bytes) -> Reason | None:
-        """Return why one that was admitted and has waited is turned away all the same: there are too many by now."""
+        """Return why a client is refused after its delay, because a limit of open sessions is reached by now."""
         for group, scope, is_rate, limit, reason, _ in (*rules, *self.node):
             if not is_rate and self._is_full(group, scope, limit, client):
                 return reason

@@ -1,4 +1,4 @@
-"""Whether clients reach a worker: every listener that should be watched is, or somebody hears of it."""
+"""Check that every listener of a worker is watched by epoll, and report those that are not."""
 
 import errno
 import logging
@@ -10,12 +10,12 @@ from spectrum.plane.apps import RunningListener
 
 log = logging.getLogger(__name__)
 
-# Looked at with each report, besides those that are deaf: a system call each, 0.3 µs.
+# Listeners to check with each report, besides those that are known to be unwatched: a system call each, 0.3 µs.
 AT_ONCE = 1000
 
 
 class ListenerCheck:
-    """Looks after the listeners of one engine. Clients of a listener that is not watched wait, and nobody else notices.
+    """Checks the listeners of one engine. Clients of a listener that is not watched wait, and nothing else shows it.
 
     Args:
         engine: Watches them.
@@ -30,11 +30,11 @@ class ListenerCheck:
 
     @property
     def deaf(self) -> int:
-        """How many listeners the kernel will not watch now."""
+        """The number of listeners that epoll refuses to watch."""
         return len(self._engine.deaf)
 
     def look_at_all(self) -> None:
-        """Look at every listener, after a snapshot."""
+        """Check every listener, after a snapshot."""
         self._look()
 
     def look_at_deaf(self) -> None:
@@ -42,7 +42,7 @@ class ListenerCheck:
         self._look(0)
 
     def look_on(self) -> None:
-        """Look at some listeners; the next ones the next time."""
+        """Check some listeners; the next ones at the next call."""
         self._look(AT_ONCE)
 
     def _look(self, most: int = 0xFFFFFFFF) -> None:
@@ -60,7 +60,7 @@ class ListenerCheck:
         self._known_deaf = set(self._engine.deaf)
 
     def take_mended(self) -> int:
-        """Return how many listeners were mended since the last call."""
+        """Return how many listeners were watched again since the last call."""
         taken, self._mended = self._mended, 0
         return taken
 

@@ -27,7 +27,7 @@ FLUSH_S = 2.0
 
 
 def _timestamp(record: logging.LogRecord) -> str:
-    """Return when it was logged, as the records of sessions have it (RFC 3339, UTC)."""
+    """Return the time of a message in the form of session records (RFC 3339, UTC)."""
     return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -49,7 +49,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 class StderrHandler(logging.Handler):
-    """Writes messages to standard error, and waits for nobody who reads it.
+    """Writes messages to standard error, and never blocks because nobody reads them.
 
     Where a write could block (a terminal, which Ctrl-S stops, or a pipe that is full) a thread does it. What does not
     fit its queue is lost; how many messages that were is said in their place.
@@ -62,7 +62,7 @@ class StderrHandler(logging.Handler):
         self._is_file = stat.S_ISREG(os.fstat(2).st_mode)
         self._poll = select.poll()
         self._poll.register(2, select.POLLOUT)
-        # With the first message: what a worker forbids itself before holds for the thread, too.
+        # Started with the first message, so that a worker's seccomp filter applies to the thread, too.
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -142,12 +142,12 @@ def configure_logging(as_json: bool, level: str) -> None:
 
 
 def configure_worker_logging() -> None:
-    """Do as the supervisor does."""
+    """Log in the supervisor's form."""
     configure_logging(os.environ.get(FORMAT_VARIABLE) == "json", os.environ.get(LEVEL_VARIABLE, "INFO"))
 
 
 def log_spare_signals(loop: asyncio.AbstractEventLoop) -> None:
-    """Say of each signal that comes without a meaning that it is ignored."""
+    """Log each signal that is received and ignored."""
     for number in signals.SPARE:
         loop.add_signal_handler(number, log.warning, "%s has no meaning here: ignored", signals.name(number))
 
@@ -172,7 +172,7 @@ class FaultLog:
 
 
 class RareWarning:
-    """A warning that every datagram may give rise to, at most so often.
+    """A warning that any datagram may cause, logged at a limited rate.
 
     Args:
         logger: The logger of whoever warns.

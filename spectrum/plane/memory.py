@@ -50,7 +50,7 @@ class SharedMemory:
             raise
 
     def message(self, worker: int) -> Memory:
-        """Return what a worker is told with the descriptor for its own flows and `descriptors`."""
+        """Return the message for a worker, which goes with the descriptor of its flows and `descriptors`."""
         return Memory(worker, self.workers, self.max_affinities, self.secret, *self._bits)
 
     def forget(self, worker: int) -> None:
@@ -59,7 +59,7 @@ class SharedMemory:
         self._census.clear(worker)
 
     def close(self) -> None:
-        """Close the descriptors; what is mapped stays."""
+        """Close the descriptors; mappings stay."""
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors.clear()

@@ -1,4 +1,4 @@
-"""Records of a worker that wait for the supervisor, or for its journal, numbered."""
+"""The numbered records of a worker that the supervisor has not taken or not journaled yet."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ EVENT_BYTES = 64 * 1024
 
 
 class _Waiting(NamedTuple):
-    """A batch, the number of its first record, and whether a supervisor had it that may not have journaled it."""
+    """A batch, the number of its first record, and whether a former supervisor had it but may not have journaled it."""
 
     first: int
     records: int
@@ -26,7 +26,7 @@ def _waiting(message: Events, again: bool) -> _Waiting:
 
 
 class Outbox:
-    """Numbers records from 1 as they come, and keeps them until they are sent.
+    """Numbers records from 1 in their order, and keeps them until they are sent.
 
     A number is used once, also where the record is dropped: who takes records sees from a gap how many are missing.
     Where the supervisor has a journal, what is sent is kept until it tells that it is there, up to `MAX_WAITING_BYTES`.
@@ -52,14 +52,14 @@ class Outbox:
         self._sent_bytes = 0
 
     def number(self, worker: int) -> None:
-        """Take the number of the worker."""
+        """Set the number of the worker."""
         self.source = f"{worker}/{self._epoch}"
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     def add(self, count: int, lines: bytes, has_sums: bool = True) -> None:
-        """Add a batch: how many records, one line for each, and whether any may be a sum of several sessions."""
+        """Add a batch: the number of its records, a line for each, and whether any may be a sum of several sessions."""
         self._waiting.append(_Waiting(self._next, count, lines, has_sums))
         self._next += count
         self.size += len(lines)
@@ -103,7 +103,7 @@ class Outbox:
         self._sent_bytes -= len(self._sent.popleft().lines)
 
     def put_back(self, unsent: Iterable[Events]) -> None:
-        """Keep what the supervisor that is gone may not have journaled, in front of what came since.
+        """Keep what the former supervisor may not have journaled, in front of what was added since.
 
         Args:
             unsent: Messages that were taken, and did not leave this process.

@@ -1,4 +1,4 @@
-"""The records of ended sessions and flows on their way out of a worker."""
+"""Encode the records of ended sessions and flows for the supervisor."""
 
 from collections.abc import Callable, Sequence
 
@@ -35,7 +35,7 @@ class Records:
         events: list[SessionEvent],
         count: int = 1,
     ) -> None:
-        """Count a client that was turned away; its record is added to `events`, or summed with others until `flush`."""
+        """Count a refused client; its record is added to `events`, or summed with others until `flush`."""
         if (event := self._refusals.add(kind, client, make, count)) is not None:
             events.append(event)
 

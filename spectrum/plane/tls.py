@@ -1,4 +1,4 @@
-"""TLS of a worker: certificates and contexts made from a snapshot, and what origins are told of a client's TLS."""
+"""TLS of a worker: certificates and contexts from a snapshot, and the TLVs that describe a client's TLS to origins."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from spectrum.wire.proxy_protocol import SslClient, pack_tlvs, ssl_tlv, unpack_t
 if TYPE_CHECKING:
     from spectrum.engine.tls import Facts
 
-# What a certificate, and a context, are made from: those of the snapshot before are used again.
+# What a certificate and a context are made from: those of the former snapshot are reused if it is the same.
 _ServerKey = tuple[str, EdgeSettings, tuple[CertificateSettings, ...], bytes]
 _ClientKey = tuple[OriginTlsSettings, CertificateSettings | None, bytes]
 
@@ -45,7 +45,7 @@ class Tls:
         self._by_app: dict[str, tuple[ServerContext, ClientContext | None]] = {}
 
     def take(self, snapshot: Snapshot) -> None:
-        """Have the contexts of a snapshot."""
+        """Make the contexts of a snapshot."""
         former, self._certificates = self._certificates, {}
         for one in snapshot.tls.certificates:
             self._certificates[one] = former.get(one) or CertificateKeyPair(one.chain, one.key, one.staple)
@@ -84,7 +84,7 @@ class Tls:
             self._by_app[app.name] = server, client
 
     def of(self, app: AppSettings) -> tuple[ServerContext | None, ClientContext | None]:
-        """Return how an app's clients, and its origins, are spoken to; None for in clear."""
+        """Return the contexts for an app's clients and for its origins; None without TLS."""
         return self._by_app.get(app.name, (None, None))
 
     def _server(
@@ -142,7 +142,7 @@ class Tls:
 
 
 def told_of(facts: "Facts", tlvs: bytes) -> bytes:
-    """Return the TLVs of a PROXY v2 header that tell of a client's TLS, behind those that its own front proxy told.
+    """Return the TLVs of a PROXY v2 header that describe a client's TLS, after those of the proxy in front.
 
     What that one told of TLS is of another connection than the one that ends here, and is left out.
     """

@@ -1,4 +1,4 @@
-"""UDP flows of a worker: the one decision for each new flow, what becomes of those whose origin fails, and the records.
+"""UDP flows of a worker: the decision on each new flow, failover of flows whose origin fails, and records.
 
 The engine calls `accepted` and `ended` in batches and moves all datagrams itself.
 """
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OVERLOAD = DROPS.index("overload")
-# What may happen with every datagram is logged this often.
+# The least time between two warnings that any datagram may cause.
 WARNING_S = 60.0
 # The machine's own addresses are read again this often, while datagrams come from ports that are listened on.
 LOCAL_ADDRESSES_S = 10.0
@@ -111,7 +111,7 @@ class UdpPlane:
     ) -> None:
         self._places = places or Places()
         self._firewall = firewall or Firewall(self._places)
-        # By the name of a flow, what an access rule said of its client.
+        # The verdict of the access rules on a flow's client, by the name of the flow.
         self._verdicts: dict[int, Verdict] = {}
         self._limiter = limiter or Limiter(Census(), Rates())
         census, rates = self._limiter.census, self._limiter.rates
@@ -119,7 +119,7 @@ class UdpPlane:
         self.drains = Drains(lambda key, name: self._repin(name))
         self._balancers = balancers
         self._held: set[Target] = set()
-        # What the flows of each app have been given.
+        # The settings that the flows of each app have.
         self._manners: dict[RunningApp, tuple[object, ...]] = {}
         self._records = Records(emit)
         self._tell_too_big = tell_too_big
@@ -174,7 +174,7 @@ class UdpPlane:
             self.engine.open(name, way[0], app.mode, header, app.idle_timeout_ms, app.shared, way[1])
 
     def _is_own(self, app: RunningApp, address: bytes, port: int) -> bool:
-        """Tell whether a client is one of our own listeners, whose answers would come back for ever (CVE-2024-2169)."""
+        """Return whether a client is one of our own listeners: the datagrams would loop for ever (CVE-2024-2169)."""
         if port not in self._own_ports or not self._registry.is_own(address, port, self._local_addresses):
             return False
         self._forgeries.say(
@@ -192,7 +192,7 @@ class UdpPlane:
         return self._local
 
     def trusts(self, listener: int, peer: bytes) -> bool:
-        """Tell whether a proxy's word is taken."""
+        """Return whether headers of a proxy are trusted."""
         trusted = self._listeners[listener].app.trusted
         return trusted is not None and peer in trusted
 
@@ -202,17 +202,17 @@ class UdpPlane:
         self._changed.add(listener.app)
 
     def attempt_failed(self, listener: int, target: Target, error: int) -> None:
-        """Count an origin towards which no socket could be had; the engine goes on with the next one."""
+        """Count an origin for which no socket could be opened; the engine tries the next one."""
         self._registry.count_failure(listener, target, error)
 
     def exhausted(
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
     ) -> tuple[Target, ...]:
-        """Send a client on to another origin, because no socket towards this one can be had."""
+        """Pin a flow to another origin, because no socket to this one can be opened."""
         return self._listeners[listener].route.after([target], client, client_port)
 
     def origin_failed(self, name: int, listener: int, target: Target, error: int, replied: bool) -> None:
-        """Pin a flow whose origin's host refused it to another origin; end it where there is none."""
+        """Pin a flow whose origin's host refused it to another origin; end it if there is none."""
         running = self._listeners[listener]
         self._registry.count_failure(listener, target, error)
         others = running.route.after([target], *self.engine.client_of(name))
@@ -257,7 +257,7 @@ class UdpPlane:
             if target is not None:
                 app.measures.origin(target.name).ended += 1
                 if target.number and replied:
-                    # A socket tells nothing of its origin over UDP; that it answered somebody does.
+                    # Over UDP a connected socket proves nothing of its origin; a reply to any client does.
                     self._balancers.signs_of(target.number).connect_succeeded(1)
                 if replied:
                     app.measures.observe((replied - created) / 1e9, (ended - created) / 1e9)
@@ -415,7 +415,7 @@ class UdpPlane:
                 self._adapt(name, app, found[1])
 
     def _adapt(self, name: int, app: RunningApp, target: Target) -> None:
-        """Give a flow what a new one of the app would get, or end it where that would be refused."""
+        """Give a flow the settings of a new one, or end it if a new one would be refused."""
         ends = self.engine.ends_of(name)
         if ends is None:
             return
@@ -463,7 +463,7 @@ class UdpPlane:
         return self.engine.flows(targets=holder())
 
     def leave_origins(self, numbers: Iterable[int]) -> None:
-        """Pin the flows of origins that cannot be used any more to others."""
+        """Pin the flows of origins that are no longer usable to others."""
         left = set(numbers)
         for name in self.engine.flows(targets=self._registry.targets_to(left)) if left else ():
             self._repin(name)
@@ -484,7 +484,7 @@ class UdpPlane:
             self._repin(name)
 
     def _repin(self, name: int) -> None:
-        """Choose anew for a flow that goes on, and end it where there is nowhere to go."""
+        """Choose another origin for a flow; end it if there is none."""
         found = self.engine.flow(name)
         if found is None:
             return
@@ -501,11 +501,11 @@ class UdpPlane:
         self._measure_paths(self._registry.apps())
 
     def release(self) -> list[tuple[int, int]]:
-        """Leave all flows to another worker; return the descriptors that it goes on with, by index."""
+        """Leave all flows to another worker; return the descriptors for it, by index."""
         return self.engine.release()
 
     def recover(self, sockets: dict[int, int] | None = None) -> int:
-        """Go on with the flows of the worker before this one; return how many.
+        """Continue the flows of the former worker; return their number.
 
         Args:
             sockets: Of flows that it handed over, by index; the others get new ones.
@@ -529,16 +529,16 @@ class UdpPlane:
         return count
 
     def drain(self) -> None:
-        """Take no new flows."""
+        """Refuse new flows."""
         self.engine.drain()
 
     def take_connects(self) -> None:
-        """A socket towards an origin tells nothing of it over UDP."""
+        """Ignore that sockets were connected: over UDP that proves nothing of an origin."""
 
     # --- measures -------------------------------------------------------------------------------------------------
 
     def take_measures(self) -> dict[str, AppMeasures]:
-        """Return what was counted since the last call, of the apps where anything happened."""
+        """Return the counts since the last call, of the apps with any."""
         for slot, *counts in self.engine.take_counts():
             app = self._registry.in_slot(slot)
             measures = app.measures

@@ -18,7 +18,7 @@ Judge = Callable[[bytes], Verdict | None]
 
 
 class Places:
-    """Where clients are, by the files of a snapshot; nothing is known of anybody without them.
+    """The places of clients, by the files of a snapshot; without files none is known.
 
     Attributes:
         country_of: Returns two letters, "" for not known.
@@ -54,15 +54,15 @@ class Places:
 
     @property
     def known(self) -> bool:
-        """Whether anything is known of anybody."""
+        """Whether there is a file."""
         return bool(self._open)
 
     def of(self, client: bytes) -> tuple[str, int]:
-        """Return where a client is: its country and its autonomous system."""
+        """Return a client's country and autonomous system."""
         return self.country_of(client), self.number_of(client)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._forget()
 
 
@@ -71,7 +71,7 @@ def _nobody(client: bytes) -> int:
 
 
 class Firewall:
-    """What `access_rules` say.
+    """The access rules of a snapshot.
 
     Args:
         places: Where clients are.
@@ -88,10 +88,10 @@ class Firewall:
         self._table = PrefixTable(mmap.mmap(table, os.fstat(table).st_size, mmap.MAP_SHARED, mmap.PROT_READ))
 
     def judge_for(self, app: AppSettings) -> Judge | None:
-        """Return the function that judges the clients of an app; None where it asks for none."""
+        """Return the function that judges the clients of an app; None if it has no `ip_firewall`."""
         return self.judge_of(app.name) if app.ip_firewall else None
 
     def judge_of(self, app: str) -> Judge | None:
-        """Return the function that judges clients of an app that asks for rules; None where there are none for it."""
+        """Return the function that judges clients of apps with `ip_firewall`; None if there are no rules."""
         rules = AppRules(app, self._settings, self._table.find, self._places.number_of, self._places.country_of)
         return rules.of if rules.any else None

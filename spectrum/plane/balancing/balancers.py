@@ -1,4 +1,4 @@
-"""The pools and load balancers of a worker: what decisions need, kept up to date with what the supervisor tells.
+"""The pools and load balancers of a worker, updated by messages of the supervisor.
 
 Loads and affinities are shared with all other workers; health and latencies come from the supervisor.
 """
@@ -18,7 +18,7 @@ from spectrum.engine.shared import Affinities, Loads
 # Origins that are disabled or gone, by load balancer and number, and the seconds that their sessions have; None where
 # they go on until they end.
 Stopped = Mapping[tuple[str, int], float | None]
-# Tells the country of an address in wire form, "" where it is not known.
+# Returns the country of an address in wire form, "" if it is not known.
 CountryOf = Callable[[bytes], str]
 
 
@@ -42,7 +42,7 @@ class RunningBalancer:
         self.core: Balancer
 
     def update(self, core: Balancer, country_of: CountryOf) -> None:
-        """Decide by another state of health from now on; `country_of` is for geo steering by the client's country."""
+        """Use another state of health from now on; `country_of` is for geo steering by the client's country."""
         settings = core.settings
         self.core = core
         self._country_of = country_of
@@ -56,7 +56,7 @@ class RunningBalancer:
         return client_key(self._salt, client, client_port if self._by_port else None)
 
     def choose(self, client: bytes, client_port: int) -> Choice:
-        """Decide where a new client goes, and remember it where the load balancer has affinity."""
+        """Choose the origin of a new client, and remember it if the load balancer has affinity."""
         core = self.core
         country = self._country_of(client) if self._by_country else ""
         if not self._remembers:
@@ -70,7 +70,7 @@ class RunningBalancer:
         return choice
 
     def after(self, tried: Sequence[OriginSettings], client: bytes, client_port: int) -> OriginSettings | None:
-        """Return where a client goes after those `tried`, in this order, could not be reached; None to give up."""
+        """Return the next origin for a client that could not reach those `tried`, in this order; None to give up."""
         core = self.core
         key = self._key(client, client_port)
         country = self._country_of(client) if self._by_country else ""
@@ -116,7 +116,7 @@ class Balancers:
         self._signs: dict[int, Signs] = {}
         # The enabled origins of each load balancer.
         self._serving: dict[str, set[int]] = {}
-        # (load balancer, origin's number) and when its clients' time with it is over.
+        # When the drain of an origin ends, by (load balancer, number of the origin).
         self._draining: dict[tuple[str, int], float] = {}
         self.origins: dict[int, OriginSettings] = {}
 
@@ -175,7 +175,7 @@ class Balancers:
         }
 
     def is_stopped(self, key: tuple[str, int]) -> bool:
-        """Tell whether an origin, by load balancer and number, does not serve."""
+        """Return whether an origin, by load balancer and number, is not enabled."""
         return key[1] not in self._serving.get(key[0], set())
 
     def _note_drains(self, stopped: Stopped, serving: Mapping[str, set[int]], now: float) -> None:
@@ -187,10 +187,10 @@ class Balancers:
         self._draining |= {key: now + drain_s for key, drain_s in stopped.items() if drain_s}
 
     def take_standings(self, standings: Mapping[int, Standing]) -> set[int]:
-        """Take the health of origins, by number; return those that could be used and cannot any more."""
+        """Take the health of origins, by number; return those that have become unusable."""
         before = self._usable(standings)
         now = time.monotonic()
-        # Those of a snapshot that is still to come too.
+        # Also of origins of a snapshot that has not arrived yet.
         self._standings.update(standings)
         self._renew({self._pool_of[number] for number in standings if number in self._pool_of}, now)
         return before - self._usable(standings)
@@ -206,7 +206,7 @@ class Balancers:
                 self._balance(name)
 
     def tick(self) -> None:
-        """Once a second: let shares grow where origins came back, and drains end."""
+        """Advance slow starts and end drains; called once a second."""
         now = time.monotonic()
         self._renew({name for name, view in self._views.items() if view.ramping}, now)
         over = [key for key, until in self._draining.items() if until <= now]
@@ -240,7 +240,7 @@ class Balancers:
     # --- what clients meet ----------------------------------------------------------------------------------------
 
     def signs_of(self, number: int) -> Signs:
-        """Return what is noted of an origin since the last report."""
+        """Return the notes on an origin since the last report."""
         signs = self._signs.get(number)
         if signs is None:
             signs = self._signs[number] = Signs()

@@ -1,4 +1,4 @@
-"""Sessions of origins or apps that are taken out of service, ended spread over time.
+"""Drains of origins or apps that are taken out of service: their sessions are ended spread over time.
 
 A thousand clients that are cut off at once come back at once (scylla-operator#1171); hence a window, at the end of the
 time that sessions have.
@@ -7,7 +7,7 @@ time that sessions have.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# Sessions of an origin end within the last so many seconds of their time, or within the first where they have less.
+# Sessions of an origin are ended within these last seconds of the drain, or within as many seconds if it is shorter.
 SPREAD_S = 10.0
 
 
@@ -16,7 +16,7 @@ class _Drain:
     opens_at: float
     closes_at: float
     find: Callable[[], list[int]]
-    # What is to be ended, the last one first; None before the window opens.
+    # The sessions to be ended, in reverse order; None before the window begins.
     names: list[int] | None = None
     first_count: int = field(default=0)
 
@@ -40,7 +40,7 @@ class Drains:
         now: float,
         spread_s: float = SPREAD_S,
     ) -> None:
-        """Let sessions end by `drain_s` from now, or a little later where that is short.
+        """End sessions within `drain_s` from now, or a little later if that is short.
 
         Args:
             key: The load balancer and the origin's number; `cancel` takes it.
@@ -57,7 +57,7 @@ class Drains:
         self._drains = {key: drain for key, drain in self._drains.items() if keep(key)}
 
     def tick(self, now: float) -> None:
-        """End what is due. Called several times a second while `pending`."""
+        """End the sessions that are due; called several times a second while `pending`."""
         for key, drain in list(self._drains.items()):
             if now < drain.opens_at:
                 continue
@@ -69,12 +69,12 @@ class Drains:
             while len(drain.names) > max(0, round(drain.first_count * left)):
                 self._end(key, drain.names.pop())
             if now >= drain.closes_at:
-                # Those that came since the window opened, by their affinity.
+                # Those that began since the window did, by affinity.
                 for name in drain.find():
                     self._end(key, name)
                 del self._drains[key]
 
     @property
     def pending(self) -> bool:
-        """Whether there is anything to end, now or later."""
+        """Whether there are sessions to end, now or later."""
         return bool(self._drains)

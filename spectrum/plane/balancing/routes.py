@@ -1,4 +1,4 @@
-"""From a listener to origins: the engine's targets for a new session, and for one whose origin fails."""
+"""Routes of a listener to origins: the engine's targets for a new session, and for one whose origin fails."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -23,7 +23,7 @@ Way = tuple[tuple[Target, ...], int]
 
 
 class Route(ABC):
-    """Where a listener leads.
+    """The origins of a listener.
 
     Args:
         offset: Of the listener's port in the app's range.
@@ -48,7 +48,7 @@ class Route(ABC):
 
     @abstractmethod
     def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
-        """Take what `aim` is given."""
+        """Take the arguments of `aim`."""
 
     @abstractmethod
     def _host_name(self, settings: AppSettings, number: int) -> str:
@@ -56,18 +56,18 @@ class Route(ABC):
 
     @abstractmethod
     def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
-        """Return where a new client that wrote to `edge_port` goes; a reason where there is nowhere to go."""
+        """Return the targets for a new client that sent to `edge_port`; a reason if there is none."""
 
     @abstractmethod
     def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
-        """Return where a client goes whose targets `tried` could not be reached; empty to give up."""
+        """Return the targets for a client that could not reach those `tried`; empty to give up."""
 
     @abstractmethod
     def find(self, address: str, port: int, edge_port: int = 0) -> Target | None:
-        """Return the target for an origin's address and port, if the listener leads there from `edge_port`."""
+        """Return the target of an origin's address and port, if it is an origin of the listener for `edge_port`."""
 
     def fixed_orders(self) -> tuple[tuple[Target, ...], ...]:
-        """Return orders of trying that all clients get in turn, first the one that the last client got.
+        """Return the orders of targets that clients get in turn, beginning with the one that the last client got.
 
         Empty where the client or the load decides.
         """
@@ -82,7 +82,7 @@ class Route(ABC):
         return [target for target in self.targets() if target.number in numbers]
 
     def _make(self, settings: AppSettings, wanted: list[tuple[int, Candidate]]) -> list[Target]:
-        """Have targets for exactly these origins and addresses; return those that are gone."""
+        """Keep targets for exactly these origins and addresses; return those that are gone."""
         options = (*_target_options(settings), self._tls)
         known = self._targets if self._options == options else {}
         targets = {key: known.get(key) or self._target(settings, *key) for key in wanted}
@@ -114,7 +114,7 @@ class Route(ABC):
         return TlsPeer(self._tls, name, not is_name(name))
 
     def _lookup(self, number: int, orders: Iterable[Iterable[Candidate]]) -> list[tuple[Target, ...]]:
-        """Return an origin's candidates, in every order of trying, as the targets made for them."""
+        """Return the targets of an origin's candidates, in each order of trying."""
         return [tuple(self._targets[number, candidate] for candidate in order) for order in orders]
 
 
@@ -126,7 +126,7 @@ class DirectRoute(Route):
         self._turn = 0
         self._named = False
         self.orders: list[tuple[Target, ...]] = []
-        # With `source: client` a client reaches only origins of its own family, here by the length of its address.
+        # With `source: client` a client can use only origins of its own family, here by the length of its address.
         self._by_family: dict[int, list[tuple[Target, ...]]] | None = None
 
     def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
@@ -187,7 +187,7 @@ class DirectRoute(Route):
 
 
 class BalancedRoute(Route):
-    """A load balancer's origins. Targets are made when a client is first sent there, and again when addresses change.
+    """A load balancer's origins. A target is made for the first client that is sent there, and when addresses change.
 
     Args:
         offset: Of the listener's port in the app's range.
@@ -231,7 +231,7 @@ class BalancedRoute(Route):
         return name_rotations(addresses, port, self._settings.transport == "tcp")
 
     def _targets_of(self, origin: OriginSettings) -> tuple[Target, ...]:
-        """Return the targets of an origin, in another order each time; empty where its name has no address."""
+        """Return the targets of an origin, in another order each time; empty if its name has no address."""
         orders = self._orders.get(origin.number)
         if orders is None:
             orders = self._first_orders(origin)
@@ -258,7 +258,7 @@ class BalancedRoute(Route):
         return self._next([origin], client, client_port)
 
     def _targets_for(self, origin: OriginSettings, client: bytes) -> tuple[Target, ...]:
-        """Return the targets of an origin that a client can be led to: with `source: client` those of its family."""
+        """Return the targets of an origin that a client can use: with `source: client` those of its family."""
         targets = self._targets_of(origin)
         if not self._settings.transparent:
             return targets
@@ -276,7 +276,7 @@ class BalancedRoute(Route):
     def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
         """See `Route`."""
         known = self._balancers.origins
-        # An origin that a reload took away meanwhile is known no more.
+        # An origin that a reload has removed meanwhile is no longer known.
         origins = [known[target.number] for target in tried if target.number in known]
         way = self._next(origins, client, client_port) if origins else self.choose(client, client_port)
         return () if isinstance(way, Reason) else way[0]
@@ -293,7 +293,7 @@ class BalancedRoute(Route):
 
 
 class PortRoutes(Route):
-    """Where a listener leads that takes many ports (TPROXY): a route for each, made when a client first writes to it.
+    """The origins of a listener with many ports (TPROXY): a route per port, made for its first client.
 
     Args:
         make: Makes the route for a port.
@@ -302,9 +302,9 @@ class PortRoutes(Route):
     def __init__(self, make: Callable[[int], Route]) -> None:
         super().__init__(0)
         self._make_route = make
-        # In the order of use: who scans all ports does not fill the memory.
+        # In the order of use, so that a scan of all ports does not fill the memory.
         self._routes: dict[int, Route] = {}
-        # Of routes that made room: what is connected to them is still to be counted.
+        # Targets of evicted routes whose connects are still to be counted.
         self._left: deque[Target] = deque(maxlen=MAX_PORT_ROUTES)
         self._ports: dict[Target, int] = {}
         self._shape = (0, "")
@@ -371,7 +371,7 @@ class PortRoutes(Route):
 
 
 def _target_options(settings: AppSettings) -> tuple[object, ...]:
-    """What of the settings an engine target holds."""
+    """The settings that an engine's target holds."""
     return (
         settings.source_addresses,
         settings.keepalive_idle_s,
