@@ -97,3 +97,15 @@ def test_files_in_the_docs_are_good_ones(page):
     assert blocks
     for block in blocks:
         assert load_text(block, page).apps
+
+
+def test_words_that_the_project_writes_otherwise():
+    """CONTRIBUTING.md, Words."""
+    root, folders = DOCS.parent, ("spectrum", "tests", "docs", "scripts", "config", "benchmarks", ".ci")
+    kinds = {".py", ".pyi", ".pyx", ".pxd", ".h", ".md", ".yaml", ".toml", ".service", ""}
+    files = [
+        path for folder in folders for path in (root / folder).rglob("*") if path.suffix in kinds and path.is_file()
+    ]
+    files += [*root.glob("*.md"), *(root / "spectrum/kernel/bpf").glob("*.c"), root / "Makefile"]
+    split = re.compile(r"\bcan[ \n]+" + r"(?:[#*] )?not\b", re.IGNORECASE)
+    assert [str(path) for path in files if split.search(path.read_text("utf-8", "ignore"))] == []

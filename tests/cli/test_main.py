@@ -16,7 +16,7 @@ ROOT = Path(spectrum.__file__).parents[1]
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_command_with_closed_descriptors(closed):
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "spectrum", "check", "-c", "/nowhere"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stdout == ""
     assert ("/nowhere" in done.stderr) == ("2>&-" not in closed)
@@ -28,6 +28,6 @@ def test_another_projects_files_among_ours(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-P", "-m", "spectrum", "run"]
     (tmp_path / "spectrum-0.10.0.dist-info").mkdir()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 1
     assert "spectrum-0.10.0.dist-info: another project's files lie among ours" in done.stderr

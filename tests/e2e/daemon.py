@@ -22,7 +22,7 @@ class Daemon:
         workers: int = 1,
         env: dict[str, str] | None = None,
         options: Sequence[str] = (),
-        start_timeout_s: float = 20,
+        start_timeout_s: float = 60,
     ) -> None:
         self._start_timeout_s = start_timeout_s
         self.path = folder / "spectrum.yaml"
