@@ -109,3 +109,15 @@ def test_words_that_the_project_writes_otherwise():
     files += [*root.glob("*.md"), *(root / "spectrum/kernel/bpf").glob("*.c"), root / "Makefile"]
     split = re.compile(r"\bcan[ \n]+" + r"(?:[#*] )?not\b", re.IGNORECASE)
     assert [str(path) for path in files if split.search(path.read_text("utf-8", "ignore"))] == []
+
+
+def test_files_that_the_docs_name_exist():
+    """In `docs/architecture.md` without the package's folder in front."""
+    root = DOCS.parent
+    named = re.compile(
+        r"(?:tests|spectrum|benchmarks|scripts|config|cli|control|core|engine|helper|kernel|link|origin|plane|probes|wire)"
+        r"/[\w./-]+\.(?:py|pyx|pxd|c|h)\b"
+    )
+    pages = [*DOCS.glob("*.md"), root / "README.md", root / "CONTRIBUTING.md"]
+    found = {(page.name, name) for page in pages for name in named.findall(page.read_text())}
+    assert [pair for pair in sorted(found) if not any((root / at / pair[1]).exists() for at in ("", "spectrum"))] == []

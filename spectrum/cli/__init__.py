@@ -1,1 +1,1 @@
-"""What does a person type, and see?"""
+"""The commands and their output."""

@@ -1,1 +1,1 @@
-"""Load, check, apply, show. The supervisor lives here."""
+"""Load, check, apply and show configurations. The supervisor lives here."""

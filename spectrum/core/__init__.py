@@ -1,1 +1,1 @@
-"""What should happen, given facts and `now`? The objects and every decision; no I/O, no clock, no chance."""
+"""The objects, and every decision as a function of facts and `now`: no I/O, no clock, no random numbers."""

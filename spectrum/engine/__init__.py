@@ -1,1 +1,1 @@
-"""How do bytes move fast between descriptors? Cython, no policy."""
+"""Move bytes between descriptors, in Cython. No policy."""

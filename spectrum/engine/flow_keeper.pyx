@@ -284,7 +284,7 @@ cdef class FlowKeeper(Part):
         return True
 
     cdef bint _read_back(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Count what the kernel forwarded of a flow since the last look; return whether its place in the list changed."""
+        """Count what the kernel forwarded of a flow since the last look; return whether its place changed by that."""
         cdef uint64_t *counts = self._counts + COUNTS * flow.app
         cdef const offload_tally *tally
         cdef uint64_t size, datagrams, last_ms = 0

@@ -1,1 +1,1 @@
-"""What the daemon's processes say to each other: messages, descriptors, hand-over."""
+"""Messages and descriptors between the daemon's processes."""

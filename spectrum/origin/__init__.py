@@ -1,4 +1,4 @@
-"""What does an origin's own program import? Helpers over the codecs that tell who the client is."""
+"""A library for origins' own programs: read the headers that name the client."""
 
 from spectrum.origin.datagrams import DatagramClient, ProxiedDatagrams
 from spectrum.origin.streams import read_proxy_header

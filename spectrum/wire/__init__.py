@@ -1,4 +1,4 @@
-"""What do these bytes say? Pure codecs of the protocols that tell an origin who its client is."""
+"""Pure codecs of the protocols that name the client to an origin."""
 
 from spectrum.wire.proxy_protocol import (
     Command,
