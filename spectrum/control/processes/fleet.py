@@ -85,6 +85,7 @@ class Fleet:
     Attributes:
         workers: Those of ours, by place.
         ends: How the last worker of a place ended, by place.
+        failed_starts: How often a worker could not be started.
         closing: No worker that ends is replaced.
         empty: While closing, the last one has ended.
         inherited_names: The addresses of names that workers of the supervisor before this one had.
@@ -105,6 +106,7 @@ class Fleet:
         self.count = count
         self.workers: dict[int, WorkerProcess] = {}
         self.ends: dict[int, str] = {}
+        self.failed_starts = 0
         self.closing = False
         self.empty = asyncio.Event()
         self.inherited_names: dict[str, tuple[str, ...]] = {}
@@ -340,9 +342,11 @@ class Fleet:
                 served_s = await self._run(place)
                 replaces = ran = True
             except (OSError, PackageChanged) as exc:  # out of processes, memory or descriptors
+                self.failed_starts += 1
                 self.ends[place] = f"it cannot be started: {exc}"
                 log.error("worker %d cannot be started: %s", place, exc)
             except Exception as exc:
+                self.failed_starts += 1
                 self.ends[place] = f"it cannot be started: {type(exc).__name__}: {exc}"
                 log.exception("worker %d cannot be started", place)
             strikes = 0.0 if served_s >= STEADY_S else strikes + (PART_OF_STRIKE if served_s >= SHORT_LIFE_S else 1.0)

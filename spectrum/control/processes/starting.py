@@ -159,7 +159,7 @@ class Start:
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         while not reached() and not self.life.stopping.is_set():
-            if self.totals.worker_restarts >= 2 * self.fleet.count:
+            if self.totals.worker_restarts + self.fleet.failed_starts >= 2 * self.fleet.count:
                 raise StartError(f"workers end as soon as they start{self._why_workers_end()}")
             if time.monotonic() > deadline:
                 raise StartError(f"the workers were not ready within {START_TIMEOUT_S:g} s{self._why_workers_end()}")

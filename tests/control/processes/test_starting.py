@@ -8,6 +8,8 @@ import pytest
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.processes import starting
 from spectrum.control.processes.starting import StartError
+from spectrum.kernel import installation
+from spectrum.kernel.installation import PackageChanged
 from tests.control.supervised import made
 
 
@@ -29,6 +31,21 @@ async def test_workers_that_do_not_start_are_told(tmp_path, free_port, monkeypat
     with pytest.raises(StartError, match="workers end as soon as they start\nworker 0: exit status 3: no engine here"):
         await refusing.run()
     assert not (tmp_path / "control.sock").exists()
+
+
+async def test_workers_that_cannot_be_started_are_told_at_once(tmp_path, free_port, monkeypatch):
+    """So it is when the package is changed during a start: the first worker refuses, and no other one is started."""
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+
+    def changed():
+        raise PackageChanged("the installed package was changed")
+
+    monkeypatch.setattr(installation, "verify", changed)
+    with pytest.raises(StartError, match="\nworker 0: it cannot be started: the installed package was changed"):
+        await made(config(free_port(), tmp_path)).run()
 
 
 async def test_workers_that_do_not_answer_are_told(tmp_path, free_port, monkeypatch):
