@@ -6,7 +6,9 @@ from pathlib import Path
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.access.prefix_table import PrefixTableBuilder
 from spectrum.core.access.rules import AccessSettings, RuleSettings, gather
+from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
+from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
 
 # Of a list that is no list.
 MAX_FAULTS_SHOWN = 5
@@ -29,9 +31,26 @@ def _read(rules: Mapping[str, AccessRule]) -> tuple[dict[str, bytes], dict[str, 
     return lines, faults
 
 
-def access_faults(rules: Mapping[str, AccessRule]) -> list[Fault]:
-    """Return what is wrong with the lists that rules name."""
-    return [Fault(("access_rules", name, "file"), message) for name, message in _gather(rules)[2]]
+def access_paths(config: Config) -> list[Path]:
+    """Return the files that access rules take addresses and places from."""
+    named = [rule.file for rule in config.access_rules.values()]
+    if config.geoip is not None:
+        named += [config.geoip.database, config.geoip.asn_database]
+    return [Path(path) for path in named if path]
+
+
+def access_faults(config: Config) -> list[Fault]:
+    """Return what is wrong with the lists that rules name, and with the databases of places."""
+    faults = []
+    for key, kind in (("database", Countries), ("asn_database", Networks)):
+        path = getattr(config.geoip, key, None)
+        try:
+            if path is not None:
+                kind(Path(path)).close()
+        except GeoIpError as exc:
+            faults.append(Fault(("geoip", key), str(exc)))
+    lists = _gather(config.access_rules)[2]
+    return faults + [Fault(("access_rules", name, "file"), message) for name, message in lists]
 
 
 def load_access(rules: Mapping[str, AccessRule]) -> tuple[AccessSettings, bytes]:

@@ -1,9 +1,12 @@
 """The bindings of our apps: the kernel has them as the file says, with the sockets that the supervisor owns."""
 
+from collections.abc import Iterable, Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
+from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.fields import network
@@ -141,3 +144,33 @@ class BindingsActor(Actor):
     def halt(self) -> None:
         """Take no bindings by hand any more."""
         self._bound.stopping = True
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return whether there are any."""
+        return {"kernel": {"bindings": self._bound.state}}
+
+    def resources(self) -> Iterable[Resource]:
+        """GET, POST and DELETE /bindings, the latter with `{label, protocol, prefix, port}`."""
+        path = "/bindings"
+        return (
+            Resource("GET", path, self._show),
+            Resource("POST", path, partial(self._change, True), has_body=True),
+            Resource("DELETE", path, partial(self._change, False), has_body=True),
+        )
+
+    async def _show(self, asked: Asked) -> dict[str, Any]:
+        try:
+            return await in_thread(self._bound.show)
+        except PinError as exc:
+            raise ValueError(str(exc)) from exc
+
+    async def _change(self, binds: bool, asked: Asked) -> dict[str, Any]:
+        try:
+            parts = [str(asked.body[name]) for name in ("label", "protocol", "prefix", "port")]
+        except (KeyError, TypeError) as exc:
+            raise ValueError(f"label, protocol, prefix and port are asked for: {exc}") from exc
+        try:
+            await in_thread(self._bound.change, binds, parse_binding(*parts))
+        except PinError as exc:
+            raise ValueError(str(exc)) from exc
+        return await self._show(asked)

@@ -1,5 +1,8 @@
 """The features of a daemon, each registered once: its actor has a line in `Features.actors`, whose order counts.
 
+The actor has all that there is of a feature here: what a configuration changes, its status, its metrics, and what it
+answers on the control socket. What it has in the file is registered in `core/features.py`.
+
 This file wires them to each other. What they are built on (workers, listening sockets, the helper) comes from the
 supervisor, which knows none of them.
 """
@@ -9,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 
-from spectrum.control.balancing.health import HealthActor, HealthKeeper
+from spectrum.control.balancing.actor import HealthActor
+from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.bindings import BindingsActor, BoundApps
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.configuration.plan import Planner
@@ -20,6 +24,7 @@ from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListener
 from spectrum.control.offload import NodeOffload, OffloadActor
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.helper_actor import HelperActor
+from spectrum.control.processes.veterans import VeteranWorker
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.log import LineWriter
 from spectrum.control.records.stream import RecordsActor, RecordStream
@@ -30,7 +35,7 @@ from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.link.messages import Met
 from spectrum.link.takeover import Events
-from spectrum.plane.memory import ENDED_FLOWS
+from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +51,9 @@ class Ground:
         bank: The listening sockets.
         totals: What workers counted.
         helper: Who changes the kernel's tables.
+        memory: What workers share.
         running: Returns the workers.
+        all: Returns the same, and those of the daemon before this one.
         has_veterans: Tells whether there are workers of the daemon before this one.
         tell_kept: Tells workers which of their records are journaled.
         metrics: Serves the metrics.
@@ -58,7 +65,9 @@ class Ground:
     bank: ListenerBank
     totals: Totals
     helper: Helper
+    memory: SharedMemory
     running: Callable[[], Iterable[WorkerProcess]]
+    all: Callable[[], Iterable[WorkerProcess | VeteranWorker]]
     has_veterans: Callable[[], bool]
     tell_kept: Callable[[Mapping[str, int]], None]
     metrics: Actor
@@ -91,18 +100,18 @@ class Features:
             ListenersActor(ground.bank, ground.count),
             ground.metrics,
             NamesActor(self.names, own),
-            OffloadActor(self.offload, ground.has_veterans),
             BindingsActor(self.bound, ground.bank),
             FilterActor(self.filter),
+            OffloadActor(self.offload, ground.has_veterans, lambda: sum(one.offloaded for one in ground.all())),
             # From here on without an await between: who asks for the status sees all of it, or none.
             ground.served,
             ground.planner,
             TicketsActor(self.tickets),
-            CertificatesActor(),
+            CertificatesActor(ground.served),
             RecordsActor(self.records, ground.totals, ground.tell_kept),
-            TotalsActor(ground.totals, ground.served, self.names.addresses),
+            TotalsActor(ground.totals, ground.served, self.names.addresses, self.names.failures),
             # Nothing comes after it that may fail: it forgets what it knew of origins that leave.
-            HealthActor(self.health, self.names.addresses),
+            HealthActor(self.health, self.names.addresses, ground.served, ground.memory),
         )
 
     def heard(self, message: Events | Met) -> None:

@@ -2,7 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from spectrum.control.configuration.actor import Actor, Change, Plan
 from spectrum.control.processes.helper import Helper
@@ -120,11 +123,13 @@ class OffloadActor(Actor):
     Args:
         offload: Keeps the kernel's offload.
         has_veterans: Tells whether workers of the daemon before this one may have flows there.
+        moved: Returns how many flows the kernel moves.
     """
 
-    def __init__(self, offload: NodeOffload, has_veterans: Callable[[], bool]) -> None:
+    def __init__(self, offload: NodeOffload, has_veterans: Callable[[], bool], moved: Callable[[], int]) -> None:
         self._offload = offload
         self._has_veterans = has_veterans
+        self._moved = moved
 
     async def prepare(self, change: Change) -> None:
         """Take the settings."""
@@ -144,6 +149,15 @@ class OffloadActor(Actor):
     async def drain(self) -> None:
         """Move everything in user space."""
         await in_thread(self._offload.remove)
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return whether the kernel moves flows."""
+        return {"kernel": {"udp_offload": self._offload.state}}
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return how many flows it moves."""
+        text = "UDP flows whose datagrams the kernel moves"
+        return (GaugeMetricFamily("spectrum_udp_flows_offloaded", text, value=self._moved()),)
 
     def tell(self, worker: WorkerProcess) -> None:
         """Give a worker the tables."""

@@ -101,7 +101,9 @@ class Supervisor:
                 bank=bank,
                 totals=totals,
                 helper=helper,
+                memory=memory,
                 running=fleet.workers.values,
+                all=fleet.all,
                 has_veterans=fleet.has_veterans,
                 tell_kept=fleet.tell_kept,
                 metrics=MetricsActor(self._admin, metrics),
@@ -116,7 +118,7 @@ class Supervisor:
             source, planner, rollout, served, life.busy_with, self._systemd.reloading, self._tell_ready
         )
         self.upgrades = Upgrades(life, served, self.reloads, fleet, self._admin, actors, self._systemd)
-        self.pages = Pages(source.name, life, served, self.reloads, fleet, memory, totals, helper, features)
+        self.pages = Pages(source.name, life, served, self.reloads, fleet, totals, helper, actors)
         self._start = Start(
             path=path,
             control=self.pages.control(self.upgrades.upgrade),

@@ -1,5 +1,10 @@
 """What the file says of apps' bindings, in the kernel, in a network namespace of its own."""
 
+import pytest
+
+from spectrum.control.bindings import BindingsActor
+from spectrum.control.http.resource import Asked
+from spectrum.kernel.pins import PinError
 from tests.kernel.isolation import filesystem, isolated
 
 __all__ = ["filesystem"]
@@ -106,3 +111,38 @@ print("ok")
 
 def test_apps_have_what_the_file_says_and_others_keep_theirs(filesystem):
     assert isolated(SCRIPT, filesystem) == "ok\n"
+
+
+class Bound:
+    state = "off"
+
+    def __init__(self):
+        self.bindings = []
+
+    def show(self):
+        return {"bindings": [str(one) for one in self.bindings]}
+
+    def change(self, binds, binding):
+        if not binds and binding not in self.bindings:
+            raise PinError("there is no such binding")
+        (self.bindings.append if binds else self.bindings.remove)(binding)
+
+
+async def test_by_hand():
+    actor = BindingsActor(Bound(), None)
+    show, bind, unbind = actor.resources()
+    assert [one.method for one in (show, bind, unbind)] == ["GET", "POST", "DELETE"]
+    assert await actor.status() == {"kernel": {"bindings": "off"}}
+    web = {"label": "web", "protocol": "tcp", "prefix": "192.0.2.0/24", "port": 0}
+    assert await bind.answer(Asked({}, web)) == {"bindings": ["web tcp 192.0.2.0/24 0"]}
+    assert await show.answer(Asked({})) == {"bindings": ["web tcp 192.0.2.0/24 0"]}
+    for wrong, why in (
+        (web | {"protocol": "sctp"}, "'sctp' is no protocol; write tcp or udp"),
+        ([1], "are asked for"),
+        ({"label": "web"}, "label, protocol, prefix and port are asked for: 'protocol'"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            await bind.answer(Asked({}, wrong))
+    assert await unbind.answer(Asked({}, web)) == {"bindings": []}
+    with pytest.raises(ValueError, match="there is no such binding"):
+        await unbind.answer(Asked({}, web))

@@ -1,4 +1,4 @@
-from spectrum.control.balancing.health import HealthActor
+from spectrum.control.balancing.actor import HealthActor
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.listeners import ListenersActor

@@ -102,7 +102,7 @@ async def test_a_helper_that_stands_still_holds_up_nobody(tmp_path, monkeypatch,
     helper.leave_root()
     os.kill(int(helper.state.removeprefix("on: pid ")), signal.SIGSTOP)
     node, on = NodeOffload(helper, 5, 1), f"{APPS}udp_offload: {{interfaces: [lo]}}\n"
-    preparing = Tasks().start(OffloadActor(node, lambda: False).prepare(change(APPS, on)), "prepare")
+    preparing = Tasks().start(OffloadActor(node, lambda: False, int).prepare(change(APPS, on)), "prepare")
     await asyncio.sleep(0.01)
     assert not preparing.done(), "it waits for the helper, and the loop goes on"
     await preparing
@@ -119,10 +119,10 @@ async def test_a_rollout_takes_settings_and_gives_them_back():
             applied.append((settings is not None, anew))
 
     on = f"{APPS}udp_offload: true\n"
-    actor = OffloadActor(Applied(), lambda: False)
+    actor = OffloadActor(Applied(), lambda: False, int)
     await actor.prepare(first(on))
     await actor.abort(first(on))  # what workers of a daemon before this one have stays
     await actor.prepare(change(APPS, on))
     await actor.abort(change(APPS, on))
-    await OffloadActor(Applied(), lambda: True).prepare(first(on))
+    await OffloadActor(Applied(), lambda: True, int).prepare(first(on))
     assert applied == [(True, True), (True, False), (False, False), (True, False)]

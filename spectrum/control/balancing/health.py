@@ -7,11 +7,8 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from operator import attrgetter
 from typing import NamedTuple
 
-from spectrum.control.configuration.actor import Actor, Change
-from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.balancing.checks import headers_used, probe_port, probed_transport
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.health import Health, ProbeResult
@@ -20,7 +17,6 @@ from spectrum.core.balancing.outliers import OutlierDetector, Signs
 from spectrum.core.balancing.pools import PoolView, Standing
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
 from spectrum.core.configuration.config import Config
-from spectrum.core.difference import Difference
 from spectrum.core.names import name_key
 from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.sockets import descriptor_limit
@@ -423,43 +419,3 @@ class HealthKeeper:
             if timer is not None:
                 timer.cancel()
         await self._prober.stop()
-
-
-class HealthActor(Actor):
-    """Has the origins of a configuration probed.
-
-    Args:
-        health: Keeps their health.
-        addresses: Those of names.
-    """
-
-    def __init__(self, health: HealthKeeper, addresses: Addresses) -> None:
-        self._health = health
-        self._addresses = addresses
-
-    async def commit(self, change: Change) -> None:
-        """Go by the new origins. Of apps it depends only which headers those of load balancers send."""
-        if change.difference is None or change.difference.involves(attrgetter("load_balancer")):
-            self._health.apply(change.after.config, change.after.snapshot, self._addresses)
-
-    async def abort(self, change: Change) -> None:
-        """Go by the former ones."""
-        is_same = change.difference is not None and not change.difference.involves(attrgetter("load_balancer"))
-        if not change.is_first and not is_same:
-            self._health.apply(change.before.config, change.before.snapshot, self._addresses)
-
-    def tell(self, worker: WorkerProcess) -> None:
-        """Give a worker the addresses of names that are not down, and the standings of origins."""
-        worker.tell_names(self._health.addresses_for_workers(self._addresses))
-        worker.tell_health(self._health.standings, self._health.told_latencies)
-
-    def tell_difference(self, worker: WorkerProcess, difference: Difference) -> None:
-        """Give a worker the addresses of the names in it, which may be known from before."""
-        keys = {name_key(app.origin_name) for app in difference.apps if app.origin_name is not None}
-        known = {key: self._addresses[key] for key in keys if key in self._addresses}
-        if known:
-            worker.tell_names(self._health.addresses_for_workers(known))
-
-    async def close(self) -> None:
-        """Probe no more."""
-        await self._health.stop()

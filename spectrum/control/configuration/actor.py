@@ -1,16 +1,20 @@
 """What takes part in a rollout: each feature that holds something outside of the configuration has an `Actor`."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from spectrum.control.http.resource import Resource
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.configuration.config import Config
 from spectrum.core.difference import Difference, difference
 from spectrum.core.snapshot import Snapshot
 from spectrum.link.succession import Heritage
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 # What runs until it is cancelled, by what the log calls it.
 Jobs = Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
@@ -69,7 +73,9 @@ class Change:
 
 
 class Actor:
-    """A feature of the daemon: what a configuration changes of it. What it does not need of this it leaves out.
+    """A feature of the daemon: what a configuration changes of it, and what one sees of it.
+
+    What a feature does not need of this it leaves out.
 
     All actors prepare, then all commit, each in the order of `control/features.py`. If one fails, all that began abort,
     in the opposite order. See `core/life/rollout.py`.
@@ -100,6 +106,23 @@ class Actor:
 
     def tell_difference(self, worker: WorkerProcess, difference: Difference) -> None:
         """Tell a worker what it needs beside a difference, before it is told that. All else it was told before."""
+
+    # --- what one sees --------------------------------------------------------------------------------------------
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return its part of what `spectrum status` shows; mappings that several return by one key are merged."""
+        return {}
+
+    async def metrics(self) -> "Iterable[Metric | bytes]":
+        """Return its families of metrics, or their text.
+
+        What they are made of is read by now, and nothing changes it: a thread goes over them.
+        """
+        return ()
+
+    def resources(self) -> Iterable[Resource]:
+        """Return what it answers on the control socket."""
+        return ()
 
     # --- over the life of the daemon ------------------------------------------------------------------------------
 

@@ -7,12 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from spectrum.control.access import access_faults
+from spectrum.control.configuration.machine import machine_faults, named_files
 from spectrum.control.configuration.yaml_faults import Position
 from spectrum.control.configuration.yaml_marks import Document
-from spectrum.control.filter.node import filter_faults, filter_paths
-from spectrum.control.processes.account import AccountError, account
-from spectrum.control.tls.certificates import tls_faults, tls_paths
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault, faults_of
 from spectrum.core.configuration.feature import Section
@@ -21,7 +18,6 @@ from spectrum.core.configuration.presets import expand
 from spectrum.core.features import SECTIONS, check
 from spectrum.garbage import pausing
 from spectrum.kernel.sockets import local_addresses
-from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
 from spectrum.wire.address import IPAddress
 
 
@@ -49,14 +45,6 @@ class ConfigError(Exception):
 
 # Told of the files that are about to be read.
 Reading = Callable[[Iterable[Path]], None]
-
-
-def named_files(config: Config) -> list[Path]:
-    """Return the files that a configuration names and that change by themselves: lists, databases, certificates."""
-    named = [rule.file for rule in config.access_rules.values()]
-    if config.geoip is not None:
-        named += [config.geoip.database, config.geoip.asn_database]
-    return [*(Path(path) for path in named if path), *tls_paths(config), *filter_paths(config)]
 
 
 class KnownObjects:
@@ -142,7 +130,7 @@ def load_text(
     faults += wrong
     faults += check(config, _names(value), local)
     reading(named_files(config))
-    faults += _machine_faults(config)
+    faults += machine_faults(config)
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
     if diagnostics:
         raise ConfigError(sorted(diagnostics, key=lambda diagnostic: diagnostic.place))
@@ -152,27 +140,6 @@ def load_text(
 def _diagnostic(name: str, document: Document, fault: Fault) -> Diagnostic:
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault.path).lstrip(".")
     return Diagnostic(name, document.place(fault.path, fault.at_key), path, fault.message)
-
-
-def _machine_faults(config: Config) -> list[Fault]:
-    """Check what the configuration names on this machine."""
-    faults = []
-    if config.user is not None:
-        try:
-            account(config.user)
-        except AccountError as exc:
-            faults.append(Fault(("user",), str(exc)))
-    for key, kind in (("database", Countries), ("asn_database", Networks)):
-        path = getattr(config.geoip, key, None)
-        try:
-            if path is not None:
-                kind(Path(path)).close()
-        except GeoIpError as exc:
-            faults.append(Fault(("geoip", key), str(exc)))
-    faults += access_faults(config.access_rules)
-    faults += tls_faults(config)
-    faults += filter_faults(config)
-    return faults
 
 
 def _names(value: object) -> dict[str, list[str]]:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 
 from spectrum.control.access import AccessError, load_access
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
-from spectrum.control.configuration.loader import Reading, named_files
+from spectrum.control.configuration.loader import Reading
+from spectrum.control.configuration.machine import named_files
 from spectrum.control.tls.certificates import CertificateError, load_tls
 from spectrum.core.balancing.settings import labels
 from spectrum.core.configuration.config import App, Config

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from spectrum.control.configuration.actor import RolloutError
-from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file, named_files
+from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file
+from spectrum.control.configuration.machine import named_files
 from spectrum.control.configuration.watch import LOOK_EVERY_S, FilesRead, FileWatch, States
 from spectrum.core.configuration.config import Config
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, RolloutError
 from spectrum.control.filter.samples import Sampler
+from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.helper import Helper
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
@@ -247,6 +248,22 @@ class FilterActor(Actor):
             await in_thread(self._undo)
         elif self._removed and not change.is_first:
             await in_thread(self._node.apply, change.before.config)
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return whether it is there."""
+        return {"kernel": {"filter": self._node.state}}
+
+    def resources(self) -> Iterable[Resource]:
+        """GET /samples."""
+        return (Resource("GET", "/samples", self._samples),)
+
+    async def _samples(self, asked: Asked) -> dict[str, Any]:
+        query = asked.query
+        try:
+            seconds, count = float(query.get("seconds", "10")), int(query.get("count", "20"))
+            return {"top": self._node.samples(query.get("by", "").split(","), seconds, count)}
+        except ArithmeticError as exc:
+            raise ValueError(str(exc)) from exc
 
     async def release(self, change: Change) -> None:
         """Forget what undoes it."""

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from spectrum.control.bindings import BoundApps, parse_binding
 from spectrum.control.configuration.actor import Actor, Change, RolloutError
 from spectrum.control.configuration.reload import Reloaded
 from spectrum.control.http.listener import CONTROL, METRICS, HttpListener
+from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.paths import default_control_socket
 from spectrum.core.address import SocketAddress
 from spectrum.core.configuration.config import Config
 from spectrum.kernel.folders import FolderError, check_folder
-from spectrum.kernel.pins import PinError
+from spectrum.kernel.peers import Peer
 from spectrum.kernel.sockets import ListenError
 from spectrum.link.encoding import encode
 
@@ -42,8 +42,6 @@ Status = Callable[[], Awaitable[dict[str, Any]]]
 Reload = Callable[[], Awaitable[Reloaded]]
 Upgrade = Callable[[str], Awaitable[Upgraded]]
 Ready = Callable[[], bool]
-Explain = Callable[[str, str, int], list[str]]
-Samples = Callable[[list[str], float, int], list[dict[str, Any]]]
 
 # For the body of a request.
 BODY_S = 5.0
@@ -69,12 +67,11 @@ def metrics_app(render: Render, ready: Ready) -> web.Application:
 
 
 def control_app(
-    status: Status, reload: Reload, explain: Explain, upgrade: Upgrade, samples: Samples, bound: BoundApps
+    status: Status, reload: Reload, upgrade: Upgrade, resources: Iterable[Resource] = ()
 ) -> web.Application:
-    """Return the application with GET /status, /explain, /samples and /bindings, POST /reload and /upgrade.
+    """Return the application with GET /status, POST /reload and /upgrade, and what features answer.
 
     A reload answers 200 with what changed, or 422 with the diagnostics; an upgrade the same with the new process.
-    POST and DELETE /bindings take `{label, protocol, prefix, port}`.
     """
 
     async def show(_: web.Request) -> web.Response:
@@ -86,47 +83,39 @@ def control_app(
         answer = {"errors": done.errors, "changes": done.changes, "restart": done.restart}
         return web.json_response(answer, status=422 if done.errors else 200)
 
-    async def say(request: web.Request) -> web.Response:
-        query = request.query
-        try:
-            steps = explain(query.get("app", ""), query.get("client", ""), int(query.get("port", "0")))
-        except ValueError as exc:
-            return web.json_response({"errors": [str(exc)]}, status=422)
-        return web.json_response({"steps": steps})
-
-    async def top(request: web.Request) -> web.Response:
-        query = request.query
-        keys = query.get("by", "").split(",")
-        try:
-            found = samples(keys, float(query.get("seconds", "10")), int(query.get("count", "20")))
-        except (ValueError, ArithmeticError) as exc:
-            return web.json_response({"errors": [str(exc)]}, status=422)
-        return web.json_response({"top": found})
-
-    async def bindings(request: web.Request) -> web.Response:
-        try:
-            if request.method != "GET":
-                async with asyncio.timeout(BODY_S):
-                    body = msgspec.json.decode(await request.read())
-                parts = (str(body[name]) for name in ("label", "protocol", "prefix", "port"))
-                await asyncio.to_thread(bound.change, request.method == "POST", parse_binding(*parts))
-            return web.json_response(await asyncio.to_thread(bound.show))
-        except (KeyError, TypeError) as exc:
-            return web.json_response({"errors": [f"label, protocol, prefix and port are asked for: {exc}"]}, status=422)
-        except TimeoutError:
-            return web.json_response({"errors": [f"no body within {BODY_S:g} s"]}, status=408)
-        except (PinError, ValueError) as exc:
-            return web.json_response({"errors": [str(exc)]}, status=422)
-
     async def follow(request: web.Request) -> web.Response:
         done = await upgrade(request.query.get("python", ""))
         return web.json_response({"errors": done.errors, "pid": done.pid}, status=422 if done.errors else 200)
 
     app = web.Application()
-    app.add_routes([web.get("/status", show), web.get("/explain", say), web.get("/samples", top)])
-    app.add_routes([method("/bindings", bindings) for method in (web.get, web.post, web.delete)])
-    app.add_routes([web.post("/reload", apply), web.post("/upgrade", follow)])
+    app.add_routes([web.get("/status", show), web.post("/reload", apply), web.post("/upgrade", follow)])
+    app.add_routes([web.route(one.method, one.path, _handler(one)) for one in resources])
     return app
+
+
+def _handler(resource: Resource) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            body = None
+            if resource.has_body:
+                async with asyncio.timeout(BODY_S):
+                    data = await request.read()
+                body = msgspec.json.decode(data)
+        except TimeoutError:
+            return web.json_response({"errors": [f"no body within {BODY_S:g} s"]}, status=408)
+        except ValueError as exc:
+            return web.json_response({"errors": [str(exc)]}, status=422)
+        try:
+            return web.json_response(await resource.answer(Asked(request.query, body, _uid(request))))
+        except ValueError as exc:
+            return web.json_response({"errors": str(exc).splitlines() or [type(exc).__name__]}, status=422)
+
+    return handle
+
+
+def _uid(request: web.Request) -> int:
+    sock = request.transport and request.transport.get_extra_info("socket")
+    return Peer.of(sock).uid if sock and sock.family == socket.AF_UNIX else -1
 
 
 class AdminServer:

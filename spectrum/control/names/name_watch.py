@@ -9,16 +9,18 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
+from prometheus_client.core import Metric
 
 from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.watch import FileWatch
+from spectrum.control.names.report import name_metrics, names_status
 from spectrum.control.names.resolver import Answer, LookupFailure, Resolver
 from spectrum.core.address import PortRange, parse_reachable_address
 from spectrum.core.configuration.checks import ListenerIndex
@@ -375,6 +377,14 @@ class NamesActor(Actor):
     async def give(self, heritage: Heritage, opened: ExitStack) -> None:
         """Give them."""
         heritage.names |= self._names.addresses
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return what is known of each name."""
+        return {"names": names_status(self._names.watched())}
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return the same, and how look-ups ended."""
+        return name_metrics(self._names.read())
 
     def halt(self) -> None:
         """Wait for no answer."""

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
 from spectrum.kernel.folders import give_folder
 from spectrum.kernel.privileges import become
 
@@ -24,6 +26,16 @@ def account(name: str) -> pwd.struct_passwd:
         return pwd.getpwnam(name)
     except KeyError as exc:
         raise AccountError(f"there is no user {name!r} on this machine; useradd --system {name} makes one") from exc
+
+
+def account_faults(config: Config) -> list[Fault]:
+    """Return what is wrong with the user of a configuration."""
+    try:
+        if config.user is not None:
+            account(config.user)
+    except AccountError as exc:
+        return [Fault(("user",), str(exc))]
+    return []
 
 
 def leave_root(name: str, path: Path | None, folder: Path, shared: bool, made: Iterable[Path] = ()) -> None:

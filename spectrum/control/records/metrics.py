@@ -1,14 +1,17 @@
 """The metrics of records: the log, the journal and its sinks."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from spectrum.control.records.feed import FeedReading
-from spectrum.control.records.stream import JournalReading, RecordReadings
+
+if TYPE_CHECKING:
+    from spectrum.control.records.stream import JournalReading, RecordReadings
 
 
-def record_metrics(readings: RecordReadings) -> Iterator[Metric]:
+def record_metrics(readings: "RecordReadings") -> Iterator[Metric]:
     """Yield them; those of the journal and its sinks only where the file has them."""
     yield CounterMetricFamily(
         "spectrum_log_lines_suppressed",
@@ -23,7 +26,7 @@ def record_metrics(readings: RecordReadings) -> Iterator[Metric]:
         yield from _sink_metrics(readings.feeds)
 
 
-def _journal_metrics(journal: JournalReading) -> Iterator[Metric]:
+def _journal_metrics(journal: "JournalReading") -> Iterator[Metric]:
     yield GaugeMetricFamily("spectrum_journal_bytes", "Size of the journal of records", value=journal.size)
     yield CounterMetricFamily("spectrum_journal_records", "Records appended to the journal", value=journal.appended)
     yield CounterMetricFamily(

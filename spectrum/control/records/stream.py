@@ -8,18 +8,20 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from prometheus_client.core import Metric
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs
 from spectrum.control.records.feed import Feed, FeedReading, Sink
 from spectrum.control.records.file_sink import FileSink
 from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter, SessionLog
+from spectrum.control.records.metrics import record_metrics
 from spectrum.control.records.totals import Totals
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
@@ -229,6 +231,14 @@ class RecordsActor(Actor):
             await asyncio.sleep(TICK_S)
             self._records.tick(self._totals.workers.events_dropped)
             self._tell_kept(self._records.take_kept())
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return the journal and its sinks."""
+        return {"records": records_status(self._records.read())}
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return the same, and what the log could not take."""
+        return record_metrics(self._records.read())
 
     def leave(self) -> None:
         """Write what waits, for a slow disk too."""

@@ -3,12 +3,15 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Any
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs
 from spectrum.control.configuration.served import Served
+from spectrum.control.records.app_metrics import app_metrics
+from spectrum.control.records.app_status import apps_status
 from spectrum.core.names import parse_service
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures, add_measures
 from spectrum.core.records.reasons import Reason
@@ -162,18 +165,32 @@ class Totals:
 
 
 class TotalsActor(Actor):
-    """Has what is gone forgotten.
+    """Tells what was counted of apps, and has what is gone forgotten.
 
     Args:
         totals: What was counted.
         served: What is served.
         names: The addresses of names.
+        failures: Why names have none.
     """
 
-    def __init__(self, totals: Totals, served: Served, names: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, totals: Totals, served: Served, names: Mapping[str, tuple[str, ...]], failures: Mapping[str, str]
+    ) -> None:
         self._totals = totals
         self._served = served
         self._names = names
+        self._failures = failures
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return all apps, in the order of the file."""
+        names = dict(self._names), dict(self._failures)
+        return {"apps": await asyncio.to_thread(apps_status, self._served.snapshot, self._totals.view(), *names)}
+
+    async def metrics(self) -> Iterable[bytes]:
+        """Return what was counted of each app, those with sessions that were removed too."""
+        self._totals.forget({app.name for app in self._served.snapshot.apps}, time.monotonic())
+        return await app_metrics(self._totals)
 
     async def release(self, change: Change) -> None:
         """Count the time of apps that are gone from now on."""

@@ -2,15 +2,17 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509 import ocsp
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.configuration.served import Served
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.tls.objects import Certificate
@@ -164,7 +166,23 @@ def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
 
 
 class CertificatesActor(Actor):
-    """Speaks of certificates that end soon. What is in their files is a part of the snapshot."""
+    """Tells when certificates end. What is in their files is a part of the snapshot.
+
+    Args:
+        served: What is served.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return when each ends."""
+        ends = GaugeMetricFamily(
+            "spectrum_certificate_not_after_timestamp_seconds", "When a certificate ends", labels=["certificate"]
+        )
+        for one in self._served.snapshot.tls.certificates:
+            ends.add_metric([one.name], one.ends_at)
+        return (ends,)
 
     async def release(self, change: Change) -> None:
         """Log those that end soon."""

@@ -3,11 +3,9 @@ import time
 
 import pytest
 
-from spectrum.control.balancing.health import HealthActor
 from spectrum.core.balancing.outliers import Signs
 from spectrum.core.balancing.pools import Standing
 from tests.control.keepers import Keeper, Origin, until
-from tests.control.plans import change
 
 MONITOR = "monitors: {m: {type: tcp, interval: 0.1, timeout: 1}}"
 NAME = "ANY b.example tcp {port}-{port}"
@@ -252,14 +250,3 @@ async def test_a_start_with_many_is_a_few_messages(keeper, origin):
     await until(lambda: sum(told) == 600)
     await asyncio.sleep(0)
     assert len(told) <= 20
-
-
-async def test_a_rollout_that_is_undone_goes_by_the_former_origins(keeper):
-    one = change(text("127.0.0.1"), text("127.0.0.2", "127.0.0.3"))
-    actor = HealthActor(keeper.health, {})
-    for step, each in ((actor.commit, one.after), (actor.abort, one.before)):
-        await step(one)
-        origins = [origin for pool in each.snapshot.pools for origin in pool.origins]
-        assert {number: member.settings for number, member in keeper.health.members.items()} == {
-            origin.number: origin for origin in origins
-        }

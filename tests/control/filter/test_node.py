@@ -3,7 +3,8 @@
 import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
-from spectrum.control.filter.node import filter_faults, filter_paths
+from spectrum.control.filter.node import FilterActor, filter_faults, filter_paths
+from spectrum.control.http.resource import Asked
 from tests.kernel.isolation import filesystem, isolated
 
 __all__ = ["filesystem"]
@@ -133,3 +134,25 @@ def test_files_and_faults(tmp_path):
     config = load_text(text, "f")
     assert filter_paths(config) == [path]
     assert filter_faults(config) == filter_faults(load_text(APPS, "f")) == filter_paths(load_text(APPS, "f")) == []
+
+
+class Sampled:
+    state = "off"
+
+    def samples(self, keys, seconds, count):
+        if keys != ["source"]:
+            raise ValueError("no such key")
+        if count < 1:
+            raise OverflowError("no count")
+        return [{"source": "192.0.2.1", "packets_per_second": seconds * count}]
+
+
+async def test_samples_are_asked_for():
+    actor = FilterActor(Sampled())
+    (resource,) = actor.resources()
+    assert await actor.status() == {"kernel": {"filter": "off"}}
+    top = await resource.answer(Asked({"by": "source", "seconds": "2.5", "count": "2"}))
+    assert top == {"top": [{"source": "192.0.2.1", "packets_per_second": 5.0}]}
+    for wrong in ({"by": "colour"}, {"by": "source", "seconds": "x"}, {"by": "source", "count": "0"}):
+        with pytest.raises(ValueError):
+            await resource.answer(Asked(wrong))

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import socket
 import stat
 
@@ -8,8 +9,8 @@ import pytest
 from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.reload import Reloaded
 from spectrum.control.http.admin import AdminServer, MetricsActor, Upgraded, control_app, metrics_app
+from spectrum.control.http.resource import Resource
 from spectrum.core.address import parse_socket_address
-from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import ListenError
 from tests.control.plans import change, first
 
@@ -30,29 +31,13 @@ async def reload():
     return Reloaded(errors=["f:1:1: wrong"], changes=[])
 
 
-def explain(app, client, port):
-    if app != "ssh":
-        raise ValueError(f"no app {app!r}")
-    return [f"{client} port {port}", "done"]
+async def say(asked):
+    if asked.query.get("app") != "ssh":
+        raise ValueError("no such app\nno other one")
+    return {"body": asked.body, "uid": asked.uid}
 
 
-def samples(keys, seconds, count):
-    if keys != ["source"]:
-        raise ValueError("no such key")
-    return [{"source": "192.0.2.1", "packets_per_second": seconds * count}]
-
-
-class Bound:
-    def __init__(self):
-        self.bindings = []
-
-    def show(self):
-        return {"bindings": [str(one) for one in self.bindings]}
-
-    def change(self, binds, binding):
-        if not binds and binding not in self.bindings:
-            raise PinError("there is no such binding")
-        (self.bindings.append if binds else self.bindings.remove)(binding)
+RESOURCES = (Resource("GET", "/say", say), Resource("POST", "/say", say, has_body=True))
 
 
 async def test_metrics_and_health(free_port):
@@ -83,7 +68,7 @@ async def test_metrics_and_health(free_port):
 
 async def test_control(tmp_path):
     server, path = AdminServer(), tmp_path / "sub" / "control.sock"
-    await server.serve_control(control_app(status, reload, explain, upgrade, samples, Bound()), path)
+    await server.serve_control(control_app(status, reload, upgrade, RESOURCES), path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with aiohttp.ClientSession("http://x", connector=aiohttp.UnixConnector(str(path))) as client:
         async with client.get("/status") as answer:
@@ -97,32 +82,16 @@ async def test_control(tmp_path):
             assert (answer.status, await answer.json()) == (200, {"errors": [], "pid": 7})
         async with client.post("/upgrade") as answer:
             assert (answer.status, await answer.json()) == (422, {"errors": ["no"], "pid": 0})
-        async with client.get("/samples", params={"by": "source", "seconds": "2.5", "count": "2"}) as answer:
-            assert await answer.json() == {"top": [{"source": "192.0.2.1", "packets_per_second": 5.0}]}
-        for wrong in ({"by": "colour"}, {"by": "source", "seconds": "x"}):
-            async with client.get("/samples", params=wrong) as answer:
-                assert answer.status == 422
-        binding = {"label": "web", "protocol": "tcp", "prefix": "192.0.2.0/24", "port": 0}
-        for method, body, code, said in (
-            ("GET", None, 200, {"bindings": []}),
-            ("POST", binding, 200, {"bindings": ["web tcp 192.0.2.0/24 0"]}),
-            ("POST", binding | {"protocol": "sctp"}, 422, {"errors": ["'sctp' is no protocol; write tcp or udp"]}),
-            ("POST", [1], 422, None),
-            ("POST", {"label": "web"}, 422, {"errors": ["label, protocol, prefix and port are asked for: 'protocol'"]}),
-            ("DELETE", binding, 200, {"bindings": []}),
-            ("DELETE", binding, 422, {"errors": ["there is no such binding"]}),
-        ):
-            async with client.request(method, "/bindings", json=body) as answer:
-                assert answer.status == code
-                assert said is None or await answer.json() == said
-        async with client.post("/bindings", data=b"{") as answer:
+        async with client.get("/say", params={"app": "ssh"}) as answer:
+            assert await answer.json() == {"body": None, "uid": os.geteuid()}
+        async with client.get("/say") as answer:
+            assert (answer.status, await answer.json()) == (422, {"errors": ["no such app", "no other one"]})
+        async with client.post("/say", params={"app": "ssh"}, json=[1]) as answer:
+            assert (await answer.json())["body"] == [1]
+        async with client.post("/say", params={"app": "ssh"}, data=b"{") as answer:
             assert answer.status == 422
-        async with client.get("/explain", params={"app": "ssh", "client": "192.0.2.1", "port": "5"}) as answer:
-            assert await answer.json() == {"steps": ["192.0.2.1 port 5", "done"]}
-        async with client.get("/explain", params={"app": "x"}) as answer:
-            assert (answer.status, await answer.json()) == (422, {"errors": ["no app 'x'"]})
     with pytest.raises(ListenError, match="running already"):
-        await AdminServer().serve_control(control_app(status, reload, explain, upgrade, samples, Bound()), path)
+        await AdminServer().serve_control(control_app(status, reload, upgrade, RESOURCES), path)
     await server.stop()
     assert not path.exists()
     await asyncio.sleep(0)
@@ -133,7 +102,7 @@ async def test_a_dead_daemons_socket_is_replaced(tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     server = AdminServer()
-    await server.serve_control(control_app(status, reload, explain, upgrade, samples, Bound()), path)
+    await server.serve_control(control_app(status, reload, upgrade, RESOURCES), path)
     await server.stop()
 
 
@@ -147,7 +116,7 @@ async def test_a_place_where_no_socket_can_be(tmp_path):
         (tmp_path / ("x" * 120), "path too long"),
     ):
         with pytest.raises(ListenError, match=f"^control socket .*{why}"):
-            await AdminServer().serve_control(control_app(status, reload, explain, upgrade, samples, Bound()), path)
+            await AdminServer().serve_control(control_app(status, reload, upgrade, RESOURCES), path)
     assert (tmp_path / "file").read_text() == "precious"
 
 
@@ -155,7 +124,7 @@ async def test_a_place_where_no_socket_can_be(tmp_path):
 async def test_a_folder_that_others_can_write(tmp_path, caplog, is_chosen):
     (folder := tmp_path / "shared").mkdir()
     folder.chmod(0o777)
-    server, app = AdminServer(), control_app(status, reload, explain, upgrade, samples, Bound())
+    server, app = AdminServer(), control_app(status, reload, upgrade, RESOURCES)
     if is_chosen:
         await server.serve_control(app, folder / "control.sock", is_chosen=True)
         assert "could answer in place of this daemon" in caplog.text

@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
-from spectrum.control.processes.account import AccountError, account, leave_root
+from spectrum.control.processes.account import AccountError, account, account_faults, leave_root
+from spectrum.core.configuration.config import Config
+
+
+def test_the_user_of_a_file():
+    assert account_faults(Config()) == account_faults(Config(user="root")) == []
+    (fault,) = account_faults(Config(user="nobody-of-this-name"))
+    assert (fault.path, "useradd" in fault.message) == (("user",), True)
 
 
 def test_account():

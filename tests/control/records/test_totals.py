@@ -68,7 +68,7 @@ async def test_a_rollout_tells_which_apps_are_gone():
     totals.add(0, {"x": AppMeasures(started=1, ended={1: 1}), "y": AppMeasures(started=1)}, WorkerMeasures())
     text = "apps: {NAME: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
     one = change(text.replace("NAME", "x"), text.replace("NAME", "y"))
-    await TotalsActor(totals, Served(one.before.config), {}).release(one)
+    await TotalsActor(totals, Served(one.before.config), {}, {}).release(one)
     assert totals._gone_since.keys() == {"x"}
 
 
@@ -164,7 +164,7 @@ async def test_what_is_gone_is_looked_for_while_the_daemon_serves(monkeypatch):
         swept.set()
 
     monkeypatch.setattr(totals, "sweep", sweep)
-    ((_, job),) = TotalsActor(totals, served, {}).jobs().items()
+    ((_, job),) = TotalsActor(totals, served, {}, {}).jobs().items()
     tasks = Tasks()
     tasks.start(job(), "job")
     await asyncio.wait_for(swept.wait(), 5)

@@ -6,6 +6,7 @@ from cryptography.x509 import ocsp
 from msgspec import structs
 
 from spectrum.control.configuration.actor import Change, Plan
+from spectrum.control.configuration.served import Served
 from spectrum.control.tls.certificates import (
     CertificateError,
     CertificatesActor,
@@ -139,5 +140,5 @@ async def test_a_rollout_speaks_of_those_that_end_soon(files, caplog):
     (certificate,) = load_tls(given).certificates
     soon = TlsFiles((structs.replace(certificate, ends_at=int(time.time()) + 3600),))
     plan = Plan(given, compile_snapshot(given, 1, tls=soon), {}, b"")
-    await CertificatesActor().release(Change(plan, plan))
+    await CertificatesActor(Served(given)).release(Change(plan, plan))
     assert "certificate a expires in 0.0 days" in caplog.text

@@ -1,0 +1,95 @@
+"""Load balancing in the daemon's supervisor: origins are probed, and one sees how they are."""
+
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import Any
+
+from prometheus_client.core import Metric
+
+from spectrum.control.balancing.explain import explain
+from spectrum.control.balancing.health import HealthKeeper
+from spectrum.control.balancing.health_metrics import health_metrics, read_health
+from spectrum.control.balancing.report import balancers_status, pools_status
+from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.configuration.served import Served
+from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.processes.workers import WorkerProcess
+from spectrum.core.difference import Difference
+from spectrum.core.names import name_key
+from spectrum.core.snapshot import Addresses
+from spectrum.plane.memory import SharedMemory
+
+
+class HealthActor(Actor):
+    """Has the origins of a configuration probed.
+
+    Args:
+        health: Keeps their health.
+        addresses: Those of names.
+        served: What is served.
+        memory: What workers share.
+    """
+
+    def __init__(self, health: HealthKeeper, addresses: Addresses, served: Served, memory: SharedMemory) -> None:
+        self._health = health
+        self._addresses = addresses
+        self._served = served
+        self._memory = memory
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return load balancers, pools and origins."""
+        snapshot, health = self._served.snapshot, self._health
+        return {
+            "load_balancers": balancers_status(snapshot, health),
+            "pools": pools_status(snapshot, self._served.config, health, self._memory.loads),
+        }
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return the health of origins and pools, and what probes found."""
+        return health_metrics(await read_health(self._health))
+
+    def resources(self) -> Iterable[Resource]:
+        """GET /explain."""
+        return (Resource("GET", "/explain", self._explain),)
+
+    async def _explain(self, asked: Asked) -> dict[str, Any]:
+        query = asked.query
+        return {"steps": self.explain(query.get("app", ""), query.get("client", ""), int(query.get("port", "0")))}
+
+    def explain(self, app: str, client: str, port: int) -> list[str]:
+        """Return, step by step, where a client of an app goes, and why.
+
+        Raises:
+            ValueError: If there is no such app, the client is no address, or nothing is served yet.
+        """
+        plan = self._served.plan
+        if not plan.snapshot.generation:
+            raise ValueError("the daemon is not serving yet")
+        return explain(plan.snapshot, plan.prefixes, self._health, self._memory, app, client, port)
+
+    async def commit(self, change: Change) -> None:
+        """Go by the new origins. Of apps it depends only which headers those of load balancers send."""
+        if change.difference is None or change.difference.involves(attrgetter("load_balancer")):
+            self._health.apply(change.after.config, change.after.snapshot, self._addresses)
+
+    async def abort(self, change: Change) -> None:
+        """Go by the former ones."""
+        is_same = change.difference is not None and not change.difference.involves(attrgetter("load_balancer"))
+        if not change.is_first and not is_same:
+            self._health.apply(change.before.config, change.before.snapshot, self._addresses)
+
+    def tell(self, worker: WorkerProcess) -> None:
+        """Give a worker the addresses of names that are not down, and the standings of origins."""
+        worker.tell_names(self._health.addresses_for_workers(self._addresses))
+        worker.tell_health(self._health.standings, self._health.told_latencies)
+
+    def tell_difference(self, worker: WorkerProcess, difference: Difference) -> None:
+        """Give a worker the addresses of the names in it, which may be known from before."""
+        keys = {name_key(app.origin_name) for app in difference.apps if app.origin_name is not None}
+        known = {key: self._addresses[key] for key in keys if key in self._addresses}
+        if known:
+            worker.tell_names(self._health.addresses_for_workers(known))
+
+    async def close(self) -> None:
+        """Probe no more."""
+        await self._health.stop()

@@ -1,0 +1,86 @@
+"""What `spectrum status` shows of load balancers, pools and origins."""
+
+import time
+from typing import Any
+
+from spectrum.control.balancing.health import HealthKeeper
+from spectrum.core.balancing.settings import OriginSettings, PoolSettings
+from spectrum.core.configuration.config import Config
+from spectrum.core.snapshot import Snapshot
+from spectrum.plane.memory import Loads
+
+
+def balancers_status(snapshot: Snapshot, health: HealthKeeper) -> list[dict[str, Any]]:
+    """Return the status of every load balancer, in the order of the file."""
+    return [
+        {
+            "name": balancer.name,
+            "enabled": balancer.enabled,
+            "steering_policy": balancer.policy,
+            "pools": list(balancer.pools),
+            "fallback_pool": balancer.fallback,
+            "fallback_in_use": health.fallbacks.get(balancer.name, False),
+        }
+        for balancer in snapshot.balancers
+    ]
+
+
+def pools_status(snapshot: Snapshot, config: Config, health: HealthKeeper, loads: Loads) -> list[dict[str, Any]]:
+    """Return the status of every pool and its origins, in the order of the file."""
+    return [_pool_status(pool, config.pools[pool.name].monitor, health, loads) for pool in snapshot.pools]
+
+
+def _pool_status(pool: PoolSettings, monitor: str | None, health: HealthKeeper, loads: Loads) -> dict[str, Any]:
+    view = health.views[pool.name]
+    known, shares = pool.name in health.pool_health, view.shares()
+    latency = health.latency_of(pool.name)
+    if not pool.enabled:
+        state = "disabled"
+    elif not known:
+        state = "unknown"
+    elif not view.healthy:
+        state = "critical"
+    else:
+        state = "healthy" if view.up == sum(origin.enabled for origin in pool.origins) else "degraded"
+    return {
+        "name": pool.name,
+        # Cloudflare's words: healthy, degraded (some origins are down), critical (too many are), unknown.
+        "health": state,
+        "monitor": monitor,
+        "rtt_ms": round(latency * 1000, 3) if latency else None,
+        "sessions": loads.open(pool.number),
+        "origins_up": view.up,
+        "minimum_origins": pool.minimum_origins,
+        "origins": [_origin_status(pool, origin, shares, health, loads) for origin in pool.origins],
+    }
+
+
+def _origin_status(
+    pool: PoolSettings, origin: OriginSettings, shares: dict[int, float], health: HealthKeeper, loads: Loads
+) -> dict[str, Any]:
+    member = health.members[origin.number]
+    ejected_s = health.ejected_for(origin.number)
+    rtt_s, expires = health.rtt_of(origin.number), health.certificate_of(origin.number)
+    if not origin.enabled:
+        state, reason = "disabled", ""
+    elif ejected_s:
+        state, reason = "ejected", f"for {ejected_s:.0f} s more"
+    elif not pool.monitored:
+        state, reason = "not monitored", ""
+    else:
+        state = {True: "healthy", False: "down", None: "unknown"}[member.healthy]
+        reason = member.reason
+    return {
+        "name": origin.name,
+        "address": origin.address or (origin.dns.name if origin.dns else ""),
+        "port": origin.port or None,
+        "weight": origin.weight,
+        "share": round(shares.get(origin.number, 0.0), 4),
+        "health": state,
+        "reason": reason or None,
+        "changed_s_ago": round(time.time() - member.changed_at) if member.changed_at else None,
+        "rtt_ms": round(rtt_s * 1000, 3) if rtt_s else None,
+        "certificate_expires_in_days": round((expires - time.time()) / 86400, 1) if expires else None,
+        "sessions": loads.open(origin.number),
+        "ejections": member.ejections,
+    }

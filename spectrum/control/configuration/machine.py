@@ -1,0 +1,46 @@
+"""What a configuration names on this machine: the files that it reads, and what is wrong with them.
+
+Each feature that names any has a line in `FEATURES`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectrum.control.access import access_faults, access_paths
+from spectrum.control.filter.node import filter_faults, filter_paths
+from spectrum.control.processes.account import account_faults
+from spectrum.control.tls.certificates import tls_faults, tls_paths
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class OnMachine:
+    """What a feature names.
+
+    Attributes:
+        faults: Returns what is wrong on this machine.
+        paths: Returns the files that change by themselves: lists, databases, certificates.
+    """
+
+    faults: Callable[[Config], Iterable[Fault]]
+    paths: Callable[[Config], Iterable[Path]] = lambda config: ()
+
+
+FEATURES = (
+    OnMachine(account_faults),
+    OnMachine(access_faults, access_paths),
+    OnMachine(tls_faults, tls_paths),
+    OnMachine(filter_faults, filter_paths),
+)
+
+
+def named_files(config: Config) -> list[Path]:
+    """Return the files that a configuration names and that change by themselves."""
+    return [path for feature in FEATURES for path in feature.paths(config)]
+
+
+def machine_faults(config: Config) -> list[Fault]:
+    """Return what is wrong with what a configuration names on this machine."""
+    return [fault for feature in FEATURES for fault in feature.faults(config)]

@@ -1,0 +1,97 @@
+"""The metrics of apps, as text. Apps without a single session have no samples."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from spectrum.control.http.exposition import Family, HistogramFamily, label
+from spectrum.core.records.measures import CONNECT_BOUNDS_S, DROPS, DURATION_BOUNDS_S, AppMeasures
+from spectrum.core.records.reasons import Reason
+
+if TYPE_CHECKING:
+    from spectrum.control.records.totals import Totals
+
+# Apps that are written before the loop turns: less than a millisecond.
+SLICE = 20
+
+
+async def app_metrics(totals: "Totals") -> list[bytes]:
+    """Return the families, in pieces, one after the other.
+
+    What is counted is read and written on the loop, which changes it, some apps at a time: a thread would hold it up
+    each time that it runs.
+    """
+    apps = _AppMetrics()
+    for i, name in enumerate(tuple(totals.apps), 1):
+        if (measures := totals.apps.get(name)) is not None:  # it may be forgotten by now
+            apps.add(name, measures)
+        if i % SLICE == 0:
+            apps.gather()
+            await asyncio.sleep(0)
+    apps.gather()
+    return apps.take()
+
+
+class _AppMetrics:
+    """The families that have samples of each app. What was taken of an app at once is consistent."""
+
+    def __init__(self) -> None:
+        self.started = Family("spectrum_sessions_started_total", "Clients accepted", "counter")
+        self.active = Family("spectrum_sessions_active", "Sessions open now", "gauge")
+        self.closed = Family("spectrum_sessions_closed_total", "Sessions ended, by reason", "counter")
+        self.refused = Family("spectrum_sessions_refused_total", "Clients turned away, by reason", "counter")
+        self.moved = Family("spectrum_bytes_total", "Payload bytes read, by sender", "counter")
+        self.datagrams = Family("spectrum_datagrams_total", "Datagrams read, by sender", "counter")
+        self.dropped = Family("spectrum_datagrams_dropped_total", "Datagrams dropped", "counter")
+        self.connect = HistogramFamily(
+            "spectrum_connect_duration_seconds", "Time from accepting a client to its origin's answer", CONNECT_BOUNDS_S
+        )
+        self.duration = HistogramFamily(
+            "spectrum_session_duration_seconds", "Time that sessions lasted", DURATION_BOUNDS_S
+        )
+        self.connected = Family("spectrum_origin_connections_total", "Sessions connected to an origin", "counter")
+        self.failed = Family("spectrum_origin_connect_failures_total", "Connects that failed", "counter")
+        self.failovers = Family(
+            "spectrum_failovers_total", "Clients sent on to another origin of their load balancer", "counter"
+        )
+        self.hits = Family("spectrum_access_rule_hits_total", "Clients that an access rule named", "counter")
+        self.handshakes = Family("spectrum_tls_handshakes_total", "TLS handshakes with clients", "counter")
+        self._texts: dict[Family, list[bytes]] = {family: [family.head] for family in vars(self).values()}
+
+    def add(self, name: str, measures: AppMeasures) -> None:
+        """Write the samples of an app."""
+        app = label("app", name)
+        for reason, count in measures.ended.items():
+            ending = Reason(reason)
+            (self.refused if ending.refused else self.closed).add(f"{app},{label('reason', ending.label)}", count)
+        self.started.add(app, measures.started)
+        self.active.add(app, measures.active)
+        self.moved.add(f'{app},from="client"', measures.bytes_from_client)
+        self.moved.add(f'{app},from="origin"', measures.bytes_from_origin)
+        if measures.datagrams_from_client or measures.dropped:
+            self.datagrams.add(f'{app},from="client"', measures.datagrams_from_client)
+            self.datagrams.add(f'{app},from="origin"', measures.datagrams_from_origin)
+            for place, why in enumerate(DROPS):
+                self.dropped.add(f"{app},{label('reason', why)}", measures.dropped.get(place, 0))
+        self.connect.observe(app, measures.connect.counts, measures.connect.total)
+        self.duration.observe(app, measures.duration.counts, measures.duration.total)
+        for address, counted in measures.origins.items():
+            origin = f"{app},{label('origin', address)}"
+            self.connected.add(origin, counted.connected)
+            self.failed.add(origin, counted.failed)
+        if measures.failovers:
+            self.failovers.add(app, measures.failovers)
+        for rule, count in measures.rules.items():
+            self.hits.add(f"{app},{label('rule', rule)}", count)
+        if measures.handshakes:
+            self.handshakes.add(f'{app},resumed="no"', measures.handshakes - measures.resumed)
+            self.handshakes.add(f'{app},resumed="yes"', measures.resumed)
+
+    def gather(self) -> None:
+        """Put by what was written: its lines are let go of, so that never many are."""
+        for family, texts in self._texts.items():
+            texts.append(family.take())
+
+    def take(self) -> list[bytes]:
+        """Return the families, in pieces, one after the other; who takes them frees them."""
+        taken, self._texts = self._texts, {}
+        return [text for texts in taken.values() for text in texts]

@@ -1,0 +1,59 @@
+import pytest
+
+from spectrum.control.balancing.actor import HealthActor
+from spectrum.control.configuration.served import Served
+from spectrum.control.http.resource import Asked
+from spectrum.plane.memory import SharedMemory
+from tests.control.keepers import Keeper
+from tests.control.plans import change
+
+TEXT = """
+monitors: {m: {type: tcp}}
+pools: {p: {origins: [ORIGINS], monitor: m}}
+load_balancers: {lb: {default_pools: [p]}}
+apps: {x: {protocol: tcp/1, load_balancer: lb}}
+"""
+
+
+def text(*addresses):
+    return TEXT.replace("ORIGINS", ", ".join(f"{{name: o{one}, address: {one}, port: 9}}" for one in addresses))
+
+
+@pytest.fixture
+async def made():
+    keeper, memory = Keeper(), SharedMemory(1, 64)
+    one = change(text("127.0.0.1"), text("127.0.0.2", "127.0.0.3"))
+    served = Served(one.before.config)
+    yield one, served, keeper.health, HealthActor(keeper.health, {}, served, memory)
+    await keeper.health.stop()
+    memory.close()
+
+
+async def test_a_rollout_that_is_undone_goes_by_the_former_origins(made):
+    one, _, health, actor = made
+    for step, each in ((actor.commit, one.after), (actor.abort, one.before)):
+        await step(one)
+        origins = [origin for pool in each.snapshot.pools for origin in pool.origins]
+        assert {number: member.settings for number, member in health.members.items()} == {
+            origin.number: origin for origin in origins
+        }
+
+
+async def test_what_one_sees(made):
+    one, served, _, actor = made
+    (resource,) = actor.resources()
+    asked = Asked({"app": "x", "client": "192.0.2.1"})
+    with pytest.raises(ValueError, match="not serving yet"):
+        await resource.answer(asked)
+    assert await actor.status() == {"load_balancers": [], "pools": []}
+    await served.commit(one)
+    await actor.commit(one)
+    status = await actor.status()
+    assert [pool["name"] for pool in status["pools"]] == ["p"]
+    assert [balancer["name"] for balancer in status["load_balancers"]] == ["lb"]
+    assert "spectrum_pool_healthy" in {family.name for family in await actor.metrics()}
+    assert (resource.method, resource.path) == ("GET", "/explain")
+    assert (await resource.answer(asked))["steps"]
+    for wrong in ({"app": "y", "client": "192.0.2.1"}, {"app": "x", "client": "c"}, {"app": "x", "port": "p"}):
+        with pytest.raises(ValueError):
+            await resource.answer(Asked(wrong))

@@ -1,0 +1,57 @@
+import time
+
+from spectrum.control.balancing.report import balancers_status, pools_status
+from spectrum.core.balancing.outliers import Signs
+from spectrum.plane.memory import SharedMemory
+from tests.control.keepers import Keeper, Origin, until
+
+
+async def test_pools():
+    keeper, up, down = Keeper(), Origin(), Origin()
+    down.close()
+    keeper.apply(f"""
+monitors: {{m: {{type: tcp, interval: 0.1}}}}
+pools:
+  p:
+    origins:
+      - {{name: a, address: 127.0.0.1, port: {up.port}}}
+      - {{name: b, address: 127.0.0.1, port: {down.port}}}
+      - {{name: c, address: c.example, port: 9, enabled: false}}
+      - {{name: d, address: 127.0.0.1, port: {up.port}, weight: 0.5}}
+    monitor: m
+  q: {{origins: [{{name: e, address: 203.0.113.1}}]}}
+  r: {{origins: [{{name: f, address: 127.0.0.1, port: {down.port}}}], monitor: m}}
+  s: {{origins: [{{name: g, address: 203.0.113.1}}], enabled: false}}
+  t: {{origins: [{{name: h, address: t.example, port: 9}}], monitor: m}}
+load_balancers: {{lb: {{default_pools: [r], fallback_pool: q, steering_policy: random}}}}
+apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
+""")
+    health, memory = keeper.health, SharedMemory(1, 64)
+    await until(lambda: health.fallbacks["lb"] and health.latency_of("p") and health.pool_health.get("p"))
+    health.met({keeper.number("p/d"): Signs(connect_failures=9)})
+    health._detectors["p"].records[keeper.number("p/d")].ejected_until = time.monotonic() + 30
+    health._health[next(iter(health._health))].certificate_expires = time.time() + 86400 * 9
+    pools = {pool["name"]: pool for pool in pools_status(keeper.snapshot, keeper.config, health, memory.loads)}
+    await health.stop()
+    memory.close()
+    up.close()
+    assert {name: pool["health"] for name, pool in pools.items()} == {
+        "p": "degraded",
+        "q": "healthy",
+        "r": "critical",
+        "s": "disabled",
+        "t": "critical",
+    }
+    a, b, c, d = pools["p"]["origins"]
+    assert [origin["health"] for origin in (a, b, c, d)] == ["healthy", "down", "disabled", "ejected"]
+    assert (b["reason"], c["address"], pools["q"]["origins"][0]["health"]) == (
+        "connection refused",
+        "c.example",
+        "not monitored",
+    )
+    assert d["reason"] == "for 30 s more"
+    assert (a["certificate_expires_in_days"], a["sessions"], pools["p"]["monitor"]) == (9.0, 0, "m")
+    assert a["rtt_ms"] > 0
+    assert pools["t"]["origins"][0]["reason"] == "its name has no address"
+    (balancer,) = balancers_status(keeper.snapshot, health)
+    assert (balancer["steering_policy"], balancer["fallback_in_use"]) == ("random", True)

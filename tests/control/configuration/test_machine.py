@@ -1,0 +1,23 @@
+from pathlib import Path
+
+from spectrum.control.configuration.machine import machine_faults, named_files
+from spectrum.core.configuration.config import Config
+
+TEXT = {
+    "user": "nobody-of-this-name",
+    "access_rules": {"r": {"target": "ip", "action": "block", "file": "/gone/list"}},
+    "geoip": {"database": "/gone/places"},
+    "certificates": {"c": {"certificate": "/gone/chain", "key": "/gone/key"}},
+    "filter": {"interfaces": ["lo"], "guard": ["::/0"], "lists": {"l": {"file": "/gone/drop"}}},
+}
+
+
+def test_nothing_is_named():
+    assert named_files(Config()) == machine_faults(Config()) == []
+
+
+def test_all_that_is_named():
+    config = Config.model_validate(TEXT)
+    assert named_files(config) == [Path("/gone") / name for name in ("list", "places", "chain", "key", "drop")]
+    paths = {fault.path[0] for fault in machine_faults(config)}
+    assert paths == {"user", "access_rules", "geoip", "certificates", "filter"}

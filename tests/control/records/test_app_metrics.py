@@ -1,0 +1,63 @@
+import asyncio
+import time
+
+from spectrum.control.records.app_metrics import SLICE, app_metrics
+from spectrum.control.records.totals import Totals
+from spectrum.core.records.measures import AppMeasures, WorkerMeasures
+from spectrum.core.records.reasons import Reason
+from tests.control.http.scraping import samples
+
+
+async def test_what_prometheus_reads():
+    totals = Totals()
+    measures = AppMeasures(started=10, bytes_from_client=5, bytes_from_origin=6)
+    for reason in (Reason.CLIENT_CLOSED, Reason.CLIENT_CLOSED, Reason.CONNECT_REFUSED, Reason.HEADER_UNTRUSTED):
+        measures.end(reason)
+    measures.observe(0.0002, 100)
+    measures.origin("192.0.2.1:22").failed += 1
+    totals.add(0, {"x": measures}, WorkerMeasures())
+    found = samples(b"".join(await app_metrics(totals)))
+    app = ("app", "x")
+    assert found["spectrum_sessions_started_total", app] == 10
+    assert found["spectrum_sessions_active", app] == 6
+    assert found["spectrum_sessions_closed_total", app, ("reason", "client_closed")] == 2
+    assert found["spectrum_sessions_refused_total", app, ("reason", "header_untrusted")] == 1
+    assert ("spectrum_sessions_closed_total", app, ("reason", "header_untrusted")) not in found
+    assert found["spectrum_bytes_total", app, ("from", "origin")] == 6
+    assert found["spectrum_connect_duration_seconds_bucket", app, ("le", "0.0001")] == 0
+    assert found["spectrum_connect_duration_seconds_bucket", app, ("le", "0.00025")] == 1
+    assert found["spectrum_connect_duration_seconds_bucket", app, ("le", "+Inf")] == 1
+    assert found["spectrum_session_duration_seconds_sum", app] == 100
+    assert found["spectrum_origin_connect_failures_total", app, ("origin", "192.0.2.1:22")] == 1
+
+
+async def test_what_is_counted_meanwhile_does_not_hurt():
+    totals = Totals()
+    totals.add(0, {f"app{i}": AppMeasures(started=1) for i in range(200)}, WorkerMeasures())
+    pages = asyncio.gather(*(app_metrics(totals) for _ in range(3)))
+    rounds = 0
+    while not pages.done():
+        rounds += 1
+        for i in range(0, 200, 10):  # a first origin, rule and reason of each, and new apps
+            report = AppMeasures(started=1, rules={f"rule{rounds}": 1}, ended={rounds % 50 + 1: 1})
+            report.origin(f"192.0.2.1:{rounds}").failed += 1
+            totals.add(0, {f"app{i}": report, f"new{rounds}": AppMeasures()}, WorkerMeasures())
+        await asyncio.sleep(0)
+    for page in map(b"".join, pages.result()):
+        assert page.count(b"# TYPE spectrum_sessions_started_total") == 1
+        assert samples(page)["spectrum_sessions_started_total", ("app", "app0")] == 2
+
+
+async def test_apps_of_which_there_are_many_hold_up_nobody():
+    totals = Totals()
+    apps = {f"app{i}": AppMeasures(started=i, ended={Reason.CLIENT_CLOSED: 1}) for i in range(2000)}
+    totals.add(0, apps, WorkerMeasures())
+    page = asyncio.gather(app_metrics(totals))
+    longest = turns = 0
+    while not page.done():  # the processor's time, not that of the machine's other work
+        began = time.thread_time()
+        await asyncio.sleep(0)
+        longest, turns = max(longest, time.thread_time() - began), turns + 1
+    assert b"".join(page.result()[0]).count(b'app="app') > 2000 * 35
+    assert turns >= 2000 / SLICE
+    assert longest < 0.005

@@ -1,0 +1,34 @@
+from spectrum.control.configuration.loader import load_text
+from spectrum.control.records.app_status import apps_status
+from spectrum.control.records.totals import Totals
+from spectrum.core.features import compile_snapshot
+from spectrum.core.records.measures import AppMeasures, WorkerMeasures
+
+TEXT = """
+apps:
+  direct: {protocol: tcp/1, edge_ips: ["::1"], origin_direct: ["tcp://[2001:db8::1]:22"]}
+  named: {protocol: tcp/2, origin_dns: {name: x.example}, origin_port: 80}
+  range: {protocol: tcp/3-4, origin_direct: ["tcp://192.0.2.1:3-4"]}
+  service: {protocol: tcp/5, origin_dns: {name: _s._tcp.example, type: SRV}}
+"""
+
+
+def test_apps():
+    totals = Totals()
+    measures = AppMeasures(started=2)
+    measures.end(1)
+    measures.origin("192.0.2.9:22").connected = 2
+    totals.add(0, {"direct": measures}, WorkerMeasures())
+    snapshot = compile_snapshot(load_text(TEXT, "x"), 1)
+    addresses = {"ANY x.example tcp 80-80": ("192.0.2.1",), "SRV _s._tcp.example tcp 0-0": ("10 1 99 2001:db8::1",)}
+    direct, named, ranged, service = apps_status(snapshot, totals.view(), addresses, {"ANY x.example tcp 80-80": "why"})
+    assert (direct["listens_on"], direct["listeners"], direct["sessions"]) == ("[::1]", 1, 1)
+    assert direct["ended"] == {"client_closed": 1}
+    assert [(o["address"], o["configured"]) for o in direct["origins"]] == [
+        ("[2001:db8::1]:22", True),
+        ("192.0.2.9:22", False),
+    ]
+    assert (named["origin_name"], named["origin_name_failure"]) == ("x.example", "why")
+    assert named["origins"][0]["address"] == "192.0.2.1:80"
+    assert (ranged["listens_on"], ranged["listeners"], ranged["origins"]) == ("every address", 2, [])
+    assert [origin["address"] for origin in service["origins"]] == ["[2001:db8::1]:99"]
