@@ -45,7 +45,7 @@ DEAD_NAMES = 5
 SHARED = {"a.example": b"a", "b.example": b"b", "": b"-"}
 # Of what the daemon said, so much is shown around a loss.
 SAID_AROUND_S = 4.0
-# From a kill until the replacement serves and clients' last losses are told.
+# From the moment when the replacement serves until clients' last losses are told.
 KILL_WINDOW_S = 3.0
 # A listener that is closed resets what is in its queue: connected, as far as the edge can know.
 FLAP_WINDOW_S = 0.3
@@ -239,10 +239,19 @@ apps:
         for worker in [] if self._frozen else (await self._status())["workers"]:
             if worker["number"] == 1 and worker["ready"]:  # the other one's memory is looked at
                 os.kill(worker["pid"], signal.SIGKILL)
-                self._kills.append(time.monotonic())
                 self._counts["kills"] += 1
+                await self._until_replaced(worker["pid"])
                 return True
         return False
+
+    async def _until_replaced(self, pid: int) -> None:
+        """Note the time that a place is without a worker: amid an upgrade the successor brings the next one."""
+        while True:
+            self._kills.append(time.monotonic())
+            workers = (await self._status())["workers"]
+            if any(worker["number"] == 1 and worker["ready"] and worker["pid"] != pid for worker in workers):
+                return
+            await asyncio.sleep(0.1)
 
     async def _stall(self) -> None:
         while True:
