@@ -236,4 +236,5 @@ class Supervisor:
 def shared_memory(config: Config, workers: int) -> SharedMemory:
     """Return what the workers of a configuration share."""
     client, prefix = config.limits.client_prefix, config.limits.prefix_length
-    return SharedMemory(workers, config.max_affinities, (client.ipv4, client.ipv6), (prefix.ipv4, prefix.ipv6))
+    bits = (client.ipv4, client.ipv6), (prefix.ipv4, prefix.ipv6)
+    return SharedMemory(workers, config.max_affinities, *bits, config.max_flows)

@@ -123,7 +123,6 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     apps: tuple[AppSettings, ...]
     busy_poll_us: int
     log_sessions: bool
-    max_flows: int = 1000
     pools: tuple[PoolSettings, ...] = ()
     balancers: tuple[BalancerSettings, ...] = ()
     geoip: str = ""

@@ -29,6 +29,7 @@ class Memory(msgspec.Struct, array_like=True, tag=True):
     ipv6_bits: int
     ipv4_wide_bits: int
     ipv6_wide_bits: int
+    max_flows: int
 
 
 class Offloading(msgspec.Struct, array_like=True, tag=True):

@@ -19,6 +19,7 @@ class SharedMemory:
         max_affinities: Clients that are remembered.
         client_bits: So much of an IPv4 and of an IPv6 address makes a client, to limits.
         prefix_bits: So much makes the prefix that it is in.
+        max_flows: As many UDP flows each worker keeps, in a file of its own.
     """
 
     def __init__(
@@ -27,9 +28,11 @@ class SharedMemory:
         max_affinities: int,
         client_bits: tuple[int, int] = (32, 64),
         prefix_bits: tuple[int, int] = (24, 48),
+        max_flows: int = 1000,
     ) -> None:
         self.workers = workers
         self.max_affinities = max_affinities
+        self._max_flows = max_flows
         self.secret = secrets.randbits(64)
         self._bits = (*client_bits, *prefix_bits)
         self.descriptors: list[int] = []
@@ -51,7 +54,7 @@ class SharedMemory:
 
     def message(self, worker: int) -> Memory:
         """Return the message for a worker, which goes with the descriptor of its flows and `descriptors`."""
-        return Memory(worker, self.workers, self.max_affinities, self.secret, *self._bits)
+        return Memory(worker, self.workers, self.max_affinities, self.secret, *self._bits, self._max_flows)
 
     def forget(self, worker: int) -> None:
         """Forget the sessions of a worker that is gone."""

@@ -32,28 +32,22 @@ class Outbox:
     Where the supervisor has a journal, what is sent is kept until it tells that it is there, up to `MAX_WAITING_BYTES`.
 
     Args:
-        epoch: No other worker has or had the same.
+        source: Who makes the records, as the supervisor is told. No other worker has or had the same.
 
     Attributes:
-        source: Who makes the records, as the supervisor is told: the worker's number and its epoch.
         has_journal: Whether the supervisor has one.
         size: Bytes that wait.
         dropped: Records that nobody could take.
     """
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, source: str) -> None:
         self.has_journal = False
         self.size = self.dropped = 0
-        self._epoch = epoch
-        self.number(0)
+        self._source = source
         self._next = 1
         self._waiting: deque[_Waiting] = deque()
         self._sent: deque[Events] = deque()
         self._sent_bytes = 0
-
-    def number(self, worker: int) -> None:
-        """Set the number of the worker."""
-        self.source = f"{worker}/{self._epoch}"
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -78,7 +72,7 @@ class Outbox:
             has_sums |= batch.has_sums
             last = batch
         records = last.first + last.records - first.first
-        return Events(records, b"".join(lines), self.source, first.first, first.again, has_sums)
+        return Events(records, b"".join(lines), self._source, first.first, first.again, has_sums)
 
     def done(self, message: Events, sent: bool) -> None:
         """Forget the batches of a message, which was sent or is dropped."""

@@ -7,9 +7,8 @@ from spectrum.plane.outbox import EVENT_BYTES, Outbox
 
 
 def test_batches_are_sent_together_and_numbered():
-    outbox = Outbox("5f")
+    outbox = Outbox("3/5f")
     assert not outbox
-    outbox.number(3)
     for lines in (b"a\nb\n", b"c\n", b"x" * EVENT_BYTES, b"d\n"):
         outbox.add(lines.count(b"\n") or 1, lines)
     sent = []
@@ -39,7 +38,7 @@ def test_a_message_without_sums_says_so():
 
 
 def test_what_is_dropped_leaves_a_gap():
-    outbox = Outbox("5f")
+    outbox = Outbox("0/5f")
     outbox.add(2, b"a\nb\n")
     outbox.done(outbox.take(), False)
     outbox.add(1, b"c\n")
@@ -48,7 +47,7 @@ def test_what_is_dropped_leaves_a_gap():
 
 
 def test_what_is_sent_is_kept_until_the_journal_has_it():
-    outbox = Outbox("5f")
+    outbox = Outbox("0/5f")
 
     def send(lines):
         outbox.add(1, lines)
@@ -75,7 +74,7 @@ def test_what_is_sent_is_kept_until_the_journal_has_it():
 
 def test_what_is_kept_is_bounded(monkeypatch):
     monkeypatch.setattr(outbox_module, "MAX_WAITING_BYTES", 5)
-    outbox = Outbox("5f")
+    outbox = Outbox("0/5f")
     outbox.has_journal = True
     for lines in (b"a\n", b"b\n", b"c\n"):
         outbox.add(1, lines)
@@ -87,7 +86,7 @@ def test_what_is_kept_is_bounded(monkeypatch):
 @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["send", "keep", "drop", "return"])), max_size=30))
 def test_order_and_numbers_are_kept_whatever_is_returned(steps):
     """As a supervisor that is gone leaves messages, what waited to be sent comes back in front."""
-    outbox, unsent, sent, missing, number = Outbox("5f"), [], [], 0, 0
+    outbox, unsent, sent, missing, number = Outbox("0/5f"), [], [], 0, 0
     for count, fate in steps:
         lines = b"".join(b"%d\n" % (number + i + 1) for i in range(count))
         outbox.add(count, lines)

@@ -48,9 +48,9 @@ class Rollout:
                     _tell_left(command, exc)
                 if command is not RolloutCommand.RELEASE and (fault is None or isinstance(exc, asyncio.CancelledError)):
                     fault = exc  # one that is cancelled when all have committed is not refused
-                life.handle(succeeded=False)
+                life.go_on(succeeded=False)
             else:
-                life.handle(succeeded=True)
+                life.go_on(succeeded=True)
         if fault is not None:
             raise fault
         return change

@@ -16,7 +16,6 @@ HELLO_TIMEOUT_S = 5.0
 def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
     return {
         "busy_poll_us": round(config.busy_poll_s * 1_000_000),
-        "max_flows": config.max_flows,
         "drain_timeout_s": config.drain_timeout_s,
     }
 

@@ -6,6 +6,8 @@ A two-phase commit is the model: all actors prepare, then all commit; until the 
 
 from enum import Enum
 
+from spectrum.core.life.cycle import LifeCycle
+
 
 class RolloutState(Enum):
     """Where a rollout is."""
@@ -59,7 +61,7 @@ ENDS = (RolloutState.SERVED, RolloutState.REFUSED)
 _GOES_ON = (RolloutState.ABORTING, RolloutState.RELEASING)
 
 
-class RolloutLife:
+class RolloutLife(LifeCycle[RolloutState, RolloutEvent, RolloutCommand]):
     """One rollout.
 
     Actors prepare, commit and release in their order. Those that began to prepare abort in the opposite one.
@@ -68,18 +70,17 @@ class RolloutLife:
         actors: How many there are, one at least.
 
     Attributes:
-        state: Where it is.
         command: What is to be done now.
         place: Which actor is to do it, 0 for the first.
     """
 
     def __init__(self, actors: int) -> None:
         assert actors > 0, "a rollout without actors changes nothing"
+        super().__init__("a rollout", TABLE, RolloutState.READING)
         self._last = actors - 1
         # The last actor that began to prepare.
         self._reached = 0
         self.place = 0
-        self.state = RolloutState.READING
         self.command = RolloutCommand.READ
 
     @property
@@ -87,10 +88,10 @@ class RolloutLife:
         """Whether all is done."""
         return self.state in ENDS
 
-    def handle(self, succeeded: bool) -> None:
+    def go_on(self, succeeded: bool) -> None:
         """Go on after the command was carried out, or was not."""
         former = self.state
-        self.state, self.command = TABLE[former, self._event(succeeded)]
+        self.command = self.handle(self._event(succeeded))
         if self.state is RolloutState.ABORTING:
             self.place = self.place - 1 if former is RolloutState.ABORTING else self._reached
         elif not self.ended:

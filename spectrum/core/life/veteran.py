@@ -6,6 +6,8 @@ the command.
 
 from enum import Enum
 
+from spectrum.core.life.cycle import LifeCycle
+
 
 class VeteranState(Enum):
     """Where it is."""
@@ -94,27 +96,11 @@ TABLE: dict[tuple[VeteranState, VeteranEvent], Row] = {
 }
 
 
-class VeteranLife:
-    """One worker of the supervisor before this one.
-
-    Attributes:
-        state: Where it is.
-    """
+class VeteranLife(LifeCycle[VeteranState, VeteranEvent, VeteranCommand]):
+    """One worker of the supervisor before this one."""
 
     def __init__(self) -> None:
-        self.state = VeteranState.FOUND
-
-    def handle(self, event: VeteranEvent) -> VeteranCommand:
-        """Go on after an event; return what is to be done.
-
-        Raises:
-            ValueError: If that cannot happen to a worker in its state.
-        """
-        try:
-            self.state, command = TABLE[self.state, event]
-        except KeyError:
-            raise ValueError(f"a worker that is {self.state.value}: {event.value}") from None
-        return command
+        super().__init__("a worker", TABLE, VeteranState.FOUND)
 
     @property
     def lives(self) -> bool:

@@ -6,6 +6,8 @@ command. What is silence, and for how long, is the driver's: it counts, and tell
 
 from enum import Enum
 
+from spectrum.core.life.cycle import LifeCycle
+
 
 class WorkerState(Enum):
     """Where a worker is."""
@@ -133,31 +135,18 @@ TABLE: dict[tuple[WorkerState, WorkerEvent], Row] = {
 }
 
 
-class WorkerLife:
+class WorkerLife(LifeCycle[WorkerState, WorkerEvent, WorkerCommand]):
     """One worker.
 
     Attributes:
-        state: Where it is.
         generation: What it serves, 0 for nothing.
         told: The generation that it was told to serve last, 0 for none.
     """
 
     def __init__(self) -> None:
-        self.state = WorkerState.STARTING
+        super().__init__("a worker", TABLE, WorkerState.STARTING)
         self.generation = 0
         self.told = 0
-
-    def handle(self, event: WorkerEvent) -> WorkerCommand:
-        """Go on after an event; return what is to be done.
-
-        Raises:
-            ValueError: If that cannot happen to a worker in its state.
-        """
-        try:
-            self.state, command = TABLE[self.state, event]
-        except KeyError:
-            raise ValueError(f"a worker that is {self.state.value}: {event.value}") from None
-        return command
 
     def tell(self, generation: int) -> None:
         """Note that it was told to serve a generation; it owes an answer."""

@@ -22,7 +22,7 @@ def run(actors, failing):
     life, done = RolloutLife(actors), []
     while not life.ended:
         done.append((life.command, life.place))
-        life.handle((life.command, life.place) not in failing)
+        life.go_on((life.command, life.place) not in failing)
     return life.state, done
 
 
@@ -84,7 +84,7 @@ class Rollouts(RuleBasedStateMachine):
                 self.released.append(place)
         if not succeeds and command in (RolloutCommand.READ, RolloutCommand.PREPARE, RolloutCommand.COMMIT):
             self.failed = True
-        self.life.handle(succeeds)
+        self.life.go_on(succeeds)
 
     @precondition(lambda self: self.life.ended)
     @rule()

@@ -1,0 +1,70 @@
+"""What a worker is told before it can serve: all of it comes before its first snapshot."""
+
+import logging
+import socket
+from typing import NamedTuple
+
+from spectrum.core.life.service import ServiceEvent, ServiceLife
+from spectrum.kernel.descriptors import close_all
+from spectrum.link.flow_sockets import receive_sockets
+from spectrum.link.messages import Configure, Inherit, Memory, Message
+from spectrum.link.takeover import Drain, Release
+from spectrum.plane.processes.link import Link, News
+
+log = logging.getLogger(__name__)
+
+
+class Arrival(NamedTuple):
+    """What a worker begins with.
+
+    Attributes:
+        memory, files: What it shares with the others, and the descriptors of the memory files.
+        inherited: The sockets of flows of the worker before it, by index.
+        told: What else the supervisor has said, the first snapshot last, each with its descriptors.
+    """
+
+    memory: Memory
+    files: list[int]
+    inherited: dict[int, int]
+    told: list[tuple[Message, list[int]]]
+
+    @property
+    def generation(self) -> int:
+        """The number of the first snapshot."""
+        last, _ = self.told[-1]
+        assert isinstance(last, Configure), "nothing is awaited after it"
+        return last.generation
+
+
+async def arrive(link: Link, life: ServiceLife) -> Arrival | None:
+    """Wait for the first snapshot; return None where the worker ends before it."""
+    memory: list[tuple[Memory, list[int]]] = []
+    inherited: dict[int, int] = {}
+    told: list[tuple[Message, list[int]]] = []
+    while not life.ended:
+        news = await link.receive()
+        if news is News.LOST:
+            log.warning("the supervisor is gone before this worker served anything: it ends")
+            life.handle(ServiceEvent.LOST)
+        if isinstance(news, News):
+            continue
+        message, descriptors = news
+        match message:
+            case Memory():
+                memory.append((message, descriptors))
+            case Inherit():
+                # Without a descriptor it was lost, at the limit of them: the flows of the worker before end.
+                for descriptor in descriptors:
+                    with socket.socket(fileno=descriptor) as way:
+                        inherited = await receive_sockets(way)
+            case Drain():
+                life.handle(ServiceEvent.DRAIN)
+            case Release():
+                close_all(descriptors)
+                life.handle(ServiceEvent.RELEASE)
+            case Configure():
+                told.append(news)
+                return Arrival(*memory[0], inherited, told)
+            case _:
+                told.append(news)
+    return None

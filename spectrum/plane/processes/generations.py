@@ -1,0 +1,161 @@
+"""What a worker serves, and what comes with the next snapshot: it is served, or refused with the reason."""
+
+import logging
+import os
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
+
+from spectrum.core.difference import ServedApps
+from spectrum.core.life.service import ServiceEvent, ServiceLife
+from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
+from spectrum.garbage import freezing
+from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.sockets import descriptor_limit, open_descriptors
+from spectrum.link.messages import Applied, Configure, Refused
+from spectrum.link.snapshots import decode_difference, decode_snapshot
+from spectrum.plane.outbox import Outbox
+from spectrum.plane.processes.link import Link
+from spectrum.plane.processes.planes import Planes
+
+log = logging.getLogger(__name__)
+
+
+class SnapshotError(Exception):
+    """A snapshot cannot be served; the message says why."""
+
+
+class Generations:
+    """Has the planes go by what the supervisor says.
+
+    Args:
+        link: Takes the answers.
+        life: Whether snapshots are served.
+        planes: Serve them.
+        outbox: Keeps records for the journal, where a snapshot says that there is one.
+
+    Attributes:
+        descriptors: Those of the listeners that are served.
+    """
+
+    def __init__(self, link: Link, life: ServiceLife, planes: Planes, outbox: Outbox) -> None:
+        self._link = link
+        self._life = life
+        self._planes = planes
+        self._outbox = outbox
+        self.descriptors: dict[ListenerKey, int] = {}
+        # Of listeners that come with the next snapshot, and how many of them were lost.
+        self._fresh: dict[ListenerKey, int] = {}
+        self._fresh_lost = 0
+        # What is served: the snapshot, and the memory file of its access rules.
+        self._served: tuple[ServedApps, int] | None = None
+
+    def take_sockets(self, keys: list[ListenerKey], descriptors: list[int]) -> None:
+        """Keep listening sockets for the next snapshot."""
+        if len(keys) != len(descriptors):
+            close_all(descriptors)
+            self._fresh_lost += len(keys)
+            return
+        close_all(self._fresh.pop(key) for key in keys if key in self._fresh)  # of a snapshot that never came
+        self._fresh.update(zip(keys, descriptors, strict=True))
+
+    def configure(self, told: Configure, files: list[int]) -> None:
+        """Serve a snapshot, or what differs; where that cannot be, say so and go on with the one before.
+
+        Args:
+            told: Which one.
+            files: The memory files that come with it.
+        """
+        with freezing():
+            self._planes.breath.begin()
+            self._configure(told, files)
+
+    def _configure(self, told: Configure, files: list[int]) -> None:
+        fresh, lost, generation = self._fresh, self._fresh_lost, told.generation
+        self._fresh, self._fresh_lost = {}, 0
+        try:
+            if not self._life.takes_snapshots:
+                raise SnapshotError(f"it is {self._life.state.value}")
+            if lost or len(files) != (1 if told.before else 2):
+                raise SnapshotError(f"out of descriptors: {open_descriptors()} of {descriptor_limit()} are open")
+            serve = self._serve_difference if told.before else self._serve_snapshot
+            served, access, unused = serve(told, files, fresh)
+        except Exception as exc:  # whatever it is, the supervisor waits for an answer
+            close_all(files)  # to go on takes a descriptor, which may be the last one
+            serves = self._go_on(generation, exc)
+            close_all(fresh.values())  # before the answer: who tries again opens the same ports
+            self._link.send(Refused(generation, reason(exc), serves))
+            return
+        close_all(self.descriptors[key] for key in fresh if key in self.descriptors)  # given anew
+        self.descriptors.update(fresh)
+        close_all(self.descriptors.pop(key) for key in unused)
+        close_all([files[0]] if self._served is None or self._served[1] == access else [files[0], self._served[1]])
+        self._served = served, access
+        self._planes.share_descriptors(served.transports())
+        self._link.send(Applied(generation))
+
+    def _serve_snapshot(
+        self, told: Configure, files: list[int], fresh: Mapping[ListenerKey, int]
+    ) -> tuple[ServedApps, int, set[ListenerKey]]:
+        """Serve a snapshot; return it, the file of its access rules, and the listeners that it has no use for."""
+        snapshot = decode_snapshot(_content(files[0]), self._planes.breath.take)
+        unused = self._serve(snapshot, files[1], ChainMap(dict(fresh), self.descriptors))
+        return ServedApps(snapshot), files[1], unused | (fresh.keys() - self._keys_of(snapshot.apps, fresh))
+
+    def _serve_difference(
+        self, told: Configure, files: list[int], fresh: Mapping[ListenerKey, int]
+    ) -> tuple[ServedApps, int, set[ListenerKey]]:
+        """Serve what differs; the rest as `_serve_snapshot`."""
+        serves = self._served[0].generation if self._served is not None else 0
+        if self._served is None or serves != told.before:
+            raise SnapshotError(f"it was told what differs from generation {told.before}, and serves {serves}")
+        (served, access), difference = self._served, decode_difference(_content(files[0]))
+        unused = self._planes.change(difference, served.rest, ChainMap(dict(fresh), self.descriptors))
+        unused.update(fresh.keys() - self._keys_of(difference.apps, fresh))
+        served.take(difference)
+        return served, access, unused
+
+    def _keys_of(self, apps: Iterable[AppSettings], fresh: Mapping[ListenerKey, int]) -> set[ListenerKey]:
+        """Return those of new listeners that apps have."""
+        found: set[ListenerKey] = set()
+        for app in apps if fresh else ():
+            self._planes.breath.take()
+            found.update(key for key, _ in app.listeners() if key in fresh)
+        return found
+
+    def _serve(self, snapshot: Snapshot, access: int, descriptors: Mapping[ListenerKey, int]) -> set[ListenerKey]:
+        self._outbox.has_journal = snapshot.has_journal
+        unused = self._planes.serve(snapshot, access, descriptors)
+        if not self._life.has_served:
+            self._planes.recover()
+        self._life.handle(ServiceEvent.CONFIGURED)
+        return unused
+
+    def _go_on(self, generation: int, exc: Exception) -> int:
+        """Serve the snapshot before one that failed again; return its generation, 0 where that fails too."""
+        traceback = None if isinstance(exc, SnapshotError) else exc
+        log.error("generation %d is not served: %s", generation, reason(exc), exc_info=traceback)
+        if self._served is None:
+            return 0
+        if isinstance(exc, SnapshotError):  # nothing was begun
+            return self._served[0].generation
+        try:
+            self._serve(self._served[0].whole(), self._served[1], self.descriptors)
+        except Exception:
+            log.exception("nor can generation %d be any more", self._served[0].generation)
+            return 0
+        return self._served[0].generation
+
+    def close(self, transports: tuple[str, ...] = ("tcp", "udp")) -> None:
+        """Close the listeners of these transports; the supervisor has them, too."""
+        for key in [key for key in self.descriptors if key.transport in transports]:
+            close_all([self.descriptors.pop(key)])
+
+
+def _content(file: int) -> bytes:
+    """Return what is in a memory file. All workers share it and its offset, hence pread."""
+    return os.pread(file, os.fstat(file).st_size, 0)
+
+
+def reason(exc: Exception) -> str:
+    """Return why a snapshot is not served, for the supervisor."""
+    return str(exc) if isinstance(exc, SnapshotError) else f"{type(exc).__name__}: {exc}"

@@ -1,0 +1,224 @@
+"""What serves in a worker: the two planes, and what they have in common."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from spectrum.core.difference import Difference
+from spectrum.core.records.reasons import Reason
+from spectrum.core.snapshot import ListenerKey, Snapshot
+from spectrum.engine.census import Census, Rates
+from spectrum.engine.loop import Loop
+from spectrum.engine.offload import Offload
+from spectrum.engine.shared import Affinities, Loads
+from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.sockets import descriptor_limit, open_descriptors
+from spectrum.link.messages import HealthUpdate, Memory, Offloading
+from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.balancing.balancers import Balancers
+from spectrum.plane.breathing import Breath
+from spectrum.plane.icmp import IcmpAnswers
+from spectrum.plane.limits import Limiter
+from spectrum.plane.tcp import TcpPlane
+from spectrum.plane.tls import Tls
+from spectrum.plane.udp import UdpPlane
+
+log = logging.getLogger(__name__)
+
+# Descriptors that are not sessions': a memory file, what a library opens for a moment.
+RESERVED_DESCRIPTORS = 32
+# Sessions of origins that are taken out of service end in steps of this.
+ORIGIN_DRAIN_TICK_S = 0.25
+
+
+class Planes:
+    """Serves TCP and UDP.
+
+    Args:
+        memory: Which worker this is, and what it shares with the others.
+        files: The descriptors of the memory files that come with it.
+        inherited: The sockets of flows of the worker before this one, by index.
+        emit: Takes the encoded events of ended sessions: see `Records`.
+        met: Called when the supervisor should soon hear of what clients met at origins.
+
+    Attributes:
+        engine: Moves the bytes.
+        breath: Lets it go on during long work.
+        tcp, udp: The planes.
+        balancers: Choose origins.
+        names: The addresses of names.
+        tls: How TLS is spoken.
+
+    Raises:
+        OSError: If the memory cannot be used.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        files: Sequence[int],
+        inherited: dict[int, int],
+        emit: Callable[[int, bytes, bool], None],
+        met: Callable[[], None],
+    ) -> None:
+        flows, *shared = files
+        self._memory = memory
+        self._inherited = inherited
+        self._offloading = Offloading()
+        self._offload: Offload | None = None
+        self.engine = Loop()
+        self.breath = Breath(self.engine.process)
+        self.names: dict[str, tuple[str, ...]] = {}
+        self.tls = Tls()
+        self._places = places = Places()
+        self._firewall = firewall = Firewall(places)
+        loads = Loads(shared[0], memory.workers, memory.worker)
+        self.balancers = balancers = Balancers(loads, Affinities(shared[1], memory.max_affinities), met)
+        limiter = partial(Limiter, _census(memory, shared[2]), Rates(shared[3]))
+        breathe = self.breath.take
+        self.tcp = TcpPlane(self.engine, emit, balancers, loads, limiter(), places, firewall, self.tls, breathe=breathe)
+        self.udp = UdpPlane(
+            self.engine,
+            emit,
+            flows,
+            memory.max_flows,
+            IcmpAnswers().tell,
+            balancers,
+            loads,
+            limiter(),
+            places,
+            firewall,
+            breathe,
+        )
+        close_all(shared)  # they are mapped
+
+    def begin(self) -> None:
+        """Serve from now on."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.engine.fileno(), self.engine.process)
+        loop.call_later(ORIGIN_DRAIN_TICK_S, self._end_drained)
+
+    @property
+    def active(self) -> int:
+        """How many sessions and flows are not over."""
+        return self.tcp.relay.active + self.udp.engine.active
+
+    def serve(self, snapshot: Snapshot, access: int, descriptors: Mapping[ListenerKey, int]) -> set[ListenerKey]:
+        """Go by a snapshot and the memory file of its access rules; return the listeners that it has no use for."""
+        self.engine.busy_poll_us = snapshot.busy_poll_us
+        self.tcp.relay.max_held_bytes = snapshot.memory_bytes // self._memory.workers
+        self._places.read(snapshot.geoip, snapshot.geoip_asn)
+        self.balancers.country_of = self._places.country_of
+        self._firewall.take(snapshot, access)
+        stopped = self.balancers.apply(snapshot)
+        planes = self.tcp, self.udp
+        unused = {key for plane in planes for key in plane.apply(snapshot, descriptors, self.names, stopped)}
+        for plane in planes:
+            plane.hearing.look_at_all()
+        return unused
+
+    def change(
+        self, difference: Difference, rest: Snapshot, descriptors: Mapping[ListenerKey, int]
+    ) -> set[ListenerKey]:
+        """Go by what differs; return the listeners that there is no use for any more.
+
+        Args:
+            difference: The apps that are new, changed or gone.
+            rest: All else of the snapshot, which is as before.
+            descriptors: Of all listeners.
+        """
+        planes = self.tcp, self.udp
+        unused = {key for plane in planes for key in plane.change(difference, rest, descriptors, self.names)}
+        for plane in planes:
+            plane.hearing.look_at_deaf()
+        return unused
+
+    def recover(self) -> None:
+        """Go on with the flows of the worker before this one; the first snapshot is served, so they have listeners."""
+        self.udp.engine.set_offload(self._offload)
+        inherited, self._inherited = self._inherited, {}
+        if count := self.udp.recover(inherited):
+            log.warning("going on with %d UDP flows of the worker before this one", count)
+        if self._offload is not None:
+            self._offload.sweep()
+
+    def share_descriptors(self, transports: set[str]) -> None:
+        """Bound sessions and flows, so that a flood of the one kind leaves descriptors to the other.
+
+        Where listeners took what was kept free (`free` is below 0), sessions must end before new ones begin.
+        """
+        tcp, udp = self.tcp.relay, self.udp.engine
+        free = descriptor_limit() - open_descriptors() - RESERVED_DESCRIPTORS
+        for_udp = 0 if "udp" not in transports else free if transports == {"udp"} else free // 2
+        tcp.max_sessions = max(1, tcp.active + (free - for_udp) // 2)
+        udp.max_sockets = max(1, udp.sockets + for_udp)
+
+    def resolve(self, addresses: Mapping[str, tuple[str, ...]]) -> None:
+        """Take new addresses of names."""
+        self.names.update(addresses)
+        for plane in (self.tcp, self.udp):
+            plane.resolve(self.names, addresses)
+
+    def take_health(self, health: HealthUpdate) -> None:
+        """Take which origins may be used, and how far away they are."""
+        self.balancers.take_latencies(health.latencies)
+        self.udp.leave_origins(self.balancers.take_standings(health.standings))
+
+    def take_offload(self, told: Offloading, tables: list[int], is_serving: bool) -> None:
+        """Let the kernel move what it can of UDP flows, or no longer; the same tables change nothing.
+
+        Args:
+            told: Which tables.
+            tables: Their descriptors, owned from here on.
+            is_serving: The flows of the worker before this one are known: they come first.
+        """
+        if told.places and not tables:  # they were lost, at the limit of descriptors
+            return
+        if told != self._offloading:
+            self._offloading = told
+            worker, workers = self._memory.worker, self._memory.workers
+            self._offload = (
+                Offload(*tables, worker=worker, workers=workers, places=told.places) if told.places else None
+            )
+            if is_serving:
+                self.udp.engine.set_offload(self._offload)
+        close_all(tables)
+
+    def _end_drained(self) -> None:
+        """End what is due of sessions whose origins were taken out of service."""
+        # First of all: a failure below is logged by the loop, and must not be the last tick.
+        asyncio.get_running_loop().call_later(ORIGIN_DRAIN_TICK_S, self._end_drained)
+        now = time.monotonic()
+        for plane in (self.tcp, self.udp):
+            if plane.drains.pending:
+                plane.drains.tick(now)
+
+    def flush_records(self) -> None:
+        """Hand on the records of refusals, which are summed."""
+        for plane in (self.tcp, self.udp):
+            plane.flush_records()
+
+    def stop_accepting(self) -> None:
+        """Accept what waits in the kernel's queues, then no new sessions and flows."""
+        self.tcp.stop_accepting()
+        self.udp.drain()
+
+    def close_sessions(self) -> None:
+        """End all sessions and flows."""
+        self.udp.engine.close_flows(Reason.DRAINED)
+        self.tcp.relay.close_sessions(Reason.DRAINED)
+
+
+def _census(memory: Memory, file: int) -> Census:
+    return Census(
+        file,
+        memory.workers,
+        memory.worker,
+        secret=memory.secret,
+        ipv4_bits=memory.ipv4_bits,
+        ipv6_bits=memory.ipv6_bits,
+        ipv4_wide_bits=memory.ipv4_wide_bits,
+        ipv6_wide_bits=memory.ipv6_wide_bits,
+    )

@@ -1,0 +1,64 @@
+"""Records on their way to the supervisor, in batches: what costs most is to wake it."""
+
+import asyncio
+
+from spectrum.core.life.service import ServiceLife
+from spectrum.link.channel import MAX_WAITING_BYTES
+from spectrum.link.takeover import Events
+from spectrum.plane.outbox import EVENT_BYTES, Outbox
+from spectrum.plane.processes.link import Link
+
+EVENT_DELAY_S = 0.1
+# So much is sent at once, in a few messages, which fit the socket's buffer.
+COLLECTED_BYTES = 6 * EVENT_BYTES
+
+
+class Sender:
+    """Sends records while the worker is heard, and keeps them while it is not.
+
+    Args:
+        link: Takes them.
+        life: Whether the worker is heard.
+        outbox: Has them until then.
+    """
+
+    def __init__(self, link: Link, life: ServiceLife, outbox: Outbox) -> None:
+        self._link = link
+        self._life = life
+        self._outbox = outbox
+        self._timer: asyncio.TimerHandle | None = None
+
+    def emit(self, count: int, lines: bytes, has_sums: bool) -> None:
+        """Send records soon: how many, one line for each, and whether some of them stand for several sessions."""
+        self._outbox.add(count, lines, has_sums)
+        if self._outbox.size >= COLLECTED_BYTES:
+            self._send(EVENT_BYTES)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(EVENT_DELAY_S, self.flush)
+
+    def flush(self) -> None:
+        """Send all that there are."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._send(1)
+
+    def _send(self, least: int) -> None:
+        """Send records while at least so many bytes of them wait."""
+        if not self._life.is_heard and self._outbox.size < MAX_WAITING_BYTES:
+            return
+        while self._outbox.size >= least:
+            message = self._outbox.take()
+            sent = self._link.send(message, droppable=True)
+            if not sent and self._link.gone and self._outbox.size < MAX_WAITING_BYTES:
+                return  # the next supervisor gets them
+            self._outbox.done(message, sent)
+
+    def take_back(self) -> None:
+        """Keep for the next supervisor what the one that is gone may not have."""
+        self._outbox.put_back(message for message in self._link.undelivered() if isinstance(message, Events))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the supervisor has all records."""
+        return not self._outbox and not self._link.waits
