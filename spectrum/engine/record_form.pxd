@@ -19,6 +19,6 @@ cdef void read_wall_clock(WallClock *clock) noexcept nogil
 
 cdef class RecordForm:
     cdef object _template_of
-    cdef dict _templates
-    cdef char *_write_value(self, char *at, int mark, Session *session, WallClock *clock, object place) except NULL
-    cdef bint write(self, Text *text, Session *session, WallClock *clock, object place) except -1
+    cdef dict _pieces
+    cdef char *_write_value(self, char *at, int mark, Session *session, WallClock *clock, object where) except NULL
+    cdef bint write(self, Text *text, Session *session, WallClock *clock, object where) except -1

@@ -5,7 +5,10 @@ A template is a record in JSON in which a control character (`Mark`) stands for 
 JSON escapes control characters, so nothing else in it looks like one.
 """
 
+import re
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy
@@ -37,11 +40,12 @@ cpdef enum Mark:
 
 cdef enum:
     LAST_MARK = 13
-    # All values of a record together: three times, two addresses, seven numbers, a country.
+    # All values of a record together, and the end of the line: three times, two addresses, seven numbers, a country.
     VALUE_BYTES = 512
 
 cdef int64_t NS_PER_S = 1000000000
 
+_BEFORE_MARK = re.compile(rb"(?=[\x01-\x0d])")
 
 cdef void read_wall_clock(WallClock *clock) noexcept nogil:
     """See by how much the wall clock is ahead of the monotonic one."""
@@ -105,47 +109,45 @@ cdef class RecordForm:
 
     def __init__(self, template_of):
         self._template_of = template_of
-        self._templates = {}
+        # By outcome and errno, the template in pieces, each of which but the first begins with a mark.
+        self._pieces = {}
 
-    cdef bint write(self, Text *text, Session *session, WallClock *clock, object place) except -1:
-        """Write the record of a session that had an origin. `place` is its client's country and number, or None."""
+    cdef bint write(self, Text *text, Session *session, WallClock *clock, object where) except -1:
+        """Write the record of a session that had an origin. `where` is its client's country and number, or None."""
         cdef object key = <int64_t>session.outcome << 32 | <uint64_t>session.error & 0xFFFFFFFF
-        cdef bytes template
+        cdef tuple pieces
         cdef const char *source
-        cdef const char *copied
-        cdef const char *end
         cdef char *at
         cdef char *grown
-        cdef size_t room
-        found = self._templates.get(key)
+        cdef Py_ssize_t place, size, room = text.size + VALUE_BYTES
+        found = self._pieces.get(key)
         if found is None:
-            found = self._templates[key] = self._template_of(session.outcome, session.error)
-        template = found
-        room = text.size + PyBytes_GET_SIZE(template) + VALUE_BYTES
-        if room > text.room:
+            found = tuple(_BEFORE_MARK.split(self._template_of(session.outcome, session.error)))
+            self._pieces[key] = found
+        pieces = found
+        for place in range(PyTuple_GET_SIZE(pieces)):
+            room += PyBytes_GET_SIZE(<bytes>PyTuple_GET_ITEM(pieces, place))
+        if room > <Py_ssize_t>text.room:
             grown = <char *>realloc(text.data, room * 2)
             if grown == NULL:
                 raise MemoryError()
             text.data = grown
             text.room = room * 2
         at = text.data + text.size
-        source = copied = PyBytes_AS_STRING(template)
-        end = source + PyBytes_GET_SIZE(template)
-        while source < end:
-            if <uint8_t>source[0] > LAST_MARK:
+        for place in range(PyTuple_GET_SIZE(pieces)):
+            source = PyBytes_AS_STRING(<bytes>PyTuple_GET_ITEM(pieces, place))
+            size = PyBytes_GET_SIZE(<bytes>PyTuple_GET_ITEM(pieces, place))
+            if 0 < source[0] <= LAST_MARK:
+                at = self._write_value(at, source[0], session, clock, where)
                 source += 1
-                continue
-            memcpy(at, copied, source - copied)
-            at = self._write_value(at + (source - copied), source[0], session, clock, place)
-            source += 1
-            copied = source
-        memcpy(at, copied, end - copied)
-        at += end - copied
+                size -= 1
+            memcpy(at, source, size)
+            at += size
         at[0] = b'\n'
         text.size = at + 1 - text.data
         return True
 
-    cdef char *_write_value(self, char *at, int mark, Session *session, WallClock *clock, object place) except NULL:
+    cdef char *_write_value(self, char *at, int mark, Session *session, WallClock *clock, object where) except NULL:
         cdef Target target = <Target>session.target
         cdef const char *value
         cdef Py_ssize_t size
@@ -173,8 +175,8 @@ cdef class RecordForm:
         if mark == CONNECT_DURATION:
             return write_number(at, session.connected_ns - session.accepted_ns)
         if mark == CLIENT_COUNTRY:
-            if place is None:
+            if where is None:
                 return _write_text(at, "", 0)
-            value = PyUnicode_AsUTF8AndSize((<tuple>place)[0], &size)
+            value = PyUnicode_AsUTF8AndSize((<tuple>where)[0], &size)
             return _write_text(at, value, min(size, 2))
-        return write_number(at, 0 if place is None else <uint64_t>(<tuple>place)[1])
+        return write_number(at, 0 if where is None else <uint64_t>(<tuple>where)[1])
