@@ -19,7 +19,7 @@ ALLOWED = {
     "garbage": set(),
     "tasks": set(),
     "kernel": {"core"},
-    "engine": set(),
+    "engine": {"core"},
     "core": {"wire"},
     "origin": {"wire"},
     "wire": set(),

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 
+from spectrum.core.access.prefix_table import PrefixTable
 from spectrum.engine.record_form import RecordForm
 from spectrum.engine.target import Target
 
@@ -13,4 +14,5 @@ class SessionPlan:
         form: RecordForm,
         judge: Callable[[bytes], object] | None = None,
         limits: Sequence[tuple[int, str, bool, int, int, bool]] = ...,
+        prefixes: PrefixTable | None = None,
     ) -> None: ...

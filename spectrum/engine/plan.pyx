@@ -10,6 +10,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
+from spectrum.core.access.prefix_table cimport PrefixTable
 from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.headers cimport PROXY_SIGNATURE
 from spectrum.engine.linux cimport htons
@@ -42,13 +43,14 @@ cdef class SessionPlan:
         idle_timeout_ms: The same.
         form: Of the records of its sessions.
         judge: Is asked about each client's address; with any answer but None the session is left to the handler.
+        prefixes: Holds all whom the judge may name, where it goes by prefixes alone: it is not asked about others.
         limits: (group of the census, "all", "client" or "prefix", whether it is a rate, the number, the reason of those
             above it, whether those may wait). All of them are asked for before any is charged. A session that would
             have to wait is left to the handler.
     """
 
     def __init__(self, tuple orders, str proxy_protocol, uint32_t connect_timeout_ms, uint32_t idle_timeout_ms,
-                 RecordForm form, judge=None, limits=()):
+                 RecordForm form, judge=None, limits=(), PrefixTable prefixes=None):
         cdef Limit *limit
         if not orders:
             raise ValueError("a plan leads to one origin at least")
@@ -58,6 +60,7 @@ cdef class SessionPlan:
         self.idle_timeout_ms = idle_timeout_ms
         self.form = form
         self._judge = judge
+        self._prefixes = prefixes
         self._limits = <Limit *>calloc(max(len(limits), 1), sizeof(Limit))
         if self._limits == NULL:
             raise MemoryError()
@@ -123,13 +126,19 @@ cdef class SessionPlan:
             return census.client_key(limit.group, session.client_address, session.address_bytes)
         return census.prefix_key(limit.group, session.client_address, session.address_bytes)
 
+    cdef bint _is_named(self, Session *session) except -1:
+        """Ask the judge, where it may name the client."""
+        if self._prefixes is not None and not self._prefixes.list_of(session.client_address, session.address_bytes):
+            return False
+        return self._judge(
+            PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes)) is not None
+
     cdef int admit(self, Session *session, Census census, Rates rates) except -2:
         """Return ADMITTED, the reason why a session is refused, or LEFT_TO_HANDLER."""
         cdef uint64_t now_ns
         cdef Limit *limit
         cdef int place
-        if self._judge is not None and self._judge(
-                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes)) is not None:
+        if self._judge is not None and self._is_named(session):
             return LEFT_TO_HANDLER
         if self._limit_count == 0:
             return ADMITTED

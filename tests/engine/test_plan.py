@@ -1,9 +1,11 @@
 """Plans that the engine follows, against what `spectrum.wire` says of headers, and a census."""
 
 import socket
+from ipaddress import ip_network
 
 import pytest
 
+from spectrum.core.access.prefix_table import PrefixTable, PrefixTableBuilder
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.plan import SessionPlan
 from spectrum.engine.record_form import RecordForm
@@ -75,6 +77,20 @@ def test_the_handler_decides_on_those_whom_a_judge_names(sockets):
             with client(edge):
                 origin.accept()[0].close()
     assert (len(recorder.sessions), len(recorder.begins)) == (1, 2)
+
+
+@pytest.mark.parametrize(("prefix", "asked"), [("127.0.0.0/8", 1), ("192.0.2.0/24", 0), ("127.0.0.2/32", 0)])
+def test_a_judge_is_asked_only_about_those_whom_a_prefix_holds(sockets, prefix, asked):
+    edge, origin = sockets
+    met, builder = [], PrefixTableBuilder()
+    network = ip_network(prefix)
+    builder.add(network.network_address.packed, network.prefixlen, 1)
+    recorder = Recorder()
+    prefixes = PrefixTable(builder.build())
+    serve(recorder, edge, plan(target(origin), judge=met.append, prefixes=prefixes))
+    with recorder.running(), client(edge):
+        origin.accept()[0].close()
+    assert (len(met), len(recorder.begins)) == (asked, 1)
 
 
 def test_a_judge_that_fails_is_a_fault_and_the_handler_decides(sockets):

@@ -109,16 +109,6 @@ cdef enum:
     MAX_FAULTS = 20
     MAX_DEPTH = 130
 
-cdef struct Header:
-    uint64_t magic
-    uint64_t count4
-    uint64_t count6
-    uint64_t marks6
-
-cdef struct Wide:
-    uint64_t high
-    uint64_t low
-
 cdef uint64_t MAGIC = 0x5350454354423031
 
 
@@ -352,16 +342,6 @@ cdef class PrefixTable:
         ValueError: If it is none.
     """
 
-    cdef Py_buffer _view
-    cdef bint _held
-    cdef Header _header
-    cdef Wide *_marks
-    cdef Wide *_starts6
-    cdef uint32_t *_index
-    cdef uint32_t *_starts4
-    cdef uint32_t *_values4
-    cdef uint32_t *_values6
-
     def __init__(self, buffer):
         PyObject_GetBuffer(buffer, &self._view, PyBUF_SIMPLE)
         self._held = True
@@ -389,12 +369,15 @@ cdef class PrefixTable:
     def find(self, bytes address not None):
         """Return the number of the list that an address of 4 or 16 bytes meets, 0 for none."""
         cdef Py_ssize_t length = PyBytes_GET_SIZE(address)
-        cdef const uint8_t *b = <const uint8_t *>PyBytes_AS_STRING(address)
+        if length not in (4, 16):
+            raise ValueError(f"an address is 4 or 16 bytes, not {length}")
+        return self.list_of(<const uint8_t *>PyBytes_AS_STRING(address), length)
+
+    cdef uint32_t list_of(self, const uint8_t *b, Py_ssize_t length) noexcept nogil:
+        """Return the number of the list that an address of 4 or 16 bytes meets, 0 for none."""
         if length == 4:
             return self._find4(<uint32_t>b[0] << 24 | <uint32_t>b[1] << 16 | <uint32_t>b[2] << 8 | b[3])
-        if length == 16:
-            return self._find6(<uint64_t>read_number(b, 8), <uint64_t>read_number(b + 8, 8))
-        raise ValueError(f"an address is 4 or 16 bytes, not {length}")
+        return self._find6(<uint64_t>read_number(b, 8), <uint64_t>read_number(b + 8, 8))
 
     cdef uint32_t _find4(self, uint32_t address) noexcept nogil:
         cdef uint32_t low = self._index[address >> 16], high = self._index[(address >> 16) + 1], middle

@@ -148,6 +148,11 @@ class AppRules:
         """Whether there is any rule for the app."""
         return any(self._rules)
 
+    @property
+    def any_places(self) -> bool:
+        """Whether any rule for the app is about countries or autonomous systems: then prefixes alone do not decide."""
+        return bool(self._numbers or self._countries)
+
     def of(self, client: bytes) -> Verdict | None:
         """Return what the rules say of a client, by its address in wire form; None where none names it."""
         met = self._find(client)

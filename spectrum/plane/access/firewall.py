@@ -93,5 +93,12 @@ class Firewall:
 
     def judge_of(self, app: str) -> Judge | None:
         """Return the function that judges clients of apps with `ip_firewall`; None if there are no rules."""
-        rules = AppRules(app, self._settings, self._table.find, self._places.number_of, self._places.country_of)
+        rules = self._rules_of(app)
         return rules.of if rules.any else None
+
+    def prefixes_of(self, app: str) -> PrefixTable | None:
+        """Return the prefixes that hold all whom the rules for an app name; None where places decide, too."""
+        return None if self._rules_of(app).any_places else self._table
+
+    def _rules_of(self, app: str) -> AppRules:
+        return AppRules(app, self._settings, self._table.find, self._places.number_of, self._places.country_of)

@@ -32,6 +32,7 @@ access_rules:
         "198.51.100.1": "b",
         "203.0.113.1": None,
     }
+    assert parts.firewall.prefixes_of("x") is None  # they do not tell alone
     parts.places.close()
 
 
@@ -42,6 +43,7 @@ def test_no_rule_no_judge():
     parts.compile(f"{APPS}\naccess_rules: {{r: {{target: ip, value: 192.0.2.1, action: block, apps: x}}}}")
     assert parts.firewall.judge_of("y") is None
     assert parts.firewall.judge_of("x")(packed("192.0.2.1")).blocks
+    assert parts.firewall.prefixes_of("x").find(packed("192.0.2.1"))
 
 
 def test_places_without_files(tmp_path, caplog):
