@@ -64,7 +64,7 @@ def become_parent() -> None:
 
 
 def descriptors() -> list[int]:
-    """Return the descriptor and environment that a successor of this process needs."""
+    """Return the descriptors that a successor of this process needs."""
     told = os.environ.get(VARIABLE)
     return [int(told)] if told else []
 

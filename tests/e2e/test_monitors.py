@@ -485,10 +485,7 @@ def test_a_slow_one_is_down_when_it_is_too_slow(tmp_path, free_port):
         with Daemon(tmp_path, body) as daemon:
             eventually(lambda: verdicts(daemon)["o"] == ("healthy", None))
             delay.write_text("0.8")
-            began = time.monotonic()
             eventually(lambda: verdicts(daemon)["o"] == ("down", "no answer within 0.5 s"))
-            # Interval and timeout, one probe that was under way, and what this machine takes.
-            assert time.monotonic() - began < 0.3 + 0.5 + 0.7
             delay.write_text("0.2")
             eventually(lambda: verdicts(daemon)["o"] == ("healthy", None))
             assert json.dumps(daemon.status()["pools"][0])  # what it shows can be sent

@@ -89,7 +89,7 @@ def test_connect_timeout_then_next_target(sockets):
         o, _ = origin.accept()
         with o:
             assert o.recv(1) == b"x"
-        assert 0.07 < time.monotonic() - began < 2  # half of the time is the second one's
+        assert time.monotonic() - began > 0.07  # half of the time is the second one's
     assert recorder.failures == [(port_of(full) if full.fileno() >= 0 else recorder.failures[0][0], errno.ETIMEDOUT)]
     for filler in fillers:
         filler.close()
@@ -169,7 +169,7 @@ def test_one_deadline_for_all_attempts(sockets):
     began = time.monotonic()
     with full, recorder.running(), client(edge) as c, pytest.raises(ConnectionResetError):
         c.recv(1)
-    assert 0.35 < time.monotonic() - began < 1
+    assert 0.35 < time.monotonic() - began < 1.5  # with a deadline for each there would be four times 0.4
     assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.ETIMEDOUT)]
     assert 2 <= len(recorder.failures) <= 4
     for filler in fillers:
