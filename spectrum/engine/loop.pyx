@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""The engine's event loop: one epoll descriptor for the TCP and the UDP part of a worker.
+"""The engine's event loop: one epoll descriptor for the TCP part and the UDP part of a worker.
 
 The host loop watches it: `host.add_reader(loop.fileno(), loop.process)`. Parts register descriptors with tokens that
 name them, handle their events without Python, and call Python in batches when a round is over. Everything runs in the
@@ -33,25 +33,25 @@ cdef class Part:
         """Handle an event; `token` is one that this part registered."""
 
     cdef bint tick(self) noexcept:
-        """Look at deadlines; return whether the next look should be soon (TICK_MS), not in a second."""
+        """Check deadlines; return whether the next check should be soon (TICK_MS), not in a second."""
         return False
 
     cdef int settle(self) except -1:
-        """A round of events is handled: call Python with what it brought."""
+        """Call Python with the results of a round of events."""
         return 0
 
     # --- listeners ------------------------------------------------------------------------------------------------
 
     cdef uint32_t listener_count(self) noexcept nogil:
-        """The numbers of all listeners are below it."""
+        """Return a number above those of all listeners."""
         return 0
 
     cdef int watch_listener(self, uint32_t number) noexcept nogil:
-        """Watch a listener: 0, or an errno as of `Loop.watch`; -1 where it is not to be watched now."""
+        """Watch a listener; return 0 or an errno of `Loop.watch`, -1 if it must not be watched now."""
         return -1
 
     cdef int begin_to_listen(self, uint32_t number) except -1:
-        """Watch a new listener. Where the kernel refuses, it is deaf until `check_listeners` has more luck."""
+        """Watch a new listener; if the kernel refuses, it is deaf until `check_listeners` succeeds."""
         cdef int error = self.watch_listener(number)
         if error == EEXIST:
             raise ValueError("this descriptor is another listener's")
@@ -122,7 +122,7 @@ cdef class Loop:
             close(self._timer)
 
     cdef uint64_t add_part(self, Part part) except 0xFFFFFFFFFFFFFFFF:
-        """Register a part, which must live as long as the loop runs; return the bits that its tokens begin with."""
+        """Register a part, which must outlive the loop; return the first bits of its tokens."""
         cdef uint64_t number = self._part_count
         if number == MAX_PARTS:
             raise ValueError(f"a loop has at most {MAX_PARTS} parts")
@@ -146,7 +146,7 @@ cdef class Loop:
         self._timer_ms = delay_ms
 
     cdef void tick_within(self, long delay_ms) noexcept nogil:
-        """Let every part tick within this time."""
+        """Have every part tick within this time."""
         if self._timer_ms > delay_ms:
             self._arm_timer(delay_ms)
 
@@ -163,14 +163,14 @@ cdef class Loop:
     # --- descriptors ----------------------------------------------------------------------------------------------
 
     cdef int watch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
-        """Begin to watch: 0, or an errno: ENOSPC at fs.epoll.max_user_watches, ENOMEM, EEXIST where it is watched."""
+        """Watch a descriptor; return 0, or ENOSPC (fs.epoll.max_user_watches), ENOMEM, EEXIST if it is watched."""
         cdef epoll_event event
         event.events = events
         event.data.u64 = token
         return errno if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0 else 0
 
     cdef void rewatch(self, int fd, uint64_t token, uint32_t events) noexcept nogil:
-        """Change what is watched. Always tells of what is ready now, so it also queues a descriptor's next turn."""
+        """Change the watched events. Ready ones are reported again, so this also queues a descriptor's next turn."""
         cdef epoll_event event
         event.events = events
         event.data.u64 = token
@@ -183,7 +183,7 @@ cdef class Loop:
     # --- the busy poll --------------------------------------------------------------------------------------------
 
     cdef int _wait(self, epoll_event *events) noexcept nogil:
-        """Return the ready events, after looking again for a while where that is likely to pay."""
+        """Return the ready events; poll for a while before, if that is likely to pay."""
         cdef int count = epoll_wait(self.epoll, events, MAX_EVENTS, 0)
         cdef uint64_t began
         if count != 0 or not self._busy_poll_ns:
@@ -199,7 +199,7 @@ cdef class Loop:
         return count
 
     cdef void _note_round(self) noexcept nogil:
-        """Keep the moving averages of gaps and bytes that the busy poll goes by (weight 1/8, as in RFC 6298)."""
+        """Update the moving averages of gaps and bytes that control the busy poll (weight 1/8, as in RFC 6298)."""
         cdef uint64_t gap = self.now_ns - self._last_event_ns
         self._last_event_ns = self.now_ns
         self._usual_bytes += (self.round_bytes >> 3) - (self._usual_bytes >> 3)
@@ -210,7 +210,7 @@ cdef class Loop:
         self._gap_ns += (gap >> 3) - (self._gap_ns >> 3)
 
     cdef void _note_event(self, uint64_t token) noexcept nogil:
-        """Keep the moving average of events that come from other than the last few sessions."""
+        """Update the moving average of events of other sessions than the last few."""
         cdef uint32_t index = <uint32_t>token
         cdef bint stranger = True
         cdef int i
@@ -225,7 +225,7 @@ cdef class Loop:
             self._strangers -= self._strangers >> 3
 
     cdef void note_stranger(self) noexcept nogil:
-        """Count somebody who is none of the last few sessions."""
+        """Count an event of another session than the last few."""
         self._strangers += 32 - (self._strangers >> 3)
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ cdef class Loop:
 
     @property
     def busy_poll_us(self):
-        """How long to look for the next event before sleeping, in microseconds."""
+        """How long to poll for the next event before sleeping, in microseconds."""
         return self._busy_poll_ns // 1000
 
     @busy_poll_us.setter
@@ -290,5 +290,5 @@ cdef class Loop:
 
     @property
     def busy_poll_ns(self):
-        """Processor time spent looking for events that had not come yet."""
+        """Processor time spent polling without an event."""
         return self._busy_ns

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""A handler's decision on the sessions of a listener, as data that the engine follows.
+"""The handler's decision on the sessions of a listener, as data that the engine follows.
 
 It is for those of which the handler would say the same each time: connect to the next origin, with a header that tells
 the client's address. What a plan does not cover is left to the handler, session by session.
@@ -34,7 +34,7 @@ _SCOPES = {"all": ALL, "client": CLIENT, "prefix": PREFIX}
 
 
 cdef class SessionPlan:
-    """What becomes of the sessions of a listener.
+    """The decision on the sessions of a listener.
 
     Args:
         orders: Origins to try, in each order in turn.

@@ -22,7 +22,7 @@ from spectrum.engine.text cimport write_digits, write_ip, write_number
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
-# What stands for a value in a template.
+# Placeholders for values in a template.
 cpdef enum Mark:
     ENDED_AT = 1
     CONNECTED_AT = 2  # null where it never was
@@ -48,7 +48,7 @@ cdef int64_t NS_PER_S = 1000000000
 _BEFORE_MARK = re.compile(rb"(?=[\x01-\x0d])")
 
 cdef void read_wall_clock(WallClock *clock) noexcept nogil:
-    """See by how much the wall clock is ahead of the monotonic one."""
+    """Read by how much the wall clock is ahead of the monotonic one."""
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
     clock.offset_ns = <int64_t>now.tv_sec * NS_PER_S + now.tv_nsec - <int64_t>clock_ns()
@@ -70,7 +70,7 @@ cdef char *_write_address(char *at, const uint8_t *address, int length) noexcept
 
 
 cdef char *_write_time(char *at, uint64_t monotonic_ns, WallClock *clock) noexcept nogil:
-    """Write a time as RFC 3339 has it, in UTC with microseconds."""
+    """Write a time in the form of RFC 3339, in UTC with microseconds."""
     cdef int64_t wall_ns = <int64_t>monotonic_ns + clock.offset_ns
     cdef int64_t second = wall_ns // NS_PER_S
     cdef time_t seconds = <time_t>second
@@ -100,7 +100,7 @@ cdef char *_write_time(char *at, uint64_t monotonic_ns, WallClock *clock) noexce
 
 
 cdef class RecordForm:
-    """What the records of an app's sessions have in common, and how they are written.
+    """Writes the records of an app's sessions, from what they have in common.
 
     Args:
         template_of: Returns the template for an outcome and its errno, without the end of the line. It is asked once

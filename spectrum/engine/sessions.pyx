@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""Sessions from their beginning to their end: listeners, descriptors, what legs did not take yet, reports.
+"""The life cycle of TCP sessions: listeners, descriptors, backlogs of slow receivers, reports.
 
 Ownership: from accept4 to the report in `ended` a session owns its descriptors, and nobody else closes them. Listening
 descriptors belong to the caller.
@@ -48,7 +48,7 @@ cdef enum:
 
 
 cdef int read_bounds(uint64_t *bounds_ns, bounds_s) except -1:
-    """Fill in bounds of buckets; return how many they are."""
+    """Fill in the bounds of buckets; return their number."""
     cdef int count = 0
     if len(bounds_s) >= MAX_BUCKETS:
         raise ValueError(f"at most {MAX_BUCKETS - 1} bounds, not {len(bounds_s)}")
@@ -59,7 +59,7 @@ cdef int read_bounds(uint64_t *bounds_ns, bounds_s) except -1:
 
 
 cdef int bucket_of(const uint64_t *bounds_ns, int count, uint64_t value_ns) noexcept nogil:
-    """The first bucket whose bound is not exceeded; the last one is for all above."""
+    """Return the first bucket whose bound is not exceeded; the last one has no bound."""
     cdef int place = 0
     while place < count and value_ns > bounds_ns[place]:
         place += 1
@@ -67,13 +67,13 @@ cdef int bucket_of(const uint64_t *bounds_ns, int count, uint64_t value_ns) noex
 
 
 cdef list filled(const uint32_t *counts):
-    """Return the buckets that are not empty: place and count."""
+    """Return index and count of the buckets that are not empty."""
     cdef int place
     return [(place, counts[place]) for place in range(MAX_BUCKETS) if counts[place]]
 
 
 cdef class Sessions(Part):
-    """All TCP sessions of one worker: accepted, kept in order, and ended.
+    """All TCP sessions of one worker, from accept to end.
 
     Args:
         loop: Brings its events.
@@ -136,7 +136,7 @@ cdef class Sessions(Part):
             pass
 
     cdef void _release(self, Session *session) noexcept:
-        """Free whatever a session holds, descriptors included."""
+        """Free everything that a session holds, including descriptors."""
         cdef int side
         if session.state == FREE:
             return
@@ -163,7 +163,7 @@ cdef class Sessions(Part):
         return self._token(index, session, 0 if side == CLIENT else session.origin_side)
 
     cdef bint _fill_reserve(self) noexcept nogil:
-        """Hold descriptors back for sessions at the limit; False when there are not enough."""
+        """Open the reserve of descriptors for sessions at the limit; return False if there are not enough."""
         cdef int fd
         while self._reserved < ACCEPT_BATCH:
             fd = dup(self.loop.epoll)
@@ -174,7 +174,7 @@ cdef class Sessions(Part):
         return True
 
     cdef bint _spend_reserve(self) noexcept nogil:
-        """Free one descriptor of the reserve; False when it is empty."""
+        """Free one descriptor of the reserve; return False if it is empty."""
         if self._reserved == 0:
             return False
         self._reserved -= 1
@@ -204,7 +204,7 @@ cdef class Sessions(Part):
         self.loop.unwatch(self._listeners[number].fd)
 
     cdef void _stall(self) noexcept nogil:
-        """Stop accepting; clients wait in the kernel's queue. `_resume` undoes it once descriptors are free again."""
+        """Stop accepting: clients wait in the kernel's queue until descriptors are free again (`_resume`)."""
         cdef uint32_t number
         if self._stalled:
             return
@@ -274,7 +274,7 @@ cdef class Sessions(Part):
         return ECONNRESET if error == EPIPE else error
 
     cdef void _pass_over(self, uint32_t number, const uint8_t *address, uint8_t address_bytes) noexcept nogil:
-        """Note a client that was gone before it was accepted; those of one address in a row are noted together."""
+        """Note a client that was reset before it was accepted; successive ones of one address are noted together."""
         cdef Gone *gone = &self._gone[self._gone_count]
         cdef Gone *last
         memset(gone, 0, sizeof(Gone))
@@ -295,7 +295,7 @@ cdef class Sessions(Part):
         self._gone_count += 1
 
     cdef object _tell_gone(self):
-        """Tell the handler who was gone before it was accepted."""
+        """Report the clients that were reset before they were accepted."""
         cdef list batch = []
         cdef Gone *gone
         cdef int place
@@ -307,7 +307,7 @@ cdef class Sessions(Part):
         self._handler.gone(batch)
 
     cdef bint _is_gone_due(self) noexcept nogil:
-        """They are told of together: whoever sends many of them does not also get Python to run for each."""
+        """Report them together, so that a flood of them does not run Python for each."""
         return self._gone_count >= ACCEPT_BATCH or (
             self._gone_count and self.loop.now_ms - self._gone_since_ms >= TICK_MS)
 
@@ -400,7 +400,7 @@ cdef class Sessions(Part):
                     self._end(<uint32_t>name, session, REFUSED, 0, True)
 
     cdef void _forget(self, uint32_t index, Session *session) noexcept nogil:
-        """Free a session that nothing was begun for."""
+        """Free a session for which nothing was begun."""
         close(session.legs[CLIENT].fd)
         self._active -= 1
         slab_return(&self._slab, index)
@@ -469,7 +469,7 @@ cdef class Sessions(Part):
     # --- what a leg did not take yet ----------------------------------------------------------------------------------
 
     cdef bint _send(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil:
-        """Send what TLS itself has to say, after what is held already; False where it cannot be sent (errno)."""
+        """Send TLS's own records (alerts, tickets) after the backlog; return False if that fails (errno)."""
         cdef Leg *leg = &session.legs[side]
         cdef ssize_t sent = 0
         if leg.backlog == NULL:
@@ -481,7 +481,7 @@ cdef class Sessions(Part):
         return <size_t>sent == size or self._keep(index, session, side, data + sent, size - sent)
 
     cdef bint _send_held(self, uint32_t index, Session *session, int side) noexcept nogil:
-        """Send what is held for leg `side`; False where something is left, or the session had to end."""
+        """Send the backlog of leg `side`; return False if a part is left, or the session ended by it."""
         cdef Leg *leg = &session.legs[side]
         cdef ssize_t sent
         while leg.backlog_start < leg.backlog_end:
@@ -502,7 +502,7 @@ cdef class Sessions(Part):
         return READING | (EPOLLOUT if leg.watches_out else 0)
 
     cdef bint _keep(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil:
-        """Hold the bytes that leg `side` did not take until it is writable; False when the session had to end."""
+        """Keep bytes that leg `side` did not take until it is writable; return False if that ended the session."""
         cdef Leg *leg = &session.legs[side]
         cdef char *held = <char *>realloc(leg.backlog, leg.backlog_end + size)
         if held == NULL:
@@ -527,7 +527,7 @@ cdef class Sessions(Part):
             leg.backlog_start = leg.backlog_end = 0
 
     cdef void _shed_memory(self) noexcept nogil:
-        """Reset the sessions that hold most, down to three quarters of the limit.
+        """Reset the sessions with the largest backlogs, down to three quarters of the limit.
 
         So far, because each turn looks at all sessions; and those that hold at least half of the most together.
         """
@@ -549,7 +549,7 @@ cdef class Sessions(Part):
                         return
 
     cdef uint32_t _held_by(self, Session *session) noexcept nogil:
-        """What a session holds, in whatever state it is: a handshake holds what its peer did not take, too."""
+        """Return the bytes that a session holds, in any state: also those of a handshake that its peer did not take."""
         cdef uint32_t held = 0
         cdef int side
         if session.state != FREE and session.state != ENDED:
@@ -561,7 +561,7 @@ cdef class Sessions(Part):
     # --- TLS handshakes -----------------------------------------------------------------------------------------------
 
     cdef ssize_t _take_flight(self, uint32_t index, Session *session, int side) noexcept:
-        """Read what leg `side` has of a handshake, and take it on: 1 where it is done, 0 where it needs more.
+        """Read the handshake of leg `side`, and continue it: 1 if it is complete, 0 if it needs more.
 
         Negative where it failed: an errno, or -EPROTO for a failure of TLS.
         """
@@ -587,7 +587,7 @@ cdef class Sessions(Part):
                 return 1 if keep_unread(leg.tls, &self._wire) else -ENOMEM
 
     cdef void _receive_sealed(self, size_t size) noexcept nogil:
-        """Let the wire hold what was read into `_sealed`, and nothing to be sent."""
+        """Set the wire buffers: what was read into `_sealed`, and nothing to be sent."""
         self._wire.received = self._sealed
         self._wire.received_bytes = size
         self._wire.at = 0
@@ -616,7 +616,7 @@ cdef class Sessions(Part):
                 self._tcp_info(leg.fd, &info)
                 session.rtt_us[side] = info.tcpi_rtt
             if error == ETIMEDOUT and outcome == ERROR_CLIENT + side and info.tcpi_snd_wnd == 0:
-                # The kernel's patience ended (TCP_USER_TIMEOUT), yet the peer lives: it takes nothing.
+                # TCP_USER_TIMEOUT expired although the peer is alive: it does not read.
                 session.outcome = STUCK_CLIENT + side
                 session.error = 0
             if reset:
@@ -648,7 +648,7 @@ cdef class Sessions(Part):
             self._ended_since_stall += 1
 
     cdef void _end_tls(self, Leg *leg, bint reset) noexcept nogil:
-        """End the TLS of a leg, with a close_notify where that can still be said."""
+        """End the TLS of a leg, with a close_notify if it can still be sent."""
         self._receive_sealed(0)
         if not reset and leg.backlog == NULL and say_goodbye(leg.tls, &self._wire):
             send(leg.fd, self._wire.outgoing, self._wire.outgoing_bytes, MSG_NOSIGNAL)
@@ -662,7 +662,7 @@ cdef class Sessions(Part):
         getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &length)
 
     cdef object _report(self):
-        """Tell the handler of the ended sessions, and free them."""
+        """Report the ended sessions to the handler, and free them."""
         cdef list batch = []
         cdef Session *session
         cdef uint32_t link = self._ended_head, index
@@ -711,7 +711,7 @@ cdef class Sessions(Part):
             self._handler.ended(batch)
 
     cdef int _add_up(self, Session *session) except -1:
-        """Count an ended session with those of its kind, and write its record."""
+        """Add an ended session to the sum of its kind, and write its record."""
         cdef Sum *total = self._sum_of(session)
         cdef uint64_t connect_ns = session.connected_ns - session.accepted_ns
         cdef uint64_t duration_ns = session.ended_ns - session.accepted_ns
@@ -757,7 +757,7 @@ cdef class Sessions(Part):
         return total
 
     cdef int _tell_sums(self) except -1:
-        """Tell the handler of the sessions that were summed, and give it their records."""
+        """Report the summed sessions to the handler, with their records."""
         cdef list sums = []
         cdef Sum *total
         cdef int place, count = self._record_count
@@ -816,7 +816,7 @@ cdef class Sessions(Part):
     # === Public API ===
 
     def add_listener(self, int fd, uint32_t app, bytes address, uint16_t port):
-        """Accept from a listening descriptor, which stays the caller's; return the listener's number.
+        """Accept from a listening descriptor, which the caller still owns; return the listener's number.
 
         Numbers are never used twice, so the report of a session that outlived its listener names no other one. An
         empty `address` is a wildcard: each session then asks which address its client wrote to. One without a
@@ -852,7 +852,7 @@ cdef class Sessions(Part):
 
     def set_app(self, uint32_t app, uint64_t group, uint32_t bytes_per_s=0, uint32_t patience_ms=0,
                 uint64_t app_bytes_per_s=0, uint64_t client_bytes_per_s=0, uint64_t prefix_bytes_per_s=0):
-        """Say what there is to know of an app.
+        """Set the properties of an app.
 
         Args:
             app: Its slot.
@@ -879,7 +879,7 @@ cdef class Sessions(Part):
         self._apps[app].prefix_bytes_per_s = prefix_bytes_per_s
 
     def set_plan(self, uint32_t number, SessionPlan plan):
-        """Let the new sessions of a listener follow a plan, until `drop_plans`.
+        """Make the new sessions of a listener follow a plan, until `drop_plans`.
 
         Those that it covers are not asked about: `handler.begun` tells how many they were.
         """
@@ -896,7 +896,7 @@ cdef class Sessions(Part):
                 self._drop_plan(number)
 
     def remove_listener(self, uint32_t number, bint drain=True):
-        """Stop accepting from a listener; what its queue holds is accepted first if `drain`. Its sessions go on."""
+        """Stop accepting from a listener; with `drain` its queue is accepted first. Its sessions continue."""
         cdef int taken = 1
         if number >= self._listener_count or not self._listeners[number].in_use:
             return
@@ -915,7 +915,7 @@ cdef class Sessions(Part):
         self._listeners[number].in_use = False
 
     def sessions(self, *, listener=None, targets=None):
-        """Return the names of sessions: those of a listener, those connected to any of `targets`, or all."""
+        """Return the names of sessions: of a listener, connected to one of `targets`, or all."""
         cdef uint32_t index
         cdef Session *session
         cdef list names = []
@@ -929,21 +929,21 @@ cdef class Sessions(Part):
         return names
 
     def report_singly(self, uint64_t name):
-        """Let `ended` tell of a session's end, though it was connected with a form of its record."""
+        """Report a session's end by `ended`, although it was connected with a form of its record."""
         cdef Session *session = self._find(name)
         if session != NULL and session.form != NULL:
             Py_DECREF(<object>session.form)
             session.form = NULL
 
     def close(self, uint64_t name, int error):
-        """End a session; `error` comes back in `ended` with outcome CLOSED. A name whose session is over is ignored."""
+        """End a session; `error` is reported in `ended` with outcome CLOSED. Names of ended sessions are ignored."""
         cdef Session *session = self._find(name)
         if session != NULL:
             self._end(<uint32_t>name, session, CLOSED, error, False)
             self._report()
 
     def close_sessions(self, int error, set listeners=None):
-        """End the sessions of `listeners`, or all; `error` comes back in `ended` with outcome CLOSED."""
+        """End the sessions of `listeners`, or all; `error` is reported in `ended` with outcome CLOSED."""
         cdef uint32_t index
         cdef Session *session
         self._decide_all()
@@ -966,7 +966,7 @@ cdef class Sessions(Part):
 
     @property
     def max_held_bytes(self):
-        """Of what slow receivers did not take yet, so much is kept for all sessions together."""
+        """The limit of bytes that are kept for slow receivers, of all sessions together."""
         return self._max_held_bytes
 
     @max_held_bytes.setter
@@ -975,17 +975,17 @@ cdef class Sessions(Part):
 
     @property
     def held_bytes(self):
-        """What slow receivers did not take yet, of all sessions together."""
+        """The bytes that are kept for slow receivers, of all sessions together."""
         return self._held_bytes
 
     @property
     def active(self):
-        """Sessions that are not over."""
+        """The number of live sessions."""
         return self._active
 
     @property
     def stalled(self):
-        """True while accepting is stopped for want of descriptors."""
+        """Whether accepting is stopped because there are no descriptors."""
         return self._stalled
 
     @property

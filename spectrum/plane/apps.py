@@ -76,7 +76,7 @@ _REPLY_MODES = {"strict": Mode.SIMPLE, "lenient": Mode.LENIENT}
 
 
 def mode_of(settings: AppSettings) -> Mode:
-    """Return how the UDP engine tells the app's origins who their client is."""
+    """Return the way in which the UDP engine names the client to the app's origins."""
     match settings.proxy_protocol:
         case "simple":
             return _REPLY_MODES[settings.spp_replies]
@@ -95,7 +95,7 @@ def _takes(settings: AppSettings) -> dict[int, PrefixSet]:
 
 
 class Terms(NamedTuple):
-    """What an app does with a session that it decides on now, whatever reloads change before the session has an origin.
+    """The settings of an app for a session, whatever reloads change before the session has an origin.
 
     Attributes:
         recorded: What the session's record will tell.
@@ -119,7 +119,7 @@ def _recorded(settings: AppSettings) -> RecordedSettings:
 
 
 class RunningApp:
-    """An app in a worker: settings of the latest snapshot, and what was counted since the last report.
+    """An app in a worker: the settings of the latest snapshot, and the counts since the last report.
 
     Args:
         slot: The engine's number for the app; it stays the same over reloads.
@@ -147,7 +147,7 @@ class RunningApp:
         self.configure(settings)
 
     def configure(self, settings: AppSettings) -> None:
-        """Take the settings of a new snapshot; TCP sessions that exist keep what they began with."""
+        """Take the settings of a new snapshot; existing TCP sessions keep those that they began with."""
         self.settings = settings
         self._note_recorded(_recorded(settings))
         self.trusted = None if settings.trusted is None else PrefixSet(map(ip_network, settings.trusted))
@@ -166,7 +166,7 @@ class RunningApp:
         self.equip(self.tls, self.origin_tls)
 
     def equip(self, tls: ServerContext | None, origin_tls: ClientContext | None) -> None:
-        """Take how clients and origins of new sessions are spoken to."""
+        """Take the TLS contexts for clients and origins of new sessions."""
         self.tls, self.origin_tls = tls, origin_tls
         self.terms = Terms(self.recorded, self._form, self.encode, tls, self.handshake_timeout_ms)
 
@@ -188,7 +188,7 @@ class RunningApp:
 
     @property
     def manner(self) -> tuple[object, ...]:
-        """What UDP flows get from the app beside an origin: two that differ in it are served differently."""
+        """What UDP flows get from the app besides an origin: flows of equal values are served alike."""
         return self.mode, self.encode, self.idle_timeout_ms, self.shared, self.settings.trusted
 
     def is_sent_to(self, edge: bytes, edge_port: int) -> bool:
@@ -203,7 +203,7 @@ class RunningApp:
         return self.is_sent_to(address, port) and not any(prefix.endswith("/0") for prefix, _ in bindings)
 
     def take_measures(self) -> AppMeasures:
-        """Return what was counted since the last call."""
+        """Return the counts since the last call."""
         for listener in self.listeners:
             self.take_connected(listener.route.targets())
         taken, self.measures = self.measures, AppMeasures()
@@ -220,7 +220,7 @@ class RunningApp:
 
 
 class RunningListener:
-    """A listener of an app, and where it leads.
+    """A listener of an app, and its route to origins.
 
     Attributes:
         number: The engine's.
@@ -264,7 +264,7 @@ class RunningListener:
         return self.descriptor >= 0
 
     def lead(self, route: Route) -> None:
-        """Lead somewhere else, once it is aimed."""
+        """Take another route, which is used once it is aimed."""
         self._former = self.route.targets()
         self.route = route
 

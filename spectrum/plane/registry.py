@@ -1,4 +1,4 @@
-"""The apps and listeners of one transport in a worker, and what a reload does to them."""
+"""The apps and listeners of one transport in a worker, and how a reload changes them."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -15,7 +15,7 @@ from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.balancing.routes import BalancedRoute, DirectRoute, PortRoutes, Route
 
-# Failed connects that say nothing of the origin: this machine ran out of something.
+# Errors of connects that prove nothing of the origin: this machine lacks a resource.
 _OURS = frozenset(
     {
         Reason.NO_SOURCE_PORT,
@@ -272,7 +272,7 @@ class Registry:
                 self._by_name.pop(key, None)
 
     def _app(self, settings: AppSettings) -> RunningApp:
-        """Return the app of these settings: a new one, or one that has other settings yet."""
+        """Return the app of these settings: a new one, or the running one, which still has other settings."""
         app = self._apps.get(settings.name)
         if app is None:
             app = self._apps[settings.name] = RunningApp(self._free_slot(), settings, self._balancers)
@@ -287,7 +287,7 @@ class Registry:
         self._equip(app)
 
     def _free_slot(self) -> int:
-        """Return a slot that no session counts on: one of a removed app whose sessions are over, or a new one."""
+        """Return a slot without sessions: one of a removed app whose sessions have ended, or a new one."""
         for app in self._retired:
             if not app.open and app not in self.changed:
                 self._retired.remove(app)
@@ -333,7 +333,7 @@ class Registry:
             self._forget(listener)
 
     def remove_all(self) -> None:
-        """Take what waits in the kernel's queues, then nothing more."""
+        """Accept what waits in the kernel's queues, then nothing more."""
         for place in tuple(self._by_key):
             self._remove(place, drain=True)
 
@@ -363,7 +363,7 @@ class Registry:
             self._balancers.failed(target.number, reason)
 
     def holder(self, balancer: str, number: int) -> Callable[[], set[Target]]:
-        """Return a function that tells the targets to an origin of a load balancer: those of now, and later ones too.
+        """Return a function that returns the targets of a load balancer's origin, also those that are made later.
 
         Later ones are of clients that an affinity brings back to an origin that is disabled.
         """
@@ -378,7 +378,7 @@ class Registry:
                     app.take_connected(listener.route.targets())
 
     def targets_to(self, numbers: set[int], balancer: str = "") -> set[Target]:
-        """Return the targets in use that lead to origins with these numbers, by one load balancer or by any."""
+        """Return the targets in use of origins with these numbers, of one load balancer or of any."""
         found: set[Target] = set()
         for listener in self._by_key.values():
             leads_by = listener.app.settings.load_balancer
@@ -387,11 +387,11 @@ class Registry:
         return found
 
     def takes(self, listener: RunningListener) -> bool:
-        """Whether a listener may be given a session: not one of an app that is gone, and whose slot another one has."""
+        """Return whether a session may be assigned to a listener: its app must still have its slot."""
         return self._slots[listener.app.slot] is listener.app
 
     def enter(self, listener: RunningListener) -> None:
-        """A session is of `listener` now, which `takes` it."""
+        """Count a session for `listener`, which `takes` it."""
         listener.app.open += 1
         listener.open += 1
         self.listeners[listener.number] = listener
@@ -399,7 +399,7 @@ class Registry:
             self._leaving.add(listener)
 
     def leave(self, listener: RunningListener, count: int = 1) -> None:
-        """Sessions of `listener` are over."""
+        """Count ended sessions of `listener`."""
         listener.app.open -= count
         listener.open -= count
         if listener.removed and not listener.open:
@@ -411,7 +411,7 @@ class Registry:
         listener.names = None  # which know it: no cycle may stay
 
     def apps(self) -> set[RunningApp]:
-        """Return the apps that are served, and those of sessions that go on."""
+        """Return the apps that are served, and removed ones with sessions."""
         return {listener.app for listener in self.listeners.values()}
 
     def in_slot(self, slot: int) -> RunningApp:

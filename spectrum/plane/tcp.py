@@ -1,4 +1,4 @@
-"""TCP sessions of a worker: the one decision for each new session, and the record of each ended one.
+"""TCP sessions of a worker: the decision on each new session, and the record of each ended one.
 
 The engine calls `accepted` and `ended` in batches and moves all bytes itself. The two are the only Python that runs per
 session, so they are written for few steps rather than few lines. Where the decision is the same for each session of a
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# In the keys of drains, where a load balancer's name stands else: no names, so none can be the same.
+# Keys of drains in place of the name of a load balancer; no name can be the same.
 REMOVED, HANDED_OVER = "", " "
-# A stuck peer has as long as a dead one, and this.
+# A stuck peer has as long as a dead one, and this time.
 PACE_GRACE_MS = 1500
 
 
@@ -102,7 +102,7 @@ class TcpPlane:
         self._registry = Registry(
             "tcp", balancers, self.relay.add_listener, self._unlisten, self._configured, self._equip, breathe
         )
-        # By the name of a session that is not a plain one, what is known of it.
+        # Details of sessions that are not plain ones, by their name.
         self._details: dict[int, SessionDetails] = {}
         # The listeners of which it is known whether the engine can decide; it is found out by the first session.
         self._planned: set[int] = set()
@@ -206,7 +206,7 @@ class TcpPlane:
         )
 
     def _note(self, name: int, newcomer: Newcomer | None = None) -> SessionDetails:
-        """Return the details of a session; from the first time on it is no plain one."""
+        """Return the details of a session, which is no plain one from the first call on."""
         details = self._details.get(name)
         if details is None:
             details = self._details[name] = SessionDetails()
@@ -235,7 +235,7 @@ class TcpPlane:
         self._secure(name, newcomer)
 
     def turn_came(self, name: int) -> None:
-        """Go on with a session that was held back, unless as many as may be have come to be open meanwhile."""
+        """Continue a delayed session, unless a limit of open sessions was reached meanwhile."""
         newcomer = self._details[name].take_newcomer()
         reason = self._limiter.excess(newcomer.listener.app.rules, newcomer.client)
         if reason is not None:
@@ -244,7 +244,7 @@ class TcpPlane:
         self._secure(name, newcomer)
 
     def _secure(self, name: int, newcomer: Newcomer) -> None:
-        """Speak TLS with an admitted client, where its app does."""
+        """Begin TLS with an admitted client, if its app terminates TLS."""
         terms = newcomer.terms
         if terms.tls is None:
             self._lead(name, newcomer)
@@ -255,7 +255,7 @@ class TcpPlane:
         self.relay.secure(name, terms.tls, terms.handshake_timeout_ms)
 
     def secured(self, name: int, facts: "Facts") -> None:
-        """Go on with a session whose client has shaken hands."""
+        """Continue a session after the TLS handshake of its client."""
         details = self._details[name]
         details.client_tls = facts
         newcomer = details.take_newcomer()
@@ -267,7 +267,7 @@ class TcpPlane:
         self._lead(name, newcomer)
 
     def origin_secured(self, name: int, facts: "OriginFacts") -> None:
-        """Note how an origin is spoken to; one before it may have failed."""
+        """Note the TLS facts of an origin; one before it may have failed."""
         details = self._note(name)
         details.origin_tls = facts
         details.tls_fault = ""
@@ -302,7 +302,7 @@ class TcpPlane:
         edge_port: int,
         last: bool = False,
     ) -> int:
-        """Read what a client's connection begins with: the PROXY header of a trusted proxy, a ClientHello, or both.
+        """Read a client's first bytes: the PROXY header of a trusted proxy, a ClientHello, or both.
 
         Nothing is taken from the connection before all of it is there. With `last`, no more will come in time: a client
         that is silent, or has not said what it asks for, asks for nothing.
@@ -347,26 +347,26 @@ class TcpPlane:
             self._give(name, running, chosen)
             running = chosen
             if asked.server_name and chosen.app.tls is None:
-                # What a proxy in front told stands.
+                # The content of the proxy's header is kept.
                 tlvs = tlvs or pack_tlvs([Tlv(TlvType.AUTHORITY, asked.server_name.encode("ascii"))])
         if size:
             self.relay.consume(name, size)
             self.relay.set_client(name, client, client_port)
         newcomer = Newcomer(running, running.app.terms, client, client_port, edge, edge_port, tlvs)
-        # Since it was accepted, a reload may have changed its app.
+        # A reload may have changed its app since it was accepted.
         if running.app.recorded_at(0) is not running.app.recorded:
             self._note(name, newcomer)
         self._connect(name, newcomer)
         return 0
 
     def _refuse_told(self, name: int, told: Told, reason: Reason) -> None:
-        """Refuse a client that a proxy in front may have told of."""
+        """Refuse a client, which a proxy in front may have named."""
         if told[4]:
             self.relay.set_client(name, told[0], told[1])
         self.relay.refuse(name, reason)
 
     def _give(self, name: int, one: RunningListener, other: RunningListener) -> None:
-        """Let a session be another listener's, on the same address and port."""
+        """Assign a session to another listener on the same address and port."""
         if other is one:
             return
         self.relay.assign(name, other.number)
@@ -378,13 +378,13 @@ class TcpPlane:
             self._changed.add(listener.app)
 
     def attempt_failed(self, listener: int, target: Target, error: int) -> None:
-        """Count an origin that could not be reached; the engine goes on with the next one."""
+        """Count an origin that could not be reached; the engine tries the next one."""
         self._registry.count_failure(listener, target, error)
 
     def exhausted(
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
     ) -> tuple[Target, ...]:
-        """Send a client on to another origin."""
+        """Choose another origin for a client."""
         details = self._note(name)
         details.tried = (*details.tried, target)
         running = self._listeners[listener]
@@ -422,7 +422,7 @@ class TcpPlane:
         self._records.add(events)
 
     def summed(self, batch: "list[Summed]", count: int, records: bytes) -> None:
-        """Count ended sessions of which the engine knows all that there is to tell, and hand on their records."""
+        """Count ended plain sessions, which the engine has summed, and hand on their records."""
         for number, outcome, error, target, answered, ended, connects, connect_ns, durations, duration_ns in batch:
             listener = self._listeners[number]
             app, measures = listener.app, listener.app.measures
@@ -438,7 +438,7 @@ class TcpPlane:
             self._records.hand_on(count, records)
 
     def _read_clock(self) -> None:
-        """See by how much the wall clock is ahead of the monotonic one, for the records of a batch."""
+        """Read by how much the wall clock is ahead of the monotonic one, for the records of a batch."""
         self._wall_offset_s = time.time() - time.monotonic()
 
     def flush_records(self) -> None:
@@ -584,7 +584,7 @@ class TcpPlane:
         app.equip(*self._tls.of(app.settings))
 
     def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:
-        """Do with the sessions of a removed app as its `on_remove` says."""
+        """Keep, drain or end the sessions of a removed app, as its `on_remove` says."""
         find = partial(self.relay.sessions, listener=listener.number)
         match listener.app.settings.on_remove:
             case "drain":
@@ -617,12 +617,12 @@ class TcpPlane:
         self.relay.remove_listener(listener.number, drain)
 
     def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
-        """Take new addresses of the names `changed`; sessions go on where they are."""
+        """Take new addresses of the names `changed`; sessions keep their origins."""
         self._registry.resolve(names, changed)
         self._drop_plans()
 
     def open_sessions(self) -> dict[str, int]:
-        """Return how many sessions each app has that has any."""
+        """Return the number of sessions of each app with any."""
         found: Counter[str] = Counter()
         for app in self._registry.apps():
             if app.open:
@@ -640,7 +640,7 @@ class TcpPlane:
     # --- measures -------------------------------------------------------------------------------------------------
 
     def take_measures(self) -> dict[str, AppMeasures]:
-        """Return what was counted since the last call, of the apps where anything happened."""
+        """Return the counts since the last call, of the apps with any."""
         for slot, from_clients, from_origins in self.relay.take_bytes():
             app = self._registry.in_slot(slot)
             app.measures.bytes_from_client += from_clients
@@ -651,6 +651,6 @@ class TcpPlane:
         taken: dict[str, AppMeasures] = {}
         for app in changed:
             add_measures(taken, app.settings.name, app.take_measures())
-        # The engine tells of a connected origin only when asked, so these are asked again.
+        # The engine reports connected origins only when asked, so these are asked again.
         self._changed.update(app for app in changed if app.dialing)
         return taken
