@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from spectrum.cli.options import CONFIG, failure, load
-from spectrum.control.configuration.loader import ConfigError, load_file
+from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file
 from spectrum.control.configuration.watch import FilesRead
 from spectrum.control.daemon import serve
 from spectrum.control.processes.starting import StartError
@@ -34,15 +34,15 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
     sessions, and those that are open get the file's drain_timeout; a second signal ends them. SIGHUP reloads the file.
     """
     predecessor = Predecessor(succeed) if succeed is not None else None
-    files = FilesRead()
+    files, known = FilesRead(), KnownObjects()
     try:
-        config = load_file(path, files.reading)
+        config = load_file(path, files.reading, known)
     except ConfigError as exc:
         if predecessor is not None:
             predecessor.refuse([str(diagnostic) for diagnostic in exc.diagnostics])
         raise failure(str(exc)) from exc
     try:
-        serve(path, config, workers, log_level.upper(), watch, predecessor, files)
+        serve(path, config, workers, log_level.upper(), watch, predecessor, files, known)
     except (ListenError, StartError) as exc:
         raise failure(str(exc)) from exc
 

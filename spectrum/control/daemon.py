@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvloop
 
+from spectrum.control.configuration.loader import KnownObjects
 from spectrum.control.configuration.source import FileSource
 from spectrum.control.configuration.watch import FilesRead
 from spectrum.control.http.admin import control_path
@@ -42,11 +43,12 @@ def serve(
     watch: bool,
     predecessor: Predecessor | None = None,
     files: FilesRead | None = None,
+    known: KnownObjects | None = None,
 ) -> None:
     """Run the daemon until it is stopped; with `watch` it reloads when the file changes.
 
     Without a path `config` is all that it serves. With a `predecessor` it takes over what that one served.
-    `files` is what they were when `config` was read from them.
+    `files` is what they were when `config` was read from them, `known` what was read.
 
     Raises:
         ListenError: If an address cannot be listened on.
@@ -78,7 +80,7 @@ def serve(
         # Signals are the main thread's, also when it holds them back.
         executor = Threads(signals.hold_all)
         asyncio.get_running_loop().set_default_executor(executor)
-        source = FileSource(path, config, watch, files)
+        source = FileSource(path, config, watch, files, known=known)
         await Supervisor(source, config, workers, predecessor, helper).run()
         signals.hold_all()  # without a handler a late one would decide how this process ends
         ending = threading.Thread(target=executor.shutdown, daemon=True)

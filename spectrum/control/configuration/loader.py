@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from spectrum.control.configuration.machine import machine_faults, named_files
+from spectrum.control.configuration.reloading import LoadedText
 from spectrum.control.configuration.yaml_faults import Position
 from spectrum.control.configuration.yaml_marks import Document
 from spectrum.core.configuration.config import Config
@@ -48,11 +49,16 @@ Reading = Callable[[Iterable[Path]], None]
 
 
 class KnownObjects:
-    """The objects of the file as it was loaded last: one that stands there unchanged is not validated again."""
+    """The objects of the file as it was loaded last: one that stands there unchanged is not validated again.
+
+    Attributes:
+        text: What was loaded from its text, if that can be read in parts.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], tuple[object, BaseModel]] = {}
         self._next: dict[tuple[str, str], tuple[object, BaseModel]] = {}
+        self.text: LoadedText | None = None
 
     def validate(self, section: str, name: str, model: type[BaseModel], body: object) -> BaseModel:
         """Return an object of a section.
@@ -119,12 +125,16 @@ def load_text(
     Raises:
         ConfigError: With every fault of the text, in the order of its lines.
     """
+    keeps, known = known is not None, known or KnownObjects()
+    if known.text is not None and (config := known.text.load(text, local)) is not None:
+        reading(named_files(config))
+        if not machine_faults(config):
+            return config
     document = Document(text)
     diagnostics = [Diagnostic(name, fault.place, "", fault.message) for fault in document.faults]
     if document.value is None and diagnostics:
         raise ConfigError(diagnostics)
     value, faults = expand(document.value) if isinstance(document.value, dict) else (document.value, [])
-    known = known or KnownObjects()
     config, wrong = _validate(value, known)
     known.keep()
     faults += wrong
@@ -134,6 +144,8 @@ def load_text(
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
     if diagnostics:
         raise ConfigError(sorted(diagnostics, key=lambda diagnostic: diagnostic.place))
+    if keeps:
+        known.text = LoadedText.of(text, document, config, local)
     return config
 
 

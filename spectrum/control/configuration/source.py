@@ -80,6 +80,7 @@ class FileSource:
             watched in either case.
         files: What the files were when `config` was read from them.
         every_s: How often files are looked at.
+        known: What was read when `config` was.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class FileSource:
         watches: bool = False,
         files: FilesRead | None = None,
         every_s: float = LOOK_EVERY_S,
+        known: KnownObjects | None = None,
     ) -> None:
         self.name = str(path.absolute()) if path else "the command line"
         self._path = path
@@ -96,7 +98,7 @@ class FileSource:
         self._watches = watches
         self._files = files or FilesRead()
         self._every_s = every_s
-        self._known = KnownObjects()
+        self._known = known or KnownObjects()
         # What a file names that is not served: it is being read, or was refused.
         self._tried: list[Path] = []
         # What the files were from which came what is served.

@@ -49,6 +49,12 @@ class Document:
             of_key = _position(key) if key is not None else of_key
         return of_key if at_key else at_value
 
+    def lines(self, section: str) -> list[tuple[str, int]]:
+        """Return the keys of a mapping at the top, each with its line from 0."""
+        _, node = _step(self._root, section)
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        return [(key.value, key.start_mark.line) for key in keys]
+
     def _construct(self, node: yaml.Node, open_anchors: frozenset[int]) -> Any:
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)

@@ -77,7 +77,8 @@ class Feature:
         name: Its name.
         sections: Its named objects.
         fixed: Paths of its settings that take a restart to change.
-        check: Returns what does not fit between its objects and the rest of the file.
+        check: Returns what does not fit between its objects and the rest of the file. Where only apps differ, it may be
+            given these and those that `Neighbours` finds.
         misfits: Returns what does not fit within an app.
         compile: Returns its fields of `Snapshot`, given the numbers of origins.
         compile_app: Returns its fields of `AppSettings`.

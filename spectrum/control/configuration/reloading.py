@@ -1,0 +1,112 @@
+"""A file of which only some apps differ from what was loaded last: the others are not read again.
+
+Where anything is wrong, or not certain, the file is loaded as a whole, which tells every fault and its place.
+"""
+
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from spectrum.control.configuration.blocks import Blocks, may_have_anchors, name_of, split
+from spectrum.control.configuration.yaml_marks import Document
+from spectrum.core.configuration.config import App, Config
+from spectrum.core.configuration.fields import check_name
+from spectrum.core.configuration.neighbours import Neighbours
+from spectrum.core.configuration.presets import expand
+from spectrum.core.features import SECTIONS, check
+from spectrum.wire.address import IPAddress
+
+
+class LoadedText:
+    """What was loaded from a text without a fault.
+
+    Args:
+        blocks: The text.
+        config: What it came to.
+        local: The addresses of this machine.
+    """
+
+    def __init__(self, blocks: Blocks, config: Config, local: Iterable[IPAddress]) -> None:
+        self._rest = blocks.rest
+        self._config = config
+        self._apps = {block: (name, config.apps[name]) for block in blocks.apps for name in [name_of(block)]}
+        self._neighbours = Neighbours(config, local)
+
+    @classmethod
+    def of(cls, text: str, document: Document, config: Config, local: Iterable[IPAddress]) -> "LoadedText | None":
+        """Return what was loaded from a text; None where it is not certain which part of it is which app."""
+        blocks = split(text)
+        if blocks is None or may_have_anchors(text):
+            return None
+        # Each block begins where YAML has the name of an app: so none of them is within a quoted text, for example.
+        if list(zip(map(name_of, blocks.apps), blocks.lines, strict=True)) != document.lines("apps"):
+            return None
+        return cls(blocks, config, local)
+
+    def load(self, text: str, local: Iterable[IPAddress]) -> Config | None:
+        """Return the configuration in another text; None where it is to be loaded as a whole."""
+        blocks = split(text)
+        if blocks is None or blocks.rest != self._rest or self._neighbours.local != frozenset(local):
+            return None
+        known, loaded = self._apps, dict[str, tuple[str, App]]()
+        apps: dict[str, App] = {}
+        for block in blocks.apps:
+            found = known.get(block) or _load(block)
+            if found is None or found[0] in apps:
+                return None
+            loaded[block] = found
+            apps[found[0]] = found[1]
+        config = Config.model_construct(**{**dict(self._config), "apps": apps})
+        if not self._fits(config):
+            return None
+        self._apps, self._config = loaded, config
+        return config
+
+    def _fits(self, config: Config) -> bool:
+        """Tell whether all fits together, as what was loaded before does."""
+        before, after, neighbours = self._config, config, self._neighbours
+        changed = [name for name, app in after.apps.items() if before.apps.get(name) is not app]
+        former = [name for name in before.apps if after.apps.get(name) is not before.apps[name]]
+        for name in former:
+            neighbours.remove(name, before.apps[name], before)
+        for name in changed:
+            neighbours.add(name, after.apps[name], after)
+        differing = [*(before.apps[name] for name in former), *(after.apps[name] for name in changed)]
+        looked_at = after
+        if not any(map(_has_to_do_with_all, differing)):
+            near = set(changed).union(*(neighbours.of(after.apps[name]) for name in changed))
+            apps = {name: after.apps[name] for name in near} if len(near) * 2 < len(after.apps) else after.apps
+            looked_at = Config.model_construct(**{**dict(after), "apps": apps})
+        names = {section.key: list(getattr(after, section.key)) for section in SECTIONS}
+        fits = not any(True for _ in check(looked_at, names, neighbours.local))
+        if not fits:
+            for name in changed:
+                neighbours.remove(name, after.apps[name], after)
+            for name in former:
+                neighbours.add(name, before.apps[name], before)
+        return fits
+
+
+def _has_to_do_with_all(app: App) -> bool:
+    """Whether what is wrong with an app may show elsewhere than at apps on its ports and addresses."""
+    return bool(app.load_balancer or app.tproxy or app.bindings or app.ip_firewall)
+
+
+def _load(block: str) -> tuple[str, App] | None:
+    """Return the app in a block, with its name; None where it is not well-formed, or depends on the rest."""
+    if may_have_anchors(block):
+        return None
+    document = Document(block)
+    if document.faults or not isinstance(document.value, dict) or len(document.value) != 1:
+        return None
+    value, faults = expand({"apps": document.value})
+    ((name, body),) = value["apps"].items()
+    if faults or name != name_of(block) or check_name(name, "an app") is not None:
+        return None
+    # A preset also gives the pools of a load balancer their monitor.
+    if not isinstance(body, dict) or ("preset" in body and "load_balancer" in body):
+        return None
+    try:
+        return name, App.model_validate(body)
+    except ValidationError:
+        return None
