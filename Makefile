@@ -1,18 +1,22 @@
 # `make help` lists the targets. Everything happens in .venv, which the first target makes.
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+SERVING := .venv/serving
 READY := .venv/ready
 CYTHON := $(wildcard spectrum/*/*.pyx spectrum/*/*.pxd spectrum/*/*/*.pyx)
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml setup.py requirements/dev.txt scripts/setup $(CYTHON)
-	@scripts/setup
+$(SERVING): pyproject.toml setup.py requirements/run.txt requirements/build.txt scripts/setup $(CYTHON)
+	@scripts/setup run
+
+$(READY): $(SERVING) requirements/dev.txt
+	@scripts/setup dev
 
 setup: $(READY) ## Make .venv with everything pinned, and compile the engine
 
-run: $(READY) ## Serve config/spectrum.yaml, with an example origin to talk to
+run: $(SERVING) ## Serve config/spectrum.yaml, with an example origin to talk to
 	@scripts/demo config/spectrum.yaml
 
 test: $(READY) ## Run the tests
@@ -59,15 +63,23 @@ asan: $(READY) ## Build the engine with AddressSanitizer and test it
 docs: $(READY) ## Build docs/ into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-dist: $(READY) ## Build sdist and wheel into dist/
-	$(BIN)/python -m build --no-isolation
+wheel: $(READY) ## Build into dist/: sdist, a wheel for each Python of this machine, a list of the parts (SBOM), hashes
+	@scripts/wheels
 
-lock: $(READY) ## Pin the newest versions of everything in requirements/dev.txt (needs uv)
-	uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal --python-version 3.11 \
-		pyproject.toml requirements/dev.in -o requirements/dev.txt
+deb: wheel ## Build into dist/: a Debian package for this machine's release; lintian has to find nothing
+	@scripts/debian
+
+image: deb ## Build the container image spectrum-edge (podman, or CONTAINER=docker)
+	@scripts/image
+
+PIN := uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11
+lock: ## Pin the newest versions of everything: requirements/dev.txt, and of it run.txt and build.txt (needs uv)
+	$(PIN) --upgrade pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(PIN) -c requirements/dev.txt pyproject.toml -o requirements/run.txt
+	$(PIN) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 
 clean: ## Remove what was built
 	rm -rf .venv build dist site *.egg-info $(CYTHON:.pyx=.c)
 	find spectrum -name "*.so" -delete
 
-.PHONY: help setup run test cover check format bench soak fuzz asan docs dist lock clean
+.PHONY: help setup run test cover check format bench soak fuzz asan docs wheel deb image lock clean

@@ -1,7 +1,6 @@
 """Build of the Cython modules. Everything else about the package is in pyproject.toml."""
 
 import os
-import platform
 import sysconfig
 
 from Cython.Build import cythonize
@@ -16,7 +15,8 @@ DEBUG = bool(os.environ.get("SPECTRUM_DEBUG"))
 # processor has it. The linker marks a file as protected (IBT, SHSTK) only where the C library's crti.o is, too.
 PROTECTION = {"x86_64": ["-fcf-protection=full"], "aarch64": ["-mbranch-protection=standard"]}
 HARDENED = ["-fstack-protector-strong", "-fstack-clash-protection", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
-HARDENED += PROTECTION.get(platform.machine(), [])
+# Of the machine that it is for, which need not be this one: `linux-aarch64` where a cross build says so.
+HARDENED += PROTECTION.get(sysconfig.get_platform().rpartition("-")[2], [])
 LINK_HARDENED = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"]
 
 flags = [f"-fsanitize={SANITIZE}", "-g", "-O1", "-fno-omit-frame-pointer"] if SANITIZE else ["-O2", "-g0", *HARDENED]
@@ -36,6 +36,7 @@ def without_search_paths(command: str) -> str:
 os.environ.setdefault("LDSHARED", without_search_paths(sysconfig.get_config_var("LDSHARED")))
 
 setup(
+    options={"build_ext": {"parallel": len(os.sched_getaffinity(0))}},
     ext_modules=cythonize(
         [
             Extension(
@@ -67,5 +68,5 @@ setup(
         ],
         language_level=3,
         emit_linenums=DEBUG,
-    )
+    ),
 )
