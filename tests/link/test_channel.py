@@ -12,6 +12,8 @@ from spectrum.link.channel import MAX_WAITING_BYTES, PACKET_OVERHEAD_BYTES, Chan
 from spectrum.link.messages import DECODER, Ask
 from spectrum.link.takeover import Drain, Events, Measures, Names, Sockets
 from spectrum.link.versions import BEFORE_HELLO, OLDEST, VERSION, Hello, mismatch
+from spectrum.plane.outbox import EVENT_BYTES
+from spectrum.plane.worker import COLLECTED_BYTES
 
 
 class End:
@@ -184,6 +186,16 @@ async def test_what_another_version_says_is_passed_over(caplog):
     assert len(os.listdir("/proc/self/fd")) == before
     os.close(descriptor)
     ours.close()
+    other.channel.close()
+
+
+async def test_all_that_a_worker_collects_fits_the_buffer():
+    """Each message that waits instead costs both ends a wake-up."""
+    one, other = pair()
+    for number in range(COLLECTED_BYTES // EVENT_BYTES):
+        assert one.channel.send(Events(number, bytes(EVENT_BYTES)))
+    assert not one.channel.waits
+    one.channel.close()
     other.channel.close()
 
 
