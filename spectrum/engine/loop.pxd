@@ -48,18 +48,18 @@ cdef class Loop:
     cdef list _parts
     cdef void *_part[MAX_PARTS]
     cdef int _part_count
-    cdef long _timer_ms  # what the timer was set to
+    cdef long _timer_us  # what the timer was set to
     cdef uint64_t _last_event_ns, _busy_poll_ns, _gap_ns, _busy_ns
     cdef uint32_t _recent[RECENT]
     cdef uint32_t _recent_turn, _strangers
 
     cdef uint64_t add_part(self, Part part) except 0xFFFFFFFFFFFFFFFF
     cdef void read_clock(self) noexcept nogil
-    cdef void tick_within(self, long delay_ms) noexcept nogil
+    cdef void tick_within(self, long delay_us) noexcept nogil
     cdef int watch(self, int fd, uint64_t token, uint32_t events) noexcept nogil
     cdef void rewatch(self, int fd, uint64_t token, uint32_t events) noexcept nogil
     cdef void unwatch(self, int fd) noexcept nogil
-    cdef void _arm_timer(self, long delay_ms) noexcept nogil
+    cdef void _arm_timer(self, long delay_us) noexcept nogil
     cdef void _tick(self) noexcept
     cdef int _wait(self, epoll_event *events) noexcept nogil
     cdef void _note_round(self) noexcept nogil

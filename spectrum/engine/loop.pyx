@@ -113,7 +113,7 @@ cdef class Loop:
         self._last_event_ns = self.now_ns
         if error := self.watch(self._timer, TIMER_TOKEN, EPOLLIN):
             raise OSError(error, "the engine's timer cannot be watched")
-        self._arm_timer(IDLE_TICK_MS)
+        self._arm_timer(IDLE_TICK_MS * 1000)
 
     def __dealloc__(self):
         if self.epoll >= 0:
@@ -137,18 +137,18 @@ cdef class Loop:
         self.now_ns = clock_ns()
         self.now_ms = self.now_ns // 1000000
 
-    cdef void _arm_timer(self, long delay_ms) noexcept nogil:
+    cdef void _arm_timer(self, long delay_us) noexcept nogil:
         cdef itimerspec value
         memset(&value, 0, sizeof(itimerspec))
-        value.it_value.tv_sec = delay_ms // 1000
-        value.it_value.tv_nsec = delay_ms % 1000 * 1000000
+        value.it_value.tv_sec = delay_us // 1000000
+        value.it_value.tv_nsec = delay_us % 1000000 * 1000
         timerfd_settime(self._timer, 0, &value, NULL)
-        self._timer_ms = delay_ms
+        self._timer_us = delay_us
 
-    cdef void tick_within(self, long delay_ms) noexcept nogil:
+    cdef void tick_within(self, long delay_us) noexcept nogil:
         """Have every part tick within this time."""
-        if self._timer_ms > delay_ms:
-            self._arm_timer(delay_ms)
+        if self._timer_us > delay_us:
+            self._arm_timer(delay_us)
 
     cdef void _tick(self) noexcept:
         cdef uint64_t expirations
@@ -158,7 +158,7 @@ cdef class Loop:
         for number in range(self._part_count):
             if (<Part>self._part[number]).tick():
                 soon = True
-        self._arm_timer(TICK_MS if soon else IDLE_TICK_MS)
+        self._arm_timer((TICK_MS if soon else IDLE_TICK_MS) * 1000)
 
     # --- descriptors ----------------------------------------------------------------------------------------------
 

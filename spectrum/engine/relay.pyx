@@ -242,6 +242,7 @@ cdef class Relay(Dialer):
         if self.loop.now_ms - self._last_scan_ms >= IDLE_TICK_MS:
             self._last_scan_ms = self.loop.now_ms
             self._scan()
+        self._end_rest()
         self._resume()
         return self._pending_head != 0 or self._stalled
 

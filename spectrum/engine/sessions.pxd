@@ -20,6 +20,8 @@ cdef enum:
     # Accepted per round, so that a flood leaves time to relay. As many descriptors are held in reserve: a session that
     # was accepted before the limit was met gets its origin.
     ACCEPT_BATCH = 64
+    # Listeners that rest at the same time; more of them are watched on.
+    MAX_RESTING = 16
     # The group of all TCP sessions of a node in the census; plane/limits.py knows it too.
     TCP_NODE = 1
     # One read. It begins small, to stay in the second-level cache, and doubles while the receiver takes everything:
@@ -68,6 +70,7 @@ cdef struct Listener:
     int fd
     uint32_t app
     uint8_t in_use
+    uint8_t rests         # most of its clients are gone: it is not watched for a moment
     uint8_t asks_address  # bound to a wildcard: the address that a client wrote to is asked for each
     uint8_t address[16]
     uint16_t port
@@ -112,6 +115,9 @@ cdef class Sessions(Part):
     cdef uint64_t _gone_since_ms
     # Of the last new clients: a moving average, in 1/256.
     cdef uint32_t _gone_share
+    cdef uint32_t[MAX_RESTING] _rests
+    cdef int _resting
+    cdef uint64_t _rest_until_ns
     cdef object _handler
     cdef Loads _loads
     cdef Sum[MAX_KINDS] _sums
@@ -150,6 +156,8 @@ cdef class Sessions(Part):
     cdef bint _spend_reserve(self) noexcept nogil
     cdef void _abort(self, int fd) noexcept nogil
     cdef void _unwatch_listener(self, uint32_t number) noexcept nogil
+    cdef void _rest(self, uint32_t number) noexcept nogil
+    cdef void _end_rest(self) noexcept nogil
     cdef void _stall(self) noexcept nogil
     cdef void _resume(self) noexcept nogil
     cdef int _accept(self, uint32_t number) noexcept nogil

@@ -43,8 +43,11 @@ cdef enum:
     # 45,000 that reset each second one in ten is accepted before its reset is there, and would be dialled.
     MANY_GONE = 64
     MOMENT_NS = 30000
-    # The first event after the moment brings the decision, in a flood the next client; at the latest the timer does.
-    LATEST_MS = 1
+    # The first event after the moment brings the decision; at the latest the timer does.
+    LATEST_US = 100
+    # Meanwhile a listener whose queue is empty is looked at again only after this time: to wake up for each client that
+    # is gone takes longer than what is to be done about it.
+    REST_NS = 500000
 
 
 cdef int read_bounds(uint64_t *bounds_ns, bounds_s) except -1:
@@ -196,12 +199,33 @@ cdef class Sessions(Part):
 
     cdef int watch_listener(self, uint32_t number) noexcept nogil:
         cdef Listener *listener = &self._listeners[number]
-        if not listener.in_use or listener.fd < 0 or self._stalled:
+        if not listener.in_use or listener.fd < 0 or listener.rests or self._stalled:
             return -1
         return self.loop.watch(listener.fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLEXCLUSIVE)
 
     cdef void _unwatch_listener(self, uint32_t number) noexcept nogil:
         self.loop.unwatch(self._listeners[number].fd)
+
+    cdef void _rest(self, uint32_t number) noexcept nogil:
+        """Let the clients of a listener wait in the kernel's queue until `_end_rest`."""
+        if self._resting == MAX_RESTING:
+            return
+        self._listeners[number].rests = True
+        self._unwatch_listener(number)
+        if self._resting == 0:
+            self._rest_until_ns = self.loop.now_ns + REST_NS
+        self._rests[self._resting] = number
+        self._resting += 1
+
+    cdef void _end_rest(self) noexcept nogil:
+        cdef uint32_t number
+        if self._resting == 0 or self.loop.now_ns < self._rest_until_ns:
+            return
+        while self._resting:
+            self._resting -= 1
+            number = self._rests[self._resting]
+            self._listeners[number].rests = False
+            self.watch_listener(number)  # `check_listeners` comes back to it where that fails
 
     cdef void _stall(self) noexcept nogil:
         """Stop accepting: clients wait in the kernel's queue until descriptors are free again (`_resume`)."""
@@ -214,7 +238,7 @@ cdef class Sessions(Part):
         for number in range(self._listener_count):
             if self._listeners[number].in_use and self._listeners[number].fd >= 0:
                 self._unwatch_listener(number)
-        self.loop.tick_within(TICK_MS)
+        self.loop.tick_within(TICK_MS * 1000)
 
     cdef void _resume(self) noexcept nogil:
         cdef uint32_t number
@@ -258,6 +282,8 @@ cdef class Sessions(Part):
                 self._stall()
                 return taken
             elif errno != EINTR and errno != ECONNABORTED and errno != EPROTO and errno != EPERM:
+                if self._gone_share > MANY_GONE and not listener.rests:
+                    self._rest(number)
                 return taken
         return taken
 
@@ -453,7 +479,7 @@ cdef class Sessions(Part):
         if self._pending_head:
             slab_at(&self._slab, self._pending_head - 1).pending_prev = index + 1
         self._pending_head = index + 1
-        self.loop.tick_within(TICK_MS)
+        self.loop.tick_within(TICK_MS * 1000)
 
     cdef void _unlink_pending(self, uint32_t index, Session *session) noexcept nogil:
         if not session.pending:
@@ -794,9 +820,11 @@ cdef class Sessions(Part):
             if self._ended_head:
                 self._report()
         if self._accepted_head:
-            self.loop.tick_within(LATEST_MS)
+            self.loop.tick_within(LATEST_US)
+        elif self._resting:
+            self.loop.tick_within(REST_NS // 1000)
         elif self._gone_count:
-            self.loop.tick_within(TICK_MS)
+            self.loop.tick_within(TICK_MS * 1000)
         if self._stalled and self._ended_since_stall >= RESUME_AFTER:
             self._ended_since_stall = 0
             self._resume()

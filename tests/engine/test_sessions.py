@@ -26,6 +26,7 @@ from tests.engine.harness import (
     reset,
     suppressed,
     target,
+    watched,
 )
 
 
@@ -167,6 +168,28 @@ def test_a_client_that_is_reset_right_after_it_was_accepted_among_many_is_not_di
     assert recorder.sessions == recorder.reports == []
     assert recorder.relay.active == 0
     assert len(recorder.relay.sessions()) == 0
+
+
+def test_a_listener_rests_while_many_of_its_clients_are_gone(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    assert edge.fileno() in watched(recorder.loop)
+
+    def rests():
+        for _ in range(20):
+            reset(client(edge))
+        recorder.loop.process()
+        return edge.fileno() not in watched(recorder.loop)
+
+    eventually(rests)
+    assert recorder.relay.check_listeners() == []
+    with recorder.running():
+        for _ in range(20):
+            with client(edge) as c, origin.accept()[0] as o:
+                c.sendall(b"alive")
+                assert o.recv(10) == b"alive"
+        eventually(lambda: edge.fileno() in watched(recorder.loop))
 
 
 def test_clients_that_are_gone_are_told_of_together(sockets):
