@@ -13,7 +13,7 @@ from spectrum.link.messages import DECODER, Ask
 from spectrum.link.takeover import Drain, Events, Measures, Names, Sockets
 from spectrum.link.versions import BEFORE_HELLO, OLDEST, VERSION, Hello, mismatch
 from spectrum.plane.outbox import EVENT_BYTES
-from spectrum.plane.worker import COLLECTED_BYTES
+from spectrum.plane.processes.sender import COLLECTED_BYTES
 
 
 class End:
