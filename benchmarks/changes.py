@@ -1,68 +1,84 @@
-"""What a change of a file with many apps costs: until it is live, and what a quiet session notices meanwhile."""
+"""What a change of one app among many costs: until all workers serve it, and what a quiet session notices meanwhile."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from benchmarks.processes import LOAD_CORE, PROXY_CORE, Running
 from benchmarks.rounds import Figures, Rows, work_folder
 from spectrum.cli.client import ask
 
-PORT, ORIGIN_PORT, METRICS_PORT = 7000, 7100, 7900
+PORT, ORIGIN_PORT, METRICS_PORT = 7000, 8100, 8900
 # Apps have the ports from PORT on, at one address each for so many of them: 127.1.0.1, 127.1.0.2, ...
 APPS_PER_ADDRESS = 1000
-SIZES = (100, 1_000, 9_000)  # of 20,000 descriptors each app takes one in the supervisor, and one in the worker
+SIZES = (1_000, 10_000)
+WORKERS = 2
+# Of each kind, one after the other.
+CHANGES = 20
 ROWS: Rows = {
     "start_s": ("start until all is served", "s", True),
     "quiet_p99_us": ("round trip of a quiet session, p99", "µs", True),
-    "one_live_ms": ("one app changed: `reload` answers after", "ms", True),
-    "one_p99_us": ("the same: round trip meanwhile, p99", "µs", True),
-    "one_max_ms": ("the same: longest round trip", "ms", True),
-    "all_live_ms": ("all apps changed: `reload` answers after", "ms", True),
+    "changed_live_ms": ("one app changed in the file: live on all workers after", "ms", True),
+    "changed_p99_us": ("the same: round trip meanwhile, p99", "µs", True),
+    "added_live_ms": ("one app added: live after", "ms", True),
+    "added_p99_us": ("the same: round trip meanwhile, p99", "µs", True),
+    "removed_live_ms": ("one app removed: live after", "ms", True),
+    "removed_p99_us": ("the same: round trip meanwhile, p99", "µs", True),
+    "object_live_ms": ("one app changed, by a source of objects: live after", "ms", True),
+    "object_p99_us": ("the same: round trip meanwhile, p99", "µs", True),
+    "all_live_ms": ("all apps changed: live after", "ms", True),
     "all_max_ms": ("the same: longest round trip", "ms", True),
-    "metrics_ms": ("`/metrics` takes", "ms", True),
-    "metrics_max_ms": ("the same, amid a reload of all apps", "ms", True),
+    "metrics_ms": ("`/metrics` of all apps takes, while apps change", "ms", True),
+    "metrics_hold_ms": ("the same: longest answer of `/healthz` beside it", "ms", True),
     "memory_mib": ("memory of all processes", "MiB", True),
 }
 # A client that asks 500 times a second, and prints the round trips when its input ends.
 _QUIET = f"""
 import json, os, select, socket, sys, time
 os.sched_setaffinity(0, {LOAD_CORE})
-with socket.create_connection(("127.1.0.1", {PORT})) as sock:
+host, port, request, end = sys.argv[1], int(sys.argv[2]), sys.argv[3].encode(), sys.argv[4].encode()
+with socket.create_connection((host, port)) as sock:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     took = []
     print("begun", flush=True)
     while not select.select([sys.stdin], [], [], 0.002)[0]:
         began = time.perf_counter()
-        sock.sendall(b"x" * 100)
-        got = 0
-        while got < 100:
-            got += len(sock.recv(100))
+        sock.sendall(request)
+        got = b""
+        while not got.endswith(end):
+            got += sock.recv(65536)
         took.append(time.perf_counter() - began)
 print(json.dumps(took))
 """
 _ECHO = f"""
-import os, socket
+import os, socket, threading
 os.sched_setaffinity(0, {LOAD_CORE})
-server = socket.create_server(("127.0.0.1", {ORIGIN_PORT}))
+def serve(connection):
+    with connection:
+        while data := connection.recv(65536):
+            connection.sendall(data)
+server = socket.create_server(("127.0.0.1", {ORIGIN_PORT}), backlog=1000)
 while True:
-    connection, _ = server.accept()
-    while data := connection.recv(65536):
-        connection.sendall(data)
+    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
 """
+_SESSION = ("127.1.0.1", str(PORT), "x" * 99 + ".", ".")
+_HEALTH = ("127.0.0.1", str(METRICS_PORT), "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "ok\n")
 
 
 class _Quiet:
-    """A session that goes on quietly."""
+    """A client that asks again and again, quietly."""
 
-    def __init__(self) -> None:
+    def __init__(self, asks: Iterable[str] = _SESSION) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _QUIET], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _QUIET, *asks], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self._process.stdout.readline()
@@ -73,12 +89,12 @@ class _Quiet:
         return sorted(json.loads(answer))
 
 
-def file_text(count: int, idle_s: list[int], folder: Path) -> str:
+def file_text(count: int, idle_s: list[int], folder: Path, workers: int = WORKERS) -> str:
     """Return a file of `count` apps, each with its idle timeout from `idle_s`, which is used again and again."""
     lines = [
         f"control: {{socket: {folder}/control.sock}}",
         f"metrics: {{listen: 127.0.0.1:{METRICS_PORT}}}",
-        "workers: 1",
+        f"workers: {workers}",
         "log: {sessions: false}",
         "apps:",
     ]
@@ -101,8 +117,10 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _reload(folder: Path) -> None:
-    errors = ask(folder / "control.sock", "POST", "/reload", 60.0)["errors"]
-    assert not errors, errors
+    """Return when all workers serve what the source has."""
+    answer = ask(folder / "control.sock", "POST", "/reload", 60.0)
+    assert not answer["errors"], answer
+    assert answer["changes"], "nothing differs"
 
 
 def _metrics() -> None:
@@ -111,56 +129,79 @@ def _metrics() -> None:
         answer.read()
 
 
+@contextmanager
+def _daemon(command: list[str], count: int, folder: Path) -> Iterator[tuple[Running, float]]:
+    """Run a daemon with so many apps; tell it, and after how many seconds it served."""
+    path = folder / "spectrum.yaml"
+    path.write_text(file_text(count, [600], folder))
+    echo = subprocess.Popen([sys.executable, "-c", _ECHO])
+    began = time.perf_counter()
+    daemon = Running([*command, str(path)], PROXY_CORE, folder / "log", os.environ | {"PYTHONUNBUFFERED": "1"})
+    try:
+        while "serving" not in (folder / "log").read_text():
+            time.sleep(0.05)
+        yield daemon, time.perf_counter() - began
+    finally:
+        daemon.stop()
+        echo.terminate()
+        echo.wait(10)
+
+
 def measure_size(count: int) -> Figures:
     """Return the figures of a daemon with so many apps."""
     with work_folder("changes") as folder:
-        path = folder / "spectrum.yaml"
-        usual = [600] * count
-        path.write_text(file_text(count, usual, folder))
-        echo = subprocess.Popen([sys.executable, "-c", _ECHO])
-        command = [sys.executable, "-m", "spectrum", "run", "-c", str(path)]
-        began = time.perf_counter()
-        daemon = Running(command, PROXY_CORE, folder / "log", os.environ | {"PYTHONUNBUFFERED": "1"})
-        try:
-            while "serving" not in (folder / "log").read_text():
-                time.sleep(0.05)
-            figures = {"start_s": time.perf_counter() - began}
-            figures |= _changes(count, folder, path, usual)
+        run = [sys.executable, "-m", "spectrum", "run", "-c"]
+        with _daemon(run, count, folder) as (daemon, start_s):
+            figures = {"start_s": start_s, **_of_file(count, folder), **_of_metrics(count, folder)}
             figures["memory_mib"] = daemon.memory_bytes() / 2**20
-        finally:
-            daemon.stop()
-            echo.terminate()
-            echo.wait(10)
-    return figures
+    with work_folder("objects") as folder, _daemon([sys.executable, "-m", "benchmarks.objects"], count, folder):
+        return figures | _series("object", folder, lambda number: None)
 
 
-def _changes(count: int, folder: Path, path: Path, usual: list[int]) -> Figures:
-    figures: Figures = {}
-    _reload(folder)
+def _of_file(count: int, folder: Path) -> Figures:
+    path, usual = folder / "spectrum.yaml", [600] * count
     quiet = _Quiet()
     time.sleep(2)
-    figures["quiet_p99_us"] = _p99_us(quiet.end())
-    one, every = [*usual[:-1], 700], [number + 100 for number in usual]
-    path.write_text(file_text(count, one, folder))
-    quiet = _Quiet()
-    figures["one_live_ms"] = _timed(lambda: _reload(folder))
-    took = quiet.end()
-    figures |= {"one_p99_us": _p99_us(took), "one_max_ms": took[-1] * 1000}
-    path.write_text(file_text(count, every, folder))
+    figures: Figures = {"quiet_p99_us": _p99_us(quiet.end())}
+
+    def write(apps: int, idle_s: int) -> None:
+        path.write_text(file_text(apps, [*usual[: apps - 1], idle_s], folder))
+
+    figures |= _series("changed", folder, lambda number: write(count, 500 + number))
+    figures |= _series("removed", folder, lambda number: write(count - 1 - number, 600))
+    figures |= _series("added", folder, lambda number: write(count - CHANGES + 1 + number, 600))
+    path.write_text(file_text(count, [700], folder))
     quiet = _Quiet()
     figures["all_live_ms"] = _timed(lambda: _reload(folder))
     figures["all_max_ms"] = quiet.end()[-1] * 1000
-    figures["metrics_ms"] = _timed(_metrics)
-    path.write_text(file_text(count, usual, folder))
-    reload = subprocess.Popen(
-        [sys.executable, "-m", "spectrum", "reload", "--socket", str(folder / "control.sock")],
-        stdout=subprocess.DEVNULL,
-    )
-    figures["metrics_max_ms"] = 0.0
-    while reload.poll() is None:
-        figures["metrics_max_ms"] = max(figures["metrics_max_ms"], _timed(_metrics))
-    assert reload.returncode == 0
     return figures
+
+
+def _series(kind: str, folder: Path, write: Callable[[int], None]) -> Figures:
+    """Return how long changes take that are written and asked for one after the other, and a session's round trips."""
+    took, quiet = [], _Quiet()
+    for number in range(CHANGES):
+        write(number)
+        took.append(_timed(lambda: _reload(folder)))
+    return {f"{kind}_live_ms": median(took), f"{kind}_p99_us": _p99_us(quiet.end())}
+
+
+def _of_metrics(count: int, folder: Path) -> Figures:
+    """Return how long the page takes on which each app has a session, and what else asks there meanwhile."""
+    for number in range(count):
+        address, port = divmod(number, APPS_PER_ADDRESS)
+        socket.create_connection((f"127.1.0.{address + 1}", PORT + port)).close()
+    time.sleep(1.5)
+    took, quiet = [], _Quiet(_HEALTH)
+    for idle_s in (800, 801, 802):
+        (folder / "spectrum.yaml").write_text(file_text(count, [*[700] * (count - 1), idle_s], folder))
+        reload = subprocess.Popen(
+            [sys.executable, "-m", "spectrum", "reload", "--socket", str(folder / "control.sock")],
+            stdout=subprocess.DEVNULL,
+        )
+        took.append(_timed(_metrics))
+        assert reload.wait(60) == 0
+    return {"metrics_ms": median(took), "metrics_hold_ms": quiet.end()[-1] * 1000}
 
 
 def _p99_us(took: list[float]) -> float:

@@ -140,9 +140,9 @@ class FileSource:
         """Note what is served; return a line for each file that it names and that is another one than before."""
         if was_read:
             self._tried = []
-        own = [self._path] if self._path else []
-        self._files.keep([*own, *named_files(config), *self._tried])
-        served, self._served_files = self._served_files, self._files.known(named_files(config))
+        own, named = [self._path] if self._path else [], named_files(config)
+        self._files.keep([*own, *named, *self._tried])
+        served, self._served_files = self._served_files, self._files.known(named)
         return [
             f"changed file {path}"
             for path, state in self._served_files.items()

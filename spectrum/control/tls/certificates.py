@@ -73,7 +73,9 @@ def soon_to_end(files: TlsFiles) -> list[str]:
 
 def _authorities(config: Config) -> Iterator[tuple[_Path, str]]:
     for name, app in config.apps.items():
-        if app.tls != "off" and app.edge_tls.client_ca:
+        if app.tls == "off":
+            continue
+        if app.edge_tls.client_ca:
             yield ("apps", name, "edge_tls", "client_ca"), app.edge_tls.client_ca
         if app.tls == "strict" and app.origin_tls.ca:
             yield ("apps", name, "origin_tls", "ca"), app.origin_tls.ca

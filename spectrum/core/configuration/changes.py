@@ -34,9 +34,11 @@ def _is_fixed(change: str) -> bool:
 
 
 def _changed_objects(kind: str, old: Mapping[str, BaseModel], new: Mapping[str, BaseModel]) -> Iterator[str]:
-    yield from (f"added {kind} {name}" for name in new if name not in old)
-    yield from (f"removed {kind} {name}" for name in old if name not in new)
-    for name in (name for name in new if name in old and new[name] is not old[name]):
+    differing = [name for name, one in new.items() if old.get(name) is not one]
+    yield from (f"added {kind} {name}" for name in differing if name not in old)
+    if old.keys() != new.keys():
+        yield from (f"removed {kind} {name}" for name in old if name not in new)
+    for name in (name for name in differing if name in old):
         if details := list(_changed_fields(old[name], new[name], type(new[name]))):
             yield f"changed {kind} {name}: {', '.join(details)}"
 

@@ -1,0 +1,33 @@
+"""A daemon whose source gives objects: with each reload one app is another one, without a file that is read again."""
+
+import sys
+from pathlib import Path
+
+from spectrum.control import daemon
+from spectrum.control.configuration.loader import load_file
+from spectrum.control.configuration.source import FileSource, Revision
+from spectrum.core.configuration.config import Config, Timeouts
+
+
+class ObjectSource(FileSource):
+    """Changes the last app with each revision."""
+
+    def read(self) -> Revision:
+        """Return a revision in which all but one app are the same objects as before."""
+        config = self._config
+        name, app = next(reversed(config.apps.items()))
+        timeouts = Timeouts(idle=f"{500 if app.timeouts.idle_s == 600 else 600}s")  # type: ignore[call-arg]
+        apps = config.apps | {name: app.model_copy(update={"timeouts": timeouts})}
+        self._config = Config.model_construct(**{**dict(config), "apps": apps})
+        return Revision(self._config)
+
+
+def main() -> None:
+    """Serve the file that the argument names."""
+    path = Path(sys.argv[1])
+    setattr(daemon, "FileSource", ObjectSource)  # noqa: B010 - not what the module is declared to have
+    daemon.serve(path, load_file(path), None, "INFO", False)
+
+
+if __name__ == "__main__":
+    main()
