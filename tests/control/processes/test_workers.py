@@ -1,6 +1,8 @@
 import asyncio
+import errno
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,12 @@ from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.processes.workers import WorkerProcess, last_line, memory_file
 from spectrum.core.balancing.pools import Standing
+from spectrum.core.difference import Difference
 from spectrum.core.features import compile_snapshot
 from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.messages import Applied, Ask
-from spectrum.link.snapshots import decode_snapshot, encode_snapshot
+from spectrum.link.snapshots import decode_snapshot, encode_difference, encode_snapshot
 from spectrum.link.takeover import Measures
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Tasks
@@ -71,8 +74,15 @@ async def test_a_worker_lives(free_port, flows, shared):
         for descriptor in files:
             os.close(descriptor)
         assert await asyncio.wait_for(outcome, 10) == ""
-    assert worker.life.serves
+    assert worker.life.serves and worker.serves(2) and not worker.serves(1)
     assert Applied(2) in heard
+    after = snapshot(port, 3)
+    change = Difference(2, 3, wanted.apps, after.apps)
+    descriptor = memory_file("difference", encode_difference(change))
+    outcome = worker.change(change, [descriptor], lambda keys: dict.fromkeys(keys, listeners[0].fileno()))
+    os.close(descriptor)
+    assert await asyncio.wait_for(outcome, 10) == ""
+    assert worker.serves(3)
     worker.tell(Ask(5))
     async with asyncio.timeout(5):
         while not any(isinstance(message, Measures) and message.number == 5 for message in heard):  # noqa: ASYNC110
@@ -84,6 +94,35 @@ async def test_a_worker_lives(free_port, flows, shared):
     worker.kill()
     for sock in listeners:
         sock.close()
+
+
+async def test_a_worker_that_is_given(flows, shared):
+    worker = WorkerProcess(4, lambda *_: None, lambda *_: None, Path("/nowhere/control.sock"))
+    with ExitStack() as opened:
+        assert worker.give(opened) is None
+        worker.start(flows, shared)
+        ended = Tasks().start(worker.wait(), "wait")
+        await asyncio.wait_for(worker.started.wait(), 10)
+        given = worker.give(opened)
+        assert (given.place, given.pid, given.relieved) == (4, worker.pid, False)
+        assert str(worker) == f"worker 4 (pid {worker.pid})"
+        channel = os.dup(given.channel)
+        worker.detach()
+        assert worker.give(opened) is None
+        signal.pidfd_send_signal(given.process, signal.SIGKILL)
+    os.close(channel)
+    await asyncio.wait_for(ended, 10)
+
+
+async def test_a_worker_that_cannot_be_started(flows, shared, monkeypatch):
+    def fail(command, *_):
+        raise OSError(errno.EAGAIN, "x")
+
+    monkeypatch.setattr("spectrum.control.processes.workers.Child", fail)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="x"):
+        WorkerProcess(4, lambda *_: None, lambda *_: None, Path("/x")).start(flows, shared)
+    assert os.listdir("/proc/self/fd") == before
 
 
 async def test_a_killed_worker_is_told(flows, shared):
