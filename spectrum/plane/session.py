@@ -1,9 +1,10 @@
-"""The details of a TCP session that is not a plain one."""
+"""A TCP session that is not a plain one: its state, the settings it began with, and what its record tells."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spectrum.core.access.rules import Verdict
+from spectrum.core.life.session import SessionState
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningListener, Terms
 from spectrum.plane.forms import RecordedSettings
@@ -39,13 +40,14 @@ class Newcomer(NamedTuple):
     tlvs: bytes = b""
 
 
-class SessionDetails:
-    """Facts of a session that the engine's struct does not have, until it ends.
+class Session:
+    """The state of a session (`core/life/session.py`), and facts that the engine's struct does not have, until it ends.
 
     Most sessions have none: one that is accepted, connected to an origin and relayed in clear is known by the engine
     alone.
 
     Attributes:
+        state: Where it is.
         recorded: The settings that its record tells of; None while they are the app's of the time it was accepted.
         beginning: What a proxy in front told, and how far the ClientHello came, while more of it is awaited.
         newcomer: What it goes on with, while it waits for its turn or for its handshake.
@@ -65,12 +67,14 @@ class SessionDetails:
         "recorded",
         "server_name",
         "shook_hands",
+        "state",
         "tls_fault",
         "tried",
         "verdict",
     )
 
     def __init__(self, recorded: RecordedSettings | None = None) -> None:
+        self.state = SessionState.ACCEPTED
         self.recorded = recorded
         self.beginning = NOT_BEGUN
         self.newcomer: Newcomer | None = None
@@ -82,16 +86,42 @@ class SessionDetails:
         self.origin_tls: OriginFacts | None = None
         self.tls_fault = ""
 
+    def read(self, told: Told, reader: HelloReader) -> None:
+        """Wait for more of its first bytes, with what was read of them."""
+        self.state = SessionState.READING
+        self.beginning = told, reader
+
     def take_beginning(self) -> Beginning:
         """Return what was read of its first bytes, once."""
         beginning, self.beginning = self.beginning, NOT_BEGUN
         return beginning
 
-    def take_newcomer(self) -> Newcomer:
-        """Return what the session continues with, once."""
+    def hold(self, newcomer: Newcomer) -> None:
+        """Wait for its turn."""
+        self.state = SessionState.HELD
+        self.newcomer = newcomer
+
+    def secure(self, newcomer: Newcomer) -> None:
+        """Wait for its client's handshake."""
+        self.state = SessionState.SECURING
+        self.newcomer = newcomer
+        self.shook_hands = True
+
+    def take_newcomer(self, awaited: SessionState) -> Newcomer:
+        """Return what the session continues with after a wait, once."""
         newcomer, self.newcomer = self.newcomer, None
         assert newcomer is not None, "the engine tells once that the wait is over"
+        assert self.state is awaited, f"it is {self.state.value}"
         return newcomer
+
+    def lead(self) -> None:
+        """Have an origin."""
+        self.state = SessionState.LED
+
+    def exhaust(self, target: Target) -> None:
+        """Have one origin less that could be reached."""
+        self.state = SessionState.LED
+        self.tried = (*self.tried, target)
 
     def fields(self, connected: bool) -> dict[str, Any]:
         """Return its fields of a record, by the names of `SessionEvent`.

@@ -1,0 +1,72 @@
+"""The life of a TCP session as a worker's Python sees it: from its accept to the origin that it gets, and its end.
+
+The table has no I/O, and nothing follows it row by row: that would cost each session more than its decision does. The
+methods of `plane/passage.py` are its rows. They keep the state of each session that is not a plain one in its object
+(`plane/session.py`), and a test holds those objects against the table.
+"""
+
+from enum import Enum
+
+
+class SessionState(Enum):
+    """Where a session is."""
+
+    ACCEPTED = "accepted"
+    # More of a PROXY header or of a ClientHello is awaited.
+    READING = "reading"
+    # New sessions come too fast; it waits for its turn.
+    HELD = "held"
+    # Its client shakes hands.
+    SECURING = "securing"
+    # It has an origin, or the origins of a load balancer that are left, which the engine dials; then it is relayed.
+    LED = "led"
+    ENDED = "ended"
+
+
+class SessionStep(Enum):
+    """What its decision comes to, or what the engine tells of it."""
+
+    NEEDS_MORE = "needs more bytes"
+    MUST_WAIT = "must wait"
+    SPEAKS_TLS = "speaks TLS"
+    ADMITTED = "admitted"
+    # By an access rule, a limit, its first bytes, or because no origin can be had.
+    TURNED_AWAY = "turned away"
+    # The origins that it was led to could not be reached.
+    EXHAUSTED = "origins unreachable"
+    OVER = "over"
+
+
+class SessionCommand(Enum):
+    """What the engine is told."""
+
+    READ = "read"
+    HOLD = "hold"
+    SECURE = "shake hands"
+    CONNECT = "connect"
+    REFUSE = "refuse"
+    CONNECT_ELSEWHERE = "connect to another origin"
+    RECORD = "record"
+
+
+_S, _E, _C = SessionState, SessionStep, SessionCommand
+Row = tuple[SessionState, SessionCommand]
+
+ENDS = (_S.ENDED,)
+LIVING = tuple(state for state in _S if state not in ENDS)
+# Those without an origin.
+UNDECIDED = (_S.ACCEPTED, _S.READING, _S.HELD, _S.SECURING)
+
+TABLE: dict[tuple[SessionState, SessionStep], Row] = {
+    **{(state, _E.OVER): (_S.ENDED, _C.RECORD) for state in LIVING},
+    **{(state, _E.ADMITTED): (_S.LED, _C.CONNECT) for state in UNDECIDED},
+    **{(state, _E.TURNED_AWAY): (_S.ENDED, _C.REFUSE) for state in UNDECIDED},
+    (_S.ACCEPTED, _E.NEEDS_MORE): (_S.READING, _C.READ),
+    (_S.READING, _E.NEEDS_MORE): (_S.READING, _C.READ),
+    (_S.ACCEPTED, _E.MUST_WAIT): (_S.HELD, _C.HOLD),
+    (_S.READING, _E.MUST_WAIT): (_S.HELD, _C.HOLD),
+    (_S.ACCEPTED, _E.SPEAKS_TLS): (_S.SECURING, _C.SECURE),
+    (_S.READING, _E.SPEAKS_TLS): (_S.SECURING, _C.SECURE),
+    (_S.HELD, _E.SPEAKS_TLS): (_S.SECURING, _C.SECURE),
+    (_S.LED, _E.EXHAUSTED): (_S.LED, _C.CONNECT_ELSEWHERE),
+}

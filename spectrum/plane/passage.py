@@ -1,0 +1,238 @@
+"""The way of a TCP session from its accept to its origin: `core/life/session.py` is its table.
+
+First bytes, access rules, limits, the client's TLS, the choice of an origin, and of another one where it fails. The
+engine calls these methods, for each session that has no plan, so they are written for few steps.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+from spectrum.core.life.session import SessionState
+from spectrum.core.records.reasons import Reason
+from spectrum.engine.record_form import RecordForm
+from spectrum.engine.relay import Relay
+from spectrum.engine.target import Target
+from spectrum.plane.apps import RunningListener, address_text
+from spectrum.plane.front import Told, header_needs, read_header, read_hello
+from spectrum.plane.limits import Limiter
+from spectrum.plane.registry import Registry
+from spectrum.plane.session import NOT_BEGUN, Newcomer, Session
+from spectrum.plane.tls import told_of
+from spectrum.wire import ProxyHeaderError, Tlv, TlvType
+from spectrum.wire.client_hello import ClientHello, ClientHelloTooLong, HelloReader
+from spectrum.wire.proxy_protocol import pack_tlvs
+
+if TYPE_CHECKING:
+    from spectrum.engine.tls import Facts, OriginFacts
+
+log = logging.getLogger(__name__)
+
+# The side of a session, in what the engine tells of its TLS; the client's is 0.
+ORIGIN = 1
+
+
+class Passage:
+    """Decides on the sessions of one engine.
+
+    Args:
+        relay: The engine.
+        registry: Has the listeners.
+        limiter: Turns clients away.
+
+    Attributes:
+        sessions: Those that are not plain ones, by the engine's name.
+    """
+
+    def __init__(self, relay: Relay, registry: Registry, limiter: Limiter) -> None:
+        self._relay = relay
+        self._registry = registry
+        self._limiter = limiter
+        self.sessions: dict[int, Session] = {}
+
+    def _note(self, name: int, newcomer: Newcomer | None = None) -> Session:
+        """Return the object of a session, which is no plain one from the first call on."""
+        session = self.sessions.get(name)
+        if session is None:
+            session = self.sessions[name] = Session()
+            self._relay.report_singly(name)
+        if newcomer is not None and session.recorded is None:
+            session.recorded = newcomer.terms.recorded
+        return session
+
+    def begin(self, name: int, newcomer: Newcomer) -> None:
+        """Decide on a session of which it is known for which app it is."""
+        app, client = newcomer.listener.app, newcomer.client
+        if app.judge is not None and (verdict := app.judge(client)) is not None:
+            app.measures.meet(verdict.rule)
+            self._note(name, newcomer).verdict = verdict
+            if verdict.blocks:
+                self._relay.refuse(name, Reason.CLIENT_BLOCKED)
+                return
+        if app.rules or self._limiter.node:
+            reason, wait_ms = self._limiter.admit(app.rules, client)
+            if reason is not None:
+                self._relay.refuse(name, reason)
+                return
+            if wait_ms:
+                self._note(name, newcomer).hold(newcomer)
+                self._relay.hold(name, wait_ms)
+                return
+        self._secure(name, newcomer)
+
+    def turn_came(self, name: int) -> None:
+        """Continue a delayed session, unless a limit of open sessions was reached meanwhile."""
+        newcomer = self.sessions[name].take_newcomer(SessionState.HELD)
+        reason = self._limiter.excess(newcomer.listener.app.rules, newcomer.client)
+        if reason is not None:
+            self._relay.refuse(name, reason)
+            return
+        self._secure(name, newcomer)
+
+    def _secure(self, name: int, newcomer: Newcomer) -> None:
+        """Begin TLS with an admitted client, if its app terminates TLS."""
+        terms = newcomer.terms
+        if terms.tls is None:
+            self._lead(name, newcomer)
+            return
+        self._note(name, newcomer).secure(newcomer)
+        self._relay.secure(name, terms.tls, terms.handshake_timeout_ms)
+
+    def secured(self, name: int, facts: "Facts") -> None:
+        """Continue a session after the TLS handshake of its client."""
+        session = self.sessions[name]
+        session.client_tls = facts
+        newcomer = session.take_newcomer(SessionState.SECURING)
+        app = newcomer.listener.app
+        app.measures.handshakes += 1
+        app.measures.resumed += facts[4]
+        if newcomer.terms.recorded.proxy_protocol == "v2":
+            newcomer = newcomer._replace(tlvs=told_of(facts, newcomer.tlvs))
+        self._lead(name, newcomer)
+
+    def origin_secured(self, name: int, facts: "OriginFacts") -> None:
+        """Note the TLS facts of an origin; one before it may have failed."""
+        session = self._note(name)
+        session.lead()
+        session.origin_tls = facts
+        session.tls_fault = ""
+
+    def insecure(self, name: int, side: int, reason: str) -> None:
+        """Note why there is no TLS with a session's client (side 0), or with its origin."""
+        session = self._note(name)
+        session.tls_fault = reason
+        if side == ORIGIN:
+            session.lead()
+        elif asked := self._relay.server_name(name):
+            session.server_name = asked.decode("ascii", "replace")
+
+    def _lead(self, name: int, newcomer: Newcomer) -> None:
+        """Connect an admitted session to an origin."""
+        listener, terms, client, client_port, edge, edge_port, tlvs = newcomer
+        app = listener.app
+        way = listener.route.choose(client, client_port, edge_port)
+        if isinstance(way, Reason):
+            self._relay.refuse(name, way)
+            return
+        header = terms.encode(client, client_port, edge, edge_port, tlvs)
+        form: RecordForm | None = terms.form
+        if (session := self.sessions.get(name)) is not None:
+            session.lead()
+            form = None
+        self._relay.connect(name, way[0], header, app.connect_timeout_ms, app.idle_timeout_ms, way[1], form)
+
+    def header(
+        self,
+        name: int,
+        listener: int,
+        data: bytes,
+        client: bytes,
+        client_port: int,
+        edge: bytes,
+        edge_port: int,
+        last: bool = False,
+    ) -> int:
+        """Read a client's first bytes: the PROXY header of a trusted proxy, a ClientHello, or both.
+
+        Nothing is taken from the connection before all of it is there. With `last`, no more will come in time: a client
+        that is silent, or has not said what it asks for, asks for nothing.
+
+        Returns:
+            How many bytes must be there before another look makes sense; 0 once it is decided.
+        """
+        running = self._registry.listeners[listener]
+        told, reader = self.sessions[name].take_beginning() if name in self.sessions else NOT_BEGUN
+        if told is None:
+            try:
+                told = (client, client_port, edge, edge_port, 0, b"")
+                if running.app.trusted is not None:
+                    told = read_header(data, client, client_port, edge, edge_port)
+            except ProxyHeaderError as exc:
+                log.debug("header from %s refused: %s", address_text(client), exc)
+                self._relay.refuse(name, Reason.HEADER_INVALID)
+                return 0
+            if told is None:
+                return header_needs(data)
+        client, client_port, edge, edge_port, size, tlvs = told
+        if running.names is not None:
+            reader = reader or HelloReader()
+            try:
+                hello = read_hello(reader, data[size:])
+            except ClientHelloTooLong as exc:
+                log.debug("%s from %s refused", exc, address_text(client))
+                self._refuse_told(name, told, Reason.HELLO_TOO_LONG)
+                return 0
+            if hello is None and not last:
+                self._note(name).read(told, reader)
+                return size + reader.needs
+            asked = hello or ClientHello()
+            chosen = running.names.find(asked)
+            if hello is None and chosen is None:
+                return 0  # the engine says that it did not come
+            if asked.server_name:
+                self._note(name).server_name = asked.server_name
+            if chosen is None or not self._registry.takes(chosen):
+                self._refuse_told(name, told, Reason.SNI_UNKNOWN)
+                return 0
+            self._give(name, running, chosen)
+            running = chosen
+            if asked.server_name and chosen.app.tls is None:
+                # The content of the proxy's header is kept.
+                tlvs = tlvs or pack_tlvs([Tlv(TlvType.AUTHORITY, asked.server_name.encode("ascii"))])
+        if size:
+            self._relay.consume(name, size)
+            self._relay.set_client(name, client, client_port)
+        newcomer = Newcomer(running, running.app.terms, client, client_port, edge, edge_port, tlvs)
+        # A reload may have changed its app since it was accepted.
+        if running.app.recorded_at(0) is not running.app.recorded:
+            self._note(name, newcomer)
+        self.begin(name, newcomer)
+        return 0
+
+    def _refuse_told(self, name: int, told: Told, reason: Reason) -> None:
+        """Refuse a client, which a proxy in front may have named."""
+        if told[4]:
+            self._relay.set_client(name, told[0], told[1])
+        self._relay.refuse(name, reason)
+
+    def _give(self, name: int, one: RunningListener, other: RunningListener) -> None:
+        """Assign a session to another listener on the same address and port."""
+        if other is one:
+            return
+        self._relay.assign(name, other.number)
+        self._registry.enter(other)
+        self._registry.leave(one)
+        for listener, amount in ((one, -1), (other, 1)):
+            listener.app.dialing += amount
+            listener.app.measures.started += amount
+            self._registry.changed.add(listener.app)
+
+    def exhausted(
+        self, name: int, listener: int, target: Target, client: bytes, client_port: int
+    ) -> tuple[Target, ...]:
+        """Choose another origin for a client."""
+        session = self._note(name)
+        session.exhaust(target)
+        running = self._registry.listeners[listener]
+        targets = running.route.after(session.tried, client, client_port)
+        running.app.measures.failovers += bool(targets)
+        return targets

@@ -1,0 +1,49 @@
+import time
+
+from spectrum.core.access.rules import Verdict
+from spectrum.core.records.reasons import Reason
+from spectrum.engine.sessions import Outcome
+from spectrum.plane.access.firewall import Places
+from spectrum.plane.apps import RunningApp
+from spectrum.plane.session import Session
+from spectrum.plane.session_records import SessionRecords
+from tests.plane.parts import Parts
+
+APP = "apps: {x: {protocol: tcp/1000, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1], proxy_protocol: v1}}"
+
+
+def records():
+    parts = Parts()
+    app = RunningApp(0, parts.compile(APP).apps[0], parts.balancers)
+    made = SessionRecords(Places())
+    made.read_clock()
+    return made, app
+
+
+def ended(now_ns):
+    """What the engine tells of a session without an origin."""
+    return (0, Outcome.REFUSED, 0, bytes([192, 0, 2, 1]), 4000, None, now_ns, 0, now_ns, 5, 6, 7, 8, 99)
+
+
+def test_a_plain_session():
+    made, app = records()
+    event = made.ended(app, Reason.CLIENT_BLOCKED, ended(time.monotonic_ns()), None)
+    assert (event.ClientIP, event.ClientPort, event.Application) == ("192.0.2.1", 4000, "x")
+    assert (event.ProxyProtocol, event.OriginIP, event.ConnectTimestamp, event.AccessRule) == ("v1", "", None, "")
+    assert (event.ClientBytes, event.OriginBytes, event.ClientTcpRtt) == (5, 6, 7000)
+    assert abs(event.Timestamp.timestamp() - time.time()) < 5
+
+
+def test_what_is_known_of_others():
+    made, app = records()
+    session = Session()
+    session.verdict = Verdict("no", True, "BLOCK_IP")
+    event = made.ended(app, Reason.CLIENT_BLOCKED, ended(time.monotonic_ns()), session)
+    assert event.AccessRule == "no"
+
+
+def test_a_client_that_was_reset_before_it_was_accepted():
+    made, app = records()
+    event = made.gone(app, bytes([192, 0, 2, 1]))
+    assert (event.Reason, event.ClientIP, event.ClientPort) == (Reason.CLIENT_RESET.label, "192.0.2.1", 0)
+    assert abs(event.Timestamp.timestamp() - time.time()) < 5
