@@ -151,7 +151,7 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
         "control/tls/certificates.py": 1,  # which certificates end soon, for the log
         "control/balancing/health.py": 3,  # of events, and when a verdict changed, for status
         "control/balancing/health_metrics.py": 1,  # until a certificate expires
-        "control/http/status.py": 2,  # the same two
+        "control/balancing/report.py": 2,  # the same two
         "control/records/journal.py": 1,  # when a record was journaled, for the lag of sinks
         "control/records/feed.py": 1,  # the same
         "control/records/stream.py": 1,  # in ids of records
