@@ -3,7 +3,7 @@
 import errno
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from spectrum.engine.loop import Part
 from spectrum.plane.apps import RunningListener
@@ -33,9 +33,11 @@ class ListenerCheck:
         """The number of listeners that epoll refuses to watch."""
         return len(self._engine.deaf)
 
-    def look_at_all(self) -> None:
-        """Check every listener, after a snapshot."""
-        self._look()
+    def look_at_all(self, between: Callable[[], None] = lambda: None) -> None:
+        """Check every listener, after a snapshot; `between` is called between some of them and the next ones."""
+        for _ in range(0, len(self._listeners) + 1, AT_ONCE):
+            self._look(AT_ONCE)
+            between()
 
     def look_at_deaf(self) -> None:
         """Look at those that were not watched, after a change of some."""
@@ -45,7 +47,7 @@ class ListenerCheck:
         """Check some listeners; the next ones at the next call."""
         self._look(AT_ONCE)
 
-    def _look(self, most: int = 0xFFFFFFFF) -> None:
+    def _look(self, most: int) -> None:
         for number in self._engine.check_listeners(most):
             self._mended += 1
             log.error("%s was not watched, so its clients waited: it is watched again", self._name(number))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from spectrum.core.difference import Difference
 from spectrum.core.names import NameSettings, name_key
@@ -27,6 +27,9 @@ _OURS = frozenset(
 )
 
 
+T = TypeVar("T")
+# What is done with so many items between takes far less than a millisecond.
+PACE = 64
 # A listener, and the app where several share it by `sni`; "" where one has it for itself.
 _Place = tuple[ListenerKey, str]
 
@@ -155,16 +158,24 @@ class Registry:
         keys: Collection[ListenerKey] | None = None,
     ) -> list[ListenerKey]:
         """Have what is wanted in place of what is there now, at the listeners `keys` or all; return those gone."""
-        gone = [place for place in current if place not in wanted]
+        gone = [place for place in self._paced(current) if place not in wanted]
         # All that changes is removed before anything is added: a descriptor is watched for one listener at a time, and
         # the removal of the one that had it would end the watch of the one that got it.
         moved = {
             place
-            for place in current
+            for place in self._paced(current)
             if (want := wanted.get(place))
             and (listener := self._by_key[place])
             and (listener.app, listener.offset, listener.descriptor) != want[1:]
         }
+        # Clients of what moved wait, and those of a shared port must not be taken before its apps are told apart.
+        urgent = {
+            want.app
+            for place, want in self._paced(wanted.items())
+            if place in moved or (place[1] and place not in self._by_key)
+        }
+        first = [place for place, want in self._paced(wanted.items()) if want.app in urgent]
+        others = [place for place, want in self._paced(wanted.items()) if want.app not in urgent]
         for place in gone:
             self._breathe()
             self._remove(place, drain=True)
@@ -184,24 +195,27 @@ class Registry:
             for name in self._names_of(settings):
                 self._by_name.setdefault(name_key(name), set()).add(listener)
 
-        # Clients of what moved wait, and those of a shared port must not be taken before its apps are told apart.
-        urgent = {
-            want.app for place, want in wanted.items() if place not in self._by_key and (place[1] or place in moved)
-        }
-        for place in [place for place, want in wanted.items() if want.app in urgent]:
+        for place in first:
             serve(place)
-        self._tell_apart(keys)
-        for place in [place for place, want in wanted.items() if want.app not in urgent]:
+        self._tell_apart({key: None for key, name in (*gone, *first) if name})
+        for place in others:
             if wanted[place].app is not served:
                 self._breathe()
             serve(place)
         self._tell_apart(keys)
-        return list({key for key, _ in gone} - {key for key, _ in wanted})
+        return list({key for key, _ in gone} - {key for key, _ in self._paced(wanted)})
+
+    def _paced(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield items of which there may be one for each app, and let the engine go on between."""
+        for place, item in enumerate(items):
+            if not place % PACE:
+                self._breathe()
+            yield item
 
     def _retire(self, names: Iterable[str], wanted: Mapping[_Place, _Wanted]) -> None:
         """Forget those of these apps that have no listener any more, once their sessions are over."""
-        serving = {want.settings.name for want in wanted.values()}
-        for name in names:
+        serving = {want.settings.name for want in self._paced(wanted.values())}
+        for name in self._paced(names):
             if name not in serving and (app := self._apps.pop(name, None)) is not None:
                 self._retired.append(app)
 
@@ -238,7 +252,8 @@ class Registry:
         """
         sharing: dict[ListenerKey, list[RunningListener]] = {}
         served = self._by_key.values() if keys is None else [one for key in keys for one in self._at(key)]
-        for listener in served:
+        pace = self._paced if keys is None else iter
+        for listener in pace(served):
             if (listener.key, "") not in self._by_key:
                 sharing.setdefault(listener.key, []).append(listener)
         found = {
@@ -246,7 +261,7 @@ class Registry:
             for key, listeners in sharing.items()
         }
         leaving = [one for one in self._leaving if keys is None or one.key in keys]
-        for listener in [one for one in (*served, *leaving) if one.names is not None or one.key in found]:
+        for listener in [one for one in pace((*served, *leaving)) if one.names is not None or one.key in found]:
             if not listener.removed:
                 listener.names = found.get(listener.key) if listener.holds else None
             elif listener.names is not None and (only := self._by_key.get((listener.key, ""))):

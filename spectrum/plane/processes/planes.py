@@ -116,7 +116,7 @@ class Planes:
         planes = self.tcp, self.udp
         unused = {key for plane in planes for key in plane.apply(snapshot, descriptors, self.names, stopped)}
         for plane in planes:
-            plane.hearing.look_at_all()
+            plane.hearing.look_at_all(self.breath.take)
         return unused
 
     def change(
