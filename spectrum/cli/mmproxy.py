@@ -1,19 +1,20 @@
 """`spectrum mmproxy`: at an origin's machine, lets an unmodified service see clients' own addresses.
 
 It is the proxy with one app: PROXY headers of trusted proxies come in, and the service is connected to from the address
-that they tell. What it serves is an ordinary configuration, made from the command line and kept in memory: root writes
-no file into a folder of the user that it becomes.
+that they tell. What it serves is an ordinary configuration, made of the command line: root writes no file into a folder
+of the user that it becomes.
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from spectrum.cli.doctor import examine, install, show
 from spectrum.cli.options import failure
-from spectrum.control.configuration.loader import ConfigError, load_text
+from spectrum.control.configuration.source import ObjectSource
 from spectrum.control.daemon import serve
 from spectrum.control.paths import default_control_socket
 from spectrum.control.processes.account import AccountError, account
@@ -22,21 +23,31 @@ from spectrum.control.processes.succession import OPTION as SUCCEED
 from spectrum.control.processes.succession import Predecessor
 from spectrum.core.address import SocketAddress, host_text, parse_socket_address
 from spectrum.core.configuration.config import MAX_WORKERS
+from spectrum.core.configuration.faults import Fault
 from spectrum.kernel.folders import give_folder
-from spectrum.kernel.sockets import ListenError, local_addresses
+from spectrum.kernel.sockets import ListenError
 from spectrum.kernel.transparent import NetworkError
 
+# Which option a fault comes from, by where it stands in an app, and at the top.
+_OPTIONS_OF_APP = {
+    "edge_ips": "--listen",
+    "protocol": "--listen",
+    "origin_direct": "--to",
+    "accept_proxy_protocol": "--allow",
+}
+_OPTIONS = {"control": "--socket", "user": "--user", "metrics": "--metrics"}
 
-def configuration(
-    listen: Sequence[SocketAddress],
-    to: Sequence[SocketAddress],
+
+def source(
+    listen: Sequence[str],
+    to: Sequence[str],
     allow: Sequence[str],
     transports: Sequence[str],
     control: Path,
     user: str = "",
     metrics: str = "",
-) -> str:
-    """Return the configuration of an mmproxy, as the text of a file.
+) -> ObjectSource:
+    """Return the source of an mmproxy's configuration, whose faults speak of options.
 
     Args:
         listen: Where the proxies in front send; of one port.
@@ -48,30 +59,41 @@ def configuration(
         metrics: Where metrics are served; empty for nowhere.
 
     Raises:
-        ValueError: If `listen` has several ports.
+        ValueError: If an address is none, or `listen` has several ports.
     """
-    ports = {address.port for address in listen}
-    if len(ports) != 1:
+    listening, services = _addresses("--listen", listen), _addresses("--to", to)
+    if len({address.port for address in listening}) != 1:
         raise ValueError("--listen: one port for all addresses; run one mmproxy for each port")
-    addresses = ", ".join(f'"{address.address}"' for address in listen)
-    believed = ", ".join(f'"{prefix}"' for prefix in allow)
-    lines = ["apps:"]
-    for transport in transports:
-        origins = ", ".join(f'"{transport}://{host_text(address.address)}:{address.port}"' for address in to)
-        lines += [
-            f"  {transport}:",
-            f"    protocol: {transport}/{listen[0].port}",
-            f"    edge_ips: [{addresses}]",
-            f"    origin_direct: [{origins}]",
-            f"    accept_proxy_protocol: {{from: [{believed}]}}",
-            "    source: client",
-        ]
-    lines += ["seccomp: true", f'control: {{socket: "{control}"}}']
-    if user:
-        lines.append(f"user: {user}")
-    if metrics:
-        lines.append(f'metrics: {{listen: "{metrics}"}}')
-    return "\n".join(lines) + "\n"
+    values: dict[str, Any] = {
+        "apps": {
+            transport: {
+                "protocol": f"{transport}/{listening[0].port}",
+                "edge_ips": [str(address.address) for address in listening],
+                "origin_direct": [f"{transport}://{host_text(one.address)}:{one.port}" for one in services],
+                "accept_proxy_protocol": {"from": list(allow)},
+                "source": "client",
+            }
+            for transport in transports
+        },
+        "seccomp": True,
+        "control": {"socket": str(control)},
+    }
+    values |= {"user": user} if user else {}
+    values |= {"metrics": {"listen": metrics}} if metrics else {}
+    return ObjectSource("the command line", values, _explain)
+
+
+def _addresses(option: str, texts: Sequence[str]) -> list[SocketAddress]:
+    try:
+        return [parse_socket_address(text) for text in texts]
+    except ValueError as exc:
+        raise ValueError(f"{option}: {exc}") from exc
+
+
+def _explain(fault: Fault) -> str:
+    of_app = fault.path[:1] == ("apps",) and len(fault.path) > 2
+    option = _OPTIONS_OF_APP.get(str(fault.path[2])) if of_app else _OPTIONS.get(str(fault.path[0]))
+    return f"{option}: {fault.message}" if option else fault.message
 
 
 def _make_folder(folder: Path, user: str) -> None:
@@ -118,29 +140,31 @@ def mmproxy(
         spectrum mmproxy --listen 0.0.0.0:2222 --to 127.0.0.1:22 --to [::1]:22 --allow 10.0.0.0/8 --install
     """
     try:
-        addresses = [parse_socket_address(text) for text in listen]
-        services = [parse_socket_address(text) for text in to]
         runtime = default_control_socket().parent
-        control = socket_path or runtime / f"mmproxy-{addresses[0].port}" / "control.sock"
+        control = socket_path or runtime / f"mmproxy-{_addresses('--listen', listen)[0].port}" / "control.sock"
         transports = ("tcp", "udp") if protocol == "both" else (protocol,)
         drops = os.geteuid() == 0 and user != "root"
-        text = configuration(addresses, services, allow, transports, control, user if drops else "", metrics)
+        given = source(listen, to, allow, transports, control, user if drops else "", metrics)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     predecessor = Predecessor(succeed) if succeed is not None else None
+    revision = given.read()
+    if (config := revision.config) is None:
+        if predecessor is not None:
+            predecessor.refuse(revision.faults)
+        raise click.UsageError("\n".join(revision.faults))
     try:
-        config = load_text(text, "mmproxy", local_addresses())
         if makes:
             install(config)
         if not show(examine(config)):
             raise StartError("not ready: --install makes the rules and routes that are missing")
         _make_folder(control.parent, user if drops else "")
-    except (ConfigError, NetworkError, StartError, AccountError, OSError) as exc:
+    except (NetworkError, StartError, AccountError, OSError) as exc:
         if predecessor is not None:
             predecessor.refuse(str(exc).splitlines())
         raise failure(str(exc)) from exc
     os.environ["RUNTIME_DIRECTORY"] = str(runtime)  # for a successor, which is not root
     try:
-        serve(None, config, workers, "INFO", False, predecessor)
+        serve(given, config, workers, "INFO", predecessor)
     except (ListenError, StartError) as exc:
         raise failure(str(exc)) from exc

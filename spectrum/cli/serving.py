@@ -6,6 +6,7 @@ import click
 
 from spectrum.cli.options import CONFIG, failure, load
 from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file
+from spectrum.control.configuration.source import FileSource
 from spectrum.control.configuration.watch import FilesRead
 from spectrum.control.daemon import serve
 from spectrum.control.processes.starting import StartError
@@ -42,7 +43,8 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
             predecessor.refuse([str(diagnostic) for diagnostic in exc.diagnostics])
         raise failure(str(exc)) from exc
     try:
-        serve(path, config, workers, log_level.upper(), watch, predecessor, files, known)
+        source = FileSource(path, watch, files, known=known)
+        serve(source, config, workers, log_level.upper(), predecessor)
     except (ListenError, StartError) as exc:
         raise failure(str(exc)) from exc
 

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from spectrum.control.configuration.loader import KnownObjects
-from spectrum.control.configuration.source import FileSource
-from spectrum.control.configuration.watch import FilesRead
+from spectrum.control.configuration.source import Source
 from spectrum.control.http.admin import control_path
 from spectrum.control.processes.account import AccountError, leave_root
 from spectrum.control.processes.helper import Helper
@@ -36,19 +34,20 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 def serve(
-    path: Path | None,
+    source: Source,
     config: Config,
     workers: int | None,
     level: str,
-    watch: bool,
     predecessor: Predecessor | None = None,
-    files: FilesRead | None = None,
-    known: KnownObjects | None = None,
 ) -> None:
-    """Run the daemon until it is stopped; with `watch` it reloads when the file changes.
+    """Run the daemon until it is stopped.
 
-    Without a path `config` is all that it serves. With a `predecessor` it takes over what that one served.
-    `files` is what they were when `config` was read from them, `known` what was read.
+    Args:
+        source: Where configurations come from.
+        config: The first one.
+        workers: Overrides its number of workers.
+        level: Of the daemon's own messages.
+        predecessor: The daemon whose workers, sockets and flows it takes over, if it is an upgrade.
 
     Raises:
         ListenError: If an address cannot be listened on.
@@ -72,7 +71,7 @@ def serve(
         is_root = os.geteuid() == 0
         if is_root:
             _start_helper(helper)
-        _become(config.user, path, config, predecessor)
+        _become(config.user, source.path, config, predecessor)
         if is_root or predecessor is not None:  # which has been root
             helper.leave_root()
 
@@ -80,7 +79,6 @@ def serve(
         # Signals are the main thread's, also when it holds them back.
         executor = Threads(signals.hold_all)
         asyncio.get_running_loop().set_default_executor(executor)
-        source = FileSource(path, config, watch, files, known=known)
         await Supervisor(source, config, workers, predecessor, helper).run()
         signals.hold_all()  # without a handler a late one would decide how this process ends
         ending = threading.Thread(target=executor.shutdown, daemon=True)

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from spectrum.cli.mmproxy import configuration
-from spectrum.control.configuration.loader import load_text
-from spectrum.core.address import parse_socket_address
+from spectrum.cli.mmproxy import source
+from spectrum.core.configuration.changes import changes
 from tests.cli.harness import spectrum
 
 
-def write(listen=("0.0.0.0:2222",), to=("127.0.0.1:22",), transports=("tcp",), **more):
-    listen, to = ([parse_socket_address(text) for text in texts] for texts in (listen, to))
-    return configuration(listen, to, ("10.0.0.0/8", "::/0"), transports, Path("/run/x.sock"), **more)
+def made(listen=("0.0.0.0:2222",), to=("127.0.0.1:22",), allow=("10.0.0.0/8", "::/0"), transports=("tcp",), **more):
+    return source(listen, to, allow, transports, Path("/run/x.sock"), **more)
 
 
 def test_it_is_one_that_is_served():
-    text = write(("0.0.0.0:2222", "[::]:2222"), ("127.0.0.1:22", "[::1]:22"), ("tcp", "udp"), metrics="127.0.0.1:9")
-    config = load_text(text, "f")
+    given = made(
+        ("0.0.0.0:2222", "[::]:2222"), ("127.0.0.1:22", "[::1]:22"), transports=("tcp", "udp"), metrics="127.0.0.1:9"
+    )
+    config = given.read().config
     assert list(config.apps) == ["tcp", "udp"]
     for transport, app in config.apps.items():
         assert str(app.protocol) == f"{transport}/2222"
@@ -29,11 +29,31 @@ def test_it_is_one_that_is_served():
         assert (app.source, len(app.accept_proxy_protocol.trusted), len(app.addresses)) == ("client", 2, 2)
     assert config.seccomp
     assert config.metrics.listen.port == 9
+    assert (given.name, given.path) == ("the command line", None)
+    assert changes(config, given.read().config) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "faults"),
+    [
+        ({"allow": ("10.0.0.1/8",), "transports": ("tcp", "udp")}, ["--allow: '10.0.0.1/8' is not a prefix"]),
+        ({"to": ("127.0.0.1:2222",)}, ["--to: 127.0.0.1:2222 is this app's own listener: a loop"]),
+        ({"listen": ("127.0.0.1:22", "127.0.0.1:22"), "to": ("[::1]:23",)}, ["--listen: 127.0.0.1:22 is listed twice"]),
+        ({"user": "nobody-of-this-name"}, ["--user: there is no user 'nobody-of-this-name'"]),
+        ({"metrics": "9"}, ["--metrics: "]),
+    ],
+)
+def test_faults_speak_of_options(more, faults):
+    revision = made(**more).read()
+    assert revision.config is None
+    assert len(revision.faults) == len(faults)
+    for fault, begins in zip(revision.faults, faults, strict=True):
+        assert fault.startswith(begins)
 
 
 def test_one_port(tmp_path):
     with pytest.raises(ValueError, match="one port for all addresses"):
-        write(("0.0.0.0:2222", "[::]:2223"))
+        made(("0.0.0.0:2222", "[::]:2223"))
 
 
 @pytest.mark.parametrize(
@@ -41,13 +61,16 @@ def test_one_port(tmp_path):
     [
         ([], "Missing option '--listen'"),
         (["--listen", "0.0.0.0:1", "--to", "127.0.0.1:22"], "Missing option '--allow'"),
-        (["--listen", "2222", "--to", "127.0.0.1:22", "--allow", "::/0"], "2222"),
-        (["--listen", "0.0.0.0:1", "--to", "127.0.0.1:22", "--allow", "10.0.0.1/8"], "is not a prefix"),
+        (["--listen", "2222", "--to", "127.0.0.1:22", "--allow", "::/0"], "--listen: "),
+        (
+            ["--listen", "0.0.0.0:1", "--to", "127.0.0.1:22", "--allow", "10.0.0.1/8"],
+            "--allow: '10.0.0.1/8' is not a prefix",
+        ),
     ],
 )
 def test_wrong_command_lines(tmp_path, options, message):
     done = spectrum("mmproxy", *options, "--socket", tmp_path / "x.sock")
-    assert done.exit_code
+    assert done.exit_code == 2
     assert message in done.output
     assert list(tmp_path.iterdir()) == []
 
@@ -66,6 +89,6 @@ def test_no_file_is_written(tmp_path, monkeypatch):
         assert done.exit_code == 0, done.output
     assert victim.read_text() == "precious"
     assert [path.name for path in folder.iterdir()] == ["control.yaml"]
-    assert [(given[0], given[5] is None) for given in served] == [(None, True), (None, False)]
+    assert [(given[0].path, given[4] is None) for given in served] == [(None, True), (None, False)]
     assert served[0][1].control.socket == str(folder / "control.sock")
-    served[1][5].refuse([])
+    served[1][4].refuse([])

@@ -5,7 +5,7 @@ import gc
 from contextlib import asynccontextmanager
 
 from spectrum.control.configuration.loader import load_file
-from spectrum.control.configuration.source import FileSource
+from spectrum.control.configuration.source import FileSource, ObjectSource, Revision
 from spectrum.control.supervisor import Supervisor
 from spectrum.tasks import Tasks
 from tests.control.keepers import until
@@ -21,7 +21,7 @@ async def supervised(folder, text, workers=1):
 
     write(text)
     config = load_file(path)
-    supervisor, tasks = Supervisor(FileSource(path, config), config, workers), Tasks()
+    supervisor, tasks = Supervisor(FileSource(path), config, workers), Tasks()
     running = tasks.start(supervisor.run(), "supervisor")
     await until(lambda: supervisor.served.is_live or running.done())
     try:
@@ -45,6 +45,17 @@ def pool(name):
     )
 
 
+class FixedSource(ObjectSource):
+    """Gives one configuration."""
+
+    def __init__(self, config):
+        super().__init__("a test", {}, str)
+        self._config = config
+
+    def read(self):
+        return Revision(self._config)
+
+
 def made(config, workers=1):
     """Return a supervisor that does not run yet."""
-    return Supervisor(FileSource(None, config), config, workers)
+    return Supervisor(FixedSource(config), config, workers)

@@ -206,3 +206,12 @@ def test_workers_of_mmproxy_have_a_filter(hosts, start, tmp_path):
         assert "Seccomp:\t2" in status
         assert "NoNewPrivs:\t1" in status
     assert json.loads(hosts.call("o", "ip", "-j", "route", "show", "table", "5350"))[0]["type"] == "local"
+    # What it serves comes from its command line, a successor's too.
+    assert ask(control, "POST", "/reload") == {"errors": [], "changes": [], "restart": []}
+    before = ask(control, "GET", "/status")
+    assert (before["config"], before["generation"]) == ("the command line", 2)
+    answer = ask(control, "POST", "/upgrade", 100)
+    assert answer["errors"] == []
+    eventually(lambda: ask(control, "GET", "/status")["pid"] == answer["pid"], 20, start.printed)
+    after = ask(control, "GET", "/status")
+    assert (after["config"], [app["name"] for app in after["apps"]]) == ("the command line", ["tcp"])

@@ -135,18 +135,32 @@ def load_text(
     if document.value is None and diagnostics:
         raise ConfigError(diagnostics)
     value, faults = expand(document.value) if isinstance(document.value, dict) else (document.value, [])
-    config, wrong = _validate(value, known)
-    known.keep()
+    config, wrong = load_objects(value, local, reading, known)
     faults += wrong
-    faults += check(config, _names(value), local)
-    reading(named_files(config))
-    faults += machine_faults(config)
     diagnostics += [_diagnostic(name, document, fault) for fault in faults]
     if diagnostics:
         raise ConfigError(sorted(diagnostics, key=lambda diagnostic: diagnostic.place))
     if keeps:
         known.text = LoadedText.of(text, document, config, local)
     return config
+
+
+def load_objects(
+    value: object,
+    local: Iterable[IPAddress] = (),
+    reading: Reading = lambda paths: None,
+    known: KnownObjects | None = None,
+) -> tuple[Config, list[Fault]]:
+    """Return the configuration that plain values make, as YAML has them, and every fault of it.
+
+    The arguments are those of `load_text`. With faults the configuration is what is well-formed of it.
+    """
+    known = known or KnownObjects()
+    config, faults = _validate(value, known)
+    known.keep()
+    faults += check(config, _names(value), local)
+    reading(named_files(config))
+    return config, faults + machine_faults(config)
 
 
 def _diagnostic(name: str, document: Document, fault: Fault) -> Diagnostic:

@@ -1,17 +1,20 @@
-"""Where configurations come from. Today that is a file; the rest of the daemon knows no more than `Source`."""
+"""Where configurations come from: a file, or a program. The rest of the daemon knows no more than `Source`."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from spectrum.control.configuration.actor import RolloutError
-from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file
+from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file, load_objects
 from spectrum.control.configuration.machine import named_files
 from spectrum.control.configuration.watch import LOOK_EVERY_S, FilesRead, FileWatch, States
 from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
+from spectrum.kernel.sockets import local_addresses
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +43,11 @@ class Source(Protocol):
 
     Attributes:
         name: What people call it.
+        path: The file that is read, as the daemon's user; None where there is none.
     """
 
     name: str
+    path: Path | None
 
     def read(self) -> Revision:
         """Return the latest revision. It may block: use a thread."""
@@ -74,8 +79,7 @@ class FileSource:
     """A file, and the files that it names.
 
     Args:
-        path: The file; None where `config` is all that there is.
-        config: What it holds now.
+        path: The file.
         watches: A new revision is there when the file changes, not only when it is asked for. What the file names is
             watched in either case.
         files: What the files were when `config` was read from them.
@@ -85,16 +89,15 @@ class FileSource:
 
     def __init__(
         self,
-        path: Path | None,
-        config: Config,
+        path: Path,
         watches: bool = False,
         files: FilesRead | None = None,
         every_s: float = LOOK_EVERY_S,
         known: KnownObjects | None = None,
     ) -> None:
-        self.name = str(path.absolute()) if path else "the command line"
+        self.name = str(path.absolute())
+        self.path: Path | None = path
         self._path = path
-        self._config = config
         self._watches = watches
         self._files = files or FilesRead()
         self._every_s = every_s
@@ -106,8 +109,6 @@ class FileSource:
 
     def read(self) -> Revision:
         """Read the file. What it names is watched until it is served, so that a refused file is tried again."""
-        if self._path is None:
-            return Revision(self._config)
         read: list[Path] = []
 
         def reading(paths: Iterable[Path]) -> None:
@@ -140,8 +141,8 @@ class FileSource:
         """Note what is served; return a line for each file that it names and that is another one than before."""
         if was_read:
             self._tried = []
-        own, named = [self._path] if self._path else [], named_files(config)
-        self._files.keep([*own, *named, *self._tried])
+        named = named_files(config)
+        self._files.keep([self._path, *named, *self._tried])
         served, self._served_files = self._served_files, self._files.known(named)
         return [
             f"changed file {path}"
@@ -153,7 +154,7 @@ class FileSource:
         """Have files read again that have changed; those with faults change nothing."""
 
         def watched() -> list[Path]:
-            own = [self._path] if self._watches and self._path else []
+            own = [self._path] if self._watches else []
             return [*own, *named_files(served()), *self._tried]
 
         async def changed(paths: list[Path]) -> None:
@@ -166,3 +167,39 @@ class FileSource:
                 await reload(False)
 
         await FileWatch(watched, changed, self._every_s, self._files).run()
+
+
+class ObjectSource:
+    """Values that a program puts together, as YAML has them. Nothing of them changes by itself.
+
+    Args:
+        name: What people call it.
+        values: The whole configuration.
+        explain: Returns what a fault is called where the values come from.
+    """
+
+    path: Path | None = None
+
+    def __init__(self, name: str, values: Mapping[str, Any], explain: Callable[[Fault], str]) -> None:
+        self.name = name
+        self._values = dict(values)
+        self._explain = explain
+        self._known = KnownObjects()
+
+    def read(self) -> Revision:
+        """Return the same again, checked against what this machine has now."""
+        config, faults = load_objects(self._values, local_addresses(), known=self._known)
+        if faults:
+            return Revision(None, tuple(dict.fromkeys(map(self._explain, faults))))
+        return Revision(config)
+
+    def reading(self, paths: Iterable[Path]) -> None:
+        """Look at no files."""
+
+    def took(self, config: Config, was_read: bool) -> list[str]:
+        """Nothing that is named changes."""
+        return []
+
+    async def watch(self, served: Callable[[], Config], reload: Reload) -> None:
+        """Wait: there is no new revision."""
+        await asyncio.Event().wait()

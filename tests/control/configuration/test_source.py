@@ -5,7 +5,7 @@ import pytest
 
 from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.loader import load_file
-from spectrum.control.configuration.source import FileSource
+from spectrum.control.configuration.source import FileSource, ObjectSource
 from spectrum.control.configuration.watch import FilesRead
 from spectrum.tasks import Tasks
 from tests.control.keepers import until
@@ -24,7 +24,7 @@ def made(folder, watches=False):
     listed.write_text("192.0.2.1\n")
     path.write_text(text(80, listed))
     config = load_file(path, files.reading)
-    source = FileSource(path, config, watches, files, every_s=0.01)
+    source = FileSource(path, watches, files, every_s=0.01)
     assert source.took(config, was_read=True) == []
     return source, config, path, listed
 
@@ -55,11 +55,19 @@ def test_a_pipe_is_refused_at_once(tmp_path):
     assert source.read().config == config
 
 
-def test_without_a_file_there_is_one_revision(tmp_path):
-    _, config, _, _ = made(tmp_path)
-    source = FileSource(None, config)
-    assert source.name == "the command line"
-    assert source.read().config is config
+async def test_what_a_program_gives():
+    values = {"apps": {"x": {"protocol": "tcp/80", "origin_direct": ["tcp://192.0.2.1:80"]}}}
+    source = ObjectSource("the command line", values, lambda fault: f"{fault.path[-1]}: {fault.message}")
+    config = source.read().config
+    assert (source.name, source.path, list(config.apps)) == ("the command line", None, ["x"])
+    assert source.read().config.apps["x"] is config.apps["x"]  # it is compiled once
+    assert source.took(config, was_read=True) == []
+    source.reading([])
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(source.watch(lambda: config, None), 0.01)
+    values["apps"]["y"] = values["apps"]["x"]
+    wrong = ObjectSource("the command line", values, lambda fault: f"{fault.path[-1]}: {fault.message}").read()
+    assert (wrong.config, wrong.faults) == (None, ("protocol: [::]:80 is taken by app x",))
 
 
 def test_files_that_are_other_ones_are_told(tmp_path):
