@@ -1,9 +1,11 @@
 """What all tests share: hypothesis profiles, free ports, and the rule about missing peers."""
 
+import atexit
 import os
 import random
 import shutil
 import socket
+import tempfile
 from socket import SOCK_DGRAM, SOCK_STREAM
 
 import pytest
@@ -27,7 +29,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep each process of a parallel run out of the others' way."""
+    """Keep each process of a parallel run out of the others' way, and daemons out of this machine's state."""
+    state = tempfile.mkdtemp(prefix="spectrum-state-")
+    os.chmod(state, 0o755)  # also of daemons that become another user
+    os.environ["STATE_DIRECTORY"] = state
+    atexit.register(shutil.rmtree, state, ignore_errors=True)
     if hasattr(config, "workerinput"):
         isolate()
 

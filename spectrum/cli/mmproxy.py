@@ -17,14 +17,13 @@ from spectrum.cli.options import failure
 from spectrum.control.configuration.source import ObjectSource
 from spectrum.control.daemon import serve
 from spectrum.control.paths import default_control_socket
-from spectrum.control.processes.account import AccountError, account
+from spectrum.control.processes.account import AccountError, make_folder
 from spectrum.control.processes.starting import StartError
 from spectrum.control.processes.succession import OPTION as SUCCEED
 from spectrum.control.processes.succession import Predecessor
 from spectrum.core.address import SocketAddress, host_text, parse_socket_address
 from spectrum.core.configuration.config import MAX_WORKERS
 from spectrum.core.configuration.faults import Fault
-from spectrum.kernel.folders import give_folder
 from spectrum.kernel.sockets import ListenError
 from spectrum.kernel.transparent import NetworkError
 
@@ -96,15 +95,6 @@ def _explain(fault: Fault) -> str:
     return f"{option}: {fault.message}" if option else fault.message
 
 
-def _make_folder(folder: Path, user: str) -> None:
-    """Make the folder of the control socket, for the user who is to have it there."""
-    if not folder.exists():
-        folder.mkdir(mode=0o755, parents=True)
-        if user:
-            entry = account(user)
-            give_folder(folder, entry.pw_uid, entry.pw_gid)
-
-
 @click.command(short_help="Show clients' own addresses to a service.")
 @click.option(
     "--listen", "listen", multiple=True, required=True, metavar="ADDR", help="Where the proxies in front send."
@@ -158,7 +148,7 @@ def mmproxy(
             install(config)
         if not show(examine(config)):
             raise StartError("not ready: --install makes the rules and routes that are missing")
-        _make_folder(control.parent, user if drops else "")
+        make_folder(control.parent, user)
     except (NetworkError, StartError, AccountError, OSError) as exc:
         if predecessor is not None:
             predecessor.refuse(str(exc).splitlines())

@@ -5,13 +5,15 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
 
 from spectrum.control.configuration.source import Source
 from spectrum.control.http.admin import control_path
-from spectrum.control.processes.account import AccountError, leave_root
+from spectrum.control.paths import state_folder
+from spectrum.control.processes.account import AccountError, leave_root, make_folder
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.starting import StartError
 from spectrum.control.processes.succession import Predecessor
@@ -102,6 +104,10 @@ def _start_helper(helper: Helper) -> None:
 def _become(user: str, path: Path | None, config: Config, predecessor: Predecessor | None) -> None:
     """Go on as the file's user; the control socket stays where root has it."""
     folder, before = control_path(config).parent, os.geteuid()
+    state = state_folder(control_path(config))
+    # Where it cannot be, no app can be paused; nothing else needs it.
+    with suppress(OSError, AccountError):
+        make_folder(state, user)
     try:
         leave_root(user, path, folder, config.control is not None, record_folders(config))
     except AccountError as exc:
@@ -115,3 +121,4 @@ def _become(user: str, path: Path | None, config: Config, predecessor: Predecess
         raise StartError(fault)
     if config.control is None and os.geteuid() != before:
         os.environ["RUNTIME_DIRECTORY"] = str(folder)
+    os.environ["STATE_DIRECTORY"] = str(state.parent)

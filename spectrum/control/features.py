@@ -11,11 +11,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import FileIO
+from pathlib import Path
 
 from spectrum.control.balancing.actor import HealthActor
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.bindings import BindingsActor, BoundApps
-from spectrum.control.configuration.actor import Actor
+from spectrum.control.configuration.actor import Actor, Replan
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
 from spectrum.control.filter.node import FilterActor, NodeFilter
@@ -57,6 +58,8 @@ class Ground:
         has_veterans: Tells whether there are workers of the daemon before this one.
         tell_kept: Tells workers which of their records are journaled.
         metrics: Serves the metrics.
+        replan: Has workers told what a feature has beside the configuration.
+        state: The folder of what is kept over restarts.
     """
 
     served: Served
@@ -71,6 +74,8 @@ class Ground:
     has_veterans: Callable[[], bool]
     tell_kept: Callable[[Mapping[str, int]], None]
     metrics: Actor
+    replan: Replan
+    state: Path
 
 
 class Features:

@@ -18,6 +18,7 @@ from spectrum.control.features import Features, Ground
 from spectrum.control.http.admin import AdminServer, MetricsActor, control_path, metrics_app
 from spectrum.control.http.pages import Pages
 from spectrum.control.listeners import ListenerBank
+from spectrum.control.paths import state_folder
 from spectrum.control.processes.fleet import Fleet
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.helper_actor import enlarger
@@ -107,11 +108,13 @@ class Supervisor:
                 has_veterans=fleet.has_veterans,
                 tell_kept=fleet.tell_kept,
                 metrics=MetricsActor(self._admin, metrics),
+                replan=lambda change, undo: self.reloads.again(change, undo),
+                state=state_folder(path),
             )
         )
         # Workers abort last: they go back to what they did when all that they are told is as before.
         self._actors = actors = (WorkersActor(fleet, snapshots, life.stopping.is_set), *features.actors)
-        snapshots.actors = actors
+        snapshots.actors = planner.actors = actors
 
         rollout = Rollout(served, actors, bank.fit)
         self.reloads = Reloads(

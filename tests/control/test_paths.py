@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from spectrum.control import paths
-from spectrum.control.paths import default_control_socket
+from spectrum.control.paths import default_control_socket, state_folder
 
 
 def test_default_control_socket(monkeypatch):
@@ -14,3 +14,16 @@ def test_default_control_socket(monkeypatch):
     assert default_control_socket() == Path("/tmp/spectrum-1000/spectrum.sock")
     monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/spectrum:/run/other")
     assert default_control_socket() == Path("/run/spectrum/control.sock")
+
+
+def test_each_daemon_has_a_state_folder_of_its_own(monkeypatch):
+    monkeypatch.setattr(paths.os, "geteuid", lambda: 0)
+    control, name = Path("/run/spectrum/control.sock"), "%2Frun%2Fspectrum%2Fcontrol.sock"
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert state_folder(control) == Path("/var/lib/spectrum") / name
+    monkeypatch.setattr(paths.os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_STATE_HOME", "/home/me/state")
+    assert state_folder(control) == Path("/home/me/state/spectrum") / name
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edge:/var/lib/other")
+    assert state_folder(control) == Path("/var/lib/edge") / name
+    assert state_folder(Path("x.sock")) == state_folder(Path("x.sock").absolute())

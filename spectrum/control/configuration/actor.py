@@ -1,6 +1,6 @@
 """What takes part in a rollout: each feature that holds something outside of the configuration has an `Actor`."""
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # What runs until it is cancelled, by what the log calls it.
 Jobs = Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
+# Has what is served planned again after the first one did its part; the second one undoes that where it is refused.
+# Returns why, a line for each reason.
+Replan = Callable[[Callable[[], None], Callable[[], None]], Awaitable[list[str]]]
 
 
 class RolloutError(Exception):
@@ -80,6 +83,14 @@ class Actor:
     All actors prepare, then all commit, each in the order of `control/features.py`. If one fails, all that began abort,
     in the opposite order. See `core/life/rollout.py`.
     """
+
+    def compile(self, snapshot: Snapshot) -> Snapshot:
+        """Return what workers are to run on, with what is this feature's in it and not of the file. It may block.
+
+        Raises:
+            RolloutError: If there can be no such snapshot.
+        """
+        return snapshot
 
     async def prepare(self, change: Change) -> None:
         """Make ready what can be refused, beside what is there.

@@ -1,7 +1,10 @@
 """From a configuration to a plan: what it names is read, and what workers run on is worked out."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import msgspec
 
 from spectrum.control.access import AccessError, load_access
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
@@ -12,7 +15,7 @@ from spectrum.core.balancing.settings import labels
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.features import compile_app, compile_snapshot
 from spectrum.core.numbers import Numbers, NumbersExhausted
-from spectrum.core.snapshot import MAX_NUMBERS, AppSettings
+from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
 
 
 class Planner(Actor):
@@ -21,11 +24,15 @@ class Planner(Actor):
     Args:
         reading: Told of the files that a configuration names, before they are read.
         in_use: Tells whether workers still count sessions by a number.
+
+    Attributes:
+        actors: Each may add to what workers run on.
     """
 
     def __init__(self, reading: Reading, in_use: Callable[[int], bool]) -> None:
         self._reading = reading
         self._in_use = in_use
+        self.actors: Sequence[Actor] = ()
         self._numbers = Numbers(MAX_NUMBERS)
         # Of the last plan: an app that is the same object has the same settings.
         self._compiled: dict[str, tuple[App, AppSettings]] = {}
@@ -51,7 +58,22 @@ class Planner(Actor):
         snapshot = compile_snapshot(config, generation, numbers, access, tls, self._compile)
         if len(self._compiled) > len(snapshot.apps):
             self._compiled = {name: self._compiled[name] for name in config.apps}
-        return Plan(config, snapshot, numbers, prefixes, _states((snapshot.geoip, snapshot.geoip_asn)))
+        states = _states((snapshot.geoip, snapshot.geoip_asn))
+        return Plan(config, self._finish(snapshot), numbers, prefixes, states)
+
+    def again(self, plan: Plan) -> Plan:
+        """Return the plan for the same configuration and files, as features have it now. It may block.
+
+        Raises:
+            RolloutError: If one refuses.
+        """
+        snapshot = msgspec.structs.replace(plan.snapshot, generation=plan.snapshot.generation + 1)
+        return replace(plan, snapshot=self._finish(snapshot))
+
+    def _finish(self, snapshot: Snapshot) -> Snapshot:
+        for actor in self.actors:
+            snapshot = actor.compile(snapshot)
+        return snapshot
 
     def _compile(self, name: str, app: App) -> AppSettings:
         known = self._compiled.get(name)

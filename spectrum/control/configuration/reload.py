@@ -129,6 +129,34 @@ class Reloads:
             log.error("reload refused: %s", error)
         return Reloaded(errors=errors)
 
+    async def again(self, change: Callable[[], None], undo: Callable[[], None]) -> list[str]:
+        """Serve the same configuration with something that a feature has beside it.
+
+        Args:
+            change: Changes that; it may refuse with a `RolloutError`.
+            undo: Undoes it, where the rollout is refused.
+
+        Returns:
+            Why it is refused, a line for each reason.
+        """
+        async with self.changing:
+            if busy := self._busy_with():
+                return [busy]
+            try:
+                change()
+            except RolloutError as exc:
+                return str(exc).splitlines()
+            try:
+                async with self._applying, asyncio.timeout(None) as self._apply_limit:
+                    await self._rollout.run(self._plan_again)
+            except Exception as exc:
+                undo()
+                return self._explained(exc)
+        return []
+
+    async def _plan_again(self) -> Plan:
+        return await in_thread(self._planner.again, self._served.plan)
+
     async def _read(self, reads_source: bool) -> Plan:
         """Return the plan of the latest revision.
 

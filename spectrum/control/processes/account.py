@@ -38,6 +38,21 @@ def account_faults(config: Config) -> list[Fault]:
     return []
 
 
+def make_folder(folder: Path, user: str) -> None:
+    """Make a folder that is not there. Made by root it is for the user that the daemon becomes.
+
+    Raises:
+        AccountError: If there is no such user.
+        OSError: If it cannot be made.
+    """
+    if folder.exists():
+        return
+    folder.mkdir(mode=0o755, parents=True)
+    if os.geteuid() == 0:
+        entry = account(user)
+        give_folder(folder, entry.pw_uid, entry.pw_gid)
+
+
 def leave_root(name: str, path: Path | None, folder: Path, shared: bool, made: Iterable[Path] = ()) -> None:
     """Become the user, if this process is not yet, and let it have the folder of the control socket.
 

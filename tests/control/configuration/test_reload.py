@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.control.configuration import reload
+from spectrum.control.configuration.actor import RolloutError
 from tests.control.keepers import until
 from tests.control.supervised import app, supervised
 
@@ -86,3 +87,21 @@ async def test_a_stop_while_a_reload_reads_ends_it(tmp_path, free_port, monkeypa
         assert (await reloads)[0].errors == ["the daemon is stopping"]
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", new)
+
+
+async def test_what_a_feature_has_beside_the_file_is_served_or_undone(tmp_path, free_port, monkeypatch):
+    done = []
+
+    def refuse():
+        raise RolloutError("no\nnever")
+
+    async with supervised(tmp_path, f"apps:\n{app('x', free_port())}") as (daemon, _):
+        again, config = daemon.reloads.again, daemon.served.config
+        assert await again(lambda: done.append("did"), lambda: done.append("undid")) == []
+        assert (done, daemon.served.snapshot.generation, daemon.served.config is config) == (["did"], 2, True)
+        assert await again(refuse, refuse) == ["no", "never"]
+        monkeypatch.setattr(daemon.reloads._planner, "again", lambda plan: refuse())
+        assert await again(lambda: done.append("did"), lambda: done.append("undid")) == ["no", "never"]
+        assert (done, daemon.served.snapshot.generation) == (["did", "did", "undid"], 2)
+        daemon.stop()
+        assert await again(refuse, refuse) == ["the daemon is stopping"]

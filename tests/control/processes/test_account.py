@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
-from spectrum.control.processes.account import AccountError, account, account_faults, leave_root
+from spectrum.control.processes.account import AccountError, account, account_faults, leave_root, make_folder
 from spectrum.core.configuration.config import Config
 
 
@@ -14,6 +14,15 @@ def test_the_user_of_a_file():
     assert account_faults(Config()) == account_faults(Config(user="root")) == []
     (fault,) = account_faults(Config(user="nobody-of-this-name"))
     assert (fault.path, "useradd" in fault.message) == (("user",), True)
+
+
+def test_a_folder_is_made_once(tmp_path):
+    make_folder(folder := tmp_path / "a" / "b", "root")
+    assert folder.is_dir()
+    make_folder(folder, "nobody-of-this-name")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        make_folder(tmp_path / "file" / "x", "root")
 
 
 def test_account():
