@@ -11,6 +11,7 @@ from spectrum import __version__
 
 # Where each command is. It is imported when it is asked for: `spectrum status` needs nothing of what serves.
 COMMANDS = {
+    "app": "app",
     "bindings": "bindings",
     "check": "serving",
     "doctor": "doctor",

@@ -41,6 +41,10 @@ def show_status(status: dict[str, Any], console: Console) -> None:
     if records := status.get("records"):
         for line in _records(records):
             console.print(line, soft_wrap=True)
+    for pause in status.get("paused", ()):
+        gone = "" if pause["in_file"] else ", which the file does not name"
+        told = f"app {escape(pause['app'])}{gone}: paused since {pause['since']}, by uid {pause['uid']}"
+        console.print(f"[yellow]{told}[/yellow]", soft_wrap=True)
     console.print(_apps_table(status["apps"]))
     if status["pools"]:
         for balancer in status["load_balancers"]:
@@ -93,7 +97,7 @@ def _apps_table(apps: list[dict[str, Any]]) -> Table:
         )
     for app in apps:
         table.add_row(
-            app["name"],
+            app["name"] + (" [yellow](paused)[/yellow]" if app.get("paused") else ""),
             app["protocol"],
             app["listens_on"],
             str(app["sessions"]),

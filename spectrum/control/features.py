@@ -23,6 +23,7 @@ from spectrum.control.filter.node import FilterActor, NodeFilter
 from spectrum.control.listeners import ListenerBank, ListenersActor
 from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListeners
 from spectrum.control.offload import NodeOffload, OffloadActor
+from spectrum.control.pauses import PausesActor
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.helper_actor import HelperActor
 from spectrum.control.processes.veterans import VeteranWorker
@@ -107,6 +108,7 @@ class Features:
             NamesActor(self.names, own),
             BindingsActor(self.bound, ground.bank),
             FilterActor(self.filter),
+            PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             OffloadActor(self.offload, ground.has_veterans, lambda: sum(one.offloaded for one in ground.all())),
             # From here on without an await between: who asks for the status sees all of it, or none.
             ground.served,

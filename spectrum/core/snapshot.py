@@ -91,6 +91,8 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     # Prefixes and ports that lead to it, 0 for any port.
     bindings: tuple[tuple[str, int], ...] = ()
     fragments: str = "forward"
+    # It takes no new sessions or flows.
+    paused: bool = False
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""

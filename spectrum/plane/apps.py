@@ -8,6 +8,7 @@ from socket import AF_INET, AF_INET6, inet_ntop
 from typing import NamedTuple
 
 from spectrum.core.limits.rules import app_rules, group_of
+from spectrum.core.pauses import pause_rules
 from spectrum.core.prefixes import PrefixSet
 from spectrum.core.records.measures import AppMeasures
 from spectrum.core.server_names import ServerNames
@@ -159,8 +160,9 @@ class RunningApp:
         self.header_timeout_ms = round(settings.header_timeout_s * 1000)
         self.handshake_timeout_ms = round(settings.tls.edge.handshake_timeout_s * 1000) if settings.tls else 0
         self.connect_timeout_ms = min(_MAX_MS, max(1, round(settings.connect_timeout_s * 1000)))
-        self.rules = app_rules(settings.limits, settings.name, settings.transport)
         self.group = group_of(settings.name, settings.transport)
+        limits = app_rules(settings.limits, settings.name, settings.transport)
+        self.rules = (*pause_rules(settings.paused, self.group), *limits)
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))
 
         self.equip(self.tls, self.origin_tls)

@@ -116,6 +116,16 @@ def test_other_states():
     assert "(of before an upgrade)" in shown(STATUS | {"workers": [veteran]})
 
 
+def test_paused_apps():
+    one = {"app": "x", "since": "2026-01-02T03:04:05+00:00", "uid": 7, "in_file": True}
+    text = shown(
+        STATUS | {"apps": [APP | {"paused": True}, NAMED], "paused": [one, one | {"app": "y", "in_file": False}]}
+    )
+    assert "app x: paused since 2026-01-02T03:04:05+00:00, by uid 7\n" in text
+    assert "app y, which the file does not name: paused since" in text
+    assert text.count("(paused)") == 1
+
+
 def test_records():
     part = {"lost": 0, "failure": None}
     journal = part | {"path": "/var/lib/[x]", "bytes": 12_300_000, "max_bytes": 2**30, "records": 100}

@@ -31,6 +31,7 @@ def app_status(
     return {
         "name": app.name,
         "protocol": app.protocol,
+        "paused": app.paused,
         "listens_on": addresses,
         "listeners": sum(1 for _ in app.listeners()),
         "proxy_protocol": app.proxy_protocol,

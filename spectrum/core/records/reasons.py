@@ -109,6 +109,8 @@ class Reason(IntEnum):
     NOT_INTERCEPTED = 56, 403, "clientFiltered"
     # Its address and port are a listener of this daemon: what is answered there would be answered here, for ever.
     OWN_LISTENER = 58, 403, "clientFiltered"
+    # Its app is paused by hand.
+    APP_PAUSED = 59, 403, "clientFiltered"
     # A fault of ours.
     INTERNAL_ERROR = 60, 500, "disconnect"
 

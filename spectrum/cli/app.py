@@ -1,0 +1,57 @@
+"""`spectrum app`: what is done to one app of the running daemon by hand."""
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+import click
+
+from spectrum.cli.client import DaemonError, ask
+from spectrum.cli.options import SOCKET, ask_daemon, failure
+from spectrum.control.paths import default_control_socket
+
+# As a reload: workers are waited for.
+CHANGE_TIMEOUT_S = 120.0
+
+
+def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the apps of the daemon that begin so, for the shell's completion."""
+    try:
+        status = ask(ctx.params.get("socket_path") or default_control_socket(), "GET", "/status")
+    except DaemonError:
+        return []
+    names = [app["name"] for app in status["apps"]] + [pause["app"] for pause in status.get("paused", ())]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+NAME = click.argument("name", shell_complete=_names)
+
+
+@click.group(short_help="Pause and resume an app.")
+def app() -> None:
+    """Pause and resume an app of the running daemon."""
+
+
+@app.command(short_help="Refuse new sessions of an app.")
+@SOCKET
+@NAME
+def pause(socket_path: Path | None, name: str) -> None:
+    """Refuse new sessions and flows of an app until it is resumed.
+
+    Those that are open go on, and its listeners stay. The pause outlasts reloads, upgrades and restarts.
+    """
+    _change(socket_path, "pause", name)
+
+
+@app.command(short_help="Take new sessions of an app again.")
+@SOCKET
+@NAME
+def resume(socket_path: Path | None, name: str) -> None:
+    """Take new sessions and flows of a paused app again."""
+    _change(socket_path, "resume", name)
+
+
+def _change(socket_path: Path | None, what: str, name: str) -> None:
+    answer = ask_daemon(socket_path, "POST", f"/apps/{what}?{urlencode({'app': name})}", CHANGE_TIMEOUT_S)
+    if "errors" in answer:
+        raise failure("\n".join(answer["errors"]))
+    click.echo(answer["message"])
