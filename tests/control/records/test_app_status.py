@@ -32,3 +32,20 @@ def test_apps():
     assert named["origins"][0]["address"] == "192.0.2.1:80"
     assert (ranged["listens_on"], ranged["listeners"], ranged["origins"]) == ("every address", 2, [])
     assert [origin["address"] for origin in service["origins"]] == ["[2001:db8::1]:99"]
+
+
+EVERY_KIND = """
+apps:
+  any: {protocol: tcp/1, tproxy: {port: 7000, prefixes: [192.0.2.0/24]}, origin_direct: ["tcp://127.0.0.1:22"]}
+  bound: {protocol: tcp/2, edge_ips: [127.0.0.1], bindings: [{prefix: 198.51.100.0/24, port: 0}], origin_direct: ["tcp://127.0.0.1:22"]}
+  game: {protocol: udp/3, origin_direct: ["udp://127.0.0.1:22"]}
+"""
+
+
+def test_what_only_some_apps_have():
+    measures = AppMeasures(datagrams_from_client=7, dropped={1: 2})
+    snapshot = compile_snapshot(load_text(EVERY_KIND, "x"), 1)
+    any_, bound, game = apps_status(snapshot, {"game": measures}, {}, {})
+    assert any_["listens_on"] == "192.0.2.0/24 (tproxy, port 7000)"
+    assert bound["listens_on"] == "198.51.100.0/24 (bindings), 127.0.0.1"
+    assert (game["datagrams_from_client"], game["datagrams_dropped"]) == (7, {"too_big": 2})

@@ -13,5 +13,5 @@ def test_what_every_app_has():
 
 
 def test_what_every_daemon_has():
-    fields = APPS.compile(Config.model_validate({"busy_poll": "50us", "max_flows": 5, "drain_timeout": "1m"}), {})
-    assert fields == {"busy_poll_us": 50, "max_flows": 5, "drain_timeout_s": 60}
+    fields = APPS.compile(Config.model_validate({"busy_poll": "50us", "drain_timeout": "1m"}), {})
+    assert fields == {"busy_poll_us": 50, "drain_timeout_s": 60}
