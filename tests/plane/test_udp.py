@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from spectrum.core.balancing.pools import Standing
+from spectrum.core.difference import difference
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.flow_keeper import FlowOutcome
 from spectrum.engine.loop import Loop
@@ -46,6 +47,7 @@ class Plane(Recorder):
         )
         self.engine = self.plane.engine
         self.sockets = {}
+        self.snapshot = None
         self.gone = self.apply(bodies, more=more)
 
     def look(self):
@@ -57,7 +59,7 @@ class Plane(Recorder):
             if begins and not listener.removed and self.parts.firewall.judge_of(app.name):
                 assert listener.app.judge is not None
 
-    def apply(self, bodies, names=None, more=""):
+    def apply(self, bodies, names=None, more="", as_difference=False):
         text = more + "\napps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
         apps = (listener.app.settings for listener in self.plane._listeners.values())
         self.guarded = {app.name for app in apps if app.ip_firewall}
@@ -67,6 +69,9 @@ class Plane(Recorder):
                 self.sockets[key] = datagrams(key.address, key.port)
                 self.sockets[key].setblocking(False)
         descriptors = {key: sock.fileno() for key, sock in self.sockets.items()}
+        before, self.snapshot = self.snapshot, snapshot
+        if as_difference:
+            return self.plane.change(difference(before, snapshot), snapshot, descriptors, names or {})
         stopped = self.parts.balancers.apply(snapshot)
         return self.plane.apply(snapshot, descriptors, names or {}, stopped)
 
@@ -236,17 +241,18 @@ def test_a_name_without_addresses_refuses(make, free_port):
     assert plane.plane.take_measures()["x"].dropped == {4: 1}
 
 
-def test_a_reload_keeps_flows_and_moves_those_of_removed_origins(make, free_port, origin):
+@pytest.mark.parametrize("as_difference", [False, True], ids=["whole", "difference"])
+def test_a_reload_keeps_flows_and_moves_those_of_removed_origins(make, free_port, origin, as_difference):
     port = free_port()
     with datagrams() as second, datagrams() as client:
         plane = make({"x": body(port, origin)})
         with plane.running():
             peer = confirm(plane, client, origin)
-        plane.apply({"x": body(port, origin, second)})
+        plane.apply({"x": body(port, origin, second)}, as_difference=as_difference)
         with plane.running():
             ask(client, edge(plane), b"as before")
             assert origin.recvfrom(100) == (b"as before", peer)
-        plane.apply({"x": body(port, second)})
+        plane.apply({"x": body(port, second)}, as_difference=as_difference)
         with plane.running():
             ask(client, edge(plane), b"moved")
             data, peer = second.recvfrom(100)
@@ -254,10 +260,10 @@ def test_a_reload_keeps_flows_and_moves_those_of_removed_origins(make, free_port
             second.sendto(b"reply", peer)
             assert client.recv(100) == b"reply"
         assert plane.lines == []
-        plane.apply({"y": body(free_port(), second)})
+        plane.apply({"y": body(free_port(), second)}, as_difference=as_difference)
         assert [event["Reason"] for event in plane.events()] == ["listener_removed"]
         assert plane.engine.active == 0
-        plane.apply({"x": body(port, second)})
+        plane.apply({"x": body(port, second)}, as_difference=as_difference)
         with plane.running():
             confirm(plane, client, second)
         measures = plane.plane.take_measures()["x"]  # of both apps that had the name
