@@ -17,7 +17,7 @@ from spectrum.core.configuration.feature import Section
 from spectrum.core.configuration.fields import check_name, describe
 from spectrum.core.configuration.presets import expand
 from spectrum.core.features import SECTIONS, check
-from spectrum.garbage import pausing
+from spectrum.garbage import freezing
 from spectrum.kernel.sockets import local_addresses
 from spectrum.wire.address import IPAddress
 
@@ -107,7 +107,8 @@ def load_file(path: Path, reading: Reading = lambda paths: None, known: KnownObj
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
         raise ConfigError([Diagnostic(str(path), Position(line, 1), "", "not UTF-8 text")]) from exc
-    with pausing():  # a document of 10,000 apps is a million objects, and no garbage
+    # Of 10,000 apps it makes a million objects, and no garbage; a later collection would hold the loop for a second.
+    with freezing():
         return load_text(text, str(path), local_addresses(), reading, known)
 
 
