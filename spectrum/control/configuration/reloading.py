@@ -36,7 +36,7 @@ class LoadedText:
     def of(cls, text: str, document: Document, config: Config, local: Iterable[IPAddress]) -> "LoadedText | None":
         """Return what was loaded from a text; None where it is not certain which part of it is which app."""
         blocks = split(text)
-        if blocks is None or may_have_anchors(text):
+        if blocks is None or may_have_anchors(text) or any(map(_is_told_elsewhere, config.apps.values())):
             return None
         # Each block begins where YAML has the name of an app: so none of them is within a quoted text, for example.
         if list(zip(map(name_of, blocks.apps), blocks.lines, strict=True)) != document.lines("apps"):
@@ -90,6 +90,11 @@ class LoadedText:
 def _has_to_do_with_all(app: App) -> bool:
     """Whether what is wrong with an app may show elsewhere than at apps on its ports and addresses."""
     return bool(app.load_balancer or app.tproxy or app.bindings or app.ip_firewall)
+
+
+def _is_told_elsewhere(app: App) -> bool:
+    """Whether an app adds to the rest: a preset also gives the pools of a load balancer their monitor."""
+    return app.preset is not None and app.load_balancer is not None
 
 
 def _load(block: str) -> tuple[str, App] | None:
