@@ -9,8 +9,17 @@ from spectrum.control.configuration.source import FileSource, Revision
 from spectrum.core.configuration.config import Config, Timeouts
 
 
-class ObjectSource(FileSource):
-    """Changes the last app with each revision."""
+class ChangingSource(FileSource):
+    """Changes the last app with each revision.
+
+    Args:
+        path: The file that it began with.
+        config: What that holds.
+    """
+
+    def __init__(self, path: Path, config: Config) -> None:
+        super().__init__(path)
+        self._config = config
 
     def read(self) -> Revision:
         """Return a revision in which all but one app are the same objects as before."""
@@ -25,8 +34,8 @@ class ObjectSource(FileSource):
 def main() -> None:
     """Serve the file that the argument names."""
     path = Path(sys.argv[1])
-    setattr(daemon, "FileSource", ObjectSource)  # noqa: B010 - not what the module is declared to have
-    daemon.serve(path, load_file(path), None, "INFO", False)
+    config = load_file(path)
+    daemon.serve(ChangingSource(path, config), config, None, "INFO")
 
 
 if __name__ == "__main__":
