@@ -1,5 +1,6 @@
 """scripts/demo, which `make run` starts: it serves, says what to type next, and writes lines for people."""
 
+import os
 import re
 import subprocess
 
@@ -16,7 +17,9 @@ PORT = 7000
 def test_demo(tmp_path):
     printed = tmp_path / "printed"
     with printed.open("wb") as stream:
-        demo = subprocess.Popen([ROOT / "scripts/demo"], stdout=stream, stderr=subprocess.STDOUT)
+        # Where its control socket goes: nobody else may write there.
+        environment = os.environ | {"RUNTIME_DIRECTORY": str(tmp_path)}
+        demo = subprocess.Popen([ROOT / "scripts/demo"], stdout=stream, stderr=subprocess.STDOUT, env=environment)
         try:
             eventually(lambda: b"you are 127.0.0.1:" in answer(PORT), 60)
         finally:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shutil
 import socket
@@ -15,7 +16,7 @@ from tests.engine.harness import eventually
 from tests.packages.conftest import ROOT
 
 # What compiled modules are linked with, and what they may need of glibc: that of the platform in the wheels' names.
-LINKED = {"libc.so.6", "libpthread.so.0", "libssl.so.3", "libcrypto.so.3"}
+LINKED = {"libc.so.6", "ld-linux-aarch64.so.1", "libpthread.so.0", "libssl.so.3", "libcrypto.so.3"}
 GLIBC = (2, 34)
 OWN_TAG = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 CONFIGURATION = """
@@ -52,7 +53,7 @@ def test_platform(built, require, tmp_path):
 def test_the_same_source_gives_the_same_bytes(built, tmp_path):
     """Elsewhere, later, by somebody who has the sdist and its time."""
     (sdist,) = built("*.tar.gz")
-    (wheel,) = built(f"*-{OWN_TAG}-*.whl")
+    (wheel,) = built(f"*-{OWN_TAG}-*_{platform.machine()}.whl")
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     (source,) = tmp_path.iterdir()
@@ -83,7 +84,7 @@ def test_list_of_parts(built):
 
 def test_it_serves_where_there_is_no_compiler(built, root, free_port):
     """Without a network either: what run.txt pins was downloaded before."""
-    (wheel,) = built("*-cp311-*.whl")
+    (wheel,) = built(f"*-cp311-*_{platform.machine()}.whl")
     house = ROOT / "build/wheels/house"
     for compiler in ("cc", "gcc", "cython", "make"):
         assert not (root.path / "usr/bin" / compiler).exists()
