@@ -22,7 +22,7 @@ CONFIG = click.option(
     show_default=True,
     envvar="SPECTRUM_CONFIG",
     show_envvar=True,
-    help="The configuration file.",
+    help="The configuration file; - for standard input.",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 SOCKET = click.option(
@@ -38,7 +38,8 @@ SOCKET = click.option(
 
 def load(path: Path) -> "Config":
     """Return the configuration in a file; every fault of it is a failure."""
-    from spectrum.control.configuration.loader import ConfigError, load_file  # most commands read no file
+    from spectrum.control.configuration.diagnostics import ConfigError  # most commands read no file
+    from spectrum.control.configuration.loader import load_file
 
     try:
         return load_file(path)

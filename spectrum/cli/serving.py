@@ -5,8 +5,10 @@ from pathlib import Path
 import click
 
 from spectrum.cli.options import CONFIG, failure, load
-from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file
+from spectrum.control.configuration.diagnostics import ConfigError
+from spectrum.control.configuration.loader import KnownObjects, load_file
 from spectrum.control.configuration.source import FileSource
+from spectrum.control.configuration.texts import STANDARD_INPUT, keep_standard_input, name_of_file
 from spectrum.control.configuration.watch import FilesRead
 from spectrum.control.daemon import serve
 from spectrum.control.processes.starting import StartError
@@ -34,9 +36,13 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
     Session records go to standard output, one line each; messages to standard error. SIGTERM or Ctrl-C drains: no new
     sessions, and those that are open get the file's drain_timeout; a second signal ends them. SIGHUP reloads the file.
     """
+    if watch and path == STANDARD_INPUT:
+        raise click.UsageError("--watch: standard input cannot be read again; name a file")
     predecessor = Predecessor(succeed) if succeed is not None else None
     files, known = FilesRead(), KnownObjects()
     try:
+        if path == STANDARD_INPUT:
+            keep_standard_input()
         config = load_file(path, files.reading, known)
     except ConfigError as exc:
         if predecessor is not None:
@@ -56,4 +62,5 @@ def check(path: Path) -> None:
     config = load(path)
     listeners = sum(len(app.bound_ports) * max(1, len(app.addresses)) for app in config.apps.values())
     apps = len(config.apps)
-    click.echo(f"{path}: {apps} app{'s' * (apps != 1)} on {listeners} listener{'s' * (listeners != 1)}, no faults")
+    on = f"{listeners} listener{'s' * (listeners != 1)}"
+    click.echo(f"{name_of_file(path)}: {apps} app{'s' * (apps != 1)} on {on}, no faults")

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import socket
 import subprocess
 
@@ -6,6 +8,7 @@ from spectrum.control.processes.succession import OPTION
 from spectrum.kernel.installation import python
 from tests.cli.harness import spectrum
 from tests.e2e.daemon import Daemon
+from tests.engine.harness import eventually
 
 GOOD = "apps: {x: {protocol: tcp/22, origin_direct: [tcp://192.0.2.1:22]}}\n"
 
@@ -30,6 +33,39 @@ def test_check_prints_every_fault(tmp_path):
 
 def test_wrong_command_lines():
     assert spectrum("run", "--workers", "0").exit_code == 2
+    assert "--watch: standard input cannot be read again" in spectrum("run", "--watch", "-c", "-").stderr
+
+
+def test_check_of_standard_input():
+    command = [*python("spectrum"), "check", "-c", "-"]
+    done = subprocess.run(command, input=GOOD, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "standard input: 1 app on 1 listener, no faults\n")
+    done = subprocess.run(command, input="apps: 5", capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr[:20]) == (1, "standard input:1:7: ")
+
+
+def test_a_file_from_standard_input_outlives_an_upgrade(tmp_path, free_port):
+    control = tmp_path / "s"
+    text = (
+        f"apps: {{x: {{protocol: tcp/{free_port()}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}\n"
+        f"control: {{socket: {control}}}\n"
+    )
+    command = [*python("spectrum"), "run", "-c", "-", "--workers", "1"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+    process.stdin.write(text.encode())
+    process.stdin.close()
+    pids = [process.pid]
+    try:
+        eventually(lambda: "serving" in (tmp_path / "log").read_text(), 60)
+        assert "cannot be read again" in spectrum("reload", "--socket", control).stderr
+        for _ in range(2):
+            upgraded = spectrum("upgrade", "--socket", control)
+            assert upgraded.exit_code == 0, upgraded.output
+            pids.append(int(upgraded.output.split()[-1]))
+    finally:
+        os.kill(pids[-1], signal.SIGTERM)
+        process.wait(30)
 
 
 def test_run_serves_until_it_is_told_to_end(tmp_path, free_port):

@@ -1,15 +1,15 @@
 """From a file to a checked `Config`, or to every fault of it at once."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from spectrum.control.configuration.diagnostics import ConfigError, Diagnostic
 from spectrum.control.configuration.machine import machine_faults, named_files
 from spectrum.control.configuration.reloading import LoadedText
-from spectrum.control.configuration.yaml_faults import Position
+from spectrum.control.configuration.texts import STANDARD_INPUT, name_of_file, read_text
 from spectrum.control.configuration.yaml_marks import Document
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault, faults_of
@@ -20,29 +20,6 @@ from spectrum.core.features import SECTIONS, check
 from spectrum.garbage import freezing
 from spectrum.kernel.sockets import local_addresses
 from spectrum.wire.address import IPAddress
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
-    """A fault with its place: `file:line:column: path: message`."""
-
-    file: str
-    place: Position
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        where = f"{self.path}: " if self.path else ""
-        return f"{self.file}:{self.place.line}:{self.place.column}: {where}{self.message}"
-
-
-class ConfigError(Exception):
-    """A file that cannot be used; `diagnostics` lists every reason."""
-
-    def __init__(self, diagnostics: list[Diagnostic]) -> None:
-        super().__init__("\n".join(map(str, diagnostics)))
-        self.diagnostics = diagnostics
-
 
 # Told of the files that are about to be read.
 Reading = Callable[[Iterable[Path]], None]
@@ -91,25 +68,19 @@ def load_file(path: Path, reading: Reading = lambda paths: None, known: KnownObj
     """Return the configuration in a file.
 
     Args:
-        path: The file.
+        path: The file; `-` for standard input.
         reading: Called with the file, and with the files that it names, before they are read.
         known: Of the last time.
 
     Raises:
         ConfigError: With every fault of the file, in the order of its lines.
     """
-    reading([path])
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as exc:
-        message = (exc.strerror or str(exc)).lower()
-        raise ConfigError([Diagnostic(str(path), Position(1, 1), "", f"cannot be read: {message}")]) from exc
-    except UnicodeDecodeError as exc:
-        line = exc.object[: exc.start].count(b"\n") + 1
-        raise ConfigError([Diagnostic(str(path), Position(line, 1), "", "not UTF-8 text")]) from exc
+    if path != STANDARD_INPUT:
+        reading([path])
+    text = read_text(path)
     # Of 10,000 apps it makes a million objects, and no garbage; a later collection would hold the loop for a second.
     with freezing():
-        return load_text(text, str(path), local_addresses(), reading, known)
+        return load_text(text, name_of_file(path), local_addresses(), reading, known)
 
 
 def load_text(

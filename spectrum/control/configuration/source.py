@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from spectrum.control.configuration.actor import RolloutError
-from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file, load_objects
+from spectrum.control.configuration.diagnostics import ConfigError
+from spectrum.control.configuration.loader import KnownObjects, load_file, load_objects
 from spectrum.control.configuration.machine import named_files
+from spectrum.control.configuration.texts import STANDARD_INPUT, name_of_file
 from spectrum.control.configuration.watch import LOOK_EVERY_S, FilesRead, FileWatch, States
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
@@ -79,7 +81,7 @@ class FileSource:
     """A file, and the files that it names.
 
     Args:
-        path: The file.
+        path: The file; `-` for standard input, which is read once.
         watches: A new revision is there when the file changes, not only when it is asked for. What the file names is
             watched in either case.
         files: What the files were when `config` was read from them.
@@ -95,10 +97,12 @@ class FileSource:
         every_s: float = LOOK_EVERY_S,
         known: KnownObjects | None = None,
     ) -> None:
-        self.name = str(path.absolute())
-        self.path: Path | None = path
+        is_file = path != STANDARD_INPUT
+        self.name = str(path.absolute()) if is_file else name_of_file(path)
+        self.path: Path | None = path if is_file else None
         self._path = path
-        self._watches = watches
+        self._own = [path] if is_file else []
+        self._watches = watches and is_file
         self._files = files or FilesRead()
         self._every_s = every_s
         self._known = known or KnownObjects()
@@ -109,6 +113,8 @@ class FileSource:
 
     def read(self) -> Revision:
         """Read the file. What it names is watched until it is served, so that a refused file is tried again."""
+        if self.path is None:
+            return Revision(None, (f"{self.name}: it cannot be read again; give the daemon a file to reload",))
         read: list[Path] = []
 
         def reading(paths: Iterable[Path]) -> None:
@@ -142,7 +148,7 @@ class FileSource:
         if was_read:
             self._tried = []
         named = named_files(config)
-        self._files.keep([self._path, *named, *self._tried])
+        self._files.keep([*self._own, *named, *self._tried])
         served, self._served_files = self._served_files, self._files.known(named)
         return [
             f"changed file {path}"
@@ -154,7 +160,7 @@ class FileSource:
         """Have files read again that have changed; those with faults change nothing."""
 
         def watched() -> list[Path]:
-            own = [self._path] if self._watches else []
+            own = self._own if self._watches else []
             return [*own, *named_files(served()), *self._tried]
 
         async def changed(paths: list[Path]) -> None:

@@ -130,16 +130,6 @@ def test_what_stands_in_the_wrong_place_is_one_fault(text, says):
         assert found == [says]
 
 
-def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read: no such file"):
-        load_file(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="cannot be read: is a directory"):
-        load_file(tmp_path)
-    (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe4")
-    with pytest.raises(ConfigError, match=r"latin.yaml:2:1: not UTF-8 text"):
-        load_file(tmp_path / "latin.yaml")
-
-
 WORDS = [
     "apps",
     "x",

@@ -1,5 +1,6 @@
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,17 @@ def test_a_pipe_is_refused_at_once(tmp_path):
         one.unlink()
         one.write_text(content)
     assert source.read().config == config
+
+
+async def test_standard_input_is_read_once(tmp_path):
+    _, config, _, listed = made(tmp_path)
+    source = FileSource(Path("-"), True, every_s=0.01)
+    assert (source.name, source.path) == ("standard input", None)
+    fault = "standard input: it cannot be read again; give the daemon a file to reload"
+    assert source.read().faults == (fault,)
+    source.reading([listed])
+    assert source.took(config, was_read=True) == []
+    assert await watched(source, config, [True], lambda: listed.write_text("192.0.2.2\n")) == [False]
 
 
 async def test_what_a_program_gives():
