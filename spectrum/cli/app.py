@@ -5,25 +5,14 @@ from urllib.parse import urlencode
 
 import click
 
-from spectrum.cli.client import DaemonError, ask
+from spectrum.cli.completion import complete_apps
 from spectrum.cli.options import SOCKET, ask_daemon, failure
-from spectrum.control.paths import default_control_socket
 
 # As a reload: workers are waited for.
 CHANGE_TIMEOUT_S = 120.0
 
 
-def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the apps of the daemon that begin so, for the shell's completion."""
-    try:
-        status = ask(ctx.params.get("socket_path") or default_control_socket(), "GET", "/status")
-    except DaemonError:
-        return []
-    names = [app["name"] for app in status["apps"]] + [pause["app"] for pause in status.get("paused", ())]
-    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
-
-
-NAME = click.argument("name", shell_complete=_names)
+NAME = click.argument("name", shell_complete=complete_apps)
 
 
 @click.group(short_help="Pause and resume an app.")

@@ -17,11 +17,13 @@ COMMANDS = {
     "doctor": "doctor",
     "explain": "running",
     "kernel": "kernel",
+    "kill": "sessions",
     "mmproxy": "mmproxy",
     "origin": "origin",
     "reload": "running",
     "run": "serving",
     "samples": "running",
+    "sessions": "sessions",
     "status": "running",
     "upgrade": "running",
 }

@@ -17,8 +17,8 @@ def show_status(status: dict[str, Any], console: Console) -> None:
     # An earlier version does not say that it starts.
     state = "draining" if status["draining"] else "starting" if status.get("starting") else "serving"
     console.print(
-        f"[bold]spectrum {status['version']}[/bold] {state}, pid {status['pid']}, up {_duration(status['uptime_s'])}, "
-        f"generation {status['generation']} of {status['config']}",
+        f"[bold]spectrum {status['version']}[/bold] {state}, pid {status['pid']}, "
+        f"up {duration_text(status['uptime_s'])}, generation {status['generation']} of {status['config']}",
         soft_wrap=True,
     )
     for change in status.get("restart_needed", []):
@@ -56,16 +56,18 @@ def _name(name: dict[str, Any]) -> str:
     text = f"name {name['name']}: [red]{escape(name['reason'])}[/red]"
     if not name["addresses"]:
         return text
-    return f"{text}; the addresses of {_duration(name['age_s'])} ago are in use: {', '.join(name['addresses'])}"
+    return f"{text}; the addresses of {duration_text(name['age_s'])} ago are in use: {', '.join(name['addresses'])}"
 
 
 def _records(records: dict[str, Any]) -> Iterator[str]:
     """Yield a line for the journal, and one for each sink."""
     journal = records["journal"]
-    size = f"{_bytes(journal['bytes'])} of {_bytes(journal['max_bytes'])}"
+    size = f"{byte_text(journal['bytes'])} of {byte_text(journal['max_bytes'])}"
     yield f"journal {escape(journal['path'])}: {size}{_troubles(journal)}"
     for sink in records["sinks"]:
-        behind = f"{sink['lag_records']} records behind" + (f" ({_duration(sink['lag_s'])})" if sink["lag_s"] else "")
+        behind = f"{sink['lag_records']} records behind" + (
+            f" ({duration_text(sink['lag_s'])})" if sink["lag_s"] else ""
+        )
         yield f"sink {sink['name']}: {sink['records']} records, {behind}{_troubles(sink)}"
 
 
@@ -102,8 +104,8 @@ def _apps_table(apps: list[dict[str, Any]]) -> Table:
             app["listens_on"],
             str(app["sessions"]),
             str(app["sessions_started"]),
-            _bytes(app["bytes_from_client"]),
-            _bytes(app["bytes_from_origin"]),
+            byte_text(app["bytes_from_client"]),
+            byte_text(app["bytes_from_origin"]),
             "\n".join([_origin(origin) for origin in app["origins"]] + _led(app)) or _no_origin(app),
         )
     return table
@@ -180,7 +182,8 @@ def _no_origin(app: dict[str, Any]) -> str:
     return app["origin_name"] or ""
 
 
-def _bytes(count: float) -> str:
+def byte_text(count: float) -> str:
+    """Return an amount of bytes for people."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -188,7 +191,8 @@ def _bytes(count: float) -> str:
     raise AssertionError("the last unit returns")
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Return a time for people, of two units at most."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if days:
         return f"{days:.0f}d {hours % 24:.0f}h"

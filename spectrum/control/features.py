@@ -31,12 +31,13 @@ from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.log import LineWriter
 from spectrum.control.records.stream import RecordsActor, RecordStream
 from spectrum.control.records.totals import Totals, TotalsActor
+from spectrum.control.sessions import SessionsActor
 from spectrum.control.tls.certificates import CertificatesActor
 from spectrum.control.tls.tickets import TicketKeyRotation, TicketsActor
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.link.messages import Met
-from spectrum.link.takeover import Events
+from spectrum.link.takeover import Events, FoundSessions
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class Features:
         self.bound = BoundApps(ground.helper)
         self.filter = NodeFilter(ground.helper)
         self.offload = NodeOffload(ground.helper, flows, ground.count)
+        self.sessions = SessionsActor(ground.served, ground.all)
         self.actors: tuple[Actor, ...] = (
             HelperActor(ground.helper),
             ListenersActor(ground.bank, ground.count),
@@ -110,6 +112,7 @@ class Features:
             FilterActor(self.filter),
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             OffloadActor(self.offload, ground.has_veterans, lambda: sum(one.offloaded for one in ground.all())),
+            self.sessions,
             # From here on without an await between: who asks for the status sees all of it, or none.
             ground.served,
             ground.planner,
@@ -121,12 +124,15 @@ class Features:
             HealthActor(self.health, self.names.addresses, ground.served, ground.memory),
         )
 
-    def heard(self, message: Events | Met) -> None:
+    def heard(self, message: Events | Met | FoundSessions) -> None:
         """Take what a worker tells of sessions."""
-        if isinstance(message, Met):
-            self.health.met(message.signs)
-        else:
-            self.records.add(message)
+        match message:
+            case Met(signs):
+                self.health.met(signs)
+            case FoundSessions():
+                self.sessions.found(message)
+            case Events():
+                self.records.add(message)
 
     def _names_changed(self, addresses: dict[str, tuple[str, ...]]) -> None:
         self.health.resolve(self.names.addresses)

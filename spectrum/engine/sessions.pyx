@@ -49,6 +49,10 @@ cdef enum:
     # is gone takes longer than what is to be done about it.
     REST_NS = 500000
 
+# Of `State`, as people see them.
+cdef tuple STATE_NAMES = (
+    "free", "new", "header", "delayed", "client_tls", "connecting", "origin_tls", "relaying", "ended")
+
 
 cdef int read_bounds(uint64_t *bounds_ns, bounds_s) except -1:
     """Fill in the bounds of buckets; return their number."""
@@ -359,6 +363,7 @@ cdef class Sessions(Part):
         session.legs[CLIENT].fd = fd
         session.legs[ORIGIN].fd = -1
         session.address_bytes = read_address(address, session.client_address, &session.client_port)
+        session.edge_bytes = session.address_bytes
         session.edge_port = listener.port
         if listener.asks_address:
             memset(address, 0, sizeof(sockaddr_in6))
@@ -955,6 +960,46 @@ cdef class Sessions(Part):
                 continue
             names.append(<uint64_t>session.generation << 32 | index)
         return names
+
+    def look(self, uint32_t first, uint32_t count):
+        """Return the sessions in `count` places from `first` on, and the place to go on from; 0 after the last one.
+
+        A session stays at its place. Those that are not decided on yet are left out. Of each: name, listener, state,
+        client, port, edge, port, target (None where none was dialled yet), age and idle time (ms), bytes from
+        client and origin.
+        """
+        cdef uint32_t index, end = self._slab.chunk_count << CHUNK_BITS
+        cdef uint32_t last = min(<uint64_t>first + count, <uint64_t>end)
+        cdef uint64_t idle_ms
+        cdef Session *session
+        cdef object target
+        cdef list seen = []
+        self.loop.read_clock()
+        for index in range(first, last):
+            session = slab_at(&self._slab, index)
+            if session.state in (FREE, ACCEPTED, ENDED):
+                continue
+            target = None
+            if session.target != NULL:
+                target = <object>session.target
+            elif session.dial != NULL and session.dial.tried != NULL:
+                target = <object>session.dial.tried
+            idle_ms = self.loop.now_ms - session.active_ms if session.state == RELAYING else 0
+            seen.append((
+                <uint64_t>session.generation << 32 | index,
+                session.listener,
+                STATE_NAMES[session.state],
+                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes),
+                session.client_port,
+                PyBytes_FromStringAndSize(<char *>session.edge_address, session.edge_bytes),
+                session.edge_port,
+                target,
+                (self.loop.now_ns - session.accepted_ns) // 1000000,
+                idle_ms,
+                session.legs[CLIENT].received_bytes,
+                session.legs[ORIGIN].received_bytes,
+            ))
+        return seen, last if last < end else 0
 
     def report_singly(self, uint64_t name):
         """Report a session's end by `ended`, although it was connected with a form of its record."""

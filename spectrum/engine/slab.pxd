@@ -87,6 +87,7 @@ cdef struct Session:
     uint8_t client_address[16]
     uint8_t edge_address[16]
     uint8_t address_bytes  # 4 or 16
+    uint8_t edge_bytes     # the same, unless a proxy in front named a client of the other family
     uint8_t state
     uint8_t outcome
     uint8_t first_eof    # 1: client, 2: origin

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 
 import msgspec
 
+from spectrum.core.live_sessions import LiveSession, Selection
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
 
 # Of names and addresses in one packet; a single name may have more, as many as an answer over TCP holds.
 NAMES_BYTES = 48 * 1024
+# Each takes some 150 bytes, with the longest names 400.
+SESSIONS_PER_PACKET = 200
 
 
 class Take(msgspec.Struct, array_like=True, tag=True):
@@ -111,4 +114,47 @@ class Kept(msgspec.Struct, array_like=True, tag=True):
     end: int
 
 
-CrossingMessage = Take | Veteran | Sockets | Names | Release | Released | Drain | Measures | Events | Kept
+class FindSessions(msgspec.Struct, array_like=True, tag="Find"):
+    """To a worker: which open sessions and flows it has of a selection. It answers with `FoundSessions`.
+
+    `number` is the answer's. The first ones by `order` are told, at most `limit`; an order that it does not know is
+    "age". Where it `ends` them, the reason is `killed`.
+    """
+
+    number: int
+    selection: Selection
+    order: str
+    limit: int
+    ends: bool = False
+
+
+class FoundSessions(msgspec.Struct, array_like=True, tag="Found"):
+    """From a worker: a part of the answer to `FindSessions`, in order; the last part says how many there are."""
+
+    number: int
+    sessions: list[LiveSession]
+    total: int
+    last: bool
+
+    @classmethod
+    def packets(cls, number: int, sessions: list[LiveSession], total: int) -> "Iterator[FoundSessions]":
+        """Yield as many messages as it takes; there is one at least."""
+        for first in range(0, max(1, len(sessions)), SESSIONS_PER_PACKET):
+            end = first + SESSIONS_PER_PACKET
+            yield cls(number, sessions[first:end], total, end >= len(sessions))
+
+
+CrossingMessage = (
+    Take
+    | Veteran
+    | Sockets
+    | Names
+    | Release
+    | Released
+    | Drain
+    | Measures
+    | Events
+    | Kept
+    | FindSessions
+    | FoundSessions
+)

@@ -371,6 +371,10 @@ class TcpPlane:
         self._registry.resolve(names, changed)
         self._drop_plans()
 
+    def app_name(self, listener: int) -> str:
+        """Return the name of the app of a listener, by its number, while it is open or has sessions."""
+        return self._listeners[listener].app.settings.name
+
     def open_sessions(self) -> dict[str, int]:
         """Return the number of sessions of each app with any."""
         found: Counter[str] = Counter()

@@ -500,6 +500,10 @@ class UdpPlane:
         self._registry.resolve(names, changed, self._unused)
         self._measure_paths(self._registry.apps())
 
+    def app_name(self, listener: int) -> str:
+        """Return the name of the app of a listener, by its number, while it is open or has sessions."""
+        return self._listeners[listener].app.settings.name
+
     def release(self) -> list[tuple[int, int]]:
         """Leave all flows to another worker; return the descriptors for it, by index."""
         return self.engine.release()

@@ -30,10 +30,11 @@ from spectrum.link.messages import (
     Started,
     TicketKeysUpdate,
 )
-from spectrum.link.takeover import Drain, Kept, Names, Release, Sockets, Take
+from spectrum.link.takeover import Drain, FindSessions, Kept, Names, Release, Sockets, Take
 from spectrum.plane.log import configure_worker_logging, log_spare_signals
 from spectrum.plane.outbox import Outbox
 from spectrum.plane.processes.arrival import Arrival, arrive
+from spectrum.plane.processes.finder import Finder
 from spectrum.plane.processes.generations import Generations, reason
 from spectrum.plane.processes.link import Link, News
 from spectrum.plane.processes.planes import Planes
@@ -71,6 +72,7 @@ class Worker:
         self._reports = reports = Reports(link, life, planes, outbox)
         succession = Succession(link, planes, generations, reports, sender, memory, files[0])
         self._service = WorkerService(life, link, planes, generations, sender, reports, succession)
+        self._finder = Finder(link, planes)
         self._tasks = Tasks()
 
     async def run(self) -> None:
@@ -118,6 +120,8 @@ class Worker:
             case Ask(number):
                 self._sender.flush()
                 self._reports.report(number)
+            case FindSessions():
+                self._finder.find(message)
             case Drain(timeout_s):
                 self._service.drain(timeout_s)
             case Kept(end):

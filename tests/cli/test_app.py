@@ -1,7 +1,6 @@
 import pytest
 
 from spectrum.cli import app as module
-from spectrum.cli.client import DaemonError
 from tests.cli.harness import spectrum
 
 
@@ -18,16 +17,3 @@ def test_the_daemon_is_asked(monkeypatch, what):
     refused = spectrum("app", what, "a&b")
     assert (refused.exit_code, refused.output) == (1, "no such app\n")
     assert asked == [("POST", f"/apps/{what}?app=web"), ("POST", f"/apps/{what}?app=a%26b")]
-
-
-def test_names_are_completed(monkeypatch):
-    status = {"apps": [{"name": "web"}, {"name": "ssh"}], "paused": [{"app": "web"}, {"app": "was"}]}
-    monkeypatch.setattr(module, "ask", lambda *_: status)
-    context = module.click.Context(module.pause)
-    assert module._names(context, None, "w") == ["web", "was"]
-
-    def ask(*_):
-        raise DaemonError("no daemon")
-
-    monkeypatch.setattr(module, "ask", ask)
-    assert module._names(context, None, "w") == []

@@ -392,3 +392,31 @@ def test_queues_that_this_process_may_not_make_long_are_told_once(origin):
             sockets = recorder.engine.take_short_queues()
             assert [os.fstat(one).st_mode >> 12 for one in sockets] == [0o14] * told  # a socket, inode(7)
             assert recorder.engine.take_short_queues() == []
+
+
+def test_live_flows_are_looked_at_in_parts(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, datagrams() as one, datagrams() as other:
+        assert recorder.engine.look(0, 10) == ([], 0)
+        with recorder.running():
+            for client in (one, other):
+                ask(client, edge, b"12345")
+                _, at = origin.recvfrom(100)
+            origin.sendto(b"123", at)
+            other.recv(100)
+            ask(other, edge, b"6")
+            origin.recvfrom(100)
+        seen, further = recorder.engine.look(0, 10)
+        assert further == 0
+        assert [(s[2], s[4], s[10:]) for s in seen] == [
+            ("young", port_of(one), (5, 0)),
+            ("confirmed", port_of(other), (6, 3)),
+        ]
+        name, listener, _, address, _, edge_address, edge_port, to, age, idle, _, _ = seen[0]
+        assert (listener, address, edge_address, edge_port) == (0, LOOPBACK, LOOPBACK, port_of(edge))
+        assert to.port == port_of(origin)
+        assert 0 <= idle <= age + 1 < 60_000
+        assert [recorder.engine.look(place, 1)[0][0][0] for place in (0, 1)] == [s[0] for s in seen]
+        assert (recorder.engine.look(0, 1)[1], recorder.engine.look(1, 1)[1]) == (1, 0)
+        recorder.engine.close(name, 77)
+        assert [s[0] for s in recorder.engine.look(0, 10)[0]] == [seen[1][0]]

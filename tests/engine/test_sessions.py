@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import resource
+import select
 import socket
 import time
 
@@ -468,3 +469,56 @@ def test_a_relay_needs_its_handler():
     with pytest.raises(TypeError):
         Relay()
     assert isinstance(Target(LOOPBACK, 1, "x"), Target)
+
+
+def test_open_sessions_are_looked_at_in_parts(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)], idle_timeout_ms=60_000)
+    add(recorder, edge)
+    with client(edge) as one, client(edge) as other:
+        with recorder.running():
+            accepted = [origin.accept()[0] for _ in range(2)]
+            one.sendall(b"12345")
+            received = [o.recv(100) for o in accepted if select.select([o], [], [], 0.2)[0]]
+            assert received == [b"12345"]
+            eventually(lambda: len(recorder.sessions) == 2)
+        seen, further = recorder.relay.look(0, 1000)
+        assert further == 0
+        assert {s[0] for s in seen} == {session[0] for session in recorder.sessions}
+        by_port = {s[4]: s for s in seen}
+        name, listener, state, address, port, edge_address, edge_port, to, age, idle, sent, got = by_port[port_of(one)]
+        assert (listener, state, address, port) == (0, "relaying", LOOPBACK, port_of(one))
+        assert (edge_address, edge_port, to.port) == (LOOPBACK, port_of(edge), port_of(origin))
+        assert (sent, got) == (5, 0)
+        assert 0 <= idle <= age + 1 < 60_000
+        # In parts, each of which says where to go on.
+        parts, place = [], 0
+        while True:
+            part, place = recorder.relay.look(place, 100)
+            parts.append(part)
+            if not place:
+                break
+        assert [s[0] for part in parts for s in part] == [s[0] for s in seen]
+        assert len(parts) == 3
+        assert recorder.relay.look(256, 100) == ([], 0)
+        # A proxy in front may name a client of the other family.
+        recorder.relay.set_client(name, b"\x20\1" + bytes(14), 7)
+        (changed,) = [s for s in recorder.relay.look(0, 1000)[0] if s[0] == name]
+        assert changed[3:7] == (b"\x20\1" + bytes(14), 7, LOOPBACK, port_of(edge))
+        recorder.relay.close(name, 77)
+        assert [s[4] for s in recorder.relay.look(0, 1000)[0]] == [port_of(other)]
+        for o in accepted:
+            o.close()
+
+
+def test_a_session_without_an_origin_is_looked_at(sockets):
+    edge, _ = sockets
+    recorder = Recorder()
+    recorder.accepted = lambda batch: [recorder.relay.read_header(name, 60_000) for name, *_ in batch]
+    add(recorder, edge)
+    with client(edge) as one:
+        with recorder.running():
+            eventually(lambda: recorder.relay.look(0, 256)[0])
+        ((_, _, state, _, port, _, _, to, _, idle, sent, got),) = recorder.relay.look(0, 256)[0]
+        assert (state, port, to, idle, sent, got) == ("header", port_of(one), None, 0, 0, 0)
+    recorder.relay.close_sessions(77)

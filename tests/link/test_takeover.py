@@ -11,6 +11,7 @@ What an older process would misread (another meaning, a field removed) takes ano
 import msgspec
 import pytest
 
+from spectrum.core.live_sessions import LiveSession, Selection
 from spectrum.core.records.measures import (
     CONNECT_BOUNDS_S,
     DROPS,
@@ -28,6 +29,8 @@ from spectrum.link.takeover import (
     CrossingMessage,
     Drain,
     Events,
+    FindSessions,
+    FoundSessions,
     Kept,
     Measures,
     Names,
@@ -42,6 +45,10 @@ from spectrum.link.versions import Hello
 CONNECT, DURATION = Histogram([6, 7], 0.5), Histogram([8, 9], 1.5)
 ORIGINS = {"o": OriginMeasures(10, 11, 12, "x")}
 APP = AppMeasures(1, 2, 3, {4: 5}, CONNECT, DURATION, ORIGINS, 13, 14, {15: 16}, 17, {"r": 18}, 19, 20)
+SELECTION = Selection(("app",), "192.0.2.0/24", ("192.0.2.1:22",), (29,), 30, 31, {"tcp": (32,)})
+SESSION = LiveSession(
+    *("tcp", 35, "app", "relaying", b"\xc0\0\2\1", 36, b"\xc0\0\2\2", 37, "192.0.2.3", 38, 39, 40, 41, 42, 43)
+)
 # What is sent, and its bytes.
 GOLDEN = [
     (Hello(2, 1), "93a548656c6c6f0201"),
@@ -65,6 +72,15 @@ GOLDEN = [
     ),
     (Events(2, b"{}\n{}\n", "w", 7, True, False), "97a64576656e747302c4067b7d0a7b7d0aa17707c3c2"),
     (Kept(7), "92a44b65707407"),
+    (
+        FindSessions(28, SELECTION, "age", 33, True),
+        "96a446696e641c9791a3617070ac3139322e302e322e302f323491ac3139322e302e322e313a3232911d1e1f81a37463709120a361676521c3",
+    ),
+    (
+        FoundSessions(34, [SESSION], 44, True),
+        "95a5466f756e6422919fa374637023a3617070a872656c6179696e67c404c000020124c404c000020225a93139322e302e322e33262728292a"
+        "2b2cc3",
+    ),
 ]
 # What processes of older versions send, and what it means.
 BEFORE = [
@@ -112,7 +128,7 @@ REASONS = """
 15=evicted 16=listener_removed 17=origin_drained 18=client_stuck 19=origin_stuck 20=connect_refused
 21=connect_timeout 22=connect_unreachable 23=connect_failed 24=no_source_port 25=no_descriptor 26=no_origin
 27=unresolved 28=source_family 29=source_forbidden 30=memory_limit 31=client_tls_error 32=origin_tls_error
-33=origin_tls_failed 34=origin_certificate 35=no_watch 40=header_untrusted 41=header_invalid 42=header_timeout
+33=origin_tls_failed 34=origin_certificate 35=no_watch 36=killed 40=header_untrusted 41=header_invalid 42=header_timeout
 43=header_missing 44=client_limit 45=client_rate 46=app_limit 47=app_rate 48=node_limit 49=node_rate
 50=client_blocked 51=sni_unknown 52=prefix_limit 53=prefix_rate 54=client_tls_failed 55=client_tls_timeout
 56=not_intercepted 57=hello_too_long 58=own_listener 59=app_paused 60=internal_error
@@ -142,3 +158,15 @@ def test_names_fit_packets():
     (packet,) = Names.packets({"ANY x tcp 1-1": tuple(f"192.0.{n >> 8}.{n & 255}" for n in range(4090))})
     assert len(msgspec.msgpack.encode(packet)) < MAX_PACKET_BYTES
     assert list(Names.packets({})) == []
+
+
+def test_sessions_fit_packets():
+    big = LiveSession(
+        *("udp", 2**56, "a" * 255, "confirmed", bytes(16), 65535, bytes(16), 65535),
+        *("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535, 65535, 2**40, 2**40, 2**60, 2**60),
+    )
+    packets = list(FoundSessions.packets(1, [big] * 401, 500))
+    assert [len(packet.sessions) for packet in packets] == [200, 200, 1]
+    assert [(packet.total, packet.last) for packet in packets] == [(500, False), (500, False), (500, True)]
+    assert max(len(msgspec.msgpack.encode(packet)) for packet in packets) < MAX_PACKET_BYTES
+    assert list(FoundSessions.packets(1, [], 7)) == [FoundSessions(1, [], 7, True)]

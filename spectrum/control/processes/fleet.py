@@ -23,7 +23,7 @@ from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import PackageChanged
 from spectrum.link.messages import Message, Met
 from spectrum.link.succession import GivenWorker
-from spectrum.link.takeover import Events, Measures, Names
+from spectrum.link.takeover import Events, FoundSessions, Measures, Names
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Tasks
 
@@ -78,7 +78,7 @@ class Fleet:
         memory: What they share.
         totals: What they count goes there.
         serve: Called with workers of ours that have started, or are to change: tells them what to serve.
-        heard: Called with the records of sessions, and with what clients met at origins.
+        heard: Called with the records of sessions, those that are open, and with what clients met at origins.
         handover_s: Returns how long the sessions of relieved workers may last, 0 for ever.
         silence_s: Returns after how long without a sign of life a worker is killed and replaced, 0 for never.
 
@@ -98,7 +98,7 @@ class Fleet:
         memory: SharedMemory,
         totals: Totals,
         serve: Callable[[Sequence[WorkerProcess]], object],
-        heard: Callable[[Events | Met], None],
+        heard: Callable[[Events | Met | FoundSessions], None],
         handover_s: Callable[[], float],
         silence_s: Callable[[], float] = lambda: 0.0,
         enlarge: Callable[[list[int]], None] = close_all,
@@ -268,6 +268,8 @@ class Fleet:
                 self._totals.add(veteran.number, apps, own)
             case Events():
                 veteran.source = message.source
+                self._tell(message)
+            case FoundSessions():
                 self._tell(message)
             case Names(addresses):
                 self.inherited_names |= addresses
@@ -439,7 +441,7 @@ class Fleet:
             case Events():
                 worker.source = message.source
                 self._tell(message)
-            case Met():
+            case Met() | FoundSessions():
                 self._tell(message)
             case _:
                 pass

@@ -14,7 +14,7 @@ from spectrum.kernel.peers import Peer, PinnedProcess
 from spectrum.link.channel import Channel
 from spectrum.link.messages import DECODER, Message
 from spectrum.link.succession import GivenWorker
-from spectrum.link.takeover import Drain, Kept, Release, Released, Sockets, Take, Veteran
+from spectrum.link.takeover import CrossingMessage, Drain, Kept, Release, Released, Sockets, Take, Veteran
 from spectrum.link.versions import BEFORE_HELLO
 from spectrum.link.waiting import waiting_names, waiting_path, waiting_paths
 
@@ -188,6 +188,11 @@ class VeteranWorker:
         """Let it end its sessions and exit."""
         if self._channel is not None:
             self._channel.send(Drain(timeout_s))
+
+    def tell(self, message: CrossingMessage) -> None:
+        """Send a message; one that its version does not know it passes over."""
+        if self._channel is not None:
+            self._channel.send(message)
 
     def tell_kept(self, end: int) -> None:
         """Tell it that its records before one are journaled, unless it has much to read already."""

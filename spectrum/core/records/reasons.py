@@ -81,6 +81,8 @@ class Reason(IntEnum):
     # It answered, and shook no hands; or its certificate is not verified (`tls: strict`).
     ORIGIN_TLS_FAILED = 33, 520, "originError"
     ORIGIN_CERTIFICATE = 34, 520, "originError"
+    # An operator ended it (`spectrum kill`).
+    KILLED = 36, 200, "disconnect"
     # The client was refused before an origin was chosen.
     HEADER_UNTRUSTED = 40, 403, "clientFiltered"
     HEADER_INVALID = 41, 403, "clientFiltered"

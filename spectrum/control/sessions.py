@@ -1,0 +1,273 @@
+"""The open sessions and flows of all workers: shown to an operator who asks, and ended for him."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import msgspec
+
+from spectrum.control.configuration.actor import Actor
+from spectrum.control.configuration.served import Served
+from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.processes.veterans import VeteranWorker
+from spectrum.control.processes.workers import WorkerProcess
+from spectrum.core.durations import parse_duration_s
+from spectrum.core.live_sessions import ORDERS, First, LiveSession, Selection, address_port
+from spectrum.core.sizes import parse_size
+from spectrum.core.snapshot import Snapshot
+from spectrum.link.takeover import FindSessions, FoundSessions
+
+log = logging.getLogger(__name__)
+
+Worker = WorkerProcess | VeteranWorker
+
+# What one answer has at most, and what it has where the request does not say.
+MAX_SESSIONS = 10_000
+DEFAULT_SESSIONS = 100
+# A worker takes less than a second for 100,000 flows; one of a version that does not know the question says nothing.
+ANSWER_TIMEOUT_S = 5.0
+LOOK_EVERY_S = 0.1
+# A TCP session by the process of its worker, a UDP flow by the worker's place: it outlives the process.
+_ID = re.compile(r"(u?)([0-9]+)\.([0-9a-f]{1,16})")
+MAX_IDS = 500
+
+
+def _text(transport: str, worker: Worker, name: int) -> str:
+    return f"u{_place(worker)}.{name:x}" if transport == "udp" else f"{worker.pid}.{name:x}"
+
+
+def _place(worker: Worker) -> int:
+    return worker.place if isinstance(worker, VeteranWorker) else worker.number
+
+
+def parse_ids(texts: Iterable[str]) -> dict[tuple[str, int], list[int]]:
+    """Return the names in ids of sessions, by transport and the number of the process, or of the place of UDP.
+
+    Raises:
+        ValueError: If one is no id.
+    """
+    found: dict[tuple[str, int], list[int]] = {}
+    for text in texts:
+        parts = _ID.fullmatch(text)
+        if parts is None:
+            raise ValueError(f'"{text}" is no id of a session; `spectrum sessions` shows those that are open')
+        found.setdefault(("udp" if parts[1] else "tcp", int(parts[2])), []).append(int(parts[3], 16))
+    return found
+
+
+def origin_names(snapshot: Snapshot) -> dict[int, str]:
+    """Return the names of load balancers' origins, with that of their pool, by number."""
+    return {origin.number: f"{pool.name}/{origin.name}" for pool in snapshot.pools for origin in pool.origins}
+
+
+class SessionsActor(Actor):
+    """Finds open sessions and flows, and ends them.
+
+    Args:
+        served: What is served.
+        workers: Returns all that may have any, also those of before an upgrade.
+    """
+
+    def __init__(self, served: Served, workers: Callable[[], Iterable[Worker]]) -> None:
+        self._served = served
+        self._workers = workers
+        self._asked = 0
+        # By the number of the answer.
+        self._waiting: dict[int, _WorkerAnswer] = {}
+
+    def resources(self) -> Iterable[Resource]:
+        """GET /sessions, and POST /sessions/kill."""
+        return Resource("GET", "/sessions", self._show), Resource("POST", "/sessions/kill", self._kill)
+
+    def found(self, message: FoundSessions) -> None:
+        """Take a part of a worker's answer."""
+        if answer := self._waiting.get(message.number):
+            answer.take(message)
+
+    async def _show(self, asked: Asked) -> dict[str, Any]:
+        query = asked.query
+        order, limit = query.get("sort", "age"), _whole(query, "limit", DEFAULT_SESSIONS)
+        if order not in ORDERS:
+            raise ValueError(f'"{order}" is no order of sessions: {", ".join(ORDERS)}')
+        if limit > MAX_SESSIONS:
+            raise ValueError(f"limit: {limit} is more than {MAX_SESSIONS}, the most that is shown")
+        selection, ids = self._selection(query)
+        answers, silent = await self._ask(selection, ids, order, limit, False)
+        names = origin_names(self._served.snapshot)
+        first = First(order, limit)
+        of: dict[int, Worker] = {}
+        for answer in answers:
+            first.add(answer.sessions)
+            of.update((id(one), answer.worker) for one in answer.sessions)
+        shown = [_shown(one, of[id(one)], names) for one in first.sorted()]
+        return {"sessions": shown, "total": self._total(query, answers), "silent": silent}
+
+    async def _kill(self, asked: Asked) -> dict[str, Any]:
+        selection, ids = self._selection(asked.query)
+        if selection.is_all and not ids:
+            raise ValueError("which sessions? name ids, an app, a client or an origin")
+        answers, silent = await self._ask(selection, ids, "age", 0, True)
+        total = self._total(asked.query, answers)
+        log.warning("uid %d ended %d sessions and flows: %s", asked.uid, total, _described(asked.query))
+        return {"killed": total, "silent": silent}
+
+    def _total(self, query: Mapping[str, str], answers: "Iterable[_WorkerAnswer]") -> int:
+        """Return how many there are; where there are none, an app that does not exist is a fault."""
+        total = sum(answer.total for answer in answers)
+        app = query.get("app")
+        if app and not total and app not in {one.name for one in self._served.snapshot.apps}:
+            raise ValueError(f'there is no app "{app}"; `spectrum status` shows all apps')
+        return total
+
+    def _selection(self, query: Mapping[str, str]) -> tuple[Selection, dict[tuple[str, int], list[int]]]:
+        """Return what is asked for, and the names by worker where ids are.
+
+        Raises:
+            ValueError: If it is not understood.
+        """
+        texts = query.get("ids", "").split(",") if query.get("ids") else []
+        if len(texts) > MAX_IDS:
+            raise ValueError(f"ids: {len(texts)} are more than {MAX_IDS}")
+        client = query.get("client", "")
+        if client:
+            try:
+                ip_network(client, strict=False)
+            except ValueError as exc:
+                raise ValueError(f'client: "{client}" is no address and no prefix') from exc
+            client = str(ip_network(client, strict=False))
+        origins, numbers = self._origins(query.get("origin", ""))
+        selection = Selection(
+            apps=(query["app"],) if query.get("app") else (),
+            client=client,
+            origins=origins,
+            numbers=numbers,
+            min_age_ms=round(_value(query, "older_than", parse_duration_s) * 1000),
+            min_bytes=int(_value(query, "min_bytes", parse_size)),
+        )
+        return selection, parse_ids(texts)
+
+    def _origins(self, text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Return the address, or the numbers of the origins with the name, that a request asks for."""
+        if not text:
+            return (), ()
+        names = origin_names(self._served.snapshot)
+        numbers = tuple(number for number, name in names.items() if text in (name, name.partition("/")[2]))
+        if numbers:
+            return (), numbers
+        host, _, port = text.rpartition(":")
+        for address in (text, host if port.isdecimal() else ""):
+            with suppress(ValueError):
+                plain = str(ip_address(address.removeprefix("[").removesuffix("]")))
+                return ((plain if address == text else address_port(plain, int(port))),), ()
+        raise ValueError(f'origin: "{text}" is no address and no origin of a pool; write POOL/ORIGIN or 192.0.2.1:22')
+
+    async def _ask(
+        self, selection: Selection, ids: dict[tuple[str, int], list[int]], order: str, limit: int, ends: bool
+    ) -> "tuple[list[_WorkerAnswer], list[str]]":
+        """Return the answers of workers, and those that gave none."""
+        changed = asyncio.Event()
+        asked: dict[int, _WorkerAnswer] = {}
+        for worker in self._workers():
+            own = selection
+            if ids:
+                keys = {"tcp": ("tcp", worker.pid), "udp": ("udp", _place(worker))}
+                names = {transport: tuple(ids[key]) for transport, key in keys.items() if key in ids}
+                own = msgspec.structs.replace(selection, names=names)
+                if not names:
+                    continue
+            if not _has_sessions(worker):
+                continue
+            self._asked += 1
+            asked[self._asked] = _WorkerAnswer(worker, changed)
+            worker.tell(FindSessions(self._asked, own, order, limit, ends))
+        self._waiting |= asked
+        try:
+            await _wait(asked.values(), changed)
+        finally:
+            for number in asked:
+                del self._waiting[number]
+        answers = asked.values()
+        silent = [f"worker pid {answer.worker.pid}" for answer in answers if not answer.done]
+        if silent:
+            log.warning("no word of sessions from %s in time", ", ".join(silent))
+        return [answer for answer in answers if answer.done], silent
+
+
+class _WorkerAnswer:
+    """What a worker tells.
+
+    Attributes:
+        worker: Who tells it.
+        sessions: What came.
+        total: How many there are.
+        done: That was all.
+    """
+
+    def __init__(self, worker: Worker, changed: asyncio.Event) -> None:
+        self.worker = worker
+        self.sessions: list[LiveSession] = []
+        self.total = 0
+        self.done = False
+        self._changed = changed
+
+    def take(self, message: FoundSessions) -> None:
+        self.sessions.extend(message.sessions)
+        self.total, self.done = message.total, message.last
+        if self.done:
+            self._changed.set()
+
+
+async def _wait(answers: Iterable[_WorkerAnswer], changed: asyncio.Event) -> None:
+    """Wait for all answers, as far as they come in time and their workers live."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + ANSWER_TIMEOUT_S
+    while any(not answer.done and _has_sessions(answer.worker) for answer in answers) and loop.time() < deadline:
+        changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await changed.wait()
+
+
+def _has_sessions(worker: Worker) -> bool:
+    return worker.life.lives if isinstance(worker, VeteranWorker) else worker.life.serves
+
+
+def _value(query: Mapping[str, str], key: str, parse: Callable[[str | int], float]) -> float:
+    text = query.get(key, "")
+    try:
+        return parse(int(text) if text.isdecimal() else text) if text else 0
+    except ValueError as exc:
+        raise ValueError(f"{key}: {exc}") from exc
+
+
+def _whole(query: Mapping[str, str], key: str, otherwise: int) -> int:
+    text = query.get(key, "")
+    if text and not text.isdecimal():
+        raise ValueError(f'{key}: "{text}" is no number')
+    return int(text) if text else otherwise
+
+
+def _described(query: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in query.items() if value)
+
+
+def _shown(one: LiveSession, worker: Worker, names: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "id": _text(one.transport, worker, one.name),
+        "transport": one.transport,
+        "app": one.app,
+        "state": one.state,
+        "client": address_port(str(ip_address(one.client)), one.client_port),
+        "edge": address_port(str(ip_address(one.edge)), one.edge_port),
+        "origin": address_port(one.origin, one.origin_port) or None,
+        "origin_name": names.get(one.origin_number),
+        "age_s": one.age_ms / 1000,
+        "idle_s": one.idle_ms / 1000,
+        "bytes_from_client": one.from_client,
+        "bytes_from_origin": one.from_origin,
+        "worker_pid": worker.pid,
+    }
