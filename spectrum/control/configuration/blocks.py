@@ -40,6 +40,11 @@ def may_have_anchors(text: str) -> bool:
     return _ANCHOR.search(text) is not None
 
 
+def may_have_references(text: str) -> bool:
+    """Tell whether there may be a reference in a text: what it stands for is somewhere else."""
+    return "$" in text
+
+
 def split(text: str) -> Blocks | None:
     """Return a text in pieces; None where it is not certain what belongs to which."""
     if not text.endswith("\n"):

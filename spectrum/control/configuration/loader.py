@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from spectrum.control.configuration.diagnostics import ConfigError, Diagnostic
 from spectrum.control.configuration.machine import machine_faults, named_files
+from spectrum.control.configuration.references import resolve
 from spectrum.control.configuration.reloading import LoadedText
 from spectrum.control.configuration.texts import STANDARD_INPUT, name_of_file, read_text
 from spectrum.control.configuration.yaml_marks import Document
@@ -106,10 +107,11 @@ def load_text(
     diagnostics = [Diagnostic(name, fault.place, "", fault.message) for fault in document.faults]
     if document.value is None and diagnostics:
         raise ConfigError(diagnostics)
-    value, faults = expand(document.value) if isinstance(document.value, dict) else (document.value, [])
+    resolved = resolve(document.value)
+    value, faults = expand(resolved.value) if isinstance(resolved.value, dict) else (resolved.value, [])
     config, wrong = load_objects(value, local, reading, known)
-    faults += wrong
-    diagnostics += [_diagnostic(name, document, fault) for fault in faults]
+    config.hide(resolved.replaced)
+    diagnostics += [_diagnostic(name, document, fault) for fault in resolved.told(faults + wrong)]
     if diagnostics:
         raise ConfigError(sorted(diagnostics, key=lambda diagnostic: diagnostic.place))
     if keeps:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from spectrum.control.configuration.blocks import Blocks, may_have_anchors, name_of, split
+from spectrum.control.configuration.blocks import Blocks, may_have_anchors, may_have_references, name_of, split
 from spectrum.control.configuration.yaml_marks import Document
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.fields import check_name
@@ -36,7 +36,8 @@ class LoadedText:
     def of(cls, text: str, document: Document, config: Config, local: Iterable[IPAddress]) -> "LoadedText | None":
         """Return what was loaded from a text; None where it is not certain which part of it is which app."""
         blocks = split(text)
-        if blocks is None or may_have_anchors(text) or any(map(_is_told_elsewhere, config.apps.values())):
+        is_certain = not may_have_anchors(text) and not may_have_references(text)
+        if blocks is None or not is_certain or any(map(_is_told_elsewhere, config.apps.values())):
             return None
         # Each block begins where YAML has the name of an app: so none of them is within a quoted text, for example.
         if list(zip(map(name_of, blocks.apps), blocks.lines, strict=True)) != document.lines("apps"):
@@ -99,7 +100,7 @@ def _is_told_elsewhere(app: App) -> bool:
 
 def _load(block: str) -> tuple[str, App] | None:
     """Return the app in a block, with its name; None where it is not well-formed, or depends on the rest."""
-    if may_have_anchors(block):
+    if may_have_anchors(block) or may_have_references(block):
         return None
     document = Document(block)
     if document.faults or not isinstance(document.value, dict) or len(document.value) != 1:

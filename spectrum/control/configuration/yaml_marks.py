@@ -5,7 +5,7 @@ loader resolves the core schema of YAML 1.2 (section 10.3.2), refuses equal keys
 """
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -21,8 +21,23 @@ _CONSTANTS = {
 Path = tuple[str | int, ...]
 
 
+class Reference(NamedTuple):
+    """A value with a dollar sign, which may stand for something else.
+
+    Attributes:
+        text: What stands in the file.
+        is_plain: It is not in quotes: what it comes to may be a number.
+    """
+
+    text: str
+    is_plain: bool
+
+
 class Document:
-    """A parsed text: `value`, the `faults` that parsing found, and the place of every key and value."""
+    """A parsed text: `value`, the `faults` that parsing found, and the place of every key and value.
+
+    Values with a dollar sign are a `Reference`.
+    """
 
     def __init__(self, text: str) -> None:
         self.faults: list[YamlFault] = []
@@ -101,8 +116,14 @@ def _step(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, ya
 
 def _scalar(node: yaml.ScalarNode) -> Any:
     text: str = node.value
-    if node.style in ("'", '"', "|", ">"):
-        return text
+    is_plain = node.style not in ("'", '"', "|", ">")
+    if "$" in text:
+        return Reference(text, is_plain)
+    return plain_scalar(text) if is_plain else text
+
+
+def plain_scalar(text: str) -> Any:
+    """Return the value of a text that is not in quotes (YAML 1.2, section 10.3.2)."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INTEGER.fullmatch(text):

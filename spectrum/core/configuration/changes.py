@@ -1,14 +1,17 @@
 """What differs between two configurations, for people."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.feature import Section
 from spectrum.core.configuration.fields import describe
 from spectrum.core.features import FIXED, SECTIONS
 
+# Tells whether there may be a secret at a place of the file.
+_Hides = Callable[[tuple[str, ...]], bool]
 # Compared object by object.
 _OBJECTS = frozenset(section.key for section in SECTIONS)
 # What 0 is called in the file.
@@ -18,8 +21,9 @@ _NAMES = {"workers": "auto", "busy_poll": "off"}
 def changes(old: Config, new: Config) -> list[str]:
     """Return a line for each object that is added, removed or changed, and for each other setting that was."""
     lines: list[str] = []
+    hides = _hides(old, new)
     for section in SECTIONS:
-        lines += _changed_objects(section.kind, getattr(old, section.key), getattr(new, section.key))
+        lines += _changed_objects(section, getattr(old, section.key), getattr(new, section.key), hides)
     return lines + [f"changed {change}" for change in _changed_settings(old, new) if not _is_fixed(change)]
 
 
@@ -33,34 +37,47 @@ def _is_fixed(change: str) -> bool:
     return any(path == fixed or path.startswith(f"{fixed}.") for fixed in FIXED)
 
 
-def _changed_objects(kind: str, old: Mapping[str, BaseModel], new: Mapping[str, BaseModel]) -> Iterator[str]:
+def _hides(old: Config, new: Config) -> _Hides:
+    return lambda place: old.hides(place) or new.hides(place)
+
+
+def _changed_objects(
+    section: Section, old: Mapping[str, BaseModel], new: Mapping[str, BaseModel], hides: _Hides
+) -> Iterator[str]:
+    kind = section.kind
     differing = [name for name, one in new.items() if old.get(name) is not one]
     yield from (f"added {kind} {name}" for name in differing if name not in old)
     if old.keys() != new.keys():
         yield from (f"removed {kind} {name}" for name in old if name not in new)
     for name in (name for name in differing if name in old):
-        if details := list(_changed_fields(old[name], new[name], type(new[name]))):
+        if details := list(_changed_fields(old[name], new[name], hides, (section.key, name))):
             yield f"changed {kind} {name}: {', '.join(details)}"
 
 
 def _changed_settings(old: Config, new: Config) -> Iterator[str]:
     """Yield what differs at the top of the file, less its named objects."""
-    return _changed_fields(old, new, Config, without=_OBJECTS)
+    return _changed_fields(old, new, _hides(old, new), without=_OBJECTS)
 
 
 def _changed_fields(
-    old: BaseModel, new: BaseModel, model: type[BaseModel], prefix: str = "", without: Container[str] = ()
+    old: BaseModel,
+    new: BaseModel,
+    hides: _Hides,
+    place: tuple[str, ...] = (),
+    prefix: str = "",
+    without: Container[str] = (),
 ) -> Iterator[str]:
-    """Yield the path of each setting that differs, with both values where they are short."""
-    for field, info in model.model_fields.items():
+    """Yield the path of each setting that differs, with both values where they are short and no secrets."""
+    for field, info in type(new).model_fields.items():
         if field in without:
             continue
-        before, after, path = getattr(old, field), getattr(new, field), prefix + (info.alias or field)
+        key = info.alias or field
+        before, after, path, here = getattr(old, field), getattr(new, field), prefix + key, (*place, key)
         if before == after:
             continue
         if isinstance(before, BaseModel) and type(before) is type(after):
-            yield from _changed_fields(before, after, type(after), f"{path}.")
-        elif _is_short(before) and _is_short(after):
+            yield from _changed_fields(before, after, hides, here, f"{path}.")
+        elif _is_short(before) and _is_short(after) and not hides(here):
             yield f"{path} {_named(path, before)} -> {_named(path, after)}"
         else:
             yield path

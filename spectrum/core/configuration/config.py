@@ -4,10 +4,11 @@ Here is what every file has: apps, and the daemon's own settings. What a feature
 that `App` or `Config` inherits from. Keys are listed in the opposite order of these classes.
 """
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, field_validator, model_validator
 
 from spectrum.core.access.objects import AccessKeys, AccessKeysOfApp
 from spectrum.core.address import OriginAddress, is_name, parse_address
@@ -328,3 +329,12 @@ class Config(OffloadKeys, FilterKeys, RecordKeys, TlsKeys, AccessKeys, Balancing
     """A whole file that passed every check."""
 
     apps: dict[str, App] = Field(default_factory=dict)
+    _hidden: frozenset[tuple[str | int, ...]] = PrivateAttr(frozenset())
+
+    def hide(self, places: Iterable[tuple[str | int, ...]]) -> None:
+        """Note where values stand that may be secrets."""
+        self._hidden = frozenset(place[:length] for place in places for length in range(1, len(place) + 1))
+
+    def hides(self, place: tuple[str | int, ...]) -> bool:
+        """Tell whether there may be a secret at a place of the file, or below it."""
+        return place in self._hidden

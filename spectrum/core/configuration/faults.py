@@ -31,8 +31,6 @@ def faults_of(error: ValidationError, model: type[BaseModel], prefix: Path) -> I
             continue  # pydantic counts the entries that are right; each of the others is a fault of its own
         path: Path = tuple(item["loc"])
         message = _message(item, model, path)
-        if isinstance(found := item.get("input"), str) and "${" in found:
-            message += "; environment variables are not replaced in the file"
         yield Fault(prefix + path, message, at_key=item["type"] == "extra_forbidden")
 
 

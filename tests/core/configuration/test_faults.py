@@ -46,7 +46,7 @@ def faults(body):
         (
             GOOD | {"edge_ips": ["${EDGE}"]},
             ("edge_ips", 0),
-            "'${EDGE}' is not an IP address; environment variables are not replaced in the file",
+            "'${EDGE}' is not an IP address",
         ),
         (
             GOOD | {"keepalive": {"count": 1000}},
