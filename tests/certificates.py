@@ -76,6 +76,12 @@ class Authority:
         builder = builder.serial_number(x509.random_serial_number())
         return builder.not_valid_before(now - 40 * DAY).not_valid_after(now + days * DAY)
 
+    def revocations(self):
+        """A list of revoked certificates, with none, in PEM form."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateRevocationListBuilder(self.name, now, now + DAY)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     def issue(self, *names, kind="ec", common_name=None, days=30):
         """A certificate for host names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)

@@ -1,6 +1,7 @@
 """The tables of `spectrum status`."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -45,6 +46,8 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         gone = "" if pause["in_file"] else ", which the file does not name"
         told = f"app {escape(pause['app'])}{gone}: paused since {pause['since']}, by uid {pause['uid']}"
         console.print(f"[yellow]{told}[/yellow]", soft_wrap=True)
+    for certificate in status.get("acme", ()):
+        console.print(_order(certificate), soft_wrap=True)
     console.print(_apps_table(status["apps"]))
     if status["pools"]:
         for balancer in status["load_balancers"]:
@@ -57,6 +60,22 @@ def _name(name: dict[str, Any]) -> str:
     if not name["addresses"]:
         return text
     return f"{text}; the addresses of {duration_text(name['age_s'])} ago are in use: {', '.join(name['addresses'])}"
+
+
+def _order(certificate: dict[str, Any]) -> str:
+    """Return a line for a certificate by ACME."""
+    text = f"certificate {certificate['certificate']}: "
+    text += f"valid until {_instant(certificate['ends_at'])}" if certificate["ends_at"] else "[red]not issued yet[/red]"
+    if certificate["ordering"]:
+        return text + ", being ordered"
+    if certificate["failures"]:
+        more = f"{certificate['failures']} failures, the next order is at {_instant(certificate['try_at'])}"
+        return f"{text}; [red]{escape(certificate['failure'])}[/red] ({more})"
+    return text + (f", to be renewed at {_instant(certificate['renew_at'])}" if certificate["renew_at"] else "")
+
+
+def _instant(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _records(records: dict[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ supervisor, which knows none of them.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -32,11 +32,12 @@ from spectrum.control.records.log import LineWriter
 from spectrum.control.records.stream import RecordsActor, RecordStream
 from spectrum.control.records.totals import Totals, TotalsActor
 from spectrum.control.sessions import SessionsActor
+from spectrum.control.tls.acme.actor import AcmeActor
 from spectrum.control.tls.certificates import CertificatesActor
 from spectrum.control.tls.tickets import TicketKeyRotation, TicketsActor
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
-from spectrum.link.messages import Met
+from spectrum.link.messages import Challenge, Met
 from spectrum.link.takeover import Events, FoundSessions
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
 
@@ -62,6 +63,7 @@ class Ground:
         metrics: Serves the metrics.
         replan: Has workers told what a feature has beside the configuration.
         state: The folder of what is kept over restarts.
+        ask: Waits until workers have answered, and with that have what they were told before.
     """
 
     served: Served
@@ -78,6 +80,7 @@ class Ground:
     metrics: Actor
     replan: Replan
     state: Path
+    ask: Callable[[], Awaitable[None]]
 
 
 class Features:
@@ -113,6 +116,7 @@ class Features:
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             OffloadActor(self.offload, ground.has_veterans, lambda: sum(one.offloaded for one in ground.all())),
             self.sessions,
+            AcmeActor(ground.served, self._tell_challenges, ground.ask),
             # From here on without an await between: who asks for the status sees all of it, or none.
             ground.served,
             ground.planner,
@@ -152,6 +156,10 @@ class Features:
     def _tell_tickets(self, keys: list[bytes]) -> None:
         for worker in self._running():
             worker.tell_tickets(keys)
+
+    def _tell_challenges(self, challenges: list[Challenge]) -> None:
+        for worker in self._running():
+            worker.tell_challenges(challenges)
 
     def _record_health(self, event: HealthEvent) -> None:
         log.log(logging.INFO if event.Healthy else logging.WARNING, "%s", as_text(event))

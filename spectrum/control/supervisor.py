@@ -110,6 +110,7 @@ class Supervisor:
                 metrics=MetricsActor(self._admin, metrics),
                 replan=lambda change, undo: self.reloads.again(change, undo),
                 state=state_folder(path),
+                ask=fleet.ask,
             )
         )
         # Workers abort last: they go back to what they did when all that they are told is as before.

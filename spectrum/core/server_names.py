@@ -9,6 +9,9 @@ from spectrum.wire.client_hello import ClientHello
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
 
+# The protocol of ALPN that certificate authorities offer, and nobody else (RFC 8737 section 6.2).
+ACME_TLS = "acme-tls/1"
+
 T = TypeVar("T")
 
 

@@ -83,9 +83,17 @@ cdef extern from "<openssl/ssl.h>" nogil:
     void SSL_CTX_set_app_data(SSL_CTX *ctx, void *data)
     void *SSL_CTX_get_app_data(const SSL_CTX *ctx)
 
+    void SSL_CTX_set_client_hello_cb(
+        SSL_CTX *ctx, int (*read)(SSL *ssl, int *alert, void *arg) noexcept nogil, void *arg)
+    int SSL_client_hello_get0_ext(SSL *ssl, unsigned int kind, const unsigned char **data, size_t *length)
+
     SSL *SSL_new(SSL_CTX *ctx)
     void SSL_free(SSL *ssl)
     SSL_CTX *SSL_get_SSL_CTX(const SSL *ssl)
+    SSL_CTX *SSL_set_SSL_CTX(SSL *ssl, SSL_CTX *ctx)
+    void SSL_set_verify(SSL *ssl, int mode, void *callback)
+    unsigned long SSL_set_options(SSL *ssl, unsigned long options)
+    int SSL_set_num_tickets(SSL *ssl, size_t count)
     void SSL_set_app_data(SSL *ssl, void *data)
     void *SSL_get_app_data(const SSL *ssl)
     void SSL_set_bio(SSL *ssl, BIO *reads, BIO *writes)
@@ -120,6 +128,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int TLS1_3_VERSION
     unsigned long SSL_OP_NO_RENEGOTIATION
     unsigned long SSL_OP_NO_COMPRESSION
+    unsigned long SSL_OP_NO_TICKET
     unsigned long SSL_OP_CIPHER_SERVER_PREFERENCE
     unsigned long SSL_OP_PRIORITIZE_CHACHA
     long SSL_MODE_RELEASE_BUFFERS
@@ -141,6 +150,8 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_AD_UNRECOGNIZED_NAME
     int OPENSSL_NPN_NEGOTIATED
     int TLSEXT_NAMETYPE_host_name
+    unsigned int TLSEXT_TYPE_application_layer_protocol_negotiation
+    int SSL_CLIENT_HELLO_SUCCESS
 
 cdef extern from "<openssl/bio.h>" nogil:
     BIO_METHOD *BIO_meth_new(int kind, const char *name)

@@ -123,11 +123,11 @@ cdef class Relay(Dialer):
             followed.idle_timeout_ms, 1, followed.form)
         return True
 
-    def refuse(self, uint64_t name, int error):
-        """Reset the client; `error` is reported in `ended` with outcome REFUSED."""
+    def refuse(self, uint64_t name, int error, bint reset=True):
+        """Reset the client, or close its connection; `error` is reported in `ended` with outcome REFUSED."""
         cdef Session *session = self._find(name)
         if session != NULL and self._is_undecided(session):
-            self._end(<uint32_t>name, session, REFUSED, error, True)
+            self._end(<uint32_t>name, session, REFUSED, error, reset)
 
     cdef bint _is_undecided(self, Session *session) noexcept nogil:
         return (session.state == ACCEPTED or session.state == HEADER or session.state == HELD

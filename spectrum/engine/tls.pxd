@@ -31,9 +31,18 @@ cdef class CertificateKeyPair:
     cdef int _read(self, bytes chain, bytes key) except -1
 
 
+cdef class ChallengeContext:
+    cdef SSL_CTX *ctx
+    # Certificates by the names that they answer for.
+    cdef dict _answers
+    cdef int take(self, void *ssl) noexcept
+    cdef int choose(self, void *ssl, int *alert) noexcept
+
+
 cdef class ServerContext:
     cdef SSL_CTX *ctx
     cdef object _find
+    cdef ChallengeContext _challenges
     cdef TicketKeys _tickets
     cdef readonly bytes alpn
     # Why `choose` refused the latest handshake, until it is taken: a text, or an exception of ours.

@@ -17,6 +17,9 @@ class TicketKeys:
 class CertificateKeyPair:
     def __init__(self, chain: bytes, key: bytes, staple: bytes = b"") -> None: ...
 
+class ChallengeContext:
+    def set_answers(self, answers: dict[str, CertificateKeyPair]) -> None: ...
+
 class ServerContext:
     def __init__(
         self,
@@ -29,6 +32,7 @@ class ServerContext:
         alpn: tuple[str, ...] = (),
         client_authorities: bytes = b"",
         client_must: bool = True,
+        challenges: ChallengeContext | None = None,
     ) -> None: ...
 
 class ClientContext:

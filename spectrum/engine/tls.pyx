@@ -162,6 +162,82 @@ def wire_protocols(protocols):
     return b"".join(bytes([len(one)]) + one for one in (protocol.encode("ascii") for protocol in protocols))
 
 
+# RFC 8737 section 4, as a ClientHello offers it: the length of the list, then that of its only entry.
+cdef enum:
+    ACME_OFFER_BYTES = 13
+cdef const char *ACME_OFFER = b"\x00\x0b\x0aacme-tls/1"
+
+
+cdef class ChallengeContext:
+    """The TLS context for certificate authorities that look whether a name is ours (tls-alpn-01, RFC 8737).
+
+    A `ServerContext` leaves a handshake to it whose client offers acme-tls/1 and nothing else, while there is anything
+    to answer; otherwise such a client is like any other.
+    """
+
+    def __init__(self):
+        self._answers = {}
+        self.ctx = _context(TLS_server_method(), ("1.2", "1.3"))
+        SSL_CTX_set_session_cache_mode(self.ctx, SSL_SESS_CACHE_OFF)
+        SSL_CTX_set_tlsext_servername_callback(self.ctx, _choose_answer)
+        SSL_CTX_set_tlsext_servername_arg(self.ctx, <void *>self)
+        SSL_CTX_set_alpn_select_cb(self.ctx, _choose_acme, NULL)
+
+    def __dealloc__(self):
+        SSL_CTX_free(self.ctx)
+
+    def set_answers(self, dict answers):
+        """Answer with these `CertificateKeyPair`s, by name; with none, leave all handshakes to the apps."""
+        self._answers = {name.lower(): one for name, one in answers.items()}
+
+    cdef int take(self, void *ssl) noexcept:
+        if self._answers:
+            SSL_set_SSL_CTX(<SSL *>ssl, self.ctx)
+            # What the app asks of its clients an authority does not have; nothing is resumed.
+            SSL_set_verify(<SSL *>ssl, SSL_VERIFY_NONE, NULL)
+            SSL_set_options(<SSL *>ssl, SSL_OP_NO_TICKET)
+            SSL_set_num_tickets(<SSL *>ssl, 0)
+        return SSL_CLIENT_HELLO_SUCCESS
+
+    cdef int choose(self, void *ssl, int *alert) noexcept:
+        """Give a handshake the certificate that answers for its server name."""
+        cdef const char *name = SSL_get_servername(<SSL *>ssl, TLSEXT_NAMETYPE_host_name)
+        cdef CertificateKeyPair one
+        try:
+            one = self._answers.get((<bytes>name).decode("ascii", "replace").lower()) if name != NULL else None
+        except Exception:
+            one = None
+        if one is not None and SSL_use_cert_and_key(<SSL *>ssl, one.leaf, one.key, one.chain, 1):
+            return SSL_TLSEXT_ERR_OK
+        ERR_clear_error()
+        alert[0] = SSL_AD_UNRECOGNIZED_NAME
+        return SSL_TLSEXT_ERR_ALERT_FATAL
+
+
+cdef int _choose_answer(SSL *ssl, int *alert, void *context) noexcept nogil:
+    with gil:
+        return (<ChallengeContext>context).choose(ssl, alert)
+
+
+cdef int _choose_acme(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *offered,
+                      unsigned int length, void *context) noexcept nogil:
+    """It is the only one that is offered: `_look_for_challenge` has seen that."""
+    out[0] = offered + 1
+    out_length[0] = offered[0]
+    return SSL_TLSEXT_ERR_OK
+
+
+cdef int _look_for_challenge(SSL *ssl, int *alert, void *context) noexcept nogil:
+    """SSL_CTX_set_client_hello_cb(3): the one callback that comes before a certificate is looked for."""
+    cdef const unsigned char *offered = NULL
+    cdef size_t length = 0
+    if (not SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &offered, &length)
+            or length != ACME_OFFER_BYTES or memcmp(offered, ACME_OFFER, ACME_OFFER_BYTES) != 0):
+        return SSL_CLIENT_HELLO_SUCCESS
+    with gil:
+        return (<ChallengeContext>context).take(ssl)
+
+
 cdef class ServerContext:
     """The TLS context for an app's clients.
 
@@ -176,13 +252,14 @@ cdef class ServerContext:
         alpn: The protocols to choose from, best first; none to take no part in ALPN.
         client_authorities: Certificates in PEM form by which clients' are verified; empty to ask for none.
         client_must: A client without one is refused.
+        challenges: What answers authorities that look whether a name is ours; None for nothing.
 
     Raises:
         TlsError: If something cannot be used.
     """
 
     def __init__(self, bytes name, tuple certificates, TicketKeys tickets, *, find=None, tuple versions=("1.2", "1.3"),
-                 tuple alpn=(), bytes client_authorities=b"", bint client_must=True):
+                 tuple alpn=(), bytes client_authorities=b"", bint client_must=True, ChallengeContext challenges=None):
         cdef CertificateKeyPair one
         self.ctx = _context(TLS_server_method(), versions)
         SSL_CTX_set_options(self.ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA)
@@ -203,6 +280,9 @@ cdef class ServerContext:
             # The callback for certificates cannot choose the alert.
             SSL_CTX_set_tlsext_servername_callback(self.ctx, _choose_certificate)
             SSL_CTX_set_tlsext_servername_arg(self.ctx, <void *>self)
+        self._challenges = challenges
+        if challenges is not None:
+            SSL_CTX_set_client_hello_cb(self.ctx, _look_for_challenge, <void *>challenges)
         self.alpn = wire_protocols(alpn)
         if alpn:
             SSL_CTX_set_alpn_select_cb(self.ctx, _choose_protocol, <void *>self)
@@ -275,6 +355,8 @@ cdef int _ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     cdef KeySet *known = <KeySet *>SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl))
     cdef unsigned char *key
     cdef int i
+    if known == NULL:  # of a ChallengeContext
+        return 0
     if encrypts:
         if known.count == 0 or RAND_bytes(iv, 16) <= 0:
             return 0

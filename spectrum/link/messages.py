@@ -63,6 +63,24 @@ class TicketKeysUpdate(msgspec.Struct, array_like=True, tag="Tickets"):
     keys: list[bytes]
 
 
+class Challenge(msgspec.Struct, frozen=True, array_like=True):
+    """What answers tls-alpn-01 for a name (RFC 8737): a certificate and its key in PEM form."""
+
+    name: str
+    chain: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        """Keep the key out of logs."""
+        return f"Challenge({self.name!r})"
+
+
+class Challenges(msgspec.Struct, array_like=True, tag=True):
+    """To a worker: all that answers tls-alpn-01 from now on."""
+
+    challenges: list[Challenge]
+
+
 class HealthUpdate(msgspec.Struct, array_like=True, tag="Health"):
     """To a worker: the standing of origins by number, and the latency of pools by name, as far as either changed."""
 
@@ -109,6 +127,7 @@ Message = (
     | Inherit
     | Configure
     | TicketKeysUpdate
+    | Challenges
     | HealthUpdate
     | Ask
     | Applied

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from spectrum.core.life.session import SessionState
 from spectrum.core.records.reasons import Reason
+from spectrum.core.server_names import ACME_TLS
 from spectrum.engine.record_form import RecordForm
 from spectrum.engine.relay import Relay
 from spectrum.engine.target import Target
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # The side of a session, in what the engine tells of its TLS; the client's is 0.
 ORIGIN = 1
+# Certificate authorities alone speak it; they have seen what they came for (RFC 8737 section 3).
+ACME_PROTOCOL = ACME_TLS.encode("ascii")
 
 
 class Passage:
@@ -102,6 +105,9 @@ class Passage:
         session = self.sessions[name]
         session.client_tls = facts
         newcomer = session.take_newcomer(SessionState.SECURING)
+        if facts[2] == ACME_PROTOCOL:
+            self._relay.refuse(name, Reason.ACME_CHALLENGE, reset=False)
+            return
         app = newcomer.listener.app
         app.measures.handshakes += 1
         app.measures.resumed += facts[4]

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 from spectrum.core.difference import Difference
 from spectrum.core.names import NameSettings, name_key
 from spectrum.core.records.reasons import Reason, connect_failure
-from spectrum.core.server_names import ServerNames
+from spectrum.core.server_names import ACME_TLS, ServerNames
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.engine.target import Target
 from spectrum.kernel.sockets import is_wildcard
@@ -257,7 +257,7 @@ class Registry:
             if (listener.key, "") not in self._by_key:
                 sharing.setdefault(listener.key, []).append(listener)
         found = {
-            key: ServerNames((one.app.settings.sni, one.app.settings.alpn, one) for one in listeners)
+            key: ServerNames((one.app.settings.sni, _protocols_of(one.app.settings), one) for one in listeners)
             for key, listeners in sharing.items()
         }
         leaving = [one for one in self._leaving if keys is None or one.key in keys]
@@ -469,6 +469,11 @@ class Registry:
             if key.transparent and (":" in key.address) == (len(edge) == 16) and listener.app.is_sent_to(edge, port):
                 return listener
         return None
+
+
+def _protocols_of(settings: AppSettings) -> tuple[str, ...]:
+    """The protocols that bring a client to an app; those that end TLS answer certificate authorities, too."""
+    return (*settings.alpn, ACME_TLS) if settings.alpn and settings.tls is not None else settings.alpn
 
 
 def _kind_of(settings: AppSettings, key: ListenerKey) -> type[Route]:

@@ -1,6 +1,6 @@
 """TLS of a worker: certificates and contexts from a snapshot, and the TLVs that describe a client's TLS to origins."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from spectrum.core.difference import Difference
@@ -14,7 +14,8 @@ from spectrum.core.tls.settings import (
     chosen,
     resumption_name,
 )
-from spectrum.engine.tls import CertificateKeyPair, ClientContext, ServerContext, TicketKeys
+from spectrum.engine.tls import CertificateKeyPair, ChallengeContext, ClientContext, ServerContext, TicketKeys
+from spectrum.link.messages import Challenge
 from spectrum.wire import Tlv, TlvType
 from spectrum.wire.proxy_protocol import SslClient, pack_tlvs, ssl_tlv, unpack_tlvs
 
@@ -39,10 +40,15 @@ class Tls:
 
     def __init__(self) -> None:
         self.tickets = TicketKeys()
+        self._challenges = ChallengeContext()
         self._certificates: dict[CertificateSettings, CertificateKeyPair] = {}
         self._servers: dict[_ServerKey, ServerContext] = {}
         self._clients: dict[_ClientKey, ClientContext] = {}
         self._by_app: dict[str, tuple[ServerContext, ClientContext | None]] = {}
+
+    def take_challenges(self, challenges: Iterable[Challenge]) -> None:
+        """Answer authorities that look whether names are ours (tls-alpn-01) with these, and with no others."""
+        self._challenges.set_answers({one.name: CertificateKeyPair(one.chain, one.key) for one in challenges})
 
     def take(self, snapshot: Snapshot) -> None:
         """Make the contexts of a snapshot."""
@@ -101,6 +107,7 @@ class Tls:
             alpn=edge.alpn,
             client_authorities=authorities,
             client_must=edge.client_must,
+            challenges=self._challenges,
         )
         return context
 

@@ -22,6 +22,7 @@ from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.seccomp import forbid
 from spectrum.link.messages import (
     Ask,
+    Challenges,
     Configure,
     HealthUpdate,
     Message,
@@ -111,6 +112,8 @@ class Worker:
                 self._generations.configure(message, descriptors)
             case TicketKeysUpdate(keys):
                 self._planes.tls.tickets.set_keys(keys)
+            case Challenges(challenges):
+                self._planes.tls.take_challenges(challenges)
             case Offloading():
                 self._planes.take_offload(message, descriptors, self._life.has_served)
             case Names(addresses):

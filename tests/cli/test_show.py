@@ -126,6 +126,18 @@ def test_paused_apps():
     assert text.count("(paused)") == 1
 
 
+def test_certificates_by_acme():
+    one = {"certificate": "auto", "ends_at": 0.0, "ordering": False, "failures": 0, "failure": "", "try_at": 0.0}
+    one["renew_at"] = 0.0
+    failed = one | {"failures": 2, "failure": "the CA [x] refuses", "try_at": 3600.0}
+    issued = one | {"ends_at": 86400.0, "renew_at": 7200.0}
+    text = shown(STATUS | {"acme": [one, one | {"ordering": True}, failed, issued]})
+    assert "certificate auto: not issued yet\n" in text
+    assert "certificate auto: not issued yet, being ordered\n" in text
+    assert "not issued yet; the CA [x] refuses (2 failures, the next order is at 1970-01-01 01:00 UTC)" in text
+    assert "certificate auto: valid until 1970-01-02 00:00 UTC, to be renewed at 1970-01-01 02:00 UTC" in text
+
+
 def test_records():
     part = {"lost": 0, "failure": None}
     journal = part | {"path": "/var/lib/[x]", "bytes": 12_300_000, "max_bytes": 2**30, "records": 100}

@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 
 from spectrum.engine.sessions import Outcome
-from spectrum.engine.tls import KEY_BYTES, CertificateKeyPair, ClientContext, ServerContext, TicketKeys, TlsPeer
+from spectrum.engine.tls import (
+    KEY_BYTES,
+    CertificateKeyPair,
+    ChallengeContext,
+    ClientContext,
+    ServerContext,
+    TicketKeys,
+    TlsPeer,
+)
 from tests.certificates import Authority
 from tests.engine.harness import (
     Recorder,
@@ -417,6 +425,32 @@ def test_of_two_kinds_of_keys_the_client_gets_one_that_it_can_use(tickets, edge,
                 origin.accept()[0].close()
         eventually(lambda: len(recorder.reports) == 2)
     assert [facts[7] for facts in recorder.secure] == [b"EC256", b"RSA2048"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_authorities_are_answered_and_asked_for_nothing(tickets, edge, version):
+    """RFC 8737: who offers acme-tls/1 alone gets the certificate for the name, whatever the app asks of its clients."""
+    answers = ChallengeContext()
+    answers.set_answers({"Q.example": certificate(OTHER)})
+    context = server_of(
+        tickets, alpn=("h2",), client_authorities=AUTHORITY.pem, find=lambda name: None, challenges=answers
+    )
+    offers = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    offers.check_hostname, offers.verify_mode, offers.maximum_version = False, ssl.CERT_NONE, version
+    offers.set_alpn_protocols(["acme-tls/1"])
+    with running(Securing([], context), edge) as recorder:
+        for _ in range(2):  # nothing is resumed
+            with hand_shaken(offers, edge, "q.example") as c:
+                assert c.selected_alpn_protocol() == "acme-tls/1"
+                assert c.getpeercert(True) == ssl.PEM_cert_to_DER_cert(OTHER.chain.decode())
+        eventually(lambda: len(recorder.secure) == 2)
+        assert [facts[2:5] for facts in recorder.secure] == [(b"acme-tls/1", b"q.example", False)] * 2
+        for name in ("other.example", None):
+            with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
+                hand_shaken(offers, edge, name)
+        answers.set_answers({})
+        with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name|no application protocol"):
+            hand_shaken(offers, edge, "q.example")
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ REASONS = """
 33=origin_tls_failed 34=origin_certificate 35=no_watch 36=killed 40=header_untrusted 41=header_invalid 42=header_timeout
 43=header_missing 44=client_limit 45=client_rate 46=app_limit 47=app_rate 48=node_limit 49=node_rate
 50=client_blocked 51=sni_unknown 52=prefix_limit 53=prefix_rate 54=client_tls_failed 55=client_tls_timeout
-56=not_intercepted 57=hello_too_long 58=own_listener 59=app_paused 60=internal_error
+56=not_intercepted 57=hello_too_long 58=own_listener 59=app_paused 60=internal_error 61=acme_challenge
 """
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.tls import KEY_BYTES
+from spectrum.link.messages import Challenge
 from spectrum.wire import Command, Endpoint, Header, Tlv, TlvType, Transport, parse
 from tests.certificates import Authority
 from tests.engine.harness import eventually, listening, port_of, repeating, reset
@@ -251,6 +252,29 @@ def test_tls_behind_a_header_and_before_one(make, free_port, origin, secured):
     assert (event["ClientIP"], event["ClientTlsStatus"], event["TlsError"]) == ("192.0.2.7", "OK", "")
     measures = plane.plane.take_measures()["x"]
     assert (measures.handshakes, measures.resumed) == (1, 0)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_an_authority_is_shown_that_a_name_is_ours_and_reaches_no_origin(make, free_port, origin, secured, version):
+    """tls-alpn-01, on a port that apps share by name and protocol (RFC 8737)."""
+    more, _ = secured
+    port = free_port()
+    apps = {
+        "x": body(port, origin, ", sni: [a.example], alpn: [h2], tls: flexible, edge_tls: {alpn: [h2]}"),
+        "y": body(port, origin, ", sni: [b.example]"),
+    }
+    answer = AUTHORITY.issue("a.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode, context.maximum_version = False, ssl.CERT_NONE, version
+    context.set_alpn_protocols(["acme-tls/1"])
+    with make(apps, more=more).running() as plane:
+        plane.plane._tls.take_challenges([Challenge("a.example", answer.chain, answer.key)])
+        with context.wrap_socket(connect(port), server_hostname="a.example") as client:
+            assert client.getpeercert(True) == ssl.PEM_cert_to_DER_cert(answer.chain.decode())
+            assert client.recv(1) == b"", "it is closed, not reset"
+        eventually(plane.events)
+    (event,) = plane.events()
+    assert (event["Application"], event["Reason"], event["OriginIP"]) == ("x", "acme_challenge", "")
 
 
 def test_a_handshake_counts_from_its_beginning(make, free_port, origin, secured):

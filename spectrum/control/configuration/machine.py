@@ -10,6 +10,7 @@ from pathlib import Path
 from spectrum.control.access import access_faults, access_paths
 from spectrum.control.filter.node import filter_faults, filter_paths
 from spectrum.control.processes.account import account_faults
+from spectrum.control.tls.acme.needs import acme_faults
 from spectrum.control.tls.certificates import tls_faults, tls_paths
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
@@ -32,6 +33,7 @@ FEATURES = (
     OnMachine(account_faults),
     OnMachine(access_faults, access_paths),
     OnMachine(tls_faults, tls_paths),
+    OnMachine(acme_faults),
     OnMachine(filter_faults, filter_paths),
 )
 

@@ -21,6 +21,8 @@ from spectrum.link.messages import (
     DECODER,
     Applied,
     Ask,
+    Challenge,
+    Challenges,
     Configure,
     HealthUpdate,
     Inherit,
@@ -113,6 +115,7 @@ class WorkerProcess:
         self._late_standings: dict[int, Standing] = {}
         self._late_latencies: dict[str, float] = {}
         self._late_keys: list[bytes] = []
+        self._late_challenges: list[Challenge] | None = None
 
     def __str__(self) -> str:
         return f"worker {self.number} (pid {self.pid})"
@@ -271,13 +274,21 @@ class WorkerProcess:
         self._late_keys = keys
         self._tell_late()
 
+    def tell_challenges(self, challenges: list[Challenge]) -> None:
+        """Send what answers tls-alpn-01."""
+        self._late_challenges = challenges
+        self._tell_late()
+
     def _tell_late(self) -> None:
-        """Send the last word on names, origins and keys, unless the worker does not read: then once it does."""
+        """Send the last word on names, origins, keys and challenges; a worker that does not read gets it later."""
         if self._channel is None or self._channel.waits:
             return
         names, stands, times = self._late_names, list(self._late_standings.items()), list(self._late_latencies.items())
         if self._late_keys:
             self.tell(TicketKeysUpdate(self._late_keys))
+        if self._late_challenges is not None:
+            self.tell(Challenges(self._late_challenges))
+            self._late_challenges = None
         self._late_names, self._late_standings, self._late_latencies, self._late_keys = {}, {}, {}, []
         for packet in Names.packets(names):
             self.tell(packet)

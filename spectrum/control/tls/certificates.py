@@ -7,12 +7,15 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import ocsp
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.served import Served
+from spectrum.control.tls.acme.folder import AcmeFolder
+from spectrum.control.tls.acme.kept import kept_certificate
+from spectrum.control.tls.pem import belongs, names_of
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.tls.objects import Certificate
@@ -36,8 +39,10 @@ class _Unusable(Exception):
 def tls_paths(config: Config) -> list[Path]:
     """Return the files that a configuration names for TLS."""
     paths: list[str | None] = [authorities for _, authorities in _authorities(config)]
-    for one in config.certificates.values():
+    for name, one in config.certificates.items():
         paths += [one.certificate, one.key, one.ocsp]
+        if one.acme is not None:
+            paths.append(str(AcmeFolder(Path(config.acme.folder)).certificate(name)))
     return [Path(path) for path in dict.fromkeys(paths) if path]
 
 
@@ -63,6 +68,8 @@ def soon_to_end(files: TlsFiles) -> list[str]:
     now = time.time()
     lines = []
     for one in files.certificates:
+        if one.temporary:
+            continue
         days = (one.ends_at - now) / 86400
         if one.ends_at < now:
             lines.append(f"certificate {one.name} has expired {-days:.0f} days ago")
@@ -86,6 +93,9 @@ def _gather(config: Config) -> tuple[TlsFiles, list[Fault]]:
     certificates: list[CertificateSettings] = []
     authorities: dict[str, bytes] = {}
     for name, one in config.certificates.items():
+        if one.acme is not None:
+            certificates.append(kept_certificate(name, one.acme, Path(config.acme.folder)))
+            continue
         try:
             certificates.append(_read_certificate(name, one, faults))
         except _Unusable:
@@ -115,6 +125,8 @@ def _read(where: _Path, path: str, faults: list[Fault]) -> bytes:
 
 def _read_certificate(name: str, one: Certificate, faults: list[Fault]) -> CertificateSettings:
     at = ("certificates", name)
+    assert one.certificate is not None, "it is not by ACME"
+    assert one.key is not None, "nor is that"
     chain = _read((*at, "certificate"), one.certificate, faults)
     leaf = _parse_certificates((*at, "certificate"), one.certificate, chain, faults)[0]
     key = _read((*at, "key"), one.key, faults)
@@ -141,8 +153,7 @@ def _check_key(where: _Path, path: str, pem: bytes, leaf: x509.Certificate, faul
         raise _refuse(faults, where, f"{path}: the key has a passphrase; nobody is there to type it") from exc
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise _refuse(faults, where, f"{path}: no private key in PEM form") from exc
-    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if key.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
+    if not belongs(key, leaf):
         raise _refuse(faults, where, f"{path}: this key is not the certificate's")
 
 
@@ -155,16 +166,6 @@ def _check_staple(where: _Path, path: str, der: bytes, leaf: x509.Certificate, f
         raise _refuse(faults, where, f"{path}: the OCSP response is {response.response_status.name.lower()}")
     if response.serial_number != leaf.serial_number:
         raise _refuse(faults, where, f"{path}: the OCSP response is for another certificate")
-
-
-def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
-    """Return the host names that a certificate is for; its common name where it has no others."""
-    try:
-        alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        common = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-        return tuple(str(name.value) for name in common)
-    return tuple(alternatives.get_values_for_type(x509.DNSName))
 
 
 class CertificatesActor(Actor):
@@ -183,6 +184,8 @@ class CertificatesActor(Actor):
             "spectrum_certificate_not_after_timestamp_seconds", "When a certificate ends", labels=["certificate"]
         )
         for one in self._served.snapshot.tls.certificates:
+            if one.temporary:
+                continue
             ends.add_metric([one.name], one.ends_at)
         return (ends,)
 

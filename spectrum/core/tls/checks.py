@@ -3,9 +3,11 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from spectrum.core.address import SocketAddress
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
 from spectrum.core.configuration.feature import Feature, Section, Surroundings
+from spectrum.core.snapshot import ListenerKey
 from spectrum.core.tls.objects import Certificate
 from spectrum.core.tls.settings import compile_tls
 
@@ -50,7 +52,32 @@ def _unknown_certificates(path: tuple[str, str], app: App, certificates: Collect
 
 
 def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
-    return check_tls(config, surroundings.names["certificates"])
+    yield from check_tls(config, surroundings.names["certificates"])
+    yield from check_acme(config)
+
+
+def check_acme(config: Config) -> Iterator[Fault]:
+    """Yield every fault between the certificates by ACME and the rest of a file."""
+    ends_tls = any(app.tls != "off" for app in config.apps.values())
+    for name, one in config.certificates.items():
+        if one.acme is None:
+            continue
+        path = ("certificates", name, "acme", "challenge")
+        if one.acme.challenge == "tls-alpn-01" and not ends_tls:
+            yield Fault(path, "tls-alpn-01 is answered by apps that end TLS, and none does; write tls: for one")
+        elif one.acme.challenge == "http-01" and (taken := _app_at(config, config.acme.http)):
+            yield Fault(path, f"http-01 is answered at acme.http, {config.acme.http}, where app {taken} listens")
+
+
+def _app_at(config: Config, where: SocketAddress) -> str:
+    """Return an app that listens on an address and port; empty for none."""
+    own = ListenerKey("" if str(where.address) == "::" else str(where.address), where.port)
+    for name, app in config.apps.items():
+        if app.protocol.transport == "tcp" and where.port in app.bound_ports:
+            at = [str(address) for address in app.addresses] or [""]
+            if any(ListenerKey(address, where.port).overlaps(own) for address in at):
+                return name
+    return ""
 
 
 def _compile_app(app: App) -> Mapping[str, Any]:
@@ -58,5 +85,8 @@ def _compile_app(app: App) -> Mapping[str, Any]:
 
 
 TLS = Feature(
-    "tls", sections=(Section("certificates", "certificate", Certificate),), check=_check, compile_app=_compile_app
+    "tls",
+    sections=(Section("certificates", "certificate", Certificate),),
+    check=_check,
+    compile_app=_compile_app,
 )

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 
 from spectrum.core.address import is_name, parse_address
 from spectrum.core.configuration.fields import AsTuple, PositiveDuration, Strict, describe, text
+from spectrum.core.tls.acme import Acme, AcmeKeys
 
 Path = Annotated[str, Field(min_length=1)]
 # RFC 7301 section 3.1: a name has one byte for its length.
@@ -43,11 +44,22 @@ Mode = Literal["off", "flexible", "full", "strict"]
 
 
 class Certificate(Strict):
-    """One of `certificates`: files in PEM form, and an OCSP response in DER form to be stapled."""
+    """One of `certificates`: files in PEM form, and an OCSP response in DER form to be stapled; or ordered by ACME."""
 
-    certificate: Path
-    key: Path
+    certificate: Path | None = None
+    key: Path | None = None
     ocsp: Path | None = None
+    acme: Acme | None = None
+
+    @model_validator(mode="after")
+    def _has_files_or_is_ordered(self) -> "Certificate":
+        given = [key for key in ("certificate", "key", "ocsp") if getattr(self, key) is not None]
+        if self.acme is not None:
+            if given:
+                raise ValueError(f"{given[0]} is a file of ours, acme has the CA asked for one: write one of them")
+        elif missing := [key for key in ("certificate", "key") if key not in given]:
+            raise ValueError(f"it needs {missing[0]}: a file in PEM form; or acme: {{names: [...]}} to order one")
+        return self
 
 
 class _Versions(Strict):
@@ -109,7 +121,7 @@ def _mode(value: Any) -> Any:
     return "off" if value is False else value  # YAML 1.1 reads off as a boolean
 
 
-class TlsKeys(Strict):
+class TlsKeys(AcmeKeys):
     """At the top of the file."""
 
     session_tickets: SessionTickets = SessionTickets()

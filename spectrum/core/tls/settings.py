@@ -22,6 +22,8 @@ class CertificateSettings(msgspec.Struct, frozen=True, array_like=True):
     kind: str = ""
     # When it ends, seconds since 1970.
     ends_at: int = 0
+    # It stands in for one that is not issued yet.
+    temporary: bool = False
 
     def __repr__(self) -> str:
         """Keep the key out of logs."""
@@ -110,6 +112,10 @@ def resumption_name(app: str, edge: EdgeSettings, authorities: bytes) -> bytes:
 def chosen(
     certificates: Iterable[CertificateSettings], names: tuple[str, ...] | None
 ) -> tuple[CertificateSettings, ...]:
-    """Return the certificates of an app, in its order; all of them where it has no list."""
+    """Return the certificates of an app, in its order; all of them where it has no list.
+
+    Temporary ones come last: none hides one that clients trust.
+    """
     known: Mapping[str, CertificateSettings] = {one.name: one for one in certificates}
-    return tuple(known.values()) if names is None else tuple(known[name] for name in names)
+    found = known.values() if names is None else [known[name] for name in names]
+    return tuple(sorted(found, key=lambda one: one.temporary))

@@ -73,3 +73,53 @@ def test_tls_needs_a_certificate(faults):
 def test_udp_has_no_tls():
     with pytest.raises(ConfigError, match="it is for TCP"):
         load_text("apps: {x: {protocol: udp/7000, origin_direct: ['udp://192.0.2.9:22'], tls: full}}", "f")
+
+
+ACME = "acme: {{names: [q.example], accept_terms: true, challenge: {}}}"
+
+
+@pytest.mark.parametrize(
+    ("app", "challenge", "more", "message"),
+    [
+        ("tls: flexible", "tls-alpn-01", "", None),
+        (
+            "tls: off",
+            "tls-alpn-01",
+            "",
+            "tls-alpn-01 is answered by apps that end TLS, and none does; write tls: for one",
+        ),
+        ("tls: off", "http-01", "", None),
+        (
+            "tls: off",
+            "http-01",
+            'acme: {http: "127.0.0.1:7000"}',
+            "http-01 is answered at acme.http, 127.0.0.1:7000, where app x listens",
+        ),
+        (
+            "edge_ips: [192.0.2.1]",
+            "http-01",
+            'acme: {http: "[::]:7000"}',
+            "http-01 is answered at acme.http, [::]:7000, where app x listens",
+        ),
+        ("edge_ips: [192.0.2.1]", "http-01", 'acme: {http: "127.0.0.1:7000"}', None),
+    ],
+)
+def test_challenges_are_answered_somewhere(faults, app, challenge, more, message):
+    pytest.importorskip("acme")
+    found = faults(app, f"certificates: {{a: {{{ACME.format(challenge)}}}}}\n{more}")
+    assert found == ([f"certificates.a.acme.challenge: {message}"] if message else [])
+
+
+@pytest.mark.parametrize(
+    ("certificate", "message"),
+    [
+        ("{certificate: /x}", "it needs key: a file in PEM form; or acme: {names: [...]} to order one"),
+        ("{}", "it needs certificate: a file in PEM form; or acme: {names: [...]} to order one"),
+        (
+            "{key: /x, acme: {names: [q.example], accept_terms: true}}",
+            "key is a file of ours, acme has the CA asked for one: write one of them",
+        ),
+    ],
+)
+def test_a_certificate_has_files_or_is_ordered(faults, certificate, message):
+    assert faults("tls: flexible", f"certificates: {{a: {certificate}}}") == [f"certificates.a: {message}"]

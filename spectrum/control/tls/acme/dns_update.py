@@ -1,0 +1,95 @@
+"""TXT records for dns-01 (RFC 8555 section 8.4), by dynamic updates (RFC 2136) that are signed with TSIG (RFC 8945)."""
+
+import re
+from pathlib import Path
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdatatype
+import dns.tsig
+import dns.update
+
+TIMEOUT_S = 10.0
+TTL_S = 60
+_KEY = re.compile(r'key\s+"?([^"\s{]+)"?\s*\{([^}]*)\}', re.DOTALL)
+_PART = re.compile(r'(algorithm|secret)\s+"?([^";\s]+)"?\s*;')
+
+
+class UpdateError(Exception):
+    """A record cannot be had; the message says why."""
+
+
+class DnsUpdates:
+    """A server that takes updates.
+
+    Args:
+        address: Its address.
+        port: Its port.
+        key_path: The file with the key of TSIG, in the form of BIND's tools; empty for none.
+
+    Raises:
+        UpdateError: If the key cannot be used.
+    """
+
+    def __init__(self, address: str, port: int, key_path: str) -> None:
+        self._at = address, port
+        self._key = read_key(Path(key_path)) if key_path else None
+
+    def set_text(self, name: str, values: list[str]) -> None:
+        """Have exactly these TXT records at a name; none to remove them.
+
+        Raises:
+            UpdateError: If the server refuses, or does not answer.
+        """
+        owner = dns.name.from_text(name)
+        update = dns.update.UpdateMessage(self._zone(owner), keyring=self._key)
+        update.delete(owner, "TXT")
+        for value in values:
+            update.add(owner, TTL_S, "TXT", value)
+        answer = self._ask(update)
+        if answer.rcode() != dns.rcode.NOERROR:
+            raise UpdateError(f"{self} refused the update of {name}: {dns.rcode.to_text(answer.rcode())}")
+
+    def _zone(self, owner: dns.name.Name) -> dns.name.Name:
+        """Return the zone of a name, as the server knows it."""
+        query = dns.message.make_query(owner, "SOA")
+        answer = self._ask(query)
+        for found in (*answer.answer, *answer.authority):
+            if found.rdtype == dns.rdatatype.SOA and owner.is_subdomain(found.name):
+                return found.name
+        raise UpdateError(f"{self} has no zone for {owner}: {dns.rcode.to_text(answer.rcode())}")
+
+    def _ask(self, message: dns.message.Message) -> dns.message.Message:
+        address, port = self._at
+        try:
+            return dns.query.tcp(message, address, TIMEOUT_S, port)
+        except (OSError, EOFError, dns.exception.DNSException) as exc:
+            why = str(exc) or type(exc).__name__
+            raise UpdateError(f"{self} does not answer as it should: {why}") from exc
+
+    def __str__(self) -> str:
+        return f"the DNS server {self._at[0]} port {self._at[1]}"
+
+
+def read_key(path: Path) -> dns.tsig.Key:
+    """Return the key in a file as tsig-keygen(8) and keymgr(8) write it.
+
+    Raises:
+        UpdateError: If there is none.
+    """
+    try:
+        found = _KEY.search(path.read_text())
+    except OSError as exc:
+        raise UpdateError(f"{path}: cannot be read: {(exc.strerror or str(exc)).lower()}") from exc
+    except UnicodeDecodeError as exc:
+        raise UpdateError(f"{path}: not UTF-8 text") from exc
+    parts = dict(_PART.findall(found[2])) if found else {}
+    if not found or "secret" not in parts:
+        raise UpdateError(f"{path}: no key of TSIG; write what `tsig-keygen NAME` prints")
+    try:
+        return dns.tsig.Key(found[1], parts["secret"], parts.get("algorithm", "hmac-sha256"))
+    except (ValueError, dns.exception.DNSException) as exc:
+        raise UpdateError(f"{path}: the key cannot be used: {exc}") from exc

@@ -1,0 +1,51 @@
+"""What certificates by ACME need on this machine: the library, and the files that a configuration names for them."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from cryptography import x509
+
+from spectrum.control.tls.acme.dns_update import UpdateError, read_key
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
+
+_Place = tuple[str, ...]
+
+
+def acme_faults(config: Config) -> list[Fault]:
+    """Return what is wrong with what certificates by ACME need on this machine."""
+    faults = []
+    for name, one in config.certificates.items():
+        if one.acme is None:
+            continue
+        path = ("certificates", name, "acme")
+        if find_spec("acme") is None:
+            faults.append(Fault(path, "it needs the ACME library of certbot: pip install 'spectrum-edge[acme]'"))
+        if one.acme.ca is not None:
+            faults += _pem_faults((*path, "ca"), one.acme.ca)
+        if one.acme.external_account is not None:
+            faults += _read_faults((*path, "external_account", "hmac_key"), one.acme.external_account.hmac_key)
+        if one.acme.dns is not None and one.acme.dns.key is not None:
+            try:
+                read_key(Path(one.acme.dns.key))
+            except UpdateError as exc:
+                faults.append(Fault((*path, "dns", "key"), str(exc)))
+    return faults
+
+
+def _pem_faults(path: _Place, file: str) -> Iterator[Fault]:
+    unread = list(_read_faults(path, file))
+    yield from unread
+    if not unread:
+        try:
+            x509.load_pem_x509_certificates(Path(file).read_bytes())
+        except ValueError:
+            yield Fault(path, f"{file}: no certificate in PEM form")
+
+
+def _read_faults(path: _Place, file: str) -> Iterator[Fault]:
+    try:
+        Path(file).read_bytes()
+    except OSError as exc:
+        yield Fault(path, f"{file}: cannot be read: {(exc.strerror or str(exc)).lower()}")

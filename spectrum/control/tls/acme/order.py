@@ -1,0 +1,393 @@
+"""One order of a certificate, in a process of its own: the library waits where it asks, and its memory goes with it.
+
+What is asked for comes over a socket, a line of JSON; how a challenge is to be answered goes back over it, and at the
+end what became of the order. Another process answers the challenges. This one writes what it got into the folder.
+"""
+
+import ctypes
+import datetime
+import hashlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import josepy
+import msgspec
+import requests
+from acme import challenges, client, errors, messages
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from spectrum import __version__
+from spectrum.control.tls.acme.dns_update import DnsUpdates, UpdateError
+from spectrum.control.tls.acme.folder import AcmeFolder, InUse
+from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, Issued, OrderRequest
+from spectrum.control.tls.pem import belongs, names_of
+
+# An answer of the CA; certbot waits as long.
+NETWORK_TIMEOUT_S = 45
+# For the CA to look at all challenges, and to sign.
+ORDER_TIMEOUT_S = 180
+# linux/prctl.h
+_PR_SET_PDEATHSIG = 1
+_ALPN_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
+
+
+class OrderError(Exception):
+    """There is no certificate; the message says why."""
+
+
+class _AlpnResponse(challenges.KeyAuthorizationChallengeResponse):
+    typ = "tls-alpn-01"
+
+
+@challenges.Challenge.register
+class _AlpnChallenge(challenges.KeyAuthorizationChallenge):
+    """tls-alpn-01 (RFC 8737), which the library has had until its version 4."""
+
+    response_cls = _AlpnResponse
+    typ = response_cls.typ
+
+    def validation(self, account_key: Any, **_: Any) -> str:
+        return str(self.key_authorization(account_key))
+
+
+_KINDS = {"tls-alpn-01": _AlpnChallenge, "http-01": challenges.HTTP01, "dns-01": challenges.DNS01}
+
+
+class _Network(client.ClientNetwork):
+    """Remembers what the library does not tell of the latest answer.
+
+    Attributes:
+        reached: Whether there was any.
+        retry_after_s: How long the CA wants to be left alone; 0 for nothing said.
+    """
+
+    reached = False
+    retry_after_s = 0.0
+
+    def _send_request(self, *args: Any, **options: Any) -> requests.Response:
+        response = super()._send_request(*args, **options)
+        self.reached = True
+        self.retry_after_s = 0.0
+        if not response.ok and "Retry-After" in response.headers:
+            until = client.ClientV2.retry_after(response, 0)
+            self.retry_after_s = max(0.0, (until - datetime.datetime.now()).total_seconds())
+        return response
+
+
+class Order:
+    """Orders.
+
+    Args:
+        work: What is asked for.
+        show: Has a challenge answered, for as long as this process runs.
+    """
+
+    def __init__(self, work: OrderRequest, show: Callable[[ChallengeAnswer], None]) -> None:
+        self._work = work
+        self._show = show
+        self._folder = AcmeFolder(Path(work.folder))
+        self._network = _Network(verify_ssl=work.ca or True, user_agent=f"spectrum/{__version__}")
+        self._network._default_timeout = NETWORK_TIMEOUT_S
+        self._dns: DnsUpdates | None = None
+        self._texts: dict[str, list[str]] = {}
+
+    def run(self) -> Issued | Found | Failed:
+        """Order, or ask when to renew; return what became of it."""
+        try:
+            with self._folder.held():
+                return self._look() if self._work.only_looks else self._order()
+        except InUse as exc:
+            return Failed(str(exc), counts=False)
+        except Exception as exc:
+            network = self._network
+            return Failed(explain(exc), network.reached, network.retry_after_s)
+        finally:
+            self._clear_texts()
+
+    def _look(self) -> Found:
+        """Ask for the time to renew (RFC 9773)."""
+        client_ = self._client()
+        at, again = client_.renewal_time(self._folder.certificate(self._work.name).read_bytes())
+        # A time without a zone is of this machine.
+        return Found(at.timestamp() if at else 0.0, again.timestamp())
+
+    def _client(self) -> Any:
+        directory = client.ClientV2.get_directory(self._work.directory, self._network)
+        return client.ClientV2(directory, self._network)
+
+    def _order(self) -> Issued:
+        work = self._work
+        client_ = self._client()
+        self._register(client_)
+        begun = self._begun(client_)
+        key, order = begun or self._begin(client_)
+        deadline = datetime.datetime.now() + datetime.timedelta(seconds=ORDER_TIMEOUT_S)
+        try:
+            if order.authorizations:
+                self._answer(client_, order.authorizations)
+                order = client_.poll_authorizations(order, deadline)
+                check_authorized(order.authorizations)
+            order = client_.finalize_order(order, deadline)
+        except (errors.Error, OrderError) as exc:
+            # It is continued once, unless the CA has ended it.
+            if begun or isinstance(exc, errors.ValidationError | errors.IssuanceError | OrderError):
+                self._folder.pending(work.name).unlink(missing_ok=True)
+            raise
+        pem = order.fullchain_pem.encode()
+        leaf = check_issued(pem, key, work.names)
+        self._folder.write(self._folder.certificate(work.name), pem + key)
+        self._folder.pending(work.name).unlink(missing_ok=True)
+        return Issued(leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
+
+    # --- the account ----------------------------------------------------------------------------------------------
+
+    def _register(self, client_: Any) -> None:
+        """Have the account, a new one where there is none."""
+        work, path = self._work, self._folder.account(self._work.directory)
+        network = client_.net
+        try:
+            kept = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        except FileNotFoundError:
+            kept = {}
+        if not kept:
+            key = josepy.JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
+            kept = {"key": key.to_json()}
+            # Before the CA knows it: an account without its key is nobody's.
+            self._folder.write(path, msgspec.json.encode(kept))
+        network.key, network.alg = josepy.JWK.from_json(kept["key"]), josepy.ES256
+        contact = (f"mailto:{work.email}",) if work.email else ()
+        if "uri" in kept:
+            network.account = messages.RegistrationResource(
+                uri=kept["uri"], body=messages.Registration(contact=tuple(kept["contact"]))
+            )
+            if tuple(kept["contact"]) != contact:
+                update = messages.Registration(contact=contact)
+                client_._post(kept["uri"], messages.UpdateRegistration(**dict(update)))
+                self._folder.write(path, msgspec.json.encode({**kept, "contact": contact}))
+            return
+        fields: dict[str, Any] = {"contact": contact, "terms_of_service_agreed": True}
+        if work.key_id:
+            secret = Path(work.hmac_key).read_text().strip()
+            public = network.key.public_key()
+            fields["external_account_binding"] = messages.ExternalAccountBinding.from_data(
+                public, work.key_id, secret, client_.directory
+            )
+        try:
+            uri = client_.new_account(messages.NewRegistration(**fields)).uri
+        except errors.ConflictError as exc:  # registered, and killed before it was written
+            uri = exc.location
+            network.account = messages.RegistrationResource(uri=uri, body=messages.Registration(contact=contact))
+        self._folder.write(path, msgspec.json.encode({**kept, "uri": uri, "contact": contact}))
+
+    # --- the order ------------------------------------------------------------------------------------------------
+
+    def _begun(self, client_: Any) -> tuple[bytes, Any] | None:
+        """Return the key and the order of a process that did not come to its end; None where there is none to go on.
+
+        Otherwise each restart would count against the CA's limits.
+        """
+        path = self._folder.pending(self._work.name)
+        try:
+            kept = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+            if kept["asked"] != self._work.asked:
+                return None
+            response = client_._post_as_get(kept["uri"])
+            body = messages.Order.from_json(response.json())
+        except (OSError, ValueError, KeyError, messages.Error, errors.Error, josepy.errors.Error):
+            return None
+        if body.status == messages.STATUS_INVALID:
+            return None
+        authorizations = [
+            client_._authzr_from_response(client_._post_as_get(url), uri=url) for url in body.authorizations or ()
+        ]
+        key = kept["key"].encode()
+        csr = request_for(self._work.names, key)
+        return key, messages.OrderResource(body=body, uri=kept["uri"], authorizations=authorizations, csr_pem=csr)
+
+    def _begin(self, client_: Any) -> tuple[bytes, Any]:
+        key = new_key(self._work.key_type)
+        order = client_.new_order(request_for(self._work.names, key), self._work.profile or None)
+        # Now, as long as the CA has signed nothing: on a full disk the order ends here.
+        kept = {"asked": self._work.asked, "uri": order.uri, "key": key.decode()}
+        self._folder.write(self._folder.pending(self._work.name), msgspec.json.encode(kept))
+        return key, order
+
+    def _answer(self, client_: Any, authorizations: Iterable[Any]) -> None:
+        """Have all challenges answered, then tell the CA."""
+        chosen = []
+        for authorization in authorizations:
+            if authorization.body.status == messages.STATUS_PENDING:
+                challenge, name = self._choose(authorization), authorization.body.identifier.value
+                response, validation = challenge.response_and_validation(self._network.key)
+                self._prepare(name, challenge.chall, validation)
+                chosen.append((challenge, response))
+        self._set_texts()
+        for challenge, response in chosen:
+            if challenge.status == messages.STATUS_PENDING:
+                client_.answer_challenge(challenge, response)
+
+    def _choose(self, authorization: Any) -> Any:
+        kind = self._work.challenge
+        for challenge in authorization.body.challenges:
+            if isinstance(challenge.chall, _KINDS[kind]):
+                return challenge
+        offered = ", ".join(sorted(str(one.chall.to_json().get("type")) for one in authorization.body.challenges))
+        raise OrderError(f"the CA offers no {kind} for {authorization.body.identifier.value}, only {offered}")
+
+    def _prepare(self, name: str, challenge: Any, validation: str) -> None:
+        kind = self._work.challenge
+        if kind == "http-01":
+            self._show(ChallengeAnswer(kind, challenge.encode("token"), validation))
+        elif kind == "tls-alpn-01":
+            chain, key = challenge_certificate(name, validation)
+            self._show(ChallengeAnswer(kind, name, chain.decode(), key.decode()))
+        else:
+            self._texts.setdefault(challenge.validation_domain_name(name), []).append(validation)
+
+    # --- dns-01 ---------------------------------------------------------------------------------------------------
+
+    def _set_texts(self) -> None:
+        if not self._texts:
+            return
+        work = self._work
+        self._dns = DnsUpdates(work.dns_address, work.dns_port, work.dns_key)
+        for name, values in self._texts.items():
+            self._dns.set_text(name, values)
+        signal.sigtimedwait([], work.dns_propagation_s)
+
+    def _clear_texts(self) -> None:
+        for name in self._texts if self._dns else ():
+            try:
+                assert self._dns is not None, "there is one"
+                self._dns.set_text(name, [])
+            except UpdateError as exc:
+                print(f"spectrum: a TXT record is left: {exc}", file=sys.stderr)  # noqa: T201
+
+
+def new_key(kind: str) -> bytes:
+    """Return a new key in PEM form; RSA where clients are old."""
+    key = rsa.generate_private_key(65537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def request_for(names: tuple[str, ...], key: bytes) -> bytes:
+    """Return the request for a certificate (RFC 2986) in PEM form."""
+    alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    builder = x509.CertificateSigningRequestBuilder(x509.Name([])).add_extension(alternatives, critical=False)
+    return builder.sign(_private(key), SHA256()).public_bytes(Encoding.PEM)
+
+
+def _private(pem: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    key = load_pem_private_key(pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey), "made here"
+    return key
+
+
+def challenge_certificate(name: str, authorization: str) -> tuple[bytes, bytes]:
+    """Return the certificate that answers tls-alpn-01 (RFC 8737 section 3), and its key, in PEM form."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ACME challenge")])
+    digest = hashlib.sha256(authorization.encode()).digest()
+    identifier = x509.UnrecognizedExtension(_ALPN_IDENTIFIER, b"\x04\x20" + digest)
+    leaf = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=7))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(identifier, critical=True)
+        .sign(key, SHA256())
+    )
+    form = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    return leaf.public_bytes(Encoding.PEM), key.private_bytes(*form)
+
+
+def check_authorized(authorizations: Iterable[Any]) -> None:
+    """Raise OrderError for a name that the CA does not take for ours, where it does not say why.
+
+    The library takes only challenges with an error for failed ones.
+    """
+    for one in authorizations:
+        if one.body.status != messages.STATUS_VALID:
+            name, status = one.body.identifier.value, one.body.status.name
+            raise OrderError(f"the CA does not see that the names are ours: {name}: {status}, without a reason")
+
+
+def check_issued(pem: bytes, key: bytes, names: tuple[str, ...]) -> x509.Certificate:
+    """Return the certificate that the CA gave, if it may take the place of the former one.
+
+    Raises:
+        OrderError: If it is for another key or other names, or not valid now.
+    """
+    try:
+        leaf = x509.load_pem_x509_certificates(pem)[0]
+    except ValueError as exc:
+        raise OrderError(f"the CA sent no certificate: {exc}") from exc
+    if not belongs(load_pem_private_key(key, None), leaf):
+        raise OrderError("the CA sent a certificate for another key")
+    if missing := set(names) - {name.lower() for name in names_of(leaf)}:
+        raise OrderError(f"the CA sent a certificate without {min(missing)}")
+    now, begins, ends = datetime.datetime.now(datetime.UTC), leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    if not begins - datetime.timedelta(minutes=5) <= now < ends:
+        raise OrderError(f"the CA sent a certificate that is valid from {begins} to {ends}, and now it is {now:%c}")
+    return leaf
+
+
+def explain(exc: BaseException) -> str:
+    """Return why an order failed, in the CA's words where it has any."""
+    match exc:
+        case errors.ValidationError():
+            found = [
+                f"{one.body.identifier.value}: {challenge.error.detail or challenge.error.typ}"
+                for one in exc.failed_authzrs
+                for challenge in one.body.challenges
+                if challenge.error is not None
+            ]
+            return "the CA does not see that the names are ours: " + "; ".join(found)
+        case messages.Error():
+            details = [exc, *(exc.subproblems or ())]
+            told = "; ".join(str(one.detail or one.title or "") for one in details).strip("; ")
+            return f"the CA refuses: {told or exc.typ} ({exc.code or exc.typ})"
+        case errors.IssuanceError():
+            return explain(exc.error)
+        case errors.TimeoutError():
+            return f"the CA was not done in {ORDER_TIMEOUT_S} s"
+        case requests.exceptions.RequestException():
+            return f"the CA cannot be reached: {exc}"
+        case errors.Error():
+            return f"the CA answers otherwise than RFC 8555 has it: {exc or type(exc).__name__}"
+        case OSError():
+            return f"{exc.filename or 'the folder'}: {(exc.strerror or str(exc)).lower()}"
+        case OrderError() | UpdateError():
+            return str(exc)
+        case _:
+            return f"{type(exc).__name__}: {exc}"
+
+
+def main() -> None:
+    """Order: the argument is the descriptor of the socket."""
+    with socket.socket(fileno=int(sys.argv[1])) as sock:
+        # What the supervisor does not wait for any more is not ordered.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        with sock.makefile("rb") as lines:
+            work = msgspec.json.decode(lines.readline(), type=OrderRequest)
+
+            def show(answer: ChallengeAnswer) -> None:
+                sock.sendall(msgspec.json.encode(answer) + b"\n")
+                if fault := lines.readline().decode().strip():
+                    raise OrderError(fault)
+
+            sock.sendall(msgspec.json.encode(Order(work, show).run()) + b"\n")
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    main()

@@ -1,0 +1,21 @@
+"""What a certificate is for, and which key is its own."""
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+
+def belongs(key: PrivateKeyTypes, leaf: x509.Certificate) -> bool:
+    """Tell whether a private key is the certificate's."""
+    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(*form) == leaf.public_key().public_bytes(*form)
+
+
+def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
+    """Return the host names that a certificate is for; its common name where it has no others."""
+    try:
+        alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        common = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return tuple(str(name.value) for name in common)
+    return tuple(alternatives.get_values_for_type(x509.DNSName))

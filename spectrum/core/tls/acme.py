@@ -1,0 +1,105 @@
+"""Certificates by ACME (RFC 8555), as they stand in the file."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
+
+from spectrum.core.address import SocketAddress, parse_socket_address
+from spectrum.core.configuration.fields import AsTuple, Duration, Listen, Strict, text
+from spectrum.core.server_names import server_name
+
+FolderPath = Annotated[str, Field(min_length=1)]
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+DEFAULT_FOLDER = "/var/lib/spectrum/acme"
+# Let's Encrypt's limit, and nearly all others'.
+MAX_NAMES = 100
+
+
+def _directory(value: str) -> str:
+    if urlsplit(value).scheme not in ("https", "http") or not urlsplit(value).hostname:
+        raise ValueError(f"{value!r} is no URL of an ACME directory, such as {LETS_ENCRYPT}")
+    return value
+
+
+def _email(value: str) -> str:
+    if "@" not in value.strip("@") or any(sign in value for sign in " ,?"):
+        raise ValueError(f"{value!r} is no email address")
+    return value
+
+
+def _dns_server(value: Any) -> SocketAddress:
+    given = text(value, "192.0.2.53 or 192.0.2.53:53")
+    try:
+        return parse_socket_address(given)
+    except ValueError:
+        return parse_socket_address(f"[{given}]:53" if ":" in given else f"{given}:53")
+
+
+class AcmeDns(Strict):
+    """`dns` of a certificate by ACME: the server that takes dynamic updates (RFC 2136) of the names' zones."""
+
+    server: Annotated[SocketAddress, PlainValidator(_dns_server)]
+    # As tsig-keygen writes it and nsupdate -k reads it. None: the server knows us by our address.
+    key: FolderPath | None = None
+    # From the answer of this server to when all servers of the zone have the record.
+    propagation_s: Duration = Field(0.0, alias="propagation")
+
+
+class AcmeBinding(Strict):
+    """`external_account` of a certificate by ACME: the account at the CA that the ACME account is bound to."""
+
+    key_id: str = Field(min_length=1)
+    # A file with the HMAC key, in base64url as CAs show it.
+    hmac_key: FolderPath
+
+
+class Acme(Strict):
+    """`acme` of a certificate: what is asked for, of which CA, and how it is shown that the names are ours."""
+
+    names: Annotated[tuple[Annotated[str, PlainValidator(lambda value: server_name(text(value)))], ...], AsTuple] = (
+        Field(max_length=MAX_NAMES)
+    )
+    challenge: Literal["tls-alpn-01", "http-01", "dns-01"] = "tls-alpn-01"
+    directory: Annotated[str, AfterValidator(_directory)] = LETS_ENCRYPT
+    accept_terms: bool = False
+    email: Annotated[str, AfterValidator(_email)] | None = None
+    key_type: Literal["ecdsa", "rsa"] = "ecdsa"
+    # One of those that the CA offers in its directory.
+    profile: str | None = Field(None, min_length=1)
+    # Authorities in PEM form for the CA's own certificate. None: the machine's.
+    ca: FolderPath | None = None
+    external_account: AcmeBinding | None = None
+    dns: AcmeDns | None = None
+
+    @model_validator(mode="after")
+    def _can_be_ordered(self) -> "Acme":
+        if not self.names:
+            raise ValueError("names: an empty list; write the names that the certificate is for")
+        if not self.accept_terms:
+            raise ValueError("accept_terms: true is needed: the CA asks whether you accept its terms of service")
+        if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
+            raise ValueError(f"names: {repeated[0]} is there twice")
+        if self.challenge == "dns-01" and self.dns is None:
+            raise ValueError("challenge: dns-01 needs dns: {server:, key:}, a server that takes dynamic updates")
+        if self.challenge != "dns-01" and self.dns is not None:
+            raise ValueError(f"dns goes with challenge: dns-01; here it is {self.challenge}")
+        wildcard = next((name for name in self.names if name.startswith("*.")), None)
+        if wildcard is not None and self.challenge != "dns-01":
+            raise ValueError(f"names: {wildcard} needs challenge: dns-01 (RFC 8555 section 7.1.3)")
+        return self
+
+
+class AcmeService(Strict):
+    """`acme` at the top of the file: what the daemon itself has for certificates by ACME."""
+
+    # Keys of accounts, certificates, and when they are to be renewed.
+    folder: FolderPath = DEFAULT_FOLDER
+    # Where http-01 is answered, while an order needs it (RFC 8555 section 8.3: CAs ask port 80). [::] is both families.
+    http: Listen = parse_socket_address("[::]:80")
+
+
+class AcmeKeys(Strict):
+    """At the top of the file."""
+
+    acme: AcmeService = AcmeService()

@@ -1,0 +1,190 @@
+import time
+from pathlib import Path
+
+import pytest
+
+from spectrum.control.configuration.actor import RolloutError
+from spectrum.control.configuration.served import Served
+from spectrum.control.tls.acme.actor import BUSY_PAUSE_S, AcmeActor
+from spectrum.control.tls.acme.folder import AcmeFolder
+from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, Issued
+from spectrum.core.tls.renewal import OrderState
+from tests.certificates import Authority
+from tests.control.plans import first
+
+TEXT = """\
+acme: {{folder: {folder}, http: "127.0.0.1:{port}"}}
+certificates: {{auto: {{acme: {{names: [a.example], accept_terms: true, directory: "https://ca.example/d"}}}}}}
+apps: {{x: {{protocol: tcp/443, origin_direct: ['tcp://192.0.2.1:80'], tls: flexible}}}}
+"""
+PLAIN = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
+
+
+class Process:
+    """Stands for the process of an order: says what it is given, in turn."""
+
+    def __init__(self, *said):
+        self.said, self.works, self.meanwhile = list(said), [], None
+
+    async def run(self, work):
+        self.works.append(work)
+        if self.meanwhile:
+            await self.meanwhile()
+        return self.said.pop(0)
+
+    def kill(self):
+        self.said.clear()
+
+
+class Parts:
+    def __init__(self, tmp_path, port):
+        self.folder, self.told, self.asked = tmp_path / "acme", [], 0
+        self.change = first(TEXT.format(folder=self.folder, port=port))
+        self.actor = self.made()
+
+    def made(self, *said):
+        async def asked():
+            self.asked += 1
+
+        served = Served(self.change.after.config)
+        actor = AcmeActor(served, lambda challenges: self.told.append(challenges), asked)
+        actor._process = self.process = Process(*said)
+        return actor
+
+    async def status(self):
+        [one] = (await self.actor.status())["acme"]
+        return one
+
+    def issue(self, days=30):
+        one = Authority().issue("a.example", days=days)
+        AcmeFolder(self.folder).certificate("auto").write_bytes(one.chain + one.key)
+        return one.certificate.not_valid_after_utc.timestamp()
+
+
+@pytest.fixture
+async def parts(tmp_path, free_port):
+    made = Parts(tmp_path, free_port())
+    await made.actor.prepare(made.change)
+    yield made
+    await made.actor.close()
+
+
+async def test_an_order_then_the_time_of_the_next(parts):
+    now = time.time()
+    parts.process.said = [Issued(now, now + 90 * 86400), Found(0.0, now + 3600)]
+    assert await parts.actor._step() == 0.0
+    [work] = parts.process.works
+    assert (work.name, work.names, work.only_looks) == ("auto", ("a.example",), False)
+    parts.issue()
+    assert await parts.actor._step() == 0.0, "the CA is asked when to renew it"
+    assert parts.process.works[1].only_looks
+    assert 3500 < await parts.actor._step() <= 3600
+    status = await parts.status()
+    assert now + 56 * 86400 < status["renew_at"] < now + 61 * 86400
+    assert (status["failures"], status["ordering"]) == (0, False)
+    samples = {sample.name: sample.value for family in await parts.actor.metrics() for sample in family.samples}
+    assert samples["spectrum_acme_orders_total"] == 1
+    assert samples["spectrum_acme_failures_total"] == 0
+    assert samples["spectrum_acme_next_order_timestamp_seconds"] == status["renew_at"]
+
+
+async def test_a_failure_is_waited_for_also_by_the_next_daemon(parts, caplog):
+    parts.process.said = [Failed("the CA refuses", True, 7200.0)]
+    await parts.actor._step()
+    assert 7000 < await parts.actor._step() <= 7200
+    assert "not issued: the CA refuses; there is none yet" in caplog.text
+    parts.actor = parts.made()
+    assert 7000 < await parts.actor._step() <= 7200
+    assert (await parts.status())["failure"] == "the CA refuses"
+
+
+async def test_a_renewal_that_fails_leaves_what_there_is(parts, caplog):
+    ends_at = parts.issue()
+    parts.process.said = [Failed("down")]
+    await parts.actor._step()
+    assert "the one in use is valid until" in caplog.text
+    assert (await parts.status())["ends_at"] == int(ends_at)
+
+
+async def test_a_full_disk_does_not_hurry_the_ca(parts, caplog):
+    (parts.folder / "auto.json.new").mkdir()
+    parts.process.said = [Failed("disk", True)]
+    await parts.actor._step()
+    assert "cannot be kept" in caplog.text
+    assert await parts.actor._step() > 500
+
+
+async def test_another_process_that_orders_is_no_failure(parts):
+    parts.process.said = [Failed("in use", counts=False)]
+    assert await parts.actor._step() == BUSY_PAUSE_S
+    assert (await parts.status())["failures"] == 0
+
+
+async def test_the_ca_wants_it_to_be_renewed_now(parts, caplog):
+    ends_at = parts.issue()
+    asked = parts.made()
+    standing = OrderState(asked=_asked(parts), renew_at=ends_at)
+    AcmeFolder(parts.folder).keep_standing("auto", standing)
+    parts.actor = asked
+    parts.process.said = [Found(1000.0, time.time() + 9999), Issued(1.0, time.time() + 9e6)]
+    await asked._step()
+    assert "wants it to be renewed now" in caplog.text
+    await asked._step()
+    assert not parts.process.works[1].only_looks
+    parts.process.said = [Failed("silent")]
+    await asked._step()
+    assert "does not say when to renew it: silent" in caplog.text
+
+
+def _asked(parts):
+    from spectrum.control.tls.acme import actor
+
+    return actor._asked(parts.change.after.config.certificates["auto"].acme)
+
+
+async def test_workers_have_a_challenge_before_the_ca_is_told(parts):
+    async def meanwhile():
+        await parts.actor._show(ChallengeAnswer("tls-alpn-01", "a.example", "chain", "key"))
+        await parts.actor._show(ChallengeAnswer("http-01", "token", "content"))
+        seen.append((list(parts.told[-1]), parts.asked))
+        parts.actor.tell(Worker())
+
+    class Worker:
+        def tell_challenges(self, challenges):
+            seen.append(challenges)
+
+    seen = []
+    parts.process.said, parts.process.meanwhile = [Failed("x")], meanwhile
+    await parts.actor._step()
+    (given, asked), later = seen
+    assert [(one.name, one.chain, one.key) for one in given] == [("a.example", b"chain", b"key")]
+    assert asked == 1 and later == given
+    assert parts.told[-1] == [], "they forget it"
+    assert "key" not in repr(given)
+
+
+async def test_a_folder_that_others_can_write_to_is_refused(parts):
+    Path(parts.folder).chmod(0o777)
+    with pytest.raises(RolloutError, match=r"acme.folder: .* can be written by other users"):
+        await parts.actor.prepare(parts.change)
+    parts.folder.rmdir()
+    parts.folder.write_text("a file")
+    with pytest.raises(RolloutError, match=r"acme.folder: .*: file exists"):
+        await parts.actor.prepare(parts.change)
+    parts.folder.unlink()
+
+
+async def test_nothing_is_there_without_certificates_by_acme(tmp_path):
+    async def told():
+        pass
+
+    one = first(PLAIN)
+    actor = AcmeActor(Served(one.after.config), lambda challenges: None, told)
+    await actor.prepare(one)
+    assert await actor.status() == {} and await actor.metrics() == ()
+    assert await actor._step() > 0
+    assert list(actor.jobs()) == ["order certificates"]
+    actor.halt()
+    actor.leave()
+    await actor.release(one)
+    await actor.close()

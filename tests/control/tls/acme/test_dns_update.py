@@ -1,0 +1,53 @@
+import pytest
+
+from spectrum.control.tls.acme.dns_update import DnsUpdates, UpdateError, read_key
+from tests.acme_server import lookup
+
+NAME = "_acme-challenge.a.example.org"
+
+
+def test_records_are_set_and_removed(tsig):
+    updates = DnsUpdates("127.0.0.1", 53, str(tsig))
+    updates.set_text(NAME, ["one", "two"])
+    assert sorted(lookup(NAME, "TXT")) == ['"one"', '"two"']
+    updates.set_text(NAME, ["three"])
+    assert lookup(NAME, "TXT") == ['"three"']
+    updates.set_text(NAME, [])
+    assert lookup(NAME, "TXT") == []
+
+
+def test_what_a_server_refuses(tsig, tmp_path, free_port):
+    with pytest.raises(UpdateError, match=r"127.0.0.1 port 53 refused the update of _acme.*: (REFUSED|NOTAUTH)"):
+        DnsUpdates("127.0.0.1", 53, "").set_text(NAME, ["one"])
+    other = tmp_path / "other"
+    other.write_text('key "ours" { algorithm hmac-sha256; secret "b3RoZXJvdGhlcg=="; };')
+    with pytest.raises(UpdateError, match="does not answer as it should"):
+        DnsUpdates("127.0.0.1", 53, str(other)).set_text(NAME, ["one"])
+    with pytest.raises(UpdateError, match=r"has no zone for _acme-challenge\.a\.example\.net"):
+        DnsUpdates("127.0.0.1", 53, str(tsig)).set_text("_acme-challenge.a.example.net", ["one"])
+    with pytest.raises(UpdateError, match="does not answer as it should"):
+        DnsUpdates("127.0.0.1", free_port(), str(tsig)).set_text(NAME, ["one"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no key of TSIG"),
+        ('key "k" { algorithm hmac-sha256; };', "no key of TSIG"),
+        ('key "k" { algorithm hmac-sha256; secret "abc"; };', "the key cannot be used"),
+        (None, "cannot be read"),
+    ],
+)
+def test_keys_that_cannot_be_used(tmp_path, text, message):
+    path = tmp_path / "key"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UpdateError, match=message):
+        read_key(path)
+
+
+def test_a_key_of_bind(tmp_path):
+    path = tmp_path / "key"
+    path.write_text('# from tsig-keygen\nkey "our.key." {\n\talgorithm hmac-sha512;\n\tsecret "c2VjcmV0";\n};\n')
+    key = read_key(path)
+    assert (key.name.to_text(), key.secret, key.algorithm.to_text()) == ("our.key.", b"secret", "hmac-sha512.")

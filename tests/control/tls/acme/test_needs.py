@@ -1,0 +1,45 @@
+from spectrum.control.configuration.loader import ConfigError, load_text
+from spectrum.control.tls.acme import needs
+from tests.certificates import Authority
+
+TEXT = """\
+certificates:
+  auto:
+    acme:
+      names: [a.example]
+      accept_terms: true
+      challenge: dns-01
+      ca: {folder}/ca.pem
+      external_account: {{key_id: k, hmac_key: {folder}/hmac}}
+      dns: {{server: 192.0.2.53, key: {folder}/tsig}}
+apps: {{x: {{protocol: tcp/443, origin_direct: ['tcp://192.0.2.1:80'], tls: flexible}}}}
+"""
+
+
+def faults(tmp_path):
+    try:
+        load_text(TEXT.format(folder=tmp_path), "f")
+    except ConfigError as exc:
+        return str(exc).replace(str(tmp_path), "").splitlines()
+    return []
+
+
+def test_each_file_is_looked_at(tmp_path, monkeypatch):
+    assert faults(tmp_path) == [
+        "f:7:11: certificates.auto.acme.ca: /ca.pem: cannot be read: no such file or directory",
+        "f:8:47: certificates.auto.acme.external_account.hmac_key: /hmac: cannot be read: no such file or directory",
+        "f:9:38: certificates.auto.acme.dns.key: /tsig: cannot be read: no such file or directory",
+    ]
+    (tmp_path / "ca.pem").write_text("nothing")
+    (tmp_path / "hmac").write_text("c2VjcmV0")
+    (tmp_path / "tsig").write_text('key "k" { algorithm hmac-sha256; }')
+    assert faults(tmp_path) == [
+        "f:7:11: certificates.auto.acme.ca: /ca.pem: no certificate in PEM form",
+        "f:9:38: certificates.auto.acme.dns.key: /tsig: no key of TSIG; write what `tsig-keygen NAME` prints",
+    ]
+    (tmp_path / "ca.pem").write_bytes(Authority().pem)
+    (tmp_path / "tsig").write_text('key "k" { algorithm hmac-sha256; secret "c2VjcmV0"; };')
+    assert faults(tmp_path) == []
+    monkeypatch.setattr(needs, "find_spec", lambda name: None)
+    [fault] = faults(tmp_path)
+    assert "pip install 'spectrum-edge[acme]'" in fault

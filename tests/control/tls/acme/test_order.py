@@ -1,0 +1,220 @@
+import datetime
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import msgspec
+import pytest
+
+from spectrum.control.tls.acme.folder import AcmeFolder
+from spectrum.control.tls.acme.kept import certificate_in
+from spectrum.control.tls.acme.messages import Failed, Found, Issued, OrderRequest
+from tests.acme_server import lookup
+from tests.certificates import Authority
+
+pytest.importorskip("acme")
+from spectrum.control.tls.acme import order
+
+HTTP = {"challenge": "http-01"}
+
+
+@pytest.fixture
+def work(ca, tmp_path):
+    """A function that returns what is asked for."""
+    AcmeFolder(tmp_path / "acme").open()
+
+    def make(**changes):
+        return msgspec.structs.replace(
+            OrderRequest(
+                name="auto",
+                asked="x",
+                folder=str(tmp_path / "acme"),
+                only_looks=False,
+                names=("a.example.org", "b.example.org"),
+                directory=ca.url,
+                challenge="dns-01",
+                email="ops@operators.com",
+                key_type="ecdsa",
+                profile="",
+                ca=str(ca.ca),
+                key_id="",
+                hmac_key="",
+                dns_address="127.0.0.1",
+                dns_port=53,
+                dns_key="",
+                dns_propagation_s=0.0,
+            ),
+            **changes,
+        )
+
+    return make
+
+
+def kept(tmp_path):
+    return certificate_in("auto", (tmp_path / "acme" / "auto.pem").read_bytes())
+
+
+@contextmanager
+def http_answers():
+    """Answers http-01 at port 80 with what it is given."""
+    known = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = known.get(self.path.rpartition("/")[2])
+            self.send_response(200 if content else 404)
+            self.end_headers()
+            self.wfile.write((content or "").encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 80), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield lambda answer: known.update({answer.subject: answer.content})
+        server.shutdown()
+
+
+def nobody(answer):
+    """Answers no challenge."""
+
+
+def test_dns_01_with_a_wildcard_and_a_second_order_with_the_account(work, tsig, tmp_path, ca):
+    given = work(names=("a.example.org", "*.a.example.org"), dns_key=str(tsig))
+    done = order.Order(given, nobody).run()
+    assert isinstance(done, Issued), done
+    first = kept(tmp_path)
+    assert first.names == ("a.example.org", "*.a.example.org")
+    assert first.ends_at == done.ends_at
+    assert lookup("_acme-challenge.a.example.org", "TXT") == [], "it is removed"
+    accounts = ca.requests("/acme/newaccount")
+    assert isinstance(order.Order(given, nobody).run(), Issued)
+    assert ca.requests("/acme/newaccount") == accounts
+    assert kept(tmp_path).key != first.key, "each certificate has a key of its own"
+    assert not AcmeFolder(tmp_path / "acme").pending("auto").exists()
+    found = order.Order(work(only_looks=True), nobody).run()
+    assert isinstance(found, Found), found
+    assert 0 < found.renew_at < done.ends_at + 60
+
+
+def test_rsa_by_http_01_and_another_address_of_the_operator(work, tmp_path):
+    with http_answers() as show:
+        assert isinstance(order.Order(work(**HTTP, key_type="rsa"), show).run(), Issued)
+        assert kept(tmp_path).kind == "1.2.840.113549.1.1.1"
+        other = work(**HTTP, email="other@operators.com")
+        assert isinstance(order.Order(other, show).run(), Issued)
+
+
+def test_names_that_are_not_ours(work, tmp_path):
+    with http_answers() as show:
+        failed = order.Order(work(**HTTP), lambda answer: show(msgspec.structs.replace(answer, content="no"))).run()
+    assert isinstance(failed, Failed) and failed.reached
+    assert failed.why.startswith("the CA does not see that the names are ours: a.example.org: ")
+    assert not AcmeFolder(tmp_path / "acme").pending("auto").exists(), "the next order is a new one"
+
+
+def test_a_ca_that_is_slow_is_asked_again_for_the_same_order(work, tmp_path, monkeypatch):
+    monkeypatch.setattr(order, "ORDER_TIMEOUT_S", 0)
+    failed = order.Order(work(**HTTP), nobody).run()
+    assert failed == Failed("the CA was not done in 0 s", True)
+    assert AcmeFolder(tmp_path / "acme").pending("auto").exists()
+
+
+def test_a_rate_limit(work, ca):
+    ca.trouble(
+        "/acme/neworders",
+        "429 Too Many Requests\nRetry-After: 3600\n"
+        '{"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many certificates for example.org"}',
+    )
+    try:
+        failed = order.Order(work(), nobody).run()
+    finally:
+        ca.trouble("", "")
+    assert failed.why == "the CA refuses: too many certificates for example.org (rateLimited)"
+    assert 3500 < failed.retry_after_s <= 3600
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"directory": "https://127.0.0.1:9/directory"}, "the CA cannot be reached"),
+        ({"ca": ""}, "the CA cannot be reached"),
+    ],
+)
+def test_a_ca_that_cannot_be_reached_or_trusted(work, changes, why):
+    failed = order.Order(work(**changes), nobody).run()
+    assert failed.why.startswith(why)
+    assert not failed.reached
+
+
+def test_a_ca_that_speaks_otherwise(work, ca):
+    ca.trouble("/directory", "200 OK\nX: y\n<html>")
+    try:
+        failed = order.Order(work(), nobody).run()
+    finally:
+        ca.trouble("", "")
+    assert failed.reached, failed
+
+
+def test_an_order_that_is_killed_is_continued(work, ca, tmp_path):
+    def die(answer):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        order.Order(work(**HTTP), die).run()
+    orders, issued = ca.requests("/acme/neworders"), ca.issued()
+    with http_answers() as show:
+        assert isinstance(order.Order(work(**HTTP), show).run(), Issued)
+    assert ca.requests("/acme/neworders") == orders
+    assert ca.issued() == issued + 1
+
+
+def test_an_order_for_what_is_not_asked_any_more_is_left(work, ca):
+    def die(answer):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        order.Order(work(**HTTP), die).run()
+    orders = ca.requests("/acme/neworders")
+    with http_answers() as show:
+        assert isinstance(order.Order(work(**HTTP, names=("a.example.org",), asked="y"), show).run(), Issued)
+    assert ca.requests("/acme/neworders") == orders + 1
+
+
+def test_a_folder_that_takes_nothing_ends_an_order_before_the_ca_signs(work, ca, tmp_path):
+    with http_answers() as show:
+        assert isinstance(order.Order(work(**HTTP), show).run(), Issued)
+        former, issued = kept(tmp_path), ca.issued()
+        (tmp_path / "acme" / "auto.order.new").mkdir()
+        failed = order.Order(work(**HTTP), show).run()
+    assert isinstance(failed, Failed) and "auto.order.new" in failed.why, failed
+    assert ca.issued() == issued
+    assert kept(tmp_path) == former
+
+
+def test_one_order_at_a_time(work, tmp_path):
+    with AcmeFolder(tmp_path / "acme").held():
+        assert order.Order(work(), nobody).run() == Failed(
+            f"another process orders certificates with {tmp_path}/acme", counts=False
+        )
+
+
+def test_what_a_ca_sends_is_looked_at():
+    authority = Authority()
+    one, old = authority.issue("a.example"), authority.issue("a.example", days=-1)
+    assert order.check_issued(one.chain, one.key, ("a.example",)) == one.certificate
+    for chain, key, names, why in (
+        (b"", one.key, (), "sent no certificate"),
+        (one.chain, old.key, (), "for another key"),
+        (one.chain, one.key, ("a.example", "b.example"), "without b.example"),
+        (old.chain, old.key, ("a.example",), "is valid from"),
+    ):
+        with pytest.raises(order.OrderError, match=why):
+            order.check_issued(chain, key, names)
+
+
+def test_the_certificate_of_a_challenge():
+    chain, key = order.challenge_certificate("a.example", "token.thumbprint")
+    found = certificate_in("x", chain + key)
+    assert found.names == ("a.example",)
+    assert found.ends_at > datetime.datetime.now(datetime.UTC).timestamp()

@@ -1,0 +1,151 @@
+"""Certificates by ACME from a real CA, with real clients: the first one, renewals under traffic, a CA that is down."""
+
+import socket
+import ssl
+import threading
+
+import pytest
+
+from tests.acme_server import AcmeServer, names, ports_are_free
+from tests.e2e.daemon import Daemon
+from tests.e2e.programs import run
+from tests.e2e.test_tls import Origin
+from tests.engine.harness import eventually, port_of
+
+NAME = "a.example.org"
+TEXT = """
+acme: {{folder: {folder}/acme}}
+certificates:
+  auto:
+    acme:
+      names: [{name}]
+      directory: {ca.url}
+      ca: {ca.ca}
+      email: ops@operators.com
+      accept_terms: true
+      {more}
+apps:
+  web:
+    protocol: tcp/443
+    edge_ips: [127.0.0.1]
+    sni: [{name}]
+    alpn: [h2]
+    origin_direct: [tcp://127.0.0.1:{port}]
+    tls: flexible
+    edge_tls: {{alpn: [h2], client_ca: {ca.ca}, client_certificate: required}}
+  open:
+    protocol: tcp/8443
+    edge_ips: [127.0.0.1]
+    origin_direct: [tcp://127.0.0.1:{port}]
+    tls: flexible
+  other:
+    protocol: tcp/443
+    edge_ips: [127.0.0.1]
+    sni: [other.example.org]
+    origin_direct: [tcp://127.0.0.1:{port}]
+"""
+
+
+@pytest.fixture
+def ca(require, tmp_path):
+    require("knotd")
+    pytest.importorskip("acme2certifier")
+    if not ports_are_free():
+        pytest.skip("ports 53, 80 and 443 cannot be had; run with --numprocesses as root")
+    with names(tmp_path / "names"), AcmeServer(tmp_path / "ca") as server:
+        yield server
+
+
+class Traffic:
+    """Clients that shake hands one after the other and verify nothing less than the CA; `with` ends them."""
+
+    def __init__(self, ca):
+        self.context = ssl.create_default_context(cadata=ca.authority.pem.decode())
+        self.served, self.faults, self._ends = set(), [], threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self._ends.wait(0.01):
+            try:
+                self.served.add(greeted(self.context))
+            except (OSError, AssertionError) as exc:
+                self.faults.append(exc)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        self._thread.join()
+
+
+def greeted(context):
+    """Return the serial number of the certificate that a client of `open` gets, which hears its origin."""
+    with (
+        socket.create_connection(("127.0.0.1", 8443), 10) as sock,
+        context.wrap_socket(sock, server_hostname=NAME) as tls,
+    ):
+        assert tls.recv(100).startswith(b"hello")
+        return tls.getpeercert()["serialNumber"]
+
+
+def acme_of(daemon):
+    [one] = daemon.status()["acme"]
+    return one
+
+
+def test_a_life_of_a_certificate(ca, tmp_path):
+    """tls-alpn-01 at a shared port whose app asks clients for certificates, then renewals, with a CA that goes away."""
+    origin = Origin()
+
+    def text(more="challenge: tls-alpn-01"):
+        return TEXT.format(folder=tmp_path, ca=ca, port=port_of(origin.socket), more=more, name=NAME)
+
+    def serve(more):
+        daemon.write(text(more))
+        assert daemon.reload() == []
+
+    ca.stop()
+    with Daemon(tmp_path, text(), workers=2) as daemon:
+        eventually(lambda: acme_of(daemon)["failures"], 30, daemon.messages)
+        assert "the CA cannot be reached" in acme_of(daemon)["failure"]
+        shown = run("openssl", "s_client", "-connect", "127.0.0.1:8443", "-servername", NAME, input="").stdout
+        assert "spectrum: no certificate yet" in shown, "clients are told why"
+        ca.start()
+        # Another setting is tried at once; the former is waited for.
+        serve("challenge: tls-alpn-01\n      key_type: rsa")
+        context = ssl.create_default_context(cadata=ca.authority.pem.decode())
+
+        def is_served():
+            try:
+                return greeted(context)
+            except OSError:
+                return None
+
+        eventually(is_served, 60, daemon.messages)
+        assert run(
+            "curl",
+            "-s",
+            "--http0.9",
+            "-m",
+            "2",
+            "--cacert",
+            ca.folder / "ca.pem",
+            "--resolve",
+            f"{NAME}:8443:127.0.0.1",
+            f"https://{NAME}:8443/",
+        ).stdout.startswith("hello")
+        challenges = [event for event in daemon.events() if event["Reason"] == "acme_challenge"]
+        assert {event["Application"] for event in challenges} == {"web"}
+
+        with Traffic(ca) as traffic:
+            eventually(lambda: len(traffic.served) == 1, 20)
+            serve("challenge: http-01")  # an ECDSA key again: a new certificate
+            eventually(lambda: len(traffic.served) == 2, 60, daemon.messages)
+            ca.stop()
+            serve("challenge: http-01\n      key_type: rsa")
+            eventually(lambda: acme_of(daemon)["failures"] == 1, 30, daemon.messages)
+        assert traffic.faults == []
+        assert len(traffic.served) == 2, "it stays while there is no other"
+    origin.socket.close()
