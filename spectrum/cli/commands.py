@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": "running",
     "kernel": "kernel",
     "kill": "sessions",
+    "limits": "limits",
     "mmproxy": "mmproxy",
     "origin": "origin",
     "reload": "running",

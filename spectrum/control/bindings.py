@@ -1,14 +1,17 @@
 """The bindings of our apps: the kernel has them as the file says, with the sockets that the supervisor owns."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from operator import attrgetter
 from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, Metric
 
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.helper import Helper
+from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.core.configuration.fields import network
 from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.bindings import PROTOCOLS, Binding, empty_document
@@ -47,6 +50,11 @@ class BoundApps:
         self._helper = helper
         self._services: set[tuple[str, str]] = set()
         self.stopping = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether apps have bindings."""
+        return bool(self._services)
 
     @property
     def state(self) -> str:
@@ -103,6 +111,19 @@ def _told(binding: Binding) -> tuple[str, str, str, int]:
     return binding.label, binding.protocol, str(binding.prefix), binding.port
 
 
+def _lookups(counts: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
+    if not counts:
+        return
+    looked = CounterMetricFamily(
+        "spectrum_binding_lookups", "New connections and datagrams looked up in bindings", labels=["result"]
+    )
+    failed = {name: count for name, (count, _) in counts.items() if name != "lookups"}
+    looked.add_metric(["found"], counts["lookups"][0] - sum(failed.values()))
+    for name, count in failed.items():
+        looked.add_metric([name], count)
+    yield looked
+
+
 def _bindings_differ(change: Change) -> bool:
     return change.difference is None or change.difference.involves(attrgetter("bindings"))
 
@@ -113,10 +134,12 @@ class BindingsActor(Actor):
     Args:
         bound: Keeps the kernel's bindings.
         bank: Has the sockets.
+        counts: What the kernel's program counts.
     """
 
-    def __init__(self, bound: BoundApps, bank: ListenerBank) -> None:
+    def __init__(self, bound: BoundApps, bank: ListenerBank, counts: KernelCounts) -> None:
         self._bound = bound
+        self._counts = counts
         self._bank = bank
 
     async def prepare(self, change: Change) -> None:
@@ -148,6 +171,10 @@ class BindingsActor(Actor):
     async def status(self) -> Mapping[str, Any]:
         """Return whether there are any."""
         return {"kernel": {"bindings": self._bound.state}}
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return what became of the packets that it looked at, where apps have bindings."""
+        return _lookups(await self._counts.read()) if self._bound.is_on else ()
 
     def resources(self) -> Iterable[Resource]:
         """GET, POST and DELETE /bindings, the latter with `{label, protocol, prefix, port}`."""

@@ -20,12 +20,14 @@ from spectrum.control.configuration.actor import Actor, Replan
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
 from spectrum.control.filter.node import FilterActor, NodeFilter
+from spectrum.control.limits import LimitsActor
 from spectrum.control.listeners import ListenerBank, ListenersActor
 from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListeners
 from spectrum.control.offload import NodeOffload, OffloadActor
 from spectrum.control.pauses import PausesActor
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.helper_actor import HelperActor
+from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.control.processes.veterans import VeteranWorker
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.log import LineWriter
@@ -37,6 +39,7 @@ from spectrum.control.tls.certificates import CertificatesActor
 from spectrum.control.tls.tickets import TicketKeyRotation, TicketsActor
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
+from spectrum.kernel import bindings, filter
 from spectrum.link.messages import Challenge, Met
 from spectrum.link.takeover import Events, FoundSessions
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
@@ -111,9 +114,10 @@ class Features:
             ListenersActor(ground.bank, ground.count),
             ground.metrics,
             NamesActor(self.names, own),
-            BindingsActor(self.bound, ground.bank),
-            FilterActor(self.filter),
+            BindingsActor(self.bound, ground.bank, KernelCounts(ground.helper, bindings.PROGRAM)),
+            FilterActor(self.filter, KernelCounts(ground.helper, filter.PROGRAM)),
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
+            LimitsActor(ground.served, ground.memory, lambda: sum(one.held_bytes for one in ground.all())),
             OffloadActor(self.offload, ground.has_veterans, lambda: sum(one.offloaded for one in ground.all())),
             self.sessions,
             AcmeActor(ground.served, self._tell_challenges, ground.ask),

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from spectrum.control.configuration.actor import Actor, Change, Plan
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.workers import WorkerProcess
+from spectrum.control.usage import Usage
 from spectrum.core.offload import UdpOffload
 from spectrum.kernel import offload as kernel
 from spectrum.kernel.descriptors import close_all
@@ -51,7 +52,12 @@ class NodeOffload:
     @property
     def places(self) -> int:
         """How many tallies the tables have; 0 where the kernel moves nothing."""
-        return 2 * self._flows if self.descriptors else 0
+        return 2 * self.flows
+
+    @property
+    def flows(self) -> int:
+        """How many flows the kernel can move; 0 where it moves nothing."""
+        return self._flows if self.descriptors else 0
 
     def apply(self, settings: UdpOffload | None, anew: bool = False) -> None:
         """Let the kernel have it as the file says.
@@ -158,6 +164,11 @@ class OffloadActor(Actor):
         """Return how many flows it moves."""
         text = "UDP flows whose datagrams the kernel moves"
         return (GaugeMetricFamily("spectrum_udp_flows_offloaded", text, value=self._moved()),)
+
+    async def usage(self) -> Iterable[Usage]:
+        """Return how full its tables are, where there are any."""
+        flows = self._offload.flows
+        return (Usage("offloaded_flows", "node", self._moved(), flows, "max_flows"),) if flows else ()
 
     def tell(self, worker: WorkerProcess) -> None:
         """Give a worker the tables."""

@@ -150,6 +150,17 @@ cdef class Census:
         """Return how many sessions a group has, in all workers."""
         return self._count_key(group)
 
+    def count_of(self, int worker, uint64_t group):
+        """Return how many sessions a group has in one worker."""
+        if not 0 <= worker < self._workers:
+            raise ValueError(f"worker {worker} of {self._workers}")
+        cdef uint32_t least = 0xFFFFFFFF
+        cdef int row
+        for row in range(ROWS):
+            least = min(least, (<uint32_t *>self._memory)[<size_t>worker * ROWS * CELLS
+                                                          + _cell(group ^ self._secret, row, CELL_BITS)])
+        return least
+
     def count_client(self, uint64_t group, bytes client, bint wide=False):
         """Return how many sessions a client has in a group, or with `wide` the prefix that it is in, in all workers."""
         return self._count_key(self.key_of(group, client, wide))

@@ -28,6 +28,8 @@ cdef enum:
     STAMP_MASK = (1 << STAMP_BITS) - 1
     # Of its time to live; an entry in use is written again only after this part of it.
     REFRESH_PART = 8
+    # Buckets that are looked at to tell how full a table is: 64 KiB of it.
+    SAMPLE = 1024
 
 MAX_NUMBER = CELLS - 1
 
@@ -185,3 +187,14 @@ cdef class Affinities:
         cdef uint64_t *entry = self._find(key, &value)
         if entry != NULL:
             self._write(entry, 0, 0)
+
+    def share(self, uint64_t now_s, uint64_t ttl_s):
+        """Return which part of the entries was used within `ttl_s`, of a sample: keys are spread evenly.
+
+        A look at all of a large table would also give memory to all of it.
+        """
+        cdef uint64_t value, seen = min(self._mask + 1, <uint64_t>SAMPLE) * WAYS, used = 0, at
+        for at in range(seen):
+            value = load_word(<uint64_t *>self._memory + 2 * at + 1)
+            used += value != 0 and ((now_s - value) & STAMP_MASK) < ttl_s
+        return <double>used / <double>seen

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from spectrum.kernel import bindings as lookups
 from spectrum.kernel import filter as packets
 from spectrum.kernel import offload
 from spectrum.kernel.bindings import Binding, Bindings, empty_document, is_loaded
@@ -24,6 +25,7 @@ from spectrum.link.helper import (
     Answer,
     Bound,
     ChangeBinding,
+    Counted,
     Done,
     EnlargeQueues,
     Filtered,
@@ -38,6 +40,7 @@ from spectrum.link.helper import (
     SetFilter,
     SetOffload,
     ShowBindings,
+    ShowCounts,
     UndoFilter,
 )
 
@@ -106,6 +109,8 @@ class Work:
                     return Bound(empty_document()), []
                 with Bindings(self._filesystem) as bindings:
                     return Bound(bindings.document()), []
+            case ShowCounts():
+                return Counted(self._counts(request.program)), []
             case SetOffload():
                 return self._set_offload(request)
             case RemoveOffload():
@@ -217,6 +222,21 @@ class Work:
                 bindings.bind(binding)
             else:
                 bindings.unbind(binding)
+
+    # --- counters -------------------------------------------------------------------------------------------------
+
+    def _counts(self, program: str) -> dict[str, tuple[int, int]]:
+        match program:
+            case packets.PROGRAM if packets.attached(self._filesystem):
+                with PinnedFilter(self._filesystem) as one:
+                    return one.counts()
+            case lookups.PROGRAM if is_loaded(self._filesystem):
+                with Bindings(self._filesystem) as bound:
+                    return {name: (count, 0) for name, count in bound.counts().items()}
+            case packets.PROGRAM | lookups.PROGRAM:
+                return {}
+            case _:
+                raise PinError(f"{program!r} counts nothing")
 
     # --- the offload ----------------------------------------------------------------------------------------------
 

@@ -101,6 +101,12 @@ class ShowBindings(msgspec.Struct, array_like=True, tag=True):
     """Answered with `Bound`."""
 
 
+class ShowCounts(msgspec.Struct, array_like=True, tag=True):
+    """What a program has counted: "filter" or "bindings". Answered with `Counted`."""
+
+    program: str
+
+
 class SetOffload(msgspec.Struct, array_like=True, tag=True):
     """Move UDP flows in the kernel. Answered with `Offloaded`, and descriptors of the tables.
 
@@ -135,6 +141,7 @@ Request = (
     | SetOffload
     | RemoveOffload
     | EnlargeQueues
+    | ShowCounts
 )
 
 
@@ -169,13 +176,19 @@ class Bound(msgspec.Struct, array_like=True, tag=True):
     document: dict[str, Any]
 
 
+class Counted(msgspec.Struct, array_like=True, tag=True):
+    """What a program has counted by name, with bytes where it counts these; nothing where it is not loaded."""
+
+    counts: dict[str, tuple[int, int]]
+
+
 class Offloaded(msgspec.Struct, array_like=True, tag=True):
     """The kernel moves flows; `fresh` are tables that nobody has yet."""
 
     fresh: bool
 
 
-Answer = Greeting | Done | NotDone | Filtered | Bound | Offloaded
+Answer = Greeting | Done | NotDone | Filtered | Bound | Offloaded | Counted
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -47,7 +47,7 @@ class SharedMemory:
                 os.ftruncate(self.descriptors[-1], size)
             self.loads = Loads(self.descriptors[0], workers, 0)
             self.affinities = Affinities(self.descriptors[1], max_affinities)
-            self._census = Census(self.descriptors[2], workers, 0, secret=self.secret)
+            self.census = Census(self.descriptors[2], workers, 0, secret=self.secret)
         except BaseException:
             self.close()
             raise
@@ -59,7 +59,7 @@ class SharedMemory:
     def forget(self, worker: int) -> None:
         """Forget the sessions of a worker that is gone."""
         self.loads.clear(worker)
-        self._census.clear(worker)
+        self.census.clear(worker)
 
     def close(self) -> None:
         """Close the descriptors; mappings stay."""

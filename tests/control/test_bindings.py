@@ -63,7 +63,7 @@ async def rollouts():
     one = Change(
         Plan(None, snapshot(b="127.9.0.0/16"), {}, b""), Plan(None, snapshot(a="127.7.0.0/16", b="fd00::/64"), {}, b"")
     )
-    actor = BindingsActor(bound, bank)
+    actor = BindingsActor(bound, bank, None)
     await actor.prepare(one)
     assert listed() == ["a tcp 127.7.0.0/16 0", "b tcp fd00::/64 0", "other tcp 127.8.0.0/16 0"]
     await actor.abort(one)
@@ -115,6 +115,7 @@ def test_apps_have_what_the_file_says_and_others_keep_theirs(filesystem):
 
 class Bound:
     state = "off"
+    is_on = False
 
     def __init__(self):
         self.bindings = []
@@ -128,8 +129,23 @@ class Bound:
         (self.bindings.append if binds else self.bindings.remove)(binding)
 
 
+class Counts:
+    async def read(self):
+        return {"lookups": (9, 0), "misses": (3, 0), "no_socket": (1, 0), "bad_socket": (0, 0)}
+
+
+async def test_what_became_of_packets_that_were_looked_up():
+    bound = Bound()
+    actor = BindingsActor(bound, None, Counts())
+    assert list(await actor.metrics()) == []
+    bound.is_on = True
+    (family,) = await actor.metrics()
+    counted = {sample.labels["result"]: sample.value for sample in family.samples}
+    assert counted == {"found": 5, "misses": 3, "no_socket": 1, "bad_socket": 0}
+
+
 async def test_by_hand():
-    actor = BindingsActor(Bound(), None)
+    actor = BindingsActor(Bound(), None, Counts())
     show, bind, unbind = actor.resources()
     assert [one.method for one in (show, bind, unbind)] == ["GET", "POST", "DELETE"]
     assert await actor.status() == {"kernel": {"bindings": "off"}}

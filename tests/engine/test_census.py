@@ -30,6 +30,17 @@ def test_sessions_count_for_node_app_and_client():
     assert (census.count(NODE), census.count_client(APP, ONE), census.count_client(NODE, ONE)) == (2, 0, 1)
 
 
+def test_sessions_of_one_worker():
+    file = memory(Census.bytes_for(2))
+    one, other = Census(file, 2, 0), Census(file, 2, 1)
+    os.close(file)
+    one.add(NODE, APP, ONE, 3)
+    other.add(NODE, APP, ONE, 1)
+    assert [one.count_of(worker, NODE) for worker in (0, 1)] == [3, 1]
+    with pytest.raises(ValueError, match="worker 2 of 2"):
+        one.count_of(2, NODE)
+
+
 @pytest.mark.parametrize(
     ("one", "two", "bits", "same"),
     [

@@ -46,6 +46,15 @@ def test_what_is_no_memory():
         Affinities(0x7FFFFFF0, 8)
 
 
+def test_how_full_a_table_is():
+    affinities = table(8)
+    assert affinities.share(1000, HOUR) == 0
+    affinities.remember(1, 7, 1000)
+    affinities.remember(2, 7, 2000)
+    assert affinities.share(2000, HOUR) == 0.25
+    assert affinities.share(1000 + HOUR, HOUR) == 0.125
+
+
 def test_affinities_live_as_long_as_they_are_used():
     affinities = table()
     assert affinities.find(1, 1000, HOUR) == 0

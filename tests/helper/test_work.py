@@ -42,6 +42,8 @@ ALL_OR_NOTHING = """
 slow, fast = FilterSettings(packets_per_second=1000, burst=50), FilterSettings(dry_run=True, sample_one_in=10)
 _, descriptors = do(SetFilter(["lo"], slow, drops(a=["192.0.2.0/24"], rules=["r"])), Filtered)
 assert descriptors == []
+counts = do(ShowCounts("filter"), Counted)[0].counts
+assert {"list a", "rule r", "passed"} < counts.keys() and counts["list a"] == (0, 0), counts
 before = found()
 assert before == (["lo"], slow, {"a": ["192.0.2.0/24"]}, 1, ["rule r"]), before
 
@@ -134,6 +136,8 @@ def set_bindings(services, bindings, *sockets):
     return work.do(SetBindings(services, bindings, labels), descriptors)
 
 assert do(ShowBindings(), Bound)[0].document["bindings"] == []
+assert do(ShowCounts("bindings"), Counted)[0].counts == {}
+assert "counts nothing" in refused(ShowCounts("offload"))
 with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
     mine = [("a", "tcp"), ("b", "tcp")]
     first = ("a", "tcp", "127.9.0.0/16", 0)
@@ -141,6 +145,7 @@ with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0
     do(ChangeBinding(True, ("x", "udp", "127.8.0.0/16", 53)), Done)
     do(ChangeBinding(True, ("y", "tcp", "127.7.0.0/16", 0)), Done)
     socket.create_connection(("127.9.1.1", 4711), 1).close()
+    assert do(ShowCounts("bindings"), Counted)[0].counts["lookups"][0] > 0
     before = listed()
     assert before[0] == ["a tcp 127.9.0.0/16 0", "x udp 127.8.0.0/16 53", "y tcp 127.7.0.0/16 0"], before
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrum.control.http.resource import Resource
 from spectrum.control.processes.workers import WorkerProcess
+from spectrum.control.usage import Usage
 from spectrum.core.configuration.config import Config
 from spectrum.core.difference import Difference, difference
 from spectrum.core.snapshot import Snapshot
@@ -129,6 +130,10 @@ class Actor:
 
         What they are made of is read by now, and nothing changes it: a thread goes over them.
         """
+        return ()
+
+    async def usage(self) -> Iterable[Usage]:
+        """Return how much is used of what it limits."""
         return ()
 
     def resources(self) -> Iterable[Resource]:

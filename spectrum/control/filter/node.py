@@ -10,10 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.core import Metric
+
 from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, RolloutError
+from spectrum.control.filter.filter_metrics import filter_metrics
 from spectrum.control.filter.samples import Sampler
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.helper import Helper
+from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.fields import read_networks
@@ -96,19 +100,25 @@ class NodeFilter:
         helper: Does it.
 
     Attributes:
-        state: "on" with its interfaces, or "off".
+        settings: What is filtered; None for nothing.
         sampler: Keeps the samples, where there are any.
     """
 
     def __init__(self, helper: Helper) -> None:
         self._helper = helper
-        self.state = "off"
+        self.settings: Filter | None = None
         self.sampler: Sampler | None = None
         # The ring buffer's descriptor, and what reads it.
         self._sampled: tuple[int, Samples] | None = None
-        self._one_in = 1
         # It is applied in a thread while samples are read on the loop.
         self._reading = threading.Lock()
+
+    @property
+    def state(self) -> str:
+        """ "on" with its interfaces, or "off"."""
+        if self.settings is None:
+            return "off"
+        return f"on: {', '.join(self.settings.interfaces)}{', dry run' * self.settings.dry_run}"
 
     def apply(self, config: Config) -> Callable[[], None]:
         """Filter as a configuration says, or not at all; return what puts everything back, until `keep`.
@@ -131,21 +141,20 @@ class NodeFilter:
             {name: pack_rule(_rule(rule)) for name, rule in settings.rules.items()},
         )
         request = SetFilter(list(settings.interfaces), _in_kernel(settings), drops)
-        before = self.state, self._one_in
+        before = self.settings
         if (answer := self._helper.ensure(request, Filtered)) is None:
             return lambda: None
         self._sample(*answer)
-        self.state = f"on: {', '.join(settings.interfaces)}{', dry run' * settings.dry_run}"
-        self._one_in = settings.sample_one_in or 1
-        return partial(self._undo, *before)
+        self.settings = settings
+        return partial(self._undo, before)
 
-    def _undo(self, state: str, one_in: int) -> None:
+    def _undo(self, before: Filter | None) -> None:
         self._sample(*self._helper.ask(UndoFilter(), Filtered))
-        self.state, self._one_in = state, one_in
+        self.settings = before
 
     def keep(self) -> None:
         """Forget what undoes the last change."""
-        if self.state != "off" and not self._helper.is_lost:
+        if self.settings is not None and not self._helper.is_lost:
             with suppress(PinError):  # it has ended, and that is told
                 self._helper.ask(KeepFilter(), Done)
 
@@ -186,7 +195,7 @@ class NodeFilter:
         """
         if self.sampler is None:
             raise ValueError("no packets are sampled; set filter.sample_one_in, to 1000 say")
-        return self.sampler.top(keys, seconds, count, self._one_in)
+        return self.sampler.top(keys, seconds, count, (self.settings and self.settings.sample_one_in) or 1)
 
     def collect(self) -> None:
         """Read what samples there are; to be called a few times a second."""
@@ -199,7 +208,7 @@ class NodeFilter:
         Raises:
             PinError: If there is no helper who could do it.
         """
-        if self.state == "off" and self._helper.is_lost:
+        if self.settings is None and self._helper.is_lost:
             return
         if self._helper.has_pins():
             removed = self._helper.ensure(RemoveFilter(), Done)
@@ -207,7 +216,7 @@ class NodeFilter:
                 log.info("the filter is off")
         self._swap(None)
         self.sampler = None
-        self.state = "off"
+        self.settings = None
 
 
 class FilterActor(Actor):
@@ -215,10 +224,12 @@ class FilterActor(Actor):
 
     Args:
         node: Keeps the kernel's filter.
+        counts: What it counts.
     """
 
-    def __init__(self, node: NodeFilter) -> None:
+    def __init__(self, node: NodeFilter, counts: KernelCounts) -> None:
         self._node = node
+        self._counts = counts
         self._undo: Callable[[], None] | None = None
         self._removed = False
 
@@ -252,6 +263,11 @@ class FilterActor(Actor):
     async def status(self) -> Mapping[str, Any]:
         """Return whether it is there."""
         return {"kernel": {"filter": self._node.state}}
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return what was dropped, and why."""
+        settings = self._node.settings
+        return filter_metrics(settings, await self._counts.read() if settings else {})
 
     def resources(self) -> Iterable[Resource]:
         """GET /samples."""

@@ -1,7 +1,7 @@
 """The metrics, as Prometheus reads them."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -16,8 +16,11 @@ from prometheus_client.registry import Collector
 
 from spectrum import __version__
 from spectrum.control.configuration.actor import Actor
+from spectrum.control.processes.process_metrics import process_metrics
 from spectrum.control.records.totals import Totals
+from spectrum.control.usage import Usage, usage_metrics
 from spectrum.core.records.measures import WorkerMeasures
+from spectrum.kernel.usage import ProcessUsage
 
 
 class NodeState:
@@ -109,14 +112,19 @@ class Exporter:
         self._state = state
         self._actors = actors
 
-    async def render(self) -> bytes:
+    async def render(self, processes: Mapping[str, ProcessUsage], usages: Sequence[Usage]) -> bytes:
         """Return the page of /metrics in Prometheus' text format.
 
         What is counted is read on the loop, which changes it; it is rendered in a thread.
+
+        Args:
+            processes: What each process takes of the machine.
+            usages: How much is used of each limit.
         """
         totals = self._totals
         counted = copy(totals.workers), totals.worker_restarts, totals.workers_killed
         parts: list[Iterable[Metric | bytes]] = [_node_metrics(*counted, copy(self._state))]
+        parts += [process_metrics(processes), await usage_metrics(usages)]
         parts += [await actor.metrics() for actor in self._actors]
         return await asyncio.to_thread(_render, parts)
 

@@ -1,5 +1,6 @@
 """What one sees of a daemon: the metrics page, its status, and what else features answer."""
 
+import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,13 @@ from spectrum.control.configuration.reload import Reloads
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.admin import Upgrade, control_app
 from spectrum.control.http.exporter import Exporter, NodeState
+from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.fleet import Fleet
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.life import Life
 from spectrum.control.records.totals import Totals
+from spectrum.control.usage import Usage, usage_of_processes, usage_report
+from spectrum.kernel.usage import ProcessUsage, usage_of
 from spectrum.tasks import Shared
 
 
@@ -59,7 +63,8 @@ class Pages:
     def control(self, upgrade: Upgrade) -> web.Application:
         """Return what the control socket serves; `upgrade` upgrades the daemon."""
         resources = [resource for actor in self._actors for resource in actor.resources()]
-        return control_app(Shared(self.status), self._reloads.reload, upgrade, resources)
+        limits = Resource("GET", "/limits", self._limits)
+        return control_app(Shared(self.status), self._reloads.reload, upgrade, [*resources, limits])
 
     def ready(self) -> bool:
         """Tell whether every worker serves on all of its listeners, and gives signs of life."""
@@ -69,7 +74,29 @@ class Pages:
         """Return the metrics page."""
         await self._fleet.ask()
         self._read(self._state)
-        return await self._exporter.render()
+        processes = await self._processes()
+        return await self._exporter.render(processes, await self._usages(processes))
+
+    async def _limits(self, asked: Asked) -> dict[str, Any]:
+        """Answer what `spectrum limits` shows."""
+        await self._fleet.ask()
+        return {"limits": usage_report(await self._usages(await self._processes()))}
+
+    async def _usages(self, processes: Mapping[str, ProcessUsage]) -> list[Usage]:
+        usages = list(usage_of_processes(processes))
+        for actor in self._actors:
+            usages += await actor.usage()
+        return usages
+
+    async def _processes(self) -> dict[str, ProcessUsage]:
+        """Return what each process takes, by what metrics call it."""
+        pids = {"supervisor": os.getpid()}
+        for one in self._fleet.status():
+            pids[f"former-{one['pid']}" if "relieved" in one else f"worker-{one['number']}"] = one["pid"]
+        if self._helper.pid:
+            pids["helper"] = self._helper.pid
+        found = await asyncio.to_thread(lambda: {name: usage_of(pid) for name, pid in pids.items()})
+        return {name: usage for name, usage in found.items() if usage is not None}
 
     def _read(self, state: NodeState) -> None:
         fleet, served = self._fleet, self._served

@@ -97,6 +97,11 @@ class Helper:
         return f"off: {self._why_none}" if self._why_none else "off"
 
     @property
+    def pid(self) -> int:
+        """Its process id; 0 where there is none."""
+        return self._pid if self._line is not None else 0
+
+    @property
     def is_lost(self) -> bool:
         """Whether there is none, and can be none."""
         return self._line is None and not self._may_start

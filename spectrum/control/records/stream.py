@@ -23,6 +23,7 @@ from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter, SessionLog
 from spectrum.control.records.metrics import record_metrics
 from spectrum.control.records.totals import Totals
+from spectrum.control.usage import Usage
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
 from spectrum.core.records.objects import JournalSection, SinkSection
@@ -239,6 +240,12 @@ class RecordsActor(Actor):
     async def metrics(self) -> Iterable[Metric]:
         """Return the same, and what the log could not take."""
         return record_metrics(self._records.read())
+
+    async def usage(self) -> Iterable[Usage]:
+        """Return how full the journal is: beyond its limit the oldest records go."""
+        if (journal := self._records.read().journal) is None:
+            return ()
+        return (Usage("journal_bytes", "node", journal.size, journal.max_bytes, "records.journal.max_bytes"),)
 
     def leave(self) -> None:
         """Write what waits, for a slow disk too."""

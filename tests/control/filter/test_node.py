@@ -16,12 +16,13 @@ from pathlib import Path
 from spectrum.control.configuration.actor import Change, Plan
 from spectrum.control.filter.node import FilterActor, NodeFilter
 from spectrum.control.processes.helper import Helper
+from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.core.snapshot import Snapshot
 from spectrum.control.configuration.loader import load_text
 from spectrum.kernel.filter import PinnedFilter, FilterSettings
 from spectrum.kernel.pins import PinError
 
-filesystem, node = Path(sys.argv[1]), NodeFilter(Helper(Path(sys.argv[1])))
+filesystem, node = Path(sys.argv[1]), NodeFilter(helper := Helper(Path(sys.argv[1])))
 drop = filesystem.parent / "drop.txt"
 drop.write_text("198.51.100.0/24 # a line\\\\n203.0.113.7\\\\n")
 
@@ -65,11 +66,15 @@ def change(before, after):
     return Change(Plan(before, Snapshot(1, (), 0, True), {}, b""), Plan(after, Snapshot(2, (), 0, True), {}, b""))
 
 async def rollouts():
-    actor, dry = FilterActor(node), config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}")
+    actor = FilterActor(node, KernelCounts(helper, 'filter'))
+    dry = config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}")
     wet = config(f"filter: {{interfaces: [lo], guard: ['::1/128'], {rules}}}")
     await actor.prepare(change(dry, wet))
     await actor.commit(change(dry, wet))
     assert found()[1] == FilterSettings(syn_cookies=True)
+    families = {family.name: family for family in await actor.metrics()}
+    results = {(s.labels["result"], s.labels["name"]) for s in families["spectrum_filter_packets"].samples}
+    assert {("rule", "r"), ("passed", ""), ("too_many", "")} < results, results
     await actor.abort(change(dry, wet))
     assert found()[1] == FilterSettings(syn_cookies=True, dry_run=True)
     off = change(dry, config(""))
@@ -79,6 +84,8 @@ async def rollouts():
     await actor.prepare(off)
     await actor.commit(off)
     assert node.state == "off"
+    (active,) = await actor.metrics()
+    assert active.samples[0].value == 0
     await actor.abort(off)
     assert found()[1] == FilterSettings(syn_cookies=True, dry_run=True)
     # The thread goes on to its end: what it did is undone.
@@ -148,7 +155,7 @@ class Sampled:
 
 
 async def test_samples_are_asked_for():
-    actor = FilterActor(Sampled())
+    actor = FilterActor(Sampled(), None)
     (resource,) = actor.resources()
     assert await actor.status() == {"kernel": {"filter": "off"}}
     top = await resource.answer(Asked({"by": "source", "seconds": "2.5", "count": "2"}))

@@ -10,13 +10,15 @@ from spectrum.control.records.totals import Totals
 from spectrum.core.records.measures import WorkerMeasures
 from tests.control.http.scraping import samples
 
+NOTHING = ({}, [])
+
 
 async def test_what_prometheus_reads():
     totals, state = Totals(), NodeState()
     totals.add(0, {}, WorkerMeasures(3, 0.5, 2, 4))
     state.workers_ready = 2
     state.listeners_deaf = 5
-    found = samples(await Exporter(totals, state).render())
+    found = samples(await Exporter(totals, state).render(*NOTHING))
     assert found["spectrum_accept_stalls_total",] == 3
     assert found["spectrum_busy_poll_seconds_total",] == 0.5
     assert found["spectrum_events_dropped_total",] == 2
@@ -35,13 +37,15 @@ async def test_what_features_have():
         async def metrics(self):
             return [b"# HELP b B\n# TYPE b gauge\n", b"b 2.0\n"]
 
-    page = await Exporter(Totals(), NodeState(), [Actor(), Families(), Text()]).render()
+    page = await Exporter(Totals(), NodeState(), [Actor(), Families(), Text()]).render(*NOTHING)
     assert (samples(page)["a",], samples(page)["b",]) == (1, 2)
 
 
 def test_every_metric_is_in_the_docs():
     folder = Path(control.__file__).parent
-    names = {name for path in folder.rglob("*.py") for name in re.findall('"(spectrum_\\w+)"', path.read_text())}
+    names = {
+        name for path in folder.rglob("*.py") for name in re.findall('"((?:spectrum|process)_\\w+)"', path.read_text())
+    }
     documented = "".join(path.read_text() for path in (Path(__file__).parents[3] / "docs").glob("*.md"))
     assert len(names) > 50
     spelled = {name: {f"`{name}{suffix}`" for suffix in ("", "_total", "_info")} for name in names}

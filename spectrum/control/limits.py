@@ -1,0 +1,64 @@
+"""What sessions, flows, affinities and slow receivers take of the limits in the file."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from spectrum.control.configuration.actor import Actor
+from spectrum.control.configuration.served import Served
+from spectrum.control.usage import Usage
+from spectrum.core.limits.rules import NODE_GROUPS, group_of
+from spectrum.core.snapshot import AppSettings
+from spectrum.plane.memory import SharedMemory
+
+# Apps that are looked at before the loop turns: less than a millisecond.
+SLICE = 500
+_NOUNS = {"tcp": "sessions", "udp": "flows"}
+
+
+class LimitsActor(Actor):
+    """Tells how much of the limits is used. Workers enforce them: `plane/limits.py`.
+
+    Args:
+        served: What is served.
+        memory: What workers share, with their counts.
+        held_bytes: Returns what workers keep for slow receivers.
+    """
+
+    def __init__(self, served: Served, memory: SharedMemory, held_bytes: Callable[[], int]) -> None:
+        self._served = served
+        self._memory = memory
+        self._held_bytes = held_bytes
+
+    async def usage(self) -> Iterable[Usage]:
+        """Return the use of the node's limits, and of those of apps that have some."""
+        usages = list(self._of_node())
+        for i, app in enumerate(self._served.snapshot.apps, 1):
+            usages += self._of_app(app)
+            if i % SLICE == 0:
+                await asyncio.sleep(0)
+        return usages
+
+    def _of_node(self) -> Iterator[Usage]:
+        config, census = self._served.config, self._memory.census
+        yield Usage("memory", "node", self._held_bytes(), config.limits.memory, "limits.memory")
+        for transport, group in NODE_GROUPS.items():
+            noun = _NOUNS[transport]
+            if maximum := config.limits.of(transport).sessions:
+                yield Usage(noun, "node", census.count(group), maximum, f"limits.{noun}")
+        if any(app.transport == "udp" for app in self._served.snapshot.apps):
+            for worker in range(self._memory.workers):
+                flows = census.count_of(worker, NODE_GROUPS["udp"])
+                yield Usage("flows", f"worker-{worker}", flows, config.max_flows, "max_flows")
+        lifetimes = [
+            int(one.session_affinity_ttl_s) for one in config.load_balancers.values() if one.session_affinity != "none"
+        ]
+        if lifetimes:
+            maximum = config.max_affinities
+            share = self._memory.affinities.share(time.monotonic_ns() // 1_000_000_000, max(lifetimes))
+            yield Usage("affinities", "node", round(share * maximum), maximum, "max_affinities")
+
+    def _of_app(self, app: AppSettings) -> Iterator[Usage]:
+        if app.limits.sessions:
+            noun, count = _NOUNS[app.transport], self._memory.census.count(group_of(app.name, app.transport))
+            yield Usage(noun, app.name, count, app.limits.sessions, f"apps.{app.name}.limits.{noun}")
