@@ -17,7 +17,7 @@ cdef class Dialer(Sessions):
     cdef void _close_attempt(self, Dial *dial, int slot) noexcept
     cdef void _end_attempt(self, Dial *dial, int slot) noexcept
     cdef void _note_tried(self, Dial *dial, Target target) noexcept
-    cdef void _failed(self, Session *session, Target target) noexcept
+    cdef void _failed(self, uint32_t index, Session *session, Target target) noexcept
     cdef void _check_dial(self, uint32_t index, Session *session) noexcept
     cdef void _attempt_event(self, uint32_t index, Session *session, int slot, uint32_t events) noexcept
     cdef void _connected(self, uint32_t index, Session *session, int slot) noexcept

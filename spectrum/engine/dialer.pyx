@@ -65,7 +65,7 @@ cdef class Dialer(Sessions):
             dial.target_of[slot] = number
             if self._open(index, session, slot, target):
                 return
-            self._failed(session, target)
+            self._failed(index, session, target)
         if not self._is_dialing(dial):
             self._end(index, session, CONNECT_FAILED, dial.last_error or ETIMEDOUT, True)
 
@@ -185,10 +185,11 @@ cdef class Dialer(Sessions):
         Py_XDECREF(dial.tried)
         dial.tried = <PyObject *>target
 
-    cdef void _failed(self, Session *session, Target target) noexcept:
+    cdef void _failed(self, uint32_t index, Session *session, Target target) noexcept:
         self._note_tried(session.dial, target)
         try:
-            self._handler.attempt_failed(session.listener, target, session.dial.last_error)
+            self._handler.attempt_failed(
+                <uint64_t>session.generation << 32 | index, session.listener, target, session.dial.last_error)
         except Exception as exc:
             self._handler.broken(exc)
 
@@ -201,7 +202,7 @@ cdef class Dialer(Sessions):
             if dial.fds[slot] >= 0 and self.loop.now_ms >= dial.deadline_ms[slot]:
                 target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
                 self._close_attempt(dial, slot)
-                self._failed(session, target)
+                self._failed(index, session, target)
                 expired += 1
         if expired:
             self._dial_next(index, session)
@@ -216,7 +217,7 @@ cdef class Dialer(Sessions):
         if events & (EPOLLERR | EPOLLHUP):
             target = <Target>PyTuple_GET_ITEM(<object>session.dial.targets, session.dial.target_of[slot])
             self._close_attempt(session.dial, slot)
-            self._failed(session, target)
+            self._failed(index, session, target)
             self._dial_next(index, session)
         elif events & EPOLLOUT:
             self._connected(index, session, slot)
@@ -309,7 +310,7 @@ cdef class Dialer(Sessions):
         session.dial.last_error = error
         self._leave_origin(session)
         session.state = DIALING
-        self._failed(session, target)
+        self._failed(index, session, target)
         self._dial_next(index, session)
 
     cdef void _leave_origin(self, Session *session) noexcept:

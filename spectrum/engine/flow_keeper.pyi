@@ -30,8 +30,9 @@ class FlowOutcome(IntEnum):
 # name of the flow, listener, client address, client port, edge address, edge port, the proxy that told of them
 NewFlow = tuple[int, int, bytes, int, bytes, int, bytes | None]
 # listener, outcome, errno or the handler's number, client address, client port, origin,
-# created, first replied to and ended (monotonic ns), bytes from client and from origin, datagrams likewise, name
-EndedFlow = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int]
+# created, first replied to and ended (monotonic ns), bytes from client and from origin, datagrams likewise, name,
+# edge address, edge port
+EndedFlow = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int, bytes, int]
 # name, our address, our port, origin, origin port
 RecoveredFlow = tuple[int, bytes, int, bytes, int]
 

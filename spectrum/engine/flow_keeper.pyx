@@ -641,6 +641,8 @@ cdef class FlowKeeper(Part):
                 flow.datagrams[CLIENT],
                 flow.datagrams[ORIGIN],
                 self._name(index),
+                unmapped(flow.key.edge),
+                ntohs(flow.key.edge_port),
             ))
             if flow.target != NULL:
                 Py_DECREF(<object>flow.target)

@@ -20,5 +20,6 @@ cdef void read_wall_clock(WallClock *clock) noexcept nogil
 cdef class RecordForm:
     cdef object _template_of
     cdef dict _pieces
-    cdef char *_write_value(self, char *at, int mark, Session *session, WallClock *clock, object where) except NULL
-    cdef bint write(self, Text *text, Session *session, WallClock *clock, object where) except -1
+    cdef char *_write_value(
+        self, char *at, int mark, uint64_t name, Session *session, WallClock *clock, object where) except NULL
+    cdef bint write(self, Text *text, uint64_t name, Session *session, WallClock *clock, object where) except -1

@@ -15,6 +15,11 @@ class Mark(IntEnum):
     CONNECT_DURATION = 11
     CLIENT_COUNTRY = 12
     CLIENT_NUMBER = 13
+    EDGE_ADDRESS = 14
+    EDGE_PORT = 15
+    POOL = 16
+    ORIGIN_NAME = 17
+    SESSION_NAME = 18
 
 class RecordForm:
     def __init__(self, template_of: Callable[[int, int], bytes]) -> None: ...

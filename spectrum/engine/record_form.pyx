@@ -17,7 +17,7 @@ from spectrum.engine.linux cimport CLOCK_REALTIME, clock_gettime, timespec
 from spectrum.engine.slab cimport Session
 from spectrum.engine.sockets cimport clock_ns
 from spectrum.engine.target cimport Target
-from spectrum.engine.text cimport write_digits, write_ip, write_number
+from spectrum.engine.text cimport write_digits, write_hex, write_ip, write_number
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -37,15 +37,21 @@ cpdef enum Mark:
     CONNECT_DURATION = 11  # ns
     CLIENT_COUNTRY = 12
     CLIENT_NUMBER = 13  # of its autonomous system
+    EDGE_ADDRESS = 14
+    EDGE_PORT = 15
+    POOL = 16
+    ORIGIN_NAME = 17
+    SESSION_NAME = 18  # in hexadecimal, within a string
 
 cdef enum:
-    LAST_MARK = 13
-    # All values of a record together, and the end of the line: three times, two addresses, seven numbers, a country.
-    VALUE_BYTES = 512
+    LAST_MARK = 18
+    # All values of a record together, and the end of the line: three times, three addresses, nine numbers, a
+    # country, two names of at most 63 characters.
+    VALUE_BYTES = 768
 
 cdef int64_t NS_PER_S = 1000000000
 
-_BEFORE_MARK = re.compile(rb"(?=[\x01-\x0d])")
+_BEFORE_MARK = re.compile(rb"(?=[\x01-\x12])")
 
 cdef void read_wall_clock(WallClock *clock) noexcept nogil:
     """Read by how much the wall clock is ahead of the monotonic one."""
@@ -112,8 +118,11 @@ cdef class RecordForm:
         # By outcome and errno, the template in pieces, each of which but the first begins with a mark.
         self._pieces = {}
 
-    cdef bint write(self, Text *text, Session *session, WallClock *clock, object where) except -1:
-        """Write the record of a session that had an origin. `where` is its client's country and number, or None."""
+    cdef bint write(self, Text *text, uint64_t name, Session *session, WallClock *clock, object where) except -1:
+        """Write the record of a session that had an origin.
+
+        `name` is the session's, `where` its client's country and number, or None.
+        """
         cdef object key = <int64_t>session.outcome << 32 | <uint64_t>session.error & 0xFFFFFFFF
         cdef tuple pieces
         cdef const char *source
@@ -138,7 +147,7 @@ cdef class RecordForm:
             source = PyBytes_AS_STRING(<bytes>PyTuple_GET_ITEM(pieces, place))
             size = PyBytes_GET_SIZE(<bytes>PyTuple_GET_ITEM(pieces, place))
             if 0 < source[0] <= LAST_MARK:
-                at = self._write_value(at, source[0], session, clock, where)
+                at = self._write_value(at, source[0], name, session, clock, where)
                 source += 1
                 size -= 1
             memcpy(at, source, size)
@@ -147,7 +156,8 @@ cdef class RecordForm:
         text.size = at + 1 - text.data
         return True
 
-    cdef char *_write_value(self, char *at, int mark, Session *session, WallClock *clock, object where) except NULL:
+    cdef char *_write_value(
+            self, char *at, int mark, uint64_t name, Session *session, WallClock *clock, object where) except NULL:
         cdef Target target = <Target>session.target
         cdef const char *value
         cdef Py_ssize_t size
@@ -174,6 +184,15 @@ cdef class RecordForm:
             return write_number(at, <uint64_t>session.rtt_us[1] * 1000)
         if mark == CONNECT_DURATION:
             return write_number(at, session.connected_ns - session.accepted_ns)
+        if mark == EDGE_ADDRESS:
+            return _write_address(at, session.edge_address, session.edge_bytes)
+        if mark == EDGE_PORT:
+            return write_number(at, session.edge_port)
+        if mark == SESSION_NAME:
+            return write_hex(at, name)
+        if mark == POOL or mark == ORIGIN_NAME:
+            value = PyUnicode_AsUTF8AndSize(target.pool if mark == POOL else target.origin, &size)
+            return _write_text(at, value, size)
         if mark == CLIENT_COUNTRY:
             if where is None:
                 return _write_text(at, "", 0)

@@ -191,7 +191,7 @@ cdef class Sessions(Part):
     cdef void _tcp_info(self, int fd, tcp_info *info) noexcept nogil
     cdef object _report(self)
     cdef Sum *_sum_of(self, Session *session) except NULL
-    cdef int _add_up(self, Session *session) except -1
+    cdef int _add_up(self, uint32_t index, Session *session) except -1
     cdef int _tell_sums(self) except -1
     # Returns whether a session's plan was followed; the relay implements it.
     cdef bint _follow(self, uint32_t index, Session *session, object plan) except -1

@@ -35,8 +35,8 @@ Accepted = tuple[int, int, bytes, int, bytes, int]
 Gone = tuple[int, bytes, int]
 # listener, outcome, errno or the handler's number, client address, client port,
 # origin (the one that was tried last where none was connected), accepted, connected (0 for never) and ended
-# (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name
-Ended = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int]
+# (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name, edge address, edge port
+Ended = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int, bytes, int]
 
 # Sessions that had an origin and ended alike: listener, outcome, errno or the handler's number, origin, whether it sent
 # anything, how many they are; by the bounds of `Sessions`, the buckets of connect times that are not empty (place and
@@ -66,7 +66,7 @@ class Handler(Protocol):
     def secured(self, name: int, facts: Facts) -> None: ...
     def origin_secured(self, name: int, facts: OriginFacts) -> None: ...
     def insecure(self, name: int, side: int, reason: str) -> None: ...
-    def attempt_failed(self, listener: int, target: Target, error: int) -> None: ...
+    def attempt_failed(self, name: int, listener: int, target: Target, error: int) -> None: ...
     def exhausted(
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
     ) -> tuple[Target, ...]: ...

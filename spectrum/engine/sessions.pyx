@@ -705,7 +705,7 @@ cdef class Sessions(Part):
             link = session.next
             if session.form != NULL and session.connected_ns:
                 try:
-                    self._add_up(session)
+                    self._add_up(index, session)
                 except Exception as exc:
                     self._handler.broken(exc)
                 Py_DECREF(<object>session.form)
@@ -728,6 +728,8 @@ cdef class Sessions(Part):
                 session.rtt_us[CLIENT],
                 session.rtt_us[ORIGIN],
                 <uint64_t>session.generation << 32 | index,
+                PyBytes_FromStringAndSize(<char *>session.edge_address, session.edge_bytes),
+                session.edge_port,
             ))
             if session.target != NULL:
                 Py_DECREF(<object>session.target)
@@ -741,7 +743,7 @@ cdef class Sessions(Part):
         if batch:
             self._handler.ended(batch)
 
-    cdef int _add_up(self, Session *session) except -1:
+    cdef int _add_up(self, uint32_t index, Session *session) except -1:
         """Add an ended session to the sum of its kind, and write its record."""
         cdef Sum *total = self._sum_of(session)
         cdef uint64_t connect_ns = session.connected_ns - session.accepted_ns
@@ -756,7 +758,8 @@ cdef class Sessions(Part):
             return 0
         if self.place_of is not None:
             place = self.place_of(PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes))
-        (<RecordForm>session.form).write(&self._records, session, &self._wall_clock, place)
+        (<RecordForm>session.form).write(
+            &self._records, <uint64_t>session.generation << 32 | index, session, &self._wall_clock, place)
         self._record_count += 1
         if self._record_count == RECORDS_AT_ONCE:
             self._tell_sums()

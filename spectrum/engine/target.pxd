@@ -19,6 +19,7 @@ cdef class Target:
     cdef readonly str host
     cdef readonly int port
     cdef readonly str name
+    cdef readonly str pool, origin  # the names of a load balancer's, or that of the origin which was resolved; ""
     cdef uint64_t connected
     cdef uint32_t channel  # of the UDP engine: the shared socket towards it, index + 1; 0 for none
     cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port) noexcept

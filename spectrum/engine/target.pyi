@@ -4,6 +4,8 @@ class Target:
     host: str
     port: int
     name: str
+    pool: str
+    origin: str
     number: int
     def __init__(
         self,
@@ -18,5 +20,7 @@ class Target:
         number: int = 0,
         tls: TlsPeer | None = ...,
         transparent: bool = False,
+        pool: str = "",
+        origin: str = "",
     ) -> None: ...
     def take_connected(self) -> int: ...

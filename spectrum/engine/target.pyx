@@ -28,7 +28,7 @@ cdef class Target:
 
     def __init__(self, bytes address, int port, str host, *, bint staggered=False, tuple sources=(),
                  tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0, bint transparent=False,
-                 TlsPeer tls=None):
+                 TlsPeer tls=None, str pool="", str origin=""):
         cdef int i
         self.address_length = write_address(&self.address, address, port)
         if sources:
@@ -47,6 +47,7 @@ cdef class Target:
         self.tls = tls
         self.host = host
         self.port = port
+        self.pool, self.origin = pool, origin
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def __dealloc__(self):

@@ -21,6 +21,18 @@ cdef inline char *write_number(char *at, uint64_t value) noexcept nogil:
         width += 1
     return write_digits(at, value, width)
 
+cdef inline char *write_hex(char *at, uint64_t value) noexcept nogil:
+    """Write a number in hexadecimal, of at most 16 digits."""
+    cdef uint64_t rest = value
+    cdef int width = 1, place
+    while rest >= 16:
+        rest >>= 4
+        width += 1
+    for place in range(width - 1, -1, -1):
+        at[place] = b"0123456789abcdef"[value & 15]
+        value >>= 4
+    return at + width
+
 cdef inline char *write_ip(char *at, const uint8_t *address, int length) noexcept nogil:
     """Write an address of 4 or 16 bytes; there is room for 46 characters (INET6_ADDRSTRLEN)."""
     cdef int place

@@ -115,7 +115,11 @@ class Terms(NamedTuple):
 
 def _recorded(settings: AppSettings) -> RecordedSettings:
     return RecordedSettings(
-        settings.proxy_protocol, settings.ip_firewall, settings.tls.mode if settings.tls is not None else "off"
+        settings.proxy_protocol,
+        settings.ip_firewall,
+        settings.tls.mode if settings.tls is not None else "off",
+        settings.load_balancer,
+        settings.origin_name.name if settings.origin_name is not None else "",
     )
 
 

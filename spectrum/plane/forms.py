@@ -1,8 +1,9 @@
 """What the engine needs to write the records of an app's sessions by itself: everything but numbers and addresses."""
 
+import os
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -10,6 +11,7 @@ from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.reasons import Reason, connect_failure, relay_failure
 from spectrum.engine.record_form import Mark, RecordForm
 from spectrum.engine.sessions import Outcome
+from spectrum.engine.target import Target
 
 # By plain numbers: an enum's hash and comparison are Python code.
 _FIXED_REASONS = {
@@ -45,11 +47,37 @@ def reason_of(outcome: int, error: int) -> Reason:
 
 
 class RecordedSettings(NamedTuple):
-    """The settings of an app that are part of a session's record; `tls_mode` is "off" without TLS."""
+    """The settings of an app that are part of a session's record.
+
+    Attributes:
+        proxy_protocol, ip_firewall: As the app has them.
+        tls_mode: "off" without TLS.
+        load_balancer: Its name; "" without one.
+        origin_name: That which the origin's addresses are looked up by; "" without one.
+    """
 
     proxy_protocol: str
     ip_firewall: bool
     tls_mode: str
+    load_balancer: str = ""
+    origin_name: str = ""
+
+    def way(self, target: Target | None) -> dict[str, Any]:
+        """Return the fields of a record that name the way to an origin; none where there are no names."""
+        if self.load_balancer:
+            pool, origin = (target.pool, target.origin) if target is not None else ("", "")
+            return {"LoadBalancer": self.load_balancer, "Pool": pool, "OriginName": origin}
+        return {"OriginName": self.origin_name} if self.origin_name else {}
+
+
+def session_id(name: int) -> str:
+    """Return the id of a TCP session of this process, by the engine's name of it."""
+    return f"{os.getpid()}.{name:x}"
+
+
+def flow_id(worker: int, name: int) -> str:
+    """Return the id of a UDP flow: its table belongs to a worker's place, and outlives the process."""
+    return f"u{worker}.{name:x}"
 
 
 _MARKS = {
@@ -67,6 +95,9 @@ _MARKS = {
     "ConnectDuration": Mark.CONNECT_DURATION,
     "ClientCountry": Mark.CLIENT_COUNTRY,
     "ClientAsn": Mark.CLIENT_NUMBER,
+    "EdgeIP": Mark.EDGE_ADDRESS,
+    "EdgePort": Mark.EDGE_PORT,
+    "Pool": Mark.POOL,
 }
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 
@@ -74,6 +105,7 @@ _NO_TIME = datetime.fromtimestamp(0, UTC)
 def _template(app: str, recorded: RecordedSettings, outcome: int, error: int) -> bytes:
     """Return the record of a session without TLS that had an origin, with marks for what the engine fills in."""
     reason = reason_of(outcome, error)
+    marks = _MARKS | ({"OriginName": Mark.ORIGIN_NAME} if recorded.load_balancer else {})
     event = SessionEvent(
         Event=reason.event,
         Status=reason.status,
@@ -84,13 +116,16 @@ def _template(app: str, recorded: RecordedSettings, outcome: int, error: int) ->
         ProxyProtocol=recorded.proxy_protocol,
         IpFirewall=recorded.ip_firewall,
         OriginTlsMode=recorded.tls_mode,
+        SessionId=session_id(0),
+        **recorded.way(None),
     )
     encode = msgspec.json.encode
-    fields = (
-        encode(name) + b":" + (bytes([_MARKS[name]]) if name in _MARKS else encode(value))
+    fields = {
+        name: bytes([marks[name]]) if name in marks else encode(value)
         for name, value in msgspec.to_builtins(event).items()
-    )
-    return b"{" + b",".join(fields) + b"}"
+    }
+    fields["SessionId"] = fields["SessionId"].replace(b'0"', b'%c"' % Mark.SESSION_NAME)
+    return b"{" + b",".join(encode(name) + b":" + value for name, value in fields.items()) + b"}"
 
 
 def record_form(app: str, recorded: RecordedSettings) -> RecordForm:

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from spectrum.core.life.session import SessionState
-from spectrum.core.records.reasons import Reason
+from spectrum.core.records.reasons import Reason, connect_failure
 from spectrum.core.server_names import ACME_TLS
 from spectrum.engine.record_form import RecordForm
 from spectrum.engine.relay import Relay
@@ -130,6 +130,11 @@ class Passage:
             session.lead()
         elif asked := self._relay.server_name(name):
             session.server_name = asked.decode("ascii", "replace")
+
+    def attempt_failed(self, name: int, listener: int, target: Target, error: int) -> None:
+        """Count an origin that could not be reached, and note it for the record; the engine tries the next one."""
+        self._registry.count_failure(listener, target, error)
+        self._note(name).fail(target, connect_failure(error))
 
     def _lead(self, name: int, newcomer: Newcomer) -> None:
         """Connect an admitted session to an origin."""

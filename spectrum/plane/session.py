@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spectrum.core.access.rules import Verdict
 from spectrum.core.life.session import SessionState
+from spectrum.core.records.events import Attempt
+from spectrum.core.records.reasons import Reason
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningListener, Terms
 from spectrum.plane.forms import RecordedSettings
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 Beginning = tuple[Told | None, HelloReader | None]
 # A connection of which nothing was read yet: no header, no part of a ClientHello.
 NOT_BEGUN: Beginning = (None, None)
+# Told by a record. A name may have hundreds of addresses.
+MAX_ATTEMPTS = 16
 
 
 class Newcomer(NamedTuple):
@@ -54,12 +58,14 @@ class Session:
         verdict: What an access rule said of its client.
         server_name: What its client asked for in the ClientHello by which its app was found.
         tried: The targets of a load balancer that could not be reached.
+        attempts: Origins that could not be reached, in order; the first `MAX_ATTEMPTS` of them.
         shook_hands: Its client's TLS handshake was begun.
         client_tls, origin_tls: What is known of its TLS with either.
         tls_fault: Why there is none, in OpenSSL's words.
     """
 
     __slots__ = (
+        "attempts",
         "beginning",
         "client_tls",
         "newcomer",
@@ -81,6 +87,7 @@ class Session:
         self.verdict: Verdict | None = None
         self.server_name = ""
         self.tried: Sequence[Target] = ()
+        self.attempts: list[Attempt] = []
         self.shook_hands = False
         self.client_tls: Facts | None = None
         self.origin_tls: OriginFacts | None = None
@@ -118,6 +125,13 @@ class Session:
         """Have an origin."""
         self.state = SessionState.LED
 
+    def fail(self, target: Target, reason: Reason) -> None:
+        """Note that an origin could not be reached."""
+        self.lead()
+        if len(self.attempts) < MAX_ATTEMPTS:
+            named = f"{target.pool}/{target.origin}" if target.pool else target.origin
+            self.attempts.append(Attempt(Origin=target.name, Reason=reason.label, Name=named))
+
     def exhaust(self, target: Target) -> None:
         """Have one origin less that could be reached."""
         self.state = SessionState.LED
@@ -130,6 +144,8 @@ class Session:
             connected: It had an origin.
         """
         fields: dict[str, Any] = {"TlsError": self.tls_fault, "ClientTlsClientHelloServerName": self.server_name}
+        if self.attempts:
+            fields["Attempts"] = self.attempts
         if self.verdict is not None:
             fields |= {"ClientMatchedIpFirewall": self.verdict.matched, "AccessRule": self.verdict.rule}
         if (facts := self.client_tls) is not None:

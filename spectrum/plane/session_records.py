@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from spectrum.core.limits.rules import limits_hit
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.reasons import Reason
 from spectrum.plane.access.firewall import Places
 from spectrum.plane.apps import RunningApp, address_text
+from spectrum.plane.forms import session_id
+from spectrum.plane.limits import Limiter
 from spectrum.plane.session import Session
 
 if TYPE_CHECKING:
@@ -21,9 +24,11 @@ class SessionRecords:
 
     Args:
         places: Where clients are.
+        limiter: Has the limits of the node.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, limiter: Limiter) -> None:
+        self._limiter = limiter
         self._places = places
         self._wall_offset_s = 0.0
 
@@ -64,7 +69,9 @@ class SessionRecords:
             received,
             client_rtt,
             origin_rtt,
-            _,
+            name,
+            edge,
+            edge_port,
         ) = item
         recorded = (session and session.recorded) or app.recorded_at(accepted)
         offset = self._wall_offset_s
@@ -74,6 +81,9 @@ class SessionRecords:
             Status=reason.status,
             Reason=reason.label,
             Application=app.settings.name,
+            SessionId=session_id(name),
+            EdgeIP=address_text(edge),
+            EdgePort=edge_port,
             Timestamp=now,
             ConnectTimestamp=datetime.fromtimestamp(connected / 1e9 + offset, UTC) if connected else None,
             DisconnectTimestamp=now,
@@ -91,5 +101,7 @@ class SessionRecords:
             OriginTlsMode=recorded.tls_mode,
             ClientCountry=self._places.country_of(client),
             ClientAsn=self._places.number_of(client),
+            Limit=limits_hit(reason, app.rules, self._limiter.node) or msgspec.UNSET,
+            **recorded.way(target),
         )
         return event if session is None else msgspec.structs.replace(event, **session.fields(connected > 0))

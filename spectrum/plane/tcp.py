@@ -100,6 +100,7 @@ class TcpPlane:
         passage = Passage(self.relay, self._registry, self._limiter)
         self.header, self.turn_came, self.exhausted = passage.header, passage.turn_came, passage.exhausted
         self.secured, self.origin_secured, self.insecure = passage.secured, passage.origin_secured, passage.insecure
+        self.attempt_failed = passage.attempt_failed
         self._begin, self._sessions = passage.begin, passage.sessions
         # The listeners of which it is known whether the engine can decide; it is found out by the first session.
         self._planned: set[int] = set()
@@ -108,7 +109,7 @@ class TcpPlane:
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self.hearing = ListenerCheck(self.relay, self._listeners)
-        self._session_records = SessionRecords(self._places)
+        self._session_records = SessionRecords(self._places, self._limiter)
         self._faults = FaultLog("a session was refused by a fault of ours")
 
     # --- the engine's handler -------------------------------------------------------------------------------------
@@ -185,10 +186,6 @@ class TcpPlane:
                 kind = RefusalKind(app.settings.name, Reason.CLIENT_RESET._value_, "")
                 self._records.refused(kind, client, partial(self._session_records.gone, app, client), events, count)
         self._records.add(events)
-
-    def attempt_failed(self, listener: int, target: Target, error: int) -> None:
-        """Count an origin that could not be reached; the engine tries the next one."""
-        self._registry.count_failure(listener, target, error)
 
     def ended(self, batch: "list[Ended]") -> None:
         """Count and record ended sessions."""

@@ -16,7 +16,7 @@ import msgspec
 
 from spectrum.core.access.rules import Verdict
 from spectrum.core.difference import Difference
-from spectrum.core.limits.rules import node_rules
+from spectrum.core.limits.rules import limits_hit, node_rules
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.measures import DROPS, AppMeasures, add_measures
 from spectrum.core.records.reasons import Reason, connect_failure, flow_failure
@@ -33,6 +33,7 @@ from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancing.balancers import Balancers, Stopped
 from spectrum.plane.balancing.drains import Drains
+from spectrum.plane.forms import flow_id
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
 from spectrum.plane.log import FaultLog, RareWarning
@@ -93,6 +94,7 @@ class UdpPlane:
         places: Where clients are.
         firewall: The access rules.
         breathe: See `Registry`.
+        worker: The place of the worker, for ids of flows.
     """
 
     def __init__(
@@ -108,7 +110,9 @@ class UdpPlane:
         places: Places | None = None,
         firewall: Firewall | None = None,
         breathe: Callable[[], None] = lambda: None,
+        worker: int = 0,
     ) -> None:
+        self._worker = worker
         self._places = places or Places()
         self._firewall = firewall or Firewall(self._places)
         # The verdict of the access rules on a flow's client, by the name of the flow.
@@ -264,12 +268,12 @@ class UdpPlane:
                 else:
                     app.measures.observe_duration((ended - created) / 1e9)
             if reason.refused and self._records.wanted:
-                make = partial(self._event, app.settings, reason, item, offset_s)
+                make = partial(self._event, app, reason, item, offset_s)
                 verdict = self._verdicts.get(item[13])
                 kind = RefusalKind(app.settings.name, reason._value_, verdict.rule if verdict else "")
                 self._records.refused(kind, item[3], make, events)
             elif self._records.wanted:
-                events.append(self._event(app.settings, reason, item, offset_s))
+                events.append(self._event(app, reason, item, offset_s))
             if self._verdicts:
                 self._verdicts.pop(item[13], None)
             self._registry.leave(listener)
@@ -279,7 +283,8 @@ class UdpPlane:
         """Hand on the records of refusals, which are summed; to be called once a second, and at the end."""
         self._records.flush()
 
-    def _event(self, settings: AppSettings, reason: Reason, item: "EndedFlow", offset_s: float) -> SessionEvent:
+    def _event(self, app: RunningApp, reason: Reason, item: "EndedFlow", offset_s: float) -> SessionEvent:
+        settings = app.settings
         (
             _,
             _,
@@ -295,6 +300,8 @@ class UdpPlane:
             from_client,
             from_origin,
             name,
+            edge,
+            edge_port,
         ) = item
         verdict = self._verdicts.get(name) if self._verdicts else None
         now = datetime.fromtimestamp(ended / 1e9 + offset_s, UTC)
@@ -303,6 +310,9 @@ class UdpPlane:
             Status=reason.status,
             Reason=reason.label,
             Application=settings.name,
+            SessionId=flow_id(self._worker, name),
+            EdgeIP=address_text(edge),
+            EdgePort=edge_port,
             Timestamp=now,
             ConnectTimestamp=datetime.fromtimestamp(replied / 1e9 + offset_s, UTC) if replied else None,
             DisconnectTimestamp=now,
@@ -323,6 +333,8 @@ class UdpPlane:
             ClientAsn=self._places.number_of(client),
             ClientDatagrams=from_client,
             OriginDatagrams=from_origin,
+            Limit=limits_hit(reason, app.rules, self._limiter.node) or msgspec.UNSET,
+            **app.recorded.way(target),
         )
 
     def broken(self, error: Exception) -> None:

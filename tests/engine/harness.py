@@ -54,7 +54,7 @@ class Recorder:
     def header(self, name, listener, data, *addresses):
         self.headers.append((name, data))
 
-    def attempt_failed(self, listener, target, error):
+    def attempt_failed(self, name, listener, target, error):
         self.failures.append((target.port, error))
 
     def exhausted(self, name, listener, target, client, client_port):

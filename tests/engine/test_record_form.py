@@ -11,14 +11,16 @@ from spectrum.engine.record_form import Mark, RecordForm
 from spectrum.engine.sessions import Outcome
 from tests.engine.harness import Recorder, add, client, eventually, port_of, target
 
-TEMPLATE = b"{" + b",".join(b'"%s":%c' % (mark.name.encode(), mark) for mark in Mark) + b"}"
+# One stands within a string.
+_FORMS = {Mark.SESSION_NAME: b'"1.%c"'}
+TEMPLATE = b"{" + b",".join(b'"%s":' % mark.name.encode() + _FORMS.get(mark, b"%c") % mark for mark in Mark) + b"}"
 
 
 class Formed(Recorder):
     """Connects with a form of the records."""
 
     def __init__(self, origin, template_of, **options):
-        super().__init__([target(origin)], **options)
+        super().__init__([target(origin, pool="near", origin="one")], **options)
         self.form = RecordForm(template_of)
 
     def accepted(self, batch):
@@ -62,9 +64,13 @@ def test_a_record_has_what_the_engine_knows(sockets):
         assert (record["ORIGIN_ADDRESS"], record["ORIGIN_PORT"]) == ("127.0.0.1", port_of(origin))
         assert (record["CLIENT_BYTES"], record["ORIGIN_BYTES"]) == (8, 13)
         assert (record["CLIENT_COUNTRY"], record["CLIENT_NUMBER"]) == ("DE", 64500)
+        assert (record["EDGE_ADDRESS"], record["EDGE_PORT"]) == ("127.0.0.1", port_of(edge))
+        assert (record["POOL"], record["ORIGIN_NAME"]) == ("near", "one")
         assert record["CLIENT_RTT"] > 0
         assert record["ORIGIN_RTT"] > 0
         assert 0 < record["CONNECT_DURATION"] < 1e10
+    names = {f"1.{name:x}" for name, *_ in recorder.sessions}
+    assert {json.loads(line)["SESSION_NAME"] for line in recorder.records} == names
     assert recorder.reports == []
     assert {tuple(total[:5]) for total in recorder.sums} == {(0, Outcome.EOF_CLIENT, 0, recorder.targets[0], True)}
     assert sum(total[5] for total in recorder.sums) == 3

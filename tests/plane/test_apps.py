@@ -9,6 +9,7 @@ from spectrum.core.features import compile_snapshot
 from spectrum.core.records.reasons import Reason
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancing.routes import DirectRoute
+from spectrum.plane.forms import RecordedSettings
 from spectrum.wire import parse
 from tests.plane.parts import Parts
 
@@ -121,8 +122,13 @@ def test_records_tell_what_was_configured_when_a_session_was_accepted():
     accepted = time.monotonic_ns()
     for changed in ({"proxy_protocol": "v2"}, {"user_timeout_ms": 1}, {"ip_firewall": True}):
         app.configure(msgspec.structs.replace(app.settings, **changed))
-    assert app.recorded_at(accepted) == before == ("off", False, "off")
-    assert app.recorded_at(time.monotonic_ns()) == app.recorded == app.terms.recorded == ("v2", True, "off")
+    assert app.recorded_at(accepted) == before == RecordedSettings("off", False, "off")
+    assert (
+        app.recorded_at(time.monotonic_ns())
+        == app.recorded
+        == app.terms.recorded
+        == RecordedSettings("v2", True, "off")
+    )
     app.open = 0  # nobody asks any more
     app.configure(app.settings)
     assert app.recorded_at(accepted) == app.recorded

@@ -7,15 +7,19 @@ from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.record_form import Mark
 from spectrum.engine.sessions import Outcome
-from spectrum.plane.forms import RecordedSettings, _template, reason_of
+from spectrum.plane.forms import RecordedSettings, _template, flow_id, reason_of, session_id
 
-RECORDED = RecordedSettings("v1", True, "off")
+RECORDED = RecordedSettings("v1", True, "off", "both")
 VALUES = {
     Mark.ENDED_AT: b'"2026-01-02T03:04:05.000006Z"',
     Mark.CONNECTED_AT: b'"2026-01-02T03:04:04.000006Z"',
     Mark.CLIENT_ADDRESS: b'"192.0.2.7"',
     Mark.ORIGIN_ADDRESS: b'"192.0.2.9"',
     Mark.CLIENT_COUNTRY: b'"DE"',
+    Mark.EDGE_ADDRESS: b'"192.0.2.1"',
+    Mark.POOL: b'"near"',
+    Mark.ORIGIN_NAME: b'"one"',
+    Mark.SESSION_NAME: b"1f",
 }
 
 
@@ -33,7 +37,9 @@ def test_a_template_is_a_record_without_its_values(app):
         line = line.replace(bytes([mark]), VALUES.get(mark, b"%d" % (1000 + mark)))
     event = msgspec.json.decode(line, type=SessionEvent)
     assert (event.Application, event.Reason, event.Status) == (app, "client_closed", 200)
-    assert (event.ProxyProtocol, event.IpFirewall, event.OriginTlsMode) == RECORDED
+    assert (event.ProxyProtocol, event.IpFirewall, event.OriginTlsMode) == RECORDED[:3]
+    assert (event.LoadBalancer, event.Pool, event.OriginName) == ("both", "near", "one")
+    assert (event.SessionId, event.EdgeIP, event.EdgePort) == (session_id(0x1F), "192.0.2.1", 1015)
     assert (event.ClientIP, event.ClientPort, event.OriginIP, event.OriginPort) == (
         "192.0.2.7",
         1004,
@@ -44,3 +50,16 @@ def test_a_template_is_a_record_without_its_values(app):
     assert (event.ClientTcpRtt, event.OriginTcpRtt, event.ClientCountry, event.ClientAsn) == (1006, 1010, "DE", 1013)
     assert event.Timestamp == event.DisconnectTimestamp == datetime.fromisoformat("2026-01-02T03:04:05.000006Z")
     assert msgspec.json.encode(event) == line  # in the order and the form of all others
+
+
+def test_an_app_without_a_load_balancer_has_no_names_but_that_of_its_origin():
+    plain = _template("x", RecordedSettings("off", False, "off"), Outcome.EOF_CLIENT, 0)
+    assert b"OriginName" not in plain
+    assert b"LoadBalancer" not in plain
+    named = _template("x", RecordedSettings("off", False, "off", origin_name="db.example"), Outcome.EOF_CLIENT, 0)
+    assert b'"OriginName":"db.example"' in named
+    assert b'"Pool"' not in named
+
+
+def test_the_id_of_a_flow():
+    assert flow_id(3, 0x1F) == "u3.1f"

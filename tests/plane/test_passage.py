@@ -190,6 +190,15 @@ def test_nobody_notices_an_origin_that_is_gone(make, free_port, origin):
         measures = plane.plane.take_measures()["x"]
     assert {event["OriginPort"] for event in plane.events()} == {port_of(origin)}
     assert measures.failovers > 0
+    named = [event["LoadBalancer"] + "/" + event["Pool"] + "/" + event["OriginName"] for event in plane.events()]
+    assert named == ["lb/p/c"] * 12
+    attempts = [attempt for event in plane.events() for attempt in event.get("Attempts", ())]
+    assert len(attempts) == measures.failovers
+    assert {(attempt["Name"], attempt["Reason"]) for attempt in attempts} <= {
+        ("p/a", "connect_refused"),
+        ("p/b", "connect_refused"),
+    }
+    assert {event["EdgePort"] for event in plane.events()} == {port}
     assert sum(found.failed for found in measures.origins.values()) == measures.failovers
     assert plane.plane._sessions == {}
     assert plane.parts.urgent > 0
@@ -210,6 +219,7 @@ def test_all_origins_are_gone(make, free_port):
     (event,) = plane.events()
     assert (event["Reason"], event["OriginIP"], event["ConnectTimestamp"]) == ("connect_refused", "127.0.0.1", None)
     assert event["OriginPort"] in closed
+    assert [attempt["Reason"] for attempt in event["Attempts"]] == ["connect_refused"] * len(closed)
     assert plane.plane.take_measures()["x"].active == 0
     assert plane.plane._sessions == {}
 

@@ -1,10 +1,18 @@
 import time
 
+import msgspec
+
 from spectrum.core.access.rules import Verdict
+from spectrum.core.limits.rules import Limits, app_rules
+from spectrum.core.records.events import Attempt
 from spectrum.core.records.reasons import Reason
+from spectrum.engine.census import Census, Rates
 from spectrum.engine.sessions import Outcome
+from spectrum.engine.target import Target
 from spectrum.plane.access.firewall import Places
 from spectrum.plane.apps import RunningApp
+from spectrum.plane.forms import session_id
+from spectrum.plane.limits import Limiter
 from spectrum.plane.session import Session
 from spectrum.plane.session_records import SessionRecords
 from tests.plane.parts import Parts
@@ -15,14 +23,31 @@ APP = "apps: {x: {protocol: tcp/1000, edge_ips: [127.0.0.1], origin_direct: [tcp
 def records():
     parts = Parts()
     app = RunningApp(0, parts.compile(APP).apps[0], parts.balancers)
-    made = SessionRecords(Places())
+    made = SessionRecords(Places(), Limiter(Census(), Rates()))
     made.read_clock()
     return made, app
 
 
 def ended(now_ns):
     """What the engine tells of a session without an origin."""
-    return (0, Outcome.REFUSED, 0, bytes([192, 0, 2, 1]), 4000, None, now_ns, 0, now_ns, 5, 6, 7, 8, 99)
+    return (
+        0,
+        Outcome.REFUSED,
+        0,
+        bytes([192, 0, 2, 1]),
+        4000,
+        None,
+        now_ns,
+        0,
+        now_ns,
+        5,
+        6,
+        7,
+        8,
+        99,
+        bytes([192, 0, 2, 9]),
+        22,
+    )
 
 
 def test_a_plain_session():
@@ -30,6 +55,8 @@ def test_a_plain_session():
     event = made.ended(app, Reason.CLIENT_BLOCKED, ended(time.monotonic_ns()), None)
     assert (event.ClientIP, event.ClientPort, event.Application) == ("192.0.2.1", 4000, "x")
     assert (event.ProxyProtocol, event.OriginIP, event.ConnectTimestamp, event.AccessRule) == ("v1", "", None, "")
+    assert (event.SessionId, event.EdgeIP, event.EdgePort) == (session_id(99), "192.0.2.9", 22)
+    assert event.Attempts is event.Limit is msgspec.UNSET
     assert (event.ClientBytes, event.OriginBytes, event.ClientTcpRtt) == (5, 6, 7000)
     assert abs(event.Timestamp.timestamp() - time.time()) < 5
 
@@ -47,3 +74,21 @@ def test_a_client_that_was_reset_before_it_was_accepted():
     event = made.gone(app, bytes([192, 0, 2, 1]))
     assert (event.Reason, event.ClientIP, event.ClientPort) == (Reason.CLIENT_RESET.label, "192.0.2.1", 0)
     assert abs(event.Timestamp.timestamp() - time.time()) < 5
+
+
+def test_attempts_and_the_origin_that_failed_last():
+    made, app = records()
+    session, target = Session(), Target(bytes([192, 0, 2, 5]), 22, "192.0.2.5", pool="near", origin="one")
+    session.fail(target, Reason.CONNECT_REFUSED)
+    now = time.monotonic_ns()
+    item = (*ended(now)[:5], target, *ended(now)[6:])
+    event = made.ended(app, Reason.CONNECT_REFUSED, item, session)
+    assert (event.OriginIP, event.OriginPort) == ("192.0.2.5", 22)
+    assert event.Attempts == [Attempt(Origin="192.0.2.5:22", Reason="connect_refused", Name="near/one")]
+
+
+def test_a_limit_that_was_hit():
+    made, app = records()
+    app.rules = app_rules(Limits(client_sessions=3), "x", "tcp")
+    event = made.ended(app, Reason.CLIENT_LIMIT, ended(time.monotonic_ns()), None)
+    assert event.Limit == "app: client_sessions 3"

@@ -152,6 +152,8 @@ def test_simple_proxy_protocol_and_the_record(make, free_port, origin):
         assert (event["OriginIP"], event["OriginPort"]) == ("127.0.0.1", port_of(origin))
         assert (event["ClientBytes"], event["OriginBytes"]) == (8, 7)
         assert (event["ClientDatagrams"], event["OriginDatagrams"]) == (1, 1)
+        assert event["SessionId"].startswith("u0.")
+        assert (event["EdgeIP"], event["EdgePort"]) == edge(plane).getsockname()[:2]
         assert event["ConnectDuration"] > 0
     measures = plane.plane.take_measures()["x"]
     assert (measures.started, measures.active) == (1, 0)

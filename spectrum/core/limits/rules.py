@@ -37,6 +37,15 @@ class Paces(msgspec.Struct, frozen=True, array_like=True):
 
 
 Scope = Literal["all", "client", "prefix"]
+# As the file names them, by scope and whether it is a rate.
+_SETTINGS = {
+    ("all", False): "sessions",
+    ("all", True): "new_per_second",
+    ("client", False): "client_sessions",
+    ("client", True): "client_new_per_second",
+    ("prefix", False): "prefix_sessions",
+    ("prefix", True): "prefix_new_per_second",
+}
 
 
 class Rule(NamedTuple):
@@ -73,6 +82,19 @@ def app_rules(limits: Limits, app: str, transport: str) -> tuple[Rule, ...]:
 def node_rules(limits: Limits, transport: str) -> tuple[Rule, ...]:
     """Return the rules that a node's limits on sessions, or on flows, come to."""
     return tuple(_rules(limits, NODE_GROUPS[transport], Reason.NODE_LIMIT, Reason.NODE_RATE))
+
+
+def limits_hit(reason: Reason, app: tuple[Rule, ...], node: tuple[Rule, ...]) -> str:
+    """Return which limits a client may have hit that is refused for a reason, such as "app: client_sessions 10".
+
+    "" for a reason that is no limit. An app and the node may have the same one; then both are named.
+    """
+    return ", ".join(
+        f"{whose}: {_SETTINGS[rule.scope, rule.is_rate]} {rule.limit}"
+        for whose, rules in (("app", app), ("node", node))
+        for rule in rules
+        if rule.reason is reason and rule.limit
+    )
 
 
 def _rules(limits: Limits, group: int, limit: Reason, rate: Reason) -> Iterator[Rule]:

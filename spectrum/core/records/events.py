@@ -1,13 +1,26 @@
 """One record per ended session, with the field names of Cloudflare's spectrum_events log."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
 
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An origin that could not be reached: its address and port, why, and its name, or those of pool and origin."""
+
+    Origin: str
+    Reason: str
+    Name: str = ""
+
+
 class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields are Cloudflare's, but for `Reason`, `ConnectDuration`, `AccessRule`, `TlsError` and datagrams.
+    """Fields are Cloudflare's, but for `Reason`, `SessionId`, `EdgeIP`, `EdgePort`, `ConnectDuration`, `AccessRule`,
+    `TlsError` and all from the datagrams on.
+
+    `SessionId` is that of `spectrum sessions`; `EdgeIP` and `EdgePort` are what was connected to by the client, or by
+    the proxy in front of it. Fields that are UNSET here are left out where there is nothing to tell.
 
     `Reason` is one of `core.records.reasons`, `AccessRule` the rule that `ClientMatchedIpFirewall` is about,
     `TlsError` why a handshake failed, in OpenSSL's words. Times are UTC; durations and RTTs are nanoseconds, RTTs 0
@@ -22,12 +35,15 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     Status: int
     Reason: str
     Application: str
+    SessionId: str = ""
     ColoCode: str = ""
     Timestamp: datetime
     ConnectTimestamp: datetime | None = None
     DisconnectTimestamp: datetime
     ClientIP: str = ""
     ClientPort: int = 0
+    EdgeIP: str = ""
+    EdgePort: int = 0
     ClientBytes: int = 0
     ClientTcpRtt: int = 0
     OriginIP: str = ""
@@ -54,6 +70,11 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     TlsError: str = ""
     ClientDatagrams: int | msgspec.UnsetType = msgspec.UNSET
     OriginDatagrams: int | msgspec.UnsetType = msgspec.UNSET
+    LoadBalancer: str | msgspec.UnsetType = msgspec.UNSET
+    Pool: str | msgspec.UnsetType = msgspec.UNSET
+    OriginName: str | msgspec.UnsetType = msgspec.UNSET
+    Attempts: list[Attempt] | msgspec.UnsetType = msgspec.UNSET
+    Limit: str | msgspec.UnsetType = msgspec.UNSET
     Sessions: int | msgspec.UnsetType = msgspec.UNSET
     Clients: int | msgspec.UnsetType = msgspec.UNSET
     Suppressed: int | msgspec.UnsetType = msgspec.UNSET
@@ -61,23 +82,40 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 def as_text(event: SessionEvent) -> str:
     """Return the event as one line for people, whose pairs any parser of logfmt takes."""
-    origin = _address(event.OriginIP, event.OriginPort) if event.OriginIP else "none"
     began = event.ConnectTimestamp or event.DisconnectTimestamp
-    datagrams = "" if event.ClientProto == "tcp" else f" datagrams={event.ClientDatagrams}/{event.OriginDatagrams}"
-    rule = f" rule={event.AccessRule}" if event.AccessRule else ""
-    tls = f" tls={event.ClientTlsProtocol}" if event.ClientTlsProtocol != "none" else ""
-    sums = "".join(
-        f" {name}={number}"
-        for name, number in (("sessions", event.Sessions), ("clients", event.Clients), ("suppressed", event.Suppressed))
-        if number is not msgspec.UNSET
-    )
-    error = f" tls_error={json.dumps(event.TlsError, ensure_ascii=False)}" if event.TlsError else ""
+    named = [name for name in (event.LoadBalancer, event.Pool, event.OriginName) if name]
+    # Left out where there is nothing to tell.
+    places = {
+        "edge": _address(event.EdgeIP, event.EdgePort) if event.EdgeIP else "",
+        "origin": _address(event.OriginIP, event.OriginPort) if event.OriginIP else "none",
+        "name": "/".join(named),
+    }
+    details = {
+        "datagrams": "" if event.ClientProto == "tcp" else f"{event.ClientDatagrams}/{event.OriginDatagrams}",
+        "rule": event.AccessRule,
+        "limit": event.Limit and _quoted(event.Limit),
+        "tls": event.ClientTlsProtocol if event.ClientTlsProtocol != "none" else "",
+        "attempts": ",".join(f"{one.Origin}:{one.Reason}" for one in event.Attempts or ()),
+        "id": event.SessionId,
+        "sessions": event.Sessions,
+        "clients": event.Clients,
+        "suppressed": event.Suppressed,
+        "tls_error": event.TlsError and _quoted(event.TlsError),
+    }
     return (
         f"{event.DisconnectTimestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason}"
-        f" app={event.Application} client={_address(event.ClientIP, event.ClientPort)} origin={origin}"
+        f" app={event.Application} client={_address(event.ClientIP, event.ClientPort)}{_pairs(places)}"
         f" duration={(event.DisconnectTimestamp - began).total_seconds():.3f}s"
-        f" bytes={event.ClientBytes}/{event.OriginBytes}{datagrams}{rule}{tls}{sums}{error}"
+        f" bytes={event.ClientBytes}/{event.OriginBytes}{_pairs(details)}"
     )
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return "".join(f" {name}={value}" for name, value in values.items() if value not in ("", msgspec.UNSET))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _address(address: str, port: int) -> str:

@@ -124,6 +124,11 @@ class Balancers:
         """Return a load balancer of the latest snapshot; the object stays the same over reloads."""
         return self._running[name]
 
+    def names_of(self, number: int) -> tuple[str, str]:
+        """Return the names of an origin's pool and of the origin; "" where it is not known."""
+        origin = self.origins.get(number)
+        return (self._pool_of[number], origin.name) if origin is not None else ("", "")
+
     # --- what the supervisor tells --------------------------------------------------------------------------------
 
     def apply(self, snapshot: Snapshot) -> Stopped:

@@ -54,6 +54,10 @@ class Route(ABC):
     def _host_name(self, settings: AppSettings, number: int) -> str:
         """Return the host name of an origin; "" where it has an address only."""
 
+    def _names_of(self, settings: AppSettings, number: int) -> tuple[str, str]:
+        """Return the names of an origin's pool and of the origin; "" where it has none."""
+        return "", self._host_name(settings, number)
+
     @abstractmethod
     def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
         """Return the targets for a new client that sent to `edge_port`; a reason if there is none."""
@@ -93,6 +97,7 @@ class Route(ABC):
 
     def _target(self, settings: AppSettings, number: int, candidate: Candidate) -> Target:
         address = ip_address(candidate.address)
+        pool, origin = self._names_of(settings, number)
         sources = [ip_address(source) for source in settings.source_addresses]
         return Target(
             address.packed,
@@ -105,6 +110,8 @@ class Route(ABC):
             number=number,
             tls=self._tls_to(settings, number, candidate),
             transparent=settings.transparent,
+            pool=pool,
+            origin=origin,
         )
 
     def _tls_to(self, settings: AppSettings, number: int, candidate: Candidate) -> TlsPeer | None:
@@ -222,6 +229,9 @@ class BalancedRoute(Route):
     def _host_name(self, settings: AppSettings, number: int) -> str:
         origin = self._balancers.origins.get(number)
         return origin.dns.name if origin is not None and origin.dns is not None else ""
+
+    def _names_of(self, settings: AppSettings, number: int) -> tuple[str, str]:
+        return self._balancers.names_of(number)
 
     def _candidates(self, origin: OriginSettings) -> list[tuple[Candidate, ...]]:
         port = origin.port + self._offset if origin.port else self._port

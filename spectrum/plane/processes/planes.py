@@ -91,6 +91,7 @@ class Planes:
             places,
             firewall,
             breathe,
+            memory.worker,
         )
         close_all(shared)  # they are mapped
 

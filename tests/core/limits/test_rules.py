@@ -1,4 +1,4 @@
-from spectrum.core.limits.rules import NODE_GROUPS, Limits, Rule, app_rules, group_of, node_rules
+from spectrum.core.limits.rules import NODE_GROUPS, Limits, Rule, app_rules, group_of, limits_hit, node_rules
 from spectrum.core.records.reasons import Reason
 
 
@@ -28,3 +28,11 @@ def test_groups_are_the_same_for_ever_and_apart():
     assert group_of("x", "tcp") == 0xA41EA09BBFA49BF6  # a worker of another version counts in it too
     groups = {group_of(name, transport) for name in ("x", "y") for transport in ("tcp", "udp")}
     assert len(groups | set(NODE_GROUPS.values())) == 6
+
+
+def test_which_limit_was_hit():
+    app = app_rules(Limits(sessions=100, client_new_per_second=5), "x", "tcp")
+    node = node_rules(Limits(client_new_per_second=50), "tcp")
+    assert limits_hit(Reason.APP_LIMIT, app, node) == "app: sessions 100"
+    assert limits_hit(Reason.CLIENT_RATE, app, node) == "app: client_new_per_second 5, node: client_new_per_second 50"
+    assert limits_hit(Reason.CLIENT_CLOSED, app, node) == ""

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from spectrum.core.records.events import SessionEvent, as_text
+from spectrum.core.records.events import Attempt, SessionEvent, as_text
 
 EVENT = SessionEvent(
     Event="disconnect",
@@ -41,3 +41,21 @@ def test_text():
     assert as_text(other).endswith(' tls_error="the \\"name\\" is wrong"')
     refused = msgspec.structs.replace(EVENT, OriginIP="", ConnectTimestamp=None)
     assert "origin=none duration=0.000s" in as_text(refused)
+
+
+def test_text_of_what_not_every_session_has():
+    event = msgspec.structs.replace(
+        EVENT,
+        SessionId="12.1f",
+        EdgeIP="192.0.2.9",
+        EdgePort=22,
+        LoadBalancer="both",
+        Pool="near",
+        OriginName="one",
+        Attempts=[Attempt(Origin="192.0.2.5:22", Reason="connect_refused")],
+        Limit="app: client_sessions 3",
+        Sessions=2,
+    )
+    line = as_text(event)
+    assert " client=192.0.2.1:5 edge=192.0.2.9:22 origin=198.51.100.1:22 name=both/near/one duration=" in line
+    assert line.endswith(' limit="app: client_sessions 3" attempts=192.0.2.5:22:connect_refused id=12.1f sessions=2')

@@ -4,6 +4,7 @@ import pytest
 from spectrum.control.configuration.loader import load_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.features import compile_snapshot
+from spectrum.core.names import name_key
 from spectrum.core.records.reasons import Reason
 from spectrum.plane.balancing.routes import MAX_PORT_ROUTES, BalancedRoute, DirectRoute, PortRoutes
 from tests.plane.parts import Parts
@@ -215,3 +216,14 @@ def test_who_scans_all_ports_does_not_fill_the_memory():
     assert len(gone) == 400
     assert set(first) <= set(gone)
     assert routes.choose(*CLIENT, 1000)[0] != first
+
+
+def test_targets_have_the_names_that_records_tell():
+    balanced = Balanced("p: {origins: [{name: a, address: 192.0.2.1}]}")
+    target = balanced.route.choose(*CLIENT)[0][0]
+    assert (target.pool, target.origin) == ("p", "a")
+    route = DirectRoute(0)
+    settings = compiled("protocol: tcp/80, origin_dns: {name: b.example}, origin_port: 7").apps[0]
+    route.aim(settings, {name_key(settings.origin_name): ("192.0.2.1",)})
+    target = route.choose(*CLIENT)[0][0]
+    assert (target.pool, target.origin) == ("", "b.example")
