@@ -22,6 +22,8 @@ from spectrum.garbage import freezing
 from spectrum.kernel.sockets import local_addresses
 from spectrum.wire.address import IPAddress
 
+# What begins so at the top of a file is for anchors and tools, as in Compose files.
+OWN_KEYS = "x-"
 # Told of the files that are about to be read.
 Reading = Callable[[Iterable[Path]], None]
 
@@ -163,9 +165,9 @@ def _validate(value: object, known: KnownObjects) -> tuple[Config, list[Fault]]:
     if faults:
         return Config(), faults
     assert isinstance(value, dict), "checked above"
-    elsewhere = {section.key for section in SECTIONS}
+    elsewhere = {section.key for section in SECTIONS} | {key for key in value if key.startswith(OWN_KEYS)}
     for key, item in value.items():
-        if key not in _keys(Config) and (fault := _misplaced((key,), item)):
+        if key not in _keys(Config) | elsewhere and (fault := _misplaced((key,), item)):
             faults.append(fault)
             elsewhere.add(key)
     try:

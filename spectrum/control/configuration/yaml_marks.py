@@ -1,7 +1,8 @@
 """YAML 1.2 with the place of every value, read by PyYAML's C parser.
 
 PyYAML alone reads YAML 1.1 (`off` is false, `22:22` is 1342, `010` is 8) and keeps the last of two equal keys. This
-loader resolves the core schema of YAML 1.2 (section 10.3.2), refuses equal keys, and remembers line and column.
+loader resolves the core schema of YAML 1.2 (section 10.3.2), refuses equal keys, and remembers line and column. Of YAML
+1.1 it has merge keys (yaml.org/type/merge.html), which files of other programs have too.
 """
 
 import re
@@ -18,6 +19,7 @@ _CONSTANTS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_QUOTES = ("'", '"', "|", ">")
 Path = tuple[str | int, ...]
 
 
@@ -84,19 +86,49 @@ class Document:
 
     def _mapping(self, node: yaml.MappingNode, open_anchors: frozenset[int]) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
+        own: list[tuple[yaml.Node, yaml.Node]] = []
+        merged: list[tuple[yaml.Node, yaml.Node]] = []
+        first: dict[str, yaml.Node] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.faults.append(YamlFault(_position(key_node), "a key is text, not a list or a mapping"))
                 continue
             # Keys are names here: `on`, `8080` and `null` are the text that stands there.
             key = key_node.value
-            if key in mapping:
-                first, _ = _step(node, key)
-                line = _position(first).line if first is not None else 0
-                self.faults.append(YamlFault(_position(key_node), f'"{key}" stands here twice, first at line {line}'))
+            if key in first:
+                hint = "; one merge key takes a list" if _is_merge(key_node) else ""
+                line = _position(first[key]).line
+                fault = f'"{key}" stands here twice, first at line {line}{hint}'
+                self.faults.append(YamlFault(_position(key_node), fault))
                 continue
+            first[key] = key_node
+            if _is_merge(key_node):
+                merged += self._merged(value_node, open_anchors)
+                continue
+            own.append((key_node, value_node))
             mapping[key] = self._construct(value_node, open_anchors)
+        for key_node, value_node in merged:
+            if key_node.value not in mapping:
+                own.append((key_node, value_node))
+                mapping[key_node.value] = self._construct(value_node, open_anchors)
+        # From now on the mapping has what is merged into it, where it stands.
+        node.value = own
         return mapping
+
+    def _merged(self, node: yaml.Node, open_anchors: frozenset[int]) -> list[tuple[yaml.Node, yaml.Node]]:
+        """Return the keys and values that a merge key brings in, those that win first."""
+        found: list[tuple[yaml.Node, yaml.Node]] = []
+        for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if not isinstance(each, yaml.MappingNode):
+                message = "a merge key takes a mapping, such as *name, or a list of them"
+                self.faults.append(YamlFault(_position(each), message))
+            elif self._construct(each, open_anchors) is not None:  # it has what is merged into it
+                found += each.value
+        return found
+
+
+def _is_merge(key: yaml.ScalarNode) -> bool:
+    return key.value == "<<" and key.style not in _QUOTES
 
 
 def _position(node: yaml.Node) -> Position:
@@ -116,7 +148,7 @@ def _step(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, ya
 
 def _scalar(node: yaml.ScalarNode) -> Any:
     text: str = node.value
-    is_plain = node.style not in ("'", '"', "|", ">")
+    is_plain = node.style not in _QUOTES
     if "$" in text:
         return Reference(text, is_plain)
     return plain_scalar(text) if is_plain else text

@@ -49,7 +49,6 @@ _MEANT = {
 }
 # Keys that other files have.
 _ELSEWHERE = {
-    "<<": "YAML's merge keys are not read here: write the keys out",
     "include": "a file cannot include others: one file has everything",
 }
 _MAPPINGS = ("dict_type", "model_type", "model_attributes_type")

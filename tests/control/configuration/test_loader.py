@@ -119,7 +119,7 @@ POOL = "{origins: [{name: o, address: 192.0.2.1, port: 22}]}"
         (f"load_balancers:\n  b: {APP}", 'f:3:3: load_balancers.b: this looks like an app: it belongs under "apps:"'),
         (f"b: {APP}", 'f:2:1: b: this looks like an app: it belongs under "apps:"'),
         (f"  b: {POOL}", 'f:2:3: apps.b: this looks like a pool: it belongs under "pools:"'),
-        ("  b: {<<: x}", "YAML's merge keys are not read here"),
+        ("  b: {<<: x}", "a merge key takes a mapping"),
         ("include: [a.yaml]", "a file cannot include others"),
     ],
 )
@@ -217,3 +217,16 @@ def test_values_of_another_kind_are_others():
     assert load_text(text.format("true"), "x", known=known).apps["a"].ip_firewall
     with pytest.raises(ConfigError, match="ip_firewall"):
         load_text(text.format("1"), "x", known=known)
+
+
+def test_keys_of_ones_own_are_passed_over():
+    assert load_text(f"x-defaults: &it {APP}\napps: {{a: {{<<: *it}}}}\n", "f").apps["a"].origin_direct
+    (found,) = diagnostics(f"apps: {{a: {{<<: {APP}, x-note: 5}}}}\n")
+    assert 'apps.a.x-note: unknown key "x-note"' in found
+
+
+def test_a_fault_in_what_is_merged_stands_where_that_stands():
+    text = f"x-tcp: &tcp\n  proxy_protocol: v3\napps:\n  a: {{<<: *tcp, {APP[1:]}\n"
+    assert diagnostics(text) == [
+        "f:2:19: apps.a.proxy_protocol: expected off or v1 or v2 or simple, found 'v3'",
+    ]

@@ -11,7 +11,7 @@ from spectrum.control.configuration.references import resolve
 from spectrum.control.configuration.yaml_marks import Document
 from spectrum.core.configuration.changes import changes, restart_needed
 
-SECRET = "Bearer-s3cret"
+SECRET = "Bearer_s3cret"
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_a_fault_has_its_place_and_no_secret(monkeypatch):
             FILE.replace("type: http", "type: '${TOKEN}'"),
             FILE.replace("type: http", "port: '${TOKEN}', type: http"),
             FILE.replace("tcp/${PORT}", "${TOKEN}"),
-            FILE.replace("192.0.2.1,", "'${TOKEN}',"),
+            FILE.replace("monitor: m", "monitor: '${TOKEN}'"),
             FILE.replace("{Authorization: ['${TOKEN}']}", "'${TOKEN}'"),
         ):
             said = loaded(text)

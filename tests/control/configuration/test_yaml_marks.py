@@ -31,6 +31,16 @@ from spectrum.control.configuration.yaml_marks import Document
         ("a: 1\nb: [x, 2]", {"a": 1, "b": ["x", 2]}),
         ("on: 1\n8080: x", {"on": 1, "8080": "x"}),
         ("a: &x {k: 1}\nb: *x", {"a": {"k": 1}, "b": {"k": 1}}),
+        ("a: &x {k: 1, l: 2}\nb: {l: 3, <<: *x}", {"a": {"k": 1, "l": 2}, "b": {"k": 1, "l": 3}}),
+        ("a: {<<: [{k: 1}, {k: 2, l: 2}]}", {"a": {"k": 1, "l": 2}}),
+        (
+            "a: &x {k: 1}\nb: &y {<<: *x, l: 2}\nc: {<<: *y, m: 3}\nd: *y",
+            {"a": {"k": 1}, "b": {"k": 1, "l": 2}, "c": {"k": 1, "l": 2, "m": 3}, "d": {"k": 1, "l": 2}},
+        ),
+        ("a: {<<: {k: {x: 1}}, k: {y: 2}}", {"a": {"k": {"y": 2}}}),
+        ("a: {'<<': 5}", {"a": {"<<": 5}}),
+        ("a: {<<: {}}", {"a": {}}),
+        ("a: <<", {"a": "<<"}),
     ],
 )
 def test_yaml_1_2(text, value):
@@ -56,6 +66,10 @@ def test_places():
         ("? [x]\n: 1", Position(1, 3), "a key is text"),
         ("a: b: c", Position(1, 5), "not YAML"),
         ("a: &x [*x]", Position(1, 4), "contains itself"),
+        ("a: &x {<<: *x}", Position(1, 4), "contains itself"),
+        ("a: {<<: 5}", Position(1, 9), "a merge key takes a mapping"),
+        ("a: {<<: [{b: 1}, 5]}", Position(1, 18), "a merge key takes a mapping"),
+        ("a: {<<: {b: 1}, <<: {c: 1}}", Position(1, 17), "first at line 1; one merge key takes a list"),
     ],
 )
 def test_faults(text, place, says):
@@ -79,3 +93,12 @@ def test_places_of_keys():
     assert document.place(("e", "d"), at_key=True) == Position(4, 8)
     assert document.place((), at_key=True) == Position(1, 1)
     assert document.place(("zz",), at_key=True) == Position(1, 1)
+
+
+def test_places_of_what_is_merged():
+    document = Document("a: &x\n  k: 1\nb:\n  <<: [*x, {l: [5]}]\n  m: 2\n")
+    assert document.place(("b", "k")) == Position(2, 6)
+    assert document.place(("b", "k"), at_key=True) == Position(2, 3)
+    assert document.place(("b", "l", 0)) == Position(4, 17)
+    assert document.place(("b", "m")) == Position(5, 6)
+    assert document.place(("b", "<<")) == Position(4, 3)
