@@ -6,6 +6,7 @@ file with how it is to be disturbed.
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -155,6 +156,13 @@ class AcmeServer:
         self._process.kill()
         self._process.wait()
         (self.folder / "ready").unlink(missing_ok=True)
+
+    def freeze(self):
+        """Answer nothing, and lose nothing, until `thaw`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self._process.send_signal(signal.SIGCONT)
 
     def trouble(self, path, answer):
         """Answer requests for a path that begins so with a status, a header line and a body, until it is "" again."""

@@ -1,11 +1,15 @@
 """Certificates by ACME from a real CA, with real clients: the first one, renewals under traffic, a CA that is down."""
 
+import os
+import signal
 import socket
 import ssl
 import threading
+from pathlib import Path
 
 import pytest
 
+from spectrum.cli.client import ask
 from tests.acme_server import AcmeServer, names, ports_are_free
 from tests.e2e.daemon import Daemon
 from tests.e2e.programs import run
@@ -90,6 +94,12 @@ def greeted(context):
         return tls.getpeercert()["serialNumber"]
 
 
+def statuses(pid):
+    """Return the command and the status of each child of a process."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return ["".join(Path(f"/proc/{child}/{name}").read_text() for name in ("cmdline", "status")) for child in children]
+
+
 def acme_of(daemon):
     [one] = daemon.status()["acme"]
     return one
@@ -148,4 +158,27 @@ def test_a_life_of_a_certificate(ca, tmp_path):
             eventually(lambda: acme_of(daemon)["failures"] == 1, 30, daemon.messages)
         assert traffic.faults == []
         assert len(traffic.served) == 2, "it stays while there is no other"
+    origin.socket.close()
+
+
+def test_an_upgrade_during_an_order(ca, tmp_path):
+    """The successor continues what its predecessor began: the CA sees one order."""
+    origin = Origin()
+    text = TEXT.format(folder=tmp_path, ca=ca, port=port_of(origin.socket), more="challenge: http-01", name=NAME)
+    with Daemon(tmp_path, text, workers=1) as daemon:
+        eventually((tmp_path / "acme" / "auto.order").exists, 30, daemon.messages)
+        ca.freeze()
+        assert acme_of(daemon)["ordering"]
+        (process,) = [status for status in statuses(daemon.process.pid) if "acme.order" in status]
+        assert "CapEff:\t0000000000000000" in process, "it has no privilege"
+        former = daemon.status()["pid"]
+        assert ask(daemon.socket, "POST", "/upgrade", 60)["errors"] == []
+        eventually(lambda: daemon.status()["pid"] != former, 30, daemon.messages)
+        ca.thaw()
+        eventually((tmp_path / "acme" / "auto.pem").exists, 60, daemon.messages)
+        eventually(lambda: acme_of(daemon)["ends_at"], 20, daemon.messages)
+        assert acme_of(daemon)["failures"] == 0
+        assert (ca.requests("/acme/neworders"), ca.issued()) == (1, 1)
+        os.kill(daemon.status()["pid"], signal.SIGTERM)
+        assert daemon.process.wait(20) == 0
     origin.socket.close()

@@ -29,6 +29,8 @@ from spectrum.control.tls.acme.dns_update import DnsUpdates, UpdateError
 from spectrum.control.tls.acme.folder import AcmeFolder, InUse
 from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, Issued, OrderRequest
 from spectrum.control.tls.pem import belongs, names_of
+from spectrum.kernel.landlock import limit_files
+from spectrum.kernel.privileges import confine
 
 # An answer of the CA; certbot waits as long.
 NETWORK_TIMEOUT_S = 45
@@ -374,11 +376,14 @@ def explain(exc: BaseException) -> str:
 def main() -> None:
     """Order: the argument is the descriptor of the socket."""
     with socket.socket(fileno=int(sys.argv[1])) as sock:
+        confine(())
         # What the supervisor does not wait for any more is not ordered.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         with sock.makefile("rb") as lines:
             work = msgspec.json.decode(lines.readline(), type=OrderRequest)
+            # It reads what the CA sends; whatever that does to it, it writes nothing elsewhere.
+            limit_files([Path("/")], (), [Path(work.folder)])
 
             def show(answer: ChallengeAnswer) -> None:
                 sock.sendall(msgspec.json.encode(answer) + b"\n")

@@ -11,6 +11,7 @@ from spectrum.control.tls.acme.kept import certificate_in
 from spectrum.control.tls.acme.messages import Failed, Found, Issued, OrderRequest
 from tests.acme_server import lookup
 from tests.certificates import Authority
+from tests.e2e.programs import run
 
 pytest.importorskip("acme")
 from spectrum.control.tls.acme import order
@@ -48,6 +49,22 @@ def work(ca, tmp_path):
         )
 
     return make
+
+
+@pytest.fixture
+def mounted():
+    """A function that mounts a small file system of its own on a folder."""
+    folders = []
+
+    def mount(folder, size):
+        if run("mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", folder).returncode:
+            pytest.skip("mounts need root")
+        folders.append(folder)
+        return folder
+
+    yield mount
+    for folder in folders:
+        run("umount", folder)
 
 
 def kept(tmp_path):
@@ -190,6 +207,21 @@ def test_a_folder_that_takes_nothing_ends_an_order_before_the_ca_signs(work, ca,
     assert isinstance(failed, Failed) and "auto.order.new" in failed.why, failed
     assert ca.issued() == issued
     assert kept(tmp_path) == former
+
+
+def test_a_full_disk(work, ca, tmp_path, mounted):
+    folder = mounted(tmp_path / "acme", "64k")
+    AcmeFolder(folder).open()
+    with http_answers() as show:
+        assert isinstance(order.Order(work(**HTTP), show).run(), Issued)
+        former, issued = kept(tmp_path), ca.issued()
+        with pytest.raises(OSError):
+            (folder / "rest").write_bytes(bytes(65536))
+        failed = order.Order(work(**HTTP), show).run()
+        assert failed.why == "the folder: no space left on device"
+        assert (ca.issued(), kept(tmp_path)) == (issued, former)
+        (folder / "rest").unlink()
+        assert isinstance(order.Order(work(**HTTP), show).run(), Issued)
 
 
 def test_one_order_at_a_time(work, tmp_path):
