@@ -22,6 +22,7 @@ from spectrum.kernel.sockets import (
     open_listeners,
 )
 from spectrum.kernel.steering import place_datagrams
+from spectrum.kernel.tcp import default_congestion_control, tune_listener
 from spectrum.link.succession import Heritage
 
 log = logging.getLogger(__name__)
@@ -231,14 +232,23 @@ class ListenerBank:
             log.warning("%s: the kernel spreads clients by its own hash (%s)", key, exc.strerror)
 
     def tune(self, apps: Iterable[AppSettings]) -> None:
-        """Set the keepalive of each TCP app on its sockets."""
+        """Set the options of each TCP app on its sockets: keepalive, and those of `tcp.client`.
+
+        Raises:
+            ListenError: If the kernel refuses one.
+        """
+        default = default_congestion_control()
         for app in apps:
             if app.transport != "tcp":
                 continue
             options = (app.keepalive_idle_s, app.keepalive_interval_s, app.keepalive_count, app.user_timeout_ms)
             for key, _ in app.listeners():
-                for sock in self._sockets[key]:
-                    keepalive_options(sock, *options)
+                try:
+                    for sock in self._sockets[key]:
+                        keepalive_options(sock, *options)
+                        tune_listener(sock, app.client_tcp, default)
+                except OSError as exc:
+                    raise ListenError(f"app {app.name}: {key}", f"tcp.client: {exc.strerror}") from exc
 
     def descriptors(self, keys: Iterable[ListenerKey], worker: int, workers: int) -> dict[ListenerKey, int]:
         """Return the descriptors of `keys` for worker number `worker` of `workers`.
@@ -312,11 +322,11 @@ class ListenersActor(Actor):
             self._share_out(len(change.after.snapshot.listener_keys()))
         try:
             self._opened = self._bank.open(_apps_of(change, change.after), self._sockets_each)
+            self._bank.tune(_apps_of(change, change.after))
         except ListenError as exc:
             raise RolloutError(str(exc)) from exc
         if change.is_first:
             self._bank.drop_adopted()
-        self._bank.tune(_apps_of(change, change.after))
 
     def _share_out(self, listeners: int) -> None:
         """Choose how many sockets each listener gets."""

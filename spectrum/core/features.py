@@ -22,13 +22,14 @@ from spectrum.core.numbers import Numbers
 from spectrum.core.offload import OFFLOAD
 from spectrum.core.records.objects import RECORDS
 from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
+from spectrum.core.tcp import TCP
 from spectrum.core.tls.checks import TLS
 from spectrum.core.tls.settings import TlsFiles
 from spectrum.core.tproxy import TPROXY
 from spectrum.wire.address import IPAddress
 
 # In the order in which changes to their objects are listed.
-FEATURES = (ACCESS, TLS, BALANCING, APPS, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD)
+FEATURES = (ACCESS, TLS, BALANCING, APPS, TCP, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD)
 SECTIONS = tuple(section for feature in FEATURES for section in feature.sections)
 # Settings that a running daemon does not change.
 FIXED = tuple(path for feature in FEATURES for path in feature.fixed)

@@ -8,6 +8,7 @@ from spectrum.core.access.rules import AccessSettings
 from spectrum.core.balancing.settings import BalancerSettings, PoolSettings
 from spectrum.core.limits.rules import Limits, Paces
 from spectrum.core.names import NameSettings
+from spectrum.core.tcp_options import TcpOptions
 from spectrum.core.tls.settings import TlsFiles, TlsSettings
 
 
@@ -93,6 +94,9 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     fragments: str = "forward"
     # It takes no new sessions or flows.
     paused: bool = False
+    # What the sockets to clients and to origins get.
+    client_tcp: TcpOptions = TcpOptions()
+    origin_tcp: TcpOptions = TcpOptions()
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""

@@ -172,7 +172,8 @@ cdef extern from "<linux/tcp.h>" nogil:
         uint32_t tcpi_snd_wnd
 
     enum:
-        TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_INFO
+        TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_INFO, TCP_CONGESTION
+        TCP_NOTSENT_LOWAT
 
 cdef extern from "<arpa/inet.h>" nogil:
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size)

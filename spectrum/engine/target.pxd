@@ -13,6 +13,8 @@ cdef class Target:
     cdef int next_source
     cdef bint transparent  # connect from the client's own address
     cdef int keepalive_idle_s, keepalive_interval_s, keepalive_count, user_timeout_ms
+    cdef bytes congestion_control  # empty for the machine's
+    cdef int notsent_lowat  # bytes; 0 for the machine's
     cdef bint staggered
     cdef readonly uint16_t number  # of the origin, for `Loads`
     cdef readonly TlsPeer tls  # how it is spoken to; None for in clear

@@ -22,5 +22,7 @@ class Target:
         transparent: bool = False,
         pool: str = "",
         origin: str = "",
+        congestion_control: bytes = b"",
+        notsent_lowat: int = 0,
     ) -> None: ...
     def take_connected(self) -> int: ...

@@ -1,6 +1,7 @@
 # cython: language_level=3
 """An origin as the engine connects to it."""
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EINPROGRESS, EOPNOTSUPP, errno
 from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
@@ -28,7 +29,8 @@ cdef class Target:
 
     def __init__(self, bytes address, int port, str host, *, bint staggered=False, tuple sources=(),
                  tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0, bint transparent=False,
-                 TlsPeer tls=None, str pool="", str origin=""):
+                 TlsPeer tls=None, str pool="", str origin="",
+                 bytes congestion_control=b"", int notsent_lowat=0):
         cdef int i
         self.address_length = write_address(&self.address, address, port)
         if sources:
@@ -41,6 +43,8 @@ cdef class Target:
                 raise ValueError(f"a source address of another family than {host}")
         self.keepalive_idle_s, self.keepalive_interval_s, self.keepalive_count = keepalive
         self.user_timeout_ms = user_timeout_ms
+        self.congestion_control = congestion_control
+        self.notsent_lowat = notsent_lowat
         self.staggered = staggered
         self.number = number
         self.transparent = transparent
@@ -170,6 +174,11 @@ cdef class Target:
             set_discovery(fd, IP_PMTUDISC_DO)
             return fd
         set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1)
+        if PyBytes_GET_SIZE(self.congestion_control):  # that it is there was checked before it was configured
+            setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, PyBytes_AS_STRING(self.congestion_control),
+                       <socklen_t>PyBytes_GET_SIZE(self.congestion_control))
+        if self.notsent_lowat:
+            set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, self.notsent_lowat)
         if source != NULL:
             # Without it bind takes a port that is then blocked for every destination (ip(7)).
             set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)

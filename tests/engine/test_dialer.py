@@ -2,16 +2,19 @@
 
 import errno
 import gc
+import os
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from spectrum.engine.sessions import Outcome
 from spectrum.engine.shared import Loads
+from spectrum.kernel.tcp import TCP_NOTSENT_LOWAT
 from tests.engine.harness import (
     LOOPBACK,
     Recorder,
@@ -303,6 +306,30 @@ def test_a_source_address_that_is_not_ours(sockets):
             c.recv(1)
         eventually(lambda: recorder.reports)
     assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.EADDRNOTAVAIL)]
+
+
+def test_how_the_kernel_sends_to_the_origin(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin, congestion_control=b"bbr", notsent_lowat=65536)])
+    add(recorder, edge)
+    with recorder.running(), client(edge):
+        o, address = origin.accept()
+        with o, engine_socket(address) as leg:
+            assert leg.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"bbr"
+            assert leg.getsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT) == 65536
+
+
+def engine_socket(address):
+    """Return the socket of this process that is bound to an address and connected."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            sock = socket.socket(fileno=os.dup(int(name)))
+            with suppress(OSError):
+                sock.getpeername()
+                if sock.getsockname() == address:
+                    return sock
+            sock.close()
+    raise AssertionError(f"no socket at {address}")
 
 
 def test_socket_options_of_the_origin_leg(sockets):

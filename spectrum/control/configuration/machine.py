@@ -10,6 +10,7 @@ from pathlib import Path
 from spectrum.control.access import access_faults, access_paths
 from spectrum.control.filter.node import filter_faults, filter_paths
 from spectrum.control.processes.account import account_faults
+from spectrum.control.tcp import tcp_faults
 from spectrum.control.tls.acme.needs import acme_faults
 from spectrum.control.tls.certificates import tls_faults, tls_paths
 from spectrum.core.configuration.config import Config
@@ -35,6 +36,7 @@ FEATURES = (
     OnMachine(tls_faults, tls_paths),
     OnMachine(acme_faults),
     OnMachine(filter_faults, filter_paths),
+    OnMachine(tcp_faults),
 )
 
 

@@ -36,6 +36,7 @@ from spectrum.core.limits.objects import LimitKeys, LimitKeysOfApp
 from spectrum.core.offload import OffloadKeys
 from spectrum.core.records.objects import RecordKeys
 from spectrum.core.server_names import server_name
+from spectrum.core.tcp import TcpKeysOfApp
 from spectrum.core.tls.objects import TlsKeys, TlsKeysOfApp
 from spectrum.core.tproxy import TproxyKeys
 from spectrum.wire.address import IPAddress
@@ -202,7 +203,7 @@ class AppBasics(Strict):
         return self
 
 
-class App(TlsKeysOfApp, AccessKeysOfApp, LimitKeysOfApp, BindingKeys, TproxyKeys, AppBasics):
+class App(TcpKeysOfApp, TlsKeysOfApp, AccessKeysOfApp, LimitKeysOfApp, BindingKeys, TproxyKeys, AppBasics):
     """One app."""
 
     @property

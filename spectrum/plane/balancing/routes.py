@@ -112,6 +112,8 @@ class Route(ABC):
             transparent=settings.transparent,
             pool=pool,
             origin=origin,
+            congestion_control=settings.origin_tcp.congestion_control.encode(),
+            notsent_lowat=settings.origin_tcp.notsent_lowat,
         )
 
     def _tls_to(self, settings: AppSettings, number: int, candidate: Candidate) -> TlsPeer | None:
@@ -389,4 +391,5 @@ def _target_options(settings: AppSettings) -> tuple[object, ...]:
         settings.keepalive_count,
         settings.user_timeout_ms,
         settings.transparent,
+        settings.origin_tcp,
     )

@@ -1,0 +1,17 @@
+"""What a session's sockets get of the kernel's TCP, as it is compiled for workers."""
+
+import msgspec
+
+
+class TcpOptions(msgspec.Struct, frozen=True, array_like=True):
+    """Options of one side of an app's sessions, clients or origins.
+
+    Attributes:
+        congestion_control: The algorithm (tcp(7), TCP_CONGESTION); "" for the machine's.
+        notsent_lowat: Bytes that the kernel keeps unsent (TCP_NOTSENT_LOWAT); 0 for the machine's, usually no limit.
+        fast_open: Clients may send data with their SYN (RFC 7413).
+    """
+
+    congestion_control: str = ""
+    notsent_lowat: int = 0
+    fast_open: bool = False
