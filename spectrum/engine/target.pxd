@@ -5,7 +5,21 @@ from spectrum.engine.linux cimport sockaddr_in6, socklen_t
 from spectrum.engine.tls cimport TlsPeer
 
 
+cdef extern from *:
+    """
+    /* How a `Target` begins: what is counted of it by code that holds no reference and no lock of Python's. */
+    typedef struct {
+        PyObject_HEAD
+        void *methods;
+        uint64_t moved[2];
+    } TargetHead;
+    """
+    ctypedef struct TargetHead:
+        uint64_t moved[2]
+
+
 cdef class Target:
+    cdef uint64_t moved[2]  # bytes by their sender, clients or the origin: first of all, see `TargetHead`
     cdef sockaddr_in6 address
     cdef socklen_t address_length
     cdef sockaddr_in6 *sources  # addresses to connect from; the kernel chooses where there are none

@@ -32,6 +32,7 @@ cdef class Target:
                  TlsPeer tls=None, str pool="", str origin="",
                  bytes congestion_control=b"", int notsent_lowat=0):
         cdef int i
+        assert <void *>&(<TargetHead *><void *>self).moved == <void *>&self.moved, "a target begins as its head says"
         self.address_length = write_address(&self.address, address, port)
         if sources:
             self.sources = <sockaddr_in6 *>calloc(len(sources), sizeof(sockaddr_in6))
@@ -61,6 +62,12 @@ cdef class Target:
         """Return how many sessions were connected to it since the last call."""
         taken = self.connected
         self.connected = 0
+        return taken
+
+    def take_moved(self):
+        """Return the bytes that clients sent to it, and that it sent to clients, since the last call."""
+        taken = self.moved[0], self.moved[1]
+        self.moved[0] = self.moved[1] = 0
         return taken
 
     cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port) noexcept:

@@ -216,10 +216,15 @@ class RunningApp:
         return taken
 
     def take_connected(self, targets: Iterable[Target]) -> None:
-        """Count what the engine connected to `targets`."""
+        """Count what the engine connected to `targets`, and moved."""
         for target in targets:
+            from_clients, from_origin = target.take_moved()
+            if from_clients or from_origin:
+                counted = self.measures.origin(target.name, target.number)
+                counted.bytes_from_clients += from_clients
+                counted.bytes_from_origin += from_origin
             if connected := target.take_connected():
-                self.measures.origin(target.name).connected += connected
+                self.measures.origin(target.name, target.number).connected += connected
                 self.dialing -= connected
                 if target.number and self.settings.transport == "tcp":
                     self._balancers.signs_of(target.number).connect_succeeded(connected)

@@ -370,9 +370,7 @@ class Registry:
         failure = connect_failure(error)
         reason = failure.label
         app.take_connected((target,))  # what succeeded before it
-        measures = app.measures.origin(target.name)
-        measures.failed += 1
-        measures.last_failure = reason
+        app.measures.origin(target.name, target.number).fail(reason)
         self.changed.add(app)
         if target.number and failure not in _OURS:
             self._balancers.failed(target.number, reason)

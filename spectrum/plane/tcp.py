@@ -203,7 +203,7 @@ class TcpPlane:
             if target is None or not item[7]:
                 app.dialing -= 1
             else:
-                app.measures.origin(target.name).ended += 1
+                app.measures.origin(target.name, target.number).end((item[7] - item[6]) / 1e9)
                 if target.number:
                     self._balancers.ended(target.number, item[10] > 0, item[1] == Outcome.ERROR_ORIGIN)
                 app.measures.observe((item[7] - item[6]) / 1e9, (item[8] - item[6]) / 1e9)
@@ -223,7 +223,7 @@ class TcpPlane:
             listener = self._listeners[number]
             app, measures = listener.app, listener.app.measures
             measures.end(reason_of(outcome, error)._value_, ended)
-            measures.origin(target.name).ended += ended
+            measures.origin(target.name, target.number).end(connect_ns / 1e9, ended)
             measures.connect.count(connects, connect_ns / 1e9)
             measures.duration.count(durations, duration_ns / 1e9)
             if target.number:

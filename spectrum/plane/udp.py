@@ -237,7 +237,7 @@ class UdpPlane:
                 self._move(name, running.app, target, others)
 
     def _move(self, name: int, app: RunningApp, target: Target, others: tuple[Target, ...]) -> None:
-        app.measures.origin(target.name).ended += 1
+        app.measures.origin(target.name, target.number).end(None)
         self._changed.add(app)
         self.engine.move(name, others)
 
@@ -259,7 +259,8 @@ class UdpPlane:
             self._changed.add(app)
             target, created, replied, ended = item[5], item[6], item[7], item[8]
             if target is not None:
-                app.measures.origin(target.name).ended += 1
+                connect_s = (replied - created) / 1e9 if replied else None
+                app.measures.origin(target.name, target.number).end(connect_s)
                 if target.number and replied:
                     # Over UDP a connected socket proves nothing of its origin; a reply to any client does.
                     self._balancers.signs_of(target.number).connect_succeeded(1)

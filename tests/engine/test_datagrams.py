@@ -133,7 +133,7 @@ def test_drops_have_one_order():
 
 
 def test_a_flow_keeps_its_origin_socket(origin):
-    recorder = Recorder([target(origin)])
+    recorder = Recorder([to := target(origin)])
     with recorder.listen() as edge, recorder.running(), datagrams() as one, datagrams() as two:
         seen = set()
         for client in (one, two, one, two):
@@ -150,6 +150,7 @@ def test_a_flow_keeps_its_origin_socket(origin):
         ]
     assert recorder.engine.take_counts() == [(0, 16, 16, 4, 4, *[0] * len(DROPS))]
     assert recorder.engine.take_counts() == []
+    assert to.take_moved() == (16, 16)
 
 
 def test_empty_and_largest_datagrams_pass_whole(origin):

@@ -439,6 +439,8 @@ def test_bytes_are_taken_once(sockets):
         o.close()
     assert recorder.relay.take_bytes() == [(5, 5, 0)]
     assert recorder.relay.take_bytes() == []
+    (to,) = recorder.targets
+    assert [to.take_moved() for _ in range(2)] == [(5, 0), (0, 0)]
 
 
 def test_a_session_that_is_held_back():

@@ -71,3 +71,20 @@ class HistogramFamily(Family):
             lines.append(f"{begin}{end}{number(running)}\n")
         lines.append(f"{self._name}_count{{{labels}}} {number(running)}\n")
         lines.append(f"{self._name}_sum{{{labels}}} {number(total)}\n")
+
+
+class SummaryFamily(Family):
+    """A number of observations and their sum, without quantiles.
+
+    Args:
+        name: Its name.
+        text: What it is, for people.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name, text, "summary")
+
+    def observe(self, labels: str, count: int, total: float) -> None:
+        """Add what was counted, and the sum of what was observed."""
+        self._lines.append(f"{self._name}_count{{{labels}}} {number(count)}\n")
+        self._lines.append(f"{self._name}_sum{{{labels}}} {number(total)}\n")

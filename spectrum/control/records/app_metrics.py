@@ -1,10 +1,11 @@
 """The metrics of apps, as text. Apps without a single session have no samples."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from spectrum.control.http.exposition import Family, HistogramFamily, label
-from spectrum.core.records.measures import CONNECT_BOUNDS_S, DROPS, DURATION_BOUNDS_S, AppMeasures
+from spectrum.control.http.exposition import Family, HistogramFamily, SummaryFamily, label
+from spectrum.core.records.measures import CONNECT_BOUNDS_S, DROPS, DURATION_BOUNDS_S, AppMeasures, OriginMeasures
 from spectrum.core.records.reasons import Reason
 
 if TYPE_CHECKING:
@@ -14,13 +15,17 @@ if TYPE_CHECKING:
 SLICE = 20
 
 
-async def app_metrics(totals: "Totals") -> list[bytes]:
+async def app_metrics(totals: "Totals", names: Mapping[int, tuple[str, str]]) -> list[bytes]:
     """Return the families, in pieces, one after the other.
+
+    Args:
+        totals: What was counted.
+        names: Of origins in pools: the pool and the origin, by number.
 
     What is counted is read and written on the loop, which changes it, some apps at a time: a thread would hold it up
     each time that it runs.
     """
-    apps = _AppMetrics()
+    apps = _AppMetrics(names)
     for i, name in enumerate(tuple(totals.apps), 1):
         if (measures := totals.apps.get(name)) is not None:  # it may be forgotten by now
             apps.add(name, measures)
@@ -34,7 +39,7 @@ async def app_metrics(totals: "Totals") -> list[bytes]:
 class _AppMetrics:
     """The families that have samples of each app. What was taken of an app at once is consistent."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[int, tuple[str, str]]) -> None:
         self.started = Family("spectrum_sessions_started_total", "Clients accepted", "counter")
         self.active = Family("spectrum_sessions_active", "Sessions open now", "gauge")
         self.closed = Family("spectrum_sessions_closed_total", "Sessions ended, by reason", "counter")
@@ -48,14 +53,21 @@ class _AppMetrics:
         self.duration = HistogramFamily(
             "spectrum_session_duration_seconds", "Time that sessions lasted", DURATION_BOUNDS_S
         )
+        self.origin_sessions = Family("spectrum_origin_sessions", "Sessions open to an origin now", "gauge")
+        self.origin_bytes = Family("spectrum_origin_bytes_total", "Payload bytes of an origin, by sender", "counter")
         self.connected = Family("spectrum_origin_connections_total", "Sessions connected to an origin", "counter")
-        self.failed = Family("spectrum_origin_connect_failures_total", "Connects that failed", "counter")
+        self.failed = Family("spectrum_origin_connect_failures_total", "Connects that failed, by reason", "counter")
+        self.origin_connect = SummaryFamily(
+            "spectrum_origin_connect_duration_seconds", "Time to an origin's answer, of sessions that ended"
+        )
+        self.address = Family("spectrum_origin_info", "Addresses of an origin", "gauge")
         self.failovers = Family(
             "spectrum_failovers_total", "Clients sent on to another origin of their load balancer", "counter"
         )
         self.hits = Family("spectrum_access_rule_hits_total", "Clients that an access rule named", "counter")
         self.handshakes = Family("spectrum_tls_handshakes_total", "TLS handshakes with clients", "counter")
         self._texts: dict[Family, list[bytes]] = {family: [family.head] for family in vars(self).values()}
+        self._names = names
 
     def add(self, name: str, measures: AppMeasures) -> None:
         """Write the samples of an app."""
@@ -74,10 +86,7 @@ class _AppMetrics:
                 self.dropped.add(f"{app},{label('reason', why)}", measures.dropped.get(place, 0))
         self.connect.observe(app, measures.connect.counts, measures.connect.total)
         self.duration.observe(app, measures.duration.counts, measures.duration.total)
-        for address, counted in measures.origins.items():
-            origin = f"{app},{label('origin', address)}"
-            self.connected.add(origin, counted.connected)
-            self.failed.add(origin, counted.failed)
+        self._add_origins(app, measures.origins)
         if measures.failovers:
             self.failovers.add(app, measures.failovers)
         for rule, count in measures.rules.items():
@@ -85,6 +94,24 @@ class _AppMetrics:
         if measures.handshakes:
             self.handshakes.add(f'{app},resumed="no"', measures.handshakes - measures.resumed)
             self.handshakes.add(f'{app},resumed="yes"', measures.resumed)
+
+    def _add_origins(self, app: str, addresses: Mapping[str, OriginMeasures]) -> None:
+        """Write the samples of an app's origins, each the sum of its addresses."""
+        origins: dict[str, OriginMeasures] = {}
+        for address, counted in addresses.items():
+            pool, name = self._names.get(counted.number, ("", address))
+            labels = f"{app},{label('pool', pool)},{label('origin', name)}"
+            self.address.add(f"{labels},{label('address', address)}", 1)
+            origins.setdefault(labels, OriginMeasures()).add(counted)
+        for labels, counted in origins.items():
+            # A takeover may know of ends whose beginnings were counted before.
+            self.origin_sessions.add(labels, max(counted.connected - counted.ended, 0))
+            self.origin_bytes.add(f'{labels},from="client"', counted.bytes_from_clients)
+            self.origin_bytes.add(f'{labels},from="origin"', counted.bytes_from_origin)
+            self.connected.add(labels, counted.connected)
+            self.origin_connect.observe(labels, counted.connects, counted.connect_s)
+            for reason, count in counted.failures.items():
+                self.failed.add(f"{labels},{label('reason', reason)}", count)
 
     def gather(self) -> None:
         """Put by what was written: its lines are let go of, so that never many are."""

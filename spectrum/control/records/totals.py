@@ -44,6 +44,11 @@ def named(snapshot: Snapshot, names: Mapping[str, tuple[str, ...]]) -> Named:
     return Named(addresses, {rule.name for rule in snapshot.access.rules})
 
 
+def origin_names(snapshot: Snapshot) -> dict[int, tuple[str, str]]:
+    """Return the pool and the name of each origin in pools, by its number."""
+    return {origin.number: (pool.name, origin.name) for pool in snapshot.pools for origin in pool.origins}
+
+
 @dataclass
 class Totals:
     """Counters since the supervisor's start.
@@ -190,7 +195,7 @@ class TotalsActor(Actor):
     async def metrics(self) -> Iterable[bytes]:
         """Return what was counted of each app, those with sessions that were removed too."""
         self._totals.forget({app.name for app in self._served.snapshot.apps}, time.monotonic())
-        return await app_metrics(self._totals)
+        return await app_metrics(self._totals, origin_names(self._served.snapshot))
 
     async def release(self, change: Change) -> None:
         """Count the time of apps that are gone from now on."""

@@ -60,6 +60,42 @@ class OriginMeasures(msgspec.Struct, array_like=True):
     ended: int = 0
     failed: int = 0
     last_failure: str = ""
+    # By the reason's name: how many connects failed.
+    failures: dict[str, int] = msgspec.field(default_factory=dict)
+    # The number of the origin in its pool; 0 for an address that an app names itself.
+    number: int = 0
+    bytes_from_clients: int = 0
+    bytes_from_origin: int = 0
+    # Of sessions that ended: how long connects took together, and how many these were.
+    connect_s: float = 0.0
+    connects: int = 0
+
+    def fail(self, reason: str) -> None:
+        """Count a connect that failed."""
+        self.failed += 1
+        self.failures[reason] = self.failures.get(reason, 0) + 1
+        self.last_failure = reason
+
+    def end(self, connect_s: float | None, count: int = 1) -> None:
+        """Count ended sessions, whose connects took so long together; None for a flow without a reply."""
+        self.ended += count
+        if connect_s is not None:
+            self.connects += count
+            self.connect_s += connect_s
+
+    def add(self, other: "OriginMeasures") -> None:
+        """Add a later report."""
+        self.connected += other.connected
+        self.ended += other.ended
+        self.failed += other.failed
+        self.last_failure = other.last_failure or self.last_failure
+        for reason, count in other.failures.items():
+            self.failures[reason] = self.failures.get(reason, 0) + count
+        self.number = other.number or self.number
+        self.bytes_from_clients += other.bytes_from_clients
+        self.bytes_from_origin += other.bytes_from_origin
+        self.connect_s += other.connect_s
+        self.connects += other.connects
 
 
 class AppMeasures(msgspec.Struct, array_like=True):
@@ -103,11 +139,11 @@ class AppMeasures(msgspec.Struct, array_like=True):
         self.duration.counts[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         self.duration.total += duration_s
 
-    def origin(self, name: str) -> OriginMeasures:
-        """Return the measures of one origin, new ones at first sight."""
+    def origin(self, name: str, number: int = 0) -> OriginMeasures:
+        """Return the measures of one origin, new ones at first sight; `number` is its number in a pool."""
         found = self.origins.get(name)
         if found is None:
-            found = self.origins[name] = OriginMeasures()
+            found = self.origins[name] = OriginMeasures(number=number)
         return found
 
     def add(self, other: "AppMeasures") -> None:
@@ -129,11 +165,7 @@ class AppMeasures(msgspec.Struct, array_like=True):
         self.connect.add(other.connect)
         self.duration.add(other.duration)
         for name, theirs in other.origins.items():
-            mine = self.origin(name)
-            mine.connected += theirs.connected
-            mine.ended += theirs.ended
-            mine.failed += theirs.failed
-            mine.last_failure = theirs.last_failure or mine.last_failure
+            self.origin(name).add(theirs)
 
     @property
     def active(self) -> int:

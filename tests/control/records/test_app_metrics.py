@@ -7,6 +7,8 @@ from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
 from tests.control.http.scraping import samples
 
+NAMES = {7: ("eu", "one")}
+
 
 async def test_what_prometheus_reads():
     totals = Totals()
@@ -14,9 +16,9 @@ async def test_what_prometheus_reads():
     for reason in (Reason.CLIENT_CLOSED, Reason.CLIENT_CLOSED, Reason.CONNECT_REFUSED, Reason.HEADER_UNTRUSTED):
         measures.end(reason)
     measures.observe(0.0002, 100)
-    measures.origin("192.0.2.1:22").failed += 1
+    measures.origin("192.0.2.1:22").fail("connect_refused")
     totals.add(0, {"x": measures}, WorkerMeasures())
-    found = samples(b"".join(await app_metrics(totals)))
+    found = samples(b"".join(await app_metrics(totals, NAMES)))
     app = ("app", "x")
     assert found["spectrum_sessions_started_total", app] == 10
     assert found["spectrum_sessions_active", app] == 6
@@ -28,13 +30,35 @@ async def test_what_prometheus_reads():
     assert found["spectrum_connect_duration_seconds_bucket", app, ("le", "0.00025")] == 1
     assert found["spectrum_connect_duration_seconds_bucket", app, ("le", "+Inf")] == 1
     assert found["spectrum_session_duration_seconds_sum", app] == 100
-    assert found["spectrum_origin_connect_failures_total", app, ("origin", "192.0.2.1:22")] == 1
+    of = app, ("origin", "192.0.2.1:22"), ("pool", "")
+    assert found["spectrum_origin_connect_failures_total", *of, ("reason", "connect_refused")] == 1
+
+
+async def test_an_origin_has_its_name_whatever_its_addresses_are():
+    totals, measures = Totals(), AppMeasures()
+    for address in ("192.0.2.1:22", "[2001:db8::1]:22"):
+        measures.origin(address, 7).connected += 3
+        measures.origin(address).end(0.5)
+        measures.origin(address).bytes_from_clients += 10
+        measures.origin(address).bytes_from_origin += 20
+    measures.origin("192.0.2.1:22").end(None)  # a flow without a reply
+    totals.add(0, {"x": measures}, WorkerMeasures())
+    found = samples(b"".join(await app_metrics(totals, NAMES)))
+    app, origin, pool = ("app", "x"), ("origin", "one"), ("pool", "eu")
+    assert found["spectrum_origin_sessions", app, origin, pool] == 3
+    assert found["spectrum_origin_connections_total", app, origin, pool] == 6
+    assert found["spectrum_origin_bytes_total", app, ("from", "client"), origin, pool] == 20
+    assert found["spectrum_origin_bytes_total", app, ("from", "origin"), origin, pool] == 40
+    assert found["spectrum_origin_connect_duration_seconds_count", app, origin, pool] == 2
+    assert found["spectrum_origin_connect_duration_seconds_sum", app, origin, pool] == 1
+    for address in ("192.0.2.1:22", "[2001:db8::1]:22"):
+        assert found["spectrum_origin_info", ("address", address), app, origin, pool] == 1
 
 
 async def test_what_is_counted_meanwhile_does_not_hurt():
     totals = Totals()
     totals.add(0, {f"app{i}": AppMeasures(started=1) for i in range(200)}, WorkerMeasures())
-    pages = asyncio.gather(*(app_metrics(totals) for _ in range(3)))
+    pages = asyncio.gather(*(app_metrics(totals, NAMES) for _ in range(3)))
     rounds = 0
     while not pages.done():
         rounds += 1
@@ -52,7 +76,7 @@ async def test_apps_of_which_there_are_many_hold_up_nobody():
     totals = Totals()
     apps = {f"app{i}": AppMeasures(started=i, ended={Reason.CLIENT_CLOSED: 1}) for i in range(2000)}
     totals.add(0, apps, WorkerMeasures())
-    page = asyncio.gather(app_metrics(totals))
+    page = asyncio.gather(app_metrics(totals, NAMES))
     longest = turns = 0
     while not page.done():  # the processor's time, not that of the machine's other work
         began = time.thread_time()

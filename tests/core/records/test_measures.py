@@ -11,7 +11,10 @@ def test_reports_add_up():
     report.observe(0.0002, 2.0)
     report.bytes_from_client = 5
     report.origin("a:1").connected += 2
-    report.origin("a:1").last_failure = "connect_refused"
+    report.origin("a:1", 7).fail("connect_refused")
+    report.origin("a:1").end(0.5, 2)
+    report.origin("a:1").end(None)
+    report.origin("a:1").bytes_from_clients += 3
     for _ in range(2):
         total.add(report)
     assert (total.started, total.active, total.bytes_from_client) == (6, 4, 10)
@@ -19,7 +22,10 @@ def test_reports_add_up():
     assert total.connect.counts[1] == 2
     assert total.connect.total == 0.0004
     assert sum(total.duration.counts) == 2
-    assert (total.origins["a:1"].connected, total.origins["a:1"].last_failure) == (4, "connect_refused")
+    origin = total.origins["a:1"]
+    assert (origin.number, origin.connected, origin.failed, origin.failures) == (7, 4, 2, {"connect_refused": 2})
+    assert (origin.ended, origin.connects, origin.connect_s, origin.bytes_from_clients) == (6, 4, 1.0, 6)
+    assert origin.last_failure == "connect_refused"
 
 
 def test_bucket_bounds_are_inclusive():
