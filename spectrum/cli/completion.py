@@ -1,4 +1,4 @@
-"""What the shell completes from the daemon that runs: the names of apps."""
+"""What the shell completes from the daemon that runs: the names of apps and origins."""
 
 from typing import Any
 
@@ -21,4 +21,12 @@ def complete_apps(ctx: click.Context, param: click.Parameter, incomplete: str) -
     """Return the apps that begin so, those that are paused and not in the file, too."""
     status = _status(ctx)
     names = [app["name"] for app in status["apps"]] + [pause["app"] for pause in status.get("paused", ())]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def complete_origins(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the origins of pools that begin so, as POOL/ORIGIN, those that are not in the file any more, too."""
+    status = _status(ctx)
+    names = [f"{pool['name']}/{origin['name']}" for pool in status["pools"] for origin in pool["origins"]]
+    names += [one["origin"] for one in status.get("origins_by_hand", ())]
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import click
 
-from spectrum.cli.completion import complete_apps
+from spectrum.cli.completion import complete_apps, complete_origins
 from spectrum.cli.options import AS_JSON, SOCKET, ask_daemon, failure
 from spectrum.core.live_sessions import ORDERS
 
@@ -24,7 +24,11 @@ def _filters(command: Command) -> Command:
     for option in (
         click.option("--min-bytes", metavar="SIZE", help="Those that have moved as much both ways, such as 10MB."),
         click.option("--older-than", metavar="DURATION", help="Those that are as old, such as 5m."),
-        click.option("--origin", help="Those that lead there: 192.0.2.1, 192.0.2.1:22, POOL/ORIGIN or ORIGIN."),
+        click.option(
+            "--origin",
+            help="Those that lead there: 192.0.2.1, 192.0.2.1:22, POOL/ORIGIN or ORIGIN.",
+            shell_complete=complete_origins,
+        ),
         click.option("--client", metavar="ADDRESS", help="Those of an address or of a prefix, such as 192.0.2.0/24."),
         click.option("--app", help="Those of an app.", shell_complete=complete_apps),
     ):

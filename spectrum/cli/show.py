@@ -48,6 +48,8 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         console.print(f"[yellow]{told}[/yellow]", soft_wrap=True)
     for certificate in status.get("acme", ()):
         console.print(_order(certificate), soft_wrap=True)
+    for one in status.get("origins_by_hand", ()):
+        console.print(f"[yellow]{escape(_by_hand(one))}[/yellow]", soft_wrap=True)
     console.print(_apps_table(status["apps"]))
     if status["pools"]:
         for balancer in status["load_balancers"]:
@@ -88,6 +90,13 @@ def _records(records: dict[str, Any]) -> Iterator[str]:
             f" ({duration_text(sink['lag_s'])})" if sink["lag_s"] else ""
         )
         yield f"sink {sink['name']}: {sink['records']} records, {behind}{_troubles(sink)}"
+
+
+def _by_hand(one: dict[str, Any]) -> str:
+    gone = "" if one["in_file"] else ", which the file does not name"
+    out = {"disable": "disabled", "drain": "drained"}.get(one["out"], "")
+    what = " and ".join(filter(None, (out, "" if one["weight"] is None else f"weight {one['weight']:g}")))
+    return f"origin {one['origin']}{gone}: {what} since {one['since']}, by uid {one['uid']}"
 
 
 def _troubles(part: dict[str, Any]) -> str:
@@ -139,7 +148,14 @@ def _balancer(balancer: dict[str, Any]) -> str:
     return text
 
 
-_COLOURS = {"healthy": "green", "degraded": "yellow", "critical": "red", "down": "red", "ejected": "red"}
+_COLOURS = {
+    "drained": "yellow",
+    "healthy": "green",
+    "degraded": "yellow",
+    "critical": "red",
+    "down": "red",
+    "ejected": "red",
+}
 
 
 def _pools_table(pools: list[dict[str, Any]]) -> Table:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from spectrum.control.balancing.actor import HealthActor
 from spectrum.control.balancing.health import HealthKeeper
+from spectrum.control.balancing.origins import OriginsActor
 from spectrum.control.bindings import BindingsActor, BoundApps
 from spectrum.control.configuration.actor import Actor, Replan
 from spectrum.control.configuration.plan import Planner
@@ -118,6 +119,7 @@ class Features:
             FilterActor(self.filter, KernelCounts(ground.helper, filter.PROGRAM)),
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             LimitsActor(ground.served, ground.memory, lambda: sum(one.held_bytes for one in ground.all())),
+            OriginsActor(ground.state / "origins.json", ground.served, self.health),
             OffloadActor(self.offload, ground.has_veterans, lambda: sum(one.offloaded for one in ground.all())),
             self.sessions,
             AcmeActor(ground.served, self._tell_challenges, ground.ask),

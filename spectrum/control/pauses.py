@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from spectrum.control.configuration.actor import Actor, Replan, RolloutError
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.state_file import read_state, since_text, write_state
 from spectrum.core.pauses import Pause, PausedApps
 from spectrum.core.snapshot import Snapshot
 
@@ -49,7 +48,7 @@ class PausesActor(Actor):
             RolloutError: If the file cannot be read. Apps that are paused for a reason are not served without notice.
         """
         if self._pauses is None:
-            self._pauses = _read(self._path)
+            self._pauses = read_state(self._path, _DECODER, "apps are paused")
             for name, pause in self._pauses.items():
                 log.warning("app %s is paused %s", name, _told(pause))
         return self._paused.mark(snapshot, self._pauses)
@@ -62,7 +61,7 @@ class PausesActor(Actor):
         names = {app.name for app in self._served.snapshot.apps} if self._pauses else set()
         return {
             "paused": [
-                {"app": name, "since": _text(pause.since), "uid": pause.uid, "in_file": name in names}
+                {"app": name, "since": since_text(pause.since), "uid": pause.uid, "in_file": name in names}
                 for name, pause in sorted(self._known().items())
             ]
         }
@@ -121,7 +120,7 @@ class PausesActor(Actor):
             RolloutError: If they cannot be written.
         """
         try:
-            _write(self._path, pauses)
+            write_state(self._path, pauses)
         except OSError as exc:
             why = (exc.strerror or str(exc)).lower()
             raise RolloutError(f"it cannot be kept: {self._path}: {why}; nothing has changed") from exc
@@ -130,7 +129,7 @@ class PausesActor(Actor):
     def _put_back(self, pauses: dict[str, Pause]) -> None:
         self._pauses = pauses
         try:
-            _write(self._path, pauses)
+            write_state(self._path, pauses)
         except OSError as exc:
             log.error("%s has pauses that were refused: %s", self._path, exc)
 
@@ -138,37 +137,5 @@ class PausesActor(Actor):
 _DECODER = msgspec.json.Decoder(dict[str, Pause])
 
 
-def _read(path: Path) -> dict[str, Pause]:
-    try:
-        return _DECODER.decode(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.MsgspecError) as exc:
-        raise RolloutError(
-            f"{path}: which apps are paused cannot be read: {exc}; if none is to be, remove the file"
-        ) from exc
-
-
-def _write(path: Path, pauses: Mapping[str, Pause]) -> None:
-    """Replace a file; it is there whole or not at all, also after a loss of power (rename(2), fsync(2))."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(pauses)) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _text(since: float) -> str:
-    return datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
-
-
 def _told(pause: Pause) -> str:
-    return f"since {_text(pause.since)}, by uid {pause.uid}"
+    return f"since {since_text(pause.since)}, by uid {pause.uid}"

@@ -162,3 +162,20 @@ def test_pools_and_load_balancers():
     fallen = shown(STATUS | {"pools": [POOL], "load_balancers": [BALANCER | {"fallback_in_use": True}]})
     assert "none is healthy: us serves, its health is ignored" in fallen
     assert "(disabled)" in shown(STATUS | {"pools": [POOL], "load_balancers": [BALANCER | {"enabled": False}]})
+
+
+def test_origins_that_are_set_by_hand():
+    one = {"origin": "p/[a]", "out": "drain", "weight": 0.5, "since": "2026-01-02T03:04:05+00:00", "uid": 7}
+    text = shown(
+        STATUS
+        | {
+            "origins_by_hand": [
+                one | {"in_file": True},
+                one | {"origin": "p/b", "out": None, "in_file": False},
+                one | {"origin": "p/c", "out": "disable", "weight": None, "in_file": True},
+            ]
+        }
+    )
+    assert "origin p/[a]: drained and weight 0.5 since 2026-01-02T03:04:05+00:00, by uid 7\n" in text
+    assert "origin p/b, which the file does not name: weight 0.5 since" in text
+    assert "origin p/c: disabled since" in text

@@ -4,6 +4,7 @@ import random
 import time
 
 from spectrum.control.balancing.health import HealthKeeper
+from spectrum.control.balancing.origins import told
 from spectrum.core.access.prefix_table import PrefixTable
 from spectrum.core.access.rules import AppRules
 from spectrum.core.address import parse_address
@@ -138,6 +139,12 @@ class _Explanation:
         if view.settings.shed_session_percent:
             parts.append(f"sheds {view.settings.shed_session_percent:g} % of those with affinity")
         state = "healthy" if view.healthy else "disabled" if not view.settings.enabled else "down"
+        parts += [
+            f"{origin.name}: {told(override)}"
+            for origin in view.settings.origins
+            if origin.number in view.usable
+            and not (override := self._health.override_of(self._health.members[origin.number])).is_nothing
+        ]
         down = [
             f"{origin.name}: {self._trouble(origin)}"
             for origin in view.settings.origins
@@ -154,6 +161,8 @@ class _Explanation:
     def _trouble(self, origin: OriginSettings) -> str:
         if not origin.enabled:
             return "disabled"
+        if (override := self._health.override_of(self._health.members[origin.number])).out:
+            return told(override)
         if left_s := self._health.ejected_for(origin.number):
             return f"ejected for {left_s:.0f} s more"
         standing = self._health.standings.get(origin.number)

@@ -14,7 +14,8 @@ from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.health import Health, ProbeResult
 from spectrum.core.balancing.objects import Monitor, Pool
 from spectrum.core.balancing.outliers import OutlierDetector, Signs
-from spectrum.core.balancing.pools import PoolView, Standing
+from spectrum.core.balancing.overrides import Override
+from spectrum.core.balancing.pools import PoolView, Standing, weight_of
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
 from spectrum.core.configuration.config import Config
 from spectrum.core.names import name_key
@@ -28,6 +29,8 @@ TELL_GAP_S = 0.05
 # Latencies are told when one changed by this part.
 LATENCY_STEP = 0.02
 TICK_S = 1.0
+
+NO_OVERRIDE = Override(0.0, -1)
 
 Tell = Callable[[dict[int, Standing], dict[str, float]], None]
 Addresses = Mapping[str, tuple[str, ...]]
@@ -107,6 +110,8 @@ class HealthKeeper:
         self._tick_timer: asyncio.TimerHandle | None = None
         self._aim_timer: asyncio.TimerHandle | None = None
         self._prober = Prober(self._took, descriptor_limit)
+        # What operators set by hand, by pool and name.
+        self.overrides: Mapping[tuple[str, str], Override] = {}
         self.members: dict[int, Member] = {}
         self.standings: dict[int, Standing] = {}
         self.pool_health: dict[str, bool] = {}
@@ -152,6 +157,19 @@ class HealthKeeper:
         self._flush(dict.fromkeys(self._world.settings, "the configuration changed"))
         if self._tick_timer is None:
             self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def override(self, overrides: Mapping[tuple[str, str], Override]) -> None:
+        """Go by what operators set by hand, by pool and name of an origin; workers are told at once."""
+        before, self.overrides = self.overrides, overrides
+        for number, member in self.members.items():
+            key = member.pool, member.settings.name
+            if before.get(key) != overrides.get(key):
+                self._judge(number, "set by hand")
+        self._flush()
+
+    def override_of(self, member: Member) -> Override:
+        """Return what an operator set of an origin."""
+        return self.overrides.get((member.pool, member.settings.name), NO_OVERRIDE)
 
     def resolve(self, addresses: Addresses) -> None:
         """Take new addresses of names, soon: at a start there are many, one by one."""
@@ -246,7 +264,10 @@ class HealthKeeper:
 
     def _others_usable(self, pool: str, number: int) -> int:
         origins = (origin for origin in self._world.settings[pool].origins if origin.number != number)
-        return sum(origin.enabled and origin.weight > 0 and self.standings[origin.number].usable for origin in origins)
+        return sum(
+            origin.enabled and weight_of(origin, self.standings) > 0 and self.standings[origin.number].usable
+            for origin in origins
+        )
 
     def _tick(self) -> None:
         # First of all: a failure below is logged by the loop, and must not be the last tick.
@@ -309,12 +330,14 @@ class HealthKeeper:
             if healthy is not None and self._world.settings[member.pool].monitored:
                 self._event(member, "originHealth", healthy, cause)
         old = self.standings.get(number)
-        usable = bool(healthy) and not self._detectors[member.pool].ejected(number)
-        if old is not None and old.usable is usable:
-            return
+        override = self.override_of(member)
+        usable = bool(healthy) and not self._detectors[member.pool].ejected(number) and not override.out
         # At a start all shares grow alike; what nobody looks at has its whole share at once.
-        since = time.monotonic() if usable and old is not None else 0.0
-        self.standings[number] = Standing(usable, since)
+        since = 0.0 if old is None else old.since if old.usable is usable else time.monotonic() if usable else 0.0
+        standing = Standing(usable, since, override.out, override.weight)
+        if standing == old:
+            return
+        self.standings[number] = standing
         self._dirty[number] = cause
         self._flush_soon()
 

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from spectrum.control.balancing.health import HealthKeeper
+from spectrum.control.balancing.origins import told
 from spectrum.core.balancing.settings import OriginSettings, PoolSettings
 from spectrum.core.configuration.config import Config
 from spectrum.core.snapshot import Snapshot
@@ -61,8 +62,11 @@ def _origin_status(
     member = health.members[origin.number]
     ejected_s = health.ejected_for(origin.number)
     rtt_s, expires = health.rtt_of(origin.number), health.certificate_of(origin.number)
+    override = health.override_of(member)
     if not origin.enabled:
         state, reason = "disabled", ""
+    elif override.out:
+        state, reason = {"drain": "drained", "disable": "disabled"}[override.out], told(override)
     elif ejected_s:
         state, reason = "ejected", f"for {ejected_s:.0f} s more"
     elif not pool.monitored:
@@ -74,7 +78,7 @@ def _origin_status(
         "name": origin.name,
         "address": origin.address or (origin.dns.name if origin.dns else ""),
         "port": origin.port or None,
-        "weight": origin.weight,
+        "weight": origin.weight if override.weight is None else override.weight,
         "share": round(shares.get(origin.number, 0.0), 4),
         "health": state,
         "reason": reason or None,
@@ -83,4 +87,5 @@ def _origin_status(
         "certificate_expires_in_days": round((expires - time.time()) / 86400, 1) if expires else None,
         "sessions": loads.open(origin.number),
         "ejections": member.ejections,
+        "by_hand": None if override.is_nothing else told(override),
     }

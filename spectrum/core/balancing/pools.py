@@ -5,6 +5,7 @@ from functools import cached_property
 
 import msgspec
 
+from spectrum.core.balancing.overrides import Out
 from spectrum.core.balancing.pickers import HashPicker, LeastPicker, Picker, RandomPicker
 from spectrum.core.balancing.rendezvous import Rendezvous
 from spectrum.core.balancing.settings import OriginSettings, PoolSettings
@@ -19,10 +20,20 @@ class Standing(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         usable: It is healthy, as far as anybody looks, and not ejected.
         since: When it became usable after it was not (monotonic seconds); 0 when it always was.
+        out: How an operator took it out of service, who comes before all else; it is not usable then.
+        weight: What an operator gave it; None for the file's.
     """
 
     usable: bool
     since: float = 0.0
+    out: Out = ""
+    weight: float | None = None
+
+
+def weight_of(origin: OriginSettings, standings: Mapping[int, Standing]) -> float:
+    """Return an origin's weight: what an operator gave it, or that of the file."""
+    standing = standings.get(origin.number)
+    return origin.weight if standing is None or standing.weight is None else standing.weight
 
 
 class PoolView:
@@ -32,10 +43,11 @@ class PoolView:
         settings: The pool.
         standings: By number; an origin that is not there is unknown, which is down where it is monitored.
         now: Monotonic seconds, for slow start.
-        rendezvous: The one of a view of the same settings before.
+        before: A view of the same settings before.
 
     Attributes:
         up: How many enabled origins can be used, those with weight 0 included.
+        weights: Of all origins, in their order: those of the file, or of an operator.
         usable: The numbers of those that clients are sent to.
         healthy: Enough origins are up, and there is one to send clients to.
         ramping: Shares still grow; a view of a second later is another one.
@@ -46,20 +58,24 @@ class PoolView:
         settings: PoolSettings,
         standings: Mapping[int, Standing],
         now: float,
-        rendezvous: Rendezvous | None = None,
+        before: "PoolView | None" = None,
     ) -> None:
         self.settings = settings
         self.ramping = False
-        self._rendezvous = rendezvous
+        self.weights = tuple(weight_of(origin, standings) for origin in settings.origins)
+        self._rendezvous = before.known_rendezvous if before and before.weights == self.weights else None
+        self._out: set[int] = set()
         origins, weights, up = [], [], 0
-        for origin in settings.origins:
+        for origin, weight in zip(settings.origins, self.weights, strict=True):
             standing = standings.get(origin.number)
+            if standing and standing.out:
+                self._out.add(origin.number)
             if not origin.enabled or not (standing.usable if standing else not settings.monitored):
                 continue
             up += 1
-            if origin.weight > 0:
+            if weight > 0:
                 origins.append(origin)
-                weights.append(origin.weight * self._ramp(standing, now))
+                weights.append(weight * self._ramp(standing, now))
         self.up = up
         self.usable = frozenset(origin.number for origin in origins)
         self.healthy = settings.enabled and up >= settings.minimum_origins and bool(origins)
@@ -75,7 +91,8 @@ class PoolView:
     @cached_property
     def rendezvous(self) -> Rendezvous:
         """The keys' home among all origins that are enabled and have a weight."""
-        members = [(origin.name, origin.weight if origin.enabled else 0.0) for origin in self.settings.origins]
+        weighed = zip(self.settings.origins, self.weights, strict=True)
+        members = [(origin.name, weight if origin.enabled else 0.0) for origin, weight in weighed]
         return self._rendezvous or Rendezvous(members)
 
     @property
@@ -100,14 +117,15 @@ class PoolView:
 
     def regardless_without(self, tried: Collection[int]) -> Picker | None:
         """Return the same without the numbers `tried`."""
-        origins = [origin for origin in self._enabled if origin.number not in tried]
-        return self._picker(origins, [origin.weight or 1.0 for origin in origins]) if origins else None
+        left = [pair for pair in self._enabled if pair[0].number not in tried]
+        return self._picker([origin for origin, _ in left], [weight or 1.0 for _, weight in left]) if left else None
 
     @cached_property
-    def _enabled(self) -> list[OriginSettings]:
-        """Those that a fallback pool uses: with a weight, if any has one."""
-        enabled = [origin for origin in self.settings.origins if origin.enabled] if self.settings.enabled else []
-        return [origin for origin in enabled if origin.weight > 0] or enabled
+    def _enabled(self) -> list[tuple[OriginSettings, float]]:
+        """Those that a fallback pool uses, with their weights: those above 0, if there is one."""
+        weighed = zip(self.settings.origins, self.weights, strict=True) if self.settings.enabled else ()
+        enabled = [pair for pair in weighed if pair[0].enabled and pair[0].number not in self._out]
+        return [pair for pair in enabled if pair[1] > 0] or enabled
 
     @property
     def candidates(self) -> int:
@@ -120,11 +138,15 @@ class PoolView:
         return self._picker([origin for origin, _ in left], [weight for _, weight in left]) if left else None
 
     def _picker(self, origins: Sequence[OriginSettings], weights: Sequence[float]) -> Picker:
-        if self.settings.policy == "hash" and any(origin.weight for origin in origins):
+        if self.settings.policy == "hash" and any(self._weight_of[origin.number] for origin in origins):
             return self._by_hash({origin.number for origin in origins})
         if self.settings.policy.startswith("least"):
             return LeastPicker(self.settings.policy, origins, weights)
         return RandomPicker(origins, weights)
+
+    @cached_property
+    def _weight_of(self) -> dict[int, float]:
+        return {origin.number: weight for origin, weight in zip(self.settings.origins, self.weights, strict=True)}
 
     def _by_hash(self, usable: Collection[int]) -> Picker:
         origins = self.settings.origins

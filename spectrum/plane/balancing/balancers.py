@@ -192,16 +192,21 @@ class Balancers:
         self._draining |= {key: now + drain_s for key, drain_s in stopped.items() if drain_s}
 
     def take_standings(self, standings: Mapping[int, Standing]) -> set[int]:
-        """Take the health of origins, by number; return those that have become unusable."""
-        before = self._usable(standings)
-        now = time.monotonic()
+        """Take the health of origins, by number; return those that have become unusable, and are to be left."""
+        before, now = self._kept(standings), time.monotonic()
         # Also of origins of a snapshot that has not arrived yet.
         self._standings.update(standings)
         self._renew({self._pool_of[number] for number in standings if number in self._pool_of}, now)
-        return before - self._usable(standings)
+        return before - self._kept(standings)
 
-    def _usable(self, numbers: Iterable[int]) -> set[int]:
-        return {n for n in numbers if n in self._pool_of and n in self._views[self._pool_of[n]].usable}
+    def _kept(self, numbers: Iterable[int]) -> set[int]:
+        """Return those of origins that keep the flows that they have: they are usable, or drained by an operator."""
+        return {
+            n
+            for n in numbers
+            if n in self._pool_of
+            and (n in self._views[self._pool_of[n]].usable or ((s := self._standings.get(n)) and s.out == "drain"))
+        }
 
     def take_latencies(self, latencies: Mapping[str, float]) -> None:
         """Take mean round trips of probes, by pool."""
@@ -230,8 +235,7 @@ class Balancers:
             self._balance(name)
 
     def _look_at(self, pool: str, now: float) -> None:
-        old = self._views.get(pool)
-        self._views[pool] = PoolView(self._pools[pool], self._standings, now, old.known_rendezvous if old else None)
+        self._views[pool] = PoolView(self._pools[pool], self._standings, now, self._views.get(pool))
 
     def _balance(self, name: str) -> None:
         settings = self._settings[name]

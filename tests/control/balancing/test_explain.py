@@ -5,6 +5,7 @@ import pytest
 
 from spectrum.control.balancing.explain import explain
 from spectrum.core.balancing.clients import client_key
+from spectrum.core.balancing.overrides import Override
 from spectrum.core.balancing.pools import Standing
 from spectrum.plane.memory import SharedMemory
 from tests.control.keepers import Keeper
@@ -172,3 +173,13 @@ async def test_questions_that_cannot_be_answered(make):
         explain(world.keeper.snapshot, b"", world.keeper.health, world.memory, "y", "203.0.113.7")
     with pytest.raises(ValueError, match="'nobody' is not an IP address"):
         world.explain("nobody")
+
+
+async def test_what_operators_set_is_told(make):
+    world = make("default_pools: [eu, us]", third=", {name: d, address: 192.0.2.4}")
+    world.keeper.health.override(
+        {("eu", "a"): Override(0.0, 7, "drain"), ("eu", "b"): Override(0.0, 8, "", 0.5), ("x", "y"): Override(0.0, 9)}
+    )
+    step = world.explain()[2]
+    assert "b: weight 0.5 by hand since 1970-01-01T00:00:00+00:00, by uid 8" in step
+    assert step.endswith("; not used: a: drained by hand since 1970-01-01T00:00:00+00:00, by uid 7")

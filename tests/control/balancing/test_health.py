@@ -4,6 +4,7 @@ import time
 import pytest
 
 from spectrum.core.balancing.outliers import Signs
+from spectrum.core.balancing.overrides import Override
 from spectrum.core.balancing.pools import Standing
 from tests.control.keepers import Keeper, Origin, until
 
@@ -250,3 +251,28 @@ async def test_a_start_with_many_is_a_few_messages(keeper, origin):
     await until(lambda: sum(told) == 600)
     await asyncio.sleep(0)
     assert len(told) <= 20
+
+
+async def test_what_operators_set_is_told_at_once(keeper, origin):
+    a = origin()
+    keeper.apply(text(a))
+    await until(lambda: keeper.usable("p/o0") and keeper.health.pool_health.get("p"))
+    number, key = keeper.number("p/o0"), ("p", "o0")
+    keeper.health.override({key: Override(1.0, 7, "drain")})
+    assert keeper.standings[number] == Standing(False, 0.0, "drain")
+    assert keeper.health.pool_health["p"] is False
+    assert keeper.health.members[number].healthy is True  # it is probed on
+    keeper.apply(text(a))  # a reload
+    assert keeper.standings[number].out == "drain"
+    keeper.health.override({key: Override(1.0, 7, "disable", 0.5)})
+    assert keeper.standings[number] == Standing(False, 0.0, "disable", 0.5)
+    keeper.health.override({key: Override(1.0, 7, "", 0.5)})
+    standing = keeper.standings[number]
+    assert (standing.usable, standing.out, standing.weight) == (True, "", 0.5)
+    assert standing.since > 0  # its share grows from here
+    keeper.health.override({})
+    assert keeper.standings[number] == Standing(True, standing.since)
+    a.close()
+    await until(lambda: keeper.usable("p/o0") is False)
+    keeper.health.override({("p", "gone"): Override(1.0, 7, "drain")})
+    assert keeper.standings[number] == Standing(False)

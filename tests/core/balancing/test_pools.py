@@ -95,5 +95,43 @@ def test_without_those_that_were_tried():
 def test_the_homes_of_clients_outlive_a_view():
     made = world()
     first = view(made)
-    again = PoolView(made.snapshot.pools[0], {}, 0.0, first.rendezvous)
-    assert again.rendezvous is first.rendezvous
+    homes = first.rendezvous
+    again = PoolView(made.snapshot.pools[0], {}, 0.0, first)
+    assert again.rendezvous is homes
+
+
+@pytest.mark.parametrize("how", ["drain", "disable"])
+def test_no_fallback_leads_to_what_an_operator_took_out(how):
+    made = world()
+    made.set(DOWN, "p/a", "p/b", "p/c")
+    made.set(Standing(False, out=how), "p/d")
+    names = {view(made).regardless.pick(n, random.random, nobody).name for n in range(100)}
+    assert names == {"a", "b"}  # c has no weight
+    assert view(made).candidates == 2
+    made.set(Standing(False, out=how), "p/a", "p/b", "p/c")
+    assert view(made).regardless is None
+
+
+def test_weights_of_operators():
+    made = world("origin_steering: {policy: hash}")
+    before = view(made)
+    homes = before.rendezvous
+    made.set(Standing(True, weight=0.0), "p/a")
+    made.set(Standing(True, weight=0.25), "p/d")
+    made.set(Standing(True, weight=1.0), "p/c")
+    seen = PoolView(made.snapshot.pools[0], made.standings, made.now, before)
+    assert seen.weights == (0.0, 0.5, 1.0, 0.25)
+    assert {n: round(share, 3) for n, share in seen.shares().items()} == {
+        made.number("p/b"): 0.286,
+        made.number("p/c"): 0.571,
+        made.number("p/d"): 0.143,
+    }
+    assert seen.rendezvous is not homes
+    picked = [seen.picker.pick(n << 48, random.random, nobody).name for n in range(0, 65536, 7)]
+    assert "a" not in picked
+    assert 0.5 < picked.count("c") / len(picked) < 0.65
+    # All weights 0: there is nobody to send to, but for a fallback pool.
+    for name in ("p/b", "p/c", "p/d"):
+        made.set(Standing(True, weight=0.0), name)
+    assert not view(made).healthy
+    assert {view(made).regardless.pick(n, random.random, nobody).name for n in range(100)} == {"a", "b", "c", "d"}

@@ -210,3 +210,34 @@ def test_signs_are_taken_once_and_failures_are_urgent():
     (sign,) = world.balancers.take_signs().values()
     assert (sign.connect_failures, sign.resets, sign.answered) == (1, 1, 1)
     assert world.balancers.take_signs() == {}
+
+
+def test_what_is_drained_by_an_operator_keeps_its_flows():
+    world = World()
+    drained, disabled = Standing(False, out="drain"), Standing(False, out="disable")
+    assert world.stand(a_x=drained) == set()
+    assert {world.choose(client) for client in clients(50)} == {"a/y"}
+    assert world.stand(a_x=drained) == set()
+    assert world.stand(a_x=disabled) == {"a/x"}
+    assert world.stand(a_x=disabled) == set()
+    assert world.stand(a_x=UP, a_y=disabled) == {"a/y"}
+    assert {world.choose(client) for client in clients(50)} == {"a/x"}
+    assert world.stand(a_y=drained) == set()
+    assert world.stand(a_y=UP) == set()
+
+
+def test_affinity_does_not_hold_clients_at_what_is_drained():
+    world = World("default_pools: [a, b], session_affinity: ip")
+    before = {client: world.choose(client) for client in clients(50)}
+    world.stand(a_x=Standing(False, out="drain"))
+    assert {world.choose(client) for client in clients(50)} == {"a/y"}
+    world.stand(a_x=UP)
+    assert {client: world.choose(client) for client in clients(50)} == before  # failover: temporary
+
+
+def test_another_weight_counts_at_once():
+    world = World()
+    world.stand(a_x=Standing(True, weight=0.0))
+    assert {world.choose(client) for client in clients(50)} == {"a/y"}
+    world.stand(a_x=UP)
+    assert {world.choose(client) for client in clients(50)} == {"a/x", "a/y"}

@@ -1,0 +1,57 @@
+"""Files of what operators set by hand, which outlasts restarts."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from spectrum.control.configuration.actor import RolloutError
+
+State = TypeVar("State")
+
+
+def read_state(path: Path, decoder: "msgspec.json.Decoder[dict[str, State]]", what: str) -> dict[str, State]:
+    """Return what a file keeps; nothing where there is none.
+
+    Args:
+        path: The file.
+        decoder: Of its content.
+        what: It tells which ... it is about, for the message.
+
+    Raises:
+        RolloutError: If it cannot be read.
+    """
+    try:
+        return decoder.decode(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.MsgspecError) as exc:
+        raise RolloutError(f"{path}: which {what} cannot be read: {exc}; if none is to be, remove the file") from exc
+
+
+def write_state(path: Path, state: object) -> None:
+    """Replace a file; it is there whole or not at all, also after a loss of power (rename(2), fsync(2)).
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def since_text(since: float) -> str:
+    """Return a time in seconds since 1970 as people read it (RFC 3339)."""
+    return datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
