@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvloop
 
+from spectrum.control.configuration.machine import made_folders
 from spectrum.control.configuration.source import Source
 from spectrum.control.http.admin import control_path
 from spectrum.control.paths import state_folder
@@ -109,7 +110,7 @@ def _become(user: str, path: Path | None, config: Config, predecessor: Predecess
     with suppress(OSError, AccountError):
         make_folder(state, user)
     try:
-        leave_root(user, path, folder, config.control is not None, record_folders(config))
+        leave_root(user, path, folder, config.control is not None, (*record_folders(config), *made_folders(config)))
     except AccountError as exc:
         fault = str(exc)
     else:

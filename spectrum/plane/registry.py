@@ -257,7 +257,7 @@ class Registry:
             if (listener.key, "") not in self._by_key:
                 sharing.setdefault(listener.key, []).append(listener)
         found = {
-            key: ServerNames((one.app.settings.sni, _protocols_of(one.app.settings), one) for one in listeners)
+            key: ServerNames((one.app.settings.sni, alpn, one) for one, alpn in _with_protocols(listeners))
             for key, listeners in sharing.items()
         }
         leaving = [one for one in self._leaving if keys is None or one.key in keys]
@@ -469,9 +469,16 @@ class Registry:
         return None
 
 
-def _protocols_of(settings: AppSettings) -> tuple[str, ...]:
-    """The protocols that bring a client to an app; those that end TLS answer certificate authorities, too."""
-    return (*settings.alpn, ACME_TLS) if settings.alpn and settings.tls is not None else settings.alpn
+def _with_protocols(listeners: Sequence[RunningListener]) -> Iterator[tuple[RunningListener, tuple[str, ...]]]:
+    """Yield listeners that share a port, with the protocols that bring a client to them.
+
+    Apps that end TLS answer certificate authorities, too (RFC 8737), unless an app is there for that alone.
+    """
+    is_given = any(ACME_TLS in one.app.settings.alpn for one in listeners)
+    for one in listeners:
+        alpn = one.app.settings.alpn
+        answers = bool(alpn) and one.app.settings.tls is not None and not is_given
+        yield one, (*alpn, ACME_TLS) if answers else alpn
 
 
 def _kind_of(settings: AppSettings, key: ListenerKey) -> type[Route]:

@@ -287,6 +287,23 @@ def test_an_authority_is_shown_that_a_name_is_ours_and_reaches_no_origin(make, f
     assert (event["Application"], event["Reason"], event["OriginIP"]) == ("x", "acme_challenge", "")
 
 
+def test_an_app_for_authorities_alone_gets_them(make, free_port, origin, secured):
+    """Its origin has an ACME client of its own."""
+    more, _ = secured
+    port, asked = free_port(), hello("a.example", ["acme-tls/1"])
+    apps = {
+        "x": body(port, origin, ", sni: [a.example], alpn: [h2], tls: flexible, edge_tls: {alpn: [h2]}"),
+        "acme": body(port, origin, ", alpn: [acme-tls/1]"),
+    }
+    with make(apps, more=more).running() as plane:
+        with connect(port) as client:
+            client.sendall(asked)
+            assert received_until(origin, asked) == asked
+        eventually(plane.events)
+    (event,) = plane.events()
+    assert event["Application"] == "acme"
+
+
 def test_a_handshake_counts_from_its_beginning(make, free_port, origin, secured):
     more, _ = secured
     port = free_port()

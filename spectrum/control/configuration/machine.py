@@ -11,7 +11,7 @@ from spectrum.control.access import access_faults, access_paths
 from spectrum.control.filter.node import filter_faults, filter_paths
 from spectrum.control.processes.account import account_faults
 from spectrum.control.tcp import tcp_faults
-from spectrum.control.tls.acme.needs import acme_faults
+from spectrum.control.tls.acme.needs import acme_faults, acme_folders
 from spectrum.control.tls.certificates import tls_faults, tls_paths
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
@@ -24,17 +24,19 @@ class OnMachine:
     Attributes:
         faults: Returns what is wrong on this machine.
         paths: Returns the files that change by themselves: lists, databases, certificates.
+        folders: Returns the folders that the daemon writes to.
     """
 
     faults: Callable[[Config], Iterable[Fault]]
     paths: Callable[[Config], Iterable[Path]] = lambda config: ()
+    folders: Callable[[Config], Iterable[Path]] = lambda config: ()
 
 
 FEATURES = (
     OnMachine(account_faults),
     OnMachine(access_faults, access_paths),
     OnMachine(tls_faults, tls_paths),
-    OnMachine(acme_faults),
+    OnMachine(acme_faults, folders=acme_folders),
     OnMachine(filter_faults, filter_paths),
     OnMachine(tcp_faults),
 )
@@ -43,6 +45,11 @@ FEATURES = (
 def named_files(config: Config) -> list[Path]:
     """Return the files that a configuration names and that change by themselves."""
     return [path for feature in FEATURES for path in feature.paths(config)]
+
+
+def made_folders(config: Config) -> list[Path]:
+    """Return the folders that a configuration names and that the daemon writes to."""
+    return [path for feature in FEATURES for path in feature.folders(config)]
 
 
 def machine_faults(config: Config) -> list[Fault]:

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from spectrum.control.configuration.machine import machine_faults, named_files
+from spectrum.control.configuration.machine import machine_faults, made_folders, named_files
 from spectrum.core.configuration.config import Config
 
 TEXT = {
@@ -13,7 +13,7 @@ TEXT = {
 
 
 def test_nothing_is_named():
-    assert named_files(Config()) == machine_faults(Config()) == []
+    assert named_files(Config()) == machine_faults(Config()) == made_folders(Config()) == []
 
 
 def test_all_that_is_named():
@@ -21,3 +21,10 @@ def test_all_that_is_named():
     assert named_files(config) == [Path("/gone") / name for name in ("list", "places", "chain", "key", "drop")]
     paths = {fault.path[0] for fault in machine_faults(config)}
     assert paths == {"user", "access_rules", "geoip", "certificates", "filter"}
+
+
+def test_folders_that_are_written_to():
+    acme = {"names": ["a.example"], "accept_terms": True}
+    config = Config.model_validate({"acme": {"folder": "/kept"}, "certificates": {"c": {"acme": acme}}})
+    assert made_folders(config) == [Path("/kept")]
+    assert Path("/kept/c.pem") in named_files(config)

@@ -34,6 +34,11 @@ def acme_faults(config: Config) -> list[Fault]:
     return faults
 
 
+def acme_folders(config: Config) -> list[Path]:
+    """Return the folder of certificates by ACME, where there are any."""
+    return [Path(config.acme.folder)] if any(one.acme for one in config.certificates.values()) else []
+
+
 def _pem_faults(path: _Place, file: str) -> Iterator[Fault]:
     unread = list(_read_faults(path, file))
     yield from unread

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.tls.acme import needs
 from tests.certificates import Authority
@@ -43,3 +45,10 @@ def test_each_file_is_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr(needs, "find_spec", lambda name: None)
     [fault] = faults(tmp_path)
     assert "pip install 'spectrum-edge[acme]'" in fault
+
+
+def test_the_folder_is_there_for_the_user_that_the_daemon_becomes(tmp_path):
+    apps = "apps: {x: {protocol: tcp/443, origin_direct: ['tcp://192.0.2.1:80'], tls: %s}}\n"
+    text = "certificates: {a: {acme: {names: [a.example], accept_terms: true}}}\n" + apps % "flexible"
+    assert needs.acme_folders(load_text(text, "f")) == [Path("/var/lib/spectrum/acme")]
+    assert needs.acme_folders(load_text(apps % "off", "f")) == []
