@@ -9,6 +9,7 @@ from spectrum.cli.client import DaemonError, ask
 from spectrum.control.paths import default_control_socket
 
 if TYPE_CHECKING:
+    from spectrum.control.configuration.loader import KnownObjects
     from spectrum.core.configuration.config import Config
 
 # Whether it can be read is found out where it is: our words for it say what to do, click's do not.
@@ -36,13 +37,13 @@ SOCKET = click.option(
 )
 
 
-def load(path: Path) -> "Config":
+def load(path: Path, known: "KnownObjects | None" = None) -> "Config":
     """Return the configuration in a file; every fault of it is a failure."""
     from spectrum.control.configuration.diagnostics import ConfigError  # most commands read no file
     from spectrum.control.configuration.loader import load_file
 
     try:
-        return load_file(path)
+        return load_file(path, known=known)
     except ConfigError as exc:
         raise failure(str(exc)) from exc
 

@@ -59,8 +59,14 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
 @CONFIG
 def check(path: Path) -> None:
     """Check a file and print every fault with its line and column."""
-    config = load(path)
+    known = KnownObjects()
+    config = load(path, known)
     listeners = sum(len(app.bound_ports) * max(1, len(app.addresses)) for app in config.apps.values())
     apps = len(config.apps)
     on = f"{listeners} listener{'s' * (listeners != 1)}"
+    if len(known.apps) > 1:
+        for name, count in known.apps:
+            click.echo(f"{name}: {count} app{'s' * (count != 1)}")
+        click.echo(f"{len(known.apps)} files: {apps} app{'s' * (apps != 1)} on {on}, no faults")
+        return
     click.echo(f"{name_of_file(path)}: {apps} app{'s' * (apps != 1)} on {on}, no faults")

@@ -36,6 +36,15 @@ def test_wrong_command_lines():
     assert "--watch: standard input cannot be read again" in spectrum("run", "--watch", "-c", "-").stderr
 
 
+def test_check_prints_each_file(tmp_path):
+    path, more = tmp_path / "f.yaml", tmp_path / "teams" / "a.yaml"
+    more.parent.mkdir()
+    path.write_text(f"include: [teams/*]\n{GOOD}")
+    more.write_text(GOOD.replace("x:", "y:").replace("/22", "/23"))
+    result = spectrum("check", "-c", path)
+    assert result.output == f"{path}: 1 app\n{more}: 1 app\n2 files: 2 apps on 2 listeners, no faults\n"
+
+
 def test_check_of_standard_input():
     command = [*python("spectrum"), "check", "-c", "-"]
     done = subprocess.run(command, input=GOOD, capture_output=True, text=True, timeout=30)

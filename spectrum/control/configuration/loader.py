@@ -1,17 +1,17 @@
 """From a file to a checked `Config`, or to every fault of it at once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from spectrum.control.configuration.diagnostics import ConfigError, Diagnostic
+from spectrum.control.configuration.diagnostics import ConfigError
+from spectrum.control.configuration.includes import IncludedFiles, Reading
 from spectrum.control.configuration.machine import machine_faults, named_files
 from spectrum.control.configuration.references import resolve
 from spectrum.control.configuration.reloading import LoadedText
 from spectrum.control.configuration.texts import STANDARD_INPUT, name_of_file, read_text
-from spectrum.control.configuration.yaml_marks import Document
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault, faults_of
 from spectrum.core.configuration.feature import Section
@@ -22,23 +22,22 @@ from spectrum.garbage import freezing
 from spectrum.kernel.sockets import local_addresses
 from spectrum.wire.address import IPAddress
 
-# What begins so at the top of a file is for anchors and tools, as in Compose files.
-OWN_KEYS = "x-"
-# Told of the files that are about to be read.
-Reading = Callable[[Iterable[Path]], None]
-
 
 class KnownObjects:
     """The objects of the file as it was loaded last: one that stands there unchanged is not validated again.
 
     Attributes:
         text: What was loaded from its text, if that can be read in parts.
+        included: The files that it included, and the folders of its patterns.
+        apps: Of each file, how many apps it had.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], tuple[object, BaseModel]] = {}
         self._next: dict[tuple[str, str], tuple[object, BaseModel]] = {}
         self.text: LoadedText | None = None
+        self.included: list[Path] = []
+        self.apps: list[tuple[str, int]] = []
 
     def validate(self, section: str, name: str, model: type[BaseModel], body: object) -> BaseModel:
         """Return an object of a section.
@@ -83,7 +82,7 @@ def load_file(path: Path, reading: Reading = lambda paths: None, known: KnownObj
     text = read_text(path)
     # Of 10,000 apps it makes a million objects, and no garbage; a later collection would hold the loop for a second.
     with freezing():
-        return load_text(text, name_of_file(path), local_addresses(), reading, known)
+        return load_text(text, name_of_file(path), local_addresses(), reading, known, path.parent)
 
 
 def load_text(
@@ -92,10 +91,12 @@ def load_text(
     local: Iterable[IPAddress] = (),
     reading: Reading = lambda paths: None,
     known: KnownObjects | None = None,
+    folder: Path = Path(),
 ) -> Config:
     """Return the configuration in a text; `name` is what diagnostics call it, `local` this machine's addresses.
 
     `reading` is called with the files that the text names, before they are read; `known` are the objects of last time.
+    What it includes is looked for in `folder`.
 
     Raises:
         ConfigError: With every fault of the text, in the order of its lines.
@@ -105,19 +106,18 @@ def load_text(
         reading(named_files(config))
         if not machine_faults(config):
             return config
-    document = Document(text)
-    diagnostics = [Diagnostic(name, fault.place, "", fault.message) for fault in document.faults]
-    if document.value is None and diagnostics:
-        raise ConfigError(diagnostics)
-    resolved = resolve(document.value)
+    parts = IncludedFiles(name, text, folder, reading)
+    known.included, known.apps = parts.files, parts.apps()
+    if not parts.is_whole:
+        raise ConfigError(parts.told(()))
+    resolved = resolve(parts.value)
     value, faults = expand(resolved.value) if isinstance(resolved.value, dict) else (resolved.value, [])
     config, wrong = load_objects(value, local, reading, known)
     config.hide(resolved.replaced)
-    diagnostics += [_diagnostic(name, document, fault) for fault in resolved.told(faults + wrong)]
-    if diagnostics:
-        raise ConfigError(sorted(diagnostics, key=lambda diagnostic: diagnostic.place))
-    if keeps:
-        known.text = LoadedText.of(text, document, config, local)
+    if diagnostics := parts.told(resolved.told(faults + wrong)):
+        raise ConfigError(diagnostics)
+    if keeps and parts.is_single:
+        known.text = LoadedText.of(text, parts.document, config, local)
     return config
 
 
@@ -137,11 +137,6 @@ def load_objects(
     faults += check(config, _names(value), local)
     reading(named_files(config))
     return config, faults + machine_faults(config)
-
-
-def _diagnostic(name: str, document: Document, fault: Fault) -> Diagnostic:
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault.path).lstrip(".")
-    return Diagnostic(name, document.place(fault.path, fault.at_key), path, fault.message)
 
 
 def _names(value: object) -> dict[str, list[str]]:
@@ -165,9 +160,9 @@ def _validate(value: object, known: KnownObjects) -> tuple[Config, list[Fault]]:
     if faults:
         return Config(), faults
     assert isinstance(value, dict), "checked above"
-    elsewhere = {section.key for section in SECTIONS} | {key for key in value if key.startswith(OWN_KEYS)}
+    elsewhere = {section.key for section in SECTIONS}
     for key, item in value.items():
-        if key not in _keys(Config) | elsewhere and (fault := _misplaced((key,), item)):
+        if key not in _keys(Config) and (fault := _misplaced((key,), item)):
             faults.append(fault)
             elsewhere.add(key)
     try:

@@ -8,7 +8,7 @@ import msgspec
 
 from spectrum.control.access import AccessError, load_access
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
-from spectrum.control.configuration.loader import Reading
+from spectrum.control.configuration.includes import Reading
 from spectrum.control.configuration.machine import named_files
 from spectrum.control.tls.certificates import CertificateError, load_tls
 from spectrum.core.balancing.settings import labels

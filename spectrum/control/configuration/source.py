@@ -101,7 +101,7 @@ class FileSource:
         self.name = str(path.absolute()) if is_file else name_of_file(path)
         self.path: Path | None = path if is_file else None
         self._path = path
-        self._own = [path] if is_file else []
+        self._own = (path,) if is_file else ()
         self._watches = watches and is_file
         self._files = files or FilesRead()
         self._every_s = every_s
@@ -148,7 +148,7 @@ class FileSource:
         if was_read:
             self._tried = []
         named = named_files(config)
-        self._files.keep([*self._own, *named, *self._tried])
+        self._files.keep([*self._own, *self._known.included, *named, *self._tried])
         served, self._served_files = self._served_files, self._files.known(named)
         return [
             f"changed file {path}"
@@ -160,7 +160,7 @@ class FileSource:
         """Have files read again that have changed; those with faults change nothing."""
 
         def watched() -> list[Path]:
-            own = self._own if self._watches else []
+            own = [*self._own, *self._known.included] if self._watches else []
             return [*own, *named_files(served()), *self._tried]
 
         async def changed(paths: list[Path]) -> None:

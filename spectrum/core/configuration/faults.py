@@ -49,7 +49,7 @@ _MEANT = {
 }
 # Keys that other files have.
 _ELSEWHERE = {
-    "include": "a file cannot include others: one file has everything",
+    "include": "files are included at the top of a file",
 }
 _MAPPINGS = ("dict_type", "model_type", "model_attributes_type")
 _LISTS = ("list_type", "tuple_type")

@@ -120,7 +120,7 @@ POOL = "{origins: [{name: o, address: 192.0.2.1, port: 22}]}"
         (f"b: {APP}", 'f:2:1: b: this looks like an app: it belongs under "apps:"'),
         (f"  b: {POOL}", 'f:2:3: apps.b: this looks like a pool: it belongs under "pools:"'),
         ("  b: {<<: x}", "a merge key takes a mapping"),
-        ("include: [a.yaml]", "a file cannot include others"),
+        ("  b: {include: [a.yaml]}", "files are included at the top of a file"),
     ],
 )
 def test_what_stands_in_the_wrong_place_is_one_fault(text, says):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectrum.control.configuration import loader
+from spectrum.control.configuration import includes
 from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_text
 
 HEAD = """\
@@ -137,8 +137,8 @@ PLAIN = "workers: 1\napps:\n" + "".join(APP.format(name, port) for port, name in
 def whole(monkeypatch):
     """How often a file was read as a whole."""
     read = []
-    document = loader.Document
-    monkeypatch.setattr(loader, "Document", lambda text: read.append(text) or document(text))
+    document = includes.Document
+    monkeypatch.setattr(includes, "Document", lambda text: read.append(text) or document(text))
     return read
 
 
