@@ -93,7 +93,11 @@ class Supervisor:
             enlarger(helper, self._tasks),
         )
         planner = Planner(source.reading, lambda number: memory.loads.open(number) > 0)
-        metrics = metrics_app(Shared(lambda: self.pages.metrics()), lambda: self.pages.ready())
+        metrics = metrics_app(
+            Shared(lambda: self.pages.metrics()),
+            Shared(lambda: self.pages.metrics(is_open=True)),
+            lambda: self.pages.ready(),
+        )
         self.features = features = Features(
             Ground(
                 served=served,

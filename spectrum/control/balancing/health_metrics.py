@@ -1,7 +1,6 @@
 """The metrics of origins, pools and load balancers."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -85,7 +84,9 @@ def _origins(origins: list[OriginReading]) -> Iterator[Metric]:
         "spectrum_origin_ejections", "Times an origin was ejected for failing clients", labels=labels
     )
     expires = GaugeMetricFamily(
-        "spectrum_origin_certificate_expires_seconds", "Time until the certificate expires", labels=labels
+        "spectrum_origin_certificate_not_after_timestamp_seconds",
+        "When the certificate expires, in seconds since 1970",
+        labels=labels,
     )
     for origin in origins:
         usable.add_metric(origin.labels, origin.usable)
@@ -94,7 +95,7 @@ def _origins(origins: list[OriginReading]) -> Iterator[Metric]:
         if origin.rtt_s:
             rtt.add_metric(origin.labels, origin.rtt_s)
         if origin.expires_at:
-            expires.add_metric(origin.labels, origin.expires_at - time.time())
+            expires.add_metric(origin.labels, origin.expires_at)
     yield from (usable, rtt, changes, ejections, expires)
 
 

@@ -47,13 +47,49 @@ Ready = Callable[[], bool]
 BODY_S = 5.0
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS = "application/openmetrics-text"
+OPEN_CONTENT_TYPE = f"{OPEN_METRICS}; version=1.0.0; charset=utf-8"
+# Of an answer: what is longer is compressed in a thread.
+COMPRESSED_ON_LOOP_BYTES = 4096
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<title>Spectrum</title>
+<h1>Spectrum</h1>
+<ul>
+<li><a href="/metrics">/metrics</a>: for Prometheus</li>
+<li><a href="/healthz">/healthz</a>: the supervisor runs</li>
+<li><a href="/readyz">/readyz</a>: sessions are served</li>
+</ul>
+</html>
+"""
 
 
-def metrics_app(render: Render, ready: Ready) -> web.Application:
-    """Return the application with /metrics, /healthz (the supervisor runs) and /readyz (sessions are served)."""
+async def _hide_library(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.pop("Server", None)
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=await render(), headers={"Content-Type": CONTENT_TYPE})
+
+def metrics_app(render: Render, render_open: Render, ready: Ready) -> web.Application:
+    """Return the application with /metrics, /healthz (the supervisor runs) and /readyz (sessions are served).
+
+    Args:
+        render: Returns the metrics in Prometheus' text format.
+        render_open: Returns them as OpenMetrics, for those who accept that.
+        ready: Tells whether sessions are served.
+    """
+
+    async def index(_: web.Request) -> web.Response:
+        return web.Response(text=INDEX, content_type="text/html")
+
+    async def metrics(request: web.Request) -> web.Response:
+        is_open = OPEN_METRICS in request.headers.get("Accept", "")
+        response = web.Response(
+            body=await (render_open if is_open else render)(),
+            headers={"Content-Type": OPEN_CONTENT_TYPE if is_open else CONTENT_TYPE, "Vary": "Accept, Accept-Encoding"},
+            zlib_executor_size=COMPRESSED_ON_LOOP_BYTES,
+        )
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -62,7 +98,9 @@ def metrics_app(render: Render, ready: Ready) -> web.Application:
         return web.Response(text="ready\n") if ready() else web.Response(text="not ready\n", status=503)
 
     app = web.Application()
-    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    app.on_response_prepare.append(_hide_library)
+    pages = {"/": index, "/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
+    app.add_routes([web.get(path, page) for path, page in pages.items()])
     return app
 
 

@@ -1,6 +1,7 @@
 """The metrics, as Prometheus reads them."""
 
 import asyncio
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from spectrum.control.records.totals import Totals
 from spectrum.control.usage import Usage, usage_metrics
 from spectrum.core.records.measures import WorkerMeasures
 from spectrum.kernel.usage import ProcessUsage
+
+# In OpenMetrics a counter's family is named without the end that its samples have.
+_HEAD_OF_COUNTER = re.compile(rb"^(# (?:HELP|TYPE) \S+)_total ", re.MULTILINE)
 
 
 class NodeState:
@@ -112,25 +116,32 @@ class Exporter:
         self._state = state
         self._actors = actors
 
-    async def render(self, processes: Mapping[str, ProcessUsage], usages: Sequence[Usage]) -> bytes:
-        """Return the page of /metrics in Prometheus' text format.
+    async def render(
+        self, processes: Mapping[str, ProcessUsage], usages: Sequence[Usage], is_open: bool = False
+    ) -> bytes:
+        """Return the page of /metrics in Prometheus' text format, or where it `is_open` in that of OpenMetrics.
 
         What is counted is read on the loop, which changes it; it is rendered in a thread.
 
         Args:
             processes: What each process takes of the machine.
             usages: How much is used of each limit.
+            is_open: Write it as OpenMetrics 1.0.
         """
         totals = self._totals
         counted = copy(totals.workers), totals.worker_restarts, totals.workers_killed
         parts: list[Iterable[Metric | bytes]] = [_node_metrics(*counted, copy(self._state))]
         parts += [process_metrics(processes), await usage_metrics(usages)]
         parts += [await actor.metrics() for actor in self._actors]
-        return await asyncio.to_thread(_render, parts)
+        return await asyncio.to_thread(_render, parts, is_open)
 
 
-def _render(parts: list[Iterable[Metric | bytes]]) -> bytes:
+def _render(parts: list[Iterable[Metric | bytes]], is_open: bool) -> bytes:
     pieces: list[bytes] = []
     while parts:  # who takes them frees them
         pieces += [one if isinstance(one, bytes) else generate_latest(_Only(one)) for one in parts.pop(0)]
+    if is_open:
+        # A piece that begins a family has its head; the rest of a large one are other pieces, and are alike in both.
+        pieces = [_HEAD_OF_COUNTER.sub(rb"\1 ", one) if one.startswith(b"#") else one for one in pieces]
+        pieces.append(b"# EOF\n")
     return b"".join(pieces)  # without Python's lock, where there are many bytes

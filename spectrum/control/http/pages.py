@@ -70,12 +70,12 @@ class Pages:
         """Tell whether every worker serves on all of its listeners, and gives signs of life."""
         return not self._life.stopping.is_set() and len(self._fleet.listening()) == self._fleet.count
 
-    async def metrics(self) -> bytes:
-        """Return the metrics page."""
+    async def metrics(self, is_open: bool = False) -> bytes:
+        """Return the metrics page; where it `is_open`, as OpenMetrics."""
         await self._fleet.ask()
         self._read(self._state)
         processes = await self._processes()
-        return await self._exporter.render(processes, await self._usages(processes))
+        return await self._exporter.render(processes, await self._usages(processes), is_open)
 
     async def _limits(self, asked: Asked) -> dict[str, Any]:
         """Answer what `spectrum limits` shows."""

@@ -1,7 +1,7 @@
-"""The metrics of apps, as text. Apps without a single session have no samples."""
+"""The metrics of apps, as text. Of apps without a single session there is only that they have none."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from spectrum.control.http.exposition import Family, HistogramFamily, SummaryFamily, label
@@ -11,16 +11,33 @@ from spectrum.core.records.reasons import Reason
 if TYPE_CHECKING:
     from spectrum.control.records.totals import Totals
 
+# How most sessions end, and what is alerted on: counters that are there before the first of these, as `rate` sees no
+# change where a counter begins. Others begin with their first event: of thousands of apps all would be many.
+USUAL = (
+    Reason.CLIENT_CLOSED,
+    Reason.ORIGIN_CLOSED,
+    Reason.CLIENT_RESET,
+    Reason.ORIGIN_RESET,
+    Reason.IDLE_TIMEOUT,
+    Reason.CONNECT_REFUSED,
+    Reason.CONNECT_TIMEOUT,
+    Reason.NO_ORIGIN,
+)
+_NONE = {reason.value: 0 for reason in USUAL}
 # Apps that are written before the loop turns: less than a millisecond.
 SLICE = 20
+IDLE_SLICE = 500
 
 
-async def app_metrics(totals: "Totals", names: Mapping[int, tuple[str, str]]) -> list[bytes]:
+async def app_metrics(
+    totals: "Totals", names: Mapping[int, tuple[str, str]], served: Iterable[str] = ()
+) -> list[bytes]:
     """Return the families, in pieces, one after the other.
 
     Args:
         totals: What was counted.
         names: Of origins in pools: the pool and the origin, by number.
+        served: The apps of the file.
 
     What is counted is read and written on the loop, which changes it, some apps at a time: a thread would hold it up
     each time that it runs.
@@ -31,6 +48,12 @@ async def app_metrics(totals: "Totals", names: Mapping[int, tuple[str, str]]) ->
             apps.add(name, measures)
         if i % SLICE == 0:
             apps.gather()
+            await asyncio.sleep(0)
+    apps.gather()
+    for i, name in enumerate(served, 1):
+        if name not in totals.apps:
+            apps.add_idle(name)
+        if i % IDLE_SLICE == 0:
             await asyncio.sleep(0)
     apps.gather()
     return apps.take()
@@ -69,10 +92,16 @@ class _AppMetrics:
         self._texts: dict[Family, list[bytes]] = {family: [family.head] for family in vars(self).values()}
         self._names = names
 
+    def add_idle(self, name: str) -> None:
+        """Write that an app has had no session."""
+        app = label("app", name)
+        self.started.add(app, 0)
+        self.active.add(app, 0)
+
     def add(self, name: str, measures: AppMeasures) -> None:
         """Write the samples of an app."""
         app = label("app", name)
-        for reason, count in measures.ended.items():
+        for reason, count in (_NONE | measures.ended).items():
             ending = Reason(reason)
             (self.refused if ending.refused else self.closed).add(f"{app},{label('reason', ending.label)}", count)
         self.started.add(app, measures.started)

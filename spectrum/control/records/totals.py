@@ -195,7 +195,8 @@ class TotalsActor(Actor):
     async def metrics(self) -> Iterable[bytes]:
         """Return what was counted of each app, those with sessions that were removed too."""
         self._totals.forget({app.name for app in self._served.snapshot.apps}, time.monotonic())
-        return await app_metrics(self._totals, origin_names(self._served.snapshot))
+        snapshot = self._served.snapshot
+        return await app_metrics(self._totals, origin_names(snapshot), [app.name for app in snapshot.apps])
 
     async def release(self, change: Change) -> None:
         """Count the time of apps that are gone from now on."""

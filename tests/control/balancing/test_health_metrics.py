@@ -51,6 +51,6 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
     assert float(found['spectrum_pool_rtt_seconds{pool="p"}']) > 0
     assert float(found['spectrum_probes_total{monitor="m",result="passed"}']) > 0
     assert float(found['spectrum_probes_total{monitor="m",result="failed"}']) > 0
-    assert float(found['spectrum_origin_certificate_expires_seconds{origin="a",pool="p"}']) > 1e9
+    assert float(found['spectrum_origin_certificate_not_after_timestamp_seconds{origin="a",pool="p"}']) == 4e9
     assert found['spectrum_origin_ejections_total{origin="a",pool="p"}'] == "0.0"
     assert found['spectrum_origin_health_changes_total{origin="b",pool="p"}'] == "0.0"

@@ -19,6 +19,10 @@ async def render():
     return b"metric 1\n"
 
 
+async def render_open():
+    return b"metric 1.0\n# EOF\n"
+
+
 async def status():
     return {"pid": 1}
 
@@ -43,11 +47,21 @@ RESOURCES = (Resource("GET", "/say", say), Resource("POST", "/say", say, has_bod
 async def test_metrics_and_health(free_port):
     server, ready = AdminServer(), [True]
     where = parse_socket_address(f"127.0.0.1:{free_port()}")
-    await server.serve_metrics(metrics_app(render, lambda: ready[0]), where)
+    await server.serve_metrics(metrics_app(render, render_open, lambda: ready[0]), where)
     async with aiohttp.ClientSession(f"http://{where}") as client:
         async with client.get("/metrics") as answer:
             assert await answer.read() == b"metric 1\n"
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            assert "Content-Encoding" in answer.headers and "Server" not in answer.headers
+        async with client.get("/metrics", headers={"Accept-Encoding": "identity"}) as answer:
+            assert "Content-Encoding" not in answer.headers
+        asked = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4"
+        async with client.get("/metrics", headers={"Accept": asked}) as answer:
+            assert (await answer.read()).endswith(b"# EOF\n")
+            assert answer.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        async with client.get("/") as answer:
+            text = await answer.text()
+            assert all(f'href="{page}"' in text for page in ("/metrics", "/healthz", "/readyz"))
         for page, code in (("/healthz", 200), ("/readyz", 200), ("/nothing", 404)):
             async with client.get(page) as answer:
                 assert answer.status == code
@@ -57,9 +71,9 @@ async def test_metrics_and_health(free_port):
         async with client.get("/healthz") as answer:
             assert answer.status == 200
     with pytest.raises(ListenError, match="metrics"):
-        await AdminServer().serve_metrics(metrics_app(render, lambda: True), where)
+        await AdminServer().serve_metrics(metrics_app(render, render_open, lambda: True), where)
     text = f"metrics: {{listen: {where}}}\napps: {{x: {{protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}}}\n"
-    other = MetricsActor(AdminServer(), metrics_app(render, lambda: True))
+    other = MetricsActor(AdminServer(), metrics_app(render, render_open, lambda: True))
     with pytest.raises(RolloutError, match=f"metrics: {where}: address already in use"):
         await other.prepare(first(text))
     await other.prepare(change(text, text))  # a reload keeps the address

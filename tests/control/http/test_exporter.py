@@ -2,10 +2,12 @@ import re
 from pathlib import Path
 
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from spectrum import control
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.http.exporter import Exporter, NodeState
+from spectrum.control.http.exposition import Family
 from spectrum.control.records.totals import Totals
 from spectrum.core.records.measures import WorkerMeasures
 from tests.control.http.scraping import samples
@@ -26,6 +28,21 @@ async def test_what_prometheus_reads():
     assert found["spectrum_listeners_deaf",] == 5
     assert found["spectrum_workers_ready",] == 2
     assert found["spectrum_config_last_reload_successful",] == 1
+
+
+async def test_open_metrics():
+    class Text(Actor):
+        async def metrics(self):
+            family = Family("b_total", "B", "counter")
+            family.add('app="_total "', 3)
+            return [family.head, family.take()]
+
+    exporter = Exporter(Totals(), NodeState(), [Text()])
+    page = await exporter.render(*NOTHING, is_open=True)
+    families = {family.name: family for family in openmetrics(page.decode())}
+    assert families["b"].type == families["spectrum_accept_stalls"].type == "counter"
+    assert [(s.name, s.labels, s.value) for s in families["b"].samples] == [("b_total", {"app": "_total "}, 3)]
+    assert page.endswith(b"# EOF\n")
 
 
 async def test_what_features_have():

@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, SummaryMetricFamily
 
-from spectrum.control.http.exposition import Family, HistogramFamily, label
+from spectrum.control.http.exposition import Family, HistogramFamily, SummaryFamily, label
 
 VALUES = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False)
 
@@ -46,3 +46,11 @@ def test_a_histogram(counts, total):
     mine = HistogramFamily("a", "What it is", (0.1, 2.5))
     mine.observe(label("app", "x"), counts, total)
     assert mine.head + mine.take() == theirs(histogram)
+
+
+def test_a_summary():
+    summary = SummaryMetricFamily("a", "What it is", labels=["app"])
+    summary.add_metric(["x"], count_value=3, sum_value=0.5)
+    mine = SummaryFamily("a", "What it is")
+    mine.observe(label("app", "x"), 3, 0.5)
+    assert mine.head + mine.take() == theirs(summary)

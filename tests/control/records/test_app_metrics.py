@@ -55,6 +55,16 @@ async def test_an_origin_has_its_name_whatever_its_addresses_are():
         assert found["spectrum_origin_info", ("address", address), app, origin, pool] == 1
 
 
+async def test_counters_are_there_before_their_first_event():
+    totals = Totals()
+    totals.add(0, {"x": AppMeasures(started=1)}, WorkerMeasures())
+    found = samples(b"".join(await app_metrics(totals, NAMES, ["x", "idle"])))
+    assert found["spectrum_sessions_closed_total", ("app", "x"), ("reason", "connect_refused")] == 0
+    assert found["spectrum_sessions_started_total", ("app", "idle")] == 0
+    assert found["spectrum_sessions_active", ("app", "idle")] == 0
+    assert len([key for key in found if ("app", "idle") in key]) == 2
+
+
 async def test_what_is_counted_meanwhile_does_not_hurt():
     totals = Totals()
     totals.add(0, {f"app{i}": AppMeasures(started=1) for i in range(200)}, WorkerMeasures())

@@ -10,8 +10,8 @@ def test_reports_add_up():
     report.end(Reason.CLIENT_CLOSED)
     report.observe(0.0002, 2.0)
     report.bytes_from_client = 5
-    report.origin("a:1").connected += 2
-    report.origin("a:1", 7).fail("connect_refused")
+    report.origin("a:1", 7).connected += 2
+    report.origin("a:1").fail("connect_refused")
     report.origin("a:1").end(0.5, 2)
     report.origin("a:1").end(None)
     report.origin("a:1").bytes_from_clients += 3
