@@ -169,6 +169,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
         log_spare_signals(loop)
+        loop.add_signal_handler(signal.SIGUSR1, self.features.records.reopen)
         signals.release(signals.STOP)
 
     def _keep_jobs(self) -> None:

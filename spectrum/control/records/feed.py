@@ -47,7 +47,7 @@ class Sink(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of what it has open."""
+        """Let go of what it has open; it opens it anew where more is delivered."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class Feed:
         self._failure = ""
         # Nothing that fails is tried again; and nothing more is delivered.
         self._closing, self._stopped = threading.Event(), threading.Event()
+        self._reopening = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
         with signals.all_held():
             self._thread.start()
@@ -122,6 +123,11 @@ class Feed:
         lag = max(0, self._journal.end - cursor.record) if cursor else 0
         lag_s = max(0.0, self._clock() - self._oldest_us / 1e6) if lag and self._oldest_us else 0.0
         return FeedReading(self._name, self._delivered, lag, lag_s, self._lost, self._failures, self._failure)
+
+    def reopen(self) -> None:
+        """Have the sink open anew what it has open, soon."""
+        self._reopening.set()
+        self._journal.wake()
 
     def stop(self) -> None:
         """End soon; what is not delivered is left to the next feed of this name."""
@@ -173,6 +179,9 @@ class Feed:
 
     def _step(self, segments: Segments) -> bool:
         """Deliver what comes next; return whether to go on."""
+        if self._reopening.is_set():
+            self._reopening.clear()
+            self._sink.close()
         reading = self._attempt(partial(segments.read, self.cursor))
         if reading is None:
             return False
@@ -192,7 +201,10 @@ class Feed:
         """Wait at the end of the journal, or until it is time to save; return whether there may be more."""
         self._oldest_us = 0
         save_s = max(0.0, self._saved_at + SAVE_S - time.monotonic())
-        return self._journal.wait_beyond(end.record, None if end == self._saved else save_s, self._stopped)
+        return self._journal.wait_beyond(end.record, None if end == self._saved else save_s, self._is_interrupted)
+
+    def _is_interrupted(self) -> bool:
+        return self._stopped.is_set() or self._reopening.is_set()
 
     def _deliver(self, batches: list[Batch]) -> bool:
         self._sink.deliver(batches)

@@ -1,4 +1,4 @@
-"""A sink that writes records to a file, one JSON object per line, and begins another file when it is large."""
+"""A sink that writes records to a file, one per line, and begins another file when it is large."""
 
 import logging
 import os
@@ -8,7 +8,8 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
-from spectrum.core.records.journal import IDENTIFIED, Batch, identified
+from spectrum.core.records.formats import RecordFormat
+from spectrum.core.records.journal import IDENTIFIED, Batch
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +26,11 @@ class FileSink:
         path: The file.
         max_bytes: Above this size another one begins.
         max_files: How many older ones are kept.
+        form: What records are like; None for whole ones in JSON.
     """
 
-    def __init__(self, path: Path, max_bytes: int, max_files: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, max_files: int, form: RecordFormat | None = None) -> None:
+        self._form = form or RecordFormat("json")
         self._path = path
         self._max_bytes = max_bytes
         self._max_files = max_files
@@ -40,7 +43,7 @@ class FileSink:
         Raises:
             OSError: If they cannot be written; the file is as it was.
         """
-        data = b"".join(map(identified, batches))
+        data = b"".join(map(self._form.lines, batches))
         self._open()
         if self._size and self._size + len(data) > self._max_bytes:
             self._rotate()

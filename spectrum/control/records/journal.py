@@ -125,20 +125,20 @@ class Journal:
             self._changed.wait_for(lambda: self._segments or self._ended or stopped.is_set())
         return self._segments
 
-    def wait_beyond(self, record: int, timeout_s: float | None, stopped: threading.Event) -> bool:
+    def wait_beyond(self, record: int, timeout_s: float | None, interrupted: Callable[[], bool]) -> bool:
         """Wait until there is a record with this number; return whether there is one, or ever may be.
 
         Args:
             record: The number.
             timeout_s: At most so long.
-            stopped: Or until this is set, and `wake` is called.
+            interrupted: Or until this returns True, when `wake` is called.
         """
         with self._changed:
-            self._changed.wait_for(lambda: stopped.is_set() or self._ended or self.end > record, timeout_s)
+            self._changed.wait_for(lambda: interrupted() or self._ended or self.end > record, timeout_s)
             return not self._ended or self.end > record
 
     def wake(self) -> None:
-        """Have those that wait see that they are stopped."""
+        """Have those that wait see that they are interrupted."""
         with self._changed:
             self._changed.notify_all()
 

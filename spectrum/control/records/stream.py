@@ -5,6 +5,7 @@ which get each of them at least once. Neither waits for the other, and nothing o
 """
 
 import asyncio
+import logging
 import os
 import socket
 import time
@@ -17,11 +18,11 @@ import msgspec
 from prometheus_client.core import Metric
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs
-from spectrum.control.records.feed import Feed, FeedReading, Sink
-from spectrum.control.records.file_sink import FileSink
+from spectrum.control.records.feed import Feed, FeedReading
 from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter, SessionLog
 from spectrum.control.records.metrics import record_metrics
+from spectrum.control.records.sinks import make_sink
 from spectrum.control.records.totals import Totals
 from spectrum.control.usage import Usage
 from spectrum.core.balancing.events import HealthEvent
@@ -29,6 +30,8 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.records.objects import JournalSection, SinkSection
 from spectrum.link.takeover import Events
 from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
+
+log = logging.getLogger(__name__)
 
 # What waits for a disk at the end is written for so long.
 CLOSE_S = 5.0
@@ -92,7 +95,9 @@ class KeptRecords:
             self._stopped[name].stop()
         for name, sink in sinks.items():
             if name not in self._feeds:
-                self._feeds[name] = Feed(name, _sink(sink), self._journal, self._folder, self._stopped.get(name))
+                self._feeds[name] = Feed(
+                    name, make_sink(sink, self._node), self._journal, self._folder, self._stopped.get(name)
+                )
         self._sinks = dict(sinks)
 
     def add(self, source: str, first: int, count: int, lines: bytes) -> None:
@@ -102,6 +107,11 @@ class KeptRecords:
     def take_kept(self) -> dict[str, int]:
         """Return what the journal took since the last call: by source, the number after its latest record."""
         return {source.removeprefix(f"{self._node}/"): end for source, end in self._journal.take_kept().items()}
+
+    def reopen(self) -> None:
+        """Have all sinks open their files and connections anew."""
+        for feed in self._feeds.values():
+            feed.reopen()
 
     def read(self) -> tuple[JournalReading, tuple[FeedReading, ...]]:
         """Return what is measured."""
@@ -124,12 +134,8 @@ class KeptRecords:
 def record_folders(config: Config) -> list[Path]:
     """Return the folders that records are written to."""
     journal = config.records.journal
-    sinks = [Path(sink.path).parent for sink in config.records.sinks.values()]
+    sinks = [Path(sink.path).parent for sink in config.records.sinks.values() if sink.path is not None]
     return [Path(journal.path), *sinks] if journal is not None else []
-
-
-def _sink(section: SinkSection) -> Sink:
-    return FileSink(Path(section.path), section.max_bytes, section.max_files)
 
 
 class RecordStream:
@@ -195,6 +201,12 @@ class RecordStream:
     def take_kept(self) -> dict[str, int]:
         """Return what workers may forget: by source of records, the number of the first one that is not journaled."""
         return self._kept.take_kept() if self._kept is not None else {}
+
+    def reopen(self) -> None:
+        """Have all sinks open their files and connections anew, as after a rotation."""
+        log.info("files and connections of sinks are opened anew")
+        if self._kept is not None:
+            self._kept.reopen()
 
     def read(self) -> RecordReadings:
         """Return what is measured."""

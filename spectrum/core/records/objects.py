@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, field_validator, model_validator
 
+from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.feature import Feature
-from spectrum.core.configuration.fields import Size, Strict, check_name, describe, text
+from spectrum.core.configuration.fields import AsTuple, Size, Strict, check_name, describe, text
+from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.formats import FormatName
+from spectrum.core.records.syslog import FACILITIES, SyslogServer, parse_syslog
 
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import Config
@@ -40,13 +44,34 @@ class JournalSection(Strict):
         return value
 
 
-class SinkSection(Strict):
-    """One of `records.sinks`: a file, and the older ones that are kept beside it."""
+SyslogAddress = Annotated[SyslogServer, PlainValidator(lambda value: parse_syslog(text(value, "tcp://192.0.2.1:601")))]
 
-    type: Literal["file"] = "file"
-    path: AbsolutePath
+# By the type of a sink, which keys it needs, and which others are about it.
+_SINK_KEYS = {
+    "file": (("path",), ("max_bytes", "max_files")),
+    "syslog": (("address",), ("facility", "app_name", "ca", "cert", "key")),
+    "journald": ((), ("app_name",)),
+}
+_COMMON_KEYS = ("type", "format", "fields", "omit_empty")
+
+
+class SinkSection(Strict):
+    """One of `records.sinks`: a file with the older ones beside it, a syslog server, or systemd's journal."""
+
+    type: Literal["file", "syslog", "journald"] = "file"
+    # None: JSON, and text for the journal, which has all fields beside it.
+    format: FormatName | None = None
+    fields: Annotated[tuple[str, ...], AsTuple] = ()
+    omit_empty: bool = False
+    path: AbsolutePath | None = None
     max_bytes: Size = 100 * 2**20
     max_files: int = Field(10, ge=0, le=1000)
+    address: SyslogAddress | None = None
+    facility: Literal[*FACILITIES] = "local0"  # type: ignore[valid-type]
+    app_name: str = Field("spectrum", pattern=r"^[!-~]{1,48}$")
+    ca: AbsolutePath | None = None
+    cert: AbsolutePath | None = None
+    key: AbsolutePath | None = None
 
     @field_validator("max_bytes")
     @classmethod
@@ -55,9 +80,39 @@ class SinkSection(Strict):
             raise ValueError(f"at least {MIN_FILE_BYTES // 2**20}MiB")
         return value
 
+    @field_validator("fields")
+    @classmethod
+    def _are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = {"RecordId", *SessionEvent.__struct_fields__, *HealthEvent.__struct_fields__}
+        for name in value:
+            if name not in known:
+                raise ValueError(f"records have no field {name}; docs/operations.md has those that there are")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SinkSection":
+        needed, others = _SINK_KEYS[self.type]
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"a sink of type {self.type} needs {name}")
+        for name in sorted(self.model_fields_set.difference(needed, others, _COMMON_KEYS)):
+            raise ValueError(f"{name} is not for a sink of type {self.type}")
+        if self.form == "text" and self.type != "journald" and (self.fields or self.omit_empty):
+            raise ValueError("format text has its own fields; fields and omit_empty are for json, logfmt and cef")
+        if (self.ca or self.cert or self.key) and self.address is not None and self.address.transport != "tls":
+            raise ValueError("ca, cert and key are for an address such as tls://logs.example.net:6514")
+        if self.key and not self.cert:
+            raise ValueError("key is the one of cert: add cert")
+        return self
+
+    @property
+    def form(self) -> FormatName:
+        """The format, also where the file has none."""
+        return self.format or ("text" if self.type == "journald" else "json")
+
 
 class RecordsSection(Strict):
-    """`records`: records of sessions on disk, beside the log. Without a journal there are no sinks."""
+    """`records`: records of sessions on disk, and where they go from there. Without a journal there are no sinks."""
 
     journal: JournalSection | None = None
     sinks: dict[str, SinkSection] = Field(default_factory=dict)
@@ -70,7 +125,7 @@ class RecordsSection(Strict):
         for name, sink in self.sinks.items():
             if wrong := check_name(name, "a sink"):
                 raise ValueError(wrong)
-            other = taken.setdefault(sink.path, name)
+            other = taken.setdefault(sink.path, name) if sink.path is not None else name
             if other != name:
                 raise ValueError(f"sinks {other} and {name} write to the same file: {sink.path}")
         return self

@@ -82,8 +82,7 @@ def test_a_sink_gets_all_and_goes_on_after_a_restart(run):
 def test_a_crash_brings_the_last_ones_again(run, tmp_path):
     journal, feed, sink = run()
     add(journal, 0)
-    soon(lambda: sink.flushed)
-    soon((tmp_path / "s.cursor").exists)
+    soon(lambda: b'"record":1' in ((tmp_path / "s.cursor").read_bytes() if sink.flushed else b""))
     before = (tmp_path / "s.cursor").read_bytes()
     add(journal, 1, 2)
     end(journal, feed)
@@ -91,6 +90,18 @@ def test_a_crash_brings_the_last_ones_again(run, tmp_path):
     journal, feed, sink = run()
     end(journal, feed)
     assert sink.sequences == [1, 2]
+
+
+def test_a_sink_opens_anew_what_it_has_open(run):
+    journal, feed, sink = run()
+    add(journal, 0)
+    soon(lambda: sink.flushed)
+    assert not sink.closed
+    feed.reopen()
+    soon(lambda: sink.closed)  # although there is nothing new
+    add(journal, 1)
+    end(journal, feed)
+    assert sink.sequences == [0, 1]
 
 
 @pytest.mark.parametrize("content", [b"", b"no cursor", None])

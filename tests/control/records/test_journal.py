@@ -41,10 +41,10 @@ def test_what_is_added_is_kept_over_a_restart(tmp_path, opened):
     assert journal.size > 0
     first = journal.wait_open(NEVER).read(None).entries[0].batch
     assert first == ("n/0/a", 0, 2, 12_500_000, b"{}\n{}\n")
-    assert journal.wait_beyond(10, 0.0, NEVER)
+    assert journal.wait_beyond(10, 0.0, NEVER.is_set)
     journal.add("n/0/a", 5, 1, b"{}\n")
     journal.close(5)
-    assert not journal.wait_beyond(11, None, NEVER)
+    assert not journal.wait_beyond(11, None, NEVER.is_set)
     journal.add("n/0/a", 6, 1, b"{}\n")  # too late
     assert journal.lost == 1
     journal.release()
@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_used_is_tried_again(tmp_path, opened):
     journal = opened(tmp_path / "file")
     journal.add("n/0/a", 0, 1, b"{}\n")
     soon(lambda: journal.failure == f"{tmp_path}/file: file exists")
-    assert journal.wait_beyond(0, 0.0, NEVER)
+    assert journal.wait_beyond(0, 0.0, NEVER.is_set)
     (tmp_path / "file").unlink()
     assert records(journal) in ([], [0])
     soon(lambda: journal.end == 1)
@@ -151,7 +151,7 @@ def test_one_that_waits_can_be_stopped(tmp_path, opened):
 
     def wait():
         found.append(second.wait_open(stopped))
-        found.append(first.wait_beyond(0, None, stopped))
+        found.append(first.wait_beyond(0, None, stopped.is_set))
 
     waiting = threading.Thread(target=wait)
     waiting.start()

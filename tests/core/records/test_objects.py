@@ -4,6 +4,9 @@ from pydantic import ValidationError
 from spectrum.core.records.objects import RecordsSection
 
 JOURNAL = {"path": "/var/lib/spectrum/records"}
+SYSLOG = {"type": "syslog", "address": "udp://127.0.0.1"}
+TLS = SYSLOG | {"address": "tls://logs.example"}
+TEXT = {"format": "text", "omit_empty": True}
 SINK = {"path": "/var/log/spectrum/records.json"}
 
 
@@ -26,7 +29,18 @@ def test_defaults():
         ({"journal": JOURNAL | {"max_bytes": "1MiB"}}, "at least 16MiB"),
         ({"journal": JOURNAL, "sinks": {"a": SINK | {"max_bytes": 5}}}, "at least 1MiB"),
         ({"journal": JOURNAL, "sinks": {"a": SINK | {"max_files": -1}}}, "greater than or equal to 0"),
-        ({"journal": JOURNAL, "sinks": {"a": SINK | {"type": "s3"}}}, "Input should be 'file'"),
+        ({"journal": JOURNAL, "sinks": {"a": SINK | {"type": "s3"}}}, "Input should be 'file', 'syslog' or 'journald'"),
+        ({"journal": JOURNAL, "sinks": {"a": {}}}, "a sink of type file needs path"),
+        ({"journal": JOURNAL, "sinks": {"a": {"type": "syslog"}}}, "a sink of type syslog needs address"),
+        ({"journal": JOURNAL, "sinks": {"a": SYSLOG | {"path": "/x"}}}, "path is not for a sink of type syslog"),
+        ({"journal": JOURNAL, "sinks": {"a": SYSLOG | {"ca": "/x"}}}, "ca, cert and key are for an address such as"),
+        (
+            {"journal": JOURNAL, "sinks": {"a": SYSLOG | {"address": "http://x"}}},
+            "'http://x' is no syslog server; write",
+        ),
+        ({"journal": JOURNAL, "sinks": {"a": SINK | {"fields": ["Client"]}}}, "records have no field Client"),
+        ({"journal": JOURNAL, "sinks": {"a": SINK | TEXT}}, "text has its own fields"),
+        ({"journal": JOURNAL, "sinks": {"a": TLS | {"key": "/x"}}}, "key is the one of cert: add cert"),
         ({"journal": JOURNAL, "sinks": {"a b": SINK}}, "'a b' is no name for a sink"),
         ({"journal": JOURNAL, "sinks": {"a": SINK, "b": SINK}}, "sinks a and b write to the same file: /var/log"),
     ],
@@ -34,3 +48,11 @@ def test_defaults():
 def test_what_is_refused(wrong, message):
     with pytest.raises(ValidationError, match=message):
         RecordsSection.model_validate(wrong)
+
+
+def test_other_sinks():
+    sinks = {"a": SYSLOG | {"format": "cef", "fields": ["RecordId", "ClientIP"]}, "b": {"type": "journald"}}
+    section = RecordsSection.model_validate({"journal": JOURNAL, "sinks": sinks})
+    assert section.sinks["a"].address == ("udp", "127.0.0.1", 514)
+    assert (section.sinks["a"].form, section.sinks["b"].form) == ("cef", "text")
+    assert section.sinks["a"].fields == ("RecordId", "ClientIP")

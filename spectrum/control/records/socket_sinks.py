@@ -1,0 +1,198 @@
+"""Sinks that send each record as a message: to a syslog server, to the local one, and to systemd's journal."""
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from fcntl import ioctl
+from pathlib import Path
+from termios import TIOCOUTQ
+
+from spectrum.core.records.formats import Formed, RecordFormat
+from spectrum.core.records.journal import Batch
+
+# For a connection, for a message that a full buffer does not take, and for the other kernel's acknowledgement.
+TIMEOUT_S = 10.0
+FIRST_LOOK_S = 0.0005
+MAX_LOOK_S = 0.05
+
+# How a record becomes a message.
+Pack = Callable[[Formed], bytes]
+
+
+class DatagramSink:
+    """Sends a datagram for each record: over UDP, or to a socket in the file system.
+
+    Args:
+        form: What records are like.
+        pack: Makes the messages.
+        address: A path, or a host and a port.
+    """
+
+    def __init__(self, form: RecordFormat, pack: Pack, address: Path | tuple[str, int]) -> None:
+        self._form = form
+        self._pack = pack
+        self._address = address
+        self._socket: socket.socket | None = None
+
+    def deliver(self, batches: Sequence[Batch]) -> None:
+        """Send the records of batches; UDP does not tell whether they arrive.
+
+        Raises:
+            OSError: If they cannot be sent.
+        """
+        sock = self._socket or self._connect()
+        try:
+            for batch in batches:
+                for one in self._form.each(batch):
+                    sock.send(self._pack(one))
+        except OSError:
+            self.close()
+            raise
+
+    def flush(self) -> None:
+        """Do nothing: a datagram that was sent is out of reach."""
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connect(self) -> socket.socket:
+        family: int = socket.AF_UNIX
+        where: object = str(self._address)
+        if not isinstance(self._address, Path):
+            family, _, _, _, where = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.settimeout(TIMEOUT_S)
+            sock.connect(where)  # type: ignore[arg-type]
+        except OSError:
+            sock.close()
+            raise
+        self._socket = sock
+        return sock
+
+
+class StreamSink:
+    """Sends messages over TCP or TLS, and waits until the receiver's kernel has acknowledged them.
+
+    Syslog has no answer of its own (RFC 6587, section 5; RFC 5425): what the receiver's kernel has, and its program
+    did not read before it ended, is lost.
+
+    Args:
+        form: What records are like.
+        pack: Makes the messages, each with its length.
+        host, port: Of the receiver.
+        tls: How its certificate is checked; None for in clear.
+    """
+
+    def __init__(
+        self,
+        form: RecordFormat,
+        pack: Pack,
+        host: str,
+        port: int,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        self._form = form
+        self._pack = pack
+        self._host, self._port = host, port
+        self._tls = tls
+        self._socket: socket.socket | None = None
+
+    def deliver(self, batches: Sequence[Batch]) -> None:
+        """Send the records of batches.
+
+        Raises:
+            OSError: If the receiver cannot be reached, or has not acknowledged them in time.
+        """
+        sock = self._connected()
+        try:
+            sock.sendall(b"".join(self._pack(one) for batch in batches for one in self._form.each(batch)))
+            _wait_acknowledged(sock)
+        except OSError:
+            self.close()
+            raise
+
+    def flush(self) -> None:
+        """Do nothing: what was delivered is acknowledged."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connected(self) -> socket.socket:
+        """Return a connection that the receiver has not closed."""
+        if self._socket is not None and not _has_ended(self._socket):
+            return self._socket
+        self.close()
+        sock = socket.create_connection((self._host, self._port), TIMEOUT_S)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self._tls is not None:
+                # Read anew each time: certificates are replaced.
+                sock = self._tls().wrap_socket(sock, server_hostname=self._host)
+        except OSError:
+            sock.close()
+            raise
+        self._socket = sock
+        return sock
+
+
+def tls_context(ca: str, cert: str, key: str) -> ssl.SSLContext:
+    """Return how a receiver is spoken to.
+
+    Args:
+        ca: A file of the authorities that are trusted; "" for those of the system.
+        cert, key: Files of what this machine shows; "" for nothing.
+
+    Raises:
+        OSError: If a file cannot be used.
+    """
+    context = ssl.create_default_context(cafile=ca or None)
+    if cert:
+        context.load_cert_chain(cert, key or None)
+    return context
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Tell whether the receiver has closed a connection: it never sends anything else that would be read here."""
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(0)
+        try:
+            # Tickets and the close_notify are read.
+            return sock.recv(1) == b""
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            return True
+        finally:
+            with suppress(OSError):
+                sock.settimeout(TIMEOUT_S)
+    try:
+        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _wait_acknowledged(sock: socket.socket) -> None:
+    """Wait until nothing that was sent is unacknowledged (tcp(7), SIOCOUTQ)."""
+    deadline, pause_s = time.monotonic() + TIMEOUT_S, FIRST_LOOK_S
+    while int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), "little"):
+        if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, os.strerror(error))
+        if time.monotonic() > deadline:
+            raise TimeoutError("the receiver does not acknowledge what it is sent")
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, MAX_LOOK_S)
+    # A connection that is reset has nothing unsent, either.
+    if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(error, os.strerror(error))
