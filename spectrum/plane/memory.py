@@ -47,7 +47,18 @@ class SharedMemory:
                 os.ftruncate(self.descriptors[-1], size)
             self.loads = Loads(self.descriptors[0], workers, 0)
             self.affinities = Affinities(self.descriptors[1], max_affinities)
-            self.census = Census(self.descriptors[2], workers, 0, secret=self.secret)
+            ipv4, ipv6, ipv4_wide, ipv6_wide = self._bits
+            self.census = Census(
+                self.descriptors[2],
+                workers,
+                0,
+                secret=self.secret,
+                ipv4_bits=ipv4,
+                ipv6_bits=ipv6,
+                ipv4_wide_bits=ipv4_wide,
+                ipv6_wide_bits=ipv6_wide,
+            )
+            self.rates = Rates(self.descriptors[3])
         except BaseException:
             self.close()
             raise

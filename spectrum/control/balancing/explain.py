@@ -12,8 +12,10 @@ from spectrum.core.balancing.balancer import Balancer, Choice, share_of
 from spectrum.core.balancing.clients import client_key
 from spectrum.core.balancing.pools import PoolView
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings
+from spectrum.core.limits.rules import Rule, app_rules, node_rules, setting_of
 from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.plane.access.firewall import Places
+from spectrum.plane.limits import MAX_WAIT_NS
 from spectrum.plane.memory import SharedMemory
 
 
@@ -47,6 +49,10 @@ def explain(
     first = f"client {address} of app {app} ({settings.protocol})"
     allowed, access = _access(settings, snapshot, prefixes, address.packed)
     if not allowed:
+        return [first, *access]
+    has_room, limits = _limits(settings, snapshot, memory, address.packed)
+    access += limits
+    if not has_room:
         return [first, *access]
     if not settings.load_balancer:
         return [f"{first}: no load balancer", *access, f"its origins are taken in turn: {_direct(settings)}"]
@@ -227,6 +233,42 @@ def _access(settings: AppSettings, snapshot: Snapshot, prefixes: bytes, client: 
     if first.blocks:
         return False, [f"access rule {first.rule} blocks it ({first.matched}){passed}", "the client is refused"]
     return True, [f"access rule {first.rule} lets it in ({first.matched}){passed}"]
+
+
+def _limits(settings: AppSettings, snapshot: Snapshot, memory: SharedMemory, client: bytes) -> tuple[bool, list[str]]:
+    """Whether there is room for a client, and how far it is to each limit; nothing where there are none."""
+    if settings.paused:
+        return False, ["the app is paused by hand: the client is refused (app_paused)"]
+    node = snapshot.tcp_limits if settings.transport == "tcp" else snapshot.udp_limits
+    steps = []
+    for whose, rules in (
+        ("of the app", app_rules(settings.limits, settings.name, settings.transport)),
+        ("of the node", node_rules(node, settings.transport)),
+    ):
+        for rule in rules:
+            step = f"limit {whose}, {setting_of(rule)} {rule.limit}: "
+            if rule.is_rate:
+                is_full, waits = _comes_too_fast(rule, memory, client)
+                step += "its turn would come later" if waits else "it does not come too fast"
+            else:
+                wide = rule.scope == "prefix"
+                whole = rule.scope == "all"
+                count = (
+                    memory.census.count(rule.group) if whole else memory.census.count_client(rule.group, client, wide)
+                )
+                is_full = count >= rule.limit
+                step += f"{count} open"
+            steps.append(step)
+            if is_full:
+                return False, [*steps, f"the client is refused ({rule.reason.label})"]
+    return True, steps
+
+
+def _comes_too_fast(rule: Rule, memory: SharedMemory, client: bytes) -> tuple[bool, bool]:
+    """Tell whether a client would be refused now by a limit per second, and whether it would have to wait."""
+    key = rule.group if rule.scope == "all" else memory.census.key_of(rule.group, client, rule.scope == "prefix")
+    wait_ns = memory.rates.wait_ns(key, rule.limit, time.monotonic_ns())
+    return wait_ns > (MAX_WAIT_NS if rule.delays else 0), wait_ns > 0
 
 
 def _country(snapshot: Snapshot, client: bytes) -> str:

@@ -84,13 +84,18 @@ def node_rules(limits: Limits, transport: str) -> tuple[Rule, ...]:
     return tuple(_rules(limits, NODE_GROUPS[transport], Reason.NODE_LIMIT, Reason.NODE_RATE))
 
 
+def setting_of(rule: Rule) -> str:
+    """Return the key of the file that a rule comes from, below `limits`."""
+    return _SETTINGS[rule.scope, rule.is_rate]
+
+
 def limits_hit(reason: Reason, app: tuple[Rule, ...], node: tuple[Rule, ...]) -> str:
     """Return which limits a client may have hit that is refused for a reason, such as "app: client_sessions 10".
 
     "" for a reason that is no limit. An app and the node may have the same one; then both are named.
     """
     return ", ".join(
-        f"{whose}: {_SETTINGS[rule.scope, rule.is_rate]} {rule.limit}"
+        f"{whose}: {setting_of(rule)} {rule.limit}"
         for whose, rules in (("app", app), ("node", node))
         for rule in rules
         if rule.reason is reason and rule.limit

@@ -1,12 +1,14 @@
 import time
 from ipaddress import ip_address
 
+import msgspec
 import pytest
 
 from spectrum.control.balancing.explain import explain
 from spectrum.core.balancing.clients import client_key
 from spectrum.core.balancing.overrides import Override
 from spectrum.core.balancing.pools import Standing
+from spectrum.core.limits.rules import NODE_GROUPS, group_of
 from spectrum.plane.memory import SharedMemory
 from tests.control.keepers import Keeper
 from tests.plane.access.test_geoip import database
@@ -183,3 +185,48 @@ async def test_what_operators_set_is_told(make):
     step = world.explain()[2]
     assert "b: weight 0.5 by hand since 1970-01-01T00:00:00+00:00, by uid 8" in step
     assert step.endswith("; not used: a: drained by hand since 1970-01-01T00:00:00+00:00, by uid 7")
+
+
+CLIENT = ip_address("203.0.113.7").packed
+
+
+@pytest.mark.parametrize(
+    ("limits", "open_here", "others", "steps"),
+    [
+        ("client: {sessions: 2}", 1, 5, ["limit of the app, client_sessions 2: 1 open"]),
+        (
+            "client: {sessions: 2}",
+            2,
+            0,
+            ["limit of the app, client_sessions 2: 2 open", "the client is refused (client_limit)"],
+        ),
+        ("sessions: 4", 1, 3, ["limit of the app, sessions 4: 4 open", "the client is refused (app_limit)"]),
+        ("new_per_second: 100", 0, 0, ["limit of the app, new_per_second 100: it does not come too fast"]),
+    ],
+)
+async def test_limits(make, limits, open_here, others, steps):
+    world = make("default_pools: [eu, us]", app=f"load_balancer: lb, limits: {{{limits}}}")
+    group = group_of("x", "tcp")
+    for client, count in ((CLIENT, open_here), (ip_address("198.51.100.1").packed, others)):
+        world.memory.census.add(NODE_GROUPS["tcp"], group, client, count)
+    told = world.explain()
+    assert told[1 : 1 + len(steps)] == steps
+    assert len(told) > len(steps) + 1 or "refused" in told[-1]
+
+
+async def test_a_client_that_comes_too_fast(make):
+    world = make("default_pools: [eu, us]", app="load_balancer: lb, limits: {new_per_second: 1}")
+    now = time.monotonic_ns()
+    while not world.memory.rates.wait_ns(group_of("x", "tcp"), 1, now):
+        world.memory.rates.charge(group_of("x", "tcp"), 1, now)
+    assert world.explain()[1:] == [
+        "limit of the app, new_per_second 1: its turn would come later",
+        "the client is refused (app_rate)",
+    ]
+
+
+async def test_a_paused_app(make):
+    world = make("default_pools: [eu, us]")
+    (app,) = world.keeper.snapshot.apps
+    snapshot = msgspec.structs.replace(world.keeper.snapshot, apps=(msgspec.structs.replace(app, paused=True),))
+    assert world.explain(snapshot=snapshot)[1:] == ["the app is paused by hand: the client is refused (app_paused)"]
