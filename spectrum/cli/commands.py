@@ -24,6 +24,7 @@ COMMANDS = {
     "reload": "running",
     "run": "serving",
     "samples": "running",
+    "schema": "schema",
     "sessions": "sessions",
     "status": "running",
     "upgrade": "running",

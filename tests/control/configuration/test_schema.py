@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from spectrum.control.configuration.references import resolve
+from spectrum.control.configuration.schema import schema
+from spectrum.control.configuration.yaml_marks import Document, Reference
+from spectrum.core.configuration.config import App, Config
+
+jsonschema = pytest.importorskip("jsonschema")
+CONFIG = Path(__file__).parents[3] / "config"
+VALIDATOR = jsonschema.Draft202012Validator(schema())
+APP = "{protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:1']}"
+
+
+def as_written(value):
+    """Return a file's content as an editor has it, with references as they stand there."""
+    if isinstance(value, dict):
+        return {key: as_written(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return list(map(as_written, value))
+    return value.text if isinstance(value, Reference) else value
+
+
+def faults(text):
+    document = Document(text)
+    assert document.faults == []
+    return [error.json_path for error in VALIDATOR.iter_errors(as_written(document.value))]
+
+
+def test_the_file_that_we_ship_is_this_one():
+    """`spectrum schema >config/spectrum.schema.json` makes it."""
+    assert json.loads((CONFIG / "spectrum.schema.json").read_text()) == schema()
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG.rglob("*.yaml")), ids=lambda path: path.name)
+def test_our_files_are_right(path):
+    assert faults(path.read_text()) == []
+
+
+@pytest.mark.parametrize("page", sorted((CONFIG.parent / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_files_in_the_docs_are_right(page):
+    blocks = [part.partition("```")[0] for part in page.read_text().split("```yaml\n")[1:]]
+    for block in blocks:
+        if "\napps:" in f"\n{block}":
+            assert faults(block) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (f"wrkers: 1\napps: {{a: {APP}}}", "$"),
+        ("apps: 5", "$.apps"),
+        ("apps: {a: {protocl: tcp/1, origin_direct: [x]}}", "$.apps.a"),
+        ("apps: {a: {origin_direct: [x]}}", "$.apps.a"),
+        ("apps: {a: {preset: sssh, origin_direct: [x]}}", "$.apps.a.preset"),
+        (f"apps: {{a: {APP[:-1]}, proxy_protocol: v3}}}}", "$.apps.a.proxy_protocol"),
+        (f"apps: {{a: {APP[:-1]}, drain_pace: fast}}}}", "$.apps.a.drain_pace"),
+        (f"apps: {{a: {APP[:-1]}, timeouts: {{idle: []}}}}}}", "$.apps.a.timeouts.idle"),
+        (f"apps: {{a: {APP}}}\npools: {{p: {{origins: []}}}}", "$.pools.p.origins"),
+        (f"apps: {{a: {APP}}}\nmax_flows: 0", "$.max_flows"),
+        (f"apps: {{a: {APP}}}\nseccomp: 1", "$.seccomp"),
+        (f"apps: {{a: {APP}}}\ninclude: 5", "$.include"),
+    ],
+)
+def test_what_is_wrong(text, path):
+    assert path in faults(text)
+
+
+@pytest.mark.parametrize("text", ["x-note: 5", "include: a.yaml", "max_flows: ${N:-5}", "seccomp: ${S:-true}"])
+def test_what_is_right_beside_keys_of_the_models(text):
+    assert resolve(Document(text).value).faults == []
+    assert faults(f"{text}\napps: {{a: {{preset: ssh, origin_direct: ['tcp://192.0.2.1:1']}}}}") == []
+
+
+def test_all_keys_are_there():
+    found = schema()
+    for model, keys in ((Config, found["properties"]), (App, found["$defs"]["App"]["properties"])):
+        assert {field.alias or name for name, field in model.model_fields.items()} <= keys.keys()
