@@ -1,4 +1,8 @@
+import json
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -45,6 +49,29 @@ def test_the_journal_of_systemd(tmp_path):
         assert journal.recv(1000) == (
             b"MESSAGE=ClientIP=192.0.2.1\nPRIORITY=6\nSYSLOG_IDENTIFIER=spectrum\nSPECTRUM_CLIENT_IP=192.0.2.1\n"
         )
+
+
+IN_A_RUN_FOLDER_OF_ITS_OWN = """
+mount -t tmpfs none /run && mkdir -p /run/systemd/journal /run/log/journal
+/lib/systemd/systemd-journald & journald=$!
+until [ -S /run/systemd/journal/socket ]; do sleep 0.05; done
+"$0" -c "$1" && journalctl --sync >/dev/null 2>&1
+until journalctl -D /run/log/journal -o json SPECTRUM_CLIENT_IP=192.0.2.1 | grep .; do sleep 0.05; done
+kill $journald; wait $journald
+"""
+DELIVER = """
+from tests.control.records.test_sinks import BATCH, make_sink, SinkSection
+make_sink(SinkSection(type="journald", format="logfmt", fields=["ClientIP"]), "n").deliver([BATCH])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="no right to mount")
+def test_journald_takes_entries():
+    command = ["unshare", "-m", "--propagation", "private", "bash", "-c", IN_A_RUN_FOLDER_OF_ITS_OWN]
+    done = subprocess.run([*command, sys.executable, DELIVER], capture_output=True, timeout=30, check=True)
+    found = json.loads(done.stdout)
+    assert (found["MESSAGE"], found["PRIORITY"]) == ("ClientIP=192.0.2.1", "6")
+    assert (found["SPECTRUM_CLIENT_IP"], found["SYSLOG_IDENTIFIER"]) == ("192.0.2.1", "spectrum")
 
 
 def test_the_local_syslog(tmp_path):
