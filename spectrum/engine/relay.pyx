@@ -134,12 +134,14 @@ cdef class Relay(Dialer):
                 or session.state == SECURING)
 
     def hold(self, uint64_t name, uint32_t delay_ms):
-        """Delay a session: `handler.turn_came` decides on it after `delay_ms`."""
+        """Delay a session: `handler.turn_came` decides on it after `delay_ms`, or holds it again."""
         cdef Session *session = self._find(name)
         if session == NULL or not self._is_undecided(session):
             return
         session.state = HELD
         session.deadline_ms = self.loop.now_ms + delay_ms
+        if delay_ms == 0:
+            self.loop.tick_within(1000)
         self._link_pending(<uint32_t>name, session)
         self._watch_for_end(<uint32_t>name, session)
 
@@ -252,7 +254,8 @@ cdef class Relay(Dialer):
             self._handler.turn_came(name)
         except Exception as exc:
             self._handler.broken(exc)
-        if self._find(name) != NULL and session.state == HELD:
+        # It may be held again.
+        if self._find(name) != NULL and session.state == HELD and self.loop.now_ms >= session.deadline_ms:
             self._end(index, session, REFUSED, 0, True)
 
     cdef void _scan(self) noexcept:

@@ -5,6 +5,7 @@ engine calls these methods, for each session that has no plan, so they are writt
 """
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from spectrum.core.life.session import SessionState
@@ -14,6 +15,9 @@ from spectrum.engine.record_form import RecordForm
 from spectrum.engine.relay import Relay
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningListener, address_text
+from spectrum.plane.balancing.balancers import Balancers
+from spectrum.plane.balancing.queues import LOOK_MS, OriginQueues, Waiter
+from spectrum.plane.balancing.routes import Way
 from spectrum.plane.front import Told, header_needs, read_header, read_hello
 from spectrum.plane.limits import Limiter
 from spectrum.plane.registry import Registry
@@ -41,15 +45,19 @@ class Passage:
         relay: The engine.
         registry: Has the listeners.
         limiter: Turns clients away.
+        balancers: Have the queues' settings.
 
     Attributes:
         sessions: Those that are not plain ones, by the engine's name.
+        queues: Those of them that wait for an origin with room.
     """
 
-    def __init__(self, relay: Relay, registry: Registry, limiter: Limiter) -> None:
+    def __init__(self, relay: Relay, registry: Registry, limiter: Limiter, balancers: Balancers) -> None:
         self._relay = relay
         self._registry = registry
         self._limiter = limiter
+        self._balancers = balancers
+        self.queues = OriginQueues()
         self.sessions: dict[int, Session] = {}
 
     def _note(self, name: int, newcomer: Newcomer | None = None) -> Session:
@@ -83,7 +91,10 @@ class Passage:
         self._secure(name, newcomer)
 
     def turn_came(self, name: int) -> None:
-        """Continue a delayed session, unless a limit of open sessions was reached meanwhile."""
+        """Continue a delayed session, unless a limit of open sessions was reached meanwhile; or one in a queue."""
+        if self.sessions[name].state is SessionState.QUEUED:
+            self._advance(name)
+            return
         newcomer = self.sessions[name].take_newcomer(SessionState.HELD)
         reason = self._limiter.excess(newcomer.listener.app.rules, newcomer.client)
         if reason is not None:
@@ -138,18 +149,79 @@ class Passage:
 
     def _lead(self, name: int, newcomer: Newcomer) -> None:
         """Connect an admitted session to an origin."""
+        listener, _, client, client_port, _, edge_port, _ = newcomer
+        if self.queues.waiting and self.queues.length(listener.app.settings.load_balancer):
+            self._queue(name, newcomer)  # nobody passes those that wait
+            return
+        way = listener.route.choose(client, client_port, edge_port)
+        if way is Reason.ORIGIN_FULL:
+            self._queue(name, newcomer)
+        elif isinstance(way, Reason):
+            self._relay.refuse(name, way)
+        else:
+            self._connect(name, newcomer, way)
+
+    def _connect(self, name: int, newcomer: Newcomer, way: Way) -> None:
+        """Connect a session to the first of its origins that can be reached."""
         listener, terms, client, client_port, edge, edge_port, tlvs = newcomer
         app = listener.app
-        way = listener.route.choose(client, client_port, edge_port)
-        if isinstance(way, Reason):
-            self._relay.refuse(name, way)
-            return
         header = terms.encode(client, client_port, edge, edge_port, tlvs)
         form: RecordForm | None = terms.form
         if (session := self.sessions.get(name)) is not None:
             session.lead()
             form = None
         self._relay.connect(name, way[0], header, app.connect_timeout_ms, app.idle_timeout_ms, way[1], form)
+
+    # --- origins with bounds --------------------------------------------------------------------------------------
+
+    def _queue(self, name: int, newcomer: Newcomer) -> None:
+        """Let a session wait for an origin with room, if its load balancer's queue has any."""
+        app = newcomer.listener.app
+        balancer = app.settings.load_balancer
+        settings = self._balancers[balancer].core.settings
+        length = self.queues.length(balancer)
+        if length >= settings.queue_size:
+            self._relay.refuse(name, Reason.ORIGIN_FULL)
+            return
+        now = time.monotonic()
+        self.queues.join(balancer, name, Waiter(now, now + settings.queue_timeout_s))
+        self._note(name, newcomer).queue(newcomer)
+        app.measures.queued += 1
+        # Only the first one looks for an origin, again and again; the others are asked when their time is over.
+        wait_ms = round(settings.queue_timeout_s * 1000)
+        self._relay.hold(name, wait_ms if length else min(LOOK_MS, wait_ms))
+
+    def _advance(self, name: int) -> None:
+        """Let those in front of a queue go on, as long as there is room."""
+        balancer = self.queues.waiting[name]
+        while (first := self.queues.first(balancer)) is not None:
+            name, waiting = first
+            newcomer, now = self.sessions[name].newcomer, time.monotonic()
+            assert newcomer is not None, "it waits"
+            way: Way | Reason = Reason.QUEUE_TIMEOUT
+            if now < waiting.until:
+                way = self._look(newcomer)
+            if way is Reason.ORIGIN_FULL:
+                self._relay.hold(name, min(LOOK_MS, max(1, round((waiting.until - now) * 1000))))
+                return
+            newcomer.listener.app.measures.queue_wait_s += self.queues.leave(name) or 0.0
+            self._registry.changed.add(newcomer.listener.app)
+            if isinstance(way, Reason):
+                self._relay.refuse(name, way)
+            else:
+                self._connect(name, self.sessions[name].take_newcomer(SessionState.QUEUED), way)
+
+    def _look(self, newcomer: Newcomer) -> Way | Reason:
+        """Return where a session that has waited can go."""
+        listener = newcomer.listener
+        if listener.app.settings.load_balancer not in self._balancers:
+            return Reason.NO_ORIGIN  # a reload has removed it
+        return listener.route.choose(newcomer.client, newcomer.client_port, newcomer.edge_port)
+
+    def look_soon(self) -> None:
+        """Let the first one in each queue look for an origin: a session has ended."""
+        for name in self.queues.firsts():
+            self._relay.hold(name, 0)
 
     def header(
         self,

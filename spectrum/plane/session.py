@@ -54,7 +54,7 @@ class Session:
         state: Where it is.
         recorded: The settings that its record tells of; None while they are the app's of the time it was accepted.
         beginning: What a proxy in front told, and how far the ClientHello came, while more of it is awaited.
-        newcomer: What it goes on with, while it waits for its turn or for its handshake.
+        newcomer: What it goes on with, while it waits for its turn, for its handshake or for an origin.
         verdict: What an access rule said of its client.
         server_name: What its client asked for in the ClientHello by which its app was found.
         tried: The targets of a load balancer that could not be reached.
@@ -106,6 +106,11 @@ class Session:
     def hold(self, newcomer: Newcomer) -> None:
         """Wait for its turn."""
         self.state = SessionState.HELD
+        self.newcomer = newcomer
+
+    def queue(self, newcomer: Newcomer) -> None:
+        """Wait for an origin."""
+        self.state = SessionState.QUEUED
         self.newcomer = newcomer
 
     def secure(self, newcomer: Newcomer) -> None:

@@ -97,11 +97,12 @@ class TcpPlane:
             "tcp", balancers, self.relay.add_listener, self._unlisten, self._configured, self._equip, breathe
         )
         # The engine calls the methods of both.
-        passage = Passage(self.relay, self._registry, self._limiter)
+        passage = Passage(self.relay, self._registry, self._limiter, balancers)
         self.header, self.turn_came, self.exhausted = passage.header, passage.turn_came, passage.exhausted
         self.secured, self.origin_secured, self.insecure = passage.secured, passage.origin_secured, passage.insecure
         self.attempt_failed = passage.attempt_failed
         self._begin, self._sessions = passage.begin, passage.sessions
+        self._queues, self._waiting, self._look_soon = passage.queues, passage.queues.waiting, passage.look_soon
         # The listeners of which it is known whether the engine can decide; it is found out by the first session.
         self._planned: set[int] = set()
         self._is_applying = False
@@ -199,6 +200,8 @@ class TcpPlane:
             app.measures.end(reason._value_)
             self._changed.add(app)
             session = self._sessions.pop(item[13], None) if self._sessions else None
+            if self._waiting and (left := self._queues.leave(item[13])) is not None:  # its client has left
+                app.measures.queue_wait_s += left
             target = item[5]
             if target is None or not item[7]:
                 app.dialing -= 1
@@ -215,6 +218,8 @@ class TcpPlane:
             elif self._records.wanted:
                 events.append(record(app, reason, item, session))
             self._registry.leave(listener)
+        if self._waiting:
+            self._look_soon()
         self._records.add(events)
 
     def summed(self, batch: "list[Summed]", count: int, records: bytes) -> None:
@@ -230,6 +235,8 @@ class TcpPlane:
                 self._balancers.ended(target.number, answered, outcome == Outcome.ERROR_ORIGIN, ended)
             self._changed.add(app)
             self._registry.leave(listener, ended)
+        if self._waiting:
+            self._look_soon()
         if count:
             self._records.hand_on(count, records)
 

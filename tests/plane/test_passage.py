@@ -773,3 +773,110 @@ def test_a_long_hello_is_routed_to_an_app_that_ends_tls(make, free_port, origin,
                     session = c.session
                     assert c.session_reused == resumed
     assert max(looks) > 4112
+
+
+# --- origins with bounds ----------------------------------------------------------------------------------------------
+
+
+def bounded(*origins, most=1, queue="size: 2, timeout: 5s"):
+    """A pool whose origins take `most` sessions each."""
+    listed = ", ".join(
+        f"{{name: {name}, address: 127.0.0.1, port: {port_of(origin)}, max_sessions: {most}}}"
+        for name, origin in zip("abc", origins, strict=False)
+    )
+    return f"pools: {{p: {{origins: [{listed}]}}}}\nload_balancers: {{lb: {{default_pools: [p], queue: {{{queue}}}}}}}"
+
+
+def test_a_full_origin_is_passed_over(make, free_port, origin):
+    port = free_port()
+    with listening() as other:
+        made = make({"x": led(port)}, more=bounded(origin, other))
+        with made.running() as plane, connect(port), connect(port):
+            origin.accept()[0].close()
+            other.accept()[0].close()
+    assert plane.plane.take_measures()["x"].queued == 0
+
+
+def test_who_finds_every_origin_full_waits_in_order(make, free_port, origin):
+    port = free_port()
+    with make({"x": led(port)}, more=bounded(origin)).running() as plane:
+        one = connect(port)
+        first, _ = origin.accept()
+        waiting = []
+        for place in range(2):
+            waiting.append(connect(port))
+            waiting[-1].sendall(b"%d" % place)
+            eventually(lambda: plane.plane._queues.length("lb") == place + 1)  # noqa: B023
+        with pytest.raises(ConnectionError), connect(port) as refused:
+            refused.recv(1)
+        eventually(plane.events)
+        assert [event["Reason"] for event in plane.events()] == ["origin_full"]
+        for place, former in enumerate((one, waiting[0])):
+            former.close()
+            first.close()
+            first, _ = origin.accept()
+            assert first.recv(9) == b"%d" % place
+        waiting[1].close()
+        first.close()
+        eventually(lambda: len(plane.events()) == 4)
+        measures = plane.plane.take_measures()["x"]
+        assert (measures.queued, measures.ended[Reason.ORIGIN_FULL]) == (2, 1)
+        assert measures.queue_wait_s > 0
+        assert not plane.plane._waiting
+        assert plane.plane._sessions == {}
+
+
+def test_who_waits_too_long_is_told_and_who_leaves_is_forgotten(make, free_port, origin):
+    port = free_port()
+    made = make({"x": led(port)}, more=bounded(origin, queue="timeout: 300ms"))
+    with connect(port), connect(port) as late, connect(port) as leaves, made.running() as plane:
+        eventually(lambda: plane.plane._queues.length("lb") == 2)
+        reset(leaves)
+        with pytest.raises(ConnectionError):
+            late.recv(1)
+        eventually(lambda: len(plane.events()) == 2)
+        assert not plane.plane._waiting
+        assert sorted(event["Reason"] for event in plane.events()) == ["client_reset", "queue_timeout"]
+        (told,) = [event for event in plane.events() if event["Reason"] == "queue_timeout"]
+        assert (told["Event"], told["Status"]) == ("originError", 524)
+
+
+def test_a_queue_of_size_0_lets_nobody_wait(make, free_port, origin):
+    port = free_port()
+    with make({"x": led(port)}, more=bounded(origin, queue="size: 0")).running() as plane, connect(port):
+        with pytest.raises(ConnectionError), connect(port) as refused:
+            refused.recv(1)
+        eventually(plane.events)
+        assert [event["Reason"] for event in plane.events()] == ["origin_full"]
+
+
+def test_a_reload_that_removes_the_load_balancer_empties_its_queue(make, free_port, origin):
+    port = free_port()
+    plane = make({"x": led(port)}, more=bounded(origin))
+    with plane.running():
+        clients = connect(port), connect(port)
+        eventually(lambda: plane.plane._queues.length("lb") == 1)
+    plane.apply({"y": body(free_port(), origin)})
+    with clients[0], clients[1], plane.running():
+        eventually(lambda: not plane.plane._waiting)
+        eventually(plane.events)
+        assert [event["Reason"] for event in plane.events()] == ["no_origin"]
+
+
+def test_a_client_with_tls_waits_after_its_handshake(make, free_port, origin, secured):
+    port = free_port()
+    more, context = secured
+    made = make({"x": led(port, ", tls: flexible")}, more=f"{more}\n{bounded(origin)}")
+    with made.running() as plane:
+        one = context.wrap_socket(connect(port), server_hostname="a.example")
+        with contextlib.closing(one):
+            one.sendall(b"1")
+            first, _ = origin.accept()
+            with context.wrap_socket(connect(port), server_hostname="a.example") as two:
+                two.sendall(b"2")
+                eventually(lambda: plane.plane._queues.length("lb") == 1)
+                first.close()
+                one.close()
+                second, _ = origin.accept()
+                with second:
+                    assert second.recv(9) == b"2"

@@ -10,6 +10,8 @@ from spectrum.plane.session import NOT_BEGUN, Session
 CLIENT = (b"TLSv1.3", b"TLS_AES_256_GCM_SHA384", b"", b"a.example", False, None, b"", b"")
 ORIGIN = (b"TLSv1.2", b"ECDHE-RSA-AES128-GCM-SHA256")
 
+WAITS = (SessionState.HELD, SessionState.QUEUED, SessionState.SECURING)
+
 
 def session(**facts):
     made = Session()
@@ -75,6 +77,13 @@ class Sessions(RuleBasedStateMachine):
         self.session.hold(self.newcomer)
         self.happens(SessionStep.MUST_WAIT)
 
+    @precondition(lambda self: self.may(SessionStep.FOUND_FULL))
+    @rule()
+    def found_full(self):
+        self.wait_ends()
+        self.session.queue(self.newcomer)
+        self.happens(SessionStep.FOUND_FULL)
+
     @precondition(lambda self: self.may(SessionStep.SPEAKS_TLS))
     @rule()
     def speaks_tls(self):
@@ -98,11 +107,11 @@ class Sessions(RuleBasedStateMachine):
         self.happens(SessionStep.EXHAUSTED)
 
     def wait_ends(self):
-        if self.expected in (SessionState.HELD, SessionState.SECURING):
+        if self.expected in WAITS:
             assert self.session.take_newcomer(self.expected) is self.newcomer
 
-    @precondition(lambda self: self.expected not in (SessionState.HELD, SessionState.SECURING))
-    @rule(awaited=st.sampled_from([SessionState.HELD, SessionState.SECURING]))
+    @precondition(lambda self: self.expected not in WAITS)
+    @rule(awaited=st.sampled_from(WAITS))
     def nothing_waits(self, awaited):
         with pytest.raises(AssertionError, match="once"):
             self.session.take_newcomer(awaited)

@@ -180,10 +180,16 @@ class _Explanation:
         return f"{self._pool_of[origin.number].settings.name}/{origin.name}"
 
     def _result(self, choice: Choice, tag: int) -> list[str]:
+        if choice.full:
+            settings = self._settings
+            wait = (
+                f"it waits up to {settings.queue_timeout_s:g} s in a queue" if settings.queue_size else "it is refused"
+            )
+            return [*self._full(), f"every origin that it could go to is full: {wait}"]
         if choice.origin is None:
             return ["there is no origin: the client is refused"]
         view = self._pool_of[choice.origin.number]
-        steps = [] if choice.kept else self._within(view)
+        steps = self._full() + ([] if choice.kept else self._within(view))
         where = choice.origin.address or (choice.origin.dns.name if choice.origin.dns else "")
         port = f" port {choice.origin.port}" if choice.origin.port else ""
         chance = "" if choice.kept or self._is_certain(view) else ", if it came now; another draw may differ"
@@ -192,6 +198,16 @@ class _Explanation:
         if choice.tries > 1:
             steps.append(f"where that cannot be reached, up to {choice.tries - 1} others follow")
         return steps
+
+    def _full(self) -> list[str]:
+        loads = self._memory.loads
+        return [
+            f"{self._name(origin)} is full (max_sessions {origin.max_sessions}) and passed over"
+            for view in self._balancer.views.values()
+            for number in sorted(view.full(loads))
+            for origin in view.settings.origins
+            if origin.number == number
+        ]
 
     def _is_certain(self, view: PoolView) -> bool:
         by_client = view.settings.policy == "hash" or (

@@ -86,6 +86,7 @@ def _origin_status(
         "rtt_ms": round(rtt_s * 1000, 3) if rtt_s else None,
         "certificate_expires_in_days": round((expires - time.time()) / 86400, 1) if expires else None,
         "sessions": loads.open(origin.number),
+        "max_sessions": origin.max_sessions or None,
         "ejections": member.ejections,
         "by_hand": None if override.is_nothing else told(override),
     }

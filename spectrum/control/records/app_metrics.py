@@ -89,6 +89,8 @@ class _AppMetrics:
         )
         self.hits = Family("spectrum_access_rule_hits_total", "Clients that an access rule named", "counter")
         self.handshakes = Family("spectrum_tls_handshakes_total", "TLS handshakes with clients", "counter")
+        self.queued = Family("spectrum_queued_total", "Sessions that waited for an origin with room", "counter")
+        self.queue_wait = Family("spectrum_queue_wait_seconds_total", "Time that sessions waited for one", "counter")
         self._texts: dict[Family, list[bytes]] = {family: [family.head] for family in vars(self).values()}
         self._names = names
 
@@ -118,6 +120,9 @@ class _AppMetrics:
         self._add_origins(app, measures.origins)
         if measures.failovers:
             self.failovers.add(app, measures.failovers)
+        if measures.queued:
+            self.queued.add(app, measures.queued)
+            self.queue_wait.add(app, measures.queue_wait_s)
         for rule, count in measures.rules.items():
             self.hits.add(f"{app},{label('rule', rule)}", count)
         if measures.handshakes:

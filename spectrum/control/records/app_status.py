@@ -37,6 +37,7 @@ def app_status(
         "proxy_protocol": app.proxy_protocol,
         "sessions": measures.active,
         "sessions_started": measures.started,
+        **_queue(measures),
         "bytes_from_client": measures.bytes_from_client,
         "bytes_from_origin": measures.bytes_from_origin,
         **_datagrams(app, measures),
@@ -57,6 +58,12 @@ def _datagrams(app: AppSettings, measures: AppMeasures) -> dict[str, Any]:
         "datagrams_from_origin": measures.datagrams_from_origin,
         "datagrams_dropped": {DROPS[place]: count for place, count in sorted(measures.dropped.items())},
     }
+
+
+def _queue(measures: AppMeasures) -> dict[str, Any]:
+    if not measures.queued:
+        return {}
+    return {"queued": measures.queued, "queue_wait_s": round(measures.queue_wait_s, 3)}
 
 
 def _handshakes(app: AppSettings, measures: AppMeasures) -> dict[str, Any]:

@@ -24,15 +24,18 @@ class Choice(NamedTuple):
         kept: It is the one that the client's affinity asks for.
         pins: It is to be remembered as the client's affinity.
         tries: How many origins it may come to be tried at, this one included.
+        full: There is none because those that serve have as many sessions as they may.
     """
 
     origin: OriginSettings | None
     kept: bool = False
     pins: bool = False
     tries: int = 1
+    full: bool = False
 
 
 NOWHERE = Choice(None)
+FULL = Choice(None, full=True)
 
 
 class Balancer:
@@ -101,6 +104,29 @@ class Balancer:
             tag: The origin that the client has an affinity to; 0 for none.
             country: The client's, where it is known.
         """
+        choice = self._choose(key, draw, load, tag, country)
+        origin = choice.origin
+        if origin is None or not origin.max_sessions or load.open(origin.number) < origin.max_sessions:
+            return choice
+        return self._beside(origin, choice.tries, key, draw, load, country)
+
+    def _beside(self, full: OriginSettings, tries: int, key: int, draw: Draw, load: Load, country: str) -> Choice:
+        """Return the choice of a client whose origin is full: it goes to another one, and its affinity stays.
+
+        Another origin of the same pool, then those of other pools where the load balancer fails over across pools.
+        """
+        home = self._members[full.tag][1]
+        numbers = home.full(load)
+        picker = home.without(numbers) if home.healthy else home.regardless_without(numbers)
+        if picker is not None:
+            return Choice(picker.pick(key, draw, load), tries=tries)
+        for view in self.order(country) if self.settings.failover_across_pools else ():
+            picker = view.without(view.full(load))
+            if view is not home and picker is not None:
+                return Choice(picker.pick(key, draw, load), tries=tries)
+        return FULL
+
+    def _choose(self, key: int, draw: Draw, load: Load, tag: int, country: str) -> Choice:
         if not self.settings.enabled:
             return NOWHERE
         if tag and (kept := self._keep(key, tag)) is not None:
@@ -148,9 +174,10 @@ class Balancer:
         elsewhere = 0
         if (home := self._view_of(tried[0])) is not None:
             inside = sum(1 for origin in home.settings.origins if origin.number in numbers)
-            picker = home.without(numbers)
+            out = numbers | home.full(load)
+            picker = home.without(out)
             if picker is None and home.settings.name == self.settings.fallback and not self.order(country):
-                picker = home.regardless_without(numbers)
+                picker = home.regardless_without(out)
             if inside < TRIES_IN_POOL and picker is not None:
                 return picker.pick(key, draw, load)
             elsewhere = len(tried) - inside
@@ -159,7 +186,8 @@ class Balancer:
         for view in self.order(country):
             if view is home or not view.usable.isdisjoint(numbers):
                 continue
-            return view.picker.pick(key, draw, load)
+            if (picker := view.without(view.full(load))) is not None:
+                return picker.pick(key, draw, load)
         return None
 
     def _view_of(self, origin: OriginSettings) -> PoolView | None:

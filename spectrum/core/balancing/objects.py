@@ -150,6 +150,10 @@ class Monitor(Strict):
         return value
 
 
+MAX_SESSIONS = 1_000_000_000
+MAX_QUEUE = 100_000
+
+
 class PoolOrigin(Strict):
     """One of a pool's `origins`."""
 
@@ -159,6 +163,8 @@ class PoolOrigin(Strict):
     port: Port = 0
     enabled: bool = True
     weight: float = Field(1.0, ge=0, le=1)
+    # Sessions and flows that it has at once, of all apps; none: any number. HAProxy's maxconn of a server.
+    max_sessions: int | None = Field(None, ge=1, le=MAX_SESSIONS)
     # Of HTTP monitors; only Host.
     header: Headers = ()
 
@@ -267,6 +273,15 @@ Steering = Literal[
 ]
 
 
+class Queue(Strict):
+    """`queue` of a load balancer: sessions that wait while every origin has as many as it may."""
+
+    # In each worker; 0: nobody waits.
+    size: int = Field(1000, ge=0, le=MAX_QUEUE)
+    # HAProxy's timeout queue; without one it takes the time to connect, as here.
+    timeout_s: PositiveDuration = Field(5.0, alias="timeout")
+
+
 class LoadBalancer(Strict):
     """`load_balancers`: which pools, in which order or shares, for whom."""
 
@@ -284,6 +299,7 @@ class LoadBalancer(Strict):
     session_affinity_ttl_s: Annotated[float, PlainValidator(_ttl)] = Field(1800.0, alias="session_affinity_ttl")
     session_affinity_attributes: AffinityAttributes = AffinityAttributes()
     adaptive_routing: AdaptiveRouting = AdaptiveRouting()
+    queue: Queue = Queue()
 
     @property
     def policy(self) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 import msgspec
 
 from spectrum.core.balancing.overrides import Out
-from spectrum.core.balancing.pickers import HashPicker, LeastPicker, Picker, RandomPicker
+from spectrum.core.balancing.pickers import HashPicker, LeastPicker, Load, Picker, RandomPicker
 from spectrum.core.balancing.rendezvous import Rendezvous
 from spectrum.core.balancing.settings import OriginSettings, PoolSettings
 
@@ -87,6 +87,14 @@ class PoolView:
             return 1.0
         self.ramping = True
         return max(SLOW_START_FLOOR, (now - standing.since) / window_s)
+
+    @cached_property
+    def _bounded(self) -> list[OriginSettings]:
+        return [origin for origin in self.settings.origins if origin.max_sessions]
+
+    def full(self, load: Load) -> set[int]:
+        """Return the numbers of origins that have as many sessions as they may."""
+        return {origin.number for origin in self._bounded if load.open(origin.number) >= origin.max_sessions}
 
     @cached_property
     def rendezvous(self) -> Rendezvous:

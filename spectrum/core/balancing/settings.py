@@ -27,6 +27,7 @@ class OriginSettings(msgspec.Struct, frozen=True, array_like=True):
         address: An IP address; empty where `dns` is the name to look up.
         port: The port of offset 0; 0 for the one that the client wrote to.
         host: Its own Host header for HTTP monitors; empty for theirs.
+        max_sessions: That it has at once; 0 for any number.
     """
 
     number: int
@@ -38,6 +39,7 @@ class OriginSettings(msgspec.Struct, frozen=True, array_like=True):
     weight: float
     enabled: bool
     host: str = ""
+    max_sessions: int = 0
 
 
 class PoolSettings(msgspec.Struct, frozen=True, array_like=True):
@@ -79,6 +81,9 @@ class BalancerSettings(msgspec.Struct, frozen=True, array_like=True):
     drain_s: float | None
     failover: str
     failover_across_pools: bool
+    # Of sessions that wait for an origin, in each worker.
+    queue_size: int = 0
+    queue_timeout_s: float = 0.0
 
     def all_pools(self) -> tuple[str, ...]:
         """Return the names of all pools that this node may use."""
@@ -139,6 +144,7 @@ def _compile_origin(pool: str, origin: "PoolOrigin", numbers: Mapping[str, int])
         weight=origin.weight,
         enabled=origin.enabled,
         host=origin.header[0][1] if origin.header else "",
+        max_sessions=origin.max_sessions or 0,
     )
 
 
@@ -162,6 +168,8 @@ def compile_balancer(
         drain_s=attributes.drain_duration_s,
         failover=attributes.zero_downtime_failover,
         failover_across_pools=balancer.adaptive_routing.failover_across_pools,
+        queue_size=balancer.queue.size,
+        queue_timeout_s=balancer.queue.timeout_s,
     )
 
 

@@ -16,6 +16,8 @@ class SessionState(Enum):
     READING = "reading"
     # New sessions come too fast; it waits for its turn.
     HELD = "held"
+    # Every origin of its load balancer is full; it waits for one.
+    QUEUED = "queued"
     # Its client shakes hands.
     SECURING = "securing"
     # It has an origin, or the origins of a load balancer that are left, which the engine dials; then it is relayed.
@@ -29,6 +31,7 @@ class SessionStep(Enum):
     NEEDS_MORE = "needs more bytes"
     MUST_WAIT = "must wait"
     SPEAKS_TLS = "speaks TLS"
+    FOUND_FULL = "origins full"
     ADMITTED = "admitted"
     # By an access rule, a limit, its first bytes, or because no origin can be had.
     TURNED_AWAY = "turned away"
@@ -42,6 +45,7 @@ class SessionCommand(Enum):
 
     READ = "read"
     HOLD = "hold"
+    QUEUE = "hold in the queue"
     SECURE = "shake hands"
     CONNECT = "connect"
     REFUSE = "refuse"
@@ -55,12 +59,13 @@ Row = tuple[SessionState, SessionCommand]
 ENDS = (_S.ENDED,)
 LIVING = tuple(state for state in _S if state not in ENDS)
 # Those without an origin.
-UNDECIDED = (_S.ACCEPTED, _S.READING, _S.HELD, _S.SECURING)
+UNDECIDED = (_S.ACCEPTED, _S.READING, _S.HELD, _S.QUEUED, _S.SECURING)
 
 TABLE: dict[tuple[SessionState, SessionStep], Row] = {
     **{(state, _E.OVER): (_S.ENDED, _C.RECORD) for state in LIVING},
     **{(state, _E.ADMITTED): (_S.LED, _C.CONNECT) for state in UNDECIDED},
     **{(state, _E.TURNED_AWAY): (_S.ENDED, _C.REFUSE) for state in UNDECIDED},
+    **{(state, _E.FOUND_FULL): (_S.QUEUED, _C.QUEUE) for state in UNDECIDED},
     (_S.ACCEPTED, _E.NEEDS_MORE): (_S.READING, _C.READ),
     (_S.READING, _E.NEEDS_MORE): (_S.READING, _C.READ),
     (_S.ACCEPTED, _E.MUST_WAIT): (_S.HELD, _C.HOLD),

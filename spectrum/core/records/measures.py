@@ -120,6 +120,10 @@ class AppMeasures(msgspec.Struct, array_like=True):
     handshakes: int = 0
     resumed: int = 0
 
+    # Sessions that waited for an origin with room, and how long, in seconds, those that have left the queue.
+    queued: int = 0
+    queue_wait_s: float = 0.0
+
     def meet(self, rule: str) -> None:
         """Count a client that an access rule names."""
         self.rules[rule] = self.rules.get(rule, 0) + 1
@@ -160,6 +164,8 @@ class AppMeasures(msgspec.Struct, array_like=True):
         self.failovers += other.failovers
         self.handshakes += other.handshakes
         self.resumed += other.resumed
+        self.queued += other.queued
+        self.queue_wait_s += other.queue_wait_s
         for rule, count in other.rules.items():
             self.rules[rule] = self.rules.get(rule, 0) + count
         self.connect.add(other.connect)

@@ -83,6 +83,9 @@ class Reason(IntEnum):
     ORIGIN_CERTIFICATE = 34, 520, "originError"
     # An operator ended it (`spectrum kill`).
     KILLED = 36, 200, "disconnect"
+    # Each origin has as many sessions as it may (`max_sessions`): nobody may wait, or it waited too long.
+    ORIGIN_FULL = 37, 524, "originError"
+    QUEUE_TIMEOUT = 38, 524, "originError"
     # The client was refused before an origin was chosen.
     HEADER_UNTRUSTED = 40, 403, "clientFiltered"
     HEADER_INVALID = 41, 403, "clientFiltered"

@@ -129,6 +129,10 @@ class Balancers:
         origin = self.origins.get(number)
         return (self._pool_of[number], origin.name) if origin is not None else ("", "")
 
+    def __contains__(self, name: str) -> bool:
+        """Tell whether the latest snapshot has a load balancer."""
+        return name in self._running
+
     # --- what the supervisor tells --------------------------------------------------------------------------------
 
     def apply(self, snapshot: Snapshot) -> Stopped:

@@ -261,9 +261,9 @@ class BalancedRoute(Route):
 
     def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
         """See `Route`."""
-        origin, _, _, tries = self._balancer.choose(client, client_port)
+        origin, _, _, tries, full = self._balancer.choose(client, client_port)
         if origin is None:
-            return Reason.NO_ORIGIN
+            return Reason.ORIGIN_FULL if full else Reason.NO_ORIGIN
         targets = self._targets_for(origin, client)
         if targets:
             return targets, tries

@@ -11,6 +11,7 @@ from spectrum.core.balancing.pools import Standing
 from spectrum.core.limits.rules import NODE_GROUPS, group_of
 from spectrum.plane.memory import SharedMemory
 from tests.control.keepers import Keeper
+from tests.core.balancing.build import Counts
 from tests.plane.access.test_geoip import database
 
 POOLS = """
@@ -230,3 +231,17 @@ async def test_a_paused_app(make):
     (app,) = world.keeper.snapshot.apps
     snapshot = msgspec.structs.replace(world.keeper.snapshot, apps=(msgspec.structs.replace(app, paused=True),))
     assert world.explain(snapshot=snapshot)[1:] == ["the app is paused by hand: the client is refused (app_paused)"]
+
+
+async def test_origins_that_are_full(make):
+    world = make("default_pools: [eu]", ", {name: d, address: 192.0.2.4, max_sessions: 2}")
+    world.memory.loads = Counts({world.keeper.number("eu/d"): 2})
+    assert "eu/d is full (max_sessions 2) and passed over" in world.explain()
+    pool = "minimum_origins: 1\n  q: {origins: [{name: e, address: 192.0.2.5, max_sessions: 1}]}"
+    for queue, end in (("", "it waits up to 5 s in a queue"), (", queue: {size: 0}", "it is refused")):
+        world = make(f"default_pools: [q]{queue}", more=pool)
+        world.memory.loads = Counts({world.keeper.number("q/e"): 1})
+        assert world.explain()[-2:] == [
+            "q/e is full (max_sessions 1) and passed over",
+            f"every origin that it could go to is full: {end}",
+        ]

@@ -300,3 +300,59 @@ def test_health_comes_back():
     assert pools_of(shares(made, 50)) == {"b": 1}
     made.set(UP, "a/one")
     assert shares(made, 50) == {"a/one": 1}
+
+
+# --- origins with bounds ----------------------------------------------------------------------------------------------
+
+BOUNDED = (
+    "a: {origins: [{name: x, address: 203.0.113.1, port: 80, max_sessions: 2},"
+    " {name: y, address: 203.0.113.2, port: 80, max_sessions: 1}]},"
+    " b: {origins: [{name: z, address: 203.0.113.3, port: 80, max_sessions: 1}]}"
+)
+
+
+@pytest.mark.parametrize("down", [[], ["a/x", "a/y", "b/z"]])
+@pytest.mark.parametrize(
+    ("across", "counts", "chosen"),
+    [
+        (False, {"a/x": 1, "a/y": 1}, {"a/x"}),
+        (False, {"a/x": 2}, {"a/y"}),
+        (False, {"a/x": 3, "a/y": 1}, {None}),
+        (True, {"a/x": 2, "a/y": 1, "b/z": 1}, {None}),
+    ],
+)
+def test_full_origins_are_passed_over(across, counts, chosen, down):
+    """Also where none is healthy, and the fallback pool serves."""
+    made = world(
+        f"default_pools: [a, b], fallback_pool: a, adaptive_routing: {{failover_across_pools: {str(across).lower()}}}",
+        BOUNDED.replace("]}", "], monitor: m}"),
+        "monitors: {m: {type: tcp}}",
+    )
+    made.set(UP, "a/x", "a/y", "b/z")
+    made.set(DOWN, *down)
+    load = Counts({made.number(name): count for name, count in counts.items()})
+    found = [made.balancer().choose(0, random.random, load) for _ in range(50)]
+    assert {made.name_of(choice.origin) for choice in found} == chosen
+    assert {choice.full for choice in found} == {chosen == {None}}
+
+
+def test_a_full_pool_gives_to_the_next_one_where_it_may():
+    made = world("default_pools: [a, b], adaptive_routing: {failover_across_pools: true}", BOUNDED)
+    load = Counts({made.number("a/x"): 2, made.number("a/y"): 1})
+    assert made.name_of(made.balancer().choose(0, random.random, load).origin) == "b/z"
+
+
+def test_a_failed_origin_is_not_followed_by_a_full_one():
+    made = world("default_pools: [a, b], adaptive_routing: {failover_across_pools: true}", BOUNDED)
+    full = Counts({made.number("a/y"): 1})
+    following = made.balancer().next_choice([made.origin("a/x")], False, 0, random.random, full)
+    assert made.name_of(following) == "b/z"
+    full.counts[made.number("b/z")] = 1
+    assert made.balancer().next_choice([made.origin("a/x")], False, 0, random.random, full) is None
+
+
+def test_an_affinity_outlasts_a_full_origin():
+    made = world("default_pools: [a], session_affinity: ip", BOUNDED)
+    load = Counts({made.number("a/x"): 2})
+    choice = made.balancer().choose(0, random.random, load, made.origin("a/x").tag)
+    assert (made.name_of(choice.origin), choice.pins, choice.kept) == ("a/y", False, False)
