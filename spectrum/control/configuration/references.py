@@ -58,23 +58,24 @@ class Resolved:
         return self.faults + [self._told(fault) for fault in faults if fault.path not in missing]
 
     def _told(self, fault: Fault) -> Fault:
-        message, path = fault.message, fault.path
+        shown: dict[str, str] = {}
         for place, replaced in self.replaced.items():
-            shorter = min(len(place), len(path))
-            if place[:shorter] == path[:shorter]:
-                message = _hidden(message, replaced)
-        return replace(fault, message=message)
+            shorter = min(len(place), len(fault.path))
+            if place[:shorter] == fault.path[:shorter]:
+                shown |= {value: replaced.text for given in replaced.values for value in _as_shown(given)}
+        return replace(fault, message=_hidden(fault.message, shown)) if shown else fault
 
 
-def _hidden(message: str, replaced: Replaced) -> str:
-    """Return a message that has what stands in the file for what came of it, also where it was shortened."""
-    for value in replaced.values:
-        escaped = repr(value)[1:-1]
-        for shown in (value, escaped, escaped[:56] if len(escaped) > 56 else ""):
-            if shown:
-                pattern = rf"(?<![0-9A-Za-z]){re.escape(shown)}(?![0-9A-Za-z])"
-                message = re.sub(pattern, lambda _: replaced.text, message)
-    return message
+def _as_shown(value: str) -> list[str]:
+    """Return what a message may have of a value: itself, as Python writes it, or the beginning of that."""
+    escaped = repr(value)[1:-1]
+    return [text for text in (value, escaped, escaped[:56] if len(escaped) > 56 else "") if text]
+
+
+def _hidden(message: str, shown: Mapping[str, str]) -> str:
+    """Return a message that has what stands in the file for what came of it; the longest first, and each place once."""
+    values = "|".join(re.escape(value) for value in sorted(shown, key=len, reverse=True))
+    return re.sub(rf"(?<![0-9A-Za-z])(?:{values})(?![0-9A-Za-z])", lambda found: shown[found.group()], message)
 
 
 def resolve(value: Any) -> Resolved:

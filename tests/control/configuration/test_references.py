@@ -167,3 +167,9 @@ def test_a_file_with_references_is_read_as_a_whole(monkeypatch):
     plain = text.replace("${PORT}", "1")
     assert loaded(plain, known).apps["x"].protocol.ports.first == 1
     assert loaded(text, known).apps["x"].protocol.ports.first == 2223
+
+
+def test_a_default_is_not_replaced_by_itself():
+    (said,) = loaded("apps: {x: {protocol: 'tcq/${UNSET:-22}', origin_direct: ['tcp://192.0.2.1:22']}}").splitlines()
+    assert "'tcq/${UNSET:-22}'" in said
+    assert "${UNSET:-tcq" not in said and "${UNSET:-$" not in said

@@ -31,7 +31,8 @@ def faults(text):
 
 def test_the_file_that_we_ship_is_this_one():
     """`spectrum schema >config/spectrum.schema.json` makes it."""
-    assert json.loads((CONFIG / "spectrum.schema.json").read_text()) == schema()
+    is_this_one = json.loads((CONFIG / "spectrum.schema.json").read_text()) == schema()
+    assert is_this_one, "a key was changed: spectrum schema >config/spectrum.schema.json"
     jsonschema.Draft202012Validator.check_schema(schema())
 
 

@@ -1,0 +1,116 @@
+"""The files of config/examples: each is checked, and each that needs no root and no certificates is run with a peer."""
+
+import re
+import socket
+import socketserver
+import subprocess
+import threading
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from spectrum.control.configuration.loader import load_file
+from tests.certificates import Authority
+from tests.e2e.daemon import Daemon
+from tests.engine.harness import eventually
+
+EXAMPLES = Path(__file__).parents[2] / "config" / "examples"
+FILES = sorted(EXAMPLES.glob("*.yaml"))
+
+
+class Tcp(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+
+class Udp(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request[1].sendto(self.request[0], self.client_address)
+
+
+class TcpServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+
+@contextmanager
+def echoes():
+    """A TCP and a UDP echo on one port."""
+    with TcpServer(("127.0.0.1", 0), Tcp) as tcp, socketserver.ThreadingUDPServer(tcp.server_address, Udp) as udp:
+        for server in (tcp, udp):
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tcp.server_address[1]
+        for server in (tcp, udp):
+            server.shutdown()
+
+
+def tls_folder(folder):
+    authority = Authority()
+    authority.issue("localhost").write(folder, "server")
+    (folder / "clients.pem").write_bytes((folder / "server.pem").read_bytes())
+    return str(folder)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_an_example_is_right_and_says_what_it_is(path, tmp_path, monkeypatch):
+    if path.stem == "mtls":
+        monkeypatch.setenv("TLS_FOLDER", tls_folder(tmp_path))
+    assert load_file(path).apps
+    about = path.read_text().splitlines()[:4]
+    assert [line[:2] for line in about[:3]] == ["# "] * 3
+    assert "Try: " in about[1]
+    assert not about[3].startswith("#")
+
+
+def at_home(text, origin, free_port):
+    """Return an example with all its origins at one port of this machine, and free ports to listen on, and these."""
+    ports = {}
+
+    def listen(match):
+        first, last = int(match[2]), int(match[3] or match[2])
+        port = ports.setdefault((match[1], first), free_port())
+        return f"protocol: {match[1]}/{port}" + (f"-{port + last - first}" if match[3] else "")
+
+    text = re.sub(r"preset: (rdp|minecraft)$", r"preset: \1\n    protocol: tcp/1", text, flags=re.MULTILINE)
+    text = re.sub(r"protocol: (tcp|udp)/(\d+)(?:-(\d+))?", listen, text)
+    text = re.sub(r"(tcp|udp)://192\.0\.2\.\d+:\d+(?!\d*-)", rf"\1://127.0.0.1:{origin}", text)
+    text = re.sub(r"address: 192\.0\.2\.\d+, port: \d+", f"address: 127.0.0.1, port: {origin}", text)
+    return text, ports
+
+
+@pytest.mark.parametrize("name", ["ssh", "rdp", "minecraft", "dns", "web-sni", "mmproxy", "behind-another"])
+def test_an_example_runs(name, tmp_path, free_port):
+    with ExitStack() as opened:
+        origin = opened.enter_context(echoes())
+        text, ports = at_home((EXAMPLES / f"{name}.yaml").read_text(), origin, free_port)
+        opened.enter_context(Daemon(tmp_path, text))
+        assert ports
+        for (transport, _), port in ports.items():
+            kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
+            with socket.socket(socket.AF_INET, kind) as client:
+                client.settimeout(10)
+                client.connect(("127.0.0.1", port))
+                header = b"PROXY TCP4 198.51.100.7 127.0.0.1 4000 7100\r\n" if name == "behind-another" else b""
+                client.sendall(header + b"hello")
+                if transport == "tcp":
+                    client.shutdown(socket.SHUT_WR)
+                got = b""
+                while not got.endswith(b"hello"):
+                    got += client.recv(65536)
+                assert (b"198.51.100.7" in got) is bool(header)
+
+
+def test_the_database_pool_with_redis(require, tmp_path, free_port):
+    require("redis-server", "redis-cli")
+    origin = free_port()
+    text, ports = at_home((EXAMPLES / "database-pool.yaml").read_text(), origin, free_port)
+    command = ["redis-server", "--port", str(origin), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        with Daemon(tmp_path, text):
+            ask = ["redis-cli", "-p", str(next(iter(ports.values()))), "ping"]
+            eventually(lambda: "PONG" in subprocess.run(ask, capture_output=True, text=True).stdout, 20)
+    finally:
+        server.terminate()
+        server.wait()
