@@ -19,6 +19,7 @@ from spectrum.link.helper import (
     Another,
     Bound,
     ChangeBinding,
+    Counted,
     Done,
     EnlargeQueues,
     Filtered,
@@ -37,6 +38,7 @@ from spectrum.link.helper import (
     SetFilter,
     SetOffload,
     ShowBindings,
+    ShowCounts,
     UndoFilter,
 )
 
@@ -96,6 +98,8 @@ GOLDEN = [
     (Filtered({"list a": 1}), "92a846696c746572656481a66c697374206101"),
     (Bound({"counts": {}}), "92a5426f756e6481a6636f756e747380"),
     (Offloaded(True), "92a94f66666c6f61646564c3"),
+    (ShowCounts("filter"), "92aa53686f77436f756e7473a666696c746572"),
+    (Counted({"dropped": (1, 2)}), "92a7436f756e74656481a764726f70706564920102"),
 ]
 
 

@@ -43,8 +43,10 @@ from spectrum.link.takeover import (
 from spectrum.link.versions import Hello
 
 CONNECT, DURATION = Histogram([6, 7], 0.5), Histogram([8, 9], 1.5)
-ORIGINS = {"o": OriginMeasures(10, 11, 12, "x")}
-APP = AppMeasures(1, 2, 3, {4: 5}, CONNECT, DURATION, ORIGINS, 13, 14, {15: 16}, 17, {"r": 18}, 19, 20)
+ORIGINS = {"o": OriginMeasures(10, 11, 12, "x", {"y": 28}, 29, 30, 31, 0.5, 32)}
+APP = AppMeasures(1, 2, 3, {4: 5}, CONNECT, DURATION, ORIGINS, 13, 14, {15: 16}, 17, {"r": 18}, 19, 20, 33, 0.25)
+# Without what the measures of apps and origins have since.
+OLD_APP = msgspec.structs.replace(APP, origins={"o": OriginMeasures(10, 11, 12, "x")}, queued=0, queue_wait_s=0.0)
 SELECTION = Selection(("app",), "192.0.2.0/24", ("192.0.2.1:22",), (29,), 30, 31, {"tcp": (32,)})
 SESSION = LiveSession(
     *("tcp", 35, "app", "relaying", b"\xc0\0\2\1", 36, b"\xc0\0\2\2", 37, "192.0.2.3", 38, 39, 40, 41, 42, 43)
@@ -67,9 +69,9 @@ GOLDEN = [
     (Drain(0.5), "92a5447261696ecb3fe0000000000000"),
     (
         Measures(7, True, {"app": APP}, WorkerMeasures(21, 0.25, 22, 23), 24, False, 25, 26, 27),
-        "9aa84d6561737572657307c381a3617070dc001001020381040592920607cb3fe000000000000092920809cb3ff800000000000081a1"
-        "6f9a0a0b0ca17880000000cb0000000000000000000d0e810f101181a17212131400cb00000000000000009415cb3fd0000000000000"
-        "161718c2191a1b",
+        "9aa84d6561737572657307c381a3617070dc001001020381040592920607cb3fe000000000000092920809cb3ff800000000000081a16"
+        "f9a0a0b0ca17881a1791c1d1e1fcb3fe0000000000000200d0e810f101181a17212131421cb3fd00000000000009415cb3fd000000000"
+        "0000161718c2191a1b",
     ),
     (Events(2, b"{}\n{}\n", "w", 7, True, False), "97a64576656e747302c4067b7d0a7b7d0aa17707c3c2"),
     (Kept(7), "92a44b65707407"),
@@ -90,7 +92,7 @@ BEFORE = [
     # Without `has_sums`: there may be some.
     (Events(2, b"{}\n{}\n", "w", 7, True), "96a64576656e747302c4067b7d0a7b7d0aa17707c3"),
     (
-        Measures(7, True, {"app": APP}, WorkerMeasures(21, 0.25, 22), 24, False, 25, 26),
+        Measures(7, True, {"app": OLD_APP}, WorkerMeasures(21, 0.25, 22), 24, False, 25, 26),
         "99a84d6561737572657307c381a36170709e01020381040592920607cb3fe000000000000092920809cb3ff800000000000081a16f940a"
         "0b0ca1780d0e810f101181a1721213149315cb3fd00000000000001618c2191a",
     ),
