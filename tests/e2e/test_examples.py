@@ -1,8 +1,11 @@
-"""The files of config/examples: each is checked, and each that needs no root and no certificates is run with a peer."""
+"""The files of config/examples: each is checked, and each that needs no root is run with a peer."""
 
+import os
 import re
+import shutil
 import socket
 import socketserver
+import ssl
 import subprocess
 import threading
 from contextlib import ExitStack, contextmanager
@@ -48,7 +51,8 @@ def echoes():
 def tls_folder(folder):
     authority = Authority()
     authority.issue("localhost").write(folder, "server")
-    (folder / "clients.pem").write_bytes((folder / "server.pem").read_bytes())
+    authority.issue("client").write(folder, "client")
+    (folder / "clients.pem").write_bytes(authority.pem if isinstance(authority.pem, bytes) else authority.pem.encode())
     return str(folder)
 
 
@@ -111,6 +115,76 @@ def test_the_database_pool_with_redis(require, tmp_path, free_port):
         with Daemon(tmp_path, text):
             ask = ["redis-cli", "-p", str(next(iter(ports.values()))), "ping"]
             eventually(lambda: "PONG" in subprocess.run(ask, capture_output=True, text=True).stdout, 20)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_ssh_with_openssh(require, tmp_path, free_port):
+    require("sshd", "ssh-keygen", "ssh-keyscan")
+    origin = free_port()
+    text, ports = at_home((EXAMPLES / "ssh.yaml").read_text(), origin, free_port)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "host"], check=True)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    options = ["Port", "ListenAddress", "HostKey", "PidFile", "UsePAM"]
+    values = [origin, "127.0.0.1", tmp_path / "host", "none", "no"]
+    lines = [f"{option} {value}\n" for option, value in zip(options, values, strict=True)]
+    (tmp_path / "sshd_config").write_text("".join(lines))
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    server = subprocess.Popen([shutil.which("sshd", path=path), "-D", "-e", "-f", tmp_path / "sshd_config"])
+    try:
+        with Daemon(tmp_path, text):
+            ask = ["ssh-keyscan", "-t", "ed25519", "-p", str(next(iter(ports.values()))), "127.0.0.1"]
+            key = (tmp_path / "host.pub").read_text().split()[1]
+            eventually(lambda: key in subprocess.run(ask, capture_output=True, text=True).stdout, 20)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_mtls_with_openssl(tmp_path, free_port):
+    folder = tls_folder(tmp_path)
+    with echoes() as origin:
+        text, ports = at_home((EXAMPLES / "mtls.yaml").read_text(), origin, free_port)
+        with Daemon(tmp_path, text, env={"TLS_FOLDER": folder}):
+            context = ssl.create_default_context(cafile=f"{folder}/clients.pem")
+            context.load_cert_chain(f"{folder}/client.pem", f"{folder}/client.key")
+            where = ("127.0.0.1", next(iter(ports.values())))
+            assert asked(context, where) == b"hello"
+            with pytest.raises((OSError, EOFError)):
+                asked(ssl.create_default_context(cafile=f"{folder}/clients.pem"), where)
+
+
+def asked(context, where):
+    """Return what comes back over TLS."""
+    with context.wrap_socket(socket.create_connection(where, 10), server_hostname="localhost") as client:
+        client.sendall(b"hello")
+        if not (got := client.recv(100)):
+            raise EOFError
+        return got
+
+
+def test_dns_with_knot(require, tmp_path, free_port):
+    require("knotd", "kdig")
+    origin = free_port()
+    text, ports = at_home((EXAMPLES / "dns.yaml").read_text(), origin, free_port)
+    (tmp_path / "example.org.zone").write_text("@ 3600 SOA ns admin 1 60 60 60 45\n@ NS ns\nns A 192.0.2.53\n")
+    (tmp_path / "knot.conf").write_text(
+        f"server:\n  rundir: {tmp_path}\n  listen: 127.0.0.1@{origin}\n"
+        f"database:\n  storage: {tmp_path}\nzone:\n  - domain: example.org\n    storage: {tmp_path}\n"
+    )
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    server = subprocess.Popen(
+        [shutil.which("knotd", path=path), "-c", tmp_path / "knot.conf"], stdout=subprocess.DEVNULL
+    )
+    try:
+        with Daemon(tmp_path, text):
+            for (transport, _), port in ports.items():
+                ask = ["kdig", f"+{'no' * (transport == 'udp')}tcp", "+short", "-p", str(port)]
+                ask += ["@127.0.0.1", "ns.example.org", "A"]
+                eventually(
+                    lambda ask=ask: "192.0.2.53" in subprocess.run(ask, capture_output=True, text=True).stdout, 20
+                )
     finally:
         server.terminate()
         server.wait()
