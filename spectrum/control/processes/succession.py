@@ -221,20 +221,14 @@ class Predecessor:
         line = SupervisorSocket(self._socket)
         await line.send(successor_hello())
         heritage = Heritage()
-        try:
+        message, descriptors = await line.receive()
+        check_hello(message)
+        while "given" not in message:
+            heritage.take(message, descriptors)
+            if heritage.legacy is not None:
+                return heritage
             message, descriptors = await line.receive()
-            check_hello(message)
-            while True:
-                if "given" in message:
-                    return _checked(heritage)
-                heritage.take(message, descriptors)
-                if heritage.legacy is not None:
-                    return heritage
-                message, descriptors = await line.receive()
-        except Ended:
-            if heritage.workers or heritage.listeners:
-                raise
-            return Heritage(legacy=[])  # of a version that says nothing where it has no workers
+        return _checked(heritage)
 
     async def follow(self, control: str) -> None:
         """Say that this one has all that it needs, and wait until the other one has left.

@@ -189,16 +189,28 @@ async def test_what_is_given_arrives(says_hello):
             pass
 
 
-@pytest.mark.parametrize(("said", "workers"), [(b'{"workers": [1, 2]}', [1, 2]), (None, [])])
-async def test_a_predecessor_of_a_version_that_gives_nothing(said, workers):
+async def test_a_predecessor_of_a_version_that_gives_nothing():
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     predecessor = Predecessor(theirs.detach())
-    if said:
-        ours.send(said)
+    ours.send(b'{"workers": [1, 2]}')
     ours.shutdown(socket.SHUT_WR)
-    assert await predecessor.inherit() == Heritage(legacy=workers)
+    assert await predecessor.inherit() == Heritage(legacy=[1, 2])
     assert json.loads(ours.recv(100))["protocol"] == 1
     ours.close()
+    predecessor.close()
+
+
+@pytest.mark.parametrize("said", [[], [predecessor_hello()]])
+async def test_nobody_follows_a_predecessor_that_ended_before_it_gave_anything(said):
+    """It was told to stop, and what it had begun would serve in its place."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    predecessor, line = Predecessor(theirs.detach()), SupervisorSocket(ours)
+    for message in said:
+        await line.send(message)
+    ours.shutdown(socket.SHUT_WR)
+    with pytest.raises(Ended):
+        await predecessor.inherit()
+    line.close()
     predecessor.close()
 
 
