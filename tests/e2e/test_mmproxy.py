@@ -5,7 +5,9 @@ Three hosts: a client, the edge, and the origin's machine; both families.
 
 import getpass
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -215,3 +217,5 @@ def test_workers_of_mmproxy_have_a_filter(hosts, start, tmp_path):
     eventually(lambda: ask(control, "GET", "/status")["pid"] == answer["pid"], 20, start.printed)
     after = ask(control, "GET", "/status")
     assert (after["config"], [app["name"] for app in after["apps"]]) == ("the command line", ["tcp"])
+    os.kill(answer["pid"], signal.SIGTERM)  # `start` knows only the one before it
+    eventually(lambda: not Path(f"/proc/{answer['pid']}").exists(), 20, start.printed)

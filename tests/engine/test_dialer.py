@@ -322,13 +322,14 @@ def test_how_the_kernel_sends_to_the_origin(sockets):
 def engine_socket(address):
     """Return the socket of this process that is bound to an address and connected."""
     for name in os.listdir("/proc/self/fd"):
+        if not Path(f"/proc/self/fd/{name}").is_socket():
+            continue
+        sock = socket.socket(fileno=os.dup(int(name)))
         with suppress(OSError):
-            sock = socket.socket(fileno=os.dup(int(name)))
-            with suppress(OSError):
-                sock.getpeername()
-                if sock.getsockname() == address:
-                    return sock
-            sock.close()
+            sock.getpeername()
+            if sock.getsockname() == address:
+                return sock
+        sock.close()
     raise AssertionError(f"no socket at {address}")
 
 

@@ -57,6 +57,7 @@ async def test_ends_by_sigterm_without_a_supervisor(free_port):
     assert process.returncode == 0
 
 
+@pytest.mark.stands_for_a_process
 async def test_without_memory_that_it_can_use_it_refuses(tmp_path):
     """The reason is the supervisor's to tell."""
     supervisor, link = pair(tmp_path / "control")

@@ -1,6 +1,7 @@
 """What a worker is made of, in the test's own process."""
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 
 from spectrum.core.life.service import ServiceEvent, ServiceLife
@@ -21,6 +22,7 @@ class ProcessParts:
         self.life, self.outbox = ServiceLife(), Outbox("0/1")
         self.sender = Sender(self.link, self.life, self.outbox)
         self.memory, files = memory()
+        self.flows = files[0]
         self.planes = Planes(self.memory, files, {}, self.sender.emit, lambda: None)
         self.generations = Generations(self.link, self.life, self.planes, self.outbox)
         self.reports = Reports(self.link, self.life, self.planes, self.outbox)
@@ -43,3 +45,4 @@ async def process_parts(control):
         loop.remove_reader(parts.planes.engine.fileno())
         parts.link.close()
         parts.supervisor.channel.close()
+        os.close(parts.flows)  # a worker has it until it ends

@@ -3,6 +3,7 @@ import socket
 
 from spectrum.core.life.service import ServiceEvent
 from spectrum.core.snapshot import ListenerKey
+from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.flow_sockets import receive_sockets
 from spectrum.link.takeover import Measures, Names, Released, Sockets, Veteran
@@ -20,6 +21,7 @@ async def test_introduces_itself_with_all_that_it_serves_with(tmp_path):
         kinds = [type(message) for message in parts.supervisor.messages]
         assert kinds == [Sockets, Names, Veteran]
         assert parts.supervisor.descriptors == 2
+        close_all(parts.generations.descriptors.values())
 
 
 async def test_one_that_was_released_counts_anew(tmp_path):
