@@ -31,7 +31,7 @@ from spectrum.engine.sockets cimport (
     set_int,
     unmapped,
 )
-from spectrum.engine.target cimport Target, TargetHead
+from spectrum.engine.target cimport Target, count_moved
 
 cdef enum:
     ALONE = BATCH + 1
@@ -388,7 +388,7 @@ cdef class Datagrams(FlowKeeper):
             else:
                 flow.bytes[CLIENT] += size
                 flow.datagrams[CLIENT] += 1
-                (<TargetHead *>flow.target).moved[CLIENT] += size
+                count_moved(flow.target, CLIENT, size)
                 if flow.fd != self._out_fd or self._out_count >= BATCH:
                     self._flush_to_origin()
                 self._out_fd = flow.fd
@@ -675,7 +675,7 @@ cdef class Datagrams(FlowKeeper):
         self.loop.round_bytes += size
         flow.bytes[ORIGIN] += size
         flow.datagrams[ORIGIN] += 1
-        (<TargetHead *>flow.target).moved[ORIGIN] += size
+        count_moved(flow.target, ORIGIN, size)
         if flow.replied_ns == 0:
             flow.replied_ns = self.loop.now_ns
         self._touch(index, flow)

@@ -25,7 +25,7 @@ from spectrum.engine.offload cimport (
 )
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.sockets cimport MAPPED, map_address, set_int, unmapped
-from spectrum.engine.target cimport Target, TargetHead
+from spectrum.engine.target cimport Target, count_moved
 
 import secrets
 
@@ -302,7 +302,7 @@ cdef class FlowKeeper(Part):
             flow.datagrams[side] += datagrams
             counts[side] += size
             counts[2 + side] += datagrams
-            (<TargetHead *>flow.target).moved[side] += size
+            count_moved(flow.target, side, size)
             last_ms = max(last_ms, tally.last_ns // 1000000)
             if side == ORIGIN and flow.waiting:
                 flow.waiting = False

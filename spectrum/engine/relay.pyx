@@ -23,7 +23,7 @@ from spectrum.engine.record_form cimport RecordForm
 from spectrum.engine.sessions cimport *
 from spectrum.engine.slab cimport *
 from spectrum.engine.sockets cimport clock_ns, set_int
-from spectrum.engine.target cimport Target, TargetHead
+from spectrum.engine.target cimport Target, count_moved
 from spectrum.engine.tls cimport ServerContext
 from spectrum.engine.tls_end cimport (
     TlsEnd,
@@ -438,7 +438,7 @@ cdef class Relay(Dialer):
                 filled += plain
                 source.received_bytes += plain
                 self._app_bytes[2 * session.app + side] += plain
-                (<TargetHead *>session.target).moved[side] += plain
+                count_moved(session.target, side, plain)
                 if session.paced:
                     paused = self._pace(index, session, side, plain)
                 if session.waiting == side:  # the client speaks and does not wait yet, or is answered

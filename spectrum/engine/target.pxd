@@ -1,5 +1,6 @@
 """The C layout of `Target`, for the relay."""
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from spectrum.engine.linux cimport sockaddr_in6, socklen_t
 from spectrum.engine.tls cimport TlsPeer
@@ -45,3 +46,9 @@ cdef class Target:
     cdef int _connect(self, int kind, sockaddr_in6 *source, uint16_t source_port) noexcept
     cdef int _connect_transparent(self, int kind, sockaddr_in6 *source) noexcept
     cdef void arm_keepalive(self, int fd) noexcept
+
+
+cdef inline void count_moved(PyObject *target, int side, uint64_t size) noexcept nogil:
+    """Count bytes by their sender; of a flow of the worker before that is not served as its app is now, nowhere."""
+    if target != NULL:
+        (<TargetHead *>target).moved[side] += size

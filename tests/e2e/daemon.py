@@ -34,8 +34,10 @@ class Daemon:
             self.process = subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | (env or {}))
 
     def write(self, text: str) -> None:
-        """Write the file; the control socket is ours."""
-        self.path.write_text(f"{text}\ncontrol: {{socket: {self.socket}}}\n")
+        """Write the file, at once for who may be reading it; the control socket is ours."""
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(f"{text}\ncontrol: {{socket: {self.socket}}}\n")
+        fresh.replace(self.path)
 
     def __enter__(self) -> "Daemon":
         deadline = time.monotonic() + self._start_timeout_s

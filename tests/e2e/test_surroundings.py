@@ -150,8 +150,13 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
     assert found == {
         "control/tls/certificates.py": 1,  # which certificates end soon, for the log
         "control/balancing/health.py": 3,  # of events, and when a verdict changed, for status
-        "control/balancing/health_metrics.py": 1,  # until a certificate expires
-        "control/balancing/report.py": 2,  # the same two
+        "control/balancing/report.py": 2,  # the same, and until a certificate expires
+        "control/balancing/origins.py": 1,  # since when an operator has taken an origin out
+        "control/pauses.py": 1,  # since when an app is paused
+        "control/tls/acme/actor.py": 5,  # a certificate's life is told in wall-clock time (RFC 5280)
+        "control/tls/acme/kept.py": 1,
+        "control/tls/acme/order.py": 4,
+        "kernel/usage.py": 1,  # when a process started
         "control/records/journal.py": 1,  # when a record was journaled, for the lag of sinks
         "control/records/feed.py": 1,  # the same
         "control/records/stream.py": 1,  # in ids of records

@@ -29,6 +29,8 @@ def test_demo(tmp_path):
     assert "\n  nc 127.0.0.1 7000 " in text
     assert "\n  spectrum explain --app hello " in text
     assert re.search(
-        r"Z disconnect 200 client_closed app=hello client=127\.0\.0\.1:\d+ origin=127\.0\.0\.1:9000 ", text
+        r"Z disconnect 200 client_closed app=hello client=127\.0\.0\.1:\d+ edge=127\.0\.0\.1:7000 "
+        r"origin=127\.0\.0\.1:9000 ",
+        text,
     )
     assert max(map(len, text[: text.index("Ctrl-C")].splitlines())) <= 80

@@ -39,7 +39,7 @@ async def test_metrics():
     watch._watched["b", "SRV"] = Watched("b", "SRV")
     answered.answered_at = time.monotonic() - 5
     answered.results.update(ok=3, no_answer=1)
-    found = samples(await Exporter(Totals(), NodeState(), [NamesActor(watch, OwnListeners(Config()))]).render())
+    found = samples(await Exporter(Totals(), NodeState(), [NamesActor(watch, OwnListeners(Config()))]).render({}, []))
     labels = ("name", "a"), ("type", "any")
     assert found["spectrum_name_addresses", *labels] == 2
     assert found["spectrum_name_addresses", ("name", "b"), ("type", "SRV")] == 0

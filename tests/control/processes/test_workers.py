@@ -156,9 +156,9 @@ async def test_a_worker_that_does_not_read_is_told_the_last_word_only(flows, sha
     finally:
         os.kill(worker.pid, signal.SIGCONT)
     await until(lambda: not worker._channel.waits and not worker._late_names)
+    assert await asyncio.wait_for(outcome, 10)
     worker.kill()
     await asyncio.wait_for(ended, 10)
-    assert await outcome
     assert worker.life.told == 7 and not worker.life.owes
 
 
