@@ -4,35 +4,12 @@ import os
 import signal
 import socket
 import ssl
-import threading
 
 from spectrum.cli.client import ask
 from tests.certificates import Authority
 from tests.e2e.daemon import Daemon
+from tests.e2e.echoes import echoing
 from tests.engine.harness import eventually
-
-
-def echoing(kind):
-    """Return a socket whose clients get back what they send."""
-    sock = socket.socket(socket.AF_INET, kind)
-    sock.bind(("127.0.0.1", 0))
-
-    def answer(connection):
-        with connection:
-            while data := connection.recv(1000):
-                connection.sendall(data)
-
-    def serve():
-        if kind == socket.SOCK_DGRAM:
-            while True:
-                data, client = sock.recvfrom(1000)
-                sock.sendto(data, client)
-        sock.listen()
-        while True:
-            threading.Thread(target=answer, args=(sock.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    return sock.getsockname()[1]
 
 
 def echoed(sock):

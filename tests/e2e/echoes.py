@@ -1,0 +1,27 @@
+"""An origin in the test's own process."""
+
+import socket
+import threading
+
+
+def echoing(kind):
+    """Return the port of a socket whose clients get back what they send."""
+    sock = socket.socket(socket.AF_INET, kind)
+    sock.bind(("127.0.0.1", 0))
+
+    def answer(connection):
+        with connection:
+            while data := connection.recv(1000):
+                connection.sendall(data)
+
+    def serve():
+        if kind == socket.SOCK_DGRAM:
+            while True:
+                data, client = sock.recvfrom(1000)
+                sock.sendto(data, client)
+        sock.listen()
+        while True:
+            threading.Thread(target=answer, args=(sock.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return sock.getsockname()[1]
