@@ -10,12 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "spectrum"
 ALLOWED = {
-    "cli": {"core", "control", "kernel", "origin"},
-    "control": {"wire", "core", "link", "kernel", "plane", "probes", "garbage", "tasks"},
+    "cli": {"core", "control", "kernel", "origin", "store"},
+    "control": {"wire", "core", "link", "kernel", "plane", "probes", "store", "garbage", "tasks"},
     "helper": {"core", "link", "kernel"},
     "plane": {"wire", "core", "link", "engine", "kernel", "garbage", "tasks"},
     "probes": {"wire", "core", "tasks"},
     "link": {"core", "kernel"},
+    "store": {"core"},
     "garbage": set(),
     "tasks": set(),
     "kernel": {"core"},
@@ -31,6 +32,7 @@ FORBIDDEN = {
     "kernel": {"asyncio", "uvloop"},
     "engine": {"asyncio", "uvloop"},
     "helper": {"asyncio", "uvloop"},
+    "store": {"asyncio", "uvloop"},
 }
 FILES = [path for path in ROOT.rglob("*.py*") if path.suffix in (".py", ".pyi", ".pyx", ".pxd")]
 

@@ -25,7 +25,9 @@ from spectrum.core.durations import parse_duration_s
 from spectrum.core.sizes import parse_size
 from spectrum.wire.address import IPAddress, unmapped_network
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# Of an object; it labels metrics.
+MAX_NAME = 63
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 
 
 def text(value: object, example: str = "") -> str:

@@ -1,0 +1,73 @@
+"""What the store keeps: objects with the values that the file would have, and what becomes of them."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+from spectrum.core.configuration.fields import MAX_NAME, check_name
+
+# Of an id, in hex digits, as Cloudflare's.
+ID_DIGITS = 32
+# Of an id, where a name is told from another one by it.
+SUFFIX_DIGITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of the store, or of the file as the API shows it.
+
+    Attributes:
+        section: The key at the top of the file that it belongs under.
+        id: 32 hex digits.
+        name: Its key in the section.
+        value: What stands below that key in the file.
+        created_on: In seconds since 1970. It says nothing of the order: clocks are set back.
+        modified_on: The same.
+        revision: Number of the store's change that made it what it is; larger is later. 0 for the file's objects.
+        is_in_file: It is the file's, and read-only to the API.
+    """
+
+    section: str
+    id: str
+    name: str
+    value: dict[str, Any]
+    created_on: float
+    modified_on: float
+    revision: int = 0
+    is_in_file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChange:
+    """What an object is to become; `value` None: it is deleted. The id tells which object, the name may be new."""
+
+    section: str
+    id: str
+    name: str
+    value: dict[str, Any] | None
+
+
+def file_id(section: str, name: str) -> str:
+    """Return the id of one of the file's objects: the same one as long as it has this name."""
+    return hashlib.sha256(f"{section}/{name}".encode()).hexdigest()[:ID_DIGITS]
+
+
+def new_id() -> str:
+    """Return a random id."""
+    return secrets.token_hex(ID_DIGITS // 2)
+
+
+def free_name(wanted: str, taken: Container[str], object_id: str) -> str:
+    """Return a key for an object: what the API calls it where that is valid and free, otherwise with some of its id."""
+    if check_name(wanted, "an object") is None and wanted not in taken:
+        return wanted
+    stem = re.sub("[^A-Za-z0-9._-]+", "-", wanted).lstrip("-._")
+    for digits in (SUFFIX_DIGITS, ID_DIGITS):
+        end = object_id[:digits]
+        name = "-".join(filter(None, (stem[: MAX_NAME - 1 - digits].rstrip("-."), end)))
+        if name not in taken:
+            return name
+    raise ValueError(f"{name} is taken, id and all")

@@ -1,0 +1,148 @@
+"""Reads a store beside its writer: read-only, with what sqlite3 and json give alone.
+
+A reader waits for nobody and holds nobody up: it sees what was committed when it began (sqlite.org/wal.html).
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from spectrum.store.errors import StoreCorrupt, StoreError
+from spectrum.store.schema import version_of
+from spectrum.store.tokens import StoredToken
+
+FILE_NAME = "store.sqlite3"
+# A writer holds the file up for a moment only where it makes it, or takes up what a killed one left.
+BUSY_TIMEOUT_S = 5.0
+# Of `StoredToken`, in its order.
+TOKEN_FIELDS = "id, name, digest, value, created_on, modified_on"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreContent:
+    """What a store adds to the file.
+
+    Attributes:
+        revision: Number of the last change.
+        objects: Per section the values by name, in the order in which the objects were made.
+    """
+
+    revision: int
+    objects: dict[str, dict[str, Any]]
+
+
+def read_objects(folder: Path) -> StoreContent:
+    """Return the objects of the store in a folder; none where there is no store yet. It blocks: use a thread.
+
+    Raises:
+        StoreError: If it cannot be read.
+    """
+    objects: dict[str, dict[str, Any]] = {}
+    with _content(folder) as connection:
+        if connection is None:
+            return StoreContent(0, objects)
+        for section, name, value in connection.execute("SELECT section, name, value FROM objects ORDER BY number"):
+            objects.setdefault(section, {})[name] = decoded(folder / FILE_NAME, value)
+        return StoreContent(_revision(connection), objects)
+
+
+def read_revision(folder: Path) -> int:
+    """Return the number of the last change to the store in a folder; 0 where there is no store yet. It blocks.
+
+    Raises:
+        StoreError: If it cannot be read.
+    """
+    with _content(folder) as connection:
+        return 0 if connection is None else _revision(connection)
+
+
+def read_tokens(folder: Path) -> list[StoredToken]:
+    """Return the tokens of the store in a folder; none where there is no store yet. It blocks.
+
+    Raises:
+        StoreError: If it cannot be read.
+    """
+    with _content(folder) as connection:
+        if connection is None:
+            return []
+        return tokens_in(connection, folder / FILE_NAME)
+
+
+def tokens_in(connection: sqlite3.Connection, path: Path) -> list[StoredToken]:
+    """Return the tokens of an open store, in the order in which they were made."""
+    rows = connection.execute(f"SELECT {TOKEN_FIELDS} FROM tokens ORDER BY number").fetchall()
+    return [
+        StoredToken(token_id, name, digest, decoded(path, value), created_on, modified_on)
+        for token_id, name, digest, value, created_on, modified_on in rows
+    ]
+
+
+@contextmanager
+def _content(folder: Path) -> Iterator[sqlite3.Connection | None]:
+    """Give what a store has at this moment; None where it has nothing."""
+    path = folder / FILE_NAME
+    if not path.exists():
+        yield None
+        return
+    with reader(folder) as connection:
+        connection.execute("BEGIN")
+        yield connection if version_of(connection, path) else None
+        connection.execute("ROLLBACK")
+
+
+def _revision(connection: sqlite3.Connection) -> int:
+    number: int = connection.execute("SELECT number FROM revision").fetchone()[0]
+    return number
+
+
+@contextmanager
+def reader(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Give a connection that cannot write; errors of SQLite leave as `StoreError`."""
+    path = folder / FILE_NAME
+    with explained(path):
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+        )
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite into `StoreError`."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise store_error(path, exc) from exc
+
+
+def store_error(path: Path, exc: sqlite3.Error) -> StoreError:
+    """Return an error of SQLite in our words."""
+    if getattr(exc, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return damaged(path, str(exc))
+    return StoreError(f"{path}: {exc}")
+
+
+def decoded(path: Path, value: str) -> Any:
+    """Return a value as it was before it was stored."""
+    try:
+        return json.loads(value)
+    except ValueError as exc:
+        raise damaged(path, str(exc)) from exc
+
+
+def damaged(path: Path, what: str) -> StoreCorrupt:
+    """Return the error of a damaged store. It tells which copy there is, for nothing is ever deleted."""
+    copies = sorted(path.parent.glob(f"{path.name}.before-*[0-9]"), key=lambda copy: copy.stat().st_mtime)
+    hint = f"the last copy is {copies[-1]}" if copies else "spectrum import takes what spectrum export wrote"
+    return StoreCorrupt(
+        f"{path} is damaged: {what}. Nothing in it was changed; "
+        f"move {path.name}* to another folder and start anew; {hint}"
+    )
