@@ -15,7 +15,7 @@ from spectrum.core.configuration.apps import APPS
 from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Surroundings
+from spectrum.core.configuration.feature import Names, Surroundings
 from spectrum.core.filter import FILTER
 from spectrum.core.limits.checks import LIMITS
 from spectrum.core.numbers import Numbers
@@ -35,15 +35,18 @@ SECTIONS = tuple(section for feature in FEATURES for section in feature.sections
 FIXED = tuple(path for feature in FEATURES for path in feature.fixed)
 
 
-def check(config: Config, names: Mapping[str, list[str]], local: Iterable[IPAddress] = ()) -> Iterator[Fault]:
+def check(
+    config: Config, names: Names, local: Iterable[IPAddress] = (), whole: Config | None = None
+) -> Iterator[Fault]:
     """Yield what does not fit in a file.
 
     Args:
-        config: Holds the objects that are well-formed by themselves.
+        config: Holds the objects that are well-formed by themselves, or some of them (`Fitting`).
         names: Of each section all names that stand there.
         local: The addresses of this machine, so that a loop through a wildcard listener is seen.
+        whole: Holds all of them; None where `config` does.
     """
-    surroundings = Surroundings(names, ListenerIndex(config.apps, local))
+    surroundings = Surroundings(names, ListenerIndex(config.apps, local), whole or config)
     for feature in FEATURES:
         yield from feature.check(config, surroundings)
     for name, app in config.apps.items():

@@ -128,7 +128,7 @@ class HealthKeeper:
         self._world = _World(
             monitors=config.monitors,
             pools=config.pools,
-            headers=headers_used(config),
+            headers=headers_used(config.apps, config.load_balancers),
             settings={pool.name: pool for pool in snapshot.pools},
             balancers=snapshot.balancers,
         )

@@ -11,9 +11,8 @@ from spectrum.control.configuration.blocks import Blocks, may_have_anchors, may_
 from spectrum.control.configuration.yaml_marks import Document
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.fields import check_name
-from spectrum.core.configuration.neighbours import Neighbours
+from spectrum.core.configuration.fitting import Fitting
 from spectrum.core.configuration.presets import expand
-from spectrum.core.features import SECTIONS, check
 from spectrum.wire.address import IPAddress
 
 
@@ -28,9 +27,8 @@ class LoadedText:
 
     def __init__(self, blocks: Blocks, config: Config, local: Iterable[IPAddress]) -> None:
         self._rest = blocks.rest
-        self._config = config
         self._apps = {block: (name, config.apps[name]) for block in blocks.apps for name in [name_of(block)]}
-        self._neighbours = Neighbours(config, local)
+        self._fitting = Fitting(config, local)
 
     @classmethod
     def of(cls, text: str, document: Document, config: Config, local: Iterable[IPAddress]) -> "LoadedText | None":
@@ -47,7 +45,7 @@ class LoadedText:
     def load(self, text: str, local: Iterable[IPAddress]) -> Config | None:
         """Return the configuration in another text; None where it is to be loaded as a whole."""
         blocks = split(text)
-        if blocks is None or blocks.rest != self._rest or self._neighbours.local != frozenset(local):
+        if blocks is None or blocks.rest != self._rest or self._fitting.local != frozenset(local):
             return None
         known, loaded = self._apps, dict[str, tuple[str, App]]()
         apps: dict[str, App] = {}
@@ -57,40 +55,14 @@ class LoadedText:
                 return None
             loaded[block] = found
             apps[found[0]] = found[1]
-        config = Config.model_construct(**{**dict(self._config), "apps": apps})
-        if not self._fits(config):
+        before = self._fitting.config
+        changed = [name for name, app in apps.items() if before.apps.get(name) is not app]
+        changed += [name for name in before.apps if name not in apps]
+        config = before.model_copy(update={"apps": apps})
+        if self._fitting.faults(config, {"apps": changed}):
             return None
-        self._apps, self._config = loaded, config
+        self._apps = loaded
         return config
-
-    def _fits(self, config: Config) -> bool:
-        """Tell whether all fits together, as what was loaded before does."""
-        before, after, neighbours = self._config, config, self._neighbours
-        changed = [name for name, app in after.apps.items() if before.apps.get(name) is not app]
-        former = [name for name in before.apps if after.apps.get(name) is not before.apps[name]]
-        for name in former:
-            neighbours.remove(name, before.apps[name], before)
-        for name in changed:
-            neighbours.add(name, after.apps[name], after)
-        differing = [*(before.apps[name] for name in former), *(after.apps[name] for name in changed)]
-        looked_at = after
-        if not any(map(_has_to_do_with_all, differing)):
-            near = set(changed).union(*(neighbours.of(after.apps[name]) for name in changed))
-            apps = {name: after.apps[name] for name in near} if len(near) * 2 < len(after.apps) else after.apps
-            looked_at = Config.model_construct(**{**dict(after), "apps": apps})
-        names = {section.key: list(getattr(after, section.key)) for section in SECTIONS}
-        fits = not any(True for _ in check(looked_at, names, neighbours.local))
-        if not fits:
-            for name in changed:
-                neighbours.remove(name, after.apps[name], after)
-            for name in former:
-                neighbours.add(name, before.apps[name], before)
-        return fits
-
-
-def _has_to_do_with_all(app: App) -> bool:
-    """Whether what is wrong with an app may show elsewhere than at apps on its ports and addresses."""
-    return bool(app.load_balancer or app.tproxy or app.bindings or app.ip_firewall)
 
 
 def _is_told_elsewhere(app: App) -> bool:

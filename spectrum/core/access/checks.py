@@ -1,32 +1,34 @@
 """How access rules must fit the rest of the file."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
-from spectrum.core.configuration.feature import Feature, Section, Surroundings
+from spectrum.core.configuration.feature import Feature, Named, Names, Section, Surroundings
 
 
-def check_access(config: Config, apps: Collection[str]) -> Iterator[Fault]:
+def check_access(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
     """Yield every fault between access rules and the rest of a file.
 
     A rule that nobody would ask is one, because whoever wrote it counts on it.
 
     Args:
-        config: Holds the objects that are well-formed by themselves.
-        apps: The names of all apps of the file, well-formed or not.
+        config: Holds the rules, as far as they are well-formed by themselves.
+        surroundings: The apps.
     """
-    asking = {name for name, app in config.apps.items() if app.ip_firewall}
+    names, apps = surroundings.names["apps"], surroundings.whole.apps
+    are_for_all = any(rule.apps is None for rule in config.access_rules.values())
+    nobody_asks = are_for_all and len(names) == len(apps) and not any(app.ip_firewall for app in apps.values())
     for name, rule in config.access_rules.items():
         path = ("access_rules", name)
-        if rule.apps is None and not asking and len(apps) == len(config.apps):
+        if rule.apps is None and nobody_asks:
             yield Fault(path, "no app asks for rules; write ip_firewall: true in those that shall")
         for i, app in enumerate(rule.apps or ()):
-            if app not in apps:
-                yield Fault((*path, "apps", i), f'there is no app "{app}"{nearest(app, list(apps))}')
-            elif app in config.apps and app not in asking:
+            if app not in names:
+                yield Fault((*path, "apps", i), f'there is no app "{app}"{nearest(app, list(names))}')
+            elif app in apps and not apps[app].ip_firewall:
                 yield Fault((*path, "apps", i), f"app {app} does not ask for rules; write ip_firewall: true there")
         if rule.target == "country" and (config.geoip is None or config.geoip.database is None):
             yield Fault((*path, "target"), "countries come from an MMDB file; write geoip: {database: ...}")
@@ -36,8 +38,16 @@ def check_access(config: Config, apps: Collection[str]) -> Iterator[Fault]:
             )
 
 
-def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
-    return check_access(config, surroundings.names["apps"])
+def _rules_for_all(before: Config, after: Config, changed: Names) -> Iterable[Named]:
+    """Return the rules that are not for named apps, where an app asks for rules no longer: nobody may be left."""
+    asked = (name for name in changed.get("apps", ()) if name in before.apps and before.apps[name].ip_firewall)
+    if all(name in after.apps and after.apps[name].ip_firewall for name in asked):
+        return ()
+    return (("access_rules", name) for name, rule in after.access_rules.items() if rule.apps is None)
+
+
+def _refers_to(rule: AccessRule) -> Iterable[Named]:
+    return (("apps", name) for name in rule.apps or ())
 
 
 def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
@@ -51,8 +61,9 @@ def _compile_app(app: App) -> Mapping[str, Any]:
 
 ACCESS = Feature(
     "access",
-    sections=(Section("access_rules", "access rule", AccessRule),),
-    check=_check,
+    sections=(Section("access_rules", "access rule", AccessRule, _refers_to),),
+    check=check_access,
+    draws_in=_rules_for_all,
     compile=_compile,
     compile_app=_compile_app,
 )

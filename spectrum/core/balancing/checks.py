@@ -1,6 +1,7 @@
 """How monitors, pools and load balancers must fit together, and with the apps that use them."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from spectrum.core.address import host_text, is_name, parse_address
@@ -9,7 +10,7 @@ from spectrum.core.balancing.settings import compile_balancer, compile_pool
 from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
-from spectrum.core.configuration.feature import Feature, Section, Surroundings
+from spectrum.core.configuration.feature import Feature, Named, Section, Surroundings
 
 # Pools and origins of a node: what their shared counts have room for, less some that are being replaced.
 MAX_ORIGINS = 60_000
@@ -34,26 +35,28 @@ _TYPES = {
 _DEFAULT_PORTS = {"http": 80, "https": 443, "icmp_ping": 0}
 
 
-def check_balancing(config: Config, named: Mapping[str, Collection[str]]) -> list[Fault]:
-    """Return every fault between the monitors, pools, load balancers and apps of a file.
+def check_balancing(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+    """Yield every fault between the monitors, pools, load balancers and apps of a file.
 
     Args:
-        config: Holds the objects that are well-formed by themselves.
-        named: Per section of the file all names that stand there, so that a malformed object is not also missing.
+        config: Holds those that are looked at.
+        surroundings: What they refer to.
     """
-    faults: list[Fault] = []
+    whole, names = surroundings.whole, surroundings.names
     for name, monitor in config.monitors.items():
-        faults.extend(_monitor_faults(("monitors", name), monitor))
+        yield from _monitor_faults(("monitors", name), monitor)
     for name, pool in config.pools.items():
-        faults.extend(_pool_faults(name, pool, config.monitors, named["monitors"]))
+        yield from _pool_faults(name, pool, whole.monitors, names["monitors"])
     for name, balancer in config.load_balancers.items():
-        faults.extend(_balancer_faults(name, balancer, config, named["pools"]))
+        yield from _balancer_faults(name, balancer, whole, names["pools"])
     for name, app in config.apps.items():
-        faults.extend(_app_faults(name, app, config, named["load_balancers"]))
-    faults.extend(_header_faults(config))
-    if (count := len(config.pools) + sum(len(pool.origins) for pool in config.pools.values())) > MAX_ORIGINS:
-        faults.append(Fault(("pools",), f"{count} pools and origins are more than {MAX_ORIGINS}"))
-    return faults
+        yield from _app_faults(name, app, whole, names["load_balancers"])
+    yield from _header_faults(config.apps, whole)
+    yield from _pool_loops(config.apps, whole, surroundings.index)
+    if not config.pools:
+        return
+    if (count := len(whole.pools) + sum(len(pool.origins) for pool in whole.pools.values())) > MAX_ORIGINS:
+        yield Fault(("pools",), f"{count} pools and origins are more than {MAX_ORIGINS}")
 
 
 def probe_port(monitor: Monitor, origin_port: int) -> int:
@@ -66,11 +69,11 @@ def probed_transport(monitor: Monitor) -> str:
     return "udp" if monitor.type == "udp_icmp" else "tcp"
 
 
-def headers_used(config: Config) -> dict[tuple[str, str], set[str]]:
-    """Return, per pool and transport, the PROXY headers that its apps send to its origins."""
+def headers_used(apps: Mapping[str, App], balancers: Mapping[str, LoadBalancer]) -> dict[tuple[str, str], set[str]]:
+    """Return, per pool and transport, the PROXY headers that apps send to its origins."""
     used: dict[tuple[str, str], set[str]] = {}
-    for app in config.apps.values():
-        balancer = config.load_balancers.get(app.load_balancer or "")
+    for app in apps.values():
+        balancer = balancers.get(app.load_balancer or "")
         for pool in balancer.all_pools() if balancer else ():
             used.setdefault((pool, app.protocol.transport), set()).add(app.proxy_protocol)
     return used
@@ -180,11 +183,11 @@ def _app_faults(name: str, app: App, config: Config, named: Collection[str]) -> 
                 )
 
 
-def _header_faults(config: Config) -> Iterator[Fault]:
-    """Yield the pools whose monitor cannot know which PROXY header to send."""
-    for (pool_name, transport), used in headers_used(config).items():
-        pool = config.pools.get(pool_name)
-        monitor = config.monitors.get(pool.monitor or "") if pool else None
+def _header_faults(apps: Mapping[str, App], whole: Config) -> Iterator[Fault]:
+    """Yield the pools of apps whose monitor cannot know which PROXY header to send."""
+    for (pool_name, transport), used in headers_used(apps, whole.load_balancers).items():
+        pool = whole.pools.get(pool_name)
+        monitor = whole.monitors.get(pool.monitor or "") if pool else None
         if monitor is None or monitor.proxy_protocol != "auto" or monitor.type == "icmp_ping":
             continue
         if len(used) < 2 or probed_transport(monitor) != transport:
@@ -196,12 +199,12 @@ def _header_faults(config: Config) -> Iterator[Fault]:
         )
 
 
-def _pool_loops(config: Config, index: ListenerIndex) -> Iterator[Fault]:
+def _pool_loops(apps: Mapping[str, App], whole: Config, index: ListenerIndex) -> Iterator[Fault]:
     """Yield the origins of pools that are listeners of ours, for the transports and ports of the apps that use them."""
-    for app_name, app in config.apps.items():
-        balancer = config.load_balancers.get(app.load_balancer or "")
+    for app_name, app in apps.items():
+        balancer = whole.load_balancers.get(app.load_balancer or "")
         for pool_name in balancer.all_pools() if balancer else ():
-            pool = config.pools.get(pool_name)
+            pool = whole.pools.get(pool_name)
             for i, origin in enumerate(pool.origins if pool else ()):
                 if is_name(origin.address):
                     continue  # its addresses are refused when they are known
@@ -216,9 +219,8 @@ def _pool_loops(config: Config, index: ListenerIndex) -> Iterator[Fault]:
                     )
 
 
-def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
-    yield from check_balancing(config, surroundings.names)
-    yield from _pool_loops(config, surroundings.index)
+def _refers_to_pools(balancer: LoadBalancer) -> Iterable[Named]:
+    return (("pools", name) for name in (*balancer.all_pools(), *balancer.random_steering.pool_weights))
 
 
 def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
@@ -234,11 +236,24 @@ def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
 BALANCING = Feature(
     "balancing",
     sections=(
-        Section("monitors", "monitor", Monitor),
-        Section("pools", "pool", Pool),
-        Section("load_balancers", "load balancer", LoadBalancer),
+        Section("monitors", "monitor", Monitor, shows=attrgetter("type", "port", "proxy_protocol")),
+        Section(
+            "pools",
+            "pool",
+            Pool,
+            refers_to=lambda pool: (("monitors", pool.monitor),) if pool.monitor is not None else (),
+            shows=lambda pool: (pool.latitude, [(origin.address, origin.port) for origin in pool.origins]),
+        ),
+        Section(
+            "load_balancers",
+            "load balancer",
+            LoadBalancer,
+            refers_to=_refers_to_pools,
+            shows=lambda balancer: (balancer.all_pools(), balancer.session_affinity),
+            passes_on=True,
+        ),
     ),
     fixed=("max_affinities",),
-    check=_check,
+    check=check_balancing,
     compile=_compile,
 )

@@ -1,12 +1,13 @@
 """What every file has, as a feature like any other: apps, with listeners and origins, and the daemon's own settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from spectrum.core.address import PortRange
 from spectrum.core.configuration.checks import app_misfits, check_apps
 from spectrum.core.configuration.config import App, Config, OriginDns
-from spectrum.core.configuration.feature import Feature, Section
+from spectrum.core.configuration.feature import Feature, Named, Section
 from spectrum.core.names import NameSettings
 
 # For a ClientHello; nginx's preread_timeout is 30 s, and a parked connection costs as much as a session.
@@ -59,9 +60,17 @@ def _compile_app(app: App) -> Mapping[str, Any]:
     }
 
 
+def _refers_to(app: App) -> Iterator[Named]:
+    if app.load_balancer is not None:
+        yield "load_balancers", app.load_balancer
+    yield from (("certificates", name) for name in app.edge_tls.certificates or ())
+    if app.origin_tls.certificate is not None:
+        yield "certificates", app.origin_tls.certificate
+
+
 APPS = Feature(
     "apps",
-    sections=(Section("apps", "app", App),),
+    sections=(Section("apps", "app", App, _refers_to, attrgetter("ip_firewall")),),
     fixed=("user", "seccomp", "workers", "metrics", "control", "kernel", "max_flows"),
     check=check_apps,
     misfits=app_misfits,

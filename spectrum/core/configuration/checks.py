@@ -57,7 +57,8 @@ def _name_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
     """Yield what is wrong with how apps share listeners by `sni` and `alpn`."""
     sharing: dict[object, list[str]] = {}
     for name, app in apps.items():
-        sharing.setdefault((app.protocol, app.addresses, app.tproxy), []).append(name)
+        if app.bound_ports:
+            sharing.setdefault((app.protocol, app.addresses, app.tproxy), []).append(name)
     for names in (names for names in sharing.values() if any(apps[name].is_named for name in names)):
         taken: dict[tuple[str, str], str] = {}
         first = apps[names[0]]

@@ -4,7 +4,7 @@ Its keys are classes that `Config` and `App` inherit from. What it does in a dae
 `control/features.py`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from spectrum.core.configuration.config import App, Config
 
 
+# The section of an object, and its name.
+Named = tuple[str, str]
+# Names of objects by section.
+Names = Mapping[str, Collection[str]]
+
+
+def _refers_to_nothing(one: Any) -> Iterable[Named]:
+    return ()
+
+
+def _shows_nothing(one: Any) -> object:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """A mapping of named objects at the top of the file.
@@ -24,11 +38,18 @@ class Section:
         key: Of the mapping.
         kind: What one object is called.
         model: Of one object.
+        refers_to: Returns the objects that an object names.
+        shows: Returns what those that refer to an object depend on, beside that it is there: where it is equal, they
+            are not checked again.
+        passes_on: What refers to an object depends on what that refers to, too.
     """
 
     key: str
     kind: str
     model: type[Strict]
+    refers_to: Callable[[Any], Iterable[Named]] = _refers_to_nothing
+    shows: Callable[[Any], object] = _shows_nothing
+    passes_on: bool = False
 
     @property
     def one(self) -> str:
@@ -38,15 +59,17 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What checks need beside the objects that are well-formed by themselves.
+    """What checks need beside the objects that they are to check.
 
     Attributes:
         names: Of each section all names that stand there, so that a malformed object is not also missing.
-        index: Which app listens where.
+        index: Which app listens where, of those that are checked.
+        whole: All objects that are well-formed by themselves, the checked ones among them.
     """
 
-    names: Mapping[str, list[str]]
+    names: Names
     index: "ListenerIndex"
+    whole: "Config"
 
 
 # Where a setting stands in an app, and what is wrong with it.
@@ -54,6 +77,10 @@ Misfit = tuple[tuple[str, ...], str]
 
 
 def _no_faults(config: "Config", surroundings: Surroundings) -> Iterable[Fault]:
+    return ()
+
+
+def _draws_nothing_in(before: "Config", after: "Config", changed: Names) -> Iterable[Named]:
     return ()
 
 
@@ -77,8 +104,10 @@ class Feature:
         name: Its name.
         sections: Its named objects.
         fixed: Paths of its settings that take a restart to change.
-        check: Returns what does not fit between its objects and the rest of the file. Where only apps differ, it may be
-            given these and those that `Neighbours` finds.
+        check: Returns what does not fit between its objects and the rest of the file. It may be given only some of the
+            objects: those that changed, and those that have to do with them (`Fitting`).
+        draws_in: Returns what else has to be checked where objects changed: beyond those, what depends on them by
+            reference, and what `Neighbours` finds.
         misfits: Returns what does not fit within an app.
         compile: Returns its fields of `Snapshot`, given the numbers of origins.
         compile_app: Returns its fields of `AppSettings`.
@@ -88,6 +117,7 @@ class Feature:
     sections: tuple[Section, ...] = ()
     fixed: tuple[str, ...] = ()
     check: Callable[["Config", Surroundings], Iterable[Fault]] = _no_faults
+    draws_in: Callable[["Config", "Config", Names], Iterable[Named]] = _draws_nothing_in
     misfits: Callable[["App"], Iterable[Misfit]] = _no_misfits
     compile: Callable[["Config", Mapping[str, int]], Mapping[str, Any]] = _nothing
     compile_app: Callable[["App"], Mapping[str, Any]] = _nothing_of_app

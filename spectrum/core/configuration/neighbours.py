@@ -4,68 +4,114 @@ from collections.abc import Hashable, Iterable, Iterator
 from itertools import product
 
 from spectrum.core.address import is_name, parse_address
-from spectrum.core.balancing.objects import origin_ports
+from spectrum.core.balancing.objects import Pool, origin_ports
 from spectrum.core.configuration.config import App, Config
 from spectrum.wire.address import IPAddress
+
+# How an app's origins are told of clients, as the file has it.
+_HEADERS = ("off", "v1", "v2", "simple")
 
 
 class Neighbours:
     """Finds the apps that an app must fit together with; what the others are does not matter to it.
 
-    What is checked between apps (`check` of each feature) is what they listen on, where they lead, and what they take
-    by TPROXY. An app of a load balancer, or with bindings, has more to do with others, and is not looked for here.
+    What is checked between apps (`check` of each feature) is what they listen on, where they lead, what they take by
+    TPROXY and by bindings, and which headers they send to a pool that they have in common.
 
     Args:
-        config: Its apps are the ones that are found.
         local: The addresses of this machine.
     """
 
-    def __init__(self, config: Config, local: Iterable[IPAddress]) -> None:
-        self.local = frozenset(local)
+    def __init__(self, local: Iterable[IPAddress]) -> None:
+        self._local = frozenset(local)
         self._marked: dict[Hashable, dict[str, None]] = {}
-        for name, app in config.apps.items():
-            self.add(name, app, config)
 
     def add(self, name: str, app: App, config: Config) -> None:
-        """Find an app from now on."""
-        for mark in self._marks(app, config):
-            self._marked.setdefault(mark, {})[name] = None
+        """Find an app from now on; its load balancer and the pools of that are in `config`."""
+        self._add(name, self._marks(app, config))
 
     def remove(self, name: str, app: App, config: Config) -> None:
-        """Find it no longer."""
-        for mark in self._marks(app, config):
+        """Find it no longer; `config` as it was when it was added."""
+        self._remove(name, self._marks(app, config))
+
+    def add_pool(self, name: str, pool: Pool) -> None:
+        """Know where a pool leads to."""
+        self._add(name, self._marks_of_pool(pool))
+
+    def remove_pool(self, name: str, pool: Pool) -> None:
+        """Know it no longer."""
+        self._remove(name, self._marks_of_pool(pool))
+
+    def of(self, app: App, config: Config) -> dict[str, None]:
+        """Return the names of the apps that share something with an app, that one among them.
+
+        Of those that do by way of a pool that is the same for all of them, some stand for the others.
+        """
+        found: dict[str, None] = {}
+        transport = app.protocol.transport
+        for mark in self._sought(app, config):
+            found.update(self._marked.get(mark, {}))
+        for mark in self._sought_of_pools(app):
+            for pool in self._marked.get(mark, ()):
+                found.update(self._senders(pool, transport))
+        for pool in _pools(app, config):
+            found.update(self._senders(pool, transport))
+        return found
+
+    def senders(self, pool: str) -> dict[str, None]:
+        """Return the names of some apps that a pool's origins have clients of: one for each header and transport."""
+        return self._senders(pool, "tcp") | self._senders(pool, "udp")
+
+    def _senders(self, pool: str, transport: str) -> dict[str, None]:
+        marks = (("sends", pool, transport, header) for header in _HEADERS)
+        return {next(iter(self._marked[mark])): None for mark in marks if mark in self._marked}
+
+    def _add(self, name: str, marks: Iterable[Hashable]) -> None:
+        for mark in marks:
+            self._marked.setdefault(mark, {})[name] = None
+
+    def _remove(self, name: str, marks: Iterable[Hashable]) -> None:
+        for mark in marks:
             marked = self._marked.get(mark, {})
             marked.pop(name, None)
             if not marked:
                 self._marked.pop(mark, None)
 
-    def of(self, app: App) -> set[str]:
-        """Return the names of the apps that share something with an app, that one among them."""
-        found: set[str] = set()
-        for mark in self._sought(app):
-            found.update(self._marked.get(mark, ()))
-        return found
-
     def _marks(self, app: App, config: Config) -> Iterator[Hashable]:
         """Yield what an app is found by."""
         transport = app.protocol.transport
         if app.tproxy is not None:
-            yield "tproxy"
+            yield "tproxy", transport
         for port, address in product(app.bound_ports, app.addresses or (None,)):
             yield "port", transport, port
             if address is None or address.is_unspecified:
                 yield "every", transport, port
             else:
                 yield "at", transport, port, address
-        for port, address in _targets(app, config):
+        for port, address in (*_direct_targets(app), *_balanced_targets(app, config, beyond_pools=True)):
             yield "to", transport, port, address
             if self._is_here(address):
                 yield "here", transport, port
+        yield from _bound(app)
+        for pool in _pools(app, config):
+            yield "sends", pool, transport, app.proxy_protocol
 
-    def _sought(self, app: App) -> Iterator[Hashable]:
+    def _marks_of_pool(self, pool: Pool) -> Iterator[Hashable]:
+        """Yield what a pool is found by: where the first port of each app leads that uses it."""
+        for origin in pool.origins:
+            if origin.port and not is_name(origin.address):
+                address = parse_address(origin.address)
+                yield "pool to", origin.port, address
+                if self._is_here(address):
+                    yield "pool here", origin.port
+
+    def _sought(self, app: App, config: Config) -> Iterator[Hashable]:
         """Yield the marks of those that an app must fit together with."""
         transport = app.protocol.transport
-        yield "tproxy"
+        yield "tproxy", transport
+        if app.tproxy is not None:
+            ports = app.protocol.ports
+            yield from (("port", transport, port) for port in range(ports.first, ports.last + 1))
         for port, address in product(app.bound_ports, app.addresses or (None,)):
             if address is None or address.is_unspecified:
                 yield "port", transport, port
@@ -73,25 +119,53 @@ class Neighbours:
             else:
                 yield from (("at", transport, port, address), ("every", transport, port))
                 yield "to", transport, port, address
-        for port, address in _targets(app, None):
+        for port, address in (*_direct_targets(app), *_balanced_targets(app, config)):
             yield "at", transport, port, address
             if self._is_here(address):
                 yield "every", transport, port
+        yield from _bound(app)
+
+    def _sought_of_pools(self, app: App) -> Iterator[Hashable]:
+        """Yield the marks of pools that may lead to where an app listens."""
+        for port, address in product(app.bound_ports, app.addresses or (None,)):
+            if address is None or address.is_unspecified:
+                yield "pool here", port
+            else:
+                yield "pool to", port, address
 
     def _is_here(self, address: IPAddress) -> bool:
-        return address.is_loopback or address.is_unspecified or address in self.local
+        return address.is_loopback or address.is_unspecified or address in self._local
 
 
-def _targets(app: App, config: Config | None) -> Iterator[tuple[int, IPAddress]]:
-    """Yield the ports and addresses that an app leads to; those of a load balancer where it is known."""
+def _bound(app: App) -> Iterator[Hashable]:
+    """Yield what an app takes by bindings."""
+    transport = app.protocol.transport
+    for binding in app.bindings:
+        yield from (("bound", transport, binding.prefix, port) for port in app.ports_of(binding))
+
+
+def _pools(app: App, config: Config) -> tuple[str, ...]:
+    balancer = config.load_balancers.get(app.load_balancer or "")
+    return balancer.all_pools() if balancer is not None else ()
+
+
+def _direct_targets(app: App) -> Iterator[tuple[int, IPAddress]]:
+    """Yield the ports and addresses that an app leads to itself."""
     for direct in app.origin_direct or ():
         yield from ((port, direct.address) for port in range(direct.ports.first, direct.ports.last + 1))
-    balancer = config.load_balancers.get(app.load_balancer or "") if config is not None else None
-    if config is None or balancer is None:
-        return
-    for pool in filter(None, map(config.pools.get, balancer.all_pools())):
+
+
+def _balanced_targets(app: App, config: Config, beyond_pools: bool = False) -> Iterator[tuple[int, IPAddress]]:
+    """Yield the ports and addresses that an app leads to by its load balancer.
+
+    Args:
+        app: The app.
+        config: Its load balancers and pools.
+        beyond_pools: Leave out what a pool is found by itself.
+    """
+    for pool in filter(None, map(config.pools.get, _pools(app, config))):
         for origin in pool.origins:
             if not is_name(origin.address):
-                ports = origin_ports(origin.port, app.protocol.ports)
-                address = parse_address(origin.address)
-                yield from ((port, address) for port in range(ports.first, ports.last + 1))
+                ports, address = origin_ports(origin.port, app.protocol.ports), parse_address(origin.address)
+                first = ports.first + (1 if beyond_pools and origin.port else 0)
+                yield from ((port, address) for port in range(first, ports.last + 1))

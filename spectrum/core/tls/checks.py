@@ -6,7 +6,7 @@ from typing import Any
 from spectrum.core.address import SocketAddress
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
-from spectrum.core.configuration.feature import Feature, Section, Surroundings
+from spectrum.core.configuration.feature import Feature, Named, Names, Section, Surroundings
 from spectrum.core.snapshot import ListenerKey
 from spectrum.core.tls.objects import Certificate
 from spectrum.core.tls.settings import compile_tls
@@ -53,20 +53,37 @@ def _unknown_certificates(path: tuple[str, str], app: App, certificates: Collect
 
 def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
     yield from check_tls(config, surroundings.names["certificates"])
-    yield from check_acme(config)
+    yield from check_acme(config, surroundings.whole)
 
 
-def check_acme(config: Config) -> Iterator[Fault]:
-    """Yield every fault between the certificates by ACME and the rest of a file."""
-    ends_tls = any(app.tls != "off" for app in config.apps.values())
+def check_acme(config: Config, whole: Config) -> Iterator[Fault]:
+    """Yield every fault between the certificates by ACME in `config` and the rest of a file."""
+    challenges = {one.acme.challenge for one in config.certificates.values() if one.acme is not None}
+    ends_tls = "tls-alpn-01" not in challenges or any(app.tls != "off" for app in whole.apps.values())
+    taken = _app_at(whole, config.acme.http) if "http-01" in challenges else ""
     for name, one in config.certificates.items():
         if one.acme is None:
             continue
         path = ("certificates", name, "acme", "challenge")
         if one.acme.challenge == "tls-alpn-01" and not ends_tls:
             yield Fault(path, "tls-alpn-01 is answered by apps that end TLS, and none does; write tls: for one")
-        elif one.acme.challenge == "http-01" and (taken := _app_at(config, config.acme.http)):
+        elif one.acme.challenge == "http-01" and taken:
             yield Fault(path, f"http-01 is answered at acme.http, {config.acme.http}, where app {taken} listens")
+
+
+def _draws_in(before: Config, after: Config, changed: Names) -> Iterator[Named]:
+    """Yield certificates whose challenges changed apps may answer no longer, and apps that are left without any."""
+    apps = changed.get("apps", ())
+    challenges: set[str] = set()
+    if any(name in before.apps and before.apps[name].tls != "off" for name in apps):
+        challenges.add("tls-alpn-01")
+    if any(name in after.apps and after.acme.http.port in after.apps[name].bound_ports for name in apps):
+        challenges.add("http-01")
+    for name, one in after.certificates.items() if challenges else ():
+        if one.acme is not None and one.acme.challenge in challenges:
+            yield "certificates", name
+    if before.certificates and not after.certificates:
+        yield from (("apps", name) for name, app in after.apps.items() if app.tls != "off")
 
 
 def _app_at(config: Config, where: SocketAddress) -> str:
@@ -88,5 +105,6 @@ TLS = Feature(
     "tls",
     sections=(Section("certificates", "certificate", Certificate),),
     check=_check,
+    draws_in=_draws_in,
     compile_app=_compile_app,
 )

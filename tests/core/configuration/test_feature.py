@@ -5,7 +5,7 @@ from spectrum.core.configuration.feature import Feature, Section, Surroundings
 def test_a_feature_leaves_out_what_it_has_not():
     feature, app = Feature("bare"), App.model_construct()
     assert (feature.sections, feature.fixed) == ((), ())
-    assert not [*feature.check(Config(), Surroundings({}, None)), *feature.misfits(app)]
+    assert not [*feature.check(Config(), Surroundings({}, None, Config())), *feature.misfits(app)]
     assert feature.compile(Config(), {}) == feature.compile_app(app) == {}
 
 

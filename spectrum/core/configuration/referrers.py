@@ -1,0 +1,29 @@
+"""Who refers to an object: of thousands, found by its name."""
+
+from collections.abc import Iterable
+
+from spectrum.core.configuration.feature import Named
+
+
+class Referrers:
+    """Finds the objects that name an object, whether it is there or not. They are given in the order they came in."""
+
+    def __init__(self) -> None:
+        self._by_named: dict[Named, dict[Named, None]] = {}
+
+    def add(self, one: Named, refers_to: Iterable[Named]) -> None:
+        """Find an object from now on, by those that it refers to."""
+        for named in refers_to:
+            self._by_named.setdefault(named, {})[one] = None
+
+    def remove(self, one: Named, refers_to: Iterable[Named]) -> None:
+        """Find it no longer."""
+        for named in refers_to:
+            found = self._by_named.get(named, {})
+            found.pop(one, None)
+            if not found:
+                self._by_named.pop(named, None)
+
+    def of(self, named: Named) -> Iterable[Named]:
+        """Return the objects that refer to an object."""
+        return self._by_named.get(named, {}).keys()
