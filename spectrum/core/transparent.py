@@ -96,7 +96,7 @@ def _places(config: Config, app: App, local: frozenset[IPAddress]) -> Iterator[O
     transport = app.protocol.transport
     for origin in app.origin_direct or ():
         yield _place(origin.address, transport, origin.ports, local)
-    if app.origin_dns is not None:  # an SRV record may have any port
+    if app.looked_up is not None:  # an SRV record may have any port
         any_port = PortRange(1, 65535)
         yield from (OriginEndpoint(version, None, transport, app.origin_port or any_port) for version in (4, 6))
     balancer = config.load_balancers.get(app.load_balancer or "")

@@ -31,6 +31,8 @@ _TYPES = {
     "port": _HTTP | {"tcp", "udp_icmp", "smtp"},
     "proxy_protocol": _HTTP | {"tcp", "udp_icmp", "smtp"},
 }
+# Of Terraform, beside those of the file.
+_SENT_DEFAULTS = {"method": "GET"}
 # A protocol's own port, where neither monitor nor origin has one.
 _DEFAULT_PORTS = {"http": 80, "https": 443, "icmp_ping": 0}
 
@@ -82,14 +84,19 @@ def headers_used(apps: Mapping[str, App], balancers: Mapping[str, LoadBalancer])
 def _monitor_faults(path: tuple[str, ...], monitor: Monitor) -> Iterator[Fault]:
     for setting in monitor.model_fields_set:
         types = _TYPES.get(setting)
-        if types is not None and monitor.type not in types:
+        if types is not None and monitor.type not in types and not _is_default(monitor, setting):
             yield Fault((*path, setting), f"it goes with {_listed(types)}, not with {monitor.type}", at_key=True)
-    if monitor.type == "tcp" and monitor.method not in (None, "connection_established"):
+    if monitor.type == "tcp" and monitor.method not in (None, "connection_established", "GET"):
         yield Fault((*path, "method"), "connection_established is the only one of tcp")
     if monitor.proxy_protocol == "simple" and monitor.type != "udp_icmp":
         yield Fault((*path, "proxy_protocol"), "simple goes with udp_icmp; over TCP it is v1 or v2")
     if monitor.proxy_protocol == "v1" and monitor.type == "udp_icmp":
         yield Fault((*path, "proxy_protocol"), "v1 is for TCP; over UDP it is simple or v2")
+
+
+def _is_default(monitor: Monitor, setting: str) -> bool:
+    """Tell whether a setting asks for nothing: clients of the API send every default, whatever the type."""
+    return getattr(monitor, setting) in (Monitor.model_fields[setting].default, _SENT_DEFAULTS.get(setting))
 
 
 def _listed(types: frozenset[str]) -> str:
@@ -168,6 +175,11 @@ def _app_faults(name: str, app: App, config: Config, named: Collection[str]) -> 
     balancer = config.load_balancers.get(app.load_balancer)
     if balancer is None:
         return
+    if app.origin_dns is not None and app.origin_dns.name != app.load_balancer:
+        yield Fault(
+            ("apps", name, "origin_dns", "name"),
+            f"beside load_balancer: {app.load_balancer} it is that name",
+        )
     if balancer.session_affinity == "ip_port" and app.protocol.transport == "tcp":
         yield Fault(
             ("load_balancers", app.load_balancer, "session_affinity"),

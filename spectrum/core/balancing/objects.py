@@ -11,6 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator
 
 from spectrum.core.address import PortRange, ZoneError, is_name, parse_address, parse_reachable_address
+from spectrum.core.configuration.cloudflare import (
+    CloudflareKeysOfAffinity,
+    CloudflareKeysOfBalancer,
+    CloudflareKeysOfMonitor,
+    CloudflareKeysOfOrigin,
+    CloudflareKeysOfPool,
+)
 from spectrum.core.configuration.fields import (
     AsTuple,
     Duration,
@@ -30,6 +37,7 @@ MAX_AFFINITY_TTL_S = 604_800
 # A gigabyte.
 MAX_AFFINITIES = 67_108_864
 
+DEFAULT_CODES = ((200, 200),)
 _CODES = re.compile(r"([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -45,6 +53,8 @@ def _codes(value: Any) -> tuple[tuple[int, int], ...]:
     """Return the ranges of "200", "2xx", "200-299" or several of them with commas."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"expected status codes such as 200 or 2xx, found {describe(value)}")
+    if value == "":  # Terraform's for monitors of other types
+        return DEFAULT_CODES
     ranges = []
     for part in str(value).split(","):
         match = _CODES.fullmatch(part.strip())
@@ -107,7 +117,7 @@ class Node(Strict):
     longitude: Longitude | None = None
 
 
-class Monitor(Strict):
+class Monitor(CloudflareKeysOfMonitor):
     """`monitors`: how origins are probed, and how many results make a verdict."""
 
     type: MonitorType = "http"
@@ -124,7 +134,7 @@ class Monitor(Strict):
     method: str | None = None
     path: str = "/"
     header: Headers = ()
-    expected_codes: Codes = ((200, 200),)
+    expected_codes: Codes = DEFAULT_CODES
     expected_body: str = ""
     follow_redirects: bool = False
     allow_insecure: bool = False
@@ -154,7 +164,7 @@ MAX_SESSIONS = 1_000_000_000
 MAX_QUEUE = 100_000
 
 
-class PoolOrigin(Strict):
+class PoolOrigin(CloudflareKeysOfOrigin):
     """One of a pool's `origins`."""
 
     name: str = Field(min_length=1, max_length=128)
@@ -216,7 +226,7 @@ def _outliers(value: Any) -> Any:
     return None if value == "off" else value
 
 
-class Pool(Strict):
+class Pool(CloudflareKeysOfPool):
     """`pools`: origins that serve the same, at one place."""
 
     origins: Annotated[tuple[PoolOrigin, ...], AsTuple] = Field(min_length=1)
@@ -240,7 +250,7 @@ class RandomSteering(Strict):
     pool_weights: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
 
-class AffinityAttributes(Strict):
+class AffinityAttributes(CloudflareKeysOfAffinity):
     """`session_affinity_attributes` of a load balancer."""
 
     # None: sessions of an origin that is disabled or removed go on until they end by themselves.
@@ -273,6 +283,11 @@ Steering = Literal[
 ]
 
 
+def _affinity(value: Any) -> Any:
+    """Take Cloudflare's word for affinity by address: it means a cookie, too, which layer 4 has not."""
+    return "ip" if value == "ip_cookie" else value
+
+
 class Queue(Strict):
     """`queue` of a load balancer: sessions that wait while every origin has as many as it may."""
 
@@ -282,7 +297,7 @@ class Queue(Strict):
     timeout_s: PositiveDuration = Field(5.0, alias="timeout")
 
 
-class LoadBalancer(Strict):
+class LoadBalancer(CloudflareKeysOfBalancer):
     """`load_balancers`: which pools, in which order or shares, for whom."""
 
     default_pools: Names
@@ -295,7 +310,7 @@ class LoadBalancer(Strict):
     enabled: bool = True
     steering_policy: Steering = ""
     random_steering: RandomSteering = RandomSteering()
-    session_affinity: Literal["none", "ip", "ip_port"] = "none"
+    session_affinity: Annotated[Literal["none", "ip", "ip_port"], BeforeValidator(_affinity)] = "none"
     session_affinity_ttl_s: Annotated[float, PlainValidator(_ttl)] = Field(1800.0, alias="session_affinity_ttl")
     session_affinity_attributes: AffinityAttributes = AffinityAttributes()
     adaptive_routing: AdaptiveRouting = AdaptiveRouting()

@@ -27,7 +27,7 @@ def _compile_name(dns: OriginDns, ports: PortRange | None, transport: str) -> Na
 
 
 def _compile_app(app: App) -> Mapping[str, Any]:
-    accept, dns, keepalive = app.accept_proxy_protocol, app.origin_dns, app.keepalive
+    accept, dns, keepalive = app.accept_proxy_protocol, app.looked_up, app.keepalive
     return {
         "protocol": str(app.protocol),
         "transport": app.protocol.transport,
@@ -36,7 +36,7 @@ def _compile_app(app: App) -> Mapping[str, Any]:
         "last_port": app.protocol.ports.last,
         "origins": tuple((str(origin.address), origin.ports.first) for origin in app.origin_direct or ()),
         "origin_name": _compile_name(dns, app.origin_port, app.protocol.transport) if dns else None,
-        "origin_port": app.origin_port.first if app.origin_port else 0,
+        "origin_port": app.origin_port.first if dns and app.origin_port else 0,
         "proxy_protocol": app.proxy_protocol,
         "header_datagram": app.proxy_header_datagram,
         "spp_replies": app.spp_replies,

@@ -154,9 +154,9 @@ def app_misfits(app: App) -> Iterator[Misfit]:
 def _range_faults(name: str, app: App) -> Iterator[Fault]:
     ports = app.protocol.ports
     origins = [(("origin_direct", i), origin.ports) for i, origin in enumerate(app.origin_direct or ())]
-    if app.origin_port is not None:
+    if app.looked_up is not None and app.origin_port is not None:
         origins.append((("origin_port",), app.origin_port))  # type: ignore[arg-type]
-    if app.origin_dns is not None and app.origin_dns.type == "SRV" and len(ports) > 1:
+    if app.looked_up is not None and app.looked_up.type == "SRV" and len(ports) > 1:
         where = ("apps", name, "protocol")
         yield Fault(where, f"{app.protocol} has {len(ports)} ports, an SRV record has one; write one app for each")
     for path, given in origins:

@@ -14,6 +14,7 @@ from spectrum.core.access.objects import AccessKeys, AccessKeysOfApp
 from spectrum.core.address import OriginAddress, is_name, parse_address
 from spectrum.core.balancing.objects import BalancingKeys
 from spectrum.core.bindings import BindingKeys, BindingTo
+from spectrum.core.configuration.cloudflare import CloudflareKeysOfApp
 from spectrum.core.configuration.fields import (
     Address,
     AppProtocol,
@@ -185,25 +186,37 @@ class AppBasics(Strict):
             raise ValueError("an empty list: name at least one origin, such as tcp://192.0.2.1:22")
         return value
 
+    @property
+    def looked_up(self) -> OriginDns | None:
+        """The name that origins are looked up by; beside a load balancer `origin_dns` only repeats its name."""
+        return self.origin_dns if self.load_balancer is None else None
+
     @model_validator(mode="after")
     def _has_one_kind_of_origin(self) -> "AppBasics":
         kinds = ("origin_direct", "origin_dns", "load_balancer")
         given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if given == ["origin_dns", "load_balancer"]:  # Cloudflare's: the name of the load balancer
+            given = ["load_balancer"]
         if len(given) != 1:
             raise ValueError(
                 f"an app has exactly one of origin_direct, origin_dns and load_balancer; "
                 f"found {' and '.join(given) or 'none of them'}"
             )
-        if self.origin_dns is None and self.origin_port is not None:
-            raise ValueError("origin_port goes with origin_dns; elsewhere each origin has its own port")
-        if self.origin_dns is not None and (self.origin_dns.type == "SRV") is (self.origin_port is not None):
+        if self.load_balancer is not None and self.origin_port not in (None, self.protocol.ports):
+            raise ValueError(
+                f"origin_port {self.origin_port}: the ports of a load balancer's origins are in its pools; "
+                f"leave it out, or write {self.protocol.ports}"
+            )
+        if self.looked_up is not None and (self.looked_up.type == "SRV") is (self.origin_port is not None):
             if self.origin_port is None:
                 raise ValueError("origin_dns needs origin_port, unless its type is SRV")
             raise ValueError("the port comes from the SRV record; leave origin_port out")
         return self
 
 
-class App(TcpKeysOfApp, TlsKeysOfApp, AccessKeysOfApp, LimitKeysOfApp, BindingKeys, TproxyKeys, AppBasics):
+class App(
+    TcpKeysOfApp, TlsKeysOfApp, AccessKeysOfApp, LimitKeysOfApp, BindingKeys, TproxyKeys, CloudflareKeysOfApp, AppBasics
+):
     """One app."""
 
     @property

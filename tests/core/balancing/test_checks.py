@@ -27,7 +27,7 @@ apps: {{a: {{{app}, load_balancer: lb}}}}
         ({}, []),
         ({"monitor": "type: tcp, path: /x"}, ["monitors.m.path: it goes with http and https, not with tcp"]),
         ({"monitor": "type: http, send: x"}, ["monitors.m.send: it goes with tcp and udp_icmp, not with http"]),
-        ({"monitor": "type: tcp, method: GET"}, ["monitors.m.method: connection_established is the only one of tcp"]),
+        ({"monitor": "type: tcp, method: HEAD"}, ["monitors.m.method: connection_established is the only one of tcp"]),
         (
             {"monitor": "type: tcp, proxy_protocol: simple"},
             ["monitors.m.proxy_protocol: simple goes with udp_icmp; over TCP it is v1 or v2"],
@@ -155,9 +155,13 @@ def test_a_malformed_object_is_not_also_missing():
     text = """
 monitors: {m: {type: tpc}}
 pools: {p: {origins: [], monitor: m}}
-load_balancers: {lb: {default_pools: [p], ttl: 5}}
+load_balancers: {lb: {default_pools: [p], colour: 5}}
 apps: {a: {protocol: tcp/80, load_balancer: lb}}
 """
     with pytest.raises(ConfigError) as caught:
         load_text(text, "f")
-    assert [d.path for d in caught.value.diagnostics] == ["monitors.m.type", "pools.p.origins", "load_balancers.lb.ttl"]
+    assert [d.path for d in caught.value.diagnostics] == [
+        "monitors.m.type",
+        "pools.p.origins",
+        "load_balancers.lb.colour",
+    ]

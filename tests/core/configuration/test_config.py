@@ -56,7 +56,7 @@ def test_edge_ips(edge_ips, addresses):
         {"origin_direct": []},
         {"origin_direct": None},
         {"origin_dns": {"name": "localhost"}},
-        {"origin_port": 22},
+        {"origin_port": 70000},
         {"proxy_protocol": "v3"},
         {"proxy_protocol": False},
         {"accept_proxy_protocol": {"from": []}},

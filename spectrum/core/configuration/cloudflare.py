@@ -1,0 +1,96 @@
+"""Keys that Cloudflare's objects have and that mean nothing here, or have one value that holds.
+
+Its clients (the API's, Terraform) send them and expect them back, so the file takes them, too. A value that would ask
+for something else is a fault: nothing is taken and then not done. What is only about how Cloudflare's DNS, or its
+cookies, would answer is taken as it is: there are none at layer 4.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from spectrum.core.configuration.fields import AsTuple, Strict, describe
+
+
+def _only(expected: Any, why: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if value != expected or type(value) is not type(expected):
+            raise ValueError(f"expected {describe(expected)}, found {describe(value)}: {why}")
+        return value
+
+    return BeforeValidator(check)
+
+
+class CloudflareKeysOfApp(Strict):
+    """In an app."""
+
+    traffic_type: Annotated[str, _only("direct", "bytes go to the origin as they came")] = "direct"
+    argo_smart_routing: Annotated[bool, _only(False, "there are no other routes")] = False
+
+
+class NotificationsOf(Strict):
+    """`notification_filter` of a pool, for the pool or for its origins."""
+
+    disable: bool = False
+    healthy: bool | None = None
+
+
+class NotificationFilter(Strict):
+    """`notification_filter` of a pool."""
+
+    origin: NotificationsOf | None = None
+    pool: NotificationsOf | None = None
+
+
+CheckRegion = Literal[
+    "WNAM", "ENAM", "WEU", "EEU", "NSAM", "SSAM", "OC", "ME", "NAF", "SAF", "SAS", "SEAS", "NEAS", "ALL_REGIONS"
+]
+Networks = Annotated[tuple[Annotated[str, _only("cloudflare", "there are no others")], ...], AsTuple]
+
+
+class CloudflareKeysOfPool(Strict):
+    """In a pool. Origins are probed from where the daemon is, whatever `check_regions` says."""
+
+    check_regions: Annotated[tuple[CheckRegion, ...] | None, AsTuple] = None
+    notification_email: Annotated[str, _only("", "no mail is sent")] = ""
+    notification_filter: NotificationFilter = NotificationFilter()
+    networks: Networks = ()
+
+
+class CloudflareKeysOfOrigin(Strict):
+    """In an origin of a pool."""
+
+    flatten_cname: Annotated[bool, _only(True, "names are followed to their addresses")] = True
+
+
+class CloudflareKeysOfMonitor(Strict):
+    """In a monitor."""
+
+    probe_zone: Annotated[str, _only("", "probes go to the origin itself")] = ""
+
+
+class LocationStrategy(Strict):
+    """`location_strategy` of a load balancer: for answers of Cloudflare's DNS."""
+
+    mode: Literal["pop", "resolver_ip"] = "pop"
+    prefer_ecs: Literal["always", "never", "proximity", "geo"] = "proximity"
+
+
+class CloudflareKeysOfAffinity(Strict):
+    """In `session_affinity_attributes`: how a cookie, or headers, would be."""
+
+    samesite: Literal["Auto", "Lax", "None", "Strict"] = "Auto"
+    secure: Literal["Auto", "Always", "Never"] = "Auto"
+    headers: Annotated[tuple[str, ...], AsTuple] = Field((), max_length=0)
+    require_all_headers: bool = False
+
+
+class CloudflareKeysOfBalancer(Strict):
+    """In a load balancer."""
+
+    proxied: bool = False
+    # Of the name in DNS, in seconds.
+    ttl: float | None = Field(None, ge=0)
+    networks: Networks = ()
+    location_strategy: LocationStrategy = LocationStrategy()
+    rules: Annotated[tuple[str, ...], AsTuple] = Field((), max_length=0)
