@@ -35,6 +35,10 @@ class Difference(msgspec.Struct, frozen=True, array_like=True):
         """Tell whether something holds for an app that differs, as it was or as it is to be."""
         return any(map(concerns, (*self.former, *self.apps)))
 
+    def transports(self) -> set[str]:
+        """Return the transports of the apps that differ."""
+        return {app.transport for app in (*self.former, *self.apps)}
+
     def listeners(self, transport: str | None = None) -> dict[ListenerKey, None]:
         """Return the listeners of these apps before and after, of one transport or of both, each once."""
         apps = (app for app in (*self.former, *self.apps) if transport in (None, app.transport))

@@ -147,6 +147,8 @@ class RunningApp:
         self.origin_tls: ClientContext | None = None
         # What records told until a reload changed it, with the time of that (monotonic ns).
         self._recorded_until: list[tuple[int, RecordedSettings]] = []
+        # What its flows get; None before the first look.
+        self._manner: tuple[object, ...] | None = None
         self.recorded = _recorded(settings)
         self._form = record_form(settings.name, self.recorded)
         self.configure(settings)
@@ -192,10 +194,11 @@ class RunningApp:
                 return recorded
         return self.recorded
 
-    @property
-    def manner(self) -> tuple[object, ...]:
-        """What UDP flows get from the app besides an origin: flows of equal values are served alike."""
-        return self.mode, self.encode, self.idle_timeout_ms, self.shared, self.settings.trusted
+    def take_manner(self) -> bool:
+        """Return whether UDP flows get anything else from the app, besides an origin, than at the last call."""
+        former = self._manner
+        self._manner = self.mode, self.encode, self.idle_timeout_ms, self.shared, self.settings.trusted
+        return former not in (None, self._manner)
 
     def is_sent_to(self, edge: bytes, edge_port: int) -> bool:
         """Tell whether what was sent to an address and port is the app's, where TPROXY or a binding brings it."""

@@ -302,8 +302,6 @@ class TcpPlane:
             rest: What is served beside apps.
             descriptors, names: As for `apply`.
         """
-        if not difference.involves(lambda app: app.transport == "tcp"):
-            return []
         running = self._registry.running(app.name for app in difference.former)
         serving = [listener for app in running for listener in app.listeners]
         self._drop_plans([listener.number for listener in serving])

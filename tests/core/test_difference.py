@@ -74,6 +74,7 @@ def test_an_app_of_another_transport_is_not_removed():
     assert [key.transport for key in change.listeners()] == ["tcp", "udp"]
     assert [key.transport for key in change.listeners("udp")] == ["udp"]
     assert change.involves(lambda one: one.transport == "tcp")
+    assert change.transports() == {"tcp", "udp"}
     assert not change.involves(lambda one: one.tls)
 
 

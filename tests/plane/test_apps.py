@@ -132,3 +132,13 @@ def test_records_tell_what_was_configured_when_a_session_was_accepted():
     app.open = 0  # nobody asks any more
     app.configure(app.settings)
     assert app.recorded_at(accepted) == app.recorded
+
+
+def test_what_flows_get_is_asked_for_once():
+    app = RunningApp(0, settings("protocol: udp/80, origin_direct: ['udp://192.0.2.1:80']"), Parts().balancers)
+    assert not app.take_manner()
+    app.configure(settings("protocol: udp/80, origin_direct: ['udp://192.0.2.2:80']"))
+    assert not app.take_manner(), "origins are another matter"
+    app.configure(settings("protocol: udp/80, origin_direct: ['udp://192.0.2.1:80'], proxy_protocol: simple"))
+    assert app.take_manner()
+    assert not app.take_manner()

@@ -4,7 +4,8 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from fcntl import ioctl
 from pathlib import Path
@@ -22,8 +23,52 @@ MAX_LOOK_S = 0.05
 Pack = Callable[[Formed], bytes]
 
 
-class DatagramSink:
-    """Sends a datagram for each record: over UDP, or to a socket in the file system.
+class SocketSink(ABC):
+    """Sends the records of each batch, as messages, over a socket that is opened when it is needed.
+
+    Args:
+        form: What records are like.
+        pack: Makes the messages.
+    """
+
+    def __init__(self, form: RecordFormat, pack: Pack) -> None:
+        self._form = form
+        self._pack = pack
+        self._socket: socket.socket | None = None
+
+    def deliver(self, batches: Sequence[Batch]) -> None:
+        """Send the records of batches.
+
+        Raises:
+            OSError: If they cannot be sent, or a receiver that acknowledges them has not done so in time.
+        """
+        sock = self._connected()
+        try:
+            self._send(sock, (self._pack(one) for batch in batches for one in self._form.each(batch)))
+        except OSError:
+            self.close()
+            raise
+
+    def flush(self) -> None:  # noqa: B027, no sink of this kind has more to do
+        """Do nothing: what was delivered is acknowledged, or out of reach."""
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    @abstractmethod
+    def _connected(self) -> socket.socket:
+        """Return the socket, opened if it has to be."""
+
+    @abstractmethod
+    def _send(self, sock: socket.socket, messages: Iterable[bytes]) -> None:
+        """Send messages."""
+
+
+class DatagramSink(SocketSink):
+    """Sends a datagram for each record: over UDP, which does not tell whether they arrive, or to a socket of a file.
 
     Args:
         form: What records are like.
@@ -32,36 +77,12 @@ class DatagramSink:
     """
 
     def __init__(self, form: RecordFormat, pack: Pack, address: Path | tuple[str, int]) -> None:
-        self._form = form
-        self._pack = pack
+        super().__init__(form, pack)
         self._address = address
-        self._socket: socket.socket | None = None
 
-    def deliver(self, batches: Sequence[Batch]) -> None:
-        """Send the records of batches; UDP does not tell whether they arrive.
-
-        Raises:
-            OSError: If they cannot be sent.
-        """
-        sock = self._socket or self._connect()
-        try:
-            for batch in batches:
-                for one in self._form.each(batch):
-                    sock.send(self._pack(one))
-        except OSError:
-            self.close()
-            raise
-
-    def flush(self) -> None:
-        """Do nothing: a datagram that was sent is out of reach."""
-
-    def close(self) -> None:
-        """Close the socket."""
+    def _connected(self) -> socket.socket:
         if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _connect(self) -> socket.socket:
+            return self._socket
         family: int = socket.AF_UNIX
         where: object = str(self._address)
         if not isinstance(self._address, Path):
@@ -76,8 +97,12 @@ class DatagramSink:
         self._socket = sock
         return sock
 
+    def _send(self, sock: socket.socket, messages: Iterable[bytes]) -> None:
+        for message in messages:
+            sock.send(message)
 
-class StreamSink:
+
+class StreamSink(SocketSink):
     """Sends messages over TCP or TLS, and waits until the receiver's kernel has acknowledged them.
 
     Syslog has no answer of its own (RFC 6587, section 5; RFC 5425): what the receiver's kernel has, and its program
@@ -98,37 +123,11 @@ class StreamSink:
         port: int,
         tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
-        self._form = form
-        self._pack = pack
+        super().__init__(form, pack)
         self._host, self._port = host, port
         self._tls = tls
-        self._socket: socket.socket | None = None
-
-    def deliver(self, batches: Sequence[Batch]) -> None:
-        """Send the records of batches.
-
-        Raises:
-            OSError: If the receiver cannot be reached, or has not acknowledged them in time.
-        """
-        sock = self._connected()
-        try:
-            sock.sendall(b"".join(self._pack(one) for batch in batches for one in self._form.each(batch)))
-            _wait_acknowledged(sock)
-        except OSError:
-            self.close()
-            raise
-
-    def flush(self) -> None:
-        """Do nothing: what was delivered is acknowledged."""
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
     def _connected(self) -> socket.socket:
-        """Return a connection that the receiver has not closed."""
         if self._socket is not None and not _has_ended(self._socket):
             return self._socket
         self.close()
@@ -143,6 +142,10 @@ class StreamSink:
             raise
         self._socket = sock
         return sock
+
+    def _send(self, sock: socket.socket, messages: Iterable[bytes]) -> None:
+        sock.sendall(b"".join(messages))
+        _wait_acknowledged(sock)
 
 
 def tls_context(ca: str, cert: str, key: str) -> ssl.SSLContext:

@@ -130,9 +130,10 @@ class Planes:
             rest: All else of the snapshot, which is as before.
             descriptors: Of all listeners.
         """
-        planes = self.tcp, self.udp
+        concerned = difference.transports()
+        planes = [plane for transport, plane in (("tcp", self.tcp), ("udp", self.udp)) if transport in concerned]
         unused = {key for plane in planes for key in plane.change(difference, rest, descriptors, self.names)}
-        for plane in planes:
+        for plane in (self.tcp, self.udp):
             plane.hearing.look_at_deaf()
         return unused
 

@@ -1,0 +1,88 @@
+"""What the records of ended TCP sessions and of ended UDP flows have in common."""
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from spectrum.core.limits.rules import limits_hit
+from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.reasons import Reason
+from spectrum.plane.access.firewall import Places
+from spectrum.plane.apps import RunningApp, address_text
+from spectrum.plane.forms import RecordedSettings
+from spectrum.plane.limits import Limiter
+
+if TYPE_CHECKING:
+    from spectrum.engine.flow_keeper import EndedFlow
+    from spectrum.engine.sessions import Ended
+
+
+class EndRecords:
+    """Makes the records of a batch.
+
+    Args:
+        places: Where clients are.
+        limiter: Has the limits of the node.
+    """
+
+    def __init__(self, places: Places, limiter: Limiter) -> None:
+        self._places = places
+        self._limiter = limiter
+        self._wall_offset_s = 0.0
+
+    def read_clock(self) -> None:
+        """Read by how much the wall clock is ahead of the monotonic one, for the records of a batch."""
+        self._wall_offset_s = time.time() - time.monotonic()
+
+    def at(self, monotonic_s: float) -> datetime:
+        """Return the wall-clock time of a moment, by the clock as it was read."""
+        return datetime.fromtimestamp(monotonic_s + self._wall_offset_s, UTC)
+
+    def event(
+        self,
+        app: RunningApp,
+        recorded: RecordedSettings,
+        reason: Reason,
+        item: "Ended | EndedFlow",
+        own: dict[str, Any],
+    ) -> SessionEvent:
+        """Return the record of what the engine tells of an ended session or flow.
+
+        Args:
+            app: Whose it was.
+            recorded: The settings that it had.
+            reason: Why it ended.
+            item: Two of its places are round-trip times or counts of datagrams, which are among `own`.
+            own: The other fields, by their names; the way to the origin is added to it.
+        """
+        _, _, _, client, client_port, target, began, connected, ended, sent, received, _, _, _, edge, edge_port = item
+        offset = self._wall_offset_s
+        if way := recorded.way(target):
+            own |= way
+        now = datetime.fromtimestamp(ended / 1e9 + offset, UTC)
+        return SessionEvent(
+            Event=reason.event,
+            Status=reason.status,
+            Reason=reason.label,
+            Application=app.settings.name,
+            EdgeIP=address_text(edge),
+            EdgePort=edge_port,
+            Timestamp=now,
+            ConnectTimestamp=datetime.fromtimestamp(connected / 1e9 + offset, UTC) if connected else None,
+            DisconnectTimestamp=now,
+            ClientIP=address_text(client),
+            ClientPort=client_port,
+            ClientBytes=sent,
+            OriginIP=target.host if target else "",
+            OriginPort=target.port if target else 0,
+            OriginBytes=received,
+            ProxyProtocol=recorded.proxy_protocol,
+            ConnectDuration=connected - began if connected else 0,
+            IpFirewall=recorded.ip_firewall,
+            ClientCountry=self._places.country_of(client),
+            ClientAsn=self._places.number_of(client),
+            Limit=limits_hit(reason, app.rules, self._limiter.node) or msgspec.UNSET,
+            **own,
+        )
