@@ -11,14 +11,16 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spectrum"
 ALLOWED = {
     "cli": {"core", "control", "kernel", "origin", "store"},
-    "control": {"wire", "core", "link", "kernel", "plane", "probes", "store", "garbage", "tasks"},
+    "api": {"core", "wire", "link", "store", "kernel", "tasks", "log"},
+    "control": {"wire", "core", "link", "kernel", "plane", "probes", "store", "garbage", "tasks", "log"},
     "helper": {"core", "link", "kernel"},
-    "plane": {"wire", "core", "link", "engine", "kernel", "garbage", "tasks"},
+    "plane": {"wire", "core", "link", "engine", "kernel", "garbage", "tasks", "log"},
     "probes": {"wire", "core", "tasks"},
     "link": {"core", "kernel"},
     "store": {"core"},
     "garbage": set(),
     "tasks": set(),
+    "log": {"kernel"},
     "kernel": {"core"},
     "engine": {"core"},
     "core": {"wire"},

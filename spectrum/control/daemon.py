@@ -25,7 +25,7 @@ from spectrum.garbage import collect_every
 from spectrum.kernel import installation, seccomp, signals
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.transparent import may_be_transparent
-from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
+from spectrum.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.worker import SECCOMP_VARIABLE
 from spectrum.tasks import Threads
 

@@ -33,7 +33,7 @@ from spectrum.core.configuration.config import Config
 from spectrum.kernel import signals
 from spectrum.kernel.cgroups import usable_processors
 from spectrum.kernel.pins import PinError
-from spectrum.plane.log import log_spare_signals
+from spectrum.log import log_spare_signals
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import Shared, Tasks
 

@@ -26,6 +26,7 @@ from spectrum.engine.relay import Relay
 from spectrum.engine.sessions import Outcome
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
+from spectrum.log import FaultLog
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancing.balancers import Balancers, Stopped
@@ -33,7 +34,6 @@ from spectrum.plane.balancing.drains import Drains
 from spectrum.plane.forms import reason_of
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
-from spectrum.plane.log import FaultLog
 from spectrum.plane.passage import Passage
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry

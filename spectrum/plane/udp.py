@@ -26,6 +26,7 @@ from spectrum.engine.flow_keeper import Mode
 from spectrum.engine.loop import Loop
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
+from spectrum.log import FaultLog, RareWarning
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancing.balancers import Balancers, Stopped
@@ -37,7 +38,6 @@ from spectrum.plane.flows.moves import FlowMoves
 from spectrum.plane.flows.records import FlowRecords, flow_reason
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
-from spectrum.plane.log import FaultLog, RareWarning
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 

@@ -32,7 +32,7 @@ from spectrum.link.messages import (
     TicketKeysUpdate,
 )
 from spectrum.link.takeover import Drain, FindSessions, Kept, Names, Release, Sockets, Take
-from spectrum.plane.log import configure_worker_logging, log_spare_signals
+from spectrum.log import configure_child_logging, log_spare_signals
 from spectrum.plane.outbox import Outbox
 from spectrum.plane.processes.arrival import Arrival, arrive
 from spectrum.plane.processes.finder import Finder
@@ -163,7 +163,7 @@ def main() -> None:
     That one is for messages once it has started. Those before go to standard error, which the supervisor reads if it
     never does.
     """
-    configure_worker_logging()
+    configure_child_logging()
     # They reach the whole process group; only the supervisor acts on them.
     for number in signals.OF_TERMINAL:
         signal.signal(number, signal.SIG_IGN)

@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from spectrum.kernel.sockets import descriptor_limit
-from spectrum.plane.log import FaultLog
+from spectrum.log import FaultLog
 from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
 from spectrum.core.records.objects import JournalSection, SinkSection
 from spectrum.link.takeover import Events
-from spectrum.plane.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
+from spectrum.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 
 log = logging.getLogger(__name__)
 

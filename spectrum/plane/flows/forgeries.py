@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 from spectrum.core.snapshot import AppSettings
 from spectrum.kernel.sockets import local_addresses
+from spectrum.log import RareWarning
 from spectrum.plane.apps import RunningApp, address_text
-from spectrum.plane.log import RareWarning
 from spectrum.plane.registry import Registry
 
 log = logging.getLogger(__name__)

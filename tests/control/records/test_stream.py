@@ -15,7 +15,7 @@ from spectrum.control.records.stream import RecordReadings, RecordsActor, Record
 from spectrum.control.records.totals import Totals
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.link.takeover import Events
-from spectrum.plane.log import FORMAT_VARIABLE
+from spectrum.log import FORMAT_VARIABLE
 from tests.control.keepers import until
 from tests.control.plans import change
 from tests.control.records.test_log import LINE, Kept

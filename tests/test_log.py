@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from spectrum.plane.log import FaultLog, RareWarning
+from spectrum.log import FaultLog, RareWarning
 
 SCRIPT = """
 import logging
-from spectrum.plane.log import configure_worker_logging
-configure_worker_logging()
+from spectrum.log import configure_child_logging
+configure_child_logging()
 logging.getLogger("x").debug("not shown")
 try:
     1 / 0
@@ -53,7 +53,7 @@ BLOCKED = """
 import logging
 import os
 import sys
-from spectrum.plane import log
+from spectrum import log
 log.FLUSH_S = 0.2
 log.configure_logging(False, "INFO")
 for number in range(3000):

@@ -141,7 +141,7 @@ def configure_logging(as_json: bool, level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-def configure_worker_logging() -> None:
+def configure_child_logging() -> None:
     """Log in the supervisor's form."""
     configure_logging(os.environ.get(FORMAT_VARIABLE) == "json", os.environ.get(LEVEL_VARIABLE, "INFO"))
 

@@ -1,0 +1,133 @@
+"""One HTTP connection: uvicorn's, with deadlines for what the client sends, a bound on connections, and JSON errors."""
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from spectrum.api.envelope import ErrorDetail, failure
+from spectrum.kernel.peers import Peer
+from spectrum.log import RareWarning
+
+log = logging.getLogger(__name__)
+
+# From the connection, or the first byte of a later request, to the end of the headers; nginx takes a minute.
+HEADERS_S = 10.0
+# From there to the end of the body: it is 1 MiB, so a line of 300 kbit/s does.
+BODY_S = 30.0
+# Until the next request; nginx's keepalive_timeout. Official clients keep connections for less.
+IDLE_S = 75
+# Of headers altogether: nginx's large_client_header_buffers.
+MAX_HEADER_BYTES = 32 * 1024
+BAD_REQUEST = 6003
+TOO_SLOW = 6008
+# As Cloudflare's edge answers at its limits.
+WARNING_INTERVAL_S = 10.0
+_many = RareWarning(log, WARNING_INTERVAL_S)
+
+
+class StrictConnection(h11.Connection):
+    """h11's, which also refuses what other servers may read as something else (RFC 9112, 6.1 and 11.2)."""
+
+    def next_event(self) -> Any:
+        """Return what has come next.
+
+        Raises:
+            h11.RemoteProtocolError: If it is no request.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            if {b"content-length", b"transfer-encoding"} <= names:
+                raise h11.RemoteProtocolError("a body with two lengths")
+            if event.http_version not in (b"1.0", b"1.1"):
+                raise h11.RemoteProtocolError("another version of HTTP")
+        return event
+
+
+class Connection(H11Protocol):
+    """A connection of a client.
+
+    The application finds in `scope["state"]`: `peer`, the process at the other end of a UNIX socket, or None.
+
+    Attributes:
+        most: So many connections are kept at once; another one is closed at once.
+    """
+
+    most = 200
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless there are too many already."""
+        assert isinstance(transport, asyncio.Transport), "it is a stream's"
+        self._deadline: asyncio.TimerHandle | None = None
+        self.conn = StrictConnection(h11.SERVER, MAX_HEADER_BYTES)
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            _many.say("more than %d connections: %s is turned away", self.most, self.client or "a local client")
+            transport.abort()
+            return
+        sock = transport.get_extra_info("socket")
+        is_local = sock is not None and sock.family == socket.AF_UNIX
+        self.app_state = {**self.app_state, "peer": Peer.of(sock) if is_local else None}
+        self._limit(HEADERS_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._limit(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        if self._deadline is None and self.conn.their_state is h11.IDLE:
+            self._limit(HEADERS_S)
+        super().data_received(data)
+
+    def handle_events(self) -> None:
+        """Go on with what has come; then the client has time for what is next."""
+        before = self.conn.their_state
+        super().handle_events()
+        after = self.conn.their_state
+        if after is not h11.IDLE and after is not h11.SEND_BODY:
+            self._limit(None)
+        elif after is h11.SEND_BODY and before is not h11.SEND_BODY:
+            self._limit(BODY_S)
+        elif after is h11.IDLE and self._deadline is None and self.conn.trailing_data[0]:
+            self._limit(HEADERS_S)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, and close: what follows it cannot be told from another request (RFC 9112, 9.6)."""
+        self._refuse(400, BAD_REQUEST, "Invalid HTTP request")
+
+    def _limit(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._late)
+
+    def _late(self) -> None:
+        self._deadline = None
+        is_silent = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        if is_silent:
+            self.transport.close()
+            return
+        what = "headers" if self.conn.their_state is h11.IDLE else "body"
+        self._refuse(408, TOO_SLOW, f"The request's {what} did not come in time")
+
+    def _refuse(self, status: int, code: int, message: str) -> None:
+        """Answer in place of the application, if it has not begun to, and close."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            response = failure(status, [ErrorDetail(code, message)])
+            headers = [*response.raw_headers, (b"connection", b"close")]
+            parts: list[Any] = [
+                h11.Response(status_code=status, headers=headers, reason=b""),
+                h11.Data(data=bytes(response.body)),
+                h11.EndOfMessage(),
+            ]
+            for part in parts:
+                self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()

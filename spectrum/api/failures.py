@@ -1,0 +1,65 @@
+"""Failed attempts to authenticate, limited for each address: those who try are slowed down, and told of in the log.
+
+A token that is right is never refused for another client's attempts: it cannot be guessed (256 bits), and clients
+behind one address would be shut out with whoever tries.
+"""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+# Per address, and per /64 of IPv6, which is what one customer has.
+PREFIX_V6 = 64
+ATTEMPTS = 10
+PER_S = 60.0
+# Addresses that are remembered; an attacker with more is one of many.
+MAX_ADDRESSES = 10_000
+
+
+class FailedAttempts:
+    """Counts them.
+
+    Args:
+        attempts: So many an address may fail...
+        per_s: ...in so many seconds.
+    """
+
+    def __init__(self, attempts: int = ATTEMPTS, per_s: float = PER_S) -> None:
+        self._attempts = attempts
+        self._per_s = per_s
+        # Of each address: when its window began, and how many failed since. The oldest one is first.
+        self._counts: dict[str, tuple[float, int]] = {}
+
+    def add(self, address: str, now: float) -> tuple[int, float]:
+        """Count one.
+
+        Args:
+            address: Of the client.
+            now: The time in seconds.
+
+        Returns:
+            How many there are in the window, and in how many seconds the address may try again: 0 for at once.
+        """
+        key = _key(address)
+        began, count = self._counts.pop(key, (now, 0))
+        if now - began >= self._per_s:
+            began, count = now, 0
+        count += 1
+        self._counts[key] = began, count
+        while len(self._counts) > MAX_ADDRESSES:
+            del self._counts[next(iter(self._counts))]
+        return count, (began + self._per_s - now if count > self._attempts else 0.0)
+
+    def is_first_too_many(self, count: int) -> bool:
+        """Return whether it is the one that exceeds the limit: told once for each window."""
+        return count == self._attempts + 1
+
+
+def _key(address: str) -> str:
+    try:
+        parsed: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((parsed, PREFIX_V6), strict=False))

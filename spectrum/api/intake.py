@@ -1,0 +1,211 @@
+"""What becomes of each request before and after the application: who asks, limits, its number, headers, the log.
+
+Nothing that goes wrong leaves here as anything but the envelope, and no client sees a traceback.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from typing import Any
+
+import msgspec
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from spectrum.api.envelope import INTERNAL_ERROR, ApiError
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 2**20
+# Items of lists, and whole configurations, by clients who have shown who they are.
+MAX_LARGE_BODY_BYTES = 32 * 2**20
+LARGE = re.compile(r"/client/v4/(?:accounts/[^/]+/rules/lists/[^/]+/items|spectrum/import)")
+# Of those in memory at once.
+LARGE_AT_ONCE = 4
+# What a person writes by hand has ten; each level costs stack where it is read.
+MAX_DEPTH = 32
+BAD_BODY = 6003
+NOT_JSON = 6007
+TOO_LARGE = 6004
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+JSON_TYPE = re.compile(r"application/(?:[\w.-]+\+)?json *(?:;.*)?", re.IGNORECASE)
+
+
+class _Gone(Exception):
+    """The client left before its request was whole."""
+
+
+class Intake:
+    """Takes requests.
+
+    The application finds in `scope["state"]`: `request_id`, `caller` (who asks, or the `ApiError` that says why nobody
+    is known) and `body` (the decoded JSON; None without any).
+
+    Args:
+        app: The application.
+        identify: Returns who asks, by headers and connection (a scope's `state` and `client`); or raises `ApiError`.
+        limit: Counts a request of a caller, and returns headers about that; raises `ApiError` where it is one too many.
+    """
+
+    def __init__(
+        self, app: ASGIApp, identify: Callable[[Scope, Headers], Any], limit: Callable[[Any], Mapping[str, str]]
+    ) -> None:
+        self._app = app
+        self._identify = identify
+        self._limit = limit
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            return
+        answer = _Reply(scope, send)
+        try:
+            await self._take(scope, receive, answer)
+        except ApiError as exc:
+            await exc.response()(scope, receive, answer.send)
+        except _Gone:
+            answer.status = 499  # nginx's number for it
+        except Exception:
+            log.exception("request %s: %s %s failed", answer.id, scope["method"], ascii(scope["path"]))
+            if not answer.status:
+                error = ApiError(500, INTERNAL_ERROR, f"Internal error; the log has it as request {answer.id}")
+                await error.response()(scope, receive, answer.send)
+        answer.log()
+
+    async def _take(self, scope: Scope, receive: Receive, answer: "_Reply") -> None:
+        headers = Headers(scope=scope)
+        scope.setdefault("state", {})
+        try:
+            caller = self._identify(scope, headers)
+        except ApiError as exc:
+            caller = exc
+        scope["state"].update({"request_id": answer.id, "caller": caller, "body": None})
+        if not isinstance(caller, ApiError):
+            answer.caller = str(caller)
+            answer.headers |= self._limit(caller)
+        is_large = not isinstance(caller, ApiError) and LARGE.fullmatch(scope["path"]) is not None
+        if is_large:
+            async with self._large:
+                await self._pass_on(scope, headers, receive, answer, MAX_LARGE_BODY_BYTES)
+        else:
+            await self._pass_on(scope, headers, receive, answer, MAX_BODY_BYTES)
+
+    async def _pass_on(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Reply", most: int) -> None:
+        body = await _read(headers, receive, most)
+        if body and scope["method"] not in READING:
+            scope["state"]["body"] = decoded(body, headers)
+        parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return parts.pop() if parts else await receive()
+
+        await self._app(scope, replay, answer.send)
+
+
+class _Reply:
+    """The answer to one request."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.id = secrets.token_hex(8)
+        self.caller = "unknown caller"
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._scope = scope
+        self._send = send
+        self._began = time.monotonic()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers.update(self.headers)
+            headers["cf-ray"] = self.id
+            headers["date"] = formatdate(usegmt=True)
+            headers.setdefault("cache-control", "no-store")
+            headers["x-content-type-options"] = "nosniff"
+        await self._send(message)
+
+    def log(self) -> None:
+        scope = self._scope
+        level = logging.DEBUG if scope["method"] in READING and self.status < 500 else logging.INFO
+        client = scope["client"][0] if scope.get("client") else "local"
+        log.log(
+            level,
+            "request %s: %s %s by %s from %s: %d in %.1f ms",
+            self.id,
+            scope["method"],
+            ascii(scope["path"])[1:-1],
+            self.caller,
+            client,
+            self.status,
+            (time.monotonic() - self._began) * 1000,
+        )
+
+
+async def _read(headers: Headers, receive: Receive, most: int) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        ApiError: If it is too large; the connection is closed, for what is left of it is not read.
+    """
+    too_large = ApiError(
+        413, TOO_LARGE, f"The body is larger than {most // 2**20} MiB", headers={"connection": "close"}
+    )
+    if int(headers.get("content-length", 0)) > most:
+        raise too_large
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise too_large
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def decoded(body: bytes, headers: Mapping[str, str]) -> Any:
+    """Return what a body says.
+
+    Raises:
+        ApiError: If it is no JSON, or nested too deep.
+    """
+    kind = headers.get("content-type", "")
+    if not JSON_TYPE.fullmatch(kind):
+        raise ApiError(
+            415, BAD_BODY, "Invalid request headers", chain=[(NOT_JSON, "Content-Type must be application/json")]
+        )
+    if headers.get("content-encoding", "identity") != "identity":
+        raise ApiError(
+            415, BAD_BODY, "Invalid request headers", chain=[(NOT_JSON, "Content-Encoding is not supported")]
+        )
+    try:
+        value = msgspec.json.decode(body)
+    except (ValueError, RecursionError) as exc:
+        reason = "it is nested too deep" if isinstance(exc, RecursionError) else str(exc)
+        raise ApiError(400, NOT_JSON, f"Malformed JSON in the request body: {reason}") from exc
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise ApiError(400, NOT_JSON, f"The request body is nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        below: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                below += [item for item in one.values() if isinstance(item, dict | list)]
+            elif isinstance(one, list):
+                below += [item for item in one if isinstance(item, dict | list)]
+        if not below:
+            return False
+        level = below
+    return True
