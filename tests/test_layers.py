@@ -87,7 +87,7 @@ def test_every_source_file_has_its_test_file():
 
 # What composes and starts a daemon, reads and rolls out configurations, and shows what there is knows no feature:
 # `core/features.py`, `control/configuration/machine.py` and `control/features.py` have them.
-FEATURES = ("access", "balancing", "bindings", "filter", "names", "offload", "tls")
+FEATURES = ("access", "api", "balancing", "bindings", "filter", "names", "offload", "tls")
 
 
 @pytest.mark.parametrize(

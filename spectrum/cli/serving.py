@@ -6,16 +6,19 @@ import click
 
 from spectrum.cli.options import CONFIG, failure, load
 from spectrum.control.configuration.diagnostics import ConfigError
+from spectrum.control.configuration.joined import JoinedSource
 from spectrum.control.configuration.loader import KnownObjects, load_file
 from spectrum.control.configuration.source import FileSource
 from spectrum.control.configuration.texts import STANDARD_INPUT, keep_standard_input, name_of_file
 from spectrum.control.configuration.watch import FilesRead
 from spectrum.control.daemon import serve
+from spectrum.control.paths import store_folder
 from spectrum.control.processes.starting import StartError
 from spectrum.control.processes.succession import OPTION as SUCCEED
 from spectrum.control.processes.succession import Predecessor
-from spectrum.core.configuration.config import MAX_WORKERS
+from spectrum.core.configuration.config import MAX_WORKERS, Config
 from spectrum.kernel.sockets import ListenError
+from spectrum.store.errors import StoreError
 
 
 @click.command(short_help="Serve the apps of a file.")
@@ -49,10 +52,20 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
             predecessor.refuse([str(diagnostic) for diagnostic in exc.diagnostics])
         raise failure(str(exc)) from exc
     try:
-        source = FileSource(path, watch, files, known=known)
-        serve(source, config, workers, log_level.upper(), predecessor)
-    except (ListenError, StartError) as exc:
+        source = JoinedSource(FileSource(path, watch, files, known=known), store_folder)
+        serve(source, _joined(source, config, predecessor), workers, log_level.upper(), predecessor)
+    except (ListenError, StartError, StoreError) as exc:
         raise failure(str(exc)) from exc
+
+
+def _joined(source: JoinedSource, config: Config, predecessor: Predecessor | None) -> Config:
+    """Return what a file has, with what its store has."""
+    try:
+        return source.start(config)
+    except StoreError as exc:
+        if predecessor is not None:
+            predecessor.refuse([str(exc)])
+        raise
 
 
 @click.command(short_help="Print every fault of a file.")

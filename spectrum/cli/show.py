@@ -46,6 +46,9 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         gone = "" if pause["in_file"] else ", which the file does not name"
         told = f"app {escape(pause['app'])}{gone}: paused since {pause['since']}, by uid {pause['uid']}"
         console.print(f"[yellow]{told}[/yellow]", soft_wrap=True)
+    if api := status.get("api"):
+        for line in _api(api):
+            console.print(line, soft_wrap=True)
     for certificate in status.get("acme", ()):
         console.print(_order(certificate), soft_wrap=True)
     for one in status.get("origins_by_hand", ()):
@@ -62,6 +65,16 @@ def _name(name: dict[str, Any]) -> str:
     if not name["addresses"]:
         return text
     return f"{text}; the addresses of {duration_text(name['age_s'])} ago are in use: {', '.join(name['addresses'])}"
+
+
+def _api(api: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for the control API, and one for each object of its store that is not served."""
+    why = f": {escape(api['why'])}" if api["why"] else ""
+    state = f"pid {api['pid']}" if api["pid"] else f"[red]not served[/red]{why}"
+    yield f"API on {', '.join(map(escape, api['listen']))}: {state}"
+    for one in api["set_aside"]:
+        what = f"{one['section']}.{one['name']} of its store is set aside: {one['message']}"
+        yield f"[yellow]{escape(what)}[/yellow]"
 
 
 def _order(certificate: dict[str, Any]) -> str:

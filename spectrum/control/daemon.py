@@ -12,8 +12,7 @@ import uvloop
 
 from spectrum.control.configuration.machine import made_folders
 from spectrum.control.configuration.source import Source
-from spectrum.control.http.admin import control_path
-from spectrum.control.paths import state_folder
+from spectrum.control.paths import control_path, state_folder
 from spectrum.control.processes.account import AccountError, leave_root, make_folder
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.starting import StartError

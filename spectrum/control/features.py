@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from spectrum.control.api.actor import ApiActor
+from spectrum.control.api.changes import Serve
 from spectrum.control.balancing.actor import HealthActor
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.balancing.origins import OriginsActor
@@ -20,7 +22,9 @@ from spectrum.control.bindings import BindingsActor, BoundApps
 from spectrum.control.configuration.actor import Actor, Replan
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
+from spectrum.control.configuration.source import Source
 from spectrum.control.filter.node import FilterActor, NodeFilter
+from spectrum.control.http.resource import Resource
 from spectrum.control.limits import LimitsActor
 from spectrum.control.listeners import ListenerBank, ListenersActor
 from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListeners
@@ -68,6 +72,11 @@ class Ground:
         replan: Has workers told what a feature has beside the configuration.
         state: The folder of what is kept over restarts.
         ask: Waits until workers have answered, and with that have what they were told before.
+        control: The control socket.
+        source: Where configurations come from.
+        serve: Has another configuration served.
+        refuses_changes: Returns why the API can change nothing now.
+        resources: Returns what there is to be asked of the daemon.
     """
 
     served: Served
@@ -85,6 +94,11 @@ class Ground:
     replan: Replan
     state: Path
     ask: Callable[[], Awaitable[None]]
+    control: Path
+    source: Source
+    serve: Serve
+    refuses_changes: Callable[[], str]
+    resources: Callable[[], Iterable[Resource]]
 
 
 class Features:
@@ -123,6 +137,9 @@ class Features:
             OffloadActor(self.offload, ground.has_veterans, lambda: sum(one.offloaded for one in ground.all())),
             self.sessions,
             AcmeActor(ground.served, self._tell_challenges, ground.ask),
+            ApiActor(
+                ground.control, ground.source, ground.served, ground.serve, ground.refuses_changes, ground.resources
+            ),
             # From here on without an await between: who asks for the status sees all of it, or none.
             ground.served,
             ground.planner,

@@ -2,7 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+if TYPE_CHECKING:  # what asks a daemon starts without what its file is made of
+    from spectrum.core.configuration.config import Config
 
 
 def default_control_socket() -> Path:
@@ -12,6 +16,26 @@ def default_control_socket() -> Path:
     if os.geteuid() == 0:
         return Path("/run/spectrum/control.sock")
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/spectrum-{os.geteuid()}") / "spectrum.sock"
+
+
+def control_path(config: "Config") -> Path:
+    """Return where a configuration has its control socket."""
+    return Path(config.control.socket) if config.control else default_control_socket()
+
+
+def api_socket(control: Path) -> Path:
+    """Return where the API of the daemon with this control socket answers the daemon's user and root."""
+    return control.with_name(
+        "api.sock" if control.name == "control.sock" else f"{control.name.removesuffix('.sock')}.api.sock"
+    )
+
+
+def store_folder(config: "Config") -> Path:
+    """Return the folder of what the API of a configuration has made."""
+    if config.api is not None and config.api.store is not None:
+        return Path(config.api.store)
+    state = state_folder(control_path(config))
+    return state.with_name(f"{state.name}.api")
 
 
 def state_folder(control: Path) -> Path:

@@ -15,10 +15,10 @@ from spectrum.control.configuration.rollout import Rollout
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import Source
 from spectrum.control.features import Features, Ground
-from spectrum.control.http.admin import AdminServer, MetricsActor, control_path, metrics_app
+from spectrum.control.http.admin import AdminServer, MetricsActor, metrics_app
 from spectrum.control.http.pages import Pages
 from spectrum.control.listeners import ListenerBank
-from spectrum.control.paths import state_folder
+from spectrum.control.paths import control_path, state_folder
 from spectrum.control.processes.fleet import Fleet
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.helper_actor import enlarger
@@ -115,6 +115,11 @@ class Supervisor:
                 replan=lambda change, undo: self.reloads.again(change, undo),
                 state=state_folder(path),
                 ask=fleet.ask,
+                control=path,
+                source=source,
+                serve=lambda make: self.reloads.serve(make),
+                refuses_changes=life.refuses_changes,
+                resources=lambda: self.pages.resources(),
             )
         )
         # Workers abort last: they go back to what they did when all that they are told is as before.

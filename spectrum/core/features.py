@@ -8,6 +8,7 @@ from typing import Any
 
 from spectrum.core.access.checks import ACCESS
 from spectrum.core.access.rules import AccessSettings
+from spectrum.core.api import API
 from spectrum.core.balancing.checks import BALANCING
 from spectrum.core.balancing.settings import labels
 from spectrum.core.bindings import BINDINGS
@@ -29,7 +30,7 @@ from spectrum.core.tproxy import TPROXY
 from spectrum.wire.address import IPAddress
 
 # In the order in which changes to their objects are listed.
-FEATURES = (ACCESS, TLS, BALANCING, APPS, TCP, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD)
+FEATURES = (ACCESS, TLS, BALANCING, APPS, TCP, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD, API)
 SECTIONS = tuple(section for feature in FEATURES for section in feature.sections)
 # Settings that a running daemon does not change.
 FIXED = tuple(path for feature in FEATURES for path in feature.fixed)

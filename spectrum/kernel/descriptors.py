@@ -1,4 +1,4 @@
-"""Close several descriptors, and open 0, 1 and 2 if the process was started without them."""
+"""Close several descriptors, make memory files, and open 0, 1 and 2 if the process was started without them."""
 
 import os
 import sys
@@ -9,6 +9,14 @@ def close_all(descriptors: Iterable[int]) -> None:
     """Close descriptors."""
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """Return a descriptor of a memory file with `data` (memfd_create(2)); the caller closes it."""
+    descriptor = os.memfd_create(f"spectrum-{name}", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(data)
+    return descriptor
 
 
 def open_standard() -> None:

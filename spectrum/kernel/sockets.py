@@ -4,8 +4,9 @@ import errno
 import os
 import resource
 import socket
+import stat
 from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -122,6 +123,41 @@ def add_listener(address: str, port: int, transport: str = "tcp", transparent: b
         return _open(address, port, transport, True, transparent)
     except OSError as exc:
         raise ListenError(_text(address, port), _explain(exc, transport)) from exc
+
+
+def bind_unix(path: Path, mode: int) -> socket.socket:
+    """Return a UNIX socket that is bound to a path; one that a dead process left there is replaced, nothing else is.
+
+    Args:
+        path: In a folder that is there.
+        mode: Who may connect.
+
+    Raises:
+        FileExistsError: If something else is there.
+        OSError: If it cannot be had; EADDRINUSE where another process answers there.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "it is there, and is no socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass
+        else:
+            raise OSError(errno.EADDRINUSE, "another process answers there")
+    with suppress(FileNotFoundError):
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o777 & ~mode)
+    try:
+        sock.bind(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.umask(mask)
+    return sock
 
 
 def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]:

@@ -91,6 +91,7 @@ class Channel(Generic[M]):
         self._waiting: deque[tuple[bytes, Sequence[int]]] = deque()
         self._waiting_bytes = 0
         self._open = True
+        self._paused = False
         self.gone = False
         self.peer = peer
         self.refusal = ""
@@ -150,8 +151,20 @@ class Channel(Generic[M]):
         if not self._waiting:
             self._drained()
 
+    def pause(self) -> None:
+        """Receive nothing more until `resume`; the end of the other process is not seen meanwhile either."""
+        if self._open and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._socket.fileno())
+
+    def resume(self) -> None:
+        """Receive on."""
+        if self._open and self._paused:
+            self._paused = False
+            self._loop.add_reader(self._socket.fileno(), self._read)
+
     def _read(self) -> None:
-        while self._open:
+        while self._open and not self._paused:
             try:
                 data, descriptors = self._receive()
             except BlockingIOError:

@@ -66,6 +66,7 @@ class Heritage:
         servers: Listening sockets of the control socket and of the metrics, by where they listen.
         names: The addresses of names.
         helper: A line to the privileged helper, for a successor that is not root and so cannot start one.
+        api: Listening sockets of the control API, by where they listen.
         legacy: Only of a version that gives nothing: processes that wait to be taken over, or will in a moment.
     """
 
@@ -76,6 +77,7 @@ class Heritage:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     legacy: list[int] | None = None
     helper: int | None = None
+    api: dict[str, int] = field(default_factory=dict)
 
     def messages(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
         """Yield what is sent."""
@@ -90,6 +92,8 @@ class Heritage:
             yield {"listeners": keys}, [descriptor for _, _, descriptor in part]
         for where, descriptor in self.servers.items():
             yield {"server": where}, [descriptor]
+        for where, descriptor in self.api.items():
+            yield {"api": where}, [descriptor]
         if self.helper is not None:
             yield {"helper": True}, [self.helper]
         yield {"names": self.names}, []
@@ -112,6 +116,8 @@ class Heritage:
                 self.names |= {name: tuple(addresses) for name, addresses in names.items()}
             case {"server": where}:
                 (self.servers[where],) = descriptors
+            case {"api": where}:
+                (self.api[where],) = descriptors
             case {"helper": _}:
                 (self.helper,) = descriptors
             case {"workers": pids}:

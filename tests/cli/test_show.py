@@ -179,3 +179,13 @@ def test_origins_that_are_set_by_hand():
     assert "origin p/[a]: drained and weight 0.5 since 2026-01-02T03:04:05+00:00, by uid 7\n" in text
     assert "origin p/b, which the file does not name: weight 0.5 since" in text
     assert "origin p/c: disabled since" in text
+
+
+def test_the_api():
+    one = {"listen": ["unix:/run/api.sock", "[::1]:8787"], "pid": 7, "why": "", "set_aside": []}
+    assert "API on unix:/run/api.sock, [::1]:8787: pid 7\n" in shown(STATUS | {"api": one})
+    aside = {"section": "apps", "name": "x", "message": "[::]:1 is taken"}
+    text = shown(STATUS | {"api": one | {"pid": 0, "why": "exit status 1", "set_aside": [aside]}})
+    assert "[::1]:8787: not served: exit status 1\n" in text
+    assert "apps.x of its store is set aside: [::]:1 is taken\n" in text
+    assert "8787: not served\n" in shown(STATUS | {"api": one | {"pid": 0}})

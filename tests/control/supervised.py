@@ -4,16 +4,18 @@ import asyncio
 import gc
 from contextlib import asynccontextmanager
 
+from spectrum.control.configuration.joined import JoinedSource
 from spectrum.control.configuration.loader import load_file
 from spectrum.control.configuration.source import FileSource, ObjectSource, Revision
+from spectrum.control.paths import store_folder
 from spectrum.control.supervisor import Supervisor
 from spectrum.tasks import Tasks
 from tests.control.keepers import until
 
 
 @asynccontextmanager
-async def supervised(folder, text, workers=1):
-    """Yield a supervisor that serves, and the function that writes its file."""
+async def supervised(folder, text, workers=1, has_store=False):
+    """Yield a supervisor that serves, and the function that writes its file; with what its store has, if it has one."""
     path = folder / "f.yaml"
 
     def write(text):
@@ -21,7 +23,11 @@ async def supervised(folder, text, workers=1):
 
     write(text)
     config = load_file(path)
-    supervisor, tasks = Supervisor(FileSource(path), config, workers), Tasks()
+    source = FileSource(path)
+    if has_store:
+        source = JoinedSource(source, store_folder)
+        config = source.start(config)
+    supervisor, tasks = Supervisor(source, config, workers), Tasks()
     running = tasks.start(supervisor.run(), "supervisor")
     await until(lambda: supervisor.served.is_live or running.done())
     try:

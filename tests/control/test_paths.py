@@ -1,7 +1,8 @@
 from pathlib import Path
 
 from spectrum.control import paths
-from spectrum.control.paths import default_control_socket, state_folder
+from spectrum.control.paths import api_socket, control_path, default_control_socket, state_folder, store_folder
+from spectrum.core.configuration.config import Config
 
 
 def test_default_control_socket(monkeypatch):
@@ -27,3 +28,15 @@ def test_each_daemon_has_a_state_folder_of_its_own(monkeypatch):
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edge:/var/lib/other")
     assert state_folder(control) == Path("/var/lib/edge") / name
     assert state_folder(Path("x.sock")) == state_folder(Path("x.sock").absolute())
+
+
+def test_where_a_configuration_has_its_sockets_and_its_store(monkeypatch):
+    monkeypatch.setattr(paths.os, "geteuid", lambda: 0)
+    monkeypatch.setenv("STATE_DIRECTORY", "/state")
+    assert control_path(Config()) == default_control_socket()
+    own = Config.model_validate({"api": {}, "control": {"socket": "/x/edge.sock"}})
+    assert control_path(own) == Path("/x/edge.sock")
+    assert api_socket(Path("/x/edge.sock")) == Path("/x/edge.api.sock")
+    assert api_socket(Path("/run/spectrum/control.sock")) == Path("/run/spectrum/api.sock")
+    assert store_folder(own) == Path("/state/%2Fx%2Fedge.sock.api")
+    assert store_folder(Config.model_validate({"api": {"store": "/y"}})) == Path("/y")

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.descriptors import close_all, memory_file
 
 SCRIPT = """
 import os, sys
@@ -35,3 +35,10 @@ def test_all_are_closed():
     for descriptor in pair:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
+
+
+def test_a_memory_file():
+    descriptor = memory_file("test", b"content")
+    assert os.pread(descriptor, 100, 0) == b"content"
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)

@@ -10,6 +10,7 @@ from spectrum.kernel import sockets
 from spectrum.kernel.sockets import (
     ListenError,
     add_listener,
+    bind_unix,
     descriptor_limit,
     keepalive_options,
     local_addresses,
@@ -191,3 +192,21 @@ def test_one_that_listens_is_joined_by_one_beside_it(free_port):
     assert not first[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
     close(*first)
     assert may_listen("127.0.0.1", port)
+
+
+def test_a_unix_socket_takes_the_place_of_a_dead_ones_alone(tmp_path):
+    path = tmp_path / "x.sock"
+    with bind_unix(path, 0o660) as sock:
+        assert path.stat().st_mode & 0o777 == 0o660
+        sock.listen()
+        with pytest.raises(OSError, match="another process answers there") as raised:
+            bind_unix(path, 0o600)
+        assert raised.value.errno == errno.EADDRINUSE
+    bind_unix(path, 0o600).close()
+    path.unlink()
+    path.touch()
+    with pytest.raises(FileExistsError, match="it is there, and is no socket"):
+        bind_unix(path, 0o600)
+    with pytest.raises(FileNotFoundError):
+        bind_unix(tmp_path / "nowhere/x.sock", 0o600)
+    assert path.exists()

@@ -286,3 +286,30 @@ async def test_what_is_sent_when_there_is_room_again():
     assert not channel.waits
     channel.close()
     other.channel.close()
+
+
+async def test_a_pause_leaves_the_rest_where_it_is():
+    one, other = pair()
+    other.channel.pause()
+    other.channel.pause()
+    for number in range(3):
+        one.channel.send(Ask(number))
+    await asyncio.sleep(0.02)
+    assert other.messages == []
+    taken = other.channel._received
+
+    def take_one(message, descriptors):
+        taken(message, descriptors)
+        other.channel.pause()
+
+    other.channel._received = take_one
+    for number in range(3):
+        other.channel.resume()
+        await other.wait_for(number + 1)
+        await asyncio.sleep(0.02)
+        assert [message for message, _ in other.messages] == [Ask(n) for n in range(number + 1)]
+    one.channel.close()
+    other.channel.resume()
+    await asyncio.wait_for(other.closed.wait(), 5)
+    other.channel.pause()
+    other.channel.resume()

@@ -32,6 +32,7 @@ GIVEN = Heritage(
     {"/run/x": 14},
     {"a": ("192.0.2.7",)},
     helper=15,
+    api={"127.0.0.1:8787": 16},
 )
 # What is given, as it is sent, and its descriptors.
 GOLDEN = [
@@ -39,6 +40,7 @@ GOLDEN = [
     (b'{"flows": 0}', [12]),
     (b'{"listeners": [[1, ["192.0.2.1", 443, "tcp", false, ""]]]}', [13]),
     (b'{"server": "/run/x"}', [14]),
+    (b'{"api": "127.0.0.1:8787"}', [16]),
     (b'{"helper": true}', [15]),
     (b'{"names": {"a": ["192.0.2.7"]}}', []),
 ]

@@ -136,6 +136,10 @@ class Actor:
         """Return how much is used of what it limits."""
         return ()
 
+    def processes(self) -> Mapping[str, int]:
+        """Return the processes that it has started, by what metrics call them."""
+        return {}
+
     def resources(self) -> Iterable[Resource]:
         """Return what it answers on the control socket."""
         return ()

@@ -170,7 +170,8 @@ def _validate(value: object, known: KnownObjects) -> tuple[Config, list[Fault]]:
     except ValidationError as exc:
         faults.extend(faults_of(exc, Config, ()))
         settings = Config()
-    if not isinstance(value.get("apps"), dict) or not value["apps"]:
+    is_for_api = bool(value.get("api")) or value.get("api") == {}
+    if not (is_for_api and not value.get("apps")) and (not isinstance(value.get("apps"), dict) or not value["apps"]):
         found = f"expected a mapping of names to apps, found {describe(value.get('apps'))}"
         faults.append(Fault(("apps",), found) if "apps" in value else Fault((), 'the file has no "apps"'))
     objects = {section.key: _validate_section(section, value.get(section.key), known, faults) for section in SECTIONS}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectrum.control.access import access_faults, access_paths
+from spectrum.control.api.needs import api_faults, api_folders
 from spectrum.control.filter.node import filter_faults, filter_paths
 from spectrum.control.processes.account import account_faults
 from spectrum.control.tcp import tcp_faults
@@ -39,6 +40,7 @@ FEATURES = (
     OnMachine(acme_faults, folders=acme_folders),
     OnMachine(filter_faults, filter_paths),
     OnMachine(tcp_faults),
+    OnMachine(api_faults, folders=api_folders),
 )
 
 

@@ -11,7 +11,7 @@ from spectrum.control.configuration.actor import Plan, RolloutError
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.rollout import Rollout
 from spectrum.control.configuration.served import Served
-from spectrum.control.configuration.source import Source
+from spectrum.control.configuration.source import NothingNew, Source
 from spectrum.core.configuration.changes import changes
 from spectrum.core.configuration.config import Config
 from spectrum.tasks import in_thread, shortage
@@ -31,6 +31,14 @@ class Reloaded:
     errors: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     restart: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ServingAttempt:
+    """An attempt to serve something else: why it was not made now, or was refused; nothing where it is served."""
+
+    busy: str = ""
+    errors: list[str] = field(default_factory=list)
 
 
 class Reloads:
@@ -153,6 +161,32 @@ class Reloads:
                 undo()
                 return self._explained(exc)
         return []
+
+    async def serve(self, make: Callable[[], Config]) -> ServingAttempt:
+        """Serve what `make` returns, which is called in a thread when nothing else changes what is served.
+
+        Raises:
+            NothingNew: As `make` does.
+        """
+        if busy := self._busy_with():
+            return ServingAttempt(busy)
+        async with self.changing:
+            if busy := self._busy_with():
+                return ServingAttempt(busy)
+            try:
+                async with self._applying, asyncio.timeout(None) as self._apply_limit:
+                    change = await self._rollout.run(partial(self._made, make))
+            except NothingNew:
+                raise
+            except Exception as exc:
+                busy = self._busy_with()
+                return ServingAttempt(busy) if busy else ServingAttempt(errors=self._explained(exc))
+            self._source.took(change.after.config, was_read=False)
+        return ServingAttempt()
+
+    async def _made(self, make: Callable[[], Config]) -> Plan:
+        generation = self._served.snapshot.generation + 1
+        return await self._in_time(lambda: self._planner.plan(make(), generation))
 
     async def _plan_again(self) -> Plan:
         return await in_thread(self._planner.again, self._served.plan)

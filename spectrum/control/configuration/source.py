@@ -21,6 +21,10 @@ from spectrum.kernel.sockets import local_addresses
 log = logging.getLogger(__name__)
 
 
+class NothingNew(Exception):
+    """What would be served is served already, or nothing of it can be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """What a source wants to be served.

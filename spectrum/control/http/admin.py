@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
-import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -17,13 +16,11 @@ from aiohttp import web
 from spectrum.control.configuration.actor import Actor, Change, RolloutError
 from spectrum.control.configuration.reload import Reloaded
 from spectrum.control.http.listener import CONTROL, METRICS, HttpListener
-from spectrum.control.http.resource import Asked, Resource
-from spectrum.control.paths import default_control_socket
+from spectrum.control.http.resource import Resource, answered
 from spectrum.core.address import SocketAddress
-from spectrum.core.configuration.config import Config
 from spectrum.kernel.folders import FolderError, check_folder
 from spectrum.kernel.peers import Peer
-from spectrum.kernel.sockets import ListenError
+from spectrum.kernel.sockets import ListenError, bind_unix
 from spectrum.link.encoding import encode
 
 log = logging.getLogger(__name__)
@@ -38,7 +35,6 @@ class Upgraded:
 
 
 Render = Callable[[], Awaitable[bytes]]
-Status = Callable[[], Awaitable[dict[str, Any]]]
 Reload = Callable[[], Awaitable[Reloaded]]
 Upgrade = Callable[[str], Awaitable[Upgraded]]
 Ready = Callable[[], bool]
@@ -104,17 +100,11 @@ def metrics_app(render: Render, render_open: Render, ready: Ready) -> web.Applic
     return app
 
 
-def control_app(
-    status: Status, reload: Reload, upgrade: Upgrade, resources: Iterable[Resource] = ()
-) -> web.Application:
-    """Return the application with GET /status, POST /reload and /upgrade, and what features answer.
+def control_app(reload: Reload, upgrade: Upgrade, resources: Iterable[Resource] = ()) -> web.Application:
+    """Return the application with POST /reload and /upgrade, and what else there is to be asked.
 
     A reload answers 200 with what changed, or 422 with the diagnostics; an upgrade the same with the new process.
     """
-
-    async def show(_: web.Request) -> web.Response:
-        # Of thousands of apps it is megabytes; `json.dumps` would hold up the loop five times as long.
-        return web.Response(body=encode(msgspec.json.Encoder(), await status()), content_type="application/json")
 
     async def apply(_: web.Request) -> web.Response:
         done = await reload()
@@ -126,7 +116,7 @@ def control_app(
         return web.json_response({"errors": done.errors, "pid": done.pid}, status=422 if done.errors else 200)
 
     app = web.Application()
-    app.add_routes([web.get("/status", show), web.post("/reload", apply), web.post("/upgrade", follow)])
+    app.add_routes([web.post("/reload", apply), web.post("/upgrade", follow)])
     app.add_routes([web.route(one.method, one.path, _handler(one)) for one in resources])
     return app
 
@@ -134,19 +124,16 @@ def control_app(
 def _handler(resource: Resource) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         try:
-            body = None
+            data = b""
             if resource.has_body:
                 async with asyncio.timeout(BODY_S):
                     data = await request.read()
-                body = msgspec.json.decode(data)
         except TimeoutError:
             return web.json_response({"errors": [f"no body within {BODY_S:g} s"]}, status=408)
-        except ValueError as exc:
-            return web.json_response({"errors": [str(exc)]}, status=422)
-        try:
-            return web.json_response(await resource.answer(Asked(request.query, body, _uid(request))))
-        except ValueError as exc:
-            return web.json_response({"errors": str(exc).splitlines() or [type(exc).__name__]}, status=422)
+        status, content = await answered(resource, request.query, data, _uid(request))
+        # Of thousands of apps it is megabytes; `json.dumps` would hold up the loop five times as long.
+        body = encode(msgspec.json.Encoder(), content)
+        return web.Response(body=body, status=status, content_type="application/json")
 
     return handle
 
@@ -245,11 +232,6 @@ class AdminServer:
                 self._socket_path.unlink()
 
 
-def control_path(config: Config) -> Path:
-    """Return where a configuration has its control socket."""
-    return Path(config.control.socket) if config.control else default_control_socket()
-
-
 def control_name(path: Path) -> str:
     """Return what a supervisor and its successor call a control socket; the path may be relative."""
     return str(path.absolute())
@@ -270,29 +252,14 @@ def _open_control(path: Path, is_chosen: bool) -> socket.socket:
 
 
 def _control_socket(path: Path) -> socket.socket:
-    """Bind a UNIX socket; one that a dead daemon left behind is replaced, and nothing else is."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ListenError(f"control socket {path}: it is there, and is no socket")
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            pass
-        else:
-            raise ListenError(f"a daemon is running already: it answers on {path} (see `spectrum status`)")
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    sock = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)
     try:
-        sock.bind(str(path))
-    except BaseException:
-        sock.close()
-        raise
-    finally:
-        os.umask(mask)
-    return sock
+        return bind_unix(path, 0o600)
+    except FileExistsError as exc:
+        raise ListenError(f"control socket {path}: it is there, and is no socket") from exc
+    except OSError as exc:
+        if exc.errno != errno.EADDRINUSE:
+            raise
+        raise ListenError(f"a daemon is running already: it answers on {path} (see `spectrum status`)") from exc
 
 
 class MetricsActor(Actor):

@@ -62,9 +62,13 @@ class Pages:
 
     def control(self, upgrade: Upgrade) -> web.Application:
         """Return what the control socket serves; `upgrade` upgrades the daemon."""
-        resources = [resource for actor in self._actors for resource in actor.resources()]
-        limits = Resource("GET", "/limits", self._limits)
-        return control_app(Shared(self.status), self._reloads.reload, upgrade, [*resources, limits])
+        return control_app(self._reloads.reload, upgrade, self.resources())
+
+    def resources(self) -> list[Resource]:
+        """Return all that can be asked of the daemon, less what replaces its configuration or its program."""
+        status = Shared(self.status)
+        own = Resource("GET", "/status", lambda asked: status()), Resource("GET", "/limits", self._limits)
+        return [*own, *(resource for actor in self._actors for resource in actor.resources())]
 
     def ready(self) -> bool:
         """Tell whether every worker serves on all of its listeners, and gives signs of life."""
@@ -95,6 +99,8 @@ class Pages:
             pids[f"former-{one['pid']}" if "relieved" in one else f"worker-{one['number']}"] = one["pid"]
         if self._helper.pid:
             pids["helper"] = self._helper.pid
+        for actor in self._actors:
+            pids |= actor.processes()
         found = await asyncio.to_thread(lambda: {name: usage_of(pid) for name, pid in pids.items()})
         return {name: usage for name, usage in found.items() if usage is not None}
 

@@ -1,8 +1,17 @@
-"""What a feature answers on the control socket. It knows nothing of HTTP; `admin.py` serves it."""
+"""What a feature answers on the control socket. It knows nothing of HTTP; `admin.py` serves it.
 
-from collections.abc import Awaitable, Callable, Mapping
+The process of the control API asks the same, over its link.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
+
+from spectrum.link.encoding import encode
+
+OK, NOT_FOUND, UNPROCESSABLE = 200, 404, 422
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +44,41 @@ class Resource:
     path: str
     answer: Callable[[Asked], Awaitable[Any]]
     has_body: bool = False
+
+
+async def answered(resource: Resource, query: Mapping[str, str], data: bytes, uid: int) -> tuple[int, Any]:
+    """Return the status and the content of the answer to a request.
+
+    Args:
+        resource: What is asked.
+        query: Its parameters.
+        data: Its body, as it came.
+        uid: The user who asks.
+    """
+    try:
+        body = msgspec.json.decode(data) if resource.has_body else None
+        return OK, await resource.answer(Asked(query, body, uid))
+    except ValueError as exc:
+        return UNPROCESSABLE, {"errors": str(exc).splitlines() or [type(exc).__name__]}
+
+
+class ResourceTable:
+    """Resources, for those who ask over a link.
+
+    Args:
+        resources: All of them.
+        uid: The user who asks.
+    """
+
+    def __init__(self, resources: Iterable[Resource], uid: int) -> None:
+        self._known = {(one.method, one.path): one for one in resources}
+        self._uid = uid
+
+    async def answer(self, method: str, path: str, query: Mapping[str, str], data: bytes) -> tuple[int, bytes]:
+        """Return the status and the body, as JSON, of the answer to a request."""
+        resource = self._known.get((method, path))
+        if resource is None:
+            status, content = NOT_FOUND, {"errors": [f"there is no {method} {path}"]}
+        else:
+            status, content = await answered(resource, query, data, self._uid)
+        return status, encode(msgspec.json.Encoder(), content)

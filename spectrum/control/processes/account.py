@@ -38,8 +38,8 @@ def account_faults(config: Config) -> list[Fault]:
     return []
 
 
-def make_folder(folder: Path, user: str) -> None:
-    """Make a folder that is not there. Made by root it is for the user that the daemon becomes.
+def make_folder(folder: Path, user: str, mode: int = 0o755) -> None:
+    """Make a folder that is not there. Made by root it is for a user.
 
     Raises:
         AccountError: If there is no such user.
@@ -47,7 +47,7 @@ def make_folder(folder: Path, user: str) -> None:
     """
     if folder.exists():
         return
-    folder.mkdir(mode=0o755, parents=True)
+    folder.mkdir(mode=mode, parents=True)
     if os.geteuid() == 0:
         entry = account(user)
         give_folder(folder, entry.pw_uid, entry.pw_gid)

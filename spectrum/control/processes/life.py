@@ -32,6 +32,10 @@ class Life:
             return "the daemon is being upgraded"
         return "the daemon is stopping" if self.stopping.is_set() else ""
 
+    def refuses_changes(self) -> str:
+        """Say why the API can change nothing now; "" where it can. For a successor to start it does not wait."""
+        return self.busy_with() or ("the daemon is being upgraded" if self.upgrading is not None else "")
+
     def pass_on(self, number: int) -> bool:
         """Give a signal to the daemon that follows this one, once there is one: it takes effect there."""
         if self.successor is None or not self.successor.lives:

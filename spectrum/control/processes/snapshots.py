@@ -11,9 +11,10 @@ from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutErr
 from spectrum.control.configuration.served import Served
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.fleet import Fleet
-from spectrum.control.processes.workers import Outcome, WorkerProcess, memory_file
+from spectrum.control.processes.workers import Outcome, WorkerProcess
 from spectrum.core.difference import Difference
 from spectrum.core.life.worker import WorkerEvent
+from spectrum.kernel.descriptors import memory_file
 from spectrum.link.snapshots import encode_difference, encode_snapshot
 
 log = logging.getLogger(__name__)

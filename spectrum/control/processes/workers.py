@@ -369,11 +369,3 @@ def last_line(said: str) -> str:
         return str(json.loads(line)["Message"])
     except (ValueError, TypeError, KeyError):
         return line
-
-
-def memory_file(name: str, data: bytes) -> int:
-    """Return a descriptor of a memory file with `data` (memfd_create(2)); the caller closes it."""
-    descriptor = os.memfd_create(f"spectrum-{name}", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(data)
-    return descriptor

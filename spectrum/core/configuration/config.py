@@ -4,14 +4,15 @@ Here is what every file has: apps, and the daemon's own settings. What a feature
 that `App` or `Config` inherits from. Keys are listed in the opposite order of these classes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, PrivateAttr, field_validator, model_validator
 
 from spectrum.core.access.objects import AccessKeys, AccessKeysOfApp
 from spectrum.core.address import OriginAddress, is_name, parse_address
+from spectrum.core.api import ApiKeys
 from spectrum.core.balancing.objects import BalancingKeys
 from spectrum.core.bindings import BindingKeys, BindingTo
 from spectrum.core.configuration.cloudflare import CloudflareKeysOfApp
@@ -339,7 +340,7 @@ class DaemonKeys(Strict):
     control: Control | None = None
 
 
-class Config(OffloadKeys, FilterKeys, RecordKeys, TlsKeys, AccessKeys, BalancingKeys, LimitKeys, DaemonKeys):
+class Config(ApiKeys, OffloadKeys, FilterKeys, RecordKeys, TlsKeys, AccessKeys, BalancingKeys, LimitKeys, DaemonKeys):
     """A whole file that passed every check."""
 
     apps: dict[str, App] = Field(default_factory=dict)
@@ -348,6 +349,13 @@ class Config(OffloadKeys, FilterKeys, RecordKeys, TlsKeys, AccessKeys, Balancing
     def hide(self, places: Iterable[tuple[str | int, ...]]) -> None:
         """Note where values stand that may be secrets."""
         self._hidden = frozenset(place[:length] for place in places for length in range(1, len(place) + 1))
+
+    def with_objects(self, objects: Mapping[str, Mapping[str, BaseModel]]) -> "Config":
+        """Return the same with more named objects, by section; it has none of these names."""
+        more = {section: {**getattr(self, section), **some} for section, some in objects.items()}
+        config = Config.model_construct(**{**dict(self), **more})
+        config._hidden = self._hidden
+        return config
 
     def hides(self, place: tuple[str | int, ...]) -> bool:
         """Tell whether there may be a secret at a place of the file, or below it."""

@@ -119,6 +119,13 @@ def country(value: Any) -> str:
     return code
 
 
+def _absolute(value: Any) -> str:
+    path = text(value, "/var/lib/spectrum/records")
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError(f"expected an absolute path, found {describe(path)}")
+    return path
+
+
 def _ports(value: Any) -> PortRange:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"expected a port or a range of ports, found {describe(value)}")
@@ -135,6 +142,7 @@ Size = Annotated[int, PlainValidator(size)]
 WholeSeconds = Annotated[int, PlainValidator(_whole_seconds)]
 Address = Annotated[IPAddress, PlainValidator(lambda value: parse_local_address(text(value, "192.0.2.1")))]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]
+AbsolutePath = Annotated[str, PlainValidator(_absolute)]
 Ports = Annotated[PortRange, PlainValidator(_ports)]
 Listen = Annotated[SocketAddress, PlainValidator(_listen)]
 Origin = Annotated[OriginAddress, PlainValidator(lambda value: parse_origin(text(value, "tcp://192.0.2.1:22")))]

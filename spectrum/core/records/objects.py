@@ -7,7 +7,7 @@ from pydantic import Field, PlainValidator, field_validator, model_validator
 
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.feature import Feature
-from spectrum.core.configuration.fields import AsTuple, Size, Strict, check_name, describe, text
+from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Size, Strict, check_name, text
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.formats import FormatName
 from spectrum.core.records.syslog import FACILITIES, SyslogServer, parse_syslog
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 # A sixteenth of it is dropped at once.
 MIN_JOURNAL_BYTES = 16 * 2**20
 MIN_FILE_BYTES = 2**20
-
-
-def _absolute(value: Any) -> str:
-    path = text(value, "/var/lib/spectrum/records")
-    if not path.startswith("/") or "\0" in path:
-        raise ValueError(f"expected an absolute path, found {describe(path)}")
-    return path
-
-
-AbsolutePath = Annotated[str, PlainValidator(_absolute)]
 
 
 class JournalSection(Strict):

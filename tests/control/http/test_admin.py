@@ -23,7 +23,7 @@ async def render_open():
     return b"metric 1.0\n# EOF\n"
 
 
-async def status():
+async def status(asked):
     return {"pid": 1}
 
 
@@ -41,7 +41,11 @@ async def say(asked):
     return {"body": asked.body, "uid": asked.uid}
 
 
-RESOURCES = (Resource("GET", "/say", say), Resource("POST", "/say", say, has_body=True))
+RESOURCES = (
+    Resource("GET", "/status", status),
+    Resource("GET", "/say", say),
+    Resource("POST", "/say", say, has_body=True),
+)
 
 
 async def test_metrics_and_health(free_port):
@@ -82,7 +86,7 @@ async def test_metrics_and_health(free_port):
 
 async def test_control(tmp_path):
     server, path = AdminServer(), tmp_path / "sub" / "control.sock"
-    await server.serve_control(control_app(status, reload, upgrade, RESOURCES), path)
+    await server.serve_control(control_app(reload, upgrade, RESOURCES), path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with aiohttp.ClientSession("http://x", connector=aiohttp.UnixConnector(str(path))) as client:
         async with client.get("/status") as answer:
@@ -105,7 +109,7 @@ async def test_control(tmp_path):
         async with client.post("/say", params={"app": "ssh"}, data=b"{") as answer:
             assert answer.status == 422
     with pytest.raises(ListenError, match="running already"):
-        await AdminServer().serve_control(control_app(status, reload, upgrade, RESOURCES), path)
+        await AdminServer().serve_control(control_app(reload, upgrade, RESOURCES), path)
     await server.stop()
     assert not path.exists()
     await asyncio.sleep(0)
@@ -116,7 +120,7 @@ async def test_a_dead_daemons_socket_is_replaced(tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     server = AdminServer()
-    await server.serve_control(control_app(status, reload, upgrade, RESOURCES), path)
+    await server.serve_control(control_app(reload, upgrade, RESOURCES), path)
     await server.stop()
 
 
@@ -130,7 +134,7 @@ async def test_a_place_where_no_socket_can_be(tmp_path):
         (tmp_path / ("x" * 120), "path too long"),
     ):
         with pytest.raises(ListenError, match=f"^control socket .*{why}"):
-            await AdminServer().serve_control(control_app(status, reload, upgrade, RESOURCES), path)
+            await AdminServer().serve_control(control_app(reload, upgrade, RESOURCES), path)
     assert (tmp_path / "file").read_text() == "precious"
 
 
@@ -138,7 +142,7 @@ async def test_a_place_where_no_socket_can_be(tmp_path):
 async def test_a_folder_that_others_can_write(tmp_path, caplog, is_chosen):
     (folder := tmp_path / "shared").mkdir()
     folder.chmod(0o777)
-    server, app = AdminServer(), control_app(status, reload, upgrade, RESOURCES)
+    server, app = AdminServer(), control_app(reload, upgrade, RESOURCES)
     if is_chosen:
         await server.serve_control(app, folder / "control.sock", is_chosen=True)
         assert "could answer in place of this daemon" in caplog.text

@@ -20,12 +20,12 @@ from spectrum.control.processes.fleet import (
     patience,
     pause_after,
 )
-from spectrum.control.processes.workers import memory_file
 from spectrum.control.records.totals import Totals
 from spectrum.core.features import compile_snapshot
 from spectrum.core.life.worker import WorkerEvent, WorkerLife
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.records.reasons import Reason
+from spectrum.kernel.descriptors import memory_file
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.snapshots import encode_snapshot
 from spectrum.link.takeover import Events, Measures, Take

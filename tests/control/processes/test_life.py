@@ -27,8 +27,11 @@ def test_what_keeps_the_daemon_from_a_change():
     life.successor = Other()
     assert life.busy_with() == "the daemon is being upgraded"
     life.stay()
+    assert life.refuses_changes() == ""
     life.upgrading = other = Other()
+    assert (life.busy_with(), life.refuses_changes()) == ("", "the daemon is being upgraded")
     life.stop()
+    assert life.refuses_changes() == "the daemon is stopping"
     assert other.killed and life.stopping.is_set()
     assert life.busy_with() == "the daemon is stopping"
 

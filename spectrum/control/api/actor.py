@@ -1,0 +1,255 @@
+"""The control API in a daemon: where it listens, its process, what that may ask and change, and what one sees of it."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from spectrum.control.api.changes import ObjectChanges, Serve
+from spectrum.control.api.keeper import ApiKeeper, ApiPlace
+from spectrum.control.api.needs import api_user
+from spectrum.control.api.sockets import ApiSockets
+from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, RolloutError
+from spectrum.control.configuration.joined import JoinedSource
+from spectrum.control.configuration.served import Served
+from spectrum.control.configuration.source import NothingNew, Source
+from spectrum.control.http.resource import Asked, Resource, ResourceTable, answered
+from spectrum.control.paths import api_socket, store_folder
+from spectrum.control.processes.account import AccountError, account, make_folder
+from spectrum.core.configuration.joining import SetAside
+from spectrum.kernel.sockets import ListenError
+from spectrum.link.encoding import encode
+from spectrum.link.succession import Heritage
+from spectrum.tasks import in_thread
+
+log = logging.getLogger(__name__)
+
+
+class ApiActor(Actor):
+    """Serves the control API in a process of its own, where the file has `api`.
+
+    Args:
+        control: The daemon's control socket.
+        source: Where configurations come from; what the API makes goes with that of a file.
+        served: What is served.
+        serve: Has something else served.
+        busy_with: Returns why nothing can be changed now.
+        resources: Returns what there is to be asked.
+    """
+
+    def __init__(
+        self,
+        control: Path,
+        source: Source,
+        served: Served,
+        serve: Serve,
+        busy_with: Callable[[], str],
+        resources: Callable[[], Iterable[Resource]],
+    ) -> None:
+        self._served = served
+        self._serve = serve
+        self._source = source if isinstance(source, JoinedSource) else None
+        self._sockets = ApiSockets(api_socket(control))
+        self._keeper = ApiKeeper(self._answer, lambda: self._settings(served.plan), self._restore)
+        self._changes = (
+            ObjectChanges(self._source, serve, busy_with, lambda: served.snapshot.generation) if self._source else None
+        )
+        self._resources = resources
+        self._table: ResourceTable | None = None
+        self._place: ApiPlace | None = None
+        self._told: object = None
+        self._news = asyncio.Event()
+        self._is_successor = False
+        if self._source is not None:
+            self._source.has_writer = lambda: self._keeper.has_writer
+            self._source.changed = self._news.set
+
+    # --- the configuration ----------------------------------------------------------------------------------------
+
+    async def prepare(self, change: Change) -> None:
+        """Listen, and have the folder of the store.
+
+        Raises:
+            RolloutError: If an address cannot be had, or the process could not write to the folder.
+        """
+        config = change.after.config
+        if config.api is None:
+            return
+        try:
+            user = api_user(config)
+            await in_thread(_have_folder, store_folder(config), user)
+            await self._sockets.open(config.api.listen, may_wait=change.is_first)
+        except (AccountError, ListenError) as exc:
+            raise RolloutError(str(exc)) from exc
+
+    async def abort(self, change: Change) -> None:
+        """Close what was opened."""
+        self._sockets.undo()
+
+    async def release(self, change: Change) -> None:
+        """Have the process serve there."""
+        config = change.after.config
+        if config.api is None:
+            self._sockets.drop()
+            place = None
+        else:
+            self._sockets.use(config.api.listen)
+            place = ApiPlace(store_folder(config), api_user(config), tuple(self._sockets.descriptors()))
+        if place != self._place:
+            self._place = place
+            self._keeper.want(place)
+        self._sockets.keep()
+        settings = self._settings(change.after)
+        if settings != self._told:
+            self._told = settings
+            self._keeper.tell("settings", settings)
+
+    def _settings(self, plan: Plan) -> dict[str, Any] | None:
+        """Return what the process has to know before it serves."""
+        api = plan.config.api
+        if api is None:
+            return None
+        found = next((one for one in plan.snapshot.tls.certificates if one.name == api.certificate), None)
+        return {
+            "path": self._source.name if self._source else "",
+            "certificate": {"chain": found.chain.decode(), "key": found.key.decode()} if found else None,
+            "rate_limit": {"requests": api.rate_limit.requests, "per_s": api.rate_limit.per_s},
+            "max_connections": api.max_connections,
+        }
+
+    # --- its process ----------------------------------------------------------------------------------------------
+
+    def jobs(self) -> Jobs:
+        """Keep the process, and tell it what changes."""
+        return {"keep the API's process": self._keeper.run, "tell the API": self._tell_news}
+
+    async def _tell_news(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._source is not None and self._keeper.pid:
+                self._keeper.tell("objects", await in_thread(self._source.view))
+
+    async def _answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        """Answer what the process asks."""
+        if (method, path) == ("POST", "/changes") and self._changes is not None and self._source is not None:
+            resource = Resource(method, path, lambda asked: self._change(body))
+            status, content = await answered(resource, query, b"", os.geteuid())
+            return status, encode(msgspec.json.Encoder(), content)
+        if self._table is None:
+            self._table = ResourceTable(self._resources(), os.geteuid())
+        return await self._table.answer(method, path, query, body)
+
+    async def _change(self, body: bytes) -> dict[str, Any]:
+        assert self._changes is not None, "there is a store"
+        assert self._source is not None, "there is a store"
+        if self._keeper.store != self._source.served.store:
+            raise ValueError("the API is about to serve another store")
+        return await self._changes.answer(body)
+
+    async def _restore(self) -> None:
+        """Serve what is in the store: what the process before has not written never was."""
+        if self._source is None:
+            return
+        try:
+            attempt = await self._serve(self._source.restored)
+        except NothingNew:
+            return
+        if why := attempt.busy or "; ".join(attempt.errors):
+            log.error("what is in the store of the API is not served: %s", why)
+        else:
+            log.info("the store of the API was read again: generation %d", self._served.snapshot.generation)
+
+    # --- what one sees --------------------------------------------------------------------------------------------
+
+    def resources(self) -> Iterable[Resource]:
+        """GET /objects: what the file has, and what of the store is set aside."""
+        return (Resource("GET", "/objects", self._view),) if self._source is not None else ()
+
+    async def _view(self, asked: Asked) -> dict[str, Any]:
+        assert self._source is not None, "there is a store"
+        return await in_thread(self._source.view)
+
+    def processes(self) -> Mapping[str, int]:
+        """Return that of the API."""
+        return {"api": self._keeper.pid} if self._keeper.pid else {}
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return where it listens, its process, and what of the store is not served."""
+        if self._served.config.api is None:
+            return {}
+        return {
+            "api": {
+                "listen": self._sockets.where(),
+                "pid": self._keeper.pid,
+                "restarts": self._keeper.restarts,
+                "why": self._keeper.why,
+                "set_aside": [
+                    {"section": one.section, "name": one.name, "message": one.message} for one in self._aside()
+                ],
+            }
+        }
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return whether it is served, and what of the store is not."""
+        if self._served.config.api is None:
+            return ()
+        return (
+            GaugeMetricFamily(
+                "spectrum_api_up", "1 while the process of the control API serves", value=bool(self._keeper.pid)
+            ),
+            CounterMetricFamily(
+                "spectrum_api_restarts",
+                "Processes of the control API that ended by themselves, or were killed for no sign of life",
+                value=self._keeper.restarts,
+            ),
+            GaugeMetricFamily(
+                "spectrum_store_objects_set_aside",
+                "Objects of the store that do not fit the file, and are not served",
+                value=len(self._aside()),
+            ),
+        )
+
+    def _aside(self) -> Sequence[SetAside]:
+        return self._source.served.aside if self._source is not None else ()
+
+    # --- over the life of the daemon ------------------------------------------------------------------------------
+
+    async def inherit(self, heritage: Heritage) -> None:
+        """Listen on the sockets of the daemon before this one."""
+        self._is_successor = True
+        self._sockets.inherit(heritage.api)
+
+    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
+        """Let a successor listen on the same sockets."""
+        heritage.api = self._sockets.given()
+
+    def leave(self) -> None:
+        """Let the process answer what it has begun; that of the successor waits for its end."""
+        self._keeper.dismiss()
+
+    async def close(self) -> None:
+        """End."""
+        await self._keeper.close()
+        self._sockets.close(are_others=self._is_successor and not self._served.is_live)
+
+
+def _have_folder(folder: Path, user: str) -> None:
+    """Make a folder that is not there.
+
+    Raises:
+        AccountError: If it cannot be made, or belongs to somebody else.
+    """
+    try:
+        make_folder(folder, user, mode=0o700)
+        owner = folder.stat().st_uid
+    except OSError as exc:
+        raise AccountError(f"api.store: {folder}: {(exc.strerror or str(exc)).lower()}") from exc
+    if user and owner != account(user).pw_uid:
+        raise AccountError(f"api.store: {folder} belongs to another user; chown -R {user} {folder}")

@@ -1,0 +1,125 @@
+"""What the API changes: groups of objects, each as a whole or not at all, all in one rollout where that can be."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from spectrum.control.configuration.joined import JoinedSource, StoredChange
+from spectrum.control.configuration.reload import ServingAttempt
+from spectrum.control.configuration.source import NothingNew
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
+
+log = logging.getLogger(__name__)
+
+# Of a group that changes thousands of objects the log has the first ones; the API's own audit log has all.
+MAX_LOGGED = 20
+
+# Has what it returns served, by all workers or by none.
+Serve = Callable[[Callable[[], Config]], Awaitable[ServingAttempt]]
+
+
+class ChangedObject(msgspec.Struct, frozen=True):
+    """An object as it is to be; without a value it is removed."""
+
+    section: str
+    name: str
+    value: dict[str, Any] | None
+
+
+class ChangeGroup(msgspec.Struct, frozen=True):
+    """Changes that belong together, and who makes them."""
+
+    objects: list[ChangedObject]
+    by: str = ""
+
+
+class _Changes(msgspec.Struct, frozen=True):
+    groups: list[ChangeGroup]
+
+
+class ObjectChanges:
+    """Carries out changes.
+
+    Args:
+        source: Has the objects.
+        serve: Serves a configuration.
+        busy_with: Returns why nothing can be changed now.
+        generation: Returns the number of what is served.
+    """
+
+    def __init__(
+        self, source: JoinedSource, serve: Serve, busy_with: Callable[[], str], generation: Callable[[], int]
+    ) -> None:
+        self._source = source
+        self._serve = serve
+        self._busy_with = busy_with
+        self._generation = generation
+
+    async def answer(self, body: bytes) -> dict[str, Any]:
+        """Carry out what is asked for; return for each group its faults, none where it is served.
+
+        Raises:
+            ValueError: If it is not asked for as it should be.
+        """
+        groups = _DECODER.decode(body).groups
+        faults = self._busy_with() or await self._carry_out(groups)
+        if isinstance(faults, str):
+            return {"generation": self._generation(), "busy": faults, "faults": [[] for _ in groups]}
+        for group, found in zip(groups, faults, strict=True):
+            _tell(group, found)
+        shown = [[{"place": list(fault.path), "message": fault.message} for fault in some] for some in faults]
+        return {"generation": self._generation(), "busy": "", "faults": shown}
+
+    async def _carry_out(self, groups: Sequence[ChangeGroup]) -> list[list[Fault]] | str:
+        """Return the faults of each group; or why nothing can be changed now."""
+        attempt, faults = await self._attempt(groups)
+        if attempt.busy:
+            return attempt.busy
+        good = [number for number, found in enumerate(faults) if not found]
+        if attempt.errors and len(good) > 1:
+            for number in good:
+                alone = await self._carry_out([groups[number]])
+                faults[number] = [Fault((), alone)] if isinstance(alone, str) else alone[0]
+        elif attempt.errors:
+            for number in good:
+                faults[number] = [Fault((), error) for error in attempt.errors]
+        return faults
+
+    async def _attempt(self, groups: Sequence[ChangeGroup]) -> tuple[ServingAttempt, list[list[Fault]]]:
+        """Serve those of the groups that can be in one rollout; return how that ended, and the faults of each group."""
+        faults: list[list[Fault]] = []
+
+        def propose() -> Config:
+            faults.clear()
+            config, found = self._source.propose([_stored(group) for group in groups])
+            faults.extend(found)
+            return config
+
+        try:
+            attempt = await self._serve(propose)
+        except NothingNew as exc:
+            return ServingAttempt(), exc.args[0]
+        return attempt, faults or [[] for _ in groups]
+
+
+_DECODER = msgspec.json.Decoder(_Changes)
+
+
+def _stored(group: ChangeGroup) -> list[StoredChange]:
+    return [StoredChange(one.section, one.name, one.value) for one in group.objects]
+
+
+def _tell(group: ChangeGroup, faults: Sequence[Fault]) -> None:
+    """Log who has changed what, or was refused."""
+    objects = [f"{'removed ' if one.value is None else ''}{one.section}.{one.name}" for one in group.objects]
+    more = f" and {len(objects) - MAX_LOGGED} more" if len(objects) > MAX_LOGGED else ""
+    what, who = ", ".join(objects[:MAX_LOGGED]) + more, group.by or "the API"
+    if faults:
+        first = faults[0]
+        place = ".".join(map(str, first.path))
+        log.info("refused to %s: %s: %s", who, what, f"{place}: {first.message}" if place else first.message)
+    else:
+        log.info("changed by %s: %s", who, what)

@@ -1,0 +1,47 @@
+"""What the control API needs on this machine: its libraries, and whom its process runs as."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from spectrum.control.paths import store_folder
+from spectrum.control.processes.account import AccountError, account
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
+
+# Of the extra; each is looked for, none is imported.
+LIBRARIES = ("fastapi", "uvicorn")
+
+
+def api_faults(config: Config) -> list[Fault]:
+    """Return what is wrong with what the control API needs on this machine."""
+    if config.api is None:
+        return []
+    faults = []
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
+        faults.append(Fault(("api",), f"it needs {' and '.join(missing)}: pip install 'spectrum-edge[api]'"))
+    if config.api.user is not None:
+        try:
+            account(config.api.user)
+        except AccountError as exc:
+            faults.append(Fault(("api", "user"), str(exc)))
+    return faults
+
+
+def api_user(config: Config) -> str:
+    """Return whom the process of the API becomes; empty where it is that already.
+
+    Raises:
+        AccountError: If nobody is named whom it could become.
+    """
+    if config.api is None or os.geteuid() != 0:
+        return ""
+    if config.api.user is None:
+        raise AccountError("api: its process does not run as root: name its user, as user: NAME or api: {user: NAME}")
+    return config.api.user
+
+
+def api_folders(config: Config) -> list[Path]:
+    """Return the folder of the store, where there is one."""
+    return [store_folder(config)] if config.api is not None else []

@@ -1,0 +1,334 @@
+"""A file and the store of the control API, as one source.
+
+The file comes first: it fits together by itself, and an object of the store whose name it has is set aside. What the
+store has is read at a start, and whenever no process could be writing to it; what changes in between comes through
+`propose`, so that a reload of the file never takes back what is about to be written.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from spectrum.control.configuration.actor import RolloutError
+from spectrum.control.configuration.machine import machine_faults
+from spectrum.control.configuration.source import FileSource, NothingNew, Reload, Revision
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault, faults_of, nearest
+from spectrum.core.configuration.fields import check_name
+from spectrum.core.configuration.joining import Named, NotFitting, SetAside, fitting
+from spectrum.core.configuration.plain import plain
+from spectrum.core.configuration.presets import expand
+from spectrum.core.features import SECTIONS, check
+from spectrum.kernel.sockets import local_addresses
+from spectrum.store.errors import StoreError
+from spectrum.store.reading import read_objects
+
+log = logging.getLogger(__name__)
+
+Values = Mapping[str, Mapping[str, Any]]
+Models = Mapping[str, Mapping[str, BaseModel]]
+_SECTIONS = {section.key: section for section in SECTIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChange:
+    """An object of the store as it is to be; without a value it is removed."""
+
+    section: str
+    name: str
+    value: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A file with the objects of a store.
+
+    Attributes:
+        file: What the file has.
+        store: The folder of the store; None where the file has no API.
+        values: What is in the store, by section and name.
+        models: The same, as far as it is well-formed.
+        aside: What of it is not served.
+        config: The file, and the rest.
+    """
+
+    file: Config
+    store: Path | None = None
+    values: Values = field(default_factory=dict)
+    models: Models = field(default_factory=dict)
+    aside: tuple[SetAside, ...] = ()
+    config: Config = field(default_factory=Config)
+
+    def served(self) -> list[Named]:
+        """Return the objects of the store that are served, each after those that it may refer to."""
+        aside = {(one.section, one.name) for one in self.aside}
+        return [(key, name) for key in _SECTIONS for name in self.models.get(key, ()) if (key, name) not in aside]
+
+
+class JoinedSource:
+    """A file, and where it has an API the objects of its store.
+
+    Args:
+        file: The file.
+        folder: Returns the folder of the store of a configuration with an API.
+
+    Attributes:
+        has_writer: Tells whether a process may be writing to the store.
+        changed: Called when the file's objects are others, or others are set aside.
+    """
+
+    def __init__(self, file: FileSource, folder: Callable[[Config], Path]) -> None:
+        self.name = file.name
+        self.path = file.path
+        self.has_writer: Callable[[], bool] = lambda: False
+        self.changed: Callable[[], None] = lambda: None
+        self._file = file
+        self._folder = folder
+        self._served = Joined(Config())
+        # What was read or proposed last: it is served once its configuration is.
+        self._next = self._served
+
+    @property
+    def served(self) -> Joined:
+        """What is served."""
+        return self._served
+
+    # --- as any source --------------------------------------------------------------------------------------------
+
+    def start(self, config: Config) -> Config:
+        """Return what a file has, with what its store has.
+
+        Raises:
+            StoreError: If the store cannot be read: what it holds may be there to refuse clients.
+        """
+        self._next = self._joined(config, self._stored(config), ())
+        return self._next.config
+
+    def read(self) -> Revision:
+        """Return the file's latest revision, with what is in the store."""
+        revision = self._file.read()
+        if revision.config is None:
+            return revision
+        before = self._served
+        try:
+            is_known = self._store_of(revision.config) == before.store
+            if is_known and self.has_writer():
+                values, must = before.values, before.served()
+            else:
+                values, must = self._stored(revision.config), []
+            self._next = self._joined(revision.config, values, must)
+        except StoreError as exc:
+            return Revision(None, (str(exc),), revision.files)
+        except NotFitting as exc:
+            return Revision(None, tuple(_told(fault, before.models) for fault in exc.faults), revision.files)
+        return replace(revision, config=self._next.config)
+
+    def restored(self) -> Config:
+        """Return what is served, with what is in the store now.
+
+        Raises:
+            NothingNew: If that is served.
+            RolloutError: If the store cannot be read.
+        """
+        before = self._served
+        try:
+            values = self._stored(before.file)
+        except StoreError as exc:
+            raise RolloutError(str(exc)) from exc
+        if values == before.values:
+            raise NothingNew
+        self._next = self._joined(before.file, values, ())
+        return self._next.config
+
+    def reading(self, paths: Iterable[Path]) -> None:
+        """Note the files that a revision names, as they are about to be read.
+
+        Raises:
+            RolloutError: If one cannot be read.
+        """
+        self._file.reading(paths)
+
+    def took(self, config: Config, was_read: bool) -> list[str]:
+        """Note what is served; return a line for each change to what the configuration names."""
+        before, after = self._served, self._next
+        if config is after.config and before is not after:
+            self._served = after
+            for one in after.aside:
+                if one not in before.aside:
+                    log.warning("stored %s %s is set aside: %s", _kind(one.section), one.name, one.message)
+            if before.file is not after.file or before.aside != after.aside:
+                self.changed()
+        return self._file.took(config, was_read)
+
+    async def watch(self, served: Callable[[], Config], reload: Reload) -> None:
+        """Have each new revision of the file served, until cancelled."""
+        await self._file.watch(served, reload)
+
+    # --- the store ------------------------------------------------------------------------------------------------
+
+    def _store_of(self, config: Config) -> Path | None:
+        return self._folder(config) if config.api is not None else None
+
+    def _stored(self, config: Config) -> Values:
+        """Return what is in the store of a file; nothing where it has none.
+
+        Raises:
+            StoreError: If it cannot be read.
+        """
+        folder = self._store_of(config)
+        return read_objects(folder).objects if folder is not None else {}
+
+    def _joined(self, file: Config, values: Values, must: Iterable[Named]) -> Joined:
+        """Return a file with those objects of a store that fit it.
+
+        Raises:
+            NotFitting: If one that must be served is not well-formed any more, or does not fit.
+        """
+        models: dict[str, dict[str, BaseModel]] = {}
+        aside: list[SetAside] = []
+        required, faults = set(must), list[Fault]()
+        for section in _SECTIONS.values():
+            for name, value in values.get(section.key, {}).items():
+                if name in getattr(file, section.key):
+                    aside.append(SetAside(section.key, name, f"the file has {section.one} of this name"))
+                    continue
+                try:
+                    models.setdefault(section.key, {})[name] = self._model(section.key, name, value)
+                except NotFitting as exc:
+                    aside.append(SetAside(section.key, name, exc.faults[0].message))
+                    faults += exc.faults if (section.key, name) in required else ()
+        if faults:
+            raise NotFitting(faults)
+        order = [(key, name) for key in _SECTIONS for name in models.get(key, ())]
+        config, unfit = fitting(file, models, order, required.intersection(order), _faults)
+        return Joined(file, self._store_of(file), values, models, (*aside, *unfit), config)
+
+    def _model(self, section: str, name: str, value: Any) -> BaseModel:
+        """Return an object of the store.
+
+        Raises:
+            NotFitting: If it is not well-formed.
+        """
+        known = self._served
+        if (made := known.models.get(section, {}).get(name)) and known.values[section][name] == value:
+            return made
+        return validated(section, name, value)
+
+    # --- changes --------------------------------------------------------------------------------------------------
+
+    def propose(self, groups: Sequence[Sequence[StoredChange]]) -> tuple[Config, list[list[Fault]]]:
+        """Return what is to be served with changes, and for each group why it cannot be; those have no effect.
+
+        Raises:
+            NothingNew: If no group can be served; the faults are its argument.
+        """
+        joined, found = self._served, list[list[Fault]]()
+        for group in groups:
+            try:
+                joined = self._changed(joined, group)
+                found.append([])
+            except NotFitting as exc:
+                found.append(exc.faults)
+        if joined is self._served:
+            raise NothingNew(found)
+        self._next = joined
+        return joined.config, found
+
+    def _changed(self, before: Joined, group: Sequence[StoredChange]) -> Joined:
+        """Return what there is after the changes of a group.
+
+        Raises:
+            NotFitting: If one of them cannot be.
+        """
+        values, models = dict(before.values), dict(before.models)
+        faults: list[Fault] = []
+        for change in group:
+            try:
+                self._change(before, change, values, models)
+            except NotFitting as exc:
+                faults += exc.faults
+        if faults:
+            raise NotFitting(faults)
+        named = {(change.section, change.name) for change in group}
+        aside = tuple(one for one in before.aside if (one.section, one.name) not in named)
+        joined = replace(before, values=values, models=models, aside=aside)
+        served: dict[str, dict[str, BaseModel]] = {key: dict(some) for key, some in models.items()}
+        for one in aside:
+            served.get(one.section, {}).pop(one.name, None)
+        config = before.file.with_objects(served)
+        if faults := _faults(config):
+            raise NotFitting(faults)
+        return replace(joined, config=config)
+
+    def _change(self, before: Joined, change: StoredChange, values: dict[str, Any], models: dict[str, Any]) -> None:
+        section, name, place = _SECTIONS.get(change.section), change.name, (change.section, change.name)
+        if section is None:
+            raise NotFitting(
+                [Fault((change.section,), f"there are no {change.section}{nearest(change.section, [*_SECTIONS])}")]
+            )
+        if name in getattr(before.file, section.key):
+            fault = f"{section.kind} {name} stands in {self.name}: it is changed there"
+            raise NotFitting([Fault(place, fault)])
+        for some in (values, models):
+            if some.get(section.key) is getattr(before, "values" if some is values else "models").get(section.key):
+                some[section.key] = dict(some.get(section.key, {}))
+        if change.value is None:
+            if values[section.key].pop(name, None) is None:
+                raise NotFitting([Fault(place, f"there is no stored {section.kind} {name}")])
+            models[section.key].pop(name, None)
+        else:
+            models[section.key][name] = self._model(section.key, name, change.value)
+            values[section.key][name] = change.value
+
+    def view(self) -> dict[str, Any]:
+        """Return what the file has, and what of the store is set aside, as the API shows it."""
+        file = self._served.file
+        objects = {
+            key: {name: plain(one, (key, name), file.hides) for name, one in getattr(file, key).items()}
+            for key in _SECTIONS
+        }
+        aside = [{"section": one.section, "name": one.name, "message": one.message} for one in self._served.aside]
+        return {"path": self.name, "file": objects, "set_aside": aside}
+
+
+def validated(section: str, name: str, value: Any) -> BaseModel:
+    """Return an object of a section, made of plain values.
+
+    Raises:
+        NotFitting: If it is not well-formed.
+    """
+    about, place = _SECTIONS[section], (section, name)
+    if wrong := check_name(name, about.one):
+        raise NotFitting([Fault(place, wrong, at_key=True)])
+    if isinstance(value, dict) and "preset" in value:
+        expanded, faults = expand({section: {name: value}})
+        if faults:
+            raise NotFitting(faults)
+        value = expanded[section][name]
+    try:
+        return about.model.model_validate(value)
+    except ValidationError as exc:
+        raise NotFitting(list(faults_of(exc, about.model, place))) from exc
+
+
+def _faults(config: Config) -> list[Fault]:
+    names = {key: list(getattr(config, key)) for key in _SECTIONS}
+    return [*check(config, names, local_addresses()), *machine_faults(config)]
+
+
+def _kind(section: str) -> str:
+    return _SECTIONS[section].kind
+
+
+def _told(fault: Fault, models: Models) -> str:
+    """Return a fault as people read it; a place in the file has no line here."""
+    path = ".".join(map(str, fault.path))
+    section, name = (*map(str, fault.path[:2]), "", "")[:2]
+    if name not in models.get(section, {}):
+        return f"{path}: {fault.message}"
+    rest = ".".join(map(str, fault.path[2:]))
+    return f"stored {_kind(section)} {name}: {rest and f'{rest}: '}{fault.message}"

@@ -1,0 +1,136 @@
+"""`api:` in the file: where the control API is served, and where its objects are kept."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field, PlainValidator
+
+from spectrum.core.address import PortRange, SocketAddress, parse_socket_address
+from spectrum.core.configuration.faults import Fault, nearest
+from spectrum.core.configuration.feature import Feature, Surroundings
+from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Strict, describe, text
+
+if TYPE_CHECKING:
+    from spectrum.core.configuration.config import Config
+
+UNIX = "unix:"
+# sun_path less its end (unix(7)).
+MAX_PATH_BYTES = 107
+# Each is a socket that every request for a connection wakes.
+MAX_LISTENERS = 16
+DEFAULT_LISTEN = parse_socket_address("127.0.0.1:8787")
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """The path of a UNIX socket."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"{UNIX}{self.path}"
+
+
+ApiAddress = SocketAddress | UnixAddress
+
+
+def parse_api_address(given: str) -> ApiAddress:
+    """Return an address and port, or the path of a UNIX socket, such as "127.0.0.1:8787" or "unix:/run/api.sock".
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if not given.startswith(UNIX):
+        try:
+            return parse_socket_address(given)
+        except ValueError as exc:
+            raise ValueError(f"{exc}, or unix:/run/spectrum/api.sock") from exc
+    path = given.removeprefix(UNIX)
+    size = len(path.encode("utf-8", "surrogateescape"))
+    if not path.startswith("/") or "\0" in path or size > MAX_PATH_BYTES:
+        raise ValueError(f"{describe(given)}: expected unix: and an absolute path of at most {MAX_PATH_BYTES} bytes")
+    return UnixAddress(path)
+
+
+def _one_or_several(value: Any) -> Any:
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("an empty list: nobody could ask; leave listen out for 127.0.0.1:8787")
+        return tuple(value)
+    return (value,)
+
+
+class ApiRate(Strict):
+    """`rate_limit` of the API: so many requests of one token or address in so long."""
+
+    requests: int = Field(1200, ge=1, le=10_000_000)
+    per_s: PositiveDuration = Field(300.0, alias="per")
+
+
+class Api(Strict):
+    """`api`: the control API, in a process of its own, which no session depends on."""
+
+    listen: Annotated[
+        tuple[
+            Annotated[ApiAddress, PlainValidator(lambda value: parse_api_address(text(value, "127.0.0.1:8787")))], ...
+        ],
+        BeforeValidator(_one_or_several),
+        Field(max_length=MAX_LISTENERS),
+    ] = (DEFAULT_LISTEN,)
+    # One of `certificates`: clients on addresses and ports then speak TLS.
+    certificate: str | None = None
+    # The folder of the objects that the API has made. None: beside the daemon's state.
+    store: AbsolutePath | None = None
+    # What its process becomes where the daemon stays root.
+    user: str | None = Field(None, min_length=1, max_length=32)
+    # Cloudflare's own limit.
+    rate_limit: ApiRate = ApiRate()
+    max_connections: int = Field(200, ge=1, le=100_000)
+
+
+def _switch(value: Any) -> Any:
+    """Let `true` stand for a section with nothing in it, and `false` for none."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+class ApiKeys(Strict):
+    """At the top of the file."""
+
+    api: Annotated[Api | None, BeforeValidator(_switch)] = None
+
+
+def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
+    if config.api is None:
+        return
+    certificates = surroundings.names["certificates"]
+    name = config.api.certificate
+    if name is not None and name not in certificates:
+        hint = nearest(name, list(certificates)) if certificates else "; write certificates: {NAME: ...}"
+        yield Fault(("api", "certificate"), f'there is no certificate "{name}"{hint}')
+    seen: set[ApiAddress] = set()
+    for where in config.api.listen:
+        if where in seen:
+            yield Fault(("api", "listen"), f"{where} is listed twice")
+        elif taken := _taken_by(where, config, surroundings):
+            yield Fault(("api", "listen"), f"{where} is taken by {taken}")
+        if isinstance(where, SocketAddress) and not where.address.is_loopback and name is None:
+            yield Fault(
+                ("api", "listen"),
+                f"{where} can be reached from other machines: it needs api.certificate, one of certificates; "
+                f"without one write 127.0.0.1:{where.port} or unix:/run/spectrum/api.sock",
+            )
+        seen.add(where)
+
+
+def _taken_by(where: ApiAddress, config: "Config", surroundings: Surroundings) -> str:
+    """Return what else listens there; empty for nothing."""
+    if isinstance(where, UnixAddress):
+        return "control.socket" if config.control and config.control.socket == where.path else ""
+    if config.metrics and config.metrics.listen == where:
+        return "metrics"
+    owner = surroundings.index.owner("tcp", where.address, PortRange(where.port, where.port))
+    return f"app {owner[0]}" if owner else ""
+
+
+API = Feature("api", check=_check)

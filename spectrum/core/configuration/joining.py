@@ -1,0 +1,96 @@
+"""Which objects of a store fit a file: all that do are served, and the others are set aside, each with the reason.
+
+What the file has comes first, then what must be served, because it is served already, then all the rest.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
+
+Objects = Mapping[str, Mapping[str, BaseModel]]
+# Its section, and its name.
+Named = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An object of the store that is not served, and why."""
+
+    section: str
+    name: str
+    message: str
+
+
+class NotFitting(Exception):
+    """What must be served cannot be."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__(f"{len(faults)} faults")
+        self.faults = faults
+
+
+def fitting(
+    file: Config,
+    objects: Objects,
+    order: Sequence[Named],
+    must: Iterable[Named],
+    find_faults: Callable[[Config], list[Fault]],
+) -> tuple[Config, list[SetAside]]:
+    """Return a configuration with a file and the objects that fit it, and the others.
+
+    Args:
+        file: Fits together by itself.
+        objects: Well-formed by themselves, and none of a name that the file has.
+        order: All of them; none refers to a later one.
+        must: Those that may not be set aside.
+        find_faults: Returns what does not fit together in a configuration.
+
+    Raises:
+        NotFitting: If those that must be served do not fit.
+    """
+    required = set(must)
+    kept = [one for one in order if one in required]
+    left = [one for one in order if one not in required]
+    aside: list[SetAside] = []
+
+    def made(names: Iterable[Named]) -> Config:
+        chosen = set(names)
+        return file.with_objects(
+            {key: {name: one for name, one in some.items() if (key, name) in chosen} for key, some in objects.items()}
+        )
+
+    while faults := find_faults(config := made([*kept, *left])):
+        optional = set(left)
+        reasons = {named: fault.message for fault in reversed(faults) if (named := _named(fault)) in optional}
+        if not reasons:
+            break
+        aside += [SetAside(*named, reasons[named]) for named in left if named in reasons]
+        left = [named for named in left if named not in reasons]
+    if not faults:
+        return config, aside
+    if faults := find_faults(made(kept)):
+        raise NotFitting(faults)
+
+    def add(some: Sequence[Named]) -> None:
+        """Keep those that fit: all at once, else each half by itself."""
+        faults = find_faults(made([*kept, *some]))
+        if not faults:
+            kept.extend(some)
+        elif len(some) == 1:
+            (section, name), fault = some[0], faults[0]
+            aside.append(SetAside(section, name, f"{'.'.join(map(str, fault.path))}: {fault.message}"))
+        else:
+            add(some[: len(some) // 2])
+            add(some[len(some) // 2 :])
+
+    add(left)
+    return made(kept), aside
+
+
+def _named(fault: Fault) -> Named:
+    section, name = (*map(str, fault.path[:2]), "", "")[:2]
+    return section, name

@@ -1,0 +1,214 @@
+"""What the supervisor and the process of the control API say to each other, and the API's end of it.
+
+The API asks, as others do on the control socket, and gets an answer; the supervisor tells it what it has to know. Both
+run the same files, so that messages may change with every version. What either end keeps for the other is bounded: the
+API has at most `MAX_ASKS` questions open, and the supervisor reads no further while that many are.
+"""
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+
+from spectrum.kernel.descriptors import close_all, memory_file
+from spectrum.link.channel import Channel
+from spectrum.link.encoding import encode
+from spectrum.link.versions import Hello
+
+# Questions without an answer. What comes beyond waits in the asking process.
+MAX_ASKS = 32
+# What is longer comes as a memory file: a packet has 96 KiB.
+MAX_INLINE_BYTES = 64 * 1024
+# The status of 10,000 apps has 6 MB, their objects 4.
+MAX_BODY_BYTES = 256 * 2**20
+ASK_TIMEOUT_S = 30.0
+
+
+class LinkLost(Exception):
+    """The supervisor is gone, or does not answer."""
+
+
+class ApiReady(msgspec.Struct, array_like=True, tag=True):
+    """From the API, first of all: it has started, and waits for its settings before it opens anything."""
+
+
+class ApiServing(msgspec.Struct, array_like=True, tag=True):
+    """From the API: it has its objects, and accepts."""
+
+
+class ApiAsk(msgspec.Struct, array_like=True, tag=True):
+    """From the API: a request, as one on the control socket. `size` is that of a body in a memory file."""
+
+    id: int
+    method: str
+    path: str
+    query: dict[str, str]
+    body: bytes = b""
+    size: int = 0
+
+
+class ApiAnswer(msgspec.Struct, array_like=True, tag=True):
+    """To the API: the answer, as JSON, to the request with this id."""
+
+    id: int
+    status: int
+    body: bytes = b""
+    size: int = 0
+
+
+class ApiTold(msgspec.Struct, array_like=True, tag=True):
+    """To the API: something that it has to know, as JSON."""
+
+    subject: str
+    body: bytes = b""
+    size: int = 0
+
+
+class ApiBeat(msgspec.Struct, array_like=True, tag=True):
+    """To the API, which sends it back from its loop: a sign of life."""
+
+    number: int
+
+
+ApiMessage = Hello | ApiReady | ApiServing | ApiAsk | ApiAnswer | ApiTold | ApiBeat
+DECODER: msgspec.msgpack.Decoder[ApiMessage] = msgspec.msgpack.Decoder(ApiMessage)
+
+
+def send(channel: Channel[ApiMessage], message: ApiAsk | ApiAnswer | ApiTold) -> bool:
+    """Send a message whose body may be long; return False where the other end is gone.
+
+    Raises:
+        OSError: If there is no room for it.
+    """
+    if len(message.body) <= MAX_INLINE_BYTES:
+        return channel.send(message)
+    with ExitStack() as opened:
+        file = memory_file("body", message.body)
+        opened.callback(os.close, file)
+        return channel.send(msgspec.structs.replace(message, body=b"", size=len(message.body)), [file])
+
+
+def body_of(message: ApiAsk | ApiAnswer | ApiTold, descriptors: Sequence[int]) -> bytes:
+    """Return the body of a message, and close the descriptors that came with it.
+
+    Raises:
+        ValueError: If it is not there as the message says.
+    """
+    try:
+        if not message.size:
+            return message.body
+        if len(descriptors) != 1 or message.size > MAX_BODY_BYTES:
+            raise ValueError(f"a body of {message.size} bytes, with {len(descriptors)} descriptors")
+        found = os.fstat(descriptors[0])
+        if not stat.S_ISREG(found.st_mode) or found.st_size != message.size:  # a pipe would hold up who reads it
+            raise ValueError(f"a body of {message.size} bytes that is not in its file")
+        return _read(descriptors[0], message.size)
+    finally:
+        close_all(descriptors)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    parts, read = [], 0
+    while read < size:
+        part = os.pread(descriptor, size - read, read)
+        if not part:
+            raise ValueError("a body that became shorter")
+        parts.append(part)
+        read += len(part)
+    return b"".join(parts)
+
+
+class ApiClient:
+    """The API's end of the link.
+
+    Args:
+        sock: Towards the supervisor, owned from here on.
+        told: Called with each subject that the supervisor tells, and what it says of it.
+        lost: Called once when the supervisor is gone.
+    """
+
+    def __init__(self, sock: socket.socket, told: Callable[[str, Any], None], lost: Callable[[], None]) -> None:
+        self._told = told
+        self._lost = lost
+        self._answers: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
+        self._last = 0
+        self._slots = asyncio.Semaphore(MAX_ASKS)
+        self._channel: Channel[ApiMessage] = Channel(sock, DECODER, self._received, self._closed)
+
+    def ready(self) -> None:
+        """Say that this process has started."""
+        self._channel.send(ApiReady())
+
+    def serving(self) -> None:
+        """Say that it accepts."""
+        self._channel.send(ApiServing())
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        timeout_s: float = ASK_TIMEOUT_S,
+    ) -> tuple[int, Any]:
+        """Return the status and the decoded body of the answer to a request.
+
+        Raises:
+            LinkLost: If the supervisor is gone, or has not answered in time. What was asked for may have happened.
+        """
+        data = b"" if body is None else encode(msgspec.json.Encoder(), body)
+        try:
+            async with asyncio.timeout(timeout_s), self._slots:
+                status, answer = await self._asked(method, path, query or {}, data)
+        except TimeoutError as exc:
+            raise LinkLost(f"the daemon has not answered {method} {path} within {timeout_s:g} s") from exc
+        return status, msgspec.json.decode(answer) if answer else None
+
+    async def _asked(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        self._last += 1
+        number = self._last
+        answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        try:
+            if not send(self._channel, ApiAsk(number, method, path, dict(query), body)):
+                raise LinkLost("the daemon is gone")
+            return await answer
+        except OSError as exc:
+            raise LinkLost(f"the daemon cannot be asked: {(exc.strerror or str(exc)).lower()}") from exc
+        finally:
+            del self._answers[number]
+
+    def close(self) -> None:
+        """Leave."""
+        self._channel.close()
+        self._give_up()
+
+    def _received(self, message: ApiMessage, descriptors: list[int]) -> None:
+        match message:
+            case ApiBeat():
+                close_all(descriptors)
+                self._channel.send(message, droppable=True)
+            case ApiTold():
+                body = body_of(message, descriptors)
+                self._told(message.subject, msgspec.json.decode(body) if body else None)
+            case ApiAnswer():
+                body = body_of(message, descriptors)
+                answer = self._answers.get(message.id)
+                if answer is not None and not answer.done():
+                    answer.set_result((message.status, body))
+            case _:
+                close_all(descriptors)
+
+    def _closed(self) -> None:
+        self._give_up()
+        self._lost()
+
+    def _give_up(self) -> None:
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(LinkLost("the daemon is gone"))
