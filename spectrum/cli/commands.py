@@ -27,6 +27,7 @@ COMMANDS = {
     "schema": "schema",
     "sessions": "sessions",
     "status": "running",
+    "story": "story",
     "upgrade": "running",
 }
 

@@ -6,7 +6,7 @@ so a reader finds the end of what is whole, wherever a write was cut.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from struct import Struct
 from typing import NamedTuple
@@ -25,6 +25,8 @@ _PREFIX = Struct(">II")
 # The number of the first record in the journal, time, sequence, number of records, length of the source. Source and
 # lines follow.
 _FIXED = Struct(">QQQIH")
+# So many bytes of a segment tell when its first batch was journaled.
+HEAD_BYTES = HEADER_BYTES + _PREFIX.size + _FIXED.size
 # Batches of workers are a few packets at most. What a flipped bit makes of a length is rarely below it.
 MAX_FRAME_BYTES = 2**20
 
@@ -134,11 +136,13 @@ def read_frames(data: bytes, start: Cursor) -> tuple[list[Entry], Stop]:
 
 def _decode(body: memoryview, checksum: int, record: int) -> Batch | None:
     """Return the batch in a frame; None where it is damaged, or not the one with this record."""
-    if crc32(body) != checksum:
+    if crc32(body) != checksum or _FIXED.unpack_from(body)[0] != record:
         return None
-    number, at_us, sequence, count, length = _FIXED.unpack_from(body)
-    if number != record:
-        return None
+    return _batch(body)
+
+
+def _batch(body: memoryview) -> Batch:
+    _, at_us, sequence, count, length = _FIXED.unpack_from(body)
     lines_at = _FIXED.size + length
     return Batch(str(body[_FIXED.size : lines_at], "utf-8"), sequence, count, at_us, bytes(body[lines_at:]))
 
@@ -187,6 +191,77 @@ def surplus(sizes: Sequence[tuple[int, int]], added: int, max_bytes: int) -> lis
         dropped.append(number)
         total -= size
     return dropped
+
+
+def find_batches(
+    data: bytes, segment: int, mark: bytes, wanted: Callable[[int, int], bool] | None = None
+) -> tuple[list[Batch], int]:
+    """Return the batches in a whole segment that have a text somewhere; the others are not even decoded.
+
+    Args:
+        data: The bytes of the segment, from its beginning to its end, or to where it is being written.
+        segment: Its number.
+        mark: The text.
+        wanted: Tells from the number of the first record at its source, and the number of records, whether a batch is
+            to be returned.
+
+    Returns:
+        The batches, and the place of the first damage; -1 for none. What lies behind it is not looked at.
+    """
+    found: list[Batch] = []
+    if data[:HEADER_BYTES] != segment_header(segment):
+        return found, 0
+    view = memoryview(data)
+    begin = end = HEADER_BYTES
+    checksum, hit = 0, data.find(mark, end)
+    while hit >= 0:
+        while end <= hit:
+            begin = end + _PREFIX.size
+            if begin > len(data):
+                return found, -1
+            size, checksum = _PREFIX.unpack_from(data, end)
+            if not _FIXED.size <= size <= MAX_FRAME_BYTES:
+                return found, end
+            end = begin + size
+        if end > len(data):
+            return found, -1
+        if wanted is None or wanted(*_FIXED.unpack_from(data, begin)[2:4]):
+            body = view[begin:end]
+            if crc32(body) != checksum:
+                return found, begin - _PREFIX.size
+            found.append(_batch(body))
+        hit = data.find(mark, end)
+    return found, -1
+
+
+def first_at_us(head: bytes) -> int | None:
+    """Return when the first batch of a segment was journaled, from its first `HEAD_BYTES`; None where it has none."""
+    if len(head) < HEAD_BYTES:
+        return None
+    return int(_FIXED.unpack_from(head, HEADER_BYTES + _PREFIX.size)[1])
+
+
+def end_of(data: bytes, segment: int) -> int:
+    """Return the number after the last record in the bytes of a segment."""
+    record, end = segment, HEADER_BYTES
+    while end + _PREFIX.size + _FIXED.size <= len(data):
+        size, _ = _PREFIX.unpack_from(data, end)
+        number, _, _, count, _ = _FIXED.unpack_from(data, end + _PREFIX.size)
+        end += _PREFIX.size + size
+        if number != record or end > len(data):
+            break
+        record += count
+    return record
+
+
+def lines_with(lines: bytes, mark: bytes) -> Iterator[bytes]:
+    """Yield the lines of a text that have another text in them."""
+    hit = lines.find(mark)
+    while hit >= 0:
+        end = lines.find(b"\n", hit)
+        end = len(lines) if end < 0 else end
+        yield lines[lines.rfind(b"\n", 0, hit) + 1 : end]
+        hit = lines.find(mark, end)
 
 
 class _Saved(msgspec.Struct):

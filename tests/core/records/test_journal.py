@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum.core.records.journal import (
+    HEAD_BYTES,
     HEADER_BYTES,
     MAX_FRAME_BYTES,
     Batch,
@@ -16,8 +17,12 @@ from spectrum.core.records.journal import (
     decode_cursor,
     encode_cursor,
     encode_frame,
+    end_of,
+    find_batches,
+    first_at_us,
     following,
     identified,
+    lines_with,
     read_frames,
     resume,
     segment_header,
@@ -155,3 +160,47 @@ def test_each_record_has_an_id_of_its_own():
     lines = identified(Batch('the "edge"/0/5f', 41, 2, 0, line * 2)).splitlines()
     assert [json.loads(one)["RecordId"] for one in lines] == ['the "edge"/0/5f/41', 'the "edge"/0/5f/42']
     assert [{**json.loads(one), "RecordId": None} for one in lines] == [{**json.loads(line), "RecordId": None}] * 2
+
+
+MARKED = st.lists(
+    st.builds(
+        Batch,
+        st.sampled_from(["n/0/a", "n/1/b"]),
+        st.integers(0, 99),
+        st.integers(1, 3),
+        BIG,
+        st.lists(st.sampled_from([b'"ClientIP":"192.0.2.7"', b"abc", b'"ClientIP":"192.0.2.70"'])).map(b"\n".join),
+    ),
+    max_size=8,
+)
+
+
+@given(MARKED, st.data())
+def test_batches_with_a_text_however_much_of_the_segment_is_there(batches, data):
+    whole, _ = segment(batches, 7)
+    text = whole[: data.draw(st.integers(0, len(whole)))]
+    read = [entry.batch for entry in read_frames(text, Cursor(7, 0, 7))[0]]
+    for mark in (b'"ClientIP":"192.0.2.7"', b"n/1/b"):
+        found, damage = find_batches(text, 7, mark)
+        assert found == [one for one in read if mark in one.lines or mark in one.source.encode()]
+        assert damage == (-1 if len(text) >= HEADER_BYTES else 0)
+    later, _ = find_batches(text, 7, b"n/", lambda first, count: first > 50)
+    assert later == [one for one in read if one.sequence > 50]
+    assert end_of(text, 7) == 7 + sum(one.records for one in read)
+    assert first_at_us(text[:HEAD_BYTES]) in (None, *(one.at_us for one in batches[:1]))
+
+
+def test_batches_before_damage():
+    one, other = Batch("n/0/a", 1, 1, 5, b"mark1"), Batch("n/0/a", 2, 1, 5, b"mark2")
+    data, _ = segment([one, other, one])
+    first_bytes = len(segment([one])[0])
+    flipped = data[: first_bytes + 40] + b"~" + data[first_bytes + 41 :]
+    assert find_batches(flipped, 0, b"mark") == ([one], first_bytes)
+    assert find_batches(data[:first_bytes] + b"\xff" * 8 + b"mark", 0, b"mark") == ([one], first_bytes)
+    assert find_batches(data, 9, b"mark") == ([], 0)
+    assert end_of(data[:first_bytes] + b"\0" * 100, 0) == 1
+
+
+@given(st.lists(st.sampled_from([b"a mark", b"none", b"", b"mark mark"])))
+def test_lines_with_a_text(lines):
+    assert list(lines_with(b"\n".join(lines), b"mark")) == [line for line in lines if b"mark" in line]

@@ -1,0 +1,268 @@
+"""Finds the records of one client, or of one session, among all that this machine keeps: in the journal and in files.
+
+Nothing is decoded that does not have the text that is looked for: a million records take about a second. It reads what
+the daemon writes at the same time, needs no daemon, and blocks: use a thread. What is not kept, it tells.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from spectrum.core.records.journal import HEAD_BYTES, Batch, end_of, find_batches, first_at_us, lines_with
+from spectrum.core.records.objects import RecordsSection, SinkSection
+from spectrum.core.records.story import OF_SEVERAL, Fields, Story, Subject, Window, tell, times_of
+
+# Read at once of a file of records.
+CHUNK_BYTES = 16 * 2**20
+# By how much the clock may have been set back between two batches.
+CLOCK_STEP = timedelta(minutes=1)
+# Sums of refusals of several clients that are told of.
+MAX_SUMS = 20
+
+ALWAYS = Window()
+_SUFFIX = ".journal"
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A place that was searched: its name, how many records it has (None: not counted), and since when it has them."""
+
+    name: str
+    records: int | None
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found.
+
+    Attributes:
+        story: The subject's.
+        searched: Where.
+        notes: What is not kept, or could not be read.
+    """
+
+    story: Story
+    searched: tuple[Searched, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Found:
+    """What is being gathered."""
+
+    subject: Subject
+    window: Window
+    records: list[Fields] = field(default_factory=list)
+    of_several: list[Fields] = field(default_factory=list)
+    searched: list[Searched] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def marks(self) -> tuple[bytes, ...]:
+        """What is looked for. Sums of several clients matter where one asks about a certain time."""
+        with_sums = self.subject.kind == "client" and self.window.since is not None
+        return (self.subject.mark, OF_SEVERAL) if with_sums else (self.subject.mark,)
+
+    def take(self, fields: Fields) -> None:
+        """Take a record, if it is one of those that are looked for."""
+        try:
+            if not self.window.holds(fields):
+                return
+        except ValueError:
+            return
+        if self.subject.owns(fields):
+            self.records.append(fields)
+        elif fields.get("Clients"):
+            self.of_several.append(fields)
+
+
+class RecordPlaces(NamedTuple):
+    """Where records are.
+
+    Attributes:
+        journal: The folder of the journal; None for none.
+        sinks: Those that may have files which reach further back.
+        files: Others, with a record in JSON in each line.
+    """
+
+    journal: Path | None = None
+    sinks: Mapping[str, SinkSection] = MappingProxyType({})
+    files: tuple[Path, ...] = ()
+
+
+def places_of_records(section: RecordsSection) -> RecordPlaces:
+    """Return where a daemon with this configuration keeps records."""
+    return RecordPlaces(Path(section.journal.path) if section.journal is not None else None, section.sinks)
+
+
+def search(kept: RecordPlaces, subject: Subject, window: Window = ALWAYS, limit: int = 1000) -> Findings:
+    """Return the story of a subject.
+
+    Args:
+        kept: Where records are.
+        subject: Whose story. That of a record is the story of its session.
+        window: The time that is asked about.
+        limit: So many records at most, the latest.
+
+    Raises:
+        OSError: If something cannot be read.
+    """
+    found = _Found(subject, window)
+    if kept == RecordPlaces():
+        found.notes.append(
+            "no records are kept: the file has no records.journal. Add"
+            " `records: {journal: {path: /var/lib/spectrum/records}}`. Until then records are lines on standard output"
+            " alone; --records searches a file of these"
+        )
+    oldest = _search_journal(kept.journal, found) if kept.journal is not None else None
+    _search_sinks(kept.sinks, oldest, found)
+    for path in kept.files:
+        _search_file(path, found)
+        found.searched.append(Searched(str(path), None, _first_time(path)))
+    since = min((one.since for one in found.searched if one.since), default=None)
+    if since is not None and window.since is not None and window.since < since:
+        found.notes.append(f"nothing from before {since:%Y-%m-%d %H:%M:%S} is kept any more")
+    if subject.kind == "record" and found.records and (session := found.records[0].get("SessionId")):
+        return search(kept, Subject("session", session), ALWAYS, limit)
+    of_several = found.of_several[-MAX_SUMS:]
+    if len(of_several) < len(found.of_several):
+        found.notes.append(
+            f"of {len(found.of_several)} sums of refusals of several clients the last {MAX_SUMS} are told"
+        )
+    notes = tuple(dict.fromkeys(found.notes))
+    return Findings(tell(found.records, of_several, limit), tuple(found.searched), notes)
+
+
+# --- the journal ------------------------------------------------------------------------------------------------------
+
+
+def _search_journal(folder: Path, found: _Found) -> datetime | None:
+    """Search the segments that may have records of that time; return since when the journal has records."""
+    segments = sorted(int(path.stem) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
+    begins = [_began(_path(folder, segment)) for segment in segments]
+    end = segments[0] if segments else 0
+    for place, segment in enumerate(segments):
+        is_last = place + 1 == len(segments)
+        if not is_last and _is_before(begins[place + 1], found.window):
+            continue
+        try:
+            data = _path(folder, segment).read_bytes()
+        except FileNotFoundError:
+            continue  # dropped since
+        for mark in found.marks:
+            _search_segment(data, segment, mark, folder, found)
+        if is_last:
+            end = end_of(data, segment)
+    oldest = next((at for at in begins if at is not None), None)
+    found.searched.append(Searched(f"journal {folder}", end - segments[0] if segments else 0, oldest))
+    if oldest is None:
+        found.notes.append(f"{folder} has no records yet" if segments else f"{folder} has no journal: was this served?")
+    return oldest
+
+
+def _search_segment(data: bytes, segment: int, mark: bytes, folder: Path, found: _Found) -> None:
+    subject = found.subject
+    wanted: Callable[[int, int], bool] | None = None
+    if subject.kind == "record":
+        source, number = subject.place
+        mark, wanted = source.encode(), partial(_has, number)
+    batches, damage = find_batches(data, segment, mark, wanted)
+    if damage >= 0:
+        found.notes.append(f"{_path(folder, segment)} is damaged at byte {damage}: what follows in it was not searched")
+    for batch in batches:
+        for fields in _records_in(batch, mark, subject):
+            found.take(fields)
+
+
+def _has(number: int, first: int, count: int) -> bool:
+    return first <= number < first + count
+
+
+def _records_in(batch: Batch, mark: bytes, subject: Subject) -> Iterator[Fields]:
+    """Yield the records of a batch that have the text that is looked for."""
+    for number, line in enumerate(batch.lines.splitlines(), batch.sequence):
+        if mark in line or (subject.kind == "record" and (batch.source, number) == subject.place):
+            yield {"RecordId": f"{batch.source}/{number}", **_decode(line)}
+
+
+def _path(folder: Path, segment: int) -> Path:
+    return folder / f"{segment:020}{_SUFFIX}"
+
+
+def _began(path: Path) -> datetime | None:
+    """Return when the first batch of a segment was journaled; None where it has none, or is gone."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        if (at_us := first_at_us(file.read(HEAD_BYTES))) is not None:
+            return datetime.fromtimestamp(at_us / 1e6, UTC)
+    return None
+
+
+def _is_before(follows: datetime | None, window: Window) -> bool:
+    """Whether a segment has only what ended before a time: records are journaled after the end of their sessions."""
+    return follows is not None and window.since is not None and follows + CLOCK_STEP < window.since
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _search_sinks(sinks: Mapping[str, SinkSection], oldest: datetime | None, found: _Found) -> None:
+    """Search the files of sinks, as far as they reach further back than the journal, and than what is asked about."""
+    if oldest is not None and found.window.since is not None and found.window.since >= oldest:
+        return
+    for name, sink in sinks.items():
+        if sink.type != "file" or sink.path is None:
+            continue
+        if sink.form != "json" or (sink.fields and not {"ClientIP", "SessionId", "Timestamp"}.issubset(sink.fields)):
+            what = f"format {sink.form}" if sink.form != "json" else "without ClientIP, SessionId or Timestamp"
+            found.notes.append(f"sink {name} ({what}) was not searched")
+            continue
+        older = [path for path in _files_of(Path(sink.path)) if _reaches_back(path, oldest)]
+        for path in older:
+            _search_file(path, found)
+        if older:
+            since = min((at for at in map(_first_time, older) if at is not None), default=None)
+            found.searched.append(Searched(f"sink {name}, {len(older)} files", None, since))
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return the file of a sink and those that it was renamed to, as far as they are there."""
+    return [one for one in (path, *path.parent.glob(f"{path.name}.*")) if one == path or one.suffix[1:].isdecimal()]
+
+
+def _reaches_back(path: Path, oldest: datetime | None) -> bool:
+    first = _first_time(path)
+    return first is not None and (oldest is None or first < oldest)
+
+
+def _first_time(path: Path) -> datetime | None:
+    """Return the time of the first record in a file; None where there is none."""
+    with suppress(OSError, msgspec.DecodeError, ValueError), path.open("rb") as file:
+        return times_of(_decode(file.readline(CHUNK_BYTES)))[1]
+    return None
+
+
+def _search_file(path: Path, found: _Found) -> None:
+    with path.open("rb", buffering=0) as file:
+        rest = b""
+        while chunk := file.read(CHUNK_BYTES):
+            data = rest + chunk
+            end = data.rfind(b"\n") + 1
+            _search_lines(data[:end], found)
+            rest = data[end:]
+    _search_lines(rest, found)
+
+
+def _search_lines(lines: bytes, found: _Found) -> None:
+    for mark in found.marks:
+        for line in lines_with(lines, mark):
+            with suppress(msgspec.DecodeError):  # another program's, or cut off
+                found.take(_decode(line))
