@@ -57,6 +57,7 @@ setup(
                 ("spectrum.engine.loop", []),
                 ("spectrum.engine.offload", []),
                 ("spectrum.engine.plan", []),
+                ("spectrum.engine.progress", []),
                 ("spectrum.engine.record_form", []),
                 ("spectrum.engine.relay", []),
                 ("spectrum.engine.sessions", []),

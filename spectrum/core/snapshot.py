@@ -142,6 +142,9 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     tls: TlsFiles = TlsFiles()
     # Records that were sent are kept until the supervisor tells that they are in its journal.
     has_journal: bool = False
+    # Sessions are told of when they are connected, and each time so many milliseconds are over (0: never).
+    tells_connects: bool = False
+    progress_ms: int = 0
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""

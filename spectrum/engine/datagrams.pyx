@@ -21,6 +21,7 @@ from spectrum.engine.fragmentable cimport Fragmentable
 from spectrum.engine.headers cimport MALFORMED_HEADER, NO_HEADER, PROXY_HEADER, SIMPLE_HEADER, read_header
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, LISTENER_TOKEN, SIDE_SHIFT
+from spectrum.engine.progress cimport add_name
 from spectrum.engine.sockets cimport (
     MAPPED,
     fill_address,
@@ -678,6 +679,8 @@ cdef class Datagrams(FlowKeeper):
         count_moved(flow.target, ORIGIN, size)
         if flow.replied_ns == 0:
             flow.replied_ns = self.loop.now_ns
+            if self.tells_connects:
+                add_name(&self._new_connects, <uint64_t>flow.generation << 32 | index)
         self._touch(index, flow)
         if flow.waiting:
             flow.waiting = False
@@ -854,6 +857,8 @@ cdef class Datagrams(FlowKeeper):
 
     cdef int settle(self) except -1:
         self._flush_replies()
+        if self._new_connects.count:
+            self._tell_connected()
         while self._accepted_head or self._ended_head:
             if self._accepted_head:
                 self._decide()

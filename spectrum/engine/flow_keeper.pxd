@@ -7,6 +7,7 @@ from spectrum.engine.flows cimport Flow, FlowTable, Key
 from spectrum.engine.linux cimport sa_family_t
 from spectrum.engine.loop cimport Part
 from spectrum.engine.offload cimport Offload
+from spectrum.engine.progress cimport Names, Progress
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.target cimport Target
 
@@ -50,6 +51,9 @@ cpdef enum FlowOutcome:
     FLOW_CONNECT_FAILED = 4
     FLOW_REFUSED = 5
     FLOW_CLOSED = 6
+    # Of a flow that is open, in `told`.
+    FLOW_CONNECTED = 7
+    FLOW_PROGRESS = 8
 
 cdef struct Listener:
     int fd
@@ -99,6 +103,9 @@ cdef class FlowKeeper(Part):
     cdef uint64_t _last_scan_ms
     cdef uint64_t _evicted
     cdef bint _draining
+    cdef public bint tells_connects
+    cdef Names _new_connects
+    cdef Progress _progress
 
     cdef int _map(self, int memory) except -1
     cdef Flow *_find(self, uint64_t name, uint8_t state) noexcept
@@ -128,6 +135,9 @@ cdef class FlowKeeper(Part):
     cdef uint64_t _group(self, Flow *flow) noexcept nogil
     cdef void _count(self, Flow *flow, bint enters) noexcept nogil
     cdef object _report(self)
+    cdef tuple _item(self, uint32_t index, Flow *flow, int outcome, int error)
+    cdef int _tell_connected(self) except -1
+    cdef int _tell_progress(self) except -1
     cdef int _forget_table(self) except -1
     # Sends the queued replies to clients; the UDP engine implements it.
     cdef void _flush_replies(self) noexcept nogil

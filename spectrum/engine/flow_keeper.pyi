@@ -26,6 +26,8 @@ class FlowOutcome(IntEnum):
     FLOW_CONNECT_FAILED = 4
     FLOW_REFUSED = 5
     FLOW_CLOSED = 6
+    FLOW_CONNECTED = 7
+    FLOW_PROGRESS = 8
 
 # name of the flow, listener, client address, client port, edge address, edge port, the proxy that told of them
 NewFlow = tuple[int, int, bytes, int, bytes, int, bytes | None]
@@ -33,6 +35,9 @@ NewFlow = tuple[int, int, bytes, int, bytes, int, bytes | None]
 # created, first replied to and ended (monotonic ns), bytes from client and from origin, datagrams likewise, name,
 # edge address, edge port
 EndedFlow = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int, bytes, int]
+# A flow that is open: as `EndedFlow`, so far, with FLOW_CONNECTED or FLOW_PROGRESS; since the last time bytes from
+# client and from origin, and datagrams likewise
+ToldFlow = tuple[EndedFlow, tuple[int, int, int, int]]
 # name, our address, our port, origin, origin port
 RecoveredFlow = tuple[int, bytes, int, bytes, int]
 
@@ -48,11 +53,14 @@ class FlowHandler(Protocol):
     def too_big(
         self, listener: int, client: bytes, client_port: int, edge: bytes, edge_port: int, payload_bytes: int
     ) -> None: ...
+    def told(self, batch: list[ToldFlow]) -> None: ...
     def ended(self, batch: list[EndedFlow]) -> None: ...
     def broken(self, error: Exception) -> None: ...
 
 class FlowKeeper(Part):
     max_sockets: int
+    tells_connects: bool
+    progress_ms: int
     def __init__(
         self,
         loop: Loop,

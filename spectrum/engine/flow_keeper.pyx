@@ -23,6 +23,7 @@ from spectrum.engine.offload cimport (
     Offload,
     offload_tally,
 )
+from spectrum.engine.progress cimport Progress
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.sockets cimport MAPPED, map_address, set_int, unmapped
 from spectrum.engine.target cimport Target, count_moved
@@ -46,13 +47,16 @@ cdef class FlowKeeper(Part):
     Args:
         loop: Brings its events.
         handler: Its `accepted`, `trusts`, `attempt_failed`, `exhausted`, `origin_failed`, `channel_failed`, `too_big`,
-            `ended` and `broken` are called from within the loop's `process`.
+            `told`, `ended` and `broken` are called from within the loop's `process`.
         memory: A memory file's descriptor; flows that it holds already can be adopted, see `recovered`.
         max_flows: The oldest idle flow makes room for a new one beyond this.
         max_sockets: The same for flows with sockets of their own.
         loads: Counts the flows of each origin.
         census: Counts the flows of each app and client.
         rates: What apps and clients have moved lately, in all workers.
+
+    Attributes:
+        tells_connects: A flow is told of, by `told`, when its origin replies for the first time.
     """
 
     def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF,
@@ -67,6 +71,7 @@ cdef class FlowKeeper(Part):
         self._max_flows = max(max_flows, 1)
         self._max_sockets = max(max_sockets, 1)
         self._last_scan_ms = loop.now_ms
+        self._progress = Progress()
         self._map(memory)
         self.part_token = loop.add_part(self)
 
@@ -85,6 +90,7 @@ cdef class FlowKeeper(Part):
         for index in range(self._channel_count):
             if self._channels[index].fd >= 0:
                 close(self._channels[index].fd)
+        free(self._new_connects.names)
         free(self._table.buckets)
         free(self._table.peer_buckets)
         free(self._channels)
@@ -623,28 +629,13 @@ cdef class FlowKeeper(Part):
         cdef list batch = []
         cdef uint32_t link = self._ended_head, index
         cdef Flow *flow
+        if self._new_connects.count:
+            self._tell_connected()
         self._ended_head = self._ended_tail = self._ended_count = 0
         while link:
             index = link - 1
             flow = &self._table.flows[index]
-            batch.append((
-                flow.key.listener,
-                flow.outcome,
-                flow.error,
-                unmapped(flow.key.client),
-                ntohs(flow.key.client_port),
-                <object>flow.target if flow.target != NULL else None,
-                flow.created_ns,
-                flow.replied_ns,
-                flow.ended_ns,
-                flow.bytes[CLIENT],
-                flow.bytes[ORIGIN],
-                flow.datagrams[CLIENT],
-                flow.datagrams[ORIGIN],
-                self._name(index),
-                unmapped(flow.key.edge),
-                ntohs(flow.key.edge_port),
-            ))
+            batch.append(self._item(index, flow, flow.outcome, flow.error))
             if flow.target != NULL:
                 Py_DECREF(<object>flow.target)
                 flow.target = NULL
@@ -652,14 +643,83 @@ cdef class FlowKeeper(Part):
             free_flow(&self._table, index)
         self._handler.ended(batch)
 
+    cdef tuple _item(self, uint32_t index, Flow *flow, int outcome, int error):
+        """Return what the handler is told of a flow."""
+        return (
+            flow.key.listener,
+            outcome,
+            error,
+            unmapped(flow.key.client),
+            ntohs(flow.key.client_port),
+            <object>flow.target if flow.target != NULL else None,
+            flow.created_ns,
+            flow.replied_ns,
+            flow.ended_ns,
+            flow.bytes[CLIENT],
+            flow.bytes[ORIGIN],
+            flow.datagrams[CLIENT],
+            flow.datagrams[ORIGIN],
+            self._name(index),
+            unmapped(flow.key.edge),
+            ntohs(flow.key.edge_port),
+        )
+
+    # --- what is told of open flows -------------------------------------------------------------------------------
+
+    cdef int _tell_connected(self) except -1:
+        """Tell of the flows whose origin replied for the first time, before the ends of any."""
+        cdef list batch = []
+        cdef uint32_t place, index, count = self._new_connects.count
+        cdef Flow *flow
+        self._new_connects.count = 0
+        for place in range(count):
+            index = <uint32_t>self._new_connects.names[place]
+            flow = &self._table.flows[index]
+            if flow.state != FLOW_FREE and flow.generation == self._new_connects.names[place] >> 32:
+                batch.append((self._item(index, flow, FLOW_CONNECTED, 0), (0, 0, 0, 0)))
+        if batch:
+            self._handler.told(batch)
+        return 0
+
+    cdef int _tell_progress(self) except -1:
+        """Tell of the flows whose turn it is, and that are an interval old."""
+        cdef list batch = []
+        cdef uint32_t index, places = self._table.file.used
+        cdef uint32_t due = self._progress.due(places, self.loop.now_ms) if places else 0
+        cdef uint64_t longest_ns = self.loop.now_ns - self._progress.interval_ms * 1000000
+        cdef uint64_t[4] counts
+        cdef uint64_t[4] since
+        cdef Flow *flow
+        for _ in range(due):
+            index = self._progress.next_place(places)
+            flow = &self._table.flows[index]
+            if flow.state != FLOW_LIVE or flow.target == NULL or flow.created_ns > longest_ns:
+                continue
+            self._read_back(index, flow)
+            memcpy(counts, flow.bytes, 16)
+            memcpy(&counts[2], flow.datagrams, 16)
+            flow.ended_ns = self.loop.now_ns  # so far: it is set anew at the end
+            if self._progress.take_since(index, flow.generation, counts, since):
+                batch.append((
+                    self._item(index, flow, FLOW_PROGRESS, 0), (since[0], since[1], since[2], since[3])))
+        if batch:
+            self._handler.told(batch)
+        return 0
+
     # --- time -----------------------------------------------------------------------------------------------------
 
     cdef bint tick(self) noexcept:
         """End the idle flows; called once a second."""
         cdef uint32_t index
         cdef Flow *flow
+        cdef bint soon = self._progress.interval_ms != 0 and self._table.live != 0
+        if soon:
+            try:
+                self._tell_progress()
+            except Exception as exc:
+                self._handler.broken(exc)
         if self.loop.now_ms - self._last_scan_ms < IDLE_TICK_MS:
-            return False
+            return soon
         self._last_scan_ms = self.loop.now_ms
         self._too_big_reports = 0
         if self._offload is not None:
@@ -675,7 +735,7 @@ cdef class FlowKeeper(Part):
                     self._report()
                 except Exception as exc:
                     self._handler.broken(exc)
-        return False
+        return soon
 
     # --- another worker goes on -----------------------------------------------------------------------------------
 
@@ -787,6 +847,15 @@ cdef class FlowKeeper(Part):
         cdef Flow *flow = self._find(name, FLOW_NEW)
         return 0 if flow == NULL else ntohs(flow.peer_port)
 
+    @property
+    def progress_ms(self):
+        """Flows that are older are told of each time so many milliseconds have passed; 0 for never."""
+        return self._progress.interval_ms
+
+    @progress_ms.setter
+    def progress_ms(self, uint64_t value):
+        self._progress.interval_ms = value
+
     def close_flows(self, int error, uint64_t idle_ms=0):
         """End the flows that were idle for at least `idle_ms`; `error` is reported in `ended`."""
         cdef uint32_t index
@@ -815,6 +884,8 @@ cdef class FlowKeeper(Part):
             if self._listeners[number].in_use:
                 self._listeners[number].in_use = False
                 self.loop.unwatch(self._listeners[number].fd)
+        if self._new_connects.count:
+            self._tell_connected()
         if self._ended_head:
             self._report()
         for index in range(self._table.file.used):

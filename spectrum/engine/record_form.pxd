@@ -21,5 +21,7 @@ cdef class RecordForm:
     cdef object _template_of
     cdef dict _pieces
     cdef char *_write_value(
-        self, char *at, int mark, uint64_t name, Session *session, WallClock *clock, object where) except NULL
-    cdef bint write(self, Text *text, uint64_t name, Session *session, WallClock *clock, object where) except -1
+        self, char *at, int mark, uint64_t name, Session *session, const uint64_t *since, WallClock *clock,
+        object where) except NULL
+    cdef bint write(self, Text *text, uint64_t name, Session *session, int outcome, int error, const uint64_t *since,
+                    WallClock *clock, object where) except -1

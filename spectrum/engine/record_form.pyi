@@ -20,6 +20,8 @@ class Mark(IntEnum):
     POOL = 16
     ORIGIN_NAME = 17
     SESSION_NAME = 18
+    CLIENT_SINCE = 19
+    ORIGIN_SINCE = 20
 
 class RecordForm:
     def __init__(self, template_of: Callable[[int, int], bytes]) -> None: ...

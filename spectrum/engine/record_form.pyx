@@ -42,16 +42,18 @@ cpdef enum Mark:
     POOL = 16
     ORIGIN_NAME = 17
     SESSION_NAME = 18  # in hexadecimal, within a string
+    CLIENT_SINCE = 19  # bytes since the last record of its progress
+    ORIGIN_SINCE = 20
 
 cdef enum:
-    LAST_MARK = 18
-    # All values of a record together, and the end of the line: three times, three addresses, nine numbers, a
+    LAST_MARK = 20
+    # All values of a record together, and the end of the line: three times, three addresses, eleven numbers, a
     # country, two names of at most 63 characters.
     VALUE_BYTES = 768
 
 cdef int64_t NS_PER_S = 1000000000
 
-_BEFORE_MARK = re.compile(rb"(?=[\x01-\x12])")
+_BEFORE_MARK = re.compile(rb"(?=[\x01-\x14])")
 
 cdef void read_wall_clock(WallClock *clock) noexcept nogil:
     """Read by how much the wall clock is ahead of the monotonic one."""
@@ -118,12 +120,14 @@ cdef class RecordForm:
         # By outcome and errno, the template in pieces, each of which but the first begins with a mark.
         self._pieces = {}
 
-    cdef bint write(self, Text *text, uint64_t name, Session *session, WallClock *clock, object where) except -1:
-        """Write the record of a session that had an origin.
+    cdef bint write(self, Text *text, uint64_t name, Session *session, int outcome, int error, const uint64_t *since,
+                    WallClock *clock, object where) except -1:
+        """Write a record of a session that had an origin: of its end, or of what is so far.
 
-        `name` is the session's, `where` its client's country and number, or None.
+        `name` is the session's, `since` what it moved each way since its last record, or NULL, `where` its client's
+        country and number, or None.
         """
-        cdef object key = <int64_t>session.outcome << 32 | <uint64_t>session.error & 0xFFFFFFFF
+        cdef object key = <int64_t>outcome << 32 | <uint64_t>error & 0xFFFFFFFF
         cdef tuple pieces
         cdef const char *source
         cdef char *at
@@ -131,7 +135,7 @@ cdef class RecordForm:
         cdef Py_ssize_t place, size, room = text.size + VALUE_BYTES
         found = self._pieces.get(key)
         if found is None:
-            found = tuple(_BEFORE_MARK.split(self._template_of(session.outcome, session.error)))
+            found = tuple(_BEFORE_MARK.split(self._template_of(outcome, error)))
             self._pieces[key] = found
         pieces = found
         for place in range(PyTuple_GET_SIZE(pieces)):
@@ -147,7 +151,7 @@ cdef class RecordForm:
             source = PyBytes_AS_STRING(<bytes>PyTuple_GET_ITEM(pieces, place))
             size = PyBytes_GET_SIZE(<bytes>PyTuple_GET_ITEM(pieces, place))
             if 0 < source[0] <= LAST_MARK:
-                at = self._write_value(at, source[0], name, session, clock, where)
+                at = self._write_value(at, source[0], name, session, since, clock, where)
                 source += 1
                 size -= 1
             memcpy(at, source, size)
@@ -157,7 +161,8 @@ cdef class RecordForm:
         return True
 
     cdef char *_write_value(
-            self, char *at, int mark, uint64_t name, Session *session, WallClock *clock, object where) except NULL:
+            self, char *at, int mark, uint64_t name, Session *session, const uint64_t *since, WallClock *clock,
+            object where) except NULL:
         cdef Target target = <Target>session.target
         cdef const char *value
         cdef Py_ssize_t size
@@ -188,6 +193,8 @@ cdef class RecordForm:
             return _write_address(at, session.edge_address, session.edge_bytes)
         if mark == EDGE_PORT:
             return write_number(at, session.edge_port)
+        if mark == CLIENT_SINCE or mark == ORIGIN_SINCE:
+            return write_number(at, since[mark - CLIENT_SINCE] if since != NULL else 0)
         if mark == SESSION_NAME:
             return write_hex(at, name)
         if mark == POOL or mark == ORIGIN_NAME:

@@ -19,6 +19,7 @@ from spectrum.engine.dialer cimport Dialer
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, IDLE_TICK_MS, LISTENER_TOKEN, SIDE_SHIFT
 from spectrum.engine.plan cimport ADMITTED, LEFT_TO_HANDLER, SessionPlan
+from spectrum.engine.progress cimport add_name
 from spectrum.engine.record_form cimport RecordForm
 from spectrum.engine.sessions cimport *
 from spectrum.engine.slab cimport *
@@ -246,7 +247,13 @@ cdef class Relay(Dialer):
             self._scan()
         self._end_rest()
         self._resume()
-        return self._pending_head != 0 or self._stalled
+        if self._progress.interval_ms == 0:
+            return self._pending_head != 0 or self._stalled
+        try:
+            self._tell_progress()
+        except Exception as exc:
+            self._handler.broken(exc)
+        return self._active != 0 or self._stalled
 
     cdef void _turn_came(self, uint32_t index, Session *session) noexcept:
         cdef uint64_t name = <uint64_t>session.generation << 32 | index
@@ -385,6 +392,8 @@ cdef class Relay(Dialer):
             or self._apps[session.app].prefix_bytes_per_s)
         session.connected_ns = clock_ns()
         session.active_ms = self.loop.now_ms
+        if self.tells_connects:
+            add_name(&self._new_connects, <uint64_t>session.generation << 32 | index)
         with nogil:
             # Watched since its header was awaited: the edge is consumed, so read to the end.
             if session.legs[ORIGIN].backlog == NULL:

@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.linux cimport sockaddr_in6, tcp_info
 from spectrum.engine.loop cimport Part
+from spectrum.engine.progress cimport Names, Progress
 from spectrum.engine.record_form cimport Text, WallClock
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.slab cimport Leg, Session, Slab
@@ -64,6 +65,9 @@ cpdef enum Outcome:
     TLS_ERROR_CLIENT = 16
     TLS_ERROR_ORIGIN = 17
     NO_WATCH = 18
+    # Of a session that is open, in `told`.
+    CONNECTED = 19
+    PROGRESS = 20
 
 cdef struct Listener:
     PyObject *plan  # its SessionPlan, owned; NULL: the handler decides
@@ -130,6 +134,9 @@ cdef class Sessions(Part):
     cdef WallClock _wall_clock
     cdef public object place_of
     cdef public bint recorded
+    cdef public bint tells_connects
+    cdef Names _new_connects
+    cdef Progress _progress
     cdef char *_scratch
     cdef char *_sealed  # what a leg with TLS received
     cdef Wire _wire
@@ -190,6 +197,13 @@ cdef class Sessions(Part):
     cdef void _end_tls(self, Leg *leg, bint reset) noexcept nogil
     cdef void _tcp_info(self, int fd, tcp_info *info) noexcept nogil
     cdef object _report(self)
+    cdef tuple _item(self, uint32_t index, Session *session, int outcome, int error)
+    cdef int _tell_connected(self) except -1
+    cdef int _tell_progress(self) except -1
+    cdef int _tell_open(
+        self, uint32_t index, Session *session, int outcome, const uint64_t *since, list batch) except -1
+    cdef int _write_record(
+        self, uint32_t index, Session *session, int outcome, int error, const uint64_t *since) except -1
     cdef Sum *_sum_of(self, Session *session) except NULL
     cdef int _add_up(self, uint32_t index, Session *session) except -1
     cdef int _tell_sums(self) except -1

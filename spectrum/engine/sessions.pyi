@@ -28,6 +28,8 @@ class Outcome(IntEnum):
     TLS_ERROR_CLIENT = 16
     TLS_ERROR_ORIGIN = 17
     NO_WATCH = 18
+    CONNECTED = 19
+    PROGRESS = 20
 
 # name of the session, listener, client address, client port, edge address, edge port
 Accepted = tuple[int, int, bytes, int, bytes, int]
@@ -37,6 +39,10 @@ Gone = tuple[int, bytes, int]
 # origin (the one that was tried last where none was connected), accepted, connected (0 for never) and ended
 # (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name, edge address, edge port
 Ended = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int, bytes, int]
+
+# A session that is open: as `Ended`, so far, with CONNECTED or PROGRESS; bytes from client and from origin since the
+# last time
+Told = tuple[Ended, int, int]
 
 # Sessions that had an origin and ended alike: listener, outcome, errno or the handler's number, origin, whether it sent
 # anything, how many they are; by the bounds of `Sessions`, the buckets of connect times that are not empty (place and
@@ -70,6 +76,7 @@ class Handler(Protocol):
     def exhausted(
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
     ) -> tuple[Target, ...]: ...
+    def told(self, batch: list[Told]) -> None: ...
     def ended(self, batch: list[Ended]) -> None: ...
     def summed(self, batch: list[Summed], count: int, records: bytes) -> None: ...
     def broken(self, error: Exception) -> None: ...
@@ -78,6 +85,8 @@ class Sessions(Part):
     max_sessions: int
     max_held_bytes: int
     recorded: bool
+    tells_connects: bool
+    progress_ms: int
     place_of: Callable[[bytes], tuple[str, int]] | None
     def __init__(
         self,

@@ -30,6 +30,7 @@ from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.linux cimport *
 from spectrum.engine.loop cimport GENERATION_SHIFT, LISTENER_TOKEN, SIDE_SHIFT, TICK_MS, Loop, Part
 from spectrum.engine.plan cimport SessionPlan
+from spectrum.engine.progress cimport Progress
 from spectrum.engine.record_form cimport RecordForm, read_wall_clock
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.slab cimport *
@@ -85,7 +86,7 @@ cdef class Sessions(Part):
     Args:
         loop: Brings its events.
         handler: Its `accepted`, `begun`, `gone`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`,
-            `attempt_failed`, `exhausted`, `ended` and `summed` are called from within the loop's `process`.
+            `attempt_failed`, `exhausted`, `told`, `ended` and `summed` are called from within the loop's `process`.
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
@@ -96,6 +97,7 @@ cdef class Sessions(Part):
 
     Attributes:
         recorded: Records are wanted: they are written of the sessions that `summed` is about, and RTTs are read.
+        tells_connects: A session is told of when it is connected: by a record of its form, or by `told`.
         place_of: Returns the country and the autonomous system of a client, for those records; None where nothing is
             known of any.
     """
@@ -111,6 +113,7 @@ cdef class Sessions(Part):
         self._max_sessions = max_sessions
         self._max_held_bytes = max_held_bytes
         self.recorded = True
+        self._progress = Progress()
         self._connect_bound_count = read_bounds(self._connect_bounds_ns, bounds[0])
         self._duration_bound_count = read_bounds(self._duration_bounds_ns, bounds[1])
         self._scratch = <char *>malloc(SCRATCH_BYTES + RECORD_BYTES)
@@ -136,6 +139,7 @@ cdef class Sessions(Part):
         free(self._scratch)
         free(self._sealed)
         free(self._records.data)
+        free(self._new_connects.names)
         for index in range(<uint32_t>self._sum_count):
             Py_DECREF(<object>self._sums[index].target)
         free(self._wire.outgoing)
@@ -697,6 +701,8 @@ cdef class Sessions(Part):
         cdef list batch = []
         cdef Session *session
         cdef uint32_t link = self._ended_head, index
+        if self._new_connects.count:
+            self._tell_connected()
         self._ended_head = self._ended_tail = 0
         read_wall_clock(&self._wall_clock)
         while link:
@@ -713,24 +719,7 @@ cdef class Sessions(Part):
                 session.form = session.target = NULL
                 slab_return(&self._slab, index)
                 continue
-            batch.append((
-                session.listener,
-                session.outcome,
-                session.error,
-                PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes),
-                session.client_port,
-                <object>session.target if session.target != NULL else None,
-                session.accepted_ns,
-                session.connected_ns,
-                session.ended_ns,
-                session.legs[CLIENT].received_bytes,
-                session.legs[ORIGIN].received_bytes,
-                session.rtt_us[CLIENT],
-                session.rtt_us[ORIGIN],
-                <uint64_t>session.generation << 32 | index,
-                PyBytes_FromStringAndSize(<char *>session.edge_address, session.edge_bytes),
-                session.edge_port,
-            ))
+            batch.append(self._item(index, session, session.outcome, session.error))
             if session.target != NULL:
                 Py_DECREF(<object>session.target)
                 session.target = NULL
@@ -743,23 +732,113 @@ cdef class Sessions(Part):
         if batch:
             self._handler.ended(batch)
 
+    cdef tuple _item(self, uint32_t index, Session *session, int outcome, int error):
+        """Return what the handler is told of a session."""
+        return (
+            session.listener,
+            outcome,
+            error,
+            PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes),
+            session.client_port,
+            <object>session.target if session.target != NULL else None,
+            session.accepted_ns,
+            session.connected_ns,
+            session.ended_ns,
+            session.legs[CLIENT].received_bytes,
+            session.legs[ORIGIN].received_bytes,
+            session.rtt_us[CLIENT],
+            session.rtt_us[ORIGIN],
+            <uint64_t>session.generation << 32 | index,
+            PyBytes_FromStringAndSize(<char *>session.edge_address, session.edge_bytes),
+            session.edge_port,
+        )
+
+    # --- what is told of open sessions ----------------------------------------------------------------------------
+
+    cdef int _tell_connected(self) except -1:
+        """Tell of the sessions that were connected in this round, before the ends of any."""
+        cdef list batch = []
+        cdef uint32_t place, index, count = self._new_connects.count
+        cdef uint64_t[4] since
+        cdef Session *session
+        memset(since, 0, sizeof(since))
+        self._new_connects.count = 0
+        read_wall_clock(&self._wall_clock)
+        for place in range(count):
+            index = <uint32_t>self._new_connects.names[place]
+            session = slab_at(&self._slab, index)
+            if session.state != FREE and session.generation == self._new_connects.names[place] >> 32:
+                self._tell_open(index, session, CONNECTED, since, batch)
+        if batch:
+            self._handler.told(batch)
+        return 0
+
+    cdef int _tell_progress(self) except -1:
+        """Tell of those whose turn it is, and that have been connected for an interval."""
+        cdef list batch = []
+        cdef uint32_t index, places = self._slab.chunk_count << CHUNK_BITS
+        cdef uint32_t due = self._progress.due(places, self.loop.now_ms)
+        cdef uint64_t longest_ns = self.loop.now_ns - self._progress.interval_ms * 1000000
+        cdef uint64_t[4] counts
+        cdef uint64_t[4] since
+        cdef Session *session
+        cdef tcp_info info
+        cdef int side
+        if not due:
+            return 0
+        memset(counts, 0, sizeof(counts))
+        read_wall_clock(&self._wall_clock)
+        for _ in range(due):
+            index = self._progress.next_place(places)
+            session = slab_at(&self._slab, index)
+            if session.state != RELAYING or session.connected_ns > longest_ns:
+                continue
+            for side in range(2):
+                counts[side] = session.legs[side].received_bytes
+                self._tcp_info(session.legs[side].fd, &info)
+                session.rtt_us[side] = info.tcpi_rtt
+            session.ended_ns = self.loop.now_ns  # so far: it is set anew at the end
+            if self._progress.take_since(index, session.generation, counts, since):
+                self._tell_open(index, session, PROGRESS, since, batch)
+        if batch:
+            self._handler.told(batch)
+        return 0
+
+    cdef int _tell_open(
+            self, uint32_t index, Session *session, int outcome, const uint64_t *since, list batch) except -1:
+        """Write a record of an open session, or have the handler write it."""
+        if not self.recorded:
+            return 0
+        if session.form != NULL:
+            self._write_record(index, session, outcome, 0, since)
+        else:
+            batch.append((self._item(index, session, outcome, 0), since[CLIENT], since[ORIGIN]))
+        return 0
+
+    # --- records and sums ------------------------------------------------------------------------------------------
+
     cdef int _add_up(self, uint32_t index, Session *session) except -1:
         """Add an ended session to the sum of its kind, and write its record."""
         cdef Sum *total = self._sum_of(session)
         cdef uint64_t connect_ns = session.connected_ns - session.accepted_ns
         cdef uint64_t duration_ns = session.ended_ns - session.accepted_ns
-        cdef object place = None
         total.count += 1
         total.connect_ns += connect_ns
         total.duration_ns += duration_ns
         total.connects[bucket_of(self._connect_bounds_ns, self._connect_bound_count, connect_ns)] += 1
         total.durations[bucket_of(self._duration_bounds_ns, self._duration_bound_count, duration_ns)] += 1
-        if not self.recorded:
-            return 0
+        if self.recorded:
+            self._write_record(index, session, session.outcome, session.error, NULL)
+        return 0
+
+    cdef int _write_record(
+            self, uint32_t index, Session *session, int outcome, int error, const uint64_t *since) except -1:
+        cdef object place = None
         if self.place_of is not None:
             place = self.place_of(PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes))
         (<RecordForm>session.form).write(
-            &self._records, <uint64_t>session.generation << 32 | index, session, &self._wall_clock, place)
+            &self._records, <uint64_t>session.generation << 32 | index, session, outcome, error, since,
+            &self._wall_clock, place)
         self._record_count += 1
         if self._record_count == RECORDS_AT_ONCE:
             self._tell_sums()
@@ -827,6 +906,10 @@ cdef class Sessions(Part):
                 self._decide(until_ns)
             if self._ended_head:
                 self._report()
+        if self._new_connects.count:
+            self._tell_connected()
+        if self._record_count:
+            self._tell_sums()
         if self._accepted_head:
             self.loop.tick_within(LATEST_US)
         elif self._resting:
@@ -1039,6 +1122,15 @@ cdef class Sessions(Part):
     def max_sessions(self, uint32_t value):
         self._max_sessions = value
         self._resume()
+
+    @property
+    def progress_ms(self):
+        """Sessions that are open longer are told of each time so many milliseconds have passed; 0 for never."""
+        return self._progress.interval_ms
+
+    @progress_ms.setter
+    def progress_ms(self, uint64_t value):
+        self._progress.interval_ms = value
 
     @property
     def max_held_bytes(self):

@@ -1,4 +1,4 @@
-"""What the records of ended TCP sessions and of ended UDP flows have in common."""
+"""What the records of TCP sessions and of UDP flows have in common."""
 
 import time
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import msgspec
 from spectrum.core.limits.rules import limits_hit
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.reasons import Reason
-from spectrum.plane.access.firewall import Places
+from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp, address_text
 from spectrum.plane.forms import RecordedSettings
 from spectrum.plane.limits import Limiter
@@ -25,10 +25,12 @@ class EndRecords:
     Args:
         places: Where clients are.
         limiter: Has the limits of the node.
+        firewall: Has the access rules.
     """
 
-    def __init__(self, places: Places, limiter: Limiter) -> None:
+    def __init__(self, places: Places, limiter: Limiter, firewall: Firewall) -> None:
         self._places = places
+        self._firewall = firewall
         self._limiter = limiter
         self._wall_offset_s = 0.0
 

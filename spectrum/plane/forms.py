@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.events import SessionEvent, opened, under_way
 from spectrum.core.records.reasons import Reason, connect_failure, relay_failure
 from spectrum.engine.record_form import Mark, RecordForm
 from spectrum.engine.sessions import Outcome
@@ -99,12 +99,13 @@ _MARKS = {
     "EdgePort": Mark.EDGE_PORT,
     "Pool": Mark.POOL,
 }
+_OPEN = frozenset({int(Outcome.CONNECTED), int(Outcome.PROGRESS)})
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 
 def _template(app: str, recorded: RecordedSettings, outcome: int, error: int) -> bytes:
-    """Return the record of a session without TLS that had an origin, with marks for what the engine fills in."""
-    reason = reason_of(outcome, error)
+    """Return a record of a session without TLS that had an origin, with marks for what the engine fills in."""
+    reason = reason_of(outcome, error) if outcome not in _OPEN else Reason.CLIENT_CLOSED
     marks = _MARKS | ({"OriginName": Mark.ORIGIN_NAME} if recorded.load_balancer else {})
     event = SessionEvent(
         Event=reason.event,
@@ -119,6 +120,14 @@ def _template(app: str, recorded: RecordedSettings, outcome: int, error: int) ->
         SessionId=session_id(0),
         **recorded.way(None),
     )
+    if outcome == Outcome.CONNECTED:
+        event = opened(msgspec.structs.replace(event, ConnectTimestamp=_NO_TIME))
+        marks |= {"Timestamp": Mark.CONNECTED_AT}
+    elif outcome == Outcome.PROGRESS:
+        event = under_way(event, (0, 0))
+        marks |= {"ClientBytesSince": Mark.CLIENT_SINCE, "OriginBytesSince": Mark.ORIGIN_SINCE}
+    if outcome in _OPEN:
+        del marks["DisconnectTimestamp"]
     encode = msgspec.json.encode
     fields = {
         name: bytes([marks[name]]) if name in marks else encode(value)

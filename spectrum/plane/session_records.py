@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.events import SessionEvent, opened, under_way
 from spectrum.core.records.reasons import Reason
+from spectrum.engine.sessions import Outcome
 from spectrum.plane.apps import RunningApp, address_text
 from spectrum.plane.end_records import EndRecords
 from spectrum.plane.forms import session_id
 from spectrum.plane.session import Session
 
 if TYPE_CHECKING:
-    from spectrum.engine.sessions import Ended
+    from spectrum.engine.sessions import Ended, Told
 
 
 class SessionRecords(EndRecords):
@@ -36,6 +37,12 @@ class SessionRecords(EndRecords):
             ClientAsn=self._places.number_of(client),
         )
 
+    def told(self, app: RunningApp, told: "Told", session: Session | None) -> SessionEvent:
+        """Return a record of a session that is open: that it is connected, or how far it is."""
+        item, *since = told
+        event = self.ended(app, Reason.CLIENT_CLOSED, item, session)
+        return opened(event) if item[1] == Outcome.CONNECTED else under_way(event, since)
+
     def ended(self, app: RunningApp, reason: Reason, item: "Ended", session: Session | None) -> SessionEvent:
         """Return the record of a session that had a descriptor, and an object if it was not a plain one."""
         recorded = (session and session.recorded) or app.recorded_at(item[6])
@@ -46,4 +53,7 @@ class SessionRecords(EndRecords):
             "OriginTlsMode": recorded.tls_mode,
         }
         event = self.event(app, recorded, reason, item, own)
-        return event if session is None else msgspec.structs.replace(event, **session.fields(item[7] > 0))
+        if session is None:
+            return event
+        why = self._firewall.fields_of(session.verdict, item[3])
+        return msgspec.structs.replace(event, **session.fields(item[7] > 0), **why)

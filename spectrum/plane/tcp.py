@@ -42,7 +42,7 @@ from spectrum.plane.session_records import SessionRecords
 from spectrum.plane.tls import Tls
 
 if TYPE_CHECKING:
-    from spectrum.engine.sessions import Accepted, Ended, Gone, Summed
+    from spectrum.engine.sessions import Accepted, Ended, Gone, Summed, Told
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class TcpPlane:
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self.hearing = ListenerCheck(self.relay, self._listeners)
-        self._session_records = SessionRecords(self._places, self._limiter)
+        self._session_records = SessionRecords(self._places, self._limiter, self._firewall)
         self._faults = FaultLog("a session was refused by a fault of ours")
 
     # --- the engine's handler -------------------------------------------------------------------------------------
@@ -187,6 +187,12 @@ class TcpPlane:
                 kind = RefusalKind(app.settings.name, Reason.CLIENT_RESET._value_, "")
                 self._records.refused(kind, client, partial(self._session_records.gone, app, client), events, count)
         self._records.add(events)
+
+    def told(self, batch: "list[Told]") -> None:
+        """Record sessions that are open: that they are connected, or how far they are."""
+        self._session_records.read_clock()
+        record, listeners, sessions = self._session_records.told, self._listeners, self._sessions
+        self._records.add([record(listeners[one[0][0]].app, one, sessions.get(one[0][13])) for one in batch])
 
     def ended(self, batch: "list[Ended]") -> None:
         """Count and record ended sessions."""
@@ -276,6 +282,7 @@ class TcpPlane:
         stopped: Stopped,
     ) -> list[ListenerKey]:
         self._records.wanted = self.relay.recorded = snapshot.log_sessions
+        self.relay.tells_connects, self.relay.progress_ms = snapshot.tells_connects, snapshot.progress_ms
         self.relay.place_of = self._places.of if self._places.known else None
         self._limiter.node = node_rules(snapshot.tcp_limits, "tcp")
         self._drain_origins(stopped)

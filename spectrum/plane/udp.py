@@ -42,7 +42,7 @@ from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 
 if TYPE_CHECKING:
-    from spectrum.engine.flow_keeper import EndedFlow
+    from spectrum.engine.flow_keeper import EndedFlow, ToldFlow
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class UdpPlane:
         self.drains = Drains(lambda key, name: moves.repin(name))
         self.hearing = ListenerCheck(self.engine, self._listeners)
         self._records = Records(emit)
-        self._flow_records = FlowRecords(places, self._limiter, worker)
+        self._flow_records = FlowRecords(places, self._limiter, self._firewall, worker)
         self._tell_too_big = tell_too_big
         self._breathe = breathe
         self._overloads = RareWarning(log, WARNING_S)
@@ -122,6 +122,14 @@ class UdpPlane:
     ) -> None:
         """Tell the client how long its datagrams may be."""
         self._tell_too_big(client, client_port, edge, edge_port, payload_bytes)
+
+    def told(self, batch: "list[ToldFlow]") -> None:
+        """Record flows that are open: that their origin has replied, or how far they are."""
+        if not self._records.wanted:
+            return
+        self._flow_records.read_clock()
+        record, listeners, verdicts = self._flow_records.told, self._listeners, self._verdicts
+        self._records.add([record(listeners[one[0][0]].app, one, verdicts.get(one[0][13])) for one in batch])
 
     def ended(self, batch: "list[EndedFlow]") -> None:
         """Count and record ended flows."""
@@ -192,6 +200,7 @@ class UdpPlane:
         to drain.
         """
         self._records.wanted = snapshot.log_sessions
+        self.engine.tells_connects, self.engine.progress_ms = snapshot.tells_connects, snapshot.progress_ms
         self._limiter.node = node_rules(snapshot.udp_limits, "udp")
         left, draining = self._drain_origins(stopped or {})
         self._forgeries.replace(snapshot.apps)

@@ -32,7 +32,7 @@ def test_every_outcome_has_a_reason(outcome):
 def test_a_template_is_a_record_without_its_values(app):
     line = _template(app, RECORDED, Outcome.EOF_CLIENT, 0)
     assert line.count(bytes([Mark.ENDED_AT])) == 2
-    for mark in Mark:
+    for mark in set(Mark) - {Mark.CLIENT_SINCE, Mark.ORIGIN_SINCE}:
         assert bytes([mark]) in line
         line = line.replace(bytes([mark]), VALUES.get(mark, b"%d" % (1000 + mark)))
     event = msgspec.json.decode(line, type=SessionEvent)
@@ -50,6 +50,26 @@ def test_a_template_is_a_record_without_its_values(app):
     assert (event.ClientTcpRtt, event.OriginTcpRtt, event.ClientCountry, event.ClientAsn) == (1006, 1010, "DE", 1013)
     assert event.Timestamp == event.DisconnectTimestamp == datetime.fromisoformat("2026-01-02T03:04:05.000006Z")
     assert msgspec.json.encode(event) == line  # in the order and the form of all others
+
+
+def filled(line):
+    for mark in Mark:
+        line = line.replace(bytes([mark]), VALUES.get(mark, b"%d" % (1000 + mark)))
+    event = msgspec.json.decode(line, type=SessionEvent)
+    assert msgspec.json.encode(event) == line
+    return event
+
+
+def test_templates_of_an_open_session():
+    event = filled(_template("x", RECORDED, Outcome.CONNECTED, 0))
+    assert (event.Event, event.Status, event.Reason, event.DisconnectTimestamp) == ("connect", 0, "", None)
+    assert event.Timestamp == event.ConnectTimestamp == datetime.fromisoformat("2026-01-02T03:04:04.000006Z")
+    assert event.ClientBytesSince is msgspec.UNSET
+    event = filled(_template("x", RECORDED, Outcome.PROGRESS, 0))
+    assert (event.Event, event.SessionId, event.OriginName) == ("progress", session_id(0x1F), "one")
+    assert (event.ClientBytes, event.ClientBytesSince, event.OriginBytesSince) == (1005, 1019, 1020)
+    assert event.Timestamp == datetime.fromisoformat("2026-01-02T03:04:05.000006Z")
+    assert event.DisconnectTimestamp is None
 
 
 def test_an_app_without_a_load_balancer_has_no_names_but_that_of_its_origin():

@@ -23,7 +23,7 @@ APP = "apps: {x: {protocol: tcp/1000, edge_ips: [127.0.0.1], origin_direct: [tcp
 def records():
     parts = Parts()
     app = RunningApp(0, parts.compile(APP).apps[0], parts.balancers)
-    made = SessionRecords(Places(), Limiter(Census(), Rates()))
+    made = SessionRecords(Places(), Limiter(Census(), Rates()), parts.firewall)
     made.read_clock()
     return made, app
 
@@ -67,6 +67,24 @@ def test_what_is_known_of_others():
     session.verdict = Verdict("no", True, "BLOCK_IP")
     event = made.ended(app, Reason.CLIENT_BLOCKED, ended(time.monotonic_ns()), session)
     assert event.AccessRule == "no"
+    assert event.AccessPrefix is event.AccessList is msgspec.UNSET  # the rule is gone
+
+
+def test_a_session_that_is_open():
+    made, app = records()
+    now = time.monotonic_ns()
+    target = Target(bytes([192, 0, 2, 5]), 22, "192.0.2.5")
+    item = (0, Outcome.CONNECTED, 0, *ended(now)[3:5], target, now - 9_000_000, now - 5_000_000, 0, *ended(now)[9:])
+    event = made.told(app, (item, 0, 0), None)
+    assert (event.Event, event.Status, event.Reason, event.DisconnectTimestamp) == ("connect", 0, "", None)
+    assert event.Timestamp == event.ConnectTimestamp
+    assert (event.SessionId, event.ConnectDuration, event.OriginIP) == (session_id(99), 4_000_000, "192.0.2.5")
+    assert event.ClientBytesSince is msgspec.UNSET
+    item = (0, Outcome.PROGRESS, *item[2:8], now, *item[9:])
+    event = made.told(app, (item, 3, 4), None)
+    assert (event.Event, event.ClientBytes, event.OriginBytes) == ("progress", 5, 6)
+    assert (event.ClientBytesSince, event.OriginBytesSince) == (3, 4)
+    assert abs(event.Timestamp.timestamp() - time.time()) < 5
 
 
 def test_a_client_that_was_reset_before_it_was_accepted():

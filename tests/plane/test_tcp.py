@@ -389,3 +389,34 @@ def test_a_new_app_has_its_rules_before_it_has_clients(make, free_port, origin):
     guarded = {name: body(port, origin, ", ip_firewall: true") for name, port in zip("xyz", ports, strict=True)}
     plane.apply(guarded, more="access_rules: {r: {target: ip_range, values: [192.0.2.0/24], action: block}}")
     assert plane.looks > 3 and all(app.judge for app in plane.plane._registry.apps())
+
+
+EVENTS = "records: {events: [connect, progress], progress_interval: 1s}"
+
+
+@pytest.mark.parametrize("how", ["planned", "proxied"])
+def test_open_sessions_have_records_that_one_id_joins(make, free_port, origin, how):
+    port = free_port()
+    plane = make({"x": body(port, origin, ACCEPT if how == "proxied" else "")}, more=EVENTS)
+    with plane.running():
+        for _ in range(2):  # a plan is made by the first session
+            with connect(port) as sock:
+                sock.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 80\r\n12345" if how == "proxied" else b"12345")
+                server, _ = origin.accept()
+                with server:
+                    assert server.recv(100) == b"12345"
+                    eventually(lambda: plane.events() and plane.events()[-1]["Event"] == "progress")
+            eventually(lambda: plane.events()[-1]["Event"] == "disconnect")
+    by_session = {}
+    for event in plane.events():
+        by_session.setdefault(event["SessionId"], []).append(event)
+    assert len(by_session) == 2
+    for first, *more, last in by_session.values():
+        assert [first["Event"], last["Event"]] == ["connect", "disconnect"]
+        assert {event["Event"] for event in more} == {"progress"}
+        assert (first["Status"], first["Reason"], first["DisconnectTimestamp"]) == (0, "", None)
+        assert first["Timestamp"] == first["ConnectTimestamp"] == last["ConnectTimestamp"]
+        assert [more[0][name] for name in ("ClientBytes", "ClientBytesSince", "OriginBytesSince")] == [5, 5, 0]
+        assert {event["ClientIP"] for event in (first, *more, last)} == {
+            "192.0.2.1" if how == "proxied" else "127.0.0.1"
+        }

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from spectrum.core.records.reasons import Reason
 from tests.engine.harness import MemoryFile, eventually, port_of
 from tests.engine.test_datagrams import ask, datagrams
 from tests.plane.parts import balanced
@@ -175,3 +176,21 @@ def test_a_new_app_has_its_rules_before_it_has_clients(make, free_port):
     guarded = {name: body(port, 9, more=", ip_firewall: true") for name, port in zip("xyz", ports, strict=True)}
     plane.apply(guarded, more="access_rules: {r: {target: ip_range, values: [192.0.2.0/24], action: block}}")
     assert plane.looks > 3 and all(app.judge for app in plane.plane._registry.apps())
+
+
+def test_open_flows_have_records_that_one_id_joins(make, free_port, origin):
+    more = "records: {events: [connect, progress], progress_interval: 1s}"
+    plane = make({"x": body(free_port(), origin)}, more=more)
+    with plane.running(), datagrams() as client:
+        confirm(plane, client, origin)
+        eventually(lambda: plane.events() and plane.events()[-1]["Event"] == "progress")
+        plane.plane.engine.close_flows(Reason.DRAINED)
+        eventually(lambda: plane.events()[-1]["Event"] == "disconnect")
+    first, *others, last = plane.events()
+    assert [first["Event"], last["Reason"]] == ["connect", "drained"]
+    assert len({event["SessionId"] for event in plane.events()}) == 1
+    assert first["Timestamp"] == first["ConnectTimestamp"]
+    counts = ("ClientBytesSince", "OriginBytesSince", "ClientDatagramsSince", "OriginDatagramsSince")
+    assert [others[0][name] for name in counts] == [2, 2, 2, 2]
+    assert others[0]["ClientDatagrams"] == 2
+    assert others[0]["DisconnectTimestamp"] is None

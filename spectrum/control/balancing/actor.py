@@ -6,18 +6,20 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
-from spectrum.control.balancing.explain import explain
+from spectrum.control.balancing.explain import app_settings, explain
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.balancing.health_metrics import health_metrics, read_health
 from spectrum.control.balancing.report import balancers_status, pools_status
 from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.served import Served
+from spectrum.control.filter.explain import explain_filter
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.difference import Difference
 from spectrum.core.names import name_key
 from spectrum.core.snapshot import Addresses
 from spectrum.plane.memory import SharedMemory
+from spectrum.tasks import in_thread
 
 
 class HealthActor(Actor):
@@ -54,9 +56,9 @@ class HealthActor(Actor):
 
     async def _explain(self, asked: Asked) -> dict[str, Any]:
         query = asked.query
-        return {"steps": self.explain(query.get("app", ""), query.get("client", ""), int(query.get("port", "0")))}
+        return {"steps": await self.explain(query.get("app", ""), query.get("client", ""), int(query.get("port", "0")))}
 
-    def explain(self, app: str, client: str, port: int) -> list[str]:
+    async def explain(self, app: str, client: str, port: int) -> list[str]:
         """Return, step by step, where a client of an app goes, and why.
 
         Raises:
@@ -65,7 +67,11 @@ class HealthActor(Actor):
         plan = self._served.plan
         if not plan.snapshot.generation:
             raise ValueError("the daemon is not serving yet")
-        return explain(plan.snapshot, plan.prefixes, self._health, self._memory, app, client, port)
+        filtered = None
+        if plan.config.filter is not None:
+            settings = app_settings(plan.snapshot, app)
+            filtered = await in_thread(explain_filter, plan.config.filter, settings, client)
+        return explain(plan.snapshot, plan.prefixes, self._health, self._memory, app, client, port, filtered)
 
     async def commit(self, change: Change) -> None:
         """Go by the new origins. Of apps it depends only which headers those of load balancers send."""

@@ -6,12 +6,13 @@ import time
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.balancing.origins import told
 from spectrum.core.access.prefix_table import PrefixTable
-from spectrum.core.access.rules import AppRules
+from spectrum.core.access.rules import AppRules, basis_of
 from spectrum.core.address import parse_address
 from spectrum.core.balancing.balancer import Balancer, Choice, share_of
 from spectrum.core.balancing.clients import client_key
 from spectrum.core.balancing.pools import PoolView
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings
+from spectrum.core.filter_verdict import FilterVerdict
 from spectrum.core.limits.rules import Rule, app_rules, node_rules, setting_of
 from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.plane.access.firewall import Places
@@ -27,6 +28,7 @@ def explain(
     app: str,
     client: str,
     port: int = 0,
+    filtered: FilterVerdict | None = None,
 ) -> list[str]:
     """Return the steps of the decision for a client, as sentences.
 
@@ -38,16 +40,19 @@ def explain(
         app: The app's name.
         client: The client's address.
         port: The client's, which counts for session_affinity ip_port.
+        filtered: What the filter does with its packets; None where there is none.
 
     Raises:
         ValueError: If there is no such app, or the client is no address.
     """
-    settings = next((known for known in snapshot.apps if known.name == app), None)
-    if settings is None:
-        raise ValueError(f"no app {app!r}; known here: {', '.join(known.name for known in snapshot.apps)}")
+    settings = app_settings(snapshot, app)
     address = parse_address(client)
     first = f"client {address} of app {app} ({settings.protocol})"
+    before = filtered.steps if filtered is not None else []
+    if filtered is not None and filtered.drops:
+        return [first, *before, "the client gets no answer, and nothing is recorded of it"]
     allowed, access = _access(settings, snapshot, prefixes, address.packed)
+    access = [*before, *access]
     if not allowed:
         return [first, *access]
     has_room, limits = _limits(settings, snapshot, memory, address.packed)
@@ -63,6 +68,18 @@ def explain(
         *access,
         *_Explanation(snapshot, made, health, memory, address.packed, port).steps(),
     ]
+
+
+def app_settings(snapshot: Snapshot, app: str) -> AppSettings:
+    """Return the settings of an app.
+
+    Raises:
+        ValueError: If there is no such app.
+    """
+    settings = next((known for known in snapshot.apps if known.name == app), None)
+    if settings is None:
+        raise ValueError(f"no app {app!r}; known here: {', '.join(known.name for known in snapshot.apps)}")
+    return settings
 
 
 def _direct(settings: AppSettings) -> str:
@@ -238,17 +255,19 @@ def _access(settings: AppSettings, snapshot: Snapshot, prefixes: bytes, client: 
         return True, []
     places = Places()
     places.read(snapshot.geoip, snapshot.geoip_asn)
-    find = PrefixTable(prefixes).find
-    rules = AppRules(settings.name, snapshot.access, find, places.number_of, places.country_of)
+    table = PrefixTable(prefixes)
+    rules = AppRules(settings.name, snapshot.access, table.find, places.number_of, places.country_of)
     found = rules.all_of(client)
     places.close()
     if not found:
         return True, ["access rules: none names it, so it gets in"]
     first, *others = found
+    basis = basis_of(snapshot.access, table.given, first.rule, client)
+    by = f"({first.matched}: {basis})" if basis is not None else f"({first.matched})"
     passed = f"; less specific: {', '.join(verdict.rule for verdict in others)}" if others else ""
     if first.blocks:
-        return False, [f"access rule {first.rule} blocks it ({first.matched}){passed}", "the client is refused"]
-    return True, [f"access rule {first.rule} lets it in ({first.matched}){passed}"]
+        return False, [f"access rule {first.rule} blocks it {by}{passed}", "the client is refused"]
+    return True, [f"access rule {first.rule} lets it in {by}{passed}"]
 
 
 def _limits(settings: AppSettings, snapshot: Snapshot, memory: SharedMemory, client: bytes) -> tuple[bool, list[str]]:

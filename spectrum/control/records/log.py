@@ -17,8 +17,8 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from spectrum.core.balancing.events import HealthEvent
-from spectrum.core.balancing.events import as_text as health_text
-from spectrum.core.records.events import SessionEvent, as_text
+from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.formats import RecordFormat
 from spectrum.core.records.reasons import Reason
 from spectrum.kernel import signals
 
@@ -161,7 +161,7 @@ class SessionLog:
 
     Args:
         writer: Takes the lines.
-        as_json: JSON as the workers encoded it, or text.
+        form: What a line looks like.
         per_second: The limit; 0 for none.
         suppressed: Called with the number of lines left out.
         clock: Monotonic seconds.
@@ -170,7 +170,7 @@ class SessionLog:
     def __init__(
         self,
         writer: LineWriter,
-        as_json: bool,
+        form: RecordFormat,
         per_second: int,
         suppressed: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
@@ -178,7 +178,7 @@ class SessionLog:
         self._writer = writer
         self._suppressed = suppressed
         self._clock = clock
-        self.configure(as_json, per_second)
+        self.configure(form, per_second)
         # By the second, how many records of whom were written. Records of a worker that waited come late.
         self._used: dict[str, Counter[_Account]] = {}
         self._sums: dict[tuple[str, ...], SessionEvent] = {}
@@ -190,9 +190,9 @@ class SessionLog:
         self._head = msgspec.json.Decoder(_Head).decode
         self._heads = msgspec.json.Decoder(_Head).decode_lines
 
-    def configure(self, as_json: bool, per_second: int) -> None:
+    def configure(self, form: RecordFormat, per_second: int) -> None:
         """Take other settings."""
-        self._as_json, self._per_second = as_json, per_second
+        self._form, self._per_second = form, per_second
 
     def add(self, lines: bytes, has_sums: bool = True) -> None:
         """Write events, one JSON object per line; where it is known that none is a sum, `has_sums` is False."""
@@ -209,7 +209,7 @@ class SessionLog:
 
     def _add_whole(self, lines: bytes, has_sums: bool) -> bool:
         """Write a batch as it is, if no line of it is to be changed or left out: a line by itself costs 3 us."""
-        if not self._as_json or (has_sums and b'"Sessions":' in lines):
+        if not self._form.is_whole or (has_sums and b'"Sessions":' in lines):
             return False
         heads = self._heads(lines) if self._per_second or self._untold else []
         if self._untold and any(head.Application in self._untold for head in heads):
@@ -230,11 +230,7 @@ class SessionLog:
 
     def add_event(self, event: HealthEvent) -> None:
         """Write a change of health; there are few of them, so none is left out for the limit."""
-        if self._as_json:
-            line = msgspec.json.encode(event)
-        else:
-            line = f"{event.Timestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {health_text(event)}".encode()
-        if not self._writer.write(line + b"\n"):
+        if not self._writer.write(self._form.line(msgspec.json.encode(event)) + b"\n"):
             self._count_lost(_SLOW_READER, "", 1)
 
     def lose(self, count: int) -> None:
@@ -278,9 +274,7 @@ class SessionLog:
         untold = self._untold.pop(account.app, 0)
         if untold:
             line = line[:-1] + b',"Suppressed":%d}' % untold
-        if not self._as_json:
-            line = as_text(self._decode(line)).encode()
-        written.append(_Line(account.app, line, untold))
+        written.append(_Line(account.app, self._form.line(line), untold))
 
     def _allows(self, account: _Account, second: str) -> bool:
         if not self._per_second:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from prometheus_client.core import Metric
 
+from spectrum import __version__
 from spectrum.control.configuration.actor import Actor, Change, Jobs
 from spectrum.control.records.feed import Feed, FeedReading
 from spectrum.control.records.journal import Journal
@@ -27,6 +28,7 @@ from spectrum.control.records.totals import Totals
 from spectrum.control.usage import Usage
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
+from spectrum.core.records.formats import RecordFormat
 from spectrum.core.records.objects import JournalSection, SinkSection
 from spectrum.link.takeover import Events
 from spectrum.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
@@ -282,8 +284,10 @@ class RecordsActor(Actor):
         self._records.configure(config)
 
 
-def _settings(config: Config) -> tuple[bool, int]:
-    return config.log.format == "json", config.log.sessions_per_second
+def _settings(config: Config) -> tuple[RecordFormat, int]:
+    section = config.log
+    form = RecordFormat(section.format, section.fields, section.omit_empty, __version__)
+    return form, section.sessions_per_second
 
 
 def records_status(readings: RecordReadings) -> dict[str, Any] | None:

@@ -2,8 +2,8 @@
 """Which access rules an address meets: a million prefixes, found in less than a microsecond.
 
 Prefixes are flattened into disjoint ranges, each with the number of a list: the rules whose prefixes hold the range,
-the longest prefix first. A look-up is one search among sorted numbers. The table is plain bytes, so that all workers
-map one memory file of it.
+the longest prefix first. A look-up is one search among sorted numbers. Behind them are the prefixes as they were given,
+for the question why a client was refused. The table is plain bytes, so that all workers map one memory file of it.
 
 The order of bytes is the machine's: a table never leaves it.
 """
@@ -22,16 +22,22 @@ cdef extern from *:
     typedef struct {
         wide_t start;
         uint32_t rule;
+        uint32_t line;  /* of the list that it stands in; 0 for none */
         uint8_t bits;   /* of 32 or 128 */
         uint8_t rank;   /* of two rules for one prefix the higher one wins */
     } entry_t;
+
+    /* A prefix as the table has it; `rule_bits` is the rule's number and, in the last eight bits, the length. */
+    typedef struct { uint32_t start, rule_bits, line; } given4_t;
+    typedef struct { uint64_t high, low; uint32_t rule_bits, line; } given6_t;
 
     static int compare_entries(const void *a, const void *b) {
         const entry_t *x = a, *y = b;
         if (x->start != y->start) return x->start < y->start ? -1 : 1;
         if (x->bits != y->bits) return x->bits < y->bits ? -1 : 1;
         if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
-        return x->rule < y->rule ? 1 : x->rule > y->rule ? -1 : 0;
+        if (x->rule != y->rule) return x->rule < y->rule ? 1 : -1;
+        return x->line < y->line ? -1 : x->line > y->line;
     }
 
     static wide_t read_number(const uint8_t *bytes, int length) {
@@ -45,6 +51,40 @@ cdef extern from *:
         int free_bits = width - bits;
         return free_bits >= 128 ? ~(wide_t)0 : start | (((wide_t)1 << free_bits) - 1);
     }
+
+    static given4_t *keep4(given4_t *to, const entry_t *from, size_t count) {
+        for (; count--; to++, from++) *to = (given4_t){from->start, from->rule << 8 | from->bits, from->line};
+        return to;
+    }
+
+    static given6_t *keep6(given6_t *to, const entry_t *from, size_t count) {
+        for (; count--; to++, from++)
+            *to = (given6_t){from->start >> 64, from->start, from->rule << 8 | from->bits, from->line};
+        return to;
+    }
+
+    /* Prefixes are sorted by their first address, then by length: each length is one search. */
+    #define FIND_GIVEN(name, given_t, width, START)                                                   \
+        static int name(const given_t *all, uint64_t count, wide_t address, uint32_t rule, uint32_t *line) { \
+            for (int bits = width; bits >= 0; bits--) {                                               \
+                wide_t start = bits ? address >> (width - bits) << (width - bits) : 0;                \
+                uint64_t low = 0, high = count;                                                       \
+                while (low < high) {                                                                  \
+                    uint64_t middle = low + (high - low) / 2;                                         \
+                    const given_t *at = &all[middle];                                                 \
+                    int below = START < start || (START == start && (int)(at->rule_bits & 0xFF) < bits); \
+                    if (below) low = middle + 1; else high = middle;                                  \
+                }                                                                                     \
+                for (; low < count; low++) {                                                          \
+                    const given_t *at = &all[low];                                                    \
+                    if (START != start || (int)(at->rule_bits & 0xFF) != bits) break;                 \
+                    if (at->rule_bits >> 8 == rule) { *line = at->line; return bits; }                \
+                }                                                                                     \
+            }                                                                                         \
+            return -1;                                                                                \
+        }
+    FIND_GIVEN(find_given4, given4_t, 32, (wide_t)at->start)
+    FIND_GIVEN(find_given6, given6_t, 128, ((wide_t)at->high << 64 | at->low))
 
     enum { READ, EMPTY, MALFORMED, HOST_BITS };
 
@@ -91,12 +131,23 @@ cdef extern from *:
     ctypedef struct entry_t:
         wide_t start
         uint32_t rule
+        uint32_t line
         uint8_t bits
         uint8_t rank
+
+    ctypedef struct given4_t:
+        uint32_t start
+
+    ctypedef struct given6_t:
+        uint64_t high
 
     enum:
         READ, EMPTY, MALFORMED, HOST_BITS
 
+    given4_t *keep4(given4_t *to, const entry_t *entries, size_t count) nogil
+    given6_t *keep6(given6_t *to, const entry_t *entries, size_t count) nogil
+    int find_given4(const given4_t *all, uint64_t count, wide_t address, uint32_t rule, uint32_t *line) nogil
+    int find_given6(const given6_t *all, uint64_t count, wide_t address, uint32_t rule, uint32_t *line) nogil
     int compare_entries(const void *a, const void *b) nogil
     wide_t read_number(const uint8_t *data, int length) nogil
     wide_t last_of(wide_t start, int bits, int width) nogil
@@ -109,7 +160,9 @@ cdef enum:
     MAX_FAULTS = 20
     MAX_DEPTH = 130
 
-cdef uint64_t MAGIC = 0x5350454354423031
+# A rule's number has as many bits in a table.
+cdef uint32_t MAX_RULE = 0xFFFFFF
+cdef uint64_t MAGIC = 0x5350454354423032
 
 
 cdef class _Ranges:
@@ -195,10 +248,13 @@ cdef class _Ranges:
             depth -= 1
             if open_ends[depth] != last:
                 self.emit(open_ends[depth] + 1, open_values[depth - 1] if depth else 0)
+        return 0
+
+    cdef void forget(self) noexcept:
+        """Free the prefixes."""
         free(self.entries)
         self.entries = NULL
         self.count = self.room = 0
-        return 0
 
 
 cdef class PrefixTableBuilder:
@@ -220,7 +276,7 @@ cdef class PrefixTableBuilder:
         self._numbers = {}
         self._last_child = 0
 
-    def add(self, bytes address, int bits, uint32_t rule, uint8_t rank=0):
+    def add(self, bytes address, int bits, uint32_t rule, uint8_t rank=0, uint32_t line=0):
         """Let a rule hold for a prefix.
 
         Args:
@@ -228,12 +284,13 @@ cdef class PrefixTableBuilder:
             bits: Its length.
             rule: The rule's number, from 1.
             rank: Of two rules for one prefix the one with the higher rank comes first; at equal ranks the lower number.
+            line: Of the list that it stands in.
 
         Raises:
             ValueError: If it is no prefix.
         """
         cdef int width = 8 * <int>PyBytes_GET_SIZE(address)
-        if width not in (32, 128) or not 0 <= bits <= width or rule == 0:
+        if width not in (32, 128) or not 0 <= bits <= width or not 0 < rule <= MAX_RULE:
             raise ValueError(f"{address!r}/{bits} of rule {rule} is no prefix of a rule")
         cdef entry_t entry
         entry.start = read_number(<const uint8_t *>PyBytes_AS_STRING(address), width >> 3)
@@ -242,6 +299,7 @@ cdef class PrefixTableBuilder:
         entry.bits = <uint8_t>bits
         entry.rule = rule
         entry.rank = rank
+        entry.line = line
         (self._four if width == 32 else self._six).add(&entry)
 
     def add_lines(self, bytes text, uint32_t rule, uint8_t rank=0):
@@ -266,6 +324,7 @@ cdef class PrefixTableBuilder:
                 stop = end
             outcome = read_line(line, stop - line, &entry, &width)
             if outcome == READ:
+                entry.line = <uint32_t>number
                 (self._four if width == 32 else self._six).add(&entry)
                 count += 1
             elif outcome != EMPTY:
@@ -301,14 +360,19 @@ cdef class PrefixTableBuilder:
         header.count4 = self._four.ranges
         header.count6 = self._six.ranges
         header.marks6 = (self._six.ranges >> STRIDE_BITS) + 1
+        header.given4 = self._four.count
+        header.given6 = self._six.count
         cdef size_t size = (sizeof(Header) + (header.marks6 + header.count6) * sizeof(Wide)
-                            + (INDEX_SIZE + 2 * header.count4 + header.count6) * sizeof(uint32_t))
+                            + header.given6 * sizeof(given6_t)
+                            + (INDEX_SIZE + 2 * header.count4 + header.count6) * sizeof(uint32_t)
+                            + header.given4 * sizeof(given4_t))
         cdef bytes table = PyBytes_FromStringAndSize(NULL, size)
         cdef char *data = PyBytes_AS_STRING(table)
         memcpy(data, &header, sizeof(Header))
         cdef Wide *marks = <Wide *>(data + sizeof(Header))
         cdef Wide *starts6 = marks + header.marks6
-        cdef uint32_t *index = <uint32_t *>(starts6 + header.count6)
+        cdef uint32_t *index = <uint32_t *>keep6(
+            <given6_t *>(starts6 + header.count6), self._six.entries, self._six.count)
         cdef uint32_t *starts4 = index + INDEX_SIZE
         cdef uint32_t *values4 = starts4 + header.count4
         cdef uint32_t *values6 = values4 + header.count4
@@ -325,6 +389,9 @@ cdef class PrefixTableBuilder:
             values6[i] = self._six.values[i]
         for i in range(header.marks6):
             marks[i] = starts6[min(i << STRIDE_BITS, header.count6 - 1)]
+        keep4(<given4_t *>(values6 + header.count6), self._four.entries, self._four.count)
+        self._four.forget()
+        self._six.forget()
         return table
 
 
@@ -351,11 +418,14 @@ cdef class PrefixTable:
         memcpy(&self._header, data, sizeof(Header))
         self._marks = <Wide *>(data + sizeof(Header))
         self._starts6 = self._marks + self._header.marks6
-        self._index = <uint32_t *>(self._starts6 + self._header.count6)
+        self._given6 = <void *>(self._starts6 + self._header.count6)
+        self._index = <uint32_t *>(<given6_t *>self._given6 + self._header.given6)
         self._starts4 = self._index + INDEX_SIZE
         self._values4 = self._starts4 + self._header.count4
         self._values6 = self._values4 + self._header.count4
-        if self._header.magic != MAGIC or <char *>(self._values6 + self._header.count6) > data + self._view.len:
+        self._given4 = <void *>(self._values6 + self._header.count6)
+        if self._header.magic != MAGIC or (
+                <char *>(<given4_t *>self._given4 + self._header.given4) > data + self._view.len):
             raise ValueError("no table of prefixes")
 
     def __dealloc__(self):
@@ -372,6 +442,24 @@ cdef class PrefixTable:
         if length not in (4, 16):
             raise ValueError(f"an address is 4 or 16 bytes, not {length}")
         return self.list_of(<const uint8_t *>PyBytes_AS_STRING(address), length)
+
+    def given(self, bytes address not None, uint32_t rule):
+        """Return the longest of a rule's prefixes that holds an address: its length, and its line; None for none.
+
+        It takes some microseconds: it is for those who ask why.
+        """
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(address)
+        cdef wide_t number
+        cdef uint32_t line = 0
+        cdef int bits
+        if length not in (4, 16):
+            raise ValueError(f"an address is 4 or 16 bytes, not {length}")
+        number = read_number(<const uint8_t *>PyBytes_AS_STRING(address), <int>length)
+        if length == 4:
+            bits = find_given4(<given4_t *>self._given4, self._header.given4, number, rule, &line)
+        else:
+            bits = find_given6(<given6_t *>self._given6, self._header.given6, number, rule, &line)
+        return (bits, line) if bits >= 0 else None
 
     cdef uint32_t list_of(self, const uint8_t *b, Py_ssize_t length) noexcept nogil:
         """Return the number of the list that an address of 4 or 16 bytes meets, 0 for none."""

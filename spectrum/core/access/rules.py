@@ -5,6 +5,7 @@ rules for the same the one that allows. A client that no rule names gets in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ class RuleSettings(msgspec.Struct, frozen=True, array_like=True):
     apps: tuple[str, ...] | None
     countries: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
+    file: str = ""
 
 
 class AccessSettings(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +45,21 @@ class AccessSettings(msgspec.Struct, frozen=True, array_like=True):
     def knows_numbers(self) -> bool:
         """Whether any rule is about autonomous systems."""
         return any(rule.numbers for rule in self.rules)
+
+
+class Basis(NamedTuple):
+    """What of a rule holds a client.
+
+    Attributes:
+        prefix: The longest of its prefixes that does.
+        place: Where that stands, such as `/etc/spectrum/drop.txt:17`; "" where it stands in the configuration itself.
+    """
+
+    prefix: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.prefix} in {self.place}" if self.place else self.prefix
 
 
 class Verdict(NamedTuple):
@@ -77,6 +94,26 @@ def verdict_of(rule: RuleSettings) -> Verdict:
     return Verdict(rule.name, rule.blocks, _MATCHED[rule.target, rule.blocks])
 
 
+def basis_of(
+    settings: AccessSettings, given: Callable[[bytes, int], tuple[int, int] | None], rule: str, client: bytes
+) -> Basis | None:
+    """Return what of a rule holds a client; None where it goes by places, or is another rule by now.
+
+    Args:
+        settings: All rules.
+        given: `PrefixTable.given` of their table.
+        rule: Its name.
+        client: The client's address in wire form.
+    """
+    number = next((place for place, known in enumerate(settings.rules, 1) if known.name == rule), 0)
+    found = given(client, number)
+    if found is None:
+        return None
+    bits, line = found
+    file = settings.rules[number - 1].file
+    return Basis(str(ip_network((client, bits), strict=False)), f"{file}:{line}" if file else "")
+
+
 def gather(
     rules: Mapping[str, "AccessRule"], lines: Mapping[str, bytes]
 ) -> tuple[PrefixTableBuilder, list[RuleSettings], dict[str, list[tuple[int, str]]]]:
@@ -96,7 +133,7 @@ def gather(
         blocks = rule.action == "block"
         countries = tuple(rule.countries()) if rule.target == "country" else ()
         numbers = tuple(rule.numbers()) if rule.target == "asn" else ()
-        settings.append(RuleSettings(name, rule.target, blocks, rule.apps, countries, numbers))
+        settings.append(RuleSettings(name, rule.target, blocks, rule.apps, countries, numbers, rule.file or ""))
         if countries or numbers:
             continue
         if rule.file is not None:

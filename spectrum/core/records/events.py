@@ -1,7 +1,7 @@
 """One record per ended session, with the field names of Cloudflare's spectrum_events log."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -22,13 +22,16 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     `SessionId` is that of `spectrum sessions`; `EdgeIP` and `EdgePort` are what was connected to by the client, or by
     the proxy in front of it. Fields that are UNSET here are left out where there is nothing to tell.
 
-    `Reason` is one of `core.records.reasons`, `AccessRule` the rule that `ClientMatchedIpFirewall` is about,
+    `Reason` is one of `core.records.reasons`, `AccessRule` the rule that `ClientMatchedIpFirewall` is about. Where it
+    turned the client away, `AccessPrefix` is the prefix of it that holds the client, `AccessList` its file and line;
     `TlsError` why a handshake failed, in OpenSSL's words. Times are UTC; durations and RTTs are nanoseconds, RTTs 0
     when the kernel had no sample. `ClientCountry` and `ClientAsn` are "" and 0 where no database tells; the TLS fields
     hold the values that Cloudflare writes where there is no TLS. A UDP flow counts as connected when its origin first
     replies; only UDP has counts of datagrams. With `Sessions` the record is of so many sessions of one client, app and
     reason that ended within a second; its port is 0, and what else it says is of the first one. With `Clients` too they
-    are of so many clients, and there is no `ClientIP`. `Suppressed` records of the same app were left out before it.
+    are of so many clients, and there is no `ClientIP`. `Suppressed` records of the same app were left out before it. Of
+    an open session `Event` is connect or progress, there is no `Reason` and no `DisconnectTimestamp`, and progress has
+    what was moved since the last one, too.
     """
 
     Event: str
@@ -39,7 +42,7 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     ColoCode: str = ""
     Timestamp: datetime
     ConnectTimestamp: datetime | None = None
-    DisconnectTimestamp: datetime
+    DisconnectTimestamp: datetime | None
     ClientIP: str = ""
     ClientPort: int = 0
     EdgeIP: str = ""
@@ -74,15 +77,44 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     Pool: str | msgspec.UnsetType = msgspec.UNSET
     OriginName: str | msgspec.UnsetType = msgspec.UNSET
     Attempts: list[Attempt] | msgspec.UnsetType = msgspec.UNSET
+    AccessPrefix: str | msgspec.UnsetType = msgspec.UNSET
+    AccessList: str | msgspec.UnsetType = msgspec.UNSET
     Limit: str | msgspec.UnsetType = msgspec.UNSET
+    ClientBytesSince: int | msgspec.UnsetType = msgspec.UNSET
+    OriginBytesSince: int | msgspec.UnsetType = msgspec.UNSET
+    ClientDatagramsSince: int | msgspec.UnsetType = msgspec.UNSET
+    OriginDatagramsSince: int | msgspec.UnsetType = msgspec.UNSET
     Sessions: int | msgspec.UnsetType = msgspec.UNSET
     Clients: int | msgspec.UnsetType = msgspec.UNSET
     Suppressed: int | msgspec.UnsetType = msgspec.UNSET
 
 
+def opened(event: SessionEvent) -> SessionEvent:
+    """Return the record of an end as that of the moment when the session was connected."""
+    assert event.ConnectTimestamp is not None, "it is connected"
+    return msgspec.structs.replace(_open(event, "connect"), Timestamp=event.ConnectTimestamp)
+
+
+def under_way(event: SessionEvent, since: Sequence[int]) -> SessionEvent:
+    """Return the record of an end as that of an open session.
+
+    Args:
+        event: What it has so far, at the time of `Timestamp`.
+        since: Bytes from client and origin since the last such record; for UDP datagrams likewise.
+    """
+    names = ("ClientBytesSince", "OriginBytesSince", "ClientDatagramsSince", "OriginDatagramsSince")
+    return msgspec.structs.replace(_open(event, "progress"), **dict(zip(names, since, strict=False)))
+
+
+def _open(event: SessionEvent, kind: str) -> SessionEvent:
+    return msgspec.structs.replace(
+        event, Event=kind, Status=0, Reason="", DisconnectTimestamp=None, Limit=msgspec.UNSET
+    )
+
+
 def as_text(event: SessionEvent) -> str:
     """Return the event as one line for people, whose pairs any parser of logfmt takes."""
-    began = event.ConnectTimestamp or event.DisconnectTimestamp
+    began = event.ConnectTimestamp or event.Timestamp
     named = [name for name in (event.LoadBalancer, event.Pool, event.OriginName) if name]
     # Left out where there is nothing to tell.
     places = {
@@ -93,6 +125,8 @@ def as_text(event: SessionEvent) -> str:
     details = {
         "datagrams": "" if event.ClientProto == "tcp" else f"{event.ClientDatagrams}/{event.OriginDatagrams}",
         "rule": event.AccessRule,
+        "prefix": event.AccessPrefix,
+        "list": event.AccessList and _quoted(event.AccessList),
         "limit": event.Limit and _quoted(event.Limit),
         "tls": event.ClientTlsProtocol if event.ClientTlsProtocol != "none" else "",
         "attempts": ",".join(f"{one.Origin}:{one.Reason}" for one in event.Attempts or ()),
@@ -103,9 +137,9 @@ def as_text(event: SessionEvent) -> str:
         "tls_error": event.TlsError and _quoted(event.TlsError),
     }
     return (
-        f"{event.DisconnectTimestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason}"
+        f"{event.Timestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {event.Status} {event.Reason or '-'}"
         f" app={event.Application} client={_address(event.ClientIP, event.ClientPort)}{_pairs(places)}"
-        f" duration={(event.DisconnectTimestamp - began).total_seconds():.3f}s"
+        f" duration={(event.Timestamp - began).total_seconds():.3f}s"
         f" bytes={event.ClientBytes}/{event.OriginBytes}{_pairs(details)}"
     )
 

@@ -64,6 +64,9 @@ class RecordFormat:
         fields: Those that the sink gets, in this order; empty for all. Text has its own.
         omits_empty: Leave out fields that say nothing: those of TLS where there is none, for example.
         version: Of this program, for CEF.
+
+    Attributes:
+        is_whole: A record is as it was encoded.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class RecordFormat:
         self._fields = tuple(fields)
         self._omits_empty = omits_empty
         self._version = version
-        self._is_whole = name == "json" and not fields and not omits_empty
+        self.is_whole = name == "json" and not fields and not omits_empty
         # They get all fields, and those that the sink gets.
         write: Mapping[str, Callable[[Fields, Fields], bytes]] = {
             "json": lambda fields, selected: msgspec.json.encode(selected),
@@ -84,15 +87,22 @@ class RecordFormat:
 
     def lines(self, batch: Batch) -> bytes:
         """Return the records of a batch, one a line."""
-        if self._is_whole:
+        if self.is_whole:
             return identified(batch)
         return b"".join(one.text + b"\n" for one in self.each(batch))
+
+    def line(self, record: bytes) -> bytes:
+        """Return a record, which has no id, in this form."""
+        if self.is_whole:
+            return record
+        fields = msgspec.json.decode(record)
+        return self._write(fields, self.select(fields))
 
     def each(self, batch: Batch) -> Iterator[Formed]:
         """Yield the records of a batch."""
         for line in identified(batch).splitlines():
             fields = msgspec.json.decode(line)
-            yield Formed(fields, line if self._is_whole else self._write(fields, self.select(fields)))
+            yield Formed(fields, line if self.is_whole else self._write(fields, self.select(fields)))
 
     def select(self, fields: Fields) -> Fields:
         """Return the fields that the sink gets."""

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, field_validator, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, field_validator, model_validator
 
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.feature import Feature
-from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Size, Strict, check_name, text
+from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Duration, Size, Strict, check_name, text
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.formats import FormatName
 from spectrum.core.records.syslog import FACILITIES, SyslogServer, parse_syslog
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # A sixteenth of it is dropped at once.
 MIN_JOURNAL_BYTES = 16 * 2**20
 MIN_FILE_BYTES = 2**20
+MIN_PROGRESS_INTERVAL_S = 1
 
 
 class JournalSection(Strict):
@@ -45,13 +46,25 @@ _SINK_KEYS = {
 _COMMON_KEYS = ("type", "format", "fields", "omit_empty")
 
 
+def _check_fields(value: tuple[str, ...]) -> tuple[str, ...]:
+    known = {"RecordId", *SessionEvent.__struct_fields__, *HealthEvent.__struct_fields__}
+    for name in value:
+        if name not in known:
+            raise ValueError(f"records have no field {name}; docs/operations.md has those that there are")
+    return value
+
+
+Fields = Annotated[tuple[str, ...], AsTuple, AfterValidator(_check_fields)]
+_TEXT_IS_FIXED = "format text has its own fields; fields and omit_empty are for json, logfmt and cef"
+
+
 class SinkSection(Strict):
     """One of `records.sinks`: a file with the older ones beside it, a syslog server, or systemd's journal."""
 
     type: Literal["file", "syslog", "journald"] = "file"
     # None: JSON, and text for the journal, which has all fields beside it.
     format: FormatName | None = None
-    fields: Annotated[tuple[str, ...], AsTuple] = ()
+    fields: Fields = ()
     omit_empty: bool = False
     path: AbsolutePath | None = None
     max_bytes: Size = 100 * 2**20
@@ -70,15 +83,6 @@ class SinkSection(Strict):
             raise ValueError(f"at least {MIN_FILE_BYTES // 2**20}MiB")
         return value
 
-    @field_validator("fields")
-    @classmethod
-    def _are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        known = {"RecordId", *SessionEvent.__struct_fields__, *HealthEvent.__struct_fields__}
-        for name in value:
-            if name not in known:
-                raise ValueError(f"records have no field {name}; docs/operations.md has those that there are")
-        return value
-
     @model_validator(mode="after")
     def _fits(self) -> "SinkSection":
         needed, others = _SINK_KEYS[self.type]
@@ -88,7 +92,7 @@ class SinkSection(Strict):
         for name in sorted(self.model_fields_set.difference(needed, others, _COMMON_KEYS)):
             raise ValueError(f"{name} is not for a sink of type {self.type}")
         if self.form == "text" and self.type != "journald" and (self.fields or self.omit_empty):
-            raise ValueError("format text has its own fields; fields and omit_empty are for json, logfmt and cef")
+            raise ValueError(_TEXT_IS_FIXED)
         if (self.ca or self.cert or self.key) and self.address is not None and self.address.transport != "tls":
             raise ValueError("ca, cert and key are for an address such as tls://logs.example.net:6514")
         if self.key and not self.cert:
@@ -104,11 +108,23 @@ class SinkSection(Strict):
 class RecordsSection(Strict):
     """`records`: records of sessions on disk, and where they go from there. Without a journal there are no sinks."""
 
+    # Besides the ends of sessions, which are always told.
+    events: Annotated[tuple[Literal["connect", "progress"], ...], AsTuple] = ()
+    progress_interval: Duration = 60.0
     journal: JournalSection | None = None
     sinks: dict[str, SinkSection] = Field(default_factory=dict)
 
+    @field_validator("progress_interval")
+    @classmethod
+    def _is_long(cls, value: float) -> float:
+        if value < MIN_PROGRESS_INTERVAL_S:
+            raise ValueError(f"at least {MIN_PROGRESS_INTERVAL_S} s: each open session has a record as often")
+        return value
+
     @model_validator(mode="after")
     def _fits(self) -> "RecordsSection":
+        if "progress_interval" in self.model_fields_set and "progress" not in self.events:
+            raise ValueError("progress_interval is for events: [progress]")
         if self.sinks and self.journal is None:
             raise ValueError("sinks take records from a journal: add journal: {path: /var/lib/spectrum/records}")
         taken: dict[str, str] = {}
@@ -124,10 +140,21 @@ class RecordsSection(Strict):
 class Log(Strict):
     """`log`: one line per closed session, and the daemon's own messages."""
 
-    format: Literal["json", "text"] = "json"
+    # Messages are JSON or text.
+    format: FormatName = "json"
+    fields: Fields = ()
+    omit_empty: bool = False
     sessions: bool = True
     # Under attack a line per connection is an attack of its own. 0: no limit.
     sessions_per_second: int = Field(1000, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Log":
+        if self.format == "text" and (self.fields or self.omit_empty):
+            raise ValueError(_TEXT_IS_FIXED)
+        if "RecordId" in self.fields:
+            raise ValueError("lines of the log are written once and have no RecordId; a sink of records has it")
+        return self
 
 
 class RecordKeys(Strict):
@@ -139,7 +166,13 @@ class RecordKeys(Strict):
 
 def _compile(config: "Config", numbers: Mapping[str, int]) -> Mapping[str, Any]:
     has_journal = config.records.journal is not None
-    return {"log_sessions": config.log.sessions or has_journal, "has_journal": has_journal}
+    events = config.records.events
+    return {
+        "log_sessions": config.log.sessions or has_journal,
+        "has_journal": has_journal,
+        "tells_connects": "connect" in events,
+        "progress_ms": round(config.records.progress_interval * 1000) if "progress" in events else 0,
+    }
 
 
 RECORDS = Feature("records", fixed=("records.journal",), compile=_compile)

@@ -124,5 +124,13 @@ def _summed(first: SessionEvent, count: int) -> SessionEvent:
 
 def _of_several(first: SessionEvent, count: int, clients: int) -> SessionEvent:
     return msgspec.structs.replace(
-        first, ClientIP="", ClientPort=0, ClientCountry="", ClientAsn=0, Sessions=count, Clients=clients
+        first,
+        ClientIP="",
+        ClientPort=0,
+        ClientCountry="",
+        ClientAsn=0,
+        AccessPrefix=msgspec.UNSET,
+        AccessList=msgspec.UNSET,
+        Sessions=count,
+        Clients=clients,
     )

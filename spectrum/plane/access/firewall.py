@@ -5,9 +5,10 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from spectrum.core.access.prefix_table import PrefixTable, PrefixTableBuilder
-from spectrum.core.access.rules import AccessSettings, AppRules, Verdict
+from spectrum.core.access.rules import AccessSettings, AppRules, Basis, Verdict, basis_of
 from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
 from spectrum.plane.balancing.balancers import nowhere
@@ -99,6 +100,17 @@ class Firewall:
     def prefixes_of(self, app: str) -> PrefixTable | None:
         """Return the prefixes that hold all whom the rules for an app name; None where places decide, too."""
         return None if self._rules_of(app).any_places else self._table
+
+    def basis_of(self, rule: str, client: bytes) -> Basis | None:
+        """Return what of a rule holds a client, as `core.access.rules.basis_of`; it takes some microseconds."""
+        return basis_of(self._settings, self._table.given, rule, client)
+
+    def fields_of(self, verdict: Verdict | None, client: bytes) -> dict[str, Any]:
+        """Return the fields of a record that tell why an access rule turned a client away; none where it did not."""
+        basis = self.basis_of(verdict.rule, client) if verdict is not None and verdict.blocks else None
+        if basis is None:
+            return {}
+        return {"AccessPrefix": basis.prefix} | ({"AccessList": basis.place} if basis.place else {})
 
     def _rules_of(self, app: str) -> AppRules:
         return AppRules(app, self._settings, self._table.find, self._places.number_of, self._places.country_of)

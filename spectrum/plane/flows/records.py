@@ -3,17 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 from spectrum.core.access.rules import Verdict
-from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.events import SessionEvent, opened, under_way
 from spectrum.core.records.reasons import Reason, connect_failure
 from spectrum.engine.flow_keeper import FlowOutcome
-from spectrum.plane.access.firewall import Places
+from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp
 from spectrum.plane.end_records import EndRecords
 from spectrum.plane.forms import flow_id
 from spectrum.plane.limits import Limiter
 
 if TYPE_CHECKING:
-    from spectrum.engine.flow_keeper import EndedFlow
+    from spectrum.engine.flow_keeper import EndedFlow, ToldFlow
 
 
 def flow_reason(outcome: int, error: int) -> Reason:
@@ -37,12 +37,19 @@ class FlowRecords(EndRecords):
     Args:
         places: Where clients are.
         limiter: Has the limits of the node.
+        firewall: Has the access rules.
         worker: The place of the worker, for ids of flows.
     """
 
-    def __init__(self, places: Places, limiter: Limiter, worker: int) -> None:
-        super().__init__(places, limiter)
+    def __init__(self, places: Places, limiter: Limiter, firewall: Firewall, worker: int) -> None:
+        super().__init__(places, limiter, firewall)
         self._worker = worker
+
+    def told(self, app: RunningApp, told: "ToldFlow", verdict: Verdict | None) -> SessionEvent:
+        """Return a record of a flow that is open: that its origin has replied, or how far it is."""
+        item, since = told
+        event = self.ended(app, Reason.CLIENT_CLOSED, item, verdict)
+        return opened(event) if item[1] == FlowOutcome.FLOW_CONNECTED else under_way(event, since)
 
     def ended(self, app: RunningApp, reason: Reason, item: "EndedFlow", verdict: Verdict | None) -> SessionEvent:
         """Return the record of a flow, of whose client the access rules said `verdict`."""
@@ -55,4 +62,5 @@ class FlowRecords(EndRecords):
         }
         if verdict is not None:
             own |= {"ClientMatchedIpFirewall": verdict.matched, "AccessRule": verdict.rule}
+            own |= self._firewall.fields_of(verdict, item[3])
         return self.event(app, app.recorded, reason, item, own)

@@ -8,6 +8,7 @@ from spectrum.control.balancing.explain import explain
 from spectrum.core.balancing.clients import client_key
 from spectrum.core.balancing.overrides import Override
 from spectrum.core.balancing.pools import Standing
+from spectrum.core.filter_verdict import FilterVerdict
 from spectrum.core.limits.rules import NODE_GROUPS, group_of
 from spectrum.plane.memory import SharedMemory
 from tests.control.keepers import Keeper
@@ -245,3 +246,13 @@ async def test_origins_that_are_full(make):
             "q/e is full (max_sessions 1) and passed over",
             f"every origin that it could go to is full: {end}",
         ]
+
+
+async def test_what_the_filter_does_comes_first(make):
+    world = make("default_pools: [eu, us]")
+    assert world.explain(filtered=FilterVerdict(False, ["filter: a rate"]))[1] == "filter: a rate"
+    assert world.explain(filtered=FilterVerdict(True, ["filter: list drop has it"])) == [
+        "client 203.0.113.7 of app x (tcp/81)",
+        "filter: list drop has it",
+        "the client gets no answer, and nothing is recorded of it",
+    ]

@@ -10,8 +10,11 @@ import msgspec
 
 from spectrum.control.records import log as log_module
 from spectrum.control.records.log import MAX_UNTOLD, MAX_WAITING_BATCHES, LineWriter, SessionLog
+from spectrum.core.records.formats import RecordFormat
 from tests.core.records.test_events import EVENT
+from tests.core.records.test_formats import HEALTH
 
+JSON, TEXT = RecordFormat("json"), RecordFormat("text")
 LINE = msgspec.json.encode(EVENT) + b"\n"
 
 
@@ -111,10 +114,10 @@ def test_a_line_that_was_torn_is_ended_first():
     assert stream.getvalue() == b"one\nt\nseven\nten\n"
 
 
-def session_log(as_json=True, per_second=0, clock=lambda: 0.0):
+def session_log(form=JSON, per_second=0, clock=lambda: 0.0):
     stream, left_out = Kept(), []
     writer = LineWriter(stream)
-    return SessionLog(writer, as_json, per_second, left_out.append, clock), writer, stream, left_out
+    return SessionLog(writer, form, per_second, left_out.append, clock), writer, stream, left_out
 
 
 def test_json_is_written_as_it_came():
@@ -126,7 +129,7 @@ def test_json_is_written_as_it_came():
 
 
 def test_text():
-    log, writer, stream, _ = session_log(as_json=False)
+    log, writer, stream, _ = session_log(form=TEXT)
     log.add(LINE)
     writer.close()
     assert b" disconnect 200 client_closed app=ssh " in stream.getvalue()
@@ -170,7 +173,7 @@ def test_the_rate_is_kept_and_told(caplog):
 
 
 def test_text_tells_what_was_left_out():
-    log, writer, stream, _ = session_log(as_json=False, per_second=1)
+    log, writer, stream, _ = session_log(form=TEXT, per_second=1)
     log.add(at(1) * 3 + at(2))
     writer.close()
     assert stream.getvalue().splitlines()[1].endswith(b" suppressed=2")
@@ -281,3 +284,18 @@ def test_what_an_app_has_to_tell_does_not_slow_down_the_others(monkeypatch):
     log.add(line(Application="quiet") + LINE)
     writer.close()
     assert [record.get("Suppressed") for record in records(stream)] == [None, None, 3, None]
+
+
+def test_some_fields_in_another_form():
+    form = RecordFormat("logfmt", ("Reason", "ClientIP", "Suppressed"), omits_empty=True)
+    log, writer, stream, left_out = session_log(form=form, per_second=1)
+    log.add(LINE * 2, has_sums=False)
+    log.add(LINE.replace(EVENT.Timestamp.strftime("%H:%M:%S").encode(), b"23:59:59"), has_sums=False)
+    log.add_event(HEALTH)
+    writer.close()
+    assert stream.getvalue().decode().splitlines() == [
+        f"Reason={EVENT.Reason} ClientIP={EVENT.ClientIP}",
+        f"Reason={EVENT.Reason} ClientIP={EVENT.ClientIP} Suppressed=1",
+        "Reason=timeout",
+    ]
+    assert left_out == [1]

@@ -91,6 +91,9 @@ def test_against_a_naive_reference(entries, addresses):
         held = [e for e in entries if len(e[0]) == len(address) and _holds(e, address)]
         held.sort(key=lambda e: (-e[1], -e[3], e[2]))
         assert builder.lists[table.find(address)] == tuple(dict.fromkeys(rule for _, _, rule, _ in held))
+        for rule in range(1, 5):
+            longest = max((bits for _, bits, of, _ in held if of == rule), default=None)
+            assert table.given(address, rule) == (None if longest is None else (longest, 0))
 
 
 def _holds(entry, address):
@@ -125,6 +128,19 @@ def test_lines():
     for address in ("192.0.2.255", "198.51.100.7", "2001:db8::1", "203.0.113.9"):
         assert rules_at(table, builder.lists, address) == (7,)
     assert rules_at(table, builder.lists, "2001:db9::") == ()
+    given = {"192.0.2.255": (24, 2), "198.51.100.7": (32, 3), "2001:db8::1": (32, 5), "203.0.113.9": (24, 6)}
+    assert {address: table.given(ip_address(address).packed, 7) for address in given} == given
+    assert table.given(ip_address("192.0.2.1").packed, 8) is None
+
+
+def test_of_a_prefix_that_stands_twice_the_first_line():
+    builder = PrefixTableBuilder()
+    builder.add_lines(b"192.0.2.0/24\n2001:db8::/32\n192.0.2.0/24\n2001:db8::/32\n", 1)
+    builder.add(ip_address("192.0.2.0").packed, 24, 2, 0, 17)
+    table = PrefixTable(builder.build())
+    assert table.given(ip_address("192.0.2.9").packed, 1) == (24, 1)
+    assert table.given(ip_address("192.0.2.9").packed, 2) == (24, 17)
+    assert table.given(ip_address("2001:db8::9").packed, 1) == (32, 2)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +171,9 @@ def test_so_many_faults_are_enough():
     assert (count, len(faults)) == (0, 20)
 
 
-@pytest.mark.parametrize("wrong", [(b"123", 8, 1), (b"1234", 33, 1), (b"1234", 32, 0), (b"1234", 8, 1)])
+@pytest.mark.parametrize(
+    "wrong", [(b"123", 8, 1), (b"1234", 33, 1), (b"1234", 32, 0), (b"1234", 32, 2**24), (b"1234", 8, 1)]
+)
 def test_what_is_no_prefix(wrong):
     with pytest.raises(ValueError):
         PrefixTableBuilder().add(*wrong)
@@ -168,3 +186,5 @@ def test_what_is_no_table():
             PrefixTable(wrong)
     with pytest.raises(ValueError, match="4 or 16 bytes"):
         PrefixTable(good).find(b"123")
+    with pytest.raises(ValueError, match="4 or 16 bytes"):
+        PrefixTable(good).given(b"123", 1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.access.prefix_table import PrefixTable
-from spectrum.core.access.rules import AccessSettings, AppRules, gather
+from spectrum.core.access.rules import AccessSettings, AppRules, basis_of, gather
 
 COUNTRIES = {"192.0.2.1": "DE", "198.51.100.1": "FR"}
 NUMBERS = {"192.0.2.1": 64500}
@@ -104,6 +104,29 @@ def test_all_that_name_a_client():
         "d": block("ip_range", "192.0.2.0/24", apps=["y"]),
     }
     assert [verdict.rule for verdict in judge(rules).all_of(ip_address("192.0.2.1").packed)] == ["b", "a", "c"]
+
+
+def test_what_of_a_rule_holds_a_client():
+    bodies = {
+        "country": block("country", "DE"),
+        "few": block("ip_range", "192.0.0.0/16", "192.0.2.0/24"),
+        "many": {"target": "ip_range", "action": "block", "file": "/etc/drop.txt"},
+    }
+    made = {name: AccessRule.model_validate(body) for name, body in bodies.items()}
+    builder, settings, _ = gather(made, {"many": b"# spam\n198.51.100.0/24\n2001:db8::/32\n"})
+    table = PrefixTable(builder.build())
+    access = AccessSettings(tuple(settings), tuple(builder.lists))
+
+    def basis(rule, client):
+        found = basis_of(access, table.given, rule, ip_address(client).packed)
+        return found and str(found)
+
+    assert basis("few", "192.0.2.1") == "192.0.2.0/24"
+    assert basis("few", "192.0.3.1") == "192.0.0.0/16"
+    assert basis("many", "198.51.100.9") == "198.51.100.0/24 in /etc/drop.txt:2"
+    assert basis("many", "2001:db8::9") == "2001:db8::/32 in /etc/drop.txt:3"
+    for rule, client in (("few", "198.51.100.9"), ("country", "192.0.2.1"), ("gone", "192.0.2.1")):
+        assert basis(rule, client) is None
 
 
 NETWORKS = st.sampled_from(["10.0.0.0/8", "10.0.0.0/16", "10.0.0.0/24", "10.0.0.1/32", "10.0.1.0/24", "0.0.0.0/0"])

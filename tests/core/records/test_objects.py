@@ -1,13 +1,32 @@
 import pytest
 from pydantic import ValidationError
 
-from spectrum.core.records.objects import RecordsSection
+from spectrum.core.records.objects import Log, RecordsSection
 
 JOURNAL = {"path": "/var/lib/spectrum/records"}
 SYSLOG = {"type": "syslog", "address": "udp://127.0.0.1"}
 TLS = SYSLOG | {"address": "tls://logs.example"}
 TEXT = {"format": "text", "omit_empty": True}
 SINK = {"path": "/var/log/spectrum/records.json"}
+
+
+def test_events_of_open_sessions():
+    section = RecordsSection.model_validate({"events": ["connect", "progress"], "progress_interval": "5m"})
+    assert (section.events, section.progress_interval) == (("connect", "progress"), 300)
+    assert (RecordsSection().events, RecordsSection().progress_interval) == ((), 60)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"format": "text", "omit_empty": True}, "format text has its own fields"),
+        ({"fields": ["RecordId"]}, "have no RecordId; a sink of records has it"),
+        ({"fields": ["Nothing"]}, "records have no field Nothing"),
+    ],
+)
+def test_a_log_that_cannot_be(wrong, message):
+    with pytest.raises(ValidationError, match=message):
+        Log.model_validate(wrong)
 
 
 def test_defaults():
@@ -24,6 +43,9 @@ def test_defaults():
     [
         ({"sinks": {"a": SINK}}, "sinks take records from a journal: add journal"),
         ({"journal": {}}, "Field required"),
+        ({"events": ["disconnect"]}, "Input should be 'connect' or 'progress'"),
+        ({"events": ["progress"], "progress_interval": "100ms"}, "at least 1 s"),
+        ({"events": ["connect"], "progress_interval": "5m"}, "progress_interval is for events"),
         ({"journal": {"path": "records"}}, "expected an absolute path, found 'records'"),
         ({"journal": {"path": 5}}, "expected text such as /var/lib/spectrum/records, found 5"),
         ({"journal": JOURNAL | {"max_bytes": "1MiB"}}, "at least 16MiB"),

@@ -46,6 +46,30 @@ def test_no_rule_no_judge():
     assert parts.firewall.prefixes_of("x").find(packed("192.0.2.1"))
 
 
+def test_why_a_client_is_turned_away(tmp_path):
+    (tmp_path / "drop.txt").write_text("# spam\n203.0.113.0/24\n")
+    parts = Parts()
+    parts.compile(
+        f"""{APPS}
+access_rules:
+  a: {{target: ip_range, file: {tmp_path}/drop.txt, action: block}}
+  b: {{target: ip_range, value: 192.0.2.0/24, action: block}}
+  c: {{target: ip, value: 192.0.2.7, action: allow}}
+"""
+    )
+    judge = parts.firewall.judge_of("x")
+
+    def fields(address):
+        return parts.firewall.fields_of(judge(packed(address)), packed(address))
+
+    assert fields("203.0.113.8") == {"AccessPrefix": "203.0.113.0/24", "AccessList": f"{tmp_path}/drop.txt:2"}
+    assert fields("192.0.2.8") == {"AccessPrefix": "192.0.2.0/24"}
+    assert fields("192.0.2.7") == fields("198.51.100.1") == {}
+    verdict = judge(packed("203.0.113.8"))
+    parts.compile(APPS)  # the rule is gone
+    assert parts.firewall.fields_of(verdict, packed("203.0.113.8")) == {}
+
+
 def test_places_without_files(tmp_path, caplog):
     places = Places()
     places.read("", "")

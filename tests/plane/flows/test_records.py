@@ -71,7 +71,7 @@ def test_what_a_record_tells(verdict, rule, matched):
     parts = Parts()
     snapshot = parts.compile("apps: {x: {protocol: udp/1, origin_direct: ['udp://127.0.0.1:2']}}")
     app = RunningApp(0, snapshot.apps[0], parts.balancers)
-    records = FlowRecords(Places(), Limiter(Census(), Rates()), 3)
+    records = FlowRecords(Places(), Limiter(Census(), Rates()), parts.firewall, 3)
     records.read_clock()
     now = time.monotonic_ns()
     client, edge = (b"\xc0\0\2\1", 4000), (b"\xc0\0\2\x09", 53)
@@ -81,3 +81,9 @@ def test_what_a_record_tells(verdict, rule, matched):
     assert (event.ClientBytes, event.OriginBytes, event.ClientDatagrams, event.OriginDatagrams) == (5, 6, 7, 8)
     assert (event.AccessRule, event.ClientMatchedIpFirewall) == (rule, matched)
     assert event.ConnectDuration == 5
+    connect = records.told(app, ((0, FlowOutcome.FLOW_CONNECTED, *item[2:]), (0, 0, 0, 0)), verdict)
+    assert (connect.Event, connect.SessionId, connect.Timestamp) == ("connect", "u3.63", event.ConnectTimestamp)
+    progress = records.told(app, ((0, FlowOutcome.FLOW_PROGRESS, *item[2:]), (1, 2, 3, 4)), verdict)
+    since = progress.ClientBytesSince, progress.OriginBytesSince, progress.ClientDatagramsSince
+    assert (progress.Event, *since, progress.OriginDatagramsSince) == ("progress", 1, 2, 3, 4)
+    assert (progress.DisconnectTimestamp, progress.Reason, progress.ClientDatagrams) == (None, "", 7)
