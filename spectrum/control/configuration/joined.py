@@ -14,12 +14,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from spectrum.control.configuration.actor import RolloutError
-from spectrum.control.configuration.machine import machine_faults
+from spectrum.control.configuration.machine import machine_faults, object_faults
 from spectrum.control.configuration.source import FileSource, NothingNew, Reload, Revision
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault, faults_of, nearest
+from spectrum.core.configuration.feature import Named, Names
 from spectrum.core.configuration.fields import check_name
-from spectrum.core.configuration.joining import Named, NotFitting, SetAside, fitting
+from spectrum.core.configuration.fitting import Fitting, with_only
+from spectrum.core.configuration.joining import NotFitting, SetAside, fitting
 from spectrum.core.configuration.plain import plain
 from spectrum.core.configuration.presets import expand
 from spectrum.core.features import SECTIONS, check
@@ -89,6 +91,7 @@ class JoinedSource:
         self._file = file
         self._folder = folder
         self._served = Joined(Config())
+        self._fitting: _Checked | None = None
         # What was read or proposed last: it is served once its configuration is.
         self._next = self._served
 
@@ -204,7 +207,7 @@ class JoinedSource:
         if faults:
             raise NotFitting(faults)
         order = [(key, name) for key in _SECTIONS for name in models.get(key, ())]
-        config, unfit = fitting(file, models, order, required.intersection(order), _faults)
+        config, unfit = fitting(file, models, order, required.intersection(order), _faults, _Checked)
         return Joined(file, self._store_of(file), values, models, (*aside, *unfit), config)
 
     def _model(self, section: str, name: str, value: Any) -> BaseModel:
@@ -227,18 +230,21 @@ class JoinedSource:
             NothingNew: If no group can be served; the faults are its argument.
         """
         joined, found = self._served, list[list[Fault]]()
+        fitting, self._fitting = self._fitting, None  # what fails half-way tells nothing any more
+        fitting = fitting.take(joined.config) if fitting is not None else _Checked(joined.config)
         for group in groups:
             try:
-                joined = self._changed(joined, group)
+                joined = self._changed(joined, group, fitting)
                 found.append([])
             except NotFitting as exc:
                 found.append(exc.faults)
+        self._fitting = fitting
         if joined is self._served:
             raise NothingNew(found)
         self._next = joined
         return joined.config, found
 
-    def _changed(self, before: Joined, group: Sequence[StoredChange]) -> Joined:
+    def _changed(self, before: Joined, group: Sequence[StoredChange], fitting: "_Checked") -> Joined:
         """Return what there is after the changes of a group.
 
         Raises:
@@ -253,14 +259,15 @@ class JoinedSource:
                 faults += exc.faults
         if faults:
             raise NotFitting(faults)
-        named = {(change.section, change.name) for change in group}
-        aside = tuple(one for one in before.aside if (one.section, one.name) not in named)
+        named: dict[str, set[str]] = {}
+        for change in group:
+            named.setdefault(change.section, set()).add(change.name)
+        aside = tuple(one for one in before.aside if one.name not in named.get(one.section, ()))
         joined = replace(before, values=values, models=models, aside=aside)
-        served: dict[str, dict[str, BaseModel]] = {key: dict(some) for key, some in models.items()}
-        for one in aside:
-            served.get(one.section, {}).pop(one.name, None)
-        config = before.file.with_objects(served)
-        if faults := _faults(config):
+        config = before.config.changed(
+            {section: {name: models[section].get(name) for name in names} for section, names in named.items()}
+        )
+        if faults := fitting.faults(config, named):
             raise NotFitting(faults)
         return replace(joined, config=config)
 
@@ -313,6 +320,37 @@ def validated(section: str, name: str, value: Any) -> BaseModel:
         return about.model.model_validate(value)
     except ValidationError as exc:
         raise NotFitting(list(faults_of(exc, about.model, place))) from exc
+
+
+class _Checked:
+    """A configuration without faults, and what a change of it would be at odds with, here on this machine.
+
+    Args:
+        config: The configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._fitting = Fitting(config, local_addresses())
+
+    def faults(self, after: Config, changed: Names) -> list[Fault]:
+        """Go by another configuration, unless it has faults; return these."""
+        return object_faults(with_only(after, changed)) or self._fitting.faults(after, changed)
+
+    def take(self, config: Config) -> "_Checked":
+        """Return this one, where it is still of use, or another one, which goes by another configuration."""
+        before = self._fitting.config
+        if self._fitting.local != local_addresses():
+            return _Checked(config)
+        if before is not config:
+            changed = {key: _differing(getattr(before, key), getattr(config, key)) for key in _SECTIONS}
+            self._fitting.take(config, changed)
+        return self
+
+
+def _differing(one: Mapping[str, BaseModel], other: Mapping[str, BaseModel]) -> list[str]:
+    if one is other:
+        return []
+    return [name for name in {**one, **other} if one.get(name) is not other.get(name)]
 
 
 def _faults(config: Config) -> list[Fault]:

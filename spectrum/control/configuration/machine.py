@@ -26,21 +26,23 @@ class OnMachine:
         faults: Returns what is wrong on this machine.
         paths: Returns the files that change by themselves: lists, databases, certificates.
         folders: Returns the folders that the daemon writes to.
+        is_of_settings: What it names does not depend on named objects.
     """
 
     faults: Callable[[Config], Iterable[Fault]]
     paths: Callable[[Config], Iterable[Path]] = lambda config: ()
     folders: Callable[[Config], Iterable[Path]] = lambda config: ()
+    is_of_settings: bool = False
 
 
 FEATURES = (
-    OnMachine(account_faults),
+    OnMachine(account_faults, is_of_settings=True),
     OnMachine(access_faults, access_paths),
     OnMachine(tls_faults, tls_paths),
     OnMachine(acme_faults, folders=acme_folders),
-    OnMachine(filter_faults, filter_paths),
+    OnMachine(filter_faults, filter_paths, is_of_settings=True),
     OnMachine(tcp_faults),
-    OnMachine(api_faults, folders=api_folders),
+    OnMachine(api_faults, folders=api_folders, is_of_settings=True),
 )
 
 
@@ -57,3 +59,8 @@ def made_folders(config: Config) -> list[Path]:
 def machine_faults(config: Config) -> list[Fault]:
     """Return what is wrong with what a configuration names on this machine."""
     return [fault for feature in FEATURES for fault in feature.faults(config)]
+
+
+def object_faults(config: Config) -> list[Fault]:
+    """Return the same, as far as it depends on named objects: of a configuration with some of them, of these."""
+    return [fault for feature in FEATURES if not feature.is_of_settings for fault in feature.faults(config)]

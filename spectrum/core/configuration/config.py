@@ -352,8 +352,23 @@ class Config(ApiKeys, OffloadKeys, FilterKeys, RecordKeys, TlsKeys, AccessKeys, 
 
     def with_objects(self, objects: Mapping[str, Mapping[str, BaseModel]]) -> "Config":
         """Return the same with more named objects, by section; it has none of these names."""
-        more = {section: {**getattr(self, section), **some} for section, some in objects.items()}
-        config = Config.model_construct(**{**dict(self), **more})
+        return self._with({section: {**getattr(self, section), **some} for section, some in objects.items()})
+
+    def changed(self, objects: Mapping[str, Mapping[str, BaseModel | None]]) -> "Config":
+        """Return the same with some named objects as they are given, by section; without those that are None."""
+        parts = {}
+        for section, some in objects.items():
+            part = dict(getattr(self, section))
+            for name, one in some.items():
+                if one is None:
+                    part.pop(name, None)
+                else:
+                    part[name] = one
+            parts[section] = part
+        return self._with(parts)
+
+    def _with(self, parts: Mapping[str, Any]) -> "Config":
+        config = Config.model_construct(**{**dict(self), **parts})
         config._hidden = self._hidden
         return config
 

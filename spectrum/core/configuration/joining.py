@@ -5,15 +5,15 @@ What the file has comes first, then what must be served, because it is served al
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import BaseModel
 
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
+from spectrum.core.configuration.feature import Named, Names
 
 Objects = Mapping[str, Mapping[str, BaseModel]]
-# Its section, and its name.
-Named = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,14 @@ class SetAside:
     section: str
     name: str
     message: str
+
+
+class Growing(Protocol):
+    """A configuration without faults that grows."""
+
+    def faults(self, after: Config, changed: Names) -> list[Fault]:
+        """Go by a configuration with more objects, unless it has faults; return these."""
+        ...
 
 
 class NotFitting(Exception):
@@ -39,6 +47,7 @@ def fitting(
     order: Sequence[Named],
     must: Iterable[Named],
     find_faults: Callable[[Config], list[Fault]],
+    grow: Callable[[Config], Growing],
 ) -> tuple[Config, list[SetAside]]:
     """Return a configuration with a file and the objects that fit it, and the others.
 
@@ -48,6 +57,7 @@ def fitting(
         order: All of them; none refers to a later one.
         must: Those that may not be set aside.
         find_faults: Returns what does not fit together in a configuration.
+        grow: Returns what tells that, at less cost, of a configuration without faults to which objects are added.
 
     Raises:
         NotFitting: If those that must be served do not fit.
@@ -74,10 +84,14 @@ def fitting(
         return config, aside
     if faults := find_faults(made(kept)):
         raise NotFitting(faults)
+    growing = grow(made(kept))
 
     def add(some: Sequence[Named]) -> None:
         """Keep those that fit: all at once, else each half by itself."""
-        faults = find_faults(made([*kept, *some]))
+        names: dict[str, list[str]] = {}
+        for section, name in some:
+            names.setdefault(section, []).append(name)
+        faults = growing.faults(made([*kept, *some]), names)
         if not faults:
             kept.extend(some)
         elif len(some) == 1:

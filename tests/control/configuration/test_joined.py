@@ -235,3 +235,18 @@ async def test_it_watches_the_file(tmp_path):
 
 async def _nothing():
     pass
+
+
+def test_where_the_files_place_is_told_of_the_stored_one_is_found(tmp_path):
+    """`api.listen` has port 8787."""
+    daemon = Daemon(tmp_path, {"x": app(1)})
+    put(daemon.store, {"apps": {f"a{port}": app(port) for port in range(8780, 8795)}})
+    daemon.start()
+    assert daemon.aside() == [("a8787", "api.listen: 127.0.0.1:8787 is taken by app a8787")]
+    assert len(daemon.apps) == 15
+
+
+def test_what_a_change_names_on_this_machine(tmp_path):
+    daemon = Daemon(tmp_path, {"x": app(1)}).start()
+    found = daemon.refused(("certificates", "c", {"certificate": "/nowhere", "key": "/nowhere"}))
+    assert found[0] == ("certificates.c.certificate", "/nowhere: cannot be read: no such file or directory")

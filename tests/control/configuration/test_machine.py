@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from spectrum.control.configuration.machine import machine_faults, made_folders, named_files
+from spectrum.control.configuration.machine import machine_faults, made_folders, named_files, object_faults
 from spectrum.core.configuration.config import Config
 
 TEXT = {
@@ -28,3 +28,12 @@ def test_folders_that_are_written_to():
     config = Config.model_validate({"acme": {"folder": "/kept"}, "certificates": {"c": {"acme": acme}}})
     assert made_folders(config) == [Path("/kept")]
     assert Path("/kept/c.pem") in named_files(config)
+
+
+def test_what_depends_on_named_objects_alone():
+    config = Config.model_validate({"user": "nobody-of-that-name"})
+    assert [fault.path for fault in machine_faults(config)] == [("user",)]
+    assert object_faults(config) == []
+    rule = {"target": "ip_range", "file": "/nowhere", "action": "block"}
+    config = Config.model_validate({"access_rules": {"bad": rule}})
+    assert [fault.path for fault in object_faults(config)] == [("access_rules", "bad", "file")]

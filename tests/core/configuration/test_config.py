@@ -144,3 +144,14 @@ def test_busy_poll(busy_poll, seconds):
 
 def test_user_timeout_is_just_under_the_keepalive():
     assert Keepalive().user_timeout_ms == (60 + 15 * 4) * 1000 - 500
+
+
+def test_the_same_with_other_objects():
+    one, other = (App.model_validate({"protocol": f"tcp/{n}", "origin_direct": ["tcp://192.0.2.1:1"]}) for n in (1, 2))
+    config = Config.model_validate({}).with_objects({"apps": {"a": one}})
+    config.hide([("apps", "a", "sni")])
+    more = config.with_objects({"apps": {"b": other}, "pools": {}})
+    assert (list(more.apps), list(config.apps)) == (["a", "b"], ["a"])
+    less = more.changed({"apps": {"a": other, "b": None, "c": None}})
+    assert (less.apps, less.hides(("apps", "a"))) == ({"a": other}, True)
+    assert more.apps["a"] is one

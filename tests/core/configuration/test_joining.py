@@ -23,7 +23,19 @@ def joined(pairs, must=(), blames="later"):
                 found.append(Fault(("apps", place, "protocol"), f"{one} and {other}"))
         return found
 
-    config, aside = fitting(FILE, {"apps": dict.fromkeys(NAMES, ONE)}, ORDER, [("apps", name) for name in must], faults)
+    class Growing:
+        def __init__(self, config):
+            assert faults(config) == []
+            self.config = config
+
+        def faults(self, after, changed):
+            assert set(after.apps) - set(self.config.apps) == set(changed["apps"])
+            found = faults(after)
+            self.config = self.config if found else after
+            return found
+
+    required = [("apps", name) for name in must]
+    config, aside = fitting(FILE, {"apps": dict.fromkeys(NAMES, ONE)}, ORDER, required, faults, Growing)
     assert faults(config) == []
     assert next(iter(config.apps)) == "file"
     assert sorted([*config.apps, *(one.name for one in aside)]) == sorted(["file", *NAMES])
