@@ -3,6 +3,8 @@
 BIN := .venv/bin
 SERVING := .venv/serving
 READY := .venv/ready
+# Where a host sets it, each process of a parallel test run, and each daemon of a test, compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 CYTHON := $(wildcard spectrum/*/*.pyx spectrum/*/*.pxd spectrum/*/*/*.pyx)
 
 help: ## Show this list

@@ -1,4 +1,5 @@
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,14 @@ from spectrum.control.configuration.schema import schema
 from spectrum.control.configuration.yaml_marks import Document, Reference
 from spectrum.core.configuration.config import App, Config
 
-jsonschema = pytest.importorskip("jsonschema")
 CONFIG = Path(__file__).parents[3] / "config"
-VALIDATOR = jsonschema.Draft202012Validator(schema())
 APP = "{protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:1']}"
+
+
+@cache
+def validator():
+    """What checks a file as editors do. jsonschema takes two seconds to load, in each process that collects tests."""
+    return pytest.importorskip("jsonschema").Draft202012Validator(schema())
 
 
 def as_written(value):
@@ -26,14 +31,14 @@ def as_written(value):
 def faults(text):
     document = Document(text)
     assert document.faults == []
-    return [error.json_path for error in VALIDATOR.iter_errors(as_written(document.value))]
+    return [error.json_path for error in validator().iter_errors(as_written(document.value))]
 
 
 def test_the_file_that_we_ship_is_this_one():
     """`spectrum schema >config/spectrum.schema.json` makes it."""
     is_this_one = json.loads((CONFIG / "spectrum.schema.json").read_text()) == schema()
     assert is_this_one, "a key was changed: spectrum schema >config/spectrum.schema.json"
-    jsonschema.Draft202012Validator.check_schema(schema())
+    validator().check_schema(schema())
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG.rglob("*.yaml")), ids=lambda path: path.name)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from cryptography import x509
 
-from spectrum.control.tls.acme.dns_update import UpdateError, read_key
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 
@@ -27,10 +26,7 @@ def acme_faults(config: Config) -> list[Fault]:
         if one.acme.external_account is not None:
             faults += _read_faults((*path, "external_account", "hmac_key"), one.acme.external_account.hmac_key)
         if one.acme.dns is not None and one.acme.dns.key is not None:
-            try:
-                read_key(Path(one.acme.dns.key))
-            except UpdateError as exc:
-                faults.append(Fault((*path, "dns", "key"), str(exc)))
+            faults += _key_faults((*path, "dns", "key"), Path(one.acme.dns.key))
     return faults
 
 
@@ -47,6 +43,16 @@ def _pem_faults(path: _Place, file: str) -> Iterator[Fault]:
             x509.load_pem_x509_certificates(Path(file).read_bytes())
         except ValueError:
             yield Fault(path, f"{file}: no certificate in PEM form")
+
+
+def _key_faults(path: _Place, file: Path) -> Iterator[Fault]:
+    # Here, as dnspython takes a quarter of a daemon's time to start, and few files need it.
+    from spectrum.control.tls.acme.dns_update import UpdateError, read_key
+
+    try:
+        read_key(file)
+    except UpdateError as exc:
+        yield Fault(path, str(exc))
 
 
 def _read_faults(path: _Place, file: str) -> Iterator[Fault]:
