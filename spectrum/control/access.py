@@ -1,13 +1,18 @@
 """Access rules of a file, with the lists that they name, made into what workers look up."""
 
 from collections.abc import Mapping
+from operator import is_not
 from pathlib import Path
 
+import msgspec
+
+from spectrum.core.access.lists import AddressList
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.access.prefix_table import PrefixTableBuilder
 from spectrum.core.access.rules import AccessSettings, RuleSettings, gather
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
+from spectrum.core.tenants.checks import scopes_of
 from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
 
 # Of a list that is no list.
@@ -49,29 +54,68 @@ def access_faults(config: Config) -> list[Fault]:
                 kind(Path(path)).close()
         except GeoIpError as exc:
             faults.append(Fault(("geoip", key), str(exc)))
-    lists = _gather(config.access_rules)[2]
+    lists = _gather(config.access_rules, config.lists)[2]
     return faults + [Fault(("access_rules", name, "file"), message) for name, message in lists]
 
 
-def load_access(rules: Mapping[str, AccessRule]) -> tuple[AccessSettings, bytes]:
+class AccessLoader:
+    """Loads the rules of one configuration after another: what no file is named in is worked out once."""
+
+    def __init__(self) -> None:
+        self._names: tuple[list[str], list[str]] | None = None
+        self._objects: list[object] = []
+        self._made = AccessSettings(), b""
+
+    def load(self, config: Config) -> tuple[AccessSettings, bytes]:
+        """Return the rules, and the table of their prefixes for `PrefixTable`.
+
+        Raises:
+            AccessError: If a list cannot be read, or a line of it.
+        """
+        names = list(config.access_rules), list(config.lists)
+        # Those that did not change are the same objects (`KnownObjects`).
+        objects: list[object] = [*config.access_rules.values(), *config.lists.values()]
+        if names != self._names or any(map(is_not, objects, self._objects)):
+            self._names = None
+            self._made = load_access(config)
+            has_files = any(rule.file is not None for rule in config.access_rules.values())
+            self._names, self._objects = (None if has_files else names), objects
+        settings, table = self._made
+        return _scoped(settings, config), table
+
+
+def load_access(config: Config) -> tuple[AccessSettings, bytes]:
     """Return the rules, and the table of their prefixes for `PrefixTable`.
 
     Raises:
         AccessError: If a list cannot be read, or a line of it.
     """
-    builder, settings, faults = _gather(rules)
+    builder, settings, faults = _gather(config.access_rules, config.lists)
     if faults:
         raise AccessError("\n".join(f"access rule {name}: {message}" for name, message in faults))
     table = builder.build()
-    return AccessSettings(tuple(settings), tuple(builder.lists)), table
+    return _scoped(AccessSettings(tuple(settings), tuple(builder.lists)), config), table
+
+
+def _scoped(settings: AccessSettings, config: Config) -> AccessSettings:
+    """Return rules with the zones and accounts of apps, if any rule asks for them."""
+    scopes = scopes_of(config) if any(rule.scope for rule in settings.rules) else {}
+    return msgspec.structs.replace(settings, scopes=scopes)
+
+
+def _has_list(rule: AccessRule, listed: Mapping[str, AddressList]) -> bool:
+    """Tell whether the list of a rule is there, and of its kind; otherwise that is a fault of the file already."""
+    found = listed.get(str(rule.list_name))
+    return found is not None and found.kind == rule.list_kind
 
 
 def _gather(
-    rules: Mapping[str, AccessRule],
+    rules: Mapping[str, AccessRule], listed: Mapping[str, AddressList]
 ) -> tuple[PrefixTableBuilder, list[RuleSettings], list[tuple[str, str]]]:
     """Read every list; the faults are by the rule's name."""
     lines, unread = _read(rules)
-    builder, settings, wrong = gather(rules, lines)
+    rules = {name: rule for name, rule in rules.items() if rule.list_name is None or _has_list(rule, listed)}
+    builder, settings, wrong = gather(rules, lines, listed)
     faults = list(unread.items())
     for name, found in wrong.items():
         faults += [(name, f"{rules[name].file}:{line}: {message}") for line, message in found[:MAX_FAULTS_SHOWN]]

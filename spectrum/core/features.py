@@ -24,13 +24,14 @@ from spectrum.core.offload import OFFLOAD
 from spectrum.core.records.objects import RECORDS
 from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
 from spectrum.core.tcp import TCP
+from spectrum.core.tenants.checks import TENANTS
 from spectrum.core.tls.checks import TLS
 from spectrum.core.tls.settings import TlsFiles
 from spectrum.core.tproxy import TPROXY
 from spectrum.wire.address import IPAddress
 
 # In the order in which changes to their objects are listed.
-FEATURES = (ACCESS, TLS, BALANCING, APPS, TCP, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD, API)
+FEATURES = (TENANTS, ACCESS, TLS, BALANCING, APPS, TCP, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD, API)
 SECTIONS = tuple(section for feature in FEATURES for section in feature.sections)
 # Settings that a running daemon does not change.
 FIXED = tuple(path for feature in FEATURES for path in feature.fixed)

@@ -44,9 +44,7 @@ def test_one_more(monkeypatch):
         compile_app=lambda app: {"on_remove": "close"},
     )
     monkeypatch.setattr(features, "FEATURES", (*FEATURES, more))
-    found = list(
-        check(config, {"apps": ["x"]} | dict.fromkeys(("certificates", "monitors", "pools", "load_balancers")))
-    )
+    found = list(check(config, {section.key: [] for section in SECTIONS} | {"apps": ["x"]}))
     assert found == [Fault(("node",), "['x']"), Fault(("apps", "x", "protocol"), "no")]
     snapshot = compile_snapshot(config, 1, {"x": 7})
     assert (snapshot.busy_poll_us, snapshot.apps) == (7, (compile_app("x", config.apps["x"]),))

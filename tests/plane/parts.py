@@ -4,11 +4,11 @@ import os
 
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
-from spectrum.control.processes.workers import memory_file
 from spectrum.control.tls.certificates import load_tls
 from spectrum.core.balancing.settings import labels
 from spectrum.core.features import compile_snapshot
 from spectrum.core.numbers import Numbers
+from spectrum.kernel.descriptors import memory_file
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.memory import SharedMemory
@@ -32,7 +32,7 @@ class Parts:
         config = load_text(text, "x")
         planned = self.numbers.plan(labels(config.pools))
         self.numbers.keep(planned)
-        access, table = load_access(config.access_rules)
+        access, table = load_access(config)
         snapshot = compile_snapshot(config, 1, planned, access, load_tls(config))
         prefixes = memory_file("prefixes", table)
         self.places.read(snapshot.geoip, snapshot.geoip_asn)

@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager, suppress
 
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
-from spectrum.control.processes.workers import memory_file
 from spectrum.core.features import compile_snapshot
-from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.descriptors import close_all, memory_file
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.channel import Channel
 from spectrum.link.messages import DECODER, Applied, Configure
@@ -93,7 +92,7 @@ def proxy(port, origin, name="x"):
 def configure(channel, text):
     """Send all that a worker needs to serve a file."""
     config = load_text(text, "x")
-    access, prefixes = load_access(config.access_rules)
+    access, prefixes = load_access(config)
     snapshot = compile_snapshot(config, 3, access=access)
     message, files = memory()
     channel.send(message, files)

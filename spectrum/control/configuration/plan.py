@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
-from spectrum.control.access import AccessError, load_access
+from spectrum.control.access import AccessError, AccessLoader
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
 from spectrum.control.configuration.includes import Reading
 from spectrum.control.configuration.machine import named_files
@@ -34,6 +34,7 @@ class Planner(Actor):
         self._in_use = in_use
         self.actors: Sequence[Actor] = ()
         self._numbers = Numbers(MAX_NUMBERS)
+        self._access = AccessLoader()
         # Of the last plan: an app that is the same object has the same settings.
         self._compiled: dict[str, tuple[App, AppSettings]] = {}
 
@@ -47,7 +48,7 @@ class Planner(Actor):
         try:
             numbers = self._numbers.plan(labels(config.pools), self._in_use)
             self._reading(named_files(config))
-            access, prefixes = load_access(config.access_rules)
+            access, prefixes = self._access.load(config)
             tls = load_tls(config)
         except (AccessError, CertificateError) as exc:
             raise RolloutError(str(exc)) from exc

@@ -1,35 +1,40 @@
 """How access rules must fit the rest of the file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
+from spectrum.core.access.lists import AddressList
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.configuration.config import App, Config
-from spectrum.core.configuration.faults import Fault, nearest
+from spectrum.core.configuration.faults import Fault, Path, nearest
 from spectrum.core.configuration.feature import Feature, Named, Names, Section, Surroundings
 
 
 def check_access(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
     """Yield every fault between access rules and the rest of a file.
 
-    A rule that nobody would ask is one, because whoever wrote it counts on it.
+    A rule that nobody would ask is one, because whoever wrote it counts on it; but for those of a zone or an account,
+    which are for apps that may come.
 
     Args:
         config: Holds the rules, as far as they are well-formed by themselves.
         surroundings: The apps.
     """
     names, apps = surroundings.names["apps"], surroundings.whole.apps
-    are_for_all = any(rule.apps is None for rule in config.access_rules.values())
+    are_for_all = any(_is_for_all(rule) for rule in config.access_rules.values())
     nobody_asks = are_for_all and len(names) == len(apps) and not any(app.ip_firewall for app in apps.values())
     for name, rule in config.access_rules.items():
         path = ("access_rules", name)
-        if rule.apps is None and nobody_asks:
+        if _is_for_all(rule) and nobody_asks:
             yield Fault(path, "no app asks for rules; write ip_firewall: true in those that shall")
         for i, app in enumerate(rule.apps or ()):
             if app not in names:
                 yield Fault((*path, "apps", i), f'there is no app "{app}"{nearest(app, list(names))}')
             elif app in apps and not apps[app].ip_firewall:
                 yield Fault((*path, "apps", i), f"app {app} does not ask for rules; write ip_firewall: true there")
+        if rule.list_name is not None:
+            yield from _list_faults((*path, "list"), rule, surroundings.whole.lists, surroundings.names["lists"])
         if rule.target == "country" and (config.geoip is None or config.geoip.database is None):
             yield Fault((*path, "target"), "countries come from an MMDB file; write geoip: {database: ...}")
         if rule.target == "asn" and (config.geoip is None or config.geoip.asn_database is None):
@@ -43,11 +48,29 @@ def _rules_for_all(before: Config, after: Config, changed: Names) -> Iterable[Na
     asked = (name for name in changed.get("apps", ()) if name in before.apps and before.apps[name].ip_firewall)
     if all(name in after.apps and after.apps[name].ip_firewall for name in asked):
         return ()
-    return (("access_rules", name) for name, rule in after.access_rules.items() if rule.apps is None)
+    return (("access_rules", name) for name, rule in after.access_rules.items() if _is_for_all(rule))
 
 
 def _refers_to(rule: AccessRule) -> Iterable[Named]:
-    return (("apps", name) for name in rule.apps or ())
+    yield from (("apps", name) for name in rule.apps or ())
+    if rule.list_name is not None:
+        yield "lists", rule.list_name
+
+
+def _is_for_all(rule: AccessRule) -> bool:
+    """Tell whether it is for every app that asks; others are for apps that may come."""
+    return rule.apps is None and rule.zone is None and rule.account is None
+
+
+def _list_faults(
+    path: Path, rule: AccessRule, lists: Mapping[str, AddressList], named: Collection[str]
+) -> Iterator[Fault]:
+    name = str(rule.list_name)
+    if name not in named:
+        hint = nearest(name, list(named)) if named else "; write lists: {NAME: {kind: ip, items: [...]}}"
+        yield Fault(path, f'there is no list "{name}"{hint}')
+    elif name in lists and lists[name].kind != rule.list_kind:
+        yield Fault(path, f"list {name} is of kind {lists[name].kind}, which target: {rule.target} does not go with")
 
 
 def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
@@ -61,7 +84,10 @@ def _compile_app(app: App) -> Mapping[str, Any]:
 
 ACCESS = Feature(
     "access",
-    sections=(Section("access_rules", "access rule", AccessRule, _refers_to),),
+    sections=(
+        Section("lists", "list", AddressList, shows=attrgetter("kind")),
+        Section("access_rules", "access rule", AccessRule, _refers_to),
+    ),
     check=check_access,
     draws_in=_rules_for_all,
     compile=_compile,

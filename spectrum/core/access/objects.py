@@ -5,13 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from spectrum.core.access.lists import AddressList
 from spectrum.core.address import parse_address
-from spectrum.core.configuration.fields import AsTuple, Strict, country, describe, network
+from spectrum.core.configuration.fields import AsTuple, Strict, asn, country, network
 
 Target = Literal["ip", "ip_range", "country", "asn"]
 Action = Literal["allow", "block"]
-# RFC 6793: 32 bits.
-MAX_ASN = 2**32 - 1
 
 
 def _scalar_as_tuple(value: Any) -> Any:
@@ -23,21 +22,31 @@ class AccessRule(Strict):
 
     target: Target
     action: Action
-    # One of these three; `value` and `values` are the same.
+    # One of these four; `value` and `values` are the same.
     value: str | int | None = None
     values: Annotated[tuple[str | int, ...], AsTuple] = ()
     file: str | None = Field(None, min_length=1)
+    # One of `lists`.
+    list_name: str | None = Field(None, alias="list", min_length=1)
     # None: all apps with ip_firewall.
     apps: Annotated[tuple[str, ...] | None, BeforeValidator(_scalar_as_tuple), AsTuple] = None
     notes: str = ""
+    # Whose apps it holds for; with neither, those of all accounts.
+    zone: str | None = None
+    account: str | None = None
 
     @model_validator(mode="after")
     def _names_somebody(self) -> "AccessRule":
-        given = [key for key in ("value", "values", "file") if getattr(self, key) not in (None, ())]
+        named = {"value": self.value, "values": self.values, "file": self.file, "list": self.list_name}
+        given = [key for key, found in named.items() if found not in (None, ())]
         if len(given) != 1:
-            raise ValueError(f"a rule has exactly one of value, values and file; found {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"a rule has exactly one of value, values, file and list; found {' and '.join(given) or 'none'}"
+            )
         if self.file is not None and self.target in ("country", "asn"):
             raise ValueError("a file holds addresses and prefixes; it goes with target: ip or ip_range")
+        if self.list_name is not None and self.target == "country":
+            raise ValueError("a list holds addresses, prefixes or autonomous systems; write countries as values")
         if self.apps == ():
             raise ValueError("apps: an empty list would hold for nobody; leave it out for all apps")
         for item in self.listed:
@@ -48,6 +57,11 @@ class AccessRule(Strict):
     def listed(self) -> tuple[str | int, ...]:
         """What stands in `value` or `values`."""
         return self.values if self.value is None else (self.value,)
+
+    @property
+    def list_kind(self) -> str:
+        """The kind of list that its target goes with."""
+        return "asn" if self.target == "asn" else "ip"
 
     def networks(self) -> list[IPv4Network | IPv6Network]:
         """Return the prefixes of a rule for ip or ip_range that stand in the file itself."""
@@ -67,14 +81,6 @@ def _address(item: str) -> None:
         parse_address(item)
     except ValueError as exc:
         raise ValueError(f"{item!r} is no address; write 192.0.2.1, or target: ip_range for a prefix") from exc
-
-
-def asn(item: str | int) -> int:
-    """Return the number of an autonomous system, as AS64500 or 64500; raise ValueError where it is none."""
-    digits = str(item).upper().removeprefix("AS")
-    if digits.isascii() and digits.isdecimal() and 0 < int(digits) <= MAX_ASN:
-        return int(digits)
-    raise ValueError(f"{describe(item)} is no autonomous system; write AS64500")
 
 
 _READERS: dict[str, Any] = {"ip": _address, "ip_range": network, "country": country, "asn": asn}
@@ -97,6 +103,7 @@ class AccessKeys(Strict):
     """At the top of the file."""
 
     geoip: GeoIp | None = None
+    lists: dict[str, AddressList] = Field(default_factory=dict)
     access_rules: dict[str, AccessRule] = Field(default_factory=dict)
 
 

@@ -13,13 +13,14 @@ import msgspec
 from spectrum.core.access.prefix_table import PrefixTableBuilder
 
 if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+    from spectrum.core.access.lists import AddressList
     from spectrum.core.access.objects import AccessRule
 
 UNKNOWN_COUNTRY = "XX"
 
 
 class RuleSettings(msgspec.Struct, frozen=True, array_like=True):
-    """One rule, as workers know it. `apps` None is all apps that ask rules."""
+    """One rule, as workers know it. `apps` None is all apps that ask rules, and are in its scope."""
 
     name: str
     target: str
@@ -28,13 +29,22 @@ class RuleSettings(msgspec.Struct, frozen=True, array_like=True):
     countries: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     file: str = ""
+    # A zone or an account, as `scopes` of the settings has it; empty for all.
+    scope: str = ""
 
 
 class AccessSettings(msgspec.Struct, frozen=True, array_like=True):
-    """All rules. `lists` are those of the prefix table: rules by number, from 1, in the order of their say."""
+    """All rules.
+
+    Attributes:
+        rules: In their order.
+        lists: Those of the prefix table: rules by number, from 1, in the order of their say.
+        scopes: Of each app its zone and its account, if any rule has a scope.
+    """
 
     rules: tuple[RuleSettings, ...] = ()
     lists: tuple[tuple[int, ...], ...] = ((),)
+    scopes: dict[str, tuple[str, ...]] = {}
 
     @property
     def knows_countries(self) -> bool:
@@ -115,13 +125,16 @@ def basis_of(
 
 
 def gather(
-    rules: Mapping[str, "AccessRule"], lines: Mapping[str, bytes]
+    rules: Mapping[str, "AccessRule"],
+    lines: Mapping[str, bytes],
+    lists: "Mapping[str, AddressList] | None" = None,
 ) -> tuple[PrefixTableBuilder, list[RuleSettings], dict[str, list[tuple[int, str]]]]:
     """Bring the rules of a file into the form that decides.
 
     Args:
         rules: The rules by name.
         lines: What stands in the files of those that have one, by the rule's name.
+        lists: Those that rules refer to, by name.
 
     Returns:
         The builder of the prefix table, the rules in their order, and the faults of each file: line and message.
@@ -131,19 +144,26 @@ def gather(
     faults: dict[str, list[tuple[int, str]]] = {}
     for number, (name, rule) in enumerate(rules.items(), 1):
         blocks = rule.action == "block"
+        listed = None if rule.list_name is None else (lists or {})[rule.list_name]
         countries = tuple(rule.countries()) if rule.target == "country" else ()
-        numbers = tuple(rule.numbers()) if rule.target == "asn" else ()
-        settings.append(RuleSettings(name, rule.target, blocks, rule.apps, countries, numbers, rule.file or ""))
-        if countries or numbers:
+        numbers = tuple(listed.numbers() if listed else rule.numbers()) if rule.target == "asn" else ()
+        scope = scope_name(rule.zone, rule.account)
+        settings.append(RuleSettings(name, rule.target, blocks, rule.apps, countries, numbers, rule.file or "", scope))
+        if rule.target in ("country", "asn"):
             continue
         if rule.file is not None:
             _, found = builder.add_lines(lines.get(name, b""), number, not blocks)
             if found:
                 faults[name] = found
             continue
-        for network in rule.networks():
+        for network in listed.networks() if listed else rule.networks():
             builder.add(network.network_address.packed, network.prefixlen, number, not blocks)
     return builder, settings, faults
+
+
+def scope_name(zone: str | None, account: str | None) -> str:
+    """Return what a zone, or an account, is called in `AccessSettings.scopes`; empty for neither."""
+    return f"zone {zone}" if zone else f"account {account}" if account else ""
 
 
 class AppRules:
@@ -165,7 +185,11 @@ class AppRules:
         number_of: Callable[[bytes], int],
         country_of: Callable[[bytes], str],
     ) -> None:
-        self._rules = [rule if rule.apps is None or app in rule.apps else None for rule in settings.rules]
+        scopes = ("", *settings.scopes.get(app, ()))
+        self._rules = [
+            rule if rule.scope in scopes and (rule.apps is None or app in rule.apps) else None
+            for rule in settings.rules
+        ]
         self._lists = settings.lists
         # By the number of a list: made when a client first meets it, for there may be thousands.
         self._met: dict[int, Verdict | None] = {0: None}

@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Any
 
 from spectrum.core.address import host_text, is_name, parse_address
-from spectrum.core.balancing.objects import LoadBalancer, Monitor, Pool, origin_ports
+from spectrum.core.balancing.objects import LoadBalancer, Monitor, MonitorGroup, Pool, origin_ports
 from spectrum.core.balancing.settings import compile_balancer, compile_pool
 from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import App, Config
@@ -47,6 +47,8 @@ def check_balancing(config: Config, surroundings: Surroundings) -> Iterator[Faul
     whole, names = surroundings.whole, surroundings.names
     for name, monitor in config.monitors.items():
         yield from _monitor_faults(("monitors", name), monitor)
+    for name, group in config.monitor_groups.items():
+        yield from _group_faults(name, group, names["monitors"])
     for name, pool in config.pools.items():
         yield from _pool_faults(name, pool, whole.monitors, names["monitors"])
     for name, balancer in config.load_balancers.items():
@@ -105,6 +107,17 @@ def _listed(types: frozenset[str]) -> str:
 
 def _unknown(kind: str, name: str, known: Collection[str]) -> str:
     return f'no {kind} "{name}"' + (nearest(name, list(known)) if known else f"; the file has no {kind}s")
+
+
+def _group_faults(name: str, group: MonitorGroup, named: Collection[str]) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for i, member in enumerate(group.members):
+        path = ("monitor_groups", name, "members", i, "monitor")
+        if member.monitor not in named:
+            yield Fault(path, _unknown("monitor", member.monitor, named))
+        elif member.monitor in seen:
+            yield Fault(path, f"{member.monitor} is a member already")
+        seen.add(member.monitor)
 
 
 def _pool_faults(name: str, pool: Pool, monitors: Mapping[str, Monitor], named: Collection[str]) -> Iterator[Fault]:
@@ -249,6 +262,12 @@ BALANCING = Feature(
     "balancing",
     sections=(
         Section("monitors", "monitor", Monitor, shows=attrgetter("type", "port", "proxy_protocol")),
+        Section(
+            "monitor_groups",
+            "monitor group",
+            MonitorGroup,
+            refers_to=lambda group: (("monitors", member.monitor) for member in group.members),
+        ),
         Section(
             "pools",
             "pool",

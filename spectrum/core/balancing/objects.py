@@ -159,6 +159,29 @@ class Monitor(CloudflareKeysOfMonitor):
             raise ValueError(f"{value!r} is no method; write GET or HEAD")
         return value
 
+    # Whose it is; the first account of the file when left out, as with all that follow.
+    account: str | None = None
+
+
+class GroupMember(Strict):
+    """One of a monitor group's `members`."""
+
+    monitor: str
+    enabled: bool = True
+    # Its verdict is shown, and counts for nothing.
+    monitoring_only: bool = False
+    # The origin is unhealthy whenever this one says so, whatever the others say.
+    must_be_healthy: bool = False
+
+
+class MonitorGroup(Strict):
+    """`monitor_groups`: monitors that are used together. Pools have one monitor: groups are kept and not used."""
+
+    members: Annotated[tuple[GroupMember, ...], AsTuple] = Field(min_length=1)
+    description: str = ""
+    name: str | None = None
+    account: str | None = None
+
 
 MAX_SESSIONS = 1_000_000_000
 MAX_QUEUE = 100_000
@@ -222,6 +245,11 @@ class OutlierDetection(Strict):
     max_ejection_percent: float = Field(50.0, ge=0, le=100)
 
 
+def _no_group(value: Any) -> None:
+    if value is not None:
+        raise ValueError("groups of monitors are kept, but their verdicts are not combined: a pool has one monitor")
+
+
 def _outliers(value: Any) -> Any:
     return None if value == "off" else value
 
@@ -233,6 +261,7 @@ class Pool(CloudflareKeysOfPool):
     description: str = ""
     enabled: bool = True
     monitor: str | None = None
+    monitor_group: Annotated[None, BeforeValidator(_no_group)] = None
     minimum_origins: int = Field(1, ge=1)
     origin_steering: OriginSteering = OriginSteering()
     load_shedding: LoadShedding = LoadShedding()
@@ -241,6 +270,9 @@ class Pool(CloudflareKeysOfPool):
     outlier_detection: Annotated[OutlierDetection | None, BeforeValidator(_outliers)] = OutlierDetection()
     # After a recovery an origin's share grows over so long. 0: whole at once.
     slow_start_s: Duration = Field(0.0, alias="slow_start")
+    # What the API calls it, where it is not its key.
+    name: str | None = None
+    account: str | None = None
 
 
 class RandomSteering(Strict):
@@ -315,6 +347,10 @@ class LoadBalancer(CloudflareKeysOfBalancer):
     session_affinity_attributes: AffinityAttributes = AffinityAttributes()
     adaptive_routing: AdaptiveRouting = AdaptiveRouting()
     queue: Queue = Queue()
+    name: str | None = None
+    # Where its name is in the API; with neither it is the first account's.
+    zone: str | None = None
+    account: str | None = None
 
     @property
     def policy(self) -> str:
@@ -350,5 +386,6 @@ class BalancingKeys(Strict):
     # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.
     max_affinities: int = Field(262_144, ge=4, le=MAX_AFFINITIES)
     monitors: dict[str, Monitor] = Field(default_factory=dict)
+    monitor_groups: dict[str, MonitorGroup] = Field(default_factory=dict)
     pools: dict[str, Pool] = Field(default_factory=dict)
     load_balancers: dict[str, LoadBalancer] = Field(default_factory=dict)

@@ -70,7 +70,7 @@ def _refers_to(app: App) -> Iterator[Named]:
 
 APPS = Feature(
     "apps",
-    sections=(Section("apps", "app", App, _refers_to, attrgetter("ip_firewall")),),
+    sections=(Section("apps", "app", App, _refers_to, attrgetter("ip_firewall", "dns")),),
     fixed=("user", "seccomp", "workers", "metrics", "control", "kernel", "max_flows"),
     check=check_apps,
     misfits=app_misfits,

@@ -39,6 +39,7 @@ from spectrum.core.offload import OffloadKeys
 from spectrum.core.records.objects import RecordKeys
 from spectrum.core.server_names import server_name
 from spectrum.core.tcp import TcpKeysOfApp
+from spectrum.core.tenants.objects import TenantKeys, TenantKeysOfApp
 from spectrum.core.tls.objects import TlsKeys, TlsKeysOfApp
 from spectrum.core.tproxy import TproxyKeys
 from spectrum.wire.address import IPAddress
@@ -216,7 +217,15 @@ class AppBasics(Strict):
 
 
 class App(
-    TcpKeysOfApp, TlsKeysOfApp, AccessKeysOfApp, LimitKeysOfApp, BindingKeys, TproxyKeys, CloudflareKeysOfApp, AppBasics
+    TenantKeysOfApp,
+    TcpKeysOfApp,
+    TlsKeysOfApp,
+    AccessKeysOfApp,
+    LimitKeysOfApp,
+    BindingKeys,
+    TproxyKeys,
+    CloudflareKeysOfApp,
+    AppBasics,
 ):
     """One app."""
 
@@ -340,7 +349,9 @@ class DaemonKeys(Strict):
     control: Control | None = None
 
 
-class Config(ApiKeys, OffloadKeys, FilterKeys, RecordKeys, TlsKeys, AccessKeys, BalancingKeys, LimitKeys, DaemonKeys):
+class Config(
+    TenantKeys, ApiKeys, OffloadKeys, FilterKeys, RecordKeys, TlsKeys, AccessKeys, BalancingKeys, LimitKeys, DaemonKeys
+):
     """A whole file that passed every check."""
 
     apps: dict[str, App] = Field(default_factory=dict)

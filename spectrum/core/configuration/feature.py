@@ -4,7 +4,7 @@ Its keys are classes that `Config` and `App` inherit from. What it does in a dae
 `control/features.py`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,17 @@ class Section:
     refers_to: Callable[[Any], Iterable[Named]] = _refers_to_nothing
     shows: Callable[[Any], object] = _shows_nothing
     passes_on: bool = False
+
+    def named_by(self, one: Any) -> Iterator[Named]:
+        """Yield the objects that an object names, its account and its zone among them."""
+        yield from self.refers_to(one)
+        for key, section in (("account", "accounts"), ("zone", "zones")):
+            if (name := getattr(one, key, None)) is not None:
+                yield section, name
+
+    def shown_by(self, one: Any) -> object:
+        """Return all of an object that those depend on that refer to it: also whose it is."""
+        return self.shows(one), getattr(one, "account", None), getattr(one, "zone", None)
 
     @property
     def one(self) -> str:

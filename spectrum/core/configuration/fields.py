@@ -25,6 +25,8 @@ from spectrum.core.durations import parse_duration_s
 from spectrum.core.sizes import parse_size
 from spectrum.wire.address import IPAddress, unmapped_network
 
+# RFC 6793: 32 bits.
+MAX_ASN = 2**32 - 1
 # Of an object; it labels metrics.
 MAX_NAME = 63
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
@@ -117,6 +119,14 @@ def country(value: Any) -> str:
     if not re.fullmatch("[A-Z]{2}", code):
         raise ValueError(f"{value!r} is no country; write two capital letters of ISO 3166, such as DE")
     return code
+
+
+def asn(value: Any) -> int:
+    """Return the number of an autonomous system, as AS64500 or 64500; raise ValueError where it is none."""
+    digits = "" if isinstance(value, bool) else str(value).upper().removeprefix("AS")
+    if digits.isascii() and digits.isdecimal() and 0 < len(digits) < 11 and 0 < int(digits) <= MAX_ASN:
+        return int(digits)
+    raise ValueError(f"{describe(value)} is no autonomous system; write AS64500")
 
 
 def _absolute(value: Any) -> str:

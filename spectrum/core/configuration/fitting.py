@@ -93,9 +93,10 @@ class Fitting:
         """Return what is to be checked of the configuration, what changed last: it is told of in a fault of two."""
         after, drawn = self.config, chain.from_iterable(one.draws_in(before, self.config, changed) for one in FEATURES)
         # The order in which apps are looked at decides which of two is told of.
-        last = dict.fromkeys(touched)
+        last = dict.fromkeys((section, name) for section, names in changed.items() for name in names)
         parts: dict[str, list[str]] = {}
-        for section, name in (*(one for one in self._beside(touched) if one not in last), *drawn, *last):
+        first = (one for one in (*self._beside(touched), *drawn, *touched) if one not in last)
+        for section, name in (*first, *last):
             parts.setdefault(section, []).append(name)
         return with_only(after, parts)
 
@@ -114,7 +115,7 @@ class Fitting:
         found = getattr(config, section).get(name)
         if found is None:
             return
-        self._referrers.add(one, _SECTIONS[section].refers_to(found))
+        self._referrers.add(one, _SECTIONS[section].named_by(found))
         if section == "apps":
             neighbours.add(name, found, config)
         elif section == "pools":
@@ -126,7 +127,7 @@ class Fitting:
         found = getattr(config, section).get(name)
         if found is None:
             return
-        self._referrers.remove(one, _SECTIONS[section].refers_to(found))
+        self._referrers.remove(one, _SECTIONS[section].named_by(found))
         if section == "apps":
             neighbours.remove(name, found, config)
         elif section == "pools":
@@ -146,4 +147,4 @@ def _shown(config: Config, one: Named) -> object:
     """Return what others depend on of an object."""
     section, name = one
     found = getattr(config, section).get(name)
-    return None if found is None else (_SECTIONS[section].shows(found),)
+    return None if found is None else _SECTIONS[section].shown_by(found)

@@ -82,6 +82,8 @@ class Neighbours:
         transport = app.protocol.transport
         if app.tproxy is not None:
             yield "tproxy", transport
+        if app.dns is not None:
+            yield "dns", transport, app.dns.name
         for port, address in product(app.bound_ports, app.addresses or (None,)):
             yield "port", transport, port
             if address is None or address.is_unspecified:
@@ -109,6 +111,8 @@ class Neighbours:
         """Yield the marks of those that an app must fit together with."""
         transport = app.protocol.transport
         yield "tproxy", transport
+        if app.dns is not None:
+            yield "dns", transport, app.dns.name
         if app.tproxy is not None:
             ports = app.protocol.ports
             yield from (("port", transport, port) for port in range(ports.first, ports.last + 1))

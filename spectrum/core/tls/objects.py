@@ -50,6 +50,7 @@ class Certificate(Strict):
     key: Path | None = None
     ocsp: Path | None = None
     acme: Acme | None = None
+    account: str | None = None
 
     @model_validator(mode="after")
     def _has_files_or_is_ordered(self) -> "Certificate":

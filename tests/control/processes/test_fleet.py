@@ -21,6 +21,7 @@ from spectrum.control.processes.fleet import (
     pause_after,
 )
 from spectrum.control.records.totals import Totals
+from spectrum.core.configuration.config import Config
 from spectrum.core.features import compile_snapshot
 from spectrum.core.life.worker import WorkerEvent, WorkerLife
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
@@ -42,7 +43,7 @@ async def test_workers_are_replaced_asked_and_drained(free_port):
     heard, totals, memory, tasks = [], Totals(), SharedMemory(2, 64), Tasks()
 
     def serve(workers):
-        files = [memory_file("snapshot", encode_snapshot(snapshot)), memory_file("prefixes", load_access({})[1])]
+        files = [memory_file("snapshot", encode_snapshot(snapshot)), memory_file("prefixes", load_access(Config())[1])]
         for worker in workers:
             found = listeners[worker.number].fileno()
             worker.configure(snapshot, files, lambda keys, found=found: dict.fromkeys(keys, found))

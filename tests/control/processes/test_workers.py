@@ -9,11 +9,13 @@ import pytest
 
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
-from spectrum.control.processes.workers import WorkerProcess, last_line, memory_file
+from spectrum.control.processes.workers import WorkerProcess, last_line
 from spectrum.core.balancing.pools import Standing
+from spectrum.core.configuration.config import Config
 from spectrum.core.difference import Difference
 from spectrum.core.features import compile_snapshot
 from spectrum.core.snapshot import Snapshot
+from spectrum.kernel.descriptors import memory_file
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.messages import Applied, Ask
 from spectrum.link.snapshots import decode_snapshot, encode_difference, encode_snapshot
@@ -67,7 +69,7 @@ async def test_a_worker_lives(free_port, flows, shared):
     listeners = open_listeners("127.0.0.1", port, 1)
     for generation in (1, 2):
         wanted = snapshot(port, generation)
-        files = [memory_file("snapshot", encode_snapshot(wanted)), memory_file("prefixes", load_access({})[1])]
+        files = [memory_file("snapshot", encode_snapshot(wanted)), memory_file("prefixes", load_access(Config())[1])]
         worker.tell_names({"A x": ("192.0.2.1",)})
         worker.tell_health({number: Standing(True) for number in range(1, 5000)}, {"a": 0.1})
         outcome = worker.configure(wanted, files, lambda keys: {keys[0]: listeners[0].fileno()} if keys else {})
@@ -141,7 +143,7 @@ async def test_a_worker_that_does_not_read_is_told_the_last_word_only(flows, sha
     ended = Tasks().start(worker.wait(), "wait")
     os.kill(worker.pid, signal.SIGSTOP)
     try:
-        files = [memory_file("snapshot", b"x"), memory_file("prefixes", load_access({})[1])]
+        files = [memory_file("snapshot", b"x"), memory_file("prefixes", load_access(Config())[1])]
         outcome = worker.configure(Snapshot(7, (), 0, True), files, lambda keys: {})
         for descriptor in files:
             os.close(descriptor)

@@ -36,6 +36,11 @@ def test_a_rule_that_fits():
             'access_rules.r.apps[1]: there is no app "xx"; did you mean "x"?',
         ),
         (
+            "target: ip, list: bad, action: block",
+            "ip_firewall: true",
+            'access_rules.r.list: there is no list "bad"; write lists: {NAME: {kind: ip, items: [...]}}',
+        ),
+        (
             "target: country, value: DE, action: block",
             "ip_firewall: true",
             "access_rules.r.target: countries come from an MMDB file; write geoip: {database: ...}",
@@ -67,3 +72,19 @@ def test_a_faulty_app_does_not_make_its_rules_faulty():
     with pytest.raises(ConfigError) as caught:
         load_text(f"apps: {{x: {{{APP}, ip_firewall: maybe}}}}\n{rules}", "f")
     assert len(caught.value.diagnostics) == 1
+
+
+def test_lists_and_what_goes_with_them():
+    lists = "lists: {bad: {kind: ip, items: [192.0.2.1]}, hosters: {kind: asn, items: [AS1]}}"
+    assert faults("target: ip, list: badd, action: block", more=lists) == [
+        'access_rules.r.list: there is no list "badd"; did you mean "bad"?'
+    ]
+    assert faults("target: ip, list: hosters, action: block", more=lists) == [
+        "access_rules.r.list: list hosters is of kind asn, which target: ip does not go with"
+    ]
+
+
+def test_a_rule_of_a_zone_or_an_account_is_for_apps_to_come():
+    rules = "r: {target: ip, value: 192.0.2.1, action: block, zone: a.example}"
+    text = f"apps: {{x: {{{APP}}}}}\nzones: {{a.example: {{}}}}\naccess_rules: {{{rules}}}"
+    assert load_text(text, "f").access_rules["r"].zone == "a.example"

@@ -14,12 +14,15 @@ COUNTRIES = {"192.0.2.1": "DE", "198.51.100.1": "FR"}
 NUMBERS = {"192.0.2.1": 64500}
 
 
+SCOPES = {"x": ("zone example.com", "account acme"), "y": ("zone example.org", "account acme")}
+
+
 def judge(rules, app="x", lines=None):
     made = {name: AccessRule.model_validate(body) for name, body in rules.items()}
     builder, settings, faults = gather(made, lines or {})
     assert not faults
     table = PrefixTable(builder.build())
-    access = AccessSettings(tuple(settings), tuple(builder.lists))
+    access = AccessSettings(tuple(settings), tuple(builder.lists), SCOPES)
     return AppRules(
         app,
         access,
@@ -59,6 +62,12 @@ TABLE = [
     ({"a": block("ip", "192.0.2.1", apps=["y"])}, None),
     ({"a": block("ip", "192.0.2.1", apps=["y", "x"])}, ("a", True, "BLOCK_IP")),
     ({"a": block("asn", 64500, apps=["y"]), "b": block("country", "DE")}, ("b", True, "BLOCK_COUNTRY")),
+    ({"a": block("ip", "192.0.2.1", zone="example.com")}, ("a", True, "BLOCK_IP")),
+    ({"a": block("ip", "192.0.2.1", zone="example.org")}, None),
+    ({"a": block("ip", "192.0.2.1", account="acme")}, ("a", True, "BLOCK_IP")),
+    ({"a": block("ip", "192.0.2.1", account="other"), "b": block("asn", 64500)}, ("b", True, "BLOCK_ASN")),
+    ({"a": block("country", "DE", account="other")}, None),
+    ({"a": block("ip", "192.0.2.1", zone="example.com", apps=["y"])}, None),
     # nobody is meant
     ({"a": block("ip_range", "198.51.100.0/24"), "b": block("country", "FR"), "c": block("asn", 1)}, None),
     ({"a": block("ip_range", "::/0")}, None),

@@ -114,20 +114,105 @@ NAMES = {
 
 
 @st.composite
-def changes(draw):
+def changes(draw, objects=OBJECTS, names=NAMES):
     """One to three objects that change together; most of them are apps."""
     found = {}
     for _ in range(draw(st.integers(1, 3))):
-        section = draw(st.sampled_from([*OBJECTS, "apps", "apps", "apps"]))
-        body = draw(OBJECTS[section]) if draw(st.integers(0, 4)) else None
-        found.setdefault(section, {})[draw(st.sampled_from(NAMES[section]))] = body
+        section = draw(st.sampled_from([*objects, "apps", "apps", "apps"]))
+        body = draw(objects[section]) if draw(st.integers(0, 4)) else None
+        found.setdefault(section, {})[draw(st.sampled_from(names[section]))] = body
     return found
+
+
+ACCOUNTS, ZONES = st.sampled_from(["one", "two"]), st.sampled_from(["a.example", "b.a.example"])
+OWNERS = st.just({}) | st.builds(lambda name: {"account": name}, ACCOUNTS)
+PLACES = OWNERS | st.builds(lambda name: {"zone": name}, ZONES)
+DNS_NAMES = st.sampled_from(["x.a.example", "x.b.a.example", "x.example"])
+
+
+def owned(body, places):
+    return st.builds(lambda body, place: body | place, st.just(body) if isinstance(body, dict) else body, places)
+
+
+OWNED = {
+    "accounts": st.just({}),
+    "zones": owned({}, OWNERS | st.just({"name": "c.example"})),
+    "apps": st.builds(
+        lambda host, port, origin, name, zone: {
+            "protocol": f"tcp/{port}",
+            "edge_ips": [f"127.0.0.{host}"],
+            "ip_firewall": True,
+            **origin,
+            **({"dns": {"name": name}} if name else {}),
+            **({"zone": zone} if zone else {}),
+        },
+        st.integers(1, 9),
+        st.integers(4, 5),
+        st.sampled_from([{"origin_direct": ["tcp://198.51.100.1:1"]}, {"load_balancer": "lb"}]),
+        st.none() | DNS_NAMES,
+        st.none() | ZONES,
+    ),
+    "monitors": owned({"type": "tcp"}, OWNERS),
+    "monitor_groups": owned({"members": [{"monitor": "m"}]}, OWNERS),
+    "pools": owned({"origins": origins("198.51.100.1", 5), "monitor": "m"}, OWNERS),
+    "load_balancers": owned({"default_pools": ["p"]}, PLACES),
+    "lists": owned(st.sampled_from([{"kind": "ip"}, {"kind": "asn"}]), OWNERS),
+    "access_rules": owned(
+        st.builds(
+            lambda apps: {"target": "ip", "list": "l", "action": "block", **({"apps": apps} if apps else {})},
+            st.lists(st.sampled_from("ab"), max_size=1),
+        ),
+        PLACES,
+    ),
+    "tokens": st.builds(
+        lambda place: {"hash": f"sha256:{'0' * 64}", "policies": [{"permissions": ["apps:read"], **place}]},
+        st.sampled_from([{}, {"accounts": ["one"]}, {"zones": ["a.example"]}]),
+    ),
+}
+OWNED_NAMES = {
+    "accounts": ["one", "two"],
+    "zones": ["a.example", "b.a.example"],
+    "apps": "abc",
+    "monitors": "m",
+    "monitor_groups": "g",
+    "pools": "p",
+    "load_balancers": ["lb"],
+    "lists": "l",
+    "access_rules": "rs",
+    "tokens": "t",
+}
+
+
+# From where two thirds of the changes above lead to something that fits.
+OWNED_BEFORE = {
+    "accounts": {"one": {}, "two": {}},
+    "zones": {"a.example": {}},
+    "apps": {
+        "a": {"protocol": "tcp/4", "edge_ips": ["127.0.0.1"], "load_balancer": "lb", "ip_firewall": True},
+        "b": {"protocol": "tcp/5", "edge_ips": ["127.0.0.1"], "load_balancer": "lb", "dns": {"name": "x.b.a.example"}},
+    },
+    "monitors": {"m": {"type": "tcp"}},
+    "pools": {"p": {"origins": origins("198.51.100.1", 5), "monitor": "m"}},
+    "load_balancers": {"lb": {"default_pools": ["p"]}},
+    "lists": {"l": {"kind": "ip"}},
+    "access_rules": {"r": {"target": "ip", "list": "l", "action": "block", "zone": "a.example", "apps": ["a"]}},
+}
 
 
 @settings(max_examples=200)
 @given(st.lists(changes(), min_size=1, max_size=15))
 def test_the_part_has_faults_where_the_whole_has(steps):
-    fitting = Fitting(Config.model_validate(SETTINGS), LOCAL)
+    compare({}, steps)
+
+
+@settings(max_examples=200)
+@given(st.lists(changes(OWNED, OWNED_NAMES), min_size=1, max_size=15))
+def test_the_part_has_faults_where_the_whole_has_of_accounts_and_zones(steps):
+    compare(OWNED_BEFORE, steps)
+
+
+def compare(objects, steps):
+    fitting = Fitting(Config.model_validate(SETTINGS | objects), LOCAL)
     for step in steps:
         after, changed = fitting.config, {}
         try:

@@ -8,11 +8,12 @@ import pytest
 
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
-from spectrum.control.processes.workers import memory_file
+from spectrum.core.configuration.config import Config
 from spectrum.core.difference import difference
 from spectrum.core.features import compile_snapshot
 from spectrum.core.life.service import ServiceEvent
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
+from spectrum.kernel.descriptors import memory_file
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.messages import Applied, Configure, Refused
 from spectrum.link.snapshots import encode_snapshot
@@ -43,7 +44,7 @@ async def test_a_snapshot_that_cannot_be_served_is_refused_and_the_one_before_go
         good = compile_snapshot(load_text(f"apps: {{{app('y', new)}}}", "x"), 4)
         broken = CertificateSettings("c", b"none", b"none", b"", ())
         bad = msgspec.structs.replace(good, tls=TlsFiles((broken,)))
-        prefixes = load_access({})[1]
+        prefixes = load_access(Config())[1]
         # In the middle, when listeners of the one before may be gone already.
         for generation in (4, 5):
             send_sockets(channel, good)
@@ -106,7 +107,7 @@ async def test_reloads_at_the_descriptor_limit_let_nobody_in_and_end_nothing(fre
     port, origin = free_port(), free_port()
 
     async def send(generation):
-        tell(supervisor.channel, msgspec.structs.replace(snapshot, generation=generation), load_access({})[1])
+        tell(supervisor.channel, msgspec.structs.replace(snapshot, generation=generation), load_access(Config())[1])
         kinds = (Applied, Refused)
         return await supervisor.wait_for(kinds, lambda answer: answer.generation == generation)
 
@@ -135,7 +136,7 @@ async def test_reloads_at_the_descriptor_limit_let_nobody_in_and_end_nothing(fre
 
 def files_of(snapshot):
     """The memory files with a snapshot, and with its access rules."""
-    return [memory_file("snapshot", encode_snapshot(snapshot)), memory_file("prefixes", load_access({})[1])]
+    return [memory_file("snapshot", encode_snapshot(snapshot)), memory_file("prefixes", load_access(Config())[1])]
 
 
 @pytest.mark.stands_for_a_process

@@ -6,9 +6,9 @@ import pytest
 
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
-from spectrum.control.processes.workers import memory_file
+from spectrum.core.configuration.config import Config
 from spectrum.core.features import compile_snapshot
-from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.descriptors import close_all, memory_file
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.messages import HealthUpdate, Offloading
 from spectrum.plane.processes.planes import Planes
@@ -23,7 +23,7 @@ def serve(planes, opened, text):
     sockets = {key: open_listeners(key.address, key.port, 1, key.transport)[0] for key in snapshot.listener_keys()}
     for sock in sockets.values():
         opened.enter_context(sock)
-    access = memory_file("prefixes", load_access({})[1])
+    access = memory_file("prefixes", load_access(Config())[1])
     try:
         return planes.serve(snapshot, access, {key: sock.fileno() for key, sock in sockets.items()})
     finally:

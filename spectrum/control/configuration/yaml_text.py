@@ -1,0 +1,56 @@
+"""Writes YAML that our own reader takes for the same values: texts in quotes wherever they could be anything else."""
+
+import re
+from typing import Any
+
+import yaml
+
+from spectrum.control.configuration.yaml_marks import Reference, plain_scalar
+
+# Texts that need no quotes: words, paths and origins, IPv4 addresses and prefixes.
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:@+-]*|[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]+)?")
+_TEXT, _WIDTH = "tag:yaml.org,2002:str", 1 << 30
+
+
+class _Dumper(yaml.CSafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: Any, value: str) -> yaml.ScalarNode:
+    node: yaml.ScalarNode = dumper.represent_scalar(_TEXT, value, style=None if _is_plain(value) else '"')
+    return node
+
+
+def _reference(dumper: Any, value: Reference) -> yaml.ScalarNode:
+    node: yaml.ScalarNode = dumper.represent_scalar(_TEXT, value.text, style=None if value.is_plain else '"')
+    return node
+
+
+def _is_plain(value: str) -> bool:
+    return _PLAIN.fullmatch(value) is not None and not value.endswith(":") and isinstance(plain_scalar(value), str)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(Reference, _reference)
+
+
+def as_written(value: Any) -> Any:
+    """Return a plain value as it has to stand in a file: each dollar sign twice, so that nothing is looked up."""
+    match value:
+        case dict():
+            return {key: as_written(item) for key, item in value.items()}
+        case list():
+            return [as_written(item) for item in value]
+        case str() if "$" in value:
+            return value.replace("$", "$$")
+    return value
+
+
+def yaml_text(value: Any) -> str:
+    """Return a file with a content.
+
+    Args:
+        value: Plain values; a text with a dollar sign, and a `Reference`, stand in the file as they are here.
+    """
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH, default_flow_style=False)

@@ -1,0 +1,72 @@
+"""`lists`: addresses and prefixes, or autonomous systems, that access rules name; Cloudflare's IP lists."""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from spectrum.core.configuration.fields import Strict, asn, describe, network
+
+ListKind = Literal["ip", "asn"]
+# Cloudflare's own limit, of a description and of a comment.
+MAX_TEXT = 500
+# What an item has beside what it holds.
+ITEM_KEYS = frozenset({"comment", "created_on", "modified_on"})
+
+
+class AddressList(Strict):
+    """One of `lists`. An item is what it holds, or a mapping of that and a comment: {ip: ..., comment: ...}."""
+
+    kind: ListKind
+    description: str = Field("", max_length=MAX_TEXT)
+    items: tuple[Any, ...] = ()
+    # What the API calls it, where it is not its key.
+    name: str | None = None
+    account: str | None = None
+
+    @field_validator("items", mode="before")
+    @classmethod
+    def _is_list(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list, found {describe(value)}")
+        return tuple(value)
+
+    @model_validator(mode="after")
+    def _holds_its_kind(self) -> "AddressList":
+        held: set[object] = set()
+        for item in self.items:
+            value = item_value(self.kind, item)
+            if value in held:
+                raise ValueError(f"{value} is listed twice")
+            held.add(value)
+        return self
+
+    def networks(self) -> Iterable[IPv4Network | IPv6Network]:
+        """Return the prefixes of a list of kind ip."""
+        return (network(_held(self.kind, item)) for item in self.items)
+
+    def numbers(self) -> Iterable[int]:
+        """Return the autonomous systems of a list of kind asn."""
+        return (asn(_held(self.kind, item)) for item in self.items)
+
+
+def item_value(kind: str, item: Any) -> IPv4Network | IPv6Network | int:
+    """Return what an item of a list holds: a prefix, or the number of an autonomous system.
+
+    Raises:
+        ValueError: If it is no item of this kind of list.
+    """
+    if isinstance(item, Mapping):
+        if unknown := item.keys() - ITEM_KEYS - {kind}:
+            raise ValueError(f"unknown key {describe(min(unknown))} in an item of a list of kind {kind}")
+        if kind not in item:
+            raise ValueError(f'an item of this list needs "{kind}"')
+        if any(not isinstance(item.get(key, ""), str) or len(item.get(key, "")) > MAX_TEXT for key in ITEM_KEYS):
+            raise ValueError(f"comment and times of {describe(item[kind])} are texts of at most {MAX_TEXT} characters")
+    held = _held(kind, item)
+    return network(held) if kind == "ip" else asn(held)
+
+
+def _held(kind: str, item: Any) -> Any:
+    return item[kind] if isinstance(item, Mapping) else item

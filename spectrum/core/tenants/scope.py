@@ -1,0 +1,55 @@
+"""Which account and zone an object belongs to. The API and the checks of the file have this one rule."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# Where the file names no account.
+DEFAULT_ACCOUNT = "default"
+
+
+class Scope:
+    """The accounts and zones of a configuration.
+
+    Args:
+        accounts: Names of accounts, in their order.
+        zones: Per zone its domain and its account's name, None where it does not say.
+
+    Attributes:
+        default_account: Of objects that name none: the first one.
+        default_zone: Of apps that name none, and whose name is in none: the first one; empty without zones.
+    """
+
+    def __init__(self, accounts: Iterable[str], zones: Mapping[str, tuple[str, str | None]]) -> None:
+        self.default_account = next(iter(accounts), DEFAULT_ACCOUNT)
+        self.default_zone = next(iter(zones), "")
+        self._accounts = {zone: account or self.default_account for zone, (_, account) in zones.items()}
+        self._zones: dict[str, str] = {}
+        for zone, (domain, _) in zones.items():
+            self._zones.setdefault(domain.lower(), zone)
+
+    @classmethod
+    def of_values(cls, accounts: Iterable[str], zones: Mapping[str, Mapping[str, Any]]) -> "Scope":
+        """Return the scope of accounts and zones as they stand in the file, or in the store."""
+        return cls(accounts, {key: (zone.get("name") or key, zone.get("account")) for key, zone in zones.items()})
+
+    def account_of_zone(self, zone: str) -> str:
+        """Return the account of a zone; the first one where there is no such zone."""
+        return self._accounts.get(zone, self.default_account)
+
+    def account_of(self, zone: str | None, account: str | None) -> str:
+        """Return the account of an object by its keys `zone` and `account`."""
+        if zone:
+            return self.account_of_zone(zone)
+        return account or self.default_account
+
+    def zone_of_app(self, zone: str | None, dns_name: str | None) -> str:
+        """Return the zone of an app by its keys `zone` and `dns: {name}`; empty without zones."""
+        return zone or self.zone_of_name(dns_name or "") or self.default_zone
+
+    def zone_of_name(self, dns_name: str) -> str:
+        """Return the zone with the longest domain that a name is in; empty where it is in none."""
+        labels = dns_name.lower().rstrip(".").split(".")
+        for first in range(len(labels)):
+            if zone := self._zones.get(".".join(labels[first:])):
+                return zone
+        return ""
