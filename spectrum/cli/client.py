@@ -11,7 +11,9 @@ class DaemonError(Exception):
     """The daemon does not answer; the message says what to do."""
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
@@ -28,7 +30,7 @@ def ask(path: Path, method: str, resource: str, timeout_s: float = 30.0) -> Any:
     Raises:
         DaemonError: If nobody answers on the socket at `path`.
     """
-    connection = _UnixConnection(path, timeout_s)
+    connection = UnixConnection(path, timeout_s)
     try:
         connection.request(method, resource)
         return json.loads(connection.getresponse().read())

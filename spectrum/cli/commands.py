@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it could not be done (a file with faults, an address in us
 """
 
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -16,6 +17,8 @@ COMMANDS = {
     "check": "serving",
     "doctor": "doctor",
     "explain": "running",
+    "export": "export",
+    "import": "export",
     "kernel": "kernel",
     "kill": "sessions",
     "limits": "limits",
@@ -28,6 +31,7 @@ COMMANDS = {
     "sessions": "sessions",
     "status": "running",
     "story": "story",
+    "token": "token",
     "upgrade": "running",
 }
 
@@ -39,7 +43,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"spectrum.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        function = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = getattr(import_module(f"spectrum.cli.{COMMANDS[cmd_name]}"), function)
         assert isinstance(command, click.Command), "each module has the commands of its name"
         return command
 

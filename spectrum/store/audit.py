@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 HIDDEN = "(hidden)"
 # Keys of values that are secrets, or come near to one.
-_SECRET_KEY = re.compile(r"(?:^|_)(?:secret|password|passphrase|token|tsig_key|private_key|hash|digest)$")
+_SECRET_KEY = re.compile(r"(?:^|_)(?:secret|password|passphrase|token|tsig_key|private_key)$")
 _PEM = "-----BEGIN "
 # Of headers, those that tell nobody anything; others may authenticate whoever sends them.
 _OPEN_HEADERS = frozenset({"host", "user-agent", "connection", "accept", "accept-encoding", "accept-language"})

@@ -35,7 +35,7 @@ def test_no_permission(tmp_path, monkeypatch):
     def refuse(self):
         raise PermissionError
 
-    monkeypatch.setattr("spectrum.cli.client._UnixConnection.connect", refuse)
+    monkeypatch.setattr("spectrum.cli.client.UnixConnection.connect", refuse)
     with pytest.raises(DaemonError, match="sudo"):
         ask(tmp_path / "s", "GET", "/status")
 

@@ -7,8 +7,8 @@ import yaml
 
 from spectrum.control.configuration.yaml_marks import Reference, plain_scalar
 
-# Texts that need no quotes: words, paths and origins, IPv4 addresses and prefixes.
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:@+-]*|[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]+)?")
+# Texts that need no quotes: words, paths and origins, durations and sizes, IPv4 addresses and prefixes.
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:@+-]*|[0-9]+[A-Za-z]+|[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]+)?")
 _TEXT, _WIDTH = "tag:yaml.org,2002:str", 1 << 30
 
 

@@ -1,0 +1,170 @@
+"""`spectrum token`: who may use the control API."""
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spectrum.cli.api import API_SOCKET, request
+from spectrum.cli.options import AS_JSON, failure
+from spectrum.core.durations import parse_duration_s
+from spectrum.store.objects import file_id
+from spectrum.store.tokens import digest, new_token
+
+_ACCOUNT, _ZONE = "com.cloudflare.api.account.", "com.cloudflare.api.account.zone."
+# The API's largest page.
+PAGE = 50
+
+
+@click.group(short_help="Make, list and revoke tokens of the API.")
+def token() -> None:
+    """Make, list and revoke tokens of the control API.
+
+    Root and the daemon's user ask over the API's socket on this machine, and need no token themselves.
+    """
+
+
+def _expiry(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Return a time for a duration from now, or a time as it is."""
+    if value is None:
+        return None
+    try:
+        at = datetime.fromtimestamp(time.time() + parse_duration_s(value), UTC)
+    except ValueError:
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            raise click.BadParameter(f"{value!r}: write 90d, 2027-01-31 or 2027-01-31T12:00:00Z") from None
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@token.command(short_help="Make a token, and print it once.")
+@API_SOCKET
+@click.argument("name")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    metavar="RESOURCE:read|edit",
+    help="Such as apps:edit; several times for several. all:edit, when left out.",
+)
+@click.option("--account", "accounts", multiple=True, help="An account in which it may that; everywhere otherwise.")
+@click.option("--zone", "zones", multiple=True, help="A zone in which it may that.")
+@click.option("--expires", callback=_expiry, metavar="TIME", help="After 90d, or at 2027-01-31T12:00:00Z.")
+@click.option("--address", "addresses", multiple=True, metavar="PREFIX", help="From where it may be used.")
+@click.option("--hash", "only_hash", is_flag=True, help="Print its lines for `tokens:` of the file; nothing is asked.")
+@AS_JSON
+def create(
+    api_path: Path | None,
+    name: str,
+    permissions: tuple[str, ...],
+    accounts: tuple[str, ...],
+    zones: tuple[str, ...],
+    expires: str | None,
+    addresses: tuple[str, ...],
+    only_hash: bool,
+    as_json: bool,
+) -> None:
+    """Make a token of the control API, and print it. It is shown once: only its hash is kept."""
+    permissions = permissions or ("all:edit",)
+    _check_permissions(permissions)
+    if only_hash:
+        _print_for_file(name, permissions, accounts, zones, expires, addresses)
+        return
+    resources = {f"{_ACCOUNT}{_id_of(api_path, 'accounts', one)}": "*" for one in accounts}
+    resources |= {f"{_ZONE}{_id_of(api_path, 'zones', one)}": "*" for one in zones}
+    groups = [{"id": file_id("permissions", word)} for word in permissions]
+    policy = {"effect": "allow", "permission_groups": groups, "resources": resources or {f"{_ACCOUNT}*": "*"}}
+    body: dict[str, Any] = {"name": name, "policies": [policy]}
+    if expires is not None:
+        body["expires_on"] = expires
+    if addresses:
+        body["condition"] = {"request_ip": {"in": list(addresses)}}
+    made = request(api_path, "POST", "/user/tokens", body)
+    if as_json:
+        click.echo(json.dumps(made, indent=2))
+        return
+    click.echo(made["value"])
+    click.echo(f"token {name}, id {made['id']}; it is not shown again", err=True)
+
+
+@token.command("list", short_help="Show tokens.")
+@API_SOCKET
+@AS_JSON
+def list_tokens(api_path: Path | None, as_json: bool) -> None:
+    """Show the tokens of the API: what they are called, until when they are good, and what they may."""
+    tokens = _all_tokens(api_path)
+    if as_json:
+        click.echo(json.dumps(tokens, indent=2))
+        return
+    for one in tokens:
+        names = sorted({group["name"] for policy in one["policies"] for group in policy["permission_groups"]})
+        until = f", until {one['expires_on']}" if one.get("expires_on") else ""
+        click.echo(f"{one['id']}  {one['name']}  {one['status']}{until}  {', '.join(names)}")
+
+
+@token.command(short_help="Make a token good for nothing.")
+@API_SOCKET
+@click.argument("name_or_id")
+def revoke(api_path: Path | None, name_or_id: str) -> None:
+    """Delete a token, by its name or id. Whoever uses it gets an error from now on."""
+    found = [one for one in _all_tokens(api_path) if name_or_id in (one["id"], one["name"])]
+    if not found:
+        raise failure(f"there is no token {name_or_id}; spectrum token list shows all")
+    if len(found) > 1:
+        raise failure(
+            f"{len(found)} tokens are called {name_or_id}: {', '.join(one['id'] for one in found)}; name an id"
+        )
+    request(api_path, "DELETE", f"/user/tokens/{found[0]['id']}")
+    click.echo(f"revoked token {found[0]['name']}, id {found[0]['id']}")
+
+
+def _all_tokens(api_path: Path | None) -> list[dict[str, Any]]:
+    tokens: list[dict[str, Any]] = []
+    page = 1
+    while found := request(api_path, "GET", "/user/tokens", per_page=str(PAGE), page=str(page)):
+        tokens += found
+        page += 1
+    return tokens
+
+
+def _id_of(api_path: Path | None, section: str, name: str) -> str:
+    found = request(api_path, "GET", f"/{section}", name=name)
+    if len(found) != 1:
+        raise failure(f"there is no {section.removesuffix('s')} {name}")
+    return str(found[0]["id"])
+
+
+def _check_permissions(permissions: tuple[str, ...]) -> None:
+    from spectrum.core.configuration.faults import nearest  # it loads pydantic
+    from spectrum.core.tenants.tokens import PERMISSIONS
+
+    for word in permissions:
+        if word not in PERMISSIONS:
+            raise failure(f"there is no permission {word}{nearest(word, list(PERMISSIONS))}")
+
+
+def _print_for_file(
+    name: str,
+    permissions: tuple[str, ...],
+    accounts: tuple[str, ...],
+    zones: tuple[str, ...],
+    expires: str | None,
+    addresses: tuple[str, ...],
+) -> None:
+    from spectrum.control.configuration.yaml_text import yaml_text
+
+    text = new_token()
+    policy: dict[str, Any] = {"permissions": list(permissions)}
+    policy |= {key: list(given) for key, given in (("accounts", accounts), ("zones", zones)) if given}
+    value: dict[str, Any] = {"hash": digest(text), "policies": [policy]}
+    if expires is not None:
+        value["expires_on"] = expires
+    if addresses:
+        value["addresses"] = list(addresses)
+    click.echo(yaml_text({"tokens": {name: value}}), nl=False)
+    click.echo(f"the token is {text}; it is not shown again", err=True)
