@@ -129,6 +129,7 @@ def test_each_actor_is_registered_once():
     [
         ("spectrum.plane.worker", {"pydantic", "yaml", "aiohttp", "spectrum.core.configuration.config"}),
         ("spectrum.helper.__main__", {"pydantic", "yaml", "aiohttp", "uvloop", "asyncio", "ssl"}),
+        ("spectrum.control.supervisor", {"fastapi", "starlette", "uvicorn", "opentelemetry", "spectrum.store.store"}),
         ("spectrum.cli.running", {"pydantic", "aiohttp", "uvloop"}),
         ("spectrum.cli.origin", {"pydantic", "aiohttp", "uvloop"}),
     ],

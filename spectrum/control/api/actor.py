@@ -121,6 +121,7 @@ class ApiActor(Actor):
             "certificate": {"chain": found.chain.decode(), "key": found.key.decode()} if found else None,
             "rate_limit": {"requests": api.rate_limit.requests, "per_s": api.rate_limit.per_s},
             "max_connections": api.max_connections,
+            "seccomp": plan.config.seccomp,
         }
 
     # --- its process ----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class Stub:
         self.settings = asyncio.get_running_loop().create_future()
         self.told, self.over = [], asyncio.Event()
         self.client = ApiClient(socket.socket(fileno=int(link)), self._told, self.over.set)
-        self.ids = {}
+        self.ids, self.talking = {}, 0
 
     def _told(self, subject, body):
         self.told.append([subject, body])
@@ -46,15 +46,21 @@ class Stub:
         await self.over.wait()
         for server in servers:
             server.close()
+        for _ in range(200):  # what is under way is answered
+            await asyncio.sleep(0.01)
+            if not self.talking:
+                break
         self.store.close()
 
     async def talk(self, reader, writer):
+        self.talking += 1
         with suppress(ConnectionError):
             while line := await reader.readline():
                 answer = await self.do(json.loads(line))
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         writer.close()
+        self.talking -= 1
 
     async def do(self, said):
         match said:
