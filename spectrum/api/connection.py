@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -61,7 +61,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless there are too many already."""
-        assert isinstance(transport, asyncio.Transport), "it is a stream's"
+        transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._deadline: asyncio.TimerHandle | None = None
         self.conn = StrictConnection(h11.SERVER, MAX_HEADER_BYTES)
         super().connection_made(transport)

@@ -1,0 +1,183 @@
+"""Who may call a route: its account and zone, from the path, and whether the caller may do that there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Depends, Request
+
+from spectrum.api.caller import ANY, Caller
+from spectrum.api.catalogue import Catalogue, Cause
+from spectrum.api.envelope import ApiError, BodyFault
+from spectrum.api.supervisor import DaemonLink
+from spectrum.api.token_book import TokenBook
+from spectrum.store.objects import ObjectChange, StoredObject
+from spectrum.store.store import Store
+
+UNAUTHORIZED, NO_SUCH = 9109, 7003
+BAD_MATCH = 6003
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What there is in this process.
+
+    Attributes:
+        catalogue: All objects.
+        tokens: All tokens.
+        store: Where both are kept; it blocks.
+        supervisor: Who serves.
+    """
+
+    catalogue: Catalogue
+    tokens: TokenBook
+    store: Store
+    supervisor: DaemonLink
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that is allowed.
+
+    Attributes:
+        request: The request.
+        caller: Who sends it.
+        context: What there is.
+        account: The account that it is about; None where the path names none.
+        zone: The zone; None where the path names none.
+    """
+
+    request: Request
+    caller: Caller
+    context: Context
+    account: StoredObject | None = None
+    zone: StoredObject | None = None
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """All objects."""
+        return self.context.catalogue
+
+    @property
+    def body(self) -> Any:
+        """The decoded body; None without any."""
+        return self.request.state.body
+
+    def objects(self, section: str) -> list[StoredObject]:
+        """Return the zone's, otherwise the account's objects of a section."""
+        if self.zone is not None:
+            return self.catalogue.in_zone(section, self.zone.name)
+        assert self.account is not None, "its path names one"
+        return self.catalogue.in_account(section, self.account.name)
+
+    def object(self, section: str, object_id: str) -> StoredObject | None:
+        """Return an object of the zone, otherwise of the account; None where it is not theirs."""
+        found = self.catalogue.get(section, object_id)
+        if found is None:
+            return None
+        account, zone = self.catalogue.owners(found)
+        if self.zone is not None:
+            return found if zone == self.zone.name else None
+        return found if self.account is not None and account == self.account.name else None
+
+    async def change(
+        self, changes: Sequence[ObjectChange], expected: Mapping[str, int] | None = None
+    ) -> list[StoredObject]:
+        """Carry out changes, as `Catalogue.change`; those of objects that there are respect If-Match."""
+        revisions = dict(expected or {})
+        if (match := self.request.headers.get("if-match", "*")) != "*":
+            if not match.strip('"').isascii() or not match.strip('"').isdecimal():
+                raise BodyFault(BAD_MATCH, "If-Match: it is not a revision that this API gave as ETag")
+            for change in changes:
+                if self.catalogue.get(change.section, change.id) is not None:
+                    revisions.setdefault(change.id, int(match.strip('"')))
+        return await self.catalogue.change(changes, self.cause, revisions)
+
+    @property
+    def cause(self) -> Cause:
+        """What a change of this request comes from."""
+        request = self.request
+        return Cause(self.caller.author, request.method, request.url.path, request.state.request_id)
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who sends a request, if their token is good.
+
+    Raises:
+        ApiError: If nobody is known, or the token is good for nothing now.
+    """
+    caller: Caller | ApiError = request.state.caller
+    if isinstance(caller, ApiError):
+        raise caller
+    if caller.fault is not None:
+        raise caller.fault
+    return caller
+
+
+def _anywhere(request: Request) -> Call:
+    return Call(request, caller_of(request), request.app.state.context)
+
+
+# For a route that looks at permissions itself.
+Anywhere: Any = Depends(_anywhere)
+
+
+def InAccount(resource: str, edit: bool = False) -> Any:
+    """Return a dependency: a `Call` in the account of the path (`account_id`).
+
+    Args:
+        resource: What it is about, such as `pools`.
+        edit: Whether it changes something.
+    """
+
+    def enter(request: Request, account_id: str) -> Call:
+        return _enter(request, resource, edit, account_id, None)
+
+    return Depends(enter)
+
+
+def InZone(resource: str, edit: bool = False) -> Any:
+    """Return a dependency: a `Call` in the zone of the path (`zone_id`)."""
+
+    def enter(request: Request, zone_id: str) -> Call:
+        return _enter(request, resource, edit, None, zone_id)
+
+    return Depends(enter)
+
+
+def InEither(resource: str, edit: bool = False) -> Any:
+    """Return a dependency: a `Call` in the account or the zone of the path, whichever it has."""
+
+    def enter(request: Request) -> Call:
+        path = request.path_params
+        return _enter(request, resource, edit, path.get("account_id"), path.get("zone_id"))
+
+    return Depends(enter)
+
+
+def _enter(request: Request, resource: str, edit: bool, account_id: str | None, zone_id: str | None) -> Call:
+    caller = caller_of(request)
+    context: Context = request.app.state.context
+    catalogue = context.catalogue
+    zone = None
+    if zone_id is not None:
+        zone = catalogue.get("zones", zone_id)
+        account = catalogue.named("accounts", catalogue.owners(zone)[0]) if zone else None
+    else:
+        account = catalogue.get("accounts", account_id or "")
+    if account is None:
+        raise no_such(request) if caller.may(resource, edit, ANY) else unauthorized()
+    if not caller.may(resource, edit, account.name, zone.name if zone else ""):
+        raise unauthorized()
+    return Call(request, caller, context, account, zone)
+
+
+def unauthorized() -> ApiError:
+    """Return the answer to who may not: the same where nothing is there, so that nothing can be guessed."""
+    return ApiError(403, UNAUTHORIZED, "Unauthorized to access requested resource")
+
+
+def no_such(request: Request) -> ApiError:
+    """Return the answer to a path whose account, zone or object is not there."""
+    message = f"Could not route to {request.url.path}, perhaps your object identifier is invalid?"
+    return ApiError(404, NO_SUCH, message)

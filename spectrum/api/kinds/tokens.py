@@ -1,0 +1,190 @@
+"""Tokens: Cloudflare's policies and conditions, from and to what stands in the file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spectrum.api.envelope import BodyFault
+from spectrum.api.kinds.permissions import BY_WORD, GROUPS, OF_ZONES
+from spectrum.api.kinds.times import timestamp
+from spectrum.store.objects import StoredObject, file_id
+from spectrum.store.tokens import StoredToken
+
+INVALID = 1001
+MAX_NAME = 120
+_ACCOUNT = "com.cloudflare.api.account."
+_ZONE = "com.cloudflare.api.account.zone."
+_USER = "com.cloudflare.api.user."
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Accounts and zones, by id and by name.
+
+    Attributes:
+        get: Returns the one with an id, of a section.
+        named: Returns the one with a name, of a section.
+        account_of: Returns the name of the account that one belongs to.
+    """
+
+    get: Callable[[str, str], StoredObject | None]
+    named: Callable[[str, str], StoredObject | None]
+    account_of: Callable[[StoredObject], str]
+
+
+def to_value(body: Mapping[str, Any], owned: Owned, account: str | None) -> dict[str, Any]:
+    """Return what stands in the file below a token's name, without its hash.
+
+    Args:
+        body: The request's: `policies`, `condition`, `not_before`, `expires_on`, `status`.
+        owned: What policies may be about.
+        account: The account whose token it is, by name; None for the operator's own.
+
+    Raises:
+        BodyFault: If it says something that cannot be.
+    """
+    policies = body.get("policies")
+    if not isinstance(policies, list) or not policies:
+        raise BodyFault(INVALID, "policies: a token has one at least", "/policies")
+    value: dict[str, Any] = {
+        "policies": [_policy(policy, f"/policies/{index}", owned, account) for index, policy in enumerate(policies)]
+    }
+    if account is not None:
+        value["account"] = account
+    if body.get("status") == "disabled":
+        value["status"] = "disabled"
+    for key in ("not_before", "expires_on"):
+        if body.get(key) is not None:
+            value[key] = body[key]
+    condition = body.get("condition") or {}
+    if not isinstance(condition, dict) or not isinstance(condition.get("request_ip") or {}, dict):
+        raise BodyFault(INVALID, 'condition: write {"request_ip": {"in": [...], "not_in": [...]}}', "/condition")
+    addresses = condition.get("request_ip") or {}
+    for key, name in (("in", "addresses"), ("not_in", "not_addresses")):
+        if addresses.get(key):
+            value[name] = addresses[key]
+    return value
+
+
+def from_token(token: StoredToken, owned: Owned, status: str, last_used: float | None) -> dict[str, Any]:
+    """Return a token as it is sent; its text is not known.
+
+    Args:
+        token: The token.
+        owned: What policies may be about.
+        status: active, disabled, expired or not_yet.
+        last_used: When it was used last.
+    """
+    value = token.value
+    shown: dict[str, Any] = {
+        "id": token.id,
+        "name": token.name,
+        "status": "active" if status == "not_yet" else status,
+        "issued_on": timestamp(token.created_on),
+        "modified_on": timestamp(token.modified_on),
+        "policies": [_shown(token.id, index, one, owned) for index, one in enumerate(value.get("policies", ()))],
+    }
+    for key in ("not_before", "expires_on"):
+        if key in value:
+            shown[key] = value[key]
+    ranges = {key: value[name] for key, name in (("in", "addresses"), ("not_in", "not_addresses")) if name in value}
+    if ranges:
+        shown["condition"] = {"request_ip": ranges}
+    if last_used is not None:
+        shown["last_used_on"] = timestamp(last_used)
+    return shown
+
+
+def pointer_of(place: tuple[str | int, ...]) -> str:
+    """Return where in a body a fault of a token's value is."""
+    words = {"addresses": "condition/request_ip/in", "not_addresses": "condition/request_ip/not_in"}
+    return "".join(f"/{words.get(str(part), part)}" for part in place)
+
+
+def _policy(policy: Any, at: str, owned: Owned, account: str | None) -> dict[str, Any]:
+    if not isinstance(policy, dict):
+        raise BodyFault(INVALID, "expected an object with effect, permission_groups and resources", at)
+    effect = policy.get("effect", "allow")
+    if effect not in ("allow", "deny"):
+        raise BodyFault(INVALID, "effect: allow or deny", f"{at}/effect")
+    value: dict[str, Any] = {"permissions": _permissions(policy.get("permission_groups"), f"{at}/permission_groups")}
+    if effect == "deny":
+        value["effect"] = "deny"
+    accounts, zones, everywhere = _resources(policy.get("resources"), f"{at}/resources", owned, account)
+    if not everywhere:
+        value |= {key: names for key, names in (("accounts", accounts), ("zones", zones)) if names}
+    return value
+
+
+def _permissions(groups: Any, at: str) -> list[str]:
+    if not isinstance(groups, list) or not groups:
+        raise BodyFault(INVALID, "permission_groups: one at least", at)
+    words = []
+    for index, group in enumerate(groups):
+        known = (
+            GROUPS.get(group.get("id", "")) if isinstance(group, dict) and isinstance(group.get("id"), str) else None
+        )
+        if known is None:
+            raise BodyFault(
+                INVALID, "there is no such permission group; .../tokens/permission_groups has them", f"{at}/{index}/id"
+            )
+        words.append(known.word)
+    return words
+
+
+def _resources(resources: Any, at: str, owned: Owned, account: str | None) -> tuple[list[str], list[str], bool]:
+    """Return the accounts and the zones that a policy is about, by name, and whether it is about everything."""
+    if not isinstance(resources, dict) or not resources:
+        raise BodyFault(INVALID, f'resources: write {{"{_ACCOUNT}ID": "*"}}', at)
+    accounts: list[str] = []
+    zones: list[str] = []
+    everywhere = False
+    for key, what in resources.items():
+        place = f"{at}/{key}"
+        if what != "*" and not (isinstance(what, dict) and what and all(of.startswith(_ZONE) for of in what)):
+            raise BodyFault(INVALID, 'write "*", or zones of the account', place)
+        if key.startswith(_ZONE):
+            _add(key.removeprefix(_ZONE), "zones", zones, place, owned, account)
+            everywhere |= key == f"{_ZONE}*"
+        elif key.startswith(_ACCOUNT):
+            if what == "*" or f"{_ZONE}*" in what:
+                everywhere |= key == f"{_ACCOUNT}*"
+                _add(key.removeprefix(_ACCOUNT), "accounts", accounts, place, owned, account)
+            else:
+                for zone in what:
+                    _add(zone.removeprefix(_ZONE), "zones", zones, place, owned, account)
+        elif not key.startswith(_USER):
+            raise BodyFault(INVALID, "this is neither an account nor a zone", place)
+    if everywhere and account is not None:
+        return [account], [], False
+    if not everywhere and not accounts and not zones:
+        raise BodyFault(INVALID, "resources: name an account or a zone", at)
+    return accounts, zones, everywhere
+
+
+def _add(object_id: str, section: str, to: list[str], place: str, owned: Owned, account: str | None) -> None:
+    if object_id == "*":
+        return
+    found = owned.get(section, object_id)
+    if found is None or account not in (None, owned.account_of(found)):
+        raise BodyFault(INVALID, f"there is no such {section.removesuffix('s')}", place)
+    to.append(found.name)
+
+
+def _shown(token_id: str, index: int, policy: Mapping[str, Any], owned: Owned) -> dict[str, Any]:
+    words = policy["permissions"]
+    groups = [BY_WORD[word] for word in words]
+    resources = {}
+    for section, prefix in (("accounts", _ACCOUNT), ("zones", _ZONE)):
+        for name in policy.get(section, ()):
+            if (found := owned.named(section, name)) is not None:
+                resources[f"{prefix}{found.id}"] = "*"
+    if not policy.get("accounts") and not policy.get("zones"):
+        is_of_zones = all(word.partition(":")[0] in OF_ZONES for word in words)
+        resources = {f"{_ZONE if is_of_zones else _ACCOUNT}*": "*"}
+    return {
+        "id": file_id(f"policies/{token_id}", str(index)),
+        "effect": policy.get("effect", "allow"),
+        "permission_groups": [{"id": group.id, "name": group.name} for group in groups],
+        "resources": resources,
+    }

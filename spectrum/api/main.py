@@ -1,0 +1,199 @@
+"""The process of the API: its first steps, its privileges, what it serves, and its end.
+
+It ends with its supervisor, or when it is told to. What is under way then is answered first.
+"""
+
+import asyncio
+import logging
+import os
+import pwd
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from spectrum.api.access import Context
+from spectrum.api.app import make_app
+from spectrum.api.authentication import Authentication
+from spectrum.api.caller import Caller
+from spectrum.api.catalogue import Catalogue, NotLive
+from spectrum.api.connection import Connection
+from spectrum.api.intake import Intake
+from spectrum.api.listeners import Listeners
+from spectrum.api.rates import RequestRates
+from spectrum.api.supervisor import DaemonLink
+from spectrum.api.token_book import TokenBook
+from spectrum.kernel import installation, seccomp, signals
+from spectrum.kernel.installation import PackageChanged
+from spectrum.kernel.landlock import limit_files
+from spectrum.kernel.privileges import become, confine
+from spectrum.kernel.sockets import raise_descriptor_limit
+from spectrum.link.api import ApiClient
+from spectrum.log import configure_child_logging, log_spare_signals
+from spectrum.store.errors import StoreError
+from spectrum.store.objects import StoredObject
+from spectrum.store.store import Store
+from spectrum.tasks import Tasks, in_thread
+
+log = logging.getLogger(__name__)
+
+# For the process before this one to leave the store.
+STORE_TIMEOUT_S = 10.0
+# What Python reads, the password database, and the link to memory files.
+READABLE = (sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/etc", "/proc")
+NO_USER = "-"
+
+
+def harden(user: str, folder: Path, forbids_calls: bool) -> None:
+    """Give up all that is not needed to answer requests and to keep the store.
+
+    Args:
+        user: Whom to become; `-` to stay.
+        folder: The store's; the one place where files can be written.
+        forbids_calls: Whether system calls are forbidden, too.
+
+    Raises:
+        OSError: If the kernel refuses.
+        KeyError: If there is no such user.
+    """
+    if user != NO_USER and pwd.getpwnam(user).pw_uid != os.geteuid():
+        become(pwd.getpwnam(user))
+    confine(())
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a path that is not there gets no rule
+    limit_files(map(Path, READABLE), (), (folder,))
+    if forbids_calls:
+        seccomp.forbid(seccomp.FORBIDDEN)
+
+
+class ApiService:
+    """Serves.
+
+    Args:
+        link: Towards the supervisor.
+        folder: The store's.
+        user: Whom to become; `-` to stay.
+        sockets: Listening ones.
+    """
+
+    def __init__(self, link: socket.socket, folder: Path, user: str, sockets: Sequence[socket.socket]) -> None:
+        self._folder = folder
+        self._user = user
+        self._store = Store(folder)
+        self._settings: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        self._ended = asyncio.Event()
+        self._rates = RequestRates()
+        self._tasks = Tasks()
+        self._client = ApiClient(link, self._told, self._ended.set)
+        supervisor = DaemonLink(self._client)
+        self._tokens = TokenBook(self._store)
+        self._catalogue = Catalogue(supervisor, self._store, "the file")
+        self._context = Context(self._catalogue, self._tokens, self._store, supervisor)
+        self._supervisor = supervisor
+        self._sockets = sockets
+        self._listeners: Listeners | None = None
+
+    async def run(self) -> None:
+        """Serve until the supervisor is gone, or a signal comes."""
+        loop = asyncio.get_running_loop()
+        log_spare_signals(loop)
+        loop.add_signal_handler(signal.SIGTERM, self._ended.set)
+        signals.release({signal.SIGTERM})
+        identify = Authentication(self._tokens).identify
+        app = Intake(make_app(self._context), identify, self._count)
+        listeners = Listeners(app, self._sockets)
+        self._client.ready()
+        try:
+            settings = await self._first_settings()
+            if settings is None:
+                return
+            harden(self._user, self._folder, bool(settings.get("seccomp")))
+            await in_thread(self._store.open, STORE_TIMEOUT_S)
+            await self._fill(await self._supervisor.objects())
+            self._listeners = listeners
+            self._apply(settings)
+            self._tasks.start(self._catalogue.write(), "write changes of the API")
+            await listeners.start()
+            self._client.serving()
+            await self._ended.wait()
+            await listeners.stop()
+        finally:
+            await self._tasks.stop()
+            self._client.close()
+            self._store.close()
+
+    async def _first_settings(self) -> Mapping[str, Any] | None:
+        ended = asyncio.ensure_future(self._ended.wait())  # noqa: TID251 - it ends in the next line
+        await asyncio.wait((self._settings, ended), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        return self._settings.result() if self._settings.done() else None
+
+    def _told(self, subject: str, body: Any) -> None:
+        match subject:
+            case "settings" if not self._settings.done():
+                self._settings.set_result(body)
+            case "settings":
+                self._apply(body)
+            case "objects":
+                self._catalogue.refill(partial(self._fill, body))
+
+    def _apply(self, settings: Mapping[str, Any]) -> None:
+        rate = settings.get("rate_limit") or {}
+        self._rates.requests = rate.get("requests", self._rates.requests)
+        self._rates.per_s = rate.get("per_s", self._rates.per_s)
+        Connection.most = settings.get("max_connections", Connection.most)
+        self._catalogue.path = settings.get("path") or self._catalogue.path
+        certificate = settings.get("certificate")
+        if certificate and self._listeners is not None:
+            try:
+                self._listeners.set_certificate(certificate["chain"], certificate["key"])
+            except OSError as exc:
+                log.error("the certificate of the API cannot be used, the former one stays: %s", exc)
+
+    async def _fill(self, answer: Mapping[str, Any]) -> None:
+        """Have the objects and tokens of file and store, and no others; `answer` has the file's."""
+        file: Mapping[str, Mapping[str, Any]] = answer.get("file") or {}
+        stored: Iterable[StoredObject] = await in_thread(lambda: list(self._store.objects()))
+        sections = {section: objects for section, objects in file.items() if section != "tokens"}
+        self._catalogue.fill(sections, stored, answer.get("modified_on", 0.0))
+        self._tokens.fill(file.get("tokens") or {}, await in_thread(self._store.tokens))
+
+    def _count(self, caller: Caller) -> Mapping[str, str]:
+        if caller.is_local:
+            return {}
+        return self._rates.count(caller.author.id, time.time())
+
+
+def main() -> None:
+    """Run the API's process.
+
+    The arguments are the descriptor of the link, the folder of the store, the user to become (`-` for none), and the
+    descriptors of listening sockets.
+    """
+    configure_child_logging()
+    for number in signals.OF_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+    signals.prepare(hold={signal.SIGTERM})
+    try:
+        installation.verify()
+    except PackageChanged as exc:
+        sys.exit(f"the API does not start: {exc}")
+    Path("/proc/self/comm").write_text("spectrum-api", encoding="ascii")
+    raise_descriptor_limit()
+    link, folder, user, *listeners = sys.argv[1:]
+    os.chdir("/")
+
+    async def serve() -> None:
+        sockets = [socket.socket(fileno=int(one)) for one in listeners]
+        await ApiService(socket.socket(fileno=int(link)), Path(folder), user, sockets).run()
+        signals.hold_all()
+
+    try:
+        uvloop.run(serve())
+    except (StoreError, NotLive, OSError, KeyError) as exc:
+        sys.exit(f"the API ends: {exc}")

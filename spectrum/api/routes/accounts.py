@@ -1,0 +1,96 @@
+"""Accounts: who shares the edge. To make and to delete them takes a permission for all accounts."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from spectrum.api.access import Anywhere, Call, InAccount, unauthorized
+from spectrum.api.caller import ANY
+from spectrum.api.envelope import ApiError, success
+from spectrum.api.kinds.accounts import display_name, from_account
+from spectrum.api.paging import Page, page_query, paged
+from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
+
+router = APIRouter(tags=["Accounts"])
+IN_USE = 1005
+
+
+class AccountBody(BaseModel):
+    """A new account, or an account's new settings."""
+
+    name: str = Field(min_length=1, max_length=100)
+    type: Literal["standard", "enterprise"] = "standard"
+
+
+@router.get("/accounts")
+async def list_accounts(
+    call: Annotated[Call, Anywhere],
+    page: Annotated[Page, Depends(page_query())],
+    name: Annotated[str | None, Query(description="Those with this name alone.")] = None,
+    direction: Annotated[Literal["asc", "desc"], Query(description="By name.")] = "asc",
+) -> Response:
+    """List the accounts that the caller may read."""
+    found = [
+        one
+        for one in call.catalogue.all("accounts")
+        if call.caller.may("accounts", False, one.name) and name in (None, display_name(one))
+    ]
+    found.sort(key=display_name, reverse=direction == "desc")
+    return paged(found, page, from_account)
+
+
+@router.post("/accounts")
+async def create_account(call: Annotated[Call, Anywhere], body: AccountBody) -> Response:
+    """Make an account."""
+    if not call.caller.may("accounts", True, ANY):
+        raise unauthorized()
+    account_id = new_id()
+    name = free_name(body.name, call.catalogue.names("accounts"), account_id)
+    return success(from_account(await _put(call, account_id, name, body)))
+
+
+@router.get("/accounts/{account_id}")
+async def get_account(call: Annotated[Call, InAccount("accounts")]) -> Response:
+    """Show an account."""
+    assert call.account is not None, "its path names one"
+    return success(from_account(call.account))
+
+
+@router.put("/accounts/{account_id}")
+async def update_account(call: Annotated[Call, InAccount("accounts", edit=True)], body: AccountBody) -> Response:
+    """Change what an account is called."""
+    assert call.account is not None, "its path names one"
+    return success(from_account(await _put(call, call.account.id, call.account.name, body)))
+
+
+@router.delete("/accounts/{account_id}")
+async def delete_account(call: Annotated[Call, InAccount("accounts", edit=True)]) -> Response:
+    """Delete an account that has nothing any more."""
+    account = call.account
+    assert account is not None, "its path names one"
+    if not call.caller.may("accounts", True, ANY):
+        raise unauthorized()
+    if what := in_use(call, account):
+        raise ApiError(400, IN_USE, f"The account still has {what}")
+    await call.change([ObjectChange("accounts", account.id, account.name, None)])
+    return success({"id": account.id})
+
+
+async def _put(call: Call, account_id: str, name: str, body: AccountBody) -> StoredObject:
+    value: dict[str, str] = {} if body.name == name else {"name": body.name}
+    if body.type != "standard":
+        value["type"] = body.type
+    (made,) = await call.change([ObjectChange("accounts", account_id, name, value)])
+    return made
+
+
+SECTIONS = ("zones", "apps", "load_balancers", "pools", "monitors", "monitor_groups", "access_rules", "lists")
+
+
+def in_use(call: Call, owner: StoredObject) -> str:
+    """Return of what an account or a zone has some; "" where it has nothing."""
+    has = call.catalogue.in_zone if owner.section == "zones" else call.catalogue.in_account
+    found = [section for section in SECTIONS if section != owner.section and has(section, owner.name)]
+    return ", ".join(found).replace("_", " ")

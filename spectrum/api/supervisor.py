@@ -1,0 +1,60 @@
+"""The supervisor, as the catalogue and the routes need it: over the link, a few questions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spectrum.api.catalogue import NotLive, ObjectFault
+from spectrum.link.api import ApiClient, LinkLost
+from spectrum.store.objects import ObjectChange
+
+
+class DaemonLink:
+    """Asks it.
+
+    Args:
+        client: This end of the link.
+    """
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def change(self, groups: Sequence[tuple[str, Sequence[ObjectChange]]]) -> list[list[ObjectFault]]:
+        """Check and serve changes; return the faults of each group: one without any is live.
+
+        Args:
+            groups: Who makes them, and the changes.
+
+        Raises:
+            NotLive: If nothing was tried, or nobody knows what became of it.
+        """
+        body = {"groups": [{"by": by, "objects": [_shown(change) for change in group]} for by, group in groups]}
+        answer = await self.ask("POST", "/changes", body=body)
+        if busy := answer.get("busy"):
+            raise NotLive(str(busy), is_for_now=True)
+        return [
+            [ObjectFault(tuple(fault["place"]), fault["message"]) for fault in faults] for faults in answer["faults"]
+        ]
+
+    async def objects(self) -> dict[str, Any]:
+        """Return the file's objects: `{"path": ..., "file": {section: {name: value}}, "set_aside": [...]}`."""
+        answer: dict[str, Any] = await self.ask("GET", "/objects")
+        return answer
+
+    async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
+        """Return what a resource of the control socket answers.
+
+        Raises:
+            NotLive: If it does not.
+        """
+        try:
+            status, answer = await self._client.ask(method, path, query or {}, body)
+        except LinkLost as exc:
+            raise NotLive(str(exc), is_for_now=True) from exc
+        if status != 200:
+            errors = answer.get("errors") if isinstance(answer, dict) else None
+            raise NotLive("; ".join(errors or [f"the daemon answers {method} {path} with status {status}"]))
+        return answer
+
+
+def _shown(change: ObjectChange) -> dict[str, Any]:
+    return {"section": change.section, "name": change.name, "value": change.value}

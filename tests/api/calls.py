@@ -1,0 +1,35 @@
+"""The table of calls in docs/api.md, from the routes: `python -m tests.api.calls` writes it."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from spectrum.api.openapi import document
+from spectrum.api.routes import ROUTERS
+
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+MARK = "<!-- calls: `python -m tests.api.calls` writes this table -->\n"
+
+
+def table():
+    """Return the table."""
+    app = FastAPI()
+    for router in ROUTERS:
+        app.include_router(router)
+    lines = ["| call | what it does |", "| --- | --- |"]
+    calls = [
+        (path, method.upper(), operation.get("description", operation.get("summary", "")).partition("\n")[0])
+        for path, item in document(app)["paths"].items()
+        for method, operation in item.items()
+    ]
+    lines += [f"| `{method} {path}` | {what} |" for path, method, what in calls]
+    return "\n".join(lines) + "\n"
+
+
+def page(text):
+    """Return the page with the table of today."""
+    return text.partition(MARK)[0] + MARK + "\n" + table()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))

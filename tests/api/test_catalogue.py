@@ -1,0 +1,155 @@
+import asyncio
+
+import pytest
+
+from spectrum.api.catalogue import Cause, ChangeRefused, Conflict, NotLive, ObjectFault, ReadOnly
+from spectrum.store.audit import AuditFilter, Author
+from spectrum.store.errors import StoreFull
+from spectrum.store.objects import ObjectChange, file_id, new_id
+
+AUTHOR = Author("token", "t" * 32, "ci", "192.0.2.1")
+CAUSE = Cause(AUTHOR, "POST", "/client/v4/x", "ray")
+
+
+def pool(name, value=None, object_id=""):
+    return ObjectChange("pools", object_id or new_id(), name, {"account": "acme"} if value is None else value)
+
+
+async def change(api, *changes, **rest):
+    return await api.catalogue.change(changes, CAUSE, **rest)
+
+
+async def test_a_change_is_served_kept_and_told_of(api):
+    (made,) = await change(api, pool("p", {"account": "acme", "description": "first"}))
+    assert api.daemon.live["pools", "p"]["description"] == "first"
+    assert [one.id for one in api.store.objects()] == [made.id]
+    assert api.catalogue.get("pools", made.id) == made
+    (line,) = api.store.audit(AuditFilter(), 10)
+    assert (line.action, line.section, line.name, line.before) == ("create", "pools", "p", None)
+    assert (line.author, line.account, line.zone) == (AUTHOR, file_id("accounts", "acme"), "")
+    assert (line.method, line.path, line.request_id, line.status) == ("POST", "/client/v4/x", "ray", 200)
+
+    (after,) = await change(api, pool("p", {"description": "second"}, made.id))
+    assert after.revision > made.revision
+    assert await change(api, ObjectChange("pools", made.id, "p", None)) == []
+    assert ("pools", "p") not in api.daemon.live
+    assert api.catalogue.get("pools", made.id) is None
+    assert [line.action for line in api.store.audit(AuditFilter(), 10)] == ["delete", "update", "create"]
+
+
+async def test_a_refused_change_changes_nothing(api):
+    fault = ObjectFault(("pools", "p", "origins"), "too few")
+    api.daemon.refused["p"] = [fault]
+    with pytest.raises(ChangeRefused, match="too few") as caught:
+        await change(api, pool("p"), pool("q"))
+    assert caught.value.faults == (fault,)
+    assert api.catalogue.all("pools") == [] and list(api.store.objects()) == []
+
+
+async def test_what_waits_goes_together_and_falls_alone(api):
+    api.daemon.refused["p3"] = [ObjectFault(("pools", "p3"), "no")]
+    done = await asyncio.gather(*(change(api, pool(f"p{i}")) for i in range(10)), return_exceptions=True)
+    assert [isinstance(one, ChangeRefused) for one in done] == [i == 3 for i in range(10)]
+    assert api.daemon.groups == [10]
+    assert len(list(api.store.objects())) == 9
+
+
+async def test_changes_of_one_object_keep_their_order(api):
+    (made,) = await change(api, pool("p"))
+    await asyncio.gather(*(change(api, pool("p", {"n": i}, made.id)) for i in range(5)))
+    assert api.daemon.live["pools", "p"] == {"n": 4}
+    assert api.catalogue.get("pools", made.id).value == {"n": 4}
+
+
+async def test_one_of_two_makers_of_a_name_gets_it(api):
+    done = await asyncio.gather(change(api, pool("p")), change(api, pool("p")), return_exceptions=True)
+    assert isinstance(done[1], Conflict) and not done[1].is_stale
+    assert [one.id for one in api.store.objects()] == [done[0][0].id]
+
+
+async def test_a_change_of_another_revision_is_a_conflict(api):
+    (made,) = await change(api, pool("p"))
+    await change(api, pool("p", {"n": 1}, made.id), expected={made.id: made.revision})
+    with pytest.raises(Conflict, match="changed meanwhile") as caught:
+        await change(api, pool("p", {"n": 2}, made.id), expected={made.id: made.revision})
+    assert caught.value.is_stale
+    await change(api, pool("p", {"n": 3}, made.id))
+    await change(api, ObjectChange("pools", made.id, "p", None))
+    with pytest.raises(Conflict, match="deleted meanwhile"):
+        await change(api, pool("p", {"n": 4}, made.id), expected={made.id: made.revision})
+
+
+async def test_an_object_may_get_another_name(api):
+    (made,) = await change(api, pool("p"))
+    await change(api, pool("q", None, made.id))
+    assert set(api.daemon.live) == {("pools", "q")}
+    assert api.catalogue.named("pools", "p") is None
+
+
+async def test_the_files_objects_are_read_only(api):
+    with pytest.raises(ReadOnly, match=r"game is read-only here: it stands in spectrum\.yaml"):
+        await change(api, ObjectChange("apps", file_id("apps", "game"), "game", None))
+    with pytest.raises(ReadOnly, match="game"):
+        await change(api, ObjectChange("apps", new_id(), "game", {}))
+
+
+async def test_a_daemon_that_does_not_answer_changes_nothing(api):
+    api.daemon.down = "the daemon is being upgraded"
+    with pytest.raises(NotLive, match="upgraded") as caught:
+        await change(api, pool("p"))
+    assert caught.value.is_for_now
+    api.daemon.down = ""
+    await change(api, pool("p"))
+
+
+async def test_what_cannot_be_kept_is_taken_back(api, monkeypatch):
+    (kept,) = await change(api, pool("old", {"n": 1}))
+
+    def full(*_):
+        raise StoreFull("there is no room for the change")
+
+    monkeypatch.setattr(api.store, "commit", full)
+    for changes in ([pool("old", {"n": 2}, kept.id), pool("new")], [pool("newer", {}, kept.id)]):
+        with pytest.raises(NotLive, match="no room") as caught:
+            await change(api, *changes)
+        assert not caught.value.is_for_now
+    assert api.daemon.live == {("pools", "old"): {"n": 1}}
+    assert api.catalogue.all("pools") == [kept]
+
+
+async def test_what_cannot_be_taken_back_is_logged(api, monkeypatch, caplog):
+    def full(*_):
+        api.daemon.down = "it is gone"
+        raise StoreFull("full")
+
+    monkeypatch.setattr(api.store, "commit", full)
+    with pytest.raises(NotLive):
+        await change(api, pool("p"))
+    assert "may still be served" in caplog.text
+
+
+async def test_a_fault_of_ours_is_answered_and_the_next_change_goes_on(api, monkeypatch):
+    monkeypatch.setattr(api.store, "commit", lambda *_: 1 / 0)
+    with pytest.raises(NotLive, match="the log has more"):
+        await change(api, pool("p"))
+    monkeypatch.undo()
+    await change(api, pool("q"))
+
+
+async def test_objects_are_fetched_anew_between_changes(api):
+    async def fill():
+        api.catalogue.fill({"pools": {"f": {}}}, api.store.objects())
+
+    await change(api, pool("p"))
+    api.catalogue.refill(fill)
+    await change(api, pool("q"))
+    assert {one.name for one in api.catalogue.all("pools")} == {"f", "p", "q"}
+
+
+async def test_the_end_answers_who_waits(api):
+    waiting = asyncio.gather(change(api, pool("p")), return_exceptions=True)
+    api.catalogue._rollouts = type("Slow", (), {"change": staticmethod(lambda _: asyncio.sleep(3600))})
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await api._tasks.stop()
+    assert isinstance((await waiting)[0], NotLive)
