@@ -23,6 +23,7 @@ from spectrum.control.configuration.actor import Actor, Replan
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import Source
+from spectrum.control.dns.actor import DnsActor
 from spectrum.control.filter.node import FilterActor, NodeFilter
 from spectrum.control.http.resource import Resource
 from spectrum.control.limits import LimitsActor
@@ -140,6 +141,7 @@ class Features:
             ApiActor(
                 ground.control, ground.source, ground.served, ground.serve, ground.refuses_changes, ground.resources
             ),
+            DnsActor(ground.state / "dns.json", ground.served),
             # From here on without an await between: who asks for the status sees all of it, or none.
             ground.served,
             ground.planner,

@@ -17,6 +17,7 @@ from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Names, Surroundings
+from spectrum.core.dns_records import DNS
 from spectrum.core.filter import FILTER
 from spectrum.core.limits.checks import LIMITS
 from spectrum.core.numbers import Numbers
@@ -31,7 +32,7 @@ from spectrum.core.tproxy import TPROXY
 from spectrum.wire.address import IPAddress
 
 # In the order in which changes to their objects are listed.
-FEATURES = (TENANTS, ACCESS, TLS, BALANCING, APPS, TCP, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD, API)
+FEATURES = (TENANTS, ACCESS, TLS, BALANCING, APPS, TCP, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD, DNS, API)
 SECTIONS = tuple(section for feature in FEATURES for section in feature.sections)
 # Settings that a running daemon does not change.
 FIXED = tuple(path for feature in FEATURES for path in feature.fixed)

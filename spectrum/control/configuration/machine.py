@@ -9,6 +9,7 @@ from pathlib import Path
 
 from spectrum.control.access import access_faults, access_paths
 from spectrum.control.api.needs import api_faults, api_folders
+from spectrum.control.dns.needs import dns_faults
 from spectrum.control.filter.node import filter_faults, filter_paths
 from spectrum.control.processes.account import account_faults
 from spectrum.control.tcp import tcp_faults
@@ -40,6 +41,7 @@ FEATURES = (
     OnMachine(access_faults, access_paths),
     OnMachine(tls_faults, tls_paths),
     OnMachine(acme_faults, folders=acme_folders),
+    OnMachine(dns_faults, is_of_settings=True),
     OnMachine(filter_faults, filter_paths, is_of_settings=True),
     OnMachine(tcp_faults),
     OnMachine(api_faults, folders=api_folders, is_of_settings=True),

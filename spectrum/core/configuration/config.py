@@ -33,6 +33,7 @@ from spectrum.core.configuration.fields import (
     positive_duration,
     text,
 )
+from spectrum.core.dns import DnsKeys
 from spectrum.core.filter import FilterKeys
 from spectrum.core.limits.objects import LimitKeys, LimitKeysOfApp
 from spectrum.core.offload import OffloadKeys
@@ -350,7 +351,17 @@ class DaemonKeys(Strict):
 
 
 class Config(
-    TenantKeys, ApiKeys, OffloadKeys, FilterKeys, RecordKeys, TlsKeys, AccessKeys, BalancingKeys, LimitKeys, DaemonKeys
+    TenantKeys,
+    ApiKeys,
+    OffloadKeys,
+    FilterKeys,
+    RecordKeys,
+    DnsKeys,
+    TlsKeys,
+    AccessKeys,
+    BalancingKeys,
+    LimitKeys,
+    DaemonKeys,
 ):
     """A whole file that passed every check."""
 

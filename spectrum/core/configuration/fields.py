@@ -146,6 +146,14 @@ def _listen(value: Any) -> SocketAddress:
     return parse_socket_address(text(value, "127.0.0.1:9090"))
 
 
+def _dns_server(value: Any) -> SocketAddress:
+    given = text(value, "192.0.2.53 or 192.0.2.53:53")
+    try:
+        return parse_socket_address(given)
+    except ValueError:
+        return parse_socket_address(f"[{given}]:53" if ":" in given else f"{given}:53")
+
+
 Duration = Annotated[float, PlainValidator(duration)]
 PositiveDuration = Annotated[float, PlainValidator(positive_duration)]
 Size = Annotated[int, PlainValidator(size)]
@@ -155,6 +163,8 @@ Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]
 AbsolutePath = Annotated[str, PlainValidator(_absolute)]
 Ports = Annotated[PortRange, PlainValidator(_ports)]
 Listen = Annotated[SocketAddress, PlainValidator(_listen)]
+# One that takes dynamic updates (RFC 2136).
+DnsServer = Annotated[SocketAddress, PlainValidator(_dns_server)]
 Origin = Annotated[OriginAddress, PlainValidator(lambda value: parse_origin(text(value, "tcp://192.0.2.1:22")))]
 AppProtocol = Annotated[Protocol, PlainValidator(lambda value: parse_protocol(text(value, "tcp/2222")))]
 

@@ -1,12 +1,12 @@
 """Certificates by ACME (RFC 8555), as they stand in the file."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
-from spectrum.core.address import SocketAddress, parse_socket_address
-from spectrum.core.configuration.fields import AsTuple, Duration, Listen, Strict, text
+from spectrum.core.address import parse_socket_address
+from spectrum.core.configuration.fields import AsTuple, DnsServer, Duration, Listen, Strict, text
 from spectrum.core.server_names import server_name
 
 FolderPath = Annotated[str, Field(min_length=1)]
@@ -28,18 +28,10 @@ def _email(value: str) -> str:
     return value
 
 
-def _dns_server(value: Any) -> SocketAddress:
-    given = text(value, "192.0.2.53 or 192.0.2.53:53")
-    try:
-        return parse_socket_address(given)
-    except ValueError:
-        return parse_socket_address(f"[{given}]:53" if ":" in given else f"{given}:53")
-
-
 class AcmeDns(Strict):
     """`dns` of a certificate by ACME: the server that takes dynamic updates (RFC 2136) of the names' zones."""
 
-    server: Annotated[SocketAddress, PlainValidator(_dns_server)]
+    server: DnsServer
     # As tsig-keygen writes it and nsupdate -k reads it. None: the server knows us by our address.
     key: FolderPath | None = None
     # From the answer of this server to when all servers of the zone have the record.

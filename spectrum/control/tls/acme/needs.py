@@ -47,7 +47,7 @@ def _pem_faults(path: _Place, file: str) -> Iterator[Fault]:
 
 def _key_faults(path: _Place, file: Path) -> Iterator[Fault]:
     # Here, as dnspython takes a quarter of a daemon's time to start, and few files need it.
-    from spectrum.control.tls.acme.dns_update import UpdateError, read_key
+    from spectrum.control.dns.update import UpdateError, read_key
 
     try:
         read_key(file)

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from spectrum import __version__
-from spectrum.control.tls.acme.dns_update import DnsUpdates, UpdateError
+from spectrum.control.dns.update import DnsUpdates, UpdateError
 from spectrum.control.tls.acme.folder import AcmeFolder, InUse
 from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, Issued, OrderRequest
 from spectrum.control.tls.pem import belongs, names_of

@@ -1,6 +1,6 @@
 import pytest
 
-from spectrum.control.tls.acme.dns_update import DnsUpdates, UpdateError, read_key
+from spectrum.control.dns.update import DnsUpdates, RecordsPresent, UpdateError, read_key
 from tests.acme_server import lookup
 
 NAME = "_acme-challenge.a.example.org"
@@ -51,3 +51,21 @@ def test_a_key_of_bind(tmp_path):
     path.write_text('# from tsig-keygen\nkey "our.key." {\n\talgorithm hmac-sha512;\n\tsecret "c2VjcmV0";\n};\n')
     key = read_key(path)
     assert (key.name.to_text(), key.secret, key.algorithm.to_text()) == ("our.key.", b"secret", "hmac-sha512.")
+
+
+def test_addresses_are_changed_at_once_or_not_at_all(server):
+    updates = DnsUpdates("127.0.0.1", server.port, str(server.key))
+    name, zone = "ssh.example.org", "example.org"
+    assert updates.addresses(name) == frozenset()
+    both = [("A", "192.0.2.1"), ("AAAA", "2001:db8::1")]
+    updates.change(zone, name, [], both, 60, is_new=True)
+    assert updates.addresses(name) == frozenset(both)
+    with pytest.raises(RecordsPresent, match=r"has records of ssh\.example\.org already"):
+        updates.change(zone, name, [], [("A", "192.0.2.9")], 60, is_new=True)
+    assert updates.addresses(name) == frozenset(both)
+    updates.change(zone, name, both, [("CNAME", "edge.example.org.")], 60)
+    assert updates.addresses(name) == {("CNAME", "edge.example.org.")}
+    updates.change(zone, name, [("CNAME", "edge.example.org."), ("A", "192.0.2.77")], [], 60)
+    assert updates.addresses(name) == frozenset()
+    with pytest.raises(UpdateError, match=r"NOTAUTH|is the key the server's, and the zone one of its own\?"):
+        updates.change("example.net", "ssh.example.net", [], both, 60)

@@ -1,6 +1,7 @@
-"""TXT records for dns-01 (RFC 8555 section 8.4), by dynamic updates (RFC 2136) that are signed with TSIG (RFC 8945)."""
+"""Records at a DNS server, by dynamic updates (RFC 2136) that are signed with TSIG (RFC 8945)."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import dns.exception
@@ -22,6 +23,14 @@ class UpdateError(Exception):
     """A record cannot be had; the message says why."""
 
 
+class UpdateRefused(UpdateError):
+    """The server answers, and does not make this change."""
+
+
+class RecordsPresent(UpdateRefused):
+    """There are records at the name already."""
+
+
 class DnsUpdates:
     """A server that takes updates.
 
@@ -39,7 +48,7 @@ class DnsUpdates:
         self._key = read_key(Path(key_path)) if key_path else None
 
     def set_text(self, name: str, values: list[str]) -> None:
-        """Have exactly these TXT records at a name; none to remove them.
+        """Have exactly these TXT records at a name; none to remove them. dns-01 needs them (RFC 8555 section 8.4).
 
         Raises:
             UpdateError: If the server refuses, or does not answer.
@@ -49,9 +58,64 @@ class DnsUpdates:
         update.delete(owner, "TXT")
         for value in values:
             update.add(owner, TTL_S, "TXT", value)
-        answer = self._ask(update)
-        if answer.rcode() != dns.rcode.NOERROR:
-            raise UpdateError(f"{self} refused the update of {name}: {dns.rcode.to_text(answer.rcode())}")
+        self._update(update, name)
+
+    def addresses(self, name: str) -> frozenset[tuple[str, str]]:
+        """Return the types and texts of the addresses at a name, or of its alias, as the server has them.
+
+        Raises:
+            UpdateError: If the server does not answer.
+        """
+        owner = dns.name.from_text(name)
+        found: set[tuple[str, str]] = set()
+        for kind in ("A", "AAAA"):
+            answer = self._ask(dns.message.make_query(owner, kind, flags=0))
+            for rrset in answer.answer:
+                if rrset.name == owner:
+                    found.update((dns.rdatatype.to_text(rrset.rdtype), record.to_text()) for record in rrset)
+        return frozenset(found)
+
+    def change(
+        self,
+        zone: str,
+        name: str,
+        removed: Iterable[tuple[str, str]],
+        added: Iterable[tuple[str, str]],
+        ttl_s: int,
+        is_new: bool = False,
+    ) -> None:
+        """Remove and add records of addresses or an alias at a name, all or none of them; others there are left alone.
+
+        Args:
+            zone: The zone of the name.
+            name: The name.
+            removed: Types and texts; those that are not there do no harm.
+            added: Types and texts.
+            ttl_s: For how long resolvers keep the added ones.
+            is_new: There must be no addresses and no alias there yet.
+
+        Raises:
+            RecordsPresent: If there are, and `is_new`.
+            UpdateRefused: If the server refuses.
+            UpdateError: If it does not answer.
+        """
+        owner = dns.name.from_text(name)
+        update = dns.update.UpdateMessage(dns.name.from_text(zone), keyring=self._key)
+        if is_new:
+            for kind in ("A", "AAAA", "CNAME"):
+                update.absent(owner, kind)
+        for kind, text in removed:
+            update.delete(owner, kind, text)
+        for kind, text in added:
+            update.add(owner, ttl_s, kind, text)
+        self._update(update, name)
+
+    def _update(self, update: dns.update.UpdateMessage, name: str) -> None:
+        code = self._ask(update).rcode()
+        if code in (dns.rcode.YXRRSET, dns.rcode.YXDOMAIN):
+            raise RecordsPresent(f"{self} has records of {name} already")
+        if code != dns.rcode.NOERROR:
+            raise UpdateRefused(f"{self} refused the update of {name}: {dns.rcode.to_text(code)}")
 
     def _zone(self, owner: dns.name.Name) -> dns.name.Name:
         """Return the zone of a name, as the server knows it."""
@@ -68,6 +132,8 @@ class DnsUpdates:
             return dns.query.tcp(message, address, TIMEOUT_S, port)
         except (OSError, EOFError, dns.exception.DNSException) as exc:
             why = str(exc) or type(exc).__name__
+            if "TSIG" in why:  # servers answer without a signature where they do not know the key or the zone
+                why += "; is the key the server's, and the zone one of its own?"
             raise UpdateError(f"{self} does not answer as it should: {why}") from exc
 
     def __str__(self) -> str:

@@ -1,0 +1,1 @@
+"""DNS names of apps, published at a server that takes dynamic updates."""

@@ -1,0 +1,194 @@
+"""Each name is brought to what is wanted at its DNS server. It blocks: for a thread."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from spectrum.control.dns.ledger import Ledger, Publication
+from spectrum.control.dns.update import DnsUpdates, RecordsPresent, UpdateError, UpdateRefused
+from spectrum.core.dns import DnsPublishing
+from spectrum.core.dns_records import Records
+
+log = logging.getLogger(__name__)
+
+# Of a pass over many names.
+KEEP_EVERY_S = 2.0
+
+
+@dataclass(slots=True)
+class PublishingOutcome:
+    """What became of one pass over all names.
+
+    Attributes:
+        updates: How many changes servers took.
+        failures: Why names are not as they are wanted.
+    """
+
+    updates: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+class Publishing:
+    """One pass.
+
+    What is to be published is noted before it is sent: whatever happens in between, nothing of ours is forgotten.
+    A name with records that are not ours is left alone.
+
+    Args:
+        ledger: What is published.
+        ends: Tells that this process is about to end: the rest is left to the next one.
+    """
+
+    def __init__(self, ledger: Ledger, ends: Callable[[], bool] = lambda: False) -> None:
+        self._ledger = ledger
+        self._ends = ends
+        self._servers: dict[tuple[tuple[str, int], str], DnsUpdates] = {}
+        # Those that did not answer are not asked again: each question takes seconds.
+        self._silent: dict[tuple[str, int], str] = {}
+        self._outcome = PublishingOutcome()
+
+    def run(
+        self, settings: DnsPublishing | None, wanted: Mapping[str, Records], looks: bool = False
+    ) -> PublishingOutcome:
+        """Publish and withdraw names.
+
+        Args:
+            settings: Where names are published; None: nowhere, all are withdrawn.
+            wanted: The records of each name.
+            looks: Also ask servers whether they still have what they took.
+        """
+        targets = {}
+        if settings is not None:
+            targets = {one.key: one for one in (_target(settings, name, found) for name, found in wanted.items())}
+        todo = {**self._ledger.entries, **targets}
+        try:
+            for target in targets.values():
+                self._intend(target)
+            self._ledger.keep()
+        except OSError as exc:
+            why = f"what is published cannot be noted: {exc.strerror or exc}"
+            self._outcome.failures.update((one.name, why) for one in todo.values())
+            return self._outcome
+        written = time.monotonic()
+        for key, one in todo.items():
+            if self._ends():
+                break
+            try:
+                self._bring(self._ledger.entries[key], targets.get(key), looks)
+            except UpdateError as exc:
+                self._outcome.failures[one.name] = str(exc)
+            if time.monotonic() - written > KEEP_EVERY_S:
+                self._keep()
+                written = time.monotonic()
+        self._keep()
+        return self._outcome
+
+    def _keep(self) -> None:
+        try:
+            self._ledger.keep()
+        except OSError as exc:  # what is there is what we intended, which the next pass finds true
+            log.warning("what is published in the DNS cannot be noted: %s", exc.strerror or exc)
+
+    def _intend(self, target: Publication) -> None:
+        """Note what is about to be sent."""
+        known = self._ledger.entries.get(target.key)
+        if known is None:
+            self._ledger.note(target)
+        elif known.is_sure and known != replace(target, is_sure=True):
+            both = tuple(sorted(known.as_set | target.as_set))
+            self._ledger.note(replace(target, records=both, ttl_s=known.ttl_s, is_sure=True))
+
+    def _bring(self, known: Publication, target: Publication | None, looks: bool) -> None:
+        if target is None:
+            self._withdraw(known)
+        elif not known.is_sure:
+            self._publish(known, target)
+        elif known != replace(target, is_sure=True):
+            self._replace(known, target)
+        elif looks and not target.as_set <= self._there(target):
+            log.warning("DNS name %s: %s no longer has its records", target.name, self._server(target))
+            self._replace(known, target)
+
+    def _publish(self, known: Publication, target: Publication) -> None:
+        """Publish a name where nothing of ours is, or may be: what `known` has."""
+        try:
+            self._change(target, frozenset(), is_new=True)
+        except RecordsPresent:
+            there = self._there(target)
+            if there == known.as_set:
+                self._change(target, there - target.as_set)
+            elif there != target.as_set:
+                self._ledger.forget(target)
+                shown = ", ".join(" ".join(record) for record in sorted(there))
+                raise RecordsPresent(f"it has records that Spectrum did not make: {shown}; remove them first") from None
+        except UpdateRefused:
+            self._ledger.forget(target)
+            raise
+        self._published(target)
+
+    def _replace(self, known: Publication, target: Publication) -> None:
+        """Publish other records of a name that is ours."""
+        self._change(target, known.as_set - target.as_set)
+        self._published(target)
+
+    def _withdraw(self, known: Publication) -> None:
+        """Remove what is ours at a name."""
+        if known.is_sure or self._there(known) == known.as_set:
+            self._change(replace(known, records=()), known.as_set)
+            self._outcome.updates += 1
+        self._ledger.forget(known)
+        log.info("DNS name %s is withdrawn: %s", known.name, _shown(known))
+
+    def _published(self, target: Publication) -> None:
+        self._ledger.note(replace(target, is_sure=True))
+        self._outcome.updates += 1
+        log.info("DNS name %s is published: %s", target.name, _shown(target))
+
+    # --- the servers ----------------------------------------------------------------------------------------------
+
+    def _change(self, target: Publication, removed: Records, is_new: bool = False) -> None:
+        server = self._server(target)
+        with _Silence(self._silent, target.server):
+            server.change(target.zone, target.name, removed, target.records, target.ttl_s, is_new)
+
+    def _there(self, at: Publication) -> Records:
+        server = self._server(at)
+        with _Silence(self._silent, at.server):
+            return server.addresses(at.name)
+
+    def _server(self, at: Publication) -> DnsUpdates:
+        if why := self._silent.get(at.server):
+            raise UpdateError(why)
+        key = at.server, at.tsig_key
+        if key not in self._servers:
+            self._servers[key] = DnsUpdates(*at.server, at.tsig_key)
+        return self._servers[key]
+
+
+class _Silence:
+    """Notes a server that does not answer."""
+
+    def __init__(self, silent: dict[tuple[str, int], str], server: tuple[str, int]) -> None:
+        self._silent = silent
+        self._server = server
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, UpdateError) and not isinstance(exc, UpdateRefused):
+            self._silent[self._server] = str(exc)
+
+
+def _target(settings: DnsPublishing, name: str, records: Records) -> Publication:
+    server = str(settings.server.address), settings.server.port
+    zone = settings.zone_of(name)
+    assert zone is not None, "others are not wanted"
+    return Publication(name, tuple(sorted(records)), zone, server, settings.ttl_s, settings.tsig_key or "")
+
+
+def _shown(one: Publication) -> str:
+    return f"{', '.join(' '.join(record) for record in one.records)} in {one.zone}"
