@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 from spectrum.control.balancing.explain import app_settings, explain
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.balancing.health_metrics import health_metrics, read_health
-from spectrum.control.balancing.report import balancers_status, pools_status
+from spectrum.control.balancing.report import balancers_status, pool_status, pools_status
 from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.served import Served
 from spectrum.control.filter.explain import explain_filter
@@ -51,8 +51,17 @@ class HealthActor(Actor):
         return health_metrics(await read_health(self._health))
 
     def resources(self) -> Iterable[Resource]:
-        """GET /explain."""
-        return (Resource("GET", "/explain", self._explain),)
+        """GET /explain, GET /pool."""
+        return Resource("GET", "/explain", self._explain), Resource("GET", "/pool", self._pool)
+
+    async def _pool(self, asked: Asked) -> dict[str, Any]:
+        """Return the status of one pool, and the name of this node."""
+        name, config = asked.query.get("pool", ""), self._served.config
+        pool = next((pool for pool in self._served.snapshot.pools if pool.name == name), None)
+        if pool is None:
+            raise ValueError(f"no pool {name!r}")
+        told = pool_status(pool, config.pools[name].monitor, self._health, self._memory.loads)
+        return {"node": config.node.name or "local", **told}
 
     async def _explain(self, asked: Asked) -> dict[str, Any]:
         query = asked.query

@@ -28,10 +28,11 @@ def balancers_status(snapshot: Snapshot, health: HealthKeeper) -> list[dict[str,
 
 def pools_status(snapshot: Snapshot, config: Config, health: HealthKeeper, loads: Loads) -> list[dict[str, Any]]:
     """Return the status of every pool and its origins, in the order of the file."""
-    return [_pool_status(pool, config.pools[pool.name].monitor, health, loads) for pool in snapshot.pools]
+    return [pool_status(pool, config.pools[pool.name].monitor, health, loads) for pool in snapshot.pools]
 
 
-def _pool_status(pool: PoolSettings, monitor: str | None, health: HealthKeeper, loads: Loads) -> dict[str, Any]:
+def pool_status(pool: PoolSettings, monitor: str | None, health: HealthKeeper, loads: Loads) -> dict[str, Any]:
+    """Return the status of a pool and its origins."""
     view = health.views[pool.name]
     known, shares = pool.name in health.pool_health, view.shares()
     latency = health.latency_of(pool.name)

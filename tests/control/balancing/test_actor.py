@@ -41,7 +41,7 @@ async def test_a_rollout_that_is_undone_goes_by_the_former_origins(made):
 
 async def test_what_one_sees(made):
     one, served, _, actor = made
-    (resource,) = actor.resources()
+    resource, pool = actor.resources()
     asked = Asked({"app": "x", "client": "192.0.2.1"})
     with pytest.raises(ValueError, match="not serving yet"):
         await resource.answer(asked)
@@ -54,6 +54,9 @@ async def test_what_one_sees(made):
     assert "spectrum_pool_healthy" in {family.name for family in await actor.metrics()}
     assert (resource.method, resource.path) == ("GET", "/explain")
     assert (await resource.answer(asked))["steps"]
+    assert await pool.answer(Asked({"pool": "p"})) == {"node": "local", **status["pools"][0]}
+    with pytest.raises(ValueError, match="no pool 'q'"):
+        await pool.answer(Asked({"pool": "q"}))
     for wrong in ({"app": "y", "client": "192.0.2.1"}, {"app": "x", "client": "c"}, {"app": "x", "port": "p"}):
         with pytest.raises(ValueError):
             await resource.answer(Asked(wrong))
