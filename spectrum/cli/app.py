@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import click
 
 from spectrum.cli.completion import complete_apps
+from spectrum.cli.objects import APP, commands
 from spectrum.cli.options import SOCKET, ask_daemon, failure
 
 # As a reload: workers are waited for.
@@ -15,9 +16,12 @@ CHANGE_TIMEOUT_S = 120.0
 NAME = click.argument("name", shell_complete=complete_apps)
 
 
-@click.group(short_help="Pause and resume an app.")
+@click.group(short_help="Apps of the API; pause and resume an app.")
 def app() -> None:
-    """Pause and resume an app of the running daemon."""
+    """Apps of the running daemon's API; and pause and resume any app."""
+
+
+commands(APP, app)
 
 
 @app.command(short_help="Refuse new sessions of an app.")

@@ -4,27 +4,32 @@ Exit codes: 0 done; 1 it could not be done (a file with faults, an address in us
 """
 
 from importlib import import_module
-from keyword import iskeyword
 
 import click
 
 from spectrum import __version__
 
-# Where each command is. It is imported when it is asked for: `spectrum status` needs nothing of what serves.
+# The module of each command, and its name there if it is another one. It is imported when it is asked for:
+# `spectrum status` needs nothing of what serves.
 COMMANDS = {
     "app": "app",
+    "balancer": "objects",
     "bindings": "bindings",
     "check": "serving",
     "doctor": "doctor",
     "explain": "running",
     "export": "export",
-    "import": "export",
+    "import": "export:import_",
     "kernel": "kernel",
     "kill": "sessions",
     "limits": "limits",
+    "list": "objects:lists",
     "mmproxy": "mmproxy",
+    "monitor": "objects",
     "origin": "origin",
+    "pool": "objects",
     "reload": "running",
+    "rule": "objects",
     "run": "serving",
     "samples": "running",
     "schema": "schema",
@@ -43,8 +48,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        function = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
-        command = getattr(import_module(f"spectrum.cli.{COMMANDS[cmd_name]}"), function)
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(f"spectrum.cli.{module}"), name or cmd_name)
         assert isinstance(command, click.Command), "each module has the commands of its name"
         return command
 

@@ -1,0 +1,295 @@
+"""`spectrum app|pool|monitor|balancer|rule|list list|show|set|delete`: the API's objects, by its UNIX socket.
+
+Whoever may use the socket needs no token. People use names where the API has ids.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spectrum.cli.api import API_SOCKET, request
+from spectrum.cli.options import AS_JSON, failure
+
+# Apps have at most so many.
+PER_PAGE = 100
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """A kind of object.
+
+    Attributes:
+        word: Of the command.
+        path: Of its collection, with `{account}` or `{zone}`.
+        name_of: Returns what people call one.
+        begin: Returns the body that a name by itself says.
+        columns: What a list shows beside the name.
+        is_paged: Whether its list has pages.
+    """
+
+    word: str
+    path: str
+    name_of: Callable[[Object], str]
+    begin: Callable[[str], Object]
+    columns: tuple[str, ...]
+    is_paged: bool = False
+
+
+def _rule_of(value: str) -> Object:
+    """Return the body of a rule about an address, a prefix, a list, a country or an autonomous system."""
+    if value[:2].upper() == "AS" and value[2:].isdecimal():
+        target = "asn"
+    elif len(value) == 2 and value.isalpha():
+        target = "country"
+    elif "/" in value or value.startswith("$"):  # a list
+        target = "ip_range"
+    else:
+        target = "ip6" if ":" in value else "ip"
+    return {"configuration": {"target": target, "value": value}}
+
+
+APP = Noun(
+    "app",
+    "/zones/{zone}/spectrum/apps",
+    lambda one: str(one["dns"]["name"]),
+    lambda name: {"dns": {"name": name}},
+    ("protocol", "origin_direct", "origin_dns.name", "load_balancer"),
+    is_paged=True,
+)
+MONITOR = Noun(
+    "monitor",
+    "/accounts/{account}/load_balancers/monitors",
+    lambda one: str(one.get("description") or one["id"]),
+    lambda name: {"description": name},
+    ("type", "port", "interval", "path"),
+)
+POOL = Noun(
+    "pool",
+    "/accounts/{account}/load_balancers/pools",
+    lambda one: str(one["name"]),
+    lambda name: {"name": name},
+    ("enabled", "origins.address", "minimum_origins"),
+)
+BALANCER = Noun(
+    "balancer",
+    "/zones/{zone}/load_balancers",
+    lambda one: str(one["name"]),
+    lambda name: {"name": name},
+    ("enabled", "steering_policy", "session_affinity"),
+)
+RULE = Noun(
+    "rule",
+    "/accounts/{account}/firewall/access_rules/rules",
+    lambda one: str(one["configuration"]["value"]),
+    _rule_of,
+    ("mode", "configuration.target", "notes"),
+    is_paged=True,
+)
+LIST = Noun(
+    "list",
+    "/accounts/{account}/rules/lists",
+    lambda one: str(one["name"]),
+    lambda name: {"name": name},
+    ("kind", "num_items", "description"),
+)
+# Fields whose value is the id of another object: people write its name.
+_REFERENCES = {"monitor": MONITOR, "fallback_pool": POOL, "default_pools": POOL, "load_balancer": BALANCER}
+
+
+class NamedApi:
+    """The API of the running daemon.
+
+    Args:
+        api_path: Of the API's socket; None for the usual one.
+        account: Name or id of the account; None for the first one.
+        zone: The same of the zone.
+    """
+
+    def __init__(self, api_path: Path | None, account: str | None, zone: str | None) -> None:
+        self._path = api_path
+        self._account, self._zone = account, zone
+
+    def ask(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+        """Return the result of a call; what went wrong is a failure, with each reason in a line."""
+        return request(self._path, method, path, body, **query)
+
+    def path_of(self, noun: Noun) -> str:
+        """Return the path of a collection."""
+        if "{zone}" in noun.path:
+            return noun.path.format(zone=self._place("zone", self._zone))
+        return noun.path.format(account=self._place("account", self._account))
+
+    def _place(self, what: str, wanted: str | None) -> str:
+        found = self.ask("GET", f"/{what}s", **({"name": wanted} if wanted else {}))
+        places = [one for one in found if wanted in (None, one["name"], one["id"])]
+        if not places:
+            raise failure(f"there is no {what} {wanted}" if wanted else f"there is no {what}: the file has no {what}s:")
+        return str(places[0]["id"])
+
+    def all(self, noun: Noun) -> Iterator[Object]:
+        """Yield the objects of a kind."""
+        path = self.path_of(noun)
+        if not noun.is_paged:
+            yield from self.ask("GET", path)
+            return
+        for page in count(1):
+            if not (found := self.ask("GET", path, page=str(page), per_page=str(PER_PAGE))):
+                return
+            yield from found
+
+    def one(self, noun: Noun, name: str) -> Object | None:
+        """Return an object by its name or id."""
+        found = [one for one in self.all(noun) if name in (one["id"], noun.name_of(one))]
+        if len(found) > 1:
+            ids = ", ".join(one["id"] for one in found)
+            raise failure(f"{len(found)} of them are called {name}; write an id: {ids}")
+        return found[0] if found else None
+
+    def known(self, noun: Noun, name: str) -> Object:
+        """Return an object by its name or id; that there is none is a failure."""
+        if (found := self.one(noun, name)) is None:
+            raise failure(f"there is no {noun.word} {name}")
+        return found
+
+    def value(self, field: str, text: str) -> Any:
+        """Return what a text is for a field: JSON, or itself; names of other objects are made into ids."""
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        if (noun := _REFERENCES.get(field)) is None or not value:
+            return value
+        if isinstance(value, str) and field == "default_pools":
+            value = value.split(",")
+        if isinstance(value, list):
+            return [self.known(noun, str(name))["id"] for name in value]
+        return self.known(noun, str(value))["id"]
+
+
+def commands(noun: Noun, group: click.Group) -> click.Group:
+    """Add the four commands of a kind to a group."""
+    account = click.option("--account", help="The account, by name; the first one otherwise.")
+    zone = click.option("--zone", help="The zone, by name; the first one otherwise.")
+    name = click.argument("name")
+
+    def command(what: str, help_text: str) -> Callable[[Callable[..., None]], None]:
+        def add(function: Callable[..., None]) -> None:
+            decorated = API_SOCKET(account(zone(function)))
+            group.command(what, short_help=help_text, help=help_text)(decorated)
+
+        return add
+
+    @command("list", "List them.")
+    @AS_JSON
+    def list_all(api_path: Path | None, account: str | None, zone: str | None, as_json: bool) -> None:
+        found = list(NamedApi(api_path, account, zone).all(noun))
+        if as_json:
+            click.echo(json.dumps(found, indent=2))
+            return
+        for line in table([[noun.name_of(one), *(shown(one, column) for column in noun.columns)] for one in found]):
+            click.echo(line)
+
+    @command("show", "Show one: by its name, or its id.")
+    @AS_JSON
+    @name
+    def show(api_path: Path | None, account: str | None, zone: str | None, name: str, as_json: bool) -> None:
+        found = NamedApi(api_path, account, zone).known(noun, name)
+        _print(found, as_json)
+
+    @command(
+        "set", "Make one, or change fields of one: FIELD=VALUE, the value as text or JSON; FIELD= for the default."
+    )
+    @AS_JSON
+    @name
+    @click.argument("fields", nargs=-1, metavar="[FIELD=VALUE]...")
+    def set_one(
+        api_path: Path | None,
+        account: str | None,
+        zone: str | None,
+        name: str,
+        fields: tuple[str, ...],
+        as_json: bool,
+    ) -> None:
+        api = NamedApi(api_path, account, zone)
+        before, body = api.one(noun, name), Object()
+        for field in fields:
+            key, sign, text = field.partition("=")
+            if not sign:
+                raise click.UsageError(f"{field!r} is no FIELD=VALUE")
+            put(body, key.split("."), None if text == "" else api.value(key, text))
+        path = api.path_of(noun)
+        if before is None:
+            made = api.ask("POST", path, merged(noun.begin(name), body))
+        elif noun is LIST:
+            made = api.ask("PUT", f"{path}/{before['id']}", body)
+        else:
+            whole = {key: merged(before.get(key), item) for key, item in body.items()}
+            made = api.ask("PATCH", f"{path}/{before['id']}", whole)
+        _print(made, as_json)
+
+    @command("delete", "Delete one that nothing refers to.")
+    @name
+    def delete(api_path: Path | None, account: str | None, zone: str | None, name: str) -> None:
+        api = NamedApi(api_path, account, zone)
+        found = api.known(noun, name)
+        api.ask("DELETE", f"{api.path_of(noun)}/{found['id']}")
+        click.echo(f"deleted {noun.word} {noun.name_of(found)}")
+
+    return group
+
+
+def put(body: Object, steps: list[str], value: Any) -> None:
+    """Put a value into a body at a place."""
+    for step in steps[:-1]:
+        body = body.setdefault(step, {})
+    body[steps[-1]] = value
+
+
+def merged(before: Any, after: Any) -> Any:
+    """Return what is after with what was before, where both are mappings."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return after
+    return {**before, **{key: merged(before.get(key), item) for key, item in after.items()}}
+
+
+def shown(one: Any, column: str) -> str:
+    """Return the text of a column: what stands at a place, of each entry of a list."""
+    for index, step in enumerate(steps := column.split(".")):
+        if isinstance(one, list):
+            return ", ".join(shown(entry, ".".join(steps[index:])) for entry in one)
+        one = one.get(step) if isinstance(one, dict) else None
+    if isinstance(one, list):
+        return ", ".join(map(str, one))
+    return "" if one is None else json.dumps(one) if isinstance(one, bool | dict) else str(one)
+
+
+def table(rows: list[list[str]]) -> Iterator[str]:
+    """Yield lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _print(one: Object, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(one, indent=2))
+        return
+    for line in table([[key, item if isinstance(item, str) else json.dumps(item)] for key, item in one.items()]):
+        click.echo(line)
+
+
+def _group(noun: Noun, about: str) -> click.Group:
+    return commands(noun, click.Group(noun.word, help=f"{about} of the running daemon's API.", short_help=f"{about}."))
+
+
+pool = _group(POOL, "Pools of origins")
+monitor = _group(MONITOR, "Health checks of origins")
+balancer = _group(BALANCER, "Load balancers")
+rule = _group(RULE, "IP access rules")
+lists = _group(LIST, "Lists of addresses")
