@@ -188,11 +188,9 @@ def _app_faults(name: str, app: App, config: Config, named: Collection[str]) -> 
     balancer = config.load_balancers.get(app.load_balancer)
     if balancer is None:
         return
-    if app.origin_dns is not None and app.origin_dns.name != app.load_balancer:
-        yield Fault(
-            ("apps", name, "origin_dns", "name"),
-            f"beside load_balancer: {app.load_balancer} it is that name",
-        )
+    called = balancer.name or app.load_balancer
+    if app.origin_dns is not None and app.origin_dns.name != called:
+        yield Fault(("apps", name, "origin_dns", "name"), f"beside load_balancer: {app.load_balancer} it is {called}")
     if balancer.session_affinity == "ip_port" and app.protocol.transport == "tcp":
         yield Fault(
             ("load_balancers", app.load_balancer, "session_affinity"),

@@ -1,0 +1,197 @@
+"""Spectrum apps: `/zones/{zone}/spectrum/apps`.
+
+Codes and messages are those of Cloudflare's page on error codes of Spectrum.
+"""
+
+from typing import Any
+
+from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, given, keys_of, refuse, seconds, stamped
+from spectrum.core.configuration.config import App
+from spectrum.core.configuration.faults import Path
+from spectrum.core.configuration.presets import PRESETS
+from spectrum.store.objects import StoredObject
+
+UNKNOWN_FIELD, ORIGINS, ORIGIN_DNS, ORIGIN_ADDRESS, EDGE_IPS = 10012, 11000, 11001, 11002, 11004
+ARGO, NO_ROUTE, PROTOCOL, HOST_NAME = 11026, 11044, 13002, 16001
+# What the API says of it is in the path, or comes of other keys.
+_OWN = frozenset({"zone", "account", "name"})
+_KEYS = keys_of(App) - _OWN
+# Files of the machine: only who writes the configuration file names them.
+_PATHS = (("edge_tls", "client_ca"), ("origin_tls", "ca"))
+_EDGE_IPS = {"type": "dynamic", "connectivity": "all"}
+_DEFAULTS: Value = {
+    "ip_firewall": False,
+    "tls": "off",
+    "argo_smart_routing": False,
+    "proxy_protocol": "off",
+    "traffic_type": "direct",
+}
+
+
+def to_value(body: Body, refs: References) -> Value:
+    """Return what stands below the name of an app with this body."""
+    value = given(body, STAMPS)
+    _refuse_foreign(value)
+    for key in value.keys() - _KEYS:
+        raise refuse(UNKNOWN_FIELD, f'json: unknown field "{key}"', key)
+    for outer, inner in _PATHS:
+        if isinstance(value.get(outer), dict) and inner in value[outer]:
+            raise refuse(UNKNOWN_FIELD, "names a file of the machine; only the configuration file may", outer, inner)
+    if "protocol" not in value:
+        preset = PRESETS.get(str(value.get("preset")))
+        if preset is None:
+            raise refuse(PROTOCOL, '"protocol" is missing, such as tcp/22', "protocol")
+        value["protocol"] = preset.protocol
+    _take_references(value, refs)
+    _check_origins(value)
+    _check_dns(value)
+    return value
+
+
+def _refuse_foreign(value: Value) -> None:
+    """Refuse what Cloudflare has and we do not, in its own words; drop what says that it is not wanted."""
+    for key in ("virtual_network_id", "origin_worker_id"):
+        if not value.get(key, True):
+            del value[key]
+    if "virtual_network_id" in value:
+        raise refuse(NO_ROUTE, "No matching routes in the specified virtual network.", "virtual_network_id")
+    if "origin_worker_id" in value:
+        raise refuse(UNKNOWN_FIELD, "there are no Workers here", "origin_worker_id")
+    if value.get("traffic_type") in ("http", "https", "worker"):
+        raise refuse(
+            PROTOCOL, f"traffic_type {value['traffic_type']} is not available; expected direct", "traffic_type"
+        )
+    if value.get("argo_smart_routing") is True:
+        raise refuse(ARGO, "Argo Smart Routing is not enabled", "argo_smart_routing", status=403)
+
+
+def _take_references(value: Value, refs: References) -> None:
+    """Put names where a body has ids. The name of a load balancer in `origin_dns` is that load balancer."""
+    if "load_balancer" in value:
+        key = refs.key_of("load_balancers", str(value["load_balancer"]))
+        if key is None:
+            raise refuse(ORIGINS, f"there is no load balancer {value['load_balancer']!r}", "load_balancer")
+        value["load_balancer"] = key
+    elif isinstance(value.get("origin_dns"), dict) and "origin_direct" not in value:
+        key = refs.key_named("load_balancers", str(value["origin_dns"].get("name")))
+        if key is not None:
+            value["load_balancer"] = key
+    for outer, inner in (("edge_tls", "certificates"), ("origin_tls", "certificate")):
+        tls = value.get(outer)
+        if isinstance(tls, dict) and inner in tls:
+            value[outer] = tls | {inner: _certificates(tls[inner], refs, outer, inner)}
+
+
+def _certificates(named: Any, refs: References, *place: str) -> Any:
+    if isinstance(named, list):
+        return [_certificates(one, refs, *place) for one in named]
+    key = refs.key_of("certificates", str(named))
+    if key is None:
+        raise refuse(UNKNOWN_FIELD, f"there is no certificate {named!r}", *place)
+    return key
+
+
+def _check_origins(value: Value) -> None:
+    origins = [key for key in ("origin_direct", "origin_dns", "load_balancer") if key in value]
+    if origins not in (["origin_direct"], ["origin_dns"], ["load_balancer"], ["origin_dns", "load_balancer"]):
+        found = " and ".join(origins) or "none of them"
+        raise refuse(
+            ORIGINS,
+            "The origin configuration is invalid. An app has exactly one of origin_direct, origin_dns and "
+            f"load_balancer; found {found}",
+            origins[-1] if origins else "origin_direct",
+        )
+    dns = value.get("origin_dns")
+    if isinstance(dns, dict) and "load_balancer" not in value:
+        if "name" not in dns:
+            raise refuse(ORIGIN_DNS, 'origin_dns needs a "name"', "origin_dns", "name")
+        if dns.get("type") != "SRV" and "origin_port" not in value:
+            raise refuse(ORIGIN_DNS, "origin_dns needs origin_port, unless its type is SRV", "origin_port")
+
+
+def _check_dns(value: Value) -> None:
+    """A CNAME leads to addresses of the edge's choice, an ADDRESS to one's own."""
+    dns, edge_ips = value.get("dns"), value.get("edge_ips", _EDGE_IPS)
+    if not isinstance(dns, dict) or not isinstance(dns.get("name"), str):
+        raise refuse(UNKNOWN_FIELD, '"dns" is missing: {"type": "CNAME", "name": "ssh.example.com"}', "dns", "name")
+    is_static = isinstance(edge_ips, list) or (isinstance(edge_ips, dict) and edge_ips.get("type") == "static")
+    value["dns"] = dns = {"type": "ADDRESS" if is_static else "CNAME"} | dns
+    if dns["type"] not in ("CNAME", "ADDRESS"):
+        raise refuse(EDGE_IPS, f"expected CNAME or ADDRESS, found {dns['type']!r}", "dns", "type")
+    if (dns["type"] == "ADDRESS") is not is_static:
+        raise refuse(EDGE_IPS, "dns type CNAME goes with edge_ips of type dynamic, ADDRESS with static", "dns", "type")
+
+
+def to_body(value: Value, refs: References) -> Value:
+    """Return the body that makes an app."""
+    body = {key: item for key, item in value.items() if key not in _OWN}
+    if "load_balancer" in body:
+        identity = refs.id_of("load_balancers", body["load_balancer"])
+        if "origin_dns" in body or identity is None:
+            del body["load_balancer"]
+        else:
+            body["load_balancer"] = identity
+    for outer, inner in (("edge_tls", "certificates"), ("origin_tls", "certificate")):
+        if inner in body.get(outer, {}):
+            body[outer] = body[outer] | {inner: _certificate_ids(body[outer][inner], refs)}
+    return body
+
+
+def _certificate_ids(named: Any, refs: References) -> Any:
+    if isinstance(named, list):
+        return [_certificate_ids(one, refs) for one in named]
+    return refs.id_of("certificates", named)
+
+
+def from_value(obj: StoredObject, refs: References) -> Value:
+    """Return an app as the API answers it."""
+    body = to_body(obj.value, refs)
+    preset = PRESETS.get(str(body.get("preset")))
+    if preset is not None:
+        body.setdefault("protocol", preset.protocol)
+    edge_ips = body.get("edge_ips", _EDGE_IPS)
+    body["edge_ips"] = {"type": "static", "ips": edge_ips} if isinstance(edge_ips, list) else edge_ips
+    body.setdefault(
+        "dns", {"type": "ADDRESS" if body["edge_ips"].get("type") == "static" else "CNAME", "name": obj.name}
+    )
+    if isinstance(body.get("origin_dns"), dict) and "ttl" in body["origin_dns"]:
+        body["origin_dns"] = body["origin_dns"] | {"ttl": seconds(body["origin_dns"]["ttl"])}
+    if body.get("tls") is False:  # what YAML makes of off
+        body["tls"] = "off"
+    return stamped(obj, _DEFAULTS | body)
+
+
+def _place(place: Path, body: Body) -> Path:
+    """Return where in a body stands what stands in the value at a place."""
+    match place:
+        case ("load_balancer", *_) if "load_balancer" not in body:
+            return ("origin_dns", "name")
+        case ("edge_ips", int() as index, *_) if isinstance(body.get("edge_ips"), dict):
+            return ("edge_ips", "ips", index)
+    return place
+
+
+_CODES = {
+    "origin_direct": ORIGIN_ADDRESS,
+    "origin_dns": ORIGIN_DNS,
+    "origin_port": ORIGIN_DNS,
+    "load_balancer": ORIGINS,
+    "edge_ips": EDGE_IPS,
+    "dns": EDGE_IPS,
+    "protocol": PROTOCOL,
+}
+
+
+def _code(place: Path) -> int:
+    """Return the code of a fault at a place of an app; one of the whole is about its origins."""
+    if place[:2] == ("dns", "name"):
+        return HOST_NAME
+    return _CODES.get(str(place[0]), UNKNOWN_FIELD) if place else ORIGINS
+
+
+def api_name(obj: StoredObject) -> str:
+    """Return the name that an app is published under."""
+    return str(obj.value.get("dns", {}).get("name", obj.name))
+
+
+APPS = Kind("apps", "app", App, to_value, to_body, from_value, _place, _code, api_name)

@@ -1,0 +1,83 @@
+"""Monitors: `/accounts/{account}/load_balancers/monitors`."""
+
+import re
+
+from spectrum.api.kinds.kind import (
+    STAMPS,
+    Body,
+    Kind,
+    References,
+    Value,
+    given,
+    keys_of,
+    refuse,
+    same_place,
+    seconds,
+    stamped,
+)
+from spectrum.core.balancing.objects import Monitor
+from spectrum.core.configuration.faults import Path
+from spectrum.store.objects import StoredObject
+
+INVALID = 1002
+_OWN = frozenset({"zone", "account", "name"})
+_KEYS = keys_of(Monitor) - _OWN
+_DEFAULTS: Value = {
+    "type": "http",
+    "interval": 60,
+    "timeout": 5,
+    "retries": 2,
+    "consecutive_up": 0,
+    "consecutive_down": 0,
+    "port": 0,
+    "follow_redirects": False,
+    "allow_insecure": False,
+}
+_HTTP: Value = {"method": "GET", "path": "/", "expected_codes": "200"}
+_BY_TYPE: dict[str, Value] = {"http": _HTTP, "https": _HTTP, "tcp": {"method": "connection_established"}}
+# In answers, where a monitor's type has no such thing.
+_EMPTY = ("method", "path")
+_ELSEWHERE: Value = {"method": "", "path": "", "expected_codes": ""}
+
+
+def to_value(body: Body, refs: References) -> Value:
+    """Return what stands below the name of a monitor with this body."""
+    value = given(body, STAMPS)
+    for key in value.keys() - _KEYS:
+        raise refuse(INVALID, f'unknown field "{key}": validation failed', key)
+    return {key: item for key, item in value.items() if item != "" or key not in _EMPTY}
+
+
+def to_body(value: Value, refs: References) -> Value:
+    """Return the body that makes a monitor."""
+    return {key: item for key, item in value.items() if key not in _OWN}
+
+
+def from_value(obj: StoredObject, refs: References) -> Value:
+    """Return a monitor as the API answers it."""
+    body = _DEFAULTS | to_body(obj.value, refs)
+    body = _ELSEWHERE | _BY_TYPE.get(body["type"], {}) | body
+    for key in ("interval", "timeout"):
+        body[key] = seconds(body[key])
+    body["expected_codes"] = str(body["expected_codes"])
+    if "header" in body:
+        body["header"] = {name: item if isinstance(item, list) else [item] for name, item in body["header"].items()}
+    return stamped(obj, body)
+
+
+def _code(place: Path) -> int:
+    return INVALID
+
+
+def api_name(obj: StoredObject) -> str:
+    """Return what a monitor is called: it has no name of its own, only a description."""
+    return str(obj.value.get("description") or obj.name)
+
+
+def wanted_name(value: Value) -> str:
+    """Return a name for a monitor in the file, from what it does."""
+    described = re.sub("[^A-Za-z0-9._-]+", "-", str(value.get("description", ""))).strip("-._")
+    return described[:40].rstrip("-._") or str(value.get("type", "http"))
+
+
+MONITORS = Kind("monitors", "monitor", Monitor, to_value, to_body, from_value, same_place, _code, api_name)
