@@ -4,15 +4,12 @@ from collections.abc import Mapping
 from operator import is_not
 from pathlib import Path
 
-import msgspec
-
 from spectrum.core.access.lists import AddressList
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.access.prefix_table import PrefixTableBuilder
 from spectrum.core.access.rules import AccessSettings, RuleSettings, gather
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.tenants.checks import scopes_of
 from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
 
 # Of a list that is no list.
@@ -80,8 +77,7 @@ class AccessLoader:
             self._made = load_access(config)
             has_files = any(rule.file is not None for rule in config.access_rules.values())
             self._names, self._objects = (None if has_files else names), objects
-        settings, table = self._made
-        return _scoped(settings, config), table
+        return self._made
 
 
 def load_access(config: Config) -> tuple[AccessSettings, bytes]:
@@ -94,13 +90,7 @@ def load_access(config: Config) -> tuple[AccessSettings, bytes]:
     if faults:
         raise AccessError("\n".join(f"access rule {name}: {message}" for name, message in faults))
     table = builder.build()
-    return _scoped(AccessSettings(tuple(settings), tuple(builder.lists)), config), table
-
-
-def _scoped(settings: AccessSettings, config: Config) -> AccessSettings:
-    """Return rules with the zones and accounts of apps, if any rule asks for them."""
-    scopes = scopes_of(config) if any(rule.scope for rule in settings.rules) else {}
-    return msgspec.structs.replace(settings, scopes=scopes)
+    return AccessSettings(tuple(settings), tuple(builder.lists)), table
 
 
 def _has_list(rule: AccessRule, listed: Mapping[str, AddressList]) -> bool:

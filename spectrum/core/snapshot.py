@@ -97,6 +97,8 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     # What the sockets to clients and to origins get.
     client_tcp: TcpOptions = TcpOptions()
     origin_tcp: TcpOptions = TcpOptions()
+    # Its zone and its account, as access rules name them: core.access.rules.scope_name.
+    scopes: tuple[str, ...] = ()
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""

@@ -160,7 +160,8 @@ class TcpPlane:
         if not orders or listener.intercepts or terms.tls is not None or app.origin_tls is not None:
             return
         rules = (*app.rules, *self._limiter.node)
-        prefixes = self._firewall.prefixes_of(app.settings.name) if app.judge is not None else None
+        name, scopes = app.settings.name, app.settings.scopes
+        prefixes = self._firewall.prefixes_of(name, scopes) if app.judge is not None else None
         timeouts = app.connect_timeout_ms, app.idle_timeout_ms
         self.relay.set_plan(
             number, SessionPlan(orders, app.settings.proxy_protocol, *timeouts, terms.form, app.judge, rules, prefixes)

@@ -6,7 +6,7 @@ from spectrum.control.access import AccessError, AccessLoader, access_faults, lo
 from spectrum.core.access.lists import AddressList
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.access.prefix_table import PrefixTable
-from spectrum.core.configuration.config import App, Config
+from spectrum.core.configuration.config import Config
 
 
 def listed(path, **more):
@@ -85,14 +85,3 @@ def test_what_a_file_is_named_in_is_always_read(tmp_path):
     first = loader.load(config)
     (tmp_path / "a").write_text("192.0.3.0/24\n")
     assert loader.load(config)[1] != first[1]
-
-
-def test_scopes_are_there_where_a_rule_asks_for_them():
-    loader = AccessLoader()
-    app = App.model_validate({"protocol": "tcp/1", "origin_direct": ["tcp://192.0.2.1:1"]})
-    one = Config.model_construct(access_rules={"a": rule(value="192.0.2.1")}, apps={"x": app})
-    assert loader.load(one)[0].scopes == {}
-    other = Config.model_construct(access_rules={"a": rule(value="192.0.2.1", account="default")}, apps={"x": app})
-    assert loader.load(other)[0].scopes == {"x": ("account default",)}
-    more = Config.model_construct(access_rules=other.access_rules, apps={"x": app, "y": app})
-    assert sorted(loader.load(more)[0].scopes) == ["x", "y"]

@@ -155,3 +155,31 @@ def test_a_list_of_a_million_prefixes(tmp_path, free_port, origin):
 def _resident_bytes(pid):
     with open(f"/proc/{pid}/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_rules_of_a_zone_and_lists(tmp_path, free_port, origin):
+    ports = [free_port() for _ in range(2)]
+    text = (
+        "zones: {a.example: {}, b.example: {}}\n"
+        "lists: {bad: {kind: ip, items: [127.0.3.0/24, {ip: 127.0.4.4, comment: seen}]}}\n"
+        "access_rules:\n"
+        "  zone: {target: ip_range, list: bad, action: block, zone: a.example}\n"
+        "  all: {target: ip, value: 127.0.5.5, action: block}\n"
+        "apps:\n"
+    )
+    for name, port in zip("ab", ports, strict=True):
+        origins = f"origin_direct: ['tcp://127.0.0.1:{port_of(origin)}'], ip_firewall: true"
+        text += (
+            f"  {name}: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], dns: {{name: x.{name}.example}}, {origins}}}\n"
+        )
+    with Daemon(tmp_path, text) as daemon:
+
+        def met(source):
+            return [visit(source, port) for port in ports]
+
+        assert met("127.0.3.9") == met("127.0.4.4") == [False, True]
+        assert met("127.0.5.5") == [False, False]
+        assert met("127.0.6.6") == [True, True]
+        daemon.write(text.replace("zone: a.example", "zone: b.example"))
+        assert daemon.reload() == []
+        assert met("127.0.3.9") == [True, False]

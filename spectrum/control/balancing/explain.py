@@ -256,7 +256,7 @@ def _access(settings: AppSettings, snapshot: Snapshot, prefixes: bytes, client: 
     places = Places()
     places.read(snapshot.geoip, snapshot.geoip_asn)
     table = PrefixTable(prefixes)
-    rules = AppRules(settings.name, snapshot.access, table.find, places.number_of, places.country_of)
+    rules = AppRules(settings.name, snapshot.access, table.find, places.number_of, places.country_of, settings.scopes)
     found = rules.all_of(client)
     places.close()
     if not found:

@@ -1,7 +1,7 @@
 """From a configuration to a plan: what it names is read, and what workers run on is worked out."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -16,6 +16,7 @@ from spectrum.core.configuration.config import App, Config
 from spectrum.core.features import compile_app, compile_snapshot
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
+from spectrum.core.tenants.app_scopes import AppScopes
 
 
 class Planner(Actor):
@@ -35,6 +36,8 @@ class Planner(Actor):
         self.actors: Sequence[Actor] = ()
         self._numbers = Numbers(MAX_NUMBERS)
         self._access = AccessLoader()
+        self._app_scopes = AppScopes()
+        self._scopes: Mapping[str, tuple[str, ...]] = {}
         # Of the last plan: an app that is the same object has the same settings.
         self._compiled: dict[str, tuple[App, AppSettings]] = {}
 
@@ -56,6 +59,7 @@ class Planner(Actor):
             raise RolloutError(
                 "too many origins were replaced while sessions of the old ones go on; reload again later"
             ) from exc
+        self._scopes = self._app_scopes.of(config)
         snapshot = compile_snapshot(config, generation, numbers, access, tls, self._compile)
         if len(self._compiled) > len(snapshot.apps):
             self._compiled = {name: self._compiled[name] for name in config.apps}
@@ -78,9 +82,10 @@ class Planner(Actor):
 
     def _compile(self, name: str, app: App) -> AppSettings:
         known = self._compiled.get(name)
-        if known is not None and known[0] is app:
+        scopes = self._scopes[name]
+        if known is not None and known[0] is app and known[1].scopes == scopes:
             return known[1]
-        settings = compile_app(name, app)
+        settings = msgspec.structs.replace(compile_app(name, app), scopes=scopes)
         if known is not None and known[1] == settings:
             settings = known[1]
         self._compiled[name] = app, settings

@@ -29,22 +29,15 @@ class RuleSettings(msgspec.Struct, frozen=True, array_like=True):
     countries: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     file: str = ""
-    # A zone or an account, as `scopes` of the settings has it; empty for all.
+    # A zone or an account, as `AppSettings.scopes` has them; empty for all.
     scope: str = ""
 
 
 class AccessSettings(msgspec.Struct, frozen=True, array_like=True):
-    """All rules.
-
-    Attributes:
-        rules: In their order.
-        lists: Those of the prefix table: rules by number, from 1, in the order of their say.
-        scopes: Of each app its zone and its account, if any rule has a scope.
-    """
+    """All rules. `lists` are those of the prefix table: rules by number, from 1, in the order of their say."""
 
     rules: tuple[RuleSettings, ...] = ()
     lists: tuple[tuple[int, ...], ...] = ((),)
-    scopes: dict[str, tuple[str, ...]] = {}
 
     @property
     def knows_countries(self) -> bool:
@@ -162,7 +155,7 @@ def gather(
 
 
 def scope_name(zone: str | None, account: str | None) -> str:
-    """Return what a zone, or an account, is called in `AccessSettings.scopes`; empty for neither."""
+    """Return what a zone, or an account, is called in `AppSettings.scopes`; empty for neither."""
     return f"zone {zone}" if zone else f"account {account}" if account else ""
 
 
@@ -175,6 +168,7 @@ class AppRules:
         find: Returns the number of the list that an address meets.
         number_of: Returns the autonomous system of an address, 0 where it is not known.
         country_of: Returns the country of an address, "" where it is not known.
+        scopes: Its zone and account, as `AppSettings.scopes` has them.
     """
 
     def __init__(
@@ -184,8 +178,9 @@ class AppRules:
         find: Callable[[bytes], int],
         number_of: Callable[[bytes], int],
         country_of: Callable[[bytes], str],
+        scopes: Sequence[str] = (),
     ) -> None:
-        scopes = ("", *settings.scopes.get(app, ()))
+        scopes = ("", *scopes)
         self._rules = [
             rule if rule.scope in scopes and (rule.apps is None or app in rule.apps) else None
             for rule in settings.rules

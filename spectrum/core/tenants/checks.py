@@ -4,12 +4,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
-from spectrum.core.access.rules import scope_name
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, Path, nearest
 from spectrum.core.configuration.feature import Feature, Misfit, Named, Names, Section, Surroundings
 from spectrum.core.tenants.objects import Account, Zone
-from spectrum.core.tenants.scope import Scope
+from spectrum.core.tenants.scope import DEFAULT_ACCOUNT, Scope
 from spectrum.core.tenants.tokens import Token
 
 # Sections whose objects may say which account they are of, apart from zones.
@@ -28,17 +27,6 @@ def zone_of(scope: Scope, app: App) -> str:
     return scope.zone_of_app(app.zone, app.dns.name if app.dns else None)
 
 
-def scopes_of(config: Config) -> dict[str, tuple[str, ...]]:
-    """Return the zone and the account of each app, as `AccessSettings.scopes` has them."""
-    scope = scope_of(config)
-    found = {}
-    for name, app in config.apps.items():
-        zone = zone_of(scope, app)
-        names = scope_name(zone, None), scope_name(None, scope.account_of(zone, None))
-        found[name] = tuple(filter(None, names))
-    return found
-
-
 def owner_of(scope: Scope, section: str, one: Any) -> str:
     """Return the account of an object of a configuration."""
     if section == "apps":
@@ -53,7 +41,8 @@ def check_tenants(config: Config, surroundings: Surroundings) -> Iterator[Fault]
         config: Holds the objects that are looked at.
         surroundings: What they belong and refer to.
     """
-    names, whole = surroundings.names, surroundings.whole
+    whole = surroundings.whole
+    names = {**surroundings.names, "accounts": surroundings.names["accounts"] or (DEFAULT_ACCOUNT,)}
     scope = scope_of(whole)
     yield from _zone_faults(config, whole, names["accounts"])
     for section in OF_ACCOUNTS:

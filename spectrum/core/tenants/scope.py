@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Where the file names no account.
+# Where the file names no account; one of this name is never anything else.
 DEFAULT_ACCOUNT = "default"
 
 
@@ -15,12 +15,13 @@ class Scope:
         zones: Per zone its domain and its account's name, None where it does not say.
 
     Attributes:
-        default_account: Of objects that name none: the first one.
+        default_account: Of objects that name none: `default` where it is there, or none is; else the first one.
         default_zone: Of apps that name none, and whose name is in none: the first one; empty without zones.
     """
 
     def __init__(self, accounts: Iterable[str], zones: Mapping[str, tuple[str, str | None]]) -> None:
-        self.default_account = next(iter(accounts), DEFAULT_ACCOUNT)
+        names = tuple(accounts)
+        self.default_account = names[0] if names and DEFAULT_ACCOUNT not in names else DEFAULT_ACCOUNT
         self.default_zone = next(iter(zones), "")
         self._accounts = {zone: account or self.default_account for zone, (_, account) in zones.items()}
         self._zones: dict[str, str] = {}

@@ -3,7 +3,7 @@
 import logging
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +90,16 @@ class Firewall:
 
     def judge_for(self, app: AppSettings) -> Judge | None:
         """Return the function that judges the clients of an app; None if it has no `ip_firewall`."""
-        return self.judge_of(app.name) if app.ip_firewall else None
+        return self.judge_of(app.name, app.scopes) if app.ip_firewall else None
 
-    def judge_of(self, app: str) -> Judge | None:
+    def judge_of(self, app: str, scopes: Sequence[str] = ()) -> Judge | None:
         """Return the function that judges clients of apps with `ip_firewall`; None if there are no rules."""
-        rules = self._rules_of(app)
+        rules = self._rules_of(app, scopes)
         return rules.of if rules.any else None
 
-    def prefixes_of(self, app: str) -> PrefixTable | None:
+    def prefixes_of(self, app: str, scopes: Sequence[str] = ()) -> PrefixTable | None:
         """Return the prefixes that hold all whom the rules for an app name; None where places decide, too."""
-        return None if self._rules_of(app).any_places else self._table
+        return None if self._rules_of(app, scopes).any_places else self._table
 
     def basis_of(self, rule: str, client: bytes) -> Basis | None:
         """Return what of a rule holds a client, as `core.access.rules.basis_of`; it takes some microseconds."""
@@ -112,5 +112,6 @@ class Firewall:
             return {}
         return {"AccessPrefix": basis.prefix} | ({"AccessList": basis.place} if basis.place else {})
 
-    def _rules_of(self, app: str) -> AppRules:
-        return AppRules(app, self._settings, self._table.find, self._places.number_of, self._places.country_of)
+    def _rules_of(self, app: str, scopes: Sequence[str]) -> AppRules:
+        places = self._places
+        return AppRules(app, self._settings, self._table.find, places.number_of, places.country_of, scopes)

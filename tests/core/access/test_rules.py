@@ -22,13 +22,14 @@ def judge(rules, app="x", lines=None):
     builder, settings, faults = gather(made, lines or {})
     assert not faults
     table = PrefixTable(builder.build())
-    access = AccessSettings(tuple(settings), tuple(builder.lists), SCOPES)
+    access = AccessSettings(tuple(settings), tuple(builder.lists))
     return AppRules(
         app,
         access,
         table.find,
         lambda client: NUMBERS.get(str(ip_address(client)), 0),
         lambda client: COUNTRIES.get(str(ip_address(client)), ""),
+        SCOPES.get(app, ()),
     )
 
 

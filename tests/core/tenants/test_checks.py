@@ -5,7 +5,7 @@ import pytest
 from spectrum.control.configuration.loader import load_objects
 from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.feature import Surroundings
-from spectrum.core.tenants.checks import check_tenants, scopes_of
+from spectrum.core.tenants.checks import check_tenants
 
 ORIGINS = [{"name": "a", "address": "192.0.2.9", "port": 22}]
 
@@ -204,18 +204,8 @@ def test_what_does_not_fit(sections, place, message):
 def test_without_tenants_nobody_has_to_name_one():
     assert faults(apps={"a": ssh()}) == []
     assert faults(monitors={"m": {"type": "tcp", "account": "x"}}) == [
-        ("monitors.m.account", 'no account "x"; the file has no accounts')
+        ("monitors.m.account", 'no account "x"; known here: default')
     ]
-
-
-def test_the_scopes_of_apps():
-    config, _ = load_objects({**TENANTS, "apps": {"a": ssh(), "b": app("tcp/1", zone="example.org")}})
-    assert scopes_of(config) == {
-        "a": ("zone example.com", "account acme"),
-        "b": ("zone example.org", "account other"),
-    }
-    config, _ = load_objects({"apps": {"a": ssh()}})
-    assert scopes_of(config) == {"a": ("account default",)}
 
 
 def test_many_apps_in_many_zones_are_quick():

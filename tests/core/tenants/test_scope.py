@@ -43,6 +43,11 @@ def test_the_account_of_an_object(zone, account, found):
     assert SCOPE.account_of(zone, account) == found
 
 
+def test_the_account_default_stays_what_it_is():
+    assert Scope(["acme", "default"], {}).default_account == "default"
+    assert Scope(["acme", "other"], {}).default_account == "acme"
+
+
 def test_without_accounts_and_zones():
     scope = Scope([], {})
     assert (scope.default_account, scope.default_zone) == ("default", "")
