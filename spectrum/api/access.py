@@ -59,6 +59,12 @@ class Call:
         return self.context.catalogue
 
     @property
+    def owner(self) -> dict[str, str]:
+        """The keys with which a new object of this zone or account says whose it is."""
+        assert self.account is not None, "its path names one, or the zone of one"
+        return self.catalogue.owner_keys(self.account, self.zone)
+
+    @property
     def body(self) -> Any:
         """The decoded body; None without any."""
         return self.request.state.body

@@ -48,7 +48,9 @@ class Holdings:
         found += [one for one in stored if (one.section, one.name) not in names]
         if not any(one.section == "accounts" for one in found):
             found.append(
-                StoredObject("accounts", file_id("accounts", DEFAULT_ACCOUNT), DEFAULT_ACCOUNT, {}, 0.0, 0.0, 0, True)
+                StoredObject(
+                    "accounts", file_id("accounts", DEFAULT_ACCOUNT), DEFAULT_ACCOUNT, {}, modified_on, modified_on
+                )
             )
         for one in found:
             self._by_id.setdefault(one.section, {})[one.id] = one
@@ -78,6 +80,17 @@ class Holdings:
     def in_zone(self, section: str, zone: str) -> list[StoredObject]:
         """Return a zone's objects of a section; by the zone's name."""
         return list(self._by_owner.get((section, "zone", zone), {}).values())
+
+    def implied_account(self) -> StoredObject | None:
+        """Return the account that there is without anybody having made it; None where there are others."""
+        accounts = self._by_id.get("accounts", {})
+        return next((one for one in accounts.values() if not one.is_in_file and one.revision == 0), None)
+
+    def owner_keys(self, account: StoredObject, zone: StoredObject | None = None) -> dict[str, str]:
+        """Return the keys with which an object says whose it is."""
+        if zone is not None:
+            return {"zone": zone.name}
+        return {} if account == self.implied_account() else {"account": account.name}
 
     def owners(self, one: StoredObject) -> Owners:
         """Return the names of an object's account and zone; "" where it belongs to no zone."""
@@ -133,19 +146,19 @@ class Holdings:
 
     def _link(self, one: StoredObject) -> None:
         account, zone = self._owners[one.section, one.id] = _owners(self._scope, one.section, one.name, one.value)
-        for key in self._owner_keys(one.section, account, zone):
+        for key in self._places(one.section, account, zone):
             self._by_owner.setdefault(key, {})[one.id] = one
         for to in references(one.section, one.value):
             self._referrers.setdefault(to, {})[one.section, one.id] = one
 
     def _unlink(self, one: StoredObject) -> None:
-        for key in self._owner_keys(one.section, *self._owners.pop((one.section, one.id))):
+        for key in self._places(one.section, *self._owners.pop((one.section, one.id))):
             self._by_owner[key].pop(one.id, None)
         for to in references(one.section, one.value):
             self._referrers.get(to, {}).pop((one.section, one.id), None)
 
     @staticmethod
-    def _owner_keys(section: str, account: str, zone: str) -> Iterator[tuple[str, str, str]]:
+    def _places(section: str, account: str, zone: str) -> Iterator[tuple[str, str, str]]:
         yield section, "account", account
         if zone:
             yield section, "zone", zone

@@ -37,7 +37,8 @@ def test_the_file_wins_where_both_have_a_name():
 def test_there_is_always_an_account():
     holdings = filled({"pools": {"p": {}}})
     (account,) = holdings.all("accounts")
-    assert (account.name, account.is_in_file) == ("default", True)
+    assert account.name == "default" and holdings.implied_account() == account
+    assert holdings.owner_keys(account) == {}
     assert holdings.owners(holdings.named("pools", "p")) == ("default", "")
 
 
@@ -112,3 +113,11 @@ def test_owners_of_what_is_made_with_its_zone_and_account():
         ObjectChange("accounts", "z", "b", {}),
     ]
     assert holdings.owners_after(changes, [None] * 3) == [("b", "example.com"), ("b", "example.com"), ("b", "")]
+
+
+def test_whose_an_object_is_stands_in_it():
+    holdings = filled({"accounts": {"a": {}}, "zones": {"example.com": {}}})
+    account, zone = holdings.named("accounts", "a"), holdings.named("zones", "example.com")
+    assert holdings.implied_account() is None
+    assert holdings.owner_keys(account) == {"account": "a"}
+    assert holdings.owner_keys(account, zone) == {"zone": "example.com"}

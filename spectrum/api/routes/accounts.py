@@ -48,7 +48,11 @@ async def create_account(call: Annotated[Call, Anywhere], body: AccountBody) -> 
         raise unauthorized()
     account_id = new_id()
     name = free_name(body.name, call.catalogue.names("accounts"), account_id)
-    return success(from_account(await _put(call, account_id, name, body)))
+    first = []
+    if (implied := call.catalogue.implied_account()) is not None:  # else what is its would be the new one's
+        first = [ObjectChange("accounts", implied.id, implied.name, {})]
+    *_, made = await call.change([*first, ObjectChange("accounts", account_id, name, _value(name, body))])
+    return success(from_account(made))
 
 
 @router.get("/accounts/{account_id}")
@@ -61,8 +65,11 @@ async def get_account(call: Annotated[Call, InAccount("accounts")]) -> Response:
 @router.put("/accounts/{account_id}")
 async def update_account(call: Annotated[Call, InAccount("accounts", edit=True)], body: AccountBody) -> Response:
     """Change what an account is called."""
-    assert call.account is not None, "its path names one"
-    return success(from_account(await _put(call, call.account.id, call.account.name, body)))
+    account = call.account
+    assert account is not None, "its path names one"
+    change = ObjectChange("accounts", account.id, account.name, _value(account.name, body))
+    (made,) = await call.change([change])
+    return success(from_account(made))
 
 
 @router.delete("/accounts/{account_id}")
@@ -72,18 +79,19 @@ async def delete_account(call: Annotated[Call, InAccount("accounts", edit=True)]
     assert account is not None, "its path names one"
     if not call.caller.may("accounts", True, ANY):
         raise unauthorized()
+    if len(call.catalogue.all("accounts")) == 1:
+        raise ApiError(400, IN_USE, "There is always an account, and this is the only one")
     if what := in_use(call, account):
         raise ApiError(400, IN_USE, f"The account still has {what}")
     await call.change([ObjectChange("accounts", account.id, account.name, None)])
     return success({"id": account.id})
 
 
-async def _put(call: Call, account_id: str, name: str, body: AccountBody) -> StoredObject:
+def _value(name: str, body: AccountBody) -> dict[str, str]:
     value: dict[str, str] = {} if body.name == name else {"name": body.name}
     if body.type != "standard":
         value["type"] = body.type
-    (made,) = await call.change([ObjectChange("accounts", account_id, name, value)])
-    return made
+    return value
 
 
 SECTIONS = ("zones", "apps", "load_balancers", "pools", "monitors", "monitor_groups", "access_rules", "lists")

@@ -111,7 +111,7 @@ async def create_zone(call: Annotated[Call, Anywhere], body: ZoneBody) -> Respon
         raise BodyFault(ALREADY_THERE, f"{domain} already exists", "/name")
     zone_id = new_id()
     name = free_name(domain, call.catalogue.names("zones"), zone_id)
-    value = {"account": account.name} | ({} if name == domain else {"name": domain})
+    value = call.catalogue.owner_keys(account) | ({} if name == domain else {"name": domain})
     try:
         (made,) = await call.change([ObjectChange("zones", zone_id, name, value)])
     except ChangeRefused as exc:

@@ -2,6 +2,7 @@ import cloudflare
 import pytest
 
 from spectrum.store.objects import file_id
+from tests.api.serving import Api
 
 OTHER = file_id("accounts", "other")
 
@@ -34,3 +35,21 @@ async def test_one_tenant_makes_no_account(api):
     client = api.client(await api.token("accounts:edit", accounts=["other"]))
     assert (await client.post("/accounts", json={"name": "x"})).status_code == 403
     assert (await client.delete(f"/accounts/{OTHER}")).status_code == 403
+
+
+async def test_what_there_is_stays_where_it_was_when_the_first_account_is_made(tmp_path):
+    async with Api(tmp_path, {"zones": {"example.com": {}}}) as api:
+        client = api.client()
+        (default,) = (await client.get("/accounts")).json()["result"]
+        assert (await client.delete(f"/accounts/{default['id']}")).status_code == 400
+        assert (await client.post("/zones", json={"name": "example.net"})).status_code == 200
+        assert api.daemon.live["zones", "example.net"] == {}
+        await client.post("/accounts", json={"name": "new"})
+        assert [key for key in api.daemon.live if key[0] == "accounts"] == [
+            ("accounts", "default"),
+            ("accounts", "new"),
+        ]
+        zones = (await client.get("/zones")).json()["result"]
+        assert {zone["account"]["id"] for zone in zones} == {default["id"]}
+        renamed = (await client.put(f"/accounts/{default['id']}", json={"name": "Mine"})).json()["result"]
+        assert (renamed["id"], renamed["name"]) == (default["id"], "Mine")
