@@ -11,7 +11,12 @@ from spectrum.kernel.bindings import Bindings
 from spectrum.kernel.filter import PinnedFilter
 from spectrum.kernel.libbpf import BpfError, version
 from spectrum.kernel.offload import PinnedOffload
-from spectrum.kernel.pins import LAYOUT, PinError, folder_of, unload
+from spectrum.kernel.pins import LAYOUT, PinError, folder_of, is_bpf, unload
+
+UNSEEN = """\
+{0}: no BPF file system in this mount namespace, so programs that are attached cannot be seen from here.
+Where a daemon has some, it has mounted one in its own namespace: nsenter -t PID -m -n spectrum kernel status
+(PID is the daemon's). Each `ip netns exec` hides {0} behind a /sys of its own."""
 
 
 @click.group(short_help="Show and remove programs in the kernel.")
@@ -32,6 +37,9 @@ def status(filesystem: Path) -> None:
         click.echo(f"Linux {platform.release()}, libbpf {version()}")
     except BpfError as exc:
         click.echo(f"Linux {platform.release()}: {exc}")
+    if not is_bpf(filesystem):
+        click.echo(UNSEEN.format(filesystem))
+        return
     for name, describe in (("bindings", _bindings), ("filter", _filter), ("udp offload", _offload)):
         try:
             for line in describe(filesystem):

@@ -16,6 +16,7 @@ from spectrum.control.paths import store_folder
 from spectrum.control.processes.starting import StartError
 from spectrum.control.processes.succession import OPTION as SUCCEED
 from spectrum.control.processes.succession import Predecessor
+from spectrum.control.tls.certificates import load_tls, soon_to_end
 from spectrum.core.configuration.config import MAX_WORKERS, Config
 from spectrum.kernel.sockets import ListenError
 from spectrum.store.errors import StoreError
@@ -71,10 +72,15 @@ def _joined(source: JoinedSource, config: Config, predecessor: Predecessor | Non
 @click.command(short_help="Print every fault of a file.")
 @CONFIG
 def check(path: Path) -> None:
-    """Check a file and print every fault with its line and column."""
+    """Check a file and print every fault with its line and column.
+
+    Certificates that have expired, or soon will have, are no faults of the file: they are told of on standard error.
+    """
     known = KnownObjects()
     config = load(path, known)
     listeners = sum(len(app.bound_ports) * max(1, len(app.addresses)) for app in config.apps.values())
+    for line in soon_to_end(load_tls(config)):
+        click.echo(f"warning: {line}", err=True)
     apps = len(config.apps)
     on = f"{listeners} listener{'s' * (listeners != 1)}"
     if len(known.apps) > 1:

@@ -60,7 +60,7 @@ def mount(filesystem: Path) -> None:
     Raises:
         PinError: If it cannot be.
     """
-    if _is_bpf(filesystem):
+    if is_bpf(filesystem):
         return
     library = ctypes.CDLL(None, use_errno=True)
     if library.mount(b"bpf", bytes(filesystem), b"bpf", 0, None) < 0:
@@ -68,7 +68,8 @@ def mount(filesystem: Path) -> None:
         raise PinError(f"no BPF file system can be mounted on {filesystem}: {why}")
 
 
-def _is_bpf(path: Path) -> bool:
+def is_bpf(path: Path) -> bool:
+    """Tell whether a path is on a BPF file system."""
     library = ctypes.CDLL(None, use_errno=True)
     answer = ctypes.create_string_buffer(256)
     return bool(library.statfs(bytes(path), answer) == 0 and struct.unpack_from("=q", answer)[0] == _BPF_MAGIC)

@@ -35,7 +35,15 @@ def test_what_is_attached_is_told(filesystem):
         assert line in said, (line, said)
 
 
-def test_status_and_detach_without_anything(tmp_path):
+def test_nothing_can_be_seen_without_a_bpf_file_system(tmp_path):
+    said = spectrum("kernel", "status", "--bpffs", tmp_path).output
+    assert f"{tmp_path}: no BPF file system in this mount namespace, so programs that are attached cannot be" in said
+    assert "nsenter -t PID -m -n spectrum kernel status" in said
+    assert "off" not in said
+
+
+def test_status_and_detach_without_anything(filesystem):
+    tmp_path = filesystem
     other = tmp_path / "spectrum-1-v1"
     other.mkdir()
     (tmp_path / folder_of(tmp_path).name.replace(f"-{LAYOUT}", "-v0")).mkdir()

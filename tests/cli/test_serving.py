@@ -6,6 +6,7 @@ import subprocess
 
 from spectrum.control.processes.succession import OPTION
 from spectrum.kernel.installation import python
+from tests.certificates import Authority
 from tests.cli.harness import spectrum
 from tests.e2e.daemon import Daemon
 from tests.engine.harness import eventually
@@ -106,3 +107,13 @@ def test_a_successor_tells_its_predecessor_of_faults(tmp_path):
     assert result.exit_code == 1
     with ours:
         assert f"{path}:1:" in json.loads(ours.recv(65536))["errors"][0]
+
+
+def test_check_warns_of_certificates_that_have_expired(tmp_path):
+    chain, key = Authority().issue("a.example", days=-3).write(tmp_path, "a")
+    path = tmp_path / "f.yaml"
+    path.write_text(f"{GOOD}certificates: {{a: {{certificate: {chain}, key: {key}}}}}\n")
+    result = spectrum("check", "-c", path)
+    assert result.exit_code == 0
+    assert result.stderr == "warning: certificate a expired 3 days ago\n"
+    assert result.stdout == f"{path}: 1 app on 1 listener, no faults\n"

@@ -182,3 +182,21 @@ def test_an_upgrade_during_an_order(ca, tmp_path):
         os.kill(daemon.status()["pid"], signal.SIGTERM)
         assert daemon.process.wait(20) == 0
     origin.socket.close()
+
+
+def test_a_daemon_that_is_killed_during_an_order(ca, tmp_path):
+    """The next one continues the order: the CA sees one."""
+    origin = Origin()
+    text = TEXT.format(folder=tmp_path, ca=ca, port=port_of(origin.socket), more="challenge: http-01", name=NAME)
+    with Daemon(tmp_path, text, workers=1) as daemon:
+        eventually((tmp_path / "acme" / "auto.order").exists, 30, daemon.messages)
+        ca.freeze()
+        assert acme_of(daemon)["ordering"]
+        daemon.signal(signal.SIGKILL)
+        daemon.process.wait(20)
+    with Daemon(tmp_path, text, workers=1) as daemon:
+        ca.thaw()
+        eventually((tmp_path / "acme" / "auto.pem").exists, 90, daemon.messages)
+        eventually(lambda: acme_of(daemon)["ends_at"], 20, daemon.messages)
+        assert (ca.requests("/acme/neworders"), ca.issued()) == (1, 1)
+    origin.socket.close()

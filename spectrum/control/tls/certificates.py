@@ -70,12 +70,16 @@ def soon_to_end(files: TlsFiles) -> list[str]:
     for one in files.certificates:
         if one.temporary:
             continue
-        days = (one.ends_at - now) / 86400
         if one.ends_at < now:
-            lines.append(f"certificate {one.name} has expired {-days:.0f} days ago")
+            lines.append(f"certificate {one.name} expired {_span(now - one.ends_at)} ago")
         elif one.ends_at < now + WARN_BEFORE_S:
-            lines.append(f"certificate {one.name} expires in {days:.1f} days")
+            lines.append(f"certificate {one.name} expires in {_span(one.ends_at - now)}")
     return lines
+
+
+def _span(seconds: float) -> str:
+    count, unit = (seconds / 86400, "day") if seconds >= 2 * 86400 else (seconds / 3600, "hour")
+    return f"{count:.0f} {unit}{'s' * (round(count) != 1)}"
 
 
 def _authorities(config: Config) -> Iterator[tuple[_Path, str]]:

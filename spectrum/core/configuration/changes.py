@@ -101,5 +101,7 @@ def _shown(value: Any) -> str:
             return f"{value:g}"
         case None | bool() | int() | "":
             return describe(value)
+        case str() if not value.isprintable():
+            return repr(value)
         case _:
             return str(value)

@@ -85,3 +85,18 @@ def test_all_keys_are_there():
     found = schema()
     for model, keys in ((Config, found["properties"]), (App, found["$defs"]["App"]["properties"])):
         assert {field.alias or name for name, field in model.model_fields.items()} <= keys.keys()
+
+
+def test_keys_have_the_comments_of_their_fields():
+    found = schema()
+    app, pool = (found["$defs"][name]["properties"] for name in ("App", "Pool"))
+    assert app["origin_max_sessions"]["description"].startswith(
+        "Sessions and flows of this app that each of its origins"
+    )
+    assert (
+        app["drain_pace"]["description"]
+        == "Bytes per second that a peer takes at least, of what waits for it. 0: none."
+    )
+    assert pool["slow_start"]["description"].startswith("After a recovery"), "by its name in the file"
+    assert found["properties"]["user"]["description"].startswith("What root becomes")
+    assert "\n" not in json.dumps([one.get("description") for one in app.values()])

@@ -122,11 +122,15 @@ def test_a_file_that_several_use_is_told_of_once(files, tmp_path):
 
 def test_certificates_that_end_are_spoken_of(tmp_path):
     named = {}
-    for days in (-3, 2, 60):
+    for days in (-3, -1, 2, 60):
         chain, key = AUTHORITY.issue("a.example", days=days).write(tmp_path, str(days))
         named[f"d{days}"] = {"certificate": str(chain), "key": str(key)}
     lines = soon_to_end(load_tls(config(named)))
-    assert lines == ["certificate d-3 has expired 3 days ago", "certificate d2 expires in 2.0 days"]
+    assert lines == [
+        "certificate d-3 expired 3 days ago",
+        "certificate d-1 expired 24 hours ago",
+        "certificate d2 expires in 48 hours",
+    ]
 
 
 def test_names():
@@ -141,4 +145,4 @@ async def test_a_rollout_speaks_of_those_that_end_soon(files, caplog):
     soon = TlsFiles((structs.replace(certificate, ends_at=int(time.time()) + 3600),))
     plan = Plan(given, compile_snapshot(given, 1, tls=soon), {}, b"")
     await CertificatesActor(Served(given)).release(Change(plan, plan))
-    assert "certificate a expires in 0.0 days" in caplog.text
+    assert "certificate a expires in 1 hour" in caplog.text

@@ -30,6 +30,7 @@ apps:
         ),
         ("port: 22}", "port: 23}", ["changed pool p: origins"]),
         ("type: tcp", "type: tcp, retries: 5", ["changed monitor m: retries 2 -> 5"]),
+        ("type: tcp", 'type: tcp, send: "a\\r\\n"', [r"changed monitor m: send '' -> 'a\r\n'"]),
         (
             "default_pools: [p]",
             "default_pools: [p], enabled: false",
