@@ -215,6 +215,8 @@ def _reason(origin: dict[str, Any]) -> str:
 
 def _origin(origin: dict[str, Any]) -> str:
     text = f"{origin['address']} {origin['sessions']} open, {origin['connected']} connected"
+    if "preconnected" in origin:
+        text += f", {origin['preconnected']} opened ahead"
     if origin["failed"]:
         text += f", [red]{origin['failed']} failed ({origin['last_failure']})[/red]"
     return text if origin["configured"] else f"{text} [dim](no longer in the file)[/dim]"

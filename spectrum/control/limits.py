@@ -37,7 +37,7 @@ class LimitsActor(Actor):
             usages += self._of_app(app)
             if i % SLICE == 0:
                 await asyncio.sleep(0)
-        return usages
+        return [*usages, *self._of_origins()]
 
     def _of_node(self) -> Iterator[Usage]:
         config, census = self._served.config, self._memory.census
@@ -57,6 +57,20 @@ class LimitsActor(Actor):
             maximum = config.max_affinities
             share = self._memory.affinities.share(time.monotonic_ns() // 1_000_000_000, max(lifetimes))
             yield Usage("affinities", "node", round(share * maximum), maximum, "max_affinities")
+
+    def _of_origins(self) -> Iterator[Usage]:
+        snapshot, loads = self._served.snapshot, self._memory.loads
+        for pool in snapshot.pools:
+            for origin in pool.origins:
+                if origin.max_sessions:
+                    setting = f"max_sessions of {origin.name} in pools.{pool.name}"
+                    of, used = f"{pool.name}/{origin.name}", loads.open(origin.number)
+                    yield Usage("origin_sessions", of, used, origin.max_sessions, setting)
+        most = {app.name: app.bounds.max_sessions for app in snapshot.apps if app.name in snapshot.origin_places}
+        for app, maximum in most.items():
+            # Of several origins the one that has most: it is full first.
+            used = max(map(loads.open, snapshot.origin_places[app]))
+            yield Usage("origin_sessions", app, used, maximum, f"apps.{app}.origin_max_sessions")
 
     def _of_app(self, app: AppSettings) -> Iterator[Usage]:
         if app.limits.sessions:

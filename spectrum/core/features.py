@@ -22,6 +22,7 @@ from spectrum.core.filter import FILTER
 from spectrum.core.limits.checks import LIMITS
 from spectrum.core.numbers import Numbers
 from spectrum.core.offload import OFFLOAD
+from spectrum.core.origins import ORIGINS, place_labels
 from spectrum.core.records.objects import RECORDS
 from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
 from spectrum.core.tcp import TCP
@@ -32,7 +33,23 @@ from spectrum.core.tproxy import TPROXY
 from spectrum.wire.address import IPAddress
 
 # In the order in which changes to their objects are listed.
-FEATURES = (TENANTS, ACCESS, TLS, BALANCING, APPS, TCP, TPROXY, BINDINGS, LIMITS, RECORDS, FILTER, OFFLOAD, DNS, API)
+FEATURES = (
+    TENANTS,
+    ACCESS,
+    TLS,
+    BALANCING,
+    APPS,
+    ORIGINS,
+    TCP,
+    TPROXY,
+    BINDINGS,
+    LIMITS,
+    RECORDS,
+    FILTER,
+    OFFLOAD,
+    DNS,
+    API,
+)
 SECTIONS = tuple(section for feature in FEATURES for section in feature.sections)
 # Settings that a running daemon does not change.
 FIXED = tuple(path for feature in FEATURES for path in feature.fixed)
@@ -58,6 +75,11 @@ def check(
                 yield Fault(("apps", name, *path), message)
 
 
+def number_labels(config: Config) -> list[str]:
+    """Return everything of a file whose sessions workers count by a number, in memory that they share."""
+    return [*labels(config.pools), *place_labels(config.apps)]
+
+
 def compile_app(name: str, app: App) -> AppSettings:
     """Return the settings of an app."""
     fields: dict[str, Any] = {}
@@ -79,13 +101,13 @@ def compile_snapshot(
     Args:
         config: The configuration.
         generation: Its number.
-        numbers: Those of `balancing.settings.labels`.
+        numbers: Those of `number_labels`.
         access: What `access_rules` came to.
         tls: What is in the files that are named for TLS.
         compile_one: `compile_app`, or something that remembers what it returned.
     """
     if numbers is None:
-        numbers = Numbers(MAX_NUMBERS).plan(labels(config.pools))
+        numbers = Numbers(MAX_NUMBERS).plan(number_labels(config))
     fields: dict[str, Any] = {}
     for feature in FEATURES:
         fields.update(feature.compile(config, numbers))

@@ -8,6 +8,7 @@ from spectrum.core.access.rules import AccessSettings
 from spectrum.core.balancing.settings import BalancerSettings, PoolSettings
 from spectrum.core.limits.rules import Limits, Paces
 from spectrum.core.names import NameSettings
+from spectrum.core.origin_bounds import OriginBounds
 from spectrum.core.tcp_options import TcpOptions
 from spectrum.core.tls.settings import TlsFiles, TlsSettings
 
@@ -99,6 +100,7 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     origin_tcp: TcpOptions = TcpOptions()
     # Its zone and its account, as access rules name them: core.access.rules.scope_name.
     scopes: tuple[str, ...] = ()
+    bounds: OriginBounds = OriginBounds()
 
     def listeners(self) -> Iterator[tuple[ListenerKey, int]]:
         """Yield each listener of the app with its port's offset in the range."""
@@ -147,6 +149,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     # Sessions are told of when they are connected, and each time so many milliseconds are over (0: never).
     tells_connects: bool = False
     progress_ms: int = 0
+    # Of apps that bound the sessions of their own origins: the number that each is counted by, in all workers.
+    origin_places: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""

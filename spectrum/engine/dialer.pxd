@@ -7,7 +7,11 @@ from spectrum.engine.target cimport Target
 
 
 cdef class Dialer(Sessions):
+    cdef list _preconnected  # the targets that have spare connections
     cdef void _dial_next(self, uint32_t index, Session *session) noexcept
+    cdef bint _is_within_budget(self, Dial *dial, Target target) noexcept
+    cdef int _take_spare(self, Target target) noexcept
+    cdef bint _tend_spares(self) noexcept
     cdef bint _is_dialing(self, Dial *dial) noexcept
     cdef bint _has_target(self, uint32_t index, Session *session) noexcept
     cdef uint64_t _attempt_deadline(self, Dial *dial, int number) noexcept

@@ -454,7 +454,7 @@ cdef class FlowKeeper(Part):
                 Py_INCREF(target)
                 flow.target = <PyObject *>target
                 target.connected += 1
-                flow.number = target.number
+                flow.number = target.place
                 self._loads.enter(flow.number)
                 flow.state = FLOW_LIVE
                 flow.header_due = flow.mode != PLAIN

@@ -33,7 +33,7 @@ cdef extern from "<poll.h>" nogil:
 
     int poll(pollfd *fds, unsigned long count, int timeout_ms)
     enum:
-        POLLOUT, POLLERR, POLLHUP
+        POLLOUT, POLLRDHUP, POLLERR, POLLHUP
 
 cdef extern from "<time.h>" nogil:
     struct timespec:

@@ -247,13 +247,14 @@ cdef class Relay(Dialer):
             self._scan()
         self._end_rest()
         self._resume()
+        cdef bint soon = self._tend_spares() or self._pending_head != 0 or self._stalled
         if self._progress.interval_ms == 0:
-            return self._pending_head != 0 or self._stalled
+            return soon
         try:
             self._tell_progress()
         except Exception as exc:
             self._handler.broken(exc)
-        return self._active != 0 or self._stalled
+        return soon or self._active != 0
 
     cdef void _turn_came(self, uint32_t index, Session *session) noexcept:
         cdef uint64_t name = <uint64_t>session.generation << 32 | index

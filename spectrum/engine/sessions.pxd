@@ -68,6 +68,7 @@ cpdef enum Outcome:
     # Of a session that is open, in `told`.
     CONNECTED = 19
     PROGRESS = 20
+    OVER_BUDGET = 21
 
 cdef struct Listener:
     PyObject *plan  # its SessionPlan, owned; NULL: the handler decides

@@ -30,6 +30,7 @@ class Outcome(IntEnum):
     NO_WATCH = 18
     CONNECTED = 19
     PROGRESS = 20
+    OVER_BUDGET = 21
 
 # name of the session, listener, client address, client port, edge address, edge port
 Accepted = tuple[int, int, bytes, int, bytes, int]

@@ -13,6 +13,7 @@ cdef class Loads:
     cdef int _workers
     cdef Cell *cells        # this worker's, by number
     cdef uint16_t *parents  # the number that counts along; 0 counts what nobody asks for
+    cdef uint32_t _open(self, uint16_t number) noexcept nogil
     cdef inline void enter(self, uint32_t number) noexcept nogil:
         """Count a session that is being connected."""
         self.cells[number].open += 1

@@ -72,13 +72,16 @@ cdef class Loads:
         """Count the sessions of an origin for its pool `parent`, too; call it before the first session of `number`."""
         self.parents[number] = parent
 
-    def open(self, uint16_t number):
-        """Return how many sessions there are, in all workers."""
+    cdef uint32_t _open(self, uint16_t number) noexcept nogil:
         cdef uint32_t total = 0
         cdef int worker
         for worker in range(self._workers):
             total += (<Cell *>self._memory)[<size_t>worker * CELLS + number].open
         return total
+
+    def open(self, uint16_t number):
+        """Return how many sessions there are, in all workers."""
+        return self._open(number)
 
     def waiting(self, uint16_t number):
         """Return in how many sessions a client waits for an answer, in all workers."""

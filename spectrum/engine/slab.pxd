@@ -54,6 +54,7 @@ cdef struct Dial:
     int tries            # how many origins may come to be tried, this one included; more are asked for one by one
     int next_target
     int last_error
+    uint8_t over_budget  # what is left to try, its retry budget does not allow
 
 cdef struct Session:
     Leg legs[2]

@@ -3,6 +3,8 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from spectrum.engine.linux cimport sockaddr_in6, socklen_t
+from spectrum.engine.retry_budget cimport RetryBudget
+from spectrum.engine.spares cimport Spares
 from spectrum.engine.tls cimport TlsPeer
 
 
@@ -31,7 +33,10 @@ cdef class Target:
     cdef bytes congestion_control  # empty for the machine's
     cdef int notsent_lowat  # bytes; 0 for the machine's
     cdef bint staggered
-    cdef readonly uint16_t number  # of the origin, for `Loads`
+    cdef readonly uint16_t number  # of an origin in a pool
+    cdef readonly uint16_t place   # of the origin in `Loads`
+    cdef public RetryBudget retries  # None: any number
+    cdef Spares spares  # None: there never were any
     cdef readonly TlsPeer tls  # how it is spoken to; None for in clear
     cdef readonly str host
     cdef readonly int port

@@ -1,3 +1,4 @@
+from spectrum.engine.retry_budget import RetryBudget
 from spectrum.engine.tls import TlsPeer
 
 class Target:
@@ -7,6 +8,8 @@ class Target:
     pool: str
     origin: str
     number: int
+    place: int
+    retries: RetryBudget | None
     def __init__(
         self,
         address: bytes,
@@ -24,6 +27,13 @@ class Target:
         origin: str = "",
         congestion_control: bytes = b"",
         notsent_lowat: int = 0,
+        place: int = 0,
+        retries: RetryBudget | None = None,
     ) -> None: ...
     def take_connected(self) -> int: ...
     def take_moved(self) -> tuple[int, int]: ...
+    @property
+    def has_spares(self) -> bool: ...
+    def may_retry(self, now_ms: int) -> bool: ...
+    def take_spares(self) -> tuple[int, int, int, int, int]: ...
+    def close_spares(self) -> None: ...

@@ -7,7 +7,9 @@ from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from spectrum.engine.linux cimport *
+from spectrum.engine.retry_budget cimport RetryBudget
 from spectrum.engine.sockets cimport set_discovery, set_int, write_address
+from spectrum.engine.spares cimport COUNTS
 from spectrum.engine.tls cimport TlsPeer
 
 
@@ -25,12 +27,15 @@ cdef class Target:
 
     With several `sources` they take turns, and one that has no free port left towards the origin is passed over. A
     `transparent` one is connected to from the address of the client (ip(7), IP_TRANSPARENT; needs CAP_NET_RAW).
+    A `place` is where its sessions are counted, where it is no origin of a pool, which has its number. Further connects
+    of sessions, after a failed one, are within the budget `retries`, where there is one.
     """
 
     def __init__(self, bytes address, int port, str host, *, bint staggered=False, tuple sources=(),
                  tuple keepalive=(0, 0, 0), int user_timeout_ms=0, uint16_t number=0, bint transparent=False,
                  TlsPeer tls=None, str pool="", str origin="",
-                 bytes congestion_control=b"", int notsent_lowat=0):
+                 bytes congestion_control=b"", int notsent_lowat=0, uint16_t place=0,
+                 RetryBudget retries=None):
         cdef int i
         assert <void *>&(<TargetHead *><void *>self).moved == <void *>&self.moved, "a target begins as its head says"
         self.address_length = write_address(&self.address, address, port)
@@ -48,6 +53,8 @@ cdef class Target:
         self.notsent_lowat = notsent_lowat
         self.staggered = staggered
         self.number = number
+        self.place = number or place
+        self.retries = retries
         self.transparent = transparent
         self.tls = tls
         self.host = host
@@ -63,6 +70,34 @@ cdef class Target:
         taken = self.connected
         self.connected = 0
         return taken
+
+    def may_retry(self, uint64_t now_ms):
+        """Return whether its budget allows one more connect; `now_ms` is of the monotonic clock."""
+        return self.retries is None or self.retries.allows(now_ms)
+
+    @property
+    def has_spares(self):
+        """Whether it has, or had, spare connections."""
+        return self.spares is not None
+
+    def take_spares(self):
+        """Return what was counted of its spare connections since the last call.
+
+        How many were opened, used, lost, closed as no longer wanted, and failed to connect.
+        """
+        cdef int kind
+        if self.spares is None:
+            return (0, 0, 0, 0, 0)
+        taken = tuple([self.spares.counts[kind] for kind in range(COUNTS)])
+        for kind in range(COUNTS):
+            self.spares.counts[kind] = 0
+        return taken
+
+    def close_spares(self):
+        """Close its spare connections: it is no longer used. What was counted can still be taken."""
+        if self.spares is not None:
+            self.spares.want(0, 0, 0)
+            self.spares.close_all()
 
     def take_moved(self):
         """Return the bytes that clients sent to it, and that it sent to clients, since the last call."""

@@ -1,7 +1,7 @@
 """The running form of an app: what the decision for a new session needs, computed once per snapshot."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from socket import AF_INET, AF_INET6, inet_ntop
@@ -170,7 +170,8 @@ class RunningApp:
         limits = app_rules(settings.limits, settings.name, settings.transport)
         self.rules = (*pause_rules(settings.paused, self.group), *limits)
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))
-
+        # The name of a load balancer has no space.
+        self.queue = settings.load_balancer or f"app {settings.name}"
         self.equip(self.tls, self.origin_tls)
 
     def equip(self, tls: ServerContext | None, origin_tls: ClientContext | None) -> None:
@@ -231,6 +232,8 @@ class RunningApp:
                 self.dialing -= connected
                 if target.number and self.settings.transport == "tcp":
                     self._balancers.signs_of(target.number).connect_succeeded(connected)
+            if target.has_spares and any(counts := target.take_spares()):
+                self.measures.origin(target.name, target.number).preconnect(counts)
 
 
 class RunningListener:
@@ -282,9 +285,17 @@ class RunningListener:
         self._former = self.route.targets()
         self.route = route
 
+    def preconnected(self) -> Iterator[tuple[Target, int, int, int]]:
+        """Yield what the engine is to connect ahead, as `Relay.preconnect` takes it."""
+        count = self.app.settings.bounds.preconnect
+        for target, most in self.route.preconnected() if count else ():
+            yield target, count, most, self.app.connect_timeout_ms
+
     def aim(self, names: Mapping[str, tuple[str, ...]]) -> list[Target]:
         """Take the app's settings and the addresses of names as known now; return the targets not used any more."""
         gone = [*self._former, *self.route.aim(self.app.settings, names, self.app.origin_tls)]
         self._former = ()
+        for target in gone:
+            target.close_spares()
         self.app.take_connected(gone)
         return gone

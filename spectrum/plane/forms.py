@@ -23,6 +23,7 @@ _FIXED_REASONS = {
     int(Outcome.STUCK_ORIGIN): Reason.ORIGIN_STUCK,
     int(Outcome.NO_MEMORY): Reason.MEMORY_LIMIT,
     int(Outcome.NO_WATCH): Reason.NO_WATCH,
+    int(Outcome.OVER_BUDGET): Reason.RETRY_BUDGET,
     int(Outcome.HANDSHAKE_FAILED): Reason.CLIENT_TLS_FAILED,
     int(Outcome.HANDSHAKE_TIMEOUT): Reason.CLIENT_TLS_TIMEOUT,
     int(Outcome.TLS_ERROR_CLIENT): Reason.CLIENT_TLS_ERROR,

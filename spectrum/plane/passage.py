@@ -150,7 +150,7 @@ class Passage:
     def _lead(self, name: int, newcomer: Newcomer) -> None:
         """Connect an admitted session to an origin."""
         listener, _, client, client_port, _, edge_port, _ = newcomer
-        if self.queues.waiting and self.queues.length(listener.app.settings.load_balancer):
+        if self.queues.waiting and self.queues.length(listener.app.queue):
             self._queue(name, newcomer)  # nobody passes those that wait
             return
         way = listener.route.choose(client, client_port, edge_port)
@@ -175,16 +175,16 @@ class Passage:
     # --- origins with bounds --------------------------------------------------------------------------------------
 
     def _queue(self, name: int, newcomer: Newcomer) -> None:
-        """Let a session wait for an origin with room, if its load balancer's queue has any."""
+        """Let a session wait for an origin with room, if the queue of its load balancer, or of its app, has any."""
         app = newcomer.listener.app
         balancer = app.settings.load_balancer
-        settings = self._balancers[balancer].core.settings
-        length = self.queues.length(balancer)
+        settings = self._balancers[balancer].core.settings if balancer else app.settings.bounds
+        length = self.queues.length(app.queue)
         if length >= settings.queue_size:
             self._relay.refuse(name, Reason.ORIGIN_FULL)
             return
         now = time.monotonic()
-        self.queues.join(balancer, name, Waiter(now, now + settings.queue_timeout_s))
+        self.queues.join(app.queue, name, Waiter(now, now + settings.queue_timeout_s))
         self._note(name, newcomer).queue(newcomer)
         app.measures.queued += 1
         # Only the first one looks for an origin, again and again; the others are asked when their time is over.
@@ -193,8 +193,8 @@ class Passage:
 
     def _advance(self, name: int) -> None:
         """Let those in front of a queue go on, as long as there is room."""
-        balancer = self.queues.waiting[name]
-        while (first := self.queues.first(balancer)) is not None:
+        queue = self.queues.waiting[name]
+        while (first := self.queues.first(queue)) is not None:
             name, waiting = first
             newcomer, now = self.sessions[name].newcomer, time.monotonic()
             assert newcomer is not None, "it waits"
@@ -214,7 +214,8 @@ class Passage:
     def _look(self, newcomer: Newcomer) -> Way | Reason:
         """Return where a session that has waited can go."""
         listener = newcomer.listener
-        if listener.app.settings.load_balancer not in self._balancers:
+        balancer = listener.app.settings.load_balancer
+        if balancer and balancer not in self._balancers:
             return Reason.NO_ORIGIN  # a reload has removed it
         return listener.route.choose(newcomer.client, newcomer.client_port, newcomer.edge_port)
 
@@ -311,11 +312,16 @@ class Passage:
 
     def exhausted(
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
-    ) -> tuple[Target, ...]:
-        """Choose another origin for a client."""
+    ) -> tuple[Target, ...] | None:
+        """Choose another origin for a client: none, or None where there is one that the retry budget does not allow."""
         session = self._note(name)
         session.exhaust(target)
         running = self._registry.listeners[listener]
         targets = running.route.after(session.tried, client, client_port)
+        now_ms, over = time.monotonic_ns() // 1_000_000, False
+        while targets and not targets[0].may_retry(now_ms):  # another pool has a budget of its own
+            over = True
+            session.exhaust(targets[0])
+            targets = running.route.after(session.tried, client, client_port)
         running.app.measures.failovers += bool(targets)
-        return targets
+        return targets if targets or not over else None

@@ -331,7 +331,7 @@ class Registry:
     def _port_route(self, app: RunningApp, offset: int, port: int) -> Route:
         if app.settings.load_balancer:
             return BalancedRoute(offset, port, self._balancers)
-        return DirectRoute(offset)
+        return DirectRoute(offset, self._balancers)
 
     def _remove(self, place: _Place, drain: bool) -> None:
         listener, (key, name) = self._by_key.pop(place), place
@@ -343,7 +343,10 @@ class Registry:
         listener.removed = True
         self._leaving.add(listener)
         listener.app.listeners.discard(listener)
-        listener.app.take_connected(listener.route.targets())
+        targets = listener.route.targets()
+        for target in targets:
+            target.close_spares()
+        listener.app.take_connected(targets)
         if not listener.open:
             self._forget(listener)
 

@@ -105,6 +105,8 @@ class TcpPlane:
         self._queues, self._waiting, self._look_soon = passage.queues, passage.queues.waiting, passage.look_soon
         # The listeners of which it is known whether the engine can decide; it is found out by the first session.
         self._planned: set[int] = set()
+        # The apps for which connections to origins are opened ahead of clients.
+        self._preconnecting: set[RunningApp] = set()
         self._is_applying = False
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
@@ -294,6 +296,7 @@ class TcpPlane:
         for listener in serving:
             if listener.removed and listener.app.settings.name not in apps:
                 self._leave_app(listener, snapshot.drain_timeout_s)
+        self.preconnect()
         return gone
 
     def change(
@@ -323,9 +326,21 @@ class TcpPlane:
         for listener in serving:
             if listener.removed and listener.app.settings.name in removed:
                 self._leave_app(listener, rest.drain_timeout_s)
+        self.preconnect()
         return gone
 
+    def preconnect(self) -> None:
+        """Keep connections open to the origins that clients may be sent to now; to be called when these change."""
+        if self._preconnecting:
+            listeners = [listener for app in self._preconnecting for listener in app.listeners]
+            self.relay.preconnect([wanted for listener in listeners for wanted in listener.preconnected()])
+            over = {app for app in self._preconnecting if not app.listeners or not app.settings.bounds.preconnect}
+            self._preconnecting -= over
+            self._changed |= over  # what was closed is still to be counted
+
     def _configured(self, app: RunningApp) -> None:
+        if app.settings.bounds.preconnect:
+            self._preconnecting.add(app)
         # The kernel's own patience comes first: of a peer that is gone it knows more.
         patience_ms = app.settings.user_timeout_ms + PACE_GRACE_MS
         paces = app.settings.paces
@@ -380,6 +395,7 @@ class TcpPlane:
         """Take new addresses of the names `changed`; sessions keep their origins."""
         self._registry.resolve(names, changed)
         self._drop_plans()
+        self.preconnect()
 
     def app_name(self, listener: int) -> str:
         """Return the name of the app of a listener, by its number, while it is open or has sessions."""
@@ -396,6 +412,7 @@ class TcpPlane:
     def stop_accepting(self) -> None:
         """Accept what waits in the kernel's queues, then nothing more."""
         self._registry.remove_all()
+        self.preconnect()
 
     def take_connects(self) -> None:
         """Note what the engine connected to origins of load balancers."""
@@ -410,7 +427,7 @@ class TcpPlane:
             app.measures.bytes_from_client += from_clients
             app.measures.bytes_from_origin += from_origins
             self._changed.add(app)
-        changed = self._changed.copy()
+        changed = self._changed | self._preconnecting
         self._changed.clear()
         taken: dict[str, AppMeasures] = {}
         for app in changed:

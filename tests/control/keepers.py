@@ -5,8 +5,7 @@ import socket
 
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.configuration.loader import load_text
-from spectrum.core.balancing.settings import labels
-from spectrum.core.features import compile_snapshot
+from spectrum.core.features import compile_snapshot, number_labels
 from spectrum.core.numbers import Numbers
 
 
@@ -24,7 +23,7 @@ class Keeper:
 
     def apply(self, text, addresses=None):
         config = load_text(text, "f")
-        planned = self.numbers.plan(labels(config.pools))
+        planned = self.numbers.plan(number_labels(config))
         self.numbers.keep(planned)
         self.config, self.snapshot = config, compile_snapshot(config, 1, planned)
         self.health.apply(config, self.snapshot, addresses or {})

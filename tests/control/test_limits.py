@@ -12,11 +12,11 @@ BUSY = """
 limits: {sessions: 100, flows: 200, memory: 1MiB}
 max_flows: 50
 max_affinities: 4096
-pools: {p: {origins: [{name: o, address: 192.0.2.1, port: 1}]}}
+pools: {p: {origins: [{name: o, address: 192.0.2.1, port: 1, max_sessions: 30}]}}
 load_balancers: {b: {default_pools: [p], session_affinity: ip}}
 apps:
   web: {protocol: tcp/80, load_balancer: b, limits: {sessions: 10}}
-  dns: {protocol: udp/53, origin_direct: ['udp://192.0.2.1:53'], limits: {flows: 20}}
+  dns: {protocol: udp/53, origin_direct: ['udp://192.0.2.1:53'], limits: {flows: 20}, origin_max_sessions: 40}
 """
 CLIENT = bytes((192, 0, 2, 9))
 
@@ -51,5 +51,7 @@ async def test_what_workers_count():
         ("flows", "worker-1"): (0, 50, "max_flows"),
         ("sessions", "web"): (3, 10, "apps.web.limits.sessions"),
         ("flows", "dns"): (1, 20, "apps.dns.limits.flows"),
+        ("origin_sessions", "p/o"): (0, 30, "max_sessions of o in pools.p"),
+        ("origin_sessions", "dns"): (0, 40, "apps.dns.origin_max_sessions"),
     }
     memory.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from spectrum.engine.retry_budget import RetryBudget
 from spectrum.engine.sessions import Outcome
 from spectrum.engine.shared import Loads
 from spectrum.kernel.tcp import TCP_NOTSENT_LOWAT
@@ -79,6 +80,57 @@ def test_the_origin_that_is_named_is_the_one_that_failed_last(sockets):
     assert recorder.reports[0][5] is slow
     for filler in fillers:
         filler.close()
+
+
+def test_further_targets_are_within_the_retry_budget(sockets):
+    edge, origin = sockets
+    budget = RetryBudget(0, 0.2)  # two in ten seconds
+    nobody = closed_port()
+    recorder = Recorder([target(nobody, retries=budget), target(origin, retries=budget)])
+    add(recorder, edge)
+    with recorder.running():
+        for _ in range(2):
+            with client(edge):
+                origin.accept()[0].close()
+        with pytest.raises(ConnectionResetError), client(edge) as c:
+            c.recv(1)
+        eventually(lambda: len(recorder.reports) == 3)
+    assert recorder.outcomes()[-1] == (Outcome.OVER_BUDGET, errno.ECONNREFUSED)
+    assert recorder.reports[-1][5] is recorder.targets[0]
+    assert len(recorder.failures) == 3
+
+
+def test_an_attempt_beside_a_slow_one_is_within_the_retry_budget(sockets):
+    """Without a budget for it the slow one is awaited."""
+    edge, origin = sockets
+    full, fillers = full_listener()
+    with full:
+        slow, quick = target(full, retries=RetryBudget(0, 0)), target(origin, staggered=True, retries=RetryBudget(0, 0))
+        recorder = Recorder([slow, quick], connect_timeout_ms=600)
+        add(recorder, edge)
+        with recorder.running(), client(edge) as c:
+            with pytest.raises(ConnectionResetError):
+                c.recv(1)
+            eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.CONNECT_FAILED, errno.ETIMEDOUT)]
+    origin.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        origin.accept()
+    for filler in fillers:
+        filler.close()
+
+
+def test_the_handler_says_that_a_budget_is_spent(sockets):
+    edge, _ = sockets
+    recorder = Recorder([target(closed_port())])
+    recorder.others = [None]
+    recorder.exhausted = lambda *_: None
+    add(recorder, edge)
+    with recorder.running():
+        with pytest.raises(ConnectionResetError), client(edge) as c:
+            c.recv(1)
+        eventually(lambda: recorder.reports)
+    assert recorder.outcomes() == [(Outcome.OVER_BUDGET, errno.ECONNREFUSED)]
 
 
 def test_connect_timeout_then_next_target(sockets):

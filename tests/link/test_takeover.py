@@ -43,7 +43,7 @@ from spectrum.link.takeover import (
 from spectrum.link.versions import Hello
 
 CONNECT, DURATION = Histogram([6, 7], 0.5), Histogram([8, 9], 1.5)
-ORIGINS = {"o": OriginMeasures(10, 11, 12, "x", {"y": 28}, 29, 30, 31, 0.5, 32)}
+ORIGINS = {"o": OriginMeasures(10, 11, 12, "x", {"y": 28}, 29, 30, 31, 0.5, 32, {"used": 45})}
 APP = AppMeasures(1, 2, 3, {4: 5}, CONNECT, DURATION, ORIGINS, 13, 14, {15: 16}, 17, {"r": 18}, 19, 20, 33, 0.25)
 # Without what the measures of apps and origins have since.
 OLD_APP = msgspec.structs.replace(APP, origins={"o": OriginMeasures(10, 11, 12, "x")}, queued=0, queue_wait_s=0.0)
@@ -70,8 +70,8 @@ GOLDEN = [
     (
         Measures(7, True, {"app": APP}, WorkerMeasures(21, 0.25, 22, 23), 24, False, 25, 26, 27),
         "9aa84d6561737572657307c381a3617070dc001001020381040592920607cb3fe000000000000092920809cb3ff800000000000081a16"
-        "f9a0a0b0ca17881a1791c1d1e1fcb3fe0000000000000200d0e810f101181a17212131421cb3fd00000000000009415cb3fd000000000"
-        "0000161718c2191a1b",
+        "f9b0a0b0ca17881a1791c1d1e1fcb3fe00000000000002081a4757365642d0d0e810f101181a17212131421cb3fd0000000000000"
+        "9415cb3fd0000000000000161718c2191a1b",
     ),
     (Events(2, b"{}\n{}\n", "w", 7, True, False), "97a64576656e747302c4067b7d0a7b7d0aa17707c3c2"),
     (Kept(7), "92a44b65707407"),
@@ -132,7 +132,7 @@ REASONS = """
 21=connect_timeout 22=connect_unreachable 23=connect_failed 24=no_source_port 25=no_descriptor 26=no_origin
 27=unresolved 28=source_family 29=source_forbidden 30=memory_limit 31=client_tls_error 32=origin_tls_error
 33=origin_tls_failed 34=origin_certificate 35=no_watch 36=killed 37=origin_full
-38=queue_timeout 40=header_untrusted 41=header_invalid 42=header_timeout
+38=queue_timeout 39=retry_budget 40=header_untrusted 41=header_invalid 42=header_timeout
 43=header_missing 44=client_limit 45=client_rate 46=app_limit 47=app_rate 48=node_limit 49=node_rate
 50=client_blocked 51=sni_unknown 52=prefix_limit 53=prefix_rate 54=client_tls_failed 55=client_tls_timeout
 56=not_intercepted 57=hello_too_long 58=own_listener 59=app_paused 60=internal_error 61=acme_challenge

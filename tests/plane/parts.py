@@ -5,8 +5,7 @@ import os
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.tls.certificates import load_tls
-from spectrum.core.balancing.settings import labels
-from spectrum.core.features import compile_snapshot
+from spectrum.core.features import compile_snapshot, number_labels
 from spectrum.core.numbers import Numbers
 from spectrum.kernel.descriptors import memory_file
 from spectrum.plane.access.firewall import Firewall, Places
@@ -30,7 +29,7 @@ class Parts:
     def compile(self, text):
         """A snapshot in which everything has the number that it had before."""
         config = load_text(text, "x")
-        planned = self.numbers.plan(labels(config.pools))
+        planned = self.numbers.plan(number_labels(config))
         self.numbers.keep(planned)
         access, table = load_access(config)
         snapshot = compile_snapshot(config, 1, planned, access, load_tls(config))

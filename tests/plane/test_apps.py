@@ -19,8 +19,9 @@ def settings(body):
 
 
 def listener(body, offset=0, names=None):
-    app = RunningApp(0, settings(body), Parts().balancers)
-    running = RunningListener(app, next(app.settings.listeners())[0], offset, DirectRoute(offset))
+    balancers = Parts().balancers
+    app = RunningApp(0, settings(body), balancers)
+    running = RunningListener(app, next(app.settings.listeners())[0], offset, DirectRoute(offset, balancers))
     running.aim(names or {})
     return running
 

@@ -863,6 +863,68 @@ def test_a_reload_that_removes_the_load_balancer_empties_its_queue(make, free_po
         assert [event["Reason"] for event in plane.events()] == ["no_origin"]
 
 
+def test_who_finds_the_origin_of_an_app_full_waits(make, free_port, origin):
+    port = free_port()
+    bounds = ", origin_max_sessions: 1, queue: {size: 1}"
+    with make({"x": body(port, origin, bounds)}).running() as plane, connect(port) as one:
+        first, _ = origin.accept()
+        with connect(port) as two:
+            two.sendall(b"2")
+            eventually(lambda: plane.plane._queues.length("app x") == 1)
+            with pytest.raises(ConnectionError), connect(port) as refused:
+                refused.recv(1)
+            first.close()
+            one.close()
+            second, _ = origin.accept()
+            with second:
+                assert second.recv(9) == b"2"
+        eventually(lambda: len(plane.events()) == 3)
+        assert sorted(event["Reason"] for event in plane.events()) == ["origin_closed", "origin_closed", "origin_full"]
+        measures = plane.plane.take_measures()["x"]
+        assert (measures.queued, measures.ended[Reason.ORIGIN_FULL]) == (1, 1)
+        assert plane.parts.balancers.take_signs() == {}  # which are of origins in pools
+
+
+# --- retry budgets ----------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_whose_budget_is_spent_gets_no_further_connects(make, free_port):
+    port = free_port()
+    pool = balanced(free_port(), free_port(), pool=", retry_budget: {percent: 0, min_per_second: 0.1}")
+    with make({"x": led(port)}, more=pool).running() as plane:
+        for count in range(1, 4):
+            with connect(port) as client, contextlib.suppress(ConnectionError):
+                client.recv(1)
+            eventually(lambda: len(plane.events()) == count)  # noqa: B023
+        first, *over = plane.events()
+        assert first["Reason"] == "connect_refused"  # one in ten seconds goes on
+        assert len(first["Attempts"]) == 2
+        assert {(event["Reason"], event["Event"], event["Status"]) for event in over} == {
+            ("retry_budget", "originError", 524)
+        }
+        assert [attempt["Reason"] for attempt in over[0]["Attempts"]] == ["connect_refused"]
+        measures = plane.plane.take_measures()["x"]
+        assert measures.failovers == 1
+        assert measures.ended[Reason.RETRY_BUDGET] == 2
+
+
+def test_another_pool_has_a_budget_of_its_own(make, free_port, origin):
+    port, nobody = free_port(), free_port()
+    spent = "{percent: 0, min_per_second: 0}"
+    pools = f"""
+pools:
+  p: {{origins: [{{name: a, address: 127.0.0.1, port: {nobody}}}, {{name: b, address: 127.0.0.1, port: {nobody}}}],
+       retry_budget: {spent}}}
+  q: {{origins: [{{name: a, address: 127.0.0.1, port: {port_of(origin)}}}]}}
+load_balancers: {{lb: {{default_pools: [p, q], adaptive_routing: {{failover_across_pools: true}}}}}}"""
+    with make({"x": led(port)}, more=pools).running() as plane, connect(port) as client:
+        client.sendall(b"x")
+        served, _ = origin.accept()
+        with served:
+            assert served.recv(1) == b"x"
+        assert plane.plane.take_measures()["x"].failovers == 1
+
+
 def test_a_client_with_tls_waits_after_its_handshake(make, free_port, origin, secured):
     port = free_port()
     more, context = secured

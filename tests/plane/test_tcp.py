@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from spectrum.core.balancing.pools import Standing
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import ListenerKey
 from tests.engine.harness import eventually, listening, port_of, reset
@@ -420,3 +421,57 @@ def test_open_sessions_have_records_that_one_id_joins(make, free_port, origin, h
         assert {event["ClientIP"] for event in (first, *more, last)} == {
             "192.0.2.1" if how == "proxied" else "127.0.0.1"
         }
+
+
+# --- connections ahead of sessions ------------------------------------------------------------------------------------
+
+
+def test_connections_are_opened_ahead_of_sessions(make, free_port, origin):
+    port = free_port()
+    with listening() as other:
+        plane = make({"x": body(port, origin, ", origin_preconnect: 2")})
+        counts = {}
+
+        def counted(sock, **expected):
+            taken = plane.plane.take_measures().get("x")
+            for name, measures in taken.origins.items() if taken else ():
+                mine = counts.setdefault(name, {})
+                for what, count in measures.preconnects.items():
+                    mine[what] = mine.get(what, 0) + count
+            return counts.get(f"127.0.0.1:{port_of(sock)}") == expected
+
+        with plane.running(), connect(port) as client:
+            ahead = [origin.accept()[0] for _ in range(3)]
+            client.sendall(b"x")
+            eventually(lambda: counted(origin, opened=3, used=1) or counted(origin, opened=2))
+        plane.apply({"x": body(port, other, ", origin_preconnect: 1")})
+        with plane.running():
+            eventually(lambda: counted(other, opened=1))
+            assert counts[f"127.0.0.1:{port_of(origin)}"]["closed"] == 2
+        plane.apply({"x": body(port, other)})
+        assert counted(other, opened=1, closed=1)
+        plane.apply({"x": body(port, other, ", origin_preconnect: 1")})
+        with plane.running():
+            eventually(lambda: counted(other, opened=2, closed=1))
+            plane.plane.stop_accepting()
+            assert counted(other, opened=2, closed=2)
+        for one in ahead:
+            one.close()
+
+
+def test_no_connection_waits_for_an_origin_that_is_down(make, free_port, origin):
+    port = free_port()
+    plane = make(
+        {"x": f"protocol: tcp/{port}, edge_ips: [127.0.0.1], load_balancer: lb, origin_preconnect: 1"},
+        more=balanced(origin),
+    )
+    (number,) = plane.parts.balancers.origins
+    with plane.running():
+        with origin.accept()[0] as ahead:
+            plane.parts.balancers.take_standings({number: Standing(False)})
+            plane.plane.preconnect()
+            ahead.settimeout(5)
+            assert ahead.recv(1) == b""
+        plane.parts.balancers.take_standings({number: Standing(True)})
+        plane.plane.preconnect()
+        origin.accept()[0].close()

@@ -14,6 +14,7 @@ from spectrum.core.balancing.pools import PoolView
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings
 from spectrum.core.filter_verdict import FilterVerdict
 from spectrum.core.limits.rules import Rule, app_rules, node_rules, setting_of
+from spectrum.core.origin_bounds import OriginBounds
 from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.plane.access.firewall import Places
 from spectrum.plane.limits import MAX_WAIT_NS
@@ -60,7 +61,7 @@ def explain(
     if not has_room:
         return [first, *access]
     if not settings.load_balancer:
-        return [f"{first}: no load balancer", *access, f"its origins are taken in turn: {_direct(settings)}"]
+        return [f"{first}: no load balancer", *access, *_direct(settings, snapshot, memory)]
     balancer = next(known for known in snapshot.balancers if known.name == settings.load_balancer)
     made = Balancer(balancer, {name: health.views[name] for name in balancer.all_pools()}, health.told_latencies)
     return [
@@ -82,10 +83,27 @@ def app_settings(snapshot: Snapshot, app: str) -> AppSettings:
     return settings
 
 
-def _direct(settings: AppSettings) -> str:
-    if settings.origin_name is not None:
-        return f"the addresses of {settings.origin_name.name}"
-    return ", ".join(f"{address} port {port}" for address, port in settings.origins)
+def _direct(settings: AppSettings, snapshot: Snapshot, memory: SharedMemory) -> list[str]:
+    """Return what is said of an app with origins of its own."""
+    name, bounds = settings.origin_name, settings.bounds
+    origins = [f"{address} port {port}" for address, port in settings.origins]
+    if name is not None:
+        origins = [f"the addresses of {name.name}"]
+    steps = [f"its origins are taken in turn: {', '.join(origins)}"]
+    counts = [memory.loads.open(place) for place in snapshot.origin_places.get(settings.name, ())]
+    full = [count >= bounds.max_sessions for count in counts]
+    steps += [
+        f"{origin} is full (origin_max_sessions {bounds.max_sessions}) and passed over"
+        for origin, is_full in zip(origins, full, strict=False)
+        if is_full
+    ]
+    if full and all(full):
+        steps.append(f"every origin that it could go to is full: {_wait(bounds)}")
+    return steps
+
+
+def _wait(settings: BalancerSettings | OriginBounds) -> str:
+    return f"it waits up to {settings.queue_timeout_s:g} s in a queue" if settings.queue_size else "it is refused"
 
 
 class _Explanation:
@@ -198,11 +216,7 @@ class _Explanation:
 
     def _result(self, choice: Choice, tag: int) -> list[str]:
         if choice.full:
-            settings = self._settings
-            wait = (
-                f"it waits up to {settings.queue_timeout_s:g} s in a queue" if settings.queue_size else "it is refused"
-            )
-            return [*self._full(), f"every origin that it could go to is full: {wait}"]
+            return [*self._full(), f"every origin that it could go to is full: {_wait(self._settings)}"]
         if choice.origin is None:
             return ["there is no origin: the client is refused"]
         view = self._pool_of[choice.origin.number]

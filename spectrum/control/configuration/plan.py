@@ -11,9 +11,8 @@ from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutErr
 from spectrum.control.configuration.includes import Reading
 from spectrum.control.configuration.machine import named_files
 from spectrum.control.tls.certificates import CertificateError, load_tls
-from spectrum.core.balancing.settings import labels
 from spectrum.core.configuration.config import App, Config
-from spectrum.core.features import compile_app, compile_snapshot
+from spectrum.core.features import compile_app, compile_snapshot, number_labels
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
 from spectrum.core.tenants.app_scopes import AppScopes
@@ -49,7 +48,7 @@ class Planner(Actor):
                 origins.
         """
         try:
-            numbers = self._numbers.plan(labels(config.pools), self._in_use)
+            numbers = self._numbers.plan(number_labels(config), self._in_use)
             self._reading(named_files(config))
             access, prefixes = self._access.load(config)
             tls = load_tls(config)

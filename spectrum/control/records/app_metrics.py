@@ -5,7 +5,14 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from spectrum.control.http.exposition import Family, HistogramFamily, SummaryFamily, label
-from spectrum.core.records.measures import CONNECT_BOUNDS_S, DROPS, DURATION_BOUNDS_S, AppMeasures, OriginMeasures
+from spectrum.core.records.measures import (
+    CONNECT_BOUNDS_S,
+    DROPS,
+    DURATION_BOUNDS_S,
+    PRECONNECTS,
+    AppMeasures,
+    OriginMeasures,
+)
 from spectrum.core.records.reasons import Reason
 
 if TYPE_CHECKING:
@@ -83,6 +90,12 @@ class _AppMetrics:
         self.origin_connect = SummaryFamily(
             "spectrum_origin_connect_duration_seconds", "Time to an origin's answer, of sessions that ended"
         )
+        self.preconnects = Family(
+            "spectrum_origin_preconnects_total",
+            "Connections opened ahead of sessions, and what became of them",
+            "counter",
+        )
+        self.preconnected = Family("spectrum_origin_preconnected", "Connections that wait for a session now", "gauge")
         self.address = Family("spectrum_origin_info", "Addresses of an origin", "gauge")
         self.failovers = Family(
             "spectrum_failovers_total", "Clients sent on to another origin of their load balancer", "counter"
@@ -146,6 +159,10 @@ class _AppMetrics:
             self.origin_connect.observe(labels, counted.connects, counted.connect_s)
             for reason, count in counted.failures.items():
                 self.failed.add(f"{labels},{label('reason', reason)}", count)
+            if counted.preconnects:
+                self.preconnected.add(labels, max(counted.preconnected, 0))
+                for what in PRECONNECTS:
+                    self.preconnects.add(f"{labels},{label('result', what)}", counted.preconnects.get(what, 0))
 
     def gather(self) -> None:
         """Put by what was written: its lines are let go of, so that never many are."""

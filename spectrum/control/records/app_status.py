@@ -94,6 +94,7 @@ def _origins(app: AppSettings, measures: AppMeasures, names: dict[str, tuple[str
             "connected": found.connected,
             "failed": found.failed,
             "last_failure": found.last_failure or None,
+            **({"preconnected": max(found.preconnected, 0)} if found.preconnects else {}),
         }
         for name, found in counted.items()
     ]

@@ -13,7 +13,7 @@ from spectrum.control.configuration.served import Served
 from spectrum.control.records.app_metrics import app_metrics
 from spectrum.control.records.app_status import apps_status
 from spectrum.core.names import parse_service
-from spectrum.core.records.measures import AppMeasures, WorkerMeasures, add_measures
+from spectrum.core.records.measures import AppMeasures, OriginMeasures, WorkerMeasures, add_measures
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import Snapshot
 
@@ -66,6 +66,8 @@ class Totals:
     _own: set[str] = field(default_factory=set)
     # Per worker number and app, the sessions that are open there.
     _open: dict[int, Counter[str]] = field(default_factory=dict)
+    # The same of connections that wait for a session, by app and origin.
+    _preconnected: dict[int, Counter[tuple[str, str]]] = field(default_factory=dict)
     # Since when an app is not in the file and has no session.
     _gone_since: dict[str, float] = field(default_factory=dict)
     # Of each app, the origins and rules that were reported since it was looked over.
@@ -83,8 +85,12 @@ class Totals:
         """Add a report of worker number `worker`."""
         self.workers.add(own)
         opened = self._open.setdefault(worker, Counter())
+        preconnected = self._preconnected.setdefault(worker, Counter())
         for name, measures in apps.items():
             opened[name] += measures.active
+            for origin, counted in measures.origins.items():
+                if counted.preconnects:
+                    preconnected[name, origin] += counted.preconnected
             if measures.origins or measures.rules:
                 self._reported.setdefault(name, set()).update(measures.origins, measures.rules)
             self._add(name, measures)
@@ -104,7 +110,12 @@ class Totals:
             self.apps[name] = copy
 
     def lose(self, worker: int) -> int:
-        """Count the open sessions of a worker that is gone as lost; return how many there were."""
+        """Count the open sessions of a worker that is gone as lost; return how many there were.
+
+        Its connections that waited for a session were closed with it.
+        """
+        for (name, origin), count in self._preconnected.pop(worker, Counter()).items():
+            self._add(name, AppMeasures(origins={origin: OriginMeasures(preconnects={"closed": count})}))
         lost = {name: count for name, count in self._open.pop(worker, Counter()).items() if count > 0}
         for name, count in lost.items():
             self._add(name, AppMeasures(ended={Reason.WORKER_LOST: count}))

@@ -28,6 +28,7 @@ from spectrum.core.configuration.fields import (
     positive_duration,
     text,
 )
+from spectrum.core.origin_bounds import RetrySettings
 
 MonitorType = Literal["http", "https", "tcp", "udp_icmp", "icmp_ping", "smtp"]
 # Cloudflare's fastest is 10 s; on one's own machines a second is common, and this keeps a typo from being a flood.
@@ -254,6 +255,20 @@ def _outliers(value: Any) -> Any:
     return None if value == "off" else value
 
 
+class RetryBudgetKeys(Strict):
+    """`retry_budget` of a pool, and of an app: how many connects may follow failed ones. As in Linkerd."""
+
+    # Of the sessions of the last ten seconds, so many may take a further connect.
+    percent: float = Field(20.0, ge=0, le=1000)
+    # So many may in any case, in each worker.
+    min_per_second: float = Field(10.0, ge=0, le=1_000_000)
+
+    @property
+    def settings(self) -> RetrySettings:
+        """What workers get."""
+        return RetrySettings(self.percent, self.min_per_second)
+
+
 class Pool(CloudflareKeysOfPool):
     """`pools`: origins that serve the same, at one place."""
 
@@ -270,6 +285,8 @@ class Pool(CloudflareKeysOfPool):
     outlier_detection: Annotated[OutlierDetection | None, BeforeValidator(_outliers)] = OutlierDetection()
     # After a recovery an origin's share grows over so long. 0: whole at once.
     slow_start_s: Duration = Field(0.0, alias="slow_start")
+    # None: as many connects follow failed ones as failover asks for.
+    retry_budget: RetryBudgetKeys | None = None
     # What the API calls it, where it is not its key.
     name: str | None = None
     account: str | None = None

@@ -9,6 +9,7 @@ import msgspec
 
 from spectrum.core.address import is_name
 from spectrum.core.names import NameSettings
+from spectrum.core.origin_bounds import RetrySettings
 
 if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
     from spectrum.core.balancing.objects import LoadBalancer, Node, Pool, PoolOrigin
@@ -43,7 +44,13 @@ class OriginSettings(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PoolSettings(msgspec.Struct, frozen=True, array_like=True):
-    """One pool; `number` as that of an origin, `monitored` where the health of its origins counts."""
+    """One pool.
+
+    Attributes:
+        number: As that of an origin.
+        monitored: The health of its origins counts.
+        retries: The budget of further connects to its origins; None for any number.
+    """
 
     number: int
     name: str
@@ -56,6 +63,7 @@ class PoolSettings(msgspec.Struct, frozen=True, array_like=True):
     shed_percent: float
     shed_by_hash: bool
     shed_session_percent: float
+    retries: RetrySettings | None = None
 
 
 class BalancerSettings(msgspec.Struct, frozen=True, array_like=True):
@@ -129,6 +137,7 @@ def compile_pool(name: str, pool: "Pool", numbers: Mapping[str, int]) -> PoolSet
         shed_percent=shedding.default_percent,
         shed_by_hash=shedding.default_policy == "hash",
         shed_session_percent=shedding.session_percent,
+        retries=pool.retry_budget.settings if pool.retry_budget is not None else None,
     )
 
 

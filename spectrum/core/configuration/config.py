@@ -37,6 +37,7 @@ from spectrum.core.dns import DnsKeys
 from spectrum.core.filter import FilterKeys
 from spectrum.core.limits.objects import LimitKeys, LimitKeysOfApp
 from spectrum.core.offload import OffloadKeys
+from spectrum.core.origins import OriginKeysOfApp
 from spectrum.core.records.objects import RecordKeys
 from spectrum.core.server_names import server_name
 from spectrum.core.tcp import TcpKeysOfApp
@@ -220,6 +221,7 @@ class AppBasics(Strict):
 class App(
     TenantKeysOfApp,
     TcpKeysOfApp,
+    OriginKeysOfApp,
     TlsKeysOfApp,
     AccessKeysOfApp,
     LimitKeysOfApp,

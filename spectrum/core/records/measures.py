@@ -1,6 +1,7 @@
 """Counters of an app as workers keep and report them, and how reports add up."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 
 import msgspec
 
@@ -23,6 +24,11 @@ DROPS = (
     "fragmented",
     "overload",
 )
+
+
+# What becomes of connections that are opened ahead of sessions, in the order in which the engine counts: used by a
+# session, closed by the origin, closed here; those that failed were never open.
+PRECONNECTS = ("opened", "used", "lost", "closed", "failed")
 
 
 class Histogram(msgspec.Struct, array_like=True):
@@ -69,12 +75,26 @@ class OriginMeasures(msgspec.Struct, array_like=True):
     # Of sessions that ended: how long connects took together, and how many these were.
     connect_s: float = 0.0
     connects: int = 0
+    # Connections that were opened ahead of sessions, by what became of them: see PRECONNECTS.
+    preconnects: dict[str, int] = msgspec.field(default_factory=dict)
 
     def fail(self, reason: str) -> None:
         """Count a connect that failed."""
         self.failed += 1
         self.failures[reason] = self.failures.get(reason, 0) + 1
         self.last_failure = reason
+
+    def preconnect(self, counts: Iterable[int]) -> None:
+        """Count connections that were opened ahead, in the order of PRECONNECTS."""
+        for what, count in zip(PRECONNECTS, counts, strict=True):
+            if count:
+                self.preconnects[what] = self.preconnects.get(what, 0) + count
+
+    @property
+    def preconnected(self) -> int:
+        """Connections that wait for a session; a report without their beginning may have less than none."""
+        counted = self.preconnects
+        return counted.get("opened", 0) - sum(counted.get(what, 0) for what in ("used", "lost", "closed"))
 
     def end(self, connect_s: float | None, count: int = 1) -> None:
         """Count ended sessions, whose connects took so long together; None for a flow without a reply."""
@@ -96,6 +116,8 @@ class OriginMeasures(msgspec.Struct, array_like=True):
         self.bytes_from_origin += other.bytes_from_origin
         self.connect_s += other.connect_s
         self.connects += other.connects
+        for what, count in other.preconnects.items():
+            self.preconnects[what] = self.preconnects.get(what, 0) + count
 
 
 class AppMeasures(msgspec.Struct, array_like=True):

@@ -86,6 +86,8 @@ class Reason(IntEnum):
     # Each origin has as many sessions as it may (`max_sessions`): nobody may wait, or it waited too long.
     ORIGIN_FULL = 37, 524, "originError"
     QUEUE_TIMEOUT = 38, 524, "originError"
+    # An origin could not be reached, and too many sessions have been sent on already (`retry_budget`).
+    RETRY_BUDGET = 39, 524, "originError"
     # The client was refused before an origin was chosen.
     HEADER_UNTRUSTED = 40, 403, "clientFiltered"
     HEADER_INVALID = 41, 403, "clientFiltered"

@@ -12,7 +12,9 @@ from spectrum.core.balancing.clients import client_key
 from spectrum.core.balancing.outliers import Signs
 from spectrum.core.balancing.pools import PoolView, Standing
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
+from spectrum.core.origin_bounds import RetrySettings
 from spectrum.core.snapshot import Snapshot
+from spectrum.engine.retry_budget import RetryBudget
 from spectrum.engine.shared import Affinities, Loads
 
 # Origins that are disabled or gone, by load balancer and number, and the seconds that their sessions have; None where
@@ -119,6 +121,8 @@ class Balancers:
         # When the drain of an origin ends, by (load balancer, number of the origin).
         self._draining: dict[tuple[str, int], float] = {}
         self.origins: dict[int, OriginSettings] = {}
+        self._places: Mapping[str, tuple[int, ...]] = {}
+        self._budgets: dict[tuple[str, str], tuple[RetrySettings, RetryBudget]] = {}
 
     def __getitem__(self, name: str) -> RunningBalancer:
         """Return a load balancer of the latest snapshot; the object stays the same over reloads."""
@@ -128,6 +132,35 @@ class Balancers:
         """Return the names of an origin's pool and of the origin; "" where it is not known."""
         origin = self.origins.get(number)
         return (self._pool_of[number], origin.name) if origin is not None else ("", "")
+
+    def places_of(self, app: str) -> tuple[int, ...]:
+        """Return the numbers by which the sessions of an app's own origins are counted; none where they are not."""
+        return self._places.get(app, ())
+
+    def is_full(self, place: int, most: int) -> bool:
+        """Tell whether an origin has as many sessions as it may."""
+        return self._loads.open(place) >= most
+
+    def budget_of(self, kind: str, name: str, settings: RetrySettings | None) -> RetryBudget | None:
+        """Return the budget of further connects of a pool or of an app, the same while its settings are.
+
+        Args:
+            kind: "pool" or "app".
+            name: Of the one or the other.
+            settings: None where there is no bound.
+        """
+        if settings is None:
+            self._budgets.pop((kind, name), None)
+            return None
+        known = self._budgets.get((kind, name))
+        if known is None or known[0] != settings:
+            known = self._budgets[kind, name] = settings, RetryBudget(settings.percent, settings.min_per_second)
+        return known[1]
+
+    def budget_at(self, number: int) -> RetryBudget | None:
+        """Return the budget of the pool that an origin is in, by the origin's number."""
+        pool = self._pools.get(self._pool_of.get(number, ""))
+        return self.budget_of("pool", pool.name, pool.retries) if pool is not None else None
 
     def __contains__(self, name: str) -> bool:
         """Tell whether the latest snapshot has a load balancer."""
@@ -144,6 +177,9 @@ class Balancers:
             for origin in pools[name].origins:
                 self._loads.set_parent(origin.number, pools[name].number)
         self._pools = pools
+        self._places = snapshot.origin_places
+        served = {*(("pool", name) for name in pools), *(("app", app.name) for app in snapshot.apps)}
+        self._budgets = {key: budget for key, budget in self._budgets.items() if key in served}
         self._pool_of = {origin.number: pool.name for pool in pools.values() for origin in pool.origins}
         self.origins = {origin.number: origin for pool in pools.values() for origin in pool.origins}
         for name in self._views.keys() - pools.keys():

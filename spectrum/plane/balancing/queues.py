@@ -1,4 +1,4 @@
-"""Sessions of a worker that wait because every origin of their load balancer is full, first come, first served."""
+"""Sessions of a worker that wait because every origin that they could go to is full, first come, first served."""
 
 import time
 from typing import NamedTuple
@@ -21,43 +21,43 @@ class Waiter(NamedTuple):
 
 
 class OriginQueues:
-    """A queue for each load balancer that has any session waiting.
+    """A queue for each load balancer, and each app with origins of its own, that has any session waiting.
 
-    Sessions are known by the engine's names.
+    Queues are known by names (`RunningApp.queue`), sessions by the engine's.
 
     Attributes:
-        waiting: Those that wait, and what for: the load balancer.
+        waiting: Those that wait, and in which queue.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, dict[int, Waiter]] = {}
         self.waiting: dict[int, str] = {}
 
-    def length(self, balancer: str) -> int:
-        """Return how many wait for a load balancer."""
-        return len(self._queues.get(balancer, ()))
+    def length(self, queue: str) -> int:
+        """Return how many wait in a queue."""
+        return len(self._queues.get(queue, ()))
 
-    def join(self, balancer: str, name: int, waiting: Waiter) -> None:
+    def join(self, queue: str, name: int, waiting: Waiter) -> None:
         """Let a session wait behind those that do."""
-        self._queues.setdefault(balancer, {})[name] = waiting
-        self.waiting[name] = balancer
+        self._queues.setdefault(queue, {})[name] = waiting
+        self.waiting[name] = queue
 
     def leave(self, name: int) -> float | None:
         """Forget a session; return the seconds that it waited, None if it did not."""
-        balancer = self.waiting.pop(name, None)
-        if balancer is None:
+        queue = self.waiting.pop(name, None)
+        if queue is None:
             return None
-        queue = self._queues[balancer]
-        waiting = queue.pop(name)
-        if not queue:
-            del self._queues[balancer]
+        waiters = self._queues[queue]
+        waiting = waiters.pop(name)
+        if not waiters:
+            del self._queues[queue]
         return time.monotonic() - waiting.since
 
-    def first(self, balancer: str) -> tuple[int, Waiter] | None:
+    def first(self, queue: str) -> tuple[int, Waiter] | None:
         """Return the session that has waited longest; None where none waits."""
-        queue = self._queues.get(balancer)
-        return next(iter(queue.items())) if queue else None
+        waiters = self._queues.get(queue)
+        return next(iter(waiters.items())) if waiters else None
 
     def firsts(self) -> list[int]:
         """Return the first session of each queue."""
-        return [next(iter(queue)) for queue in self._queues.values()]
+        return [next(iter(waiters)) for waiters in self._queues.values()]

@@ -11,6 +11,7 @@ from spectrum.core.names import name_key, parse_service, service_domain
 from spectrum.core.records.reasons import Reason
 from spectrum.core.selection import Candidate, name_rotations, rotations, service_rotations
 from spectrum.core.snapshot import AppSettings
+from spectrum.engine.retry_budget import RetryBudget
 from spectrum.engine.target import Target
 from spectrum.engine.tls import ClientContext, TlsPeer
 from spectrum.plane.balancing.balancers import Balancers, RunningBalancer
@@ -20,6 +21,8 @@ Names = Mapping[str, tuple[str, ...]]
 MAX_PORT_ROUTES = 4096
 # The targets in the order of trying, and how many origins may come to be tried before the client is told.
 Way = tuple[tuple[Target, ...], int]
+# A target that connections are opened to ahead of sessions, and how many sessions and connections it may have together.
+Preconnected = tuple[Target, int]
 
 
 class Route(ABC):
@@ -70,6 +73,10 @@ class Route(ABC):
     def find(self, address: str, port: int, edge_port: int = 0) -> Target | None:
         """Return the target of an origin's address and port, if it is an origin of the listener for `edge_port`."""
 
+    def preconnected(self) -> Iterable[Preconnected]:
+        """Yield the targets that clients may be sent to now, with their `max_sessions`; 0 for any number."""
+        return ()
+
     def fixed_orders(self) -> tuple[tuple[Target, ...], ...]:
         """Return the orders of targets that clients get in turn, beginning with the one that the last client got.
 
@@ -93,7 +100,17 @@ class Route(ABC):
         kept = set(targets.values())
         gone = [target for target in self._targets.values() if target not in kept]
         self._targets, self._options = targets, options
+        for (number, _), target in targets.items():
+            target.retries = self._budget(settings, number)
         return gone
+
+    @abstractmethod
+    def _budget(self, settings: AppSettings, number: int) -> RetryBudget | None:
+        """Return the budget of further connects to an origin; None for any number."""
+
+    def _place(self, settings: AppSettings, candidate: Candidate) -> int:
+        """Return what the sessions of an origin without a number are counted by; 0 where they are not."""
+        return 0
 
     def _target(self, settings: AppSettings, number: int, candidate: Candidate) -> Target:
         address = ip_address(candidate.address)
@@ -108,6 +125,8 @@ class Route(ABC):
             keepalive=(settings.keepalive_idle_s, settings.keepalive_interval_s, settings.keepalive_count),
             user_timeout_ms=settings.user_timeout_ms,
             number=number,
+            place=self._place(settings, candidate),
+            retries=self._budget(settings, number),
             tls=self._tls_to(settings, number, candidate),
             transparent=settings.transparent,
             pool=pool,
@@ -128,10 +147,17 @@ class Route(ABC):
 
 
 class DirectRoute(Route):
-    """The origins of `origin_direct`, or the addresses of `origin_dns`, in turn."""
+    """The origins of `origin_direct`, or the addresses of `origin_dns`, in turn.
 
-    def __init__(self, offset: int) -> None:
+    Args:
+        offset: Of the listener's port in the app's range.
+        balancers: Those of the worker: they know how many sessions an origin has.
+    """
+
+    def __init__(self, offset: int, balancers: Balancers) -> None:
         super().__init__(offset)
+        self._balancers = balancers
+        self._most = 0
         self._turn = 0
         self._named = False
         self.orders: list[tuple[Target, ...]] = []
@@ -140,6 +166,7 @@ class DirectRoute(Route):
 
     def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
         self._named = settings.origin_name is not None
+        self._most = settings.bounds.max_sessions
         name = settings.origin_name
         addresses = names.get(name_key(name), ()) if name is not None else ()
         if name is None:
@@ -153,6 +180,19 @@ class DirectRoute(Route):
         self._by_family = self._families() if settings.transparent else None
         self._turn = 0
         return gone
+
+    def _budget(self, settings: AppSettings, number: int) -> RetryBudget | None:
+        return self._balancers.budget_of("app", settings.name, settings.bounds.retries)
+
+    def _place(self, settings: AppSettings, candidate: Candidate) -> int:
+        places = self._balancers.places_of(settings.name)
+        if settings.origin_name is not None or not places:
+            return places[0] if places else 0  # the addresses of a name are one origin
+        return places[settings.origins.index((candidate.address, candidate.port - self._offset))]
+
+    def preconnected(self) -> Iterable[Preconnected]:
+        """See `Route`."""
+        return [(target, self._most) for target in self._targets.values()]
 
     def _host_name(self, settings: AppSettings, number: int) -> str:
         name = settings.origin_name
@@ -171,7 +211,7 @@ class DirectRoute(Route):
     def fixed_orders(self) -> tuple[tuple[Target, ...], ...]:
         """See `Route`."""
         turn = self._turn
-        return (*self.orders[turn:], *self.orders[:turn]) if self._by_family is None else ()
+        return (*self.orders[turn:], *self.orders[:turn]) if self._by_family is None and not self._most else ()
 
     def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
         """See `Route`."""
@@ -183,6 +223,9 @@ class DirectRoute(Route):
             if not orders:
                 return Reason.SOURCE_FAMILY
         self._turn = turn = (self._turn + 1) % len(orders)
+        if self._most:
+            free = tuple(target for target in orders[turn] if not self._balancers.is_full(target.place, self._most))
+            return (free, 1) if free else Reason.ORIGIN_FULL
         return orders[turn], 1
 
     def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
@@ -234,6 +277,18 @@ class BalancedRoute(Route):
 
     def _names_of(self, settings: AppSettings, number: int) -> tuple[str, str]:
         return self._balancers.names_of(number)
+
+    def _budget(self, settings: AppSettings, number: int) -> RetryBudget | None:
+        return self._balancers.budget_at(number)
+
+    def preconnected(self) -> Iterable[Preconnected]:
+        """See `Route`."""
+        core = self._balancer.core
+        for view in core.views.values() if core.settings.enabled else ():
+            for origin in view.settings.origins if view.healthy else ():
+                if origin.number in view.usable:
+                    for target in self._targets_of(origin):
+                        yield target, origin.max_sessions
 
     def _candidates(self, origin: OriginSettings) -> list[tuple[Candidate, ...]]:
         port = origin.port + self._offset if origin.port else self._port
@@ -341,6 +396,9 @@ class PortRoutes(Route):
     def _host_name(self, settings: AppSettings, number: int) -> str:
         raise AssertionError("it has no targets of its own")
 
+    def _budget(self, settings: AppSettings, number: int) -> RetryBudget | None:
+        raise AssertionError("it has no targets of its own")
+
     def _at(self, port: int) -> Route:
         route = self._routes.pop(port, None)
         if route is None:
@@ -392,4 +450,5 @@ def _target_options(settings: AppSettings) -> tuple[object, ...]:
         settings.user_timeout_ms,
         settings.transparent,
         settings.origin_tcp,
+        settings.bounds.max_sessions > 0,
     )

@@ -167,6 +167,7 @@ class Planes:
         """Take which origins may be used, and how far away they are."""
         self.balancers.take_latencies(health.latencies)
         self.udp.leave_origins(self.balancers.take_standings(health.standings))
+        self.tcp.preconnect()
 
     def take_offload(self, told: Offloading, tables: list[int], is_serving: bool) -> None:
         """Let the kernel move what it can of UDP flows, or no longer; the same tables change nothing.

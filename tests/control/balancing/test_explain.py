@@ -256,3 +256,18 @@ async def test_what_the_filter_does_comes_first(make):
         "filter: list drop has it",
         "the client gets no answer, and nothing is recorded of it",
     ]
+
+
+async def test_origins_of_an_app_that_are_full(make):
+    two = "origin_direct: ['tcp://192.0.2.8:22', 'tcp://192.0.2.9:22'], origin_max_sessions: 2"
+    world = make("default_pools: [eu]", app=two)
+    one, other = world.keeper.snapshot.origin_places["x"]
+    world.memory.loads = Counts({one: 2})
+    full = "192.0.2.8 port 22 is full (origin_max_sessions 2) and passed over"
+    assert world.explain()[2:] == [full]
+    world.memory.loads = Counts({one: 2, other: 2})
+    assert world.explain()[2:] == [
+        full,
+        "192.0.2.9 port 22 is full (origin_max_sessions 2) and passed over",
+        "every origin that it could go to is full: it waits up to 5 s in a queue",
+    ]

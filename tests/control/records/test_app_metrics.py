@@ -95,3 +95,16 @@ async def test_apps_of_which_there_are_many_hold_up_nobody():
     assert b"".join(page.result()[0]).count(b'app="app') > 2000 * 35
     assert turns >= 2000 / SLICE
     assert longest < 0.005
+
+
+async def test_connections_ahead_of_sessions():
+    totals, measures = Totals(), AppMeasures()
+    measures.origin("192.0.2.1:22").preconnect((5, 1, 1, 0, 2))
+    measures.origin("192.0.2.2:22").connected = 1
+    totals.add(0, {"x": measures}, WorkerMeasures())
+    found = samples(b"".join(await app_metrics(totals, NAMES)))
+    of = ("app", "x"), ("origin", "192.0.2.1:22"), ("pool", "")
+    assert found["spectrum_origin_preconnected", *of] == 3
+    for result, count in {"opened": 5, "used": 1, "lost": 1, "closed": 0, "failed": 2}.items():
+        assert found["spectrum_origin_preconnects_total", *of, ("result", result)] == count
+    assert not [key for key in found if "preconnect" in key[0] and ("origin", "192.0.2.2:22") in key]

@@ -49,3 +49,10 @@ def test_what_only_some_apps_have():
     assert any_["listens_on"] == "192.0.2.0/24 (tproxy, port 7000)"
     assert bound["listens_on"] == "198.51.100.0/24 (bindings), 127.0.0.1"
     assert (game["datagrams_from_client"], game["datagrams_dropped"]) == (7, {"too_big": 2})
+
+
+def test_connections_ahead_of_sessions():
+    measures = AppMeasures()
+    measures.origin("[2001:db8::1]:22").preconnect((5, 1, 0, 0, 0))
+    direct, *_ = apps_status(compile_snapshot(load_text(TEXT, "x"), 1), {"direct": measures}, {}, {})
+    assert direct["origins"][0]["preconnected"] == 4

@@ -169,3 +169,19 @@ async def test_what_is_gone_is_looked_for_while_the_daemon_serves(monkeypatch):
     tasks.start(job(), "job")
     await asyncio.wait_for(swept.wait(), 5)
     await tasks.stop()
+
+
+def test_connections_of_a_lost_worker_wait_for_nobody():
+    totals = Totals()
+    for worker in range(2):
+        measures = AppMeasures()
+        measures.origin("192.0.2.1:22").preconnect((5, 1, 1, 0, 2))
+        totals.add(worker, {"x": measures}, WorkerMeasures())
+    counted = totals.apps["x"].origins["192.0.2.1:22"]
+    assert counted.preconnected == 6
+    totals.lose(0)
+    counted = totals.apps["x"].origins["192.0.2.1:22"]
+    assert counted.preconnected == 3
+    assert counted.preconnects == {"opened": 10, "used": 2, "lost": 2, "closed": 3, "failed": 4}
+    totals.lose(0)
+    assert totals.apps["x"].origins["192.0.2.1:22"].preconnected == 3

@@ -17,6 +17,10 @@ def compiled(app, more=""):
     return compile_snapshot(load_text(f"{more}\napps: {{x: {{{app}}}}}", "f"), 1)
 
 
+def direct(offset):
+    return DirectRoute(offset, Parts().balancers)
+
+
 def places(targets):
     return [f"{target.host}:{target.port}" for target in targets]
 
@@ -39,7 +43,7 @@ class Balanced(Parts):
 
 
 def test_direct_routes_go_on_with_the_others():
-    route = DirectRoute(1)
+    route = direct(1)
     settings = compiled("protocol: tcp/80-81, origin_direct: ['tcp://192.0.2.1:90-91', 'tcp://192.0.2.2:70-71']").apps[
         0
     ]
@@ -54,7 +58,7 @@ def test_direct_routes_go_on_with_the_others():
 
 def test_who_goes_on_by_the_fixed_orders_leaves_out_no_origin():
     """The engine begins with the one behind the first."""
-    route = DirectRoute(0)
+    route = direct(0)
     origins = ", ".join(f"'tcp://192.0.2.{n}:90'" for n in (1, 2, 3))
     route.aim(compiled(f"protocol: tcp/80, origin_direct: [{origins}]").apps[0], {})
     for _ in range(4):
@@ -64,7 +68,7 @@ def test_who_goes_on_by_the_fixed_orders_leaves_out_no_origin():
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_services_by_their_records(transport):
-    route = DirectRoute(0)
+    route = direct(0)
     body = f"protocol: {transport}/80, origin_dns: {{name: _x._{transport}.example.org, type: SRV}}"
     settings = compiled(body).apps[0]
     route.aim(settings, {})
@@ -176,7 +180,7 @@ def ported(first):
 
 def test_each_port_has_its_route():
     settings = ported(1000)
-    routes = PortRoutes(lambda port: DirectRoute(port - settings.first_port))
+    routes = PortRoutes(lambda port: direct(port - settings.first_port))
     assert routes.aim(settings, {}) == []
     for port in (1000, 1001, 65000, 1000):
         targets, _ = routes.choose(*CLIENT, port)
@@ -191,7 +195,7 @@ def test_each_port_has_its_route():
 
 def test_a_range_that_moves_leads_elsewhere():
     moved = {"first": 1000}
-    routes = PortRoutes(lambda port: DirectRoute(port - moved["first"]))
+    routes = PortRoutes(lambda port: direct(port - moved["first"]))
     routes.aim(ported(1000), {})
     before, _ = routes.choose(*CLIENT, 2000)
     assert routes.aim(ported(1000), {}) == []
@@ -204,7 +208,7 @@ def test_a_range_that_moves_leads_elsewhere():
 
 def test_who_scans_all_ports_does_not_fill_the_memory():
     settings = ported(1000)
-    routes = PortRoutes(lambda port: DirectRoute(port - 1000))
+    routes = PortRoutes(lambda port: direct(port - 1000))
     routes.aim(settings, {})
     first, _ = routes.choose(*CLIENT, 1000)
     for port in range(1001, 1000 + MAX_PORT_ROUTES + 200):
@@ -222,8 +226,91 @@ def test_targets_have_the_names_that_records_tell():
     balanced = Balanced("p: {origins: [{name: a, address: 192.0.2.1}]}")
     target = balanced.route.choose(*CLIENT)[0][0]
     assert (target.pool, target.origin) == ("p", "a")
-    route = DirectRoute(0)
+    route = direct(0)
     settings = compiled("protocol: tcp/80, origin_dns: {name: b.example}, origin_port: 7").apps[0]
     route.aim(settings, {name_key(settings.origin_name): ("192.0.2.1",)})
     target = route.choose(*CLIENT)[0][0]
     assert (target.pool, target.origin) == ("", "b.example")
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+TWO_ORIGINS = "protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:90', 'tcp://192.0.2.2:90']"
+
+
+def bounded(body):
+    """A route, and the parts that count its sessions."""
+    parts = Parts()
+    snapshot = parts.compile(f"apps: {{x: {{{body}}}}}")
+    parts.balancers.apply(snapshot)
+    return DirectRoute(0, parts.balancers), snapshot, parts
+
+
+def test_a_full_origin_of_an_app_is_passed_over():
+    route, snapshot, parts = bounded(f"{TWO_ORIGINS}, origin_max_sessions: 1")
+    route.aim(snapshot.apps[0], {})
+    full = set()
+    parts.balancers.is_full = lambda place, most: place in full
+    assert route.fixed_orders() == ()  # it depends on what they have
+    one, other = route.choose(*CLIENT)[0]
+    assert sorted((one.place, other.place)) == sorted(snapshot.origin_places["x"])
+    assert (one.number, other.number) == (0, 0)
+    full.add(one.place)
+    for _ in range(3):
+        assert route.choose(*CLIENT) == ((other,), 1)
+    full.add(other.place)
+    assert route.choose(*CLIENT) is Reason.ORIGIN_FULL
+
+
+def test_the_addresses_of_a_name_are_one_origin():
+    route, snapshot, _ = bounded(
+        "protocol: tcp/80, origin_dns: {name: b.example}, origin_port: 7, origin_max_sessions: 2"
+    )
+    settings = snapshot.apps[0]
+    route.aim(settings, {name_key(settings.origin_name): ("192.0.2.1", "192.0.2.2")})
+    assert {target.place for target in route.targets()} == set(snapshot.origin_places["x"])
+    assert list(route.preconnected()) == [(target, 2) for target in route.targets()]
+
+
+def test_an_app_has_one_budget_until_its_settings_change():
+    route, snapshot, parts = bounded(f"{TWO_ORIGINS}, retry_budget: {{percent: 5}}")
+    route.aim(snapshot.apps[0], {})
+    (budget,) = {target.retries for target in route.targets()}
+    assert budget is not None
+    parts.balancers.apply(snapshot)
+    assert route.aim(snapshot.apps[0], {}) == []
+    assert {target.retries for target in route.targets()} == {budget}
+    changed = parts.compile(f"apps: {{x: {{{TWO_ORIGINS}, retry_budget: {{percent: 6}}}}}}")
+    parts.balancers.apply(changed)
+    assert route.aim(changed.apps[0], {}) == []
+    assert budget not in {target.retries for target in route.targets()}
+    unbounded = parts.compile(f"apps: {{x: {{{TWO_ORIGINS}}}}}")
+    parts.balancers.apply(unbounded)
+    route.aim(unbounded.apps[0], {})
+    assert {target.retries for target in route.targets()} == {None}
+
+
+def test_a_pool_has_one_budget():
+    balanced = Balanced(
+        "p: {origins: [{name: a, address: 192.0.2.1}, {name: b, address: 192.0.2.2}], retry_budget: {}}"
+    )
+    list(balanced.route.preconnected())
+    one, other = balanced.route.targets()
+    assert one.retries is other.retries is not None
+    balanced.apply("p: {origins: [{name: a, address: 192.0.2.1}, {name: b, address: 192.0.2.2}]}")
+    assert {target.retries for target in balanced.route.targets()} == {None}
+
+
+def test_origins_that_clients_may_be_sent_to_are_preconnected():
+    origins = "{name: a, address: 192.0.2.1, max_sessions: 9}, {name: b, address: 192.0.2.2}"
+    balanced = Balanced(f"p: {{origins: [{origins}, {{name: c, address: 192.0.2.3, weight: 0}}]}}")
+    assert [(t.host, most) for t, most in balanced.route.preconnected()] == [("192.0.2.1", 9), ("192.0.2.2", 0)]
+    number = balanced.route.targets()[0].number
+    balanced.balancers.take_standings({number: Standing(False)})
+    assert [t.host for t, _ in balanced.route.preconnected()] == ["192.0.2.2"]
+    balanced.balancers.take_standings({number: Standing(True)})
+    assert len(list(balanced.route.preconnected())) == 2
+
+
+def test_a_listener_with_every_port_preconnects_nothing():
+    assert list(PortRoutes(direct).preconnected()) == []
