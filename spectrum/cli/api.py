@@ -50,7 +50,8 @@ def request(path: Path | None, method: str, resource: str, body: Any = None, **q
 
 def _told(error: dict[str, Any]) -> str:
     pointer = (error.get("source") or {}).get("pointer", "")
-    return f"{pointer.lstrip('/').replace('/', '.')}: {error['message']}" if pointer else str(error["message"])
+    place = pointer.removeprefix("/objects/").lstrip("/").replace("/", ".")  # of an import the file's own place
+    return f"{place}: {error['message']}" if place else str(error["message"])
 
 
 def _exchange(path: Path, method: str, target: str, body: str | None) -> Any:

@@ -1,16 +1,26 @@
 """Takes objects as they stand in the file: `spectrum import`, for root and the daemon's user on this machine."""
 
+import time
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from spectrum.api.access import Anywhere, Call, unauthorized
-from spectrum.api.envelope import success
+from spectrum.api.catalogue import ChangeRefused
+from spectrum.api.envelope import ApiError, ErrorDetail, pointer_to, success
+from spectrum.api.routes.tokens import put_token
+from spectrum.core.configuration.faults import faults_of
+from spectrum.core.tenants.tokens import Token
 from spectrum.store.objects import ObjectChange, new_id
+from spectrum.store.tokens import StoredToken
 
 router = APIRouter(tags=["Import"])
+VALIDATION_FAILED = 1002
+# Who imports a whole configuration has no use for thousands.
+MAX_FAULTS = 100
 
 
 class ImportBody(BaseModel):
@@ -21,19 +31,54 @@ class ImportBody(BaseModel):
 
 @router.post("/spectrum/import", include_in_schema=False)
 async def import_objects(call: Annotated[Call, Anywhere], body: ImportBody) -> Response:
-    """Make objects, or replace those of the store with the same names: all, or none."""
+    """Make objects, or replace those of the store with the same names: all, or none. Then tokens, by their hashes."""
     if not call.caller.is_local:
         raise unauthorized()
+    tokens = list(_tokens(call, body.objects.pop("tokens", {})))
     counts = {"created": 0, "updated": 0, "unchanged": 0}
     changes = []
     for section, objects in body.objects.items():
         for name, value in objects.items():
             before = call.catalogue.named(section, name)
-            if before is not None and before.value == value:
-                counts["unchanged"] += 1
-                continue
-            counts["updated" if before else "created"] += 1
-            changes.append(ObjectChange(section, before.id if before else new_id(), name, value))
+            counts[what := _what(before.value if before else None, value)] += 1
+            if what != "unchanged":
+                changes.append(ObjectChange(section, before.id if before else new_id(), name, value))
     if changes:
-        await call.change(changes)
+        try:
+            await call.change(changes)
+        except ChangeRefused as exc:
+            raise _invalid((one.place, one.message) for one in exc.faults) from exc
+    for token, known in tokens:
+        counts[what := _what(known.value if known else None, token.value)] += 1
+        if what != "unchanged":
+            await put_token(call, token, known, what.removesuffix("d"), token.modified_on)
     return success(counts)
+
+
+def _what(before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> str:
+    return "created" if before is None else "unchanged" if before == value else "updated"
+
+
+def _tokens(call: Call, values: Mapping[str, dict[str, Any]]) -> Iterator[tuple[StoredToken, StoredToken | None]]:
+    """Yield tokens as they are to be, each with what it was: the one with the same hash, whatever it is called."""
+    by_digest = {one.digest: one for one in call.context.tokens.all()}
+    now = time.time()
+    for name, value in values.items():
+        try:
+            Token.model_validate(value)
+        except ValidationError as exc:
+            raise _invalid((one.path, one.message) for one in faults_of(exc, Token, ("tokens", name))) from exc
+        digest, limits = value["hash"], {key: item for key, item in value.items() if key != "hash"}
+        known = by_digest.get(digest)
+        if known is not None and known.is_in_file:
+            continue
+        token_id, created_on = (known.id, known.created_on) if known else (new_id(), now)
+        yield StoredToken(token_id, name, digest, limits, created_on, now), known
+
+
+def _invalid(faults: Iterator[tuple[tuple[str | int, ...], str]]) -> ApiError:
+    details = [ErrorDetail(VALIDATION_FAILED, message, pointer_to(("objects", *place))) for place, message in faults][
+        :MAX_FAULTS
+    ]
+    first, *more = details
+    return ApiError(400, first.code, first.message, first.pointer, more=more)

@@ -161,7 +161,7 @@ async def _create(call: Call, body: TokenBody) -> Response:
     text, now = new_token(), time.time()
     value = _value(call, body)
     token = StoredToken(new_id(), body.name, digest(text), value, now, now)
-    await _put(call, token, None, "create", now)
+    await put_token(call, token, None, "create", now)
     return success({**_shown(call, token), "value": text})
 
 
@@ -193,7 +193,7 @@ async def _update(call: Call, token_id: str, body: TokenBody) -> Response:
     before, now = _changeable(call, token_id), time.time()
     value = _value(call, body)
     token = replace(before, name=body.name, value=value, modified_on=now)
-    await _put(call, token, before, "update", now)
+    await put_token(call, token, before, "update", now)
     return success(_shown(call, token))
 
 
@@ -211,7 +211,7 @@ async def roll_of_account(call: TheirTokensEdit, token_id: str, body: TokenRoll 
 
 async def _roll(call: Call, token_id: str) -> Response:
     before, now, text = _changeable(call, token_id), time.time(), new_token()
-    await _put(call, replace(before, digest=digest(text), modified_on=now), before, "roll", now)
+    await put_token(call, replace(before, digest=digest(text), modified_on=now), before, "roll", now)
     return success(text)
 
 
@@ -314,7 +314,12 @@ def _shown(call: Call, token: StoredToken) -> dict[str, Any]:
     return from_token(token, _owned(call.context), status, tokens.last_used(token))
 
 
-async def _put(call: Call, token: StoredToken, before: StoredToken | None, action: str, now: float) -> None:
+async def put_token(call: Call, token: StoredToken, before: StoredToken | None, action: str, now: float) -> None:
+    """Make or change a token.
+
+    Raises:
+        NotLive: If it cannot be kept.
+    """
     try:
         await call.context.tokens.put(token, [_entry(call, action, before, token)], now)
     except StoreError as exc:
