@@ -6,7 +6,11 @@ from typing import Any
 # Per section: where a name stands, and of which section. `*` is every entry of a list, or every value of a mapping;
 # `@` is every key of a mapping.
 REFERENCES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
-    "apps": ((("load_balancer",), "load_balancers"), (("edge_tls", "certificate"), "certificates")),
+    "apps": (
+        (("load_balancer",), "load_balancers"),
+        (("edge_tls", "certificates", "*"), "certificates"),
+        (("origin_tls", "certificate"), "certificates"),
+    ),
     "load_balancers": (
         (("default_pools", "*"), "pools"),
         (("fallback_pool",), "pools"),

@@ -7,7 +7,7 @@ from spectrum.api.references import references
     ("section", "value", "found"),
     [
         ("apps", {"load_balancer": "lb", "zone": "example.com"}, {("load_balancers", "lb"), ("zones", "example.com")}),
-        ("apps", {"edge_tls": {"certificate": "c"}}, {("certificates", "c")}),
+        ("apps", {"edge_tls": {"certificates": ["c"]}}, {("certificates", "c")}),
         (
             "load_balancers",
             {

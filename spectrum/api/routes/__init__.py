@@ -4,7 +4,23 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from spectrum.api.routes import accounts, audit, importing, ips, tokens, user, zones
+from spectrum.api.routes import (
+    access_rules,
+    accounts,
+    apps,
+    audit,
+    balancing_search,
+    importing,
+    ips,
+    lists,
+    load_balancers,
+    monitor_groups,
+    monitors,
+    pools,
+    tokens,
+    user,
+    zones,
+)
 
 ROUTERS: Sequence[APIRouter] = (
     user.router,
@@ -14,4 +30,12 @@ ROUTERS: Sequence[APIRouter] = (
     audit.router,
     ips.router,
     importing.router,
+    apps.router,
+    monitors.router,
+    monitor_groups.router,
+    pools.router,
+    balancing_search.router,
+    load_balancers.router,  # after those whose paths could be its ids
+    access_rules.router,
+    lists.router,
 )

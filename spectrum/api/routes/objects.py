@@ -1,0 +1,210 @@
+"""The calls that kinds of objects have in common: make, get, replace, edit, delete, and who refers to one."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+
+from spectrum.api.access import Call, no_such
+from spectrum.api.catalogue import ChangeRefused
+from spectrum.api.envelope import ApiError, BodyFault, success
+from spectrum.api.kinds.kind import Body, Kind, References, Value
+from spectrum.api.routes.faults import answer_to
+from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
+
+IN_USE = 1005
+_OWNERS = ("zone", "account")
+
+
+class NamedByCaller(References):
+    """What the caller of a request may refer to: objects of the account that it is about.
+
+    Args:
+        call: The request.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._catalogue = call.catalogue
+        assert call.account is not None, "objects belong to an account"
+        self._account = call.account.name
+
+    def key_of(self, section: str, object_id: str) -> str | None:
+        """Return the name under which an object stands in its section; None where the caller has no such object."""
+        return self._own(self._catalogue.get(section, object_id))
+
+    def id_of(self, section: str, key: str) -> str | None:
+        """Return the id of an object by its name in the section."""
+        found = self._catalogue.named(section, key)
+        return found.id if found else None
+
+    def key_named(self, section: str, name: str) -> str | None:
+        """Return the name in the section of an object by the name that the API knows it by."""
+        if (key := self._own(self._catalogue.named(section, name))) is not None:
+            return key
+        own = self._catalogue.in_account(section, self._account)
+        return next((one.name for one in own if one.value.get("name") == name), None)
+
+    def name_of(self, section: str, key: str) -> str:
+        """Return the name that the API knows an object by, by its name in the section."""
+        found = self._catalogue.named(section, key)
+        return str(found.value.get("name", key)) if found else key
+
+    def kind_of_list(self, key: str) -> str:
+        """Return what a list holds, by its name in the section: ip or asn."""
+        found = self._catalogue.named("lists", key)
+        return str(found.value["kind"]) if found else "ip"
+
+    def _own(self, found: StoredObject | None) -> str | None:
+        return found.name if found and self._catalogue.owners(found)[0] == self._account else None
+
+
+def _nothing_more(call: Call, value: Value, before: StoredObject | None) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The calls of one kind.
+
+    Attributes:
+        kind: The kind.
+        wanted_name: Returns what an object is to be called in the file, from its value.
+        check: Raises `ApiError` where a value does not fit the zone or account; given also the object before a change.
+        missing: Code and message where there is no such object.
+    """
+
+    kind: Kind
+    wanted_name: Callable[[Value], str]
+    check: Callable[[Call, Value, StoredObject | None], None] = _nothing_more
+    missing: tuple[int, str] | None = None
+
+    def found(self, call: Call, object_id: str) -> StoredObject:
+        """Return an object.
+
+        Raises:
+            ApiError: If the zone, or the account, has no such object.
+        """
+        found = call.object(self.kind.section, object_id)
+        if found is not None:
+            return found
+        if self.missing is not None:
+            raise ApiError(404, *self.missing)
+        raise no_such(call.request)
+
+    def shown(self, call: Call, one: StoredObject) -> Value:
+        """Return an object as it is answered."""
+        return self.kind.from_value(one, NamedByCaller(call))
+
+    def answer(self, call: Call, one: StoredObject) -> Response:
+        """Return the answer that is an object, with its revision for If-Match."""
+        return with_revision(success(self.shown(call, one)), one)
+
+    async def make(self, call: Call) -> StoredObject:
+        """Make an object of the request's body.
+
+        Raises:
+            ApiError: If it cannot be.
+        """
+        body = self._body(call)
+        value = self.kind.checked(body, NamedByCaller(call))
+        return await self._put(call, body, value, None)
+
+    async def replace(self, call: Call, object_id: str) -> StoredObject:
+        """Put the request's body in an object's place; what it leaves out has its default again."""
+        before, body = self.found(call, object_id), self._body(call)
+        return await self._put(call, body, self.kind.checked(body, NamedByCaller(call)), before)
+
+    async def edit(self, call: Call, object_id: str, only: Mapping[str, Any] | None = None) -> StoredObject:
+        """Change what stands in the request's body, or `only` that; null is the default again."""
+        before, refs = self.found(call, object_id), NamedByCaller(call)
+        body = self.kind.to_body(before.value, refs) | {"name": self.kind.api_name(before)}
+        if "name" not in before.value and not self._is_named:
+            del body["name"]
+        body |= self._body(call) if only is None else only
+        return await self._put(call, body, self.kind.checked(body, refs), before)
+
+    async def delete(self, call: Call, object_id: str) -> StoredObject:
+        """Delete an object that none refers to."""
+        found = self.found(call, object_id)
+        if referring := call.catalogue.referrers(found.section, found.name):
+            names = ", ".join(f"{one.section} {one.name}" for one in referring[:5])
+            raise ApiError(400, IN_USE, f"{self.kind.noun} is referenced by other objects: {names}")
+        await self.change(call, {}, ObjectChange(found.section, found.id, found.name, None))
+        return found
+
+    async def change(
+        self, call: Call, body: Any, change: ObjectChange, expected: Mapping[str, int] | None = None
+    ) -> StoredObject | None:
+        """Carry out one change; faults are told at their places in the body."""
+        try:
+            kept = await call.change([change], expected)
+        except ChangeRefused as exc:
+            raise answer_to(exc, self.kind, change.name, body, call) from exc
+        return kept[0] if kept else None
+
+    @property
+    def _is_named(self) -> bool:
+        """Whether bodies of this kind have a name."""
+        return self.kind.section in ("pools", "load_balancers", "lists")
+
+    def _body(self, call: Call) -> Body:
+        if not isinstance(call.body, dict):
+            raise BodyFault(self.kind.code(("",)), "expected a JSON object", "")
+        return call.body
+
+    async def _put(self, call: Call, body: Body, value: Value, before: StoredObject | None) -> StoredObject:
+        self.check(call, value, before)
+        value |= {key: before.value[key] for key in _OWNERS if key in before.value} if before else _owner(call)
+        object_id = before.id if before else new_id()
+        wanted = str(value.get("name") or self.wanted_name(value))
+        if "name" in value and any(one.id != object_id for one in self._called(call, wanted)):
+            raise BodyFault(self.kind.code(("name",)), f"name: {wanted} is in use already: validation failed", "/name")
+        key = before.name if before else free_name(wanted, call.catalogue.names(self.kind.section), object_id)
+        if value.get("name") == key:
+            del value["name"]
+        kept = await self.change(call, body, ObjectChange(self.kind.section, object_id, key, value))
+        assert kept is not None, "it is not deleted"
+        return kept
+
+    def _called(self, call: Call, name: str) -> Iterator[StoredObject]:
+        """Yield the account's objects of a name that the API knows them by."""
+        assert call.account is not None, "objects belong to an account"
+        for one in call.catalogue.in_account(self.kind.section, call.account.name):
+            if self.kind.api_name(one) == name:
+                yield one
+
+
+def with_revision(answer: Response, one: StoredObject) -> Response:
+    """Return an answer with the ETag of the object that it has; those of the file have none."""
+    if one.revision:
+        answer.headers["etag"] = f'"{one.revision}"'
+    return answer
+
+
+def _owner(call: Call) -> Value:
+    """Return the key of a new object that says whose it is; none where there is one account only."""
+    if call.zone is not None:
+        return {"zone": call.zone.name}
+    assert call.account is not None, "objects belong to an account"
+    return {"account": call.account.name} if len(call.catalogue.names("accounts")) > 1 else {}
+
+
+def referrers(call: Call, one: StoredObject) -> list[Value]:
+    """Return what refers to an object, in the form of `.../references`."""
+    return [reference(other, "referrer") for other in call.catalogue.referrers(one.section, one.name)]
+
+
+def reference(one: StoredObject, direction: str) -> Value:
+    """Return an object as one that refers (`referrer`), or is referred to (`referral`)."""
+    return {
+        "reference_type": direction,
+        "resource_id": one.id,
+        "resource_name": name_of(one),
+        "resource_type": one.section.removesuffix("s"),
+    }
+
+
+def name_of(one: StoredObject) -> str:
+    """Return what people call an object of load balancing."""
+    return str(one.value.get("name") or (one.value.get("description") if one.section == "monitors" else "") or one.name)

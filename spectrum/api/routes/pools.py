@@ -1,0 +1,97 @@
+"""`/accounts/{account_id}/load_balancers/pools`, and the health of a pool's origins."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from spectrum.api.access import Call, InAccount
+from spectrum.api.envelope import BodyFault, success
+from spectrum.api.kinds.pools import INVALID, POOLS
+from spectrum.api.routes.objects import Objects, referrers
+from spectrum.api.routes.schemas import gives, gives_id, gives_list, takes, takes_part
+
+router = APIRouter(tags=["Load balancing: pools"])
+OBJECTS = Objects(POOLS, lambda value: str(value["name"]))
+_PATH = "/accounts/{account_id}/load_balancers/pools"
+# Cloudflare's words where nothing failed.
+NO_FAILURES = "No failures"
+
+
+@router.get(_PATH, responses=gives_list(POOLS))
+async def list_pools(
+    call: Annotated[Call, InAccount("pools")],
+    monitor: Annotated[str, Query(description="Only pools with this monitor, by its id.")] = "",
+) -> Response:
+    """List the pools of an account."""
+    shown = [OBJECTS.shown(call, one) for one in call.objects("pools")]
+    return success([one for one in shown if not monitor or one.get("monitor") == monitor])
+
+
+@router.post(_PATH, openapi_extra=takes(POOLS), responses=gives(POOLS))
+async def create_pool(call: Annotated[Call, InAccount("pools", edit=True)]) -> Response:
+    """Make a pool."""
+    return OBJECTS.answer(call, await OBJECTS.make(call))
+
+
+@router.patch(_PATH)
+async def edit_pools(call: Annotated[Call, InAccount("pools", edit=True)]) -> Response:
+    """Take notification_email out of all pools: the only edit of many that Cloudflare has. None has one here."""
+    if call.body != {"notification_email": ""}:
+        raise BodyFault(INVALID, 'expected {"notification_email": ""}: validation failed', "/notification_email")
+    return success([OBJECTS.shown(call, one) for one in call.objects("pools")])
+
+
+@router.get(f"{_PATH}/{{pool_id}}", responses=gives(POOLS))
+async def get_pool(call: Annotated[Call, InAccount("pools")], pool_id: str) -> Response:
+    """Return a pool."""
+    return OBJECTS.answer(call, OBJECTS.found(call, pool_id))
+
+
+@router.put(f"{_PATH}/{{pool_id}}", openapi_extra=takes(POOLS), responses=gives(POOLS))
+async def replace_pool(call: Annotated[Call, InAccount("pools", edit=True)], pool_id: str) -> Response:
+    """Put a pool in another's place; what the body leaves out has its default again."""
+    return OBJECTS.answer(call, await OBJECTS.replace(call, pool_id))
+
+
+@router.patch(f"{_PATH}/{{pool_id}}", openapi_extra=takes_part(POOLS), responses=gives(POOLS))
+async def edit_pool(call: Annotated[Call, InAccount("pools", edit=True)], pool_id: str) -> Response:
+    """Change some fields of a pool."""
+    return OBJECTS.answer(call, await OBJECTS.edit(call, pool_id))
+
+
+@router.delete(f"{_PATH}/{{pool_id}}", responses=gives_id())
+async def delete_pool(call: Annotated[Call, InAccount("pools", edit=True)], pool_id: str) -> Response:
+    """Delete a pool that no load balancer has."""
+    return success({"id": (await OBJECTS.delete(call, pool_id)).id})
+
+
+@router.get(f"{_PATH}/{{pool_id}}/references")
+async def list_pool_references(call: Annotated[Call, InAccount("pools")], pool_id: str) -> Response:
+    """List what has a pool."""
+    return success(referrers(call, OBJECTS.found(call, pool_id)))
+
+
+@router.get(f"{_PATH}/{{pool_id}}/health")
+async def get_pool_health(call: Annotated[Call, InAccount("pools")], pool_id: str) -> Response:
+    """Return how the origins of a pool are, as this node's probes see them."""
+    pool = OBJECTS.found(call, pool_id)
+    told = await call.context.supervisor.ask("GET", "/pool", {"pool": pool.name})
+    return success({"pool_id": pool.id, "pop_health": {told["node"]: health_of(told)}})
+
+
+def health_of(told: dict[str, Any]) -> dict[str, Any]:
+    """Return the health of a pool in Cloudflare's form, from what the status has of it."""
+    return {
+        "healthy": told["monitor"] is None or told["health"] in ("healthy", "degraded"),
+        "origins": [{origin["address"]: _origin_health(origin)} for origin in told["origins"]],
+    }
+
+
+def _origin_health(origin: dict[str, Any]) -> dict[str, Any]:
+    is_healthy = origin["health"] == "healthy"
+    return {
+        "healthy": is_healthy,
+        "failure_reason": NO_FAILURES if is_healthy else origin["reason"] or origin["health"],
+        **({"rtt": f"{origin['rtt_ms']:g}ms"} if origin["rtt_ms"] is not None else {}),
+    }

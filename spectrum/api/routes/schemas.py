@@ -1,0 +1,159 @@
+"""What the OpenAPI document says of bodies: for each kind the schema of its model in the file, in the API's shape."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from spectrum.api.kinds.kind import Kind
+from spectrum.core.configuration.json_schema import ModelSchema
+
+Schema = dict[str, Any]
+ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_OWN = ("zone", "account")
+_STAMP: Schema = {"type": "string", "format": "date-time"}
+_STAMPS: Schema = {"id": ID, "created_on": _STAMP, "modified_on": _STAMP}
+_WHOM: Schema = {
+    "type": "object",
+    "required": ["target"],
+    "properties": {
+        "target": {"enum": ["ip", "ip6", "ip_range", "asn", "country"]},
+        "value": {"type": "string"},
+        "values": {"type": "array", "items": {"type": "string"}},
+    },
+}
+# Where a body is not what the file has.
+_BODIES: Mapping[str, Schema] = {
+    "access_rules": {
+        "type": "object",
+        "required": ["mode", "configuration"],
+        "properties": {
+            "mode": {"enum": ["block", "whitelist"]},
+            "configuration": _WHOM,
+            "notes": {"type": "string"},
+            "apps": {"type": "array", "items": ID, "minItems": 1},
+        },
+    },
+    "monitor_groups": {
+        "type": "object",
+        "required": ["description", "members"],
+        "properties": {
+            "description": {"type": "string"},
+            "members": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["monitor_id"],
+                    "properties": {
+                        "monitor_id": ID,
+                        "enabled": {"type": "boolean"},
+                        "monitoring_only": {"type": "boolean"},
+                        "must_be_healthy": {"type": "boolean"},
+                    },
+                },
+            },
+        },
+    },
+}
+_REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "apps": ("protocol", "dns"),
+    "pools": ("name", "origins"),
+    "load_balancers": ("name", "default_pools", "fallback_pool"),
+    "lists": ("kind", "name"),
+}
+ITEMS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"ip": {"type": "string"}, "asn": {"type": "integer"}, "comment": {"type": "string"}},
+    },
+}
+ITEM_IDS: Schema = {
+    "type": "object",
+    "required": ["items"],
+    "properties": {"items": {"type": "array", "items": {"type": "object", "properties": {"id": ID}}}},
+}
+
+
+def takes(kind: Kind) -> Schema:
+    """Return what a route's operation says besides: its body is an object of a kind."""
+    return takes_body(body_schema(kind))
+
+
+def takes_part(kind: Kind) -> Schema:
+    """Return the same for a body with some of an object's fields."""
+    return takes_body({key: item for key, item in body_schema(kind).items() if key != "required"})
+
+
+def takes_body(schema: Schema) -> Schema:
+    """Return what a route's operation says besides: its body has a schema."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def gives(kind: Kind) -> dict[int | str, Schema]:
+    """Return the answer of a route: an object of a kind."""
+    return {200: _envelope(_result(kind))}
+
+
+def gives_list(kind: Kind) -> dict[int | str, Schema]:
+    """Return the answer of a route: objects of a kind."""
+    return {200: _envelope({"type": "array", "items": _result(kind)})}
+
+
+def gives_id() -> dict[int | str, Schema]:
+    """Return the answer of a route that deletes an object."""
+    return {200: _envelope({"type": "object", "required": ["id"], "properties": {"id": ID}})}
+
+
+def body_schema(kind: Kind) -> Schema:
+    """Return the JSON Schema of a body that makes an object of a kind."""
+    if kind.section in _BODIES:
+        return _BODIES[kind.section]
+    schema: Schema = _inlined(kind.model.model_json_schema(schema_generator=ModelSchema))
+    required = _REQUIRED.get(kind.section, ())
+    properties = {key: item for key, item in schema["properties"].items() if key not in _OWN}
+    if "name" in required:
+        properties["name"] = {"type": "string"}
+    else:
+        properties.pop("name", None)
+    schema |= {"properties": properties, "required": list(required)}
+    return schema
+
+
+def _result(kind: Kind) -> Schema:
+    body = body_schema(kind)
+    return body | {
+        "properties": body["properties"] | _STAMPS,
+        "required": [*_STAMPS, *body.get("required", ())],
+        "additionalProperties": True,
+    }
+
+
+def _envelope(result: Schema) -> Schema:
+    properties = {
+        "success": {"type": "boolean", "const": True},
+        "errors": {"type": "array", "maxItems": 0},
+        "messages": {"type": "array"},
+        "result": result,
+        "result_info": {"type": "object"},
+    }
+    schema = {
+        "type": "object",
+        "required": ["success", "errors", "messages", "result"],
+        "properties": properties,
+    }
+    return {"description": "It was done.", "content": {"application/json": {"schema": schema}}}
+
+
+def _inlined(schema: Schema) -> Any:
+    """Return a schema with its definitions where they are used: those of one kind are no other document's."""
+    definitions = schema.pop("$defs", {})
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, list):
+            return [walk(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if isinstance(reference := node.get("$ref"), str):
+            return walk(definitions[reference.rpartition("/")[2]])
+        return {key: walk(item) for key, item in node.items()}
+
+    return walk(schema)

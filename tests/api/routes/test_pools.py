@@ -1,0 +1,47 @@
+import pytest
+
+from spectrum.api.routes.pools import health_of
+from tests.api.routes.calls import POOL, POOLS, balancing, done, refused
+
+
+async def test_pools_are_found_by_their_monitor(api):
+    async with api.client() as client:
+        monitor, pool, balancer = await balancing(client)
+        other = (await done(client, "POST", POOLS, POOL | {"name": "us"}))["id"]
+        assert [one["id"] for one in await done(client, "GET", POOLS)] == [pool, other]
+        assert [one["id"] for one in await done(client, "GET", f"{POOLS}?monitor={monitor}")] == [pool]
+        (reference,) = await done(client, "GET", f"{POOLS}/{pool}/references")
+        assert (reference["resource_id"], reference["resource_type"]) == (balancer, "load_balancer")
+
+
+async def test_all_pools_are_edited_at_once_in_one_way(api):
+    async with api.client() as client:
+        await balancing(client)
+        assert len(await done(client, "PATCH", POOLS, {"notification_email": ""})) == 1
+        assert (await refused(client, "PATCH", POOLS, {"enabled": False}))[:2] == (400, 1002)
+
+
+def told(pool, monitor="m", **origin):
+    defaults = {"address": "192.0.2.1", "health": "healthy", "reason": None, "rtt_ms": 12.5}
+    return {"health": pool, "monitor": monitor, "origins": [defaults | origin]}
+
+
+@pytest.mark.parametrize(
+    ("status", "healthy", "origin"),
+    [
+        (told("healthy"), True, {"healthy": True, "failure_reason": "No failures", "rtt": "12.5ms"}),
+        (told("degraded"), True, {"healthy": True, "failure_reason": "No failures", "rtt": "12.5ms"}),
+        (
+            told("critical", health="down", reason="TCP timeout", rtt_ms=None),
+            False,
+            {"healthy": False, "failure_reason": "TCP timeout"},
+        ),
+        (
+            told("unknown", None, health="not monitored", rtt_ms=None),
+            True,
+            {"healthy": False, "failure_reason": "not monitored"},
+        ),
+    ],
+)
+def test_health_has_cloudflare_s_form(status, healthy, origin):
+    assert health_of(status) == {"healthy": healthy, "origins": [{"192.0.2.1": origin}]}
