@@ -103,6 +103,7 @@ exec "$2" -m spectrum run -c "$1/edge.yaml" --workers 1
 """
 ORIGIN = """
 import socket, threading
+threading.excepthook = lambda fault: print(fault.exc_value)
 def serve(port, talk):
     listener = socket.create_server(("10.231.2.2", port), backlog=100)
     while True:
@@ -133,8 +134,8 @@ import socket, sys
 port, count = map(int, sys.argv[1:])
 kept, served = [], 0
 for _ in range(count):
-    sock = socket.create_connection(("10.231.1.1", port), 5)
     try:
+        sock = socket.create_connection(("10.231.1.1", port), 5)
         sock.sendall(b"x")
         served += sock.recv(1) == b"x"
         kept.append(sock)
@@ -188,8 +189,8 @@ filter: {{interfaces: [e1a], guard: [10.231.1.99/32], sample_one_in: 1}}
 certificates: {{shop: {{certificate: {chain}, key: {key}}}}}
 apps:
   plain: {{protocol: tcp/8080, {plain}}}
-  slow: {{protocol: tcp/8081, origin_direct: ["tcp://10.231.2.2:8081"], timeouts: {{keepalive: {soon}}}}}
-  shop: {{protocol: tcp/8443, tls: flexible, certificates: [shop], {plain}}}
+  slow: {{protocol: tcp/8081, origin_direct: ["tcp://10.231.2.2:8081"], keepalive: {soon}}}
+  shop: {{protocol: tcp/8443, tls: flexible, edge_tls: {{certificates: [shop]}}, {plain}}}
   named: {{protocol: tcp/8082, origin_dns: {{name: web.internal, ttl: 1s}}, origin_port: 8080}}
   dns: {{protocol: udp/53, origin_direct: ["udp://10.231.2.2:5300"], limits: {{client: {{new_per_second: 10}}}}}}
 """)
