@@ -57,7 +57,7 @@ FUZZ_SECONDS ?= 120
 fuzz: $(READY) ## Fuzz every parser, FUZZ_SECONDS each; then the property tests with many more examples
 	for target in proxy_protocol simple_proxy_protocol icmp_messages tls_client_hello; do \
 		$(BIN)/python -m tests.fuzz $$target tests/fuzz/corpus/$$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
-	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/wire tests/core tests/control tests/origin
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/wire tests/core tests/control tests/origin tests/api/test_any_request.py
 
 asan: $(READY) ## Build the engine with AddressSanitizer and test it
 	scripts/asan

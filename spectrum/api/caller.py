@@ -48,5 +48,10 @@ class Caller:
         return self.limits.allows(f"{resource}:{'edit' if edit else 'read'}", account, zone)
 
     def __str__(self) -> str:
-        what = "user" if self.is_local else "token"
-        return f"{what} {self.author.name} ({self.author.id})"
+        return described(self.author)
+
+
+def described(author: Author) -> str:
+    """Return what the log calls somebody: in one line, whatever a token's name is."""
+    what = "token" if author.kind == "token" else "user"
+    return f"{what} {ascii(author.name)[1:-1]} ({author.id})"

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from spectrum.api.caller import described
 from spectrum.api.holdings import Holdings
 from spectrum.store.audit import AuditEntry, Author
 from spectrum.store.errors import StoreError
@@ -249,7 +250,7 @@ class Catalogue(Holdings):
         if not batch:
             return
         try:
-            faults = await self._rollouts.change([(_by(one.cause.author), _renamed(one)) for one in batch])
+            faults = await self._rollouts.change([(described(one.cause.author), _renamed(one)) for one in batch])
         except NotLive as exc:
             _answer_all(batch, exc)
             return
@@ -311,10 +312,6 @@ class Catalogue(Holdings):
         known = self.named(section, name)
         made = (change.id for change in changes if (change.section, change.name) == (section, name))
         return known.id if known else next(made, "")
-
-
-def _by(author: Author) -> str:
-    return f"token {author.name} ({author.id})" if author.kind == "token" else f"user {author.name}"
 
 
 def _renamed(one: _WaitingChange) -> list[ObjectChange]:

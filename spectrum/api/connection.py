@@ -54,7 +54,8 @@ class Connection(H11Protocol):
     The application finds in `scope["state"]`: `peer`, the process at the other end of a UNIX socket, or None.
 
     Attributes:
-        most: So many connections are kept at once; another one is closed at once.
+        most: So many are kept at once, of clients on this machine and of others each. For another one that is closed
+            which has been idle for longest; where all are busy, it is turned away.
     """
 
     most = 200
@@ -64,8 +65,9 @@ class Connection(H11Protocol):
         transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._deadline: asyncio.TimerHandle | None = None
         self.conn = StrictConnection(h11.SERVER, MAX_HEADER_BYTES)
+        self._idle_since = self.loop.time()
         super().connection_made(transport)
-        if len(self.connections) > self.most:
+        if len(self.connections) > self.most and not self._close_another():
             _many.say("more than %d connections: %s is turned away", self.most, self.client or "a local client")
             transport.abort()
             return
@@ -96,6 +98,23 @@ class Connection(H11Protocol):
             self._limit(BODY_S)
         elif after is h11.IDLE and self._deadline is None and self.conn.trailing_data[0]:
             self._limit(HEADERS_S)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
+
+    @property
+    def _is_idle(self) -> bool:
+        return (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing()
+
+    def _close_another(self) -> bool:
+        """Close the connection that has been idle for longest; return whether there is one."""
+        others = [one for one in self.connections if isinstance(one, Connection) and one is not self and one._is_idle]
+        if not others:
+            return False
+        min(others, key=lambda one: one._idle_since).transport.abort()
+        return True
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and close: what follows it cannot be told from another request (RFC 9112, 9.6)."""

@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -40,7 +41,8 @@ class Listeners:
             timeout_keep_alive=IDLE_S,
         )
         self._config.load()
-        self._state = ServerState()
+        # Of clients on this machine, and of others: neither takes the other's connections.
+        self._local, self._remote = ServerState(), ServerState()
         self._sockets = sockets
         self._servers: list[asyncio.Server] = []
         self._context: ssl.SSLContext | None = None
@@ -48,7 +50,7 @@ class Listeners:
     @property
     def connections(self) -> int:
         """How many there are."""
-        return len(self._state.connections)
+        return len(self._connections())
 
     def set_certificate(self, chain: str, key: str) -> None:
         """Use a certificate for handshakes from now on; sockets of addresses speak TLS if there is one at the start.
@@ -79,24 +81,28 @@ class Listeners:
 
     async def _serve(self, sock: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        make: Callable[[], Connection] = lambda: Connection(self._config, self._state, {}, loop)  # noqa: E731
+        state = self._local if sock.family == socket.AF_UNIX else self._remote
+        make: Callable[[], Connection] = lambda: Connection(self._config, state, {}, loop)  # noqa: E731
         serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
         handshake_s = HANDSHAKE_S if context else None
         return await serve(make, sock=sock, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake_s)
+
+    def _connections(self) -> tuple[Any, ...]:
+        return (*self._local.connections, *self._remote.connections)
 
     async def stop(self) -> None:
         """Accept no more, and end when what is under way is answered, or the time for that is over."""
         for server in self._servers:
             server.close()
-        for connection in tuple(self._state.connections):
+        for connection in self._connections():
             connection.shutdown()
-        tasks = tuple(self._state.tasks)
+        tasks = (*self._local.tasks, *self._remote.tasks)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=DRAIN_S)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for connection in tuple(self._state.connections):
+        for connection in self._connections():
             connection.transport.abort()
         await asyncio.sleep(0)  # for their ends
 

@@ -11,18 +11,23 @@ PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 MARK = "<!-- calls: `python -m tests.api.calls` writes this table -->\n"
 
 
-def table():
-    """Return the table."""
+def calls(prefix=""):
+    """Return the OpenAPI document of all routes."""
     app = FastAPI()
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, prefix=prefix)
+    return document(app)
+
+
+def table():
+    """Return the table."""
     lines = ["| call | what it does |", "| --- | --- |"]
-    calls = [
+    found = [
         (path, method.upper(), operation.get("description", operation.get("summary", "")).partition("\n")[0])
-        for path, item in document(app)["paths"].items()
+        for path, item in calls()["paths"].items()
         for method, operation in item.items()
     ]
-    lines += [f"| `{method} {path}` | {what} |" for path, method, what in calls]
+    lines += [f"| `{method} {path}` | {what} |" for path, method, what in found]
     return "\n".join(lines) + "\n"
 
 

@@ -33,4 +33,5 @@ def test_what_a_token_may(policy, asked, may):
 
 def test_who_is_on_this_machine_may_everything():
     local = Caller(Author("local", "0", "root"))
+    assert str(Caller(Author("token", "1", "a\nb"))) == "token a\\nb (1)"
     assert local.is_local and local.may("tokens", True) and str(local) == "user root (0)"

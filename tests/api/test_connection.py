@@ -19,6 +19,8 @@ class Echo:
     def __init__(self):
         self.got = []
         self.said = asyncio.Event()
+        self.held = asyncio.Event()
+        self.holds = None
 
     async def __call__(self, scope, receive, send):
         body, more = b"", True
@@ -31,6 +33,9 @@ class Echo:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         self.got.append((scope["path"], body))
+        if self.holds is not None:
+            self.held.set()
+            await self.holds.wait()
         await success(scope["path"])(scope, receive, send)
 
 
@@ -58,6 +63,9 @@ async def talk(where, data, *later):
             answer = b""
     writer.close()
     return answer
+
+
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
 def post(*headers, body=b""):
@@ -151,13 +159,32 @@ async def test_a_client_that_leaves_in_the_middle(served):
 
 async def test_there_are_no_more_connections_than_fit(served, monkeypatch, caplog):
     monkeypatch.setattr(Connection, "most", 3)
-    _, where = served
-    kept = [await asyncio.open_connection(*where) for _ in range(3)]
+    app, where = served
+    go = app.holds = asyncio.Event()
+    busy = []
+    for _ in range(3):
+        busy.append(await asyncio.open_connection(*where))
+        busy[-1][1].write(GET)
+    await app.held.wait()
     await asyncio.sleep(0.1)
-    assert await talk(where, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n") == b""
-    kept[0][1].write(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert (await kept[0][0].read()).startswith(b"HTTP/1.1 200")
-    assert (await talk(where, b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    assert await talk(where, GET) == b""
     assert "more than 3 connections" in caplog.text
-    for _, writer in kept:
+    go.set()
+    for reader, writer in busy:
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_who_is_idle_for_longest_makes_room(served, monkeypatch):
+    monkeypatch.setattr(Connection, "most", 3)
+    _, where = served
+    idle = []
+    for _ in range(3):
+        idle.append(await asyncio.open_connection(*where))
+        await asyncio.sleep(0.02)
+    assert (await talk(where, GET)).startswith(b"HTTP/1.1 200")
+    assert await idle[0][0].read() == b""
+    idle[2][1].write(GET)
+    assert (await idle[2][0].read()).startswith(b"HTTP/1.1 200")
+    for _, writer in idle:
         writer.close()

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
@@ -25,10 +25,11 @@ MOST_EXPORTED = 10_000
 # Pages are counted from the front each time.
 MOST_PAGED = 50_000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FORMS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/csv": {}}}}
 _COLUMNS = ("when", "action", "result", "actor", "actor_ip", "resource_type", "resource_id", "old_value", "new_value")
 
 
-@router.get("/accounts/{account_id}/audit_logs")
+@router.get("/accounts/{account_id}/audit_logs", responses=_FORMS)
 async def list_first_version(
     call: Annotated[Call, InAccount("audit_logs")],
     page: Annotated[Page, Depends(page_query(100))],
@@ -55,7 +56,7 @@ async def list_first_version(
     return await _first_version(call, wanted, page, zone, direction, hide_user_logs, export)
 
 
-@router.get("/user/audit_logs")
+@router.get("/user/audit_logs", responses=_FORMS)
 async def list_of_user(
     call: Annotated[Call, Anywhere],
     page: Annotated[Page, Depends(page_query(100))],
