@@ -99,6 +99,15 @@ def test_files_in_the_docs_are_good_ones(page):
         assert load_text(block, page).apps
 
 
+def test_the_picture_in_the_readme_is_small_and_loads_nothing():
+    """`docs/pictures/make.py` draws it."""
+    (name,) = re.findall(r"!\[.*?\]\((docs/pictures/.*?)\)", (DOCS.parent / "README.md").read_text())
+    picture = (DOCS.parent / name).read_text()
+    assert len(picture) < 60_000
+    assert picture.startswith("<svg ")
+    assert "url(http" not in picture
+
+
 def test_words_that_the_project_writes_otherwise():
     """CONTRIBUTING.md, Words."""
     root, folders = DOCS.parent, ("spectrum", "tests", "docs", "scripts", "config", "benchmarks", ".ci")

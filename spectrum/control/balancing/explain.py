@@ -227,7 +227,8 @@ class _Explanation:
         kept = " again" if choice.kept else ""
         steps.append(f"it goes to {self._name(choice.origin)}{kept} ({where}{port}){chance}")
         if choice.tries > 1:
-            steps.append(f"where that cannot be reached, up to {choice.tries - 1} others follow")
+            others = "another one follows" if choice.tries == 2 else f"up to {choice.tries - 1} others follow"
+            steps.append(f"where that cannot be reached, {others}")
         return steps
 
     def _full(self) -> list[str]:

@@ -65,7 +65,7 @@ async def test_step_by_step(make):
     ]
     assert steps[6].startswith("it goes to eu/")
     assert steps[6].endswith("if it came now; another draw may differ")
-    assert steps[7] == "where that cannot be reached, up to 1 others follow"
+    assert steps[7] == "where that cannot be reached, another one follows"
 
 
 async def test_health_and_fallback(make):
