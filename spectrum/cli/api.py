@@ -13,6 +13,7 @@ from spectrum.cli.options import FILE, failure
 from spectrum.control.paths import api_socket, default_control_socket
 
 PREFIX = "/client/v4"
+READING_TIMEOUT_S = 30.0
 # A change waits for all workers.
 TIMEOUT_S = 120.0
 API_SOCKET = click.option(
@@ -55,7 +56,7 @@ def _told(error: dict[str, Any]) -> str:
 
 
 def _exchange(path: Path, method: str, target: str, body: str | None) -> Any:
-    connection = UnixConnection(path, TIMEOUT_S)
+    connection = UnixConnection(path, READING_TIMEOUT_S if method == "GET" else TIMEOUT_S)
     try:
         connection.request(method, target, body, {"Content-Type": "application/json"})
         return json.loads(connection.getresponse().read())
@@ -65,6 +66,8 @@ def _exchange(path: Path, method: str, target: str, body: str | None) -> Any:
         ) from exc
     except PermissionError as exc:
         raise DaemonError(f"{path}: the daemon belongs to another user; try sudo") from exc
+    except TimeoutError as exc:  # who connects waits for a process that serves
+        raise DaemonError(f"the API on {path} does not answer; spectrum status tells whether it is served") from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise DaemonError(f"the API on {path} gave no answer: {exc or type(exc).__name__}") from exc
     finally:

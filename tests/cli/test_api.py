@@ -1,3 +1,5 @@
+import socket
+
 import click
 import pytest
 
@@ -41,3 +43,13 @@ def test_no_permission(tmp_path, monkeypatch):
     with pytest.raises(click.ClickException) as caught:
         request(tmp_path / "s", "GET", "/a")
     assert "sudo" in caught.value.message
+
+
+def test_nobody_answers(tmp_path, monkeypatch):
+    monkeypatch.setattr("spectrum.cli.api.READING_TIMEOUT_S", 0.05)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        with pytest.raises(click.ClickException) as caught:
+            request(tmp_path / "s", "GET", "/a")
+    assert "spectrum status tells whether it is served" in caught.value.message
