@@ -56,7 +56,7 @@ def story(
 
     It searches the journal of `records`, and the files of its sinks where they reach further back.
     """
-    from spectrum.control.records.search import RecordPlaces, places_of_records, search
+    from spectrum.control.records.search import RecordPlaces, as_plain, places_of_records, search
     from spectrum.core.records.story import Window, parse_subject, parse_time
 
     now = datetime.now(UTC)
@@ -78,7 +78,7 @@ def story(
     took_s = time.monotonic() - began
     now_told = _now(socket_path or default_control_socket(), answer.story)
     if as_json:
-        click.echo(json.dumps(_object(whose, answer, now_told), indent=2, default=str))
+        click.echo(json.dumps(as_plain(whose, answer) | {"now": now_told}, indent=2, default=str))
     else:
         for line in _lines(whose, window, answer, now_told, took_s):
             click.echo(line)
@@ -102,21 +102,6 @@ def _now(path: Path, told: "Story") -> dict[str, Any]:
             found = ask(path, "GET", f"/sessions?{urlencode({'ids': session})}").get("sessions", ())
             said["session"] = found[0] if found else None
     return said
-
-
-def _object(whose: "Subject", answer: "Findings", now_told: dict[str, Any]) -> dict[str, Any]:
-    told = answer.story
-    return {
-        whose.kind: whose.text,
-        "records": told.records,
-        "omitted": told.omitted,
-        "reasons": told.reasons,
-        "refused": told.refused,
-        "of_several_clients": told.of_several,
-        "now": now_told,
-        "searched": [{"name": one.name, "records": one.records, "since": one.since} for one in answer.searched],
-        "notes": answer.notes,
-    }
 
 
 def _lines(

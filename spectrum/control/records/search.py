@@ -4,6 +4,7 @@ Nothing is decoded that does not have the text that is looked for: a million rec
 the daemon writes at the same time, needs no daemon, and blocks: use a thread. What is not kept, it tells.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import msgspec
 
 from spectrum.core.records.journal import HEAD_BYTES, Batch, end_of, find_batches, first_at_us, lines_with
 from spectrum.core.records.objects import RecordsSection, SinkSection
-from spectrum.core.records.story import OF_SEVERAL, Fields, Story, Subject, Window, tell, times_of
+from spectrum.core.records.story import OF_SEVERAL, Fields, Story, StoryTeller, Subject, Window, times_of
 
 # Read at once of a file of records.
 CHUNK_BYTES = 16 * 2**20
@@ -61,8 +62,10 @@ class _Found:
 
     subject: Subject
     window: Window
-    records: list[Fields] = field(default_factory=list)
-    of_several: list[Fields] = field(default_factory=list)
+    teller: StoryTeller
+    of_several: deque[Fields] = field(default_factory=lambda: deque(maxlen=MAX_SUMS))
+    sums: int = 0
+    session: str = ""
     searched: list[Searched] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -80,9 +83,11 @@ class _Found:
         except ValueError:
             return
         if self.subject.owns(fields):
-            self.records.append(fields)
+            self.teller.add(fields)
+            self.session = str(fields.get("SessionId") or "")
         elif fields.get("Clients"):
             self.of_several.append(fields)
+            self.sums += 1
 
 
 class RecordPlaces(NamedTuple):
@@ -116,7 +121,7 @@ def search(kept: RecordPlaces, subject: Subject, window: Window = ALWAYS, limit:
     Raises:
         OSError: If something cannot be read.
     """
-    found = _Found(subject, window)
+    found = _Found(subject, window, StoryTeller(limit))
     if kept == RecordPlaces():
         found.notes.append(
             "no records are kept: the file has no records.journal. Add"
@@ -131,15 +136,27 @@ def search(kept: RecordPlaces, subject: Subject, window: Window = ALWAYS, limit:
     since = min((one.since for one in found.searched if one.since), default=None)
     if since is not None and window.since is not None and window.since < since:
         found.notes.append(f"nothing from before {since:%Y-%m-%d %H:%M:%S} is kept any more")
-    if subject.kind == "record" and found.records and (session := found.records[0].get("SessionId")):
-        return search(kept, Subject("session", session), ALWAYS, limit)
-    of_several = found.of_several[-MAX_SUMS:]
-    if len(of_several) < len(found.of_several):
-        found.notes.append(
-            f"of {len(found.of_several)} sums of refusals of several clients the last {MAX_SUMS} are told"
-        )
+    if subject.kind == "record" and found.session:
+        return search(kept, Subject("session", found.session), ALWAYS, limit)
+    if found.sums > MAX_SUMS:
+        found.notes.append(f"of {found.sums} sums of refusals of several clients the last {MAX_SUMS} are told")
     notes = tuple(dict.fromkeys(found.notes))
-    return Findings(tell(found.records, of_several, limit), tuple(found.searched), notes)
+    return Findings(found.teller.story(found.of_several), tuple(found.searched), notes)
+
+
+def as_plain(subject: Subject, findings: Findings) -> dict[str, Any]:
+    """Return what was found as JSON has it; times of places that were searched are datetimes."""
+    story = findings.story
+    return {
+        subject.kind: subject.text,
+        "records": story.records,
+        "omitted": story.omitted,
+        "reasons": story.reasons,
+        "refused": story.refused,
+        "of_several_clients": story.of_several,
+        "searched": [{"name": one.name, "records": one.records, "since": one.since} for one in findings.searched],
+        "notes": findings.notes,
+    }
 
 
 # --- the journal ------------------------------------------------------------------------------------------------------

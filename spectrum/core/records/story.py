@@ -22,6 +22,8 @@ _RECORD_ID = re.compile(r"([^/\s]+/[^/\s]+/[0-9a-f]+)/([0-9]+)")
 _TIME_OF_DAY = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _TIMES = "write 14:02, 14:02:30, 2026-11-26T14:02, or 30m for so long ago; times are UTC, as in records"
 
+# More than those that are told are held before the earliest are let go.
+SLACK_RECORDS = 1000
 # Of a session that is open.
 BEFORE_END = ("connect", "progress")
 # What a record of several clients has in place of one.
@@ -169,29 +171,54 @@ class Story(NamedTuple):
         return str(last.get("SessionId")) if last.get("Event") in BEFORE_END else None
 
 
-def tell(found: Iterable[Fields], of_several: Iterable[Fields] = (), limit: int = 1000) -> Story:
-    """Return the story that records tell.
+class StoryTeller:
+    """Puts a story together from records as they are found, in any order; it keeps the latest of them.
 
     Args:
-        found: Those of the subject, in any order; some may come twice.
-        of_several: Refusals of several clients together.
-        limit: So many records at most, the latest.
+        limit: So many records at most.
     """
-    records = sorted(_once(found), key=_order)
-    reasons: Counter[str] = Counter()
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._records: list[Fields] = []
+        # Of those that are omitted.
+        self._omitted = self._refused = 0
+        self._reasons: Counter[str] = Counter()
+
+    def add(self, fields: Fields) -> None:
+        """Take a record; some may come twice."""
+        self._records.append(fields)
+        if len(self._records) > 2 * self._limit + SLACK_RECORDS:
+            self._omit()
+
+    def _omit(self) -> None:
+        records = sorted(_once(self._records), key=_order)
+        surplus = max(0, len(records) - self._limit)
+        self._omitted += surplus
+        self._refused += _count(records[:surplus], self._reasons)
+        self._records = records[surplus:]
+
+    def story(self, of_several: Iterable[Fields] = ()) -> Story:
+        """Return the story so far.
+
+        Args:
+            of_several: Refusals of several clients together.
+        """
+        self._omit()
+        reasons = self._reasons.copy()
+        refused = self._refused + _count(self._records, reasons)
+        sums = tuple(sorted(_once(of_several), key=_order))
+        return Story(tuple(self._records), self._omitted, dict(reasons.most_common()), refused, sums)
+
+
+def _count(records: Iterable[Fields], reasons: Counter[str]) -> int:
+    """Count why sessions ended; return how many were refused."""
     refused = 0
     for one in records:
         if one.get("Event") not in BEFORE_END:
             reasons[str(one.get("Reason", ""))] += count_of(one)
             refused += count_of(one) if is_refusal(one) else 0
-    omitted = max(0, len(records) - limit)
-    return Story(
-        tuple(records[omitted:]),
-        omitted,
-        dict(reasons.most_common()),
-        refused,
-        tuple(sorted(_once(of_several), key=_order)),
-    )
+    return refused
 
 
 def _once(records: Iterable[Fields]) -> Iterable[Fields]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from spectrum.core.records.story import (
     Story,
+    StoryTeller,
     Subject,
     Window,
     parse_subject,
@@ -15,9 +16,16 @@ from spectrum.core.records.story import (
     several_lines,
     story_lines,
     summary,
-    tell,
     times_of,
 )
+
+
+def tell(found, of_several=(), limit=1000):
+    teller = StoryTeller(limit)
+    for one in found:
+        teller.add(one)
+    return teller.story(of_several)
+
 
 NOW = datetime(2026, 11, 26, 14, 10, 30, 500, tzinfo=UTC)
 
@@ -146,6 +154,17 @@ def test_the_latest_of_too_many():
     assert [one["Timestamp"] for one in story.records] == [at(8), at(9)]
     assert story.omitted == 7
     assert sum(story.reasons.values()) == 9
+
+
+def test_of_very_many_few_are_held(monkeypatch):
+    monkeypatch.setattr("spectrum.core.records.story.SLACK_RECORDS", 0)
+    teller = StoryTeller(3)
+    for minute in (*range(30, 59), *range(1, 30)):
+        teller.add(refused(minute) if minute % 2 else ended(minute))
+        assert len(teller._records) <= 7
+    story = teller.story()
+    assert [one["Timestamp"] for one in story.records] == [at(56), at(57), at(58)]
+    assert (story.omitted, story.refused, sum(story.reasons.values())) == (55, 29, 58)
 
 
 def test_sentences():
