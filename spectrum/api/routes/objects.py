@@ -11,6 +11,7 @@ from spectrum.api.catalogue import ChangeRefused
 from spectrum.api.envelope import ApiError, BodyFault, success
 from spectrum.api.kinds.kind import Body, Kind, References, Value
 from spectrum.api.routes.faults import answer_to
+from spectrum.core.tenants.scope import DEFAULT_ACCOUNT
 from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
 
 IN_USE = 1005
@@ -183,11 +184,11 @@ def with_revision(answer: Response, one: StoredObject) -> Response:
 
 
 def _owner(call: Call) -> Value:
-    """Return the key of a new object that says whose it is; none where there is one account only."""
+    """Return the key of a new object that says whose it is; none for the account of those that say nothing."""
     if call.zone is not None:
         return {"zone": call.zone.name}
     assert call.account is not None, "objects belong to an account"
-    return {"account": call.account.name} if len(call.catalogue.names("accounts")) > 1 else {}
+    return {} if call.account.name == DEFAULT_ACCOUNT else {"account": call.account.name}
 
 
 def referrers(call: Call, one: StoredObject) -> list[Value]:

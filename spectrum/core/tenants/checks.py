@@ -1,6 +1,7 @@
 """How accounts, zones and DNS names fit together with all that belongs to them: nothing refers across accounts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -164,6 +165,18 @@ def _crossings(config: Config, whole: Config, scope: Scope) -> Iterator[Fault]:
                 f"{kind} {referred} belongs to account {other}, this {_KINDS[section]} to {mine}; "
                 "what an object refers to is of its own account",
             )
+    for name in (name for name, app in config.apps.items() if _has_all_certificates(app)):
+        mine = owner("apps", name)
+        other = next((one for one in map(partial(owner, "certificates"), whole.certificates) if one != mine), None)
+        if other is not None:
+            yield Fault(
+                ("apps", name, "edge_tls", "certificates"),
+                f"left out, they are all, and one belongs to account {other}; name those of account {mine}",
+            )
+
+
+def _has_all_certificates(app: App) -> bool:
+    return app.tls != "off" and app.edge_tls.certificates is None
 
 
 _KINDS = {
@@ -174,6 +187,7 @@ _KINDS = {
     "monitor_groups": "monitor group",
     "access_rules": "access rule",
     "lists": "list",
+    "certificates": "certificate",
 }
 
 
@@ -193,6 +207,10 @@ def _all_references(config: Config) -> Iterator[tuple[str, str, Reference]]:
 def _of_app(app: Any) -> Iterable[Reference]:
     if app.load_balancer is not None:
         yield ("load_balancer",), "load_balancers", app.load_balancer
+    for i, certificate in enumerate(app.edge_tls.certificates or ()):
+        yield ("edge_tls", "certificates", i), "certificates", certificate
+    if app.origin_tls.certificate is not None:
+        yield ("origin_tls", "certificate"), "certificates", app.origin_tls.certificate
 
 
 def _of_balancer(balancer: Any) -> Iterable[Reference]:
@@ -231,6 +249,8 @@ def _unknown(kind: str, name: str, known: Collection[str]) -> str:
 
 def _draws_in(before: Config, after: Config, changed: Names) -> Iterator[Named]:
     """Yield what belongs to another account or zone than before without a change of its own: nobody named one."""
+    if "certificates" in changed and len(after.accounts) > 1:
+        yield from (("apps", name) for name, app in after.apps.items() if _has_all_certificates(app))
     if "accounts" not in changed and "zones" not in changed:
         return
     was, now = scope_of(before), scope_of(after)

@@ -63,6 +63,7 @@ def test_what_fits():
     )
 
 
+CERTIFICATE = {"certificate": "/none.pem", "key": "/none.pem"}
 CROSSING = "what an object refers to is of its own account"
 
 
@@ -219,3 +220,27 @@ def test_many_apps_in_many_zones_are_quick():
     began = time.perf_counter()
     assert list(check_tenants(config, surroundings)) == []
     assert time.perf_counter() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("one", "owners", "place", "message"),
+    [
+        (
+            {"edge_tls": {"certificates": ["c"]}, "zone": "example.org"},
+            {"c": "acme"},
+            "edge_tls.certificates.0",
+            CROSSING,
+        ),
+        ({"origin_tls": {"certificate": "c"}}, {"c": "other", "d": "acme"}, "origin_tls.certificate", CROSSING),
+        (
+            {},
+            {"c": "acme", "d": "other"},
+            "edge_tls.certificates",
+            "left out, they are all, and one belongs to account other",
+        ),
+    ],
+)
+def test_certificates_are_those_of_the_account(one, owners, place, message):
+    certificates = {name: CERTIFICATE | {"account": owner} for name, owner in owners.items()}
+    found = dict(faults(**TENANTS, apps={"a": app("tcp/1", tls="full", **one)}, certificates=certificates))
+    assert message in found[f"apps.a.{place}"]
