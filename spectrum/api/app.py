@@ -16,6 +16,7 @@ from spectrum.api.envelope import INTERNAL_ERROR, ApiError, ErrorDetail, failure
 from spectrum.api.openapi import document
 from spectrum.api.routes import ROUTERS
 from spectrum.store.errors import StoreError
+from spectrum.tasks import in_thread
 
 BASE = "/client/v4"
 NO_ROUTE = 10404
@@ -51,11 +52,13 @@ def make_app(context: Context) -> FastAPI:
     app.state.context = context
     for router in ROUTERS:
         app.include_router(router, prefix=BASE)
-    text = msgspec.json.encode(document(app))
+    text: list[bytes] = []
 
     @app.get(f"{BASE}/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return Response(text, media_type="application/json")
+        if not text:  # it takes half a second, and a process that replaces another one does not wait for it
+            text.append(await in_thread(lambda: msgspec.json.encode(document(app))))
+        return Response(text[0], media_type="application/json")
 
     return app
 

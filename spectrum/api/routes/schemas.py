@@ -1,6 +1,7 @@
 """What the OpenAPI document says of bodies: for each kind the schema of its model in the file, in the API's shape."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from spectrum.api.kinds.kind import Kind
@@ -103,6 +104,7 @@ def gives_id() -> dict[int | str, Schema]:
     return {200: _envelope({"type": "object", "required": ["id"], "properties": {"id": ID}})}
 
 
+@cache
 def body_schema(kind: Kind) -> Schema:
     """Return the JSON Schema of a body that makes an object of a kind."""
     if kind.section in _BODIES:
