@@ -1,5 +1,6 @@
 """What workers read: a snapshot, its apps in parts, so that nobody decodes for long, or what differs from it."""
 
+import os
 from collections.abc import Callable
 
 import msgspec
@@ -12,14 +13,18 @@ from spectrum.link.encoding import encode
 APPS_PER_PART = 250
 
 
-class _Parted(msgspec.Struct, array_like=True):
-    """A snapshot without its apps, and these, each part an encoded array of `AppSettings`."""
+# At the begin of a snapshot, how many bytes its head has.
+_HEAD_SIZE = 4
+
+
+class _Head(msgspec.Struct, array_like=True):
+    """A snapshot without its apps, and how many bytes each part of these has. The parts follow one after the other."""
 
     rest: Snapshot
-    parts: list[msgspec.Raw]
+    sizes: list[int]
 
 
-_read_parted = msgspec.msgpack.Decoder(_Parted)
+_read_head = msgspec.msgpack.Decoder(_Head)
 _read_apps = msgspec.msgpack.Decoder(list[AppSettings])
 
 
@@ -27,26 +32,30 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     """Return a snapshot as bytes."""
     encoder, apps = msgspec.msgpack.Encoder(), snapshot.apps
     starts = range(0, len(apps), APPS_PER_PART)
-    parts = [msgspec.Raw(encode(encoder, apps[start : start + APPS_PER_PART])) for start in starts]
-    return encode(encoder, _Parted(msgspec.structs.replace(snapshot, apps=()), parts))
+    parts = [encode(encoder, apps[start : start + APPS_PER_PART]) for start in starts]
+    head = encode(encoder, _Head(msgspec.structs.replace(snapshot, apps=()), list(map(len, parts))))
+    return b"".join([len(head).to_bytes(_HEAD_SIZE), head, *parts])
 
 
-def decode_snapshot(data: bytes, between: Callable[[], None] = lambda: None) -> Snapshot:
-    """Return the snapshot of `encode_snapshot`.
+def read_snapshot(file: int, between: Callable[[], None] = lambda: None) -> Snapshot:
+    """Return the snapshot of `encode_snapshot` that is in a memory file.
 
     Args:
-        data: What that one returned.
+        file: The descriptor. All workers share it and its offset, hence pread.
         between: Called after each part.
 
     Raises:
         msgspec.DecodeError: If it is none.
     """
-    parted = _read_parted.decode(data)
+    at = _HEAD_SIZE
+    size = int.from_bytes(os.pread(file, _HEAD_SIZE, 0))
+    head = _read_head.decode(os.pread(file, size, at))
     apps: list[AppSettings] = []
-    for part in parted.parts:
-        apps += _read_apps.decode(part)
+    for part in head.sizes:
+        at, size = at + size, part
+        apps += _read_apps.decode(os.pread(file, size, at))
         between()
-    return msgspec.structs.replace(parted.rest, apps=tuple(apps))
+    return msgspec.structs.replace(head.rest, apps=tuple(apps))
 
 
 _read_difference = msgspec.msgpack.Decoder(Difference)

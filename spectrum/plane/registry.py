@@ -14,6 +14,7 @@ from spectrum.kernel.sockets import is_wildcard
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.balancing.routes import BalancedRoute, DirectRoute, PortRoutes, Route
+from spectrum.plane.breathing import paced
 
 # Errors of connects that prove nothing of the origin: this machine lacks a resource.
 _OURS = frozenset(
@@ -28,8 +29,6 @@ _OURS = frozenset(
 
 
 T = TypeVar("T")
-# What is done with so many items between takes far less than a millisecond.
-PACE = 64
 # A listener, and the app where several share it by `sni`; "" where one has it for itself.
 _Place = tuple[ListenerKey, str]
 
@@ -113,6 +112,8 @@ class Registry:
         self._by_name.clear()
         gone = self._serve(wanted, list(self._by_key), names, unused)
         self._retire(list(self._apps), wanted)
+        for _ in self._paced(range(len(wanted))):  # to free all at once takes milliseconds
+            wanted.popitem()
         return gone
 
     def change(
@@ -144,6 +145,10 @@ class Registry:
         gone = self._serve(wanted, current, names, unused, keys)
         self._retire([*former, *(app.name for app in difference.apps)], wanted)
         return gone
+
+    def leaving(self) -> set[RunningListener]:
+        """Return the removed listeners that have sessions."""
+        return self._leaving.copy()
 
     def running(self, names: Iterable[str]) -> list[RunningApp]:
         """Return those of these apps that are served."""
@@ -203,14 +208,11 @@ class Registry:
                 self._breathe()
             serve(place)
         self._tell_apart(keys)
-        return list({key for key, _ in gone} - {key for key, _ in self._paced(wanted)})
+        kept = {key for key, _ in self._paced(wanted)} if gone else set()
+        return list({key for key, _ in gone} - kept)
 
     def _paced(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield items of which there may be one for each app, and let the engine go on between."""
-        for place, item in enumerate(items):
-            if not place % PACE:
-                self._breathe()
-            yield item
+        return paced(items, self._breathe)
 
     def _retire(self, names: Iterable[str], wanted: Mapping[_Place, _Wanted]) -> None:
         """Forget those of these apps that have no listener any more, once their sessions are over."""
@@ -226,18 +228,19 @@ class Registry:
         keys: Collection[ListenerKey] | None = None,
     ) -> dict[_Place, _Wanted]:
         """Return what some apps want, at the listeners `keys` or all."""
-        shared = {key for settings in apps if settings.sni or settings.alpn for key, _ in settings.listeners()}
+        own = [settings for settings in self._paced(apps) if settings.transport == self._transport]
+        named = (settings for settings in self._paced(own) if settings.sni or settings.alpn)
+        shared = {key for settings in named for key, _ in settings.listeners()}
         wanted: dict[_Place, _Wanted] = {}
         held: set[ListenerKey] = set()
-        for settings in apps:
-            if settings.transport == self._transport:
-                self._breathe()
-                app = self._app(settings)
-                for key, offset in settings.listeners():
-                    if key in descriptors and (keys is None or key in keys):
-                        descriptor = -1 if key in held else descriptors[key]
-                        wanted[key, settings.name if key in shared else ""] = _Wanted(settings, app, offset, descriptor)
-                        held.add(key)
+        for settings in own:
+            self._breathe()
+            app = self._app(settings)
+            for key, offset in settings.listeners():
+                if key in descriptors and (keys is None or key in keys):
+                    descriptor = -1 if key in held else descriptors[key]
+                    wanted[key, settings.name if key in shared else ""] = _Wanted(settings, app, offset, descriptor)
+                    held.add(key)
         return wanted
 
     def _at(self, key: ListenerKey) -> list[RunningListener]:

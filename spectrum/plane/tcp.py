@@ -31,6 +31,7 @@ from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancing.balancers import Balancers, Stopped
 from spectrum.plane.balancing.drains import Drains
+from spectrum.plane.breathing import paced
 from spectrum.plane.forms import reason_of
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
@@ -108,6 +109,7 @@ class TcpPlane:
         # The apps for which connections to origins are opened ahead of clients.
         self._preconnecting: set[RunningApp] = set()
         self._is_applying = False
+        self._breathe = breathe
         # The registry's own, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
@@ -270,9 +272,10 @@ class TcpPlane:
 
         Sessions go on, those of removed apps and origins too, but for origins `stopped` with a time to drain.
         """
-        self._drop_plans()
         self._is_applying = True
         try:
+            for number in paced(list(self._planned), self._breathe):
+                self._drop_plans((number,))
             return self._apply(snapshot, descriptors, names, stopped or {})
         finally:
             self._is_applying = False
@@ -289,13 +292,14 @@ class TcpPlane:
         self.relay.place_of = self._places.of if self._places.known else None
         self._limiter.node = node_rules(snapshot.tcp_limits, "tcp")
         self._drain_origins(stopped)
-        serving = [listener for listener in self._listeners.values() if not listener.removed]
-        self._tls.take(snapshot)
+        left = self._registry.leaving()
+        self._tls.take(snapshot, self._breathe)
         gone = self._registry.apply(snapshot, descriptors, names)
-        apps = {app.name for app in snapshot.apps}
-        for listener in serving:
-            if listener.removed and listener.app.settings.name not in apps:
-                self._leave_app(listener, snapshot.drain_timeout_s)
+        if leaving := self._registry.leaving() - left:
+            apps = {app.name for app in snapshot.apps}
+            for listener in leaving:
+                if listener.app.settings.name not in apps:
+                    self._leave_app(listener, snapshot.drain_timeout_s)
         self.preconnect()
         return gone
 

@@ -16,6 +16,7 @@ from spectrum.core.tls.settings import (
 )
 from spectrum.engine.tls import CertificateKeyPair, ChallengeContext, ClientContext, ServerContext, TicketKeys
 from spectrum.link.messages import Challenge
+from spectrum.plane.breathing import paced
 from spectrum.wire import Tlv, TlvType
 from spectrum.wire.proxy_protocol import SslClient, pack_tlvs, ssl_tlv, unpack_tlvs
 
@@ -50,15 +51,17 @@ class Tls:
         """Answer authorities that look whether names are ours (tls-alpn-01) with these, and with no others."""
         self._challenges.set_answers({one.name: CertificateKeyPair(one.chain, one.key) for one in challenges})
 
-    def take(self, snapshot: Snapshot) -> None:
-        """Make the contexts of a snapshot."""
+    def take(self, snapshot: Snapshot, breathe: Callable[[], None] = lambda: None) -> None:
+        """Make the contexts of a snapshot; `breathe` is called between apps."""
         former, self._certificates = self._certificates, {}
         for one in snapshot.tls.certificates:
             self._certificates[one] = former.get(one) or CertificateKeyPair(one.chain, one.key, one.staple)
         servers, clients = self._servers, self._clients
         self._servers, self._clients, self._by_app = {}, {}, {}
-        for app in snapshot.apps:
-            self._add(app, snapshot.tls, servers, clients)
+        for app in paced(snapshot.apps, breathe):
+            if app.tls is not None:
+                breathe()
+                self._add(app, snapshot.tls, servers, clients)
 
     def change(self, difference: Difference, files: TlsFiles) -> None:
         """Have the contexts of what differs; files are as before.

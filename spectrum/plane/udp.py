@@ -31,6 +31,7 @@ from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancing.balancers import Balancers, Stopped
 from spectrum.plane.balancing.drains import Drains
+from spectrum.plane.breathing import paced
 from spectrum.plane.flows.adaptation import Adaptation
 from spectrum.plane.flows.admission import Admission
 from spectrum.plane.flows.forgeries import WARNING_S, Forgeries
@@ -234,7 +235,7 @@ class UdpPlane:
     def _follow(self, apps: Iterable[RunningApp], left: set[Target]) -> None:
         """Have the flows go on as the settings of these apps say, and none of them to the targets `left`."""
         self._measure_paths(apps)
-        self._adaptation.follow(apps)
+        self._adaptation.follow(paced(apps, self._breathe))
         if left:
             self._moves.leave(left)
 

@@ -19,6 +19,7 @@ from spectrum.core.life.service import ServiceLife
 from spectrum.garbage import collect_every
 from spectrum.kernel import installation, signals
 from spectrum.kernel.installation import PackageChanged
+from spectrum.kernel.scheduling import take_short_turns
 from spectrum.kernel.seccomp import forbid
 from spectrum.link.messages import (
     Ask,
@@ -175,6 +176,8 @@ def main() -> None:
         sys.exit(1)
     # Records of sessions are short-lived tuples: the default of 700 would collect hundreds of times a second.
     collect_every(50_000)
+    # Where the supervisor, or another worker, computes on the same processor, sessions precede that.
+    take_short_turns()
     Path("/proc/self/comm").write_text("spectrum-worker", encoding="ascii")
     channel, control, errors = sys.argv[1:]
     if os.environ.get(SECCOMP_VARIABLE) == "True":

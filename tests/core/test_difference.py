@@ -80,3 +80,12 @@ def test_an_app_of_another_transport_is_not_removed():
 
 def test_nothing_is_served_before_the_start():
     assert ServedApps(Snapshot(0, (), 0, True)).transports() == set()
+
+
+def test_many_are_taken_and_forgotten_step_by_step(monkeypatch):
+    monkeypatch.setattr(differences, "APPS_AT_ONCE", 2)
+    pauses = []
+    served = ServedApps(snapshot({f"app{number}": app(number + 1) for number in range(5)}), lambda: pauses.append(1))
+    assert len(pauses) == 3
+    served.let_go(lambda: pauses.append(len(served.whole().apps)))
+    assert pauses[3:] == [3, 1, 0]

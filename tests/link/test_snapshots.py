@@ -1,13 +1,16 @@
 """Snapshots between processes: what comes out is what went in, and nobody decodes for long at a time."""
 
+import os
+
 import msgspec
 import pytest
 
+from spectrum.control.processes.workers import memory_file
 from spectrum.core.configuration.config import Config
 from spectrum.core.difference import Difference
 from spectrum.core.features import compile_snapshot
 from spectrum.link import snapshots
-from spectrum.link.snapshots import decode_difference, decode_snapshot, encode_difference, encode_snapshot
+from spectrum.link.snapshots import decode_difference, encode_difference, encode_snapshot, read_snapshot
 
 
 def snapshot_of(count):
@@ -19,14 +22,22 @@ def snapshot_of(count):
 @pytest.mark.parametrize("count", [1, 249, 250, 251, 1000])
 def test_round_trip(count):
     snapshot, pauses = snapshot_of(count), []
-    assert decode_snapshot(encode_snapshot(snapshot), lambda: pauses.append(1)) == snapshot
+    file = memory_file("snapshot", encode_snapshot(snapshot))
+    try:
+        assert read_snapshot(file, lambda: pauses.append(1)) == snapshot
+    finally:
+        os.close(file)
     assert len(pauses) == -(-count // snapshots.APPS_PER_PART)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x90", msgspec.msgpack.encode([1, 2])])
 def test_what_is_no_snapshot(data):
-    with pytest.raises(msgspec.DecodeError):
-        decode_snapshot(data)
+    file = memory_file("snapshot", data)
+    try:
+        with pytest.raises(msgspec.DecodeError):
+            read_snapshot(file)
+    finally:
+        os.close(file)
 
 
 def test_a_difference():

@@ -3,7 +3,7 @@
 import time
 from itertools import pairwise
 
-from spectrum.plane.breathing import PIECE_S, Breath
+from spectrum.plane.breathing import PACE, PIECE_S, Breath, paced
 
 
 def test_the_engine_goes_on_while_work_takes_long():
@@ -24,3 +24,9 @@ def test_short_work_is_not_disturbed():
         breath.begin()
         breath.take()
     assert done == []
+
+
+def test_many_items_have_pauses():
+    done = []
+    assert list(paced(range(2 * PACE + 1), lambda: done.append(1))) == list(range(2 * PACE + 1))
+    assert len(done) == 3

@@ -12,7 +12,7 @@ from spectrum.garbage import freezing
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
 from spectrum.link.messages import Applied, Configure, Refused
-from spectrum.link.snapshots import decode_difference, decode_snapshot
+from spectrum.link.snapshots import decode_difference, read_snapshot
 from spectrum.plane.outbox import Outbox
 from spectrum.plane.processes.link import Link
 from spectrum.plane.processes.planes import Planes
@@ -88,18 +88,21 @@ class Generations:
         close_all(self.descriptors[key] for key in fresh if key in self.descriptors)  # given anew
         self.descriptors.update(fresh)
         close_all(self.descriptors.pop(key) for key in unused)
-        close_all([files[0]] if self._served is None or self._served[1] == access else [files[0], self._served[1]])
-        self._served = served, access
+        former, self._served = self._served, (served, access)
+        close_all([files[0]] if former is None or former[1] == access else [files[0], former[1]])
         self._planes.share_descriptors(served.transports())
         self._link.send(Applied(generation))
+        if former is not None and former[0] is not served:
+            former[0].let_go(self._planes.breath.take)
 
     def _serve_snapshot(
         self, told: Configure, files: list[int], fresh: Mapping[ListenerKey, int]
     ) -> tuple[ServedApps, int, set[ListenerKey]]:
         """Serve a snapshot; return it, the file of its access rules, and the listeners that it has no use for."""
-        snapshot = decode_snapshot(_content(files[0]), self._planes.breath.take)
+        snapshot = read_snapshot(files[0], self._planes.breath.take)
         unused = self._serve(snapshot, files[1], ChainMap(dict(fresh), self.descriptors))
-        return ServedApps(snapshot), files[1], unused | (fresh.keys() - self._keys_of(snapshot.apps, fresh))
+        served = ServedApps(snapshot, self._planes.breath.take)
+        return served, files[1], unused | (fresh.keys() - self._keys_of(snapshot.apps, fresh))
 
     def _serve_difference(
         self, told: Configure, files: list[int], fresh: Mapping[ListenerKey, int]

@@ -1,0 +1,35 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrum.core.identity import unlike, unlike_names
+
+OBJECTS = [object() for _ in range(6)]
+NAMED = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(OBJECTS))
+
+
+@given(st.lists(st.sampled_from(OBJECTS)), st.lists(st.sampled_from(OBJECTS)))
+def test_what_is_common_at_both_ends_is_left_out(one, other):
+    found, expected = unlike(one, other)
+    begin = next((i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] is not pair[1]), None)
+    if one == other:
+        assert (found, expected) == ([], [])
+    elif found and expected:
+        assert found[0] is not expected[0]
+        assert found[-1] is not expected[-1]
+        assert found == one[begin : begin + len(found)]
+        assert expected == other[begin : begin + len(expected)]
+    assert len(one) - len(found) == len(other) - len(expected)
+
+
+@given(NAMED, NAMED)
+def test_names_that_stand_for_something_else(one, other):
+    former, later = unlike_names(one, other)
+    assert former == [name for name in one if other.get(name) is not one[name]]
+    assert later == [name for name in other if one.get(name) is not other[name]]
+
+
+def test_one_in_the_middle():
+    one = list(range(1000, 2000))
+    other = [*one[:500], "x", *one[501:]]
+    assert unlike(one, other) == ([1500], ["x"])
+    assert unlike(one, one[:500] + one[501:]) == ([1500], [])
