@@ -1,6 +1,6 @@
 """What differs between two configurations, for people."""
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,11 +9,14 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.feature import Section
 from spectrum.core.configuration.fields import describe
 from spectrum.core.features import FIXED, SECTIONS
+from spectrum.core.identity import unlike_names
 
 # Tells whether there may be a secret at a place of the file.
 _Hides = Callable[[tuple[str, ...]], bool]
 # Compared object by object.
 _OBJECTS = frozenset(section.key for section in SECTIONS)
+# Of the origins of a pool, for example, the first changes are told.
+MAX_PARTS_SHOWN = 10
 # What 0 is called in the file.
 _NAMES = {"workers": "auto", "busy_poll": "off"}
 
@@ -42,13 +45,12 @@ def _hides(old: Config, new: Config) -> _Hides:
 
 
 def _changed_objects(
-    section: Section, old: Mapping[str, BaseModel], new: Mapping[str, BaseModel], hides: _Hides
+    section: Section, old: dict[str, BaseModel], new: dict[str, BaseModel], hides: _Hides
 ) -> Iterator[str]:
     kind = section.kind
-    differing = [name for name, one in new.items() if old.get(name) is not one]
+    former, differing = unlike_names(old, new)
     yield from (f"added {kind} {name}" for name in differing if name not in old)
-    if old.keys() != new.keys():
-        yield from (f"removed {kind} {name}" for name in old if name not in new)
+    yield from (f"removed {kind} {name}" for name in former if name not in new)
     for name in (name for name in differing if name in old):
         if details := list(_changed_fields(old[name], new[name], hides, (section.key, name))):
             yield f"changed {kind} {name}: {', '.join(details)}"
@@ -77,10 +79,36 @@ def _changed_fields(
             continue
         if isinstance(before, BaseModel) and type(before) is type(after):
             yield from _changed_fields(before, after, hides, here, f"{path}.")
+        elif (one := _by_name(before)) is not None and (other := _by_name(after)) is not None:
+            yield from _changed_parts(one, other, hides, here, path)
         elif _is_short(before) and _is_short(after) and not hides(here):
             yield f"{path} {_named(path, before)} -> {_named(path, after)}"
         else:
             yield path
+
+
+def _by_name(value: Any) -> dict[str, BaseModel] | None:
+    """Return the objects in a list or mapping of the file by their names; None where they have none."""
+    if isinstance(value, tuple):
+        value = {getattr(item, "name", None): item for item in value}
+    if isinstance(value, dict) and value and all(isinstance(item, BaseModel) for item in value.values()):
+        return value if None not in value else None
+    return None
+
+
+def _changed_parts(
+    old: dict[str, BaseModel], new: dict[str, BaseModel], hides: _Hides, place: tuple[str, ...], path: str
+) -> Iterator[str]:
+    """Yield what differs between named objects within one, such as the origins of a pool: the first of them."""
+    found = [f"{path}.{name} added" for name in new if name not in old]
+    found += [f"{path}.{name} removed" for name in old if name not in new]
+    # A list has them at other places than their names: where one may be a secret, all are taken for it.
+    hides_all = hides(place)
+    for name in (name for name in new if name in old):
+        found += _changed_fields(old[name], new[name], lambda _: hides_all, prefix=f"{path}.{name}.")
+    yield from found[:MAX_PARTS_SHOWN] or [f"{path} in another order"]
+    if len(found) > MAX_PARTS_SHOWN:
+        yield f"and {len(found) - MAX_PARTS_SHOWN} more in {path}"
 
 
 def _is_short(value: Any) -> bool:

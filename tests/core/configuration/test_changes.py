@@ -28,7 +28,13 @@ apps:
             "load_balancer: lb",
             ["changed app two: origin_direct [tcp://192.0.2.1:23] -> nothing, load_balancer nothing -> lb"],
         ),
-        ("port: 22}", "port: 23}", ["changed pool p: origins"]),
+        ("port: 22}", "port: 23}", ["changed pool p: origins.a.port 22 -> 23"]),
+        ("port: 22}", "port: 22, weight: 0.5}", ["changed pool p: origins.a.weight 1 -> 0.5"]),
+        (
+            "[{name: a, ",
+            "[{name: b, address: x.example, port: 1}, {name: c, ",
+            ["changed pool p: origins.b added, origins.c added, origins.a removed"],
+        ),
         ("type: tcp", "type: tcp, retries: 5", ["changed monitor m: retries 2 -> 5"]),
         ("type: tcp", 'type: tcp, send: "a\\r\\n"', [r"changed monitor m: send '' -> 'a\r\n'"]),
         (
@@ -78,3 +84,31 @@ def test_what_takes_a_restart(before, after, expected):
     assert not any(
         change.startswith(f"changed {line.split()[0]}") for change in changes(started, now) for line in expected
     )
+
+
+def pool_of(origins):
+    return BASE.replace("{name: a, address: 192.0.2.1, port: 22}", ", ".join(origins))
+
+
+def test_parts_of_an_object():
+    """The first of many, and an order, which decides for some policies."""
+    one = pool_of(f"{{name: o{n}, address: 192.0.2.1, port: {n + 1}}}" for n in range(30))
+    other = pool_of(f"{{name: o{n}, address: 192.0.2.1, port: {n + 2}}}" for n in range(30))
+    (line,) = changes(load_text(one, "old"), load_text(other, "new"))
+    assert line.startswith("changed pool p: origins.o0.port 1 -> 2, ")
+    assert line.endswith("origins.o9.port 10 -> 11, and 20 more in origins")
+    origins = [f"{{name: {n}, address: 192.0.2.1, port: 1}}" for n in "ab"]
+    old, new = load_text(pool_of(origins), "old"), load_text(pool_of(reversed(origins)), "new")
+    assert changes(old, new) == ["changed pool p: origins in another order"]
+
+
+def test_named_settings():
+    lists = "filter: {interfaces: [lo], guard: [192.0.2.0/24], rules: {a: {ttl: 5}, b: {ttl: 6}}}"
+    old, new = (load_text(f"{text}{BASE}", "x") for text in (lists, lists.replace("a: {ttl: 5}", "a: {ttl: 7}")))
+    assert changes(old, new) == ["changed filter.rules.a.ttl [5, 5] -> [7, 7]"]
+
+
+def test_parts_that_may_be_secret(monkeypatch):
+    monkeypatch.setenv("ADDRESS", "192.0.2.7")
+    old, new = load_text(BASE, "old"), load_text(BASE.replace("address: 192.0.2.1", "address: '${ADDRESS}'"), "new")
+    assert changes(old, new) == ["changed pool p: origins.a.address"]
