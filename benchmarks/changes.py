@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -155,7 +155,7 @@ def measure_size(count: int) -> Figures:
             figures = {"start_s": start_s, **_of_file(count, folder), **_of_metrics(count, folder)}
             figures["memory_mib"] = daemon.memory_bytes() / 2**20
     with work_folder("objects") as folder, _daemon([sys.executable, "-m", "benchmarks.objects"], count, folder):
-        return figures | _series("object", folder, lambda number: None)
+        return figures | _series("object", folder)
 
 
 def _of_file(count: int, folder: Path) -> Figures:
@@ -164,12 +164,13 @@ def _of_file(count: int, folder: Path) -> Figures:
     time.sleep(2)
     figures: Figures = {"quiet_p99_us": _p99_us(quiet.end())}
 
-    def write(apps: int, idle_s: int) -> None:
-        path.write_text(file_text(apps, [*usual[: apps - 1], idle_s], folder))
+    def text(apps: int, idle_s: int) -> str:
+        return file_text(apps, [*usual[: apps - 1], idle_s], folder)
 
-    figures |= _series("changed", folder, lambda number: write(count, 500 + number))
-    figures |= _series("removed", folder, lambda number: write(count - 1 - number, 600))
-    figures |= _series("added", folder, lambda number: write(count - CHANGES + 1 + number, 600))
+    numbers = range(CHANGES)
+    figures |= _series("changed", folder, [text(count, 500 + number) for number in numbers])
+    figures |= _series("removed", folder, [text(count - 1 - number, 600) for number in numbers])
+    figures |= _series("added", folder, [text(count - CHANGES + 1 + number, 600) for number in numbers])
     path.write_text(file_text(count, [700], folder))
     quiet = _Quiet()
     figures["all_live_ms"] = _timed(lambda: _reload(folder))
@@ -177,11 +178,18 @@ def _of_file(count: int, folder: Path) -> Figures:
     return figures
 
 
-def _series(kind: str, folder: Path, write: Callable[[int], None]) -> Figures:
-    """Return how long changes take that are written and asked for one after the other, and a session's round trips."""
+def _series(kind: str, folder: Path, texts: Sequence[str] = ()) -> Figures:
+    """Return how long changes take that follow one another without a pause, and a session's round trips meanwhile.
+
+    Args:
+        kind: What the figures are called.
+        folder: Has the file.
+        texts: What is in it, one after the other; none where the source is none.
+    """
     took, quiet = [], _Quiet()
     for number in range(CHANGES):
-        write(number)
+        if texts:
+            (folder / "spectrum.yaml").write_text(texts[number])
         took.append(_timed(lambda: _reload(folder)))
     return {f"{kind}_live_ms": median(took), f"{kind}_p99_us": _p99_us(quiet.end())}
 

@@ -27,8 +27,8 @@ class ChangingSource(FileSource):
         name, app = next(reversed(config.apps.items()))
         timeouts = Timeouts(idle=f"{500 if app.timeouts.idle_s == 600 else 600}s")  # type: ignore[call-arg]
         apps = config.apps | {name: app.model_copy(update={"timeouts": timeouts})}
-        self._config = Config.model_construct(**{**dict(config), "apps": apps})
-        return Revision(self._config)
+        self._config = config.model_copy(update={"apps": apps})
+        return Revision(self._config, rereads=False)
 
 
 def main() -> None:

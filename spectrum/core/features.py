@@ -88,13 +88,18 @@ def compile_app(name: str, app: App) -> AppSettings:
     return AppSettings(name=name, **fields)
 
 
+def compile_apps(config: Config) -> tuple[AppSettings, ...]:
+    """Return the settings of all apps, in their order."""
+    return tuple(compile_app(name, app) for name, app in config.apps.items())
+
+
 def compile_snapshot(
     config: Config,
     generation: int,
     numbers: Mapping[str, int] | None = None,
     access: AccessSettings = AccessSettings(),  # noqa: B008 - it is frozen
     tls: TlsFiles = TlsFiles(),  # noqa: B008
-    compile_one: Callable[[str, App], AppSettings] = compile_app,
+    compile_all: Callable[[Config], tuple[AppSettings, ...]] = compile_apps,
 ) -> Snapshot:
     """Return the snapshot of a checked configuration.
 
@@ -104,12 +109,11 @@ def compile_snapshot(
         numbers: Those of `number_labels`.
         access: What `access_rules` came to.
         tls: What is in the files that are named for TLS.
-        compile_one: `compile_app`, or something that remembers what it returned.
+        compile_all: `compile_apps`, or something that remembers what it returned.
     """
     if numbers is None:
         numbers = Numbers(MAX_NUMBERS).plan(number_labels(config))
     fields: dict[str, Any] = {}
     for feature in FEATURES:
         fields.update(feature.compile(config, numbers))
-    apps = tuple(compile_one(name, app) for name, app in config.apps.items())
-    return Snapshot(generation=generation, apps=apps, access=access, tls=tls, **fields)
+    return Snapshot(generation=generation, apps=compile_all(config), access=access, tls=tls, **fields)

@@ -19,20 +19,20 @@ def unlike(one: Sequence[T], other: Sequence[T]) -> tuple[Sequence[T], Sequence[
     return one[begin : len(one) - end], other[begin : len(other) - end]
 
 
-def unlike_names(one: dict[str, T], other: dict[str, T]) -> tuple[list[str], list[str]]:
-    """Return the names in each that stand for another object in the other one, or for none."""
+def unlike_names(one: dict[str, T], other: dict[str, T]) -> list[str]:
+    """Return the names that stand for another object in `other`, or for none, and those that `other` adds."""
     if one is other:
-        return [], []
+        return []
+    if len(one) == len(other) and list(one) == list(other):
+        return list(compress(other, map(is_not, one.values(), other.values())))
     shorter = min(len(one), len(other))
     begin = min(_alike(one, other, shorter), _alike(one.values(), other.values(), shorter))
     rest = shorter - begin
     end = min(
-        _alike(reversed(one), reversed(other), rest),
-        _alike(reversed(one.values()), reversed(other.values()), rest),
+        _alike(reversed(one), reversed(other), rest), _alike(reversed(one.values()), reversed(other.values()), rest)
     )
-    former = [name for name in islice(one, begin, len(one) - end) if other.get(name) is not one[name]]
-    later = [name for name in islice(other, begin, len(other) - end) if one.get(name) is not other[name]]
-    return former, later
+    found = [name for name in islice(one, begin, len(one) - end) if other.get(name) is not one[name]]
+    return found + [name for name in islice(other, begin, len(other) - end) if name not in one]
 
 
 def _alike(one: Iterable[object], other: Iterable[object], most: int) -> int:

@@ -23,9 +23,9 @@ def test_what_is_common_at_both_ends_is_left_out(one, other):
 
 @given(NAMED, NAMED)
 def test_names_that_stand_for_something_else(one, other):
-    former, later = unlike_names(one, other)
-    assert former == [name for name in one if other.get(name) is not one[name]]
-    assert later == [name for name in other if one.get(name) is not other[name]]
+    expected = [name for name in one if other.get(name) is not one[name]]
+    assert unlike_names(one, other) == expected + [name for name in other if name not in one]
+    assert unlike_names(one, one) == unlike_names(one, dict(one)) == []
 
 
 def test_one_in_the_middle():

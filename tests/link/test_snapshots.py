@@ -5,10 +5,10 @@ import os
 import msgspec
 import pytest
 
-from spectrum.control.processes.workers import memory_file
 from spectrum.core.configuration.config import Config
 from spectrum.core.difference import Difference
 from spectrum.core.features import compile_snapshot
+from spectrum.kernel.descriptors import memory_file
 from spectrum.link import snapshots
 from spectrum.link.snapshots import decode_difference, encode_difference, encode_snapshot, read_snapshot
 

@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spectrum.control.http.resource import Resource
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.usage import Usage
 from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.feature import Names
 from spectrum.core.difference import Difference, difference
 from spectrum.core.snapshot import Snapshot
 from spectrum.link.succession import Heritage
@@ -28,6 +29,18 @@ class RolloutError(Exception):
     """A configuration is not served; the message has a line for each reason, and everything is as before."""
 
 
+class Since(NamedTuple):
+    """How a configuration differs from another one: in nothing but named objects.
+
+    Attributes:
+        config: The other one.
+        names: Those of the objects, by section.
+    """
+
+    config: Config
+    names: Names
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A configuration with all that it is made into.
@@ -38,6 +51,7 @@ class Plan:
         numbers: Those of the origins in it.
         prefixes: The table of its access rules.
         places: What its databases of clients' places were when they were looked at.
+        since: From what it was planned, if not from the beginning; files are as they were read for that.
     """
 
     config: Config
@@ -45,6 +59,7 @@ class Plan:
     numbers: dict[str, int]
     prefixes: bytes
     places: tuple[object, ...] = ()
+    since: Since | None = None
 
 
 @dataclass(frozen=True)
@@ -64,14 +79,23 @@ class Change:
         """Whether nothing was served before: then a failure ends the daemon, and there is nothing to go back to."""
         return not self.before.snapshot.generation
 
+    @property
+    def names(self) -> Names | None:
+        """The objects that differ, by section, where nothing else does, files included; None where more may."""
+        since = self.after.since
+        return since.names if since is not None and since.config is self.before.config else None
+
     @cached_property
     def difference(self) -> Difference | None:
         """The apps that differ; None where anything else of the configuration, or of the files that it names, does."""
         one, other = self.before, self.after
         if self.is_first or one.prefixes != other.prefixes or one.places != other.places:
             return None
+        if self.names is not None:
+            return difference(one.snapshot, other.snapshot) if self.names.keys() <= {"apps"} else None
         fields = () if one.config is other.config else (field for field in Config.model_fields if field != "apps")
-        if any(getattr(one.config, field) != getattr(other.config, field) for field in fields):
+        pairs = ((getattr(one.config, field), getattr(other.config, field)) for field in fields)
+        if any(before is not after and before != after for before, after in pairs):
             return None
         return difference(one.snapshot, other.snapshot)
 

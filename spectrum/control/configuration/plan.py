@@ -1,21 +1,26 @@
 """From a configuration to a plan: what it names is read, and what workers run on is worked out."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import msgspec
 
 from spectrum.control.access import AccessError, AccessLoader
-from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
+from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError, Since
 from spectrum.control.configuration.includes import Reading
 from spectrum.control.configuration.machine import named_files
 from spectrum.control.tls.certificates import CertificateError, load_tls
+from spectrum.core.configuration.changes import differing
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.features import compile_app, compile_snapshot, number_labels
+from spectrum.core.identity import unlike_names
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
 from spectrum.core.tenants.app_scopes import AppScopes
+
+# Sections of objects that name files, or depend on those of others.
+_FILED = frozenset({"access_rules", "lists", "certificates"})
 
 
 class Planner(Actor):
@@ -35,10 +40,34 @@ class Planner(Actor):
         self.actors: Sequence[Actor] = ()
         self._numbers = Numbers(MAX_NUMBERS)
         self._access = AccessLoader()
-        self._app_scopes = AppScopes()
-        self._scopes: Mapping[str, tuple[str, ...]] = {}
-        # Of the last plan: an app that is the same object has the same settings.
-        self._compiled: dict[str, tuple[App, AppSettings]] = {}
+        # Those of the last plan, and their settings: an app that is the same object has the same.
+        self._apps: dict[str, App] = {}
+        self._scopes = AppScopes(Config())
+        self._settings: dict[str, AppSettings] = {}
+
+    def change(self, plan: Plan, config: Config) -> Plan:
+        """Return the plan for a configuration that follows that of another plan. It may read files: use a thread.
+
+        Where nothing but objects differs, and none that names a file, files are not read again.
+
+        Raises:
+            RolloutError: As `plan` does.
+        """
+        names, generation = differing(plan.config, config), plan.snapshot.generation + 1
+        if names is None or not _FILED.isdisjoint(names):
+            return self.plan(config, generation)
+        apps = [_with_apps(names.get("apps", ()), one) for one in (plan.config, config)]
+        if any(map(named_files, apps)):
+            return self.plan(config, generation)
+        numbers = plan.numbers
+        if names.keys() <= {"apps"} and not any(map(number_labels, apps)):
+            snapshot = msgspec.structs.replace(plan.snapshot, generation=generation, apps=self._compile(config))
+        else:
+            numbers = self._number(config)
+            files = plan.snapshot.access, plan.snapshot.tls
+            snapshot = compile_snapshot(config, generation, numbers, *files, self._compile)
+        since = Since(plan.config, names)
+        return replace(plan, config=config, snapshot=self._finish(snapshot), numbers=numbers, since=since)
 
     def plan(self, config: Config, generation: int) -> Plan:
         """Return the plan for a configuration. It reads files: use a thread.
@@ -47,23 +76,24 @@ class Planner(Actor):
             RolloutError: If a list of access rules or a file for TLS cannot be used, or there are no numbers for new
                 origins.
         """
+        numbers = self._number(config)
         try:
-            numbers = self._numbers.plan(number_labels(config), self._in_use)
             self._reading(named_files(config))
             access, prefixes = self._access.load(config)
             tls = load_tls(config)
         except (AccessError, CertificateError) as exc:
             raise RolloutError(str(exc)) from exc
+        snapshot = compile_snapshot(config, generation, numbers, access, tls, self._compile)
+        states = _states((snapshot.geoip, snapshot.geoip_asn))
+        return Plan(config, self._finish(snapshot), numbers, prefixes, states)
+
+    def _number(self, config: Config) -> dict[str, int]:
+        try:
+            return self._numbers.plan(number_labels(config), self._in_use)
         except NumbersExhausted as exc:
             raise RolloutError(
                 "too many origins were replaced while sessions of the old ones go on; reload again later"
             ) from exc
-        self._scopes = self._app_scopes.of(config)
-        snapshot = compile_snapshot(config, generation, numbers, access, tls, self._compile)
-        if len(self._compiled) > len(snapshot.apps):
-            self._compiled = {name: self._compiled[name] for name in config.apps}
-        states = _states((snapshot.geoip, snapshot.geoip_asn))
-        return Plan(config, self._finish(snapshot), numbers, prefixes, states)
 
     def again(self, plan: Plan) -> Plan:
         """Return the plan for the same configuration and files, as features have it now. It may block.
@@ -72,31 +102,41 @@ class Planner(Actor):
             RolloutError: If one refuses.
         """
         snapshot = msgspec.structs.replace(plan.snapshot, generation=plan.snapshot.generation + 1)
-        return replace(plan, snapshot=self._finish(snapshot))
+        return replace(plan, snapshot=self._finish(snapshot), since=Since(plan.config, {}))
 
     def _finish(self, snapshot: Snapshot) -> Snapshot:
         for actor in self.actors:
             snapshot = actor.compile(snapshot)
         return snapshot
 
-    def _compile(self, name: str, app: App) -> AppSettings:
-        known = self._compiled.get(name)
-        scopes = self._scopes[name]
-        if known is not None and known[0] is app and known[1].scopes == scopes:
-            return known[1]
-        settings = msgspec.structs.replace(compile_app(name, app), scopes=scopes)
-        if known is not None and known[1] == settings:
-            settings = known[1]
-        self._compiled[name] = app, settings
-        return settings
+    def _compile(self, config: Config) -> tuple[AppSettings, ...]:
+        apps = config.apps
+        scopes_differ = self._scopes.take(config)
+        names = [*self._apps.keys() | apps.keys()] if scopes_differ else unlike_names(self._apps, apps)
+        made = {name: self._compile_app(name, apps[name]) for name in names if name in apps}
+        for name in names:
+            if name not in apps:
+                del self._settings[name]
+        self._settings |= {name: one for name, one in made.items() if self._settings.get(name) != one}
+        self._apps = apps
+        return tuple(map(self._settings.__getitem__, apps))
+
+    def _compile_app(self, name: str, app: App) -> AppSettings:
+        return msgspec.structs.replace(compile_app(name, app), scopes=self._scopes.of(app))
 
     async def commit(self, change: Change) -> None:
         """Assign the numbers of the plan."""
-        self._numbers.keep(change.after.numbers)
+        if change.after.numbers is not change.before.numbers:
+            self._numbers.keep(change.after.numbers)
 
     async def abort(self, change: Change) -> None:
         """Assign those of the former one."""
         self._numbers.keep(change.before.numbers)
+
+
+def _with_apps(names: Iterable[str], config: Config) -> Config:
+    """Return a configuration with some of the apps of another one, as far as it has them, and nothing else."""
+    return Config.model_construct(apps={name: config.apps[name] for name in names if name in config.apps})
 
 
 def _states(files: Iterable[str]) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from spectrum.control.configuration.actor import Plan, RolloutError
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.rollout import Rollout
 from spectrum.control.configuration.served import Served
-from spectrum.control.configuration.source import NothingNew, Source
+from spectrum.control.configuration.source import NothingNew, Revision, Source
 from spectrum.core.configuration.changes import changes
 from spectrum.core.configuration.config import Config
 from spectrum.tasks import in_thread, shortage
@@ -123,7 +123,7 @@ class Reloads:
                 errors = self._explained(exc)
             else:
                 self.last_successful = True
-                found = changes(change.before.config, change.after.config)
+                found = changes(change.before.config, change.after.config, change.names)
                 found += self._source.took(change.after.config, reads_source)
                 snapshot = change.after.snapshot
                 log.info("reloaded: generation %d, %d apps", snapshot.generation, len(snapshot.apps))
@@ -185,8 +185,8 @@ class Reloads:
         return ServingAttempt()
 
     async def _made(self, make: Callable[[], Config]) -> Plan:
-        generation = self._served.snapshot.generation + 1
-        return await self._in_time(lambda: self._planner.plan(make(), generation))
+        served = self._served.plan
+        return await self._in_time(lambda: self._planner.change(served, make()))
 
     async def _plan_again(self) -> Plan:
         return await in_thread(self._planner.again, self._served.plan)
@@ -203,14 +203,13 @@ class Reloads:
         return plan
 
     def _plan(self, reads_source: bool, served: Plan) -> Plan:
-        config: Config | None = served.config
-        if reads_source:
-            revision = self._source.read()
-            if revision.faults:
-                raise RolloutError("\n".join(revision.faults))
-            config = revision.config
-        assert config is not None, "it has no faults"
-        return self._planner.plan(config, served.snapshot.generation + 1)
+        revision = self._source.read() if reads_source else Revision(served.config)
+        if revision.faults:
+            raise RolloutError("\n".join(revision.faults))
+        assert revision.config is not None, "it has no faults"
+        if revision.rereads:
+            return self._planner.plan(revision.config, served.snapshot.generation + 1)
+        return self._planner.change(served, revision.config)
 
     async def _in_time(self, read: Callable[[], Plan]) -> Plan:
         """Return what a thread makes of files.

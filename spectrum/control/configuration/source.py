@@ -33,11 +33,13 @@ class Revision:
         config: The configuration; None where there are faults.
         faults: A line for each reason why it cannot be served.
         files: Those that it came from, and those that it names.
+        rereads: What it names is to be read again, where it is served already, too.
     """
 
     config: Config | None
     faults: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    rereads: bool = True
 
 
 # Reads the source again, or with False only what its last revision names; tells whether that is served.

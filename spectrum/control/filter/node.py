@@ -240,7 +240,7 @@ class FilterActor(Actor):
             RolloutError: If the kernel does not take it.
         """
         self._undo, self._removed = None, False
-        if change.after.config.filter is not None:
+        if change.after.config.filter is not None and change.names is None:
             await self._in_kernel(self._apply, change.after.config)
 
     async def commit(self, change: Change) -> None:
@@ -249,7 +249,7 @@ class FilterActor(Actor):
         Raises:
             RolloutError: If the kernel keeps it.
         """
-        if change.after.config.filter is None:
+        if change.after.config.filter is None and change.names is None:
             self._removed = True
             await self._in_kernel(self._node.remove)
 
@@ -283,7 +283,8 @@ class FilterActor(Actor):
 
     async def release(self, change: Change) -> None:
         """Forget what undoes it."""
-        await in_thread(self._node.keep)
+        if change.names is None:
+            await in_thread(self._node.keep)
 
     async def restore(self, plan: Plan) -> None:
         """Filter as it is served."""

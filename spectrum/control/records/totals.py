@@ -211,7 +211,8 @@ class TotalsActor(Actor):
 
     async def release(self, change: Change) -> None:
         """Count the time of apps that are gone from now on."""
-        self._totals.forget(change.after.config.apps.keys(), time.monotonic())
+        if change.difference is None or change.difference.removed():
+            self._totals.forget(change.after.config.apps.keys(), time.monotonic())
 
     def jobs(self) -> Jobs:
         """Forget origins and rules that are gone."""

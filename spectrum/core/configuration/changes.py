@@ -1,12 +1,12 @@
 """What differs between two configurations, for people."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from spectrum.core.configuration.config import Config
-from spectrum.core.configuration.feature import Section
+from spectrum.core.configuration.feature import Names, Section
 from spectrum.core.configuration.fields import describe
 from spectrum.core.features import FIXED, SECTIONS
 from spectrum.core.identity import unlike_names
@@ -21,12 +21,32 @@ MAX_PARTS_SHOWN = 10
 _NAMES = {"workers": "auto", "busy_poll": "off"}
 
 
-def changes(old: Config, new: Config) -> list[str]:
-    """Return a line for each object that is added, removed or changed, and for each other setting that was."""
+def differing(old: Config, new: Config) -> Names | None:
+    """Return the names of objects that differ, by section; None where something else than objects does.
+
+    Objects that are unchanged are the same Python objects.
+    """
+    settings = ((getattr(old, field), getattr(new, field)) for field in Config.model_fields if field not in _OBJECTS)
+    if any(before is not after and before != after for before, after in settings):
+        return None
+    names = {key: unlike_names(getattr(old, key), getattr(new, key)) for key in _OBJECTS}
+    return {key: found for key, found in names.items() if found}
+
+
+def changes(old: Config, new: Config, names: Names | None = None) -> list[str]:
+    """Return a line for each object that is added, removed or changed, and for each other setting that was.
+
+    Args:
+        old: What there was.
+        new: What there is.
+        names: Those of the objects that differ, if they are known.
+    """
     lines: list[str] = []
     hides = _hides(old, new)
     for section in SECTIONS:
-        lines += _changed_objects(section, getattr(old, section.key), getattr(new, section.key), hides)
+        before, after = getattr(old, section.key), getattr(new, section.key)
+        found = unlike_names(before, after) if names is None else names.get(section.key, ())
+        lines += _changed_objects(section, before, after, found, hides)
     return lines + [f"changed {change}" for change in _changed_settings(old, new) if not _is_fixed(change)]
 
 
@@ -45,13 +65,12 @@ def _hides(old: Config, new: Config) -> _Hides:
 
 
 def _changed_objects(
-    section: Section, old: dict[str, BaseModel], new: dict[str, BaseModel], hides: _Hides
+    section: Section, old: dict[str, BaseModel], new: dict[str, BaseModel], names: Collection[str], hides: _Hides
 ) -> Iterator[str]:
     kind = section.kind
-    former, differing = unlike_names(old, new)
-    yield from (f"added {kind} {name}" for name in differing if name not in old)
-    yield from (f"removed {kind} {name}" for name in former if name not in new)
-    for name in (name for name in differing if name in old):
+    yield from (f"added {kind} {name}" for name in names if name not in old)
+    yield from (f"removed {kind} {name}" for name in names if name not in new)
+    for name in (name for name in names if name in old and name in new):
         if details := list(_changed_fields(old[name], new[name], hides, (section.key, name))):
             yield f"changed {kind} {name}: {', '.join(details)}"
 

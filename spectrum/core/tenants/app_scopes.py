@@ -1,4 +1,4 @@
-"""Of each app its zone and its account, by which access rules are for it; worked out where that can have changed."""
+"""Of each app its zone and its account, by which access rules are for it."""
 
 from spectrum.core.access.rules import scope_name
 from spectrum.core.configuration.config import App, Config
@@ -6,24 +6,26 @@ from spectrum.core.tenants.checks import scope_of, zone_of
 
 
 class AppScopes:
-    """Knows the scopes of the apps of one configuration after another."""
+    """Knows the zones and accounts of one configuration after another.
 
-    def __init__(self) -> None:
+    Args:
+        config: The first one.
+    """
+
+    def __init__(self, config: Config) -> None:
         self._places: object = None
-        self._known: dict[str, tuple[App, tuple[str, ...]]] = {}
+        self.take(config)
 
-    def of(self, config: Config) -> dict[str, tuple[str, ...]]:
-        """Return the scopes of each app, as `RuleSettings.scope` has them."""
+    def take(self, config: Config) -> bool:
+        """Go by another configuration; tell whether the scopes of apps that did not change may have."""
         places = list(config.accounts), config.zones
-        if places != self._places:
-            self._places, self._known = places, {}
-        scope, found = scope_of(config), {}
-        for name, app in config.apps.items():
-            known = self._known.get(name)
-            if known is None or known[0] is not app:
-                zone = zone_of(scope, app)
-                names = scope_name(zone, None), scope_name(None, scope.account_of(zone, None))
-                known = app, tuple(filter(None, names))
-            found[name] = known
-        self._known = found
-        return {name: scopes for name, (_, scopes) in found.items()}
+        if places == self._places:
+            return False
+        self._places, self._scope = places, scope_of(config)
+        return True
+
+    def of(self, app: App) -> tuple[str, ...]:
+        """Return the scopes of an app, as `RuleSettings.scope` has them."""
+        zone = zone_of(self._scope, app)
+        names = scope_name(zone, None), scope_name(None, self._scope.account_of(zone, None))
+        return tuple(filter(None, names))

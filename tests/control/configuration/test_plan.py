@@ -3,7 +3,9 @@ import pytest
 from spectrum.control.configuration.actor import Change, RolloutError
 from spectrum.control.configuration.loader import KnownObjects, load_text
 from spectrum.control.configuration.plan import Planner
+from spectrum.core.configuration.config import Config
 from spectrum.core.snapshot import MAX_NUMBERS
+from spectrum.core.tenants.objects import Zone
 from tests.certificates import Authority
 
 APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80'], ip_firewall: true}}\n"
@@ -67,3 +69,122 @@ def test_an_app_that_is_the_same_object_is_compiled_once():
     second = planner.plan(load_text(text.format(2, where), "x", known=known), 2).snapshot
     assert second.apps[1] is first.apps[1]
     assert [app.origins for app in (first.apps[0], second.apps[0])] == [(("192.0.2.1", 1),), (("192.0.2.1", 2),)]
+
+
+RULES = "access_rules: {r: {target: ip, file: LISTED, action: block}}\n"
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """A planner that has a plan, what it has read since, and the plan."""
+    (tmp_path / "listed").write_text("192.0.2.1\n")
+    read = []
+    planner = Planner(read.extend, lambda number: False)
+    text = f"{APPS}{RULES}pools: {{a: {{origins: [{{name: o, address: 192.0.2.1, port: 1}}]}}}}"
+    plan = planner.plan(load_text(text.replace("LISTED", str(tmp_path / "listed")), "f"), 1)
+    read.clear()
+    return planner, read, plan
+
+
+def test_where_only_apps_differ_nothing_else_is_planned_again(planned):
+    planner, read, before = planned
+    config = before.config.changed({"apps": {"y": before.config.apps["x"]}})
+    after = planner.change(before, config)
+    change = Change(before, after)
+    assert (read, change.names) == ([], {"apps": ["y"]})
+    assert [app.name for app in after.snapshot.apps] == ["x", "y"]
+    assert after.snapshot.apps[0] is before.snapshot.apps[0]
+    assert after.snapshot.generation == 2
+    assert (after.numbers, after.prefixes) == (before.numbers, before.prefixes)
+    assert [app.name for app in change.difference.apps] == ["y"]
+    gone = planner.change(after, before.config)
+    assert [app.name for app in gone.snapshot.apps] == ["x"]
+    assert Change(before, gone).names is None, "it was planned from another one"
+
+
+def test_other_objects_are_planned_without_files(planned):
+    planner, read, before = planned
+    after = planner.change(before, before.config.changed({"pools": {"b": before.config.pools["a"]}}))
+    assert (read, Change(before, after).names) == ([], {"pools": ["b"]})
+    assert [pool.name for pool in after.snapshot.pools] == ["a", "b"]
+    assert len(set(after.numbers.values())) == 4
+    assert after.prefixes is before.prefixes
+    assert Change(before, after).difference is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config.changed({"access_rules": {"s": config.access_rules["r"]}}),
+        lambda config: config.model_copy(update={"workers": 3}),
+    ],
+)
+def test_what_may_name_other_files_is_planned_anew(planned, change):
+    planner, read, before = planned
+    after = planner.change(before, change(before.config))
+    assert read
+    assert Change(before, after).names is None
+
+
+def test_the_files_of_apps_are_read(planned):
+    planner, _, before = planned
+    edge = before.config.apps["x"].edge_tls.model_copy(update={"client_ca": "/nowhere"})
+    app = before.config.apps["x"].model_copy(update={"tls": "flexible", "edge_tls": edge})
+    with pytest.raises(RolloutError, match="/nowhere: cannot be read"):
+        planner.change(before, before.config.changed({"apps": {"x": app}}))
+    # What was refused has left nothing.
+    after = planner.change(before, before.config.changed({"apps": {"y": before.config.apps["x"]}}))
+    assert [one.tls for one in after.snapshot.apps] == [None, None]
+
+
+def test_the_same_again_with_what_features_have(planned):
+    planner, read, before = planned
+    assert (Change(before, planner.again(before)).names, read) == ({}, [])
+
+
+def test_an_app_that_moves_with_its_zone(planned):
+    planner, _, before = planned
+    config = before.config.model_copy(update={"zones": {"example.com": Zone()}})
+    assert planner.plan(config, 2).snapshot.apps[0].scopes == ("zone example.com", "account default")
+
+
+def test_an_app_whose_origins_are_counted_has_numbers(planned):
+    planner, read, before = planned
+    app = before.config.apps["x"].model_copy(update={"origin_max_sessions": 5})
+    after = planner.change(before, before.config.changed({"apps": {"x": app}}))
+    assert (read, len(after.numbers)) == ([], len(before.numbers) + 1)
+    assert list(after.snapshot.origin_places) == ["x"]
+    assert Change(before, after).difference is None
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"load_balancer": "lb", "origin_direct": None},
+        {"origin_max_sessions": 5, "queue": {"size": 9}},
+        {"retry_budget": {}, "origin_preconnect": 2},
+        {"ip_firewall": True, "limits": {"sessions": 5}},
+        {"bindings": [{"prefix": "203.0.113.0/28"}]},
+        {"tproxy": {"port": 5, "prefixes": ["127.0.0.0/28"]}},
+        {"sni": ["a.example"], "tcp": {"client": {"fast_open": False}}},
+        {"dns": {"name": "a.example.com"}},
+        {"protocol": "udp/5", "origin_direct": ["udp://192.0.2.1:5"]},
+    ],
+)
+def test_a_change_leads_to_the_plan_of_the_whole(keys):
+    """Whatever an app has: what is kept of a plan must not depend on apps."""
+    others = {
+        "pools": {"p": {"origins": [{"name": "o", "address": "192.0.2.1", "port": 1}]}},
+        "zones": {"example.com": {}},
+    }
+    app = {"protocol": "tcp/5", "origin_direct": ["tcp://192.0.2.1:5"], **keys}
+    both = {"x": app, "y": {"protocol": "tcp/6", "origin_direct": ["tcp://192.0.2.1:6"]}}
+    both = {name: {key: value for key, value in body.items() if value is not None} for name, body in both.items()}
+    config = Config.model_validate({"apps": both, "load_balancers": {"lb": {"default_pools": ["p"]}}, **others})
+    planner = Planner(lambda paths: None, lambda number: False)
+    for before, after in (
+        (config.changed({"apps": {"x": None}}), config),
+        (config, config.changed({"apps": {"x": None}})),
+    ):
+        planned = planner.plan(before, 1)
+        assert planner.change(planned, after).snapshot == planner.plan(after, 2).snapshot

@@ -1,6 +1,6 @@
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.tenants.app_scopes import AppScopes
-from spectrum.core.tenants.objects import Zone
+from spectrum.core.tenants.objects import Account, Zone
 
 
 def app(**more):
@@ -11,22 +11,27 @@ APPS = {"a": app(dns={"name": "x.example.com"}), "b": app(zone="example.org")}
 PLACES = {"accounts": {"acme": {}, "other": {}}, "zones": {"example.com": {}, "example.org": {"account": "other"}}}
 
 
+def scopes_of(config):
+    scopes = AppScopes(config)
+    return {name: scopes.of(one) for name, one in config.apps.items()}
+
+
 def test_the_zone_and_the_account_of_each_app():
-    assert AppScopes().of(Config.model_validate({"apps": APPS, **PLACES})) == {
+    assert scopes_of(Config.model_validate({"apps": APPS, **PLACES})) == {
         "a": ("zone example.com", "account acme"),
         "b": ("zone example.org", "account other"),
     }
-    assert AppScopes().of(Config(apps=APPS))["a"] == ("account default",)
+    assert scopes_of(Config(apps=APPS))["a"] == ("account default",)
 
 
 def test_what_changes_is_seen():
-    scopes = AppScopes()
     config = Config.model_validate({"apps": APPS, **PLACES})
-    first = scopes.of(config)
-    assert scopes.of(config) == first
-    more = config.model_copy(update={"apps": {"b": APPS["b"], "c": APPS["a"]}})
-    assert scopes.of(more) == {"b": first["b"], "c": first["a"]}
-    other = config.model_copy(update={"apps": {**APPS, "a": app(dns={"name": "x.example.org"})}})
-    assert scopes.of(other)["a"] == first["b"]
+    scopes, first = AppScopes(config), scopes_of(config)
+    assert not scopes.take(config.model_copy(update={"apps": {"b": APPS["b"]}}))
+    assert scopes.of(app(dns={"name": "x.example.org"})) == first["b"]
     moved = config.model_copy(update={"zones": {"example.com": Zone(account="other"), "example.org": Zone()}})
-    assert scopes.of(moved) == {"a": ("zone example.com", "account other"), "b": ("zone example.org", "account acme")}
+    assert scopes.take(moved)
+    assert scopes.of(APPS["a"]) == ("zone example.com", "account other")
+    assert scopes.of(APPS["b"]) == ("zone example.org", "account acme")
+    more = moved.model_copy(update={"accounts": {**moved.accounts, "third": Account()}})
+    assert scopes.take(more)
