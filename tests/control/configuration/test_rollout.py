@@ -125,7 +125,7 @@ def state_of(daemon, port):
         "offload": daemon.features.offload.state,
         "filter": daemon.features.filter.state,
         "tickets": daemon.features.tickets.every_s,
-        "log": (daemon.features.records._log._as_json, daemon.features.records._log._per_second),
+        "log": (daemon.features.records._log._form.is_whole, daemon.features.records._log._per_second),
         "workers": [(worker.pid, worker.life.generation) for worker in daemon.fleet.serving()],
         "descriptors": len(os.listdir("/proc/self/fd")),
     }
