@@ -17,14 +17,14 @@ APPS_PER_PART = 250
 _HEAD_SIZE = 4
 
 
-class _Head(msgspec.Struct, array_like=True):
+class _SnapshotHead(msgspec.Struct, array_like=True):
     """A snapshot without its apps, and how many bytes each part of these has. The parts follow one after the other."""
 
     rest: Snapshot
     sizes: list[int]
 
 
-_read_head = msgspec.msgpack.Decoder(_Head)
+_read_head = msgspec.msgpack.Decoder(_SnapshotHead)
 _read_apps = msgspec.msgpack.Decoder(list[AppSettings])
 
 
@@ -33,7 +33,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     encoder, apps = msgspec.msgpack.Encoder(), snapshot.apps
     starts = range(0, len(apps), APPS_PER_PART)
     parts = [encode(encoder, apps[start : start + APPS_PER_PART]) for start in starts]
-    head = encode(encoder, _Head(msgspec.structs.replace(snapshot, apps=()), list(map(len, parts))))
+    head = encode(encoder, _SnapshotHead(msgspec.structs.replace(snapshot, apps=()), list(map(len, parts))))
     return b"".join([len(head).to_bytes(_HEAD_SIZE), head, *parts])
 
 
