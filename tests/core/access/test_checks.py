@@ -1,6 +1,7 @@
 import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
+from spectrum.core.configuration.fitting import Fitting
 
 APP = "protocol: tcp/7000, origin_direct: ['tcp://192.0.2.9:22']"
 
@@ -88,3 +89,15 @@ def test_a_rule_of_a_zone_or_an_account_is_for_apps_to_come():
     rules = "r: {target: ip, value: 192.0.2.1, action: block, zone: a.example}"
     text = f"apps: {{x: {{{APP}}}}}\nzones: {{a.example: {{}}}}\naccess_rules: {{{rules}}}"
     assert load_text(text, "f").access_rules["r"].zone == "a.example"
+
+
+def test_an_app_that_asks_no_longer_leaves_a_rule_to_nobody():
+    rules = "all: {target: ip, value: 192.0.2.1, action: block}, one: {target: ip, list: bad, action: block, apps: [x]}"
+    text = f"apps: {{x: {{{APP}, ip_firewall: true}}}}\naccess_rules: {{{rules}}}\nlists: {{bad: {{kind: ip}}}}"
+    config = load_text(text, "f")
+    fitting = Fitting(config, [])
+    silent = config.apps["x"].model_copy(update={"ip_firewall": False})
+    found = fitting.faults(config.model_copy(update={"apps": {"x": silent}}), {"apps": ["x"]})
+    assert {fault.path for fault in found} == {("access_rules", "all"), ("access_rules", "one", "apps", 0)}
+    found = fitting.faults(config.model_copy(update={"lists": {}}), {"lists": ["bad"]})
+    assert [fault.path for fault in found] == [("access_rules", "one", "list")]
