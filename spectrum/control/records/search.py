@@ -4,6 +4,7 @@ Nothing is decoded that does not have the text that is looked for: a million rec
 the daemon writes at the same time, needs no daemon, and blocks: use a thread. What is not kept, it tells.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -164,7 +165,8 @@ def as_plain(subject: Subject, findings: Findings) -> dict[str, Any]:
 
 def _search_journal(folder: Path, found: _Found) -> datetime | None:
     """Search the segments that may have records of that time; return since when the journal has records."""
-    segments = sorted(int(path.stem) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
+    stems = [name.removesuffix(_SUFFIX) for name in _names_in(folder) if name.endswith(_SUFFIX)]
+    segments = sorted(int(stem) for stem in stems if stem.isdecimal())
     begins = [_began(_path(folder, segment)) for segment in segments]
     end = segments[0] if segments else 0
     for place, segment in enumerate(segments):
@@ -211,6 +213,13 @@ def _records_in(batch: Batch, mark: bytes, subject: Subject) -> Iterator[Fields]
             yield {"RecordId": f"{batch.source}/{number}", **_decode(line)}
 
 
+def _names_in(folder: Path) -> list[str]:
+    """Return the names in a folder; none where it is missing. `Path.glob` says nothing of one that may not be read."""
+    with suppress(FileNotFoundError):
+        return os.listdir(folder)
+    return []
+
+
 def _path(folder: Path, segment: int) -> Path:
     return folder / f"{segment:020}{_SUFFIX}"
 
@@ -252,7 +261,8 @@ def _search_sinks(sinks: Mapping[str, SinkSection], oldest: datetime | None, fou
 
 def _files_of(path: Path) -> list[Path]:
     """Return the file of a sink and those that it was renamed to, as far as they are there."""
-    return [one for one in (path, *path.parent.glob(f"{path.name}.*")) if one == path or one.suffix[1:].isdecimal()]
+    renamed = [name for name in _names_in(path.parent) if name.removeprefix(f"{path.name}.").isdecimal()]
+    return [path, *(path.parent / name for name in renamed)]
 
 
 def _reaches_back(path: Path, oldest: datetime | None) -> bool:
@@ -262,7 +272,7 @@ def _reaches_back(path: Path, oldest: datetime | None) -> bool:
 
 def _first_time(path: Path) -> datetime | None:
     """Return the time of the first record in a file; None where there is none."""
-    with suppress(OSError, msgspec.DecodeError, ValueError), path.open("rb") as file:
+    with suppress(FileNotFoundError, msgspec.DecodeError, ValueError), path.open("rb") as file:
         return times_of(_decode(file.readline(CHUNK_BYTES)))[1]
     return None
 

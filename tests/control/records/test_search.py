@@ -1,6 +1,7 @@
 """The story of a client among others: in a journal, in files of sinks, in a file of lines; and what is not kept."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -166,3 +167,24 @@ def test_what_is_not_kept(tmp_path):
     assert f"{tmp_path}/journal has no records yet" in answer.notes
     with pytest.raises(FileNotFoundError):
         search(RecordPlaces(files=(tmp_path / "none",)), Subject("client", CLIENT))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's files take root")
+@pytest.mark.parametrize("what", ["folder", "segments", "sink"])
+def test_what_may_not_be_read_is_not_passed_over(tmp_path, what):
+    journal, sink = tmp_path / "journal", tmp_path / "archive.json"
+    write(journal, 20)
+    sink.write_bytes(identified(batch(-200, record(-200, CLIENT))))
+    (first,) = journal.iterdir()
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    journal.chmod(0o700 if what == "folder" else 0o755)
+    first.chmod(0o600 if what == "segments" else 0o644)
+    sink.chmod(0o600 if what == "sink" else 0o644)
+    places = places_of_records(section(tmp_path, archive={"path": str(sink)}))
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError):
+            search(places, parse_subject(CLIENT))
+    finally:
+        os.seteuid(0)
