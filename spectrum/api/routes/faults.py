@@ -1,9 +1,11 @@
 """Faults of the file's checks as an answer of the API.
 
-A check sees all objects and names them: "taken by app X". What belongs to another account is not told.
+A check sees all objects and names them: "taken by app X". What belongs to another account is not told, nor whether it
+is there: what a client wrote itself is left as it is.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from spectrum.api.access import Call
@@ -12,8 +14,13 @@ from spectrum.api.envelope import ApiError, ErrorDetail, pointer_to
 from spectrum.api.kinds.kind import MAX_ERRORS, Kind
 from spectrum.core.features import SECTIONS
 
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HIDDEN = "(of another account)"
+# What an object is called in messages, before its name; the longest words come first.
+_SECTION_OF: Mapping[str, str] = {section.kind: section.key for section in SECTIONS}
+_NOUNS = "|".join(sorted(_SECTION_OF, key=len, reverse=True))
+_NAMED = re.compile(rf'\b(?P<noun>{_NOUNS}) (?P<quote>"?)(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)')
+# They list the names of all objects.
+_HINTS = re.compile(r"; (?:did you mean|known here:) .*", re.DOTALL)
 
 
 def answer_to(refused: ChangeRefused, kind: Kind, name: str, body: Any, call: Call) -> ApiError:
@@ -35,23 +42,27 @@ def _detail(fault: ObjectFault, kind: Kind, name: str, body: Any, call: Call) ->
     if fault.place[:2] == (kind.section, name):
         place = fault.place[2:]
         return ErrorDetail(kind.code(place), message, pointer_to(kind.place(place, body)))
-    where = " ".join(map(str, fault.place))
-    return ErrorDetail(kind.code(("",)), f"{without_others(where, call)}: {message}")
+    section, *rest = map(str, fault.place or ("",))
+    if rest and not _may_be_told(section, rest[0], call):
+        rest = [HIDDEN]
+    return ErrorDetail(kind.code(("",)), f"{' '.join((section, *rest))}: {message}")
 
 
 def without_others(message: str, call: Call) -> str:
     """Return a message without the names of objects of other accounts."""
-    catalogue = call.catalogue
-    if call.account is None or len(catalogue.names("accounts")) < 2:
+    if len(call.catalogue.names("accounts")) < 2:
         return message
-    own = call.account.name
 
-    def hide(word: re.Match[str]) -> str:
-        text = word.group()
-        for name in {text, text.rstrip(".")}:
-            found = [one for section in SECTIONS if (one := catalogue.named(section.key, name)) is not None]
-            if found and all(catalogue.owners(one)[0] != own for one in found):
-                return HIDDEN + text[len(name) :]
-        return text
+    def hide(found: re.Match[str]) -> str:
+        name = found["name"].rstrip(".")
+        if _may_be_told(_SECTION_OF[found["noun"]], name, call):
+            return found.group()
+        return f"{found['noun']} {found['quote']}{HIDDEN}{found['name'][len(name) :]}"
 
-    return _WORD.sub(hide, message)
+    return _NAMED.sub(hide, _HINTS.sub("", message))
+
+
+def _may_be_told(section: str, name: str, call: Call) -> bool:
+    """Tell whether a name is none of another account's objects."""
+    found = call.catalogue.named(section, name)
+    return found is None or (call.account is not None and call.catalogue.owners(found)[0] == call.account.name)

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from spectrum.api.access import Call, no_such
-from spectrum.api.catalogue import ChangeRefused
+from spectrum.api.catalogue import ChangeRefused, Conflict
 from spectrum.api.envelope import ApiError, BodyFault, success
 from spectrum.api.kinds.kind import Body, Kind, References, Value
 from spectrum.api.routes.faults import answer_to
@@ -154,19 +154,32 @@ class Objects:
             raise BodyFault(self.kind.code(("",)), "expected a JSON object", "")
         return call.body
 
-    async def _put(self, call: Call, body: Body, value: Value, before: StoredObject | None) -> StoredObject:
-        self.check(call, value, before)
-        value |= {key: before.value[key] for key in _OWNERS if key in before.value} if before else _owner(call)
+    async def _put(self, call: Call, body: Any, value: Value, before: StoredObject | None) -> StoredObject:
         object_id = before.id if before else new_id()
+        for is_last in (False, True):
+            self.check(call, value, before)
+            change = self._change(call, dict(value), before, object_id)
+            try:
+                kept = await self.change(call, body, change)
+            except Conflict as exc:
+                # Another request took the name while this one waited: there are others.
+                if is_last or before is not None or exc.is_stale:
+                    raise
+            else:
+                assert kept is not None, "it is not deleted"
+                return kept
+        raise AssertionError("the last one ends it")
+
+    def _change(self, call: Call, value: Value, before: StoredObject | None, object_id: str) -> ObjectChange:
+        """Return what makes an object, or puts a value in its place."""
+        value |= {key: before.value[key] for key in _OWNERS if key in before.value} if before else _owner(call)
         wanted = str(value.get("name") or self.wanted_name(value))
         if "name" in value and any(one.id != object_id for one in self._called(call, wanted)):
             raise BodyFault(self.kind.code(("name",)), f"name: {wanted} is in use already: validation failed", "/name")
         key = before.name if before else free_name(wanted, call.catalogue.names(self.kind.section), object_id)
         if value.get("name") == key:
             del value["name"]
-        kept = await self.change(call, body, ObjectChange(self.kind.section, object_id, key, value))
-        assert kept is not None, "it is not deleted"
-        return kept
+        return ObjectChange(self.kind.section, object_id, key, value)
 
     def _called(self, call: Call, name: str) -> Iterator[StoredObject]:
         """Yield the account's objects of a name that the API knows them by."""

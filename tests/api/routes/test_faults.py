@@ -14,8 +14,19 @@ GAME = {
     ("message", "told"),
     [
         ("0.0.0.0:22 is taken by app ssh.example.com", "0.0.0.0:22 is taken by app (of another account)"),
-        ("known here: game, ssh.example.com.", "known here: game, (of another account)."),
-        ("tcp/22 is udp", "tcp/22 is udp"),
+        (
+            "x.example.net with udp/53 is app ssh.example.com already",
+            "x.example.net with udp/53 is app (of another account) already",
+        ),
+        ('no pool "eu"; did you mean "ssh.example.com"?', 'no pool "eu"'),
+        ("no zone; known here: example.com, example.net", "no zone"),
+        ("monitor m belongs to account acme.", "monitor m belongs to account (of another account)."),
+        (
+            "app game is this account's; zone example.com is not",
+            "app game is this account's; zone (of another account) is not",
+        ),
+        # What a client wrote is not told to be anybody's: it would be a way to guess.
+        ("ssh.example.com is not in zone example.net", "ssh.example.com is not in zone example.net"),
     ],
 )
 async def test_names_of_another_account_are_not_told(api, message, told):
@@ -33,3 +44,10 @@ async def test_one_s_own_are_told(api):
             "apps ssh.example.com: app ssh.example.com is taken",
             None,
         )
+
+
+async def test_faults_of_another_s_objects_do_not_name_them(api):
+    api.daemon.refused["x.example.net"] = [ObjectFault(("apps", "ssh.example.com", "protocol"), "taken")]
+    async with api.client() as client:
+        told = await refused(client, "POST", f"{OTHER_ZONE}/spectrum/apps", GAME)
+    assert told == (400, 10012, "apps (of another account): taken", None)

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from spectrum.api.catalogue import ObjectFault
@@ -130,6 +132,16 @@ async def test_what_changed_meanwhile_is_not_overwritten_unless_asked_to(api):
         assert (await done(client, "GET", path))["description"] == "new"
         assert (await client.put(path, json=POOL, headers={"if-match": "*"})).status_code == 200
         assert "etag" not in (await client.get(f"{APPS}/{file_id('apps', 'ssh.example.com')}")).headers
+
+
+async def test_of_two_requests_for_one_name_at_once_each_gets_what_it_may(api):
+    async with api.client() as client:
+        both = await asyncio.gather(*(client.post(APPS, json=app(port=port)) for port in (1, 2)))
+        assert [one.status_code for one in both] == [200, 200]
+        assert len({name for _, name in api.daemon.live}) == 2
+        pools = await asyncio.gather(*(client.post(POOLS, json=POOL) for _ in range(2)))
+        assert sorted(one.status_code for one in pools) == [200, 400]
+        assert "in use already" in next(one.text for one in pools if one.status_code == 400)
 
 
 async def test_a_call_in_an_account_does_not_see_another_ones(api):
