@@ -17,7 +17,7 @@ from tests.api.conftest import FILE
 from tests.api.serving import BASE, Api
 
 # By default 100 for each operation, which takes minutes; `make fuzz` chooses another profile.
-EXAMPLES = 5 if settings.default.max_examples <= 100 else 200
+EXAMPLES = 3 if settings.default.max_examples <= 100 else 200
 
 
 KNOWN = {"account_id": file_id("accounts", "acme"), "zone_id": file_id("zones", "example.com")}
