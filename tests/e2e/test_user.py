@@ -120,9 +120,13 @@ def test_it_serves_as_nobody(daemon, folder):
         path = folder / "kept/file"
         return path.read_text().count("RecordId") if path.exists() else 0
 
+    def api():
+        return daemon.status().get("api", {"pid": 0})["pid"]
+
     with greeter() as origin:
         records = f"records: {{journal: {{path: {folder}/kept}}, sinks: {{file: {{path: {folder}/kept/file}}}}}}\n"
-        process = daemon(records + "apps:\n" + app("x", 77, origin))
+        served_by = f"api: {{listen: unix:{folder}/run/public.sock}}\n"
+        process = daemon(records + served_by + "apps:\n" + app("x", 77, origin))
         visit(77)
         first = daemon.status()
         for pid in (first["pid"], *(worker["pid"] for worker in first["workers"])):
@@ -130,6 +134,10 @@ def test_it_serves_as_nobody(daemon, folder):
             assert of_process(pid, "CapEff") == ["0000000000002400"]
             assert of_process(pid, "NoNewPrivs") == ["1"]
         assert daemon.control.stat().st_uid == 65534
+        eventually(lambda: api() != 0, 30)
+        before = api()
+        assert of_process(before, "Uid") == ["65534"] * 4
+        assert of_process(before, "CapPrm") == of_process(before, "CapEff") == ["0" * 16]
 
         # A reload opens one more low port.
         path = folder / "spectrum.yaml"
@@ -148,6 +156,7 @@ def test_it_serves_as_nobody(daemon, folder):
         assert process.wait(10) == 0
         eventually(lambda: daemon.serves() and daemon.status()["pid"] != first["pid"], 20)
         assert of_process(daemon.status()["pid"], "Uid") == ["65534"] * 4
+        eventually(lambda: api() not in (0, before), 30)
         visit(77)
         visit(78)
         eventually(lambda: recorded() == 4)

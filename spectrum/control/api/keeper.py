@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
+# Of one that served: who asks waits for the next one.
+MAX_PAUSE_SERVED_S = 2.0
 # One that served so long begins with the first pause.
 STEADY_S = 60.0
 
@@ -93,9 +95,9 @@ class ApiKeeper:
         now = asyncio.get_running_loop().time
         while True:
             self._change = change = asyncio.get_running_loop().create_future()
-            began = now()
+            began, most_s = now(), MAX_PAUSE_S
             try:
-                how = await self._serve(self._wanted, change)
+                how, most_s = await self._serve(self._wanted, change), MAX_PAUSE_SERVED_S
             except ApiProcessError as exc:
                 how = str(exc)
             except OSError as exc:
@@ -104,11 +106,12 @@ class ApiKeeper:
                 continue
             if now() - began > STEADY_S:
                 pause_s = FIRST_PAUSE_S
+            pause_s = min(pause_s, most_s)
             self.restarts, self.why = self.restarts + 1, how
             log.error("the API's process: %s; another one is started in %g s", how, pause_s)
             await self._drop()
             await asyncio.wait((change,), timeout=pause_s)
-            pause_s = min(MAX_PAUSE_S, pause_s * 2)
+            pause_s *= 2
 
     async def _serve(self, place: ApiPlace | None, change: "asyncio.Future[None]") -> str:
         """Have a process serve there, in place of the one before, until another one is wanted; return how it ended.
