@@ -11,11 +11,13 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 
 from spectrum.cli.client import ask
 from tests.e2e.daemon import Daemon
+from tests.e2e.echoes import echoing
 from tests.engine.harness import eventually
 from tests.plane.access.test_geoip import database
 
@@ -487,3 +489,31 @@ def test_udp_flows_keep_their_origin_and_leave_one_that_is_down(tmp_path, free_p
             sock.close()
         for name in list(running):
             kill(name)
+
+
+def test_an_origin_of_an_app_has_as_many_as_it_may_and_connections_ahead(tmp_path, free_port):
+    """Workers together count its sessions, and what is open ahead leaves room for them."""
+    port, origin = free_port(), echoing(socket.SOCK_STREAM)
+    bounds = "origin_max_sessions: 4, queue: {size: 0}, origin_preconnect: 8"
+    text = f"apps: {{x: {{protocol: tcp/{port}, origin_direct: [tcp://127.0.0.1:{origin}], {bounds}}}}}"
+
+    def opened(daemon):
+        return [one.get("preconnected") for one in daemon.app("x")["origins"]]
+
+    with Daemon(tmp_path, text, workers=2) as daemon, ExitStack() as clients:
+        eventually(lambda: opened(daemon) == [4], 20, daemon.messages)  # two in each worker
+        for _ in range(4):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+        with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.1", port), 5) as refused:
+            refused.recv(1)
+        (event,) = daemon.wait_for_events(1)
+        assert event["Reason"] == "origin_full"
+        eventually(lambda: opened(daemon) == [0], 20, daemon.messages)
+        (used,) = [one for one in ask(daemon.socket, "GET", "/limits")["limits"] if one["limit"] == "origin_sessions"]
+        assert (used["used"], used["maximum"]) == (4, 4)
+        clients.close()
+        daemon.write(text.replace("origin_preconnect: 8", "origin_preconnect: 1"))
+        assert daemon.reload() == []
+        eventually(lambda: opened(daemon) == [2], 20, daemon.messages)
