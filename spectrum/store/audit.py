@@ -12,7 +12,10 @@ _PEM = "-----BEGIN "
 # Of headers, those that tell nobody anything; others may authenticate whoever sends them.
 _OPEN_HEADERS = frozenset({"host", "user-agent", "connection", "accept", "accept-encoding", "accept-language"})
 
+# Entries of a list, beside those that changed, that are written all the same.
+MAX_UNCHANGED = 20
 Place = tuple[str | int, ...]
+Value = dict[str, Any]
 ActorKind = Literal["token", "local", "system"]
 
 
@@ -105,6 +108,30 @@ class AuditFilter:
     author_id: str = ""
     address: str = ""
     id: str = ""
+
+
+def changed_part(before: Value | None, after: Value | None) -> tuple[Value | None, Value | None]:
+    """Return a value before and after a change, less what stayed of long lists: those grow entry by entry.
+
+    Where entries are left out, a text in their place says how many.
+    """
+    if before is None or after is None:
+        return before, after
+    old, new = dict(before), dict(after)
+    for key in old.keys() & new.keys():
+        if isinstance(old[key], list) and isinstance(new[key], list):
+            old[key], new[key] = _changed_entries(old[key], new[key])
+    return old, new
+
+
+def _changed_entries(before: list[Any], after: list[Any]) -> tuple[list[Any], list[Any]]:
+    both = min(len(before), len(after))
+    first = next((index for index in range(both) if before[index] != after[index]), both)
+    last = next((index for index in range(both - first) if before[-1 - index] != after[-1 - index]), both - first)
+    if first + last <= MAX_UNCHANGED:
+        return before, after
+    stayed = f"({first + last} unchanged)"
+    return [stayed, *before[first : len(before) - last]], [stayed, *after[first : len(after) - last]]
 
 
 def secret_places(value: Any, place: Place = (), is_secret: bool = False) -> Iterator[Place]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from spectrum.store.audit import AuditEntry, AuditFilter, Author, without_secrets
+from spectrum.store.audit import AuditEntry, AuditFilter, Author, changed_part, without_secrets
 from spectrum.store.errors import NameTaken, StoreError, StoreFull, StoreInUse
 from spectrum.store.objects import ObjectChange, StoredObject, new_id
 from spectrum.store.reading import (
@@ -28,17 +28,21 @@ from spectrum.store.reading import (
     reader,
     tokens_in,
 )
-from spectrum.store.schema import migrate, sync_folder
+from spectrum.store.schema import migrate, sync_folder, version_of
 from spectrum.store.tokens import StoredToken
 
 LOCK_NAME = "store.lock"
 # Lines of the audit log that are kept: a year of 2,700 a day.
 MAX_AUDIT_ENTRIES = 1_000_000
+# Characters of a value in it.
+MAX_AUDITED = 1 << 16
 # What is left of the WAL after it was copied into the file.
 MAX_WAL_BYTES = 16 << 20
 # What SQLite says where a file cannot grow: a full disk, a quota, RLIMIT_FSIZE.
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _OBJECT = "section, id, name, value, created_on, modified_on, revision"
+# The audit log would take seconds, and harms nobody.
+_CHECKED = ("objects", "tokens", "revision")
 _LOCK_PAUSE_S = 0.02
 
 
@@ -237,8 +241,9 @@ class Store:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {MAX_WAL_BYTES}")
             connection.execute("PRAGMA trusted_schema = OFF")
-            if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise damaged(self.path, found)
+            for table in _CHECKED if version_of(connection, self.path) else ():
+                if (found := connection.execute(f"PRAGMA quick_check({table})").fetchone()[0]) != "ok":
+                    raise damaged(self.path, found)
             migrate(connection, self.path)
 
     @contextmanager
@@ -296,9 +301,7 @@ _AUDIT_PLACES = ", ".join("?" * (_AUDIT_FIELDS.count(",") + 1))
 
 def _write_audit(connection: sqlite3.Connection, entries: Sequence[AuditEntry], now: float) -> None:
     for entry in entries:
-        before, after = (
-            None if value is None else _encoded(without_secrets(value)) for value in (entry.before, entry.after)
-        )
+        before, after = map(_audited, changed_part(entry.before, entry.after))
         author = entry.author
         row = (
             *(entry.id or new_id(), now, author.kind, author.id, author.name, author.address, author.user_agent),
@@ -310,6 +313,14 @@ def _write_audit(connection: sqlite3.Connection, entries: Sequence[AuditEntry], 
         connection.execute(
             "DELETE FROM audit WHERE number <= (SELECT max(number) FROM audit) - ?", (MAX_AUDIT_ENTRIES,)
         )
+
+
+def _audited(value: Mapping[str, Any] | None) -> str | None:
+    """Return a value as text, without secrets; of one that is too long only its length."""
+    if value is None:
+        return None
+    text = _encoded(without_secrets(value))
+    return text if len(text) <= MAX_AUDITED else _encoded({"(left out)": f"{len(text)} characters"})
 
 
 def _storable(value: Any) -> Any:

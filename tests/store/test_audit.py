@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.store.audit import replaced, secret_places, without_secrets
+from spectrum.store.audit import changed_part, replaced, secret_places, without_secrets
 
 SECRET = "correct horse"
 
@@ -49,6 +49,43 @@ def test_only_what_may_be_secret_is_replaced(value):
     shown = without_secrets(value)
     assert len(set(places)) == len(places)
     assert replaced(shown, {place: at(value, place) for place in places}) == value
+
+
+MANY = [{"ip": f"192.0.2.{number}"} for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        (None, {"items": MANY}, (None, {"items": MANY})),
+        ({"items": MANY}, None, ({"items": MANY}, None)),
+        ({"a": 1, "items": [1, 2]}, {"a": 2, "items": [1]}, ({"a": 1, "items": [1, 2]}, {"a": 2, "items": [1]})),
+        ({"items": MANY}, {"items": MANY}, ({"items": ["(100 unchanged)"]}, {"items": ["(100 unchanged)"]})),
+        (
+            {"kind": "ip", "items": MANY},
+            {"kind": "ip", "items": [*MANY, "new"]},
+            ({"kind": "ip", "items": ["(100 unchanged)"]}, {"kind": "ip", "items": ["(100 unchanged)", "new"]}),
+        ),
+        (
+            {"items": MANY},
+            {"items": [*MANY[:40], *MANY[41:]]},
+            ({"items": ["(99 unchanged)", MANY[40]]}, {"items": ["(99 unchanged)"]}),
+        ),
+        (
+            {"items": MANY},
+            {"items": [*MANY[:40], "other", *MANY[41:]]},
+            ({"items": ["(99 unchanged)", MANY[40]]}, {"items": ["(99 unchanged)", "other"]}),
+        ),
+        ({"items": MANY}, {"items": "none"}, ({"items": MANY}, {"items": "none"})),
+        (
+            {"items": [1] * 100},
+            {"items": [1] * 98},
+            ({"items": ["(98 unchanged)", 1, 1]}, {"items": ["(98 unchanged)"]}),
+        ),
+    ],
+)
+def test_what_stayed_of_long_lists_is_counted(before, after, shown):
+    assert changed_part(before, after) == shown
 
 
 def at(value, place):

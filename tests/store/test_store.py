@@ -138,6 +138,11 @@ def test_the_audit_log_hides_secrets(store):
     assert (entry.author, entry.is_done, len(entry.id)) == (ADMIN, True, 32)
 
 
+def test_of_a_value_that_is_too_long_the_audit_log_has_the_length(store):
+    store.commit([], [line("a", after={"text": "x" * 100_000})], 1.0)
+    assert store.audit(AuditFilter(), 1)[0].after == {"(left out)": "100011 characters"}
+
+
 @pytest.mark.parametrize(
     ("wanted", "names"),
     [
