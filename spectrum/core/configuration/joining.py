@@ -62,6 +62,8 @@ def fitting(
     Raises:
         NotFitting: If those that must be served do not fit.
     """
+    if not order:
+        return file, []
     required = set(must)
     kept = [one for one in order if one in required]
     left = [one for one in order if one not in required]

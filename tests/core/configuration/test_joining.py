@@ -42,6 +42,10 @@ def joined(pairs, must=(), blames="later"):
     return [one.name for one in aside], aside
 
 
+def test_a_file_alone_is_not_checked_again():
+    assert fitting(FILE, {}, (), (), lambda config: 1 / 0, lambda config: 1 / 0) == (FILE, [])
+
+
 def test_all_fit():
     assert joined([]) == ([], [])
 
