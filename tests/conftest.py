@@ -18,14 +18,14 @@ settings.register_profile("default", deadline=None, max_examples=100)
 settings.register_profile("fuzz", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck))
 settings.load_profile("default")
 
-# Tests wait for timers and processes more than they compute: two processors have work for three of them.
-PROCESSES_PER_PROCESSOR = 1.5
+# Tests wait for timers and processes more than they compute: two processors have work for four of them.
+PROCESSES_PER_PROCESSOR = 2
 
 
 def pytest_xdist_auto_num_workers() -> int:
     """In how many processes tests run; one where they cannot have namespaces of their own, and would share ports."""
     can_isolate = os.geteuid() == 0 and shutil.which("ip", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-    return round(len(os.sched_getaffinity(0)) * PROCESSES_PER_PROCESSOR) if can_isolate else 0
+    return len(os.sched_getaffinity(0)) * PROCESSES_PER_PROCESSOR if can_isolate else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:

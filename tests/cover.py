@@ -35,6 +35,7 @@ SETTINGS = DATA / "settings"
 TESTS_FAILED = 1
 WITH_PROCESSES = (
     "tests/cli/",
+    "tests/helper/test_work.py",
     "tests/kernel/",
     "tests/origin/",
     "tests/control/filter/",
@@ -43,6 +44,7 @@ WITH_PROCESSES = (
     "tests/control/test_daemon.py",
     "tests/control/test_offload.py",
     "tests/plane/test_log.py",
+    "tests/plane/test_worker.py",
     "tests/test_",
 )
 CONFIGURATION = f"""

@@ -15,7 +15,18 @@ ROOT = Path(spectrum.__file__).parents[1]
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_command_with_closed_descriptors(closed):
-    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "spectrum", "check", "-c", "/nowhere"]
+    command = [
+        "sh",
+        "-c",
+        f'exec "$@" {closed}',
+        "sh",
+        sys.executable,
+        "-m",
+        "spectrum",
+        "status",
+        "--socket",
+        "/nowhere",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stdout == ""

@@ -10,9 +10,11 @@ from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.offload import NodeOffload, OffloadActor
 from spectrum.control.processes import helper as processes
 from spectrum.control.processes.helper import Helper
+from spectrum.control.usage import Usage
 from spectrum.core.offload import UdpOffload
+from spectrum.link.messages import Offloading
 from spectrum.tasks import Tasks
-from tests.control.plans import change, first
+from tests.control.plans import change, first, plan
 from tests.kernel.isolation import filesystem, isolated
 
 __all__ = ["filesystem"]
@@ -126,3 +128,24 @@ async def test_a_rollout_takes_settings_and_gives_them_back():
     await actor.abort(change(APPS, on))
     await OffloadActor(Applied(), lambda: True, int).prepare(first(on))
     assert applied == [(True, True), (True, False), (False, False), (True, False)]
+
+
+async def test_what_operators_and_workers_are_told(filesystem):
+    node = NodeOffload(Helper(filesystem), 5, 1)
+    actor, told = OffloadActor(node, lambda: False, lambda: 3), []
+
+    class Worker:
+        def tell(self, message, descriptors):
+            told.append((message, list(descriptors)))
+
+    assert await actor.status() == {"kernel": {"udp_offload": "off"}}
+    assert [family.samples[0].value for family in await actor.metrics()] == [3]
+    assert await actor.usage() == ()
+    actor.tell(Worker())
+    node.descriptors, node.version = list(os.pipe()), 2  # as tables would be
+    actor.tell(Worker())
+    assert await actor.usage() == (Usage("offloaded_flows", "node", 3, 5, "max_flows"),)
+    assert told == [(Offloading(0, 0), []), (Offloading(2, 10), node.descriptors)]
+    await actor.restore(plan(APPS))
+    assert (node.descriptors, node.state) == ([], "off")
+    await actor.drain()

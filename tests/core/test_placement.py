@@ -1,12 +1,13 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum.core.placement import BUCKETS, placement
 
 
+@settings(max_examples=20)  # each takes 50 ms
 @given(st.integers(1, BUCKETS))
 def test_even_to_within_one(workers):
     counts = Counter(placement(workers))

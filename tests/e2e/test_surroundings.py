@@ -148,6 +148,14 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
         if reads.search(path.read_text(encoding="utf-8"))
     }
     assert found == {
+        "api/authentication.py": 1,  # until when tokens hold
+        "api/routes/tokens.py": 5,  # the same
+        "api/catalogue.py": 1,  # when objects were made and changed
+        "api/routes/importing.py": 1,  # the same
+        "api/routes/lists.py": 3,  # the same
+        "api/main.py": 1,  # how much a token has asked for lately
+        "cli/story.py": 1,  # a time that is told without its day
+        "cli/token.py": 1,  # until when a token holds
         "control/tls/certificates.py": 1,  # which certificates end soon, for the log
         "control/balancing/health.py": 3,  # of events, and when a verdict changed, for status
         "control/balancing/report.py": 2,  # the same, and until a certificate expires

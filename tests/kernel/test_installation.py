@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -82,12 +83,38 @@ def test_nothing_is_left_where_nothing_is_to_leave(package, tmp_path):
     assert told == str(package.parent)
 
 
+@pytest.mark.parametrize(
+    ("given", "found", "after", "told"),
+    [
+        ("/lib:/nowhere", ["CWD", "/lib"], ["/lib"], "/lib:/nowhere"),
+        (":/lib", ["CWD", "", "/lib"], ["/lib"], "/lib"),
+        ("x:/lib", ["CWD", "x", "CWD/x", "/lib"], ["/lib"], "/lib"),
+        ("", ["CWD", "ROOT", "/lib"], ["ROOT", "/lib"], None),
+        ("", ["ROOT", "/lib"], ["/lib", "ROOT"], "ROOT"),
+    ],
+)
+def test_paths_of_this_process(monkeypatch, tmp_path, given, found, after, told):
+    """As `python -m` has them. This package, where the current folder is the one it comes from, stays, as the last."""
+    root = str(installation.PACKAGE.parent)
+    cwd = root if found[0] == "ROOT" else str(tmp_path)
+
+    def real(names):
+        return [name.replace("CWD", cwd).replace("ROOT", root) for name in names]
+
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "path", real(found))
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", object())
+    monkeypatch.setenv("PYTHONPATH", given)
+    installation.leave_current_folder()
+    assert sys.path == real(after)
+    assert os.environ["PYTHONPATH"] == (real([told])[0] if told else given)
+
+
 def test_the_command():
     assert installation.python("spectrum") == [sys.executable, "-P", "-m", "spectrum"]
     assert installation.python("spectrum", "/opt/x/bin/python")[0] == "/opt/x/bin/python"
 
 
-FAULT = "from spectrum.kernel import installation; print(installation.fault())"
 METADATA = {
     # Written by pip, by others, and by setuptools of old.
     "spectrum-0.10.0.dist-info/RECORD": "spectrum/__init__.py,sha256=x,1\n",
@@ -97,12 +124,20 @@ METADATA = {
 }
 
 
+@pytest.fixture
+def here(package, monkeypatch):
+    """The copy, which counts as the code of the test's own process."""
+    monkeypatch.setattr(installation, "PACKAGE", package)
+    monkeypatch.delenv(installation.CODE_VARIABLE, raising=False)
+    return package
+
+
 @pytest.mark.parametrize("metadata", METADATA)
-def test_another_project_of_this_name(package, metadata):
-    path = package.parent / metadata
+def test_another_project_of_this_name(here, metadata):
+    path = here.parent / metadata
     path.parent.mkdir()
     path.write_text(METADATA[metadata])
-    said = run(package, FAULT).stdout
+    said = installation.fault()
     assert str(path.parent) in said
     assert "spectrum-edge" in said
 
@@ -116,38 +151,29 @@ def test_another_project_of_this_name(package, metadata):
         ("spectrum-2.dist-info/RECORD", "spectrum-2.dist-info/METADATA,,\nother/spectrum/x.py,,\n"),
     ],
 )
-def test_what_is_no_fault(package, metadata, text):
-    path = package.parent / metadata
+def test_what_is_no_fault(here, metadata, text):
+    path = here.parent / metadata
     path.parent.mkdir()
     path.write_text(text)
-    assert run(package, FAULT).stdout == "\n"
+    assert installation.fault() == ""
 
 
 @pytest.mark.parametrize("text", ['"""Spectrum Analysis Tools."""\n', None])
 def test_its_first_file_is_anothers_or_gone(package, text):
     first = package / "__init__.py"
     first.write_text(text) if text else first.unlink()
-    assert "another project's files" in run(package, FAULT).stdout
+    said = run(package, "from spectrum.kernel import installation; print(installation.fault())").stdout
+    assert "another project's files" in said
+
+
+def test_a_package_without_our_name(here, monkeypatch):
+    monkeypatch.delattr("spectrum.__distribution__")
+    assert "another project's files" in installation.fault()
 
 
 def test_this_one_is_ours():
     assert installation.fault() == ""
     assert installation.DISTRIBUTION == "spectrum-edge"
-
-
-VERIFY = """
-import pathlib, sys
-from spectrum.kernel import installation
-installation.verify()
-installation.remember()
-installation.verify()
-print("verified", flush=True)
-sys.stdin.read()
-try:
-    installation.verify()
-except installation.PackageChanged as exc:
-    print(exc)
-"""
 
 
 @pytest.mark.parametrize(
@@ -162,20 +188,14 @@ except installation.PackageChanged as exc:
         (lambda package: shutil.rmtree(package), True),
     ],
 )
-def test_a_change_is_seen(package, change, is_told):
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", VERIFY],
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(package.parent)},
-    )
-    with process:
-        assert process.stdout.readline() == "verified\n"
-        change(package)
-        said, _ = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert ("spectrum upgrade" in said) == is_told
+def test_a_change_is_seen(here, monkeypatch, change, is_told):
+    installation.verify()
+    monkeypatch.setenv(installation.CODE_VARIABLE, "")
+    installation.remember()
+    installation.verify()
+    change(here)
+    with pytest.raises(installation.PackageChanged, match="spectrum upgrade") if is_told else nullcontext():
+        installation.verify()
 
 
 def test_code_from_elsewhere(monkeypatch):

@@ -33,7 +33,7 @@ def test_pages_say_what_help_says(folder):
 def test_tables_of_the_docs_are_lists(folder):
     text = (folder / "spectrum.yaml.5").read_text()
     assert ".B origin_direct\n" in text
-    assert ".B log.format\nvalues: json, text\n" in text
+    assert ".B log.omit_empty\nvalues: true, false\n" in text
     assert "|" not in text.replace("||", "")
 
 

@@ -2,13 +2,14 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from spectrum.control.configuration import texts
 from spectrum.control.configuration.diagnostics import ConfigError
-from spectrum.control.configuration.texts import STANDARD_INPUT, name_of_file, read_text
+from spectrum.control.configuration.texts import STANDARD_INPUT, keep_standard_input, name_of_file, read_text
 
 
 def fault(path):
@@ -49,13 +50,40 @@ def test_a_pipe(tmp_path):
         assert read_text(Path(f"/proc/self/fd/{reads}")) == "a: 1\n"
 
 
+@contextmanager
+def standard_input(descriptor):
+    """Has this process read its standard input from a descriptor, which it owns."""
+    before = os.dup(0)
+    os.dup2(descriptor, 0)
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_standard_input_from_a_file_stands_as_before(tmp_path):
+    (tmp_path / "f").write_text("skipped\na: ü\n")
+    with standard_input(os.open(tmp_path / "f", os.O_RDONLY)):
+        os.lseek(0, len("skipped\n"), os.SEEK_SET)
+        assert read_text(STANDARD_INPUT) == read_text(STANDARD_INPUT) == "a: ü\n"
+
+
 def test_standard_input_is_kept_for_a_successor():
-    program = (
-        "import subprocess, sys\n"
-        "from spectrum.control.configuration.texts import *\n"
-        "keep_standard_input()\n"
-        "print(read_text(STANDARD_INPUT))\n"
-        "subprocess.run([sys.executable, '-c', 'print(input())'], check=True)\n"
-    )
-    done = subprocess.run([sys.executable, "-uc", program], input="a: ü", capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n") == ["a: ü", "a: ü", ""]
+    reads, writes = os.pipe()
+    os.write(writes, "a: ü".encode())
+    os.close(writes)
+    with standard_input(reads):
+        keep_standard_input()
+        assert read_text(STANDARD_INPUT) == "a: ü"
+        program = [sys.executable, "-c", "print(input())"]
+        assert subprocess.run(program, capture_output=True, text=True, check=True).stdout == "a: ü\n"
+
+
+def test_standard_input_that_is_no_text():
+    reads, writes = os.pipe()
+    os.write(writes, b"a\n\xe4")
+    os.close(writes)
+    with standard_input(reads):
+        assert fault(STANDARD_INPUT) == "standard input:2:1: not UTF-8 text"
