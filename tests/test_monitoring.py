@@ -30,6 +30,7 @@ RARE = {
     "spectrum_name_lookups_total": {"name", "type", "result"},
     "spectrum_origin_rtt_seconds": {"pool", "origin"},
     "spectrum_datagrams_dropped_total": {"app", "reason"},
+    "spectrum_api_up": set(),
     "up": set(),
 }
 
