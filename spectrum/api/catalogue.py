@@ -91,11 +91,13 @@ class NotLive(ChangeError):
 
     Attributes:
         is_for_now: The same may be possible in a moment.
+        is_unknown: It may be served all the same: nobody has said.
     """
 
-    def __init__(self, message: str, is_for_now: bool = False) -> None:
+    def __init__(self, message: str, is_for_now: bool = False, is_unknown: bool = False) -> None:
         super().__init__(message)
         self.is_for_now = is_for_now
+        self.is_unknown = is_unknown
 
 
 class Rollouts(Protocol):
@@ -144,13 +146,23 @@ class Catalogue(Holdings):
         store: Keeps them.
         path: What people call the file.
         clock: Returns the time, in seconds since 1970.
+        diverged: Called when something may be served that is not kept. The process has to end: the daemon then serves
+            what is kept.
 
     Attributes:
         path: What people call the file.
     """
 
-    def __init__(self, rollouts: Rollouts, store: Keeper, path: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        store: Keeper,
+        path: str,
+        clock: Callable[[], float] = time.time,
+        diverged: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
+        self._diverged = diverged
         self._rollouts = rollouts
         self._store = store
         self.path = path
@@ -253,6 +265,8 @@ class Catalogue(Holdings):
             faults = await self._rollouts.change([(described(one.cause.author), _renamed(one)) for one in batch])
         except NotLive as exc:
             _answer_all(batch, exc)
+            if exc.is_unknown:
+                self._diverged()
             return
         accepted = []
         for one, found in zip(batch, faults, strict=True):
@@ -263,13 +277,15 @@ class Catalogue(Holdings):
         if not accepted:
             return
         changes = [change for one in accepted for change in one.changes]
-        audit = [entry for one in accepted for entry in self._audit(one)]
         try:
+            audit = [entry for one in accepted for entry in self._audit(one)]
             kept = await in_thread(self._store.commit, changes, audit, self._clock())
-        except StoreError as exc:
-            log.error("changes of the API are not kept, and are taken back: %s", exc)
+        except Exception as exc:
+            is_ours = not isinstance(exc, StoreError)
+            log.error("changes of the API are not kept, and are taken back: %s", exc, exc_info=is_ours)
             await self._take_back(accepted)
-            _answer_all(accepted, NotLive(f"the change cannot be kept: {exc}"))
+            why = "the log has more" if is_ours else exc
+            _answer_all(accepted, NotLive(f"the change cannot be kept: {why}"))
             return
         by_id = {one.id: one for one in kept}
         self.apply(changes, by_id)
@@ -283,10 +299,12 @@ class Catalogue(Holdings):
         try:
             faults = await self._rollouts.change([("the API, which could not keep it", inverse)])
         except NotLive as exc:
-            log.error("what is not kept may still be served, until the next reload: %s", exc)
+            log.error("what is not kept may still be served: %s", exc)
+            self._diverged()
             return
         for fault in faults[0]:
-            log.error("what is not kept is still served, until the next reload: %s", fault.message)
+            log.error("what is not kept is still served: %s", fault.message)
+            self._diverged()
 
     def _audit(self, one: _WaitingChange) -> Iterator[AuditEntry]:
         cause = one.cause

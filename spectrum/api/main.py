@@ -92,7 +92,7 @@ class ApiService:
         self._client = ApiClient(link, self._told, self._ended.set)
         supervisor = DaemonLink(self._client)
         self._tokens = TokenBook(self._store)
-        self._catalogue = Catalogue(supervisor, self._store, "the file")
+        self._catalogue = Catalogue(supervisor, self._store, "the file", diverged=self._ended.set)
         self._context = Context(self._catalogue, self._tokens, self._store, supervisor)
         self._supervisor = supervisor
         self._sockets = sockets

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spectrum.api.catalogue import NotLive, ObjectFault
-from spectrum.link.api import ApiClient, LinkLost
+from spectrum.link.api import ASK_TIMEOUT_S, ApiClient, LinkLost
 from spectrum.store.objects import ObjectChange
+
+# Each part of a rollout has a deadline of its own. Before it is over, nobody knows what is served.
+CHANGE_TIMEOUT_S = 600.0
 
 
 class DaemonLink:
@@ -28,7 +31,7 @@ class DaemonLink:
             NotLive: If nothing was tried, or nobody knows what became of it.
         """
         body = {"groups": [{"by": by, "objects": [_shown(change) for change in group]} for by, group in groups]}
-        answer = await self.ask("POST", "/changes", body=body)
+        answer = await self.ask("POST", "/changes", body=body, timeout_s=CHANGE_TIMEOUT_S)
         if busy := answer.get("busy"):
             raise NotLive(str(busy), is_for_now=True)
         return [
@@ -40,16 +43,23 @@ class DaemonLink:
         answer: dict[str, Any] = await self.ask("GET", "/objects")
         return answer
 
-    async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        timeout_s: float = ASK_TIMEOUT_S,
+    ) -> Any:
         """Return what a resource of the control socket answers.
 
         Raises:
             NotLive: If it does not.
         """
         try:
-            status, answer = await self._client.ask(method, path, query or {}, body)
+            status, answer = await self._client.ask(method, path, query or {}, body, timeout_s)
         except LinkLost as exc:
-            raise NotLive(str(exc), is_for_now=True) from exc
+            raise NotLive(str(exc), is_for_now=True, is_unknown=True) from exc
         if status != 200:
             errors = answer.get("errors") if isinstance(answer, dict) else None
             raise NotLive("; ".join(errors or [f"the daemon answers {method} {path} with status {status}"]))

@@ -118,6 +118,9 @@ async def test_what_cannot_be_kept_is_taken_back(api, monkeypatch):
 
 
 async def test_what_cannot_be_taken_back_is_logged(api, monkeypatch, caplog):
+    diverged = []
+    monkeypatch.setattr(api.catalogue, "_diverged", lambda: diverged.append(1))
+
     def full(*_):
         api.daemon.down = "it is gone"
         raise StoreFull("full")
@@ -125,11 +128,28 @@ async def test_what_cannot_be_taken_back_is_logged(api, monkeypatch, caplog):
     monkeypatch.setattr(api.store, "commit", full)
     with pytest.raises(NotLive):
         await change(api, pool("p"))
-    assert "may still be served" in caplog.text
+    assert "may still be served" in caplog.text and diverged == [1]
+
+
+async def test_a_change_of_which_nobody_knows_what_became(api, monkeypatch):
+    diverged = []
+    monkeypatch.setattr(api.catalogue, "_diverged", lambda: diverged.append(1))
+
+    async def lost(_):
+        raise NotLive("the daemon is gone", is_unknown=True)
+
+    monkeypatch.setattr(api.daemon, "change", lost)
+    with pytest.raises(NotLive, match="gone"):
+        await change(api, pool("p"))
+    assert diverged == [1]
 
 
 async def test_a_fault_of_ours_is_answered_and_the_next_change_goes_on(api, monkeypatch):
     monkeypatch.setattr(api.store, "commit", lambda *_: 1 / 0)
+    with pytest.raises(NotLive, match="the log has more"):
+        await change(api, pool("p"))
+    assert api.daemon.live == {}
+    monkeypatch.setattr(api.daemon, "change", lambda _: 1 / 0)
     with pytest.raises(NotLive, match="the log has more"):
         await change(api, pool("p"))
     monkeypatch.undo()

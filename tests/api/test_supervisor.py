@@ -15,7 +15,7 @@ class Line:
         self.answers = list(answers)
         self.asked = []
 
-    async def ask(self, method, path, query=None, body=None):
+    async def ask(self, method, path, query, body, timeout_s):
         await asyncio.sleep(0)
         self.asked.append((method, path, query, body))
         answer = self.answers.pop(0)
@@ -55,3 +55,4 @@ async def test_a_daemon_that_does_not(answer, message, is_for_now):
     with pytest.raises(NotLive, match=message) as caught:
         await DaemonLink(Line(answer)).change([])
     assert caught.value.is_for_now == is_for_now
+    assert caught.value.is_unknown == isinstance(answer, LinkLost)
