@@ -267,16 +267,17 @@ class Store:
                 raise
 
     def _write(self, connection: sqlite3.Connection, change: ObjectChange, number: int, now: float) -> StoredObject:
+        assert change.value is not None, "it would be deleted"
         try:
-            row = connection.execute(
+            section, created_on, modified_on = connection.execute(
                 f"INSERT INTO objects ({_OBJECT}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
                 "name = excluded.name, value = excluded.value, revision = excluded.revision, "
-                f"modified_on = max(excluded.modified_on, created_on) RETURNING {_OBJECT}",
+                f"modified_on = max(excluded.modified_on, created_on) RETURNING section, created_on, modified_on",
                 (change.section, change.id, change.name, _encoded(change.value), now, now, number),
             ).fetchone()
         except sqlite3.IntegrityError as exc:
             raise NameTaken(f"{change.section}: another object has the name {change.name}") from exc
-        return self._object(row)
+        return StoredObject(section, change.id, change.name, change.value, created_on, modified_on, number)
 
     def _object(self, row: tuple[Any, ...]) -> StoredObject:
         section, object_id, name, value, created_on, modified_on, revision = row
