@@ -14,6 +14,7 @@ MINE = [
     (method, template)
     for method, template in CALLS
     if re.search("spectrum/apps|load_balancers|access_rules|rules/lists", template)
+    and (method in ("POST", "PUT", "PATCH") or template.endswith(("/items", "s/rules", "/apps", "/pools", "/search")))
 ]
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4)

@@ -11,3 +11,10 @@ async def test_a_monitor_is_changed_and_its_pools_are_told(api):
         assert await done(client, "GET", f"{MONITORS}/{monitor}/references") == [
             {"reference_type": "referrer", "resource_id": pool, "resource_name": "eu", "resource_type": "pool"}
         ]
+
+
+async def test_a_monitor_without_pools_is_deleted(api):
+    async with api.client() as client:
+        path = f"{MONITORS}/{(await done(client, 'POST', MONITORS, {'port': 80}))['id']}"
+        assert (await done(client, "GET", path))["port"] == 80
+        assert await done(client, "DELETE", path) == {"id": path.rpartition("/")[2]}

@@ -8,10 +8,12 @@ from tests.api.routes.calls import (
     ACCOUNT,
     APPS,
     BALANCERS,
+    LISTS,
     MONITORS,
     OTHER_ACCOUNT,
     POOL,
     POOLS,
+    RULES,
     app,
     balancing,
     done,
@@ -151,3 +153,21 @@ async def test_a_call_in_an_account_does_not_see_another_ones(api):
         assert await done(client, "GET", elsewhere) == []
         assert (await refused(client, "GET", f"{elsewhere}/{pool}"))[:2] == (404, 7003)
         assert [one["id"] for one in await done(client, "GET", f"{ACCOUNT}/load_balancers/pools")] == [pool]
+
+
+async def test_what_a_body_names_is_found_in_the_account(api):
+    async with api.client() as client:
+        listed = await done(client, "POST", LISTS, {"kind": "asn", "name": "_net"})
+        whom = {"mode": "block", "configuration": {"target": "asn", "value": "$_net"}}
+        rule = await done(client, "POST", f"{ACCOUNT}{RULES}", whom)
+        assert rule["configuration"] == whom["configuration"]  # its key in the file is another name
+        assert (
+            next(value["list"] for (section, _), value in api.daemon.live.items() if section == "access_rules")
+            != "_net"
+        )
+        assert (await refused(client, "DELETE", f"{LISTS}/{listed['id']}"))[1] == 1005
+        missing = await refused(client, "GET", f"{ACCOUNT}{RULES}/{NOBODY}")
+        assert missing[:2] == (404, 10001)
+        monitor, pool, _ = await balancing(client)
+        (reference,) = await done(client, "GET", f"{MONITORS}/{monitor}/references")
+        assert (reference["resource_id"], reference["resource_name"]) == (pool, "eu")

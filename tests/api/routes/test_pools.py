@@ -21,6 +21,28 @@ async def test_all_pools_are_edited_at_once_in_one_way(api):
         assert (await refused(client, "PATCH", POOLS, {"enabled": False}))[:2] == (400, 1002)
 
 
+async def test_a_pool_is_changed_and_deleted(api):
+    async with api.client() as client:
+        path = f"{POOLS}/{(await done(client, 'POST', POOLS, POOL))['id']}"
+        assert (await done(client, "PUT", path, POOL | {"minimum_origins": 1, "enabled": False}))["enabled"] is False
+        assert (await done(client, "PATCH", path, {"enabled": True}))["enabled"] is True
+        assert (await done(client, "GET", path))["name"] == "eu"
+        assert await done(client, "DELETE", path) == {"id": path.rpartition("/")[2]}
+
+
+async def test_the_daemon_is_asked_for_the_health_of_a_pool(api, monkeypatch):
+    async def ask(method, path, query):
+        assert (method, path, query) == ("GET", "/pool", {"pool": "eu"})
+        return {"node": "fra1", **told("healthy")}
+
+    monkeypatch.setattr(api.daemon, "ask", ask, raising=False)
+    async with api.client() as client:
+        _, pool, _ = await balancing(client)
+        health = await done(client, "GET", f"{POOLS}/{pool}/health")
+    assert health["pool_id"] == pool
+    assert health["pop_health"]["fra1"]["healthy"] is True
+
+
 def told(pool, monitor="m", **origin):
     defaults = {"address": "192.0.2.1", "health": "healthy", "reason": None, "rtt_ms": 12.5}
     return {"health": pool, "monitor": monitor, "origins": [defaults | origin]}
