@@ -194,3 +194,15 @@ def test_open_flows_have_records_that_one_id_joins(make, free_port, origin):
     assert [others[0][name] for name in counts] == [2, 2, 2, 2]
     assert others[0]["ClientDatagrams"] == 2
     assert others[0]["DisconnectTimestamp"] is None
+
+
+def test_an_origin_has_as_many_flows_as_it_may(make, free_port, origin):
+    with datagrams() as second, datagrams() as one, datagrams() as two, datagrams() as three:
+        plane = make({"x": body(free_port(), origin, second, more=", origin_max_sessions: 1")})
+        with plane.running():
+            for client in (one, two):
+                ask(client, edge(plane), b"x")
+            assert origin.recvfrom(100)[0] == second.recvfrom(100)[0] == b"x"
+            ask(three, edge(plane), b"x")
+            eventually(lambda: "origin_full" in [event["Reason"] for event in plane.events()])
+        assert plane.plane.take_measures()["x"].ended == {Reason.ORIGIN_FULL: 1}
