@@ -129,7 +129,10 @@ def test_each_actor_is_registered_once():
     [
         ("spectrum.plane.worker", {"pydantic", "yaml", "aiohttp", "spectrum.core.configuration.config"}),
         ("spectrum.helper.__main__", {"pydantic", "yaml", "aiohttp", "uvloop", "asyncio", "ssl"}),
-        ("spectrum.control.supervisor", {"fastapi", "starlette", "uvicorn", "opentelemetry", "spectrum.store.store"}),
+        (
+            "spectrum.control.daemon",
+            {"fastapi", "starlette", "uvicorn", "opentelemetry", "spectrum.store.store", "dns", "acme"},
+        ),
         ("spectrum.cli.running", {"pydantic", "aiohttp", "uvloop"}),
         ("spectrum.cli.origin", {"pydantic", "aiohttp", "uvloop"}),
     ],

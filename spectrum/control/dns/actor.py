@@ -5,16 +5,19 @@ import logging
 import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs
 from spectrum.control.configuration.served import Served
 from spectrum.control.dns.ledger import Ledger
-from spectrum.control.dns.publishing import Publishing, PublishingOutcome
-from spectrum.core.dns_records import wanted
+from spectrum.core.dns import DnsPublishing
+from spectrum.core.dns_records import Records, wanted
 from spectrum.tasks import in_thread
+
+if TYPE_CHECKING:
+    from spectrum.control.dns.publishing import PublishingOutcome
 
 log = logging.getLogger(__name__)
 
@@ -92,12 +95,19 @@ class DnsActor(Actor):
     async def _pass(self, looks: bool) -> bool:
         """Bring every name to what is wanted; return whether all are."""
         config = self._served.config
-        publishing = Publishing(self._ledger, lambda: self._ends)
-        outcome = await in_thread(publishing.run, config.dns, wanted(config), looks)
+        outcome = await in_thread(self._publish, config.dns, wanted(config), looks)
         self._note(outcome)
         return not outcome.failures
 
-    def _note(self, outcome: PublishingOutcome) -> None:
+    def _publish(
+        self, settings: DnsPublishing | None, names: Mapping[str, Records], looks: bool
+    ) -> "PublishingOutcome":
+        # Here, as dnspython takes a sixth of a daemon's time to start, and few publish names.
+        from spectrum.control.dns.publishing import Publishing
+
+        return Publishing(self._ledger, lambda: self._ends).run(settings, names, looks)
+
+    def _note(self, outcome: "PublishingOutcome") -> None:
         for name, why in outcome.failures.items():
             if self._failures.get(name) != why:
                 log.error("DNS name %s: %s", name, why)
