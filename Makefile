@@ -47,6 +47,7 @@ bench: $(READY) ## Measure beside haproxy, nginx and envoy; writes benchmarks/re
 	$(BIN)/python -m benchmarks tls
 	$(BIN)/python -m benchmarks flood
 	$(BIN)/python -m benchmarks changes
+	$(BIN)/python -m benchmarks api
 
 SOAK_MINUTES ?= 10
 soak: $(READY) ## Load for SOAK_MINUTES with reloads, kills, flaps and upgrades; then the relay torture test for 5

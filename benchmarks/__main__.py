@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import access, balancing, changes, drops, faults, flood, mmproxy, report, tcp, tls, udp
+from benchmarks import access, api, balancing, changes, drops, faults, flood, mmproxy, report, tcp, tls, udp
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -154,6 +154,15 @@ def changes_command(rounds: int, write: bool) -> None:
     """Reloads of a file with many apps: until a change is live, and what a quiet session notices."""
     sizes = {f"spectrum, {size:,} apps": size for size in changes.SIZES}
     _measure("changes", list(sizes), lambda name: changes.measure_size(sizes[name]), changes.ROWS, rounds, 0, write)
+
+
+@main.command("api")
+@click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def api_command(rounds: int, write: bool) -> None:
+    """Changes by the control API with many apps in its store: until one is live, and how many go by in a second."""
+    sizes = {f"spectrum, {size:,} apps": size for size in api.SIZES}
+    _measure("api", list(sizes), lambda name: api.measure_size(sizes[name]), api.ROWS, rounds, 0, write)
 
 
 @main.command("balancing")

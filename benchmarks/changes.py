@@ -58,7 +58,7 @@ with socket.create_connection((host, port)) as sock:
         took.append(time.perf_counter() - began)
 print(json.dumps(took))
 """
-_ECHO = f"""
+ECHO = f"""
 import os, socket, threading
 os.sched_setaffinity(0, {LOAD_CORE})
 def serve(connection):
@@ -73,7 +73,7 @@ _SESSION = ("127.1.0.1", str(PORT), "x" * 99 + ".", ".")
 _HEALTH = ("127.0.0.1", str(METRICS_PORT), "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "ok\n")
 
 
-class _Quiet:
+class QuietClient:
     """A client that asks again and again, quietly."""
 
     def __init__(self, asks: Iterable[str] = _SESSION) -> None:
@@ -134,7 +134,7 @@ def _daemon(command: list[str], count: int, folder: Path) -> Iterator[tuple[Runn
     """Run a daemon with so many apps; tell it, and after how many seconds it served."""
     path = folder / "spectrum.yaml"
     path.write_text(file_text(count, [600], folder))
-    echo = subprocess.Popen([sys.executable, "-c", _ECHO])
+    echo = subprocess.Popen([sys.executable, "-c", ECHO])
     began = time.perf_counter()
     daemon = Running([*command, str(path)], PROXY_CORE, folder / "log", os.environ | {"PYTHONUNBUFFERED": "1"})
     try:
@@ -160,9 +160,9 @@ def measure_size(count: int) -> Figures:
 
 def _of_file(count: int, folder: Path) -> Figures:
     path, usual = folder / "spectrum.yaml", [600] * count
-    quiet = _Quiet()
+    quiet = QuietClient()
     time.sleep(2)
-    figures: Figures = {"quiet_p99_us": _p99_us(quiet.end())}
+    figures: Figures = {"quiet_p99_us": p99_us(quiet.end())}
 
     def text(apps: int, idle_s: int) -> str:
         return file_text(apps, [*usual[: apps - 1], idle_s], folder)
@@ -172,7 +172,7 @@ def _of_file(count: int, folder: Path) -> Figures:
     figures |= _series("removed", folder, [text(count - 1 - number, 600) for number in numbers])
     figures |= _series("added", folder, [text(count - CHANGES + 1 + number, 600) for number in numbers])
     path.write_text(file_text(count, [700], folder))
-    quiet = _Quiet()
+    quiet = QuietClient()
     figures["all_live_ms"] = _timed(lambda: _reload(folder))
     figures["all_max_ms"] = quiet.end()[-1] * 1000
     return figures
@@ -186,12 +186,12 @@ def _series(kind: str, folder: Path, texts: Sequence[str] = ()) -> Figures:
         folder: Has the file.
         texts: What is in it, one after the other; none where the source is none.
     """
-    took, quiet = [], _Quiet()
+    took, quiet = [], QuietClient()
     for number in range(CHANGES):
         if texts:
             (folder / "spectrum.yaml").write_text(texts[number])
         took.append(_timed(lambda: _reload(folder)))
-    return {f"{kind}_live_ms": median(took), f"{kind}_p99_us": _p99_us(quiet.end())}
+    return {f"{kind}_live_ms": median(took), f"{kind}_p99_us": p99_us(quiet.end())}
 
 
 def _of_metrics(count: int, folder: Path) -> Figures:
@@ -200,7 +200,7 @@ def _of_metrics(count: int, folder: Path) -> Figures:
         address, port = divmod(number, APPS_PER_ADDRESS)
         socket.create_connection((f"127.1.0.{address + 1}", PORT + port)).close()
     time.sleep(1.5)
-    took, quiet = [], _Quiet(_HEALTH)
+    took, quiet = [], QuietClient(_HEALTH)
     for idle_s in (800, 801, 802):
         (folder / "spectrum.yaml").write_text(file_text(count, [*[700] * (count - 1), idle_s], folder))
         reload = subprocess.Popen(
@@ -212,5 +212,5 @@ def _of_metrics(count: int, folder: Path) -> Figures:
     return {"metrics_ms": median(took), "metrics_hold_ms": quiet.end()[-1] * 1000}
 
 
-def _p99_us(took: list[float]) -> float:
+def p99_us(took: list[float]) -> float:
     return took[len(took) * 99 // 100] * 1e6

@@ -1,0 +1,158 @@
+"""What the control API costs with many apps in its store: a start, a change until it is live, several clients."""
+
+import http.client
+import json
+import os
+import pwd
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from statistics import median
+
+from benchmarks.changes import APPS_PER_ADDRESS, ECHO, ORIGIN_PORT, PORT, WORKERS, QuietClient, p99_us
+from benchmarks.processes import PROXY_CORE, Running
+from benchmarks.rounds import Figures, Rows, work_folder
+from spectrum.cli.client import UnixConnection, ask
+from spectrum.store.objects import ObjectChange, new_id
+from spectrum.store.store import Store
+
+SIZES = (1_000, 10_000)
+CHANGES = 200
+CLIENTS = 8
+CLIENTS_S = 5.0
+ROWS: Rows = {
+    "start_s": ("start until all is served", "s", True),
+    "api_start_s": ("start until the API answers", "s", True),
+    "quiet_p99_us": ("round trip of a quiet session, p99", "µs", True),
+    "change_p50_ms": ("one app changed by API: answered, and live, after; p50", "ms", True),
+    "change_p99_ms": ("the same, p99", "ms", True),
+    "change_quiet_p99_us": ("the same: round trip meanwhile, p99", "µs", True),
+    "clients_per_s": (f"changes by {CLIENTS} clients", "/s", False),
+    "clients_p99_ms": ("the same: one takes, p99", "ms", True),
+    "list_ms": ("a page of 50 apps", "ms", True),
+    "memory_mib": ("memory of the API's process", "MiB", True),
+}
+
+
+def stored_app(number: int, idle_s: int) -> dict[str, object]:
+    """Return an app as the file has it."""
+    address, port = divmod(number, APPS_PER_ADDRESS)
+    return {
+        "protocol": f"tcp/{PORT + port}",
+        "edge_ips": [f"127.1.0.{address + 1}"],
+        "origin_direct": [f"tcp://127.0.0.1:{ORIGIN_PORT}"],
+        "timeouts": {"idle": idle_s},
+        "dns": {"type": "ADDRESS", "name": f"app{number}.example.com"},
+    }
+
+
+def _fill(folder: Path, count: int) -> None:
+    store = Store(folder)
+    store.open()
+    apps = [ObjectChange("apps", new_id(), f"app{number}", stored_app(number, 600)) for number in range(count)]
+    store.commit(apps, [], time.time())
+    store.close()
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("nobody")
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+
+class ApiUser:
+    """Asks the API as the command line does, on one connection."""
+
+    def __init__(self, folder: Path) -> None:
+        self._connection: http.client.HTTPConnection = UnixConnection(folder / "api.sock", 60.0)
+
+    def ask(self, method: str, path: str, body: object = None) -> None:
+        """Ask, and take the answer."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        self._connection.request(method, f"/client/v4{path}", json.dumps(body) if body else None, headers)
+        answer = self._connection.getresponse()
+        content = answer.read()
+        assert answer.status == 200, content[:500]
+
+    def change(self, number: int, idle_s: int) -> float:
+        """Change an app; return after how many seconds that was answered."""
+        began = time.perf_counter()
+        self.ask("POST", "/spectrum/import", {"objects": {"apps": {f"app{number}": stored_app(number, idle_s)}}})
+        return time.perf_counter() - began
+
+
+def measure_size(count: int) -> Figures:
+    """Return the figures of a daemon with so many apps in its store."""
+    with work_folder("api") as folder:
+        folder.chmod(0o755)
+        _fill(folder / "store", count)
+        path = folder / "spectrum.yaml"
+        path.write_text(
+            f"control: {{socket: {folder}/control.sock}}\nworkers: {WORKERS}\nlog: {{sessions: false}}\n"
+            f"api: {{store: {folder}/store, user: nobody, listen: unix:{folder}/public.sock}}\n"
+            "zones: {example.com: {}}\n"
+        )
+        echo = subprocess.Popen([sys.executable, "-c", ECHO])
+        began = time.perf_counter()
+        daemon = Running([sys.executable, "-m", "spectrum", "run", "-c", str(path)], PROXY_CORE, folder / "log")
+        try:
+            while "serving" not in (folder / "log").read_text():
+                time.sleep(0.02)
+            figures: Figures = {"start_s": time.perf_counter() - began}
+            while not (pid := ask(folder / "control.sock", "GET", "/status")["api"]["pid"]):
+                time.sleep(0.02)
+            figures["api_start_s"] = time.perf_counter() - began
+            return figures | _of_changes(folder, count) | {"memory_mib": _memory_mib(pid)}
+        finally:
+            daemon.stop()
+            echo.terminate()
+            echo.wait(10)
+
+
+def _of_changes(folder: Path, count: int) -> Figures:
+    quiet, user, chance = QuietClient(), ApiUser(folder), random.Random(1)
+    time.sleep(2)
+    figures: Figures = {"quiet_p99_us": p99_us(quiet.end())}
+    quiet = QuietClient()
+    took = sorted(user.change(chance.randrange(count), 1000 + number) for number in range(CHANGES))
+    figures |= {"change_p50_ms": median(took) * 1e3, "change_p99_ms": took[len(took) * 99 // 100] * 1e3}
+    figures["change_quiet_p99_us"] = p99_us(quiet.end())
+    pages = []
+    for _ in range(10):
+        began = time.perf_counter()
+        user.ask("GET", f"/zones/{_zone(folder)}/spectrum/apps?per_page=50")
+        pages.append(time.perf_counter() - began)
+    figures["list_ms"] = median(pages) * 1e3
+    return figures | _of_clients(folder, count)
+
+
+def _zone(folder: Path) -> str:
+    connection = UnixConnection(folder / "api.sock", 60.0)
+    connection.request("GET", "/client/v4/zones")
+    zones = json.loads(connection.getresponse().read())["result"]
+    return str(zones[0]["id"])
+
+
+def _of_clients(folder: Path, count: int) -> Figures:
+    took: list[float] = []
+    until = time.perf_counter() + CLIENTS_S
+
+    def run(seed: int) -> None:
+        user, chance = ApiUser(folder), random.Random(seed)
+        while time.perf_counter() < until:
+            took.append(user.change(chance.randrange(count), chance.randrange(2000, 9000)))
+
+    began = time.perf_counter()
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    per_s = len(took) / (time.perf_counter() - began)
+    return {"clients_per_s": per_s, "clients_p99_ms": sorted(took)[len(took) * 99 // 100] * 1e3}
+
+
+def _memory_mib(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
