@@ -37,10 +37,12 @@ async def import_objects(call: Annotated[Call, Anywhere], body: ImportBody) -> R
     tokens = list(_tokens(call, body.objects.pop("tokens", {})))
     counts = {"created": 0, "updated": 0, "unchanged": 0}
     changes = []
+    implied = call.catalogue.implied_account()  # nobody has made it yet
     for section, objects in body.objects.items():
         for name, value in objects.items():
             before = call.catalogue.named(section, name)
-            counts[what := _what(before.value if before else None, value)] += 1
+            is_made = before is not None and before is not implied
+            counts[what := _what(before.value if before and is_made else None, value)] += 1
             if what != "unchanged":
                 changes.append(ObjectChange(section, before.id if before else new_id(), name, value))
     if changes:
