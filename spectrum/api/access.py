@@ -103,7 +103,8 @@ class Call:
     def cause(self) -> Cause:
         """What a change of this request comes from."""
         request = self.request
-        return Cause(self.caller.author, request.method, request.url.path, request.state.request_id)
+        state = request.state
+        return Cause(self.caller.author, request.method, request.url.path, state.request_id, state.steps)
 
 
 def caller_of(request: Request) -> Caller:

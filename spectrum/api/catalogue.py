@@ -8,11 +8,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from spectrum.api.caller import described
 from spectrum.api.holdings import Holdings
+from spectrum.api.steps import Steps
 from spectrum.store.audit import AuditEntry, Author
 from spectrum.store.errors import StoreError
 from spectrum.store.objects import ObjectChange, StoredObject
@@ -46,12 +48,14 @@ class Cause:
         method: Of the HTTP request.
         path: Of the HTTP request.
         request_id: What the answer's headers call the request.
+        steps: Gets what took how long; None where nobody looks at it.
     """
 
     author: Author
     method: str = ""
     path: str = ""
     request_id: str = ""
+    steps: Steps | None = None
 
 
 class ChangeError(Exception):
@@ -103,11 +107,14 @@ class NotLive(ChangeError):
 class Rollouts(Protocol):
     """What the catalogue needs of the supervisor."""
 
-    async def change(self, groups: Sequence[tuple[str, Sequence[ObjectChange]]]) -> Sequence[Sequence[ObjectFault]]:
+    async def change(
+        self, groups: Sequence[tuple[str, Sequence[ObjectChange]]], steps: Steps | None = None
+    ) -> Sequence[Sequence[ObjectFault]]:
         """Check and serve changes; return the faults of each group: one without any is live.
 
         Args:
             groups: Who makes them, and the changes.
+            steps: Gets what took how long.
 
         Raises:
             NotLive: If nothing was tried, or nobody knows.
@@ -132,6 +139,7 @@ class _WaitingChange:
     cause: Cause
     done: asyncio.Future[list[StoredObject]]
     befores: list[StoredObject | None] = field(default_factory=list)
+    began_ns: int = field(default_factory=time.time_ns)
 
     def touched(self) -> set[tuple[str, str]]:
         ids = {("id", change.id) for change in self.changes}
@@ -259,10 +267,14 @@ class Catalogue(Holdings):
         return before
 
     async def _carry_out(self, batch: Sequence[_WaitingChange]) -> None:
-        if not batch:
-            return
+        if batch:
+            with _noted(batch) as steps:
+                await self._carry_out_noted(batch, steps)
+
+    async def _carry_out_noted(self, batch: Sequence[_WaitingChange], steps: Steps | None) -> None:
+        groups = [(described(one.cause.author), _renamed(one)) for one in batch]
         try:
-            faults = await self._rollouts.change([(described(one.cause.author), _renamed(one)) for one in batch])
+            faults = await self._rollouts.change(groups, steps)
         except NotLive as exc:
             _answer_all(batch, exc)
             if exc.is_unknown:
@@ -277,6 +289,7 @@ class Catalogue(Holdings):
         if not accepted:
             return
         changes = [change for one in accepted for change in one.changes]
+        began_ns = time.time_ns()
         try:
             audit = [entry for one in accepted for entry in self._audit(one)]
             kept = await in_thread(self._store.commit, changes, audit, self._clock())
@@ -287,6 +300,8 @@ class Catalogue(Holdings):
             why = "the log has more" if is_ours else exc
             _answer_all(accepted, NotLive(f"the change cannot be kept: {why}"))
             return
+        if steps is not None:
+            steps.note("commit to the store", began_ns)
         by_id = {one.id: one for one in kept}
         self.apply(changes, by_id)
         for one in accepted:
@@ -330,6 +345,21 @@ class Catalogue(Holdings):
         known = self.named(section, name)
         made = (change.id for change in changes if (change.section, change.name) == (section, name))
         return known.id if known else next(made, "")
+
+
+@contextmanager
+def _noted(batch: Iterable[_WaitingChange]) -> Iterator[Steps | None]:
+    """Note what is done within for those of whom somebody wants to know it."""
+    noted = [one.cause.steps for one in batch if one.cause.steps is not None]
+    for one in batch:
+        if one.cause.steps is not None:
+            one.cause.steps.note("wait for the writer", one.began_ns)
+    steps = Steps() if noted else None
+    try:
+        yield steps
+    finally:
+        for some in noted:
+            some.add(steps.all if steps else ())
 
 
 def _renamed(one: _WaitingChange) -> list[ObjectChange]:

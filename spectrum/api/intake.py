@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spectrum.api.envelope import INTERNAL_ERROR, ApiError
+from spectrum.api.traces import Trace, Traces
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +44,26 @@ class Intake:
     """Takes requests.
 
     The application finds in `scope["state"]`: `request_id`, `caller` (who asks, or the `ApiError` that says why nobody
-    is known) and `body` (the decoded JSON; None without any).
+    is known), `body` (the decoded JSON; None without any) and `steps` (for its trace; None where it has none).
 
     Args:
         app: The application.
         identify: Returns who asks, by headers and connection (a scope's `state` and `client`); or raises `ApiError`.
         limit: Counts a request of a caller, and returns headers about that; raises `ApiError` where it is one too many.
+        traces: Traces requests.
     """
 
     def __init__(
-        self, app: ASGIApp, identify: Callable[[Scope, Headers], Any], limit: Callable[[Any], Mapping[str, str]]
+        self,
+        app: ASGIApp,
+        identify: Callable[[Scope, Headers], Any],
+        limit: Callable[[Any], Mapping[str, str]],
+        traces: Traces,
     ) -> None:
         self._app = app
         self._identify = identify
         self._limit = limit
+        self._traces = traces
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +83,8 @@ class Intake:
                 error = ApiError(500, INTERNAL_ERROR, f"Internal error; the log has it as request {answer.id}")
                 await error.response()(scope, receive, answer.send)
         answer.log()
+        if answer.trace is not None:
+            answer.trace.end(scope, answer.status, answer.id)
 
     async def _take(self, scope: Scope, receive: Receive, answer: "_Reply") -> None:
         headers = Headers(scope=scope)
@@ -84,7 +93,10 @@ class Intake:
             caller = self._identify(scope, headers)
         except ApiError as exc:
             caller = exc
-        scope["state"].update({"request_id": answer.id, "caller": caller, "body": None})
+        # Whoever is not known cannot have every request traced.
+        answer.trace = self._traces.begin({} if isinstance(caller, ApiError) else headers)
+        steps = answer.trace.steps if answer.trace else None
+        scope["state"].update({"request_id": answer.id, "caller": caller, "body": None, "steps": steps})
         if not isinstance(caller, ApiError):
             answer.caller = str(caller)
             answer.headers |= self._limit(caller)
@@ -115,6 +127,7 @@ class _Reply:
         self.caller = "unknown caller"
         self.status = 0
         self.headers: dict[str, str] = {}
+        self.trace: Trace | None = None
         self._scope = scope
         self._send = send
         self._began = time.monotonic()

@@ -29,6 +29,7 @@ from spectrum.api.listeners import Listeners
 from spectrum.api.rates import RequestRates
 from spectrum.api.supervisor import DaemonLink
 from spectrum.api.token_book import TokenBook
+from spectrum.api.traces import Traces
 from spectrum.kernel import installation, seccomp, signals
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.landlock import limit_files
@@ -88,6 +89,7 @@ class ApiService:
         self._settings: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._ended = asyncio.Event()
         self._rates = RequestRates()
+        self._traces = Traces()
         self._tasks = Tasks()
         self._client = ApiClient(link, self._told, self._ended.set)
         supervisor = DaemonLink(self._client)
@@ -105,13 +107,14 @@ class ApiService:
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
         signals.release({signal.SIGTERM})
         identify = Authentication(self._tokens).identify
-        app = Intake(make_app(self._context), identify, self._count)
+        app = Intake(make_app(self._context), identify, self._count, self._traces)
         listeners = Listeners(app, self._sockets)
         self._client.ready()
         try:
             settings = await self._first_settings()
             if settings is None:
                 return
+            self._traces.configure(settings.get("traces"))
             harden(self._user, self._folder, bool(settings.get("seccomp")))
             await in_thread(self._store.open, STORE_TIMEOUT_S)
             await self._fill(await self._supervisor.objects())
@@ -124,6 +127,7 @@ class ApiService:
             await listeners.stop()
         finally:
             await self._tasks.stop()
+            await in_thread(self._traces.close)
             self._client.close()
             self._store.close()
 
@@ -144,6 +148,7 @@ class ApiService:
 
     def _apply(self, settings: Mapping[str, Any]) -> None:
         rate = settings.get("rate_limit") or {}
+        self._traces.configure(settings.get("traces"))
         self._rates.requests = rate.get("requests", self._rates.requests)
         self._rates.per_s = rate.get("per_s", self._rates.per_s)
         Connection.most = settings.get("max_connections", Connection.most)

@@ -1,9 +1,11 @@
 """The supervisor, as the catalogue and the routes need it: over the link, a few questions."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spectrum.api.catalogue import NotLive, ObjectFault
+from spectrum.api.steps import Steps
 from spectrum.link.api import ASK_TIMEOUT_S, ApiClient, LinkLost
 from spectrum.store.objects import ObjectChange
 
@@ -21,17 +23,25 @@ class DaemonLink:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
 
-    async def change(self, groups: Sequence[tuple[str, Sequence[ObjectChange]]]) -> list[list[ObjectFault]]:
+    async def change(
+        self, groups: Sequence[tuple[str, Sequence[ObjectChange]]], steps: Steps | None = None
+    ) -> list[list[ObjectFault]]:
         """Check and serve changes; return the faults of each group: one without any is live.
 
         Args:
             groups: Who makes them, and the changes.
+            steps: Gets what took how long.
 
         Raises:
             NotLive: If nothing was tried, or nobody knows what became of it.
         """
         body = {"groups": [{"by": by, "objects": [_shown(change) for change in group]} for by, group in groups]}
-        answer = await self.ask("POST", "/changes", body=body, timeout_s=CHANGE_TIMEOUT_S)
+        began_ns = time.time_ns()
+        more = {} if steps is None else {"trace": True}
+        answer = await self.ask("POST", "/changes", body=body | more, timeout_s=CHANGE_TIMEOUT_S)
+        if steps is not None:
+            steps.add(map(tuple, answer["steps"]))
+            steps.note("roll out", began_ns)
         if busy := answer.get("busy"):
             raise NotLive(str(busy), is_for_now=True)
         return [

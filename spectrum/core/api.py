@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
@@ -68,6 +69,24 @@ class ApiRate(Strict):
     per_s: PositiveDuration = Field(300.0, alias="per")
 
 
+def _endpoint(value: Any) -> str:
+    given = text(value, "http://127.0.0.1:4318/v1/traces")
+    found = urlsplit(given)
+    if found.scheme not in ("http", "https") or not found.hostname:
+        raise ValueError(f"{given!r} is no URL of a collector, such as http://127.0.0.1:4318/v1/traces")
+    return given
+
+
+class ApiTraces(Strict):
+    """`traces` of the API: spans of requests, by OTLP over HTTP."""
+
+    endpoint: Annotated[str, PlainValidator(_endpoint)]
+    # Of requests whose caller does not say whether it traces them.
+    sample: float = Field(0.01, ge=0, le=1)
+    # Of requests to the collector, such as a token.
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
 class Api(Strict):
     """`api`: the control API, in a process of its own, which no session depends on."""
 
@@ -87,6 +106,7 @@ class Api(Strict):
     # Cloudflare's own limit.
     rate_limit: ApiRate = ApiRate()
     max_connections: int = Field(200, ge=1, le=100_000)
+    traces: ApiTraces | None = None
 
 
 def _switch(value: Any) -> Any:

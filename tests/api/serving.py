@@ -13,7 +13,9 @@ from spectrum.api.authentication import Authentication
 from spectrum.api.catalogue import Catalogue, NotLive, ObjectFault
 from spectrum.api.intake import Intake
 from spectrum.api.rates import RequestRates
+from spectrum.api.steps import Steps
 from spectrum.api.token_book import TokenBook
+from spectrum.api.traces import Traces
 from spectrum.kernel.peers import Peer
 from spectrum.store.objects import ObjectChange, new_id
 from spectrum.store.store import Store
@@ -39,7 +41,11 @@ class Daemon:
         self.down = ""
         self.groups: list[int] = []
 
-    async def change(self, asked: Sequence[tuple[str, Sequence[ObjectChange]]]) -> list[list[ObjectFault]]:
+    async def change(
+        self, asked: Sequence[tuple[str, Sequence[ObjectChange]]], steps: Steps | None = None
+    ) -> list[list[ObjectFault]]:
+        if steps is not None:
+            steps.add([("plan", 1, 2)])
         if self.down:
             raise NotLive(self.down, is_for_now=True)
         groups = [group for _, group in asked]
@@ -73,7 +79,7 @@ class Api:
         self._tasks = Tasks()
         context = Context(self.catalogue, self.tokens, self.store, self.daemon)
         identify = Authentication(self.tokens).identify
-        self.app = Intake(make_app(context), identify, lambda caller: self.rates.count(caller.author.id, 0.0))
+        self.app = Intake(make_app(context), identify, lambda caller: self.rates.count(caller.author.id, 0.0), Traces())
 
     async def __aenter__(self) -> "Api":
         self.store.open()

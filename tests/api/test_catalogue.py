@@ -1,8 +1,10 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from spectrum.api.catalogue import Cause, ChangeRefused, Conflict, NotLive, ObjectFault, ReadOnly
+from spectrum.api.steps import Steps
 from spectrum.store.audit import AuditFilter, Author
 from spectrum.store.errors import StoreFull
 from spectrum.store.objects import ObjectChange, file_id, new_id
@@ -173,3 +175,13 @@ async def test_the_end_answers_who_waits(api):
     await asyncio.sleep(0)
     await api._tasks.stop()
     assert isinstance((await waiting)[0], NotLive)
+
+
+async def test_a_traced_change_has_its_steps(api):
+    steps = Steps()
+    await api.catalogue.change([pool("p")], replace(CAUSE, steps=steps))
+    assert [name for name, *_ in steps.all] == ["wait for the writer", "plan", "commit to the store"]
+    api.daemon.refused["q"] = [ObjectFault(("pools", "q"), "too few")]
+    with pytest.raises(ChangeRefused):
+        await api.catalogue.change([pool("q")], replace(CAUSE, steps=steps))
+    assert [name for name, *_ in steps.all[3:]] == ["wait for the writer", "plan"]

@@ -6,6 +6,7 @@ import pytest
 
 from spectrum.api.envelope import ApiError, success
 from spectrum.api.intake import MAX_BODY_BYTES, MAX_DEPTH, Intake, decoded
+from spectrum.api.traces import Traces
 
 
 class Whole:
@@ -36,7 +37,7 @@ def app():
 
 @pytest.fixture
 def client(app):
-    whole = Intake(app, app.identify, lambda caller: {"x-ratelimit-limit": "7"})
+    whole = Intake(app, app.identify, lambda caller: {"x-ratelimit-limit": "7"}, Traces())
     return httpx.AsyncClient(transport=httpx.ASGITransport(whole), base_url="http://api/client/v4")
 
 
@@ -94,7 +95,7 @@ async def test_a_body_that_is_too_large(app, client, monkeypatch):
 
 async def test_a_client_that_leaves_is_forgotten(app, caplog):
     caplog.set_level(logging.INFO)
-    whole = Intake(app, app.identify, lambda caller: {})
+    whole = Intake(app, app.identify, lambda caller: {}, Traces())
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": [], "client": None}
 
     async def receive():

@@ -100,7 +100,8 @@ class ApiActor(Actor):
             place = None
         else:
             self._sockets.use(config.api.listen)
-            place = ApiPlace(store_folder(config), api_user(config), tuple(self._sockets.descriptors()))
+            listeners = tuple(self._sockets.descriptors())
+            place = ApiPlace(store_folder(config), api_user(config), listeners, config.api.traces is not None)
         if place != self._place:
             self._place = place
             self._keeper.want(place)
@@ -120,6 +121,7 @@ class ApiActor(Actor):
             "path": self._source.name if self._source else "",
             "certificate": {"chain": found.chain.decode(), "key": found.key.decode()} if found else None,
             "rate_limit": {"requests": api.rate_limit.requests, "per_s": api.rate_limit.per_s},
+            "traces": api.traces.model_dump() if api.traces else None,
             "max_connections": api.max_connections,
             "seccomp": plan.config.seccomp,
         }

@@ -8,6 +8,7 @@ import msgspec
 
 from spectrum.control.configuration.joined import JoinedSource, StoredChange
 from spectrum.control.configuration.reload import ServingAttempt
+from spectrum.control.configuration.rollout import Step
 from spectrum.control.configuration.source import NothingNew
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
@@ -38,6 +39,8 @@ class ChangeGroup(msgspec.Struct, frozen=True):
 
 class _Changes(msgspec.Struct, frozen=True):
     groups: list[ChangeGroup]
+    # Whether the answer has what took how long.
+    trace: bool = False
 
 
 class ObjectChanges:
@@ -64,24 +67,26 @@ class ObjectChanges:
         Raises:
             ValueError: If it is not asked for as it should be.
         """
-        groups = _DECODER.decode(body).groups
-        faults = self._busy_with() or await self._carry_out(groups)
+        asked, steps = _DECODER.decode(body), list[Step]()
+        faults = self._busy_with() or await self._carry_out(asked.groups, steps)
+        more = {"steps": steps} if asked.trace else {}
         if isinstance(faults, str):
-            return {"generation": self._generation(), "busy": faults, "faults": [[] for _ in groups]}
-        for group, found in zip(groups, faults, strict=True):
+            return {"generation": self._generation(), "busy": faults, "faults": [[] for _ in asked.groups], **more}
+        for group, found in zip(asked.groups, faults, strict=True):
             _tell(group, found)
         shown = [[{"place": list(fault.path), "message": fault.message} for fault in some] for some in faults]
-        return {"generation": self._generation(), "busy": "", "faults": shown}
+        return {"generation": self._generation(), "busy": "", "faults": shown, **more}
 
-    async def _carry_out(self, groups: Sequence[ChangeGroup]) -> list[list[Fault]] | str:
-        """Return the faults of each group; or why nothing can be changed now."""
+    async def _carry_out(self, groups: Sequence[ChangeGroup], steps: list[Step]) -> list[list[Fault]] | str:
+        """Return the faults of each group; or why nothing can be changed now. `steps` gets what took a while."""
         attempt, faults = await self._attempt(groups)
+        steps += attempt.steps
         if attempt.busy:
             return attempt.busy
         good = [number for number, found in enumerate(faults) if not found]
         if attempt.errors and len(good) > 1:
             for number in good:
-                alone = await self._carry_out([groups[number]])
+                alone = await self._carry_out([groups[number]], steps)
                 faults[number] = [Fault((), alone)] if isinstance(alone, str) else alone[0]
         elif attempt.errors:
             for number in good:

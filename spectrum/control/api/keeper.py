@@ -31,11 +31,13 @@ class ApiPlace:
         store: The folder of its store.
         user: What it becomes; empty where it is that already.
         listeners: Descriptors of its listening sockets.
+        traces: It sends traces: the libraries for that are imported before it gives up its rights.
     """
 
     store: Path
     user: str
     listeners: Sequence[int]
+    traces: bool = False
 
 
 class ApiKeeper:

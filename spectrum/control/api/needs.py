@@ -11,6 +11,7 @@ from spectrum.core.configuration.faults import Fault
 
 # Of the extra; each is looked for, none is imported.
 LIBRARIES = ("fastapi", "uvicorn")
+TRACING = "opentelemetry.exporter.otlp.proto.http"
 
 
 def api_faults(config: Config) -> list[Fault]:
@@ -21,12 +22,21 @@ def api_faults(config: Config) -> list[Fault]:
     missing = [name for name in LIBRARIES if find_spec(name) is None]
     if missing:
         faults.append(Fault(("api",), f"it needs {' and '.join(missing)}: pip install 'spectrum-edge[api]'"))
+    if config.api.traces is not None and not _is_there(TRACING):
+        faults.append(Fault(("api", "traces"), "it needs OpenTelemetry: pip install 'spectrum-edge[traces]'"))
     if config.api.user is not None:
         try:
             account(config.api.user)
         except AccountError as exc:
             faults.append(Fault(("api", "user"), str(exc)))
     return faults
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its package
+        return False
 
 
 def api_user(config: Config) -> str:

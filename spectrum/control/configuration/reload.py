@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 
 from spectrum.control.configuration.actor import Plan, RolloutError
 from spectrum.control.configuration.plan import Planner
-from spectrum.control.configuration.rollout import Rollout
+from spectrum.control.configuration.rollout import Rollout, Step
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import NothingNew, Revision, Source
 from spectrum.core.configuration.changes import changes
@@ -35,10 +36,17 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class ServingAttempt:
-    """An attempt to serve something else: why it was not made now, or was refused; nothing where it is served."""
+    """An attempt to serve something else: why it was not made now, or was refused; nothing where it is served.
+
+    Attributes:
+        busy: Why it was not made.
+        errors: Why it was refused.
+        steps: What took a while.
+    """
 
     busy: str = ""
     errors: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
 
 class Reloads:
@@ -180,13 +188,24 @@ class Reloads:
                 raise
             except Exception as exc:
                 busy = self._busy_with()
-                return ServingAttempt(busy) if busy else ServingAttempt(errors=self._explained(exc))
+                errors = [] if busy else self._explained(exc)
+                return ServingAttempt(busy, errors, self._rollout.steps)
             self._source.took(change.after.config, was_read=False)
-        return ServingAttempt()
+            return ServingAttempt(steps=self._rollout.steps)
 
     async def _made(self, make: Callable[[], Config]) -> Plan:
         served = self._served.plan
-        return await self._in_time(lambda: self._planner.change(served, make()))
+
+        def plan() -> Plan:
+            began_ns = time.time_ns()
+            config = make()
+            self._rollout.note("check", began_ns)
+            began_ns = time.time_ns()
+            plan = self._planner.change(served, config)
+            self._rollout.note("plan", began_ns)
+            return plan
+
+        return await self._in_time(plan)
 
     async def _plan_again(self) -> Plan:
         return await in_thread(self._planner.again, self._served.plan)

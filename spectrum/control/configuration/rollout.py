@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,11 @@ from spectrum.core.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
+# What takes no longer has no part in a slow change.
+MIN_STEP_NS = 100_000
+# What was done, from when to when, in nanoseconds since 1970.
+Step = tuple[str, int, int]
+
 
 class Rollout:
     """Carries out rollouts, one at a time.
@@ -20,12 +26,22 @@ class Rollout:
         served: What is served.
         actors: Those that take part, in the order in which they prepare and commit.
         fit: Fits a snapshot to the sockets that are open.
+
+    Attributes:
+        steps: Of the last rollout those that took a while.
     """
 
     def __init__(self, served: Served, actors: Sequence[Actor], fit: Callable[[Snapshot], Snapshot]) -> None:
         self._served = served
         self._actors = actors
         self._fit = fit
+        self.steps: list[Step] = []
+
+    def note(self, name: str, began_ns: int) -> None:
+        """Note a step that ends now; may be called from the thread that reads."""
+        ended_ns = time.time_ns()
+        if ended_ns - began_ns >= MIN_STEP_NS:
+            self.steps.append((name, began_ns, ended_ns))
 
     async def run(self, read: Callable[[], Awaitable[Plan]]) -> Change:
         """Serve the plan that `read` returns, everywhere or nowhere; return what changed.
@@ -35,14 +51,17 @@ class Rollout:
                 and the one that cancels the task included.
         """
         life, fault, change = RolloutLife(len(self._actors)), None, Change(self._served.plan, self._served.plan)
+        self.steps = []
         while not life.ended:
-            command = life.command
+            command, began_ns = life.command, time.time_ns()
+            actor = self._actors[life.place] if command is not RolloutCommand.READ else None
             try:
-                if command is RolloutCommand.READ:
+                if actor is None:
                     plan = await read()
                     change = Change(self._served.plan, replace(plan, snapshot=self._fit(plan.snapshot)))
                 else:
-                    await _carry_out(command, self._actors[life.place], change)
+                    await _carry_out(command, actor, change)
+                    self.note(f"{command.value} {type(actor).__name__}", began_ns)
             except BaseException as exc:
                 if command in (RolloutCommand.ABORT, RolloutCommand.RELEASE):
                     _tell_left(command, exc)

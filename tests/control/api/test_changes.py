@@ -27,7 +27,7 @@ class Served:
         if errors := self.refuses(config):
             return ServingAttempt(errors=errors)
         self.daemon.take(config)
-        return ServingAttempt()
+        return ServingAttempt(steps=[("plan", 1, 2)])
 
     async def change(self, *groups):
         answer = await self.changes.answer(json.dumps({"groups": groups}).encode())
@@ -95,3 +95,14 @@ async def test_the_log_has_the_first_ones_of_thousands(tmp_path, caplog):
     assert await served.change(group(apps={f"a{n}": app(1000 + n) for n in range(MAX_LOGGED + 5)})) == [[]]
     assert "apps.a19 and 5 more" in caplog.text
     assert "apps.a20" not in caplog.text
+
+
+async def test_whoever_traces_is_told_what_took_how_long(tmp_path):
+    served = Served(tmp_path)
+    body = {"groups": [group("a test", apps={"y": app(2)})], "trace": True}
+    answer = await served.changes.answer(json.dumps(body).encode())
+    assert answer["steps"] == [("plan", 1, 2)]
+    served.upgrading = "the daemon is being upgraded"
+    assert (await served.changes.answer(json.dumps(body).encode()))["steps"] == []
+    del body["trace"]
+    assert "steps" not in await served.changes.answer(json.dumps(body).encode())

@@ -23,6 +23,18 @@ def test_its_libraries(monkeypatch):
     assert fault.message == "it needs no_such_library and nor_this: pip install 'spectrum-edge[api]'"
 
 
+def test_the_library_of_traces(monkeypatch):
+    monkeypatch.setattr(needs, "LIBRARIES", ())
+    traces = {"endpoint": "http://127.0.0.1:4318/v1/traces"}
+    for absent in ("no_such_library", "no_such_library.within"):
+        monkeypatch.setattr(needs, "TRACING", absent)
+        (fault,) = api_faults(config(traces=traces))
+        assert fault.path == ("api", "traces")
+        assert fault.message == "it needs OpenTelemetry: pip install 'spectrum-edge[traces]'"
+    monkeypatch.setattr(needs, "TRACING", "msgspec")
+    assert api_faults(config(traces=traces)) == []
+
+
 def test_its_user(monkeypatch):
     monkeypatch.setattr(needs, "LIBRARIES", ())
     assert api_faults(config(user="root")) == []

@@ -64,6 +64,17 @@ async def test_all_commit():
     assert notes == ["prepare a", "prepare b", "commit a", "commit b", "release a", "release b"]
 
 
+async def test_what_took_a_while_is_noted(monkeypatch):
+    monkeypatch.setattr("spectrum.control.configuration.rollout.MIN_STEP_NS", 0)
+    one, _ = rollout((), ())
+    await one.run(plan)
+    names = [name for name, began_ns, ended_ns in one.steps if began_ns <= ended_ns]
+    assert names == [f"{step} Noted" for step in ("prepare", "commit", "release") for _ in "ab"]
+    monkeypatch.setattr("spectrum.control.configuration.rollout.MIN_STEP_NS", 10**12)
+    await one.run(plan)
+    assert one.steps == []
+
+
 async def test_a_configuration_that_cannot_be_read_concerns_no_actor():
     async def none():
         raise RolloutError("no such file")
