@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 HEADERS_S = 10.0
 # From there to the end of the body: it is 1 MiB, so a line of 300 kbit/s does.
 BODY_S = 30.0
+# Without taking anything of an answer; nginx's send_timeout.
+TAKE_S = 60.0
 # Until the next request; nginx's keepalive_timeout. Official clients keep connections for less.
 IDLE_S = 75
 # Of headers altogether: nginx's large_client_header_buffers.
@@ -64,6 +66,7 @@ class Connection(H11Protocol):
         """Begin, unless there are too many already."""
         transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._deadline: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
         self.conn = StrictConnection(h11.SERVER, MAX_HEADER_BYTES)
         self._idle_since = self.loop.time()
         super().connection_made(transport)
@@ -79,6 +82,7 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._limit(None)
+        self._wait_no_longer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -98,6 +102,21 @@ class Connection(H11Protocol):
             self._limit(BODY_S)
         elif after is h11.IDLE and self._deadline is None and self.conn.trailing_data[0]:
             self._limit(HEADERS_S)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that takes nothing, for a while."""
+        super().pause_writing()
+        self._taking = self.loop.call_later(TAKE_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: it has taken something."""
+        super().resume_writing()
+        self._wait_no_longer()
+
+    def _wait_no_longer(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""

@@ -21,6 +21,7 @@ class Echo:
         self.said = asyncio.Event()
         self.held = asyncio.Event()
         self.holds = None
+        self.answer = ""
 
     async def __call__(self, scope, receive, send):
         body, more = b"", True
@@ -36,7 +37,7 @@ class Echo:
         if self.holds is not None:
             self.held.set()
             await self.holds.wait()
-        await success(scope["path"])(scope, receive, send)
+        await success(self.answer or scope["path"])(scope, receive, send)
 
 
 @pytest.fixture
@@ -188,3 +189,22 @@ async def test_who_is_idle_for_longest_makes_room(served, monkeypatch):
     assert (await idle[2][0].read()).startswith(b"HTTP/1.1 200")
     for _, writer in idle:
         writer.close()
+
+
+async def test_who_takes_nothing_of_an_answer_is_given_up(served, monkeypatch):
+    monkeypatch.setattr(connection, "TAKE_S", 0.3)
+    app, where = served
+    app.answer = "x" * 20_000_000
+    reader, writer = await asyncio.open_connection(*where)
+    writer.write(GET)
+    await asyncio.sleep(0.6)
+    size = 0
+    try:
+        while part := await reader.read(1 << 16):
+            size += len(part)
+    except ConnectionResetError:
+        pass
+    assert size < len(app.answer)
+    writer.close()
+    app.answer = "short"
+    assert (await talk(where, GET)).startswith(b"HTTP/1.1 200")
