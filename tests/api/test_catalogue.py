@@ -137,7 +137,7 @@ async def test_a_change_of_which_nobody_knows_what_became(api, monkeypatch):
     diverged = []
     monkeypatch.setattr(api.catalogue, "_diverged", lambda: diverged.append(1))
 
-    async def lost(_):
+    async def lost(*_):
         raise NotLive("the daemon is gone", is_unknown=True)
 
     monkeypatch.setattr(api.daemon, "change", lost)
@@ -151,7 +151,7 @@ async def test_a_fault_of_ours_is_answered_and_the_next_change_goes_on(api, monk
     with pytest.raises(NotLive, match="the log has more"):
         await change(api, pool("p"))
     assert api.daemon.live == {}
-    monkeypatch.setattr(api.daemon, "change", lambda _: 1 / 0)
+    monkeypatch.setattr(api.daemon, "change", lambda *_: 1 / 0)
     with pytest.raises(NotLive, match="the log has more"):
         await change(api, pool("p"))
     monkeypatch.undo()
