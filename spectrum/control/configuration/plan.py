@@ -21,6 +21,7 @@ from spectrum.core.tenants.app_scopes import AppScopes
 
 # Sections of objects that name files, or depend on those of others.
 _FILED = frozenset({"access_rules", "lists", "certificates"})
+_NOTHING = Config()
 
 
 class Planner(Actor):
@@ -136,7 +137,7 @@ class Planner(Actor):
 
 def _with_apps(names: Iterable[str], config: Config) -> Config:
     """Return a configuration with some of the apps of another one, as far as it has them, and nothing else."""
-    return Config.model_construct(apps={name: config.apps[name] for name in names if name in config.apps})
+    return _NOTHING.model_copy(update={"apps": {name: config.apps[name] for name in names if name in config.apps}})
 
 
 def _states(files: Iterable[str]) -> tuple[object, ...]:
