@@ -893,7 +893,7 @@ def test_a_pool_whose_budget_is_spent_gets_no_further_connects(make, free_port):
     pool = balanced(free_port(), free_port(), pool=", retry_budget: {percent: 0, min_per_second: 0.1}")
     with make({"x": led(port)}, more=pool).running() as plane:
         for count in range(1, 4):
-            with connect(port) as client, contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError), connect(port) as client:
                 client.recv(1)
             eventually(lambda: len(plane.events()) == count)  # noqa: B023
         first, *over = plane.events()
