@@ -95,7 +95,7 @@ class Fitting:
         # The order in which apps are looked at decides which of two is told of.
         last = dict.fromkeys((section, name) for section, names in changed.items() for name in names)
         parts: dict[str, list[str]] = {}
-        first = (one for one in (*self._beside(touched), *drawn, *touched) if one not in last)
+        first = (one for one in dict.fromkeys((*self._beside(touched), *drawn, *touched)) if one not in last)
         for section, name in (*first, *last):
             parts.setdefault(section, []).append(name)
         return with_only(after, parts)
@@ -103,10 +103,10 @@ class Fitting:
     def _beside(self, touched: list[Named]) -> Iterator[Named]:
         """Yield the apps that must fit together with those that are touched."""
         after, neighbours = self.config, self._neighbours
+        apps = (after.apps[name] for section, name in touched if section == "apps" and name in after.apps)
+        yield from (("apps", other) for other in neighbours.of_all(apps, after))
         for section, name in touched:
-            if section == "apps" and name in after.apps:
-                yield from (("apps", other) for other in neighbours.of(after.apps[name], after))
-            elif section == "pools":
+            if section == "pools":
                 yield from (("apps", other) for other in neighbours.senders(name))
 
     def _add(self, one: Named) -> None:

@@ -47,15 +47,23 @@ class Neighbours:
 
         Of those that do by way of a pool that is the same for all of them, some stand for the others.
         """
+        return self.of_all((app,), config)
+
+    def of_all(self, apps: Iterable[App], config: Config) -> dict[str, None]:
+        """Return the same of several apps; what many of them share is looked at once."""
         found: dict[str, None] = {}
-        transport = app.protocol.transport
-        for mark in self._sought(app, config):
-            found.update(self._marked.get(mark, {}))
-        for mark in self._sought_of_pools(app):
-            for pool in self._marked.get(mark, ()):
+        seen: set[Hashable] = set()
+        for app in apps:
+            transport = app.protocol.transport
+            for mark in self._sought(app, config):
+                if mark not in seen:
+                    seen.add(mark)
+                    found.update(self._marked.get(mark, {}))
+            for mark in self._sought_of_pools(app):
+                for pool in self._marked.get(mark, ()):
+                    found.update(self._senders(pool, transport))
+            for pool in _pools(app, config):
                 found.update(self._senders(pool, transport))
-        for pool in _pools(app, config):
-            found.update(self._senders(pool, transport))
         return found
 
     def senders(self, pool: str) -> dict[str, None]:

@@ -1,5 +1,6 @@
 """A change that is checked in part has faults where the whole has any, at what changed, and it is checked in part."""
 
+import time
 from ipaddress import ip_address
 
 import pytest
@@ -327,3 +328,15 @@ def test_only_some_objects():
     assert part.apps == {"app1": config.apps["app1"]}
     assert (part.pools, part.metrics) == ({}, config.metrics)
     assert len(config.apps) == COUNT
+
+
+def test_thousands_of_apps_that_share_a_port_are_each_looked_at_once():
+    """They came to 25 million names, and minutes, before."""
+    apps = {
+        f"a{i}": {"protocol": "tcp/443", "sni": [f"a{i}.example.com"], "origin_direct": ["tcp://192.0.2.1:443"]}
+        for i in range(5000)
+    }
+    before, after = Config.model_validate({"apps": {}, "zones": {}}), Config.model_validate({"apps": apps})
+    began = time.process_time()
+    assert Fitting(before, ()).faults(after, {"apps": list(apps)}) == []
+    assert time.process_time() - began < 10
