@@ -55,6 +55,12 @@ def require():
 
 
 @pytest.fixture
+def jsonschema():
+    """The library. It takes two seconds to load: where it is used, not in each process that collects tests."""
+    return pytest.importorskip("jsonschema")
+
+
+@pytest.fixture
 def free_port():
     """A function that returns a port nobody listens on over TCP or UDP, each call another one.
 

@@ -1,9 +1,7 @@
-from jsonschema.validators import Draft202012Validator
-
 from tests.api.calls import PAGE, page
 
 
-async def test_the_document_has_every_route_and_our_errors(api):
+async def test_the_document_has_every_route_and_our_errors(api, jsonschema):
     document = (await api.client().get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     assert "/client/v4/zones/{zone_id}" in document["paths"]
@@ -16,7 +14,7 @@ async def test_the_document_has_every_route_and_our_errors(api):
             assert operation["security"] == [{"token": []}]
     failure = document["components"]["schemas"]["Failure"]
     answer = (await api.client().get("/nothing")).json()
-    Draft202012Validator(failure).validate(answer)
+    jsonschema.Draft202012Validator(failure).validate(answer)
 
 
 def test_the_page_has_every_call():

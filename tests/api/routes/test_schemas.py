@@ -1,4 +1,3 @@
-import jsonschema
 import pytest
 
 from spectrum.api.kinds.access_rules import ACCESS_RULES
@@ -24,7 +23,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("kind", "body"), BODIES, ids=lambda one: getattr(one, "section", ""))
-def test_the_schema_takes_what_the_api_takes(kind, body):
+def test_the_schema_takes_what_the_api_takes(kind, body, jsonschema):
     schema = body_schema(kind)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(body, schema)

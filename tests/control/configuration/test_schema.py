@@ -15,7 +15,7 @@ APP = "{protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:1']}"
 
 @cache
 def validator():
-    """What checks a file as editors do. jsonschema takes two seconds to load, in each process that collects tests."""
+    """What checks a file as editors do; see the fixture `jsonschema`."""
     return pytest.importorskip("jsonschema").Draft202012Validator(schema())
 
 
