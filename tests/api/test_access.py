@@ -1,5 +1,6 @@
 import pytest
 
+from spectrum.api.access import Call, Context
 from spectrum.store.objects import file_id
 
 ZONE, OTHER_ZONE = file_id("zones", "example.com"), file_id("zones", "example.net")
@@ -46,3 +47,16 @@ async def test_if_match_keeps_a_change_of_another_revision_from_being_lost(api):
         answer = await client.put(path, json={"name": "fourth"}, headers={"if-match": match})
         assert answer.status_code == status, answer.text
     assert (await client.put(path, json={"name": "x"}, headers={"if-match": "W/abc"})).status_code == 400
+
+
+async def test_a_call_has_the_objects_of_its_account_or_zone(api):
+    catalogue = api.catalogue
+    context = Context(catalogue, api.tokens, api.store, api.daemon)
+    zone, account = catalogue.named("zones", "example.net"), catalogue.named("accounts", "other")
+    in_zone, in_account = Call(None, None, context, account, zone), Call(None, None, context, account)
+    theirs, ours = catalogue.named("apps", "game"), catalogue.named("apps", "ssh.example.com")
+    for call in (in_zone, in_account):
+        assert call.objects("apps") == [theirs]
+        assert call.object("apps", theirs.id) == theirs
+        assert call.object("apps", ours.id) is None and call.object("apps", "0" * 32) is None
+    assert in_zone.owner == {"zone": "example.net"} and in_account.owner == {"account": "other"}
