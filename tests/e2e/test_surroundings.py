@@ -150,7 +150,12 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
     assert found == {
         "api/authentication.py": 1,  # until when tokens hold
         "api/routes/tokens.py": 5,  # the same
-        "api/catalogue.py": 1,  # when objects were made and changed
+        "api/catalogue.py": 2,  # when objects were made and changed, and what took how long, for traces
+        "api/steps.py": 2,  # the latter
+        "api/supervisor.py": 1,  # the same
+        "api/traces.py": 2,  # the same
+        "control/configuration/reload.py": 2,  # the same
+        "control/configuration/rollout.py": 2,  # the same
         "api/routes/importing.py": 1,  # the same
         "api/routes/lists.py": 3,  # the same
         "api/main.py": 1,  # how much a token has asked for lately

@@ -16,7 +16,7 @@ from tests.engine.harness import eventually
 from tests.packages.conftest import ROOT
 
 # What compiled modules are linked with, and what they may need of glibc: that of the platform in the wheels' names.
-LINKED = {"libc.so.6", "ld-linux-aarch64.so.1", "libpthread.so.0", "libssl.so.3", "libcrypto.so.3"}
+LINKED = {"libc.so.6", "libm.so.6", "ld-linux-aarch64.so.1", "libpthread.so.0", "libssl.so.3", "libcrypto.so.3"}
 GLIBC = (2, 34)
 OWN_TAG = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 CONFIGURATION = """
