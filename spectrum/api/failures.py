@@ -38,7 +38,7 @@ class FailedAttempts:
         Returns:
             How many there are in the window, and in how many seconds the address may try again: 0 for at once.
         """
-        key = _key(address)
+        key = address_key(address)
         began, count = self._counts.pop(key, (now, 0))
         if now - began >= self._per_s:
             began, count = now, 0
@@ -53,7 +53,8 @@ class FailedAttempts:
         return count == self._attempts + 1
 
 
-def _key(address: str) -> str:
+def address_key(address: str) -> str:
+    """Return what a client is counted by: its address, of IPv6 the /64."""
     try:
         parsed: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
     except ValueError:

@@ -51,6 +51,8 @@ class Intake:
         identify: Returns who asks, by headers and connection (a scope's `state` and `client`); or raises `ApiError`.
         limit: Counts a request of a caller, and returns headers about that; raises `ApiError` where it is one too many.
         traces: Traces requests.
+        refused: Told of each request that changes things, and of its answer, to note those that were refused: who sends
+            it (or why nobody is known), method, path, status, number, and address.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class Intake:
         identify: Callable[[Scope, Headers], Any],
         limit: Callable[[Any], Mapping[str, str]],
         traces: Traces,
+        refused: Callable[[Any, str, str, int, str, str], None],
     ) -> None:
         self._app = app
         self._identify = identify
         self._limit = limit
         self._traces = traces
+        self._refused = refused
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,8 +87,17 @@ class Intake:
                 error = ApiError(500, INTERNAL_ERROR, f"Internal error; the log has it as request {answer.id}")
                 await error.response()(scope, receive, answer.send)
         answer.log()
+        if scope["method"] not in READING:
+            self._note(scope, answer)
         if answer.trace is not None:
             answer.trace.end(scope, answer.status, answer.id)
+
+    def _note(self, scope: Scope, answer: "_Reply") -> None:
+        caller, client = scope["state"].get("caller"), scope["client"][0] if scope.get("client") else ""
+        try:
+            self._refused(caller, scope["method"], scope["path"], answer.status, answer.id, client)
+        except Exception:
+            log.exception("request %s: its line in the audit log failed", answer.id)
 
     async def _take(self, scope: Scope, receive: Receive, answer: "_Reply") -> None:
         headers = Headers(scope=scope)

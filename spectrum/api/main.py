@@ -27,6 +27,7 @@ from spectrum.api.connection import Connection
 from spectrum.api.intake import Intake
 from spectrum.api.listeners import Listeners
 from spectrum.api.rates import RequestRates
+from spectrum.api.refusals import RefusedAttempts
 from spectrum.api.supervisor import DaemonLink
 from spectrum.api.token_book import TokenBook
 from spectrum.api.traces import Traces
@@ -97,6 +98,7 @@ class ApiService:
         self._catalogue = Catalogue(supervisor, self._store, "the file", diverged=self._ended.set)
         self._context = Context(self._catalogue, self._tokens, self._store, supervisor)
         self._supervisor = supervisor
+        self._refused = RefusedAttempts(self._catalogue, self._store)
         self._sockets = sockets
         self._listeners: Listeners | None = None
 
@@ -107,7 +109,7 @@ class ApiService:
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
         signals.release({signal.SIGTERM})
         identify = Authentication(self._tokens).identify
-        app = Intake(make_app(self._context), identify, self._count, self._traces)
+        app = Intake(make_app(self._context), identify, self._count, self._traces, self._refused.note)
         listeners = Listeners(app, self._sockets)
         self._client.ready()
         try:
@@ -126,6 +128,7 @@ class ApiService:
             await self._ended.wait()
             await listeners.stop()
         finally:
+            await self._refused.stop()
             await self._tasks.stop()
             await in_thread(self._traces.close)
             self._client.close()

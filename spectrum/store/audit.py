@@ -16,7 +16,7 @@ _OPEN_HEADERS = frozenset({"host", "user-agent", "connection", "accept", "accept
 MAX_UNCHANGED = 20
 Place = tuple[str | int, ...]
 Value = dict[str, Any]
-ActorKind = Literal["token", "local", "system"]
+ActorKind = Literal["token", "local", "system", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Author:
     """Who makes a change.
 
     Attributes:
-        kind: A token of the API, someone on this machine, or the program itself.
-        id: The token's id, or the number of the user.
+        kind: A token of the API, someone on this machine, the program itself, or a client that nobody knows.
+        id: The token's id, or the number of the user; empty for a client that nobody knows, as the name.
         name: The token's name, or the user's.
         address: The client's address; empty for someone on this machine.
         user_agent: What the client calls itself.

@@ -1,6 +1,6 @@
 """The API in the test's own process: a real store, the real application, and in place of the daemon what takes all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from spectrum.api.authentication import Authentication
 from spectrum.api.catalogue import Catalogue, NotLive, ObjectFault
 from spectrum.api.intake import Intake
 from spectrum.api.rates import RequestRates
+from spectrum.api.refusals import RefusedAttempts
 from spectrum.api.steps import Steps
 from spectrum.api.token_book import TokenBook
 from spectrum.api.traces import Traces
@@ -59,6 +60,15 @@ class Daemon:
                     self.live[change.section, change.name] = change.value
         return faults
 
+    async def ask(self, method: str, path: str, query: Any = None, body: Any = None) -> Any:
+        """Begin previews, and have none: nothing is probed here."""
+        match path:
+            case "/previews":
+                return {"id": "0" * 32, "pools": body["pools"]}
+            case "/preview":
+                return {"pools": None}
+        raise NotLive(f"nothing answers {path} here", is_for_now=True)
+
 
 class Api:
     """All of the process of the API but its sockets.
@@ -77,9 +87,13 @@ class Api:
         self.peer: Peer | None = None
         self._file = file or {}
         self._tasks = Tasks()
+        self.refused = RefusedAttempts(self.catalogue, self.store)
         context = Context(self.catalogue, self.tokens, self.store, self.daemon)
         identify = Authentication(self.tokens).identify
-        self.app = Intake(make_app(context), identify, lambda caller: self.rates.count(caller.author.id, 0.0), Traces())
+        self.app = Intake(make_app(context), identify, self._count, Traces(), self.refused.note)
+
+    def _count(self, caller: Any) -> Mapping[str, str]:
+        return self.rates.count(caller.author.id, 0.0)
 
     async def __aenter__(self) -> "Api":
         self.store.open()
@@ -90,6 +104,7 @@ class Api:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.refused.stop()
         await self._tasks.stop()
         self.store.close()
 

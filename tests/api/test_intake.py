@@ -16,6 +16,7 @@ class Whole:
         self.seen = None
         self.fails = None
         self.caller = "somebody"
+        self.noted = []
 
     async def __call__(self, scope, receive, send):
         message = await receive()
@@ -23,6 +24,9 @@ class Whole:
         if self.fails is not None:
             raise self.fails
         await success(scope["state"]["request_id"])(scope, receive, send)
+
+    def refused(self, *told):
+        self.noted.append(told)
 
     def identify(self, scope, headers):
         if isinstance(self.caller, ApiError):
@@ -37,7 +41,7 @@ def app():
 
 @pytest.fixture
 def client(app):
-    whole = Intake(app, app.identify, lambda caller: {"x-ratelimit-limit": "7"}, Traces())
+    whole = Intake(app, app.identify, lambda caller: {"x-ratelimit-limit": "7"}, Traces(), app.refused)
     return httpx.AsyncClient(transport=httpx.ASGITransport(whole), base_url="http://api/client/v4")
 
 
@@ -95,7 +99,7 @@ async def test_a_body_that_is_too_large(app, client, monkeypatch):
 
 async def test_a_client_that_leaves_is_forgotten(app, caplog):
     caplog.set_level(logging.INFO)
-    whole = Intake(app, app.identify, lambda caller: {}, Traces())
+    whole = Intake(app, app.identify, lambda caller: {}, Traces(), app.refused)
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": [], "client": None}
 
     async def receive():

@@ -29,7 +29,7 @@ def first_version(entry: AuditEntry) -> dict[str, Any]:
         "interface": "API",
         "action": {"type": entry.action, "result": entry.is_done},
         "actor": {
-            "id": author.id if author.kind == "token" else USER_ID,
+            "id": author.id if author.kind in ("token", "unknown") else USER_ID,
             "email": USER_EMAIL if author.kind == "local" else author.name,
             "ip": author.address,
             "type": "Cloudflare" if author.kind == "system" else "user",
@@ -64,7 +64,7 @@ def second_version(entry: AuditEntry, account_name: str, zone_name: str) -> dict
         "actor": {
             "id": USER_ID if author.kind == "local" else author.id,
             "type": "system" if author.kind == "system" else "user",
-            "email": USER_EMAIL,
+            "email": "" if author.kind == "unknown" else USER_EMAIL,
             "ip_address": author.address,
             "context": "api_token" if is_token else "api",
             "token_id": author.id if is_token else "",
