@@ -126,6 +126,7 @@ def test_an_operators_day(edge, free_port):
         return told["healthy"] and told["origins"][0]["127.0.0.1"]["failure_reason"] == "No failures"
 
     eventually(is_healthy, timeout_s=10)
+    previewed(client, of_account, monitor, pool, free_port())
 
     # Changes: PUT replaces, PATCH changes.
     assert balancing.pools.edit(pool.id, **of_account, description="echoes").description == "echoes"
@@ -198,6 +199,32 @@ def test_an_operators_day(edge, free_port):
     assert list(balancing.pools.list(**of_account)) == []
     with pytest.raises(OSError):
         echo(port)
+
+
+def previewed(client, of_account, monitor, pool, closed_port: int) -> None:
+    """Probe a pool with other monitors than its own; nothing changes by it."""
+    balancing = client.load_balancers
+    begin = (
+        (balancing.monitors.previews.create, monitor.id, {"type": "tcp"}, "No failures", None),
+        (balancing.pools.health.create, pool.id, {"type": "tcp", "port": closed_port}, "TCP connection failed", None),
+        (balancing.pools.health.create, pool.id, {"type": "http", "path": "/"}, "HTTP Invalid Response", None),
+    )
+    for create, identity, body, reason, code in begin:
+        begun = create(identity, **of_account, **body)
+        assert begun.pools == {pool.id: "echo-1"}
+        eventually(lambda begun=begun: balancing.previews.get(begun.preview_id, **of_account), timeout_s=10)
+        found = balancing.previews.get(begun.preview_id, **of_account)[pool.id]
+        ((address, origin),) = found.origins[0].items()
+        told = (address, origin.failure_reason, origin.response_code, found.healthy, origin.healthy)
+        is_healthy = reason == "No failures"
+        assert told == ("127.0.0.1", reason, code, is_healthy, is_healthy)
+    pointer = "/type"
+    fails(cloudflare.BadRequestError, 1002, pointer, balancing.pools.health.create, pool.id, **of_account, type="ftp")
+    missing = cloudflare.NotFoundError
+    fails(missing, 7003, None, balancing.previews.get, "0" * 32, **of_account)
+    health = balancing.pools.health.get(pool.id, **of_account)
+    (told,) = health.pop_health.model_extra.values()
+    assert told["healthy"]
 
 
 def reaches(port: int) -> bool:

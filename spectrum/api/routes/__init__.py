@@ -17,6 +17,7 @@ from spectrum.api.routes import (
     monitor_groups,
     monitors,
     pools,
+    previews,
     tokens,
     user,
     zones,
@@ -34,6 +35,7 @@ ROUTERS: Sequence[APIRouter] = (
     monitors.router,
     monitor_groups.router,
     pools.router,
+    previews.router,
     balancing_search.router,
     load_balancers.router,  # after those whose paths could be its ids
     access_rules.router,

@@ -1,12 +1,13 @@
 """`/accounts/{account_id}/load_balancers/pools`, and the health of a pool's origins."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from spectrum.api.access import Call, InAccount
 from spectrum.api.envelope import BodyFault, success
+from spectrum.api.kinds.health import pool_health
 from spectrum.api.kinds.pools import INVALID, POOLS
 from spectrum.api.routes.objects import Objects, referrers
 from spectrum.api.routes.schemas import gives, gives_id, gives_list, takes, takes_part
@@ -14,8 +15,6 @@ from spectrum.api.routes.schemas import gives, gives_id, gives_list, takes, take
 router = APIRouter(tags=["Load balancing: pools"])
 OBJECTS = Objects(POOLS, lambda value: str(value["name"]))
 _PATH = "/accounts/{account_id}/load_balancers/pools"
-# Cloudflare's words where nothing failed.
-NO_FAILURES = "No failures"
 
 
 @router.get(_PATH, responses=gives_list(POOLS))
@@ -77,21 +76,4 @@ async def get_pool_health(call: Annotated[Call, InAccount("pools")], pool_id: st
     """Return how the origins of a pool are, as this node's probes see them."""
     pool = OBJECTS.found(call, pool_id)
     told = await call.context.supervisor.ask("GET", "/pool", {"pool": pool.name})
-    return success({"pool_id": pool.id, "pop_health": {told["node"]: health_of(told)}})
-
-
-def health_of(told: dict[str, Any]) -> dict[str, Any]:
-    """Return the health of a pool in Cloudflare's form, from what the status has of it."""
-    return {
-        "healthy": told["monitor"] is None or told["health"] in ("healthy", "degraded"),
-        "origins": [{origin["address"]: _origin_health(origin)} for origin in told["origins"]],
-    }
-
-
-def _origin_health(origin: dict[str, Any]) -> dict[str, Any]:
-    is_healthy = origin["health"] == "healthy"
-    return {
-        "healthy": is_healthy,
-        "failure_reason": NO_FAILURES if is_healthy else origin["reason"] or origin["health"],
-        **({"rtt": f"{origin['rtt_ms']:g}ms"} if origin["rtt_ms"] is not None else {}),
-    }
+    return success({"pool_id": pool.id, "pop_health": {told["node"]: pool_health(told)}})

@@ -4,22 +4,32 @@ from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 from prometheus_client.core import Metric
 
 from spectrum.control.balancing.explain import app_settings, explain
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.balancing.health_metrics import health_metrics, read_health
+from spectrum.control.balancing.previews import Previews, PreviewsBusy
 from spectrum.control.balancing.report import balancers_status, pool_status, pools_status
 from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.served import Served
 from spectrum.control.filter.explain import explain_filter
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.workers import WorkerProcess
+from spectrum.core.balancing.checks import monitor_faults
+from spectrum.core.balancing.objects import Monitor
 from spectrum.core.difference import Difference
 from spectrum.core.names import name_key
 from spectrum.core.snapshot import Addresses
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import in_thread
+
+
+class _PreviewAsked(msgspec.Struct, frozen=True):
+    owner: str
+    monitor: dict[str, Any]
+    pools: list[str]
 
 
 class HealthActor(Actor):
@@ -37,6 +47,7 @@ class HealthActor(Actor):
         self._addresses = addresses
         self._served = served
         self._memory = memory
+        self._previews = Previews(health)
 
     async def status(self) -> Mapping[str, Any]:
         """Return load balancers, pools and origins."""
@@ -51,8 +62,13 @@ class HealthActor(Actor):
         return health_metrics(await read_health(self._health))
 
     def resources(self) -> Iterable[Resource]:
-        """GET /explain, GET /pool."""
-        return Resource("GET", "/explain", self._explain), Resource("GET", "/pool", self._pool)
+        """GET /explain, GET /pool, POST /previews, GET /preview."""
+        return (
+            Resource("GET", "/explain", self._explain),
+            Resource("GET", "/pool", self._pool),
+            Resource("POST", "/previews", self._begin_preview, has_body=True),
+            Resource("GET", "/preview", self._preview),
+        )
 
     async def _pool(self, asked: Asked) -> dict[str, Any]:
         """Return the status of one pool, and the name of this node."""
@@ -60,8 +76,29 @@ class HealthActor(Actor):
         pool = next((pool for pool in self._served.snapshot.pools if pool.name == name), None)
         if pool is None:
             raise ValueError(f"no pool {name!r}")
-        told = pool_status(pool, config.pools[name].monitor, self._health, self._memory.loads)
-        return {"node": config.node.name or "local", **told}
+        monitor = config.pools[name].monitor
+        told = pool_status(pool, monitor, self._health, self._memory.loads)
+        probed_as = config.monitors[monitor].type if monitor is not None else None
+        return {"node": config.node.name or "local", "monitor_type": probed_as, **told}
+
+    async def _begin_preview(self, asked: Asked) -> dict[str, Any]:
+        """Probe pools once as a monitor in the body says; return the preview's id, or why there is none."""
+        wanted = msgspec.convert(asked.body, _PreviewAsked)
+        monitor = Monitor.model_validate(wanted.monitor)
+        faults = [(list(fault.path), fault.message) for fault in monitor_faults((), monitor)]
+        if faults:
+            return {"faults": faults}
+        try:
+            preview_id, pools = self._previews.begin(wanted.owner, monitor, wanted.pools)
+        except PreviewsBusy as exc:
+            return {"busy": str(exc)}
+        except ValueError as exc:
+            return {"faults": [([], str(exc))]}
+        return {"id": preview_id, "pools": pools}
+
+    async def _preview(self, asked: Asked) -> dict[str, Any]:
+        """Return what a preview has found by now; no pools where its owner has no such one."""
+        return self._previews.results(asked.query.get("owner", ""), asked.query.get("id", "")) or {"pools": None}
 
     async def _explain(self, asked: Asked) -> dict[str, Any]:
         query = asked.query
@@ -107,4 +144,5 @@ class HealthActor(Actor):
 
     async def close(self) -> None:
         """Probe no more."""
+        await self._previews.stop()
         await self._health.stop()

@@ -206,11 +206,14 @@ class HealthKeeper:
         self._prober.watch(targets)
 
     def _targets_of(self, member: Member) -> dict[ProbeKey, ProbeTarget]:
-        pool = self._world.pools[member.pool]
-        origin = member.settings
-        if pool.monitor is None or not origin.enabled:
+        name = self._world.pools[member.pool].monitor
+        if name is None or not member.settings.enabled:
             return {}
-        monitor = self._world.monitors[pool.monitor]
+        return self.targets_under(member, name, self._world.monitors[name])
+
+    def targets_under(self, member: Member, name: str, monitor: Monitor) -> dict[ProbeKey, ProbeTarget]:
+        """Return what is probed of an origin under a monitor, which need not be its own; `name` is the monitor's."""
+        origin = member.settings
         header: str = monitor.proxy_protocol
         if header == "auto":
             header = next(iter(self._world.headers.get((member.pool, probed_transport(monitor)), ("off",))))
@@ -219,7 +222,7 @@ class HealthKeeper:
         port = 0 if monitor.type == "icmp_ping" else probe_port(monitor, origin.port)
         found = {}
         for address in self._addresses_of(origin):
-            key = ProbeKey(pool.monitor, address, port, origin.host, header)
+            key = ProbeKey(name, address, port, origin.host, header)
             found[key] = ProbeTarget(monitor, address, port, origin.host, origin.dns.name if origin.dns else "", header)
         return found
 
@@ -417,6 +420,16 @@ class HealthKeeper:
         """Return the mean round trip of an origin's probes in seconds, of its fastest address; 0 if there is none."""
         found = [self._health[key].rtt_s for key in self.members[number].keys if self._health[key].healthy]
         return min((rtt_s for rtt_s in found if rtt_s), default=0.0)
+
+    def code_of(self, number: int) -> int:
+        """Return the status of HTTP or SMTP that an origin answered the last probe with; 0 if there was none."""
+        keys = self.members[number].keys
+        healthy = (self._health[key].code for key in keys if self._health[key].healthy)
+        return next(healthy, self._health[keys[0]].code if keys else 0)
+
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
+        """Return the result of one probe that counts for nothing here."""
+        return await self._prober.probe(target)
 
     def certificate_of(self, number: int) -> float:
         """Return when an origin's certificate expires (seconds since 1970), the first of its addresses'; 0 if none."""

@@ -46,7 +46,7 @@ def check_balancing(config: Config, surroundings: Surroundings) -> Iterator[Faul
     """
     whole, names = surroundings.whole, surroundings.names
     for name, monitor in config.monitors.items():
-        yield from _monitor_faults(("monitors", name), monitor)
+        yield from monitor_faults(("monitors", name), monitor)
     for name, group in config.monitor_groups.items():
         yield from _group_faults(name, group, names["monitors"])
     for name, pool in config.pools.items():
@@ -83,7 +83,8 @@ def headers_used(apps: Mapping[str, App], balancers: Mapping[str, LoadBalancer])
     return used
 
 
-def _monitor_faults(path: tuple[str, ...], monitor: Monitor) -> Iterator[Fault]:
+def monitor_faults(path: tuple[str, ...], monitor: Monitor) -> Iterator[Fault]:
+    """Yield the settings of a monitor that do not go together; `path` is where it stands."""
     for setting in monitor.model_fields_set:
         types = _TYPES.get(setting)
         if types is not None and monitor.type not in types and not _is_default(monitor, setting):

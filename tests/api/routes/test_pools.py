@@ -1,6 +1,4 @@
-import pytest
-
-from spectrum.api.routes.pools import health_of
+from tests.api.kinds.test_health import told
 from tests.api.routes.calls import POOL, POOLS, balancing, done, refused
 
 
@@ -41,29 +39,3 @@ async def test_the_daemon_is_asked_for_the_health_of_a_pool(api, monkeypatch):
         health = await done(client, "GET", f"{POOLS}/{pool}/health")
     assert health["pool_id"] == pool
     assert health["pop_health"]["fra1"]["healthy"] is True
-
-
-def told(pool, monitor="m", **origin):
-    defaults = {"address": "192.0.2.1", "health": "healthy", "reason": None, "rtt_ms": 12.5}
-    return {"health": pool, "monitor": monitor, "origins": [defaults | origin]}
-
-
-@pytest.mark.parametrize(
-    ("status", "healthy", "origin"),
-    [
-        (told("healthy"), True, {"healthy": True, "failure_reason": "No failures", "rtt": "12.5ms"}),
-        (told("degraded"), True, {"healthy": True, "failure_reason": "No failures", "rtt": "12.5ms"}),
-        (
-            told("critical", health="down", reason="TCP timeout", rtt_ms=None),
-            False,
-            {"healthy": False, "failure_reason": "TCP timeout"},
-        ),
-        (
-            told("unknown", None, health="not monitored", rtt_ms=None),
-            True,
-            {"healthy": False, "failure_reason": "not monitored"},
-        ),
-    ],
-)
-def test_health_has_cloudflare_s_form(status, healthy, origin):
-    assert health_of(status) == {"healthy": healthy, "origins": [{"192.0.2.1": origin}]}

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from spectrum.control.balancing.actor import HealthActor
@@ -41,7 +43,7 @@ async def test_a_rollout_that_is_undone_goes_by_the_former_origins(made):
 
 async def test_what_one_sees(made):
     one, served, _, actor = made
-    resource, pool = actor.resources()
+    resource, pool, *_ = actor.resources()
     asked = Asked({"app": "x", "client": "192.0.2.1"})
     with pytest.raises(ValueError, match="not serving yet"):
         await resource.answer(asked)
@@ -54,9 +56,35 @@ async def test_what_one_sees(made):
     assert "spectrum_pool_healthy" in {family.name for family in await actor.metrics()}
     assert (resource.method, resource.path) == ("GET", "/explain")
     assert (await resource.answer(asked))["steps"]
-    assert await pool.answer(Asked({"pool": "p"})) == {"node": "local", **status["pools"][0]}
+    assert await pool.answer(Asked({"pool": "p"})) == {"node": "local", "monitor_type": "tcp", **status["pools"][0]}
     with pytest.raises(ValueError, match="no pool 'q'"):
         await pool.answer(Asked({"pool": "q"}))
     for wrong in ({"app": "y", "client": "192.0.2.1"}, {"app": "x", "client": "c"}, {"app": "x", "port": "p"}):
         with pytest.raises(ValueError):
             await resource.answer(Asked(wrong))
+
+
+async def test_a_preview_is_begun_and_read(made):
+    one, served, _, actor = made
+    *_, begin, preview = actor.resources()
+    await served.commit(one)
+    await actor.commit(one)
+
+    async def asks(**monitor):
+        return await begin.answer(Asked({}, {"owner": "a", "monitor": monitor, "pools": ["p"]}))
+
+    assert (begin.method, begin.path, begin.has_body, preview.path) == ("POST", "/previews", True, "/preview")
+    begun = await asks(type="tcp", timeout=1, retries=0)
+    assert begun["pools"] == ["p"]
+    asked = Asked({"owner": "a", "id": begun["id"]})
+    await until_found(preview, asked)
+    assert (await preview.answer(asked))["pools"]["p"]["origins"][0]["reason"] == "connection refused"
+    assert await preview.answer(Asked({"owner": "b", "id": begun["id"]})) == {"pools": None}
+    assert (await asks(type="tcp", path="/x"))["faults"] == [(["path"], "it goes with http and https, not with tcp")]
+    await actor.close()
+
+
+async def until_found(preview, asked):
+    async with asyncio.timeout(10):
+        while not (await preview.answer(asked))["pools"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)

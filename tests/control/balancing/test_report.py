@@ -52,6 +52,7 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
     assert d["reason"] == "for 30 s more"
     assert (a["certificate_expires_in_days"], a["sessions"], pools["p"]["monitor"]) == (9.0, 0, "m")
     assert a["rtt_ms"] > 0
+    assert a["response_code"] is None  # TCP has none
     assert pools["t"]["origins"][0]["reason"] == "its name has no address"
     (balancer,) = balancers_status(keeper.snapshot, health)
     assert (balancer["steering_policy"], balancer["fallback_in_use"]) == ("random", True)

@@ -1,0 +1,83 @@
+"""The health of pools and origins in Cloudflare's form and words, from what the daemon's status has of it."""
+
+from typing import Any
+
+# Cloudflare's words where nothing failed.
+NO_FAILURES = "No failures"
+OTHER_FAILURE = "Other Failure"
+_HTTP = ("http", "https")
+# From how a reason of a probe begins, or what it has in it. The first one counts. The words are those of
+# https://developers.cloudflare.com/load-balancing/troubleshooting/common-error-codes/
+_BEGINNINGS = (
+    ("status ", "Response code mismatch error"),
+    ("the body is not as expected", "Response body mismatch error"),
+    ("connection refused", "TCP connection failed"),
+    ("connection reset", "Connection Reset by Peer"),
+    ("no route to host", "No route to host error"),
+    ("network is unreachable", "Network Unreachable"),
+    ("its name has no address", "DNS Unknown Host"),
+    ("the monitor's request", "Monitor Config Error"),
+    ("no port to probe", "Monitor Config Error"),
+)
+_OF_HTTP = (
+    ("no http", "HTTP Invalid Response"),
+    ("closed before it answered", "HTTP Invalid Response"),
+    ("the body is cut short", "HTTP Invalid Response"),
+    ("no end within", "HTTP Invalid Response"),
+    ("more than ", "HTTP Invalid Response"),
+    ("redirected ", "HTTP Invalid Response"),
+)
+_OF_TLS = (
+    ("mismatch", "TLS name mismatch error"),
+    ("unrecognized name", "TLS unrecognized name error"),
+    ("certificate", "TLS untrusted certificate error"),
+    ("protocol", "TLS protocol error"),
+    ("version", "TLS protocol error"),
+    ("", "TLS Handshake Failure"),
+)
+_TIMEOUTS = ("no answer within", "connection timed out")
+
+
+def failure_reason(reason: str, monitor_type: str | None) -> str:
+    """Return what Cloudflare calls the failure of a probe.
+
+    Args:
+        reason: As the status has it.
+        monitor_type: Of the monitor that probed.
+    """
+    said = reason.casefold()
+    if said.startswith("tls: "):
+        return next(word for part, word in _OF_TLS if part in said)
+    if said.startswith(_TIMEOUTS):
+        if monitor_type in _HTTP:
+            return "HTTP timeout occurred"
+        return "TCP Timeout" if monitor_type in ("tcp", "smtp") else OTHER_FAILURE
+    known = _BEGINNINGS + (_OF_HTTP if monitor_type in _HTTP else ())
+    return next((word for beginning, word in known if said.startswith(beginning)), OTHER_FAILURE)
+
+
+def pool_health(told: dict[str, Any]) -> dict[str, Any]:
+    """Return the health of a pool, from its status."""
+    return {
+        "healthy": told["monitor"] is None or told["health"] in ("healthy", "degraded"),
+        "origins": origins_health(told["origins"], told["monitor_type"]),
+    }
+
+
+def origins_health(origins: list[dict[str, Any]], monitor_type: str | None) -> list[dict[str, Any]]:
+    """Return the health of origins, each by its address, from their statuses; `monitor_type` is that of the probes."""
+    return [{origin["address"]: _origin_health(origin, monitor_type)} for origin in origins]
+
+
+def _origin_health(origin: dict[str, Any], monitor_type: str | None) -> dict[str, Any]:
+    state, reason = origin["health"], origin["reason"] or ""
+    shown: dict[str, Any] = {"healthy": state == "healthy", "failure_reason": NO_FAILURES}
+    if state == "down":
+        shown |= {"failure_reason": failure_reason(reason, monitor_type), "failure_detail": reason}
+    elif state != "healthy":  # what probes have no part in
+        shown["failure_reason"] = reason or state
+    if origin["response_code"] is not None:
+        shown["response_code"] = origin["response_code"]
+    if origin["rtt_ms"] is not None:
+        shown["rtt"] = f"{origin['rtt_ms']:g}ms"
+    return shown
