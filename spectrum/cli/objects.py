@@ -172,11 +172,26 @@ class NamedApi:
         return self.known(noun, str(value))["id"]
 
 
+def names_of(noun: Noun) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return what completes the names of a kind; nothing where no API answers."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        given = ctx.params
+        api = NamedApi(given.get("api_path"), given.get("account"), given.get("zone"))
+        try:
+            names = [noun.name_of(one) for one in api.all(noun)]
+        except click.ClickException:
+            return []
+        return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+    return complete
+
+
 def commands(noun: Noun, group: click.Group) -> click.Group:
     """Add the four commands of a kind to a group."""
     account = click.option("--account", help="The account, by name; the first one otherwise.")
     zone = click.option("--zone", help="The zone, by name; the first one otherwise.")
-    name = click.argument("name")
+    name = click.argument("name", shell_complete=names_of(noun))
 
     def command(what: str, help_text: str) -> Callable[[Callable[..., None]], None]:
         def add(function: Callable[..., None]) -> None:

@@ -107,9 +107,18 @@ def list_tokens(api_path: Path | None, as_json: bool) -> None:
         click.echo(f"{one['id']}  {one['name']}  {one['status']}{until}  {', '.join(names)}")
 
 
+def complete_tokens(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of tokens that begin so; none where no API answers."""
+    try:
+        names = [str(one["name"]) for one in _all_tokens(ctx.params.get("api_path"))]
+    except click.ClickException:
+        return []
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
 @token.command(short_help="Make a token good for nothing.")
 @API_SOCKET
-@click.argument("name_or_id")
+@click.argument("name_or_id", shell_complete=complete_tokens)
 def revoke(api_path: Path | None, name_or_id: str) -> None:
     """Delete a token, by its name or id. Whoever uses it gets an error from now on."""
     found = [one for one in _all_tokens(api_path) if name_or_id in (one["id"], one["name"])]

@@ -5,7 +5,9 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingUnixStreamServer
 
 import pytest
+from click.shell_completion import ShellComplete
 
+from spectrum.cli.commands import main
 from spectrum.cli.objects import merged, put, shown, table
 from tests.cli.harness import spectrum
 
@@ -198,6 +200,21 @@ def test_without_the_api_it_says_what_to_do(tmp_path):
     alone = spectrum("pool", "list", "--api-socket", tmp_path / "api.sock")
     assert alone.exit_code == 1
     assert "does its file have api:" in alone.output
+
+
+def completed(folder, *words, incomplete):
+    found = ShellComplete(main, {}, "spectrum", "_SPECTRUM_COMPLETE").get_completions(
+        [*words[:2], "--api-socket", str(folder / "api.sock"), *words[2:]], incomplete
+    )
+    return [one.value for one in found]
+
+
+def test_the_shell_completes_names(server, tmp_path):
+    for what in ("show", "set", "delete"):
+        assert completed(tmp_path, "pool", what, incomplete="e") == ["eu"]
+    assert completed(tmp_path, "list", "show", incomplete="") == ["banned"]
+    assert completed(tmp_path, "app", "show", incomplete="15") == ["15.example.com", "150.example.com"]
+    assert completed(tmp_path / "gone", "pool", "show", incomplete="") == []
 
 
 def test_parts():

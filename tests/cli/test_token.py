@@ -3,8 +3,10 @@ import re
 import time
 from datetime import datetime
 
+import click
 import pytest
 
+from spectrum.cli.token import complete_tokens, revoke
 from spectrum.control.configuration.loader import load_text
 from spectrum.store.objects import file_id
 from spectrum.store.tokens import TEXT, digest
@@ -118,3 +120,12 @@ def test_tokens_are_revoked(tmp_path, wanted, message, deleted):
     done, asked = run(tmp_path, "revoke", wanted, answers=PAGES)
     assert message in done.output
     assert [target for method, target, _ in asked if method == "DELETE"] == ([f"{TOKENS}/{deleted}"] if deleted else [])
+
+
+def test_the_shell_completes_names_of_tokens(tmp_path):
+    context = click.Context(revoke)
+    context.params = {"api_path": tmp_path / "s"}
+    with serving(tmp_path / "s", dict(PAGES)):
+        assert complete_tokens(context, revoke.params[0], "de") == ["deploy"]
+    context.params = {"api_path": tmp_path / "gone"}
+    assert complete_tokens(context, revoke.params[0], "") == []
