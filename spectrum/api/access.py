@@ -121,11 +121,11 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-def _anywhere(request: Request) -> Call:
+async def _anywhere(request: Request) -> Call:
     return Call(request, caller_of(request), request.app.state.context)
 
 
-# For a route that looks at permissions itself.
+# For a route that looks at permissions itself. These are coroutines, because FastAPI calls functions in threads.
 Anywhere: Any = Depends(_anywhere)
 
 
@@ -137,7 +137,7 @@ def InAccount(resource: str, edit: bool = False) -> Any:
         edit: Whether it changes something.
     """
 
-    def enter(request: Request, account_id: str) -> Call:
+    async def enter(request: Request, account_id: str) -> Call:
         return _enter(request, resource, edit, account_id, None)
 
     return Depends(enter)
@@ -146,7 +146,7 @@ def InAccount(resource: str, edit: bool = False) -> Any:
 def InZone(resource: str, edit: bool = False) -> Any:
     """Return a dependency: a `Call` in the zone of the path (`zone_id`)."""
 
-    def enter(request: Request, zone_id: str) -> Call:
+    async def enter(request: Request, zone_id: str) -> Call:
         return _enter(request, resource, edit, None, zone_id)
 
     return Depends(enter)
@@ -155,7 +155,7 @@ def InZone(resource: str, edit: bool = False) -> Any:
 def InEither(resource: str, edit: bool = False) -> Any:
     """Return a dependency: a `Call` in the account or the zone of the path, whichever it has."""
 
-    def enter(request: Request) -> Call:
+    async def enter(request: Request) -> Call:
         path = request.path_params
         return _enter(request, resource, edit, path.get("account_id"), path.get("zone_id"))
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -51,7 +51,7 @@ class Page:
         }
 
 
-def page_query(per_page: int = DEFAULT_PER_PAGE, most: int = MOST_PER_PAGE) -> Callable[..., Page]:
+def page_query(per_page: int = DEFAULT_PER_PAGE, most: int = MOST_PER_PAGE) -> Callable[..., Awaitable[Page]]:
     """Return a dependency that reads `page` and `per_page`.
 
     Args:
@@ -59,7 +59,7 @@ def page_query(per_page: int = DEFAULT_PER_PAGE, most: int = MOST_PER_PAGE) -> C
         most: The most that may be asked for.
     """
 
-    def read(
+    async def read(
         page: int | None = Query(None, ge=1, le=LAST_PAGE, description="Number of the page, from 1 on."),
         per_page: int = Query(per_page, ge=1, le=most, description="Entries of a page."),
     ) -> Page:

@@ -42,12 +42,12 @@ class TokenRoll(BaseModel):
     """Nothing has to be said to get a new text for a token."""
 
 
-def _own(request: Request) -> Call:
+async def _own(request: Request) -> Call:
     """The operator's tokens are for whoever may read tokens everywhere."""
     return _everywhere(request, edit=False)
 
 
-def _own_edit(request: Request) -> Call:
+async def _own_edit(request: Request) -> Call:
     return _everywhere(request, edit=True)
 
 
