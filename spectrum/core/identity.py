@@ -12,7 +12,13 @@ T = TypeVar("T")
 
 
 def unlike(one: Sequence[T], other: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
-    """Return two sequences without the objects that both begin with, and without those that both end with."""
+    """Return two sequences without objects that both have at one place.
+
+    Those are all of them where both are as long, otherwise those that both begin with, and those that both end with.
+    """
+    if len(one) == len(other):
+        differ = list(map(is_not, one, other))
+        return list(compress(one, differ)), list(compress(other, differ))
     shorter = min(len(one), len(other))
     begin = _alike(one, other, shorter)
     end = _alike(reversed(one), reversed(other), shorter - begin)

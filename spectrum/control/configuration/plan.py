@@ -120,7 +120,9 @@ class Planner(Actor):
                 del self._settings[name]
         self._settings |= {name: one for name, one in made.items() if self._settings.get(name) != one}
         self._apps = apps
-        return tuple(map(self._settings.__getitem__, apps))
+        if list(self._settings) != list(apps):
+            self._settings = {name: self._settings[name] for name in apps}
+        return tuple(self._settings.values())
 
     def _compile_app(self, name: str, app: App) -> AppSettings:
         return msgspec.structs.replace(compile_app(name, app), scopes=self._scopes.of(app))
