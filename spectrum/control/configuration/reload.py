@@ -190,7 +190,7 @@ class Reloads:
                 busy = self._busy_with()
                 errors = [] if busy else self._explained(exc)
                 return ServingAttempt(busy, errors, self._rollout.steps)
-            self._source.took(change.after.config, was_read=False)
+            self._source.took(change.after.config, was_read=False, names_same=change.names is not None)
             return ServingAttempt(steps=self._rollout.steps)
 
     async def _made(self, make: Callable[[], Config]) -> Plan:

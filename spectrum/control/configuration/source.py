@@ -69,12 +69,13 @@ class Source(Protocol):
         """
         ...
 
-    def took(self, config: Config, was_read: bool) -> list[str]:
+    def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
         """Note what is served; return a line for each change to what the configuration names.
 
         Args:
             config: What is served.
             was_read: It came from `read`, otherwise it was served before.
+            names_same: It names the files that were served before, and they were not read again.
         """
         ...
 
@@ -149,8 +150,10 @@ class FileSource:
                 if path.is_fifo():
                     raise RolloutError(f"{path}: it is a pipe, which cannot be read again; write a file")
 
-    def took(self, config: Config, was_read: bool) -> list[str]:
+    def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
         """Note what is served; return a line for each file that it names and that is another one than before."""
+        if names_same:
+            return []
         if was_read:
             self._tried = []
         named = named_files(config)
@@ -208,7 +211,7 @@ class ObjectSource:
     def reading(self, paths: Iterable[Path]) -> None:
         """Look at no files."""
 
-    def took(self, config: Config, was_read: bool) -> list[str]:
+    def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
         """Nothing that is named changes."""
         return []
 

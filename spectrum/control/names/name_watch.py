@@ -341,6 +341,15 @@ def _names_differ(change: Change) -> bool:
     return change.difference is None or change.difference.involves(lambda app: app.origin_name is not None)
 
 
+def _listeners_differ(change: Change) -> bool:
+    if change.difference is None:
+        return True
+    before, after = (
+        {app.name: list(app.listeners()) for app in apps} for apps in (change.difference.former, change.difference.apps)
+    )
+    return before != after
+
+
 class NamesActor(Actor):
     """Has the names of a configuration looked up.
 
@@ -355,13 +364,15 @@ class NamesActor(Actor):
 
     async def prepare(self, change: Change) -> None:
         """Look new names up, beside those that are in use, and wait a short while for them."""
-        self._own.take(change.after.config)
+        if _listeners_differ(change):
+            self._own.take(change.after.config)
         if _names_differ(change):
             await self._names.watch(change.before.snapshot.names() | change.after.snapshot.names())
 
     async def abort(self, change: Change) -> None:
         """Look up the former names only."""
-        self._own.take(change.before.config)
+        if _listeners_differ(change):
+            self._own.take(change.before.config)
         if _names_differ(change):
             self._names.follow(change.before.snapshot.names())
 

@@ -87,6 +87,7 @@ def test_files_that_are_other_ones_are_told(tmp_path):
     listed.write_text("192.0.2.1\n192.0.2.2\n")
     assert source.took(config, was_read=False) == []  # nobody has read it yet
     source.reading([listed])
+    assert source.took(config, was_read=False, names_same=True) == []  # it is not looked at
     assert source.took(config, was_read=False) == [f"changed file {listed}"]
     assert source.took(config, was_read=False) == []
 
