@@ -177,6 +177,21 @@ def test_a_group_is_served_as_a_whole_or_not(tmp_path):
     assert daemon.apps == ["x", "y"]
 
 
+def test_groups_without_faults_are_checked_together(tmp_path, monkeypatch):
+    daemon = Daemon(tmp_path, {"x": app(1)}).start()
+    checked, changed = [], daemon.source._changed
+    monkeypatch.setattr(daemon.source, "_changed", lambda *given: checked.append(len(given[1])) or changed(*given))
+    groups = [[("apps", f"a{number}", app(number))] for number in range(2, 5)]
+    assert daemon.change(*groups) == [[], [], []]
+    assert (daemon.apps, checked) == (["a2", "a3", "a4", "x"], [3])
+    # One with faults does not keep the others from being served.
+    assert daemon.change([("apps", "b", app(5))], [("apps", "c", app(2))]) == [[], ["[::]:2 is taken by app a2"]]
+    assert (daemon.apps, checked) == (["a2", "a3", "a4", "b", "x"], [3, 2, 1, 1])
+    # Each of two changes of one object is checked: one is not served because another one follows it.
+    assert daemon.change([("apps", "b", app(1))], [("apps", "b", app(6))]) == [["[::]:1 is taken by app x"], []]
+    assert (daemon.config.apps["b"].protocol.ports.first, checked[4:]) == (6, [1, 1])
+
+
 @pytest.mark.parametrize(
     ("change", "place", "message"),
     [
