@@ -122,8 +122,11 @@ class ApiKeeper:
             ApiProcessError: If it does not serve.
             OSError: If it cannot be started.
         """
+        is_alone = self._process is None
         if place is not None:
             self._next = ApiProcess(self._answer, place.store, place.user, place.listeners)
+            if is_alone:  # nobody writes before the new one serves: the store is read while that starts
+                await self._restore()
             await self._next.ready()
         if self._process is not None:
             await self._process.leave()
@@ -132,7 +135,8 @@ class ApiKeeper:
             self.why = ""
             await change
             return ""
-        await self._restore()
+        if not is_alone:
+            await self._restore()
         await self._process.serve(self._settings())
         self.why = ""
         log.info("the API is served by pid %d", self._process.pid)
