@@ -293,3 +293,23 @@ async def test_names_of_both_configurations_are_looked_up_until_one_is_served(ma
     await actor.prepare(one)
     await actor.release(one)
     assert names() == {"b.test"}
+
+
+async def test_listeners_are_indexed_again_only_where_they_differ(make, monkeypatch):
+    def text(port, idle):
+        origin = "origin_direct: [tcp://192.0.2.1:1]"
+        return f"apps: {{x: {{protocol: tcp/{port}, {origin}, timeouts: {{idle: {idle}}}}}}}\n"
+
+    own = OwnListeners(change(text(22, 60), text(22, 60)).before.config)
+    taken = []
+    monkeypatch.setattr(own, "take", taken.append)
+    watch, _ = make(Scripted("192.0.2.1"), own.refuse)
+    actor = NamesActor(watch, own)
+    same, other = change(text(22, 60), text(22, 90)), change(text(22, 60), text(23, 60))
+    assert same.difference and other.difference
+    await actor.prepare(same)
+    await actor.abort(same)
+    assert taken == []
+    await actor.prepare(other)
+    await actor.abort(other)
+    assert taken == [other.after.config, other.before.config]
