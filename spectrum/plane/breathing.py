@@ -21,11 +21,16 @@ class Breath:
 
     Args:
         process: Handles what is ready, and returns.
+
+    Attributes:
+        is_held: Nothing is handled between. So it is until the flows of the worker before are known: a datagram that
+            waits for this worker would begin a flow of its own beside the one that it belongs to.
     """
 
     def __init__(self, process: Callable[[], None]) -> None:
         self._process = process
         self._due = 0.0
+        self.is_held = True
 
     def begin(self) -> None:
         """Begin long work: the engine has handled its events until now."""
@@ -37,7 +42,7 @@ class Breath:
         First whatever else is ready on this processor has its turn: another worker may have a session that waits, and
         the kernel would let it wait for one or more of its ticks, of 4 ms.
         """
-        if time.monotonic() >= self._due:
+        if not self.is_held and time.monotonic() >= self._due:
             os.sched_yield()
             self._process()
             self._due = time.monotonic() + PIECE_S

@@ -158,6 +158,7 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
         "control/configuration/rollout.py": 2,  # the same
         "api/routes/importing.py": 1,  # the same
         "api/routes/lists.py": 3,  # the same
+        "api/refusals.py": 1,  # when an attempt was refused
         "api/main.py": 1,  # how much a token has asked for lately
         "cli/story.py": 1,  # a time that is told without its day
         "cli/token.py": 1,  # until when a token holds

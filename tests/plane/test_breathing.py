@@ -9,6 +9,7 @@ from spectrum.plane.breathing import PACE, PIECE_S, Breath, paced
 def test_the_engine_goes_on_while_work_takes_long():
     done = []
     breath = Breath(lambda: done.append(time.monotonic()))
+    breath.is_held = False
     breath.begin()
     began = time.monotonic()
     while time.monotonic() < began + 20 * PIECE_S:
@@ -20,10 +21,21 @@ def test_the_engine_goes_on_while_work_takes_long():
 def test_short_work_is_not_disturbed():
     done = []
     breath = Breath(lambda: done.append(1))
+    breath.is_held = False
     for _ in range(100):
         breath.begin()
         breath.take()
     assert done == []
+
+
+def test_nothing_is_handled_before_the_flows_of_the_worker_before_are_known():
+    done = []
+    breath = Breath(lambda: done.append(1))
+    breath.take()  # due for ever so long
+    assert done == []
+    breath.is_held = False
+    breath.take()
+    assert done == [1]
 
 
 def test_many_items_have_pauses():

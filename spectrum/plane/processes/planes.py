@@ -145,6 +145,7 @@ class Planes:
             log.warning("going on with %d UDP flows of the worker before this one", count)
         if self._offload is not None:
             self._offload.sweep()
+        self.breath.is_held = False
 
     def share_descriptors(self, transports: set[str]) -> None:
         """Bound sessions and flows, so that a flood of the one kind leaves descriptors to the other.
