@@ -1,8 +1,7 @@
 """What a request went through and when, noted where it happens. Who notes knows nothing of traces."""
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 # What was done, from when to when, in nanoseconds since 1970.
 Step = tuple[str, int, int]
@@ -25,12 +24,3 @@ class Steps:
     def add(self, steps: Iterable[Step]) -> None:
         """Note what another process did."""
         self.all.extend(steps)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Note what is done within."""
-        began_ns = time.time_ns()
-        try:
-            yield
-        finally:
-            self.note(name, began_ns)

@@ -3,24 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from spectrum.api.kinds.kind import (
-    STAMPS,
-    Body,
-    Kind,
-    References,
-    Value,
-    given,
-    keys_of,
-    refuse,
-    same_place,
-    seconds,
-    stamped,
-)
+from spectrum.api.kinds.balancing import INVALID, code, fields_of
+from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, keys_of, refuse, same_place, seconds, stamped
 from spectrum.core.balancing.objects import LoadBalancer
-from spectrum.core.configuration.faults import Path
 from spectrum.store.objects import StoredObject
 
-INVALID = 1002
 _OWN = frozenset({"zone", "account"})
 _KEYS = (keys_of(LoadBalancer) - _OWN) | {"name"}
 _READ_ONLY = STAMPS | {"zone_name"}
@@ -49,12 +36,7 @@ _AFFINITIES_OF_HTTP = ("cookie", "header")
 
 def to_value(body: Body, refs: References) -> Value:
     """Return what stands below the name of a load balancer with this body."""
-    value = given(body, _READ_ONLY)
-    for key in value.keys() - _KEYS:
-        raise refuse(INVALID, f'unknown field "{key}": validation failed', key)
-    for key in ("name", "default_pools", "fallback_pool"):
-        if key not in value:
-            raise refuse(INVALID, f'"{key}" is missing: validation failed', key)
+    value = fields_of(body, _KEYS, ("name", "default_pools", "fallback_pool"), _READ_ONLY)
     if value.get("session_affinity") in _AFFINITIES_OF_HTTP:
         raise refuse(
             INVALID,
@@ -120,15 +102,11 @@ def from_value(obj: StoredObject, refs: References) -> Value:
     return stamped(obj, body)
 
 
-def _code(place: Path) -> int:
-    return INVALID
-
-
 def api_name(obj: StoredObject) -> str:
     """Return the host name of a load balancer."""
     return str(obj.value.get("name", obj.name))
 
 
 LOAD_BALANCERS = Kind(
-    "load_balancers", "load balancer", LoadBalancer, to_value, to_body, from_value, same_place, _code, api_name
+    "load_balancers", "load balancer", LoadBalancer, to_value, to_body, from_value, same_place, code, api_name
 )

@@ -3,13 +3,13 @@
 import re
 from typing import Any
 
-from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, given, refuse, stamped
+from spectrum.api.kinds.balancing import INVALID, code, fields_of
+from spectrum.api.kinds.kind import Body, Kind, References, Value, refuse, stamped
 from spectrum.api.kinds.times import timestamp
 from spectrum.core.balancing.objects import MonitorGroup
 from spectrum.core.configuration.faults import Path
 from spectrum.store.objects import StoredObject
 
-INVALID = 1002
 _KEYS = frozenset({"description", "members"})
 _MEMBER_KEYS = frozenset({"monitor_id", "enabled", "monitoring_only", "must_be_healthy"})
 _MEMBER_READ_ONLY = frozenset({"created_at", "updated_at"})
@@ -17,12 +17,7 @@ _MEMBER_READ_ONLY = frozenset({"created_at", "updated_at"})
 
 def to_value(body: Body, refs: References) -> Value:
     """Return what stands below the name of a group with this body."""
-    value = given(body, STAMPS)
-    for key in value.keys() - _KEYS:
-        raise refuse(INVALID, f'unknown field "{key}": validation failed', key)
-    for key in ("description", "members"):
-        if key not in value:
-            raise refuse(INVALID, f'"{key}" is missing: validation failed', key)
+    value = fields_of(body, _KEYS, ("description", "members"))
     if isinstance(value["members"], list):
         value["members"] = [_member(i, member, refs) for i, member in enumerate(value["members"])]
     return value
@@ -31,9 +26,7 @@ def to_value(body: Body, refs: References) -> Value:
 def _member(index: int, member: Any, refs: References) -> Any:
     if not isinstance(member, dict):
         return member
-    taken = given(member, _MEMBER_READ_ONLY)
-    for key in taken.keys() - _MEMBER_KEYS:
-        raise refuse(INVALID, f'unknown field "{key}": validation failed', "members", index, key)
+    taken = fields_of(member, _MEMBER_KEYS, (), _MEMBER_READ_ONLY, ("members", index))
     monitor = refs.key_of("monitors", str(taken.pop("monitor_id", "")))
     if monitor is None:
         raise refuse(INVALID, "could not find the monitor: validation failed", "members", index, "monitor_id")
@@ -70,10 +63,6 @@ def _place(place: Path, body: Body) -> Path:
     return place
 
 
-def _code(place: Path) -> int:
-    return INVALID
-
-
 def api_name(obj: StoredObject) -> str:
     """Return what a group is called: it has no name of its own, only a description."""
     return str(obj.value.get("description") or obj.name)
@@ -85,5 +74,5 @@ def wanted_name(value: Value) -> str:
 
 
 MONITOR_GROUPS = Kind(
-    "monitor_groups", "monitor group", MonitorGroup, to_value, to_body, from_value, _place, _code, api_name
+    "monitor_groups", "monitor group", MonitorGroup, to_value, to_body, from_value, _place, code, api_name
 )

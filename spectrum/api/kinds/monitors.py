@@ -2,24 +2,11 @@
 
 import re
 
-from spectrum.api.kinds.kind import (
-    STAMPS,
-    Body,
-    Kind,
-    References,
-    Value,
-    given,
-    keys_of,
-    refuse,
-    same_place,
-    seconds,
-    stamped,
-)
+from spectrum.api.kinds.balancing import code, fields_of
+from spectrum.api.kinds.kind import Body, Kind, References, Value, keys_of, same_place, seconds, stamped
 from spectrum.core.balancing.objects import Monitor
-from spectrum.core.configuration.faults import Path
 from spectrum.store.objects import StoredObject
 
-INVALID = 1002
 _OWN = frozenset({"zone", "account", "name"})
 _KEYS = keys_of(Monitor) - _OWN
 _DEFAULTS: Value = {
@@ -42,9 +29,7 @@ _ELSEWHERE: Value = {"method": "", "path": "", "expected_codes": ""}
 
 def to_value(body: Body, refs: References) -> Value:
     """Return what stands below the name of a monitor with this body."""
-    value = given(body, STAMPS)
-    for key in value.keys() - _KEYS:
-        raise refuse(INVALID, f'unknown field "{key}": validation failed', key)
+    value = fields_of(body, _KEYS)
     return {key: item for key, item in value.items() if item != "" or key not in _EMPTY}
 
 
@@ -65,10 +50,6 @@ def from_value(obj: StoredObject, refs: References) -> Value:
     return stamped(obj, body)
 
 
-def _code(place: Path) -> int:
-    return INVALID
-
-
 def api_name(obj: StoredObject) -> str:
     """Return what a monitor is called: it has no name of its own, only a description."""
     return str(obj.value.get("description") or obj.name)
@@ -80,4 +61,4 @@ def wanted_name(value: Value) -> str:
     return described[:40].rstrip("-._") or str(value.get("type", "http"))
 
 
-MONITORS = Kind("monitors", "monitor", Monitor, to_value, to_body, from_value, same_place, _code, api_name)
+MONITORS = Kind("monitors", "monitor", Monitor, to_value, to_body, from_value, same_place, code, api_name)

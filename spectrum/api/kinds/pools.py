@@ -2,24 +2,12 @@
 
 from typing import Any
 
-from spectrum.api.kinds.kind import (
-    STAMPS,
-    Body,
-    Kind,
-    References,
-    Value,
-    given,
-    keys_of,
-    refuse,
-    same_place,
-    stamped,
-)
+from spectrum.api.kinds.balancing import INVALID, code, fields_of
+from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, keys_of, refuse, same_place, stamped
 from spectrum.api.kinds.times import timestamp
 from spectrum.core.balancing.objects import Pool, PoolOrigin
-from spectrum.core.configuration.faults import Path
 from spectrum.store.objects import StoredObject
 
-INVALID = 1002
 _OWN = frozenset({"zone", "account"})
 _KEYS = (keys_of(Pool) - _OWN) | {"name"}
 _ORIGIN_KEYS = keys_of(PoolOrigin)
@@ -32,12 +20,7 @@ _ORIGIN_DEFAULTS: Value = {"enabled": True, "weight": 1, "port": 0, "flatten_cna
 
 def to_value(body: Body, refs: References) -> Value:
     """Return what stands below the name of a pool with this body."""
-    value = given(body, _READ_ONLY)
-    for key in value.keys() - _KEYS:
-        raise refuse(INVALID, f'unknown field "{key}": validation failed', key)
-    for key in ("name", "origins"):
-        if key not in value:
-            raise refuse(INVALID, f'"{key}" is missing: validation failed', key)
+    value = fields_of(body, _KEYS, ("name", "origins"), _READ_ONLY)
     for key, section in _MONITORED.items():
         if not value.get(key, True):
             del value[key]
@@ -96,13 +79,9 @@ def _answered(origin: Value, obj: StoredObject) -> Value:
     return answered if answered["enabled"] else answered | {"disabled_at": timestamp(obj.modified_on)}
 
 
-def _code(place: Path) -> int:
-    return INVALID
-
-
 def api_name(obj: StoredObject) -> str:
     """Return the name that a pool was given."""
     return str(obj.value.get("name", obj.name))
 
 
-POOLS = Kind("pools", "pool", Pool, to_value, to_body, from_value, same_place, _code, api_name)
+POOLS = Kind("pools", "pool", Pool, to_value, to_body, from_value, same_place, code, api_name)

@@ -7,8 +7,9 @@ from starlette.responses import Response
 
 from spectrum.api.access import Call, InEither
 from spectrum.api.envelope import BodyFault, success
+from spectrum.api.kinds.balancing import INVALID
 from spectrum.api.kinds.kind import Value
-from spectrum.api.kinds.load_balancers import INVALID, LOAD_BALANCERS
+from spectrum.api.kinds.load_balancers import LOAD_BALANCERS
 from spectrum.api.routes.objects import Objects, with_revision
 from spectrum.api.routes.schemas import gives, gives_id, gives_list, takes, takes_part
 from spectrum.store.objects import StoredObject

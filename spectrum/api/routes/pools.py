@@ -7,8 +7,9 @@ from starlette.responses import Response
 
 from spectrum.api.access import Call, InAccount
 from spectrum.api.envelope import BodyFault, success
+from spectrum.api.kinds.balancing import INVALID
 from spectrum.api.kinds.health import pool_health
-from spectrum.api.kinds.pools import INVALID, POOLS
+from spectrum.api.kinds.pools import POOLS
 from spectrum.api.routes.objects import Objects, referrers
 from spectrum.api.routes.schemas import gives, gives_id, gives_list, takes, takes_part
 

@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from spectrum.api.access import Call, InAccount, no_such, unauthorized
 from spectrum.api.envelope import ApiError, BodyFault, success
+from spectrum.api.kinds.balancing import INVALID
 from spectrum.api.kinds.health import origins_health
-from spectrum.api.kinds.monitors import INVALID, MONITORS
+from spectrum.api.kinds.monitors import MONITORS
 from spectrum.api.kinds.pools import POOLS
 from spectrum.api.rates import TOO_MANY
 from spectrum.api.routes import monitors, pools

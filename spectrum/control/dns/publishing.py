@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -13,6 +14,8 @@ from spectrum.core.dns import DnsPublishing
 from spectrum.core.dns_records import Records
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 # Of a pass over many names.
 KEEP_EVERY_S = 2.0
@@ -150,14 +153,22 @@ class Publishing:
     # --- the servers ----------------------------------------------------------------------------------------------
 
     def _change(self, target: Publication, removed: Records, is_new: bool = False) -> None:
-        server = self._server(target)
-        with _Silence(self._silent, target.server):
-            server.change(target.zone, target.name, removed, target.records, target.ttl_s, is_new)
+        where, records = (target.zone, target.name), target.records
+        self._ask(target, lambda server: server.change(*where, removed, records, target.ttl_s, is_new))
 
     def _there(self, at: Publication) -> Records:
+        return self._ask(at, lambda server: server.addresses(at.name))
+
+    def _ask(self, at: Publication, ask: Callable[[DnsUpdates], Answer]) -> Answer:
+        """Return what a server answers; of one that does not, note that."""
         server = self._server(at)
-        with _Silence(self._silent, at.server):
-            return server.addresses(at.name)
+        try:
+            return ask(server)
+        except UpdateRefused:
+            raise
+        except UpdateError as exc:
+            self._silent[at.server] = str(exc)
+            raise
 
     def _server(self, at: Publication) -> DnsUpdates:
         if why := self._silent.get(at.server):
@@ -166,21 +177,6 @@ class Publishing:
         if key not in self._servers:
             self._servers[key] = DnsUpdates(*at.server, at.tsig_key)
         return self._servers[key]
-
-
-class _Silence:
-    """Notes a server that does not answer."""
-
-    def __init__(self, silent: dict[tuple[str, int], str], server: tuple[str, int]) -> None:
-        self._silent = silent
-        self._server = server
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if isinstance(exc, UpdateError) and not isinstance(exc, UpdateRefused):
-            self._silent[self._server] = str(exc)
 
 
 def _target(settings: DnsPublishing, name: str, records: Records) -> Publication:
