@@ -6,6 +6,8 @@ behind one address would be shut out with whoever tries.
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from spectrum.api.windows import Windows
+
 # Per address, and per /64 of IPv6, which is what one customer has.
 PREFIX_V6 = 64
 ATTEMPTS = 10
@@ -25,8 +27,7 @@ class FailedAttempts:
     def __init__(self, attempts: int = ATTEMPTS, per_s: float = PER_S) -> None:
         self._attempts = attempts
         self._per_s = per_s
-        # Of each address: when its window began, and how many failed since. The oldest one is first.
-        self._counts: dict[str, tuple[float, int]] = {}
+        self._windows = Windows(MAX_ADDRESSES)
 
     def add(self, address: str, now: float) -> tuple[int, float]:
         """Count one.
@@ -38,15 +39,8 @@ class FailedAttempts:
         Returns:
             How many there are in the window, and in how many seconds the address may try again: 0 for at once.
         """
-        key = address_key(address)
-        began, count = self._counts.pop(key, (now, 0))
-        if now - began >= self._per_s:
-            began, count = now, 0
-        count += 1
-        self._counts[key] = began, count
-        while len(self._counts) > MAX_ADDRESSES:
-            del self._counts[next(iter(self._counts))]
-        return count, (began + self._per_s - now if count > self._attempts else 0.0)
+        count, ends = self._windows.add(address_key(address), now, self._per_s)
+        return count, (ends - now if count > self._attempts else 0.0)
 
     def is_first_too_many(self, count: int) -> bool:
         """Return whether it is the one that exceeds the limit: told once for each window."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 
 from spectrum.api.envelope import ApiError
+from spectrum.api.windows import Windows
 
 REQUESTS, PER_S = 1200, 300.0
 TOO_MANY = 10429
@@ -22,7 +23,7 @@ class RequestRates:
     def __init__(self, requests: int = REQUESTS, per_s: float = PER_S) -> None:
         self.requests = requests
         self.per_s = per_s
-        self._counts: dict[str, tuple[float, int]] = {}
+        self._windows = Windows(MAX_CALLERS)
 
     def count(self, caller: str, now: float) -> Mapping[str, str]:
         """Count a request; return the headers that tell of it.
@@ -36,19 +37,13 @@ class RequestRates:
         """
         if not self.requests:
             return {}
-        began, count = self._counts.pop(caller, (now, 0))
-        if not 0 <= now - began < self.per_s:  # over, or the clock was set back
-            began, count = now, 0
-        self._counts[caller] = began, count + 1
-        while len(self._counts) > MAX_CALLERS:
-            del self._counts[next(iter(self._counts))]
-        ends = began + self.per_s
+        count, ends = self._windows.add(caller, now, self.per_s)
         headers = {
             "x-ratelimit-limit": str(self.requests),
-            "x-ratelimit-remaining": str(max(0, self.requests - count - 1)),
+            "x-ratelimit-remaining": str(max(0, self.requests - count)),
             "x-ratelimit-reset": formatdate(ends, usegmt=True),
         }
-        if count >= self.requests:
+        if count > self.requests:
             retry = {"retry-after": str(max(1, round(ends - now)))}
             message = f"More than {self.requests} requests in {self.per_s:g} seconds: please wait"
             raise ApiError(429, TOO_MANY, message, headers={**headers, **retry})
