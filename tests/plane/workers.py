@@ -118,7 +118,8 @@ async def worker(text):
     finally:
         supervisor.channel.close()
         while process.returncode is None:  # SIGTERM ends it once it has noticed that there is no supervisor
-            os.kill(process.pid, signal.SIGTERM)  # not `terminate`, which may reap it before asyncio does
+            with suppress(ProcessLookupError):  # a thread of asyncio reaps it, and tells this one later
+                os.kill(process.pid, signal.SIGTERM)  # not `terminate`, which may reap it before asyncio does
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), 0.1)
 
