@@ -151,7 +151,7 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
         "api/authentication.py": 1,  # until when tokens hold
         "api/routes/tokens.py": 5,  # the same
         "api/catalogue.py": 2,  # when objects were made and changed, and what took how long, for traces
-        "api/steps.py": 2,  # the latter
+        "api/steps.py": 1,  # the latter
         "api/supervisor.py": 1,  # the same
         "api/traces.py": 2,  # the same
         "control/configuration/reload.py": 2,  # the same
