@@ -11,13 +11,14 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spectrum"
 ALLOWED = {
     "cli": {"core", "control", "kernel", "origin", "store"},
-    "api": {"core", "wire", "link", "store", "kernel", "tasks", "log"},
+    "api": {"core", "wire", "link", "store", "analytics", "kernel", "tasks", "log"},
     "control": {"wire", "core", "link", "kernel", "plane", "probes", "store", "garbage", "tasks", "log"},
     "helper": {"core", "link", "kernel"},
     "plane": {"wire", "core", "link", "engine", "kernel", "garbage", "tasks", "log"},
     "probes": {"wire", "core", "tasks"},
     "link": {"core", "kernel"},
     "store": {"core"},
+    "analytics": {"core"},
     "garbage": set(),
     "tasks": set(),
     "log": {"kernel"},
@@ -35,6 +36,7 @@ FORBIDDEN = {
     "engine": {"asyncio", "uvloop"},
     "helper": {"asyncio", "uvloop"},
     "store": {"asyncio", "uvloop"},
+    "analytics": {"asyncio", "uvloop"},
 }
 FILES = [path for path in ROOT.rglob("*.py*") if path.suffix in (".py", ".pyi", ".pyx", ".pxd")]
 

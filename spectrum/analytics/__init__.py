@@ -1,0 +1,1 @@
+"""Keeps what is known of sessions for questions: an embedded store, or a server's."""
