@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "doctor",
     "explain": "running",
     "export": "export",
+    "group": "objects",
     "import": "export:import_",
     "kernel": "kernel",
     "kill": "sessions",

@@ -1,13 +1,14 @@
-"""`spectrum app|pool|monitor|balancer|rule|list list|show|set|delete`: the API's objects, by its UNIX socket.
+"""`spectrum app|pool|monitor|group|balancer|rule|list list|show|set|delete`: the API's objects, by its UNIX socket.
 
 Whoever may use the socket needs no token. People use names where the API has ids.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -69,6 +70,13 @@ MONITOR = Noun(
     lambda name: {"description": name},
     ("type", "port", "interval", "path"),
 )
+GROUP = Noun(
+    "group",
+    "/accounts/{account}/load_balancers/monitor_groups",
+    lambda one: str(one.get("description") or one["id"]),
+    lambda name: {"description": name},
+    ("members.monitor_id",),
+)
 POOL = Noun(
     "pool",
     "/accounts/{account}/load_balancers/pools",
@@ -99,7 +107,14 @@ LIST = Noun(
     ("kind", "num_items", "description"),
 )
 # Fields whose value is the id of another object: people write its name.
-_REFERENCES = {"monitor": MONITOR, "fallback_pool": POOL, "default_pools": POOL, "load_balancer": BALANCER}
+_REFERENCES = {
+    "monitor": MONITOR,
+    "monitor_group": GROUP,
+    "members.monitor_id": MONITOR,
+    "fallback_pool": POOL,
+    "default_pools": POOL,
+    "load_balancer": BALANCER,
+}
 
 
 class NamedApi:
@@ -163,6 +178,8 @@ class NamedApi:
             value = json.loads(text)
         except ValueError:
             value = text
+        if field == "members":
+            return self._members(value)
         if (noun := _REFERENCES.get(field)) is None or not value:
             return value
         if isinstance(value, str) and field == "default_pools":
@@ -170,6 +187,22 @@ class NamedApi:
         if isinstance(value, list):
             return [self.known(noun, str(name))["id"] for name in value]
         return self.known(noun, str(value))["id"]
+
+    def _members(self, value: Any) -> Any:
+        """Return the members of a monitor group: monitors by name, or mappings that name one in `monitor_id`."""
+        members = value.split(",") if isinstance(value, str) else value
+        if not isinstance(members, list):
+            return members
+        told = [one if isinstance(one, dict) else {"monitor_id": str(one)} for one in members]
+        return [
+            one | {"monitor_id": self.known(MONITOR, str(one["monitor_id"]))["id"]} if "monitor_id" in one else one
+            for one in told
+        ]
+
+    def named(self, column: str) -> dict[str, str]:
+        """Return the names of the objects that a column has the ids of, by their ids; nothing for other columns."""
+        noun = _REFERENCES.get(column) if column.endswith("_id") else None
+        return {str(one["id"]): noun.name_of(one) for one in self.all(noun)} if noun is not None else {}
 
 
 def names_of(noun: Noun) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -203,11 +236,15 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
     @command("list", "List them.")
     @AS_JSON
     def list_all(api_path: Path | None, account: str | None, zone: str | None, as_json: bool) -> None:
-        found = list(NamedApi(api_path, account, zone).all(noun))
+        api = NamedApi(api_path, account, zone)
+        found = list(api.all(noun))
         if as_json:
             click.echo(json.dumps(found, indent=2))
             return
-        for line in table([[noun.name_of(one), *(shown(one, column) for column in noun.columns)] for one in found]):
+        names = {column: api.named(column) for column in noun.columns if found}
+        for line in table(
+            [[noun.name_of(one), *(shown(one, column, names[column]) for column in noun.columns)] for one in found]
+        ):
             click.echo(line)
 
     @command("show", "Show one: by its name, or its id.")
@@ -273,14 +310,16 @@ def merged(before: Any, after: Any) -> Any:
     return {**before, **{key: merged(before.get(key), item) for key, item in after.items()}}
 
 
-def shown(one: Any, column: str) -> str:
-    """Return the text of a column: what stands at a place, of each entry of a list."""
+def shown(one: Any, column: str, names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the text of a column: what stands at a place, of each entry of a list, by its name if it has one."""
     for index, step in enumerate(steps := column.split(".")):
         if isinstance(one, list):
-            return ", ".join(shown(entry, ".".join(steps[index:])) for entry in one)
+            return ", ".join(shown(entry, ".".join(steps[index:]), names) for entry in one)
         one = one.get(step) if isinstance(one, dict) else None
     if isinstance(one, list):
         return ", ".join(map(str, one))
+    if isinstance(one, str):
+        return names.get(one, one)
     return "" if one is None else json.dumps(one) if isinstance(one, bool | dict) else str(one)
 
 
@@ -305,6 +344,7 @@ def _group(noun: Noun, about: str) -> click.Group:
 
 pool = _group(POOL, "Pools of origins")
 monitor = _group(MONITOR, "Health checks of origins")
+group = _group(GROUP, "Monitor groups")
 balancer = _group(BALANCER, "Load balancers")
 rule = _group(RULE, "IP access rules")
 lists = _group(LIST, "Lists of addresses")

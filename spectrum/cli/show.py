@@ -207,6 +207,11 @@ def _milliseconds(value: float | None) -> str:
 
 def _reason(origin: dict[str, Any]) -> str:
     said = [escape(origin["reason"])] if origin["reason"] else []
+    said += [
+        f"[yellow]{escape(one['monitor'])} fails: {escape(one['reason'])}[/yellow]"
+        for one in origin.get("monitors", ())
+        if one["health"] == "down" and (origin["health"] == "healthy" or one["counts"] == "monitoring_only")
+    ]
     days = origin["certificate_expires_in_days"]
     if days is not None and days < CERTIFICATE_WARNING_DAYS:
         said.append(f"[yellow]certificate expires in {days:.0f} days[/yellow]")

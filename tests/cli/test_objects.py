@@ -14,6 +14,7 @@ from tests.cli.harness import spectrum
 ACCOUNT, ZONE = "a" * 32, "b" * 32
 POOLS, APPS = f"/accounts/{ACCOUNT}/load_balancers/pools", f"/zones/{ZONE}/spectrum/apps"
 MONITORS = f"/accounts/{ACCOUNT}/load_balancers/monitors"
+GROUPS = f"/accounts/{ACCOUNT}/load_balancers/monitor_groups"
 RULES, LISTS = f"/accounts/{ACCOUNT}/firewall/access_rules/rules", f"/accounts/{ACCOUNT}/rules/lists"
 
 
@@ -31,6 +32,7 @@ class Server(ThreadingUnixStreamServer):
             "/accounts": [{"id": ACCOUNT, "name": "default"}],
             "/zones": [{"id": ZONE, "name": "example.com"}],
             MONITORS: [{"id": "m1", "description": "tcp", "type": "tcp"}],
+            GROUPS: [{"id": "g1", "description": "all", "members": [{"monitor_id": "m1"}, {"monitor_id": "m9"}]}],
             POOLS: [
                 {"id": "p1", "name": "eu", "enabled": True, "origins": [{"address": "192.0.2.1"}, {"address": "::1"}]},
                 {"id": "p2", "name": "us", "load_shedding": {"default_percent": 0, "default_policy": "random"}},
@@ -99,6 +101,7 @@ def test_objects_are_listed(server):
     assert len(server.run("app", "list").output.splitlines()) == 150
     assert json.loads(server.run("list", "list", "--json").output) == server.objects[LISTS]
     assert server.run("rule", "list").output == ""
+    assert server.run("group", "list").output == "all  tcp, m9\n"
 
 
 def test_one_is_shown_by_its_name_or_id(server):
@@ -162,6 +165,29 @@ def test_one_is_shown_by_its_name_or_id(server):
             ("rule", "set", "192.0.2.1", "mode=block"),
             ("POST", RULES, {"configuration": {"target": "ip", "value": "192.0.2.1"}, "mode": "block"}),
         ),
+        (
+            (
+                "group",
+                "set",
+                "some",
+                'members=[{"monitor_id": "tcp", "must_be_healthy": true}, {"enabled": true}, "m1"]',
+            ),
+            (
+                "POST",
+                GROUPS,
+                {
+                    "description": "some",
+                    "members": [
+                        {"monitor_id": "m1", "must_be_healthy": True},
+                        {"enabled": True},
+                        {"monitor_id": "m1"},
+                    ],
+                },
+            ),
+        ),
+        (("group", "set", "all", "members=tcp"), ("PATCH", f"{GROUPS}/g1", {"members": [{"monitor_id": "m1"}]})),
+        (("group", "set", "all", "members=5"), ("PATCH", f"{GROUPS}/g1", {"members": 5})),
+        (("pool", "set", "eu", "monitor_group=all"), ("PATCH", f"{POOLS}/p1", {"monitor_group": "g1"})),
         (("list", "set", "banned", "description=d"), ("PUT", f"{LISTS}/l1", {"description": "d"})),
         (("pool", "delete", "us"), ("DELETE", f"{POOLS}/p2", None)),
     ],

@@ -48,6 +48,14 @@ POOL = {
         MEMBER,
         MEMBER | {"name": "b", "health": "down", "reason": "said b'[x]'", "rtt_ms": None, "port": None},
         MEMBER | {"name": "c", "certificate_expires_in_days": 3.4},
+        MEMBER
+        | {
+            "name": "d",
+            "monitors": [
+                {"monitor": "ssh", "counts": "majority", "health": "down", "reason": "timeout"},
+                {"monitor": "ping", "counts": "majority", "health": "healthy", "reason": None},
+            ],
+        },
     ],
 }
 BALANCER = {
@@ -159,6 +167,7 @@ def test_pools_and_load_balancers():
     assert "a 192.0.2.1 port 22 healthy 70% 12.3 ms 3" in lines
     assert "b 192.0.2.1 down 70% 3 said b'[x]'" in lines
     assert "c 192.0.2.1 port 22 healthy 70% 12.3 ms 3 certificate expires in 3 days" in lines
+    assert "d 192.0.2.1 port 22 healthy 70% 12.3 ms 3 ssh fails: timeout" in lines
     fallen = shown(STATUS | {"pools": [POOL], "load_balancers": [BALANCER | {"fallback_in_use": True}]})
     assert "none is healthy: us serves, its health is ignored" in fallen
     assert "(disabled)" in shown(STATUS | {"pools": [POOL], "load_balancers": [BALANCER | {"enabled": False}]})

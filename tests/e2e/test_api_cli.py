@@ -20,7 +20,16 @@ def test_objects_are_made_shown_changed_and_deleted(tmp_path, free_port):
 
     with Daemon(tmp_path, text):
         run("monitor", "set", "echo", "type=tcp", "interval=5")
-        run("pool", "set", "eu", "monitor=echo", f'origins=[{{"name": "a", "address": "127.0.0.1", "port": {origin}}}]')
+        run("monitor", "set", "slow", "type=tcp", "interval=60")
+        run("group", "set", "both", 'members=[{"monitor_id": "echo", "must_be_healthy": true}, "slow"]')
+        assert run("group", "list") == "both  echo, slow\n"
+        run(
+            "pool",
+            "set",
+            "eu",
+            "monitor_group=both",
+            f'origins=[{{"name": "a", "address": "127.0.0.1", "port": {origin}}}]',
+        )
         run("balancer", "set", "lb.example.com", "default_pools=eu", "fallback_pool=eu")
         run("app", "set", "a.example.com", f"protocol=tcp/{port}", "load_balancer=lb.example.com", "ip_firewall=true")
         with socket.create_connection(("127.0.0.1", port), 5) as client:
@@ -39,7 +48,9 @@ def test_objects_are_made_shown_changed_and_deleted(tmp_path, free_port):
             ("app", "a.example.com"),
             ("balancer", "lb.example.com"),
             ("pool", "eu"),
+            ("group", "both"),
             ("monitor", "echo"),
+            ("monitor", "slow"),
         ):
             assert run(what, "delete", name) == f"deleted {what} {name}\n"
         assert run("pool", "list") == ""

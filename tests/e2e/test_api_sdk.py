@@ -128,6 +128,8 @@ def test_an_operators_day(edge, free_port):
     eventually(is_healthy, timeout_s=10)
     previewed(client, of_account, monitor, pool, free_port())
 
+    grouped(client, of_account, monitor, pool, free_port())
+
     # Changes: PUT replaces, PATCH changes.
     assert balancing.pools.edit(pool.id, **of_account, description="echoes").description == "echoes"
     assert balancing.pools.update(pool.id, **of_account, name="echo-1", origins=origins).monitor is None
@@ -225,6 +227,36 @@ def previewed(client, of_account, monitor, pool, closed_port: int) -> None:
     health = balancing.pools.health.get(pool.id, **of_account)
     (told,) = health.pop_health.model_extra.values()
     assert told["healthy"]
+
+
+def grouped(client, of_account, monitor, pool, closed_port: int) -> None:
+    """Have a group of monitors decide on a pool, of which one fails, and then the monitor alone again."""
+    balancing = client.load_balancers
+    closed = balancing.monitors.create(**of_account, type="tcp", port=closed_port, interval=1, description="closed")
+    members = [
+        {"monitor_id": monitor.id, "enabled": True, "monitoring_only": False, "must_be_healthy": True},
+        {"monitor_id": closed.id, "enabled": True, "monitoring_only": True, "must_be_healthy": False},
+    ]
+    group = balancing.monitor_groups.create(**of_account, description="both", members=members)
+    of_group = {"origins": [one.to_dict() for one in pool.origins], "name": pool.name, "monitor_group": group.id}
+    assert balancing.pools.update(pool.id, **of_account, **of_group).monitor_group == group.id
+    for one in (monitor, closed):
+        assert [found.id for found in balancing.pools.list(**of_account, monitor=one.id)] == [pool.id]
+
+    def failure():
+        (told,) = balancing.pools.health.get(pool.id, **of_account).pop_health.model_extra.values()
+        return told["healthy"], told["origins"][0]["127.0.0.1"]["failure_reason"]
+
+    eventually(lambda: failure() == (True, "No failures"), timeout_s=10)
+    members[1] |= {"monitoring_only": False, "must_be_healthy": True}
+    edited = balancing.monitor_groups.edit(group.id, **of_account, description="both", members=members)
+    assert edited.members[1].must_be_healthy
+    eventually(lambda: failure() == (False, "TCP connection failed"), timeout_s=10)
+    fails(cloudflare.BadRequestError, 1005, None, balancing.monitor_groups.delete, group.id, **of_account)
+    balancing.pools.edit(pool.id, **of_account, monitor=monitor.id, monitor_group="")
+    eventually(lambda: failure() == (True, "No failures"), timeout_s=10)
+    balancing.monitor_groups.delete(group.id, **of_account)
+    balancing.monitors.delete(closed.id, **of_account)
 
 
 def reaches(port: int) -> bool:

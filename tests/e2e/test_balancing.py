@@ -396,6 +396,63 @@ def test_pools_go_down_the_fallback_serves_and_everybody_is_told(origins, tmp_pa
         assert len([e for e in daemon.events()[:told] if e.get("Reason", "").endswith("connection refused")]) >= 2
 
 
+def test_the_monitors_of_a_group_decide_together(origins, tmp_path, free_port):
+    port, metrics = free_port(), free_port()
+    made = origins(["a", "b", "login", "world", "town", "cave", "chat"])
+    rest = QUICK.removesuffix("}")
+    monitors = ", ".join(
+        f"{name}: {rest}, port: {made.ports[name]}}}" for name in ("login", "world", "town", "cave", "chat")
+    )
+    more = f"""
+monitor_groups:
+  game:
+    members:
+      - {{monitor: login, must_be_healthy: true}}
+      - {{monitor: world}}
+      - {{monitor: town}}
+      - {{monitor: cave}}
+      - {{monitor: chat, monitoring_only: true}}
+metrics: {{listen: 127.0.0.1:{metrics}}}
+"""
+    pools = f"one: {made.pool('a', ', monitor_group: game')}, two: {made.pool('b', ', monitor: m')}"
+    file = text(port, pools, "default_pools: [one, two]", more, monitor=f"{QUICK}, {monitors}")
+    with Daemon(tmp_path, file) as daemon:
+
+        def found():
+            origin = next(pool for pool in daemon.status()["pools"] if pool["name"] == "one")["origins"][0]
+            failing = [one["monitor"] for one in origin["monitors"] if one["health"] == "down"]
+            return origin["health"], origin["reason"], failing
+
+        def settled(health, reason, *failing):
+            eventually(lambda: found() == (health, reason, list(failing)))
+            time.sleep(TOLD_S)
+            assert where(made, port) == ("a" if health == "healthy" else "b")
+
+        settled("healthy", None)
+        made.kill("chat")  # monitoring_only
+        settled("healthy", None, "chat")
+        made.kill("world")  # one of three
+        settled("healthy", None, "world", "chat")
+        steps = ask(daemon.socket, "GET", "/explain?app=x&client=203.0.113.7&port=0")["steps"]
+        assert any("world fails (connection refused), without a majority" in step for step in steps)
+        assert metrics_of(metrics)['spectrum_origin_monitor_healthy{monitor="world",origin="a",pool="one"}'] == 0
+        made.kill("town")
+        both = "2 of 3 fail: world: connection refused; town: connection refused"
+        settled("down", both, "world", "town", "chat")
+        made.start("world")
+        settled("healthy", None, "town", "chat")
+        made.kill("login")  # must_be_healthy
+        settled("down", "login: connection refused", "login", "town", "chat")
+        assert daemon.reload() == [], "a reload is no reason to think otherwise"
+        assert found()[:2] == ("down", "login: connection refused")
+        made.start("login")
+        settled("healthy", None, "town", "chat")
+        events = [one for one in daemon.events() if one.get("MonitorGroup") == "game"]
+        told = [(one["Event"], one.get("Monitor"), one["Healthy"]) for one in events if one["Event"] == "monitorHealth"]
+        assert told[:3] == [("monitorHealth", name, False) for name in ("chat", "world", "town")]
+        assert [one["Healthy"] for one in events if one["Event"] == "originHealth"] == [True, False, True, False, True]
+
+
 def test_explain_and_status_on_the_command_line(origins, tmp_path, free_port):
     port = free_port()
     made = origins("ab")

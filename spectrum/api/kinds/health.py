@@ -58,22 +58,35 @@ def failure_reason(reason: str, monitor_type: str | None) -> str:
 
 def pool_health(told: dict[str, Any]) -> dict[str, Any]:
     """Return the health of a pool, from its status."""
+    is_probed = told["monitor"] is not None or told["monitor_group"] is not None
     return {
-        "healthy": told["monitor"] is None or told["health"] in ("healthy", "degraded"),
-        "origins": origins_health(told["origins"], told["monitor_type"]),
+        "healthy": not is_probed or told["health"] in ("healthy", "degraded"),
+        "origins": [
+            {one["address"]: _origin_health(one, *_failed_probe(one, told["monitor"], told["monitor_types"]))}
+            for one in told["origins"]
+        ],
     }
 
 
 def origins_health(origins: list[dict[str, Any]], monitor_type: str | None) -> list[dict[str, Any]]:
     """Return the health of origins, each by its address, from their statuses; `monitor_type` is that of the probes."""
-    return [{origin["address"]: _origin_health(origin, monitor_type)} for origin in origins]
+    return [{one["address"]: _origin_health(one, one["reason"] or "", monitor_type)} for one in origins]
 
 
-def _origin_health(origin: dict[str, Any], monitor_type: str | None) -> dict[str, Any]:
+def _failed_probe(origin: dict[str, Any], monitor: str | None, types: dict[str, str]) -> tuple[str, str | None]:
+    """Return the reason of the probe that failed, and the type of its monitor: of a group, the first that decided."""
+    findings = [one for one in origin["monitors"] if one["health"] == "down" and one["counts"] != "monitoring_only"]
+    if findings:
+        decisive = next((one for one in findings if one["counts"] == "must_be_healthy"), findings[0])
+        return decisive["reason"] or "", types.get(decisive["monitor"])
+    return origin["reason"] or "", types.get(monitor) if monitor is not None else None
+
+
+def _origin_health(origin: dict[str, Any], probe_reason: str, monitor_type: str | None) -> dict[str, Any]:
     state, reason = origin["health"], origin["reason"] or ""
     shown: dict[str, Any] = {"healthy": state == "healthy", "failure_reason": NO_FAILURES}
     if state == "down":
-        shown |= {"failure_reason": failure_reason(reason, monitor_type), "failure_detail": reason}
+        shown |= {"failure_reason": failure_reason(probe_reason, monitor_type), "failure_detail": reason}
     elif state != "healthy":  # what probes have no part in
         shown["failure_reason"] = reason or state
     if origin["response_code"] is not None:

@@ -12,6 +12,7 @@ from spectrum.api.kinds.health import pool_health
 from spectrum.api.kinds.pools import POOLS
 from spectrum.api.routes.objects import Objects, referrers
 from spectrum.api.routes.schemas import gives, gives_id, gives_list, takes, takes_part
+from spectrum.store.objects import StoredObject
 
 router = APIRouter(tags=["Load balancing: pools"])
 OBJECTS = Objects(POOLS, lambda value: str(value["name"]))
@@ -21,11 +22,24 @@ _PATH = "/accounts/{account_id}/load_balancers/pools"
 @router.get(_PATH, responses=gives_list(POOLS))
 async def list_pools(
     call: Annotated[Call, InAccount("pools")],
-    monitor: Annotated[str, Query(description="Only pools with this monitor, by its id.")] = "",
+    monitor: Annotated[str, Query(description="Only pools with this monitor, or a group that has it; its id.")] = "",
 ) -> Response:
     """List the pools of an account."""
-    shown = [OBJECTS.shown(call, one) for one in call.objects("pools")]
-    return success([one for one in shown if not monitor or one.get("monitor") == monitor])
+    found = call.objects("pools")
+    if monitor:
+        probing = call.object("monitors", monitor)
+        probed = pools_of_monitor(call, probing) if probing is not None else []
+        found = [one for one in found if one in probed]
+    return success([OBJECTS.shown(call, one) for one in found])
+
+
+def pools_of_monitor(call: Call, monitor: StoredObject) -> list[StoredObject]:
+    """Return the pools that have a monitor, or a monitor group that has it."""
+    referring = call.catalogue.referrers(monitor.section, monitor.name)
+    groups = [one for one in referring if one.section == "monitor_groups"]
+    return [one for one in referring if one.section == "pools"] + [
+        pool for group in groups for pool in call.catalogue.referrers(group.section, group.name)
+    ]
 
 
 @router.post(_PATH, openapi_extra=takes(POOLS), responses=gives(POOLS))

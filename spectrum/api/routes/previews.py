@@ -31,8 +31,7 @@ async def preview_monitor(call: Annotated[Call, InAccount("monitors", edit=True)
     assert call.account is not None, "its path names one"
     if not call.caller.may("pools", False, call.account.name):
         raise unauthorized()
-    referring = call.catalogue.referrers(monitor.section, monitor.name)
-    return await _begin(call, [one for one in referring if one.section == "pools"])
+    return await _begin(call, pools.pools_of_monitor(call, monitor))
 
 
 @router.post(f"{_PATH}/pools/{{pool_id}}/preview", openapi_extra=takes(MONITORS))

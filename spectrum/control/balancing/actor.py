@@ -18,6 +18,7 @@ from spectrum.control.filter.explain import explain_filter
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.balancing.checks import monitor_faults
+from spectrum.core.balancing.groups import probing
 from spectrum.core.balancing.objects import Monitor
 from spectrum.core.difference import Difference
 from spectrum.core.names import name_key
@@ -76,10 +77,10 @@ class HealthActor(Actor):
         pool = next((pool for pool in self._served.snapshot.pools if pool.name == name), None)
         if pool is None:
             raise ValueError(f"no pool {name!r}")
-        monitor = config.pools[name].monitor
-        told = pool_status(pool, monitor, self._health, self._memory.loads)
-        probed_as = config.monitors[monitor].type if monitor is not None else None
-        return {"node": config.node.name or "local", "monitor_type": probed_as, **told}
+        configured = config.pools[name]
+        told = pool_status(pool, configured, self._health, self._memory.loads)
+        types = {one.monitor: config.monitors[one.monitor].type for one in probing(configured, config.monitor_groups)}
+        return {"node": config.node.name or "local", "monitor_types": types, **told}
 
     async def _begin_preview(self, asked: Asked) -> dict[str, Any]:
         """Probe pools once as a monitor in the body says; return the preview's id, or why there is none."""

@@ -3,7 +3,7 @@
 import random
 import time
 
-from spectrum.control.balancing.health import HealthKeeper
+from spectrum.control.balancing.health import HealthKeeper, MonitorFinding
 from spectrum.control.balancing.origins import told
 from spectrum.core.access.prefix_table import PrefixTable
 from spectrum.core.access.rules import AppRules, basis_of
@@ -186,6 +186,13 @@ class _Explanation:
             if origin.number in view.usable
             and not (override := self._health.override_of(self._health.members[origin.number])).is_nothing
         ]
+        parts += [
+            f"{origin.name}: {finding.member.monitor} fails ({finding.reason}), {_harmless(finding)}"
+            for origin in view.settings.origins
+            if origin.number in view.usable
+            for finding in self._health.findings_of(origin.number)
+            if finding.healthy is False
+        ]
         down = [
             f"{origin.name}: {self._trouble(origin)}"
             for origin in view.settings.origins
@@ -262,6 +269,10 @@ class _Explanation:
         listed = ", ".join(f"{names[number]} {share:.0%}" for number, share in shown)
         how = "its address decides among" if policy == "hash" else "chance decides among"
         return [f"in pool {view.settings.name} {how} {listed}{more}"] if listed else []
+
+
+def _harmless(finding: MonitorFinding) -> str:
+    return "which is monitoring_only" if finding.member.monitoring_only else "without a majority"
 
 
 def _access(settings: AppSettings, snapshot: Snapshot, prefixes: bytes, client: bytes) -> tuple[bool, list[str]]:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from spectrum.core.balancing.checks import headers_used, probe_port, probed_transport
 from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.balancing.groups import Vote, combine, probing
 from spectrum.core.balancing.health import Health, ProbeResult
-from spectrum.core.balancing.objects import Monitor, Pool
+from spectrum.core.balancing.objects import GroupMember, Monitor, Pool
 from spectrum.core.balancing.outliers import OutlierDetector, Signs
 from spectrum.core.balancing.overrides import Override
 from spectrum.core.balancing.pools import PoolView, Standing, weight_of
@@ -46,12 +47,43 @@ class ProbeKey(NamedTuple):
     header: str
 
 
+class Voter(NamedTuple):
+    """A monitor that decides, with others or alone, on an address of an origin."""
+
+    key: ProbeKey
+    must_be_healthy: bool
+
+
+class Poll(NamedTuple):
+    """Who decides on an address of an origin; `of_group`: reasons name the monitor, as there may be several."""
+
+    voters: tuple[Voter, ...]
+    of_group: bool
+
+
+class MonitorFinding(NamedTuple):
+    """What a member of a monitor group finds at an origin.
+
+    Attributes:
+        member: What it counts for.
+        healthy: Its verdict: of several addresses that of the best one; None while unknown.
+        reason: Why it is not healthy.
+        rtt_s: Mean round trip of its probes in seconds; 0 without any.
+    """
+
+    member: GroupMember
+    healthy: bool | None
+    reason: str
+    rtt_s: float
+
+
 @dataclass(slots=True)
 class Member:
     """An origin of a pool.
 
     Attributes:
-        keys: Of the probes of its addresses.
+        keys: Of the probes of its addresses, by all of its monitors.
+        polls: Who decides, of each address.
         healthy: The verdict; None while unknown, True where nobody looks.
         reason: Why it is not healthy.
         changed_at: When the verdict changed (seconds since 1970); 0 for never.
@@ -62,6 +94,7 @@ class Member:
     pool: str
     settings: OriginSettings
     keys: tuple[ProbeKey, ...] = ()
+    polls: tuple[Poll, ...] = ()
     healthy: bool | None = None
     reason: str = ""
     changed_at: float = 0.0
@@ -75,6 +108,8 @@ class _World:
 
     monitors: dict[str, Monitor] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
+    # Of each pool.
+    probing: dict[str, tuple[GroupMember, ...]] = field(default_factory=dict)
     headers: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     settings: dict[str, PoolSettings] = field(default_factory=dict)
     balancers: tuple[BalancerSettings, ...] = ()
@@ -99,8 +134,8 @@ class HealthKeeper:
         self._addresses: Addresses = {}
         self._health: dict[ProbeKey, Health] = {}
         self._users: dict[ProbeKey, list[int]] = {}
-        # Of the addresses of each name.
-        self._keys_of: dict[str, set[ProbeKey]] = {}
+        # Of each address of each name, whatever pools have it.
+        self._polls_of: dict[str, set[tuple[str, Poll]]] = {}
         self._detectors: dict[str, OutlierDetector] = {}
         # What changed and is not told yet, with the cause.
         self._dirty: dict[int, str] = {}
@@ -128,6 +163,7 @@ class HealthKeeper:
         self._world = _World(
             monitors=config.monitors,
             pools=config.pools,
+            probing={name: probing(pool, config.monitor_groups) for name, pool in config.pools.items()},
             headers=headers_used(config.apps, config.load_balancers),
             settings={pool.name: pool for pool in snapshot.pools},
             balancers=snapshot.balancers,
@@ -188,28 +224,32 @@ class HealthKeeper:
         """Probe what is to be probed now."""
         self._addresses = addresses
         targets: dict[Hashable, ProbeTarget] = {}
-        self._users, self._keys_of = {}, {}
+        self._users, self._polls_of = {}, {}
         for number, member in self.members.items():
             found = self._targets_of(member)
-            known = [self._health[key].healthy for key in found if key in self._health]
+            known = {key.monitor for key in found if key in self._health}
             for key, target in found.items():
                 targets[key] = target
                 self._users.setdefault(key, []).append(number)
-                if member.settings.dns is not None:
-                    self._keys_of.setdefault(name_key(member.settings.dns), set()).add(key)
                 if key not in self._health:
                     # A reload that changes how an origin is probed is no reason to doubt it.
-                    verdict = None if known else member.healthy if member.keys else None
-                    self._health[key] = Health(healthy=verdict, reason=member.reason or "not probed yet")
+                    verdict = member.healthy if member.keys and key.monitor not in known else None
+                    reason = "" if self._has_group(member) else member.reason
+                    self._health[key] = Health(healthy=verdict, reason=reason or "not probed yet")
             member.keys = tuple(found)
+            polls = self._polls(member)
+            member.polls = tuple(polls.values())
+            if member.settings.dns is not None:
+                self._polls_of.setdefault(name_key(member.settings.dns), set()).update(polls.items())
         self._health = {key: health for key, health in self._health.items() if key in targets}
         self._prober.watch(targets)
 
     def _targets_of(self, member: Member) -> dict[ProbeKey, ProbeTarget]:
-        name = self._world.pools[member.pool].monitor
-        if name is None or not member.settings.enabled:
-            return {}
-        return self.targets_under(member, name, self._world.monitors[name])
+        found: dict[ProbeKey, ProbeTarget] = {}
+        if member.settings.enabled:
+            for one in self._world.probing[member.pool]:
+                found |= self.targets_under(member, one.monitor, self._world.monitors[one.monitor])
+        return found
 
     def targets_under(self, member: Member, name: str, monitor: Monitor) -> dict[ProbeKey, ProbeTarget]:
         """Return what is probed of an origin under a monitor, which need not be its own; `name` is the monitor's."""
@@ -226,6 +266,21 @@ class HealthKeeper:
             found[key] = ProbeTarget(monitor, address, port, origin.host, origin.dns.name if origin.dns else "", header)
         return found
 
+    def _polls(self, member: Member) -> dict[str, Poll]:
+        """Return who decides on each address of an origin that is probed."""
+        counts = {
+            one.monitor: one.must_be_healthy for one in self._world.probing[member.pool] if not one.monitoring_only
+        }
+        voters: dict[str, list[Voter]] = {}
+        for key in member.keys:
+            found = voters.setdefault(key.address, [])
+            if key.monitor in counts:
+                found.append(Voter(key, counts[key.monitor]))
+        return {address: Poll(tuple(found), self._has_group(member)) for address, found in voters.items()}
+
+    def _has_group(self, member: Member) -> bool:
+        return self._world.pools[member.pool].monitor_group is not None
+
     def _addresses_of(self, origin: OriginSettings) -> tuple[str, ...]:
         return (origin.address,) if origin.dns is None else self._addresses.get(name_key(origin.dns), ())
 
@@ -236,17 +291,25 @@ class HealthKeeper:
         assert isinstance(key, ProbeKey), "the keys are ours"
         health, monitor = self._health[key], self._world.monitors[key.monitor]
         self.probes[key.monitor, result.ok] += 1
-        now = time.monotonic()
+        now, before = time.monotonic(), health.healthy
         changed = health.take(result, monitor.consecutive_up, monitor.consecutive_down, now)
         for number in self._users[key] if changed or result.ok else ():
             member = self.members[number]
             if changed and member.settings.dns is not None:
                 self._readdressed.add(name_key(member.settings.dns))
-            returned = result.ok and self._detectors[member.pool].probe_passed(number, began, now)
+            returned = (
+                result.ok and _decides(key, member) and self._detectors[member.pool].probe_passed(number, began, now)
+            )
             if returned:
-                self._event(member, "originReturned", True, "a probe passed")
+                self._event(member, "originReturned", True, "a probe passed", key)
+            cause = health.reason or "probes pass"
+            if changed and self._has_group(member):
+                # That a start finds all well is told of the origin.
+                if before is not None or not result.ok:
+                    self._event(member, "monitorHealth", result.ok, cause, key)
+                cause = f"{key.monitor}: {cause}"
             if changed or returned:
-                self._judge(number, health.reason or "probes pass")
+                self._judge(number, cause, key)
 
     def met(self, signs: Mapping[int, Signs]) -> None:
         """Take what clients met at origins."""
@@ -314,24 +377,38 @@ class HealthKeeper:
             return True, ""
         if not member.settings.enabled:
             return None, "disabled, so not probed"
-        if not member.keys:
+        if not member.polls:
             return False, "its name has no address"
-        found = [self._health[key] for key in member.keys]
-        if any(health.healthy for health in found):
+        found = [self._outcome(poll) for poll in member.polls]
+        if any(healthy for healthy, _ in found):
             return True, ""
-        return (None if any(health.healthy is None for health in found) else False), found[0].reason
+        return (None if any(healthy is None for healthy, _ in found) else False), found[0][1]
 
-    def _judge(self, number: int, cause: str) -> None:
-        """Work out an origin's verdict anew; what changed is told soon."""
+    def _outcome(self, poll: Poll) -> tuple[bool | None, str]:
+        """Whether an address of an origin is healthy, and why not."""
+        votes = []
+        for key, must_be_healthy in poll.voters:
+            health = self._health[key]
+            reason = f"{key.monitor}: {health.reason}" if poll.of_group else health.reason
+            votes.append(Vote(health.healthy, reason, must_be_healthy))
+        return combine(votes)
+
+    def _judge(self, number: int, cause: str, key: ProbeKey | None = None) -> None:
+        """Work out an origin's verdict anew; what changed is told soon.
+
+        `key` is of the probe that is the cause, if one is.
+        """
         member = self.members[number]
         healthy, member.reason = self._verdict(member)
+        if key is not None and self._has_group(member):
+            cause = member.reason or cause  # it tells of all that fail
         if healthy is not member.healthy:
             self._dirty[number] = cause
             self._flush_soon()
             member.changes += member.healthy is not None
             member.healthy, member.changed_at = healthy, time.time()
             if healthy is not None and self._world.settings[member.pool].monitored:
-                self._event(member, "originHealth", healthy, cause)
+                self._event(member, "originHealth", healthy, cause, key)
         old = self.standings.get(number)
         override = self.override_of(member)
         usable = bool(healthy) and not self._detectors[member.pool].ejected(number) and not override.out
@@ -396,8 +473,12 @@ class HealthKeeper:
     def _emit(self, event: str, healthy: bool, reason: str, pool: str, balancer: str = "") -> None:
         self._record(HealthEvent(event, datetime.now(UTC), healthy, reason, pool, LoadBalancer=balancer))
 
-    def _event(self, member: Member, event: str, healthy: bool, reason: str) -> None:
-        health = self._health[member.keys[0]] if member.keys else Health()
+    def _event(self, member: Member, event: str, healthy: bool, reason: str, key: ProbeKey | None = None) -> None:
+        """Record a change of an origin; `key` is of the probe that is the cause, if one is."""
+        pool, monitor = self._world.pools[member.pool], key.monitor if key is not None else ""
+        if key is None and member.keys:
+            key = member.keys[0]
+        health = self._health[key] if key is not None else Health()
         self._record(
             HealthEvent(
                 event,
@@ -406,30 +487,53 @@ class HealthKeeper:
                 reason,
                 member.pool,
                 member.settings.name,
-                member.keys[0].address if member.keys else member.settings.address,
-                self._world.pools[member.pool].monitor or "",
+                key.address if key is not None else member.settings.address,
+                pool.monitor or monitor,
                 "",
                 health.code,
                 round(self.rtt_of(member.settings.number) * 1e9),
+                pool.monitor_group or "",
             )
         )
 
     # --- what one sees --------------------------------------------------------------------------------------------
 
     def rtt_of(self, number: int) -> float:
-        """Return the mean round trip of an origin's probes in seconds, of its fastest address; 0 if there is none."""
-        found = [self._health[key].rtt_s for key in self.members[number].keys if self._health[key].healthy]
+        """Return the mean round trip of an origin's probes in seconds, of its fastest address; 0 if there is none.
+
+        Of several monitors it is the mean of those that decide, as Cloudflare's.
+        """
+        found = [self._rtt_at(poll) for poll in self.members[number].polls if self._outcome(poll)[0]]
         return min((rtt_s for rtt_s in found if rtt_s), default=0.0)
 
+    def _rtt_at(self, poll: Poll) -> float:
+        healthy = [health for key, _ in poll.voters if (health := self._health[key]).healthy]
+        found = [health.rtt_s for health in healthy if health.rtt_s]
+        return sum(found) / len(found) if found else 0.0
+
     def code_of(self, number: int) -> int:
-        """Return the status of HTTP or SMTP that an origin answered the last probe with; 0 if there was none."""
-        keys = self.members[number].keys
-        healthy = (self._health[key].code for key in keys if self._health[key].healthy)
-        return next(healthy, self._health[keys[0]].code if keys else 0)
+        """Return the status of HTTP or SMTP that an origin answered a probe of its verdict with; 0 if there is none."""
+        member = self.members[number]
+        found = (self._health[voter.key] for poll in member.polls for voter in poll.voters)
+        return next((one.code for one in found if one.code and (one.healthy or False) is (member.healthy or False)), 0)
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         """Return the result of one probe that counts for nothing here."""
         return await self._prober.probe(target)
+
+    def findings_of(self, number: int) -> list[MonitorFinding]:
+        """Return what each member of a pool's monitor group finds at an origin; nothing where there is no group."""
+        member = self.members[number]
+        return [
+            MonitorFinding(one, best.healthy, "" if best.healthy else best.reason, best.rtt_s)
+            for one in self._world.probing[member.pool]
+            if self._has_group(member)
+            if (best := self._best(one.monitor, member)) is not None
+        ]
+
+    def _best(self, monitor: str, member: Member) -> Health | None:
+        found = [self._health[key] for key in member.keys if key.monitor == monitor]
+        return max(found, key=lambda health: (health.healthy is True, health.healthy is None), default=None)
 
     def certificate_of(self, number: int) -> float:
         """Return when an origin's certificate expires (seconds since 1970), the first of its addresses'; 0 if none."""
@@ -446,7 +550,7 @@ class HealthKeeper:
         return {name: self._up_of(name, found) or found for name, found in addresses.items()}
 
     def _up_of(self, name: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        down = {key.address for key in self._keys_of.get(name, ()) if self._health[key].healthy is False}
+        down = {address for address, poll in self._polls_of.get(name, ()) if self._outcome(poll)[0] is False}
         return tuple(address for address in addresses if address not in down)
 
     async def stop(self) -> None:
@@ -455,3 +559,7 @@ class HealthKeeper:
             if timer is not None:
                 timer.cancel()
         await self._prober.stop()
+
+
+def _decides(key: ProbeKey, member: Member) -> bool:
+    return any(voter.key == key for poll in member.polls for voter in poll.voters)

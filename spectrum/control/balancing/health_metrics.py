@@ -24,6 +24,13 @@ class OriginReading(NamedTuple):
     expires_at: float
 
 
+class FindingReading(NamedTuple):
+    """What a member of a monitor group finds at an origin."""
+
+    labels: list[str]
+    healthy: bool
+
+
 class PoolReading(NamedTuple):
     """What is measured of a pool."""
 
@@ -38,6 +45,7 @@ class HealthReadings:
     """What the metrics of health are made of. Nothing changes it, so it can be rendered in a thread."""
 
     origins: list[OriginReading] = field(default_factory=list)
+    findings: list[FindingReading] = field(default_factory=list)
     pools: list[PoolReading] = field(default_factory=list)
     fallbacks: dict[str, bool] = field(default_factory=dict)
     probes: dict[tuple[str, bool], int] = field(default_factory=dict)
@@ -55,6 +63,10 @@ async def read_health(health: HealthKeeper) -> HealthReadings:
             facts = health.rtt_of(number), health.certificate_of(number)
             labels = [member.pool, member.settings.name]
             readings.origins.append(OriginReading(labels, usable, member.changes, member.ejections, *facts))
+            readings.findings += (
+                FindingReading([*labels, finding.member.monitor], bool(finding.healthy))
+                for finding in health.findings_of(number)
+            )
     for i, name in enumerate(tuple(health.views)):
         if i % SLICE == SLICE - 1:
             await asyncio.sleep(0)
@@ -68,6 +80,8 @@ def health_metrics(readings: HealthReadings) -> Iterator[Metric]:
     if not readings.origins:
         return
     yield from _origins(readings.origins)
+    if readings.findings:
+        yield _findings(readings.findings)
     yield from _pools(readings)
     probes = CounterMetricFamily("spectrum_probes", "Probes that ended", labels=["monitor", "result"])
     for (monitor, passed), count in sorted(readings.probes.items()):
@@ -97,6 +111,17 @@ def _origins(origins: list[OriginReading]) -> Iterator[Metric]:
         if origin.expires_at:
             expires.add_metric(origin.labels, origin.expires_at)
     yield from (usable, rtt, changes, ejections, expires)
+
+
+def _findings(findings: list[FindingReading]) -> Metric:
+    healthy = GaugeMetricFamily(
+        "spectrum_origin_monitor_healthy",
+        "1 if a monitor of its pool's group finds the origin healthy",
+        labels=["pool", "origin", "monitor"],
+    )
+    for finding in findings:
+        healthy.add_metric(finding.labels, finding.healthy)
+    return healthy
 
 
 def _pools(readings: HealthReadings) -> Iterator[Metric]:

@@ -3,8 +3,9 @@
 import time
 from typing import Any
 
-from spectrum.control.balancing.health import HealthKeeper
+from spectrum.control.balancing.health import HealthKeeper, MonitorFinding
 from spectrum.control.balancing.origins import told
+from spectrum.core.balancing.objects import GroupMember, Pool
 from spectrum.core.balancing.settings import OriginSettings, PoolSettings
 from spectrum.core.configuration.config import Config
 from spectrum.core.snapshot import Snapshot
@@ -28,10 +29,10 @@ def balancers_status(snapshot: Snapshot, health: HealthKeeper) -> list[dict[str,
 
 def pools_status(snapshot: Snapshot, config: Config, health: HealthKeeper, loads: Loads) -> list[dict[str, Any]]:
     """Return the status of every pool and its origins, in the order of the file."""
-    return [pool_status(pool, config.pools[pool.name].monitor, health, loads) for pool in snapshot.pools]
+    return [pool_status(pool, config.pools[pool.name], health, loads) for pool in snapshot.pools]
 
 
-def pool_status(pool: PoolSettings, monitor: str | None, health: HealthKeeper, loads: Loads) -> dict[str, Any]:
+def pool_status(pool: PoolSettings, configured: Pool, health: HealthKeeper, loads: Loads) -> dict[str, Any]:
     """Return the status of a pool and its origins."""
     view = health.views[pool.name]
     known, shares = pool.name in health.pool_health, view.shares()
@@ -48,7 +49,8 @@ def pool_status(pool: PoolSettings, monitor: str | None, health: HealthKeeper, l
         "name": pool.name,
         # Cloudflare's words: healthy, degraded (some origins are down), critical (too many are), unknown.
         "health": state,
-        "monitor": monitor,
+        "monitor": configured.monitor,
+        "monitor_group": configured.monitor_group,
         "rtt_ms": round(latency * 1000, 3) if latency else None,
         "sessions": loads.open(pool.number),
         "origins_up": view.up,
@@ -91,4 +93,23 @@ def _origin_status(
         "max_sessions": origin.max_sessions or None,
         "ejections": member.ejections,
         "by_hand": None if override.is_nothing else told(override),
+        # Of a monitor group.
+        "monitors": [_finding_status(finding) for finding in health.findings_of(origin.number)],
     }
+
+
+def _finding_status(finding: MonitorFinding) -> dict[str, Any]:
+    return {
+        "monitor": finding.member.monitor,
+        "counts": counts_for(finding.member),
+        "health": {True: "healthy", False: "down", None: "unknown"}[finding.healthy],
+        "reason": finding.reason or None,
+        "rtt_ms": round(finding.rtt_s * 1000, 3) if finding.rtt_s else None,
+    }
+
+
+def counts_for(member: GroupMember) -> str:
+    """Return what the verdict of a monitor group's member counts for, in the words of the file."""
+    if member.monitoring_only:
+        return "monitoring_only"
+    return "must_be_healthy" if member.must_be_healthy else "majority"

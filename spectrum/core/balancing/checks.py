@@ -5,6 +5,7 @@ from operator import attrgetter
 from typing import Any
 
 from spectrum.core.address import host_text, is_name, parse_address
+from spectrum.core.balancing.groups import is_monitored, probing
 from spectrum.core.balancing.objects import LoadBalancer, Monitor, MonitorGroup, Pool, origin_ports
 from spectrum.core.balancing.settings import compile_balancer, compile_pool
 from spectrum.core.configuration.checks import ListenerIndex
@@ -50,7 +51,8 @@ def check_balancing(config: Config, surroundings: Surroundings) -> Iterator[Faul
     for name, group in config.monitor_groups.items():
         yield from _group_faults(name, group, names["monitors"])
     for name, pool in config.pools.items():
-        yield from _pool_faults(name, pool, whole.monitors, names["monitors"])
+        yield from _pool_faults(name, pool)
+        yield from _probing_faults(("pools", name), pool, surroundings)
     for name, balancer in config.load_balancers.items():
         yield from _balancer_faults(name, balancer, whole, names["pools"])
     for name, app in config.apps.items():
@@ -121,7 +123,7 @@ def _group_faults(name: str, group: MonitorGroup, named: Collection[str]) -> Ite
         seen.add(member.monitor)
 
 
-def _pool_faults(name: str, pool: Pool, monitors: Mapping[str, Monitor], named: Collection[str]) -> Iterator[Fault]:
+def _pool_faults(name: str, pool: Pool) -> Iterator[Fault]:
     path = ("pools", name)
     seen: set[str] = set()
     for i, origin in enumerate(pool.origins):
@@ -135,19 +137,25 @@ def _pool_faults(name: str, pool: Pool, monitors: Mapping[str, Monitor], named: 
     if (pool.latitude is None) != (pool.longitude is None):
         missing = "longitude" if pool.longitude is None else "latitude"
         yield Fault(path, f'"{missing}" is missing; a place has both', at_key=True)
-    if pool.monitor is None:
-        return
-    if pool.monitor not in named:
-        yield Fault((*path, "monitor"), _unknown("monitor", pool.monitor, named))
-    monitor = monitors.get(pool.monitor)
-    if monitor is None or monitor.type == "icmp_ping":
-        return
-    for i, origin in enumerate(pool.origins):
-        if not probe_port(monitor, origin.port):
-            yield Fault(
-                (*path, "origins", i),
-                f"no port to probe: give this origin or monitor {pool.monitor} a port",
-            )
+
+
+def _probing_faults(path: tuple[str, ...], pool: Pool, surroundings: Surroundings) -> Iterator[Fault]:
+    """Yield what is wrong with how a pool's origins are probed."""
+    whole, names = surroundings.whole, surroundings.names
+    if pool.monitor is not None and pool.monitor not in names["monitors"]:
+        yield Fault((*path, "monitor"), _unknown("monitor", pool.monitor, names["monitors"]))
+    if pool.monitor_group is not None and pool.monitor_group not in names["monitor_groups"]:
+        yield Fault((*path, "monitor_group"), _unknown("monitor group", pool.monitor_group, names["monitor_groups"]))
+    for member in probing(pool, whole.monitor_groups):
+        monitor = whole.monitors.get(member.monitor)
+        if monitor is None or monitor.type == "icmp_ping":
+            continue
+        for i, origin in enumerate(pool.origins):
+            if not probe_port(monitor, origin.port):
+                yield Fault(
+                    (*path, "origins", i),
+                    f"no port to probe: give this origin or monitor {member.monitor} a port",
+                )
 
 
 def _balancer_faults(name: str, balancer: LoadBalancer, config: Config, named: Collection[str]) -> Iterator[Fault]:
@@ -208,19 +216,22 @@ def _app_faults(name: str, app: App, config: Config, named: Collection[str]) -> 
 
 
 def _header_faults(apps: Mapping[str, App], whole: Config) -> Iterator[Fault]:
-    """Yield the pools of apps whose monitor cannot know which PROXY header to send."""
+    """Yield the pools of apps with a monitor that cannot know which PROXY header to send."""
     for (pool_name, transport), used in headers_used(apps, whole.load_balancers).items():
         pool = whole.pools.get(pool_name)
-        monitor = whole.monitors.get(pool.monitor or "") if pool else None
-        if monitor is None or monitor.proxy_protocol != "auto" or monitor.type == "icmp_ping":
+        if pool is None or len(used) < 2:
             continue
-        if len(used) < 2 or probed_transport(monitor) != transport:
-            continue
-        yield Fault(
-            ("pools", pool_name, "monitor"),
-            f"the {transport} apps that use the pool send different proxy_protocol ({', '.join(sorted(used))}); "
-            "say which one the monitor sends: proxy_protocol: off, v1, v2 or simple",
-        )
+        for member in probing(pool, whole.monitor_groups):
+            monitor = whole.monitors.get(member.monitor)
+            if monitor is None or monitor.proxy_protocol != "auto" or monitor.type == "icmp_ping":
+                continue
+            if probed_transport(monitor) == transport:
+                yield Fault(
+                    ("pools", pool_name, "monitor" if pool.monitor is not None else "monitor_group"),
+                    f"the {transport} apps that use the pool send different proxy_protocol "
+                    f"({', '.join(sorted(used))}); say which one monitor {member.monitor} sends: "
+                    "proxy_protocol: off, v1, v2 or simple",
+                )
 
 
 def _pool_loops(apps: Mapping[str, App], whole: Config, index: ListenerIndex) -> Iterator[Fault]:
@@ -243,13 +254,23 @@ def _pool_loops(apps: Mapping[str, App], whole: Config, index: ListenerIndex) ->
                     )
 
 
+def _probed_by(pool: Pool) -> Iterator[Named]:
+    if pool.monitor is not None:
+        yield "monitors", pool.monitor
+    if pool.monitor_group is not None:
+        yield "monitor_groups", pool.monitor_group
+
+
 def _refers_to_pools(balancer: LoadBalancer) -> Iterable[Named]:
     return (("pools", name) for name in (*balancer.all_pools(), *balancer.random_steering.pool_weights))
 
 
 def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
     return {
-        "pools": tuple(compile_pool(name, pool, numbers) for name, pool in config.pools.items()),
+        "pools": tuple(
+            compile_pool(name, pool, is_monitored(pool, config.monitor_groups), numbers)
+            for name, pool in config.pools.items()
+        ),
         "balancers": tuple(
             compile_balancer(name, balancer, config.pools, config.node)
             for name, balancer in config.load_balancers.items()
@@ -266,12 +287,14 @@ BALANCING = Feature(
             "monitor group",
             MonitorGroup,
             refers_to=lambda group: (("monitors", member.monitor) for member in group.members),
+            shows=attrgetter("members"),
+            passes_on=True,
         ),
         Section(
             "pools",
             "pool",
             Pool,
-            refers_to=lambda pool: (("monitors", pool.monitor),) if pool.monitor is not None else (),
+            refers_to=_probed_by,
             shows=lambda pool: (pool.latitude, [(origin.address, origin.port) for origin in pool.origins]),
         ),
         Section(

@@ -8,9 +8,10 @@ import msgspec
 class HealthEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """A change of an origin, a pool or a load balancer.
 
-    The names are those of Cloudflare's health events where it has them. `Event` is originHealth, originEjected,
-    originReturned, poolHealth or loadBalancerFallback; `Healthy` is what it became, which for a fallback means that it
-    is over. `RTT` is nanoseconds.
+    The names are those of Cloudflare's health events where it has them. `Event` is originHealth, monitorHealth,
+    originEjected, originReturned, poolHealth or loadBalancerFallback; `Healthy` is what it became, which for a fallback
+    means that it is over. monitorHealth is of a member of a monitor group, whether it decides or not. `RTT` is
+    nanoseconds.
     """
 
     Event: str
@@ -24,6 +25,7 @@ class HealthEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     LoadBalancer: str = ""
     ResponseStatusCode: int = 0
     RTT: int = 0
+    MonitorGroup: str = ""
 
 
 def as_text(event: HealthEvent) -> str:
@@ -31,6 +33,9 @@ def as_text(event: HealthEvent) -> str:
     match event.Event:
         case "originHealth":
             who = f"origin {event.Pool}/{event.Origin} is {'healthy' if event.Healthy else 'down'}"
+        case "monitorHealth":
+            finds = "healthy" if event.Healthy else "down"
+            who = f"monitor {event.Monitor} finds origin {event.Pool}/{event.Origin} {finds}"
         case "originEjected":
             who = f"origin {event.Pool}/{event.Origin} is ejected"
         case "originReturned":

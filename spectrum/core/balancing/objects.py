@@ -8,7 +8,7 @@ import re
 from itertools import chain
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from spectrum.core.address import PortRange, ZoneError, is_name, parse_address, parse_reachable_address
 from spectrum.core.configuration.cloudflare import (
@@ -168,15 +168,23 @@ class GroupMember(Strict):
     """One of a monitor group's `members`."""
 
     monitor: str
+    # Otherwise it does not probe.
     enabled: bool = True
     # Its verdict is shown, and counts for nothing.
     monitoring_only: bool = False
-    # The origin is unhealthy whenever this one says so, whatever the others say.
+    # The origin is down whenever this one fails; of the others more than half must fail.
     must_be_healthy: bool = False
+
+    @field_validator("must_be_healthy")
+    @classmethod
+    def _counts(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("monitoring_only"):
+            raise ValueError("a member that is monitoring_only counts for nothing")
+        return value
 
 
 class MonitorGroup(Strict):
-    """`monitor_groups`: monitors that are used together. Pools have one monitor: groups are kept and not used."""
+    """`monitor_groups`: monitors that decide together on the origins of the pools that name them."""
 
     members: Annotated[tuple[GroupMember, ...], AsTuple] = Field(min_length=1)
     description: str = ""
@@ -246,11 +254,6 @@ class OutlierDetection(Strict):
     max_ejection_percent: float = Field(50.0, ge=0, le=100)
 
 
-def _no_group(value: Any) -> None:
-    if value is not None:
-        raise ValueError("groups of monitors are kept, but their verdicts are not combined: a pool has one monitor")
-
-
 def _outliers(value: Any) -> Any:
     return None if value == "off" else value
 
@@ -276,7 +279,16 @@ class Pool(CloudflareKeysOfPool):
     description: str = ""
     enabled: bool = True
     monitor: str | None = None
-    monitor_group: Annotated[None, BeforeValidator(_no_group)] = None
+    # In place of a monitor.
+    monitor_group: str | None = None
+
+    @field_validator("monitor_group")
+    @classmethod
+    def _is_alone(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("monitor") is not None:
+            raise ValueError("a pool has a monitor or a monitor_group, not both")
+        return value
+
     minimum_origins: int = Field(1, ge=1)
     origin_steering: OriginSteering = OriginSteering()
     load_shedding: LoadShedding = LoadShedding()

@@ -122,15 +122,15 @@ def labels(pools: Mapping[str, "Pool"]) -> list[str]:
     return found
 
 
-def compile_pool(name: str, pool: "Pool", numbers: Mapping[str, int]) -> PoolSettings:
-    """Return a pool with the numbers of its origins."""
+def compile_pool(name: str, pool: "Pool", monitored: bool, numbers: Mapping[str, int]) -> PoolSettings:
+    """Return a pool with the numbers of its origins; `monitored` tells whether a monitor decides on their health."""
     shedding = pool.load_shedding
     return PoolSettings(
         number=numbers[pool_label(name)],
         name=name,
         origins=tuple(_compile_origin(name, origin, numbers) for origin in pool.origins),
         enabled=pool.enabled,
-        monitored=pool.monitor is not None,
+        monitored=monitored,
         minimum_origins=pool.minimum_origins,
         policy=pool.origin_steering.policy,
         slow_start_s=pool.slow_start_s,

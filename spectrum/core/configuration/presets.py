@@ -95,7 +95,8 @@ def _unmonitored(document: Mapping[Any, Any], app: Mapping[Any, Any]) -> Iterato
         return
     named = balancer.get("default_pools")
     for name in [*(named if isinstance(named, list) else ()), balancer.get("fallback_pool")]:
-        if isinstance(name, str) and isinstance(pools.get(name), dict) and "monitor" not in pools[name]:
+        pool = pools.get(name) if isinstance(name, str) else None
+        if isinstance(pool, dict) and pool.keys().isdisjoint(("monitor", "monitor_group")):
             yield name
 
 

@@ -227,6 +227,8 @@ def _of_balancer(balancer: Any) -> Iterable[Reference]:
 def _of_pool(pool: Any) -> Iterable[Reference]:
     if pool.monitor is not None:
         yield ("monitor",), "monitors", pool.monitor
+    if pool.monitor_group is not None:
+        yield ("monitor_group",), "monitor_groups", pool.monitor_group
 
 
 def _of_group(group: Any) -> Iterable[Reference]:

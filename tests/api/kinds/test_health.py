@@ -3,9 +3,15 @@ import pytest
 from spectrum.api.kinds.health import failure_reason, pool_health
 
 
-def told(pool, monitor="m", **origin):
-    defaults = {"address": "192.0.2.1", "health": "healthy", "reason": None, "rtt_ms": 12.5, "response_code": 200}
-    return {"health": pool, "monitor": monitor, "monitor_type": "https", "origins": [defaults | origin]}
+def told(pool, monitor="m", monitor_group=None, **origin):
+    seen = {"address": "192.0.2.1", "health": "healthy", "reason": None, "rtt_ms": 12.5, "response_code": 200}
+    types = {"m": "https", "ssh": "tcp"}
+    probed = {"monitor": monitor, "monitor_group": monitor_group, "monitor_types": types}
+    return {"health": pool, **probed, "origins": [seen | {"monitors": []} | origin]}
+
+
+def finding(monitor, counts, health, reason=None):
+    return {"monitor": monitor, "counts": counts, "health": health, "reason": reason, "rtt_ms": None}
 
 
 HEALTHY = {"healthy": True, "failure_reason": "No failures", "response_code": 200, "rtt": "12.5ms"}
@@ -30,6 +36,43 @@ HEALTHY = {"healthy": True, "failure_reason": "No failures", "response_code": 20
             told("unknown", None, health="not monitored", rtt_ms=None, response_code=None),
             True,
             {"healthy": False, "failure_reason": "not monitored"},
+        ),
+        (
+            told(
+                "critical",
+                None,
+                "g",
+                health="down",
+                reason="ssh: no answer within 5 s",
+                rtt_ms=None,
+                response_code=None,
+                monitors=[
+                    finding("n", "monitoring_only", "down", "connection refused"),
+                    finding("m", "majority", "down", "status 503"),
+                    finding("ssh", "must_be_healthy", "down", "no answer within 5 s"),
+                ],
+            ),
+            False,
+            {"healthy": False, "failure_reason": "TCP Timeout", "failure_detail": "ssh: no answer within 5 s"},
+        ),
+        (
+            told(
+                "critical",
+                None,
+                "g",
+                health="down",
+                reason="m: status 503",
+                rtt_ms=None,
+                response_code=503,
+                monitors=[finding("m", "majority", "down", "status 503"), finding("ssh", "must_be_healthy", "healthy")],
+            ),
+            False,
+            {
+                "healthy": False,
+                "failure_reason": "Response code mismatch error",
+                "failure_detail": "m: status 503",
+                "response_code": 503,
+            },
         ),
     ],
 )

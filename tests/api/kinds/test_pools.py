@@ -7,8 +7,9 @@ from spectrum.api.kinds.pools import POOLS
 from spectrum.store.objects import file_id
 from tests.api.kinds.references import Known, has, stored
 
-REFS = Known(monitors=["tcp"])
+REFS = Known(monitors=["tcp"], monitor_groups=["both"])
 TCP = file_id("monitors", "tcp")
+BOTH = file_id("monitor_groups", "both")
 POOL = {"name": "eu", "origins": [{"name": "a", "address": "192.0.2.1"}]}
 
 
@@ -85,6 +86,8 @@ def test_nothing_is_made_of_what_says_that_it_is_not_wanted():
         ({"origins": [{**POOL["origins"][0], "virtual_network_id": "v"}]}, "/origins/0/virtual_network_id", "virtual"),
         ({"origins": [{**POOL["origins"][0], "flatten_cname": False}]}, "/origins/0/flatten_cname", "true"),
         ({"monitor": "0" * 32}, "/monitor", "could not find"),
+        ({"monitor_group": TCP}, "/monitor_group", "could not find"),
+        ({"monitor_group": BOTH, "monitor": TCP}, "/monitor_group", "not both"),
         ({"colour": 1}, "/colour", "unknown field"),
         ({"notification_email": "me@example.com"}, "/notification_email", "no mail"),
         ({"check_regions": ["MARS"]}, "/check_regions/0", "WNAM"),
@@ -116,15 +119,16 @@ BODIES = st.fixed_dictionaries(
     optional={
         "description": st.text(max_size=5),
         "enabled": st.booleans(),
-        "monitor": st.just(TCP),
         "load_shedding": st.fixed_dictionaries({}, optional={"default_percent": st.integers(0, 100)}),
         "outlier_detection": st.sampled_from(["off", {"interval": "3s"}]),
     },
 )
+PROBED_BY = st.sampled_from([{}, {"monitor": TCP}, {"monitor_group": BOTH}])
 
 
-@given(BODIES)
-def test_value_and_body_are_the_same_thing(body):
+@given(BODIES, PROBED_BY)
+def test_value_and_body_are_the_same_thing(body, probed_by):
+    body |= probed_by
     value = POOLS.checked(body, REFS)
     assert has(answer(body), body)
     assert POOLS.checked(POOLS.to_body(value, REFS), REFS) == value

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.api.routes.calls import ACCOUNT, MONITORS, OTHER_ACCOUNT, POOL, POOLS, balancing, done, refused
+from tests.api.routes.calls import ACCOUNT, GROUPS, MONITORS, OTHER_ACCOUNT, POOL, POOLS, balancing, done, refused
 
 PREVIEW = f"{ACCOUNT}/load_balancers/preview"
 TCP = {"type": "tcp", "port": 23}
@@ -41,6 +41,10 @@ async def test_the_daemon_probes_the_pools_of_a_monitor_or_one_pool(api, asked):
             assert begun == {"preview_id": "f" * 32, "pools": {pool: "eu"}}
             body = {"owner": ACCOUNT.rpartition("/")[2], "monitor": TCP, "pools": ["eu"]}
             assert questions.pop() == ("POST", "/previews", None, body)
+        group = {"description": "all", "members": [{"monitor_id": monitor}]}
+        in_group = {"monitor": None, "monitor_group": (await done(client, "POST", GROUPS, group))["id"]}
+        await done(client, "PATCH", f"{POOLS}/{pool}", in_group)
+        assert (await done(client, "POST", f"{MONITORS}/{monitor}/preview", TCP))["pools"] == {pool: "eu"}
         found = await done(client, "GET", f"{PREVIEW}/{begun['preview_id']}")
         told = {"healthy": False, "failure_reason": "TCP connection failed", "failure_detail": "connection refused"}
         assert found == {pool: {"healthy": False, "origins": [{"192.0.2.1": told}]}}

@@ -56,7 +56,11 @@ async def test_what_one_sees(made):
     assert "spectrum_pool_healthy" in {family.name for family in await actor.metrics()}
     assert (resource.method, resource.path) == ("GET", "/explain")
     assert (await resource.answer(asked))["steps"]
-    assert await pool.answer(Asked({"pool": "p"})) == {"node": "local", "monitor_type": "tcp", **status["pools"][0]}
+    assert await pool.answer(Asked({"pool": "p"})) == {
+        "node": "local",
+        "monitor_types": {"m": "tcp"},
+        **status["pools"][0],
+    }
     with pytest.raises(ValueError, match="no pool 'q'"):
         await pool.answer(Asked({"pool": "q"}))
     for wrong in ({"app": "y", "client": "192.0.2.1"}, {"app": "x", "client": "c"}, {"app": "x", "port": "p"}):

@@ -271,3 +271,27 @@ async def test_origins_of_an_app_that_are_full(make):
         "192.0.2.9 port 22 is full (origin_max_sessions 2) and passed over",
         "every origin that it could go to is full: it waits up to 5 s in a queue",
     ]
+
+
+async def test_members_of_a_group_that_fail_are_named(make):
+    world = make("default_pools: [eu]")
+    world.keeper.apply("""
+monitors: {m: {type: tcp, port: 9}, n: {type: tcp, port: 8}}
+monitor_groups: {g: {members: [{monitor: m, must_be_healthy: true}, {monitor: n, monitoring_only: true}]}}
+pools:
+  eu:
+    origins: [{name: a, address: 127.0.0.1, port: 82}, {name: b, address: 127.0.0.2, port: 82}]
+    monitor_group: g
+load_balancers: {lb: {default_pools: [eu]}}
+apps: {x: {protocol: tcp/81, load_balancer: lb}}""")
+    health = world.keeper.health
+    for key, found in health._health.items():
+        found.healthy = (key.monitor == "m") is (key.address == "127.0.0.1")
+        found.reason = "" if found.healthy else "refused"
+    for name in ("eu/a", "eu/b"):
+        health._judge(world.keeper.number(name), "")
+    health._look_at("eu", "")
+    assert (
+        "pool eu is healthy (1 of 2 origins up, 1 needed, a: n fails (refused), which is monitoring_only); "
+        "not used: b: m: refused"
+    ) in world.explain()

@@ -276,3 +276,101 @@ async def test_what_operators_set_is_told_at_once(keeper, origin):
     await until(lambda: keeper.usable("p/o0") is False)
     keeper.health.override({("p", "gone"): Override(1.0, 7, "drain")})
     assert keeper.standings[number] == Standing(False)
+
+
+def grouped(*origins, extra, members, **more):
+    """Return a file whose pool has monitor m, of the origins' own ports, and n of one more port."""
+    monitors = f"""monitors: {{m: {{type: tcp, interval: 0.1}}, n: {{type: tcp, interval: 0.1, port: {extra.port}}}}}
+monitor_groups: {{g: {{members: [{members}]}}}}"""
+    return text(*origins, monitor=monitors, pool="monitor_group: g", **more)
+
+
+async def test_a_member_that_must_be_healthy_decides_alone(keeper, origin):
+    a, b = origin(), origin()
+    keeper.apply(
+        grouped(a, extra=b, members="{monitor: m, must_be_healthy: true}, {monitor: n, must_be_healthy: true}")
+    )
+    assert keeper.usable("p/o0") is False
+    await until(lambda: keeper.usable("p/o0") and keeper.health.pool_health.get("p"))
+    number = keeper.number("p/o0")
+    assert 0 < keeper.health.rtt_of(number) < 1
+    b.close()
+    await until(lambda: keeper.health.pool_health["p"] is False)
+    assert keeper.health.members[number].reason == "n: connection refused"
+    b.open()
+    await until(lambda: keeper.usable("p/o0") and keeper.health.pool_health["p"])
+    told = [event for event in keeper.events if event.Pool == "p"]
+    assert [(event.Event, event.Healthy, event.Monitor, event.Reason) for event in told[2:]] == [
+        ("monitorHealth", False, "n", "connection refused"),
+        ("originHealth", False, "n", "n: connection refused"),
+        ("poolHealth", False, "", "0 of 1 origins are up, 1 needed; n: connection refused"),
+        ("monitorHealth", True, "n", "probes pass"),
+        ("originHealth", True, "n", "n: probes pass"),
+        ("poolHealth", True, "", "1 of 1 origins are up, 1 needed; n: probes pass"),
+    ]
+    assert {event.MonitorGroup for event in told} == {"g", ""}
+
+
+@pytest.mark.parametrize("members", ["{monitor: m}, {monitor: n, monitoring_only: true}", "{monitor: m}, {monitor: n}"])
+async def test_a_member_that_does_not_decide_is_told_of(keeper, origin, members):
+    a, b = origin(), origin()
+    b.close()
+    keeper.apply(grouped(a, extra=b, members=members))
+    number = keeper.number("p/o0")
+    await until(lambda: keeper.usable("p/o0") and keeper.health.probes["n", False])
+    assert [(one.member.monitor, one.healthy, one.reason) for one in keeper.health.findings_of(number)] == [
+        ("m", True, ""),
+        ("n", False, "connection refused"),
+    ]
+    assert ("monitorHealth", "p", "o0", False) in keeper.said()
+    assert ("originHealth", "p", "o0", False) not in keeper.said()
+    a.close()  # of two that decide both are down then
+    await until(lambda: keeper.usable("p/o0") is False)
+
+
+async def test_members_that_only_look_leave_origins_in_use(keeper, origin):
+    a = origin()
+    a.close()
+    keeper.apply(grouped(a, extra=a, members="{monitor: m, monitoring_only: true}, {monitor: n, enabled: false}"))
+    assert keeper.usable("p/o0") is True
+    await until(lambda: keeper.health.probes["m", False])
+    assert keeper.usable("p/o0") is True
+    assert ("n", False) not in keeper.health.probes
+    assert keeper.health.findings_of(keeper.number("spare/s")) == []
+
+
+async def test_a_monitor_in_place_of_which_there_is_a_group_is_no_reason_for_doubt(keeper, origin):
+    a, b = origin(), origin()
+    keeper.apply(text(a))
+    await until(lambda: keeper.usable("p/o0"))
+    keeper.standings.clear()
+    keeper.apply(
+        grouped(a, extra=b, members="{monitor: m, must_be_healthy: true}, {monitor: n, must_be_healthy: true}")
+    )
+    assert keeper.health.standings[keeper.number("p/o0")].usable
+    assert keeper.standings == {}
+    # What the group is said to be counts at once.
+    b.close()
+    await until(lambda: not keeper.health.standings[keeper.number("p/o0")].usable)
+    keeper.apply(
+        grouped(a, extra=b, members="{monitor: m, must_be_healthy: true}, {monitor: n, monitoring_only: true}")
+    )
+    assert keeper.health.standings[keeper.number("p/o0")].usable
+
+
+async def test_addresses_of_a_name_are_each_decided_on(keeper, origin):
+    a, b = origin("127.0.0.2"), origin("127.0.0.2")
+    members = "{monitor: m, must_be_healthy: true}, {monitor: n, monitoring_only: true}"
+    named = grouped(a, extra=b, members=members).replace("address: 127.0.0.2", "address: b.example")
+    addresses = {NAME.format(port=a.port): ("127.0.0.2", "127.0.0.3")}
+    keeper.apply(named, addresses)
+    await until(lambda: keeper.usable("p/o0"))
+    await until(lambda: keeper.health.addresses_for_workers(addresses)[NAME.format(port=a.port)] == ("127.0.0.2",))
+    b.close()
+    await until(
+        lambda: all(
+            one.healthy is (one.member.monitor == "m") for one in keeper.health.findings_of(keeper.number("p/o0"))
+        )
+    )
+    assert keeper.health.addresses_for_workers(addresses)[NAME.format(port=a.port)] == ("127.0.0.2",)
+    assert keeper.usable("p/o0")

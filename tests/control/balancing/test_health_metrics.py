@@ -26,24 +26,30 @@ async def test_what_is_measured():
     keeper, up, down = Keeper(), Origin(), Origin()
     down.close()
     keeper.apply(f"""
-monitors: {{m: {{type: tcp, interval: 0.1}}}}
+monitors: {{m: {{type: tcp, interval: 0.1}}, n: {{type: tcp, interval: 0.1, port: {down.port}}}}}
+monitor_groups: {{g: {{members: [{{monitor: m}}, {{monitor: n, monitoring_only: true}}]}}}}
 pools:
   p:
     origins:
       - {{name: a, address: 127.0.0.1, port: {up.port}}}
       - {{name: b, address: 127.0.0.1, port: {down.port}}}
     monitor: m
+  r: {{origins: [{{name: d, address: 127.0.0.1, port: {up.port}}}], monitor_group: g}}
   q: {{origins: [{{name: c, address: 127.0.0.1, port: {down.port}}}], monitor: m}}
 load_balancers: {{lb: {{default_pools: [q], fallback_pool: p}}}}
 apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
 """)
     await until(lambda: keeper.health.latency_of("p") and keeper.health.fallbacks["lb"])
+    await until(lambda: keeper.health.pool_health.get("r"))
     keeper.health._health[next(iter(keeper.health._health))].certificate_expires = 4e9
     found = await samples(keeper.health)
     await keeper.health.stop()
     up.close()
     assert found['spectrum_origin_healthy{origin="a",pool="p"}'] == "1.0"
     assert found['spectrum_origin_healthy{origin="b",pool="p"}'] == "0.0"
+    assert found['spectrum_origin_monitor_healthy{monitor="m",origin="d",pool="r"}'] == "1.0"
+    assert found['spectrum_origin_monitor_healthy{monitor="n",origin="d",pool="r"}'] == "0.0"
+    assert not [one for one in found if "monitor_healthy" in one and 'pool="p"' in one]
     assert found['spectrum_pool_healthy{pool="p"}'] == "1.0"
     assert found['spectrum_pool_origins_up{pool="q"}'] == "0.0"
     assert found['spectrum_load_balancer_fallback{load_balancer="lb"}'] == "1.0"

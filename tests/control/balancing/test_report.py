@@ -10,7 +10,7 @@ async def test_pools():
     keeper, up, down = Keeper(), Origin(), Origin()
     down.close()
     keeper.apply(f"""
-monitors: {{m: {{type: tcp, interval: 0.1}}}}
+monitors: {{m: {{type: tcp, interval: 0.1}}, n: {{type: tcp, interval: 0.1, port: {down.port}}}}}
 pools:
   p:
     origins:
@@ -23,11 +23,14 @@ pools:
   r: {{origins: [{{name: f, address: 127.0.0.1, port: {down.port}}}], monitor: m}}
   s: {{origins: [{{name: g, address: 203.0.113.1}}], enabled: false}}
   t: {{origins: [{{name: h, address: t.example, port: 9}}], monitor: m}}
+  u: {{origins: [{{name: i, address: 127.0.0.1, port: {up.port}}}], monitor_group: g}}
+monitor_groups: {{g: {{members: [{{monitor: m, must_be_healthy: true}}, {{monitor: n, monitoring_only: true}}]}}}}
 load_balancers: {{lb: {{default_pools: [r], fallback_pool: q, steering_policy: random}}}}
 apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
 """)
     health, memory = keeper.health, SharedMemory(1, 64)
     await until(lambda: health.fallbacks["lb"] and health.latency_of("p") and health.pool_health.get("p"))
+    await until(lambda: health.pool_health.get("u") and health.probes["n", False])
     health.met({keeper.number("p/d"): Signs(connect_failures=9)})
     health._detectors["p"].records[keeper.number("p/d")].ejected_until = time.monotonic() + 30
     health._health[next(iter(health._health))].certificate_expires = time.time() + 86400 * 9
@@ -41,6 +44,7 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
         "r": "critical",
         "s": "disabled",
         "t": "critical",
+        "u": "healthy",
     }
     a, b, c, d = pools["p"]["origins"]
     assert [origin["health"] for origin in (a, b, c, d)] == ["healthy", "down", "disabled", "ejected"]
@@ -54,5 +58,16 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
     assert a["rtt_ms"] > 0
     assert a["response_code"] is None  # TCP has none
     assert pools["t"]["origins"][0]["reason"] == "its name has no address"
+    assert (pools["u"]["monitor"], pools["u"]["monitor_group"], a["monitors"]) == (None, "g", [])
+    m, n = pools["u"]["origins"][0]["monitors"]
+    assert m.pop("rtt_ms") > 0
+    assert m == {"monitor": "m", "counts": "must_be_healthy", "health": "healthy", "reason": None}
+    assert n == {
+        "monitor": "n",
+        "counts": "monitoring_only",
+        "health": "down",
+        "reason": "connection refused",
+        "rtt_ms": None,
+    }
     (balancer,) = balancers_status(keeper.snapshot, health)
     assert (balancer["steering_policy"], balancer["fallback_in_use"]) == ("random", True)

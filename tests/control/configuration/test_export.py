@@ -155,7 +155,7 @@ def configurations(draw):
             "origins": [
                 {"name": draw(NOTES.filter(bool)), "address": draw(ADDRESSES), "port": 80, "weight": draw(WEIGHTS)}
             ],
-            "monitor": draw(st.sampled_from(["m", "n"])),
+            **draw(st.sampled_from([{"monitor": "m"}, {"monitor": "n"}, {"monitor_group": "g"}])),
             "description": draw(NOTES),
         }
         for name in names["pools"]

@@ -37,6 +37,23 @@ apps: {{a: {{{app}, load_balancer: lb}}}}
             ["monitors.m.proxy_protocol: v1 is for TCP; over UDP it is simple or v2"],
         ),
         ({"pool": "monitor: n"}, ['pools.p.monitor: no monitor "n"; known here: m']),
+        ({"pool": "monitor_group: g", "more": "monitor_groups: {g: {members: [{monitor: m}]}}"}, []),
+        (
+            {"pool": "monitor_group: g, monitor: m", "more": "monitor_groups: {g: {members: [{monitor: m}]}}"},
+            ["pools.p.monitor_group: a pool has a monitor or a monitor_group, not both"],
+        ),
+        ({"pool": "monitor_group: g"}, ['pools.p.monitor_group: no monitor group "g"; the file has no monitor groups']),
+        (
+            {"more": "monitor_groups: {g: {members: [{monitor: n}, {monitor: m}, {monitor: m}]}}"},
+            [
+                'monitor_groups.g.members[0].monitor: no monitor "n"; known here: m',
+                "monitor_groups.g.members[2].monitor: m is a member already",
+            ],
+        ),
+        (
+            {"more": "monitor_groups: {g: {members: [{monitor: m, monitoring_only: true, must_be_healthy: true}]}}"},
+            ["monitor_groups.g.members[0].must_be_healthy: a member that is monitoring_only counts for nothing"],
+        ),
         ({"pool": "monitor: other"}, ['pools.p.monitor: no monitor "other"; known here: m']),
         (
             {"pool": "minimum_origins: 2"},
@@ -93,7 +110,9 @@ pools:
   p: {origins: [{name: o, address: 192.0.2.1}, {name: o, address: 192.0.2.2, port: 1}], monitor: m}
   q: {origins: [{name: o, address: 192.0.2.1}], monitor: ping}
   r: {origins: [{name: o, address: 192.0.2.1}], monitor: web}
-load_balancers: {lb: {default_pools: [p, q, r]}}
+  s: {origins: [{name: o, address: 192.0.2.1}], monitor_group: g}
+monitor_groups: {g: {members: [{monitor: m, monitoring_only: true}, {monitor: ping}, {monitor: web}]}}
+load_balancers: {lb: {default_pools: [p, q, r, s]}}
 apps: {a: {protocol: tcp/80, load_balancer: lb}}
 """
     with pytest.raises(ConfigError) as caught:
@@ -101,6 +120,7 @@ apps: {a: {protocol: tcp/80, load_balancer: lb}}
     assert [d.message for d in caught.value.diagnostics] == [
         "no port to probe: give this origin or monitor m a port",
         "o is the name of an origin before it",
+        "no port to probe: give this origin or monitor m a port",
     ]
 
 
@@ -124,11 +144,13 @@ apps: {a: {protocol: tcp/80, edge_ips: [192.0.2.1], load_balancer: lb}}
         load_text(text, "f")
 
 
+@pytest.mark.parametrize("probed_by", ["monitor: m", "monitor_group: g"])
 @pytest.mark.parametrize(("own", "fault"), [("auto", True), ("v2", False), ("off", False)])
-def test_apps_that_send_different_headers(own, fault):
+def test_apps_that_send_different_headers(own, fault, probed_by):
     text = f"""
 monitors: {{m: {{type: tcp, proxy_protocol: {own}}}}}
-pools: {{p: {{origins: [{ONE}], monitor: m}}}}
+monitor_groups: {{g: {{members: [{{monitor: m}}]}}}}
+pools: {{p: {{origins: [{ONE}], {probed_by}}}}}
 load_balancers: {{lb: {{default_pools: [p]}}}}
 apps:
   a: {{protocol: tcp/80, load_balancer: lb, proxy_protocol: v2}}

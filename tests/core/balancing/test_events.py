@@ -13,6 +13,10 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
     [
         (HealthEvent("originHealth", NOW, False, "status 500", "eu", "a"), "origin eu/a is down: status 500"),
         (HealthEvent("originHealth", NOW, True, "", "eu", "a"), "origin eu/a is healthy"),
+        (
+            HealthEvent("monitorHealth", NOW, False, "timeout", "eu", "a", Monitor="m", MonitorGroup="g"),
+            "monitor m finds origin eu/a down: timeout",
+        ),
         (HealthEvent("originEjected", NOW, False, "x", "eu", "a"), "origin eu/a is ejected: x"),
         (HealthEvent("originReturned", NOW, True, "x", "eu", "a"), "origin eu/a is back from its ejection: x"),
         (HealthEvent("poolHealth", NOW, False, "x", "eu"), "pool eu is down: x"),

@@ -72,6 +72,7 @@ def origins(host, port):
     return [{"name": "o", "address": host, "port": port}]
 
 
+PLACED = {"latitude": 1, "longitude": 2}
 OBJECTS = {
     "apps": apps(),
     "monitors": st.builds(
@@ -84,7 +85,11 @@ OBJECTS = {
         lambda host, port, more: {"origins": origins(host, port), **more},
         HOSTS,
         st.sampled_from([0, 4, 5, 5, 65535]),
-        st.sampled_from([{}, {"monitor": "m"}, {"monitor": "m"}, {"latitude": 1, "longitude": 2}]),
+        st.sampled_from([{}, {"monitor": "m"}, {"monitor": "m"}, {"monitor_group": "g"}, PLACED]),
+    ),
+    "monitor_groups": st.builds(
+        lambda members: {"members": members},
+        st.lists(st.sampled_from([{"monitor": "m"}, {"monitor": "m", "enabled": False}]), min_size=1, max_size=2),
     ),
     "load_balancers": st.builds(
         lambda pools, more: {"default_pools": pools, **more},
@@ -107,6 +112,7 @@ OBJECTS = {
 NAMES = {
     "apps": "abcd",
     "monitors": ["m"],
+    "monitor_groups": ["g"],
     "pools": ["p", "q"],
     "load_balancers": ["lb", "other"],
     "access_rules": "rs",
@@ -155,7 +161,12 @@ OWNED = {
     ),
     "monitors": owned({"type": "tcp"}, OWNERS),
     "monitor_groups": owned({"members": [{"monitor": "m"}]}, OWNERS),
-    "pools": owned({"origins": origins("198.51.100.1", 5), "monitor": "m"}, OWNERS),
+    "pools": owned(
+        st.sampled_from([{"monitor": "m"}, {"monitor_group": "g"}]).map(
+            lambda probed_by: {"origins": origins("198.51.100.1", 5), **probed_by}
+        ),
+        OWNERS,
+    ),
     "load_balancers": owned({"default_pools": ["p"]}, PLACES),
     "lists": owned(st.sampled_from([{"kind": "ip"}, {"kind": "asn"}]), OWNERS),
     "access_rules": owned(
@@ -193,6 +204,7 @@ OWNED_BEFORE = {
         "b": {"protocol": "tcp/5", "edge_ips": ["127.0.0.1"], "load_balancer": "lb", "dns": {"name": "x.b.a.example"}},
     },
     "monitors": {"m": {"type": "tcp"}},
+    "monitor_groups": {"g": {"members": [{"monitor": "m"}]}},
     "pools": {"p": {"origins": origins("198.51.100.1", 5), "monitor": "m"}},
     "load_balancers": {"lb": {"default_pools": ["p"]}},
     "lists": {"l": {"kind": "ip"}},

@@ -26,13 +26,16 @@ monitors: {mine: {type: tcp, interval: 5, port: 22}}
 pools:
   p: {origins: [{name: a, address: 192.0.2.1}], monitor: mine}
   q: {origins: [{name: a, address: 192.0.2.2}]}
-load_balancers: {lb: {default_pools: [p], fallback_pool: q}}
+  r: {origins: [{name: a, address: 192.0.2.3}], monitor_group: g}
+monitor_groups: {g: {members: [{monitor: mine}]}}
+load_balancers: {lb: {default_pools: [p, r], fallback_pool: q}}
 apps: {x: {preset: ssh, protocol: tcp/2222, timeouts: {connect: 3s, idle: 1m}, load_balancer: lb}}
 """
     config = load_text(text, "f")
     app = config.apps["x"]
     assert (str(app.protocol), app.timeouts.connect_s, app.idle_timeout_s) == ("tcp/2222", 3, 60)
     assert (config.pools["p"].monitor, config.pools["q"].monitor) == ("mine", "preset-ssh-2222")
+    assert config.pools["r"].monitor is None
     monitor = config.monitors["preset-ssh-2222"]
     assert (monitor.expect, monitor.port) == ("SSH-2.0-", 2222)
 

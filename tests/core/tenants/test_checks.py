@@ -123,6 +123,15 @@ CROSSING = "what an object refers to is of its own account"
         ),
         (
             {
+                "pools": {"p": {"origins": ORIGINS, "monitor_group": "g", "account": "other"}},
+                "monitor_groups": {"g": {"members": [{"monitor": "m"}]}},
+                "monitors": {"m": {"type": "tcp"}},
+            },
+            "pools.p.monitor_group",
+            f"monitor group g belongs to account acme, this pool to other; {CROSSING}",
+        ),
+        (
+            {
                 "monitor_groups": {"g": {"members": [{"monitor": "m"}], "account": "other"}},
                 "monitors": {"m": {"type": "tcp"}},
             },
