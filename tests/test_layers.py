@@ -19,6 +19,7 @@ ALLOWED = {
     "link": {"core", "kernel"},
     "store": {"core"},
     "analytics": {"core"},
+    "dashboard": set(),
     "garbage": set(),
     "tasks": set(),
     "log": {"kernel"},

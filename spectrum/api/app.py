@@ -12,6 +12,7 @@ from starlette.responses import Response
 from spectrum import __version__
 from spectrum.api.access import Context
 from spectrum.api.catalogue import ChangeError, ChangeRefused, Conflict, NotLive, ReadOnly
+from spectrum.api.dashboard import Dashboard
 from spectrum.api.envelope import INTERNAL_ERROR, ApiError, ErrorDetail, failure, pointer_to
 from spectrum.api.openapi import document
 from spectrum.api.routes import ROUTERS
@@ -52,6 +53,7 @@ def make_app(context: Context) -> FastAPI:
     app.state.context = context
     for router in ROUTERS:
         app.include_router(router, prefix=BASE)
+    app.router.routes.extend(Dashboard().routes())
     text: list[bytes] = []
 
     @app.get(f"{BASE}/openapi.json", include_in_schema=False)

@@ -1,0 +1,188 @@
+"""The dashboard: its files, as browsers get them from the API's own address, and what they may do there.
+
+All files are read once, when the process starts; a path that is none of theirs is not looked for anywhere. Those below
+`/static/DIGEST/` never change, for the digest is of all of them: a browser keeps them for a year, and after an upgrade
+asks for others. Whoever is not known gets them, too: they have no secrets, and ask for a token.
+"""
+
+import gzip
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+import spectrum
+
+FOLDER = Path(spectrum.__file__).parent / "dashboard" / "static"
+# Nothing from elsewhere, nothing inline, no frames; a form is sent nowhere (CSP Level 3).
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "font-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+SECURITY = {
+    "content-security-policy": POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# As the stylesheet has them; those of parts and pages come behind, by their names.
+FIRST_STYLES = ("tokens.css", "base.css", "layout.css", "table.css", "form.css")
+FOR_A_YEAR = "public, max-age=31536000, immutable"
+# A browser asks whether there is another one.
+ASK_AGAIN = "no-cache"
+# Compressed, less than this is not worth it.
+MIN_GZIP_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file as it is sent.
+
+    Attributes:
+        body: Its bytes.
+        packed: The same by gzip; empty where that saves nothing.
+        kind: Its media type.
+        tag: Its ETag, a strong one.
+    """
+
+    body: bytes
+    packed: bytes
+    kind: str
+    tag: str
+
+
+class Dashboard:
+    """Serves the files of a folder.
+
+    Args:
+        folder: Of index.html, css and js.
+
+    Attributes:
+        digest: Of all files; part of the addresses that index.html names.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        files = {str(path.relative_to(folder)): path.read_bytes() for path in _files(folder)}
+        files["style.css"] = _stylesheet(files)
+        self.digest = _digest(files)
+        self._index = _asset("index.html", _index(files, self.digest))
+        self._assets = {name: _asset(name, data) for name, data in files.items() if name != "index.html"}
+
+    def routes(self) -> list[BaseRoute]:
+        """Return where all this is found."""
+        return [
+            Route("/", _Endpoint(self, False), methods=["GET", "HEAD"], include_in_schema=False),
+            Route("/static/{path:path}", _Endpoint(self, True), methods=["GET", "HEAD"], include_in_schema=False),
+        ]
+
+    def answer(self, path: str | None, headers: Mapping[str, str]) -> Response:
+        """Return the answer to a request.
+
+        Args:
+            path: Below /static/; None for the page itself.
+            headers: The request's.
+        """
+        if path is None:
+            return _response(self._index, ASK_AGAIN, headers)
+        digest, _, rest = path.partition("/")
+        is_fixed = digest == self.digest
+        asset = self._assets.get(rest if is_fixed else path)
+        if asset is None:
+            return Response("There is no such file.\n", 404, SECURITY, "text/plain; charset=utf-8")
+        return _response(asset, FOR_A_YEAR if is_fixed else ASK_AGAIN, headers)
+
+
+class _Endpoint:
+    """What answers a route; a class, because Starlette takes a function for one with a request."""
+
+    def __init__(self, dashboard: Dashboard, has_path: bool) -> None:
+        self._dashboard = dashboard
+        self._has_path = has_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path_params"]["path"] if self._has_path else None
+        await self._dashboard.answer(path, Headers(scope=scope))(scope, receive, send)
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix in TYPES and path.is_file())
+
+
+def _stylesheet(files: Mapping[str, bytes]) -> bytes:
+    """Return all styles as one file: a browser waits for each before it draws anything."""
+    names = [name for name in files if name.endswith(".css")]
+    first = [f"css/{name}" for name in FIRST_STYLES]
+    ordered = [name for name in first if name in files] + sorted(set(names) - set(first))
+    return b"\n".join(files[name] for name in ordered)
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    found = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        found.update(f"{name} {len(data)}\n".encode() + data)
+    return found.hexdigest()[:16]
+
+
+def _index(files: Mapping[str, bytes], digest: str) -> bytes:
+    """Return the page. It names the modules that every view needs: a browser need not find them one by one."""
+    modules = [
+        name for name in sorted(files) if name.startswith("js/") and name.count("/") == 1 and name != "js/theme.js"
+    ]
+    links = "\n".join(f'<link rel="modulepreload" href="/static/{name}">' for name in modules)
+    text = files["index.html"].decode().replace("<!-- modules -->", links)
+    return text.replace('"/static/', f'"/static/{digest}/').encode()
+
+
+def _asset(name: str, data: bytes) -> Asset:
+    packed = gzip.compress(data, 9, mtime=0) if len(data) >= MIN_GZIP_BYTES else b""
+    tag = hashlib.sha256(data).hexdigest()[:32]
+    return Asset(data, packed if len(packed) < len(data) else b"", TYPES[Path(name).suffix], tag)
+
+
+def _response(asset: Asset, caching: str, headers: Mapping[str, str]) -> Response:
+    is_packed = bool(asset.packed) and _takes_gzip(headers.get("accept-encoding", ""))
+    # Of each form one: a strong ETag is of the bytes that are sent (RFC 9110, 8.8.3.3).
+    tag = f'"{asset.tag}{"-gzip" if is_packed else ""}"'
+    told = {**SECURITY, "etag": tag, "cache-control": caching, "vary": "accept-encoding"}
+    if _has(headers.get("if-none-match", ""), tag):
+        return Response(None, 304, told)
+    if is_packed:
+        return Response(asset.packed, 200, {**told, "content-encoding": "gzip"}, asset.kind)
+    return Response(asset.body, 200, told, asset.kind)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for one in accepted.lower().split(","):
+        name, _, weight = one.partition(";")
+        if name.strip() in ("gzip", "*"):
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+def _has(known: str, tag: str) -> bool:
+    """Tell whether a browser has it already; it compares weakly (RFC 9110, 13.1.2)."""
+    tags = [one.strip().removeprefix("W/") for one in known.split(",")]
+    return "*" in tags or tag in tags

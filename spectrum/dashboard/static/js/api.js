@@ -1,0 +1,105 @@
+// The API of this daemon: Cloudflare's envelope in, results out; faults with their numbers and pointers.
+const BASE = '/client/v4', TOKEN = 'token', ACCOUNT = 'account';
+const PER_PAGE = 50;
+
+let storage = new Map();
+const kept = {
+  get: (key) => { try { return sessionStorage.getItem(key) ?? storage.get(key) ?? ''; } catch { return storage.get(key) ?? ''; } },
+  set: (key, value) => { storage.set(key, value); try { sessionStorage.setItem(key, value); } catch { /* for this page */ } },
+};
+
+/** A request that was not carried out. `errors` has {code, message, pointer}; `text` is what to tell. */
+export class ApiError extends Error {
+  constructor(status, errors, text) {
+    super(text || errors.map((one) => one.message).join('; ') || `The API answered with status ${status}`);
+    this.name = 'ApiError';
+    this.status = status;
+    this.errors = errors;
+    this.text = this.message;
+  }
+}
+
+const listeners = new Set();
+
+export const api = {
+  base: BASE,
+  /** The account that is looked at: {id, name}; all that the caller may see are in `accounts`. */
+  account: null,
+  accounts: [],
+  zones: [],
+  get token() { return kept.get(TOKEN); },
+  set token(value) { kept.set(TOKEN, value); },
+
+  /** Ask; return {result, info, messages, revision}. In a path, {account} is the account's id. */
+  async ask(method, path, { params, body, signal, revision } = {}) {
+    const headers = {};
+    if (this.token) headers.authorization = `Bearer ${this.token}`;
+    if (body !== undefined) headers['content-type'] = 'application/json';
+    if (revision) headers['if-match'] = revision;
+    let response, envelope = null;
+    try {
+      response = await fetch(this.url(path, params), { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: 'no-store', credentials: 'omit' });
+      envelope = await response.json();
+    } catch (error) {
+      if (error.name === 'AbortError') throw error;
+      if (!response) throw new ApiError(0, [], 'The API does not answer.');
+    }
+    if (!response.ok || !envelope?.success) throw this._failure(response.status, envelope);
+    return { result: envelope.result, info: envelope.result_info, messages: envelope.messages, revision: response.headers.get('etag') };
+  },
+  url(path, params) {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(params || {})) if (value != null && value !== '') query.set(name, value);
+    const text = query.toString();
+    return BASE + path.replace('{account}', this.account?.id ?? '') + (text ? `?${text}` : '');
+  },
+  _failure(status, envelope) {
+    const errors = (envelope?.errors || []).map(({ code, message, source }) => ({ code, message, pointer: source?.pointer }));
+    const error = new ApiError(status, errors);
+    if (status === 401 || (status === 400 && errors[0]?.code === 9106) || (status === 403 && errors[0]?.code === 10000)) for (const tell of listeners) tell(error);
+    return error;
+  },
+  /** Be told when the token is not good, or no more. */
+  onRefused(tell) { listeners.add(tell); },
+
+  async get(path, params, options) { return (await this.ask('GET', path, { params, ...options })).result; },
+  async post(path, body, options) { return (await this.ask('POST', path, { body, ...options })).result; },
+  async put(path, body, options) { return (await this.ask('PUT', path, { body, ...options })).result; },
+  async patch(path, body, options) { return (await this.ask('PATCH', path, { body, ...options })).result; },
+  async delete(path, options) { return (await this.ask('DELETE', path, options)).result; },
+
+  /** Yield the pages of a list, each an array. */
+  async *all(path, params, options) {
+    for (let page = 1, seen = 0; ; page++) {
+      const { result, info } = await this.ask('GET', path, { params: { per_page: PER_PAGE, ...params, page }, ...options });
+      yield result;
+      seen += result.length;
+      if (!result.length || !info || seen >= (info.total_count ?? 0)) return;
+    }
+  },
+  /** Return a whole list. */
+  async list(path, params, options) {
+    const found = [];
+    for await (const some of this.all(path, params, options)) found.push(...some);
+    return found;
+  },
+
+  /** Find out who one is and what there is to be seen. Throws an ApiError where a token is needed. */
+  async open() {
+    this.accounts = (await this.list('/memberships')).map((one) => one.account).filter(Boolean);
+    const last = kept.get(ACCOUNT);
+    this.account = this.accounts.find((one) => one.id === last) || this.accounts[0] || null;
+    try {
+      this.zones = await this.list('/zones');
+    } catch (error) {
+      if (error.status !== 403) throw error;
+      this.zones = [];
+    }
+  },
+  choose(id) {
+    kept.set(ACCOUNT, id);
+    this.account = this.accounts.find((one) => one.id === id) || this.account;
+  },
+  /** The zones of the account that is looked at. */
+  get ownZones() { return this.zones.filter((zone) => !zone.account?.id || zone.account.id === this.account?.id); },
+};

@@ -1,0 +1,50 @@
+// The beginning: find out who one is, draw the frame, open the page of the address.
+import { api } from './api.js';
+import { gate } from './gate.js';
+import { listen } from './keys.js';
+import { live } from './live.js';
+import { PAGES } from './pages.js';
+import { open, route, start } from './router.js';
+import { makeShell } from './shell.js';
+import { readRange } from './time.js';
+import { failure } from './states.js';
+import { h, put } from './dom.js';
+
+function register() {
+  for (const [path, label, group, module] of PAGES) {
+    const page = async (ctx) => {
+      readRange();
+      return (await import(`./pages/${module}.js`)).default(ctx);
+    };
+    route(path, page, { path, label, parent: label ? path : group });
+  }
+}
+
+async function identified() {
+  try {
+    await api.open();
+  } catch (error) {
+    if (![400, 401, 403].includes(error.status)) throw error;
+    const problem = api.token ? (error.status === 401 ? 'The token is not known any more.' : error.text) : '';
+    api.token = '';
+    await gate(problem);
+  }
+}
+
+async function begin() {
+  try {
+    await identified();
+  } catch (error) {
+    return void put(document.body, h('main', { class: 'gate' }, h('h1', {}, 'The API does not answer'), failure(error, () => location.reload())));
+  }
+  const leave = () => { api.token = ''; location.reload(); };
+  const shell = makeShell({ leave, changeAccount: (id) => { api.choose(id); live.restart(); open(); } });
+  api.onRefused(() => { if (api.token) leave(); });
+  register();
+  listen();
+  live.start();
+  await start(shell.outlet, shell.shown);
+  performance.mark('shown');
+}
+
+begin();

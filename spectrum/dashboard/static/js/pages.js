@@ -1,0 +1,8 @@
+// All pages: [path, label, group, module]. One without a label is below another page, whose path stands for the group.
+// A module of js/pages/ is loaded when its page is first opened.
+export const PAGES = [
+  ['/', 'Overview', 'Watch', 'overview'],
+];
+export const GROUPS = ['Watch', 'Configure', 'System'];
+// On a phone; the rest is behind "More".
+export const TABS = ['/', '/analytics', '/sessions', '/apps', '/balancing'];

@@ -1,0 +1,125 @@
+"""One browser and one daemon for all tests of the dashboard; what a page may not do is checked wherever one is open."""
+
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from tests.dashboard.site import Site
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = "/usr/bin/chromium"
+SCREENS = Path(__file__).parents[2] / "build" / "screens"
+SIZES = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
+# WCAG 2.2 AA, and what axe calls best practice.
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+WATCH = "addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.violatedDirective, e.blockedURI));"
+# Answers that are part of what is tested; a browser puts a line on the console for each.
+EXPECTED = re.compile(r"Failed to load resource: .*(400|401|403|404|412|422|429|503)")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, without a window."""
+    if not os.path.exists(CHROMIUM):
+        if os.environ.get("CI"):
+            pytest.fail("not installed by .ci/run: chromium")
+        pytest.skip("not installed: chromium")
+    with playwright.sync_playwright() as tool:
+        made = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """A daemon with some apps, and traffic now and then."""
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="spectrum-dashboard-")))
+        folder.chmod(0o755)
+        yield opened.enter_context(Site(folder, _free_ports(5)))
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as opened:
+        socks = [opened.enter_context(socket.socket()) for _ in range(count)]
+        for sock in socks:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in socks]
+
+
+@pytest.fixture
+def look(browser, site) -> Iterator[Callable[..., "playwright.Page"]]:
+    """A function that opens a page of the dashboard.
+
+    Its arguments: `view` (behind the #, such as "/apps"), `size` (a key of SIZES), `theme`, and `token` (None for the
+    operator's; "" for none). Each console error and violation of the content security policy fails the test.
+    """
+    contexts, errors = [], []
+
+    def open_page(view="/", size="desktop", theme="light", token=None, settled=True):
+        context = browser.new_context(
+            viewport=SIZES[size], color_scheme=theme, base_url=site.url, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        given = site.token if token is None else token
+        context.add_init_script(
+            WATCH + (f"sessionStorage.getItem('token') ?? sessionStorage.setItem('token', '{given}');" if given else "")
+        )
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda one: errors.append(one.text) if one.type == "error" and not EXPECTED.match(one.text) else None,
+        )
+        page.on("pageerror", lambda one: errors.append(str(one)))
+        page.goto(f"/#{view}")
+        if settled:
+            page.wait_for_selector("main h1")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+@pytest.fixture
+def screen() -> Callable[..., Path]:
+    """A function that keeps a picture of a page, which is to be looked at."""
+
+    def keep(page, name: str, *, full: bool = True) -> Path:
+        SCREENS.mkdir(parents=True, exist_ok=True)
+        path = SCREENS / f"{name}.png"
+        page.screenshot(path=path, full_page=full)
+        return path
+
+    return keep
+
+
+@pytest.fixture(scope="session")
+def _axe_source() -> str:
+    return (files("axe_playwright_python") / "axe.min.js").read_text()
+
+
+@pytest.fixture
+def accessible(_axe_source) -> Callable[..., None]:
+    """A function that fails where axe finds something on a page."""
+
+    def check(page) -> None:
+        page.evaluate(_axe_source)
+        found = page.evaluate("tags => axe.run(document, {runOnly: tags, resultTypes: ['violations']})", AXE_TAGS)
+        told = [
+            f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:5]]}"
+            for one in found["violations"]
+        ]
+        assert not told, "\n".join(told)
+
+    return check
