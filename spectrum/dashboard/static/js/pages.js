@@ -2,6 +2,7 @@
 // A module of js/pages/ is loaded when its page is first opened.
 export const PAGES = [
   ['/', 'Overview', 'Watch', 'overview'],
+  ['/analytics', 'Analytics', 'Watch', 'analytics'],
 ];
 export const GROUPS = ['Watch', 'Configure', 'System'];
 // On a phone; the rest is behind "More".
