@@ -11,6 +11,12 @@ from spectrum.store.objects import ObjectChange
 
 # Each part of a rollout has a deadline of its own. Before it is over, nobody knows what is served.
 CHANGE_TIMEOUT_S = 600.0
+# Of a resource that a request asks for with wrong values.
+UNPROCESSABLE = 422
+
+
+class ValueRefused(NotLive):
+    """A value of a request, which the daemon does not understand; the message says what would be right."""
 
 
 class DaemonLink:
@@ -64,7 +70,8 @@ class DaemonLink:
         """Return what a resource of the control socket answers.
 
         Raises:
-            NotLive: If it does not.
+            ValueRefused: If it does not take the values.
+            NotLive: If it does not answer.
         """
         try:
             status, answer = await self._client.ask(method, path, query or {}, body, timeout_s)
@@ -72,7 +79,8 @@ class DaemonLink:
             raise NotLive(str(exc), is_for_now=True, is_unknown=True) from exc
         if status != 200:
             errors = answer.get("errors") if isinstance(answer, dict) else None
-            raise NotLive("; ".join(errors or [f"the daemon answers {method} {path} with status {status}"]))
+            kind = ValueRefused if status == UNPROCESSABLE else NotLive
+            raise kind("; ".join(errors or [f"the daemon answers {method} {path} with status {status}"]))
         return answer
 
 

@@ -1,93 +1,18 @@
 """`spectrum doctor`: whether this machine's network is ready for a configuration, and what is missing."""
 
 import json
-import shlex
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from spectrum.cli.options import AS_JSON, CONFIG, failure, load
+from spectrum.control.doctor import Finding, examine, is_there
 from spectrum.core.configuration.config import Config
-from spectrum.core.transparent import Requirement, exposed_origins, is_shown, requirements
-from spectrum.kernel import pins
-from spectrum.kernel.libbpf import BpfError
-from spectrum.kernel.pins import PinError
+from spectrum.core.transparent import requirements
 from spectrum.kernel.sockets import local_addresses
-from spectrum.kernel.transparent import NetworkError, how_to_install, is_installed, may_be_transparent, run
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is said of one thing: VERIFIED or MISSING, and how to mend it."""
-
-    verified: bool
-    title: str
-    remedy: str = ""
-
-
-def examine(config: Config) -> list[Finding]:
-    """Look at everything that a file needs of this machine; nothing for most files."""
-    return [*_examine_network(config), *_examine_kernel(config)]
-
-
-def _examine_kernel(config: Config) -> Iterator[Finding]:
-    """Look at what has eBPF programs, by loading them for a moment."""
-    wanted = {
-        "bindings": any(app.bindings for app in config.apps.values()),
-        "filter": config.filter is not None,
-        "udp_offload": config.udp_offload is not None,
-    }
-    for name in (name for name, is_wanted in wanted.items() if is_wanted):
-        title = f"{name}: the kernel takes the program"
-        try:
-            pins.probe(name.removeprefix("udp_")).close()
-        except (PinError, BpfError) as exc:
-            yield Finding(False, title, str(exc))
-        else:
-            yield Finding(True, title)
-
-
-def _examine_network(config: Config) -> list[Finding]:
-    """Look at what the apps with `source: client`, `tproxy` or `bindings` need."""
-    local = local_addresses()
-    needed, exposed = requirements(config, local), exposed_origins(config, local)
-    if not needed and not exposed:
-        return []
-    findings = [
-        Finding(
-            may_be_transparent(),
-            "this user may use addresses that are not this machine's",
-            "run as root, or with CAP_NET_RAW: `user:` in the file keeps it",
-        )
-    ]
-    programs = dict.fromkeys(need.make[0] for need in needed)
-    findings += [
-        Finding(False, f"{name} is installed", how_to_install(name)) for name in programs if not is_installed(name)
-    ]
-    findings += [Finding(_is_there(need), need.title, _command(need)) for need in needed]
-    findings += [
-        Finding(
-            False,
-            f"the origin {address} listens where others reach it too",
-            "let it listen on 127.0.0.1 or ::1, and name that as the origin",
-        )
-        for address in exposed
-    ]
-    return findings
-
-
-def _is_there(need: Requirement) -> bool:
-    try:
-        return is_shown(need, run(need.question))
-    except NetworkError:  # there is no such table, or no such program
-        return False
-
-
-def _command(need: Requirement) -> str:
-    command = shlex.join(need.make)
-    return f"echo {shlex.quote(need.text.strip())} | {command}" if need.text else command
+from spectrum.kernel.transparent import NetworkError, run
 
 
 def install(config: Config) -> None:
@@ -97,7 +22,7 @@ def install(config: Config) -> None:
         NetworkError: If a command fails.
     """
     for need in requirements(config, local_addresses()):
-        if not _is_there(need):
+        if not is_there(need):
             run(need.make, need.text)
 
 
@@ -108,7 +33,7 @@ def uninstall(config: Config) -> None:
         NetworkError: If a command fails.
     """
     for need in requirements(config, local_addresses()):
-        while _is_there(need):
+        while is_there(need):
             run(need.undo)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import click
 
-from spectrum.cli.doctor import examine, install, show
+from spectrum.cli.doctor import install, show
 from spectrum.cli.options import failure
 from spectrum.control.configuration.source import ObjectSource
 from spectrum.control.daemon import serve
+from spectrum.control.doctor import examine
 from spectrum.control.paths import default_control_socket
 from spectrum.control.processes.account import AccountError, make_folder
 from spectrum.control.processes.starting import StartError

@@ -24,6 +24,7 @@ from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import Source
 from spectrum.control.dns.actor import DnsActor
+from spectrum.control.doctor import DoctorActor
 from spectrum.control.filter.node import FilterActor, NodeFilter
 from spectrum.control.http.resource import Resource
 from spectrum.control.limits import LimitsActor
@@ -38,6 +39,7 @@ from spectrum.control.processes.veterans import VeteranWorker
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.log import LineWriter
 from spectrum.control.records.stream import RecordsActor, RecordStream
+from spectrum.control.records.telling import StoryActor
 from spectrum.control.records.totals import Totals, TotalsActor
 from spectrum.control.sessions import SessionsActor
 from spectrum.control.tls.acme.actor import AcmeActor
@@ -137,6 +139,8 @@ class Features:
             OriginsActor(ground.state / "origins.json", ground.served, self.health),
             OffloadActor(self.offload, ground.has_veterans, lambda: sum(one.offloaded for one in ground.all())),
             self.sessions,
+            StoryActor(ground.served),
+            DoctorActor(ground.served),
             AcmeActor(ground.served, self._tell_challenges, ground.ask),
             ApiActor(
                 ground.control, ground.source, ground.served, ground.serve, ground.refuses_changes, ground.resources

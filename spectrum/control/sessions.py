@@ -19,6 +19,8 @@ from spectrum.core.durations import parse_duration_s
 from spectrum.core.live_sessions import ORDERS, First, LiveSession, Selection, address_port
 from spectrum.core.sizes import parse_size
 from spectrum.core.snapshot import Snapshot
+from spectrum.core.tenants.app_scopes import apps_of_account
+from spectrum.core.tenants.checks import owner_of, scope_of
 from spectrum.link.takeover import FindSessions, FoundSessions
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ LOOK_EVERY_S = 0.1
 # A TCP session by the process of its worker, a UDP flow by the worker's place: it outlives the process.
 _ID = re.compile(r"(u?)([0-9]+)\.([0-9a-f]{1,16})")
 MAX_IDS = 500
+# Of the names of apps in one question: a packet to a worker has 96 KiB.
+MAX_NAMES_BYTES = 32 * 1024
 
 
 def _text(transport: str, worker: Worker, name: int) -> str:
@@ -95,8 +99,8 @@ class SessionsActor(Actor):
             raise ValueError(f'"{order}" is no order of sessions: {", ".join(ORDERS)}')
         if limit > MAX_SESSIONS:
             raise ValueError(f"limit: {limit} is more than {MAX_SESSIONS}, the most that is shown")
-        selection, ids = self._selection(query)
-        answers, silent = await self._ask(selection, ids, order, limit, False)
+        selections, ids = self._selections(query)
+        answers, silent = await self._ask(selections, ids, order, limit, False)
         names = origin_names(self._served.snapshot)
         first = First(order, limit)
         of: dict[int, Worker] = {}
@@ -107,12 +111,14 @@ class SessionsActor(Actor):
         return {"sessions": shown, "total": self._total(query, answers), "silent": silent}
 
     async def _kill(self, asked: Asked) -> dict[str, Any]:
-        selection, ids = self._selection(asked.query)
-        if selection.is_all and not ids:
+        query = dict(asked.query)
+        by = query.pop("by", "") or f"uid {asked.uid}"
+        selections, ids = self._selections(query)
+        if not ids and not query.get("app") and all(msgspec.structs.replace(one, apps=()).is_all for one in selections):
             raise ValueError("which sessions? name ids, an app, a client or an origin")
-        answers, silent = await self._ask(selection, ids, "age", 0, True)
-        total = self._total(asked.query, answers)
-        log.warning("uid %d ended %d sessions and flows: %s", asked.uid, total, _described(asked.query))
+        answers, silent = await self._ask(selections, ids, "age", 0, True)
+        total = self._total(query, answers)
+        log.warning("%s ended %d sessions and flows: %s", by, total, _described(query))
         return {"killed": total, "silent": silent}
 
     def _total(self, query: Mapping[str, str], answers: "Iterable[_WorkerAnswer]") -> int:
@@ -123,7 +129,7 @@ class SessionsActor(Actor):
             raise ValueError(f'there is no app "{app}"; `spectrum status` shows all apps')
         return total
 
-    def _selection(self, query: Mapping[str, str]) -> tuple[Selection, dict[tuple[str, int], list[int]]]:
+    def _selections(self, query: Mapping[str, str]) -> tuple[list[Selection], dict[tuple[str, int], list[int]]]:
         """Return what is asked for, and the names by worker where ids are.
 
         Raises:
@@ -132,29 +138,47 @@ class SessionsActor(Actor):
         texts = query.get("ids", "").split(",") if query.get("ids") else []
         if len(texts) > MAX_IDS:
             raise ValueError(f"ids: {len(texts)} are more than {MAX_IDS}")
-        client = query.get("client", "")
+        client, account = query.get("client", ""), query.get("account", "")
         if client:
             try:
                 ip_network(client, strict=False)
             except ValueError as exc:
                 raise ValueError(f'client: "{client}" is no address and no prefix') from exc
             client = str(ip_network(client, strict=False))
-        origins, numbers = self._origins(query.get("origin", ""))
+        origins, numbers = self._origins(query.get("origin", ""), account)
         selection = Selection(
-            apps=(query["app"],) if query.get("app") else (),
             client=client,
             origins=origins,
             numbers=numbers,
             min_age_ms=round(_value(query, "older_than", parse_duration_s) * 1000),
             min_bytes=int(_value(query, "min_bytes", parse_size)),
         )
-        return selection, parse_ids(texts)
+        apps = self._apps(query.get("app", ""), account)
+        parts = [()] if apps is None else _parts(apps)
+        return [msgspec.structs.replace(selection, apps=part) for part in parts], parse_ids(texts)
 
-    def _origins(self, text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    def _apps(self, app: str, account: str) -> Iterable[str] | None:
+        """Return the apps that are asked for; None for all, also those that left the file.
+
+        Args:
+            app: A name; empty for any.
+            account: Those of an account; empty for any.
+        """
+        own = apps_of_account(self._served.config, account)
+        if app and (own is None or app in own):
+            return (app,)
+        return () if app else own
+
+    def _origins(self, text: str, account: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Return the address, or the numbers of the origins with the name, that a request asks for."""
         if not text:
             return (), ()
         names = origin_names(self._served.snapshot)
+        config = self._served.config
+        if account and len(config.accounts) > 1:
+            scope = scope_of(config)
+            own = {name for name, pool in config.pools.items() if owner_of(scope, "pools", pool) == account}
+            names = {number: name for number, name in names.items() if name.partition("/")[0] in own}
         numbers = tuple(number for number, name in names.items() if text in (name, name.partition("/")[2]))
         if numbers:
             return (), numbers
@@ -166,24 +190,28 @@ class SessionsActor(Actor):
         raise ValueError(f'origin: "{text}" is no address and no origin of a pool; write POOL/ORIGIN or 192.0.2.1:22')
 
     async def _ask(
-        self, selection: Selection, ids: dict[tuple[str, int], list[int]], order: str, limit: int, ends: bool
+        self,
+        selections: Iterable[Selection],
+        ids: dict[tuple[str, int], list[int]],
+        order: str,
+        limit: int,
+        ends: bool,
     ) -> "tuple[list[_WorkerAnswer], list[str]]":
         """Return the answers of workers, and those that gave none."""
         changed = asyncio.Event()
         asked: dict[int, _WorkerAnswer] = {}
-        for worker in self._workers():
-            own = selection
+        for worker in filter(_has_sessions, self._workers()):
+            names = None
             if ids:
                 keys = {"tcp": ("tcp", worker.pid), "udp": ("udp", _place(worker))}
                 names = {transport: tuple(ids[key]) for transport, key in keys.items() if key in ids}
-                own = msgspec.structs.replace(selection, names=names)
                 if not names:
                     continue
-            if not _has_sessions(worker):
-                continue
-            self._asked += 1
-            asked[self._asked] = _WorkerAnswer(worker, changed)
-            worker.tell(FindSessions(self._asked, own, order, limit, ends))
+            for selection in selections:
+                self._asked += 1
+                asked[self._asked] = _WorkerAnswer(worker, changed)
+                own = msgspec.structs.replace(selection, names=names)
+                worker.tell(FindSessions(self._asked, own, order, limit, ends))
         self._waiting |= asked
         try:
             await _wait(asked.values(), changed)
@@ -191,7 +219,7 @@ class SessionsActor(Actor):
             for number in asked:
                 del self._waiting[number]
         answers = asked.values()
-        silent = [f"worker pid {answer.worker.pid}" for answer in answers if not answer.done]
+        silent = [f"worker pid {pid}" for pid in dict.fromkeys(one.worker.pid for one in answers if not one.done)]
         if silent:
             log.warning("no word of sessions from %s in time", ", ".join(silent))
         return [answer for answer in answers if answer.done], silent
@@ -230,6 +258,19 @@ async def _wait(answers: Iterable[_WorkerAnswer], changed: asyncio.Event) -> Non
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_EVERY_S):
                 await changed.wait()
+
+
+def _parts(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return names in parts that fit into a packet; of none there is no part, which asks for nothing."""
+    parts: list[list[str]] = []
+    size = MAX_NAMES_BYTES
+    for name in names:
+        size += len(name)
+        if size >= MAX_NAMES_BYTES:
+            parts.append([])
+            size = len(name)
+        parts[-1].append(name)
+    return [tuple(part) for part in parts]
 
 
 def _has_sessions(worker: Worker) -> bool:

@@ -203,3 +203,65 @@ def test_ids():
     for text in ("", "1", "x1.2", "1.G", "-1.2"):
         with pytest.raises(ValueError, match=f'"{text}" is no id of a session'):
             parse_ids([text])
+
+
+TENANTS = """
+accounts: {acme: {}, other: {}}
+zones: {example.com: {account: acme}, example.net: {account: other}}
+apps:
+  ours: {protocol: tcp/1, zone: example.com, load_balancer: lb}
+  more: {protocol: tcp/2, zone: example.com, load_balancer: lb}
+  theirs: {protocol: tcp/3, zone: example.net, origin_direct: ["tcp://192.0.2.9:1"]}
+load_balancers: {lb: {account: acme, default_pools: [p], fallback_pool: p}}
+pools:
+  p: {account: acme, origins: [{name: one, address: 192.0.2.1, port: 22}]}
+  hidden: {account: other, origins: [{name: secret, address: 192.0.2.2, port: 22}]}
+"""
+
+
+@pytest.fixture
+async def tenants(monkeypatch):
+    monkeypatch.setattr("tests.control.test_sessions.TEXT", TENANTS)
+    worker = OwnWorker()
+    return await Daemon(worker).serve(), worker
+
+
+async def test_of_an_account_its_apps_are_asked_for_and_no_others(tenants):
+    daemon, worker = tenants
+    await daemon.answer([worker], [], account="acme", client="192.0.2.9")
+    await daemon.answer([worker], [], account="acme", app="ours")
+    await daemon.answer([worker], [], account="acme", ids="100.7", ask=daemon.kill)
+    assert [set(one.selection.apps) for one in worker.told] == [{"ours", "more"}, {"ours"}, {"ours", "more"}]
+    worker.told.clear()
+    for query in ({"account": "acme", "app": "theirs"}, {"account": "gone"}, {"account": "gone", "ids": "100.7"}):
+        assert (await daemon.show(Asked(query)))["total"] == 0
+        assert worker.told == []
+    with pytest.raises(ValueError, match='"secret" is no address and no origin of a pool'):
+        await daemon.show(Asked({"account": "acme", "origin": "secret"}))
+    with pytest.raises(ValueError, match="which sessions"):
+        await daemon.kill(Asked({"account": "acme", "by": "token x", "min_bytes": "0"}))
+
+
+async def test_who_ended_them_is_logged(tenants, caplog):
+    daemon, worker = tenants
+    await daemon.answer([worker], [], ask=daemon.kill, account="acme", app="ours", by='token "ci"', total=2)
+    assert 'token "ci" ended 2 sessions and flows: account acme, app ours' in caplog.text
+
+
+async def test_where_there_is_one_account_everything_is_its():
+    worker = OwnWorker()
+    daemon = await Daemon(worker).serve()
+    await daemon.answer([worker], [ONE], account="default", app="gone")
+    await daemon.answer([worker], [ONE], account="default")
+    assert [one.selection.apps for one in worker.told] == [("gone",), ()]
+
+
+async def test_many_apps_are_several_questions(tenants, monkeypatch):
+    daemon, worker = tenants
+    monkeypatch.setattr(module, "MAX_NAMES_BYTES", 5)
+    asked = asyncio.ensure_future(daemon.show(Asked({"account": "acme"})))  # noqa: TID251
+    await asyncio.sleep(0)
+    for message in worker.told:
+        daemon.actor.found(FoundSessions(message.number, [ONE], 1, True))
+    assert (await asked)["total"] == 2
+    assert {message.selection.apps for message in worker.told} == {("ours",), ("more",)}

@@ -16,8 +16,11 @@ from spectrum.api.routes import (
     load_balancers,
     monitor_groups,
     monitors,
+    nodes,
     pools,
     previews,
+    sessions,
+    stories,
     tokens,
     user,
     zones,
@@ -40,4 +43,7 @@ ROUTERS: Sequence[APIRouter] = (
     load_balancers.router,  # after those whose paths could be its ids
     access_rules.router,
     lists.router,
+    sessions.router,
+    stories.router,
+    nodes.router,
 )

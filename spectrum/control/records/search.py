@@ -6,7 +6,7 @@ the daemon writes at the same time, needs no daemon, and blocks: use a thread. W
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -64,6 +64,7 @@ class _Found:
     subject: Subject
     window: Window
     teller: StoryTeller
+    apps: Set[str] | None = None
     of_several: deque[Fields] = field(default_factory=lambda: deque(maxlen=MAX_SUMS))
     sums: int = 0
     session: str = ""
@@ -78,6 +79,8 @@ class _Found:
 
     def take(self, fields: Fields) -> None:
         """Take a record, if it is one of those that are looked for."""
+        if self.apps is not None and fields.get("Application") not in self.apps:
+            return
         try:
             if not self.window.holds(fields):
                 return
@@ -110,7 +113,9 @@ def places_of_records(section: RecordsSection) -> RecordPlaces:
     return RecordPlaces(Path(section.journal.path) if section.journal is not None else None, section.sinks)
 
 
-def search(kept: RecordPlaces, subject: Subject, window: Window = ALWAYS, limit: int = 1000) -> Findings:
+def search(
+    kept: RecordPlaces, subject: Subject, window: Window = ALWAYS, limit: int = 1000, apps: Set[str] | None = None
+) -> Findings:
     """Return the story of a subject.
 
     Args:
@@ -118,11 +123,12 @@ def search(kept: RecordPlaces, subject: Subject, window: Window = ALWAYS, limit:
         subject: Whose story. That of a record is the story of its session.
         window: The time that is asked about.
         limit: So many records at most, the latest.
+        apps: Records of these apps alone; None for all.
 
     Raises:
         OSError: If something cannot be read.
     """
-    found = _Found(subject, window, StoryTeller(limit))
+    found = _Found(subject, window, StoryTeller(limit), apps)
     if kept == RecordPlaces():
         found.notes.append(
             "no records are kept: the file has no records.journal. Add"
@@ -138,7 +144,7 @@ def search(kept: RecordPlaces, subject: Subject, window: Window = ALWAYS, limit:
     if since is not None and window.since is not None and window.since < since:
         found.notes.append(f"nothing from before {since:%Y-%m-%d %H:%M:%S} is kept any more")
     if subject.kind == "record" and found.session:
-        return search(kept, Subject("session", found.session), ALWAYS, limit)
+        return search(kept, Subject("session", found.session), ALWAYS, limit, apps)
     if found.sums > MAX_SUMS:
         found.notes.append(f"of {found.sums} sums of refusals of several clients the last {MAX_SUMS} are told")
     notes = tuple(dict.fromkeys(found.notes))

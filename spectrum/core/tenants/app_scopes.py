@@ -2,7 +2,7 @@
 
 from spectrum.core.access.rules import scope_name
 from spectrum.core.configuration.config import App, Config
-from spectrum.core.tenants.checks import scope_of, zone_of
+from spectrum.core.tenants.checks import owner_of, scope_of, zone_of
 
 
 class AppScopes:
@@ -29,3 +29,11 @@ class AppScopes:
         zone = zone_of(self._scope, app)
         names = scope_name(zone, None), scope_name(None, self._scope.account_of(zone, None))
         return tuple(filter(None, names))
+
+
+def apps_of_account(config: Config, account: str) -> frozenset[str] | None:
+    """Return the names of an account's apps; None for all: no account is named, or there is one alone."""
+    if not account or len(config.accounts) < 2:
+        return None
+    scope = scope_of(config)
+    return frozenset(name for name, app in config.apps.items() if owner_of(scope, "apps", app) == account)

@@ -75,6 +75,14 @@ def test_a_client_among_others(tmp_path):
     assert seconds(search(kept, parse_subject("203.0.113.9"))) == []
 
 
+def test_only_some_apps(tmp_path):
+    write(tmp_path / "journal")
+    kept, whose = RecordPlaces(tmp_path / "journal"), parse_subject(CLIENT)
+    assert len(search(kept, whose, apps={"web"}).story.records) == 10
+    assert search(kept, whose, apps={"ssh"}).story.records == ()
+    assert search(kept, parse_subject("edge1/0/aa/101"), apps={"ssh"}).story.records == ()
+
+
 def test_only_segments_of_that_time_are_read(tmp_path, monkeypatch):
     segments = write(tmp_path)
     assert len(segments.extent.segments) > 4

@@ -1,5 +1,5 @@
 from spectrum.core.configuration.config import App, Config
-from spectrum.core.tenants.app_scopes import AppScopes
+from spectrum.core.tenants.app_scopes import AppScopes, apps_of_account
 from spectrum.core.tenants.objects import Account, Zone
 
 
@@ -35,3 +35,10 @@ def test_what_changes_is_seen():
     assert scopes.of(APPS["b"]) == ("zone example.org", "account acme")
     more = moved.model_copy(update={"accounts": {**moved.accounts, "third": Account()}})
     assert scopes.take(more)
+
+
+def test_the_apps_of_an_account():
+    config = Config.model_validate({"apps": APPS, **PLACES})
+    assert [apps_of_account(config, one) for one in ("acme", "other", "gone")] == [{"a"}, {"b"}, set()]
+    assert apps_of_account(config, "") is None
+    assert apps_of_account(Config(apps=APPS), "default") is None

@@ -1,0 +1,116 @@
+"""Whether this machine is ready for a configuration, and what is missing: for `spectrum doctor`, and for the API."""
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from spectrum.control.configuration.actor import Actor
+from spectrum.control.configuration.served import Served
+from spectrum.control.http.resource import Asked, Resource
+from spectrum.core.configuration.config import Config
+from spectrum.core.transparent import Requirement, exposed_origins, is_shown, requirements
+from spectrum.kernel import pins
+from spectrum.kernel.libbpf import BpfError
+from spectrum.kernel.pins import PinError
+from spectrum.kernel.sockets import local_addresses
+from spectrum.kernel.transparent import NetworkError, how_to_install, is_installed, may_be_transparent, run
+from spectrum.tasks import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is said of one thing: VERIFIED or MISSING, and how to mend it."""
+
+    verified: bool
+    title: str
+    remedy: str = ""
+
+
+class DoctorActor(Actor):
+    """Looks at this machine's network for those who ask the daemon. What its kernel takes is in the status.
+
+    Args:
+        served: What is served.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def resources(self) -> Iterable[Resource]:
+        """GET /doctor."""
+        return (Resource("GET", "/doctor", self._examine),)
+
+    async def _examine(self, asked: Asked) -> dict[str, Any]:
+        """Look; the kernel shows its rules to root alone."""
+        config = self._served.config
+        if os.geteuid() != 0:
+            needs = await in_thread(lambda: [one.title for one in requirements(config, local_addresses())])
+            return {"findings": [], "not_looked": needs}
+        findings = await in_thread(examine_network, config)
+        return {"findings": [asdict(one) for one in findings], "not_looked": []}
+
+
+def examine(config: Config) -> list[Finding]:
+    """Look at everything that a file needs of this machine; nothing for most files."""
+    return [*examine_network(config), *_examine_kernel(config)]
+
+
+def _examine_kernel(config: Config) -> Iterator[Finding]:
+    """Look at what has eBPF programs, by loading them for a moment."""
+    wanted = {
+        "bindings": any(app.bindings for app in config.apps.values()),
+        "filter": config.filter is not None,
+        "udp_offload": config.udp_offload is not None,
+    }
+    for name in (name for name, is_wanted in wanted.items() if is_wanted):
+        title = f"{name}: the kernel takes the program"
+        try:
+            pins.probe(name.removeprefix("udp_")).close()
+        except (PinError, BpfError) as exc:
+            yield Finding(False, title, str(exc))
+        else:
+            yield Finding(True, title)
+
+
+def examine_network(config: Config) -> list[Finding]:
+    """Look at what the apps with `source: client`, `tproxy` or `bindings` need."""
+    local = local_addresses()
+    needed, exposed = requirements(config, local), exposed_origins(config, local)
+    if not needed and not exposed:
+        return []
+    findings = [
+        Finding(
+            may_be_transparent(),
+            "this user may use addresses that are not this machine's",
+            "run as root, or with CAP_NET_RAW: `user:` in the file keeps it",
+        )
+    ]
+    programs = dict.fromkeys(need.make[0] for need in needed)
+    findings += [
+        Finding(False, f"{name} is installed", how_to_install(name)) for name in programs if not is_installed(name)
+    ]
+    findings += [Finding(is_there(need), need.title, _command(need)) for need in needed]
+    findings += [
+        Finding(
+            False,
+            f"the origin {address} listens where others reach it too",
+            "let it listen on 127.0.0.1 or ::1, and name that as the origin",
+        )
+        for address in exposed
+    ]
+    return findings
+
+
+def is_there(need: Requirement) -> bool:
+    """Return whether a rule or a route is there."""
+    try:
+        return is_shown(need, run(need.question))
+    except NetworkError:  # there is no such table, or no such program
+        return False
+
+
+def _command(need: Requirement) -> str:
+    command = shlex.join(need.make)
+    return f"echo {shlex.quote(need.text.strip())} | {command}" if need.text else command

@@ -1,0 +1,60 @@
+"""One client's story for those who ask the daemon, from the journal: `spectrum story` reads it without any daemon."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from spectrum.control.configuration.actor import Actor
+from spectrum.control.configuration.served import Served
+from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.records.search import RecordPlaces, as_plain, search
+from spectrum.core.records.story import Window, parse_subject, parse_time
+from spectrum.core.tenants.app_scopes import apps_of_account
+from spectrum.tasks import in_thread
+
+MAX_RECORDS = 10_000
+DEFAULT_RECORDS = 1000
+# A search takes a second for a million records. Who comes while so many wait is told to come again.
+MAX_WAITING = 3
+
+
+class StoryActor(Actor):
+    """Tells it.
+
+    Args:
+        served: What is served.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    def resources(self) -> Iterable[Resource]:
+        """GET /story."""
+        return (Resource("GET", "/story", self._tell),)
+
+    async def _tell(self, asked: Asked) -> dict[str, Any]:
+        query, config = asked.query, self._served.config
+        subject = parse_subject(query.get("subject", ""))
+        now = datetime.now(UTC)
+        window = Window(*(parse_time(query[key], now) if query.get(key) else None for key in ("since", "until")))
+        text = query.get("limit", str(DEFAULT_RECORDS))
+        if not text.isdecimal() or not 0 < int(text) <= MAX_RECORDS:
+            raise ValueError(f"limit: from 1 to {MAX_RECORDS}")
+        if self._waiting >= MAX_WAITING:
+            return {"busy": "other searches are under way"}
+        journal = config.records.journal
+        places = RecordPlaces(Path(journal.path) if journal is not None else None)
+        apps = apps_of_account(config, query.get("account", ""))
+        self._waiting += 1
+        try:
+            async with self._turn:
+                found = await in_thread(search, places, subject, window, int(text), apps)
+        except OSError as exc:
+            raise ValueError(f"{exc.filename}: {(exc.strerror or str(exc)).lower()}") from exc
+        finally:
+            self._waiting -= 1
+        return as_plain(subject, found) | {"is_kept": journal is not None}
