@@ -1,0 +1,38 @@
+"""Ends a question that nobody waits for any more, from another thread than the one that asks it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Cancellation:
+    """Is set once; whoever can interrupt the question is told, at once or when they say how."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._interrupt: Callable[[], None] | None = None
+        self.is_set = False
+
+    def set(self) -> None:
+        """End the question."""
+        with self._lock:
+            self.is_set = True
+            if self._interrupt is not None:
+                self._interrupt()
+
+    @contextmanager
+    def on(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """Have something called within this context when it is set; at once where it is already.
+
+        Args:
+            interrupt: May be called from another thread, and only within the context.
+        """
+        with self._lock:
+            self._interrupt = interrupt
+            if self.is_set:
+                interrupt()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._interrupt = None

@@ -1,0 +1,156 @@
+"""What can be computed of the rows of a table: sums, distinct values, averages and percentiles."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, PACKETS, Role, Table
+
+
+class MetricKind(Enum):
+    """How a metric is computed, and so whether there is one of roll-ups.
+
+    SUM is added up. DISTINCT counts values, which roll-ups do not have. AVERAGE, QUANTILE, LOWEST and HIGHEST are of a
+    duration; roll-ups have their sums, and histograms for the others.
+    """
+
+    SUM = "sum"
+    DISTINCT = "distinct"
+    AVERAGE = "average"
+    QUANTILE = "quantile"
+    LOWEST = "lowest"
+    HIGHEST = "highest"
+
+
+OF_HISTOGRAM = frozenset({MetricKind.QUANTILE, MetricKind.LOWEST, MetricKind.HIGHEST})
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric.
+
+    Attributes:
+        name: Its name in questions, and Cloudflare's where they have it.
+        kind: How it is computed.
+        unit: Of its values; empty for counts.
+        meaning: One sentence, for the documentation.
+        uses: The columns that it is made of; of a duration one.
+        sql: The aggregate of SUM and DISTINCT, as both dialects have it.
+        fraction: Of QUANTILE: from 0 to 1.
+    """
+
+    name: str
+    kind: MetricKind
+    unit: str
+    meaning: str
+    uses: tuple[str, ...]
+    sql: str = ""
+    fraction: float = 0.0
+
+
+def _total(name: str, meaning: str, sql: str, *uses: str, unit: str = "") -> Metric:
+    return Metric(name, MetricKind.SUM, unit, meaning, uses, f"coalesce(sum({sql}), 0)")
+
+
+_OPEN = "event IN ('connect', 'progress')"
+_EVENT_METRICS = (
+    _total("count", "records; sums of refusals count as many as they are of", "weight", "weight"),
+    _total(
+        "sessions",
+        "sessions and flows that ended or were refused",
+        f"CASE WHEN {_OPEN} THEN 0 ELSE weight END",
+        "event",
+        "weight",
+    ),
+    _total(
+        "refused",
+        "clients that were turned away",
+        "CASE WHEN outcome = 'refused' THEN weight ELSE 0 END",
+        "outcome",
+        "weight",
+    ),
+    _total(
+        "failed",
+        "sessions that failed for the origin's fault, or ours",
+        "CASE WHEN outcome = 'failed' THEN weight ELSE 0 END",
+        "outcome",
+        "weight",
+    ),
+    _total("bytesIngress", "bytes from clients", "client_bytes", "client_bytes", unit="bytes"),
+    _total("bytesEgress", "bytes from origins", "origin_bytes", "origin_bytes", unit="bytes"),
+    _total("bytes", "bytes of both ways", "client_bytes + origin_bytes", "client_bytes", "origin_bytes", unit="bytes"),
+    _total("packetsIngress", "UDP: datagrams from clients", "client_packets", "client_packets", unit="packets"),
+    _total("packetsEgress", "UDP: datagrams from origins", "origin_packets", "origin_packets", unit="packets"),
+    _total(
+        "packets",
+        "UDP: datagrams of both ways",
+        "client_packets + origin_packets",
+        "client_packets",
+        "origin_packets",
+        unit="packets",
+    ),
+    Metric(
+        "connections",
+        MetricKind.DISTINCT,
+        "",
+        "sessions that were open at some time, by their records",
+        ("session", "node"),
+        "count(DISTINCT CASE WHEN session = '' THEN NULL ELSE concat(node, ' ', session) END)",
+    ),
+    Metric(
+        "clients",
+        MetricKind.DISTINCT,
+        "",
+        "addresses of clients; at least as many as any sum without addresses is of",
+        ("client_ip", "clients"),
+        "greatest(count(DISTINCT CASE WHEN client_ip = '' THEN NULL ELSE client_ip END), coalesce(max(clients), 0))",
+    ),
+)
+_ROWS = Metric("count", MetricKind.SUM, "", "records", (), "count(*)")
+_PACKET_METRICS = (
+    Metric("samples", MetricKind.SUM, "", "samples", (), "count(*)"),
+    _total("packets", "packets, as samples stand for them", "sample_interval", "sample_interval", unit="packets"),
+    _total("bytes", "bytes, as samples stand for them", "bytes", "bytes", unit="bytes"),
+    _total("bits", "bits, as samples stand for them", "bytes * 8", "bytes", unit="bits"),
+)
+# How metrics of a duration begin; others as the column is called.
+_DURATIONS = {"connect_duration": "connect", "client_rtt": "clientRtt", "origin_rtt": "originRtt"}
+_OF_DURATIONS = (
+    ("Avg", MetricKind.AVERAGE, 0.0, "mean"),
+    ("Median", MetricKind.QUANTILE, 0.5, "median"),
+    ("90th", MetricKind.QUANTILE, 0.9, "90th percentile"),
+    ("99th", MetricKind.QUANTILE, 0.99, "99th percentile"),
+    ("Min", MetricKind.LOWEST, 0.0, "lowest"),
+    ("Max", MetricKind.HIGHEST, 0.0, "highest"),
+)
+
+
+def _of_durations(table: Table) -> tuple[Metric, ...]:
+    return tuple(
+        Metric(
+            _DURATIONS.get(column.name, column.name) + ending,
+            kind,
+            "ms",
+            f"{word} of `{column.name}`",
+            (column.name,),
+            fraction=fraction,
+        )
+        for column in table.having(Role.DURATION)
+        for ending, kind, fraction, word in _OF_DURATIONS
+    )
+
+
+def _by_name(table: Table, *own: Metric) -> Mapping[str, Metric]:
+    return MappingProxyType({metric.name: metric for metric in (*own, *_of_durations(table))})
+
+
+# By the table.
+METRICS: Mapping[str, Mapping[str, Metric]] = MappingProxyType(
+    {
+        "events": _by_name(EVENTS, *_EVENT_METRICS),
+        "health": _by_name(HEALTH, _ROWS),
+        "changes": _by_name(CHANGES, _ROWS),
+        "packets": _by_name(PACKETS, *_PACKET_METRICS),
+    }
+)

@@ -1,0 +1,282 @@
+"""Questions as statements of SQL: which groups there are, what is in each at which time, and histograms of durations.
+
+Names of tables and columns come from `core.analytics.columns` alone. What a question brings is a parameter.
+"""
+
+from collections.abc import Sequence
+
+from spectrum.core.analytics.columns import MINUTES, Column, ColumnKind, Role, Table
+from spectrum.core.analytics.dialects import Dialect, Statement
+from spectrum.core.analytics.metrics import Metric, MetricKind
+from spectrum.core.analytics.plan import QuestionPlan, TimeSlice
+from spectrum.core.analytics.question import AllOf, AnyOf, Compare, Condition, Not, Value, Visible
+
+# By which columns a row of a table is somebody's; without any it is nobody's but the operator's.
+_OWNED_BY = {
+    "events": ("app",),
+    "minutes": ("app",),
+    "packets": ("app",),
+    "health": ("pool", "load_balancer"),
+    "changes": (),
+}
+# What stands in the place of ours, in `minutes`.
+_SUM, _COUNT, _HISTOGRAM = "_sum", "_count", "_histogram"
+_US_PER_MS = 1000
+
+
+def groups_statement(plan: QuestionPlan, dialect: Dialect, limit: int) -> Statement:
+    """Return the statement for the first groups, what is in all together, and the extremes.
+
+    Its columns are: the dimensions (`k0`, ...), `g` (1 in the row of all together, which is the first one), `n` (rows
+    of the table), the plain metrics (`m0`, ...), the lowest and the highest of each in any group (`lo0`, `hi0`, ...),
+    `groups`.
+
+    Args:
+        plan: How the question is answered.
+        dialect: Of the store.
+        limit: So many groups.
+    """
+    statement = Statement()
+    metrics, keys = plan.plain, [column.name for column in plan.dimensions]
+    source = _Source(plan, dialect, statement)
+    computed = [f"{metric_sql(one, dialect, plan.is_rolled)} AS m{at}" for at, one in enumerate(metrics)]
+    named = [f"{key} AS k{at}" for at, key in enumerate(keys)]
+    flag = f"GROUPING({keys[0]})" if keys else "1"
+    inner = f"SELECT {', '.join([*named, f'{flag} AS g', 'count(*) AS n', *computed])} FROM {source.text(metrics)}"
+    if keys:
+        inner += f" GROUP BY GROUPING SETS (({', '.join(keys)}), ())"
+    outer = [f"k{at}" for at in range(len(keys))] + ["g", "n"] + [f"m{at}" for at in range(len(metrics))]
+    for at in range(len(metrics)):
+        of_groups = f"CASE WHEN g = 0 THEN m{at} END" if keys else f"m{at}"
+        outer += [f"min({of_groups}) OVER () AS lo{at}", f"max({of_groups}) OVER () AS hi{at}"]
+    outer.append("sum(CASE WHEN g = 0 THEN 1 ELSE 0 END) OVER () AS groups")
+    places = {metric.name: f"m{at}" for at, metric in enumerate(metrics)}
+    places |= {key: f"k{at}" for at, key in enumerate(keys)}
+    order = ["g DESC"] + [
+        f"{places[one.by]} {'DESC' if one.descending else 'ASC'} NULLS LAST" for one in plan.order if one.by in places
+    ]
+    statement.text = (
+        f"SELECT {', '.join(outer)} FROM ({inner}) AS grouped ORDER BY {', '.join(order)} LIMIT {limit + 1}"
+    )
+    return statement
+
+
+def detail_statement(plan: QuestionPlan, dialect: Dialect, groups: Sequence[Sequence[Value]] | None) -> Statement:
+    """Return the statement for what is in groups at which time.
+
+    Its columns are: `t` (the bucket's start, in seconds since 1970; 0 without buckets), `o` (1 for others), the
+    dimensions, the plain metrics.
+
+    Args:
+        plan: How the question is answered.
+        dialect: Of the store.
+        groups: These groups, and others if the question asks for them; None: all there are.
+    """
+    statement = Statement()
+    source = _Source(plan, dialect, statement)
+    others = source.narrow(groups)
+    computed = [f"{metric_sql(one, dialect, plan.is_rolled)} AS m{at}" for at, one in enumerate(plan.plain)]
+    keys = source.keys(others)
+    statement.text = (
+        f"SELECT {', '.join([*keys, *computed])} FROM {source.text(plan.plain)} GROUP BY {_names(plan.dimensions)}"
+    )
+    return statement
+
+
+def histogram_statement(
+    plan: QuestionPlan, dialect: Dialect, duration: str, groups: Sequence[Sequence[Value]] | None, is_total: bool
+) -> Statement:
+    """Return the statement for the histogram of a duration in each group at each time.
+
+    Its columns are: `t`, `o` and the dimensions as in `detail_statement`, `b` (the bucket of the histogram), `n` (how
+    many).
+
+    Args:
+        plan: How the question is answered, from roll-ups.
+        dialect: Of the store.
+        duration: The column of `events`.
+        groups: As in `detail_statement`.
+        is_total: All together: no groups and no times.
+    """
+    statement = Statement()
+    source = _Source(plan, dialect, statement)
+    others = source.narrow(None if is_total else groups)
+    keys = ["0 AS t", "0 AS o"] if is_total else source.keys(others)
+    columns = [] if is_total else [column.name for column in plan.dimensions]
+    if not is_total and plan.question.bucket:
+        columns.append("time")
+    unnested = dialect.unnested(columns, f"{duration}{_HISTOGRAM}", source.of_histogram(duration, columns))
+    names = "t, o" if is_total else _names(plan.dimensions)
+    statement.text = f"SELECT {', '.join(keys)}, b, sum(n) AS n FROM {unnested} AS buckets GROUP BY {names}, b"
+    return statement
+
+
+def rows_statement(plan: QuestionPlan, dialect: Dialect) -> Statement:
+    """Return the statement for rows as they are, the newest first where nothing else is asked."""
+    statement = Statement()
+    shown = ", ".join(f"{dialect.shown(column)} AS c{at}" for at, column in enumerate(plan.table.columns))
+    oldest_first = any(not one.descending for one in plan.question.order)
+    direction = "ASC" if oldest_first else "DESC"
+    ids = "".join(f", {column.name} {direction}" for column in plan.table.having(Role.ID))
+    statement.text = (
+        f"SELECT {shown} FROM {_Source(plan, dialect, statement).text(())}"
+        f" ORDER BY {plan.table.time} {direction}{ids} LIMIT {plan.question.limit}"
+    )
+    return statement
+
+
+def _names(dimensions: Sequence[Column]) -> str:
+    return ", ".join(["t", "o", *(f"k{at}" for at in range(len(dimensions)))])
+
+
+def metric_sql(metric: Metric, dialect: Dialect, is_rolled: bool) -> str:
+    """Return the aggregate of a metric; of durations in milliseconds."""
+    if metric.sql:
+        return metric.sql
+    (column,) = metric.uses
+    match metric.kind:
+        case MetricKind.AVERAGE if is_rolled:
+            value = f"sum({column}{_SUM}) / nullif(sum({column}{_COUNT}), 0)"
+        case MetricKind.AVERAGE:
+            value = f"sum({column}) / nullif(count({column}), 0)"
+        case MetricKind.QUANTILE:
+            value = dialect.quantile(column, metric.fraction)
+        case MetricKind.LOWEST:
+            value = f"min({column})"
+        case _:
+            value = f"max({column})"
+    return f"{value} / {_US_PER_MS}"
+
+
+class _Source:
+    """Where the rows of one statement come from.
+
+    Args:
+        plan: How the question is answered.
+        dialect: Of the store.
+        statement: Takes the parameters.
+    """
+
+    def __init__(self, plan: QuestionPlan, dialect: Dialect, statement: Statement) -> None:
+        self._plan = plan
+        self._dialect = dialect
+        self._statement = statement
+        self._groups: Sequence[Sequence[Value]] | None = plan.question.groups
+
+    def narrow(self, groups: Sequence[Sequence[Value]] | None) -> str:
+        """Have these groups, or, where others are asked for, return the condition that tells them from others."""
+        if groups is None or not self._plan.dimensions:
+            return ""
+        if self._plan.question.others:
+            return self._dialect.among(self._statement, self._plan.dimensions, groups)
+        self._groups = groups
+        return ""
+
+    def keys(self, is_group: str) -> list[str]:
+        """Return what a statement is grouped by: time, whether it is others, dimensions."""
+        bucket = self._plan.question.bucket
+        start = self._dialect.start("time", bucket) if bucket else "0"
+        names = [column.name for column in self._plan.dimensions]
+        if is_group:
+            names = [f"CASE WHEN {is_group} THEN {name} ELSE NULL END" for name in names]
+        other = f"CASE WHEN {is_group} THEN 0 ELSE 1 END" if is_group else "0"
+        return [f"{start} AS t", f"{other} AS o", *(f"{name} AS k{at}" for at, name in enumerate(names))]
+
+    def text(self, metrics: Sequence[Metric]) -> str:
+        """Return the table, or tables, with what metrics need, and the condition."""
+        parts = self._plan.parts
+        if not self._plan.is_rolled:
+            (part,) = parts
+            return f"{part.table.name} WHERE {self._condition(part)}"
+        selected = [self._rolled(part, metrics) for part in parts]
+        return f"({' UNION ALL '.join(selected)}) AS rolled"
+
+    def of_histogram(self, duration: str, columns: Sequence[str]) -> str:
+        """Return the tables with some columns and the histogram of a duration, and the condition."""
+        name = f"{duration}{_HISTOGRAM}"
+        selected = []
+        for part in self._plan.parts:
+            own = name if part.table is MINUTES else f"{self._dialect.histogram_of(duration)} AS {name}"
+            selected.append(f"SELECT {', '.join([*columns, own])} FROM {part.table.name} WHERE {self._condition(part)}")
+        return f"({' UNION ALL '.join(selected)}) AS rolled"
+
+    def _rolled(self, part: TimeSlice, metrics: Sequence[Metric]) -> str:
+        by_name = self._plan.table.by_name
+        needed = dict.fromkeys(["time", *(column.name for column in self._plan.dimensions)])
+        for metric in metrics:
+            needed |= dict.fromkeys(metric.uses)
+        columns = []
+        for name in needed:
+            if by_name[name].role is not Role.DURATION:
+                columns.append(name)
+            elif part.table is MINUTES:
+                columns += [f"{name}{_SUM}", f"{name}{_COUNT}"]
+            else:
+                columns.append(f"coalesce({name}, 0) AS {name}{_SUM}")
+                columns.append(f"CASE WHEN {name} IS NULL THEN 0 ELSE 1 END AS {name}{_COUNT}")
+        return f"SELECT {', '.join(columns)} FROM {part.table.name} WHERE {self._condition(part)}"
+
+    def _condition(self, part: TimeSlice) -> str:
+        statement, dialect, question = self._statement, self._dialect, self._plan.question
+        time = part.table.time
+        conditions = [
+            f"{time} >= {dialect.moment(statement, part.since_us)}",
+            f"{time} < {dialect.moment(statement, part.until_us)}",
+        ]
+        if question.where is not None:
+            conditions.append(self._where(question.where))
+        if question.visible is not None:
+            conditions.append(self._visible(question.visible, part.table))
+        if self._groups is not None:
+            is_any = bool(self._groups) and bool(self._plan.dimensions)
+            among = dialect.among(statement, self._plan.dimensions, self._groups) if is_any else "1 = 0"
+            conditions.append(among)
+        return " AND ".join(conditions)
+
+    def _where(self, condition: Condition) -> str:
+        match condition:
+            case AllOf(parts):
+                return f"({' AND '.join(map(self._where, parts)) or '1 = 1'})"
+            case AnyOf(parts):
+                return f"({' OR '.join(map(self._where, parts)) or '1 = 0'})"
+            case Not(part):
+                return f"(NOT {self._where(part)})"
+            case Compare():
+                return self._compare(condition)
+
+    def _compare(self, one: Compare) -> str:
+        column, statement = self._plan.table.by_name[one.dimension], self._statement
+        match one.operator:
+            case "=" | "!=":
+                if len(one.values) == 1:
+                    return f"{column.name} {'=' if one.operator == '=' else '<>'} {self._value(column, one.values[0])}"
+                among = self._dialect.among(statement, [column], [(value,) for value in one.values])
+                return among if one.operator == "=" else f"(NOT {among})"
+            case "like" | "not_like":
+                fits = [self._dialect.like(statement, column.name, str(value)) for value in one.values]
+            case "prefix" | "not_prefix":
+                fits = [self._dialect.in_prefix(statement, column.name, str(value)) for value in one.values]
+            case _:
+                return f"({' OR '.join(f'{column.name} {one.operator} {self._value(column, x)}' for x in one.values)})"
+        any_of = f"({' OR '.join(fits)})"
+        return f"(NOT {any_of})" if one.operator.startswith("not_") else any_of
+
+    def _value(self, column: Column, value: Value) -> str:
+        text = self._dialect.value(self._statement, value)
+        return f"({text} = 1)" if column.kind is ColumnKind.BOOLEAN else text
+
+    def _visible(self, visible: Visible, table: Table) -> str:
+        """Return the condition that a row is theirs."""
+        part_since = self._plan.question.since
+        theirs = []
+        for name in _OWNED_BY[table.name]:
+            column, names = table.by_name[name], visible.names.get(name, {})
+            always = [(one,) for one, since in names.items() if since <= part_since]
+            if always:
+                theirs.append(self._dialect.among(self._statement, [column], always))
+            for one, since in names.items():
+                if since > part_since:
+                    began = self._dialect.moment(self._statement, round(since * 1e6))
+                    is_named = f"{name} = {self._dialect.value(self._statement, one)}"
+                    theirs.append(f"({is_named} AND {table.time} >= {began})")
+        return f"({' OR '.join(theirs)})" if theirs else "1 = 0"

@@ -1,0 +1,73 @@
+import pytest
+
+from spectrum.core.analytics.dialects import ClickHouse, DuckDb
+from spectrum.core.analytics.plan import Reach, make_plan
+from spectrum.core.analytics.question import AllOf, AnyOf, Compare, Not, Question, Visible
+from spectrum.core.analytics.sql import detail_statement, groups_statement, histogram_statement, rows_statement
+
+EVIL = "x'\"; DROP TABLE events --"
+DAY = 86400
+
+
+def plan(**own):
+    asked = {"table": "events", "metrics": ("count",), "dimensions": ("app",), "since": 0, "until": 3600}
+    return make_plan(Question(**(asked | own)), Reach(minutes_until=1e9))
+
+
+def test_the_first_groups_come_with_all_together():
+    statement = groups_statement(plan(limit=5), DuckDb(), 5)
+    assert statement.text == (
+        "SELECT k0, g, n, m0, min(CASE WHEN g = 0 THEN m0 END) OVER () AS lo0,"
+        " max(CASE WHEN g = 0 THEN m0 END) OVER () AS hi0, sum(CASE WHEN g = 0 THEN 1 ELSE 0 END) OVER () AS groups"
+        " FROM (SELECT app AS k0, GROUPING(app) AS g, count(*) AS n, coalesce(sum(weight), 0) AS m0"
+        " FROM events WHERE time >= make_timestamp($p0::BIGINT) AND time < make_timestamp($p1::BIGINT)"
+        " GROUP BY GROUPING SETS ((app), ())) AS grouped"
+        " ORDER BY g DESC, m0 DESC NULLS LAST, k0 ASC NULLS LAST LIMIT 6"
+    )
+    assert statement.parameters == {"p0": 0, "p1": 3_600_000_000}
+
+
+@pytest.mark.parametrize("dialect", [DuckDb(), ClickHouse()])
+def test_nothing_of_a_question_is_in_the_text(dialect):
+    where = AllOf(
+        (
+            AnyOf((Compare("app", "=", (EVIL,)), Compare("app", "!=", (EVIL, "b")))),
+            Not(Compare("app", "like", (EVIL,))),
+            Compare("app", ">", (EVIL,)),
+        )
+    )
+    visible = Visible({"app": {EVIL: 0.0, EVIL + "2": 100.0}})
+    asked = plan(where=where, visible=visible, bucket=60, others=True)
+    rolled = plan(where=where, visible=visible, until=DAY * 2, metrics=("durationMedian", "durationAvg"), others=True)
+    groups = [(EVIL,)]
+    statements = [
+        groups_statement(asked, dialect, 5),
+        detail_statement(asked, dialect, groups),
+        groups_statement(rolled, dialect, 5),
+        histogram_statement(rolled, dialect, "duration", groups, False),
+        histogram_statement(rolled, dialect, "duration", groups, True),
+        rows_statement(plan(metrics=(), dimensions=("*",), where=where, visible=visible), dialect),
+    ]
+    for statement in statements:
+        assert "DROP" not in statement.text
+        assert EVIL in str(list(statement.parameters.values())).replace("\\'", "'")
+
+
+def test_who_may_see_nothing_sees_nothing():
+    for visible in (Visible(), Visible({"pool": {"a": 0.0}})):
+        assert " AND 1 = 0" in groups_statement(plan(visible=visible), DuckDb(), 5).text
+    everything = Visible({"app": {"a": 0.0}, "pool": {"a": 0.0}})
+    changes = plan(table="changes", dimensions=("author",), visible=everything)
+    assert " AND 1 = 0" in groups_statement(changes, DuckDb(), 5).text
+
+
+def test_names_count_since_they_are_somebodys():
+    statement = groups_statement(plan(visible=Visible({"app": {"old": 0.0, "new": 1800.0}})), DuckDb(), 5)
+    assert "(app) IN (SELECT unnest(CAST($p2 AS VARCHAR[])))" in statement.text
+    assert "(app = $p4 AND time >= make_timestamp($p3::BIGINT))" in statement.text
+    assert (statement.parameters["p2"], statement.parameters["p3"]) == (["old"], 1_800_000_000)
+
+
+def test_rows_as_they_are_come_the_newest_first():
+    text = rows_statement(plan(metrics=(), dimensions=("*",), limit=7), DuckDb()).text
+    assert text.endswith("ORDER BY time DESC, source DESC, sequence DESC LIMIT 7")
