@@ -11,6 +11,7 @@ from spectrum.api.catalogue import Catalogue, Cause
 from spectrum.api.envelope import ApiError, BodyFault
 from spectrum.api.supervisor import DaemonLink
 from spectrum.api.token_book import TokenBook
+from spectrum.core.tenants.tokens import RESOURCES
 from spectrum.store.objects import ObjectChange, StoredObject
 from spectrum.store.store import Store
 
@@ -158,6 +159,18 @@ def InEither(resource: str, edit: bool = False) -> Any:
     async def enter(request: Request) -> Call:
         path = request.path_params
         return _enter(request, resource, edit, path.get("account_id"), path.get("zone_id"))
+
+    return Depends(enter)
+
+
+def InSection(edit: bool = False) -> Any:
+    """Return a dependency: the same, for what the path's `section` names."""
+
+    async def enter(request: Request) -> Call:
+        path = request.path_params
+        if path["section"] not in RESOURCES:
+            raise no_such(request)
+        return _enter(request, path["section"], edit, path.get("account_id"), path.get("zone_id"))
 
     return Depends(enter)
 

@@ -121,6 +121,14 @@ class Rollouts(Protocol):
         """
         ...
 
+    async def check(self, groups: Sequence[tuple[str, Sequence[ObjectChange]]]) -> Sequence[Sequence[ObjectFault]]:
+        """Return the faults that `change` would return; nothing is changed.
+
+        Raises:
+            NotLive: If nobody answers.
+        """
+        ...
+
 
 class Keeper(Protocol):
     """What the catalogue needs of the store."""
@@ -209,6 +217,21 @@ class Catalogue(Holdings):
         self._waiting.append(_WaitingChange(changes, expected or {}, cause, done))
         self._wake.set()
         return await done
+
+    async def check(self, change: ObjectChange, author: Author) -> None:
+        """Return when a change could be carried out as things are; nothing is changed.
+
+        Raises:
+            ReadOnly: If it is about an object of the file.
+            Conflict: If its name is taken.
+            ChangeRefused: If checks refuse it.
+            NotLive: If nobody answers.
+        """
+        before = self._before(change, {})
+        one = _WaitingChange([change], {}, Cause(author), asyncio.get_running_loop().create_future(), [before])
+        (faults,) = await self._rollouts.check([(described(author), _renamed(one))])
+        if faults:
+            raise ChangeRefused(faults)
 
     async def write(self) -> None:
         """Carry out what waits, for as long as the process runs."""

@@ -41,7 +41,7 @@ class DaemonLink:
         Raises:
             NotLive: If nothing was tried, or nobody knows what became of it.
         """
-        body = {"groups": [{"by": by, "objects": [_shown(change) for change in group]} for by, group in groups]}
+        body = _body(groups)
         began_ns = time.time_ns()
         more = {} if steps is None else {"trace": True}
         answer = await self.ask("POST", "/changes", body=body | more, timeout_s=CHANGE_TIMEOUT_S)
@@ -50,9 +50,15 @@ class DaemonLink:
             steps.note("roll out", began_ns)
         if busy := answer.get("busy"):
             raise NotLive(str(busy), is_for_now=True)
-        return [
-            [ObjectFault(tuple(fault["place"]), fault["message"]) for fault in faults] for faults in answer["faults"]
-        ]
+        return _faults(answer)
+
+    async def check(self, groups: Sequence[tuple[str, Sequence[ObjectChange]]]) -> list[list[ObjectFault]]:
+        """Return the faults that `change` would return; nothing is changed.
+
+        Raises:
+            NotLive: If the supervisor does not answer.
+        """
+        return _faults(await self.ask("POST", "/changes", body=_body(groups) | {"check": True}))
 
     async def objects(self) -> dict[str, Any]:
         """Return the file's objects: `{"path": ..., "file": {section: {name: value}}, "set_aside": [...]}`."""
@@ -82,6 +88,14 @@ class DaemonLink:
             kind = ValueRefused if status == UNPROCESSABLE else NotLive
             raise kind("; ".join(errors or [f"the daemon answers {method} {path} with status {status}"]))
         return answer
+
+
+def _body(groups: Sequence[tuple[str, Sequence[ObjectChange]]]) -> dict[str, Any]:
+    return {"groups": [{"by": by, "objects": [_shown(change) for change in group]} for by, group in groups]}
+
+
+def _faults(answer: Mapping[str, Any]) -> list[list[ObjectFault]]:
+    return [[ObjectFault(tuple(fault["place"]), fault["message"]) for fault in some] for some in answer["faults"]]
 
 
 def _shown(change: ObjectChange) -> dict[str, Any]:

@@ -70,6 +70,10 @@ class Daemon:
                     self.live[change.section, change.name] = change.value
         return faults
 
+    async def check(self, asked: Sequence[tuple[str, Sequence[ObjectChange]]]) -> list[list[ObjectFault]]:
+        """Refuse what `change` would."""
+        return [[fault for change in group for fault in self.refused.get(change.name, ())] for _, group in asked]
+
     async def ask(self, method: str, path: str, query: Any = None, body: Any = None) -> Any:
         """Begin previews, and have none: nothing is probed here; nobody is connected, and nothing kept."""
         if path in NOTHING:

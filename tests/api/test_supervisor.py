@@ -56,3 +56,10 @@ async def test_a_daemon_that_does_not(answer, message, is_for_now):
         await DaemonLink(Line(answer)).change([])
     assert caught.value.is_for_now == is_for_now
     assert caught.value.is_unknown == isinstance(answer, LinkLost)
+
+
+async def test_changes_are_checked():
+    line = Line((200, {"generation": 5, "faults": [[{"place": ["pools", "p"], "message": "no"}]], "busy": ""}))
+    groups = [("ci", [ObjectChange("pools", "1", "p", {"a": 1})])]
+    assert await DaemonLink(line).check(groups) == [[ObjectFault(("pools", "p"), "no")]]
+    assert line.asked[0][3]["check"] is True

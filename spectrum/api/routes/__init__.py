@@ -10,6 +10,9 @@ from spectrum.api.routes import (
     apps,
     audit,
     balancing_search,
+    balancing_state,
+    configured,
+    figures,
     importing,
     ips,
     lists,
@@ -40,10 +43,13 @@ ROUTERS: Sequence[APIRouter] = (
     pools.router,
     previews.router,
     balancing_search.router,
+    balancing_state.router,
     load_balancers.router,  # after those whose paths could be its ids
     access_rules.router,
     lists.router,
     sessions.router,
     stories.router,
     nodes.router,
+    configured.router,
+    figures.router,
 )

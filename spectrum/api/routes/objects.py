@@ -118,12 +118,27 @@ class Objects:
 
     async def edit(self, call: Call, object_id: str, only: Mapping[str, Any] | None = None) -> StoredObject:
         """Change what stands in the request's body, or `only` that; null is the default again."""
-        before, refs = self.found(call, object_id), NamedByCaller(call)
-        body = self.kind.to_body(before.value, refs) | {"name": self.kind.api_name(before)}
-        if "name" not in before.value and not self._is_named:
-            del body["name"]
-        body |= self._body(call) if only is None else only
-        return await self._put(call, body, self.kind.checked(body, refs), before)
+        before = self.found(call, object_id)
+        body = self._edited(call, before, self._body(call) if only is None else only)
+        return await self._put(call, body, self.kind.checked(body, NamedByCaller(call)), before)
+
+    async def preview(self, call: Call, object_id: str) -> tuple[StoredObject | None, ObjectChange]:
+        """Return an object, and what the request's body would make of it; without an id, what it would make.
+
+        Raises:
+            ApiError: If it could not be.
+        """
+        before, body = self.found(call, object_id) if object_id else None, self._body(call)
+        if before is not None:
+            body = self._edited(call, before, body)
+        value = self.kind.checked(body, NamedByCaller(call))
+        self.check(call, value, before)
+        change = self._change(call, dict(value), before, object_id or new_id())
+        try:
+            await call.catalogue.check(change, call.caller.author)
+        except ChangeRefused as exc:
+            raise answer_to(exc, self.kind, change.name, body, call) from exc
+        return before, change
 
     async def delete(self, call: Call, object_id: str) -> StoredObject:
         """Delete an object that none refers to."""
@@ -148,6 +163,13 @@ class Objects:
     def _is_named(self) -> bool:
         """Whether bodies of this kind have a name."""
         return self.kind.section in ("pools", "load_balancers", "lists")
+
+    def _edited(self, call: Call, before: StoredObject, only: Mapping[str, Any]) -> Value:
+        """Return the body of an object with some of its fields changed."""
+        body = self.kind.to_body(before.value, NamedByCaller(call)) | {"name": self.kind.api_name(before)}
+        if "name" not in before.value and not self._is_named:
+            del body["name"]
+        return body | dict(only)
 
     def _body(self, call: Call) -> Body:
         if not isinstance(call.body, dict):

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from spectrum.api.kinds.kind import Kind
-from spectrum.core.configuration.json_schema import ModelSchema
+from spectrum.core.configuration.json_schema import ModelSchema, describe
 
 Schema = dict[str, Any]
 ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
@@ -109,7 +109,9 @@ def body_schema(kind: Kind) -> Schema:
     """Return the JSON Schema of a body that makes an object of a kind."""
     if kind.section in _BODIES:
         return _BODIES[kind.section]
-    schema: Schema = _inlined(kind.model.model_json_schema(schema_generator=ModelSchema))
+    plain = kind.model.model_json_schema(schema_generator=ModelSchema)
+    describe(plain, kind.model)
+    schema: Schema = _inlined(plain)
     required = _REQUIRED.get(kind.section, ())
     properties = {key: item for key, item in schema["properties"].items() if key not in _OWN}
     if "name" in required:

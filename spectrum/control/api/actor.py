@@ -172,8 +172,16 @@ class ApiActor(Actor):
     # --- what one sees --------------------------------------------------------------------------------------------
 
     def resources(self) -> Iterable[Resource]:
-        """GET /objects: what the file has, and what of the store is set aside."""
-        return (Resource("GET", "/objects", self._view),) if self._source is not None else ()
+        """GET /objects: what the file has, and what of the store is set aside; /objects/standing: where one stands."""
+        if self._source is None:
+            return ()
+        return Resource("GET", "/objects", self._view), Resource("GET", "/objects/standing", self._standing)
+
+    async def _standing(self, asked: Asked) -> dict[str, Any]:
+        assert self._source is not None, "there is a store"
+        section, name = asked.query.get("section", ""), asked.query.get("name", "")
+        path, line = await in_thread(self._source.standing, section, name)
+        return {"path": path, "line": line}
 
     async def _view(self, asked: Asked) -> dict[str, Any]:
         assert self._source is not None, "there is a store"

@@ -12,6 +12,7 @@ from spectrum.control.configuration.rollout import Step
 from spectrum.control.configuration.source import NothingNew
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
+from spectrum.tasks import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class _Changes(msgspec.Struct, frozen=True):
     groups: list[ChangeGroup]
     # Whether the answer has what took how long.
     trace: bool = False
+    # Whether they are only checked, each group by itself.
+    check: bool = False
 
 
 class ObjectChanges:
@@ -62,20 +65,22 @@ class ObjectChanges:
         self._generation = generation
 
     async def answer(self, body: bytes) -> dict[str, Any]:
-        """Carry out what is asked for; return for each group its faults, none where it is served.
+        """Carry out, or check, what is asked for; return for each group its faults, none where it can be served.
 
         Raises:
             ValueError: If it is not asked for as it should be.
         """
         asked, steps = _DECODER.decode(body), list[Step]()
+        if asked.check:
+            checked = await in_thread(self._source.check, [_stored(group) for group in asked.groups])
+            return {"generation": self._generation(), "busy": "", "faults": _shown(checked)}
         faults = self._busy_with() or await self._carry_out(asked.groups, steps)
         more = {"steps": steps} if asked.trace else {}
         if isinstance(faults, str):
             return {"generation": self._generation(), "busy": faults, "faults": [[] for _ in asked.groups], **more}
         for group, found in zip(asked.groups, faults, strict=True):
             _tell(group, found)
-        shown = [[{"place": list(fault.path), "message": fault.message} for fault in some] for some in faults]
-        return {"generation": self._generation(), "busy": "", "faults": shown, **more}
+        return {"generation": self._generation(), "busy": "", "faults": _shown(faults), **more}
 
     async def _carry_out(self, groups: Sequence[ChangeGroup], steps: list[Step]) -> list[list[Fault]] | str:
         """Return the faults of each group; or why nothing can be changed now. `steps` gets what took a while."""
@@ -111,6 +116,10 @@ class ObjectChanges:
 
 
 _DECODER = msgspec.json.Decoder(_Changes)
+
+
+def _shown(faults: Sequence[Sequence[Fault]]) -> list[list[dict[str, Any]]]:
+    return [[{"place": list(fault.path), "message": fault.message} for fault in some] for some in faults]
 
 
 def _stored(group: ChangeGroup) -> list[StoredChange]:

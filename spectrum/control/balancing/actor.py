@@ -63,13 +63,18 @@ class HealthActor(Actor):
         return health_metrics(await read_health(self._health))
 
     def resources(self) -> Iterable[Resource]:
-        """GET /explain, GET /pool, POST /previews, GET /preview."""
+        """GET /explain, GET /pool, GET /balancing, POST /previews, GET /preview."""
         return (
             Resource("GET", "/explain", self._explain),
             Resource("GET", "/pool", self._pool),
+            Resource("GET", "/balancing", self._balancing),
             Resource("POST", "/previews", self._begin_preview, has_body=True),
             Resource("GET", "/preview", self._preview),
         )
+
+    async def _balancing(self, asked: Asked) -> dict[str, Any]:
+        """Return the status of load balancers and pools, and the name of this node."""
+        return {"node": self._served.config.node.name or "local", **await self.status()}
 
     async def _pool(self, asked: Asked) -> dict[str, Any]:
         """Return the status of one pool, and the name of this node."""

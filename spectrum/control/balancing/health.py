@@ -517,6 +517,14 @@ class HealthKeeper:
         found = (self._health[voter.key] for poll in member.polls for voter in poll.voters)
         return next((one.code for one in found if one.code and (one.healthy or False) is (member.healthy or False)), 0)
 
+    def probes_of(self, number: int) -> str:
+        """Return the last results of an origin's probes, the oldest first: 1 where it passed, 0 where it failed.
+
+        Of several addresses they are the first one's.
+        """
+        keys = self.members[number].keys
+        return bin(self._health[keys[0]].history)[3:] if keys else ""
+
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         """Return the result of one probe that counts for nothing here."""
         return await self._prober.probe(target)

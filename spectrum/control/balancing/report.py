@@ -88,6 +88,7 @@ def _origin_status(
         "changed_s_ago": round(time.time() - member.changed_at) if member.changed_at else None,
         "rtt_ms": round(rtt_s * 1000, 3) if rtt_s else None,
         "response_code": health.code_of(origin.number) or None,
+        "probes": health.probes_of(origin.number),
         "certificate_expires_in_days": round((expires - time.time()) / 86400, 1) if expires else None,
         "sessions": loads.open(origin.number),
         "max_sessions": origin.max_sessions or None,

@@ -6,6 +6,7 @@ store has is read at a start, and whenever no process could be writing to it; wh
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.machine import machine_faults, object_faults
 from spectrum.control.configuration.source import FileSource, NothingNew, Reload, Revision
+from spectrum.control.configuration.standing import standing
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault, faults_of, nearest
 from spectrum.core.configuration.feature import Named, Names
@@ -93,6 +95,8 @@ class JoinedSource:
         self._folder = folder
         self._served = Joined(Config())
         self._fitting: _Checked | None = None
+        # Changes are checked in threads.
+        self._checking = threading.Lock()
         # What was read or proposed last: it is served once its configuration is.
         self._next = self._served
 
@@ -230,15 +234,34 @@ class JoinedSource:
         Raises:
             NothingNew: If no group can be served; the faults are its argument.
         """
-        fitting, self._fitting = self._fitting, None  # what fails half-way tells nothing any more
-        config = self._served.config
-        fitting = fitting.take(config) if fitting is not None else _Checked(config)
-        joined, found = self._all_changed(groups, fitting)
-        self._fitting = fitting
+        with self._checking:
+            fitting = self._take_fitting()
+            joined, found = self._all_changed(groups, fitting)
+            self._fitting = fitting
         if joined is self._served:
             raise NothingNew(found)
         self._next = joined
         return joined.config, found
+
+    def check(self, groups: Iterable[Sequence[StoredChange]]) -> list[list[Fault]]:
+        """Return why groups of changes could not be served, each by itself. Nothing changes; any thread may ask."""
+        found: list[list[Fault]] = []
+        for group in groups:
+            with self._checking:
+                fitting = self._take_fitting()
+                try:
+                    self._changed(self._served, group, fitting)
+                    found.append([])
+                except NotFitting as exc:
+                    found.append(exc.faults)
+                self._fitting = fitting
+        return found
+
+    def _take_fitting(self) -> "_Checked":
+        """Return what changes of what is served are checked by; it is to be put back when that went to its end."""
+        fitting, self._fitting = self._fitting, None
+        config = self._served.config
+        return fitting.take(config) if fitting is not None else _Checked(config)
 
     def _all_changed(
         self, groups: Sequence[Sequence[StoredChange]], fitting: "_Checked"
@@ -308,6 +331,14 @@ class JoinedSource:
         else:
             models[section.key][name] = self._model(section.key, name, change.value)
             values[section.key][name] = change.value
+
+    def standing(self, section: str, name: str) -> tuple[str, int | None]:
+        """Return the file in which an object of the file stands, and its line from 1; None where none can be told.
+
+        It reads files, and blocks.
+        """
+        paths = self._file.own_files()
+        return standing(paths, section, name) if paths else (self.name, None)
 
     def view(self) -> dict[str, Any]:
         """Return what the file has, and what of the store is set aside, as the API shows it."""

@@ -137,6 +137,10 @@ class FileSource:
         finally:
             self._tried = read[1:] if self._watches else []
 
+    def own_files(self) -> list[Path]:
+        """Return the file and those that it includes, with the folders of its patterns; nothing for standard input."""
+        return [*self._own, *self._known.included]
+
     def reading(self, paths: Iterable[Path]) -> None:
         """Note what files are, as they are about to be read.
 
@@ -157,7 +161,7 @@ class FileSource:
         if was_read:
             self._tried = []
         named = named_files(config)
-        self._files.keep([*self._own, *self._known.included, *named, *self._tried])
+        self._files.keep([*self.own_files(), *named, *self._tried])
         served, self._served_files = self._served_files, self._files.known(named)
         return [
             f"changed file {path}"
@@ -169,7 +173,7 @@ class FileSource:
         """Have files read again that have changed; those with faults change nothing."""
 
         def watched() -> list[Path]:
-            own = [*self._own, *self._known.included] if self._watches else []
+            own = self.own_files() if self._watches else []
             return [*own, *named_files(served()), *self._tried]
 
         async def changed(paths: list[Path]) -> None:

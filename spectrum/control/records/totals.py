@@ -10,6 +10,7 @@ from typing import Any
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs
 from spectrum.control.configuration.served import Served
+from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.records.app_metrics import app_metrics
 from spectrum.control.records.app_status import apps_status
 from spectrum.core.names import parse_service
@@ -180,6 +181,29 @@ class Totals:
         return (origins, rules) if origins or rules else None
 
 
+FIGURES = ("sessions", "started", "failed", "refused", "bytes_from_client", "bytes_from_origin")
+_FAILED = frozenset(reason for reason in Reason if reason.event in ("originError", "resolveOrigin"))
+_REFUSED = frozenset(reason for reason in Reason if reason.refused)
+
+
+def figures(measured: Mapping[str, AppMeasures]) -> dict[str, tuple[int, ...]]:
+    """Return for each app what `FIGURES` are called: sessions are open ones, the others are counted since the start.
+
+    Failed are those that no origin took; refused are clients that were turned away before one was chosen.
+    """
+    return {
+        name: (
+            one.active,
+            one.started,
+            sum(count for reason, count in one.ended.items() if reason in _FAILED),
+            sum(count for reason, count in one.ended.items() if reason in _REFUSED),
+            one.bytes_from_client,
+            one.bytes_from_origin,
+        )
+        for name, one in measured.items()
+    }
+
+
 class TotalsActor(Actor):
     """Tells what was counted of apps, and has what is gone forgotten.
 
@@ -202,6 +226,14 @@ class TotalsActor(Actor):
         """Return all apps, in the order of the file."""
         names = dict(self._names), dict(self._failures)
         return {"apps": await asyncio.to_thread(apps_status, self._served.snapshot, self._totals.view(), *names)}
+
+    def resources(self) -> Iterable[Resource]:
+        """GET /apps/figures: a few numbers of each app that has served something."""
+        return (Resource("GET", "/apps/figures", self._figures),)
+
+    async def _figures(self, asked: Asked) -> dict[str, Any]:
+        view = self._totals.view()
+        return {"at": time.time(), "keys": FIGURES, "apps": await asyncio.to_thread(figures, view)}
 
     async def metrics(self) -> Iterable[bytes]:
         """Return what was counted of each app, those with sessions that were removed too."""

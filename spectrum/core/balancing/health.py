@@ -25,6 +25,8 @@ class ProbeResult(msgspec.Struct, frozen=True):
     timed_out: bool = False
 
 
+# So many results are shown.
+RECENT = 40
 # A new sample's weight in the mean of round trips: a change has half its effect after three probes.
 RTT_WEIGHT = 0.2
 
@@ -40,6 +42,7 @@ class Health:
         rtt_s: Exponentially weighted mean of the round trips of probes that passed; 0 without any.
         changed_at: When the verdict last changed.
         probed_at: When the last result came.
+        history: The last results as bits below a 1 that marks their begin, the last one lowest; 1 is a pass.
     """
 
     healthy: bool | None = None
@@ -50,6 +53,7 @@ class Health:
     certificate_expires: float = 0.0
     changed_at: float = 0.0
     probed_at: float = 0.0
+    history: int = 1
 
     def take(self, result: ProbeResult, consecutive_up: int, consecutive_down: int, now: float) -> bool:
         """Take a probe's result; return whether the verdict changed.
@@ -58,6 +62,12 @@ class Health:
         result decides alone: otherwise a start would send everybody to the fallback pool for several intervals.
         """
         self.probed_at = now
+        full = self.history >> RECENT
+        self.history = (
+            full << RECENT | (self.history << 1 | result.ok) & (1 << RECENT) - 1
+            if full
+            else self.history << 1 | result.ok
+        )
         self.code = result.code
         self.certificate_expires = result.certificate_expires or self.certificate_expires
         if result.ok and result.rtt_s:

@@ -3,9 +3,12 @@
 What only a validator of ours knows (that a name exists, that an address is one) it takes as it is.
 """
 
-from collections.abc import Callable
-from typing import Any
+import ast
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -40,3 +43,39 @@ class ModelSchema(GenerateJsonSchema):
         if isinstance(schema.get("default"), str | int | float):
             return super().default_schema(schema)
         return self.generate_inner(schema["schema"])
+
+
+def describe(schema: dict[str, Any], root: type[BaseModel]) -> None:
+    """Give the keys of a model's schema the comments above their fields: that is where their meaning is written."""
+    for model in set(_models(root)):
+        properties = (schema if model is root else schema["$defs"][model.__name__])["properties"]
+        for base in model.__mro__:
+            if issubclass(base, BaseModel) and base is not BaseModel:
+                for name, comment in _comments(base).items():
+                    key = model.model_fields[name].alias or name
+                    properties[key].setdefault("description", comment)
+
+
+def _models(kind: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a type consists of."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+        for field in kind.model_fields.values():
+            yield from _models(field.annotation)
+    for part in get_args(kind):
+        yield from _models(part)
+
+
+def _comments(model: type[BaseModel]) -> dict[str, str]:
+    """Return the comments above the fields of a class, by field."""
+    source = inspect.getsource(model)
+    lines, (body,) = source.splitlines(), ast.parse(source).body
+    found = {}
+    for node in body.body if isinstance(body, ast.ClassDef) else ():
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            first = last = node.lineno - 1
+            while lines[first - 1].lstrip().startswith("#"):
+                first -= 1
+            if text := " ".join(line.strip(" #") for line in lines[first:last]):
+                found[node.target.id] = text
+    return found

@@ -52,6 +52,7 @@ async def theirs(api):
     return {
         "monitor_id": monitor,
         "pool_id": pool,
+        "object_id": pool,
         "load_balancer_id": balancer,
         "app_id": made["id"],
         "list_id": listed["id"],
@@ -72,7 +73,7 @@ async def other(api):
 
 
 def path_of(template, account, zone, ids):
-    known = {"account_id": account.rpartition("/")[2], "zone_id": zone.rpartition("/")[2], **ids}
+    known = {"account_id": account.rpartition("/")[2], "zone_id": zone.rpartition("/")[2], "section": "pools", **ids}
     return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], NOBODY), template)
 
 
@@ -90,7 +91,7 @@ async def test_every_call_in_another_account_is_forbidden(api, theirs, other):
 async def test_no_call_in_one_s_own_account_reaches_another_s_objects(api, theirs, other):
     before = dict(api.daemon.live)
     for method, template in CALLS:
-        if not re.search(r"\{(?!account_id|zone_id|region_id)\w+\}", template):
+        if not re.search(r"\{(?!account_id|zone_id|region_id|section)\w+\}", template):
             continue
         told = [
             await other.request(method, path_of(template, OTHER_ACCOUNT, OTHER_ZONE, ids), json={})
@@ -104,7 +105,7 @@ async def test_no_call_in_one_s_own_account_reaches_another_s_objects(api, their
 
 async def test_no_list_and_no_search_has_another_s_objects(theirs, other):
     for method, template in CALLS:
-        if method != "GET" or re.search(r"\{(?!account_id|zone_id)\w+\}", template):
+        if method != "GET" or re.search(r"\{(?!account_id|zone_id|section)\w+\}", template):
             continue
         for query in ("", "?query=secret", "?notes=secret", "?search=192.0.2.77", "?name=example.com"):
             answer = await other.get(path_of(template, OTHER_ACCOUNT, OTHER_ZONE, {}) + query)

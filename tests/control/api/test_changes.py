@@ -106,3 +106,11 @@ async def test_whoever_traces_is_told_what_took_how_long(tmp_path):
     assert (await served.changes.answer(json.dumps(body).encode()))["steps"] == []
     del body["trace"]
     assert "steps" not in await served.changes.answer(json.dumps(body).encode())
+
+
+async def test_what_is_only_checked_is_not_served(tmp_path):
+    served = Served(tmp_path)
+    asked = {"groups": [group(apps={"y": app(2)}), group(apps={"z": app(1)})], "check": True}
+    answer = await served.changes.answer(json.dumps(asked).encode())
+    assert [[fault["message"] for fault in some] for some in answer["faults"]] == [[], ["[::]:1 is taken by app x"]]
+    assert (answer["busy"], served.rollouts) == ("", 0)

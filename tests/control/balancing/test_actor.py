@@ -43,7 +43,7 @@ async def test_a_rollout_that_is_undone_goes_by_the_former_origins(made):
 
 async def test_what_one_sees(made):
     one, served, _, actor = made
-    resource, pool, *_ = actor.resources()
+    resource, pool, balancing, *_ = actor.resources()
     asked = Asked({"app": "x", "client": "192.0.2.1"})
     with pytest.raises(ValueError, match="not serving yet"):
         await resource.answer(asked)
@@ -61,6 +61,7 @@ async def test_what_one_sees(made):
         "monitor_types": {"m": "tcp"},
         **status["pools"][0],
     }
+    assert await balancing.answer(Asked({})) == {"node": "local", **status}
     with pytest.raises(ValueError, match="no pool 'q'"):
         await pool.answer(Asked({"pool": "q"}))
     for wrong in ({"app": "y", "client": "192.0.2.1"}, {"app": "x", "client": "c"}, {"app": "x", "port": "p"}):

@@ -54,6 +54,9 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
         "not monitored",
     )
     assert d["reason"] == "for 30 s more"
+    assert set(a["probes"]) == {"1"}
+    assert set(b["probes"]) == {"0"}
+    assert (c["probes"], pools["q"]["origins"][0]["probes"]) == ("", "")
     assert (a["certificate_expires_in_days"], a["sessions"], pools["p"]["monitor"]) == (9.0, 0, "m")
     assert a["rtt_ms"] > 0
     assert a["response_code"] is None  # TCP has none

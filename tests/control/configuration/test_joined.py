@@ -265,3 +265,23 @@ def test_what_a_change_names_on_this_machine(tmp_path):
     daemon = Daemon(tmp_path, {"x": app(1)}).start()
     found = daemon.refused(("certificates", "c", {"certificate": "/nowhere", "key": "/nowhere"}))
     assert found[0] == ("certificates.c.certificate", "/nowhere: cannot be read: no such file or directory")
+
+
+def test_changes_are_checked_and_nothing_changes(tmp_path):
+    daemon = Daemon(tmp_path, {"x": app(1)}).start()
+    groups = [[("apps", "y", app(2))], [("apps", "z", app(1))], [("apps", "x", None)], [("apps", "y", app(3))]]
+    checked = [[StoredChange(*one) for one in group] for group in groups]
+    for _ in range(2):
+        found = [[fault.message for fault in some] for some in daemon.source.check(checked)]
+        assert (found[0], found[1], found[3]) == ([], ["[::]:1 is taken by app x"], [])
+        assert "stands in" in found[2][0]
+    assert daemon.change([("apps", "y", app(2))]) == [[]]
+    assert daemon.source.check([[StoredChange("apps", "w", app(2))]])[0][0].message == "[::]:2 is taken by app y"
+    assert daemon.apps == ["x", "y"]
+
+
+def test_where_an_object_of_the_file_stands(tmp_path):
+    daemon = Daemon(tmp_path, {"x": app(1)}).start()
+    assert daemon.source.standing("apps", "x") == (str(daemon.path), None)  # JSON is no block style
+    daemon.path.write_text("api: {}\napps:\n  x: {protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:80']}\n")
+    assert daemon.source.standing("apps", "x") == (str(daemon.path), 3)

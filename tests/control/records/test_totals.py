@@ -2,8 +2,18 @@ import asyncio
 
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
+from spectrum.control.http.resource import Asked
 from spectrum.control.records import totals as module
-from spectrum.control.records.totals import APPS_AT_ONCE, FORGET_AFTER_S, MAX_GONE, Named, Totals, TotalsActor, named
+from spectrum.control.records.totals import (
+    APPS_AT_ONCE,
+    FIGURES,
+    FORGET_AFTER_S,
+    MAX_GONE,
+    Named,
+    Totals,
+    TotalsActor,
+    named,
+)
 from spectrum.core.balancing.settings import labels
 from spectrum.core.features import compile_snapshot
 from spectrum.core.numbers import Numbers
@@ -185,3 +195,24 @@ def test_connections_of_a_lost_worker_wait_for_nobody():
     assert counted.preconnects == {"opened": 10, "used": 2, "lost": 2, "closed": 3, "failed": 4}
     totals.lose(0)
     assert totals.apps["x"].origins["192.0.2.1:22"].preconnected == 3
+
+
+async def test_figures_are_few_numbers_of_each_app():
+    totals = Totals()
+    seen = AppMeasures(started=5, bytes_from_client=7, bytes_from_origin=8)
+    for reason in (Reason.CLIENT_CLOSED, Reason.CONNECT_REFUSED, Reason.NO_ORIGIN, Reason.CLIENT_BLOCKED):
+        seen.end(reason)
+    totals.add(0, {"x": seen}, WorkerMeasures())
+    text = "apps: {x: {protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:1']}}"
+    one = change(text, text)
+    (resource,) = TotalsActor(totals, Served(one.before.config), {}, {}).resources()
+    told = await resource.answer(Asked({}))
+    assert (resource.path, told["keys"]) == ("/apps/figures", FIGURES)
+    assert dict(zip(told["keys"], told["apps"]["x"], strict=True)) == {
+        "sessions": seen.active,
+        "started": 5,
+        "failed": 2,
+        "refused": 1,
+        "bytes_from_client": 7,
+        "bytes_from_origin": 8,
+    }

@@ -1,6 +1,6 @@
 import pytest
 
-from spectrum.core.balancing.health import Health, ProbeResult
+from spectrum.core.balancing.health import RECENT, Health, ProbeResult
 
 
 def run(results, up=0, down=0):
@@ -52,3 +52,13 @@ def test_round_trips_are_averaged():
     for _ in range(3):
         health.take(ProbeResult(True, rtt_s=0.2), 0, 0, 0)
     assert health.rtt_s == pytest.approx(0.2 - 0.1 * 0.8**3)
+
+
+def test_the_last_results():
+    health = Health()
+    for ok in (True, False, True):
+        health.take(ProbeResult(ok), 0, 0, 0)
+    assert bin(health.history)[3:] == "101"
+    for number in range(2 * RECENT):
+        health.take(ProbeResult(number % 2 == 0), 0, 0, 0)
+    assert bin(health.history)[3:] == "10" * (RECENT // 2)

@@ -3,7 +3,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, PlainValidator
 
 from spectrum.core.configuration.fields import AsTuple, Duration, Strict
-from spectrum.core.configuration.json_schema import ModelSchema
+from spectrum.core.configuration.json_schema import ModelSchema, describe
 
 
 class Inner(Strict):
@@ -25,3 +25,17 @@ def test_a_schema_has_what_stands_in_the_file():
     assert properties["either"]["anyOf"] == [{"type": "integer"}, {}]
     assert not {"type", "anyOf"} & properties["anything"].keys()
     assert "default" not in properties["inner"]
+
+
+class Described(Strict):
+    # What it
+    # means.
+    field: Inner = Inner()
+    other: int = 1
+
+
+def test_comments_say_what_a_key_means():
+    schema = Described.model_json_schema(schema_generator=ModelSchema)
+    describe(schema, Described)
+    assert schema["properties"]["field"]["description"] == "What it means."
+    assert "description" not in schema["properties"]["other"]

@@ -1,0 +1,95 @@
+"""How load balancing is now, and origins that are taken out of service by hand. These calls are ours."""
+
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, ValidationError
+from starlette.responses import Response
+
+from spectrum.api.access import Call, InAccount
+from spectrum.api.envelope import BodyFault, pointer_to, success
+from spectrum.api.kinds.balancing import INVALID
+from spectrum.api.routes.pools import OBJECTS
+from spectrum.api.routes.schemas import takes_body
+from spectrum.store.audit import AuditEntry
+from spectrum.store.objects import StoredObject
+from spectrum.tasks import in_thread
+
+router = APIRouter(tags=["Load balancing: state"])
+_PATH = "/accounts/{account_id}/load_balancers"
+
+
+class ByHand(BaseModel):
+    """What is set of an origin by hand; what is left out stays."""
+
+    origin: str = Field(min_length=1)
+    state: Literal["drain", "disable", "enable"] | None = None
+    # None where it is given: that of the configuration again.
+    weight: float | None = Field(None, ge=0, le=1)
+
+
+@router.get(f"{_PATH}/state")
+async def get_state(call: Annotated[Call, InAccount("pools")]) -> Response:
+    """Return how all pools of an account and their origins are now, and which load balancers have fallen back."""
+    told = await call.context.supervisor.ask("GET", "/balancing")
+    found = {section: {one.name: one for one in call.objects(section)} for section in ("pools", "load_balancers")}
+    shown = {
+        section: [{"id": found[section][one["name"]].id, **one} for one in told[section] if one["name"] in known]
+        for section, known in found.items()
+    }
+    return success({"node": told["node"], **shown})
+
+
+@router.post(f"{_PATH}/pools/{{pool_id}}/by_hand", openapi_extra=takes_body(ByHand.model_json_schema()))
+async def set_by_hand(call: Annotated[Call, InAccount("pools", edit=True)], pool_id: str) -> Response:
+    """Drain, disable or weigh an origin of a pool until that is undone; the configuration stays as it is."""
+    pool, body = OBJECTS.found(call, pool_id), _by_hand(call.body)
+    if body.origin not in [one["name"] for one in pool.value["origins"]]:
+        raise BodyFault(INVALID, f"pool {pool.name} has no origin {body.origin!r}", "/origin")
+    if not body.model_fields_set & {"state", "weight"}:
+        raise BodyFault(INVALID, "expected state, weight, or both", "")
+    messages = []
+    if body.state is not None:
+        messages.append(await _set(call, pool, body, body.state, {}))
+    if "weight" in body.model_fields_set:
+        value = "" if body.weight is None else f"{body.weight:g}"
+        messages.append(await _set(call, pool, body, "weight", {"value": value}))
+    return success({"message": "; ".join(messages)})
+
+
+def _by_hand(body: Any) -> ByHand:
+    try:
+        return ByHand.model_validate(body)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        raise BodyFault(INVALID, first["msg"], pointer_to(first["loc"])) from exc
+
+
+async def _set(call: Call, pool: StoredObject, body: ByHand, what: str, more: dict[str, str]) -> str:
+    query = {"origin": f"{pool.name}/{body.origin}", **more}
+    told = await call.context.supervisor.ask("POST", f"/origins/{what}", query)
+    if told["changed"]:
+        await in_thread(call.context.store.write_audit, [_entry(call, pool, what, body)], time.time())
+    return str(told["message"])
+
+
+def _entry(call: Call, pool: StoredObject, what: str, body: ByHand) -> AuditEntry:
+    cause = call.cause
+    after: dict[str, Any] = (
+        {"origin": body.origin, "weight": body.weight} if what == "weight" else {"origin": body.origin}
+    )
+    return AuditEntry(
+        cause.author,
+        what,
+        pool.section,
+        pool.id,
+        pool.name,
+        None,
+        after,
+        call.account.id if call.account else "",
+        method=cause.method,
+        path=cause.path,
+        status=200,
+        request_id=cause.request_id,
+    )

@@ -1,0 +1,99 @@
+"""Objects as they stand in the file: a whole section at once, where one stands, and what a change would make of it.
+
+These calls are ours; the dashboard is made of them. Cloudflare's answer pages of 100, and have other words than the
+file.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from spectrum.api.access import Anywhere, Call, InSection, no_such
+from spectrum.api.envelope import success
+from spectrum.api.kinds.kind import Kind, Value, stamped
+from spectrum.api.routes import access_rules, apps, lists, load_balancers, monitor_groups, monitors, pools
+from spectrum.api.routes.objects import Objects
+from spectrum.api.routes.schemas import body_schema
+from spectrum.core.configuration.presets import PRESETS
+from spectrum.store.objects import StoredObject
+
+router = APIRouter(tags=["Objects as in the file"])
+Section = Literal["apps", "load_balancers", "pools", "monitors", "monitor_groups", "access_rules", "lists"]
+_KINDS: Mapping[str, Objects] = {
+    module.OBJECTS.kind.section: module.OBJECTS
+    for module in (apps, load_balancers, pools, monitors, monitor_groups, access_rules, lists)
+}
+_PATH = "/accounts/{account_id}/spectrum/objects/{section}"
+_PREVIEWS = (f"{_PATH}/preview", "/zones/{zone_id}/spectrum/objects/{section}/preview")
+
+
+@router.get("/spectrum/schemas/{section}")
+async def get_schema(call: Annotated[Call, Anywhere], section: Section) -> Response:
+    """Return the JSON Schema of a body that makes an object of a section."""
+    return success(body_schema(_KINDS[section].kind))
+
+
+@router.get("/spectrum/presets")
+async def list_presets(call: Annotated[Call, Anywhere]) -> Response:
+    """List the presets: the port that a protocol has, how long its sessions pause, and what its servers answer to."""
+    return success([{"name": name, **preset._asdict()} for name, preset in PRESETS.items()])
+
+
+@router.get(_PATH)
+async def list_configured(call: Annotated[Call, InSection()], section: Section) -> Response:
+    """List all objects of a section in one answer, as they stand in the file; of lists only how many items."""
+    kind = _KINDS[section].kind
+    return success([_shown(call, kind, one) for one in call.objects(section)])
+
+
+@router.get(f"{_PATH}/{{object_id}}")
+async def get_configured(call: Annotated[Call, InSection()], section: Section, object_id: str) -> Response:
+    """Return an object as it stands in the file; one of the file with the file and the line where it stands."""
+    found = call.object(section, object_id)
+    if found is None:
+        raise no_such(call.request)
+    shown = _shown(call, _KINDS[section].kind, found)
+    if found.is_in_file:
+        asked = {"section": section, "name": found.name}
+        shown |= await call.context.supervisor.ask("GET", "/objects/standing", asked)
+    return success(shown)
+
+
+@router.post(_PREVIEWS[0])
+@router.post(_PREVIEWS[1])
+async def preview_change(
+    call: Annotated[Call, InSection(edit=True)],
+    section: Section,
+    object_id: Annotated[str, Query(alias="id", description="Of the object that is changed; none makes one.")] = "",
+) -> Response:
+    """Check a change of an object, as its PATCH takes it, and tell what would stand in the file. Nothing is changed."""
+    before, change = await _KINDS[section].preview(call, object_id)
+    assert change.value is not None, "nothing is deleted"
+    shown = StoredObject(section, change.id, change.name, change.value, 0.0, 0.0)
+    return success(
+        {
+            "key": change.name,
+            "name": _KINDS[section].kind.api_name(shown),
+            "before": before.value if before else None,
+            "after": change.value,
+        }
+    )
+
+
+def _shown(call: Call, kind: Kind, one: StoredObject) -> Value:
+    value: dict[str, Any] = dict(one.value)
+    more: Value = {}
+    if one.section == "lists":
+        more = {"num_items": len(value.pop("items", ()))}
+    zone = call.catalogue.named("zones", call.catalogue.owners(one)[1])
+    fields = {
+        "name": kind.api_name(one),
+        "key": one.name,
+        "zone_id": zone.id if zone else None,
+        "revision": one.revision,
+        "in_file": one.is_in_file,
+        "value": value,
+    }
+    return stamped(one, fields | more)
