@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -83,7 +83,12 @@ async def _repeat(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> N
 
 async def in_thread(step: Callable[..., Result], *args: Any) -> Result:
     """Run a step that blocks in a thread, to its end even where the task is cancelled: then it can be undone."""
-    running = asyncio.get_running_loop().run_in_executor(None, partial(step, *args))
+    return await in_thread_of(None, step, *args)
+
+
+async def in_thread_of(executor: Executor | None, step: Callable[..., Result], *args: Any) -> Result:
+    """Do the same in a thread of an executor; None is that of the loop."""
+    running = asyncio.get_running_loop().run_in_executor(executor, partial(step, *args))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

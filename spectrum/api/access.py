@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import Depends, Request
 
+from spectrum.api.analytics.service import AnalyticsService
 from spectrum.api.caller import ANY, Caller
 from spectrum.api.catalogue import Catalogue, Cause
 from spectrum.api.envelope import ApiError, BodyFault
@@ -28,12 +29,14 @@ class Context:
         tokens: All tokens.
         store: Where both are kept; it blocks.
         supervisor: Who serves.
+        analytics: Has the store of analytics.
     """
 
     catalogue: Catalogue
     tokens: TokenBook
     store: Store
     supervisor: DaemonLink
+    analytics: AnalyticsService
 
 
 @dataclass(frozen=True, slots=True)

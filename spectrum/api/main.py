@@ -19,6 +19,8 @@ from typing import Any
 import uvloop
 
 from spectrum.api.access import Context
+from spectrum.api.analytics.service import AnalyticsService
+from spectrum.api.analytics.stores import make_store
 from spectrum.api.app import make_app
 from spectrum.api.authentication import Authentication
 from spectrum.api.caller import Caller
@@ -49,26 +51,28 @@ log = logging.getLogger(__name__)
 STORE_TIMEOUT_S = 10.0
 # What Python reads, the password database, and the link to memory files.
 READABLE = (sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/etc", "/proc")
-NO_USER = "-"
+NONE = "-"
+SWITCH_INTERVAL_S = 0.0005
 
 
-def harden(user: str, folder: Path, forbids_calls: bool) -> None:
-    """Give up all that is not needed to answer requests and to keep the store.
+def harden(user: str, folders: Sequence[Path], forbids_calls: bool) -> None:
+    """Give up all that is not needed to answer requests and to keep the stores.
 
     Args:
         user: Whom to become; `-` to stay.
-        folder: The store's; the one place where files can be written.
+        folders: Those of the stores; the only places where files can be written.
         forbids_calls: Whether system calls are forbidden, too.
 
     Raises:
         OSError: If the kernel refuses.
         KeyError: If there is no such user.
     """
-    if user != NO_USER and pwd.getpwnam(user).pw_uid != os.geteuid():
+    if user != NONE and pwd.getpwnam(user).pw_uid != os.geteuid():
         become(pwd.getpwnam(user))
     confine(())
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a path that is not there gets no rule
-    limit_files(map(Path, READABLE), (), (folder,))
+    for folder in folders:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a path that is not there gets no rule
+    limit_files(map(Path, READABLE), (), folders)
     if forbids_calls:
         seccomp.forbid(seccomp.FORBIDDEN)
 
@@ -79,12 +83,16 @@ class ApiService:
     Args:
         link: Towards the supervisor.
         folder: The store's.
+        analytics: That of the store of analytics; None for none.
         user: Whom to become; `-` to stay.
         sockets: Listening ones.
     """
 
-    def __init__(self, link: socket.socket, folder: Path, user: str, sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, link: socket.socket, folder: Path, analytics: Path | None, user: str, sockets: Sequence[socket.socket]
+    ) -> None:
         self._folder = folder
+        self._analytics_folder = analytics
         self._user = user
         self._store = Store(folder)
         self._settings: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
@@ -96,7 +104,8 @@ class ApiService:
         supervisor = DaemonLink(self._client)
         self._tokens = TokenBook(self._store)
         self._catalogue = Catalogue(supervisor, self._store, "the file", diverged=self._ended.set)
-        self._context = Context(self._catalogue, self._tokens, self._store, supervisor)
+        self._analytics = AnalyticsService(self._client, make_store)
+        self._context = Context(self._catalogue, self._tokens, self._store, supervisor, self._analytics)
         self._supervisor = supervisor
         self._refused = RefusedAttempts(self._catalogue, self._store)
         self._sockets = sockets
@@ -117,7 +126,8 @@ class ApiService:
             if settings is None:
                 return
             self._traces.configure(settings.get("traces"))
-            harden(self._user, self._folder, bool(settings.get("seccomp")))
+            folders = [one for one in (self._folder, self._analytics_folder) if one is not None]
+            harden(self._user, folders, bool(settings.get("seccomp")))
             await in_thread(self._store.open, STORE_TIMEOUT_S)
             await self._fill(await self._supervisor.objects())
             self._listeners = listeners
@@ -130,6 +140,7 @@ class ApiService:
         finally:
             await self._refused.stop()
             await self._tasks.stop()
+            await self._analytics.stop()
             await in_thread(self._traces.close)
             self._client.close()
             self._store.close()
@@ -154,6 +165,11 @@ class ApiService:
         self._traces.configure(settings.get("traces"))
         self._rates.requests = rate.get("requests", self._rates.requests)
         self._rates.per_s = rate.get("per_s", self._rates.per_s)
+        analytics = settings.get("analytics")
+        # Of another folder, the process that follows this one has the right to use it.
+        self._analytics.configure(
+            analytics if analytics and analytics["folder"] == str(self._analytics_folder) else None
+        )
         Connection.most = settings.get("max_connections", Connection.most)
         self._catalogue.path = settings.get("path") or self._catalogue.path
         certificate = settings.get("certificate")
@@ -180,8 +196,8 @@ class ApiService:
 def main() -> None:
     """Run the API's process.
 
-    The arguments are the descriptor of the link, the folder of the store, the user to become (`-` for none), and the
-    descriptors of listening sockets.
+    The arguments are the descriptor of the link, the folder of the store, that of the store of analytics and the user
+    to become (`-` for none), and the descriptors of listening sockets.
     """
     configure_child_logging()
     for number in signals.OF_TERMINAL:
@@ -193,12 +209,15 @@ def main() -> None:
         sys.exit(f"the API does not start: {exc}")
     Path("/proc/self/comm").write_text("spectrum-api", encoding="ascii")
     raise_descriptor_limit()
-    link, folder, user, *listeners = sys.argv[1:]
+    link, folder, analytics, user, *listeners = sys.argv[1:]
+    # The intake computes in a thread; the default of 5 ms would delay each step of the loop by that.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     os.chdir("/")
 
     async def serve() -> None:
         sockets = [socket.socket(fileno=int(one)) for one in listeners]
-        await ApiService(socket.socket(fileno=int(link)), Path(folder), user, sockets).run()
+        store = None if analytics == NONE else Path(analytics)
+        await ApiService(socket.socket(fileno=int(link)), Path(folder), store, user, sockets).run()
         signals.hold_all()
 
     try:

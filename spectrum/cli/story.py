@@ -56,6 +56,7 @@ def story(
 
     It searches the journal of `records`, and the files of its sinks where they reach further back.
     """
+    from spectrum.control.records.places import journal_of
     from spectrum.control.records.search import RecordPlaces, as_plain, places_of_records, search
     from spectrum.core.records.story import Window, parse_subject, parse_time
 
@@ -69,7 +70,11 @@ def story(
         raise click.UsageError(f"--since {since} is after --until {until}")
     began = time.monotonic()
     try:
-        kept = RecordPlaces(journal, files=records) if journal or records else places_of_records(load(path).records)
+        if journal or records:
+            kept = RecordPlaces(journal, files=records)
+        else:
+            config = load(path)
+            kept = places_of_records(config.records, journal_of(config))
         answer = search(kept, whose, window, limit)
     except PermissionError as exc:
         raise failure(f"{exc.filename}: the records belong to another user; try sudo") from exc

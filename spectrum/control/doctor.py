@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.paths import analytics_folder
 from spectrum.core.configuration.config import Config
 from spectrum.core.transparent import Requirement, exposed_origins, is_shown, requirements
 from spectrum.kernel import pins
@@ -54,7 +56,7 @@ class DoctorActor(Actor):
 
 def examine(config: Config) -> list[Finding]:
     """Look at everything that a file needs of this machine; nothing for most files."""
-    return [*examine_network(config), *_examine_kernel(config)]
+    return [*examine_network(config), *_examine_kernel(config), *_examine_analytics(config)]
 
 
 def _examine_kernel(config: Config) -> Iterator[Finding]:
@@ -72,6 +74,21 @@ def _examine_kernel(config: Config) -> Iterator[Finding]:
             yield Finding(False, title, str(exc))
         else:
             yield Finding(True, title)
+
+
+def _examine_analytics(config: Config) -> Iterator[Finding]:
+    """Look whether there is room for what analytics may keep."""
+    if config.analytics is None or config.analytics.clickhouse is not None:
+        return
+    folder, most = analytics_folder(config), config.analytics.max_bytes
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    used = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    room = used + shutil.disk_usage(there).free
+    yield Finding(
+        room >= most,
+        f"analytics: {there} has room for {most >> 20} MiB",
+        f"it has {room >> 20} MiB: make room, or write a smaller analytics.max_bytes",
+    )
 
 
 def examine_network(config: Config) -> list[Finding]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from spectrum.control.analytics.actor import AnalyticsActor
 from spectrum.control.api.actor import ApiActor
 from spectrum.control.api.changes import Serve
 from spectrum.control.balancing.actor import HealthActor
@@ -127,6 +128,7 @@ class Features:
         self.filter = NodeFilter(ground.helper)
         self.offload = NodeOffload(ground.helper, flows, ground.count)
         self.sessions = SessionsActor(ground.served, ground.all)
+        analytics = AnalyticsActor(ground.served, self.records)
         self.actors: tuple[Actor, ...] = (
             HelperActor(ground.helper),
             ListenersActor(ground.bank, ground.count),
@@ -142,8 +144,16 @@ class Features:
             StoryActor(ground.served),
             DoctorActor(ground.served),
             AcmeActor(ground.served, self._tell_challenges, ground.ask),
+            analytics,
             ApiActor(
-                ground.control, ground.source, ground.served, ground.serve, ground.refuses_changes, ground.resources
+                ground.control,
+                ground.source,
+                ground.served,
+                ground.serve,
+                ground.refuses_changes,
+                ground.resources,
+                analytics,
+                self.records.add_configuration,
             ),
             DnsActor(ground.state / "dns.json", ground.served),
             # From here on without an await between: who asks for the status sees all of it, or none.

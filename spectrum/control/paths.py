@@ -34,8 +34,24 @@ def store_folder(config: "Config") -> Path:
     """Return the folder of what the API of a configuration has made."""
     if config.api is not None and config.api.store is not None:
         return Path(config.api.store)
+    return _beside_state(config, "api")
+
+
+def analytics_folder(config: "Config") -> Path:
+    """Return the folder of the embedded store of a configuration with analytics."""
+    if config.analytics is not None and config.analytics.store is not None:
+        return Path(config.analytics.store)
+    return _beside_state(config, "analytics")
+
+
+def journal_folder(config: "Config") -> Path:
+    """Return the folder of a journal that the file does not name."""
+    return _beside_state(config, "journal")
+
+
+def _beside_state(config: "Config", what: str) -> Path:
     state = state_folder(control_path(config))
-    return state.with_name(f"{state.name}.api")
+    return state.with_name(f"{state.name}.{what}")
 
 
 def state_folder(control: Path) -> Path:

@@ -128,7 +128,16 @@ class Supervisor:
 
         rollout = Rollout(served, actors, bank.fit)
         self.reloads = Reloads(
-            source, planner, rollout, served, life.busy_with, self._systemd.reloading, self._tell_ready
+            source,
+            planner,
+            rollout,
+            served,
+            life.busy_with,
+            self._systemd.reloading,
+            self._tell_ready,
+            lambda occasion, changes: features.records.add_configuration(
+                occasion, served.snapshot.generation, "", changes
+            ),
         )
         self.upgrades = Upgrades(life, served, self.reloads, fleet, self._admin, actors, self._systemd)
         self.pages = Pages(source.name, life, served, self.reloads, fleet, totals, helper, actors)

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 from spectrum.core.address import PortRange, SocketAddress, parse_socket_address
 from spectrum.core.configuration.faults import Fault, nearest
 from spectrum.core.configuration.feature import Feature, Surroundings
-from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Strict, describe, text
+from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Strict, describe, switch, text
 
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import Config
@@ -109,15 +109,10 @@ class Api(Strict):
     traces: ApiTraces | None = None
 
 
-def _switch(value: Any) -> Any:
-    """Let `true` stand for a section with nothing in it, and `false` for none."""
-    return {True: {}, False: None}[value] if isinstance(value, bool) else value
-
-
 class ApiKeys(Strict):
     """At the top of the file."""
 
-    api: Annotated[Api | None, BeforeValidator(_switch)] = None
+    api: Annotated[Api | None, BeforeValidator(switch)] = None
 
 
 def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from spectrum.core.access.checks import ACCESS
 from spectrum.core.access.rules import AccessSettings
+from spectrum.core.analytics.section import ANALYTICS
 from spectrum.core.api import API
 from spectrum.core.balancing.checks import BALANCING
 from spectrum.core.balancing.settings import labels
@@ -49,6 +50,7 @@ FEATURES = (
     OFFLOAD,
     DNS,
     API,
+    ANALYTICS,
 )
 SECTIONS = tuple(section for feature in FEATURES for section in feature.sections)
 # Settings that a running daemon does not change.

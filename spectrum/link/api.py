@@ -11,7 +11,7 @@ import socket
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -53,12 +53,13 @@ class ApiAsk(msgspec.Struct, array_like=True, tag=True):
 
 
 class ApiAnswer(msgspec.Struct, array_like=True, tag=True):
-    """To the API: the answer, as JSON, to the request with this id."""
+    """To the API: the answer, as JSON, to the request with this id; after its body come descriptors of `files`."""
 
     id: int
     status: int
     body: bytes = b""
     size: int = 0
+    files: int = 0
 
 
 class ApiTold(msgspec.Struct, array_like=True, tag=True):
@@ -79,18 +80,26 @@ ApiMessage = Hello | ApiReady | ApiServing | ApiAsk | ApiAnswer | ApiTold | ApiB
 DECODER: msgspec.msgpack.Decoder[ApiMessage] = msgspec.msgpack.Decoder(ApiMessage)
 
 
-def send(channel: Channel[ApiMessage], message: ApiAsk | ApiAnswer | ApiTold) -> bool:
-    """Send a message whose body may be long; return False where the other end is gone.
+class Answered(NamedTuple):
+    """The status of an answer, its decoded body, and descriptors that came with it, which are the caller's."""
+
+    status: int
+    body: Any
+    files: list[int]
+
+
+def send(channel: Channel[ApiMessage], message: ApiAsk | ApiAnswer | ApiTold, files: Sequence[int] = ()) -> bool:
+    """Send a message whose body may be long, and descriptors with it; return False where the other end is gone.
 
     Raises:
         OSError: If there is no room for it.
     """
     if len(message.body) <= MAX_INLINE_BYTES:
-        return channel.send(message)
+        return channel.send(message, files)
     with ExitStack() as opened:
         file = memory_file("body", message.body)
         opened.callback(os.close, file)
-        return channel.send(msgspec.structs.replace(message, body=b"", size=len(message.body)), [file])
+        return channel.send(msgspec.structs.replace(message, body=b"", size=len(message.body)), [file, *files])
 
 
 def body_of(message: ApiAsk | ApiAnswer | ApiTold, descriptors: Sequence[int]) -> bytes:
@@ -110,6 +119,23 @@ def body_of(message: ApiAsk | ApiAnswer | ApiTold, descriptors: Sequence[int]) -
         return _read(descriptors[0], message.size)
     finally:
         close_all(descriptors)
+
+
+def content_of(message: ApiAnswer, descriptors: Sequence[int]) -> tuple[bytes, list[int]]:
+    """Return the body of an answer, and the descriptors that it gives; others are closed.
+
+    Raises:
+        ValueError: If these are not there as the message says.
+    """
+    own = len(descriptors) - message.files
+    given = list(descriptors[max(own, 0) :])
+    try:
+        if own < 0:
+            raise ValueError(f"{message.files} descriptors are given, {len(descriptors)} came")
+        return body_of(message, descriptors[:own]), given
+    except BaseException:
+        close_all(given)
+        raise
 
 
 def _read(descriptor: int, size: int) -> bytes:
@@ -135,7 +161,7 @@ class ApiClient:
     def __init__(self, sock: socket.socket, told: Callable[[str, Any], None], lost: Callable[[], None]) -> None:
         self._told = told
         self._lost = lost
-        self._answers: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
+        self._answers: dict[int, asyncio.Future[tuple[int, bytes, list[int]]]] = {}
         self._last = 0
         self._slots = asyncio.Semaphore(MAX_ASKS)
         self._channel: Channel[ApiMessage] = Channel(sock, DECODER, self._received, self._closed)
@@ -161,23 +187,46 @@ class ApiClient:
         Raises:
             LinkLost: If the supervisor is gone, or has not answered in time. What was asked for may have happened.
         """
+        status, answer, files = await self.ask_files(method, path, query, body, timeout_s)
+        close_all(files)
+        return status, answer
+
+    async def ask_files(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        timeout_s: float = ASK_TIMEOUT_S,
+    ) -> Answered:
+        """Return the same, and descriptors that came with it.
+
+        Raises:
+            LinkLost: As for `ask`.
+        """
         data = b"" if body is None else encode(msgspec.json.Encoder(), body)
         try:
             async with asyncio.timeout(timeout_s), self._slots:
-                status, answer = await self._asked(method, path, query or {}, data)
+                status, answer, files = await self._asked(method, path, query or {}, data)
         except TimeoutError as exc:
             raise LinkLost(f"the daemon has not answered {method} {path} within {timeout_s:g} s") from exc
-        return status, msgspec.json.decode(answer) if answer else None
+        return Answered(status, msgspec.json.decode(answer) if answer else None, files)
 
-    async def _asked(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+    async def _asked(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes
+    ) -> tuple[int, bytes, list[int]]:
         self._last += 1
         number = self._last
-        answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[tuple[int, bytes, list[int]]] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         try:
             if not send(self._channel, ApiAsk(number, method, path, dict(query), body)):
                 raise LinkLost("the daemon is gone")
             return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                close_all(answer.result()[2])
+            raise
         except OSError as exc:
             raise LinkLost(f"the daemon cannot be asked: {(exc.strerror or str(exc)).lower()}") from exc
         finally:
@@ -197,12 +246,22 @@ class ApiClient:
                 body = body_of(message, descriptors)
                 self._told(message.subject, msgspec.json.decode(body) if body else None)
             case ApiAnswer():
-                body = body_of(message, descriptors)
-                answer = self._answers.get(message.id)
-                if answer is not None and not answer.done():
-                    answer.set_result((message.status, body))
+                self._answered(message, descriptors)
             case _:
                 close_all(descriptors)
+
+    def _answered(self, message: ApiAnswer, descriptors: list[int]) -> None:
+        answer = self._answers.get(message.id)
+        try:
+            body, files = content_of(message, descriptors)
+        except (OSError, ValueError) as exc:  # at the limit of descriptors they are lost on the way
+            if answer is not None and not answer.done():
+                answer.set_exception(LinkLost(f"the daemon's answer is incomplete: {exc}"))
+            return
+        if answer is not None and not answer.done():
+            answer.set_result((message.status, body, files))
+        else:
+            close_all(files)
 
     def _closed(self) -> None:
         self._give_up()

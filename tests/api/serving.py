@@ -8,6 +8,7 @@ import httpx
 from cloudflare import AsyncCloudflare
 
 from spectrum.api.access import Context
+from spectrum.api.analytics.service import AnalyticsService
 from spectrum.api.app import make_app
 from spectrum.api.authentication import Authentication
 from spectrum.api.catalogue import Catalogue, NotLive, ObjectFault
@@ -104,7 +105,8 @@ class Api:
         self._file = file or {}
         self._tasks = Tasks()
         self.refused = RefusedAttempts(self.catalogue, self.store)
-        context = Context(self.catalogue, self.tokens, self.store, self.daemon)
+        self.analytics = AnalyticsService(None, lambda settings: None)
+        context = Context(self.catalogue, self.tokens, self.store, self.daemon, self.analytics)
         identify = Authentication(self.tokens).identify
         self.app = Intake(make_app(context), identify, self._count, Traces(), self.refused.note)
 

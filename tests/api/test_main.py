@@ -74,7 +74,7 @@ class Process:
 
     async def __aenter__(self):
         link, *listeners = (sock.fileno() for sock in self._given)
-        command = [*python("spectrum.api"), str(link), str(self._folder / "store"), "-", *map(str, listeners)]
+        command = [*python("spectrum.api"), str(link), str(self._folder / "store"), "-", "-", *map(str, listeners)]
         self.child = await asyncio.create_subprocess_exec(
             *command, pass_fds=(link, *listeners), stderr=asyncio.subprocess.PIPE, cwd=self._folder
         )

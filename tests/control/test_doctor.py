@@ -42,3 +42,13 @@ def test_a_program_that_is_missing_finds_nothing(monkeypatch):
     monkeypatch.setattr("spectrum.kernel.transparent._PATH", "/nowhere")
     need = requirements(load_text(TRANSPARENT, "f"), ())[0]
     assert not is_there(need)
+
+
+def test_room_for_analytics(tmp_path):
+    store = f"api: {{user: nobody}}\nanalytics: {{store: {tmp_path}/store, max_bytes: 64MiB}}\n{PLAIN}"
+    (finding,) = examine(load_text(store, "f"))
+    assert (finding.verified, finding.title) == (True, f"analytics: {tmp_path} has room for 64 MiB")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "file").write_bytes(b"x" * 1000)
+    (finding,) = examine(load_text(store.replace("64MiB", "1000000GiB"), "f"))
+    assert not finding.verified and finding.title.startswith(f"analytics: {tmp_path}/store has room for")

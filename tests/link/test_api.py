@@ -128,3 +128,44 @@ def test_a_body_that_is_not_there(size, descriptors):
     for descriptor in given:
         with pytest.raises(OSError):
             os.fstat(descriptor)
+
+
+async def test_descriptors_come_with_an_answer():
+    with linked() as supervisor:
+        supervisor.answers = False
+        before = len(os.listdir("/proc/self/fd"))
+        for body in (b'"short"', b'"' + b"x" * MAX_INLINE_BYTES + b'"'):
+            asking = asyncio.ensure_future(supervisor.client.ask_files("GET", "/"))  # noqa: TID251
+            await until(lambda: supervisor.asked)
+            ask, _ = supervisor.asked.pop()
+            file = memory_file("given", b"content")
+            send(supervisor.channel, ApiAnswer(ask.id, 200, body, files=1), [file])
+            os.close(file)
+            answer = await asking
+            assert (answer.status, answer.body) == (200, msgspec.json.decode(body))
+            (given,) = answer.files
+            assert os.pread(given, 100, 0) == b"content"
+            os.close(given)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_descriptors_that_nobody_takes_are_closed():
+    with linked() as supervisor:
+        supervisor.answers = False
+        before = len(os.listdir("/proc/self/fd"))
+        file = memory_file("given", b"")
+        with pytest.raises(LinkLost):
+            await supervisor.client.ask_files("GET", "/", timeout_s=0.01)
+        await until(lambda: supervisor.asked)
+        send(supervisor.channel, ApiAnswer(supervisor.asked.pop()[0].id, 200, b"1", files=1), [file])
+        plain = asyncio.ensure_future(supervisor.client.ask("GET", "/"))  # noqa: TID251
+        await until(lambda: supervisor.asked)
+        send(supervisor.channel, ApiAnswer(supervisor.asked.pop()[0].id, 200, b"1", files=1), [file])
+        assert await plain == (200, 1)
+        lacking = asyncio.ensure_future(supervisor.client.ask("GET", "/"))  # noqa: TID251
+        await until(lambda: supervisor.asked)
+        send(supervisor.channel, ApiAnswer(supervisor.asked.pop()[0].id, 200, b"1", files=2), [file])
+        with pytest.raises(LinkLost, match="incomplete: 2 descriptors are given, 1 came"):
+            await lacking
+        os.close(file)
+        assert len(os.listdir("/proc/self/fd")) == before

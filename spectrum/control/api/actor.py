@@ -11,19 +11,22 @@ from typing import Any
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from spectrum.control.api.changes import ObjectChanges, Serve
+from spectrum.control.analytics.actor import AnalyticsActor, store_settings
+from spectrum.control.api.changes import ObjectChanges, RecordChange, Serve
 from spectrum.control.api.keeper import ApiKeeper, ApiPlace
 from spectrum.control.api.needs import api_user
+from spectrum.control.api.process import ProcessAnswer
 from spectrum.control.api.sockets import ApiSockets
 from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, RolloutError
 from spectrum.control.configuration.joined import JoinedSource
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import NothingNew, Source
-from spectrum.control.http.resource import Asked, Resource, ResourceTable, answered
-from spectrum.control.paths import api_socket, store_folder
-from spectrum.control.processes.account import AccountError, account, make_folder
+from spectrum.control.http.resource import OK, Asked, Resource, ResourceTable, answered
+from spectrum.control.paths import analytics_folder, api_socket, store_folder
+from spectrum.control.processes.account import AccountError, have_folder
 from spectrum.core.configuration.joining import SetAside
 from spectrum.kernel.sockets import ListenError
+from spectrum.link.analytics import PATH
 from spectrum.link.encoding import encode
 from spectrum.link.succession import Heritage
 from spectrum.tasks import in_thread
@@ -41,6 +44,8 @@ class ApiActor(Actor):
         serve: Has something else served.
         busy_with: Returns why nothing can be changed now.
         resources: Returns what there is to be asked.
+        analytics: Gives the process the journal.
+        record: Takes what has changed.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class ApiActor(Actor):
         serve: Serve,
         busy_with: Callable[[], str],
         resources: Callable[[], Iterable[Resource]],
+        analytics: AnalyticsActor,
+        record: RecordChange,
     ) -> None:
         self._served = served
         self._serve = serve
@@ -58,9 +65,12 @@ class ApiActor(Actor):
         self._sockets = ApiSockets(api_socket(control))
         self._keeper = ApiKeeper(self._answer, lambda: self._settings(served.plan), self._restore)
         self._changes = (
-            ObjectChanges(self._source, serve, busy_with, lambda: served.snapshot.generation) if self._source else None
+            ObjectChanges(self._source, serve, busy_with, lambda: served.snapshot.generation, record)
+            if self._source
+            else None
         )
         self._resources = resources
+        self._analytics = analytics
         self._table: ResourceTable | None = None
         self._place: ApiPlace | None = None
         self._told: object = None
@@ -83,7 +93,7 @@ class ApiActor(Actor):
             return
         try:
             user = api_user(config)
-            await in_thread(_have_folder, store_folder(config), user)
+            await in_thread(have_folder, store_folder(config), user, "api.store")
             await self._sockets.open(config.api.listen, may_wait=change.is_first)
         except (AccountError, ListenError) as exc:
             raise RolloutError(str(exc)) from exc
@@ -101,7 +111,10 @@ class ApiActor(Actor):
         else:
             self._sockets.use(config.api.listen)
             listeners = tuple(self._sockets.descriptors())
-            place = ApiPlace(store_folder(config), api_user(config), listeners, config.api.traces is not None)
+            analytics = analytics_folder(config) if config.analytics is not None else None
+            place = ApiPlace(
+                store_folder(config), api_user(config), listeners, config.api.traces is not None, analytics
+            )
         if place != self._place:
             self._place = place
             self._keeper.want(place)
@@ -124,6 +137,7 @@ class ApiActor(Actor):
             "traces": api.traces.model_dump() if api.traces else None,
             "max_connections": api.max_connections,
             "seccomp": plan.config.seccomp,
+            "analytics": store_settings(plan.config),
         }
 
     # --- its process ----------------------------------------------------------------------------------------------
@@ -139,15 +153,18 @@ class ApiActor(Actor):
             if self._source is not None and self._keeper.pid:
                 self._keeper.tell("objects", await in_thread(self._source.view))
 
-    async def _answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, bytes]:
+    async def _answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> ProcessAnswer:
         """Answer what the process asks."""
+        if (method, path) == ("POST", PATH):
+            view, files = self._analytics.answer(body)
+            return ProcessAnswer(OK, encode(msgspec.json.Encoder(), view), files)
         if (method, path) == ("POST", "/changes") and self._changes is not None and self._source is not None:
             resource = Resource(method, path, lambda asked: self._change(body))
             status, content = await answered(resource, query, b"", os.geteuid())
-            return status, encode(msgspec.json.Encoder(), content)
+            return ProcessAnswer(status, encode(msgspec.json.Encoder(), content))
         if self._table is None:
             self._table = ResourceTable(self._resources(), os.geteuid())
-        return await self._table.answer(method, path, query, body)
+        return ProcessAnswer(*await self._table.answer(method, path, query, body))
 
     async def _change(self, body: bytes) -> dict[str, Any]:
         assert self._changes is not None, "there is a store"
@@ -249,18 +266,3 @@ class ApiActor(Actor):
         """End."""
         await self._keeper.close()
         self._sockets.close(are_others=self._is_successor and not self._served.is_live)
-
-
-def _have_folder(folder: Path, user: str) -> None:
-    """Make a folder that is not there.
-
-    Raises:
-        AccountError: If it cannot be made, or belongs to somebody else.
-    """
-    try:
-        make_folder(folder, user, mode=0o700)
-        owner = folder.stat().st_uid
-    except OSError as exc:
-        raise AccountError(f"api.store: {folder}: {(exc.strerror or str(exc)).lower()}") from exc
-    if user and owner != account(user).pw_uid:
-        raise AccountError(f"api.store: {folder} belongs to another user; chown -R {user} {folder}")

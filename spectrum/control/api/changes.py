@@ -11,6 +11,7 @@ from spectrum.control.configuration.reload import ServingAttempt
 from spectrum.control.configuration.rollout import Step
 from spectrum.control.configuration.source import NothingNew
 from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.events import Occasion
 from spectrum.core.configuration.faults import Fault
 from spectrum.tasks import in_thread
 
@@ -21,6 +22,10 @@ MAX_LOGGED = 20
 
 # Has what it returns served, by all workers or by none.
 Serve = Callable[[Callable[[], Config]], Awaitable[ServingAttempt]]
+
+
+# Takes what brought a change, the number of what is served, who made it, and a line for each object.
+RecordChange = Callable[[Occasion, int, str, Sequence[str]], None]
 
 
 class ChangedObject(msgspec.Struct, frozen=True):
@@ -54,15 +59,22 @@ class ObjectChanges:
         serve: Serves a configuration.
         busy_with: Returns why nothing can be changed now.
         generation: Returns the number of what is served.
+        record: Takes what has changed: its number, who made it, and a line for each object.
     """
 
     def __init__(
-        self, source: JoinedSource, serve: Serve, busy_with: Callable[[], str], generation: Callable[[], int]
+        self,
+        source: JoinedSource,
+        serve: Serve,
+        busy_with: Callable[[], str],
+        generation: Callable[[], int],
+        record: RecordChange,
     ) -> None:
         self._source = source
         self._serve = serve
         self._busy_with = busy_with
         self._generation = generation
+        self._record = record
 
     async def answer(self, body: bytes) -> dict[str, Any]:
         """Carry out, or check, what is asked for; return for each group its faults, none where it can be served.
@@ -80,6 +92,11 @@ class ObjectChanges:
             return {"generation": self._generation(), "busy": faults, "faults": [[] for _ in asked.groups], **more}
         for group, found in zip(asked.groups, faults, strict=True):
             _tell(group, found)
+            if not found:
+                lines = [
+                    f"{'set' if one.value is not None else 'removed'} {one.section}.{one.name}" for one in group.objects
+                ]
+                self._record("configurationChanged", self._generation(), group.by, lines)
         return {"generation": self._generation(), "busy": "", "faults": _shown(faults), **more}
 
     async def _carry_out(self, groups: Sequence[ChangeGroup], steps: list[Step]) -> list[list[Fault]] | str:

@@ -32,12 +32,14 @@ class ApiPlace:
         user: What it becomes; empty where it is that already.
         listeners: Descriptors of its listening sockets.
         traces: It sends traces: the libraries for that are imported before it gives up its rights.
+        analytics: The folder of the store of analytics; None for none.
     """
 
     store: Path
     user: str
     listeners: Sequence[int]
     traces: bool = False
+    analytics: Path | None = None
 
 
 class ApiKeeper:
@@ -124,7 +126,7 @@ class ApiKeeper:
         """
         is_alone = self._process is None
         if place is not None:
-            self._next = ApiProcess(self._answer, place.store, place.user, place.listeners)
+            self._next = ApiProcess(self._answer, place.store, place.user, place.listeners, place.analytics)
             if is_alone:  # nobody writes before the new one serves: the store is read while that starts
                 await self._restore()
             await self._next.ready()

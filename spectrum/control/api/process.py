@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -48,8 +49,17 @@ BEAT_S = 2.0
 # So many signs of life in turn do not come.
 MAX_MISSED = 5
 
-# Returns the status and the body of the answer to a request: its method, path, parameters and body.
-Answerer = Callable[[str, str, dict[str, str], bytes], Awaitable[tuple[int, bytes]]]
+
+class ProcessAnswer(NamedTuple):
+    """The status and the body of an answer, and descriptors that go with it, which are closed when it is sent."""
+
+    status: int
+    body: bytes
+    files: Sequence[int] = ()
+
+
+# Answers a request: its method, path, parameters and body.
+Answerer = Callable[[str, str, dict[str, str], bytes], Awaitable[ProcessAnswer]]
 
 
 class ApiProcessError(Exception):
@@ -64,6 +74,7 @@ class ApiProcess:
         store: The folder of its store.
         user: What it becomes; empty where it is that already.
         listeners: Descriptors of its listening sockets, which stay open here.
+        analytics: The folder of the store of analytics, where it has one.
 
     Attributes:
         store: The folder of its store.
@@ -73,7 +84,9 @@ class ApiProcess:
         OSError: If it cannot be started.
     """
 
-    def __init__(self, answer: Answerer, store: Path, user: str, listeners: Sequence[int]) -> None:
+    def __init__(
+        self, answer: Answerer, store: Path, user: str, listeners: Sequence[int], analytics: Path | None = None
+    ) -> None:
         self.store = store
         self._answer = answer
         self._tasks = Tasks()
@@ -86,7 +99,8 @@ class ApiProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             link = theirs.fileno()
-            command = [*python(MODULE), str(link), str(store), user or "-", *map(str, listeners)]
+            folders = [str(store), str(analytics or "-")]
+            command = [*python(MODULE), str(link), *folders, user or "-", *map(str, listeners)]
             try:
                 self._child = Child(command, [link, *listeners])
             except OSError:
@@ -220,8 +234,13 @@ class ApiProcess:
 
     async def _reply(self, ask: ApiAsk, body: bytes) -> None:
         try:
-            status, answer = await self._answer(ask.method, ask.path, ask.query, body)
-            send(self._channel, ApiAnswer(ask.id, status, answer))
+            answer = await self._answer(ask.method, ask.path, ask.query, body)
+            try:
+                send(
+                    self._channel, ApiAnswer(ask.id, answer.status, answer.body, files=len(answer.files)), answer.files
+                )
+            finally:
+                close_all(answer.files)
         finally:
             self._unanswered -= 1
             self._go_on()

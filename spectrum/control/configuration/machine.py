@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectrum.control.access import access_faults, access_paths
+from spectrum.control.analytics.needs import analytics_faults, analytics_folders
 from spectrum.control.api.needs import api_faults, api_folders
 from spectrum.control.dns.needs import dns_faults
 from spectrum.control.filter.node import filter_faults, filter_paths
@@ -45,6 +46,7 @@ FEATURES = (
     OnMachine(filter_faults, filter_paths, is_of_settings=True),
     OnMachine(tcp_faults),
     OnMachine(api_faults, folders=api_folders, is_of_settings=True),
+    OnMachine(analytics_faults, folders=analytics_folders, is_of_settings=True),
 )
 
 

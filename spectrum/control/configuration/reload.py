@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import NothingNew, Revision, Source
 from spectrum.core.configuration.changes import changes
 from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.events import Occasion
 from spectrum.tasks import in_thread, shortage
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Reloads:
         busy_with: Returns why what is served cannot be changed now; "" where it can.
         begun: Called when a reload begins.
         over: Called when it is over.
+        record: Takes a change of what is served: what brought it, and a line for each object that changed.
 
     Attributes:
         changing: Who holds it may change what is served.
@@ -75,6 +77,7 @@ class Reloads:
         busy_with: Callable[[], str],
         begun: Callable[[], None],
         over: Callable[[], None],
+        record: Callable[[Occasion, Sequence[str]], None] = lambda occasion, changes: None,
     ) -> None:
         self._source = source
         self._planner = planner
@@ -83,6 +86,7 @@ class Reloads:
         self._busy_with = busy_with
         self._begun = begun
         self._over = over
+        self._record = record
         self.changing = asyncio.Lock()
         self.last_successful = True
         # Who holds it changes what is served.
@@ -108,6 +112,7 @@ class Reloads:
         """Note that all workers serve the first configuration."""
         self._served.is_live = True
         self._source.took(self._served.config, was_read=True)
+        self._record("configurationStarted", [f"started with {len(self._served.config.apps)} apps"])
 
     async def stop(self) -> None:
         """End a reload that is under way, and wait until all is as before it."""
@@ -137,6 +142,8 @@ class Reloads:
                 log.info("reloaded: generation %d, %d apps", snapshot.generation, len(snapshot.apps))
                 for line in found[:MAX_CHANGES_LOGGED]:
                     log.info("reloaded: %s", line)
+                if found:
+                    self._record("configurationReloaded", found)
                 return Reloaded(changes=found, restart=self._served.restart_needed())
             finally:
                 self._over()

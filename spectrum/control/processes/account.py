@@ -53,6 +53,26 @@ def make_folder(folder: Path, user: str, mode: int = 0o755) -> None:
         give_folder(folder, entry.pw_uid, entry.pw_gid)
 
 
+def have_folder(folder: Path, user: str, setting: str) -> None:
+    """Make a folder that nobody else can read, where it is not there.
+
+    Args:
+        folder: The folder.
+        user: Whose it is to be; empty for this process's user.
+        setting: What names it in the file.
+
+    Raises:
+        AccountError: If it cannot be made, or belongs to somebody else.
+    """
+    try:
+        make_folder(folder, user, mode=0o700)
+        owner = folder.stat().st_uid
+    except OSError as exc:
+        raise AccountError(f"{setting}: {folder}: {(exc.strerror or str(exc)).lower()}") from exc
+    if user and owner != account(user).pw_uid:
+        raise AccountError(f"{setting}: {folder} belongs to another user; chown -R {user} {folder}")
+
+
 def leave_root(name: str, path: Path | None, folder: Path, shared: bool, made: Iterable[Path] = ()) -> None:
     """Become the user, if this process is not yet, and let it have the folder of the control socket.
 

@@ -110,6 +110,11 @@ class Journal:
     # --- for those who read, each in a thread of its own ----------------------------------------------------------
 
     @property
+    def segments(self) -> Segments | None:
+        """Its files; None before it is open."""
+        return self._segments
+
+    @property
     def end(self) -> int:
         """The number of the next record; 0 before the journal is open."""
         return self._segments.extent.end.record if self._segments else 0

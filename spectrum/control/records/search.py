@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from spectrum.core.records.journal import HEAD_BYTES, Batch, end_of, find_batches, first_at_us, lines_with
-from spectrum.core.records.objects import RecordsSection, SinkSection
+from spectrum.core.records.objects import JournalSection, RecordsSection, SinkSection
 from spectrum.core.records.story import OF_SEVERAL, Fields, Story, StoryTeller, Subject, Window, times_of
 
 # Read at once of a file of records.
@@ -108,9 +108,15 @@ class RecordPlaces(NamedTuple):
     files: tuple[Path, ...] = ()
 
 
-def places_of_records(section: RecordsSection) -> RecordPlaces:
-    """Return where a daemon with this configuration keeps records."""
-    return RecordPlaces(Path(section.journal.path) if section.journal is not None else None, section.sinks)
+def places_of_records(section: RecordsSection, journal: JournalSection | None = None) -> RecordPlaces:
+    """Return where a daemon with this configuration keeps records.
+
+    Args:
+        section: What its file has.
+        journal: The journal where the file names none (`journal_of`).
+    """
+    kept = section.journal or journal
+    return RecordPlaces(Path(kept.path) if kept is not None else None, section.sinks)
 
 
 def search(

@@ -220,6 +220,13 @@ class Segments:
             lost += skipped
         return Reading([], place, lost, damage)
 
+    def open_segment(self, segment: int) -> list[int]:
+        """Return a descriptor of a segment for another process that reads it; none where it is not there."""
+        try:
+            return [os.open(self._path(segment), os.O_RDONLY | os.O_CLOEXEC)]
+        except FileNotFoundError:
+            return []
+
     def _bytes_at(self, place: Cursor, size: int) -> bytes:
         descriptor = os.open(self._path(place.segment), os.O_RDONLY | os.O_CLOEXEC)
         try:

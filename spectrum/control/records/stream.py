@@ -8,9 +8,11 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,16 @@ from spectrum.control.records.feed import Feed, FeedReading
 from spectrum.control.records.journal import Journal
 from spectrum.control.records.log import LineWriter, SessionLog
 from spectrum.control.records.metrics import record_metrics
+from spectrum.control.records.places import journal_of
 from spectrum.control.records.sinks import make_sink
 from spectrum.control.records.totals import Totals
 from spectrum.control.usage import Usage
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.events import Occasion, configuration_event
 from spectrum.core.records.formats import RecordFormat
 from spectrum.core.records.objects import JournalSection, SinkSection
+from spectrum.kernel import signals
 from spectrum.link.takeover import Events
 from spectrum.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 
@@ -78,13 +83,16 @@ class KeptRecords:
     Args:
         section: The journal.
         node: The name of this machine in ids of records.
+
+    Attributes:
+        journal: The journal.
     """
 
     def __init__(self, section: JournalSection, node: str) -> None:
         self._section = section
         self._node = node
         self._folder = Path(section.path)
-        self._journal = Journal(self._folder, section.max_bytes)
+        self.journal = Journal(self._folder, section.max_bytes)
         self._sinks: dict[str, SinkSection] = {}
         self._feeds: dict[str, Feed] = {}
         # Those that were stopped, and may not have ended yet, by the names that they had.
@@ -98,17 +106,17 @@ class KeptRecords:
         for name, sink in sinks.items():
             if name not in self._feeds:
                 self._feeds[name] = Feed(
-                    name, make_sink(sink, self._node), self._journal, self._folder, self._stopped.get(name)
+                    name, make_sink(sink, self._node), self.journal, self._folder, self._stopped.get(name)
                 )
         self._sinks = dict(sinks)
 
     def add(self, source: str, first: int, count: int, lines: bytes) -> None:
         """Keep records; `source` is who made them on this machine."""
-        self._journal.add(f"{self._node}/{source}", first, count, lines)
+        self.journal.add(f"{self._node}/{source}", first, count, lines)
 
     def take_kept(self) -> dict[str, int]:
         """Return what the journal took since the last call: by source, the number after its latest record."""
-        return {source.removeprefix(f"{self._node}/"): end for source, end in self._journal.take_kept().items()}
+        return {source.removeprefix(f"{self._node}/"): end for source, end in self.journal.take_kept().items()}
 
     def reopen(self) -> None:
         """Have all sinks open their files and connections anew."""
@@ -117,7 +125,7 @@ class KeptRecords:
 
     def read(self) -> tuple[JournalReading, tuple[FeedReading, ...]]:
         """Return what is measured."""
-        journal, section = self._journal, self._section
+        journal, section = self.journal, self._section
         reading = JournalReading(
             section.path, journal.size, section.max_bytes, journal.appended, journal.lost, journal.failure
         )
@@ -126,16 +134,16 @@ class KeptRecords:
     def close(self, timeout_s: float) -> None:
         """Write what waits, give it to the sinks, and leave the files to the next process; for at most so long."""
         deadline = time.monotonic() + timeout_s
-        self._journal.close(timeout_s)
+        self.journal.close(timeout_s)
         feeds = [*self._feeds.values(), *self._stopped.values()]
         ended = [feed.close(max(0.0, deadline - time.monotonic())) for feed in feeds]
         if all(ended):
-            self._journal.release()
+            self.journal.release()
 
 
 def record_folders(config: Config) -> list[Path]:
     """Return the folders that records are written to."""
-    journal = config.records.journal
+    journal = journal_of(config)
     sinks = [Path(sink.path).parent for sink in config.records.sinks.values() if sink.path is not None]
     return [Path(journal.path), *sinks] if journal is not None else []
 
@@ -153,21 +161,45 @@ class RecordStream:
         self._lines_suppressed = 0
         self._records_lost = 0
         self._has_log = config.log.sessions
+        self._has_analytics = config.analytics is not None
         self._log = SessionLog(writer, *_settings(config), self._suppress)
         self._kept: KeptRecords | None = None
+        # Analytics has it: the file names none.
+        self._is_for_analytics = False
         # Of what this process records; and of workers of versions that did not number theirs.
         self._source = f"supervisor/{time.time_ns() // 1000:x}"
         self._next = 1
-        if config.records.journal is not None:
-            self._kept = KeptRecords(config.records.journal, config.node.name or socket.gethostname())
-            self._kept.configure(config.records.sinks)
+        if (journal := journal_of(config)) is not None:
+            self._keep(journal, config)
+
+    @property
+    def journal(self) -> Journal | None:
+        """The journal; None where nothing needs one."""
+        return self._kept.journal if self._kept is not None else None
 
     def configure(self, config: Config) -> None:
         """Take the settings that a reload changes."""
         self._has_log = config.log.sessions
+        self._has_analytics = config.analytics is not None
         self._log.configure(*_settings(config))
+        journal = journal_of(config)
+        if self._kept is not None and self._is_for_analytics and journal is None:
+            self._leave(self._kept)
         if self._kept is not None:
             self._kept.configure(config.records.sinks)
+        elif journal is not None and config.records.journal is None:
+            self._keep(journal, config)
+
+    def _keep(self, journal: JournalSection, config: Config) -> None:
+        self._kept = KeptRecords(journal, config.node.name or socket.gethostname())
+        self._kept.configure(config.records.sinks)
+        self._is_for_analytics = config.records.journal is None
+
+    def _leave(self, kept: KeptRecords) -> None:
+        """Keep no more records; what waits for the disk is written by a thread."""
+        self._kept = None
+        with signals.all_held():
+            threading.Thread(target=kept.close, args=(CLOSE_S,), name="leave the journal", daemon=True).start()
 
     def _suppress(self, lines: int) -> None:
         self._lines_suppressed += lines
@@ -188,6 +220,12 @@ class RecordStream:
         if self._has_log:
             self._log.add_event(event)
         if self._kept is not None:
+            self._keep_own(self._kept, 1, msgspec.json.encode(event) + b"\n")
+
+    def add_configuration(self, occasion: Occasion, revision: int, author: str, changes: Sequence[str]) -> None:
+        """Take a change of what is configured: a record for analytics. The log has it as messages."""
+        if self._kept is not None and self._has_analytics:
+            event = configuration_event(occasion, datetime.now(UTC), revision, author, changes)
             self._keep_own(self._kept, 1, msgspec.json.encode(event) + b"\n")
 
     def _keep_own(self, kept: KeptRecords, count: int, lines: bytes) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, PrivateA
 
 from spectrum.core.access.objects import AccessKeys, AccessKeysOfApp
 from spectrum.core.address import OriginAddress, is_name, parse_address
+from spectrum.core.analytics.section import AnalyticsKeys
 from spectrum.core.api import ApiKeys
 from spectrum.core.balancing.objects import BalancingKeys
 from spectrum.core.bindings import BindingKeys, BindingTo
@@ -354,6 +355,7 @@ class DaemonKeys(Strict):
 
 class Config(
     TenantKeys,
+    AnalyticsKeys,
     ApiKeys,
     OffloadKeys,
     FilterKeys,

@@ -182,6 +182,11 @@ def check_name(name: object, kind: str) -> str | None:
     return f"{describe(name)} is no name for {kind}; letters, digits, dot, dash and underscore, at most 63"
 
 
+def switch(value: Any) -> Any:
+    """Let `true` stand for a section with nothing in it, and `false` for none."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
 def sequence(value: Any) -> Any:
     """Return a list from the file as a tuple, anything else as it is."""
     return tuple(value) if isinstance(value, list) else value

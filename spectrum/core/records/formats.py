@@ -9,6 +9,8 @@ import msgspec
 
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.events import as_text as health_text
+from spectrum.core.configuration.events import ConfigurationEvent
+from spectrum.core.configuration.events import as_text as configuration_text
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.events import as_text as session_text
 from spectrum.core.records.journal import Batch, identified
@@ -125,8 +127,14 @@ class RecordFormat:
 def _text(fields: Fields, selected: Fields) -> bytes:
     if "Application" in fields:
         return session_text(msgspec.convert(fields, SessionEvent)).encode()
-    event = msgspec.convert(fields, HealthEvent)
-    return f"{event.Timestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {health_text(event)}".encode()
+    event: HealthEvent | ConfigurationEvent
+    if "Revision" in fields:
+        event = msgspec.convert(fields, ConfigurationEvent)
+        text = configuration_text(event)
+    else:
+        event = msgspec.convert(fields, HealthEvent)
+        text = health_text(event)
+    return f"{event.Timestamp:%Y-%m-%dT%H:%M:%S.%f}Z {event.Event} {text}".encode()
 
 
 def _logfmt(fields: Fields, selected: Fields) -> bytes:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, field_validator, model_validator
 
 from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.configuration.events import ConfigurationEvent
 from spectrum.core.configuration.feature import Feature
 from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Duration, Size, Strict, check_name, text
 from spectrum.core.records.events import SessionEvent
@@ -46,10 +47,17 @@ _SINK_KEYS = {
 _COMMON_KEYS = ("type", "format", "fields", "omit_empty")
 
 
+_KNOWN_FIELDS = {
+    "RecordId",
+    *SessionEvent.__struct_fields__,
+    *HealthEvent.__struct_fields__,
+    *ConfigurationEvent.__struct_fields__,
+}
+
+
 def _check_fields(value: tuple[str, ...]) -> tuple[str, ...]:
-    known = {"RecordId", *SessionEvent.__struct_fields__, *HealthEvent.__struct_fields__}
     for name in value:
-        if name not in known:
+        if name not in _KNOWN_FIELDS:
             raise ValueError(f"records have no field {name}; docs/operations.md has those that there are")
     return value
 
@@ -165,7 +173,7 @@ class RecordKeys(Strict):
 
 
 def _compile(config: "Config", numbers: Mapping[str, int]) -> Mapping[str, Any]:
-    has_journal = config.records.journal is not None
+    has_journal = config.records.journal is not None or config.analytics is not None
     events = config.records.events
     return {
         "log_sessions": config.log.sessions or has_journal,

@@ -64,7 +64,7 @@ def severity_of(fields: Mapping[str, Any]) -> int:
     """Return the severity of a record: warning for faults of origins and of ours, notice for refusals, else info."""
     status = fields.get("Status")
     if status is None:
-        return _INFO if fields.get("Healthy") else _WARNING
+        return _INFO if fields.get("Healthy", True) else _WARNING
     return _WARNING if status >= 500 else _NOTICE if status >= 400 else _INFO
 
 

@@ -21,7 +21,7 @@ from spectrum.store.store import Store
 
 
 class Stub:
-    def __init__(self, link, store, user, *listeners):
+    def __init__(self, link, store, analytics, user, *listeners):
         self.store = Store(Path(store))
         self.listeners = [socket.socket(fileno=int(one)) for one in listeners]
         self.settings = asyncio.get_running_loop().create_future()

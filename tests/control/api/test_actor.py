@@ -173,7 +173,7 @@ async def test_a_daemon_that_stops_changes_nothing_more(running, tmp_path):
         daemon.stop()
         answer = await api._answer("POST", "/changes", {}, b'{"groups": []}')
         os.kill(daemon.fleet.workers[0].pid, signal.SIGCONT)
-        assert answer == (200, b'{"generation":1,"busy":"the daemon is stopping","faults":[]}')
+        assert answer == (200, b'{"generation":1,"busy":"the daemon is stopping","faults":[]}', ())
 
 
 async def test_a_folder_of_somebody_else(running, tmp_path, monkeypatch):
@@ -199,7 +199,7 @@ async def test_it_hands_its_sockets_on(running, tmp_path):
 
 
 async def test_what_a_program_serves_has_no_store(tmp_path):
-    made = ApiActor(tmp_path / "control.sock", ObjectSource("x", {}, str), None, None, str, list)
+    made = ApiActor(tmp_path / "control.sock", ObjectSource("x", {}, str), None, None, str, list, None, None)
     assert made.resources() == ()
     await made._restore()
     await made.close()

@@ -17,7 +17,14 @@ class Served:
         self.daemon = Daemon(folder, {"x": app(1)}).start()
         self.refuses, self.rollouts = lambda config: [], 0
         self.busy = self.upgrading = ""
-        self.changes = ObjectChanges(self.daemon.source, self.serve, lambda: self.upgrading, lambda: self.rollouts)
+        self.recorded = []
+        self.changes = ObjectChanges(
+            self.daemon.source,
+            self.serve,
+            lambda: self.upgrading,
+            lambda: self.rollouts,
+            lambda *what: self.recorded.append(what),
+        )
 
     async def serve(self, make):
         if self.busy:
@@ -47,6 +54,11 @@ async def test_groups_of_several_go_into_one_rollout(tmp_path, caplog):
     assert f"refused to a test: apps.z: apps.z.protocol: {taken}" in caplog.text
     assert await served.change(group("", apps={"y": None, "w": app(4)})) == [[]]
     assert "changed by the API: removed apps.y, apps.w" in caplog.text
+    assert served.recorded == [
+        ("configurationChanged", 1, "token ci", ["set apps.y"]),
+        ("configurationChanged", 1, "a test", ["set apps.w"]),
+        ("configurationChanged", 2, "", ["removed apps.y", "set apps.w"]),
+    ]
 
 
 async def test_where_nothing_can_be_served_there_is_no_rollout(tmp_path):

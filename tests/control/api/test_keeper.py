@@ -8,6 +8,7 @@ import pytest
 from spectrum.control.api import keeper as keepers
 from spectrum.control.api import process
 from spectrum.control.api.keeper import ApiKeeper, ApiPlace
+from spectrum.control.api.process import ProcessAnswer
 from spectrum.tasks import Tasks
 from tests.control.api.parts import STUB, talk
 from tests.control.keepers import until
@@ -21,7 +22,7 @@ async def kept(tmp_path, monkeypatch):
     path, tasks = tmp_path / "api.sock", Tasks()
 
     async def answer(method, asked, query, body):
-        return 200, b"1"
+        return ProcessAnswer(200, b"1")
 
     async def restore():
         assert not any(one.lives for one in (kept._process,) if one is not None and one.is_serving)

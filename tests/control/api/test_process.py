@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from spectrum.control.api import process
-from spectrum.control.api.process import ApiProcess, ApiProcessError
+from spectrum.control.api.process import ApiProcess, ApiProcessError, ProcessAnswer
+from spectrum.kernel.descriptors import memory_file
 from tests.control.api.parts import STUB, talk
 from tests.control.keepers import until
 
@@ -21,7 +22,9 @@ async def started(tmp_path, monkeypatch):
         asked.append((method, path))
         if path == "/slow":
             await asyncio.sleep(60)
-        return 200, b"1" if path != "/long" else b"[" + b"1," * 100_000 + b"1]"
+        if path == "/file":
+            return ProcessAnswer(200, b"1", [memory_file("a", b"given")])
+        return ProcessAnswer(200, b"1" if path != "/long" else b"[" + b"1," * 100_000 + b"1]")
 
     def start(store="store"):
         path = tmp_path / f"{len(made)}.sock"

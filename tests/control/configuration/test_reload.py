@@ -36,10 +36,11 @@ async def test_a_reload_tells_what_takes_a_restart_and_which_files_changed(tmp_p
     blocked = tmp_path / "blocked"
     blocked.write_text("192.0.2.1\n")
     rule = f"access_rules: {{bad: {{target: ip_range, file: {blocked}, action: block}}}}\n"
-    text = f"{rule}apps:\n{app('x', port, ', ip_firewall: true')}"
+    text, recorded = f"{rule}apps:\n{app('x', port, ', ip_firewall: true')}", []
     async with supervised(tmp_path, text) as (daemon, write):
         answer = await daemon.reloads.reload()
         assert (answer.errors, answer.changes, answer.restart) == ([], [], [])
+        daemon.reloads._record = lambda *what: recorded.append(what)
         write(f"max_flows: 1000\n{text}")
         for _ in range(2):  # until it is restarted, or the file says so no more
             answer = await daemon.reloads.reload()
@@ -53,6 +54,7 @@ async def test_a_reload_tells_what_takes_a_restart_and_which_files_changed(tmp_p
         blocked.write_text("192.0.2.2\n")
         assert (await daemon.reloads.reload()).changes == [f"changed file {blocked}"]
         assert (await daemon.reloads.reload()).changes == []
+        assert recorded == [("configurationReloaded", [f"changed file {blocked}"])]
 
 
 async def test_a_file_that_cannot_be_read_to_its_end_holds_up_no_more_than_its_reload(tmp_path, free_port, monkeypatch):

@@ -14,6 +14,7 @@ from spectrum.control.records.log import LineWriter
 from spectrum.control.records.stream import RecordReadings, RecordsActor, RecordStream, record_folders, records_status
 from spectrum.control.records.totals import Totals
 from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.configuration.config import Config
 from spectrum.link.takeover import Events
 from spectrum.log import FORMAT_VARIABLE
 from tests.control.keepers import until
@@ -209,3 +210,37 @@ async def test_workers_are_told_what_is_journaled(tmp_path, free_port, monkeypat
             await until(lambda end=end: told[-1:] == [(0, end)])
         assert (await daemon.pages.status())["records"]["journal"]["records"] == 2
         assert "spectrum_journal_records_total 2.0" in (await daemon.pages.metrics()).decode()
+
+
+def events_in(folder):
+    """The events of the records in a journal."""
+    content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.journal")))
+    return [part.split(b'"')[0].decode() for part in content.split(b'"Event":"')[1:]]
+
+
+def test_analytics_has_a_journal_of_its_own_from_one_reload_to_another(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/x")
+    folder = tmp_path / "%2Frun%2Fx%2Fcontrol.sock.journal"
+    on, off = Config.model_validate({"analytics": True, "log": {"sessions": False}}), Config()
+    stream, _ = start(off)
+    assert stream.journal is None
+    stream.add_configuration("configurationReloaded", 1, "", ["added app a"])
+    for round_number in (1, 2):
+        stream.configure(on)
+        stream.configure(on)
+        soon(lambda: stream.journal.segments)
+        stream.add_configuration("configurationChanged", 2, "token ci", ["set apps.a"])
+        soon(lambda wanted=round_number: len(events_in(folder)) == wanted)
+        stream.configure(off)
+        assert stream.journal is None
+        stream.add_configuration("configurationChanged", 3, "", ["set apps.b"])
+    assert events_in(folder) == ["configurationChanged"] * 2
+    assert record_folders(on) == [folder]
+
+
+def test_without_analytics_a_journal_has_no_changes_of_the_configuration(start, tmp_path):
+    stream, _ = start(kept(tmp_path))
+    stream.add_configuration("configurationStarted", 1, "", ["x"])
+    stream.add_health(HEALTH)
+    soon(lambda: events_in(tmp_path / "journal") == ["poolHealth"])

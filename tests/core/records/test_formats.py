@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.configuration.events import ConfigurationEvent
 from spectrum.core.records.events import Attempt, SessionEvent
 from spectrum.core.records.formats import RecordFormat
 from spectrum.core.records.journal import Batch, identified
@@ -23,6 +24,7 @@ SESSION = SessionEvent(
     TlsError='a "b" = c|d\\',
     Attempts=[Attempt(Origin="192.0.2.9:22", Reason="connect_timeout")],
 )
+RELOAD = ConfigurationEvent("configurationReloaded", AT, 7, Text="added app a")
 HEALTH = HealthEvent(Event="poolHealth", Timestamp=AT, Healthy=False, Reason="timeout", Pool="p")
 
 
@@ -54,7 +56,12 @@ def test_what_says_nothing_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("event", "begin"), [(SESSION, b"connect 522 connect_timeout app=ssh"), (HEALTH, b"poolHealth")]
+    ("event", "begin"),
+    [
+        (SESSION, b"connect 522 connect_timeout app=ssh"),
+        (HEALTH, b"poolHealth"),
+        (RELOAD, b"configurationReloaded revision 7: added app a"),
+    ],
 )
 def test_text(event, begin):
     assert RecordFormat("text").lines(batch(event)).startswith(b"2026-01-02T03:04:05.000006Z " + begin)

@@ -1,0 +1,256 @@
+"""The intake of analytics: takes records from the journal into the store, each exactly once.
+
+The journal gives each record at least once. The store keeps, in the same transaction as the rows, how far the journal
+was read and what comes next of each source, so what comes again is passed over, whichever process was killed when.
+All that blocks runs in one thread, which gives way to who asks, and to the workers.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from spectrum.analytics.store import AnalyticsError, AnalyticsStore
+from spectrum.api.analytics.tail import JournalClosed, JournalTail
+from spectrum.core.records.journal import Entry
+from spectrum.kernel import signals
+from spectrum.kernel.descriptors import close_all
+from spectrum.link.analytics import IntakeReport, JournalQuestion, JournalView
+from spectrum.link.api import LinkLost
+from spectrum.tasks import in_thread_of
+
+log = logging.getLogger(__name__)
+
+_Done = TypeVar("_Done")
+
+# Records that came in so long are taken together, where they do not fill a read.
+GATHER_S = 1.0
+FULL_BYTES = 2**20
+TIDY_S = 10.0
+FIRST_PAUSE_S = 0.5
+MAX_PAUSE_S = 30.0
+# Attempts to write, before the store is opened anew.
+REOPEN_AFTER = 3
+# Of the thread, and of those that the store starts: workers on the same processors come first.
+NICENESS = 10
+
+# Asks the supervisor; the descriptor is -1 where there is none.
+AskSupervisor = Callable[[JournalQuestion], Awaitable[tuple[JournalView, int]]]
+
+
+class JournalIntake:
+    """Keeps a store up to date with the journal.
+
+    Args:
+        make: Makes the store.
+        ask: Asks the supervisor.
+
+    Attributes:
+        store: The store; None while it cannot be had.
+        why: Why it cannot be had, or takes nothing; empty while all is well.
+    """
+
+    def __init__(self, make: Callable[[], AnalyticsStore], ask: AskSupervisor) -> None:
+        self.store: AnalyticsStore | None = None
+        self.why = ""
+        self._make = make
+        self._ask_supervisor = ask
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="analytics", initializer=_begin_thread)
+        self._tail = JournalTail(self._ask, self._run, self._lose)
+        self._rows = self._repeated = self._unreadable = self._lost = 0
+        # Of those, the ones since the intake was at the end of the journal.
+        self._losing = 0
+        self._failures: Counter[str] = Counter()
+        self._is_begun = False
+        self._taken_us = self._size = 0
+        self._tidied_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Take records until cancelled."""
+        try:
+            while True:
+                store = await self._open()
+                while await self._step(store):
+                    pass
+                await self._close()
+        finally:
+            await self._close()
+            self._tail.close()
+            self._thread.shutdown(wait=False)
+
+    async def _open(self) -> AnalyticsStore:
+        store = await self._attempt(self._opened)
+        self.store = store
+        progress = await self._attempt(partial(self._run, store.progress))
+        await self._attempt(partial(self._tail.begin, progress.cursor))
+        self._is_begun = True
+        return store
+
+    async def _opened(self) -> AnalyticsStore:
+        store = self._make()
+        await self._run(store.open)
+        return store
+
+    async def _close(self) -> None:
+        store, self.store = self.store, None
+        if store is not None:
+            await self._run(store.close)
+
+    async def _step(self, store: AnalyticsStore) -> bool:
+        """Take what comes next; return False where the store is to be opened anew."""
+        entries = await self._attempt(self._tail.more)
+        if entries and not await self._take(store, entries):
+            return False
+        if not entries:
+            self._caught_up()
+        if time.monotonic() >= self._tidied_at + TIDY_S:
+            await self._tidy(store)
+        if sum(len(entry.batch.lines) for entry in entries) < FULL_BYTES:
+            await asyncio.sleep(GATHER_S)
+        return True
+
+    async def _take(self, store: AnalyticsStore, entries: list[Entry]) -> bool:
+        """Take batches, or some of them; return False where the store takes none and is to be opened anew."""
+        for attempt in range(REOPEN_AFTER):
+            if attempt:
+                await self._pause(attempt)
+            try:
+                await self._write(store, entries)
+            except AnalyticsError as exc:
+                self._fails(exc.reason, str(exc))
+            except Exception as exc:
+                self._faults(exc)
+                if len(entries) > 1:
+                    entries = entries[: len(entries) // 2]
+                elif attempt:
+                    await self._pass_over(store, entries[0])
+                    return True
+            else:
+                return True
+        return False
+
+    async def _write(self, store: AnalyticsStore, entries: Sequence[Entry]) -> None:
+        cursor = entries[-1].end
+        taken = await self._run(partial(store.take, [entry.batch for entry in entries], cursor))
+        self._rows += taken.rows
+        self._repeated += taken.repeated
+        self._unreadable += taken.unreadable
+        self._taken_us = entries[-1].batch.at_us
+        self._tail.cursor = cursor
+        self._works()
+
+    async def _pass_over(self, store: AnalyticsStore, entry: Entry) -> None:
+        """Go on behind records that cannot be taken, for a fault of ours."""
+        batch = entry.batch
+        log.error("analytics: %d records of %s from %d on are passed over", batch.records, batch.source, batch.sequence)
+        await self._attempt(partial(self._run, partial(store.take, (), entry.end)))
+        self._lost += batch.records
+        self._tail.cursor = entry.end
+
+    async def _tidy(self, store: AnalyticsStore) -> None:
+        try:
+            tidied = await self._run(partial(store.tidy, time.time()))
+        except AnalyticsError as exc:
+            self._fails(exc.reason, str(exc))
+        except Exception as exc:
+            self._faults(exc)
+        else:
+            self._size = tidied.size
+            self._works()
+            if tidied.more:
+                return
+        self._tidied_at = time.monotonic()
+
+    # --- what goes wrong ------------------------------------------------------------------------------------------
+
+    async def _attempt(self, step: Callable[[], Awaitable[_Done]]) -> _Done:
+        """Return what a step returns that may fail for a time."""
+        for failed in itertools.count(1):
+            try:
+                return await step()
+            except AnalyticsError as exc:
+                self._fails(exc.reason, str(exc))
+            except JournalClosed as exc:
+                self._fails("journal", str(exc))
+            except LinkLost as exc:
+                self._fails("supervisor", str(exc))
+            except OSError as exc:
+                self._fails("journal", (exc.strerror or str(exc)).lower())
+            except Exception as exc:
+                self._faults(exc)
+            await self._pause(failed)
+        raise AssertionError("it counts without end")
+
+    async def _pause(self, failed: int) -> None:
+        """Wait after so many failures in turn; the supervisor learns of them."""
+        with suppress(JournalClosed, LinkLost, OSError):
+            _, file = await self._ask_supervisor(JournalQuestion(report=self._report()))
+            close_all([file] if file >= 0 else [])
+        await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (failed - 1), MAX_PAUSE_S))
+
+    def _fails(self, reason: str, why: str) -> None:
+        self._failures[reason] += 1
+        if why != self.why:
+            log.error("analytics: %s", why)
+        self.why = why
+
+    def _faults(self, exc: Exception) -> None:
+        why = f"a fault of ours, the log has its traceback: {type(exc).__name__}: {exc}"
+        if why != self.why:
+            log.error("analytics: a fault of ours", exc_info=exc)
+        self._failures["fault"] += 1
+        self.why = why
+
+    def _works(self) -> None:
+        if self.why:
+            behind = max(0, self._tail.extent.end.record - self._tail.cursor.record)
+            log.warning("analytics: records are taken again; %d are to be taken", behind)
+        self.why = ""
+
+    def _lose(self, records: int, damage: str) -> None:
+        if not records:
+            return
+        if not self._losing or damage:
+            why = damage or "they were dropped from the journal before they were taken"
+            log.error("analytics: %d records are lost: %s", records, why)
+        self._lost += records
+        self._losing += records
+
+    def _caught_up(self) -> None:
+        if self._losing:
+            log.warning("analytics: at the end of the journal again; %d records were lost on the way", self._losing)
+        self._losing = 0
+
+    # --- the supervisor -------------------------------------------------------------------------------------------
+
+    async def _ask(self, begins: bool, segment: int | None) -> tuple[JournalView, int]:
+        return await self._ask_supervisor(JournalQuestion(report=self._report(), begins=begins, segment=segment))
+
+    def _report(self) -> IntakeReport:
+        return IntakeReport(
+            rows=self._rows,
+            repeated=self._repeated,
+            unreadable=self._unreadable,
+            lost=self._lost,
+            failures=dict(self._failures),
+            failure=self.why,
+            record=self._tail.cursor.record if self._is_begun else -1,
+            taken_us=self._taken_us,
+            size=self._size,
+        )
+
+    async def _run(self, step: Callable[[], _Done]) -> _Done:
+        return await in_thread_of(self._thread, step)
+
+
+def _begin_thread() -> None:
+    signals.hold_all()  # they are the main thread's
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,0 +1,112 @@
+"""The end of the journal, as the API's process reads it: from descriptors that the supervisor gives.
+
+A segment is read with `pread` until nothing follows; only then, and once a second, the supervisor is asked.
+"""
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+
+from spectrum.core.records.journal import MAX_FRAME_BYTES, Cursor, Entry, Extent, Stop, following, read_frames, resume
+from spectrum.link.analytics import JournalView
+
+# Records that are taken together: a transaction of the store has a cost of its own.
+READ_BYTES = 4 * MAX_FRAME_BYTES
+ASK_S = 1.0
+
+# Asks for what the journal has: whether nothing was read yet, and the segment of which a descriptor is wanted. The
+# descriptor is -1 where there is none.
+AskJournal = Callable[[bool, int | None], Awaitable[tuple[JournalView, int]]]
+Run = Callable[[Callable[[], list[Entry]]], Awaitable[list[Entry]]]
+
+
+class JournalClosed(Exception):
+    """There is no journal to read yet; the message says why."""
+
+
+class JournalTail:
+    """Reads on from a cursor.
+
+    Args:
+        ask: Asks the supervisor.
+        run: Runs what reads files, in a thread.
+        lose: Called with a number of records that will not come, and why where they are damaged.
+
+    Attributes:
+        cursor: The place of what comes next; whoever takes what was read moves it.
+        extent: What the journal had when the supervisor was asked last.
+    """
+
+    def __init__(self, ask: AskJournal, run: Run, lose: Callable[[int, str], None]) -> None:
+        self._ask = ask
+        self._run = run
+        self._lose = lose
+        self._file = -1
+        self._stop = Stop.END
+        self._asked_at = 0.0
+        self.cursor = Cursor(0, 0, 0)
+        self.extent = Extent((0,), self.cursor)
+
+    async def begin(self, cursor: Cursor | None) -> None:
+        """Go on at a cursor; None stands for the oldest record.
+
+        Raises:
+            JournalClosed: If there is no journal yet.
+        """
+        await self._look(begins=True)
+        self.cursor, lost = resume(cursor, self.extent)
+        self._lose(lost, "")
+
+    async def more(self) -> list[Entry]:
+        """Return the batches that follow the cursor; none at the end of the journal.
+
+        Raises:
+            JournalClosed: If there is no journal.
+            OSError: If it cannot be read.
+        """
+        if time.monotonic() >= self._asked_at + ASK_S:
+            await self._look()
+        while True:
+            if entries := await self._run(self._read):
+                return entries
+            # What was appended between the last read and the answer is no gap.
+            await self._look(wants_file=True)
+            if entries := await self._run(self._read):
+                return entries
+            if self.cursor.record >= self.extent.end.record:
+                return []
+            self._skip()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._use(-1)
+
+    def _read(self) -> list[Entry]:
+        if self._file < 0:
+            self._stop = Stop.END
+            return []
+        data = os.pread(self._file, READ_BYTES, self.cursor.offset)
+        entries, self._stop = read_frames(data, self.cursor)
+        return entries
+
+    async def _look(self, begins: bool = False, wants_file: bool = False) -> None:
+        self._asked_at = time.monotonic()
+        view, file = await self._ask(begins, self.cursor.segment if wants_file else None)
+        if wants_file:
+            self._use(file)
+        if view.extent is None:
+            raise JournalClosed(view.why or "the journal is not open")
+        self.extent = view.extent
+
+    def _skip(self) -> None:
+        """Go on where there is something: the segment is at its end, was dropped, or is damaged."""
+        at = self.cursor
+        self.cursor, lost = following(at, self.extent)
+        self._use(-1)
+        damage = f"segment {at.segment} is damaged at byte {at.offset}" if self._stop is Stop.DAMAGED else ""
+        self._lose(lost, damage)
+
+    def _use(self, file: int) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = file

@@ -1,0 +1,162 @@
+"""Analytics in a daemon: the folder of its store, the journal as the API's process reads it, and what one sees of that.
+
+The supervisor does nothing per record: it opens the journal's files for reading and hands the descriptors over.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client.core import Metric
+
+from spectrum.control.analytics.metrics import AnalyticsReadings, analytics_metrics
+from spectrum.control.api.needs import api_user
+from spectrum.control.configuration.actor import Actor, Change, RolloutError
+from spectrum.control.configuration.served import Served
+from spectrum.control.paths import analytics_folder
+from spectrum.control.processes.account import AccountError, have_folder
+from spectrum.control.records.stream import RecordStream
+from spectrum.control.usage import Usage
+from spectrum.core.configuration.config import Config
+from spectrum.link.analytics import IntakeReport, JournalQuestion, JournalView
+from spectrum.tasks import in_thread
+
+_COUNTS = ("rows", "repeated", "unreadable", "lost")
+
+
+class AnalyticsActor(Actor):
+    """Has the store's folder, gives the journal, and tells how far the store is.
+
+    Args:
+        served: What is served.
+        records: Has the journal.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, served: Served, records: RecordStream, clock: Callable[[], float] = time.time) -> None:
+        self._served = served
+        self._records = records
+        self._clock = clock
+        self._report = IntakeReport()
+        # Of processes of the API before the one that reports.
+        self._before: Counter[str] = Counter()
+        self._failures_before: Counter[str] = Counter()
+        self._has_taken = False
+        # When nothing was left to take, as far as is known.
+        self._level_at = 0.0
+
+    async def prepare(self, change: Change) -> None:
+        """Have the folder of the store.
+
+        Raises:
+            RolloutError: If there can be none.
+        """
+        config = change.after.config
+        if config.analytics is None:
+            return
+        try:
+            await in_thread(have_folder, analytics_folder(config), api_user(config), "analytics.store")
+        except AccountError as exc:
+            raise RolloutError(str(exc)) from exc
+
+    # --- what the API's process asks ------------------------------------------------------------------------------
+
+    def answer(self, body: bytes) -> tuple[JournalView, list[int]]:
+        """Return what the journal has, and the descriptor of a segment, which the caller closes.
+
+        Raises:
+            ValueError: If it is not asked for as it should be.
+        """
+        asked = _DECODER.decode(body)
+        if asked.begins:
+            self._add_up()
+        self._report = report = asked.report
+        self._has_taken |= report.taken_us > 0
+        journal = self._records.journal
+        if journal is None or report.record >= journal.end:
+            self._level_at = self._clock()
+        if journal is None:
+            return JournalView(why="the daemon has no journal"), []
+        segments = journal.segments
+        if segments is None:
+            return JournalView(why=f"the journal is not open: {journal.failure or 'it is being opened'}"), []
+        extent = segments.recovered if asked.begins and not self._has_taken else segments.extent
+        files = [] if asked.segment is None else segments.open_segment(asked.segment)
+        return JournalView(extent=extent), files
+
+    def _add_up(self) -> None:
+        """Keep what the process before has counted."""
+        for name in _COUNTS:
+            self._before[name] += getattr(self._report, name)
+        self._failures_before += Counter(self._report.failures)
+
+    # --- what one sees --------------------------------------------------------------------------------------------
+
+    def read(self) -> AnalyticsReadings:
+        """Return how far the store is."""
+        report, journal = self._report, self._records.journal
+        counts = {name: self._before[name] + getattr(report, name) for name in _COUNTS}
+        lag = max(0, journal.end - report.record) if journal is not None and report.record >= 0 else 0
+        return AnalyticsReadings(
+            **counts,
+            failures=dict(self._failures_before + Counter(report.failures)),
+            failure=report.failure,
+            lag_records=lag,
+            lag_s=max(0.0, self._clock() - max(self._level_at, report.taken_us / 1e6)) if lag else 0.0,
+            size=report.size,
+        )
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return where the store is, and how far it is behind."""
+        section = self._served.config.analytics
+        if section is None:
+            return {}
+        found = self.read()
+        return {
+            "analytics": {
+                "store": section.clickhouse.url if section.clickhouse else str(self._folder()),
+                "bytes": found.size,
+                "max_bytes": None if section.clickhouse else section.max_bytes,
+                "rows": found.rows,
+                "lag_records": found.lag_records,
+                "lag_s": round(found.lag_s, 1),
+                "lost": found.lost,
+                "failure": found.failure or None,
+            }
+        }
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return the same."""
+        return analytics_metrics(self.read()) if self._served.config.analytics is not None else ()
+
+    async def usage(self) -> Iterable[Usage]:
+        """Return how full the store is: beyond its limit the oldest goes."""
+        section = self._served.config.analytics
+        if section is None or section.clickhouse is not None:
+            return ()
+        return (Usage("analytics_bytes", "node", self._report.size, section.max_bytes, "analytics.max_bytes"),)
+
+    def _folder(self) -> Path:
+        return analytics_folder(self._served.config)
+
+
+_DECODER = msgspec.json.Decoder(JournalQuestion)
+
+
+def store_settings(config: Config) -> dict[str, Any] | None:
+    """Return what the API's process has to know of the store; None where there is none."""
+    section = config.analytics
+    if section is None:
+        return None
+    return {
+        "folder": str(analytics_folder(config)),
+        "max_bytes": section.max_bytes,
+        "events_s": section.keep.events_s,
+        "minutes_s": section.keep.minutes_s,
+        "memory": section.memory,
+        "threads": section.threads,
+        "clickhouse": section.clickhouse.model_dump() if section.clickhouse else None,
+    }

@@ -1,0 +1,22 @@
+"""What analytics needs on this machine: DuckDB, and a folder."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from spectrum.control.paths import analytics_folder
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
+
+
+def analytics_faults(config: Config) -> list[Fault]:
+    """Return what is wrong with what analytics needs on this machine."""
+    if config.analytics is None or config.analytics.clickhouse is not None or find_spec("duckdb") is not None:
+        return []
+    return [
+        Fault(("analytics",), "it needs DuckDB: pip install 'spectrum-edge[analytics]'; or name a clickhouse server")
+    ]
+
+
+def analytics_folders(config: Config) -> list[Path]:
+    """Return the folder of the store, where there is one."""
+    return [analytics_folder(config)] if config.analytics is not None else []

@@ -1,0 +1,100 @@
+"""`analytics` in the file: whether records of sessions are kept for questions, where, and how many."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
+
+from spectrum.core.configuration.faults import Fault
+from spectrum.core.configuration.feature import Feature, Surroundings
+from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Size, Strict, switch, text
+
+if TYPE_CHECKING:
+    from spectrum.core.configuration.config import Config
+
+DAY_S = 86400.0
+# What the journal of a file without `records.journal` takes: a minute of 4,000 records a second.
+DEFAULT_JOURNAL_BYTES = 256 * 2**20
+# Below it a day's roll-ups of some thousand apps have no room.
+MIN_STORE_BYTES = 64 * 2**20
+# DuckDB works with less, and then refuses what is asked of it.
+MIN_MEMORY_BYTES = 64 * 2**20
+MAX_THREADS = 64
+
+
+class Retention(Strict):
+    """`keep` of analytics: how long single records are kept, and their sums by minute."""
+
+    events_s: PositiveDuration = Field(30 * DAY_S, alias="events")
+    minutes_s: PositiveDuration = Field(400 * DAY_S, alias="minutes")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Retention":
+        if self.minutes_s < self.events_s:
+            raise ValueError("minutes are made of events: keep them as long at least")
+        return self
+
+
+def _clickhouse_url(value: Any) -> str:
+    given = text(value, "http://127.0.0.1:8123")
+    found = urlsplit(given)
+    if found.scheme not in ("http", "https") or not found.hostname or found.query or found.username:
+        raise ValueError(f"{given!r} is no URL of a ClickHouse server, such as http://127.0.0.1:8123")
+    return given
+
+
+class ClickHouseServer(Strict):
+    """`clickhouse` of analytics: a server that has the tables in place of the embedded store."""
+
+    url: Annotated[str, PlainValidator(_clickhouse_url)]
+    database: str = Field("spectrum", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
+    user: str = Field("default", min_length=1, max_length=128)
+    password: str = Field("", max_length=256)
+
+
+class Analytics(Strict):
+    """`analytics`: the store of records that questions are asked of, in the process of the API."""
+
+    # The folder. None: beside the daemon's state.
+    store: AbsolutePath | None = None
+    max_bytes: Size = 10 * 2**30
+    keep: Retention = Retention()
+    memory: Size = 512 * 2**20
+    threads: int = Field(2, ge=1, le=MAX_THREADS)
+    clickhouse: ClickHouseServer | None = None
+
+    @field_validator("max_bytes")
+    @classmethod
+    def _has_room(cls, value: int) -> int:
+        if value < MIN_STORE_BYTES:
+            raise ValueError(f"at least {MIN_STORE_BYTES // 2**20}MiB")
+        return value
+
+    @field_validator("memory")
+    @classmethod
+    def _has_memory(cls, value: int) -> int:
+        if value < MIN_MEMORY_BYTES:
+            raise ValueError(f"at least {MIN_MEMORY_BYTES // 2**20}MiB: questions are answered in it")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Analytics":
+        if self.clickhouse is not None:
+            for name in sorted(self.model_fields_set & {"memory", "threads", "max_bytes"}):
+                raise ValueError(f"{name} is for the embedded store; the server of clickhouse has its own")
+        return self
+
+
+class AnalyticsKeys(Strict):
+    """At the top of the file."""
+
+    analytics: Annotated[Analytics | None, BeforeValidator(switch)] = None
+
+
+def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
+    if config.analytics is not None and config.api is None:
+        yield Fault(("analytics",), "it is kept, and asked, by the process of the control API: add api: true")
+
+
+ANALYTICS = Feature("analytics", check=_check)

@@ -1,0 +1,178 @@
+import asyncio
+import os
+from contextlib import asynccontextmanager
+
+import pytest
+
+from spectrum.analytics.store import AnalyticsError
+from spectrum.api.analytics import intake as module
+from spectrum.api.analytics.intake import JournalIntake
+from spectrum.link.analytics import IntakeReport
+from spectrum.link.api import LinkLost
+from spectrum.tasks import Tasks
+from tests.api.analytics.memory import Daemon, MemoryStore, descriptors
+from tests.control.keepers import until
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch):
+    """Nothing waits for long."""
+    monkeypatch.setattr(module, "GATHER_S", 0.005)
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.005)
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    before = descriptors()
+    made = Daemon(tmp_path / "journal")
+    yield made
+    made.segments.close()
+    assert descriptors() == before
+
+
+@asynccontextmanager
+async def taking(daemon, *stores):
+    """An intake that runs; it makes these stores, one after the other, the last one again and again."""
+    left = list(stores)
+    intake = JournalIntake(lambda: left.pop(0) if len(left) > 1 else left[0], daemon.answer)
+    running = Tasks().start(intake.run(), "intake")
+    try:
+        yield intake
+    finally:
+        running.cancel()
+        await asyncio.wait((running,))
+
+
+def report(daemon):
+    return daemon.questions[-1].report if daemon.questions else IntakeReport()
+
+
+def numbers(store):
+    return [number for _, number in store.kept["ids"]]
+
+
+async def test_records_are_taken_and_the_supervisor_is_told(daemon):
+    store = MemoryStore()
+    daemon.add(3)
+    async with taking(daemon, store) as intake:
+        await until(lambda: numbers(store) == [1, 2, 3])
+        daemon.add(2)
+        await until(lambda: numbers(store) == [1, 2, 3, 4, 5])
+        assert intake.store is store and intake.why == ""
+        await until(lambda: report(daemon).record == 5)
+        assert (report(daemon).rows, report(daemon).taken_us, report(daemon).failures) == (5, 1_000_000, {})
+    assert store.calls[-1] == "close" and intake.store is None
+
+
+async def test_what_comes_again_is_passed_over(daemon):
+    daemon.add(5)
+    first = MemoryStore()
+    async with taking(daemon, first):
+        await until(lambda: numbers(first) == [1, 2, 3, 4, 5])
+    daemon.sequences["n/0/a"] = 3  # what a worker did not know to be kept
+    daemon.add(6)
+    again = MemoryStore(first.kept)
+    async with taking(daemon, again):
+        await until(lambda: numbers(again) == list(range(1, 9)))
+        await until(lambda: report(daemon).repeated == 3)
+
+
+@pytest.mark.parametrize("reason", ["full", "locked", "corrupt"])
+async def test_a_store_that_takes_nothing_says_why_and_loses_nothing(daemon, caplog, reason):
+    store = MemoryStore()
+    store.faults = [AnalyticsError("there is no room", reason)] * 2
+    daemon.add(3)
+    async with taking(daemon, store) as intake:
+        await until(lambda: intake.why == "there is no room")
+        assert intake.store is store, "it can be asked"
+        await until(lambda: numbers(store) == [1, 2, 3])
+        await until(lambda: report(daemon).failures == {reason: 2} and not report(daemon).failure)
+    assert caplog.text.count("analytics: there is no room") == 1
+    assert "analytics: records are taken again" in caplog.text
+
+
+async def test_one_that_fails_on_is_opened_anew(daemon):
+    broken = MemoryStore()
+    broken.faults = [AnalyticsError("gone", "corrupt")] * 100
+    whole = MemoryStore()
+    daemon.add(3)
+    async with taking(daemon, broken, whole) as intake:
+        await until(lambda: numbers(whole) == [1, 2, 3])
+        assert intake.store is whole
+    assert broken.calls == ["open", "close"] and broken.kept["ids"] == []
+
+
+async def test_one_that_cannot_be_opened_is_tried_again(daemon, caplog):
+    store = MemoryStore()
+    store.refuses = AnalyticsError("another process has it", "locked")
+    daemon.add(1)
+    async with taking(daemon, store) as intake:
+        await until(lambda: intake.why == "another process has it")
+        assert intake.store is None
+        store.refuses = None
+        await until(lambda: numbers(store) == [1])
+
+
+async def test_a_record_that_is_a_fault_of_ours_holds_up_no_other(daemon, caplog):
+    store = MemoryStore()
+    for line in (b"{}\n", b"{}\n", b"poison\n", b"{}\n", b"{}\n"):
+        daemon.add(2, line=line)
+    async with taking(daemon, store):
+        await until(lambda: numbers(store) == [1, 2, 3, 4, 7, 8, 9, 10])
+        await until(lambda: report(daemon).lost == 2)
+    assert "2 records of n/0/a from 5 on are passed over" in caplog.text
+
+
+async def test_what_the_journal_dropped_is_told_once(daemon, caplog):
+    store = MemoryStore()
+    store.kept["cursor"] = daemon.segments.extent.end
+    daemon.begun = True
+    while 0 in daemon.segments.extent.segments:
+        daemon.add(100, line=b"x" * 50 + b"\n")
+    async with taking(daemon, store):
+        lost = daemon.segments.extent.segments[0]
+        await until(lambda: report(daemon).lost == lost)
+        await until(lambda: report(daemon).record == daemon.segments.extent.end.record)
+        await until(lambda: "were lost on the way" in caplog.text)
+    assert caplog.text.count("were dropped from the journal") == 1
+    assert f"{lost} records were lost on the way" in caplog.text
+
+
+async def test_a_supervisor_that_does_not_answer_for_a_while(daemon):
+    store = MemoryStore()
+    async with taking(daemon, store) as intake:
+        await until(lambda: intake.store is store and daemon.questions)
+        daemon.gone = LinkLost("it does not answer")
+        await until(lambda: intake.why == "it does not answer")
+        daemon.gone = None
+        daemon.add(1)
+        await until(lambda: numbers(store) == [1])
+
+
+async def test_upkeep_comes_by_the_way_and_its_faults_do_not_matter(daemon, monkeypatch):
+    monkeypatch.setattr(module, "TIDY_S", 0.01)
+    store = MemoryStore()
+    async with taking(daemon, store) as intake:
+        await until(lambda: report(daemon).size == 4096)
+
+        def fails(now):
+            raise [AnalyticsError("no room", "full"), ValueError("x")][len(store.calls) % 2]
+
+        store.tidy = fails
+        await until(lambda: report(daemon).failures.get("full"))
+        store.calls.append("odd")
+        await until(lambda: report(daemon).failures.get("fault"))
+        del store.tidy
+        await until(lambda: not intake.why)
+
+
+async def test_its_thread_gives_way(daemon):
+    seen = []
+
+    class Curious(MemoryStore):
+        def open(self):
+            seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+
+    async with taking(daemon, Curious()):
+        await until(lambda: seen)
+    assert seen == [os.getpriority(os.PRIO_PROCESS, os.getpid()) + module.NICENESS]
