@@ -44,7 +44,7 @@ def site() -> Iterator[Site]:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="spectrum-dashboard-")))
         folder.chmod(0o755)
-        yield opened.enter_context(Site(folder, _free_ports(5)))
+        yield opened.enter_context(Site(folder, _free_ports(6)))
 
 
 def _free_ports(count: int) -> list[int]:

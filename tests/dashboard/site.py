@@ -15,6 +15,8 @@ from tests.engine.harness import eventually
 
 # What a client, an operator or a file may have named something: it has to stay text.
 HOSTILE = "<img src=x onerror=alert(1)>"
+# Whom the app `guarded` refuses.
+SCANNER = "127.0.0.9"
 
 
 class _Echo(socketserver.BaseRequestHandler):
@@ -44,7 +46,7 @@ class Site:
 
     Args:
         folder: The daemon's own, which others may enter.
-        ports: So many free ones: of the API, of two apps, of an origin, and one where nothing listens.
+        ports: So many free ones: of the API, of three apps, of an origin, and one where nothing listens.
         more: What the file has beside it.
 
     Attributes:
@@ -53,9 +55,10 @@ class Site:
     """
 
     def __init__(self, folder: Path, ports: list[int], more: str = "") -> None:
-        api, self.good, self.bad, origin, closed = ports
+        api, self.good, self.bad, self.guarded, origin, closed = ports
         self.folder, self.url, self.token = folder, f"http://127.0.0.1:{api}", ""
         self._origin = _Origins(("127.0.0.1", origin), _Echo)
+        (folder / "scanners.txt").write_text(f"# seen scanning\n{SCANNER}/32\n")
         user = "user: nobody, " if os.geteuid() == 0 else ""
         self._text = f"""
 api: {{{user}listen: "127.0.0.1:{api}", store: {folder}/store, rate_limit: {{requests: 1000000}}}}
@@ -65,9 +68,12 @@ pools:
     monitor: quick
     origins: [{{name: up, address: 127.0.0.1, port: {origin}}}, {{name: down, address: 127.0.0.1, port: {closed}}}]
   spare: {{monitor: quick, origins: [{{name: other, address: 127.0.0.1, port: {origin}}}]}}
+records: {{journal: {{path: {folder}/records}}}}
+access_rules: {{scanners: {{action: block, target: ip, file: {folder}/scanners.txt}}}}
 load_balancers: {{shared: {{default_pools: [main], fallback_pool: spare}}}}
 apps:
   echo: {{protocol: tcp/{self.good}, edge_ips: [127.0.0.1], load_balancer: shared}}
+  guarded: {{protocol: tcp/{self.guarded}, edge_ips: [127.0.0.1], load_balancer: shared, ip_firewall: true}}
   broken: {{protocol: tcp/{self.bad}, edge_ips: [127.0.0.1], origin_direct: ["tcp://127.0.0.1:{closed}"]}}
 {more}"""
         self.daemon = Daemon(folder, self._text)
@@ -98,6 +104,11 @@ apps:
         assert answer["success"], answer
         return answer["result"]
 
+    @property
+    def account(self) -> str:
+        """The id of the one account."""
+        return file_id("accounts", "default")
+
     def make_token(self, name: str, *permissions: str) -> str:
         """Return a new token that may this everywhere."""
         groups = [{"id": file_id("permissions", one)} for one in permissions]
@@ -106,9 +117,9 @@ apps:
         ]
         return str(self.ask("POST", "/user/tokens", {"name": name, "policies": policies})["value"])
 
-    def visit(self, port: int, data: bytes = b"hello") -> bytes:
+    def visit(self, port: int, data: bytes = b"hello", source: str = "127.0.0.1") -> bytes:
         """Be a client of an app: send something, and return what comes back."""
-        with socket.create_connection(("127.0.0.1", port), 10) as client:
+        with socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as client:
             client.settimeout(10)
             client.sendall(data)
             try:

@@ -1,6 +1,8 @@
 """One client's story: all that is kept of it, from the journal; of an account's apps alone."""
 
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -9,6 +11,7 @@ from spectrum.api.access import Call, InAccount
 from spectrum.api.envelope import ApiError, success
 from spectrum.api.rates import TOO_MANY
 from spectrum.api.routes.sessions import ask
+from spectrum.core.analytics.event_rows import event_row
 
 router = APIRouter(tags=["Sessions"])
 _WAIT_S = 2
@@ -28,4 +31,23 @@ async def tell_story(
     told = await ask(call, "GET", "/story", {key: value for key, value in asked.items() if value})
     if busy := told.get("busy"):
         raise ApiError(429, TOO_MANY, f"{busy}: please wait", headers={"retry-after": str(_WAIT_S)})
-    return success(told)
+    return success(
+        {
+            "subject": subject,
+            "source": "journal",
+            "is_kept": told["is_kept"],
+            "kept_since": min((one["since"] for one in told["searched"] if one["since"]), default=None),
+            "rows": _rows(told["records"]),
+            "several": _rows(told["of_several_clients"]),
+            **{key: told[key] for key in ("omitted", "refused", "reasons", "notes")},
+        }
+    )
+
+
+def _rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return records as rows of `events`."""
+    rows = []
+    for record in records:
+        with suppress(ValueError):  # another program's, in the same folder
+            rows.append(event_row(record))
+    return rows

@@ -1,7 +1,10 @@
 import pytest
 
 from spectrum.api.supervisor import ValueRefused
+from spectrum.core.analytics.event_rows import event_row
 from tests.api.routes.calls import ACCOUNT, OTHER_ACCOUNT, done, refused
+from tests.api.serving import NOTHING
+from tests.core.analytics.test_event_rows import ENDED
 
 STORY = f"{ACCOUNT}/story?subject=192.0.2.7"
 
@@ -9,7 +12,7 @@ STORY = f"{ACCOUNT}/story?subject=192.0.2.7"
 @pytest.fixture
 def asked(api, monkeypatch):
     """What the daemon was asked, and what it answers."""
-    questions, answers = [], [{"client": "192.0.2.7", "records": []}]
+    questions, answers = [], [NOTHING["/story"] | {"records": [ENDED, {}], "is_kept": True}]
 
     async def ask(method, path, query=None, body=None):
         questions.append((method, path, query))
@@ -24,7 +27,19 @@ def asked(api, monkeypatch):
 async def test_the_story_of_a_client_from_the_journal(api, asked):
     questions, answers = asked
     async with api.client() as client:
-        assert await done(client, "GET", f"{STORY}&until=14:05") == answers[0]
+        told = await done(client, "GET", f"{STORY}&until=14:05")
+        assert told == {
+            "subject": "192.0.2.7",
+            "source": "journal",
+            "is_kept": True,
+            "kept_since": None,
+            "rows": [event_row(ENDED)],
+            "several": [],
+            "omitted": 0,
+            "refused": 0,
+            "reasons": {},
+            "notes": [],
+        }
         assert questions == [
             (
                 "GET",

@@ -3,6 +3,9 @@
 export const PAGES = [
   ['/', 'Overview', 'Watch', 'overview'],
   ['/analytics', 'Analytics', 'Watch', 'analytics'],
+  ['/sessions', 'Sessions', 'Watch', 'sessions'],
+  ['/clients', 'Clients', 'Watch', 'client'],
+  ['/clients/:address', null, '/clients', 'client'],
 ];
 export const GROUPS = ['Watch', 'Configure', 'System'];
 // On a phone; the rest is behind "More".
