@@ -24,6 +24,7 @@ from spectrum.control.configuration.source import NothingNew, Source
 from spectrum.control.http.resource import OK, Asked, Resource, ResourceTable, answered
 from spectrum.control.paths import analytics_folder, api_socket, store_folder
 from spectrum.control.processes.account import AccountError, have_folder
+from spectrum.control.trouble import Trouble
 from spectrum.core.configuration.joining import SetAside
 from spectrum.kernel.sockets import ListenError
 from spectrum.link.analytics import PATH
@@ -243,6 +244,11 @@ class ApiActor(Actor):
                 value=len(self._aside()),
             ),
         )
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return what of the store is not served."""
+        for one in self._aside():
+            yield Trouble("set_aside", "failed", one.section, one.name, facts={"why": one.message})
 
     def _aside(self) -> Sequence[SetAside]:
         return self._source.served.aside if self._source is not None else ()

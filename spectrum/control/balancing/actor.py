@@ -11,12 +11,13 @@ from spectrum.control.balancing.explain import app_settings, explain
 from spectrum.control.balancing.health import HealthKeeper
 from spectrum.control.balancing.health_metrics import health_metrics, read_health
 from spectrum.control.balancing.previews import Previews, PreviewsBusy
-from spectrum.control.balancing.report import balancers_status, pool_status, pools_status
+from spectrum.control.balancing.report import balancers_status, balancing_troubles, pool_status, pools_status
 from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.served import Served
 from spectrum.control.filter.explain import explain_filter
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.workers import WorkerProcess
+from spectrum.control.trouble import Trouble
 from spectrum.core.balancing.checks import monitor_faults
 from spectrum.core.balancing.groups import probing
 from spectrum.core.balancing.objects import Monitor
@@ -57,6 +58,10 @@ class HealthActor(Actor):
             "load_balancers": balancers_status(snapshot, health),
             "pools": pools_status(snapshot, self._served.config, health, self._memory.loads),
         }
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return origins that are down, pools that are too few, and load balancers that do without them."""
+        return balancing_troubles(self._served.snapshot, self._health)
 
     async def metrics(self) -> Iterable[Metric]:
         """Return the health of origins and pools, and what probes found."""

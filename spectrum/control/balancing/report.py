@@ -1,10 +1,12 @@
 """What `spectrum status` shows of load balancers, pools and origins."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from spectrum.control.balancing.health import HealthKeeper, MonitorFinding
 from spectrum.control.balancing.origins import told
+from spectrum.control.trouble import Severity, Trouble
 from spectrum.core.balancing.objects import GroupMember, Pool
 from spectrum.core.balancing.settings import OriginSettings, PoolSettings
 from spectrum.core.configuration.config import Config
@@ -114,3 +116,65 @@ def counts_for(member: GroupMember) -> str:
     if member.monitoring_only:
         return "monitoring_only"
     return "must_be_healthy" if member.must_be_healthy else "majority"
+
+
+def balancing_troubles(snapshot: Snapshot, health: HealthKeeper) -> Iterator[Trouble]:
+    """Yield what is wrong with origins, pools and load balancers."""
+    origins = list(_lost_origins(health))
+    poor = {
+        pool.name
+        for pool in snapshot.pools
+        if pool.enabled and pool.name in health.pool_health and not health.views[pool.name].healthy
+    }
+    fallen = [one for one in snapshot.balancers if one.enabled and health.fallbacks.get(one.name, False)]
+    if not (origins or poor or fallen):
+        return
+    users = _users(snapshot)
+    for pool, since, kind, facts in origins:
+        severity: Severity = "failed" if kind == "origin_down" else "degraded"
+        yield Trouble(kind, severity, "pools", pool, since, facts | _counts(health, pool), users.get(pool, ()))
+    for name in sorted(poor):
+        yield Trouble("pool_down", "failed", "pools", name, facts=_counts(health, name), apps=users.get(name, ()))
+    for balancer in fallen:
+        serves = balancer.fallback not in poor
+        facts = {"pool": balancer.fallback, "serves": serves, "pools": list(balancer.pools)}
+        severity = "degraded" if serves else "failed"
+        apps = tuple(app.name for app in snapshot.apps if app.load_balancer == balancer.name)
+        yield Trouble("on_fallback", severity, "load_balancers", balancer.name, facts=facts, apps=apps)
+
+
+def _lost_origins(health: HealthKeeper) -> Iterator[tuple[str, float, str, dict[str, Any]]]:
+    """Yield pool, time, kind and facts of each origin that takes no sessions though nobody wants that."""
+    for number, member in health.members.items():
+        ejected_s = health.ejected_for(number)
+        if (member.healthy is not False and not ejected_s) or not member.settings.enabled:
+            continue
+        if health.override_of(member).out:
+            continue
+        one = member.settings
+        facts = {
+            "origin": one.name,
+            "address": one.address or (one.dns.name if one.dns else ""),
+            "port": one.port or None,
+            "why": f"ejected for {ejected_s:.0f} s more" if ejected_s else member.reason,
+        }
+        yield member.pool, member.changed_at, "origin_ejected" if ejected_s else "origin_down", facts
+
+
+def _counts(health: HealthKeeper, pool: str) -> dict[str, Any]:
+    view = health.views[pool]
+    enabled = sum(origin.enabled for origin in view.settings.origins)
+    return {"up": view.up, "of": enabled, "minimum": view.settings.minimum_origins}
+
+
+def _users(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
+    """Return the apps of each pool, through load balancers."""
+    apps: dict[str, list[str]] = {}
+    for app in snapshot.apps:
+        if app.load_balancer:
+            apps.setdefault(app.load_balancer, []).append(app.name)
+    found: dict[str, dict[str, None]] = {}
+    for balancer in snapshot.balancers:
+        for pool in (*balancer.pools, balancer.fallback):
+            found.setdefault(pool, {}).update(dict.fromkeys(apps.get(balancer.name, ())))
+    return {pool: tuple(names) for pool, names in found.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spectrum.control.http.resource import Resource
 from spectrum.control.processes.workers import WorkerProcess
+from spectrum.control.trouble import Trouble
 from spectrum.control.usage import Usage
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.feature import Names
@@ -158,6 +159,10 @@ class Actor:
 
     async def usage(self) -> Iterable[Usage]:
         """Return how much is used of what it limits."""
+        return ()
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return what is wrong with what it has. It is asked each second while somebody looks: it takes no time."""
         return ()
 
     def processes(self) -> Mapping[str, int]:

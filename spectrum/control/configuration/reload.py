@@ -66,6 +66,8 @@ class Reloads:
     Attributes:
         changing: Who holds it may change what is served.
         last_successful: Whether the last one was.
+        refusal: Why it was not; empty where it was.
+        refused_at: When that was (seconds since 1970).
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class Reloads:
         self._record = record
         self.changing = asyncio.Lock()
         self.last_successful = True
+        self.refusal = ""
+        self.refused_at = 0.0
         # Who holds it changes what is served.
         self._applying = asyncio.Lock()
         self._apply_limit = asyncio.timeout(None)
@@ -135,7 +139,7 @@ class Reloads:
             except Exception as exc:
                 errors = self._explained(exc)
             else:
-                self.last_successful = True
+                self.last_successful, self.refusal = True, ""
                 found = changes(change.before.config, change.after.config, change.names)
                 found += self._source.took(change.after.config, reads_source)
                 snapshot = change.after.snapshot
@@ -147,7 +151,7 @@ class Reloads:
                 return Reloaded(changes=found, restart=self._served.restart_needed())
             finally:
                 self._over()
-        self.last_successful = False
+        self.last_successful, self.refusal, self.refused_at = False, "; ".join(errors), time.time()
         for error in errors:
             log.error("reload refused: %s", error)
         return Reloaded(errors=errors)

@@ -14,6 +14,7 @@ from spectrum.control.configuration.reload import Reloads
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.admin import Upgrade, control_app
 from spectrum.control.http.exporter import Exporter, NodeState
+from spectrum.control.http.live import LiveView
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.fleet import Fleet
 from spectrum.control.processes.helper import Helper
@@ -57,6 +58,7 @@ class Pages:
         self._helper = helper
         self._actors = actors
         self._state = NodeState()
+        self._live = LiveView(served, reloads, fleet, totals, actors)
         self._exporter = Exporter(totals, self._state, actors)
         self._started_at = time.monotonic()
 
@@ -68,7 +70,7 @@ class Pages:
         """Return all that can be asked of the daemon, less what replaces its configuration or its program."""
         status = Shared(self.status)
         own = Resource("GET", "/status", lambda asked: status()), Resource("GET", "/limits", self._limits)
-        return [*own, *(resource for actor in self._actors for resource in actor.resources())]
+        return [*own, self._live.resource(), *(resource for actor in self._actors for resource in actor.resources())]
 
     def ready(self) -> bool:
         """Tell whether every worker serves on all of its listeners, and gives signs of life."""

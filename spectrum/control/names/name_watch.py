@@ -22,6 +22,7 @@ from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.watch import FileWatch
 from spectrum.control.names.report import name_metrics, names_status
 from spectrum.control.names.resolver import Answer, LookupFailure, Resolver
+from spectrum.control.trouble import Trouble
 from spectrum.core.address import PortRange, parse_reachable_address
 from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import Config
@@ -392,6 +393,13 @@ class NamesActor(Actor):
     async def status(self) -> Mapping[str, Any]:
         """Return what is known of each name."""
         return {"names": names_status(self._names.watched())}
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return those that cannot be looked up."""
+        for one in names_status(self._names.watched()):
+            if one["reason"]:
+                facts = {"name": one["name"], "why": one["reason"], "addresses": one["addresses"]}
+                yield Trouble("name_unresolved", "degraded" if one["addresses"] else "failed", facts=facts)
 
     async def metrics(self) -> Iterable[Metric]:
         """Return the same, and how look-ups ended."""

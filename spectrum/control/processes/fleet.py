@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -416,10 +417,12 @@ class Fleet:
             self._note_empty()
             return
         self._totals.worker_restarts += 1
+        self._totals.worker_ended_at = time.time()
         how = signals.how_ended(status)
         if said := worker.last_words or (worker.refusal if not worker.life.generation else ""):
             how = f"{how}: {said}"
-        self.ends[worker.number] = how
+        self.ends.pop(worker.number, None)
+        self.ends[worker.number] = how  # the last one comes last
         log.error("worker %d (pid %d) ended: %s; %d sessions lost, replacing it", worker.number, worker.pid, how, lost)
 
     def _note_empty(self) -> None:

@@ -28,6 +28,7 @@ from spectrum.control.records.metrics import record_metrics
 from spectrum.control.records.places import journal_of
 from spectrum.control.records.sinks import make_sink
 from spectrum.control.records.totals import Totals
+from spectrum.control.trouble import Trouble
 from spectrum.control.usage import Usage
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
@@ -288,6 +289,18 @@ class RecordsActor(Actor):
     async def status(self) -> Mapping[str, Any]:
         """Return the journal and its sinks."""
         return {"records": records_status(self._records.read())}
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return what is lost of records, and what does not take them."""
+        readings = self._records.read()
+        parts = [("the log", "", readings.lines_lost, 0, "")]
+        if (journal := readings.journal) is not None:
+            parts += [("the journal", "", journal.lost, 0, journal.failure)]
+            parts += [("sink", feed.name, feed.lost, feed.lag_records, feed.failure) for feed in readings.feeds]
+        for part, name, lost, behind, failure in parts:
+            if lost or failure:
+                facts = {"part": part, "name": name, "lost": lost, "behind": behind, "why": failure}
+                yield Trouble("records_lost" if lost else "records_wait", "degraded", facts=facts)
 
     async def metrics(self) -> Iterable[Metric]:
         """Return the same, and what the log could not take."""

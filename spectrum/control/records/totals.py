@@ -63,6 +63,9 @@ class Totals:
     worker_restarts: int = 0
     # Of these, those that were killed because they gave no sign of life.
     workers_killed: int = 0
+    # When the last one ended by itself (seconds since 1970; 0 for none), and the sessions that went with all of them.
+    worker_ended_at: float = 0.0
+    sessions_lost: int = 0
     # The apps of which nobody has a view: they are changed in place, others by a copy.
     _own: set[str] = field(default_factory=set)
     # Per worker number and app, the sessions that are open there.
@@ -75,12 +78,19 @@ class Totals:
     _reported: dict[str, set[str]] = field(default_factory=dict)
     # Apps that are still to be looked over, and when that begins again.
     _to_sweep: list[str] = field(default_factory=list)
+    # Those of which something was counted since `news` was asked for.
+    _news: set[str] = field(default_factory=set)
     _sweep_at: float | None = None
 
     def view(self) -> dict[str, AppMeasures]:
         """Return what was counted by app until now, as it will stay: it can be read in any thread."""
         self._own = set()
         return dict(self.apps)
+
+    def news(self) -> set[str]:
+        """Return the apps of which something was counted since the last call."""
+        news, self._news = self._news, set()
+        return news
 
     def add(self, worker: int, apps: dict[str, AppMeasures], own: WorkerMeasures) -> None:
         """Add a report of worker number `worker`."""
@@ -98,6 +108,7 @@ class Totals:
 
     def _add(self, name: str, measures: AppMeasures) -> None:
         self._have_own(name)
+        self._news.add(name)
         add_measures(self.apps, name, measures)
 
     def _have_own(self, name: str) -> None:
@@ -120,6 +131,7 @@ class Totals:
         lost = {name: count for name, count in self._open.pop(worker, Counter()).items() if count > 0}
         for name, count in lost.items():
             self._add(name, AppMeasures(ended={Reason.WORKER_LOST: count}))
+        self.sessions_lost += sum(lost.values())
         return sum(lost.values())
 
     def forget(self, served: Set[str], now: float) -> None:
@@ -138,6 +150,7 @@ class Totals:
     def _forget_app(self, name: str) -> None:
         del self.apps[name], self._gone_since[name]
         self._own.discard(name)
+        self._news.discard(name)
         self._reported.pop(name, None)
         for opened in self._open.values():
             opened.pop(name, None)

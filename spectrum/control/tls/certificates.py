@@ -16,6 +16,7 @@ from spectrum.control.configuration.served import Served
 from spectrum.control.tls.acme.folder import AcmeFolder
 from spectrum.control.tls.acme.kept import kept_certificate
 from spectrum.control.tls.pem import belongs, names_of
+from spectrum.control.trouble import Severity, Trouble
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.tls.objects import Certificate
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 # So long before its end a certificate is spoken of in the log.
 WARN_BEFORE_S = 7 * 86400
+# The same on the dashboard: time enough to get another one. Those by ACME are renewed earlier.
+TROUBLE_BEFORE_S = 21 * 86400
 _Path = tuple[str, ...]
 
 
@@ -192,6 +195,14 @@ class CertificatesActor(Actor):
                 continue
             ends.add_metric([one.name], one.ends_at)
         return (ends,)
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return those that have ended, or soon will have."""
+        now = time.time()
+        for one in self._served.snapshot.tls.certificates:
+            if not one.temporary and one.ends_at < now + TROUBLE_BEFORE_S:
+                severity: Severity = "failed" if one.ends_at < now else "degraded"
+                yield Trouble("certificate_ends", severity, "certificates", one.name, facts={"ends_at": one.ends_at})
 
     async def release(self, change: Change) -> None:
         """Log those that end soon."""

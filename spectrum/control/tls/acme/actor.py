@@ -25,6 +25,7 @@ from spectrum.control.tls.acme.http_answers import HttpAnswers
 from spectrum.control.tls.acme.kept import kept_certificate
 from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, Issued, OrderRequest
 from spectrum.control.tls.acme.process import OrderProcess
+from spectrum.control.trouble import Severity, Trouble
 from spectrum.core.configuration.config import Config
 from spectrum.core.tls.acme import Acme
 from spectrum.core.tls.renewal import OrderState, due_at, failed, issued, renewed_at
@@ -254,6 +255,15 @@ class AcmeActor(Actor):
                 }
             )
         return {"acme": shown} if shown else {}
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return those that could not be ordered."""
+        for name, _ in _wanted(self._served.config):
+            standing = self._standings.get((self._served.config.acme.folder, name))
+            if standing is not None and standing.failures:
+                facts = {"failures": standing.failures, "why": standing.why, "try_at": standing.try_at}
+                severity: Severity = "degraded" if self._ends.get(name, 0.0) > time.time() else "failed"
+                yield Trouble("certificate_not_ordered", severity, "certificates", name, facts=facts)
 
     async def metrics(self) -> Iterable[Metric]:
         """Return how many orders there were, how many failed, and when the next one is due."""

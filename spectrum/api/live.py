@@ -1,0 +1,382 @@
+"""What is so now, once a second, for all who look: one question to the daemon, and one answer for all of one scope.
+
+While nobody looks nothing is asked. Of each app the daemon tells what it counted altogether, only of apps where that
+changed; rates are what that is more than a second ago. A browser that is slow misses seconds, and holds nobody up.
+"""
+
+import asyncio
+import heapq
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from spectrum.api.catalogue import NotLive
+from spectrum.api.holdings import Holdings, Owners
+from spectrum.link.encoding import encode
+from spectrum.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+# Apps that are shown, those in trouble and those with most traffic each.
+MOST_APPS = 50
+MOST_FINDINGS = 20
+# Apps of a finding that are named.
+MOST_NAMED = 5
+# An app whose sessions fail: so many of the last minute, and that part of what began.
+FAILING_S, FAILING_LEAST, FAILING_SHARE, FAILING_MOST = 60.0, 5, 0.05, 0.5
+# Places in what the daemon counts of an app (spectrum/control/http/live.py).
+OPEN, STARTED, REFUSED, FAILED, IN, OUT, DROPPED, FAILURES = range(8)
+_NONE: list[Any] = [0, 0, 0, 0, 0, 0, 0, {}]
+_SEVERITY = {"failed": 0, "degraded": 1}
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveScope:
+    """What somebody may see of it.
+
+    Attributes:
+        account: Its name.
+        zones: Of these zones alone; None for all of the account.
+        sees_node: Also what is no account's: workers, limits, records.
+    """
+
+    account: str
+    zones: frozenset[str] | None = None
+    sees_node: bool = True
+
+    def has(self, owners: Owners) -> bool:
+        """Tell whether an object of an account and a zone is in it."""
+        account, zone = owners
+        return account == self.account and (self.zones is None or zone in self.zones)
+
+
+@dataclass(slots=True)
+class _App:
+    """An app that is counted."""
+
+    owners: Owners
+    counts: list[Any]
+    # What each is more than at the last time, by second.
+    rates: tuple[float, ...] = (0.0,) * 7
+    # Of the last minute: when, sessions that began, those that failed.
+    minute: deque[tuple[float, int, int]] = field(default_factory=deque)
+
+
+class LiveFeed:
+    """Follows the daemon while somebody looks.
+
+    Args:
+        ask: Asks the daemon for what is so, with the number of the answer before.
+        catalogue: The objects, with whose they are.
+        every_s: So often.
+    """
+
+    def __init__(
+        self, ask: Callable[[Mapping[str, str]], Awaitable[Any]], catalogue: Holdings, every_s: float = EVERY_S
+    ) -> None:
+        self._ask = ask
+        self._catalogue = catalogue
+        self._every_s = every_s
+        self._tasks = Tasks()
+        self._listeners = 0
+        self._is_running = self._is_stopped = False
+        self._next: asyncio.Future[None] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._answer: dict[str, Any] | None = None
+        self._away = ""
+        self._at = 0.0
+        self._number = 0
+        self._apps: dict[str, _App] = {}
+        # Those with open sessions, or with traffic in the last second; and those of which sessions failed lately.
+        self._active: set[str] = set()
+        self._failing: set[str] = set()
+        self._moving: set[str] = set()
+        self._sums: dict[Owners, list[float]] = {}
+        self._rates: dict[Owners, list[float]] = {}
+        self._has_rates = False
+        self._messages: dict[LiveScope, bytes] = {}
+
+    @property
+    def listeners(self) -> int:
+        """How many look."""
+        return self._listeners
+
+    async def follow(self, scope: LiveScope, is_good: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """Yield each second's message, as an event of a stream.
+
+        Args:
+            scope: What may be seen.
+            is_good: Tells whether it still may.
+        """
+        self._listeners += 1
+        try:
+            if not self._is_running and not self._is_stopped:
+                self._is_running = True
+                self._next = asyncio.get_running_loop().create_future()
+                self._tasks.start(self._run(), "what is so now")
+            elif self._answer is not None:
+                yield self._message(scope)
+            while self._next is not None and not self._is_stopped:
+                await asyncio.shield(self._next)
+                if self._is_stopped or not is_good():
+                    return
+                yield self._message(scope)
+        finally:
+            self._listeners -= 1
+
+    async def stop(self) -> None:
+        """End all streams."""
+        self._is_stopped = True
+        self._turn()
+        await self._tasks.stop()
+
+    async def _run(self) -> None:
+        now = asyncio.get_running_loop().time
+        due = now()
+        try:
+            while self._listeners:
+                try:
+                    self._take(await self._ask({"after": str(self._number)}))
+                except NotLive as exc:
+                    self._forget()
+                    self._away = str(exc)
+                self._messages = {}
+                self._turn()
+                due = max(due + self._every_s, now())
+                await asyncio.sleep(due - now())
+        except Exception:
+            log.exception("what is so now: a fault of ours")
+        finally:
+            self._forget()
+            self._is_running = False
+            self._turn(is_last=True)
+
+    def _turn(self, is_last: bool = False) -> None:
+        """Wake who waits for the next message."""
+        done, self._next = self._next, None
+        if not is_last and not self._is_stopped:
+            self._next = asyncio.get_running_loop().create_future()
+        if done is not None and not done.done():
+            done.set_result(None)
+
+    # --- what the daemon tells ------------------------------------------------------------------------------------
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        if answer["is_all"]:
+            self._forget()
+        passed_s = answer["at"] - self._at
+        self._has_rates = self._answer is not None and passed_s > 0
+        self._answer, self._at, self._number, self._away = answer, answer["at"], answer["number"], ""
+        self._rates = {}
+        moved, still = answer["apps"], self._moving - answer["apps"].keys()
+        for name in still:
+            self._apps[name].rates = (0.0,) * 7
+            if not self._apps[name].counts[OPEN]:
+                self._active.discard(name)
+        self._moving = set()
+        for name, counts in moved.items():
+            self._count(name, counts, passed_s)
+        for name in list(self._failing):
+            self._age(name)
+
+    def _count(self, name: str, counts: list[Any], passed_s: float) -> None:
+        owners = self._owners(name)
+        app = self._apps.get(name)
+        if app is not None and app.owners != owners:
+            self._add(app.owners, [-one for one in app.counts[:FAILURES]])
+            app = None
+        before = app.counts if app is not None else _NONE
+        if app is None:
+            app = self._apps[name] = _App(owners, counts)
+        more = [now - then for now, then in zip(counts[:FAILURES], before[:FAILURES], strict=True)]
+        self._add(owners, more)
+        app.counts = counts
+        if self._has_rates:
+            app.rates = tuple(one / passed_s for one in more)
+            rates = self._rates.setdefault(owners, [0.0] * 7)
+            for i, rate in enumerate(app.rates):
+                rates[i] += rate
+            self._moving.add(name)
+            if more[FAILED] or name in self._failing:
+                self._failing.add(name)
+                app.minute.append((self._at, more[STARTED], more[FAILED]))
+        (self._active.add if counts[OPEN] or any(app.rates) else self._active.discard)(name)
+
+    def _add(self, owners: Owners, more: Iterable[float]) -> None:
+        sums = self._sums.setdefault(owners, [0.0] * 7)
+        for i, one in enumerate(more):
+            sums[i] += one
+
+    def _age(self, name: str) -> None:
+        minute = self._apps[name].minute
+        while minute and minute[0][0] < self._at - FAILING_S:
+            minute.popleft()
+        if not any(failed for _, _, failed in minute):
+            minute.clear()
+            self._failing.discard(name)
+
+    def _owners(self, name: str) -> Owners:
+        found = self._catalogue.named("apps", name)
+        return self._catalogue.owners(found) if found is not None else ("", "")
+
+    # --- what is told ---------------------------------------------------------------------------------------------
+
+    def _message(self, scope: LiveScope) -> bytes:
+        """Return the event for a scope; all who have it get the same one."""
+        known = self._messages.get(scope)
+        if known is None:
+            content = self._content(scope) if self._answer is not None else {"away": self._away}
+            known = self._messages[scope] = b"data: %b\n\n" % encode(_ENCODER, content)
+        return known
+
+    def _content(self, scope: LiveScope) -> dict[str, Any]:
+        answer = self._answer
+        assert answer is not None, "the caller looked"
+        findings = self._findings(scope, answer["troubles"])
+        states = _states(findings)
+        return {
+            "at": answer["at"],
+            "node": answer["node"],
+            "version": answer["version"],
+            "revision": answer["generation"],
+            "workers": answer["workers"] if scope.sees_node else None,
+            "totals": self._totals(scope),
+            "app_count": len(self._catalogue.in_account("apps", scope.account)),
+            "apps": [self._row(name, states.get(name)) for name in self._shown(scope, states)],
+            "trouble": _counted(findings, states),
+            "findings": [_told(one, self._catalogue) for one in islice(findings, MOST_FINDINGS)],
+            "finding_count": len(findings),
+        }
+
+    def _totals(self, scope: LiveScope) -> dict[str, float | None]:
+        sums, rates = [0.0] * 7, [0.0] * 7
+        for owners, counted in self._sums.items():
+            if scope.has(owners):
+                sums = [a + b for a, b in zip(sums, counted, strict=True)]
+        for owners, rate in self._rates.items():
+            if scope.has(owners):
+                rates = [a + b for a, b in zip(rates, rate, strict=True)]
+        return {"open": sums[OPEN], **_rated(rates if self._has_rates else None)}
+
+    def _shown(self, scope: LiveScope, states: Mapping[str, Any]) -> list[str]:
+        """Return the names of the apps that are shown: those in trouble, then those with most traffic."""
+        troubled = [name for name in states if scope.has(self._owners(name))]
+        rest = (name for name in self._active if name not in states and scope.has(self._apps[name].owners))
+        return troubled[:MOST_APPS] + heapq.nlargest(MOST_APPS, rest, key=self._weight)
+
+    def _weight(self, name: str) -> tuple[float, float]:
+        app = self._apps[name]
+        return app.rates[IN] + app.rates[OUT], app.counts[OPEN]
+
+    def _row(self, name: str, state: tuple[str, str, Mapping[str, Any]] | None) -> dict[str, Any]:
+        app, found = self._apps.get(name), self._catalogue.named("apps", name)
+        rates = app.rates if app is not None else (0.0,) * 7
+        row: dict[str, Any] = {
+            "id": found.id if found else "",
+            "name": name,
+            "zone": self._zone_of(app.owners if app else self._owners(name)),
+            "protocol": found.value.get("protocol", "") if found else "",
+            "open": app.counts[OPEN] if app else 0,
+            **_rated(rates if self._has_rates else None),
+        }
+        if state is not None:
+            row |= {"severity": state[0], "why": state[1], "facts": state[2]}
+        return row
+
+    def _zone_of(self, owners: Owners) -> str:
+        zone = self._catalogue.named("zones", owners[1])
+        return zone.id if zone is not None else ""
+
+    def _findings(self, scope: LiveScope, troubles: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what is wrong, the worst first, of that what is newest."""
+        found = [one for one in (*troubles, *self._failing_apps()) if self._is_in(scope, one)]
+        return sorted(found, key=lambda one: (_SEVERITY[one["severity"]], -one["since"]))
+
+    def _is_in(self, scope: LiveScope, trouble: Mapping[str, Any]) -> bool:
+        if not trouble["section"]:
+            return scope.sees_node
+        one = self._catalogue.named(trouble["section"], trouble["name"])
+        if one is None:
+            return scope.sees_node
+        return scope.has(self._catalogue.owners(one)) or any(scope.has(self._owners(app)) for app in trouble["apps"])
+
+    def _failing_apps(self) -> Iterable[dict[str, Any]]:
+        for name in self._failing:
+            app = self._apps[name]
+            began = sum(one for _, one, _ in app.minute)
+            failed = sum(one for _, _, one in app.minute)
+            if failed < FAILING_LEAST or failed < FAILING_SHARE * max(began, failed):
+                continue
+            failures = app.counts[FAILURES]
+            yield {
+                "kind": "app_failing",
+                "severity": "failed" if failed >= FAILING_MOST * began else "degraded",
+                "section": "apps",
+                "name": name,
+                "since": app.minute[0][0],
+                "facts": {"failed": failed, "began": began, "why": max(failures, key=failures.get, default="")},
+                "apps": [name],
+            }
+
+
+def _rated(rates: Iterable[float] | None) -> dict[str, float | None]:
+    """Return rates by their names: sessions per second, bits per second, datagrams per second."""
+    if rates is None:
+        return dict.fromkeys(("new", "refused", "failed", "in", "out", "dropped"))
+    _, started, refused, failed, received, sent, dropped = rates
+    return {
+        "new": round(max(0.0, started - refused), 3),
+        "refused": round(refused, 3),
+        "failed": round(failed, 3),
+        "in": round(received * 8),
+        "out": round(sent * 8),
+        "dropped": round(dropped, 3),
+    }
+
+
+def _states(findings: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str, Mapping[str, Any]]]:
+    """Return the worst that is known of each app: its severity, what it is, and facts; the worst apps first.
+
+    An origin that is down is trouble of its app, which is served by the others.
+    """
+    found: dict[str, tuple[str, str, Mapping[str, Any]]] = {}
+    for one in findings:
+        severity = "degraded" if one["kind"] in ("origin_down", "origin_ejected") else one["severity"]
+        for app in one["apps"] or ([one["name"]] if one["section"] == "apps" else []):
+            known = found.get(app)
+            if known is None or _SEVERITY[severity] < _SEVERITY[known[0]]:
+                found[app] = severity, one["kind"], one["facts"]
+    return dict(sorted(found.items(), key=lambda item: _SEVERITY[item[1][0]]))
+
+
+def _counted(findings: Iterable[Mapping[str, Any]], states: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Return how much is wrong, by the section of the file; "node" for the node itself."""
+    counted: dict[str, dict[str, int]] = {}
+    for section, severity in (
+        *(("apps", state[0]) for state in states.values()),
+        *((one["section"] or "node", one["severity"]) for one in findings if one["section"] != "apps"),
+    ):
+        part = counted.setdefault(section, {"failed": 0, "degraded": 0})
+        part[severity] += 1
+    return counted
+
+
+def _told(trouble: Mapping[str, Any], catalogue: Holdings) -> dict[str, Any]:
+    """Return a finding with the ids of what it names."""
+    one = catalogue.named(trouble["section"], trouble["name"]) if trouble["section"] else None
+    apps = []
+    for name in trouble["apps"][:MOST_NAMED]:
+        app = catalogue.named("apps", name)
+        apps.append({"id": app.id if app else "", "name": name})
+    return {**trouble, "id": one.id if one else "", "apps": apps, "app_count": len(trouble["apps"])}
