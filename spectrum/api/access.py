@@ -10,6 +10,7 @@ from spectrum.api.analytics.service import AnalyticsService
 from spectrum.api.caller import ANY, Caller
 from spectrum.api.catalogue import Catalogue, Cause
 from spectrum.api.envelope import ApiError, BodyFault
+from spectrum.api.live import LiveFeed
 from spectrum.api.supervisor import DaemonLink
 from spectrum.api.token_book import TokenBook
 from spectrum.core.tenants.tokens import RESOURCES
@@ -30,6 +31,7 @@ class Context:
         store: Where both are kept; it blocks.
         supervisor: Who serves.
         analytics: Has the store of analytics.
+        live: What is so now, for who looks.
     """
 
     catalogue: Catalogue
@@ -37,6 +39,7 @@ class Context:
     store: Store
     supervisor: DaemonLink
     analytics: AnalyticsService
+    live: LiveFeed
 
 
 @dataclass(frozen=True, slots=True)

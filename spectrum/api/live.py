@@ -7,13 +7,11 @@ changed; rates are what that is more than a second ago. A browser that is slow m
 import asyncio
 import heapq
 import logging
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -71,19 +69,24 @@ class _App:
     minute: deque[tuple[float, int, int]] = field(default_factory=deque)
 
 
+class Asked(Protocol):
+    """Answers questions about what is served; see `supervisor.DaemonLink`."""
+
+    async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """Return what a resource of the control socket answers; raise `NotLive` where it does not."""
+
+
 class LiveFeed:
     """Follows the daemon while somebody looks.
 
     Args:
-        ask: Asks the daemon for what is so, with the number of the answer before.
+        supervisor: Who knows what is so.
         catalogue: The objects, with whose they are.
         every_s: So often.
     """
 
-    def __init__(
-        self, ask: Callable[[Mapping[str, str]], Awaitable[Any]], catalogue: Holdings, every_s: float = EVERY_S
-    ) -> None:
-        self._ask = ask
+    def __init__(self, supervisor: Asked, catalogue: Holdings, every_s: float = EVERY_S) -> None:
+        self._supervisor = supervisor
         self._catalogue = catalogue
         self._every_s = every_s
         self._tasks = Tasks()
@@ -147,7 +150,7 @@ class LiveFeed:
         try:
             while self._listeners:
                 try:
-                    self._take(await self._ask({"after": str(self._number)}))
+                    self._take(await self._supervisor.ask("GET", "/live", {"after": str(self._number)}))
                 except NotLive as exc:
                     self._forget()
                     self._away = str(exc)
@@ -300,16 +303,23 @@ class LiveFeed:
 
     def _findings(self, scope: LiveScope, troubles: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return what is wrong, the worst first, of that what is newest."""
-        found = [one for one in (*troubles, *self._failing_apps()) if self._is_in(scope, one)]
+        found = [self._seen(scope, one) for one in (*troubles, *self._failing_apps()) if self._is_in(scope, one)]
         return sorted(found, key=lambda one: (_SEVERITY[one["severity"]], -one["since"]))
 
     def _is_in(self, scope: LiveScope, trouble: Mapping[str, Any]) -> bool:
         if not trouble["section"]:
             return scope.sees_node
         one = self._catalogue.named(trouble["section"], trouble["name"])
-        if one is None:
-            return scope.sees_node
-        return scope.has(self._catalogue.owners(one)) or any(scope.has(self._owners(app)) for app in trouble["apps"])
+        is_own = scope.sees_node if one is None else scope.has(self._catalogue.owners(one))
+        return is_own or any(scope.has(self._owners(app)) for app in trouble["apps"])
+
+    def _seen(self, scope: LiveScope, trouble: dict[str, Any]) -> dict[str, Any]:
+        """Return a trouble without what is others'."""
+        if scope.zones is None and len(self._catalogue.names("accounts")) < 2:
+            return trouble
+        apps = [app for app in trouble["apps"] if scope.has(self._owners(app))]
+        facts = trouble["facts"] if scope.sees_node or trouble["kind"] != "set_aside" else {}
+        return {**trouble, "apps": apps, "facts": facts}
 
     def _failing_apps(self) -> Iterable[dict[str, Any]]:
         for name in self._failing:

@@ -28,6 +28,7 @@ from spectrum.api.catalogue import Catalogue, NotLive
 from spectrum.api.connection import Connection
 from spectrum.api.intake import Intake
 from spectrum.api.listeners import Listeners
+from spectrum.api.live import LiveFeed
 from spectrum.api.rates import RequestRates
 from spectrum.api.refusals import RefusedAttempts
 from spectrum.api.supervisor import DaemonLink
@@ -105,7 +106,8 @@ class ApiService:
         self._tokens = TokenBook(self._store)
         self._catalogue = Catalogue(supervisor, self._store, "the file", diverged=self._ended.set)
         self._analytics = AnalyticsService(self._client, make_store)
-        self._context = Context(self._catalogue, self._tokens, self._store, supervisor, self._analytics)
+        self._live = LiveFeed(supervisor, self._catalogue)
+        self._context = Context(self._catalogue, self._tokens, self._store, supervisor, self._analytics, self._live)
         self._supervisor = supervisor
         self._refused = RefusedAttempts(self._catalogue, self._store)
         self._sockets = sockets
@@ -136,8 +138,10 @@ class ApiService:
             await listeners.start()
             self._client.serving()
             await self._ended.wait()
+            await self._live.stop()  # those streams have no end of their own
             await listeners.stop()
         finally:
+            await self._live.stop()
             await self._refused.stop()
             await self._tasks.stop()
             await self._analytics.stop()

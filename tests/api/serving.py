@@ -13,6 +13,7 @@ from spectrum.api.app import make_app
 from spectrum.api.authentication import Authentication
 from spectrum.api.catalogue import Catalogue, NotLive, ObjectFault
 from spectrum.api.intake import Intake
+from spectrum.api.live import LiveFeed
 from spectrum.api.rates import RequestRates
 from spectrum.api.refusals import RefusedAttempts
 from spectrum.api.steps import Steps
@@ -115,7 +116,8 @@ class Api:
         self._tasks = Tasks()
         self.refused = RefusedAttempts(self.catalogue, self.store)
         self.analytics = AnalyticsService(None, lambda settings: None)
-        context = Context(self.catalogue, self.tokens, self.store, self.daemon, self.analytics)
+        self.live = LiveFeed(self.daemon, self.catalogue, every_s=0.02)
+        context = Context(self.catalogue, self.tokens, self.store, self.daemon, self.analytics, self.live)
         identify = Authentication(self.tokens).identify
         self.app = Intake(make_app(context), identify, self._count, Traces(), self.refused.note)
 
@@ -131,6 +133,7 @@ class Api:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.live.stop()
         await self.refused.stop()
         await self._tasks.stop()
         self.store.close()

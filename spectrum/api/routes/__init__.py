@@ -16,6 +16,7 @@ from spectrum.api.routes import (
     importing,
     ips,
     lists,
+    live,
     load_balancers,
     monitor_groups,
     monitors,
@@ -52,4 +53,5 @@ ROUTERS: Sequence[APIRouter] = (
     nodes.router,
     configured.router,
     figures.router,
+    live.router,
 )

@@ -99,6 +99,10 @@ async def test_a_reload_of_the_file_and_the_store(running, tmp_path):
         assert (await daemon.reloads.reload()).errors == []
         (aside,) = (await daemon.pages.status())["api"]["set_aside"]
         assert aside["message"] == "the file has an app of this name"
+        troubles = [one for actor in daemon._actors for one in actor.troubles()]
+        assert [(one.kind, one.name, one.facts["why"]) for one in troubles] == [
+            ("set_aside", aside["name"], aside["message"])
+        ]
         assert b"spectrum_store_objects_set_aside 1.0" in await daemon.pages.metrics()
         told = []
         while not any(subject == "objects" for subject, _ in told):

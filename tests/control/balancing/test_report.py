@@ -1,6 +1,6 @@
 import time
 
-from spectrum.control.balancing.report import balancers_status, pools_status
+from spectrum.control.balancing.report import balancers_status, balancing_troubles, pools_status
 from spectrum.core.balancing.outliers import Signs
 from spectrum.plane.memory import SharedMemory
 from tests.control.keepers import Keeper, Origin, until
@@ -34,6 +34,9 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
     health.met({keeper.number("p/d"): Signs(connect_failures=9)})
     health._detectors["p"].records[keeper.number("p/d")].ejected_until = time.monotonic() + 30
     health._health[next(iter(health._health))].certificate_expires = time.time() + 86400 * 9
+    troubles = {
+        (one.kind, one.name, one.facts.get("origin", "")): one for one in balancing_troubles(keeper.snapshot, health)
+    }
     pools = {pool["name"]: pool for pool in pools_status(keeper.snapshot, keeper.config, health, memory.loads)}
     await health.stop()
     memory.close()
@@ -57,6 +60,24 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
     assert set(a["probes"]) == {"1"}
     assert set(b["probes"]) == {"0"}
     assert (c["probes"], pools["q"]["origins"][0]["probes"]) == ("", "")
+    assert {key: one.severity for key, one in troubles.items()} == {
+        ("origin_down", "p", "b"): "failed",
+        ("origin_ejected", "p", "d"): "degraded",
+        ("origin_down", "r", "f"): "failed",
+        ("origin_down", "t", "h"): "failed",
+        ("pool_down", "r", ""): "failed",
+        ("pool_down", "t", ""): "failed",
+        ("on_fallback", "lb", ""): "degraded",
+    }
+    lost = troubles["origin_down", "r", "f"]
+    assert (lost.facts["why"], lost.facts["port"], lost.facts["up"], lost.facts["of"]) == (
+        "connection refused",
+        down.port,
+        0,
+        1,
+    )
+    assert lost.apps == ("x",) and lost.since > time.time() - 60 and not troubles["origin_down", "p", "b"].apps
+    assert troubles["on_fallback", "lb", ""].facts == {"pool": "q", "serves": True, "pools": ["r"]}
     assert (a["certificate_expires_in_days"], a["sessions"], pools["p"]["monitor"]) == (9.0, 0, "m")
     assert a["rtt_ms"] > 0
     assert a["response_code"] is None  # TCP has none

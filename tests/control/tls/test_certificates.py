@@ -146,3 +146,9 @@ async def test_a_rollout_speaks_of_those_that_end_soon(files, caplog):
     plan = Plan(given, compile_snapshot(given, 1, tls=soon), {}, b"")
     await CertificatesActor(Served(given)).release(Change(plan, plan))
     assert "certificate a expires in 1 hour" in caplog.text
+    served = Served(given)
+    for ends_at, severity in ((3600, "degraded"), (-5, "failed"), (90 * 86400, None)):
+        ends = structs.replace(certificate, ends_at=int(time.time()) + ends_at)
+        served.plan = Plan(given, compile_snapshot(given, 1, tls=TlsFiles((ends,))), {}, b"")
+        told = [(one.severity, one.name, one.facts["ends_at"]) for one in CertificatesActor(served).troubles()]
+        assert told == ([(severity, "a", ends.ends_at)] if severity else [])

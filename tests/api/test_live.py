@@ -1,0 +1,271 @@
+import asyncio
+import json
+
+import pytest
+
+from spectrum.api.catalogue import NotLive
+from spectrum.api.live import MOST_APPS, LiveFeed, LiveScope
+from spectrum.store.objects import file_id
+from tests.control.keepers import until
+
+ACME, OTHER = LiveScope("acme"), LiveScope("other")
+SSH, GAME = "ssh.example.com", "game"
+
+
+class Supervisor:
+    """Tells of apps as the test has them."""
+
+    def __init__(self):
+        self.apps, self.troubles, self.asked, self.at, self.away = {}, [], [], 1000.0, ""
+        self._told = {}
+
+    async def ask(self, method, path, query=None):
+        assert (method, path) == ("GET", "/live")
+        self.asked.append(query["after"])
+        if self.away:
+            raise NotLive(self.away)
+        self.at += 1
+        is_all = len(self.asked) == 1 or query["after"] == "0"
+        apps = {name: one for name, one in self.apps.items() if is_all or self._told.get(name) != one}
+        self._told = {name: list(one) for name, one in self.apps.items()}
+        return {
+            "at": self.at,
+            "number": len(self.asked),
+            "is_all": is_all,
+            "version": "9",
+            "node": "fra-1",
+            "generation": 7,
+            "workers": {"wanted": 2, "serving": 2},
+            "apps": {name: list(one) for name, one in apps.items()},
+            "troubles": self.troubles,
+        }
+
+
+class Watching:
+    """Somebody who looks; a message at a time."""
+
+    def __init__(self, feed, scope, is_good=lambda: True):
+        self.stream = feed.follow(scope, is_good)
+
+    async def next(self):
+        event = await asyncio.wait_for(anext(self.stream), 10)
+        assert event.startswith(b"data: ") and event.endswith(b"\n\n")
+        return json.loads(event[6:])
+
+    async def end(self):
+        """Read until it ends."""
+        async with asyncio.timeout(10):
+            async for _ in self.stream:
+                pass
+
+    async def close(self):
+        await self.stream.aclose()
+
+
+@pytest.fixture
+async def live(api):
+    """Return the daemon, the feed, and a function to look with."""
+    supervisor = Supervisor()
+    feed = LiveFeed(supervisor, api.catalogue, every_s=0.02)
+    opened = []
+
+    def look(scope=ACME, **options):
+        opened.append(Watching(feed, scope, **options))
+        return opened[-1]
+
+    yield supervisor, feed, look
+    for one in opened:
+        await one.close()
+    await feed.stop()
+
+
+def counted(opened=0, started=0, refused=0, failed=0, received=0, sent=0, dropped=0, **failures):
+    return [opened, started, refused, failed, received, sent, dropped, failures]
+
+
+def trouble(kind, severity="failed", section="", name="", apps=(), since=0.0, **facts):
+    return {
+        "kind": kind,
+        "severity": severity,
+        "section": section,
+        "name": name,
+        "since": since,
+        "facts": facts,
+        "apps": list(apps),
+    }
+
+
+async def test_nothing_is_asked_while_nobody_looks(live):
+    supervisor, feed, look = live
+    await asyncio.sleep(0.05)
+    assert supervisor.asked == []
+    one, other = look(), look()
+    await one.next()
+    await other.next()
+    assert feed.listeners == 2
+    await one.close()
+    await other.close()
+    await until(lambda: not feed._is_running)
+    asked = len(supervisor.asked)
+    await asyncio.sleep(0.08)
+    assert (len(supervisor.asked), feed.listeners) == (asked, 0)
+    assert (await look().next())["revision"] == 7, "it begins anew"
+
+
+async def test_rates_are_what_is_more_than_a_second_ago(live):
+    supervisor, _, look = live
+    supervisor.apps[SSH] = counted(opened=3, started=10, received=1000)
+    watching = look()
+    first = await watching.next()
+    assert first["totals"] == {
+        "open": 3,
+        "new": None,
+        "refused": None,
+        "failed": None,
+        "in": None,
+        "out": None,
+        "dropped": None,
+    }
+    supervisor.apps[SSH] = counted(opened=5, started=16, refused=2, received=2000, sent=500)
+    while (message := await watching.next())["totals"]["open"] != 5:
+        pass
+    assert message["totals"] == {"open": 5, "new": 4, "refused": 2, "failed": 0, "in": 8000, "out": 4000, "dropped": 0}
+    (row,) = message["apps"]
+    assert (row["id"], row["name"], row["protocol"], row["in"]) == (file_id("apps", SSH), SSH, "tcp/22", 8000)
+    still = await watching.next()
+    assert (still["totals"]["open"], still["totals"]["in"], still["apps"][0]["in"]) == (5, 0, 0)
+    supervisor.apps[SSH] = counted(opened=0, started=16, refused=2, received=2000, sent=500)
+    while (message := await watching.next())["totals"]["open"]:
+        pass
+    assert (await watching.next())["apps"] == [], "it has no session and no traffic"
+
+
+async def test_each_sees_what_is_theirs(live):
+    supervisor, _, look = live
+    supervisor.apps |= {SSH: counted(opened=1), GAME: counted(opened=10), "gone": counted(opened=100)}
+    supervisor.troubles = [
+        trouble("origin_down", section="pools", name="p", apps=[GAME, SSH], origin="o"),
+        trouble("worker_replaced", "degraded"),
+    ]
+    acme, other = await look(ACME).next(), await look(OTHER).next()
+    assert (acme["totals"]["open"], [row["name"] for row in acme["apps"]]) == (1, [SSH])
+    assert (other["totals"]["open"], [row["name"] for row in other["apps"]]) == (10, [GAME])
+    assert [[app["name"] for app in one["apps"]] for one in acme["findings"]] == [[SSH], []]
+    few = await look(LiveScope("acme", frozenset(["example.net"]), sees_node=False)).next()
+    assert (few["totals"]["open"], few["apps"], few["findings"], few["workers"]) == (0, [], [], None)
+    zone = await look(LiveScope("acme", frozenset(["example.com"]), sees_node=False)).next()
+    assert zone["totals"]["open"] == 1 and [one["kind"] for one in zone["findings"]] == ["origin_down"]
+
+
+async def test_all_of_one_scope_get_the_same_bytes(live):
+    _, _, look = live
+    watching = [look() for _ in range(5)]
+    first = await asyncio.gather(*(anext(one.stream) for one in watching))
+    assert all(one is first[0] for one in first)
+
+
+async def test_findings_are_sorted_and_trouble_is_counted(live):
+    supervisor, _, look = live
+    supervisor.troubles = [
+        trouble("certificate_ends", "degraded", "certificates", "c"),
+        trouble("origin_down", section="pools", name="p", apps=[SSH], since=5.0),
+        trouble("pool_down", section="pools", name="q", since=9.0),
+    ]
+    message = await look().next()
+    assert [one["kind"] for one in message["findings"]] == ["pool_down", "origin_down", "certificate_ends"]
+    assert message["trouble"] == {
+        "apps": {"failed": 0, "degraded": 1},
+        "pools": {"failed": 2, "degraded": 0},
+        "certificates": {"failed": 0, "degraded": 1},
+    }
+    assert message["apps"][0]["severity"] == "degraded", "an app in trouble is shown, though it has no traffic"
+    assert message["findings"][1]["apps"] == [{"id": file_id("apps", SSH), "name": SSH}]
+
+
+async def test_an_app_whose_sessions_fail_is_found(live):
+    supervisor, _, look = live
+    supervisor.apps[SSH] = counted(started=100)
+    watching = look()
+    await watching.next()
+    supervisor.apps[SSH] = counted(started=110, failed=4, connect_refused=4)
+    while (await watching.next())["totals"]["failed"]:
+        pass
+    assert not (await watching.next())["findings"], "four are few"
+    supervisor.apps[SSH] = counted(started=120, failed=14, connect_refused=12, unresolved=2)
+    while not (message := await watching.next())["findings"]:
+        pass
+    (one,) = message["findings"]
+    assert (one["kind"], one["severity"], one["name"]) == ("app_failing", "failed", SSH)
+    assert one["facts"] == {"failed": 14, "began": 20, "why": "connect_refused"}
+    assert message["trouble"]["apps"] == {"failed": 1, "degraded": 0}
+    supervisor.at += 100
+    while (await watching.next())["findings"]:
+        pass
+
+
+async def test_an_app_that_moves_to_another_account(live, api):
+    supervisor, _, look = live
+    supervisor.apps[SSH] = counted(opened=4)
+    watching = look(OTHER)
+    assert (await watching.next())["totals"]["open"] == 0
+    zone = api.catalogue.named("zones", "example.com")
+    zone.value["account"] = "other"
+    api.catalogue._index_all()
+    supervisor.apps[SSH] = counted(opened=5)
+    while (message := await watching.next())["totals"]["open"] != 5:
+        pass
+    assert message["apps"][0]["name"] == SSH
+    assert (await look(ACME).next())["totals"]["open"] == 0
+
+
+async def test_a_daemon_that_does_not_answer_is_told_of(live):
+    supervisor, _, look = live
+    watching = look()
+    await watching.next()
+    supervisor.away = "the daemon is being upgraded"
+    while "away" not in (message := await watching.next()):
+        pass
+    assert message == {"away": "the daemon is being upgraded"}
+    supervisor.away = ""
+    while "away" in (message := await watching.next()):
+        pass
+    assert message["totals"]["new"] is None, "rates begin anew"
+
+
+async def test_only_so_many_apps_are_told(live, api):
+    supervisor, _, look = live
+    for i in range(2 * MOST_APPS):
+        supervisor.apps[f"a{i}"] = counted(opened=i + 1)
+    api.catalogue.fill({"apps": {f"a{i}": {"protocol": f"tcp/{i + 1}"} for i in range(2 * MOST_APPS)}}, ())
+    message = await look(LiveScope("default")).next()
+    assert len(message["apps"]) == MOST_APPS and message["apps"][0]["name"] == f"a{2 * MOST_APPS - 1}"
+    assert message["app_count"] == 2 * MOST_APPS
+
+
+async def test_who_may_no_more_sees_no_more(live):
+    _, feed, look = live
+    good = True
+    watching = look(is_good=lambda: good)
+    await watching.next()
+    good = False
+    await watching.end()
+    assert feed.listeners == 0
+
+
+async def test_the_end(live):
+    _, feed, look = live
+    watching = look()
+    await watching.next()
+    await feed.stop()
+    await watching.end()
+    with pytest.raises(StopAsyncIteration):
+        await look().next()
+
+
+async def test_a_fault_of_ours_ends_streams_and_is_logged(live, caplog):
+    supervisor, _, look = live
+    watching = look()
+    await watching.next()
+    supervisor.at = None
+    await watching.end()
+    assert "a fault of ours" in caplog.text
