@@ -69,7 +69,7 @@ class _App:
     minute: deque[tuple[float, int, int]] = field(default_factory=deque)
 
 
-class Asked(Protocol):
+class LiveSource(Protocol):
     """Answers questions about what is served; see `supervisor.DaemonLink`."""
 
     async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Any:
@@ -85,7 +85,7 @@ class LiveFeed:
         every_s: So often.
     """
 
-    def __init__(self, supervisor: Asked, catalogue: Holdings, every_s: float = EVERY_S) -> None:
+    def __init__(self, supervisor: LiveSource, catalogue: Holdings, every_s: float = EVERY_S) -> None:
         self._supervisor = supervisor
         self._catalogue = catalogue
         self._every_s = every_s
