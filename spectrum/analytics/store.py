@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from spectrum.analytics.cancellation import Cancellation
+from spectrum.core.analytics.question import Question, ResultTable
 from spectrum.core.records.journal import Batch, Cursor
 
 
@@ -108,6 +110,15 @@ class AnalyticsStore(Protocol):
 
     def take_packets(self, packets: Sequence[PacketSample]) -> None:
         """Keep samples of packets."""
+
+    def ask(self, question: Question, timeout_s: float, cancellation: Cancellation) -> ResultTable:
+        """Return the answer to a question.
+
+        Raises:
+            QuestionFault: If it makes no sense.
+            QuestionTooLarge: If it takes longer, or more memory, than it may; or is cancelled.
+            AnalyticsError: If the store cannot answer now.
+        """
 
     def tidy(self, now: float) -> Tidied:
         """Do one step of upkeep: roll up, drop what is too old or too much."""

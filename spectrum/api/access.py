@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import Depends, Request
 
+from spectrum.api.analytics.asking import Asking
 from spectrum.api.analytics.service import AnalyticsService
 from spectrum.api.caller import ANY, Caller
 from spectrum.api.catalogue import Catalogue, Cause
@@ -13,6 +14,7 @@ from spectrum.api.envelope import ApiError, BodyFault
 from spectrum.api.live import LiveFeed
 from spectrum.api.supervisor import DaemonLink
 from spectrum.api.token_book import TokenBook
+from spectrum.core.analytics.question import Question, ResultTable
 from spectrum.core.tenants.tokens import RESOURCES
 from spectrum.store.objects import ObjectChange, StoredObject
 from spectrum.store.store import Store
@@ -32,6 +34,7 @@ class Context:
         supervisor: Who serves.
         analytics: Has the store of analytics.
         live: What is so now, for who looks.
+        asking: Asks it.
     """
 
     catalogue: Catalogue
@@ -40,6 +43,7 @@ class Context:
     supervisor: DaemonLink
     analytics: AnalyticsService
     live: LiveFeed
+    asking: Asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,14 @@ class Call:
                 if self.catalogue.get(change.section, change.id) is not None:
                     revisions.setdefault(change.id, int(match.strip('"')))
         return await self.catalogue.change(changes, self.cause, revisions)
+
+    async def ask(self, question: Question) -> ResultTable:
+        """Return the answer of the store of analytics, as `Asking.ask`; it ends when the client leaves."""
+        return await self.context.asking.ask(self.caller, question, self._left)
+
+    async def _left(self) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
 
     @property
     def cause(self) -> Cause:

@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from spectrum.api.access import Context
+from spectrum.api.analytics.asking import Asking
 from spectrum.api.analytics.service import AnalyticsService
 from spectrum.api.analytics.stores import make_store
 from spectrum.api.app import make_app
@@ -107,7 +108,10 @@ class ApiService:
         self._catalogue = Catalogue(supervisor, self._store, "the file", diverged=self._ended.set)
         self._analytics = AnalyticsService(self._client, make_store)
         self._live = LiveFeed(supervisor, self._catalogue)
-        self._context = Context(self._catalogue, self._tokens, self._store, supervisor, self._analytics, self._live)
+        asking = Asking(self._analytics)
+        self._context = Context(
+            self._catalogue, self._tokens, self._store, supervisor, self._analytics, self._live, asking
+        )
         self._supervisor = supervisor
         self._refused = RefusedAttempts(self._catalogue, self._store)
         self._sockets = sockets

@@ -8,6 +8,7 @@ import httpx
 from cloudflare import AsyncCloudflare
 
 from spectrum.api.access import Context
+from spectrum.api.analytics.asking import Asking
 from spectrum.api.analytics.service import AnalyticsService
 from spectrum.api.app import make_app
 from spectrum.api.authentication import Authentication
@@ -117,7 +118,8 @@ class Api:
         self.refused = RefusedAttempts(self.catalogue, self.store)
         self.analytics = AnalyticsService(None, lambda settings: None)
         self.live = LiveFeed(self.daemon, self.catalogue, every_s=0.02)
-        context = Context(self.catalogue, self.tokens, self.store, self.daemon, self.analytics, self.live)
+        self.asking = Asking(self.analytics)
+        context = Context(self.catalogue, self.tokens, self.store, self.daemon, self.analytics, self.live, self.asking)
         identify = Authentication(self.tokens).identify
         self.app = Intake(make_app(context), identify, self._count, Traces(), self.refused.note)
 

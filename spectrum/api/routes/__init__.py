@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from spectrum.api.routes import (
     access_rules,
     accounts,
+    analytics,
     apps,
     audit,
     balancing_search,
@@ -54,4 +55,5 @@ ROUTERS: Sequence[APIRouter] = (
     configured.router,
     figures.router,
     live.router,
+    analytics.router,
 )

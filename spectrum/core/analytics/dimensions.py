@@ -39,7 +39,7 @@ def find_dimension(table: Table, name: str) -> Column:
     """
     found = table.by_name.get(name) or next((one for one in table.columns if name and one.rest == name), None)
     if found is None:
-        there = [one.name for one in table.columns if can_compare(one)]
+        there = [word for one in table.columns if can_compare(one) for word in {one.name, one.rest} if word]
         raise ValueError(f"{table.name} have no {name!r}{nearest(name, there)}")
     return found
 

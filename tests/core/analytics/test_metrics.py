@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from spectrum.core.analytics.columns import MINUTES, TABLES, Role
 from spectrum.core.analytics.metrics import METRICS, MetricKind
 
@@ -26,3 +28,11 @@ def test_sums_can_be_computed_of_roll_ups():
             (column,) = metric.uses
             assert TABLES["events"].by_name[column].role is Role.DURATION
             assert {f"{column}_sum", f"{column}_count", f"{column}_histogram"} <= set(MINUTES.by_name)
+
+
+def test_the_page_has_every_metric():
+    page = (Path(__file__).parents[3] / "docs" / "analytics.md").read_text()
+    for table, metrics in METRICS.items():
+        rows = [line for line in page.splitlines() if line.startswith("| `") and f" | {table} | " in line]
+        for name in metrics:
+            assert any(f"`{name}`" in row for row in rows), (table, name)

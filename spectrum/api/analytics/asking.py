@@ -1,0 +1,178 @@
+"""Who may ask the store of analytics how much: a budget of time for each caller, few questions at once, and none for
+clients that have left."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from spectrum.analytics.cancellation import Cancellation
+from spectrum.analytics.store import AnalyticsError, AnalyticsStore, QuestionTooLarge
+from spectrum.api.caller import Caller
+from spectrum.api.envelope import INTERNAL_ERROR, ApiError
+from spectrum.api.rates import TOO_MANY
+from spectrum.core.analytics.question import Question, QuestionFault, ResultTable
+from spectrum.tasks import Tasks, in_thread
+
+# Of one token: so many seconds of questions in so many seconds.
+BUDGET_S, PER_S = 60.0, 300.0
+# Of one question.
+MAX_S = 10.0
+AT_ONCE = 2
+# Questions that wait for others.
+MAX_WAITING = 64
+# Tokens whose spending is remembered.
+MAX_CALLERS = 10_000
+OFF, TOO_LARGE, BAD_QUESTION = 10404, 10506, 1002
+# Nobody reads it: nginx's number for a client that has left.
+GONE = 499
+
+
+class AskedService(Protocol):
+    """What has the store."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the file has analytics."""
+        ...
+
+    @property
+    def store(self) -> AnalyticsStore | None:
+        """The store; None where it is off, or cannot be had now."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Why there is none."""
+        ...
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What a token has spent since a time."""
+
+    since: float
+    seconds: float = 0.0
+
+
+class QueryBudget:
+    """Counts how long questions of each token take, in windows that begin with the first one.
+
+    Args:
+        budget_s: So many seconds...
+        per_s: ...in so many seconds.
+    """
+
+    def __init__(self, budget_s: float = BUDGET_S, per_s: float = PER_S) -> None:
+        self._budget_s = budget_s
+        self._per_s = per_s
+        self._spent: dict[str, _Spent] = {}
+
+    def left(self, token: str, now: float) -> float:
+        """Return how many seconds a token has left.
+
+        Raises:
+            ApiError: If none is: 429.
+        """
+        spent = self._window(token, now)
+        left = self._budget_s - spent.seconds
+        if left > 0:
+            return left
+        wait_s = max(1, round(spent.since + self._per_s - now))
+        message = (
+            f"Questions of this token have taken {spent.seconds:.0f} seconds, and may take {self._budget_s:g}"
+            f" in {self._per_s:g} seconds: please wait {wait_s} seconds, or ask for shorter times"
+        )
+        raise ApiError(429, TOO_MANY, message, headers={"retry-after": str(wait_s)})
+
+    def spend(self, token: str, seconds: float, now: float) -> None:
+        """Count what a question took."""
+        self._window(token, now).seconds += seconds
+
+    def _window(self, token: str, now: float) -> _Spent:
+        spent = self._spent.pop(token, None)
+        if spent is None or not 0 <= now - spent.since < self._per_s:
+            spent = _Spent(now)
+        self._spent[token] = spent
+        while len(self._spent) > MAX_CALLERS:
+            del self._spent[next(iter(self._spent))]
+        return spent
+
+
+class Asking:
+    """Asks the store.
+
+    Args:
+        service: Has it.
+
+    Attributes:
+        service: The same.
+        budget: Of tokens; local callers have no limit.
+    """
+
+    def __init__(self, service: AskedService) -> None:
+        self.service = service
+        self.budget = QueryBudget()
+        self._waiting = 0
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self._tasks = Tasks()
+
+    async def ask(self, caller: Caller, question: Question, left: Callable[[], Awaitable[None]]) -> ResultTable:
+        """Return the answer to a question.
+
+        Args:
+            caller: Who asks.
+            question: What they ask.
+            left: Returns when the client has left; the question then ends.
+
+        Raises:
+            ApiError: If there is no store, the question makes no sense or is too large, or its caller has to wait.
+        """
+        token = "" if caller.is_local else caller.author.id
+        if self._waiting >= MAX_WAITING:
+            raise ApiError(503, INTERNAL_ERROR, f"{MAX_WAITING} questions wait already", headers={"retry-after": "2"})
+        cancellation = Cancellation()
+
+        async def watch() -> None:
+            await left()
+            cancellation.set()
+
+        watching = self._tasks.start(watch(), "watch for the client of a question to leave")
+        self._waiting += 1
+        try:
+            async with self._free:
+                return await self._asked(token, question, cancellation)
+        finally:
+            self._waiting -= 1
+            watching.cancel()
+
+    async def _asked(self, token: str, question: Question, cancellation: Cancellation) -> ResultTable:
+        began = time.monotonic()
+        timeout_s = min(MAX_S, self.budget.left(token, began)) if token else MAX_S
+        store = self._store()
+        if cancellation.is_set:
+            raise ApiError(GONE, INTERNAL_ERROR, "The client has left")
+        try:
+            return await in_thread(store.ask, question, timeout_s, cancellation)
+        except QuestionFault as exc:
+            raise ApiError(400, BAD_QUESTION, f"{exc.part}: {exc}", f"/{exc.part}") from exc
+        except QuestionTooLarge as exc:
+            if cancellation.is_set:
+                raise ApiError(GONE, INTERNAL_ERROR, "The client has left") from exc
+            message = f"{exc}: ask for a shorter time, or for fewer groups"
+            raise ApiError(400, TOO_LARGE, message) from exc
+        except AnalyticsError as exc:
+            raise ApiError(503, INTERNAL_ERROR, f"The store of analytics cannot answer: {exc}") from exc
+        finally:
+            if token:
+                now = time.monotonic()
+                self.budget.spend(token, now - began, now)
+
+    def _store(self) -> AnalyticsStore:
+        service = self.service
+        if not service.is_on:
+            raise ApiError(404, OFF, "Analytics is off: `analytics: true` in the file switches it on")
+        if service.store is None:
+            raise ApiError(503, INTERNAL_ERROR, f"The store of analytics cannot answer: {service.why}")
+        return service.store

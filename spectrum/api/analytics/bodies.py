@@ -1,0 +1,158 @@
+"""The body of our own question: what stands in it, and what is wrong with it where."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from spectrum.api.analytics.times import DEFAULT_RANGE_S, instant
+from spectrum.api.analytics.visible import AppNames, field_of
+from spectrum.api.envelope import BodyFault, pointer_to
+from spectrum.core.analytics.columns import TABLES
+from spectrum.core.analytics.filters import FilterFault, of_json
+from spectrum.core.analytics.metrics import METRICS
+from spectrum.core.analytics.question import TIME_DELTAS, Bucket, Condition, Question, Sorting
+from spectrum.core.configuration.faults import nearest
+
+INVALID = 1002
+_DAY_S, _WEEK_S = 86400.0, 604800.0
+_PLACE = re.compile(r" - at `\$(.*)`$")
+_PART = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
+_Filter = str | list[Any] | dict[str, Any] | None
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    """A question as it is sent."""
+
+    table: str = "events"
+    metrics: list[str] = []
+    dimensions: list[str] = []
+    filter: _Filter = None
+    since: str | float | None = None
+    until: str | float | None = None
+    bucket: str | int | None = None
+    order: list[str] = []
+    limit: int = 100
+    others: bool = False
+    compare: Literal["day", "week", "period"] | None = None
+
+
+_TIME = {"type": ["string", "number", "null"], "description": "RFC 3339, or seconds since 1970."}
+_NAMES = {"type": "array", "items": {"type": "string"}}
+BODY_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "table": {"enum": list(METRICS)},
+        "metrics": _NAMES,
+        "dimensions": _NAMES,
+        "filter": {
+            "description": "As text, such as `app==ssh;event!=connect`; or a list of `{dimension, op, values}`.",
+            "type": ["string", "array", "object", "null"],
+        },
+        "since": _TIME,
+        "until": _TIME,
+        "bucket": {"anyOf": [{"type": "integer", "minimum": 1}, {"enum": [*TIME_DELTAS, None]}]},
+        "order": _NAMES | {"description": "Metrics and dimensions; - before one for the highest first."},
+        "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
+        "others": {"type": "boolean", "description": "Whether what is beyond the limit is one more row."},
+        "compare": {"enum": ["day", "week", "period", None]},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AskedQuestion:
+    """What a body asks.
+
+    Attributes:
+        question: The question, of everything.
+        compare: With which period; None for none.
+        app_ids: The places of dimensions that are to be ids of apps.
+    """
+
+    question: Question
+    compare: str | None
+    app_ids: tuple[int, ...]
+
+
+def asked_by(body: Any, now: float, names: AppNames) -> AskedQuestion:
+    """Return what a body asks.
+
+    Args:
+        body: As JSON has it.
+        now: The time.
+        names: Of apps.
+
+    Raises:
+        BodyFault: If it is no question; says where.
+    """
+    if not isinstance(body, dict):
+        raise BodyFault(INVALID, 'expected a JSON object, such as {"metrics": ["count"], "dimensions": ["app"]}', "")
+    try:
+        found = msgspec.convert(body, _Body)
+    except msgspec.ValidationError as exc:
+        raise _fault(str(exc)) from exc
+    if found.table not in METRICS:
+        raise BodyFault(INVALID, f"there is no table {found.table!r}{nearest(found.table, list(METRICS))}", "/table")
+    until = _instant("until", found.until, now)
+    question = Question(
+        found.table,
+        tuple(found.metrics),
+        tuple(found.dimensions),
+        _instant("since", found.since, until - DEFAULT_RANGE_S),
+        until,
+        where=_where(found.table, found.filter, names),
+        bucket=_bucket(found.bucket),
+        order=tuple(Sorting(one.lstrip("+-"), one.startswith("-")) for one in found.order),
+        limit=found.limit,
+        others=found.others,
+    )
+    return AskedQuestion(
+        question, found.compare, tuple(at for at, name in enumerate(found.dimensions) if name == "appID")
+    )
+
+
+def shift_of(compare: str, question: Question) -> float:
+    """Return how long before a question's time the one is with which it is compared."""
+    match compare:
+        case "day":
+            return _DAY_S
+        case "week":
+            return _WEEK_S
+    return question.until - question.since
+
+
+def _fault(text: str) -> BodyFault:
+    """Return msgspec's words as a fault with its place."""
+    match = _PLACE.search(text)
+    place = [name or number for name, number in _PART.findall(match[1])] if match else []
+    message = _PLACE.sub("", text).replace("Object contains", "the body has").replace("`", "")
+    unknown = re.search(r"unknown field (\w+)", message)
+    return BodyFault(INVALID, message, pointer_to([*place, unknown[1]] if unknown else place))
+
+
+def _instant(name: str, given: Any, default: float) -> float:
+    if given is None:
+        return default
+    try:
+        return instant(given)
+    except ValueError as exc:
+        raise BodyFault(INVALID, str(exc), f"/{name}") from exc
+
+
+def _where(table: str, given: Any, names: AppNames) -> Condition | None:
+    try:
+        return of_json(given, lambda name: field_of(TABLES[table], name, names))
+    except FilterFault as exc:
+        raise BodyFault(INVALID, str(exc), pointer_to(("filter", *exc.pointer))) from exc
+
+
+def _bucket(given: str | int | None) -> Bucket | None:
+    if given is None or isinstance(given, int):
+        return given
+    if given in TIME_DELTAS:
+        return TIME_DELTAS[given]
+    there = ", ".join(TIME_DELTAS)
+    raise BodyFault(INVALID, f"{given!r} is no length of time: a number of seconds, or one of {there}", "/bucket")

@@ -1,0 +1,98 @@
+"""What of the store a caller may see: rows of the apps, pools and load balancers of an account or a zone."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from spectrum.api.access import Call
+from spectrum.core.analytics.columns import Table
+from spectrum.core.analytics.dimensions import ColumnFilter
+from spectrum.core.analytics.filters import FilterField
+from spectrum.core.analytics.question import Operator, Value, Visible
+from spectrum.store.objects import StoredObject, file_id
+
+_RESOURCE = "analytics"
+_BY_SECTION = {"apps": "app", "pools": "pool", "load_balancers": "load_balancer"}
+# No app has this name.
+_NOBODY = "\0"
+
+
+def visible_to(call: Call) -> Visible | None:
+    """Return what a call may see; None for everything, also of apps that are gone.
+
+    In a zone these are its apps. In an account, its apps in zones that the caller may read, and its pools and load
+    balancers. Whoever may read all accounts sees everything where there is one account.
+    """
+    catalogue, caller = call.catalogue, call.caller
+    if call.zone is not None:
+        return Visible({"app": _since(call.objects("apps"))})
+    assert call.account is not None, "its path names one"
+    account = call.account.name
+    zones = {zone.name for zone in catalogue.all("zones") if caller.may(_RESOURCE, False, account, zone.name)}
+    if (
+        len(catalogue.all("accounts")) == 1
+        and len(zones) == len(catalogue.all("zones"))
+        and caller.may(_RESOURCE, False)
+    ):
+        return None
+    return Visible(
+        {
+            column: _since(
+                one
+                for one in call.objects(section)
+                if not catalogue.owners(one)[1] or catalogue.owners(one)[1] in zones
+            )
+            for section, column in _BY_SECTION.items()
+        }
+    )
+
+
+def _since(objects: Iterable[StoredObject]) -> Mapping[str, float]:
+    """Return since when each object has its name; of those in the file, for ever."""
+    return {one.name: 0.0 if one.is_in_file else one.created_on for one in objects}
+
+
+class AppNames:
+    """Names of apps in the store, and their ids in the API.
+
+    Args:
+        call: The request: ids are of its apps alone.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def name_of(self, app_id: str) -> str:
+        """Return the name of an app; of one that is not the caller's, a name that no app has."""
+        found = self._call.object("apps", app_id)
+        return found.name if found else _NOBODY
+
+    def id_of(self, name: str) -> str:
+        """Return the id of an app, also of one that is gone."""
+        found = self._call.catalogue.named("apps", name)
+        return found.id if found else file_id("apps", name)
+
+
+class _AppFilter:
+    """The app, which filters name by its id."""
+
+    def __init__(self, column: ColumnFilter, names: AppNames) -> None:
+        self.name = column.name
+        self._names = names
+
+    def read(self, given: Any, operator: Operator) -> tuple[Operator, Value]:
+        if not isinstance(given, str) or operator not in ("=", "!="):
+            raise ValueError("appID is an id, and compared by == and !=")
+        return operator, self._names.name_of(given)
+
+    def write(self, value: Value) -> str:
+        return self._names.id_of(str(value))
+
+
+def field_of(table: Table, name: str, names: AppNames) -> FilterField:
+    """Return what a filter names; `appID` has ids, `app` names.
+
+    Raises:
+        ValueError: If there is none that can be compared.
+    """
+    column = ColumnFilter.of(table, name)
+    return _AppFilter(column, names) if name == "appID" else column
