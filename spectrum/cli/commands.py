@@ -38,6 +38,7 @@ COMMANDS = {
     "status": "running",
     "story": "story",
     "token": "token",
+    "top": "top",
     "upgrade": "running",
 }
 
