@@ -31,7 +31,7 @@ _OPEN, _STARTED, _REFUSED, _FAILED, _IN, _OUT = range(6)
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class AppRates:
     """What goes on in an app, or in all of them.
 
     Attributes:
@@ -47,9 +47,9 @@ class Rates:
     bytes_in: float = 0.0
     bytes_out: float = 0.0
 
-    def plus(self, other: "Rates") -> "Rates":
+    def plus(self, other: "AppRates") -> "AppRates":
         """Return the sum of both."""
-        return Rates(
+        return AppRates(
             *(mine + theirs for mine, theirs in zip(asdict(self).values(), asdict(other).values(), strict=True))
         )
 
@@ -72,8 +72,8 @@ class TopView:
     title: str = ""
     workers: tuple[int, int] = (0, 0)
     generation: int = 0
-    totals: Rates = field(default_factory=Rates)
-    apps: Mapping[str, Rates] = field(default_factory=dict)
+    totals: AppRates = field(default_factory=AppRates)
+    apps: Mapping[str, AppRates] = field(default_factory=dict)
     troubles: Sequence[Mapping[str, Any]] = ()
 
 
@@ -93,7 +93,7 @@ class Watch:
         self._counts = {**({} if answer["is_all"] else before), **answer["apps"]}
         self._at, self.number = at, answer["number"]
         apps = {name: _rates(now, before.get(name, now), seconds) for name, now in self._counts.items()}
-        totals = Rates()
+        totals = AppRates()
         for one in apps.values():
             totals = totals.plus(one)
         name = answer["node"]
@@ -108,15 +108,15 @@ class Watch:
         )
 
 
-def _rates(now: Sequence[Any], before: Sequence[Any], seconds: float) -> Rates:
+def _rates(now: Sequence[Any], before: Sequence[Any], seconds: float) -> AppRates:
     def rate(place: int) -> float:
         # Less than before where the daemon was replaced meanwhile.
         return max(now[place] - before[place], 0) / seconds if seconds else 0.0
 
-    return Rates(now[_OPEN], *map(rate, (_STARTED, _REFUSED, _FAILED, _IN, _OUT)))
+    return AppRates(now[_OPEN], *map(rate, (_STARTED, _REFUSED, _FAILED, _IN, _OUT)))
 
 
-def ordered(apps: Mapping[str, Rates], by: str) -> list[tuple[str, Rates]]:
+def ordered(apps: Mapping[str, AppRates], by: str) -> list[tuple[str, AppRates]]:
     """Return apps in an order, the greatest first; those that are equal by name."""
     if by == "app":
         return sorted(apps.items())
@@ -166,7 +166,7 @@ def lines(view: TopView, by: str, width: int, height: int) -> list[str]:
     return [line[:width] for line in shown]
 
 
-def _cells(name: str, rates: Rates) -> tuple[str, ...]:
+def _cells(name: str, rates: AppRates) -> tuple[str, ...]:
     return (
         name,
         count(rates.sessions),

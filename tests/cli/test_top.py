@@ -1,4 +1,4 @@
-"""Rates from one answer to the next, what fits into a terminal, and keys on a real one."""
+"""AppRates from one answer to the next, what fits into a terminal, and keys on a real one."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import time
 import pytest
 
 from spectrum.cli import top as module
-from spectrum.cli.top import Rates, TopView, Watch, as_plain, lines, ordered, printable, trouble_text
+from spectrum.cli.top import AppRates, TopView, Watch, as_plain, lines, ordered, printable, trouble_text
 from spectrum.core.analytics.figures import NB
 from tests.cli.harness import spectrum
 from tests.e2e.daemon import Daemon
@@ -46,18 +46,18 @@ SECOND = answer(2, 102.0, {"web": [7, 120, 4, 2, 3000, 10_000, 0, {}]}, troubles
 
 def test_rates_are_differences_by_time():
     watch = Watch()
-    assert watch.take(FIRST).totals == Rates(6)
+    assert watch.take(FIRST).totals == AppRates(6)
     view = watch.take(SECOND)
     assert watch.number == 2
-    assert view.apps == {"web": Rates(7, 10, 2, 1, 1000, 4000), "ssh": Rates(1)}
-    assert view.totals == Rates(8, 10, 2, 1, 1000, 4000)
+    assert view.apps == {"web": AppRates(7, 10, 2, 1, 1000, 4000), "ssh": AppRates(1)}
+    assert view.totals == AppRates(8, 10, 2, 1, 1000, 4000)
     # Another daemon: nothing is less than nothing, and what it does not have is gone.
     after = watch.take(answer(1, 103.0, {"web": [0, 3, 0, 0, 0, 0, 0, {}]}, is_all=True))
-    assert after.apps == {"web": Rates(0)}
+    assert after.apps == {"web": AppRates(0)}
 
 
 def test_orders():
-    apps = {"a": Rates(1, failed=5), "c": Rates(2, bytes_in=7), "b": Rates(2)}
+    apps = {"a": AppRates(1, failed=5), "c": AppRates(2, bytes_in=7), "b": AppRates(2)}
     assert [name for name, _ in ordered(apps, "sessions")] == ["b", "c", "a"]
     assert ordered(apps, "failed")[0][0] == "a"
     assert ordered(apps, "in")[0][0] == "c"
@@ -168,8 +168,8 @@ def test_keys_on_a_terminal():
 def test_a_daemon_without_the_api(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    text = f"apps: {{web: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: ['tcp://127.0.0.1:{port}']}}}}"
+    text = f"apps: {{web: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: ['tcp://127.0.0.2:{port}']}}}}"
     with Daemon(tmp_path, text) as daemon:
-        done = spectrum("top", "--once", "--json", "--interval", "0.2", "--socket", daemon.control)
+        done = spectrum("top", "--once", "--json", "--interval", "0.2", "--socket", daemon.socket)
         told = json.loads(done.output)
     assert (done.exit_code, told["workers"]["serving"] > 0, told["totals"]["sessions"]) == (0, True, 0)
