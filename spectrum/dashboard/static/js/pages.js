@@ -6,6 +6,9 @@ export const PAGES = [
   ['/sessions', 'Sessions', 'Watch', 'sessions'],
   ['/clients', 'Clients', 'Watch', 'client'],
   ['/clients/:address', null, '/clients', 'client'],
+  ['/nodes', 'Nodes and kernel', 'System', 'nodes'],
+  ['/audit', 'Audit log', 'System', 'audit'],
+  ['/settings', 'Settings', 'System', 'settings'],
 ];
 export const GROUPS = ['Watch', 'Configure', 'System'];
 // On a phone; the rest is behind "More".

@@ -5,6 +5,7 @@ import { bucketName } from '../chart/scale.js';
 import { picture } from '../chart/picture.js';
 import { int } from '../format.js';
 import { dialog, toast } from '../overlay.js';
+import { saveAs } from '../saving.js';
 import { button } from '../states.js';
 import { csv } from './csv.js';
 
@@ -22,17 +23,9 @@ export function exportDialog(shown) {
       h('caption', { class: 'vh' }, shown.title), h('thead', {}, h('tr', {}, heads.map((one, i) => h('th', { scope: 'col', class: i ? 'num' : null }, h('bdi', {}, one))))),
       h('tbody', {}, rows.slice(0, MOST_SHOWN).map((row) => h('tr', {}, row.map((one, i) => h('td', { class: i ? 'num' : 'nowrap' }, i ? figure(one) : one)))))))];
   dialog({ title: 'Export', wide: true, body, actions: [
-    button('PNG', async () => { save(`${shown.file}.png`, await picture(shown.options, shown)); }),
-    button('CSV', () => { save(`${shown.file}.csv`, new Blob([csv(heads, rows)], { type: 'text/csv' })); }),
+    button('PNG', async () => { saveAs(`${shown.file}.png`, await picture(shown.options, shown)); }),
+    button('CSV', () => { saveAs(`${shown.file}.csv`, new Blob([csv(heads, rows)], { type: 'text/csv' })); }),
     { label: 'Close', kind: 'primary' }] });
-}
-
-function save(name, blob) {
-  const address = URL.createObjectURL(blob), link = h('a', { href: address, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
 /** Copy the address of this view, with its range as instants: a link to "the last hour" would show another one. */
