@@ -51,18 +51,20 @@ log = logging.getLogger(__name__)
 
 # For the process before this one to leave the store.
 STORE_TIMEOUT_S = 10.0
-# What Python reads, the password database, and the link to memory files.
-READABLE = (sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/etc", "/proc")
+# What Python reads, the password database, and the link to memory files; DuckDB looks at the limits of control groups.
+READABLE = (sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/etc", "/proc", "/sys/fs/cgroup")
 NONE = "-"
 SWITCH_INTERVAL_S = 0.0005
+RING_CALLS = ("io_uring_setup",)
 
 
-def harden(user: str, folders: Sequence[Path], forbids_calls: bool) -> None:
+def harden(user: str, folder: Path, analytics: Path | None, forbids_calls: bool) -> None:
     """Give up all that is not needed to answer requests and to keep the stores.
 
     Args:
         user: Whom to become; `-` to stay.
-        folders: Those of the stores; the only places where files can be written.
+        folder: The store's; here and there alone files can be written.
+        analytics: That of the store of analytics, which the supervisor has made; None for none.
         forbids_calls: Whether system calls are forbidden, too.
 
     Raises:
@@ -72,9 +74,8 @@ def harden(user: str, folders: Sequence[Path], forbids_calls: bool) -> None:
     if user != NONE and pwd.getpwnam(user).pw_uid != os.geteuid():
         become(pwd.getpwnam(user))
     confine(())
-    for folder in folders:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a path that is not there gets no rule
-    limit_files(map(Path, READABLE), (), folders)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a path that is not there gets no rule
+    limit_files(map(Path, READABLE), (), [folder] if analytics is None else [folder, analytics])
     if forbids_calls:
         seccomp.forbid(seccomp.FORBIDDEN)
 
@@ -132,8 +133,7 @@ class ApiService:
             if settings is None:
                 return
             self._traces.configure(settings.get("traces"))
-            folders = [one for one in (self._folder, self._analytics_folder) if one is not None]
-            harden(self._user, folders, bool(settings.get("seccomp")))
+            harden(self._user, self._folder, self._analytics_folder, bool(settings.get("seccomp")))
             await in_thread(self._store.open, STORE_TIMEOUT_S)
             await self._fill(await self._supervisor.objects())
             self._listeners = listeners
@@ -217,6 +217,8 @@ def main() -> None:
         sys.exit(f"the API does not start: {exc}")
     Path("/proc/self/comm").write_text("spectrum-api", encoding="ascii")
     raise_descriptor_limit()
+    # libuv makes a ring for each loop, and aborts where its calls are forbidden afterwards (uv__epoll_ctl_flush).
+    seccomp.forbid(RING_CALLS)
     link, folder, analytics, user, *listeners = sys.argv[1:]
     # The intake computes in a thread; the default of 5 ms would delay each step of the loop by that.
     sys.setswitchinterval(SWITCH_INTERVAL_S)

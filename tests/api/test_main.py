@@ -102,7 +102,7 @@ async def names(client):
 
 async def test_it_serves_until_it_is_told_to_end(tmp_path):
     (tmp_path / "json.py").write_text("raise SystemExit('the current folder is in the path')")
-    async with Process(tmp_path, {"rate_limit": {"requests": 1000, "per_s": 60}}) as process:
+    async with Process(tmp_path, {"seccomp": True, "rate_limit": {"requests": 1000, "per_s": 60}}) as process:
         async with process.client() as client:
             assert await names(client) == ["example.com"]
             made = await client.post("/zones", json={"name": "example.net"})
