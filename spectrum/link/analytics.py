@@ -12,9 +12,10 @@ PATH = "/analytics/journal"
 
 
 class IntakeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the intake of records into the store is; counts are since the process started.
+    """How far the intake of records into the store is; counts are since it began.
 
     Attributes:
+        intake: Which one it is: when it began, in nanoseconds since 1970.
         rows: Records that the store took.
         repeated: Records that came again, and were passed over.
         unreadable: Records that the store could make nothing of.
@@ -26,6 +27,7 @@ class IntakeReport(msgspec.Struct, frozen=True, kw_only=True):
         size: Bytes that the store takes.
     """
 
+    intake: int = 0
     rows: int = 0
     repeated: int = 0
     unreadable: int = 0

@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 
 _Done = TypeVar("_Done")
 
-# Records that came in so long are taken together, where they do not fill a read.
+# Records that came in so long are taken together.
 GATHER_S = 1.0
-FULL_BYTES = 2**20
 TIDY_S = 10.0
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
@@ -70,8 +69,9 @@ class JournalIntake:
         self._losing = 0
         self._failures: Counter[str] = Counter()
         self._is_begun = False
+        self._began_ns = time.time_ns()
         self._taken_us = self._size = 0
-        self._tidied_at = time.monotonic()
+        self._tidied_at = -TIDY_S
 
     async def run(self) -> None:
         """Take records until cancelled."""
@@ -113,7 +113,7 @@ class JournalIntake:
             self._caught_up()
         if time.monotonic() >= self._tidied_at + TIDY_S:
             await self._tidy(store)
-        if sum(len(entry.batch.lines) for entry in entries) < FULL_BYTES:
+        if not (entries and self._tail.is_behind):
             await asyncio.sleep(GATHER_S)
         return True
 
@@ -236,6 +236,7 @@ class JournalIntake:
 
     def _report(self) -> IntakeReport:
         return IntakeReport(
+            intake=self._began_ns,
             rows=self._rows,
             repeated=self._repeated,
             unreadable=self._unreadable,

@@ -43,6 +43,7 @@ class JournalTail:
         self._lose = lose
         self._file = -1
         self._stop = Stop.END
+        self._is_full = False
         self._asked_at = 0.0
         self.cursor = Cursor(0, 0, 0)
         self.extent = Extent((0,), self.cursor)
@@ -77,6 +78,11 @@ class JournalTail:
                 return []
             self._skip()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is there for sure than what was returned last."""
+        return self._is_full or self.cursor.segment != self.extent.segments[-1]
+
     def close(self) -> None:
         """Let go of the file."""
         self._use(-1)
@@ -86,6 +92,7 @@ class JournalTail:
             self._stop = Stop.END
             return []
         data = os.pread(self._file, READ_BYTES, self.cursor.offset)
+        self._is_full = len(data) == READ_BYTES
         entries, self._stop = read_frames(data, self.cursor)
         return entries
 

@@ -41,7 +41,7 @@ class AnalyticsActor(Actor):
         self._records = records
         self._clock = clock
         self._report = IntakeReport()
-        # Of processes of the API before the one that reports.
+        # Of intakes before the one that reports.
         self._before: Counter[str] = Counter()
         self._failures_before: Counter[str] = Counter()
         self._has_taken = False
@@ -71,7 +71,7 @@ class AnalyticsActor(Actor):
             ValueError: If it is not asked for as it should be.
         """
         asked = _DECODER.decode(body)
-        if asked.begins:
+        if asked.report.intake != self._report.intake:
             self._add_up()
         self._report = report = asked.report
         self._has_taken |= report.taken_us > 0
@@ -88,7 +88,7 @@ class AnalyticsActor(Actor):
         return JournalView(extent=extent), files
 
     def _add_up(self) -> None:
-        """Keep what the process before has counted."""
+        """Keep what the one before has counted."""
         for name in _COUNTS:
             self._before[name] += getattr(self._report, name)
         self._failures_before += Counter(self._report.failures)

@@ -64,6 +64,16 @@ async def test_records_are_taken_and_the_supervisor_is_told(daemon):
     assert store.calls[-1] == "close" and intake.store is None
 
 
+async def test_it_waits_for_more_only_at_the_end_of_the_journal(daemon, monkeypatch):
+    monkeypatch.setattr(module, "GATHER_S", 60)
+    for _ in range(30):
+        daemon.add(100, line=b"x" * 50 + b"\n")
+    assert len(daemon.segments.extent.segments) > 3
+    store = MemoryStore()
+    async with taking(daemon, store):
+        await until(lambda: len(numbers(store)) == 3000)
+
+
 async def test_what_comes_again_is_passed_over(daemon):
     daemon.add(5)
     first = MemoryStore()

@@ -94,10 +94,11 @@ async def test_who_begins_sees_what_was_there_at_the_start_until_it_has_taken_so
 
 async def test_counts_go_on_over_processes(part):
     part.open()
-    part.ask(begins=True)
-    part.ask(rows=5, lost=1, failures={"full": 2}, failure="no room")
-    part.ask(begins=True, rows=0)
-    part.ask(rows=2, repeated=4, failures={"full": 1, "locked": 1})
+    part.ask(begins=True, intake=1)
+    part.ask(intake=1, rows=5, lost=1, failures={"full": 2}, failure="no room")
+    part.ask(begins=True, intake=1, rows=5, lost=1, failures={"full": 2})
+    part.ask(begins=True, intake=2)
+    part.ask(intake=2, rows=2, repeated=4, failures={"full": 1, "locked": 1})
     found = asdict(part.actor.read())
     assert (found["rows"], found["repeated"], found["lost"], found["failure"]) == (7, 4, 1, "")
     assert found["failures"] == {"full": 3, "locked": 1}
