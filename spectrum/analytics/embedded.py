@@ -1,0 +1,277 @@
+"""The store of one node: DuckDB in the API's process, in files of a folder.
+
+Each `take` is one transaction: the rows, how far the journal was read, and what comes next of each source. So a record
+is in it once, whichever process was killed when. The journal's own JSON is read by DuckDB, without the interpreter.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from spectrum.analytics.cancellation import Cancellation
+from spectrum.analytics.database import Database, Reader
+from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, StoreProgress, Taken, Tidied
+from spectrum.analytics.upkeep import Upkeep
+from spectrum.analytics.volumes import DROPPED, HISTORY, Volumes
+from spectrum.core.analytics.answering import answer
+from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, PACKETS, Table
+from spectrum.core.analytics.dialects import DuckDb, Statement
+from spectrum.core.analytics.plan import Reach
+from spectrum.core.analytics.question import Question, ResultTable
+from spectrum.core.analytics.rows import SUPERVISOR, fields_of, numbered, query_of
+from spectrum.core.records.journal import Batch, Cursor
+
+DAY_S = 86400.0
+# A volume is full with a share of what the store may take, or after a day.
+_VOLUMES = 16
+# So much of the disk is left to others: a database that meets a full disk has to be opened anew.
+SPARE_BYTES = 64 << 20
+# DuckDB allocates twice as much for each thread.
+_MAX_LINE_BYTES = 1 << 20
+# `minutes` has all there is: what is not rolled up yet is shown as rows of one event.
+_ALWAYS_S = 1e12
+_MINUTE_US = 60_000_000
+
+
+class EmbeddedStore:
+    """A store in a folder; see `AnalyticsStore`.
+
+    Args:
+        folder: Where it is; made if it is missing.
+        max_bytes: What its files may take.
+        events_s: How long records are kept.
+        minutes_s: How long roll-ups, changes of health and of the configuration are.
+        memory_bytes: What DuckDB may use; questions that need more use as much on disk, and then fail.
+        threads: How many it uses.
+        say: Takes what an operator should read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int = 10 << 30,
+        events_s: float = 30 * DAY_S,
+        minutes_s: float = 400 * DAY_S,
+        memory_bytes: int = 512 << 20,
+        threads: int = 2,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._folder = folder
+        self._volume_bytes = max_bytes // _VOLUMES
+        self._database = Database(folder, memory_bytes, threads, self._volume_bytes)
+        self._volumes = Volumes(folder, self._database, say)
+        self._upkeep = Upkeep(self._database, self._volumes, max_bytes, events_s, minutes_s)
+        self._begun_at = 0.0
+        self._cursor: Cursor | None = None
+        self._next: dict[str, int] = {}
+        # It has less than who calls `take` was told: that has to ask for the progress first.
+        self._is_behind = False
+
+    def open(self) -> None:
+        """Open it. A damaged file is set aside, and said.
+
+        Raises:
+            AnalyticsError: If it cannot be had.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise AnalyticsError(f"{self._folder}: {(exc.strerror or str(exc)).lower()}") from exc
+        shutil.rmtree(self._folder / "scratch", ignore_errors=True)
+        try:
+            self._database.open()
+            self._volumes.open()
+            last = self._volumes.last
+            self._begun_at = self._volumes.last_begun_at()
+            found = self._database.one(f'SELECT segment, "offset", record FROM {last}.progress')
+            with self._database.explained():
+                self._next = dict(self._database.writer.execute(f"SELECT source, next FROM {last}.sources").fetchall())
+        except BaseException:
+            self.close()
+            raise
+        self._cursor = Cursor(*found) if found else None
+
+    def close(self) -> None:
+        """Close it; questions that are being answered fail."""
+        self._database.close()
+
+    # --- taking records ---------------------------------------------------------------------------------------------
+
+    def progress(self) -> StoreProgress:
+        """Return how far it has come."""
+        self._is_behind = False
+        return StoreProgress(self._cursor, dict(self._next))
+
+    def take(self, batches: Sequence[Batch], cursor: Cursor) -> Taken:
+        """Keep records, and that all before `cursor` is kept: all or nothing.
+
+        Raises:
+            AnalyticsError: If it cannot; nothing of it was kept, and it may be asked again.
+        """
+        self._make_ready()
+        fresh, following, repeated, missing = self._sifted(batches)
+        records = sum(batch.records - skipped for batch, skipped in fresh)
+        last = self._volumes.last
+        with self._database.writing() as connection:
+            rows = _insert(connection, last, fresh)
+            connection.execute(f"DELETE FROM {last}.progress")
+            connection.execute(f"INSERT INTO {last}.progress VALUES (?, ?, ?)", list(cursor))
+            if following:
+                connection.execute(
+                    f"INSERT OR REPLACE INTO {last}.sources SELECT unnest(?::VARCHAR[]), unnest(?::UBIGINT[])",
+                    [list(following), list(following.values())],
+                )
+        self._cursor = cursor
+        self._next |= following
+        return Taken(rows, repeated, records - rows, missing)
+
+    def take_packets(self, packets: Sequence[PacketSample]) -> None:
+        """Keep samples of packets.
+
+        Raises:
+            AnalyticsError: If it cannot.
+        """
+        self._make_ready()
+        places = ", ".join("?" for _ in PACKETS.columns)
+        text = f"INSERT INTO {self._volumes.last}.{PACKETS.name} VALUES ({places})"
+        with self._database.writing() as connection:
+            connection.executemany(text, [one.values for one in packets])
+
+    def _make_ready(self) -> None:
+        """Have a volume with room, in a database that can be written to."""
+        if self._database.is_broken:
+            before = self._cursor, self._next
+            self.close()
+            self.open()
+            self._is_behind |= before != (self._cursor, self._next)
+        if self._is_behind:
+            raise AnalyticsError(f"{self._folder}: records were lost with a damaged file; read them again", "corrupt")
+        free = shutil.disk_usage(self._folder).free
+        if free < SPARE_BYTES:
+            raise AnalyticsError(
+                f"{self._folder}: {free >> 20} MiB are free; below {SPARE_BYTES >> 20} MiB nothing is added", "full"
+            )
+        if self._volumes.last_size() >= self._volume_bytes or time.time() - self._begun_at >= DAY_S:
+            with self._database.explained():
+                self._database.writer.execute(f"CHECKPOINT {self._volumes.last}")
+            self._volumes.begin()
+            self._begun_at = time.time()
+
+    def _sifted(self, batches: Sequence[Batch]) -> tuple[list[tuple[Batch, int]], dict[str, int], int, int]:
+        """Tell what is new.
+
+        Returns:
+            The batches that have new records, each with how many of its first ones are not; what follows of each
+            source; how many records are not new; and how many are missing between batches.
+        """
+        fresh: list[tuple[Batch, int]] = []
+        following: dict[str, int] = {}
+        repeated = missing = 0
+        for batch in batches:
+            known = following.get(batch.source) or self._next.get(batch.source, batch.sequence)
+            skipped = min(max(known - batch.sequence, 0), batch.records)
+            repeated += skipped
+            missing += max(batch.sequence - known, 0)
+            if skipped < batch.records:
+                fresh.append((batch, skipped))
+                following[batch.source] = batch.sequence + batch.records
+        return fresh, following, repeated, missing
+
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    def ask(self, question: Question, timeout_s: float, cancellation: Cancellation | None = None) -> ResultTable:
+        """Return the answer to a question.
+
+        Args:
+            question: The question.
+            timeout_s: What it may take.
+            cancellation: Set when nobody waits for the answer any more.
+
+        Raises:
+            QuestionFault: If it makes no sense.
+            QuestionTooLarge: If it takes longer, or more memory, than it may.
+            AnalyticsError: If it cannot be answered.
+        """
+        with self._volumes.read(timeout_s) as reader:
+
+            def run(statement: Statement) -> list[tuple[Any, ...]]:
+                return reader.execute(statement.text, statement.parameters)
+
+            with (cancellation or Cancellation()).on(reader.stop):
+                events_from, as_of = _reach(reader)
+                return answer(question, DuckDb(), Reach(events_from, _ALWAYS_S, as_of), run)
+
+    def execute(self, text: str, timeout_s: float = 10.0) -> list[tuple[Any, ...]]:
+        """Return the rows of a query of the tables.
+
+        Raises:
+            QuestionTooLarge: If it takes longer, or more memory, than it may.
+            AnalyticsError: If it cannot be answered.
+        """
+        with self._volumes.read(timeout_s) as reader:
+            return reader.execute(text)
+
+    def extent(self) -> KeptSpan:
+        """Return from when it has what."""
+        with self._volumes.read(10.0) as reader:
+            ((events_from, newest),) = reader.execute(f"SELECT epoch(min(time)), epoch(max(time)) FROM {EVENTS.name}")
+            ((minutes_from,),) = reader.execute("SELECT epoch(min(time)) FROM minutes")
+        return KeptSpan(events_from, minutes_from, newest)
+
+    def tidy(self, now: float) -> Tidied:
+        """Do one step of upkeep: roll up a portion, or drop what is too old or too much.
+
+        Raises:
+            AnalyticsError: If it cannot.
+        """
+        return self._upkeep.step(now)
+
+
+def _reach(reader: Reader) -> tuple[float, float]:
+    """Return from when all events are there, and when the newest one was, in seconds since 1970."""
+    ((dropped_us,),) = reader.execute(f"SELECT coalesce(max(upto), 0) FROM {HISTORY}.marks WHERE name = '{DROPPED}'")
+    ((newest,),) = reader.execute(f"SELECT coalesce(epoch(max(time)), 0) FROM {EVENTS.name}")
+    # Those of the minute itself may be gone in part: `minutes` has it whole.
+    return (dropped_us // _MINUTE_US + 1) * 60.0 if dropped_us else 0.0, newest
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, name: str, fresh: Sequence[tuple[Batch, int]]) -> int:
+    """Add the rows of batches, without the first records of some; return how many rows there are."""
+    by_workers = [one for one in fresh if SUPERVISOR not in one[0].source]
+    by_supervisor = [one for one in fresh if SUPERVISOR in one[0].source]
+    return sum(
+        _insert_lines(connection, name, b"".join(numbered(batch, skipped) for batch, skipped in some), tables)
+        for some, tables in ((by_workers, (EVENTS,)), (by_supervisor, (EVENTS, HEALTH, CHANGES)))
+        if some
+    )
+
+
+def _insert_lines(connection: duckdb.DuckDBPyConnection, name: str, lines: bytes, tables: Sequence[Table]) -> int:
+    rows = 0
+    descriptor = os.memfd_create("records", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(lines)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        for table in tables:
+            found = connection.execute(
+                f"INSERT INTO {name}.{table.name} {query_of(table, _reader(descriptor, table))}"
+            ).fetchone()
+            rows += int(found[0]) if found else 0
+    finally:
+        os.close(descriptor)
+    return rows
+
+
+def _reader(descriptor: int, table: Table) -> str:
+    fields = ", ".join(f"'{name}': '{kind}'" for name, kind in fields_of(table).items())
+    return (
+        f"read_json('/proc/self/fd/{descriptor}', format = 'newline_delimited', ignore_errors = true,"
+        f" maximum_object_size = {_MAX_LINE_BYTES}, columns = {{{fields}}})"
+    )

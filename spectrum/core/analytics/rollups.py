@@ -1,0 +1,56 @@
+"""How rows of `events` become rows of `minutes`: as SQL for DuckDB.
+
+Rows of `minutes` are added up whoever asks, so it does not matter in how many portions a minute was rolled up, and what
+is not rolled up yet is shown as rows of one event each.
+"""
+
+from collections.abc import Callable
+
+from spectrum.core.analytics.columns import EVENTS, MINUTES, Column, Role
+from spectrum.core.analytics.histogram import duckdb_bucket
+
+_MINUTE = "date_trunc('minute', time)"
+_DURATIONS = tuple(column.name for column in EVENTS.having(Role.DURATION))
+
+
+def rolled_up(events: str) -> str:
+    """Return the query for the rows of `minutes` of a relation of events."""
+    dimensions = [column.name for column in MINUTES.having(Role.DIMENSION)]
+    values = _values(_sum, lambda name: f"histogram({duckdb_bucket(name)}) FILTER ({name} IS NOT NULL)")
+    return f"SELECT {values} FROM {events} GROUP BY {', '.join((_MINUTE, *dimensions))}"
+
+
+def as_minutes(events: str) -> str:
+    """Return the query that shows events as rows of `minutes`, one each."""
+    one = "CASE WHEN {0} IS NOT NULL THEN MAP {{{1}: CAST(1 AS UBIGINT)}} END"
+    return f"SELECT {_values(_own, lambda name: one.format(name, duckdb_bucket(name)))} FROM {events}"
+
+
+def _values(added: Callable[[str], str], histogram: Callable[[str], str]) -> str:
+    return ", ".join(f"{_value(column, added, histogram)} AS {column.name}" for column in MINUTES.columns)
+
+
+def _value(column: Column, added: Callable[[str], str], histogram: Callable[[str], str]) -> str:
+    if column.role is Role.TIME:
+        return _MINUTE
+    if column.role is Role.DIMENSION:
+        return column.name
+    of = next((name for name in _DURATIONS if column.name.startswith(f"{name}_")), "")
+    match column.name.removeprefix(f"{of}_"):
+        case "histogram":
+            return histogram(of)
+        case "count" if of:
+            return added(f"CASE WHEN {of} IS NOT NULL THEN 1 ELSE 0 END")
+        case "sum" if of:
+            return added(f"coalesce({of}, 0)")
+        case "records":
+            return added("1")
+    return added(column.name)
+
+
+def _sum(value: str) -> str:
+    return f"CAST(sum({value}) AS UBIGINT)"
+
+
+def _own(value: str) -> str:
+    return f"CAST({value} AS UBIGINT)"

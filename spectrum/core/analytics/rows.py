@@ -1,0 +1,165 @@
+"""How records become rows of the tables: as SQL for DuckDB, which reads the JSON of the journal by itself.
+
+A record is one row, and needs no other for it: sums over rows are right in whatever order they come.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from spectrum.core.analytics.columns import Column, ColumnKind, Role, Table
+from spectrum.core.records.journal import Batch
+from spectrum.core.records.reasons import Reason
+
+# In the source of changes of health and of the configuration, which no worker makes.
+SUPERVISOR = "/supervisor/"
+# Fields that lines are given here.
+SOURCE, SEQUENCE = "Source", "Sequence"
+
+
+def numbered(batch: Batch, skipped: int = 0) -> bytes:
+    """Return the lines of a batch, each with its source and number in front, without those that are to be skipped."""
+    return b"".join(_numbered(batch, skipped))
+
+
+def _numbered(batch: Batch, skipped: int) -> Iterator[bytes]:
+    head = b'{"%b":%b,"%b":' % (SOURCE.encode(), msgspec.json.encode(batch.source), SEQUENCE.encode())
+    for number, line in enumerate(batch.lines.splitlines(keepends=True)[skipped:], batch.sequence + skipped):
+        yield b"%b%d,%b" % (head, number, line[1:])
+
+
+def _among(field: str, labels: set[str]) -> str:
+    return f"{field} IN ({', '.join(repr(label) for label in sorted(labels))})"
+
+
+_REFUSED = {reason.label for reason in Reason if reason.refused}
+_NOBODYS_FAULT = {Reason.ORIGIN_CLOSED, Reason.ORIGIN_DRAINED}
+_FAILED = {
+    reason.label
+    for reason in Reason
+    if reason.event in ("originError", "resolveOrigin")
+    or (reason.label.startswith("origin_") and reason not in _NOBODYS_FAULT)
+    or reason in (Reason.INTERNAL_ERROR, Reason.WORKER_LOST)
+}
+OUTCOME = (
+    f"CASE WHEN Event = 'clientFiltered' OR {_among('Reason', _REFUSED)} THEN 'refused'"
+    f" WHEN Event IN ('originError', 'resolveOrigin') OR {_among('Reason', _FAILED)} THEN 'failed' ELSE 'passed' END"
+)
+
+
+def prefix_of(address: str) -> str:
+    """Return the expression for the /24 or /48 that holds an address, in its usual form; '' for none."""
+    groups = f"list_resize(string_split(split_part({address}, '::', 1), ':'), 3, '0')"
+    return (
+        f"CASE WHEN {address} IS NULL OR {address} = '' THEN ''"
+        f" WHEN contains({address}, ':') THEN"
+        f" regexp_replace(array_to_string({groups}, ':'), '(:0)+$', '') || '::/48'"
+        f" ELSE regexp_replace({address}, '[0-9]+$', '0/24') END"
+    )
+
+
+def _moved(name: str) -> str:
+    """Return the expression for what a record says was moved since the one before of its session."""
+    return f"CASE WHEN Event = 'connect' THEN 0 ELSE coalesce({name}Since, {name}, 0) END"
+
+
+def _at_end(value: str) -> str:
+    return f"CASE WHEN DisconnectTimestamp IS NOT NULL AND Sessions IS NULL THEN {value} END"
+
+
+_ORIGIN_ADDRESS = (
+    "CASE WHEN contains(OriginIP, ':') THEN '[' || OriginIP || ']:' ELSE OriginIP || ':' END || OriginPort::VARCHAR"
+)
+# By table and column, what is not a field of records as it is.
+_MADE: Mapping[str, Mapping[str, str]] = {
+    "events": {
+        "source": SOURCE,
+        "sequence": SEQUENCE,
+        "outcome": OUTCOME,
+        "node": f"split_part({SOURCE}, '/', 1)",
+        "client_prefix": prefix_of("ClientIP"),
+        "ip_version": "CASE WHEN coalesce(ClientIP, '') = '' THEN 0 WHEN contains(ClientIP, ':') THEN 6 ELSE 4 END",
+        "origin": f"CASE WHEN Pool <> '' AND OriginName <> '' THEN Pool || '/' || OriginName"
+        f" WHEN OriginIP <> '' THEN {_ORIGIN_ADDRESS} ELSE '' END",
+        "attempts": "coalesce(Attempts::VARCHAR, '')",
+        "weight": "coalesce(Sessions, 1)",
+        "clients": "coalesce(Clients, 0)",
+        "client_bytes": _moved("ClientBytes"),
+        "origin_bytes": _moved("OriginBytes"),
+        "client_packets": _moved("ClientDatagrams"),
+        "origin_packets": _moved("OriginDatagrams"),
+        "duration": _at_end("greatest(date_diff('microsecond', ConnectTimestamp, DisconnectTimestamp), 0)"),
+        "connect_duration": _at_end("CASE WHEN ConnectTimestamp IS NOT NULL THEN ConnectDuration // 1000 END"),
+        "client_rtt": _at_end("nullif(ClientTcpRtt // 1000, 0)"),
+        "origin_rtt": _at_end("nullif(OriginTcpRtt // 1000, 0)"),
+    },
+    "health": {
+        "source": SOURCE,
+        "sequence": SEQUENCE,
+        "node": f"split_part({SOURCE}, '/', 1)",
+        "origin": "CASE WHEN Origin <> '' THEN coalesce(Pool, '') || '/' || Origin ELSE '' END",
+        "rtt": "nullif(RTT // 1000, 0)",
+    },
+    "changes": {"source": SOURCE, "sequence": SEQUENCE, "node": f"split_part({SOURCE}, '/', 1)"},
+}
+# Fields that expressions use, and their types for DuckDB.
+_FIELDS_OF_EXPRESSIONS = {
+    "events": {
+        SOURCE: "VARCHAR",
+        SEQUENCE: "UBIGINT",
+        "Reason": "VARCHAR",
+        "ClientIP": "VARCHAR",
+        "OriginIP": "VARCHAR",
+        "OriginPort": "USMALLINT",
+        "OriginName": "VARCHAR",
+        "Pool": "VARCHAR",
+        "ConnectDuration": "UBIGINT",
+        "ClientTcpRtt": "UBIGINT",
+        "OriginTcpRtt": "UBIGINT",
+        "ConnectTimestamp": "TIMESTAMP",
+        "DisconnectTimestamp": "TIMESTAMP",
+        "Sessions": "UINTEGER",
+        "Clients": "UINTEGER",
+        "ClientBytes": "UBIGINT",
+        "OriginBytes": "UBIGINT",
+        "ClientDatagrams": "UBIGINT",
+        "OriginDatagrams": "UBIGINT",
+        "ClientBytesSince": "UBIGINT",
+        "OriginBytesSince": "UBIGINT",
+        "ClientDatagramsSince": "UBIGINT",
+        "OriginDatagramsSince": "UBIGINT",
+        "Attempts": "JSON",
+    },
+    "health": {SOURCE: "VARCHAR", SEQUENCE: "UBIGINT", "Pool": "VARCHAR", "Origin": "VARCHAR", "RTT": "UBIGINT"},
+    "changes": {SOURCE: "VARCHAR", SEQUENCE: "UBIGINT"},
+}
+HEALTH_EVENTS = ("originHealth", "originEjected", "originReturned", "poolHealth", "loadBalancerFallback")
+CHANGE_EVENTS = ("configurationStarted", "configurationReloaded", "configurationChanged")
+_WHICH = {
+    "events": f"NOT {_among('Event', {*HEALTH_EVENTS, *CHANGE_EVENTS})}",
+    "health": _among("Event", set(HEALTH_EVENTS)),
+    "changes": _among("Event", set(CHANGE_EVENTS)),
+}
+
+
+def _given(column: Column) -> str:
+    """Return the expression for a column that is a field as it is; what a record does not have is empty."""
+    if column.role is Role.TIME:
+        return f'"{column.field}"'
+    empty = "false" if column.kind is ColumnKind.BOOLEAN else "''" if column.duckdb == "VARCHAR" else "0"
+    return f'coalesce("{column.field}", {empty})'
+
+
+def fields_of(table: Table) -> dict[str, str]:
+    """Return the fields that are read of records for a table, and their types for DuckDB."""
+    named = {
+        column.field: column.duckdb for column in table.columns if column.field and column.name not in _MADE[table.name]
+    }
+    return named | {"Event": "VARCHAR"} | _FIELDS_OF_EXPRESSIONS[table.name]
+
+
+def query_of(table: Table, lines: str) -> str:
+    """Return the query for the rows of a table, of what `lines` is in SQL: a relation of `fields_of`."""
+    made = _MADE[table.name]
+    values = (made.get(column.name) or _given(column) for column in table.columns)
+    return f"SELECT {', '.join(values)} FROM {lines} WHERE {_WHICH[table.name]} AND Timestamp IS NOT NULL"

@@ -1,0 +1,343 @@
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectrum.analytics import embedded
+from spectrum.analytics.cancellation import Cancellation
+from spectrum.analytics.embedded import EmbeddedStore
+from spectrum.analytics.store import AnalyticsError, PacketSample, QuestionTooLarge
+from spectrum.core.analytics.columns import PACKETS
+from spectrum.core.analytics.question import Question
+from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.records.journal import Batch, Cursor
+from tests.analytics.records import CURSOR, NOON, SOURCE, batch, record
+
+NOW = NOON.timestamp()
+
+
+def opened(folder, **options):
+    store = EmbeddedStore(folder, memory_bytes=64 << 20, threads=1, **options)
+    store.open()
+    return store
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = opened(tmp_path / "store")
+    yield found
+    found.close()
+
+
+SUMS = "SELECT count(*), sum(weight), sum(client_bytes) FROM events"
+
+
+def test_records_are_kept_with_the_place_in_the_journal(store, tmp_path):
+    assert store.progress() == (None, {})
+    assert store.take([batch([record(), record(1)])], CURSOR) == (2, 0, 0, 0)
+    assert store.progress() == (CURSOR, {SOURCE: 3})
+    assert store.take([], Cursor(0, 200, 3)) == (0, 0, 0, 0)
+    store.close()
+    store.open()
+    assert store.progress() == (Cursor(0, 200, 3), {SOURCE: 3})
+    assert store.execute(SUMS) == [(2, 2, 200)]
+    assert store.extent() == (NOW, NOW, NOW + 1)
+
+
+def test_what_comes_again_is_passed_over(store):
+    store.take([batch([record()] * 5)], CURSOR)
+    again = store.take([batch([record()] * 8, sequence=3), batch([record()] * 2, sequence=9)], CURSOR)
+    assert again == (5, 3 + 2, 0, 0)
+    assert store.take([batch([record()], source="edge1/1/2", sequence=77)], CURSOR) == (1, 0, 0, 0)
+    assert store.execute(SUMS)[0][0] == 11
+    assert store.execute("SELECT source, sequence FROM events GROUP BY ALL HAVING count(*) > 1") == []
+
+
+def test_what_is_missing_and_what_is_no_record(store):
+    broken = Batch(SOURCE, 1, 3, 0, msgspec.json.encode(record()) + b'\n{broken}\n{"Event":"disconnect"}\n')
+    assert store.take([broken, batch([record()], sequence=10)], CURSOR) == (2, 0, 2, 6)
+
+
+def test_the_supervisors_records(store):
+    health = HealthEvent("originHealth", NOON, False, "refused", "p", "a")
+    change = {"Event": "configurationChanged", "Timestamp": NOON, "Revision": 7, "Author": "ops", "Text": "app ssh"}
+    taken = store.take([batch([health, change], source="edge1/supervisor/1"), batch([record()])], CURSOR)
+    assert taken == (3, 0, 0, 0)
+    assert store.execute("SELECT origin, healthy FROM health") == [("p/a", False)]
+    assert store.execute("SELECT revision, author FROM changes") == [(7, "ops")]
+    assert store.execute("SELECT count(*) FROM events") == [(1,)]
+
+
+def test_packets(store):
+    values = {"time": NOON.replace(tzinfo=None), "source_ip": "203.0.113.7", "sample_interval": 1000, "bytes": 60_000}
+    empty = {"VARCHAR": "", "BLOB": b""}
+    row = tuple(values.get(one.name, empty.get(one.duckdb, 0)) for one in PACKETS.columns)
+    store.take_packets([PacketSample(row)] * 3)
+    assert store.execute("SELECT sum(sample_interval), sum(bytes) FROM packets") == [(3000, 180_000)]
+
+
+def test_a_question(store):
+    store.take([batch([record(at, Application="ssh" if at % 3 else "web") for at in range(9)])], CURSOR)
+    question = Question(
+        "events", metrics=("count", "bytesIngress"), dimensions=("app",), since=NOW - 60, until=NOW + 60
+    )
+    assert sorted(store.ask(question, 10.0).rows) == [("ssh", 6, 600), ("web", 3, 300)]
+    raw = Question("events", metrics=(), dimensions=("*",), since=NOW - 60, until=NOW + 60, limit=2)
+    assert len(store.ask(raw, 10.0).rows) == 2
+    gone = Cancellation()
+    gone.set()
+    with pytest.raises(QuestionTooLarge):
+        store.ask(question, 10.0, gone)
+    with pytest.raises(QuestionTooLarge):
+        store.execute("SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range * b.range = 3", 0.05)
+
+
+def test_events_that_were_dropped_are_asked_of_roll_ups(tmp_path):
+    store = opened(tmp_path / "store", events_s=3600.0)
+    store.take([batch([record(at) for at in range(100)])], CURSOR)
+    store._volumes.begin()
+    store.take([batch([record(at) for at in range(90, 150)], sequence=101)], CURSOR)
+    question = Question("events", metrics=("count",), dimensions=("app",), since=NOW - 60, until=NOW + 600)
+    assert store.ask(question, 10.0).rows == [("ssh", 160)]
+    while store.tidy(NOW + 3700).dropped == 0:
+        pass
+    assert store.execute("SELECT count(*) FROM events") == [(60,)]
+    assert store.ask(question, 10.0).rows == [("ssh", 160)], "the minutes of both are not counted twice"
+    store.close()
+
+
+def test_a_volume_is_full_by_its_size_or_age(tmp_path, monkeypatch):
+    def volumes():
+        return len(list((tmp_path / "store").glob("events-*.duckdb")))
+
+    store = opened(tmp_path / "store", max_bytes=8 << 20)
+    store.take([batch([record()])], CURSOR)
+    store.take([batch([record(at, SessionId=f"1.{at}") for at in range(4000)], sequence=2)], CURSOR)
+    assert volumes() == 1
+    store.take([batch([record()], sequence=4002)], CURSOR)
+    assert volumes() == 2
+    monkeypatch.setattr(embedded, "DAY_S", 0.0)
+    store.take([batch([record()], sequence=4003)], CURSOR)
+    assert volumes() == 3
+    assert store.execute(SUMS)[0][0] == 4003
+    store.close()
+
+
+# --- sums -----------------------------------------------------------------------------------------------------------
+
+
+class Life:
+    """A session: its records, and what its sockets moved."""
+
+    def __init__(self, draw, number):
+        self.records = []
+        moved = [0, 0]
+        name = {"SessionId": f"1.{number}", "Application": draw.choice(["ssh", "web"])}
+        if draw.random() < 0.3:
+            self.weight = draw.randint(1, 50)
+            own = {"Event": "clientFiltered", "Reason": "client_rate", "ConnectTimestamp": None, "ClientBytes": 0}
+            sessions = {"Sessions": self.weight} if self.weight > 1 else {}
+            self.records.append(record(number, **name, **own, **sessions, OriginBytes=0))
+            self.moved = (0, 0)
+            return
+        self.weight = 1
+        is_open = {"DisconnectTimestamp": None, "Reason": "", "Status": 0}
+        if draw.random() < 0.5:
+            self.records.append(record(number, Event="connect", **name, **is_open, ClientBytes=0, OriginBytes=0))
+        since = {}
+        for step in range(draw.choice([0, 0, 1, 4])):
+            more = draw.randrange(1000), draw.randrange(10**6)
+            moved = [moved[0] + more[0], moved[1] + more[1]]
+            since = {"ClientBytesSince": more[0], "OriginBytesSince": more[1]}
+            totals = {"ClientBytes": moved[0], "OriginBytes": moved[1]}
+            self.records.append(record(number + step, Event="progress", **name, **is_open, **totals, **since))
+        more = draw.randrange(1000), draw.randrange(10**6)
+        moved = [moved[0] + more[0], moved[1] + more[1]]
+        if since:
+            since = {"ClientBytesSince": more[0], "OriginBytesSince": more[1]}
+        self.records.append(record(number + 9, **name, ClientBytes=moved[0], OriginBytes=moved[1], **since))
+        self.moved = tuple(moved)
+
+
+def journal_of(draw, lives, sources):
+    """Batches of what workers tell: of each source in its order, sources mixed, what was not acknowledged again."""
+    waiting = []
+    for source in range(sources):
+        lines = [one for life in lives[source::sources] for one in life.records]
+        first = 1
+        batches = []
+        while first <= len(lines):
+            count = draw.randint(1, 7)
+            some = lines[first - 1 : first - 1 + count]
+            batches.append(batch(some, sequence=first, source=f"edge1/{source}/1"))
+            first += len(some)
+        for at in sorted(draw.sample(range(len(batches)), min(len(batches), 2)), reverse=True):
+            back = draw.randint(0, at)
+            batches[at + 1 : at + 1] = batches[back : at + 1]
+        waiting.append(batches)
+    mixed = []
+    while any(waiting):
+        mixed.append(draw.choice([one for one in waiting if one]).pop(0))
+    return mixed
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 2**32))
+def test_sums_are_the_truth(tmp_path_factory, seed):
+    draw = random.Random(seed)
+    folder = tmp_path_factory.mktemp("sums")
+    store = opened(folder)
+    lives = [Life(draw, number) for number in range(draw.randint(1, 25))]
+    journal = journal_of(draw, lives, draw.randint(1, 3))
+    shed = {draw.randrange(len(journal))} if draw.random() < 0.3 else set()
+    kept = [one for at, one in enumerate(journal) if at not in shed]
+    rows = repeated = at = 0
+    while at < len(kept):
+        count = draw.randint(1, 9)
+        taken = store.take(kept[at : at + count], Cursor(0, at + count, at))
+        rows, repeated, at = rows + taken.rows, repeated + taken.repeated, at + count
+        match draw.randrange(6):
+            case 0:
+                store.close()
+                store.open()
+            case 1:
+                store.tidy(NOW + at * 100)
+            case 2:
+                store._volumes.begin()
+    assert rows + repeated == sum(one.records for one in kept)
+    ((sessions, from_clients, from_origins),) = store.execute(
+        "SELECT coalesce(sum(CASE WHEN event IN ('connect', 'progress') THEN 0 ELSE weight END), 0),"
+        " coalesce(sum(client_bytes), 0), coalesce(sum(origin_bytes), 0) FROM events"
+    )
+    minutes = store.execute(
+        "SELECT coalesce(sum(client_bytes), 0), coalesce(sum(origin_bytes), 0), coalesce(sum(records), 0) FROM minutes"
+    )
+    assert minutes == [(from_clients, from_origins, rows)], "roll-ups agree"
+    if not shed:
+        assert sessions == sum(life.weight for life in lives)
+        assert (from_clients, from_origins) == tuple(map(sum, zip(*(life.moved for life in lives), strict=True)))
+    assert store.execute("SELECT count(*) FROM (SELECT source, sequence FROM events GROUP BY ALL)") == [(rows,)], (
+        "none twice"
+    )
+    store.close()
+    shutil.rmtree(folder)
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_added_where_the_disk_is_nearly_full(store, monkeypatch):
+    store.take([batch([record()])], CURSOR)
+    monkeypatch.setattr(embedded, "SPARE_BYTES", 1 << 60)
+    with pytest.raises(AnalyticsError, match="MiB are free") as caught:
+        store.take([batch([record()], sequence=2)], CURSOR)
+    assert caught.value.reason == "full"
+    assert store.execute(SUMS)[0][0] == 1, "questions are answered"
+    monkeypatch.undo()
+    assert store.take([batch([record()], sequence=2)], CURSOR).rows == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
+def test_a_disk_that_gets_full_on_the_way(tmp_path, monkeypatch):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]).returncode:
+        pytest.skip("may not mount")
+    try:
+        monkeypatch.setattr(embedded, "SPARE_BYTES", 0)
+        store = opened(folder)
+        sequence = 1
+        caught = None
+        while caught is None and sequence < 100_000:
+            try:
+                store.take([batch([record(at, SessionId=f"{at}.{sequence}") for at in range(200)], sequence)], CURSOR)
+                sequence += 200
+            except AnalyticsError as exc:
+                caught = exc
+        assert caught is not None
+        assert caught.reason == "full"
+        assert store.progress().next == {SOURCE: sequence}
+        subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
+        assert store.take([batch([record()] * 200, sequence)], CURSOR).rows == 200, "it goes on by itself"
+        assert store.execute("SELECT count(*) FROM events") == [(sequence - 1 + 200,)], "nothing lost, nothing twice"
+        store.close()
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_damage_makes_the_journal_be_read_again(tmp_path):
+    said = []
+    store = opened(tmp_path / "store", say=said.append)
+    store.take([batch([record()] * 3)], CURSOR)
+    store._volumes.begin()
+    store.take([batch([record()] * 2, sequence=4)], Cursor(0, 500, 5))
+    store._database.is_broken = True
+    path = tmp_path / "store/events-00000002.duckdb"
+    path.write_bytes(b"\1" * 20000)
+    path.with_name(path.name + ".wal").unlink(missing_ok=True)
+    for _ in range(2):
+        with pytest.raises(AnalyticsError, match="read them again") as caught:
+            store.take([batch([record()], sequence=6)], Cursor(0, 600, 6))
+        assert caught.value.reason == "corrupt"
+    assert len(said) == 1
+    assert store.progress() == (CURSOR, {SOURCE: 4})
+    assert store.take([batch([record()] * 3, sequence=4)], Cursor(0, 600, 6)).rows == 3
+    assert store.execute(SUMS)[0][0] == 6
+    store.close()
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from spectrum.analytics.embedded import EmbeddedStore
+from spectrum.core.records.journal import Cursor
+from tests.analytics.records import SOURCE, batch, record
+
+store = EmbeddedStore(Path(sys.argv[1]), memory_bytes=64 << 20, threads=1, max_bytes=4 << 20)
+store.open()
+print("open", flush=True)
+number = store.progress().next.get(SOURCE, 1)
+while True:
+    store.take([batch([record(at) for at in range(50)], number)], Cursor(0, number, number))
+    number += 50
+    store.tidy(number * 100.0)
+"""
+
+
+def test_killed_at_any_moment(tmp_path):
+    draw = random.Random(9)
+    folder = tmp_path / "store"
+    for _ in range(3):
+        command = [sys.executable, "-c", CHILD, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            assert child.stdout.readline() == b"open\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                child.wait(draw.uniform(0.1, 0.5))
+            child.send_signal(signal.SIGKILL)
+        store = opened(folder)
+        cursor, following = store.progress()
+        ((rows, last),) = store.execute("SELECT count(*), max(sequence) FROM events")
+        if cursor is not None:
+            assert following == {SOURCE: last + 1}
+            assert cursor.record == last - 49
+            assert rows == last, "each once"
+            assert store.execute("SELECT sum(records) FROM minutes") == [(rows,)]
+        store.close()
+    assert rows > 0
+
+
+def test_what_cannot_be_opened(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AnalyticsError, match="file"):
+        opened(tmp_path / "file")
+    store = EmbeddedStore(tmp_path / "store")
+    with pytest.raises(AnalyticsError, match="closed"):
+        store.execute("SELECT 1")
+    store.close()
