@@ -21,6 +21,8 @@ from spectrum.store.store import Store
 
 SIZES = (1_000, 10_000)
 CHANGES = 200
+# Each has a load balancer, and a tenth of the apps lead to these.
+POOLS, POOL_CHANGES = 100, 50
 CLIENTS = 8
 CLIENTS_S = 5.0
 ROWS: Rows = {
@@ -30,6 +32,9 @@ ROWS: Rows = {
     "change_p50_ms": ("one app changed by API: answered, and live, after; p50", "ms", True),
     "change_p99_ms": ("the same, p99", "ms", True),
     "change_quiet_p99_us": ("the same: round trip meanwhile, p99", "µs", True),
+    "pool_p50_ms": (f"one of {POOLS} pools changed by API, to which a tenth of the apps lead; p50", "ms", True),
+    "pool_p99_ms": ("the same, p99", "ms", True),
+    "pool_quiet_p99_us": ("the same: round trip meanwhile, p99", "µs", True),
     "clients_per_s": (f"changes by {CLIENTS} clients", "/s", False),
     "clients_p99_ms": ("the same: one takes, p99", "ms", True),
     "list_ms": ("a page of 50 apps", "ms", True),
@@ -40,20 +45,34 @@ ROWS: Rows = {
 def stored_app(number: int, idle_s: int) -> dict[str, object]:
     """Return an app as the file has it."""
     address, port = divmod(number, APPS_PER_ADDRESS)
+    leads_to: dict[str, object] = {"origin_direct": [f"tcp://127.0.0.1:{ORIGIN_PORT}"]}
+    if number % 10 == 9:
+        leads_to = {"load_balancer": f"lb{number // 10 % POOLS}"}
     return {
         "protocol": f"tcp/{PORT + port}",
         "edge_ips": [f"127.1.0.{address + 1}"],
-        "origin_direct": [f"tcp://127.0.0.1:{ORIGIN_PORT}"],
+        **leads_to,
         "timeouts": {"idle": idle_s},
         "dns": {"type": "ADDRESS", "name": f"app{number}.example.com"},
     }
+
+
+def stored_pool(weight: float) -> dict[str, object]:
+    """Return a pool as the file has it."""
+    origin = {"name": "a", "address": "127.0.0.1", "port": ORIGIN_PORT}
+    return {"origins": [origin, origin | {"name": "b", "weight": weight}]}
 
 
 def _fill(folder: Path, count: int) -> None:
     store = Store(folder)
     store.open()
     apps = [ObjectChange("apps", new_id(), f"app{number}", stored_app(number, 600)) for number in range(count)]
-    store.commit(apps, [], time.time())
+    pools = [ObjectChange("pools", new_id(), f"pool{number}", stored_pool(1)) for number in range(POOLS)]
+    balancers = [
+        ObjectChange("load_balancers", new_id(), f"lb{number}", {"default_pools": [f"pool{number}"]})
+        for number in range(POOLS)
+    ]
+    store.commit(pools + balancers + apps, [], time.time())
     store.close()
     if os.geteuid() == 0:
         account = pwd.getpwnam("nobody")
@@ -77,8 +96,15 @@ class ApiUser:
 
     def change(self, number: int, idle_s: int) -> float:
         """Change an app; return after how many seconds that was answered."""
+        return self._put("apps", f"app{number}", stored_app(number, idle_s))
+
+    def change_pool(self, number: int, weight: float) -> float:
+        """Change a pool; the rest as `change`."""
+        return self._put("pools", f"pool{number}", stored_pool(weight))
+
+    def _put(self, section: str, name: str, value: object) -> float:
         began = time.perf_counter()
-        self.ask("POST", "/spectrum/import", {"objects": {"apps": {f"app{number}": stored_app(number, idle_s)}}})
+        self.ask("POST", "/spectrum/import", {"objects": {section: {name: value}}})
         return time.perf_counter() - began
 
 
@@ -118,6 +144,10 @@ def _of_changes(folder: Path, count: int) -> Figures:
     took = sorted(user.change(chance.randrange(count), 1000 + number) for number in range(CHANGES))
     figures |= {"change_p50_ms": median(took) * 1e3, "change_p99_ms": took[len(took) * 99 // 100] * 1e3}
     figures["change_quiet_p99_us"] = p99_us(quiet.end())
+    quiet = QuietClient()
+    took = sorted(user.change_pool(chance.randrange(POOLS), round(chance.random(), 2)) for _ in range(POOL_CHANGES))
+    figures |= {"pool_p50_ms": median(took) * 1e3, "pool_p99_ms": took[len(took) * 99 // 100] * 1e3}
+    figures["pool_quiet_p99_us"] = p99_us(quiet.end())
     pages = []
     for _ in range(10):
         began = time.perf_counter()

@@ -88,7 +88,10 @@ class Registry:
         self._places: dict[ListenerKey, dict[str, None]] = {}
         # Removed ones that have sessions.
         self._leaving: set[RunningListener] = set()
+        # Those that lead to the addresses of a name, and to a load balancer; and what each of them leads by.
         self._by_name: dict[str, set[RunningListener]] = {}
+        self._by_balancer: dict[str, set[RunningListener]] = {}
+        self._led_by: dict[RunningListener, tuple[str, tuple[str, ...]]] = {}
 
     def apply(
         self,
@@ -109,7 +112,6 @@ class Registry:
             The listeners that are not used any more; the caller closes their descriptors.
         """
         wanted = self._wanted(snapshot.apps, descriptors)
-        self._by_name.clear()
         gone = self._serve(wanted, list(self._by_key), names, unused)
         self._retire(list(self._apps), wanted)
         for _ in self._paced(range(len(wanted))):  # to free all at once takes milliseconds
@@ -134,9 +136,6 @@ class Registry:
         """
         keys = difference.listeners(self._transport)
         former = [app.name for app in difference.former]
-        for app in self.running(former):
-            for listener in app.listeners:
-                self._forget_names(listener)
         # Apps that share a listener with these stay as they are, beside them. The one that has the descriptor is first.
         beside = {listener.app.settings.name: listener.app.settings for key in keys for listener in self._at(key)}
         apps = [settings for name, settings in beside.items() if name not in former]
@@ -145,6 +144,42 @@ class Registry:
         gone = self._serve(wanted, current, names, unused, keys)
         self._retire([*former, *(app.name for app in difference.apps)], wanted)
         return gone
+
+    def aim_again(
+        self,
+        balancers: Iterable[str],
+        names: Mapping[str, tuple[str, ...]],
+        unused: Callable[[RunningListener, list[Target]], None] = lambda listener, targets: None,
+    ) -> set[RunningApp]:
+        """Lead what leads to these load balancers to their origins as they are now; return the apps.
+
+        Args:
+            balancers: Their names.
+            names, unused: As for `apply`.
+        """
+        listeners = [listener for name in balancers for listener in self._by_balancer.get(name, ())]
+        for listener in listeners:
+            self._breathe()
+            self._aim(listener, names, unused)
+        return {listener.app for listener in listeners}
+
+    def _aim(
+        self,
+        listener: RunningListener,
+        names: Mapping[str, tuple[str, ...]],
+        unused: Callable[[RunningListener, list[Target]], None],
+    ) -> None:
+        if targets := listener.aim(names):
+            unused(listener, targets)
+        settings = listener.app.settings
+        leads = settings.load_balancer, tuple({name_key(name): None for name in self._names_of(settings)})
+        if leads == self._led_by.get(listener, ("", ())):
+            return
+        self._forget_ways(listener)
+        self._led_by[listener] = leads
+        for found, keys in ((self._by_balancer, filter(None, leads[:1])), (self._by_name, leads[1])):
+            for key in keys:
+                found.setdefault(key, set()).add(listener)
 
     def leaving(self) -> set[RunningListener]:
         """Return the removed listeners that have sessions."""
@@ -194,11 +229,7 @@ class Registry:
             if app is not served:
                 self._configure(app, settings)
                 served = app
-            listener = self._listener(place, app, offset, descriptor)
-            if targets := listener.aim(names):
-                unused(listener, targets)
-            for name in self._names_of(settings):
-                self._by_name.setdefault(name_key(name), set()).add(listener)
+            self._aim(self._listener(place, app, offset, descriptor), names, unused)
 
         for place in first:
             serve(place)
@@ -280,14 +311,14 @@ class Registry:
             for view in self._balancers[settings.load_balancer].core.views.values():
                 yield from (origin.dns for origin in view.settings.origins if origin.dns is not None)
 
-    def _forget_names(self, listener: RunningListener) -> None:
-        """Lead new addresses of names to a listener no longer."""
-        for name in self._names_of(listener.app.settings) if self._by_name else ():
-            key = name_key(name)
-            listeners = self._by_name.get(key, set())
-            listeners.discard(listener)
-            if not listeners:
-                self._by_name.pop(key, None)
+    def _forget_ways(self, listener: RunningListener) -> None:
+        """Lead a listener to what a name or a load balancer leads to no longer."""
+        balancer, names = self._led_by.pop(listener, ("", ()))
+        for found, keys in ((self._by_balancer, filter(None, (balancer,))), (self._by_name, names)):
+            for key in keys:
+                found[key].discard(listener)
+                if not found[key]:
+                    del found[key]
 
     def _app(self, settings: AppSettings) -> RunningApp:
         """Return the app of these settings: a new one, or the running one, which still has other settings."""
@@ -341,7 +372,7 @@ class Registry:
         del self._places[key][name]
         if not self._places[key]:
             del self._places[key]
-        self._forget_names(listener)
+        self._forget_ways(listener)
         self._remove_listener(listener, drain)
         listener.removed = True
         self._leaving.add(listener)
@@ -398,12 +429,8 @@ class Registry:
 
     def targets_to(self, numbers: set[int], balancer: str = "") -> set[Target]:
         """Return the targets in use of origins with these numbers, of one load balancer or of any."""
-        found: set[Target] = set()
-        for listener in self._by_key.values():
-            leads_by = listener.app.settings.load_balancer
-            if leads_by and balancer in ("", leads_by):
-                found.update(listener.route.to(numbers))
-        return found
+        led = self._by_balancer.values() if not balancer else [self._by_balancer.get(balancer, ())]
+        return {target for listeners in led for listener in listeners for target in listener.route.to(numbers)}
 
     def takes(self, listener: RunningListener) -> bool:
         """Return whether a session may be assigned to a listener: its app must still have its slot."""

@@ -309,14 +309,18 @@ class TcpPlane:
         rest: Snapshot,
         descriptors: Mapping[ListenerKey, int],
         names: Mapping[str, tuple[str, ...]],
+        stopped: Stopped | None = None,
+        balancers: Collection[str] = (),
     ) -> list[ListenerKey]:
         """Serve what differs from what is served; see `Registry.change`. Sessions go on as in `apply`.
 
         Args:
             difference: What differs.
-            rest: What is served beside apps.
-            descriptors, names: As for `apply`.
+            rest: What is served beside apps, pools and load balancers.
+            descriptors, names, stopped: As for `apply`.
+            balancers: Load balancers that lead to other origins than before.
         """
+        self._drain_origins(stopped or {})
         running = self._registry.running(app.name for app in difference.former)
         serving = [listener for app in running for listener in app.listeners]
         self._drop_plans([listener.number for listener in serving])
@@ -324,6 +328,7 @@ class TcpPlane:
         try:
             self._tls.change(difference, rest.tls)
             gone = self._registry.change(difference, descriptors, names)
+            self._registry.aim_again(balancers, names)
         finally:
             self._is_applying = False
         removed = difference.removed()

@@ -6,7 +6,7 @@ The parts are in `plane/flows/`.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -217,19 +217,27 @@ class UdpPlane:
         rest: Snapshot,
         descriptors: Mapping[ListenerKey, int],
         names: Mapping[str, tuple[str, ...]],
+        stopped: Stopped | None = None,
+        balancers: Collection[str] = (),
     ) -> list[ListenerKey]:
         """Serve what differs from what is served; see `Registry.change`. Flows go on as in `apply`.
 
         Args:
             difference: What differs.
-            rest: What is served beside apps.
-            descriptors, names: As for `apply`.
+            rest: What is served beside apps, pools and load balancers.
+            descriptors, names, stopped: As for `apply`.
+            balancers: Load balancers that lead to other origins than before.
         """
-        left: set[Target] = set()
+        left, draining = self._drain_origins(stopped or {})
         # The ports of removed apps stay until the next snapshot: they are asked for before the listeners are.
         self._forgeries.add(difference.apps)
-        gone = self._registry.change(difference, descriptors, names, lambda _, targets: left.update(targets))
-        self._follow(self._registry.running(app.name for app in difference.apps), left)
+
+        def leave(_: RunningListener, targets: list[Target]) -> None:
+            left.update(frozenset(targets) - draining)
+
+        gone = self._registry.change(difference, descriptors, names, leave)
+        apps = self._registry.aim_again(balancers, names, leave)
+        self._follow({*self._registry.running(app.name for app in difference.apps), *apps}, left)
         return gone
 
     def _follow(self, apps: Iterable[RunningApp], left: set[Target]) -> None:

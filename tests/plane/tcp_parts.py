@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from spectrum.core.difference import difference
 from spectrum.engine.loop import Loop
 from spectrum.plane.tcp import TcpPlane
 from tests.engine.harness import Recorder, listening, port_of
@@ -26,7 +27,7 @@ class Plane(Recorder):
             self.loop, emit, self.parts.balancers, self.parts.memory.loads, **guard, breathe=self.look
         )
         self.relay = self.plane.relay
-        self.sockets = {}
+        self.sockets, self.snapshot = {}, None
         self.gone = self.apply(bodies, more=more)
 
     def look(self):
@@ -38,7 +39,7 @@ class Plane(Recorder):
             if begins and not listener.removed and self.parts.firewall.judge_of(app.name):
                 assert listener.app.judge is not None
 
-    def apply(self, bodies, names=None, more=""):
+    def apply(self, bodies, names=None, more="", as_difference=False):
         text = more + "\napps:\n" + "".join(f"  {name}: {{{body}}}\n" for name, body in bodies.items())
         apps = (listener.app.settings for listener in self.plane._listeners.values())
         self.guarded = {app.name for app in apps if app.ip_firewall}
@@ -52,6 +53,11 @@ class Plane(Recorder):
                 sock.setblocking(False)
                 self.sockets[key] = sock
         descriptors = {key: sock.fileno() for key, sock in self.sockets.items()}
+        before, self.snapshot = self.snapshot, snapshot
+        if as_difference:
+            change = difference(before, snapshot)
+            concerned = self.parts.balancers.change(change)
+            return self.plane.change(change, snapshot, descriptors, names or {}, *concerned)
         stopped = self.parts.balancers.apply(snapshot)
         return self.plane.apply(snapshot, descriptors, names or {}, stopped)
 

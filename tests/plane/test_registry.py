@@ -219,11 +219,20 @@ class Engines:
         """Serve a snapshot: as a whole, or what differs from the one before."""
         descriptors = {key: self.sockets[key].fileno() for key in snapshot.listener_keys()}
         differing = difference(before, snapshot) if before is not None else None
+        balancers, concerned = self.parts.balancers, []
+        if differing is None:
+            balancers.apply(snapshot)
+        else:
+            _, concerned = balancers.change(differing)
         for transport, registry in self.registries.items():
             if differing is None:
                 gone = registry.apply(snapshot, descriptors, NAMES)
             else:
                 gone = registry.change(differing, descriptors, NAMES)
+                registry.aim_again(concerned, NAMES)
+            for listener in registry.listeners.values():
+                if not listener.removed and listener.app.settings.load_balancer:
+                    listener.route.choose(bytes(4), 1)  # only then it has targets
             if before is not None:
                 keys = [
                     {key for key in one.listener_keys() if key.transport == transport} for one in (before, snapshot)
@@ -254,6 +263,8 @@ class Engines:
         self.looks += 1
         served = [one for one in self.registries[transport].listeners.values() if not one.removed]
         for listener in served:
+            if listener.app.settings.load_balancer:
+                continue
             hosts = {target.host for target in listener.route.targets()}
             named = NAMES["ANY x.example udp 1-1"] if listener.app.settings.origin_name else ()
             assert hosts == {address for address, _ in listener.app.settings.origins}.union(named)
@@ -295,6 +306,12 @@ class Engines:
         gc.collect()  # engines know their loop and it knows them, and they hold descriptors
 
 
+BALANCED = """
+pools: {{p: {{origins: [{{name: o, address: {}, port: 1}}]}}}}
+load_balancers: {{lb: {{default_pools: [p]}}}}
+"""
+
+
 def _sharing(listeners):
     return [one for one in listeners if one.app.settings.sni or one.app.settings.alpn]
 
@@ -302,6 +319,8 @@ def _sharing(listeners):
 def _app(number, transport, first, last, names):
     """An app on some ports; TCP ones share them, as no two have the same names."""
     ports = f"{first}-{max(first, last)}"
+    if number == 5:
+        return f"{{protocol: {transport}/{ports}, edge_ips: [127.0.0.1], load_balancer: lb}}"
     if number == 4:
         return f"{{protocol: {transport}/1, edge_ips: [127.0.0.1], origin_dns: {{name: x.example}}, origin_port: 1}}"
     return (
@@ -315,15 +334,18 @@ def _reloads(draw):
     """Files with some of a few apps each, in any order, some under another name; and what happens after each."""
     transports, ports = st.sampled_from(["tcp", "tcp", "tcp", "udp"]), st.sampled_from(PORTS)
     names = st.sampled_from([", sni: [a{}.example]", ", sni: [a{}.example]", ", alpn: [p{}]", ""])
-    pool = [_app(number, draw(transports), draw(ports), draw(ports), draw(names)) for number in range(5)]
+    pool = [_app(number, draw(transports), draw(ports), draw(ports), draw(names)) for number in range(6)]
     steps = []
     for _ in range(draw(st.integers(2, 5))):
         order = draw(st.permutations(range(len(pool))))[: draw(st.integers(1, len(pool)))]
         renamed = draw(st.sampled_from([-1, -1, *range(len(pool))]))
         origin = f"192.0.2.{draw(st.integers(1, 2))}"
+        leads_to = draw(st.sampled_from(["192.0.2.1", "192.0.2.2", "x.example"]))
         bodies = [body.replace("192.0.2.1", origin) for body in pool]
         file = [(f"{'n' if number == renamed else 'a'}{number}", bodies[number]) for number in order]
-        steps.append((file, draw(st.sampled_from(["", "", "stall", "resume"])), draw(st.booleans())))
+        steps.append(
+            (BALANCED.format(leads_to), file, draw(st.sampled_from(["", "", "stall", "resume"])), draw(st.booleans()))
+        )
     return steps
 
 
@@ -331,6 +353,8 @@ def _state(registry):
     places = {}
     for (key, name), listener in registry._by_key.items():
         leads_to = [(target.host, target.port) for target in listener.route.targets()]
+        if listener.app.settings.load_balancer:
+            leads_to.sort()
         places[key, name] = listener.app.settings, listener.offset, leads_to, listener in listener.app.listeners
         holder = next(other for other in registry._by_key.values() if other.key == key and other.holds)
         for hello in (ClientHello("", ()), *(ClientHello(f"a{i}.example", (f"p{i}",)) for i in range(5))):
@@ -339,18 +363,19 @@ def _state(registry):
     return {
         "places": places,
         "apps": {name: app.settings for name, app in registry._apps.items()},
-        "names": {name: {one.key for one in found} for name, found in registry._by_name.items() if found},
+        "names": {name: {one.key for one in found} for name, found in registry._by_name.items()},
+        "balancers": {name: {one.key for one in found} for name, found in registry._by_balancer.items()},
         "keys": {key: set(names) for key, names in registry._places.items()},
         "listeners": len([one for one in registry.listeners.values() if not one.removed]),
     }
 
 
-def _compile(parts, apps):
+def _compile(parts, balanced, apps):
     """A snapshot of the apps, without the last ones where they do not go together."""
     for count in range(len(apps), 1, -1):
         with contextlib.suppress(ConfigError):
-            return parts.compile(_text(apps[:count]))
-    return parts.compile(_text(apps[:1]))
+            return parts.compile(balanced + _text(apps[:count]))
+    return parts.compile(balanced + _text(apps[:1]))
 
 
 def _text(apps):
@@ -363,8 +388,8 @@ def test_every_listener_is_watched_after_any_reloads(steps):
     engines = Engines()
     try:
         before = None
-        for apps, then, by_difference in steps:
-            snapshot = _compile(engines.parts, apps)
+        for balanced, apps, then, by_difference in steps:
+            snapshot = _compile(engines.parts, balanced, apps)
             engines.apply(snapshot, before if by_difference else None)
             before = snapshot
             engines.assert_right(snapshot)

@@ -125,9 +125,10 @@ def test_a_flow_that_is_answered_ends_a_row_of_failures(make, free_port, origin)
     assert (signs.connected, signs.connect_failures) == (1, 0)
 
 
+@pytest.mark.parametrize("as_difference", [False, True], ids=["whole", "difference"])
 @pytest.mark.parametrize("how", ["disabled", "removed"])
 @pytest.mark.parametrize("drain_s", [None, 0, 60])
-def test_an_origin_is_taken_out_of_service(make, free_port, origin, how, drain_s):
+def test_an_origin_is_taken_out_of_service(make, free_port, origin, how, drain_s, as_difference):
     drain = "" if drain_s is None else f", session_affinity_attributes: {{drain_duration: {drain_s}}}"
     port = free_port()
     with datagrams() as other, datagrams() as client:
@@ -137,7 +138,7 @@ def test_an_origin_is_taken_out_of_service(make, free_port, origin, how, drain_s
             assert origin.recv(10) == b"x"
         one = balanced(other, names="b", balancer=drain)
         two = balanced(origin, other, balancer=drain, disabled="a")
-        made.apply({"x": led(port)}, more=one if how == "removed" else two)
+        made.apply({"x": led(port)}, more=one if how == "removed" else two, as_difference=as_difference)
         with made.running() as plane:
             ask(client, edge(plane), b"y")
             if drain_s is None:  # at once, as without a load balancer

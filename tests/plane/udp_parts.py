@@ -60,7 +60,9 @@ class Plane(Recorder):
         descriptors = {key: sock.fileno() for key, sock in self.sockets.items()}
         before, self.snapshot = self.snapshot, snapshot
         if as_difference:
-            return self.plane.change(difference(before, snapshot), snapshot, descriptors, names or {})
+            change = difference(before, snapshot)
+            concerned = self.parts.balancers.change(change)
+            return self.plane.change(change, snapshot, descriptors, names or {}, *concerned)
         stopped = self.parts.balancers.apply(snapshot)
         return self.plane.apply(snapshot, descriptors, names or {}, stopped)
 

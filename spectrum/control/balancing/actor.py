@@ -18,7 +18,7 @@ from spectrum.control.filter.explain import explain_filter
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.trouble import Trouble
-from spectrum.core.balancing.checks import monitor_faults
+from spectrum.core.balancing.checks import BALANCING, monitor_faults
 from spectrum.core.balancing.groups import probing
 from spectrum.core.balancing.objects import Monitor
 from spectrum.core.difference import Difference
@@ -26,6 +26,8 @@ from spectrum.core.names import name_key
 from spectrum.core.snapshot import Addresses
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import in_thread
+
+_BALANCING = frozenset(section.key for section in BALANCING.sections)
 
 
 class _PreviewAsked(msgspec.Struct, frozen=True):
@@ -131,14 +133,13 @@ class HealthActor(Actor):
         return explain(plan.snapshot, plan.prefixes, self._health, self._memory, app, client, port, filtered)
 
     async def commit(self, change: Change) -> None:
-        """Go by the new origins. Of apps it depends only which headers those of load balancers send."""
-        if change.difference is None or change.difference.involves(attrgetter("load_balancer")):
+        """Go by the new origins."""
+        if _concerns(change):
             self._health.apply(change.after.config, change.after.snapshot, self._addresses)
 
     async def abort(self, change: Change) -> None:
         """Go by the former ones."""
-        is_same = change.difference is not None and not change.difference.involves(attrgetter("load_balancer"))
-        if not change.is_first and not is_same:
+        if not change.is_first and _concerns(change):
             self._health.apply(change.before.config, change.before.snapshot, self._addresses)
 
     def tell(self, worker: WorkerProcess) -> None:
@@ -147,13 +148,22 @@ class HealthActor(Actor):
         worker.tell_health(self._health.standings, self._health.told_latencies)
 
     def tell_difference(self, worker: WorkerProcess, difference: Difference) -> None:
-        """Give a worker the addresses of the names in it, which may be known from before."""
-        keys = {name_key(app.origin_name) for app in difference.apps if app.origin_name is not None}
-        known = {key: self._addresses[key] for key in keys if key in self._addresses}
-        if known:
+        """Give a worker the addresses of names in it, which may be known from before, and the standings of origins."""
+        keys = map(name_key, difference.names())
+        if known := {key: self._addresses[key] for key in keys if key in self._addresses}:
             worker.tell_names(self._health.addresses_for_workers(known))
+        standings = self._health.standings
+        if found := {one.number: standings[one.number] for one in difference.origins() if one.number in standings}:
+            worker.tell_health(found, {})
 
     async def close(self) -> None:
         """Probe no more."""
         await self._previews.stop()
         await self._health.stop()
+
+
+def _concerns(change: Change) -> bool:
+    """Tell whether health depends on what differs: of apps, only on which headers those of load balancers send."""
+    if change.difference is None or change.difference.involves(attrgetter("load_balancer")):
+        return True
+    return not _BALANCING.isdisjoint(change.names or ())

@@ -112,7 +112,9 @@ class _World:
     probing: dict[str, tuple[GroupMember, ...]] = field(default_factory=dict)
     headers: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     settings: dict[str, PoolSettings] = field(default_factory=dict)
-    balancers: tuple[BalancerSettings, ...] = ()
+    balancers: dict[str, BalancerSettings] = field(default_factory=dict)
+    # The load balancers that have a pool among those that they choose from.
+    users: dict[str, list[BalancerSettings]] = field(default_factory=dict)
 
 
 class HealthKeeper:
@@ -160,14 +162,18 @@ class HealthKeeper:
 
     def apply(self, config: Config, snapshot: Snapshot, addresses: Addresses) -> None:
         """Keep the health of a configuration's origins; what is known of those that stay is kept."""
-        self._world = _World(
+        former = self._world
+        self._world = world = _World(
             monitors=config.monitors,
             pools=config.pools,
             probing={name: probing(pool, config.monitor_groups) for name, pool in config.pools.items()},
             headers=headers_used(config.apps, config.load_balancers),
             settings={pool.name: pool for pool in snapshot.pools},
-            balancers=snapshot.balancers,
+            balancers={balancer.name: balancer for balancer in snapshot.balancers},
         )
+        for balancer in snapshot.balancers:
+            for name in balancer.pools:
+                world.users.setdefault(name, []).append(balancer)
         self.probes = Counter({key: count for key, count in self.probes.items() if key[0] in config.monitors})
         before, self.members = self.members, {}
         for pool in snapshot.pools:
@@ -190,7 +196,11 @@ class HealthKeeper:
         self._aim(addresses)
         for number in self.members:
             self._judge(number, "the configuration changed")
-        self._flush(dict.fromkeys(self._world.settings, "the configuration changed"))
+        changed = {name: None for name, pool in world.settings.items() if former.settings.get(name) != pool}
+        for name, balancer in world.balancers.items():
+            if former.balancers.get(name) != balancer:
+                changed |= dict.fromkeys(balancer.pools)
+        self._flush(dict.fromkeys(changed, "the configuration changed"))
         if self._tick_timer is None:
             self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
@@ -358,7 +368,7 @@ class HealthKeeper:
 
     def _tell_latencies(self) -> None:
         """Tell workers of the latencies that steer clients."""
-        steering = (balancer for balancer in self._world.balancers if balancer.policy == "dynamic_latency")
+        steering = (balancer for balancer in self._world.balancers.values() if balancer.policy == "dynamic_latency")
         measured = {name: self.latency_of(name) for name in {name for each in steering for name in each.pools}}
         changed = {
             name: latency
@@ -458,8 +468,8 @@ class HealthKeeper:
             if known or settings.monitored:
                 up = f"{view.up} of {len(settings.origins)} origins are up, {settings.minimum_origins} needed"
                 self._emit("poolHealth", view.healthy, f"{up}; {cause}" if cause else up, pool)
-        for balancer in self._world.balancers:
-            if pool in balancer.pools and all(name in self.pool_health for name in balancer.pools):
+        for balancer in self._world.users.get(pool, ()):
+            if all(name in self.pool_health for name in balancer.pools):
                 self._check_fallback(balancer, cause)
 
     def _check_fallback(self, balancer: BalancerSettings, cause: str) -> None:

@@ -19,6 +19,8 @@ from spectrum.link.succession import Heritage
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+# The sections of objects whose changes are told as a difference.
+IN_PARTS = frozenset({"apps", "pools", "load_balancers", "monitors", "monitor_groups"})
 # What runs until it is cancelled, by what the log calls it.
 Jobs = Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
 # Has what is served planned again after the first one did its part; the second one undoes that where it is refused.
@@ -88,17 +90,23 @@ class Change:
 
     @cached_property
     def difference(self) -> Difference | None:
-        """The apps that differ; None where anything else of the configuration, or of the files that it names, does."""
+        """What of apps and load balancing differs; None where more of the configuration, or of its files, does.
+
+        It is empty where workers have no part in what differs, such as a monitor.
+        """
         one, other = self.before, self.after
         if self.is_first or one.prefixes != other.prefixes or one.places != other.places:
             return None
         if self.names is not None:
-            return difference(one.snapshot, other.snapshot) if self.names.keys() <= {"apps"} else None
-        fields = () if one.config is other.config else (field for field in Config.model_fields if field != "apps")
-        pairs = ((getattr(one.config, field), getattr(other.config, field)) for field in fields)
-        if any(before is not after and before != after for before, after in pairs):
-            return None
-        return difference(one.snapshot, other.snapshot)
+            if not self.names.keys() <= IN_PARTS:
+                return None
+        else:
+            fields = () if one.config is other.config else (field for field in Config.model_fields if field != "apps")
+            pairs = ((getattr(one.config, field), getattr(other.config, field)) for field in fields)
+            if any(before is not after and before != after for before, after in pairs):
+                return None
+        found = difference(one.snapshot, other.snapshot)
+        return found if found is not None and (found.count or self.names) else None
 
 
 class Actor:

@@ -7,10 +7,11 @@ from dataclasses import replace
 import msgspec
 
 from spectrum.control.access import AccessError, AccessLoader
-from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError, Since
+from spectrum.control.configuration.actor import IN_PARTS, Actor, Change, Plan, RolloutError, Since
 from spectrum.control.configuration.includes import Reading
 from spectrum.control.configuration.machine import named_files
 from spectrum.control.tls.certificates import CertificateError, load_tls
+from spectrum.core.balancing.compiling import recompiled
 from spectrum.core.configuration.changes import differing
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.features import compile_app, compile_snapshot, number_labels
@@ -61,8 +62,12 @@ class Planner(Actor):
         if any(map(named_files, apps)):
             return self.plan(config, generation)
         numbers = plan.numbers
-        if names.keys() <= {"apps"} and not any(map(number_labels, apps)):
+        if names.keys() <= IN_PARTS and not any(map(number_labels, apps)):
+            if "pools" in names:
+                numbers = self._number(config)
             snapshot = msgspec.structs.replace(plan.snapshot, generation=generation, apps=self._compile(config))
+            if not names.keys() <= {"apps"}:
+                snapshot = recompiled(snapshot, config, numbers, names)
         else:
             numbers = self._number(config)
             files = plan.snapshot.access, plan.snapshot.tls

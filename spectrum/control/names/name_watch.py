@@ -339,7 +339,7 @@ class OwnListeners:
 
 
 def _names_differ(change: Change) -> bool:
-    return change.difference is None or change.difference.involves(lambda app: app.origin_name is not None)
+    return change.difference is None or bool(change.difference.names())
 
 
 def _listeners_differ(change: Change) -> bool:

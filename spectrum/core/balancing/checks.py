@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any
 
 from spectrum.core.address import host_text, is_name, parse_address
-from spectrum.core.balancing.groups import is_monitored, probing
+from spectrum.core.balancing.compiling import compile_balancing
+from spectrum.core.balancing.groups import probing
 from spectrum.core.balancing.objects import LoadBalancer, Monitor, MonitorGroup, Pool, origin_ports
-from spectrum.core.balancing.settings import compile_balancer, compile_pool
 from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
@@ -78,10 +77,14 @@ def probed_transport(monitor: Monitor) -> str:
 def headers_used(apps: Mapping[str, App], balancers: Mapping[str, LoadBalancer]) -> dict[tuple[str, str], set[str]]:
     """Return, per pool and transport, the PROXY headers that apps send to its origins."""
     used: dict[tuple[str, str], set[str]] = {}
-    for app in apps.values():
-        balancer = balancers.get(app.load_balancer or "")
+    balanced = (app for app in apps.values() if app.load_balancer is not None)
+    # Thousands of apps may lead to a load balancer, and most send the same.
+    for name, transport, header in {
+        (app.load_balancer, app.protocol.transport, app.proxy_protocol) for app in balanced
+    }:
+        balancer = balancers.get(name or "")
         for pool in balancer.all_pools() if balancer else ():
-            used.setdefault((pool, app.protocol.transport), set()).add(app.proxy_protocol)
+            used.setdefault((pool, transport), set()).add(header)
     return used
 
 
@@ -265,19 +268,6 @@ def _refers_to_pools(balancer: LoadBalancer) -> Iterable[Named]:
     return (("pools", name) for name in (*balancer.all_pools(), *balancer.random_steering.pool_weights))
 
 
-def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
-    return {
-        "pools": tuple(
-            compile_pool(name, pool, is_monitored(pool, config.monitor_groups), numbers)
-            for name, pool in config.pools.items()
-        ),
-        "balancers": tuple(
-            compile_balancer(name, balancer, config.pools, config.node)
-            for name, balancer in config.load_balancers.items()
-        ),
-    }
-
-
 BALANCING = Feature(
     "balancing",
     sections=(
@@ -308,5 +298,5 @@ BALANCING = Feature(
     ),
     fixed=("max_affinities",),
     check=check_balancing,
-    compile=_compile,
+    compile=compile_balancing,
 )

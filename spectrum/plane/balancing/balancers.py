@@ -12,6 +12,7 @@ from spectrum.core.balancing.clients import client_key
 from spectrum.core.balancing.outliers import Signs
 from spectrum.core.balancing.pools import PoolView, Standing
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
+from spectrum.core.difference import Difference, differing_objects
 from spectrum.core.origin_bounds import RetrySettings
 from spectrum.core.snapshot import Snapshot
 from spectrum.engine.retry_budget import RetryBudget
@@ -112,7 +113,8 @@ class Balancers:
         self._views: dict[str, PoolView] = {}
         self._settings: dict[str, BalancerSettings] = {}
         self._running: dict[str, RunningBalancer] = {}
-        self._users: dict[str, list[str]] = {}
+        # The load balancers that have a pool.
+        self._users: dict[str, dict[str, None]] = {}
         self._standings: dict[int, Standing] = {}
         self._latencies: dict[str, float] = {}
         self._signs: dict[int, Signs] = {}
@@ -170,65 +172,95 @@ class Balancers:
 
     def apply(self, snapshot: Snapshot) -> Stopped:
         """Take the pools and load balancers of a snapshot; return which origins it stops."""
-        now, before, settings_before = time.monotonic(), self._serving, self._settings
-        pools = {pool.name: pool for pool in snapshot.pools}
-        changed = [name for name, pool in pools.items() if self._pools.get(name) != pool]
-        for name in changed:
-            for origin in pools[name].origins:
-                self._loads.set_parent(origin.number, pools[name].number)
-        self._pools = pools
         self._places = snapshot.origin_places
-        served = {*(("pool", name) for name in pools), *(("app", app.name) for app in snapshot.apps)}
-        self._budgets = {key: budget for key, budget in self._budgets.items() if key in served}
-        self._pool_of = {origin.number: pool.name for pool in pools.values() for origin in pool.origins}
-        self.origins = {origin.number: origin for pool in pools.values() for origin in pool.origins}
-        for name in self._views.keys() - pools.keys():
-            del self._views[name]
+        served = {("app", app.name) for app in snapshot.apps}
+        self._budgets = {key: one for key, one in self._budgets.items() if key[0] == "pool" or key in served}
+        pools = differing_objects(tuple(self._pools.values()), snapshot.pools)
+        balancers = differing_objects(tuple(self._settings.values()), snapshot.balancers)
+        stopped, _ = self._take(Difference(0, snapshot.generation, (), (), *pools, *balancers))
         self._standings = {n: standing for n, standing in self._standings.items() if n in self._pool_of}
-        for name in changed:
-            self._views.pop(name, None)
-            self._look_at(name, now)
-        self._settings = {settings.name: settings for settings in snapshot.balancers}
-        self._users = {}
-        for settings in snapshot.balancers:
-            for pool in settings.all_pools():
-                self._users.setdefault(pool, []).append(settings.name)
-        serving = self._serving = self._find_serving()
-        stopped = {
-            (name, number): (self._settings.get(name) or settings_before[name]).drain_s
-            for name, numbers in before.items()
-            for number in numbers - serving.get(name, set())
-        }
-        self._note_drains(stopped, serving, now)
-        for name in self._running.keys() - self._settings.keys():
-            del self._running[name]
         for name in self._settings:
             self._balance(name)
         return stopped
 
-    def _find_serving(self) -> dict[str, set[int]]:
-        """The enabled origins of each load balancer."""
-        return {
-            name: {
-                origin.number
-                for pool in settings.all_pools()
-                if self._pools[pool].enabled
-                for origin in self._pools[pool].origins
-                if origin.enabled
-            }
-            for name, settings in self._settings.items()
+    def change(self, difference: Difference) -> tuple[Stopped, list[str]]:
+        """Take what differs of pools and load balancers.
+
+        Returns:
+            Which origins that stops, and the load balancers that are others now, or have other pools.
+        """
+        stopped, concerned = self._take(difference)
+        names = [name for name in concerned if name in self._settings]
+        for name in names:
+            self._balance(name)
+        return stopped, names
+
+    def _take(self, difference: Difference) -> tuple[Stopped, list[str]]:
+        """Take what differs, apart from those that choose; return as `change`, also load balancers that are gone."""
+        now = time.monotonic()
+        concerned = dict.fromkeys(one.name for one in (*difference.former_balancers, *difference.balancers))
+        pools = [pool.name for pool in (*difference.former_pools, *difference.pools)]
+        concerned |= dict.fromkeys(name for pool in pools for name in self._users.get(pool, ()))
+        former = {one.name: one for one in difference.former_balancers}
+        self._take_pools(difference.former_pools, difference.pools, now)
+        self._take_settings(difference.former_balancers, difference.balancers)
+        before = {name: self._serving.pop(name, set()) for name in concerned}
+        self._serving |= {name: self._enabled(self._settings[name]) for name in concerned if name in self._settings}
+        stopped = {
+            (name, number): (self._settings.get(name) or former[name]).drain_s
+            for name, numbers in before.items()
+            for number in numbers - self._serving.get(name, set())
         }
+        self._note_drains(stopped, now)
+        return stopped, list(concerned)
+
+    def _take_pools(self, former: Sequence[PoolSettings], changed: Sequence[PoolSettings], now: float) -> None:
+        gone: set[int] = set()
+        for pool in former:
+            del self._pools[pool.name]
+            self._views.pop(pool.name, None)
+            for origin in pool.origins:
+                del self.origins[origin.number], self._pool_of[origin.number]
+                gone.add(origin.number)
+        for pool in changed:
+            self._pools[pool.name] = pool
+            for origin in pool.origins:
+                self._loads.set_parent(origin.number, pool.number)
+                self.origins[origin.number], self._pool_of[origin.number] = origin, pool.name
+        for number in gone - self.origins.keys():
+            self._standings.pop(number, None)
+        for pool in former:
+            if pool.name not in self._pools:
+                self._budgets.pop(("pool", pool.name), None)
+        for pool in changed:
+            self._look_at(pool.name, now)
+
+    def _take_settings(self, former: Sequence[BalancerSettings], changed: Sequence[BalancerSettings]) -> None:
+        for settings in former:
+            del self._settings[settings.name]
+            for pool in settings.all_pools():
+                del self._users[pool][settings.name]
+                if not self._users[pool]:
+                    del self._users[pool]
+        for settings in changed:
+            self._settings[settings.name] = settings
+            for pool in settings.all_pools():
+                self._users.setdefault(pool, {})[settings.name] = None
+        for settings in former:
+            if settings.name not in self._settings:
+                self._running.pop(settings.name, None)
+
+    def _enabled(self, settings: BalancerSettings) -> set[int]:
+        """Return the enabled origins of a load balancer."""
+        pools = (self._pools[pool] for pool in settings.all_pools())
+        return {origin.number for pool in pools if pool.enabled for origin in pool.origins if origin.enabled}
 
     def is_stopped(self, key: tuple[str, int]) -> bool:
         """Return whether an origin, by load balancer and number, is not enabled."""
         return key[1] not in self._serving.get(key[0], set())
 
-    def _note_drains(self, stopped: Stopped, serving: Mapping[str, set[int]], now: float) -> None:
-        self._draining = {
-            key: until
-            for key, until in self._draining.items()
-            if until > now and key[1] not in serving.get(key[0], set())
-        }
+    def _note_drains(self, stopped: Stopped, now: float) -> None:
+        self._draining = {key: until for key, until in self._draining.items() if until > now and self.is_stopped(key)}
         self._draining |= {key: now + drain_s for key, drain_s in stopped.items() if drain_s}
 
     def take_standings(self, standings: Mapping[int, Standing]) -> set[int]:

@@ -126,13 +126,13 @@ class Planes:
         """Go by what differs; return the listeners that there is no use for any more.
 
         Args:
-            difference: The apps that are new, changed or gone.
+            difference: The objects that are new, changed or gone.
             rest: All else of the snapshot, which is as before.
             descriptors: Of all listeners.
         """
-        concerned = difference.transports()
+        concerned, stopped = difference.transports(), self.balancers.change(difference)
         planes = [plane for transport, plane in (("tcp", self.tcp), ("udp", self.udp)) if transport in concerned]
-        unused = {key for plane in planes for key in plane.change(difference, rest, descriptors, self.names)}
+        unused = {key for plane in planes for key in plane.change(difference, rest, descriptors, self.names, *stopped)}
         for plane in (self.tcp, self.udp):
             plane.hearing.look_at_deaf()
         return unused

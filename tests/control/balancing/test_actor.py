@@ -3,8 +3,12 @@ import asyncio
 import pytest
 
 from spectrum.control.balancing.actor import HealthActor
+from spectrum.control.configuration.actor import Change
+from spectrum.control.configuration.loader import load_text
+from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.resource import Asked
+from spectrum.core.difference import Difference
 from spectrum.plane.memory import SharedMemory
 from tests.control.keepers import Keeper
 from tests.control.plans import change
@@ -39,6 +43,47 @@ async def test_a_rollout_that_is_undone_goes_by_the_former_origins(made):
         assert {number: member.settings for number, member in health.members.items()} == {
             origin.number: origin for origin in origins
         }
+
+
+class Told:
+    """A worker that notes what it is told."""
+
+    def __init__(self):
+        self.names, self.health = [], []
+
+    def tell_names(self, addresses):
+        self.names.append(addresses)
+
+    def tell_health(self, standings, latencies):
+        self.health.append(standings)
+
+
+async def test_a_worker_is_told_of_the_origins_that_differ(made):
+    one, _, health, actor = made
+    await actor.commit(one)
+    worker = Told()
+    (pool,) = one.after.snapshot.pools
+    actor.tell_difference(worker, Difference(1, 2, pools=(pool,)))
+    assert worker.health == [{origin.number: health.standings[origin.number] for origin in pool.origins}]
+    actor.tell_difference(worker, Difference(1, 2))
+    assert (worker.names, len(worker.health)) == ([], 1)
+
+
+@pytest.mark.parametrize("key", ["monitors", "apps"])
+async def test_it_goes_by_what_differs_where_workers_do_not(made, key):
+    one, _, health, actor = made
+    await actor.commit(one)
+    planner = Planner(lambda paths: None, lambda number: False)
+    before = planner.plan(one.after.config, 1)
+    monitor = before.config.monitors["m"].model_copy(update={"consecutive_down": 5})
+    app = load_text("apps: {y: {protocol: tcp/2, origin_direct: ['tcp://192.0.2.1:2']}}", "f").apps["y"]
+    config = before.config.changed({"monitors": {"m": monitor}} if key == "monitors" else {"apps": {"y": app}})
+    change = Change(before, planner.change(before, config))
+    assert change.difference is not None
+    members = health.members
+    await actor.commit(change)
+    assert (health.members is members) is (key == "apps")
+    await actor.abort(change)
 
 
 async def test_what_one_sees(made):

@@ -168,6 +168,22 @@ async def test_names(keeper, origin):
     assert keeper.health.addresses_for_workers(addresses) == addresses  # better all than none
 
 
+async def test_a_load_balancer_that_comes_later_finds_what_is_known(keeper):
+    pools = (
+        "p: {origins: [{name: a, address: 192.0.2.1, enabled: false}]}, q: {origins: [{name: a, address: 192.0.2.2}]}"
+    )
+    file = "pools: {{{}}}\nload_balancers: {{{}}}\napps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}"
+    lb = "lb: {default_pools: [q]}"
+    keeper.apply(file.format(pools, lb))
+    views = dict(keeper.health.views)
+    assert (keeper.health.pool_health, keeper.health.fallbacks) == ({"p": False, "q": True}, {"lb": False})
+    keeper.apply(file.format(pools, f"{lb}, other: {{default_pools: [p]}}"))
+    assert keeper.health.fallbacks == {"lb": False, "other": True}
+    assert keeper.health.views["q"] is views["q"], "nothing of it is another one"
+    keeper.apply(file.format(pools.replace(", enabled: false", ""), f"{lb}, other: {{default_pools: [p]}}"))
+    assert (keeper.health.pool_health["p"], keeper.health.fallbacks["other"]) == (True, False)
+
+
 FAILED = Signs(connect_failures=5, reason="connect_refused")
 
 

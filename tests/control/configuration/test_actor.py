@@ -1,6 +1,10 @@
 from dataclasses import replace
 
+import pytest
+
 from spectrum.control.configuration.actor import Actor, Change
+from spectrum.control.configuration.loader import load_text
+from spectrum.control.configuration.plan import Planner
 from tests.control.plans import change, first
 
 APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
@@ -19,6 +23,34 @@ async def test_an_actor_leaves_out_what_it_does_not_need():
     await actor.release(one)
     actor.tell(None)
     actor.tell_difference(None, None)
+
+
+BALANCING = """
+monitors: {m: {type: tcp}, n: {type: http}}
+monitor_groups: {g: {members: [{monitor: m}]}}
+pools: {p: {origins: [{name: o, address: 192.0.2.1, port: 1}], monitor: m}}
+load_balancers: {l: {default_pools: [p]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "one", "pools", "balancers"),
+    [
+        ("pools", "p", ["p"], []),
+        ("load_balancers", "l", [], ["l"]),
+        ("monitors", "n", [], []),
+        ("monitor_groups", "g", [], []),
+    ],
+)
+def test_what_differs_of_load_balancing(key, one, pools, balancers):
+    """Also where it is nothing that workers have a part in: all they are told is the generation."""
+    planner = Planner(lambda paths: None, lambda number: False)
+    before = planner.plan(load_text(APPS + BALANCING, "f"), 1)
+    gone = before.config.changed({key: {one: None}}) if not pools else None
+    other = before.config.pools["p"].model_copy(update={"minimum_origins": 2})
+    found = Change(before, planner.change(before, gone or before.config.changed({"pools": {"p": other}}))).difference
+    assert ([pool.name for pool in found.pools], [each.name for each in found.former_balancers]) == (pools, balancers)
+    assert (found.before, found.after, found.apps) == (1, 2, ())
 
 
 def test_what_differs_beside_apps_has_no_difference():

@@ -109,7 +109,8 @@ def test_other_objects_are_planned_without_files(planned):
     assert [pool.name for pool in after.snapshot.pools] == ["a", "b"]
     assert len(set(after.numbers.values())) == 4
     assert after.prefixes is before.prefixes
-    assert Change(before, after).difference is None
+    assert after.snapshot.pools[0] is before.snapshot.pools[0]
+    assert [pool.name for pool in Change(before, after).difference.pools] == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -188,3 +189,47 @@ def test_a_change_leads_to_the_plan_of_the_whole(keys):
     ):
         planned = planner.plan(before, 1)
         assert planner.change(planned, after).snapshot == planner.plan(after, 2).snapshot
+
+
+PLACED = {"latitude": 50, "longitude": 8}
+NEARBY = {"steering_policy": "proximity", "default_pools": ["p", "q"]}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pools": {"p": {"minimum_origins": 2, **PLACED}}},
+        {"pools": {"p": {"latitude": -50, "longitude": 8}}},
+        {"pools": {"r": {"monitor": "m"}}, "load_balancers": {"lb": {"default_pools": ["r", "p"]}}},
+        {"load_balancers": {"near": None}, "pools": {"q": None}},
+        {"load_balancers": {"lb": {"default_pools": ["q"], "session_affinity": "ip"}}},
+        {"monitor_groups": {"g": {"members": [{"monitor": "m", "monitoring_only": True}]}}},
+        {"monitors": {"m": {"type": "tcp", "interval": 7}}},
+        {"pools": {"p": {"monitor_group": "g", **PLACED}}, "apps": {"x": None}},
+    ],
+)
+def test_a_change_of_load_balancing_leads_to_the_plan_of_the_whole(changed):
+    def placed(pool):
+        return {"origins": [{"name": "o", "address": "192.0.2.1", "port": 1}], **pool}
+
+    objects = {
+        "apps": {"x": {"protocol": "tcp/5", "load_balancer": "lb"}},
+        "pools": {"p": placed(PLACED), "q": placed({"monitor_group": "g", "latitude": 0, "longitude": 0})},
+        "load_balancers": {"lb": {"default_pools": ["p"]}, "near": NEARBY},
+        "monitors": {"m": {"type": "tcp"}},
+        "monitor_groups": {"g": {"members": [{"monitor": "m"}]}},
+    }
+    changed = changed | {"pools": {name: one and placed(one) for name, one in changed.get("pools", {}).items()}}
+    after = {
+        key: {name: one for name, one in (of | changed.get(key, {})).items() if one} for key, of in objects.items()
+    }
+    node = {"node": {"latitude": 51, "longitude": 7}}
+    before, wanted = (Config.model_validate({**each, **node}) for each in (objects, after))
+    found = before.changed({key: {name: getattr(wanted, key).get(name) for name in of} for key, of in changed.items()})
+    planner = Planner(lambda paths: None, lambda number: False)
+    one = planner.plan(before, 1)
+    two = planner.change(one, found)
+    assert two.snapshot == planner.plan(found, 2).snapshot
+    kept = {pool.name: pool for pool in one.snapshot.pools}
+    assert all(pool is kept[pool.name] for pool in two.snapshot.pools if pool == kept.get(pool.name))
+    assert Change(one, two).difference is not None

@@ -2,8 +2,13 @@ import time
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spectrum.core.balancing.pools import Standing
+from spectrum.core.difference import difference
+from spectrum.plane.balancing.balancers import Balancers
+from spectrum.plane.memory import SharedMemory
 from tests.core.balancing.build import origins
 from tests.plane.parts import Parts
 
@@ -56,6 +61,67 @@ def test_health_moves_clients():
     assert world.choose() == "b/z"  # the fallback, whatever its health
     world.stand(a_x=UP)
     assert world.choose() == "a/x"
+
+
+def _shown(balancers):
+    """What a worker knows of its load balancers."""
+    return {
+        "pools": balancers._pools,
+        "of": balancers._pool_of,
+        "origins": balancers.origins,
+        "users": {pool: set(names) for pool, names in balancers._users.items()},
+        "serving": balancers._serving,
+        "draining": balancers._draining.keys(),
+        "standings": balancers._standings,
+        "usable": {name: (view.settings, view.usable, view.healthy) for name, view in balancers._views.items()},
+        "running": {
+            name: (one.core.settings, {pool: view.usable for pool, view in one.core.views.items()})
+            for name, one in balancers._running.items()
+        },
+    }
+
+
+@st.composite
+def _steps(draw):
+    """Pools and load balancers, and what is known of the health of origins, one after the other."""
+    steps = []
+    for _ in range(draw(st.integers(2, 5))):
+        pools = {}
+        for name in draw(st.permutations("abc"))[: draw(st.integers(1, 3))]:
+            weights = {
+                one: draw(st.sampled_from([0.5, 1])) for one in draw(st.permutations("xy"))[: draw(st.integers(1, 2))]
+            }
+            pools[name] = f"origins: {origins(**weights)}, enabled: {draw(st.sampled_from(['true', 'true', 'false']))}"
+        drain = draw(st.sampled_from(["", ", session_affinity_attributes: {drain_duration: 60}"]))
+        used = draw(st.lists(st.sampled_from(list(pools)), min_size=1, max_size=2, unique=True))
+        balancers = [f"{name}: {{default_pools: [{', '.join(used)}]{drain}}}" for name in draw(st.permutations("lm"))]
+        text = f"pools: {{{', '.join(f'{name}: {{{body}}}' for name, body in pools.items())}}}\n"
+        text += f"load_balancers: {{{', '.join(balancers[: draw(st.integers(1, 2))])}}}\n"
+        steps.append((text, draw(st.lists(st.booleans(), min_size=2, max_size=2))))
+    return steps
+
+
+@settings(max_examples=60)
+@given(_steps())
+def test_differences_lead_where_the_whole_does(steps):
+    parts, memory = Parts(), SharedMemory(1, 64)
+    one, two = parts.balancers, Balancers(memory.loads, memory.affinities)
+    memory.close()
+    before = None
+    for text, stands in steps:
+        after = parts.compile(text + "apps: {x: {protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:1']}}")
+        stopped = one.apply(after)
+        if before is None:
+            assert two.apply(after) == stopped
+        else:
+            found, concerned = two.change(difference(before, after))
+            assert found == stopped
+            assert set(concerned) <= {settings.name for settings in after.balancers}
+        numbers = [origin.number for pool in after.pools for origin in pool.origins]
+        standings = {number: Standing(stand) for number, stand in zip(numbers, stands, strict=False)}
+        assert one.take_standings(standings) == two.take_standings(standings)
+        assert _shown(one) == _shown(two)
+        before = after
 
 
 def test_health_of_a_snapshot_to_come():
