@@ -71,6 +71,24 @@ def udp_command(peers: str, rounds: int, seconds: int, variants: bool, write: bo
         )
 
 
+@main.command("ddos")
+@click.option("--seeds", default=3, show_default=True, help="Runs of each, each with other clients and another start.")
+@click.option("--times", default="3,10,30", show_default=True, help="Intensities, in times normal traffic.")
+@click.option("--one-in", "rates", default="100,1000", show_default=True, help="One packet of so many is sampled.")
+def ddos_command(seeds: int, times: str, rates: str) -> None:
+    """Score detection of floods on a mix of normal traffic, crowds and vectors; it takes no network."""
+    from benchmarks.ddos.report import COLUMNS, crowds_with_rules, row, score
+    from benchmarks.ddos.vectors import HELD_OUT, VECTORS
+
+    click.echo(f"{COLUMNS}\n|{' --- |' * (COLUMNS.count('|') - 1)}")
+    for one_in in map(float, rates.split(",")):
+        for many in map(float, times.split(",")):
+            for label, names in (("tuned on", VECTORS), ("held out", HELD_OUT)):
+                click.echo(row(label, many, one_in, score(names, many, one_in, range(seeds))))
+        found, total = crowds_with_rules(one_in, range(seeds))
+        click.echo(f"\ncrowds with a rule, one packet in {one_in:g}: {found} of {total}\n")
+
+
 @main.command("faults")
 @click.option("--peers", default="haproxy,nginx,envoy", show_default=True, help="Peers, separated by commas.")
 @click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")

@@ -15,3 +15,18 @@ def test_what_every_app_has():
 def test_what_every_daemon_has():
     fields = APPS.compile(Config.model_validate({"busy_poll": "50us", "drain_timeout": "1m"}), {})
     assert fields == {"busy_poll_us": 50, "drain_timeout_s": 60}
+
+
+def test_what_an_app_refers_to():
+    (section,) = APPS.sections
+    given = {
+        "protocol": "tcp/443",
+        "load_balancer": "lb",
+        "tls": "strict",
+        "edge_tls": {"certificates": ["a", "b"]},
+        "origin_tls": {"certificate": "c"},
+    }
+    found = list(section.refers_to(App.model_validate(given)))
+    assert found == [("load_balancers", "lb"), ("certificates", "a"), ("certificates", "b"), ("certificates", "c")]
+    plain = {"protocol": "tcp/22", "origin_direct": ["tcp://192.0.2.1:22"]}
+    assert not list(section.refers_to(App.model_validate(plain)))

@@ -1,6 +1,8 @@
 import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
+from spectrum.core.configuration.config import Config
+from spectrum.core.tls.checks import TLS
 from tests.certificates import Authority
 
 ISSUED = Authority().issue("a.example")
@@ -123,3 +125,32 @@ def test_challenges_are_answered_somewhere(faults, app, challenge, more, message
 )
 def test_a_certificate_has_files_or_is_ordered(faults, certificate, message):
     assert faults("tls: flexible", f"certificates: {{a: {certificate}}}") == [f"certificates.a: {message}"]
+
+
+APP = {"protocol": "tcp/443", "origin_direct": ["tcp://192.0.2.9:22"]}
+BY_ACME = {"names": ["a.example"], "challenge": "tls-alpn-01", "accept_terms": True}
+
+
+def config(apps, certificates):
+    return Config.model_validate({"apps": apps, "certificates": certificates})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "challenge", "drawn"),
+    [
+        ({"x": APP | {"tls": "flexible"}}, {"x": APP}, "tls-alpn-01", [("certificates", "c")]),
+        ({"x": APP}, {"x": APP}, "tls-alpn-01", []),
+        ({}, {"x": APP | {"protocol": "tcp/80"}}, "http-01", [("certificates", "c")]),
+        ({}, {"x": APP}, "http-01", []),
+    ],
+)
+def test_certificates_that_a_changed_app_may_answer_no_longer(before, after, challenge, drawn):
+    certificates = {"c": {"acme": BY_ACME | {"challenge": challenge}}}
+    pair = config(before, certificates), config(after, certificates)
+    assert list(TLS.draws_in(*pair, {"apps": ["x"]})) == drawn
+
+
+def test_apps_that_are_left_without_any_certificate():
+    apps = {"x": APP | {"tls": "flexible"}, "y": APP | {"protocol": "tcp/22"}}
+    pair = config(apps, {"c": {"acme": BY_ACME}}), config(apps, {})
+    assert list(TLS.draws_in(*pair, {"certificates": ["c"]})) == [("apps", "x")]

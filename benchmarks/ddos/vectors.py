@@ -1,0 +1,530 @@
+"""Floods: samples of each vector's packets. Unless said they are spoofed, with any source port, TTL, id and payload."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from benchmarks.ddos.normal import (
+    ACK,
+    GRE,
+    ICMP,
+    RST,
+    STACKS,
+    SYN,
+    TCP,
+    UDP,
+    Numbers,
+    World,
+    game,
+    mixed,
+    packets,
+    payload_of,
+    scaled,
+)
+from spectrum.core.ddos.packets import FIRST_FRAGMENT, IN_USE, LATER_FRAGMENT, OPENING, SHAKEN, Packets
+
+Vector = Callable[[World, int], Packets]
+
+
+def spoofed(world: World, count: int) -> Numbers:
+    """Return any addresses."""
+    return world.chance.integers(1 << 24, 223 << 24, count)
+
+
+def hosts(world: World, count: int, many: int, seed: int = 7) -> Numbers:
+    """Return addresses of so many hosts, the same ones each time."""
+    return np.random.default_rng(seed).integers(1 << 24, 223 << 24, many)[world.chance.integers(0, many, count)]
+
+
+def _ttl(world: World, count: int, low: int = 40, high: int = 120) -> Numbers:
+    return world.chance.integers(low, high + 1, count)
+
+
+def udp_random(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        10,
+        UDP,
+        destination_port=7000,
+        length=world.chance.integers(48, 329, count),
+        ttl=_ttl(world, count),
+        payload_bytes=8,
+    )
+
+
+def udp_random_ttl(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        10,
+        UDP,
+        destination_port=7000,
+        length=world.chance.integers(48, 1229, count),
+        ttl=mixed(world.chance, count, {51: 1, 52: 1, 53: 1, 117: 1}),
+        payload_bytes=8,
+    )
+
+
+def udp_fixed(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        10,
+        UDP,
+        destination_port=7000,
+        length=540,
+        ttl=_ttl(world, count),
+        payload=np.uint64(0x4141414141414141),
+        payload_bytes=8,
+    )
+
+
+def udp_empty(world: World, count: int) -> Packets:
+    return packets(
+        world, spoofed(world, count), 80, UDP, destination_port=443, length=28, ttl=_ttl(world, count), payload=0
+    )
+
+
+def reflection(
+    port: int,
+    low: int,
+    high: int,
+    servers: int,
+    first: tuple[int, int] = (0, 0),
+    fragments: tuple[float, float] = (0, 0),
+) -> Vector:
+    """Return answers of servers to what the attacker asked for.
+
+    Args:
+        port: Theirs.
+        low: Shortest.
+        high: Longest.
+        servers: How many.
+        first: What payloads begin with, and how many bytes that is.
+        fragments: The parts of all packets that are first and later fragments.
+    """
+
+    def make(world: World, count: int) -> Packets:
+        kind = mixed(world.chance, count, {0: 1 - sum(fragments), 1: fragments[0], 2: fragments[1]})
+        later = kind == LATER_FRAGMENT
+        source = hosts(world, count, servers, port)
+        payload = world.chance.integers(0, 1 << 63, count, np.uint64) << np.uint64(1)
+        if first[1]:
+            payload = np.where(later, payload, payload_of(np.full(count, first[0]), first[1], payload))
+        return packets(
+            world,
+            source,
+            80,
+            UDP,
+            source_port=np.where(later, 0, port),
+            fragment=kind,
+            payload=payload,
+            payload_bytes=8,
+            destination_port=np.where(later, 0, world.chance.integers(1024, 65536, count)),
+            ttl=world.ttl(source),
+            length=np.where(kind == FIRST_FRAGMENT, 1500, world.chance.integers(low, high + 1, count)),
+        )
+
+    return make
+
+
+def syn_random(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        80,
+        TCP,
+        destination_port=443,
+        length=40,
+        tcp_flags=SYN,
+        payload=0,
+        window=world.chance.integers(0, 65536, count),
+        ttl=_ttl(world, count),
+    )
+
+
+def syn_fixed(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        80,
+        TCP,
+        destination_port=443,
+        length=44,
+        tcp_flags=SYN,
+        payload=0,
+        window=5840,
+        options=0x02000000,
+        ttl=_ttl(world, count, 241, 243),
+    )
+
+
+def syn_os(world: World, count: int) -> Packets:
+    source = spoofed(world, count)
+    stack = STACKS[world.chance.integers(0, 6, count)]
+    return packets(
+        world,
+        source,
+        80,
+        TCP,
+        destination_port=443,
+        length=60,
+        tcp_flags=SYN,
+        payload=0,
+        window=stack[:, 1],
+        options=stack[:, 0],
+        ttl=world.ttl(source, stack[:, 2]),
+    )
+
+
+def ack_random(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        80,
+        TCP,
+        destination_port=443,
+        length=40,
+        tcp_flags=ACK,
+        payload=0,
+        window=world.chance.integers(0, 65536, count),
+        ttl=_ttl(world, count),
+    )
+
+
+def rst_flood(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        80,
+        TCP,
+        destination_port=443,
+        length=40,
+        tcp_flags=RST,
+        payload=0,
+        window=0,
+        ttl=_ttl(world, count, 30, 60),
+    )
+
+
+def synack_reflection(world: World, count: int) -> Packets:
+    source = hosts(world, count, 20_000)
+    return packets(
+        world,
+        source,
+        80,
+        TCP,
+        source_port=mixed(world.chance, count, {80: 1, 443: 1}),
+        payload=0,
+        length=44,
+        destination_port=world.chance.integers(1024, 65536, count),
+        tcp_flags=SYN | ACK,
+        window=65535,
+        options=0x02000000,
+        ttl=world.ttl(source),
+    )
+
+
+def fragments(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        20,
+        UDP,
+        source_port=0,
+        destination_port=0,
+        fragment=LATER_FRAGMENT,
+        length=world.chance.integers(500, 1501, count),
+        ttl=_ttl(world, count),
+        payload_bytes=8,
+    )
+
+
+def icmp_flood(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        80,
+        ICMP,
+        length=mixed(world.chance, count, {84: 1, 1028: 1}),
+        ttl=_ttl(world, count),
+        payload_bytes=8,
+    )
+
+
+def gre_flood(world: World, count: int) -> Packets:
+    source = hosts(world, count, 9_000)
+    return packets(world, source, 80, GRE, length=540, ttl=world.ttl(source), payload_bytes=8)
+
+
+def carpet(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        world.chance.integers(0, 256, count),
+        UDP,
+        ttl=_ttl(world, count),
+        payload_bytes=8,
+        destination_port=world.chance.integers(1024, 65536, count),
+        length=world.chance.integers(600, 1429, count),
+    )
+
+
+def pulse(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        10,
+        UDP,
+        source_port=30120,
+        destination_port=7000,
+        ttl=_ttl(world, count),
+        length=world.chance.integers(100, 1401, count),
+        payload_bytes=8,
+    )
+
+
+def mirai_udpplain(world: World, count: int) -> Packets:
+    source = hosts(world, count, 5_000)
+    return packets(
+        world, source, 10, UDP, destination_port=7000, length=540, ttl=world.ttl(source, 64), payload_bytes=8
+    )
+
+
+def game_replay(world: World, count: int) -> Packets:
+    captured = game(World(99), 200, {IN_USE: 1.0})
+    rows = captured.where(world.chance.integers(0, 200, count))
+    source = spoofed(world, count)
+    return packets(
+        world,
+        source,
+        10,
+        UDP,
+        destination_port=7000,
+        length=rows["length"],
+        ttl=world.ttl(source),
+        payload=rows["payload"],
+        payload_bytes=8,
+    )
+
+
+def connections(world: World, count: int) -> Packets:
+    source = hosts(world, count, 5_000)
+    shaken = world.chance.random(count) < 0.5
+    return packets(
+        world,
+        source,
+        80,
+        TCP,
+        destination_port=443,
+        length=np.where(shaken, 52, 60),
+        payload=0,
+        state=np.where(shaken, SHAKEN, OPENING),
+        tcp_flags=np.where(shaken, ACK, SYN),
+        window=np.where(shaken, 502, 64240),
+        options=np.where(shaken, 0x0101080A, STACKS[0, 0]),
+        ttl=world.ttl(source, 64),
+    )
+
+
+def sport_fixed(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        80,
+        UDP,
+        source_port=80,
+        destination_port=world.chance.integers(1024, 65536, count),
+        length=world.chance.integers(60, 1400, count),
+        ttl=_ttl(world, count),
+        payload_bytes=8,
+    )
+
+
+def v6_udp(world: World, count: int) -> Packets:
+    source = (0x0A0B0000) | world.chance.integers(0, 1 << 16, count)
+    return packets(
+        world,
+        source,
+        10,
+        UDP,
+        1.0,
+        destination_port=7000,
+        length=world.chance.integers(80, 1001, count),
+        ttl=_ttl(world, count),
+        payload_bytes=8,
+    )
+
+
+def v6_syn(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        80,
+        TCP,
+        1.0,
+        destination_port=443,
+        length=60,
+        tcp_flags=SYN,
+        payload=0,
+        window=world.chance.integers(0, 65536, count),
+        ttl=_ttl(world, count),
+    )
+
+
+DNS_REFLECTION = reflection(53, 1100, 1500, 3000, fragments=(0.2, 0.16))
+
+
+def multi(world: World, count: int) -> Packets:
+    third = count // 3
+    return Packets.joined(
+        [DNS_REFLECTION(world, third), syn_random(world, third), ack_random(world, count - 2 * third)]
+    )
+
+
+VECTORS: Mapping[str, Vector] = {
+    "udp_random": udp_random,
+    "udp_random_ttl": udp_random_ttl,
+    "udp_fixed": udp_fixed,
+    "udp_empty": udp_empty,
+    "dns_reflection": DNS_REFLECTION,
+    "ntp_reflection": reflection(123, 468, 468, 800, (0xD700, 2)),
+    "ssdp_reflection": reflection(1900, 300, 420, 8000, (0x4854, 2)),
+    "memcached_reflection": reflection(11211, 1428, 1428, 300),
+    "cldap_reflection": reflection(389, 1400, 1500, 2000, (0x3084, 2), (0.3, 0.21)),
+    "wsd_reflection": reflection(3702, 600, 1300, 1500, (0x3C3F, 2)),
+    "chargen_reflection": reflection(19, 200, 1500, 500),
+    "syn_random": syn_random,
+    "syn_fixed": syn_fixed,
+    "syn_os": syn_os,
+    "ack_random": ack_random,
+    "rst_flood": rst_flood,
+    "synack_reflection": synack_reflection,
+    "fragments": fragments,
+    "icmp_flood": icmp_flood,
+    "gre_flood": gre_flood,
+    "carpet": carpet,
+    "pulse": pulse,
+    "mirai_udpplain": mirai_udpplain,
+    "game_replay": game_replay,
+    "connections": connections,
+    "sport_fixed": sport_fixed,
+    "v6_udp": v6_udp,
+    "v6_syn": v6_syn,
+    "multi": multi,
+}
+INTENSITIES = (3, 10, 30)
+
+
+# --- held out: written after detection was, and never tuned on --------------------------------------------------------
+
+
+def fin_flood(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        80,
+        TCP,
+        destination_port=443,
+        length=40,
+        tcp_flags=1,
+        payload=0,
+        ttl=_ttl(world, count),
+        window=world.chance.integers(0, 65536, count),
+    )
+
+
+def esp_flood(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        22,
+        50,
+        length=world.chance.integers(100, 1400, count),
+        ttl=_ttl(world, count),
+        payload_bytes=8,
+    )
+
+
+def rtp_random(world: World, count: int) -> Packets:
+    """To a range of served ports, with payloads that begin as voice does."""
+    payload = payload_of(np.full(count, 0x80), 1, world.chance.integers(0, 1 << 63, count, np.uint64) << np.uint64(1))
+    return packets(
+        world,
+        spoofed(world, count),
+        20,
+        UDP,
+        destination_port=world.chance.integers(10000, 10400, count),
+        length=200,
+        ttl=_ttl(world, count),
+        payload=payload,
+        payload_bytes=8,
+    )
+
+
+def quic_initial(world: World, count: int) -> Packets:
+    """Long headers as browsers send them, of random length."""
+    first = world.chance.integers(0xC0, 0xD0, count)
+    payload = payload_of((first << 32) | 1, 5, world.chance.integers(0, 1 << 63, count, np.uint64) << np.uint64(1))
+    return packets(
+        world,
+        spoofed(world, count),
+        80,
+        UDP,
+        destination_port=443,
+        length=world.chance.integers(1228, 1400, count),
+        ttl=_ttl(world, count),
+        payload=payload,
+        payload_bytes=8,
+    )
+
+
+def dns_water_torture(world: World, count: int) -> Packets:
+    """Queries from real, open resolvers, for names that do not exist."""
+    source = hosts(world, count, 20_000)
+    payload = (world.chance.integers(0, 65536, count, np.uint64) << np.uint64(48)) | np.uint64(0x0010 << 32 | 1 << 16)
+    return packets(
+        world,
+        source,
+        53,
+        UDP,
+        destination_port=53,
+        length=world.chance.integers(60, 90, count),
+        ttl=world.ttl(source),
+        payload=payload,
+        payload_bytes=8,
+    )
+
+
+def syn_with_data(world: World, count: int) -> Packets:
+    return packets(
+        world,
+        spoofed(world, count),
+        22,
+        TCP,
+        destination_port=22,
+        length=1000,
+        tcp_flags=SYN,
+        ttl=_ttl(world, count),
+        window=8192,
+        payload_bytes=8,
+    )
+
+
+HELD_OUT: Mapping[str, Vector] = {
+    "fin_flood": fin_flood,
+    "esp_flood": esp_flood,
+    "rtp_random": rtp_random,
+    "quic_initial": quic_initial,
+    "dns_water_torture": dns_water_torture,
+    "syn_with_data": syn_with_data,
+    "snmp_reflection": reflection(161, 900, 1400, 1200, (0x3082, 2)),
+}
+EVERY: Mapping[str, Vector] = {**VECTORS, **HELD_OUT}
+
+
+def flood(world: World, name: str, packets_per_s: float, seconds: float, one_in: float) -> Packets:
+    """Return samples of a flood."""
+    vector = EVERY[name]
+    return scaled(vector(world, int(world.chance.poisson(packets_per_s * seconds / one_in))), one_in)

@@ -1,0 +1,114 @@
+"""What is done about a fingerprint: dropped, limited, challenged, or nothing, as it may be a crowd."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectrum.core.ddos.estimates import sources
+from spectrum.core.ddos.mining import Fingerprint
+from spectrum.core.ddos.packets import NO_APP, Packets
+from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
+
+LEAST_LIFT = 3.0
+FEW_SOURCES, LEAST_PAIRS, LEAST_PER_SOURCE = 50_000, 3, 8.0
+PER_SOURCE = 4.0
+# Of a crowd's excess: handshakes completed, and packets of sessions in use, for each that opens.
+CROWD_SHAKEN, CROWD_IN_USE = 0.3, 1.5
+CROWD_KNOWN, CROWD_LEAST_KNOWN = 0.5, 0.3
+
+
+class Action(StrEnum):
+    """What becomes of packets that match: `retry` drops the first of a source, and lets pass what it sends again."""
+
+    BLOCK = "block"
+    SOURCE_LIMIT = "source-limit"
+    COOKIE = "cookie"
+    RETRY = "retry"
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True, slots=True)
+class AppExcess:
+    """What an app gets beyond what is normal, of what no rule matches.
+
+    Attributes:
+        by_state: Packets per second beyond normal, by state of flow.
+        normal: Packets per second that are normal, by state of flow.
+        known: Which part of the excess that belongs to no flow in use comes from known sources.
+        usually_known: Which part of it that is of what is normal.
+    """
+
+    by_state: NDArray[np.float64]
+    normal: NDArray[np.float64]
+    known: float
+    usually_known: float
+
+    @property
+    def is_crowd(self) -> bool:
+        """Whether more people come: they complete handshakes, and go on; an app without sessions has known clients."""
+        opening, shaken, in_use = self.by_state
+        if opening <= 0:
+            return True
+        if self.normal[1:].sum() < 0.01 * self.normal.sum():
+            return self.known >= max(CROWD_KNOWN * self.usually_known, CROWD_LEAST_KNOWN)
+        return bool(shaken >= CROWD_SHAKEN * opening and in_use >= CROWD_IN_USE * opening)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What to do.
+
+    Attributes:
+        action: None where nothing is to be done, `why` says why.
+        per_s: The packets per second of a limit: of each source for `source-limit`, of all for `limit`.
+        why: In words.
+    """
+
+    action: Action | None
+    per_s: float = 0.0
+    why: str = ""
+
+
+def judge(fingerprint: Fingerprint, samples: Packets, excess: AppExcess | None) -> Judgement:
+    """Return what to do about a fingerprint.
+
+    Args:
+        fingerprint: What was found.
+        samples: Those that match it.
+        excess: Of the app that it is about most; None where no app is.
+    """
+    share = 100 * float(fingerprint.hits.max(initial=0.0))
+    if fingerprint.is_clean:
+        return Judgement(Action.BLOCK, why=f"at most {share:.2g} % of the openings of any app match")
+    if fingerprint.excess < LEAST_LIFT * fingerprint.normal:
+        return Judgement(None, why=f"it looks as normal packets do, and is less than {LEAST_LIFT:g} times as much")
+    if excess is not None and excess.is_crowd:
+        return Judgement(None, why="who comes goes on as clients do: a crowd")
+    estimate, pairs = sources(samples["source"])
+    if estimate < FEW_SOURCES and pairs >= LEAST_PAIRS and fingerprint.excess / estimate >= LEAST_PER_SOURCE:
+        return Judgement(Action.SOURCE_LIMIT, PER_SOURCE, f"about {estimate:,.0f} sources send it")
+    if _opens(samples):
+        return Judgement(Action.COOKIE, why="SYNs to where an app listens, from too many sources to count")
+    if (samples["served"] == 1).mean() > 0.5:
+        return Judgement(Action.RETRY, why=f"{share:.2g} % of an app's openings match, from too many sources to count")
+    return Judgement(
+        Action.LIMIT, 2 * fingerprint.normal, "neither what it looks like nor its sources tell it from normal"
+    )
+
+
+def app_of(samples: Packets) -> int:
+    """Return the number of the app that most samples are about."""
+    if not len(samples):
+        return NO_APP
+    apps, counts = np.unique(samples["app"], return_counts=True)
+    return int(apps[np.argmax(counts)])
+
+
+def _opens(samples: Packets) -> bool:
+    flags = samples["tcp_flags"]
+    opening = (samples["protocol"] == PROTOCOLS["tcp"]) & (
+        (flags & (TCP_FLAGS["syn"] | TCP_FLAGS["ack"])) == TCP_FLAGS["syn"]
+    )
+    return bool((opening & (samples["served"] == 1)).mean() > 0.5)

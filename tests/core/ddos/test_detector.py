@@ -1,0 +1,121 @@
+"""The score of detection on a generated mix, at a reduced size: `python -m benchmarks ddos` has the whole."""
+
+from copy import deepcopy
+
+import pytest
+
+from benchmarks.ddos.normal import crowd, normal
+from benchmarks.ddos.score import learned, run, run_crowd
+from benchmarks.ddos.vectors import flood
+from spectrum.core.ddos.detector import EXPIRY_S, MOST_RULES, SUB_WINDOW_S, Detector, LeftAlone, RuleEnded, RuleWritten
+from spectrum.core.ddos.judging import Action
+from spectrum.core.ddos.packets import Packets
+from spectrum.core.ddos.profile import Profile
+
+ONE_IN = 200
+
+
+@pytest.mark.parametrize(
+    "vector", ["udp_random", "ntp_reflection", "syn_os", "ack_random", "carpet", "v6_udp", "multi"]
+)
+def test_a_flood_of_ten_times_normal_is_found_in_time(vector):
+    score = run(vector, 10, ONE_IN, seed=3)
+    assert score.found_s is not None and score.found_s <= 3
+    assert score.matched >= 0.95
+    assert score.loss <= 0.0005 and score.in_use == 0 and max(score.openings) <= 0.01
+
+
+@pytest.mark.parametrize(("vector", "action"), [("game_replay", Action.RETRY), ("syn_os", Action.COOKIE)])
+def test_what_looks_as_clients_do_is_challenged_and_not_dropped(vector, action):
+    assert [rule.action for rule in run(vector, 10, ONE_IN, seed=3).rules] == [action]
+
+
+@pytest.mark.parametrize("crowd", ["game launch", "web news", "quic news", "conference", "dns name"])
+def test_a_crowd_causes_no_rule(crowd):
+    assert run_crowd(crowd, 1, ONE_IN, seed=3, seconds=3) == ()
+
+
+def floods(detector, world, vector, seconds, now, rate=500_000):
+    events, usual = [], normal(world, SUB_WINDOW_S, ONE_IN)
+    for _ in range(int(seconds / SUB_WINDOW_S)):
+        now += SUB_WINDOW_S
+        parts = [usual]
+        if rate:
+            parts.append(flood(world, vector, rate, SUB_WINDOW_S, ONE_IN))
+        events += detector.look(Packets.joined(parts), SUB_WINDOW_S, now)
+    return events, now
+
+
+def test_rules_end_when_nothing_matches_and_say_what_they_did():
+    world, detector = learned(3)
+    events, now = floods(detector, world, "udp_fixed", 1, 1000.0)
+    (begun,) = [event.rule for event in events if isinstance(event, RuleWritten)]
+    text = str(begun)
+    assert "540 bytes" in text and "/s; block, as at most" in text
+    assert begun.excess == pytest.approx(500_000, rel=0.1)
+    events, now = floods(detector, world, "udp_fixed", EXPIRY_S - 1, now, rate=0)
+    assert not events and len(detector.rules) == 1
+    events, now = floods(detector, world, "udp_fixed", 1, now, rate=500_000)
+    assert detector.rules[0].quiet_since is None  # it is there again: nothing was learned anew
+    events, now = floods(detector, world, "udp_fixed", EXPIRY_S + 1, now, rate=0)
+    assert [type(event) for event in events] == [RuleEnded] and not detector.rules
+
+
+def test_normal_traffic_is_learned_and_an_attack_is_not():
+    world, detector = learned(3)
+    before = detector._profile.normal.rate
+    _, now = floods(detector, world, "udp_fixed", 2, 1000.0)
+    assert detector._profile.normal.rate == before
+    _, now = floods(detector, world, "udp_fixed", EXPIRY_S + 2, now, rate=0)
+    assert detector._profile.normal.rate != before
+
+
+def test_a_crowd_is_left_alone_and_that_is_said():
+    world, detector = learned(3)
+    events = []
+    for number in range(8):
+        parts = [normal(world, SUB_WINDOW_S, ONE_IN), crowd(world, "web news", 2, 2.0, SUB_WINDOW_S, ONE_IN)]
+        events += detector.look(Packets.joined(parts), SUB_WINDOW_S, 1000.0 + number * SUB_WINDOW_S)
+    assert {type(event) for event in events} == {LeftAlone}
+    assert "a crowd" in events[0].why and not detector.rules
+
+
+def test_what_a_rule_does_is_decided_again_with_more_samples():
+    """A few samples do not tell 5,000 hosts from spoofed sources."""
+    world, detector = learned(3)
+    now, began = 1000.0, []
+    for rate in (*[40_000] * 3, *[400_000] * 8):
+        events, now = floods(detector, world, "connections", SUB_WINDOW_S, now, rate)
+        began += [event.rule for event in events if isinstance(event, RuleWritten)]
+    assert Action.SOURCE_LIMIT in {rule.action for rule in detector.rules}
+    assert len(began) > len({rule.number for rule in began}), "one of them has changed"
+
+
+def test_few_samples_are_no_alarm():
+    world, detector = learned(3)
+    assert detector.look(flood(world, "udp_fixed", 500_000, 0.005, ONE_IN), SUB_WINDOW_S, 1000.0) == []
+
+
+def test_without_a_profile_there_is_no_rule():
+    """Else the first clients after a start would be an attack."""
+    world, _ = learned(3)
+    detector = Detector(Profile(1))
+    events, _ = floods(detector, world, "udp_fixed", 3, 0.0)
+    assert not events
+
+
+def test_a_lower_sensitivity_waits_for_more():
+    world, detector = learned(3)
+    calm = deepcopy(detector)
+    calm._tolerance = 20.0
+    assert floods(detector, deepcopy(world), "udp_fixed", 1, 1000.0, 40_000)[0]
+    assert not floods(calm, deepcopy(world), "udp_fixed", 1, 1000.0, 40_000)[0]
+
+
+def test_the_number_of_rules_is_bounded():
+    world, detector = learned(3)
+    for number, vector in enumerate(
+        ("udp_fixed", "ntp_reflection", "ssdp_reflection", "memcached_reflection", "chargen_reflection")
+    ):
+        floods(detector, world, vector, 1, 1000.0 + number)
+    assert 4 <= len(detector.rules) <= MOST_RULES

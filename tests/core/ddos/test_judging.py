@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from spectrum.core.ddos.judging import Action, AppExcess, app_of, judge
+from spectrum.core.ddos.mining import Fingerprint
+from spectrum.core.ddos.packets import MAPPED, NO_APP
+from spectrum.core.ddos.predicates import Conjunction
+from tests.core.ddos.test_packets import rows
+
+
+def finding(hit=0.2, excess=100_000.0, normal=1_000.0):
+    return Fingerprint(Conjunction(), excess, normal, np.array([hit]), 100)
+
+
+def excess(opening, shaken, in_use, known=0.0, usual=(100.0, 100.0, 9_800.0), usually_known=0.7):
+    return AppExcess(np.array([opening, shaken, in_use], float), np.array(usual), known, usually_known)
+
+
+MANY = (MAPPED | np.arange(1 << 24, (1 << 24) + 400)).tolist()
+FEW = (MAPPED | (1 << 24) + np.arange(400) % 40).tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "samples", "what"),
+    [
+        (finding(hit=0.005), {"source_low": MANY}, Action.BLOCK),
+        (finding(excess=2_000), {"source_low": MANY}, None),
+        (finding(), {"source_low": FEW}, Action.SOURCE_LIMIT),
+        (finding(), {"source_low": MANY, "protocol": 6, "tcp_flags": 2, "served": 1}, Action.COOKIE),
+        (finding(), {"source_low": MANY, "protocol": 17, "served": 1}, Action.RETRY),
+        (finding(), {"source_low": MANY, "protocol": 1}, Action.LIMIT),
+    ],
+)
+def test_actions(given, samples, what):
+    assert judge(given, rows(**samples), excess(90_000, 100, 0)).action is what
+
+
+def test_limits_leave_twice_what_is_normal():
+    assert judge(finding(), rows(source_low=MANY, protocol=1), None).per_s == 2_000
+    assert judge(finding(), rows(source_low=FEW), None).per_s == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "crowd"),
+    [
+        (excess(-5, 0, 0), True),  # nobody opens more than normally
+        (excess(1_000, 900, 20_000), True),
+        (excess(1_000, 900, 0), False),  # handshakes, and nothing after
+        (excess(1_000, 0, 0), False),
+        (excess(1_000, 0, 0, known=0.8, usual=(3_000.0, 0.0, 0.0)), True),  # an app without sessions: by who comes
+        (excess(1_000, 0, 0, known=0.1, usual=(3_000.0, 0.0, 0.0)), False),
+        (excess(1_000, 0, 0, known=0.2, usual=(3_000.0, 0.0, 0.0), usually_known=0.1), False),
+    ],
+)
+def test_crowds(given, crowd):
+    assert given.is_crowd is crowd
+    assert (judge(finding(), rows(source_low=MANY), given).action is None) is crowd
+
+
+def test_the_app_that_most_is_about():
+    assert app_of(rows(app=[2, 2, 1])) == 2
+    assert app_of(rows(app=[1]).where(np.array([False]))) == NO_APP

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from benchmarks.ddos.normal import normal
+from benchmarks.ddos.vectors import flood
+from spectrum.core.ddos.mining import COVER_WEIGHTS, mine
+from spectrum.core.ddos.packets import IN_USE, Packets
+from spectrum.core.ddos.profile import Normal
+from tests.core.ddos.mix import ONE_IN, learned
+
+
+def mined(vector, rate=200_000, cover_weight=COVER_WEIGHTS[0]):
+    world, profile = learned()
+    parts = [normal(world, 0.25, ONE_IN)]
+    if vector:
+        parts.append(flood(world, vector, rate, 0.25, ONE_IN))
+    packets = Packets.joined(parts)
+    idle = packets.where(packets["state"] != IN_USE)
+    return mine(idle, 0.25, profile.normal, 5_000, cover_weight)
+
+
+@pytest.mark.parametrize(
+    ("vector", "words", "varies"),
+    [
+        ("udp_fixed", ("540 bytes", "payload begins 4141414141414141", "to 203.0.113.10"), ("ttl", "source", "IP id")),
+        ("dns_reflection", ("source port 53", "where no app listens"), ("destination port", "length")),
+        ("syn_fixed", ("window 5840", "TCP syn", "44 bytes"), ("ttl", "source port")),
+        ("udp_random", ("payload's first 2 bytes not in {4756}",), ("bytes,", "ttl", "source port")),
+        ("carpet", ("where no app listens", "protocol udp"), ("to 203.0.113", "destination port")),
+    ],
+)
+def test_what_an_attack_shares_and_not_what_varies(vector, words, varies):
+    found = mined(vector)
+    assert found.is_clean
+    text = f"{found.what}, "
+    assert all(word in text for word in words), text
+    assert not any(word in text for word in varies), text
+    assert found.excess == pytest.approx(200_000, rel=0.2)  # later fragments are another vector
+
+
+def test_no_excess_no_finding():
+    assert mined(None) is None
+    _, profile = learned()
+    assert mine(Packets.none(), 0.25, profile.normal, 5_000, 4.0) is None
+
+
+def test_what_looks_as_normal_is_not_clean():
+    found = mined("game_replay")
+    assert not found.is_clean and found.hits.max() > 0.05
+
+
+def test_prefixes_of_bots():
+    """Few prefixes that send what clients send."""
+    world, profile = learned()
+    packets = flood(world, "syn_os", 200_000, 0.25, ONE_IN)
+    columns = {name: packets[name] for name in packets._columns if "/" not in name and name != "source"}
+    columns["source_low"] = (0xFFFF << 32) | (0x0B000000 + (np.arange(len(packets)) % 10 << 8)).astype(np.uint64)
+    bots = Packets(columns)
+    found = mine(bots, 0.25, profile.normal, 5_000, COVER_WEIGHTS[0])
+    assert found.is_clean and "11.0." in str(found.what)
+
+
+def test_without_a_profile_the_whole_is_found():
+    """What a new app gets cannot be told from normal packets; a rule may not be written of it alone."""
+    world, _ = learned()
+    empty = Normal(Packets.none(), np.empty(0), np.empty(0), np.zeros(1, np.int64), 0.0)
+    found = mine(flood(world, "udp_fixed", 200_000, 0.25, ONE_IN), 0.25, empty, 5_000, 4.0)
+    assert "payload begins 4141414141414141" in str(found.what)
