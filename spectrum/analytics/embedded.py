@@ -23,7 +23,7 @@ from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, PACKETS, Ta
 from spectrum.core.analytics.dialects import DuckDb, Statement
 from spectrum.core.analytics.plan import Reach
 from spectrum.core.analytics.question import Question, ResultTable
-from spectrum.core.analytics.rows import SUPERVISOR, fields_of, numbered, query_of
+from spectrum.core.analytics.rows import SUPERVISOR, numbered, query_of, reader_of, sifted
 from spectrum.core.records.journal import Batch, Cursor
 
 DAY_S = 86400.0
@@ -31,8 +31,6 @@ DAY_S = 86400.0
 _VOLUMES = 16
 # So much of the disk is left to others: a database that meets a full disk has to be opened anew.
 SPARE_BYTES = 64 << 20
-# DuckDB allocates twice as much for each thread.
-_MAX_LINE_BYTES = 1 << 20
 # `minutes` has all there is: what is not rolled up yet is shown as rows of one event.
 _ALWAYS_S = 1e12
 _MINUTE_US = 60_000_000
@@ -115,7 +113,7 @@ class EmbeddedStore:
             AnalyticsError: If it cannot; nothing of it was kept, and it may be asked again.
         """
         self._make_ready()
-        fresh, following, repeated, missing = self._sifted(batches)
+        fresh, following, repeated, missing = sifted(batches, self._next)
         records = sum(batch.records - skipped for batch, skipped in fresh)
         last = self._volumes.last
         with self._database.writing() as connection:
@@ -162,26 +160,6 @@ class EmbeddedStore:
                 self._database.writer.execute(f"CHECKPOINT {self._volumes.last}")
             self._volumes.begin()
             self._begun_at = time.time()
-
-    def _sifted(self, batches: Sequence[Batch]) -> tuple[list[tuple[Batch, int]], dict[str, int], int, int]:
-        """Tell what is new.
-
-        Returns:
-            The batches that have new records, each with how many of its first ones are not; what follows of each
-            source; how many records are not new; and how many are missing between batches.
-        """
-        fresh: list[tuple[Batch, int]] = []
-        following: dict[str, int] = {}
-        repeated = missing = 0
-        for batch in batches:
-            known = following.get(batch.source) or self._next.get(batch.source, batch.sequence)
-            skipped = min(max(known - batch.sequence, 0), batch.records)
-            repeated += skipped
-            missing += max(batch.sequence - known, 0)
-            if skipped < batch.records:
-                fresh.append((batch, skipped))
-                following[batch.source] = batch.sequence + batch.records
-        return fresh, following, repeated, missing
 
     # --- questions --------------------------------------------------------------------------------------------------
 
@@ -261,17 +239,9 @@ def _insert_lines(connection: duckdb.DuckDBPyConnection, name: str, lines: bytes
             view = view[os.write(descriptor, view) :]
         for table in tables:
             found = connection.execute(
-                f"INSERT INTO {name}.{table.name} {query_of(table, _reader(descriptor, table))}"
+                f"INSERT INTO {name}.{table.name} {query_of(table, reader_of(descriptor, table))}"
             ).fetchone()
             rows += int(found[0]) if found else 0
     finally:
         os.close(descriptor)
     return rows
-
-
-def _reader(descriptor: int, table: Table) -> str:
-    fields = ", ".join(f"'{name}': '{kind}'" for name, kind in fields_of(table).items())
-    return (
-        f"read_json('/proc/self/fd/{descriptor}', format = 'newline_delimited', ignore_errors = true,"
-        f" maximum_object_size = {_MAX_LINE_BYTES}, columns = {{{fields}}})"
-    )

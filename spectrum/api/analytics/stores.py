@@ -17,9 +17,19 @@ def make_store(settings: Mapping[str, Any]) -> AnalyticsStore:
         AnalyticsError: If what it needs is not installed.
     """
     try:
-        from spectrum.analytics.embedded import EmbeddedStore  # an extra
+        # An extra: of ClickHouse, DuckDB makes the rows.
+        from spectrum.analytics.clickhouse import ClickHouseStore
+        from spectrum.analytics.clickhouse_http import ClickHouseHttp
+        from spectrum.analytics.embedded import EmbeddedStore
     except ImportError as exc:
         raise AnalyticsError(f"{exc}: pip install 'spectrum-edge[analytics]'") from exc
+    if server := settings.get("clickhouse"):
+        return ClickHouseStore(
+            ClickHouseHttp(server["url"], server["database"], server["user"], server["password"]),
+            Path(settings["folder"]),
+            settings["events_s"],
+            settings["minutes_s"],
+        )
     return EmbeddedStore(
         Path(settings["folder"]),
         max_bytes=settings["max_bytes"],

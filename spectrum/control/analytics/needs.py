@@ -10,11 +10,9 @@ from spectrum.core.configuration.faults import Fault
 
 def analytics_faults(config: Config) -> list[Fault]:
     """Return what is wrong with what analytics needs on this machine."""
-    if config.analytics is None or config.analytics.clickhouse is not None or find_spec("duckdb") is not None:
+    if config.analytics is None or find_spec("duckdb") is not None:
         return []
-    return [
-        Fault(("analytics",), "it needs DuckDB: pip install 'spectrum-edge[analytics]'; or name a clickhouse server")
-    ]
+    return [Fault(("analytics",), "it needs DuckDB: pip install 'spectrum-edge[analytics]'")]
 
 
 def analytics_folders(config: Config) -> list[Path]:

@@ -235,12 +235,7 @@ class ClickHouse:
 
     def shown(self, column: Column) -> str:
         """Return a column as rows have it: times in microseconds since 1970, bytes as hex digits."""
-        match column.kind:
-            case ColumnKind.TIME:
-                return f"toUnixTimestamp64Micro({column.name})"
-            case ColumnKind.BYTES:
-                return f"lower(hex({column.name}))"
-        return column.name
+        return f"toUnixTimestamp64Micro({column.name})" if column.kind is ColumnKind.TIME else column.name
 
     def histogram_of(self, column: str) -> str:
         """Return the histogram, as `minutes` has it, of one value of a duration that may be NULL."""

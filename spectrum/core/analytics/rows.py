@@ -3,7 +3,7 @@
 A record is one row, and needs no other for it: sums over rows are right in whatever order they come.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -15,6 +15,35 @@ from spectrum.core.records.reasons import Reason
 SUPERVISOR = "/supervisor/"
 # Fields that lines are given here.
 SOURCE, SEQUENCE = "Source", "Sequence"
+# DuckDB allocates twice as much for each thread.
+_MAX_LINE_BYTES = 1 << 20
+
+
+def sifted(
+    batches: Sequence[Batch], following: Mapping[str, int]
+) -> tuple[list[tuple[Batch, int]], dict[str, int], int, int]:
+    """Tell which records are new.
+
+    Args:
+        batches: In their order.
+        following: Of each source the number of the record that is next.
+
+    Returns:
+        The batches that have new records, each with how many of its first ones are not; what follows of each source
+        then; how many records are not new; and how many are missing between batches.
+    """
+    fresh: list[tuple[Batch, int]] = []
+    after: dict[str, int] = {}
+    repeated = missing = 0
+    for batch in batches:
+        known = after.get(batch.source) or following.get(batch.source, batch.sequence)
+        skipped = min(max(known - batch.sequence, 0), batch.records)
+        repeated += skipped
+        missing += max(batch.sequence - known, 0)
+        if skipped < batch.records:
+            fresh.append((batch, skipped))
+            after[batch.source] = batch.sequence + batch.records
+    return fresh, after, repeated, missing
 
 
 def numbered(batch: Batch, skipped: int = 0) -> bytes:
@@ -156,6 +185,15 @@ def fields_of(table: Table) -> dict[str, str]:
         column.field: column.duckdb for column in table.columns if column.field and column.name not in _MADE[table.name]
     }
     return named | {"Event": "VARCHAR"} | _FIELDS_OF_EXPRESSIONS[table.name]
+
+
+def reader_of(descriptor: int, table: Table) -> str:
+    """Return the relation of `fields_of` that a file of records has, by its descriptor."""
+    fields = ", ".join(f"'{name}': '{kind}'" for name, kind in fields_of(table).items())
+    return (
+        f"read_json('/proc/self/fd/{descriptor}', format = 'newline_delimited', ignore_errors = true,"
+        f" maximum_object_size = {_MAX_LINE_BYTES}, columns = {{{fields}}})"
+    )
 
 
 def query_of(table: Table, lines: str) -> str:

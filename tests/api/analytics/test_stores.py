@@ -34,6 +34,13 @@ def test_the_embedded_one(tmp_path):
     store.close()
 
 
+def test_a_server_of_clickhouse(tmp_path):
+    server = {"url": "http://127.0.0.1:1", "database": "spectrum", "user": "default", "password": ""}
+    store = make_store({"folder": str(tmp_path / "store"), "clickhouse": server, **SETTINGS})
+    with pytest.raises(AnalyticsError, match="refused"):
+        store.open()
+
+
 def test_one_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "spectrum.analytics.embedded", None)
     with pytest.raises(AnalyticsError, match=r"pip install 'spectrum-edge\[analytics\]'"):

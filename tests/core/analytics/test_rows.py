@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH
-from spectrum.core.analytics.rows import CHANGE_EVENTS, HEALTH_EVENTS, fields_of, numbered, prefix_of, query_of
+from spectrum.core.analytics.rows import CHANGE_EVENTS, HEALTH_EVENTS, fields_of, numbered, prefix_of, query_of, sifted
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.records.reasons import Reason
-from tests.analytics.records import NOON, batch, record
+from tests.analytics.records import NOON, SOURCE, batch, record
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +184,10 @@ def test_what_is_no_record_is_no_row(database, tmp_path):
         )
     ).fetchall()
     assert len(found) == 1
+
+
+def test_what_comes_again_is_passed_over():
+    batches = [batch([record()] * 3), batch([record()] * 3, 3), batch([record()] * 2, 9), batch([record()], 1, "other")]
+    fresh, after, repeated, missing = sifted(batches, {SOURCE: 2})
+    assert [(one.sequence, skipped) for one, skipped in fresh] == [(1, 1), (3, 1), (9, 0), (1, 0)]
+    assert (after, repeated, missing) == ({SOURCE: 11, "other": 2}, 2, 3)

@@ -1,0 +1,127 @@
+"""The tables of analytics in ClickHouse.
+
+`events`, `health` and `changes` are of ReplacingMergeTree: rows with the same time, source and number are one record,
+of which one remains. So a record may be sent twice, in whatever batches, at whatever distance: what an
+`insert_deduplication_token` finds is only the same batch, among the last ones. Questions are asked of them with FINAL,
+by views that have the names of the tables.
+
+Of each day that is over `rolled` has the sums by minute, and `marks` up to when it has them; the view `minutes` shows
+what is newer as rows of one event each, as the embedded store does.
+"""
+
+from collections.abc import Collection, Iterator
+
+from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, MINUTES, PACKETS, TABLES, Column, Role
+from spectrum.core.analytics.dialects import ClickHouse
+from spectrum.core.analytics.histogram import clickhouse_bucket
+
+# What the records are written to; the view has the name.
+KEPT = {EVENTS.name: "kept_events", HEALTH.name: "kept_health", CHANGES.name: "kept_changes"}
+ROLLED, STAGED, MARKS = "rolled", "staged", "marks"
+ROLLED_UP, DROPPED = "rolled_up", "dropped"
+# `at` is the time of an event: a name of what is selected would hide the column.
+_MINUTE = "toStartOfMinute(at)"
+_REPLACING, _PLAIN = "ReplacingMergeTree", "MergeTree"
+_ORDERS = {_REPLACING: "time, source, sequence"}
+_TABLES = {
+    **{kept: (TABLES[name], _REPLACING) for name, kept in KEPT.items()},
+    # Headers are kept as hex digits: rows are inserted as JSON.
+    PACKETS.name: (PACKETS, _PLAIN),
+    ROLLED: (MINUTES, _PLAIN),
+    STAGED: (MINUTES, _PLAIN),
+}
+_DURATIONS = tuple(column.name for column in EVENTS.having(Role.DURATION))
+
+
+def tables(database: str) -> Iterator[str]:
+    """Yield the statements that make the tables that are missing; each may be executed again."""
+    yield f"CREATE DATABASE IF NOT EXISTS {database}"
+    for name, (table, engine) in _TABLES.items():
+        columns = ", ".join(map(_column, table.columns))
+        yield (
+            f"CREATE TABLE IF NOT EXISTS {database}.{name} ({columns})"
+            f" ENGINE = {engine} PARTITION BY toYYYYMMDD({table.time}) ORDER BY ({_ORDERS.get(engine, 'time')})"
+        )
+    yield (
+        f"CREATE TABLE IF NOT EXISTS {database}.{MARKS} (name String, upto DateTime64(6, 'UTC'))"
+        " ENGINE = ReplacingMergeTree ORDER BY (name, upto)"
+    )
+
+
+def new_columns(database: str, known: Collection[tuple[str, str]]) -> Iterator[str]:
+    """Yield the statements that add what an earlier version did not have, to its tables.
+
+    Args:
+        database: Where they are.
+        known: Names of table and column that there are.
+    """
+    for name, (table, _) in _TABLES.items():
+        added = [f"ADD COLUMN {_column(one)}" for one in table.columns if (name, one.name) not in known]
+        if added:
+            yield f"ALTER TABLE {database}.{name} {', '.join(added)}"
+
+
+def views(database: str) -> Iterator[str]:
+    """Yield the statements that make the views of the tables as they are now."""
+    for name, kept in KEPT.items():
+        yield f"CREATE OR REPLACE VIEW {database}.{name} AS SELECT * FROM {database}.{kept} FINAL"
+    columns = ", ".join(column.name for column in MINUTES.columns)
+    mark = f"(SELECT max(upto) FROM {database}.{MARKS} WHERE name = '{ROLLED_UP}')"
+    yield (
+        f"CREATE OR REPLACE VIEW {database}.{MINUTES.name} AS"
+        f" SELECT {columns} FROM {database}.{ROLLED} WHERE time < {mark}"
+        f" UNION ALL SELECT {', '.join(_values(is_sum=False))} FROM"
+        f" (SELECT *, time AS at FROM {database}.{KEPT[EVENTS.name]} FINAL WHERE time >= {mark}) AS newer"
+    )
+
+
+def _column(column: Column) -> str:
+    return f"{column.name} {column.clickhouse.strip()}"
+
+
+def roll_up(database: str, day: str) -> Iterator[str]:
+    """Yield the statements that roll a day up, `20261126`; nobody sees it before `marks` says so."""
+    dimensions = [column.name for column in MINUTES.having(Role.DIMENSION)]
+    yield f"TRUNCATE TABLE {database}.{STAGED}"
+    yield (
+        f"INSERT INTO {database}.{STAGED} SELECT {', '.join(_values(is_sum=True))}"
+        f" FROM (SELECT *, time AS at FROM {database}.{KEPT[EVENTS.name]} FINAL WHERE toYYYYMMDD(time) = {day}) AS day"
+        f" GROUP BY {', '.join((_MINUTE, *dimensions))}"
+    )
+    # In one step, and the same however often.
+    yield f"ALTER TABLE {database}.{ROLLED} REPLACE PARTITION {day} FROM {database}.{STAGED}"
+    yield f"TRUNCATE TABLE {database}.{STAGED}"
+
+
+def mark(database: str, name: str, upto_s: int) -> str:
+    """Return the statement that notes up to when something is done."""
+    return f"INSERT INTO {database}.{MARKS} SELECT '{name}', fromUnixTimestamp64Micro({upto_s * 1_000_000}, 'UTC')"
+
+
+def _values(is_sum: bool) -> Iterator[str]:
+    for column in MINUTES.columns:
+        alias = "" if column.role is Role.DIMENSION else f" AS {column.name}"
+        yield _value(column, is_sum) + alias
+
+
+def _value(column: Column, is_sum: bool) -> str:
+    if column.role is Role.TIME:
+        return f"toDateTime64({_MINUTE}, 6, 'UTC')"
+    if column.role is Role.DIMENSION:
+        return column.name
+    of = next((name for name in _DURATIONS if column.name.startswith(f"{name}_")), "")
+    match column.name.removeprefix(f"{of}_"):
+        case "histogram" if is_sum:
+            bucket = clickhouse_bucket(f"assumeNotNull({of})")
+            return f"sumMapIf(map({bucket}, toUInt64(1)), isNotNull({of}))"
+        case "histogram":
+            return ClickHouse().histogram_of(of)
+        case "count" if of:
+            value = f"toUInt64(isNotNull({of}))"
+        case "sum" if of:
+            value = f"toUInt64(ifNull({of}, 0))"
+        case "records":
+            value = "toUInt64(1)"
+        case _:
+            value = f"toUInt64({column.name})"
+    return f"sum({value})" if is_sum else value
