@@ -51,9 +51,9 @@ def make_app(context: Context) -> FastAPI:
         },
     )
     app.state.context = context
+    app.router.routes.extend(Dashboard().routes())  # before all others, which are looked through one by one
     for router in ROUTERS:
         app.include_router(router, prefix=BASE)
-    app.router.routes.extend(Dashboard().routes())
     text: list[bytes] = []
 
     @app.get(f"{BASE}/openapi.json", include_in_schema=False)

@@ -7,6 +7,8 @@ asks for others. Whoever is not known gets them, too: they have no secrets, and 
 
 import gzip
 import hashlib
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,10 @@ TYPES = {
 }
 # As the stylesheet has them; those of parts and pages come behind, by their names.
 FIRST_STYLES = ("tokens.css", "base.css", "layout.css", "table.css", "form.css")
+FIRST_MODULES = ("js/main.js", "js/pages/overview.js")
+IMPORT = re.compile(
+    r"""^(?:import|export)\b[^;'"]*?from\s*['"](\.[^'"]+)['"]|^import\s*['"](\.[^'"]+)['"]""", re.MULTILINE
+)
 FOR_A_YEAR = "public, max-age=31536000, immutable"
 # A browser asks whether there is another one.
 ASK_AGAIN = "no-cache"
@@ -146,11 +152,24 @@ def _digest(files: Mapping[str, bytes]) -> str:
     return found.hexdigest()[:16]
 
 
+def _imported(files: Mapping[str, bytes], begins: Iterable[str]) -> list[str]:
+    """Return modules, with all that they import."""
+    found: dict[str, None] = {}
+    waiting = [name for name in begins if name in files]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in files:
+            continue
+        found[name] = None
+        folder = Path("/", name).parent
+        for match in IMPORT.finditer(files[name].decode()):
+            waiting.append(os.path.normpath(folder / (match[1] or match[2])).lstrip("/"))
+    return sorted(found)
+
+
 def _index(files: Mapping[str, bytes], digest: str) -> bytes:
-    """Return the page. It names the modules that every view needs: a browser need not find them one by one."""
-    modules = [
-        name for name in sorted(files) if name.startswith("js/") and name.count("/") == 1 and name != "js/theme.js"
-    ]
+    """Return the page. It names the modules of the first view: a browser need not find them one by one."""
+    modules = _imported(files, FIRST_MODULES)
     links = "\n".join(f'<link rel="modulepreload" href="/static/{name}">' for name in modules)
     text = files["index.html"].decode().replace("<!-- modules -->", links)
     return text.replace('"/static/', f'"/static/{digest}/').encode()

@@ -22,7 +22,7 @@ SIZES = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "hei
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 WATCH = "addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.violatedDirective, e.blockedURI));"
 # Answers that are part of what is tested; a browser puts a line on the console for each.
-EXPECTED = re.compile(r"Failed to load resource: .*(400|401|403|404|412|422|429|503)")
+EXPECTED = re.compile(r"Failed to load resource: .*(400|401|403|404|412|422|429|503|net::ERR_FAILED)")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import socket
 import socketserver
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ SCANNER = "127.0.0.9"
 
 class _Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        while data := self.request.recv(65536):
-            self.request.sendall(data)
+        with suppress(OSError):
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
 
 
 class _Origins(socketserver.ThreadingTCPServer):
@@ -58,10 +60,13 @@ class Site:
         api, self.good, self.bad, self.guarded, origin, closed = ports
         self.folder, self.url, self.token = folder, f"http://127.0.0.1:{api}", ""
         self._origin = _Origins(("127.0.0.1", origin), _Echo)
+        self._ended = threading.Event()
+        self._clients = threading.Thread(target=self._be_clients)
         (folder / "scanners.txt").write_text(f"# seen scanning\n{SCANNER}/32\n")
         user = "user: nobody, " if os.geteuid() == 0 else ""
         self._text = f"""
 api: {{{user}listen: "127.0.0.1:{api}", store: {folder}/store, rate_limit: {{requests: 1000000}}}}
+analytics: {{store: {folder}/analytics}}
 monitors: {{quick: {{type: tcp, interval: 0.5, timeout: 0.5, retries: 0, consecutive_up: 1, consecutive_down: 1}}}}
 pools:
   main:
@@ -82,15 +87,31 @@ apps:
         threading.Thread(target=self._origin.serve_forever, args=(0.05,), daemon=True).start()
         self.daemon.__enter__()
         eventually(lambda: self.daemon.status()["api"]["pid"] != 0, 30, self.daemon.messages)
+        self._clients.start()
         self.token = self.make_token("dashboard", "all:edit")
         return self
 
     def __exit__(self, *why: object) -> None:
+        self._ended.set()
         try:
+            self._clients.join()
             self.daemon.__exit__(*why)
         finally:
             self._origin.shutdown()
             self._origin.server_close()
+
+    def _be_clients(self) -> None:
+        """Visit the app that works a few times a second, and stay a while."""
+        stay: list[socket.socket] = []
+        while not self._ended.wait(0.25):
+            with suppress(OSError):
+                client = socket.create_connection(("127.0.0.1", self.good), 5)
+                client.sendall(b"x" * 20_000)
+                stay.append(client)
+            if len(stay) > 8:
+                stay.pop(0).close()
+        for client in stay:
+            client.close()
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Return the result of a request of root on this machine, who needs no token."""
@@ -118,11 +139,9 @@ apps:
         return str(self.ask("POST", "/user/tokens", {"name": name, "policies": policies})["value"])
 
     def visit(self, port: int, data: bytes = b"hello", source: str = "127.0.0.1") -> bytes:
-        """Be a client of an app: send something, and return what comes back."""
-        with socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as client:
+        """Be a client of an app: send something, and return what comes back; nothing where it is refused."""
+        with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as client:
             client.settimeout(10)
             client.sendall(data)
-            try:
-                return client.recv(len(data))
-            except ConnectionError:
-                return b""
+            return client.recv(len(data))
+        return b""

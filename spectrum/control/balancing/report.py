@@ -13,6 +13,9 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.snapshot import Snapshot
 from spectrum.plane.memory import Loads
 
+# Origins of a pool that is down.
+MOST_TOLD = 5
+
 
 def balancers_status(snapshot: Snapshot, health: HealthKeeper) -> list[dict[str, Any]]:
     """Return the status of every load balancer, in the order of the file."""
@@ -130,11 +133,18 @@ def balancing_troubles(snapshot: Snapshot, health: HealthKeeper) -> Iterator[Tro
     if not (origins or poor or fallen):
         return
     users = _users(snapshot)
+    severity: Severity
     for pool, since, kind, facts in origins:
-        severity: Severity = "failed" if kind == "origin_down" else "degraded"
-        yield Trouble(kind, severity, "pools", pool, since, facts | _counts(health, pool), users.get(pool, ()))
+        if pool not in poor:
+            severity = "failed" if kind == "origin_down" else "degraded"
+            yield Trouble(kind, severity, "pools", pool, since, facts | _counts(health, pool), users.get(pool, ()))
     for name in sorted(poor):
-        yield Trouble("pool_down", "failed", "pools", name, facts=_counts(health, name), apps=users.get(name, ()))
+        # Its origins are told of with it: that they are down is how it is.
+        lost = [(since, facts) for pool, since, _, facts in origins if pool == name]
+        told = [{"name": facts["origin"], "why": facts["why"]} for _, facts in lost[:MOST_TOLD]]
+        since = max((since for since, _ in lost), default=0.0)
+        more = {"origins": told, **_counts(health, name)}
+        yield Trouble("pool_down", "failed", "pools", name, since, more, users.get(name, ()))
     for balancer in fallen:
         serves = balancer.fallback not in poor
         facts = {"pool": balancer.fallback, "serves": serves, "pools": list(balancer.pools)}

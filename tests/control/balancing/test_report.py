@@ -63,20 +63,19 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
     assert {key: one.severity for key, one in troubles.items()} == {
         ("origin_down", "p", "b"): "failed",
         ("origin_ejected", "p", "d"): "degraded",
-        ("origin_down", "r", "f"): "failed",
-        ("origin_down", "t", "h"): "failed",
         ("pool_down", "r", ""): "failed",
         ("pool_down", "t", ""): "failed",
         ("on_fallback", "lb", ""): "degraded",
     }
-    lost = troubles["origin_down", "r", "f"]
+    lost, poor = troubles["origin_down", "p", "b"], troubles["pool_down", "r", ""]
     assert (lost.facts["why"], lost.facts["port"], lost.facts["up"], lost.facts["of"]) == (
         "connection refused",
         down.port,
-        0,
         1,
+        3,
     )
-    assert lost.apps == ("x",) and lost.since > time.time() - 60 and not troubles["origin_down", "p", "b"].apps
+    assert poor.facts["origins"] == [{"name": "f", "why": "connection refused"}] and poor.facts["up"] == 0
+    assert poor.apps == ("x",) and poor.since > time.time() - 60 and not lost.apps
     assert troubles["on_fallback", "lb", ""].facts == {"pool": "q", "serves": True, "pools": ["r"]}
     assert (a["certificate_expires_in_days"], a["sessions"], pools["p"]["monitor"]) == (9.0, 0, "m")
     assert a["rtt_ms"] > 0

@@ -86,15 +86,11 @@ export const api = {
 
   /** Find out who one is and what there is to be seen. Throws an ApiError where a token is needed. */
   async open() {
-    this.accounts = (await this.list('/memberships')).map((one) => one.account).filter(Boolean);
+    const [memberships, zones] = await Promise.all([this.list('/memberships'), this.list('/zones').catch((error) => { if (error.status !== 403) throw error; return []; })]);
+    this.accounts = memberships.map((one) => one.account).filter(Boolean);
+    this.zones = zones;
     const last = kept.get(ACCOUNT);
     this.account = this.accounts.find((one) => one.id === last) || this.accounts[0] || null;
-    try {
-      this.zones = await this.list('/zones');
-    } catch (error) {
-      if (error.status !== 403) throw error;
-      this.zones = [];
-    }
   },
   choose(id) {
     kept.set(ACCOUNT, id);

@@ -1,6 +1,6 @@
 // What is wrong, in sentences: templates over what the daemon tells (docs/dashboard.md has the kinds). Their nouns are links.
 import { h, foreign } from './dom.js';
-import { ago, capital, count, dur, exact, hms, instant, int, pct, when, NB } from './format.js';
+import { ago, capital, count, dur, exact, hms, instant, int, pct, when } from './format.js';
 import { mark } from './marks.js';
 import { linkTo, pageIs } from './links.js';
 import { href } from './router.js';
@@ -25,26 +25,27 @@ function users({ apps, app_count: n }) {
 
 // Of a pool: what is left, and what one less means.
 function left({ up, of, minimum }) {
-  if (up === 0) return `None of its ${count(of, 'origin')} is up.`;
-  const margin = up - minimum;
-  return `It serves from ${up} of ${of}${margin === 0 ? '; with one less it is down' : ''}.`;
+  if (up === 0) return of === 1 ? ' has no other.' : ` has none of its ${plural(of, 'origin')} left.`;
+  if (up < minimum) return ` has ${up} of ${of} left and needs ${minimum}.`;
+  return ` serves from ${up} of ${of}${up === minimum ? '; with one less it is down' : ''}.`;
 }
 
+const causes = (origins) => (origins?.length ? [': ', origins.map((one, i) => [i ? ', ' : '', foreign(one.name, 48), ' (', foreign(one.why, 80), ')'])] : '');
 const balancing = (f) => ({ label: 'Look into it', href: linkTo(f.section, f.id) });
 const KINDS = {
   origin_down: (f) => ({
     what: [h('b', {}, 'Origin ', link(linkTo('pools', f.id), foreign(f.facts.origin))), ' does not answer', since(f), '.'],
-    why: [capital(f.facts.why), ' at ', place(f.facts), '. Pool ', named('pools', f), ': ', left(f.facts), f.app_count ? [' For ', users(f), '.'] : ' No app uses it.'],
+    why: [capital(f.facts.why), ' at ', place(f.facts), '. Pool ', named('pools', f), left(f.facts), f.app_count ? [' For ', users(f), '.'] : ' No app uses it.'],
     act: balancing(f),
   }),
   origin_ejected: (f) => ({
     what: [h('b', {}, 'Origin ', link(linkTo('pools', f.id), foreign(f.facts.origin))), ' rests: too many clients could not reach it.'],
-    why: [capital(f.facts.why), '. Pool ', named('pools', f), ': ', left(f.facts)],
+    why: [capital(f.facts.why), '. Pool ', named('pools', f), left(f.facts)],
     act: balancing(f),
   }),
   pool_down: (f) => ({
-    what: [h('b', {}, 'Pool ', named('pools', f)), ' is down.'],
-    why: [f.facts.up ? `${f.facts.up} of ${f.facts.of} origins are up; it needs ${f.facts.minimum}.` : `None of its ${plural(f.facts.of, 'origin')} is up.`, f.app_count ? [' For ', users(f), '.'] : ' No app uses it.'],
+    what: [h('b', {}, 'Pool ', named('pools', f)), ' is down', since(f), '.'],
+    why: [f.facts.up ? `${f.facts.up} of ${f.facts.of} origins are up; it needs ${f.facts.minimum}` : f.facts.of === 1 ? 'Its only origin is down' : `None of its ${plural(f.facts.of, 'origin')} is up`, causes(f.facts.origins), '.', f.app_count ? [' For ', users(f), '.'] : ' No app uses it.'],
     act: balancing(f),
   }),
   on_fallback: (f) => ({
@@ -123,7 +124,7 @@ export const keyOf = (f) => [f.kind, f.section, f.name, f.facts.origin ?? f.fact
 
 export function item(finding, now) {
   const { what, why, evidence, act } = told(finding, now);
-  const proof = evidence || (finding.since ? `since ${ago(finding.since, now).replace(`${NB}ago`, '').replace(' ago', '')}` : '');
+  const proof = evidence || (finding.since ? `for ${dur(Math.max(1, Math.round(now - finding.since)))}` : '');
   return h('li', { 'data-key': keyOf(finding) }, mark(finding.severity, finding.severity), h('div', {}, h('p', { class: 'what' }, what), h('p', { class: 'why' }, why)),
     h('div', { class: 'ev' }, proof), h('div', { class: 'acts' }, act?.href ? h('a', { class: 'btn', href: act.href }, act.label) : null));
 }

@@ -85,6 +85,7 @@ async function read(reader, own) {
 }
 
 function take(message) {
+  if (message.away !== undefined) return void missing(message.away);
   live.now = message;
   live.heard = Date.now();
   failures = 0;
@@ -95,6 +96,12 @@ function take(message) {
   if (live.past.length > KEPT) live.past.shift();
   if (live.state !== 'live') become('live');
   if (!live.paused) apply();
+}
+
+// The API is there, and the daemon behind it is not.
+function missing(why) {
+  clearTimeout(silence);
+  lostTimer ||= setTimeout(() => become('lost', why), live.now ? LOST_AFTER_MS : 500);
 }
 
 // All that listens draws in one frame.

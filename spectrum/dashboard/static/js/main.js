@@ -4,17 +4,19 @@ import { gate } from './gate.js';
 import { listen } from './keys.js';
 import { live } from './live.js';
 import { PAGES } from './pages.js';
-import { open, route, start } from './router.js';
+import { here, open, route, start } from './router.js';
 import { makeShell } from './shell.js';
 import { readRange } from './time.js';
 import { failure } from './states.js';
 import { h, put } from './dom.js';
 
+const load = (module) => import(`./pages/${module}.js`);
+
 function register() {
   for (const [path, label, group, module] of PAGES) {
     const page = async (ctx) => {
       readRange();
-      return (await import(`./pages/${module}.js`)).default(ctx);
+      return (await load(module)).default(ctx);
     };
     route(path, page, { path, label, parent: label ? path : group });
   }
@@ -32,6 +34,9 @@ async function identified() {
 }
 
 async function begin() {
+  // The page of the address comes while it is found out who one is; one that cannot be loaded says so when it is opened.
+  const path = here().path, first = PAGES.find(([pattern]) => pattern === path);
+  if (first) load(first[3]).catch(() => {});
   try {
     await identified();
   } catch (error) {

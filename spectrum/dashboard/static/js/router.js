@@ -1,5 +1,5 @@
 // Pages by what is behind the # of the address. What a page shows is in its address: every view is a link.
-import { h, put, $ } from './dom.js';
+import { h, put } from './dom.js';
 import { bones, failure } from './states.js';
 
 const routes = [];
@@ -77,13 +77,12 @@ function explained(error) {
 
 function settle(mine, result) {
   if (mine !== turn) { result?.onLeave?.(); return; }
-  const isFirst = !outlet.childElementCount;
   shown.result = result;
   put(outlet, result.node);
   onShown(result, shown.own);
   scrollTo(0, 0);
   // Who uses a keyboard or a screen reader is at the new page's beginning.
-  if (!isFirst) ($('h1', outlet) ? outlet : outlet).focus({ preventScroll: true });
+  if (mine > 1) outlet.focus({ preventScroll: true });
 }
 
 const nowhere = (path) => [

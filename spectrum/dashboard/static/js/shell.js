@@ -6,6 +6,7 @@ import { mark } from './marks.js';
 import { live } from './live.js';
 import { palette, addToPalette, matches } from './overlay.js';
 import { PALETTE_KEY, showKeys } from './keys.js';
+import { linkTo, SECTIONS } from './links.js';
 import { GROUPS, PAGES, TABS } from './pages.js';
 import { href } from './router.js';
 import { rangeQuery } from './time.js';
@@ -67,7 +68,7 @@ export function makeShell({ leave, changeAccount }) {
     const workers = now.workers;
     status.textContent = workers ? `${capital(count(workers.serving, 'worker'))}, ${workers.serving === workers.wanted ? 'all serving' : `${workers.wanted} wanted`}` : '';
     revision.textContent = `Revision ${now.revision}${now.version ? ` · ${now.version}` : ''}`;
-    for (const [path, { counts }] of items) showCount(counts, now.trouble?.[path]);
+    for (const [path, { counts }] of items) showCount(counts, summed(now.trouble, SECTIONS[path]));
   });
   live.onState(({ paused, state, why }) => {
     pause.setAttribute('aria-pressed', String(paused));
@@ -80,6 +81,15 @@ export function makeShell({ leave, changeAccount }) {
     ...PAGES.filter(([, label]) => label && matches(words, label)).map(([path, label]) => ({ label, kind: 'page', href: href(path) })),
     ...[['Switch theme', flipTheme], ['Pause or go on live', () => live.pause()], ['Keyboard shortcuts', showKeys], ...(api.token ? [['Sign out', leave]] : [])].filter(([label]) => matches(words, label)).map(([label, run]) => ({ label, kind: 'do', run })),
   ]);
+
+  // Apps that move are at hand; the others are asked for when two letters are there.
+  let names = null;
+  addToPalette((words) => {
+    if (!words.length || words.join('').length < 2) return (live.now?.apps || []).slice(0, 8).filter((app) => matches(words, app.name)).map(appHit);
+    names ||= api.list('/accounts/{account}/spectrum/objects/apps').then((found) => found.map(({ id, key }) => ({ id, name: key })), () => live.now?.apps || []);
+    setTimeout(() => { names = null; }, 30_000);
+    return names.then((all) => all.filter((app) => matches(words, `app ${app.name}`)).slice(0, 20).map(appHit));
+  });
 
   function shown(result, own) {
     const { title, crumbs, strip: node } = result, of = own.parent || own.path;
@@ -94,6 +104,10 @@ export function makeShell({ leave, changeAccount }) {
   }
   return { outlet, shown };
 }
+
+const summed = (trouble, sections = []) => sections.reduce((all, one) => ({ failed: all.failed + (trouble[one]?.failed || 0), degraded: all.degraded + (trouble[one]?.degraded || 0) }), { failed: 0, degraded: 0 });
+
+const appHit = (app) => ({ label: app.name, kind: 'app', href: linkTo('apps', app.id) || href('/analytics', { f: `app = "${app.name}"` }) });
 
 /** Counts of trouble in the rail: {failed, degraded}; fine takes no room. */
 function showCount(node, trouble) {
