@@ -83,7 +83,7 @@ def look_at(look):
         page.route("**/live", lambda route: route.fulfill(status=200, content_type="text/event-stream", body=body))
         page.reload()
         page.wait_for_selector("main h1")
-        page.wait_for_function("document.querySelector('.rail .foot').textContent.includes('Revision')")
+        page.wait_for_function("() => document.querySelector('.rail .foot').textContent.includes('Revision')")
         return page
 
     return open_page
@@ -141,4 +141,4 @@ def test_a_finding_waits_while_the_pointer_is_over_the_list(look_at):
     page.get_by_role("button", name="1 new").wait_for()
     assert page.locator(".finds li").count() == 1, "nothing moves under the pointer"
     page.mouse.move(5, 5)
-    page.wait_for_function("document.querySelectorAll('.finds li').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('.finds li').length === 2")

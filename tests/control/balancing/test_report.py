@@ -71,7 +71,7 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
     assert (lost.facts["why"], lost.facts["port"], lost.facts["up"], lost.facts["of"]) == (
         "connection refused",
         down.port,
-        1,
+        2,
         3,
     )
     assert poor.facts["origins"] == [{"name": "f", "why": "connection refused"}] and poor.facts["up"] == 0
