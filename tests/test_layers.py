@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "spectrum"
 ALLOWED = {
-    "cli": {"core", "control", "kernel", "origin", "store"},
+    "cli": {"analytics", "core", "control", "kernel", "origin", "store"},
     "api": {"core", "wire", "link", "store", "analytics", "kernel", "tasks", "log"},
     "control": {"wire", "core", "link", "kernel", "plane", "probes", "store", "garbage", "tasks", "log"},
     "helper": {"core", "link", "kernel"},

@@ -30,6 +30,7 @@ COMMANDS = {
     "origin": "origin",
     "pool": "objects",
     "reload": "running",
+    "report": "report",
     "rule": "objects",
     "run": "serving",
     "samples": "running",

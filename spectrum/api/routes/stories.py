@@ -1,17 +1,23 @@
-"""One client's story: all that is kept of it, from the journal; of an account's apps alone."""
+"""One client's story: all that is kept of it at an account's apps, in the store of analytics or in the journal."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from spectrum.api.access import Call, InAccount
-from spectrum.api.envelope import ApiError, success
+from spectrum.api.analytics.visible import visible_to
+from spectrum.api.envelope import ApiError, BodyFault, success
 from spectrum.api.rates import TOO_MANY
-from spectrum.api.routes.sessions import ask
+from spectrum.api.routes.sessions import BAD_VALUE, ask
 from spectrum.core.analytics.event_rows import event_row
+from spectrum.core.analytics.question import ALL_COLUMNS, MAX_RAW_ROWS, Compare, Question, Sorting
+from spectrum.core.records.story import parse_subject, parse_time
 
 router = APIRouter(tags=["Sessions"])
 _WAIT_S = 2
@@ -26,6 +32,8 @@ async def tell_story(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> Response:
     """Tell what happened to a client or a session: refusals with their rule or limit, sessions with their end."""
+    if call.context.asking.service.store is not None:
+        return success(await _from_store(call, subject, since, until, limit))
     assert call.account is not None, "its path names one"
     asked = {"subject": subject, "since": since, "until": until, "limit": str(limit), "account": call.account.name}
     told = await ask(call, "GET", "/story", {key: value for key, value in asked.items() if value})
@@ -42,6 +50,65 @@ async def tell_story(
             **{key: told[key] for key in ("omitted", "refused", "reasons", "notes")},
         }
     )
+
+
+async def _from_store(call: Call, subject: str, since: str, until: str, limit: int) -> dict[str, Any]:
+    """Return the same from the store of analytics, which knows more of the past; a prefix is a subject there, too."""
+    now = datetime.now(UTC)
+    try:
+        where, is_client = _subject(subject)
+        begin, end = parse_time(since, now), parse_time(until, now) if until else now + timedelta(seconds=1)
+    except ValueError as exc:
+        raise BodyFault(BAD_VALUE, str(exc)) from exc
+    asked = Question(
+        "events",
+        (),
+        (ALL_COLUMNS,),
+        begin.timestamp(),
+        end.timestamp(),
+        where=where,
+        order=(Sorting("time", True),),
+        limit=min(limit, MAX_RAW_ROWS),
+        visible=visible_to(call),
+    )
+    found = await call.ask(asked)
+    rows = [dict(zip(found.columns, row, strict=True)) for row in reversed(found.rows)]
+    first = await call.ask(replace(asked, since=0.0, order=(Sorting("time"),), limit=1)) if is_client else None
+    counts = await call.ask(
+        replace(asked, metrics=("sessions", "refused"), dimensions=("reason",), order=(), limit=100)
+    )
+    reasons = {str(reason): int(sessions) for reason, sessions, _ in counts.rows if sessions}
+    return {
+        "subject": subject,
+        "source": "analytics",
+        "is_kept": True,
+        "kept_since": None,
+        "first_seen": first.rows[0][first.columns.index("time")] if first and first.rows else None,
+        "rows": rows,
+        "several": [],
+        "omitted": max(0, found.groups - len(rows)),
+        "refused": int(counts.totals.get("refused", 0)),
+        "reasons": reasons,
+        "notes": [found.partial] if found.partial else [],
+    }
+
+
+def _subject(text: str) -> tuple[Compare, bool]:
+    """Return what the rows of a subject have, and whether it is a client.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if "/" in text:
+        with suppress(ValueError):
+            return Compare("client_ip", "prefix", (str(ip_network(text, strict=False)),)), True
+    subject = parse_subject(text)
+    match subject.kind:
+        case "client":
+            return Compare("client_ip", "=", (subject.text,)), True
+        case "session":
+            return Compare("session", "=", (subject.text,)), False
+    raise ValueError(f'"{text}" is the id of a record: take that of its session')
 
 
 def _rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

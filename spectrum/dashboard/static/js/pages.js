@@ -6,6 +6,7 @@ export const PAGES = [
   ['/sessions', 'Sessions', 'Watch', 'sessions'],
   ['/clients', 'Clients', 'Watch', 'client'],
   ['/clients/:address', null, '/clients', 'client'],
+  ['/report', 'Report', 'Watch', 'report'],
   ['/nodes', 'Nodes and kernel', 'System', 'nodes'],
   ['/audit', 'Audit log', 'System', 'audit'],
   ['/settings', 'Settings', 'System', 'settings'],

@@ -1,0 +1,154 @@
+"""What a report is made of, asked of the store: a handful of sums over roll-ups, and the changes of health."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from spectrum.api.envelope import ApiError
+from spectrum.core.analytics.outages import HealthChange
+from spectrum.core.analytics.question import MAX_RAW_ROWS, Compare, Question, ResultTable, Sorting, Visible
+from spectrum.core.analytics.report import DAY_S, Failures, Refusals, ReportFacts, Volume
+
+# What is down at the beginning went down within so long before it.
+BEFORE_S = 30 * DAY_S
+MOST_ROWS = 50
+_SUMS = ("sessions", "refused", "failed", "bytesIngress", "bytesEgress")
+Ask = Callable[[Question], Awaitable[ResultTable]]
+
+
+@dataclass(frozen=True)
+class ReportSubject:
+    """Whose report it is.
+
+    Attributes:
+        node: What the node is called.
+        pools: The names of the origins of each pool.
+        visible: Whose rows are summed; None: all.
+    """
+
+    node: str
+    pools: Mapping[str, Sequence[str]]
+    visible: Visible | None
+
+
+async def facts_of(
+    ask: Ask, subject: ReportSubject, since: float, until: float, clock: Callable[[], float] = time.time
+) -> ReportFacts:
+    """Return what a report of a time is made of, and what there was in the same time before.
+
+    Args:
+        ask: Answers a question.
+        subject: Whose report.
+        since, until: Seconds since 1970.
+        clock: Returns the time.
+
+    Raises:
+        ApiError: If the store cannot answer.
+    """
+    length = until - since
+    base = Question("events", _SUMS, (), since, until, limit=1, visible=subject.visible)
+    earlier = replace(base, since=since - length, until=since)
+    total, before = await ask(base), await ask(earlier)
+    has_days = length > 1.5 * DAY_S
+    days = await ask(replace(base, bucket=int(DAY_S))) if has_days else None
+    days_before = await ask(replace(earlier, bucket=int(DAY_S))) if has_days else None
+    of_apps = replace(
+        base,
+        metrics=(*_SUMS, "connect99th"),
+        dimensions=("app",),
+        limit=MOST_ROWS,
+        order=(Sorting("bytesEgress", True),),
+    )
+    apps = await ask(of_apps)
+    names = tuple((row[0],) for row in apps.rows)
+    apps_before = await ask(replace(earlier, dimensions=("app",), limit=MOST_ROWS, groups=names)) if names else None
+    refusals = await ask(_outcome(base, "refused", ("app", "reason")))
+    failures = await ask(_outcome(base, "failed", ("origin", "reason")))
+    health = await ask(
+        Question("health", (), ("*",), since - BEFORE_S, until, limit=MAX_RAW_ROWS, visible=subject.visible)
+    )
+    changes = await ask(Question("changes", ("count",), (), since, until, limit=1)) if subject.visible is None else None
+    asked = (total, before, days, days_before, apps, apps_before, refusals, failures, health, changes)
+    missing = [f"Not everything is in it: {one}." for one in dict.fromkeys(a.partial for a in asked if a and a.partial)]
+    if len(health.rows) >= MAX_RAW_ROWS:
+        missing.append(f"Of changes of health the last {MAX_RAW_ROWS} are in it.")
+    volume = _volume(total)
+    return ReportFacts(
+        subject.node,
+        since,
+        until,
+        clock(),
+        replace(volume, clients=await _clients(ask, base)),
+        replace(_volume(before), clients=await _clients(ask, earlier)),
+        _days(days),
+        _days(days_before),
+        _apps(apps),
+        {one.name: one for one in _apps(apps_before)},
+        await _refusals(ask, base, refusals),
+        [Failures(str(origin), str(reason), int(count)) for origin, reason, count in failures.rows],
+        _health(health),
+        subject.pools,
+        int(changes.totals.get("count", 0)) if changes else 0,
+        total.rows_read,
+        missing,
+    )
+
+
+def _outcome(base: Question, outcome: str, dimensions: tuple[str, ...]) -> Question:
+    where = Compare("outcome", "=", (outcome,))
+    return replace(base, metrics=("sessions",), dimensions=dimensions, where=where, limit=MOST_ROWS)
+
+
+async def _clients(ask: Ask, base: Question) -> int:
+    """Return how many different clients there were; 0 where single records of that time are not kept any more."""
+    try:
+        found = await ask(replace(base, metrics=("clients",)))
+    except ApiError:
+        return 0
+    return 0 if found.partial else int(found.totals.get("clients", 0))
+
+
+async def _refusals(ask: Ask, base: Question, found: ResultTable) -> list[Refusals]:
+    """Return refusals, those by access rules with their rule as far as single records are kept."""
+    rules: dict[tuple[str, str], tuple[str, int]] = {}
+    try:
+        named = await ask(_outcome(base, "refused", ("app", "reason", "access_rule")))
+    except ApiError:
+        named = None
+    for app, reason, rule, count in named.rows if named else ():
+        if rule and count > rules.get((app, reason), ("", 0))[1]:
+            rules[app, reason] = (str(rule), count)
+    return [
+        Refusals(str(app), str(reason), rules.get((app, reason), ("", 0))[0], int(count), 0)
+        for app, reason, count in found.rows
+    ]
+
+
+def _volume(found: ResultTable) -> Volume:
+    return _of_sums([found.totals.get(name, 0) for name in _SUMS])
+
+
+def _of_sums(sums: Sequence[Any], name: str = "", start: float = 0.0, connect_ms: float | None = None) -> Volume:
+    sessions, refused, failed, bytes_in, bytes_out = (int(value or 0) for value in sums)
+    return Volume(name, start, sessions, refused, failed, bytes_in, bytes_out, 0, connect_ms)
+
+
+def _days(found: ResultTable | None) -> list[Volume]:
+    return [_of_sums(sums, start=float(start)) for start, *sums in found.rows] if found else []
+
+
+def _apps(found: ResultTable | None) -> list[Volume]:
+    volumes = []
+    for app, *sums in found.rows if found else ():
+        connect = sums[len(_SUMS)] if len(sums) > len(_SUMS) else None
+        volumes.append(_of_sums(sums[: len(_SUMS)], str(app), connect_ms=connect))
+    return sorted(volumes, key=lambda one: -one.carried)
+
+
+def _health(found: ResultTable) -> list[HealthChange]:
+    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    return [
+        HealthChange(float(row["time"]), row["event"], row["origin"], bool(row["healthy"]), row["reason"])
+        for row in rows
+    ]

@@ -1,0 +1,432 @@
+"""A report for people: what was carried, what went wrong and how much of it, against the time before. In sentences.
+
+It adapts to what there is: a quiet week is told in a line, and what did not happen has no section.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spectrum.core.analytics.figures import (
+    NB,
+    amount,
+    change,
+    count,
+    date,
+    dates,
+    length,
+    listed,
+    several,
+    share,
+    weekday,
+)
+from spectrum.core.analytics.outages import HealthChange, Outage, PoolAvailability, availability, outages
+
+DAY_S = 86400
+# Rows of a table: who needs all of them asks for them.
+MOST_APPS, MOST_REFUSALS, MOST_OUTAGES, MOST_TO_DO = 8, 6, 12, 5
+# Of an app's sessions: more than that failing is worth a line.
+FAILING, FAILING_SESSIONS = 0.01, 20
+# A change of less is none.
+SAME = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """What was carried in a time, or by an app in it.
+
+    Attributes:
+        name: The app's name; empty for all.
+        start: When it began; seconds since 1970.
+        sessions: That ended, or were refused.
+        refused, failed: Of these.
+        bytes_in, bytes_out: From clients, and from origins.
+        clients: How many different ones.
+        connect_ms: The time to connect, 99th percentile; None where it was not measured.
+    """
+
+    name: str = ""
+    start: float = 0.0
+    sessions: int = 0
+    refused: int = 0
+    failed: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    clients: int = 0
+    connect_ms: float | None = None
+
+    @property
+    def carried(self) -> int:
+        """Bytes of both ways."""
+        return self.bytes_in + self.bytes_out
+
+    @property
+    def served(self) -> int:
+        """Sessions that were not refused."""
+        return max(self.sessions - self.refused, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Clients that were turned away for one reason: at which app, by which rule, how many."""
+
+    app: str
+    reason: str
+    rule: str
+    sessions: int
+    clients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Sessions that failed at an origin for one reason."""
+
+    origin: str
+    reason: str
+    sessions: int
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """What a report is made of.
+
+    Attributes:
+        node: What the node is called.
+        since, until: The time; seconds since 1970.
+        made_at: When the report is made.
+        total, before: What was carried in it, and in the same time before.
+        days, days_before: The same by day.
+        apps: By app, the busiest first.
+        apps_before: The same of the time before, by name.
+        refusals: The most frequent first.
+        failures: The most frequent first.
+        health: Changes of health, also from before.
+        pools: The names of the origins of each pool.
+        changes: How many configurations were served.
+        events: How many records the figures come from.
+        missing: What is not in them.
+    """
+
+    node: str
+    since: float
+    until: float
+    made_at: float
+    total: Volume
+    before: Volume
+    days: Sequence[Volume] = ()
+    days_before: Sequence[Volume] = ()
+    apps: Sequence[Volume] = ()
+    apps_before: Mapping[str, Volume] = field(default_factory=dict)
+    refusals: Sequence[Refusals] = ()
+    failures: Sequence[Failures] = ()
+    health: Sequence[HealthChange] = ()
+    pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    changes: int = 0
+    events: int = 0
+    missing: Sequence[str] = ()
+
+
+Table = dict[str, Any]
+
+
+def report(facts: ReportFacts) -> dict[str, Any]:
+    """Return the report: texts and numbers, as the page and the printed form show them."""
+    found = outages(facts.health, facts.since, facts.until)
+    pools = availability(facts.pools, found, facts.since, facts.until)
+    sections = [
+        _traffic(facts),
+        _refusals(facts),
+        _outages(facts, found),
+        _availability(pools),
+        _apps(facts),
+        _failures(facts),
+    ]
+    return {
+        "node": facts.node,
+        "since": facts.since,
+        "until": facts.until,
+        "made_at": facts.made_at,
+        "subtitle": f"{facts.node}, {dates(facts.since, facts.until)}, UTC",
+        "headline": headline(facts, found, pools),
+        "paragraph": paragraph(facts, found, pools),
+        "figures": _figures(facts, found),
+        "sections": [one for one in sections if one is not None],
+        "to_do": to_do(facts, found, pools),
+        "footer": _footer(facts),
+    }
+
+
+def period_words(facts: ReportFacts) -> str:
+    """Return what the time before is called."""
+    days = round((facts.until - facts.since) / DAY_S)
+    return {1: "day before", 7: "week before"}.get(days, f"{days} days before" if days > 1 else "time before")
+
+
+def headline(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvailability]) -> str:
+    """Return what has to be known first."""
+    if not facts.total.sessions and not found:
+        return "Nothing was carried"
+    parts = []
+    if facts.total.refused:
+        parts.append(f"{count(facts.total.refused)} {'session' if facts.total.refused == 1 else 'sessions'} kept out")
+    lost = {one.origin for one in found}
+    if lost:
+        parts.append(f"{several(len(lost), 'origin')} lost")
+        out = [one for one in pools if one.unavailable]
+        # Most words for what is worst.
+        parts.append(
+            f"{listed([one.pool for one in out])} unavailable for {length(max(one.unavailable for one in out))}"
+            if out
+            else "no pool unavailable"
+        )
+    elif _is_failing(facts.total):
+        parts.append(f"{share(facts.total.failed, facts.total.served)} of sessions failed")
+    else:
+        parts.append("every origin up" if facts.pools else "no trouble")
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+def paragraph(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvailability]) -> str:
+    """Return the report in one paragraph."""
+    total, before = facts.total, facts.before
+    if not total.sessions:
+        return "No session ended in this time. " + " ".join(_lost(facts, found, pools))
+    sentences = [
+        f"The edge carried {amount(total.carried, 'B')} in {count(total.served)} sessions"
+        f"{_against(facts, total.carried, before.carried)}."
+    ]
+    if total.refused:
+        sentences.append(_kept_out(facts))
+    sentences += _lost(facts, found, pools)
+    if total.failed:
+        where = f", most of them at {facts.failures[0].origin or 'no origin'}" if len(facts.failures) > 1 else ""
+        sentences.append(f"{_some(total.failed, 'session')} failed ({share(total.failed, total.served)}){where}.")
+    else:
+        sentences.append("No session failed.")
+    return " ".join(sentences)
+
+
+def _some(number: int, noun: str) -> str:
+    text = several(number, noun)
+    return text[:1].upper() + text[1:]
+
+
+def _against(facts: ReportFacts, now: float, before: float) -> str:
+    if not before:
+        return ""
+    if abs(now - before) < SAME * before:
+        return f", as much as the {period_words(facts)}"
+    if now >= 3 * before:
+        return f", {change(now, before)} the {period_words(facts)}"
+    told = change(now, before).lstrip("+−")
+    return f", {told} {'more' if now > before else 'less'} than the {period_words(facts)}"
+
+
+def _kept_out(facts: ReportFacts) -> str:
+    total = facts.total
+    text = f"{_some(total.refused, 'session')} {'was' if total.refused == 1 else 'were'} refused"
+    if not facts.refusals:
+        return f"{text}."
+    first = facts.refusals[0]
+    by = f"by rule {first.rule}" if first.rule else f"for {first.reason}"
+    part = "" if first.sessions >= total.refused else f", {share(first.sessions, total.refused)} of them"
+    return f"{text}{part} {by} at {first.app}."
+
+
+def _lost(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvailability]) -> list[str]:
+    """Return a sentence for each of the worst outages, and one for what they came to."""
+    sentences = []
+    for one in sorted(found, key=lambda one: (not one.goes_on, -one.length))[:2]:
+        why = f" ({one.reason})" if one.reason else ""
+        if one.goes_on:
+            sentences.append(f"Origin {one.name} of {one.pool} is down since {weekday(one.since)}{why}.")
+        else:
+            sentences.append(
+                f"Origin {one.name} of {one.pool} was down for {length(one.length)}, from {weekday(one.since)}{why}."
+            )
+    out = [one for one in pools if one.unavailable]
+    if found and not out:
+        sentences.append(
+            "Others served in its place."
+            if len({one.origin for one in found}) == 1
+            else "Others served in their place."
+        )
+    sentences += [f"Pool {one.pool} had no origin for {length(one.unavailable)}." for one in out[:2]]
+    return sentences
+
+
+def _is_failing(volume: Volume) -> bool:
+    return volume.failed >= FAILING_SESSIONS and volume.failed > FAILING * volume.served
+
+
+def _figures(facts: ReportFacts, found: Sequence[Outage]) -> list[dict[str, str]]:
+    total, before = facts.total, facts.before
+    than = f"on the {period_words(facts)}"
+    worst = max(facts.days, key=lambda day: day.failed, default=None)
+    failed = [count(total.failed)]
+    if worst is not None and worst.failed and len(facts.days) > 1:
+        failed.append(f"{count(worst.failed)} of them on {weekday(worst.start).split()[0]}")
+    figures = [
+        ("Carried", amount(total.carried, "B"), _note(change(total.carried, before.carried), than)),
+        ("Sessions", count(total.served), _note(change(total.served, before.served), than)),
+        ("Failed sessions", share(total.failed, total.served), "; ".join(failed)),
+        ("Refused", count(total.refused), _note(change(total.refused, before.refused), than)),
+        ("Clients", count(total.clients), _note(change(total.clients, before.clients), than)),
+    ]
+    if found:
+        origins = {one.origin for one in found}
+        figures.append(("Origins lost", str(len(origins)), f"for {length(sum(one.length for one in found))} together"))
+    # Four fit into a line; refusals and losses say more than the number of clients.
+    told = [one for one in figures if one[0] != "Refused" or total.refused]
+    return [{"label": label, "value": value, "note": note} for label, value, note in told[:4]]
+
+
+def _note(text: str, than: str) -> str:
+    return f"{text} {than}" if text else "nothing to compare with"
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], lede: str = "") -> Table | None:
+    """Return a table; None without rows. A column's name ends in `>` where its cells are numbers."""
+    if not rows:
+        return None
+    heads = [{"label": name.rstrip(">"), "align": "right" if name.endswith(">") else "left"} for name in columns]
+    return {"kind": "table", "title": title, "lede": lede, "columns": heads, "rows": [list(row) for row in rows]}
+
+
+def _traffic(facts: ReportFacts) -> dict[str, Any] | None:
+    if len(facts.days) < 2:
+        return None
+    before = {round((one.start - facts.since) / DAY_S): one.carried for one in facts.days_before}
+    shift = round((facts.until - facts.since) / DAY_S)
+    days = [
+        {
+            "start": day.start,
+            "label": weekday(day.start)[:3],
+            "carried": day.carried,
+            "refused": day.refused,
+            "failed": day.failed,
+            "sessions": day.served,
+            "before": before.get(round((day.start - facts.since) / DAY_S) - shift),
+        }
+        for day in facts.days
+    ]
+    return {"kind": "days", "title": "Traffic a day", "before": f"the {period_words(facts)}", "days": days}
+
+
+def _refusals(facts: ReportFacts) -> Table | None:
+    rows = [
+        (one.app, one.rule or "", one.reason, count(one.sessions), count(one.clients) if one.clients else "")
+        for one in facts.refusals[:MOST_REFUSALS]
+    ]
+    return _table("Kept out", ("App", "Rule", "Reason", "Sessions>", "Clients>"), rows)
+
+
+def _outages(facts: ReportFacts, found: Sequence[Outage]) -> Table | None:
+    by_origin: dict[str, int] = {}
+    for one in facts.failures:
+        by_origin[one.origin] = by_origin.get(one.origin, 0) + one.sessions
+    rows = [
+        (
+            one.origin,
+            weekday(one.since),
+            "goes on" if one.goes_on else weekday(one.until),
+            one.reason,
+            length(one.length),
+            count(by_origin.get(one.origin, 0)),
+        )
+        for one in sorted(found, key=lambda one: -one.length)[:MOST_OUTAGES]
+    ]
+    rest = len(found) - len(rows)
+    lede = f"The {len(rows)} longest of {len(found)}." if rest > 0 else ""
+    return _table(
+        "Outages of origins",
+        ("Origin", "Down since", "Until", "Why", "Down for>", "Sessions failed there>"),
+        rows,
+        lede,
+    )
+
+
+def _availability(pools: Sequence[PoolAvailability]) -> Table | None:
+    rows = [
+        (
+            one.pool,
+            _available(one.available),
+            f"{one.up:.2f} of {one.origins}",
+            f"{one.worst}, {_available(one.worst_up)}" if one.worst else "",
+            (length(one.down) if one.down else f"0{NB}s") + (", goes on" if one.goes_on else ""),
+        )
+        for one in pools
+    ]
+    if not any(one.down for one in pools):
+        return None
+    lede = "A pool is available when one origin at least takes its sessions."
+    lede += " Every pool was." if not any(one.unavailable for one in pools) else ""
+    return _table("Availability", ("Pool", "Available>", "Origins up, mean>", "Worst", "Down for>"), rows, lede)
+
+
+def _available(part: float) -> str:
+    """Return a part of the time, never 100 % for less."""
+    if part >= 1:
+        return f"100{NB}%"
+    return f"{min(100 * part, 99.99):.2f}{NB}%" if part >= 0.99 else f"{100 * part:.1f}{NB}%"
+
+
+def _apps(facts: ReportFacts) -> Table | None:
+    rows = []
+    for one in facts.apps[:MOST_APPS]:
+        earlier = facts.apps_before.get(one.name)
+        connect = length(one.connect_ms / 1000) if one.connect_ms is not None else ""
+        rows.append(
+            (
+                one.name,
+                amount(one.carried, "B"),
+                change(one.carried, earlier.carried) if earlier else "new",
+                count(one.served),
+                share(one.failed, one.served),
+                connect,
+            )
+        )
+    heads = ("App", "Carried>", "Change>", "Sessions>", "Failed>", "Time to connect, 99th>")
+    return _table("Busiest apps", heads, rows)
+
+
+def _failures(facts: ReportFacts) -> Table | None:
+    rows = [(one.origin or "no origin", one.reason, count(one.sessions)) for one in facts.failures[:MOST_REFUSALS]]
+    return _table("Why sessions failed", ("Origin", "Reason", "Sessions>"), rows)
+
+
+def to_do(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvailability]) -> list[str]:
+    """Return what somebody should do, the most urgent first."""
+    texts = []
+    by_name = {one.pool: one for one in pools}
+    for one in (one for one in found if one.goes_on):
+        pool = by_name.get(one.pool)
+        left = pool.origins - sum(1 for other in found if other.goes_on and other.pool == one.pool) if pool else 0
+        rest = f": {several(left, 'origin is', 'origins are')} left" if pool else ""
+        texts.append(f"Bring {one.name} back, or take it out of pool {one.pool}{rest}.")
+    texts += [
+        f"Give pool {pool.pool} a second origin: it has one alone, and was unavailable without it."
+        for pool in pools
+        if pool.unavailable and pool.origins == 1
+    ]
+    often: dict[str, int] = {}
+    for one in found:
+        often[one.origin] = often.get(one.origin, 0) + 1
+    texts += [f"Find out why {name} went down {number} times." for name, number in often.items() if number > 2]
+    texts += [
+        f"Look into {one.name}: {share(one.failed, one.served)} of its sessions failed."
+        for one in facts.apps
+        if _is_failing(one)
+    ]
+    return texts[:MOST_TO_DO]
+
+
+def _footer(facts: ReportFacts) -> str:
+    made = f"{date(facts.made_at)}, {weekday(facts.made_at).split()[1]} UTC"
+    changed = (
+        f" {_some(facts.changes, 'configuration')} {'was' if facts.changes == 1 else 'were'} served in this time."
+        if facts.changes
+        else ""
+    )
+    return " ".join([f"Made on {made}, from {count(facts.events)} events.{changed}", *facts.missing])

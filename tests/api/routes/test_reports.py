@@ -1,0 +1,113 @@
+import sys
+import time
+
+import pytest
+
+from spectrum.core.analytics.report import DAY_S
+from spectrum.store.objects import file_id
+from tests.api.analytics.kept import KeptRows, NoStore
+from tests.api.routes.calls import done, refused
+from tests.api.serving import Api
+from tests.core.analytics.rows import BEGIN, events, tables
+
+FILE = {
+    "accounts": {"acme": {}, "other": {}},
+    "zones": {"example.com": {"account": "acme"}, "other.test": {"account": "other"}},
+    "apps": {
+        "a": {"protocol": "tcp/1", "zone": "example.com"},
+        "b": {"protocol": "tcp/2", "zone": "example.com"},
+        "c": {"protocol": "tcp/3", "zone": "other.test"},
+    },
+    "pools": {
+        "db": {"account": "acme", "origins": [{"name": "pg-1"}, {"name": "pg-2"}, {"name": "x", "enabled": False}]}
+    },
+}
+REPORT = f"/accounts/{file_id('accounts', 'acme')}/report"
+STORY = f"/accounts/{file_id('accounts', 'acme')}/story"
+RANGE = f"since={BEGIN}.0&until={BEGIN + 2 * DAY_S}"
+
+
+@pytest.fixture(scope="module")
+def connection():
+    with tables(events()) as opened:
+        for number, (at, is_up) in enumerate(((3600, False), (7200, True), (40_000, False))):
+            opened.execute(
+                "INSERT INTO health (source, sequence, time, event, healthy, reason, pool, origin)"
+                " VALUES ('n', ?, make_timestamp(?), 'originHealth', ?, 'connect_timeout', 'db', 'db/pg-2')",
+                [number, (BEGIN + at) * 1_000_000, is_up],
+            )
+        yield opened
+
+
+@pytest.fixture
+async def api(tmp_path, connection):
+    async with Api(tmp_path, FILE) as running:
+        running.asking.service = KeptRows(connection)
+        yield running
+
+
+async def test_a_report_names_the_outage_and_sums_the_accounts_apps(api):
+    async with api.client(await api.token("analytics:read", accounts=["acme"])) as client:
+        made = await done(client, "GET", f"{REPORT}?{RANGE}")
+    assert made["headline"].endswith("one origin lost, no pool unavailable")
+    assert "Origin pg-2 of db is down since " in made["paragraph"]
+    ours = [one for one in events() if one["app"] in "ab"]
+    refusals = sum(one["weight"] for one in ours if one["outcome"] == "refused")
+    assert made["headline"].startswith(f"{refusals:,} sessions kept out")
+    sections = {one["title"]: one for one in made["sections"]}
+    assert [row[0] for row in sections["Busiest apps"]["rows"]] in (["a", "b"], ["b", "a"])
+    down = [row[2] for row in sections["Outages of origins"]["rows"]]
+    assert down == ["goes on", "Wednesday 02:00"]
+    assert sections["Availability"]["rows"][0][0] == "db"
+    assert sections["Availability"]["rows"][0][2].endswith(" of 2")
+    days = sections["Traffic a day"]["days"]
+    assert sum(one["carried"] for one in days) == sum(one["client_bytes"] + one["origin_bytes"] for one in ours)
+    assert made["to_do"][0] == "Bring pg-2 back, or take it out of pool db: one origin is left."
+    assert [one["label"] for one in made["figures"]] == ["Carried", "Sessions", "Failed sessions", "Refused"]
+
+
+async def test_the_last_seven_days(api):
+    async with api.client() as client:
+        made = await done(client, "GET", REPORT)
+    assert made["until"] == time.time() // DAY_S * DAY_S
+    assert made["until"] - made["since"] == 7 * DAY_S
+    assert made["headline"] == "One origin lost, no pool unavailable" or made["headline"] == "Nothing was carried"
+
+
+async def test_as_a_pdf(api, monkeypatch):
+    async with api.client() as client:
+        answer = await client.get(f"{REPORT}?{RANGE}&format=pdf")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/pdf")
+        assert answer.content.startswith(b"%PDF")
+        monkeypatch.setitem(sys.modules, "spectrum.analytics.paper", None)
+        assert (await refused(client, "GET", f"{REPORT}?{RANGE}&format=pdf"))[0] == 501
+
+
+async def test_what_is_no_time(api):
+    async with api.client() as client:
+        for query in ("since=x", "until=x", f"since={BEGIN}.0&until={BEGIN}.0", "since=1.0&until=100000000.0"):
+            assert (await refused(client, "GET", f"{REPORT}?{query}"))[:2] == (400, 1002)
+
+
+async def test_without_a_store(api):
+    api.asking.service = NoStore()
+    async with api.client() as client:
+        status, _, message, _ = await refused(client, "GET", REPORT)
+    assert (status, "analytics: true" in message) == (404, True)
+
+
+async def test_a_story_from_the_store(api):
+    mine = [one for one in events() if one["client_ip"] == "192.0.2.77" and one["app"] in "ab"]
+    query = "since=2023-11-15T00:00:00&until=2023-11-17T00:00:00"
+    async with api.client(await api.token("analytics:read", accounts=["acme"])) as client:
+        told = await done(client, "GET", f"{STORY}?subject=192.0.2.77&{query}")
+        assert (told["source"], len(told["rows"]), told["omitted"]) == ("analytics", len(mine), 0)
+        assert told["first_seen"] == pytest.approx(mine[0]["time"], abs=1e-3)
+        assert told["refused"] == sum(one["weight"] for one in mine if one["outcome"] == "refused")
+        assert [one["time"] for one in told["rows"]] == sorted(one["time"] for one in told["rows"])
+        wide = await done(client, "GET", f"{STORY}?subject=192.0.2.0/24&{query}&limit=3")
+        assert len(wide["rows"]) == 3
+        one = await done(client, "GET", f"{STORY}?subject=7.1&{query}")
+        assert {row["session"] for row in one["rows"]} == {"7.1"}
+        for subject in ("x", "edge1/0/aa/7"):
+            assert (await refused(client, "GET", f"{STORY}?subject={subject}"))[:2] == (400, 1002)

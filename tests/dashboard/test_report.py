@@ -1,0 +1,62 @@
+"""The report as a page and on paper; its words are made in Python, here of a week with an outage."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from spectrum.core.analytics.report import Volume, report
+from tests.core.analytics.test_report import LOST, SINCE
+from tests.dashboard.site import HOSTILE
+
+DAYS = [Volume(start=SINCE + i * 86400, sessions=10, bytes_out=(11 + i) * 10**12) for i in range(7)]
+BEFORE = [Volume(start=SINCE + (i - 7) * 86400, bytes_out=(11 + i % 2) * 10**12) for i in range(7)]
+APPS = [
+    Volume("game-eu", sessions=17_200_000, failed=900, bytes_out=41 * 10**12, connect_ms=38.0),
+    Volume(HOSTILE, sessions=5, bytes_in=10**6),
+]
+BUSY = {"game-eu": Volume("game-eu", bytes_out=39 * 10**12)}
+FACTS = replace(LOST, days=DAYS, days_before=BEFORE, apps=APPS, apps_before=BUSY)
+
+
+@pytest.fixture
+def shown(look):
+    """A function that opens the report of that week."""
+
+    def open_page(size="desktop", theme="light"):
+        page = look("/report", size, theme)
+        answer = {"success": True, "errors": [], "messages": [], "result": report(FACTS)}
+        page.route("**/report?*", lambda one: one.fulfill(body=json.dumps(answer), content_type="application/json"))
+        page.reload()
+        page.wait_for_selector(".days rect")
+        return page
+
+    return open_page
+
+
+@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+def test_a_week_with_an_outage(shown, screen, accessible, size, theme):
+    page = shown(size, theme)
+    assert "one origin lost" in page.inner_text("h1")
+    assert "Origin pg-2 of db is down since Wednesday 14:02" in page.inner_text(".quote")
+    assert HOSTILE in page.inner_text(".paper")
+    assert page.locator("main img").count() == 0
+    assert "Bring pg-2 back" in page.inner_text(".steps")
+    screen(page, f"report-{size}-{theme}")
+    accessible(page)
+
+
+def test_on_paper(shown, screen):
+    page = shown(theme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert not page.locator(".report-tools, .rail, .top").filter(visible=True).count()
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+    page.set_viewport_size({"width": 680, "height": 900})
+    screen(page, "report-print")
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_where_nothing_is_kept(look, screen):
+    page = look("/report")
+    assert "analytics: true" in page.inner_text("main")
+    screen(page, "report-none")
