@@ -1,6 +1,7 @@
 """Floods: samples of each vector's packets. Unless said they are spoofed, with any source port, TTL, id and payload."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -40,23 +41,28 @@ def _ttl(world: World, count: int, low: int = 40, high: int = 120) -> Numbers:
     return world.chance.integers(low, high + 1, count)
 
 
+def _spoofed(world: World, count: int, host: Numbers | int, protocol: int, six: float = 0.0, **given: Any) -> Packets:
+    """Return packets from any address with any TTL, and a payload by chance where none is given."""
+    given = {"ttl": _ttl(world, count), "payload_bytes": 0 if "payload" in given else 8} | given
+    return packets(world, spoofed(world, count), host, protocol, six, **given)
+
+
 def udp_random(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         10,
         UDP,
         destination_port=7000,
         length=world.chance.integers(48, 329, count),
-        ttl=_ttl(world, count),
         payload_bytes=8,
     )
 
 
 def udp_random_ttl(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         10,
         UDP,
         destination_port=7000,
@@ -67,23 +73,20 @@ def udp_random_ttl(world: World, count: int) -> Packets:
 
 
 def udp_fixed(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         10,
         UDP,
         destination_port=7000,
         length=540,
-        ttl=_ttl(world, count),
         payload=np.uint64(0x4141414141414141),
         payload_bytes=8,
     )
 
 
 def udp_empty(world: World, count: int) -> Packets:
-    return packets(
-        world, spoofed(world, count), 80, UDP, destination_port=443, length=28, ttl=_ttl(world, count), payload=0
-    )
+    return _spoofed(world, count, 80, UDP, destination_port=443, length=28, payload=0)
 
 
 def reflection(
@@ -130,9 +133,9 @@ def reflection(
 
 
 def syn_random(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         80,
         TCP,
         destination_port=443,
@@ -140,14 +143,13 @@ def syn_random(world: World, count: int) -> Packets:
         tcp_flags=SYN,
         payload=0,
         window=world.chance.integers(0, 65536, count),
-        ttl=_ttl(world, count),
     )
 
 
 def syn_fixed(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         80,
         TCP,
         destination_port=443,
@@ -179,9 +181,9 @@ def syn_os(world: World, count: int) -> Packets:
 
 
 def ack_random(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         80,
         TCP,
         destination_port=443,
@@ -189,14 +191,13 @@ def ack_random(world: World, count: int) -> Packets:
         tcp_flags=ACK,
         payload=0,
         window=world.chance.integers(0, 65536, count),
-        ttl=_ttl(world, count),
     )
 
 
 def rst_flood(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         80,
         TCP,
         destination_port=443,
@@ -227,28 +228,26 @@ def synack_reflection(world: World, count: int) -> Packets:
 
 
 def fragments(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         20,
         UDP,
         source_port=0,
         destination_port=0,
         fragment=LATER_FRAGMENT,
         length=world.chance.integers(500, 1501, count),
-        ttl=_ttl(world, count),
         payload_bytes=8,
     )
 
 
 def icmp_flood(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         80,
         ICMP,
         length=mixed(world.chance, count, {84: 1, 1028: 1}),
-        ttl=_ttl(world, count),
         payload_bytes=8,
     )
 
@@ -259,12 +258,11 @@ def gre_flood(world: World, count: int) -> Packets:
 
 
 def carpet(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         world.chance.integers(0, 256, count),
         UDP,
-        ttl=_ttl(world, count),
         payload_bytes=8,
         destination_port=world.chance.integers(1024, 65536, count),
         length=world.chance.integers(600, 1429, count),
@@ -272,14 +270,13 @@ def carpet(world: World, count: int) -> Packets:
 
 
 def pulse(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         10,
         UDP,
         source_port=30120,
         destination_port=7000,
-        ttl=_ttl(world, count),
         length=world.chance.integers(100, 1401, count),
         payload_bytes=8,
     )
@@ -329,15 +326,14 @@ def connections(world: World, count: int) -> Packets:
 
 
 def sport_fixed(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         80,
         UDP,
         source_port=80,
         destination_port=world.chance.integers(1024, 65536, count),
         length=world.chance.integers(60, 1400, count),
-        ttl=_ttl(world, count),
         payload_bytes=8,
     )
 
@@ -352,15 +348,14 @@ def v6_udp(world: World, count: int) -> Packets:
         1.0,
         destination_port=7000,
         length=world.chance.integers(80, 1001, count),
-        ttl=_ttl(world, count),
         payload_bytes=8,
     )
 
 
 def v6_syn(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         80,
         TCP,
         1.0,
@@ -369,7 +364,6 @@ def v6_syn(world: World, count: int) -> Packets:
         tcp_flags=SYN,
         payload=0,
         window=world.chance.integers(0, 65536, count),
-        ttl=_ttl(world, count),
     )
 
 
@@ -421,28 +415,26 @@ INTENSITIES = (3, 10, 30)
 
 
 def fin_flood(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         80,
         TCP,
         destination_port=443,
         length=40,
         tcp_flags=1,
         payload=0,
-        ttl=_ttl(world, count),
         window=world.chance.integers(0, 65536, count),
     )
 
 
 def esp_flood(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         22,
         50,
         length=world.chance.integers(100, 1400, count),
-        ttl=_ttl(world, count),
         payload_bytes=8,
     )
 
@@ -450,14 +442,13 @@ def esp_flood(world: World, count: int) -> Packets:
 def rtp_random(world: World, count: int) -> Packets:
     """To a range of served ports, with payloads that begin as voice does."""
     payload = payload_of(np.full(count, 0x80), 1, world.chance.integers(0, 1 << 63, count, np.uint64) << np.uint64(1))
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         20,
         UDP,
         destination_port=world.chance.integers(10000, 10400, count),
         length=200,
-        ttl=_ttl(world, count),
         payload=payload,
         payload_bytes=8,
     )
@@ -467,14 +458,13 @@ def quic_initial(world: World, count: int) -> Packets:
     """Long headers as browsers send them, of random length."""
     first = world.chance.integers(0xC0, 0xD0, count)
     payload = payload_of((first << 32) | 1, 5, world.chance.integers(0, 1 << 63, count, np.uint64) << np.uint64(1))
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         80,
         UDP,
         destination_port=443,
         length=world.chance.integers(1228, 1400, count),
-        ttl=_ttl(world, count),
         payload=payload,
         payload_bytes=8,
     )
@@ -498,15 +488,14 @@ def dns_water_torture(world: World, count: int) -> Packets:
 
 
 def syn_with_data(world: World, count: int) -> Packets:
-    return packets(
+    return _spoofed(
         world,
-        spoofed(world, count),
+        count,
         22,
         TCP,
         destination_port=22,
         length=1000,
         tcp_flags=SYN,
-        ttl=_ttl(world, count),
         window=8192,
         payload_bytes=8,
     )
