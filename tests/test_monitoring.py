@@ -31,6 +31,8 @@ RARE = {
     "spectrum_origin_rtt_seconds": {"pool", "origin"},
     "spectrum_datagrams_dropped_total": {"app", "reason"},
     "spectrum_api_up": set(),
+    "spectrum_analytics_lag_seconds": set(),
+    "spectrum_analytics_rows_lost_total": set(),
     "up": set(),
 }
 

@@ -46,6 +46,8 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         gone = "" if pause["in_file"] else ", which the file does not name"
         told = f"app {escape(pause['app'])}{gone}: paused since {pause['since']}, by uid {pause['uid']}"
         console.print(f"[yellow]{told}[/yellow]", soft_wrap=True)
+    if analytics := status.get("analytics"):
+        console.print(_analytics(analytics), soft_wrap=True)
     if api := status.get("api"):
         for line in _api(api):
             console.print(line, soft_wrap=True)
@@ -93,16 +95,24 @@ def _instant(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def _analytics(store: dict[str, Any]) -> str:
+    """Return the line of the store of analytics; a server of ClickHouse has no size here."""
+    size = "" if store["max_bytes"] is None else f"{byte_text(store['bytes'])} of {byte_text(store['max_bytes'])}, "
+    return f"analytics {escape(store['store'])}: {size}{store['rows']} records, {_behind(store)}{_troubles(store)}"
+
+
+def _behind(reader: dict[str, Any]) -> str:
+    late = f" ({duration_text(reader['lag_s'])})" if reader["lag_s"] else ""
+    return f"{reader['lag_records']} records behind{late}"
+
+
 def _records(records: dict[str, Any]) -> Iterator[str]:
     """Yield a line for the journal, and one for each sink."""
     journal = records["journal"]
     size = f"{byte_text(journal['bytes'])} of {byte_text(journal['max_bytes'])}"
     yield f"journal {escape(journal['path'])}: {size}{_troubles(journal)}"
     for sink in records["sinks"]:
-        behind = f"{sink['lag_records']} records behind" + (
-            f" ({duration_text(sink['lag_s'])})" if sink["lag_s"] else ""
-        )
-        yield f"sink {sink['name']}: {sink['records']} records, {behind}{_troubles(sink)}"
+        yield f"sink {sink['name']}: {sink['records']} records, {_behind(sink)}{_troubles(sink)}"
 
 
 def _by_hand(one: dict[str, Any]) -> str:

@@ -158,6 +158,30 @@ def test_records():
     assert "journal" not in shown(STATUS | {"records": None})
 
 
+def test_analytics():
+    part = {
+        "bytes": 5_000_000,
+        "max_bytes": 2**30,
+        "rows": 9,
+        "lag_records": 0,
+        "lag_s": 0.0,
+        "lost": 0,
+        "failure": None,
+    }
+    text = shown(STATUS | {"analytics": part | {"store": "/var/lib/[x]"}})
+    assert "analytics /var/lib/[x]: 5.0 MB of 1.1 GB, 9 records, 0 records behind\n" in text
+    late = part | {
+        "store": "http://h",
+        "max_bytes": None,
+        "lag_records": 5,
+        "lag_s": 65.0,
+        "lost": 3,
+        "failure": "full",
+    }
+    text = shown(STATUS | {"analytics": late})
+    assert "analytics http://h: 9 records, 5 records behind (1m 5s), 3 lost: full\n" in text
+
+
 def test_pools_and_load_balancers():
     led = APP | {"origins": [], "load_balancer": "game"}
     text = shown(STATUS | {"apps": [led], "pools": [POOL], "load_balancers": [BALANCER]})
