@@ -19,11 +19,14 @@ from spectrum.control.configuration.served import Served
 from spectrum.control.paths import analytics_folder
 from spectrum.control.processes.account import AccountError, have_folder
 from spectrum.control.records.stream import RecordStream
+from spectrum.control.trouble import Trouble
 from spectrum.control.usage import Usage
 from spectrum.core.configuration.config import Config
 from spectrum.link.analytics import IntakeReport, JournalQuestion, JournalView
 from spectrum.tasks import in_thread
 
+# From then on charts are about another time.
+BEHIND_S = 30.0
 _COUNTS = ("rows", "repeated", "unreadable", "lost")
 
 
@@ -127,6 +130,15 @@ class AnalyticsActor(Actor):
                 "failure": found.failure or None,
             }
         }
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return that nothing is taken, or that what is taken is old."""
+        if self._served.config.analytics is None:
+            return
+        found = self.read()
+        if found.failure or found.lag_s >= BEHIND_S:
+            facts = {"lag_s": round(found.lag_s, 1), "records": found.lag_records, "why": found.failure}
+            yield Trouble("analytics_failing" if found.failure else "analytics_behind", "degraded", facts=facts)
 
     async def metrics(self) -> Iterable[Metric]:
         """Return the same."""

@@ -121,6 +121,20 @@ async def test_lag_begins_where_something_is_left(part):
     assert (part.actor.read().lag_records, part.actor.read().lag_s) == (0, 0)
 
 
+async def test_what_an_operator_should_look_at(part):
+    part.open()
+    part.ask(record=0)
+    assert list(part.actor.troubles()) == []
+    part.add(1, 3)
+    await until(lambda: part.records.journal.end == 3)
+    part.now += 40
+    (trouble,) = part.actor.troubles()
+    assert (trouble.kind, trouble.facts) == ("analytics_behind", {"lag_s": 40, "records": 3, "why": ""})
+    part.ask(record=0, failure="no room")
+    (trouble,) = part.actor.troubles()
+    assert (trouble.kind, trouble.facts["why"]) == ("analytics_failing", "no room")
+
+
 async def test_what_one_sees_of_it(part):
     part.ask(rows=5, size=1 << 29)
     (shown,) = (await part.actor.status()).values()
@@ -142,6 +156,7 @@ async def test_what_one_sees_of_it(part):
 async def test_nothing_is_seen_where_it_is_off_and_a_server_has_no_limit_here(tmp_path):
     off = Part(Config(), tmp_path).actor
     assert not await off.status() and not await off.metrics() and not await off.usage()
+    assert not list(off.troubles())
     server = Config.model_validate({"api": True, "analytics": {"clickhouse": {"url": "http://h", "password": "p"}}})
     on = Part(server, tmp_path).actor
     assert (await on.status())["analytics"]["store"] == "http://h"
