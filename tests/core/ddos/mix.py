@@ -1,5 +1,6 @@
 """A profile of normal traffic that tests share; it takes a second to learn."""
 
+from copy import deepcopy
 from functools import cache
 
 from benchmarks.ddos.normal import World, normal
@@ -8,9 +9,13 @@ from spectrum.core.ddos.profile import Profile
 ONE_IN = 100
 
 
-@cache
 def learned():
-    """Return a world of clients, and the profile of 10 s of it."""
+    """Return a world of clients, and the profile of 10 s of it; each test has the same."""
+    return deepcopy(_learned())
+
+
+@cache
+def _learned():
     world, profile = World(1), Profile(1)
     for _ in range(40):
         profile.learn(normal(world, 0.25, ONE_IN), 0.25)
