@@ -135,7 +135,8 @@ cdef class FlowKeeper(Part):
     cdef uint64_t _group(self, Flow *flow) noexcept nogil
     cdef void _count(self, Flow *flow, bint enters) noexcept nogil
     cdef object _report(self)
-    cdef tuple _item(self, uint32_t index, Flow *flow, int outcome, int error)
+    cdef bint _left(self, uint32_t index, Flow *flow, uint64_t *since) noexcept nogil
+    cdef tuple _item(self, uint32_t index, Flow *flow, int outcome, int error, const uint64_t *since)
     cdef int _tell_connected(self) except -1
     cdef int _tell_progress(self) except -1
     cdef int _forget_table(self) except -1

@@ -33,11 +33,28 @@ class FlowOutcome(IntEnum):
 NewFlow = tuple[int, int, bytes, int, bytes, int, bytes | None]
 # listener, outcome, errno or the handler's number, client address, client port, origin,
 # created, first replied to and ended (monotonic ns), bytes from client and from origin, datagrams likewise, name,
-# edge address, edge port
-EndedFlow = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int, bytes, int]
-# A flow that is open: as `EndedFlow`, so far, with FLOW_CONNECTED or FLOW_PROGRESS; since the last time bytes from
-# client and from origin, and datagrams likewise
-ToldFlow = tuple[EndedFlow, tuple[int, int, int, int]]
+# edge address, edge port, since its progress was told last bytes from client and from origin, and datagrams likewise
+# (None where it never was).
+# Of a flow that is open it is what is so far, with FLOW_CONNECTED or FLOW_PROGRESS.
+EndedFlow = tuple[
+    int,
+    int,
+    int,
+    bytes,
+    int,
+    Target | None,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    bytes,
+    int,
+    tuple[int, int, int, int] | None,
+]
 # name, our address, our port, origin, origin port
 RecoveredFlow = tuple[int, bytes, int, bytes, int]
 
@@ -53,7 +70,7 @@ class FlowHandler(Protocol):
     def too_big(
         self, listener: int, client: bytes, client_port: int, edge: bytes, edge_port: int, payload_bytes: int
     ) -> None: ...
-    def told(self, batch: list[ToldFlow]) -> None: ...
+    def told(self, batch: list[EndedFlow]) -> None: ...
     def ended(self, batch: list[EndedFlow]) -> None: ...
     def broken(self, error: Exception) -> None: ...
 

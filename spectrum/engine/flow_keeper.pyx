@@ -628,6 +628,7 @@ cdef class FlowKeeper(Part):
     cdef object _report(self):
         cdef list batch = []
         cdef uint32_t link = self._ended_head, index
+        cdef uint64_t[4] since
         cdef Flow *flow
         if self._new_connects.count:
             self._tell_connected()
@@ -635,7 +636,8 @@ cdef class FlowKeeper(Part):
         while link:
             index = link - 1
             flow = &self._table.flows[index]
-            batch.append(self._item(index, flow, flow.outcome, flow.error))
+            batch.append(self._item(
+                index, flow, flow.outcome, flow.error, since if self._left(index, flow, since) else NULL))
             if flow.target != NULL:
                 Py_DECREF(<object>flow.target)
                 flow.target = NULL
@@ -643,8 +645,15 @@ cdef class FlowKeeper(Part):
             free_flow(&self._table, index)
         self._handler.ended(batch)
 
-    cdef tuple _item(self, uint32_t index, Flow *flow, int outcome, int error):
-        """Return what the handler is told of a flow."""
+    cdef bint _left(self, uint32_t index, Flow *flow, uint64_t *since) noexcept nogil:
+        """Fill in what an ended flow moved since the last record of its progress; return False for none."""
+        cdef uint64_t[4] counts
+        memcpy(counts, flow.bytes, 16)
+        memcpy(&counts[2], flow.datagrams, 16)
+        return self._progress.left_since(index, flow.generation, counts, since)
+
+    cdef tuple _item(self, uint32_t index, Flow *flow, int outcome, int error, const uint64_t *since):
+        """Return what the handler is told of a flow; `since` is NULL where nothing was told of its progress."""
         return (
             flow.key.listener,
             outcome,
@@ -662,6 +671,7 @@ cdef class FlowKeeper(Part):
             self._name(index),
             unmapped(flow.key.edge),
             ntohs(flow.key.edge_port),
+            (since[0], since[1], since[2], since[3]) if since != NULL else None,
         )
 
     # --- what is told of open flows -------------------------------------------------------------------------------
@@ -676,7 +686,7 @@ cdef class FlowKeeper(Part):
             index = <uint32_t>self._new_connects.names[place]
             flow = &self._table.flows[index]
             if flow.state != FLOW_FREE and flow.generation == self._new_connects.names[place] >> 32:
-                batch.append((self._item(index, flow, FLOW_CONNECTED, 0), (0, 0, 0, 0)))
+                batch.append(self._item(index, flow, FLOW_CONNECTED, 0, NULL))
         if batch:
             self._handler.told(batch)
         return 0
@@ -700,8 +710,7 @@ cdef class FlowKeeper(Part):
             memcpy(&counts[2], flow.datagrams, 16)
             flow.ended_ns = self.loop.now_ns  # so far: it is set anew at the end
             if self._progress.take_since(index, flow.generation, counts, since):
-                batch.append((
-                    self._item(index, flow, FLOW_PROGRESS, 0), (since[0], since[1], since[2], since[3])))
+                batch.append(self._item(index, flow, FLOW_PROGRESS, 0, since))
         if batch:
             self._handler.told(batch)
         return 0

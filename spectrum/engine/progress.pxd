@@ -32,6 +32,8 @@ cdef class Progress:
     cdef uint32_t next_place(self, uint32_t places) noexcept nogil
     cdef bint take_since(
         self, uint32_t place, uint32_t generation, const uint64_t *counts, uint64_t *since) noexcept nogil
+    cdef bint left_since(
+        self, uint32_t place, uint32_t generation, const uint64_t *counts, uint64_t *since) noexcept nogil
 
 
 cdef inline bint add_name(Names *names, uint64_t name) noexcept nogil:

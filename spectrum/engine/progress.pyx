@@ -57,3 +57,10 @@ cdef class Progress:
             since[i] = counts[i] - told.counts[i] if counts[i] >= told.counts[i] else counts[i]
             told.counts[i] = counts[i]
         return True
+
+    cdef bint left_since(
+            self, uint32_t place, uint32_t generation, const uint64_t *counts, uint64_t *since) noexcept nogil:
+        """Fill in what came since the last time, at the end; return False where nothing was told before."""
+        if place >= self._room or self._told[place].generation != generation:
+            return False
+        return self.take_since(place, generation, counts, since)

@@ -111,23 +111,24 @@ cdef class RecordForm:
     """Writes the records of an app's sessions, from what they have in common.
 
     Args:
-        template_of: Returns the template for an outcome and its errno, without the end of the line. It is asked once
-            for each.
+        template_of: Returns the template for an outcome, its errno, and whether it has what was moved since the
+            session's last record, without the end of the line. It is asked once for each.
     """
 
     def __init__(self, template_of):
         self._template_of = template_of
-        # By outcome and errno, the template in pieces, each of which but the first begins with a mark.
+        # By outcome, errno and whether there was a record before, the template in pieces, each of which but the first
+        # begins with a mark.
         self._pieces = {}
 
     cdef bint write(self, Text *text, uint64_t name, Session *session, int outcome, int error, const uint64_t *since,
                     WallClock *clock, object where) except -1:
         """Write a record of a session that had an origin: of its end, or of what is so far.
 
-        `name` is the session's, `since` what it moved each way since its last record, or NULL, `where` its client's
-        country and number, or None.
+        `name` is the session's, `since` what it moved each way since its last record, NULL without one, `where` its
+        client's country and number, or None.
         """
-        cdef object key = <int64_t>outcome << 32 | <uint64_t>error & 0xFFFFFFFF
+        cdef object key = <int64_t>outcome << 33 | <int64_t>(since != NULL) << 32 | <int64_t>error & 0xFFFFFFFF
         cdef tuple pieces
         cdef const char *source
         cdef char *at
@@ -135,7 +136,7 @@ cdef class RecordForm:
         cdef Py_ssize_t place, size, room = text.size + VALUE_BYTES
         found = self._pieces.get(key)
         if found is None:
-            found = tuple(_BEFORE_MARK.split(self._template_of(outcome, error)))
+            found = tuple(_BEFORE_MARK.split(self._template_of(outcome, error, since != NULL)))
             self._pieces[key] = found
         pieces = found
         for place in range(PyTuple_GET_SIZE(pieces)):

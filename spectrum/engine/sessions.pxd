@@ -198,7 +198,8 @@ cdef class Sessions(Part):
     cdef void _end_tls(self, Leg *leg, bint reset) noexcept nogil
     cdef void _tcp_info(self, int fd, tcp_info *info) noexcept nogil
     cdef object _report(self)
-    cdef tuple _item(self, uint32_t index, Session *session, int outcome, int error)
+    cdef bint _left(self, uint32_t index, Session *session, uint64_t *since) noexcept nogil
+    cdef tuple _item(self, uint32_t index, Session *session, int outcome, int error, const uint64_t *since)
     cdef int _tell_connected(self) except -1
     cdef int _tell_progress(self) except -1
     cdef int _tell_open(

@@ -38,12 +38,12 @@ Accepted = tuple[int, int, bytes, int, bytes, int]
 Gone = tuple[int, bytes, int]
 # listener, outcome, errno or the handler's number, client address, client port,
 # origin (the one that was tried last where none was connected), accepted, connected (0 for never) and ended
-# (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name, edge address, edge port
-Ended = tuple[int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int, bytes, int]
-
-# A session that is open: as `Ended`, so far, with CONNECTED or PROGRESS; bytes from client and from origin since the
-# last time
-Told = tuple[Ended, int, int]
+# (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name, edge address, edge port,
+# bytes from client and from origin since its progress was told last (None where it never was).
+# Of a session that is open it is what is so far, with CONNECTED or PROGRESS.
+Ended = tuple[
+    int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int, bytes, int, tuple[int, int] | None
+]
 
 # Sessions that had an origin and ended alike: listener, outcome, errno or the handler's number, origin, whether it sent
 # anything, how many they are; by the bounds of `Sessions`, the buckets of connect times that are not empty (place and
@@ -77,7 +77,7 @@ class Handler(Protocol):
     def exhausted(
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
     ) -> tuple[Target, ...]: ...
-    def told(self, batch: list[Told]) -> None: ...
+    def told(self, batch: list[Ended]) -> None: ...
     def ended(self, batch: list[Ended]) -> None: ...
     def summed(self, batch: list[Summed], count: int, records: bytes) -> None: ...
     def broken(self, error: Exception) -> None: ...

@@ -700,6 +700,7 @@ cdef class Sessions(Part):
         """Report the ended sessions to the handler, and free them."""
         cdef list batch = []
         cdef Session *session
+        cdef uint64_t[4] since
         cdef uint32_t link = self._ended_head, index
         if self._new_connects.count:
             self._tell_connected()
@@ -719,7 +720,8 @@ cdef class Sessions(Part):
                 session.form = session.target = NULL
                 slab_return(&self._slab, index)
                 continue
-            batch.append(self._item(index, session, session.outcome, session.error))
+            batch.append(self._item(
+                index, session, session.outcome, session.error, since if self._left(index, session, since) else NULL))
             if session.target != NULL:
                 Py_DECREF(<object>session.target)
                 session.target = NULL
@@ -732,8 +734,16 @@ cdef class Sessions(Part):
         if batch:
             self._handler.ended(batch)
 
-    cdef tuple _item(self, uint32_t index, Session *session, int outcome, int error):
-        """Return what the handler is told of a session."""
+    cdef bint _left(self, uint32_t index, Session *session, uint64_t *since) noexcept nogil:
+        """Fill in what an ended session moved since the last record of its progress; return False for none."""
+        cdef uint64_t[4] counts
+        memset(counts, 0, sizeof(counts))
+        counts[CLIENT] = session.legs[CLIENT].received_bytes
+        counts[ORIGIN] = session.legs[ORIGIN].received_bytes
+        return self._progress.left_since(index, session.generation, counts, since)
+
+    cdef tuple _item(self, uint32_t index, Session *session, int outcome, int error, const uint64_t *since):
+        """Return what the handler is told of a session; `since` is NULL where nothing was told of its progress."""
         return (
             session.listener,
             outcome,
@@ -751,6 +761,7 @@ cdef class Sessions(Part):
             <uint64_t>session.generation << 32 | index,
             PyBytes_FromStringAndSize(<char *>session.edge_address, session.edge_bytes),
             session.edge_port,
+            (since[CLIENT], since[ORIGIN]) if since != NULL else None,
         )
 
     # --- what is told of open sessions ----------------------------------------------------------------------------
@@ -759,16 +770,14 @@ cdef class Sessions(Part):
         """Tell of the sessions that were connected in this round, before the ends of any."""
         cdef list batch = []
         cdef uint32_t place, index, count = self._new_connects.count
-        cdef uint64_t[4] since
         cdef Session *session
-        memset(since, 0, sizeof(since))
         self._new_connects.count = 0
         read_wall_clock(&self._wall_clock)
         for place in range(count):
             index = <uint32_t>self._new_connects.names[place]
             session = slab_at(&self._slab, index)
             if session.state != FREE and session.generation == self._new_connects.names[place] >> 32:
-                self._tell_open(index, session, CONNECTED, since, batch)
+                self._tell_open(index, session, CONNECTED, NULL, batch)
         if batch:
             self._handler.told(batch)
         return 0
@@ -812,7 +821,7 @@ cdef class Sessions(Part):
         if session.form != NULL:
             self._write_record(index, session, outcome, 0, since)
         else:
-            batch.append((self._item(index, session, outcome, 0), since[CLIENT], since[ORIGIN]))
+            batch.append(self._item(index, session, outcome, 0, since))
         return 0
 
     # --- records and sums ------------------------------------------------------------------------------------------
@@ -820,6 +829,7 @@ cdef class Sessions(Part):
     cdef int _add_up(self, uint32_t index, Session *session) except -1:
         """Add an ended session to the sum of its kind, and write its record."""
         cdef Sum *total = self._sum_of(session)
+        cdef uint64_t[4] since
         cdef uint64_t connect_ns = session.connected_ns - session.accepted_ns
         cdef uint64_t duration_ns = session.ended_ns - session.accepted_ns
         total.count += 1
@@ -828,7 +838,8 @@ cdef class Sessions(Part):
         total.connects[bucket_of(self._connect_bounds_ns, self._connect_bound_count, connect_ns)] += 1
         total.durations[bucket_of(self._duration_bounds_ns, self._duration_bound_count, duration_ns)] += 1
         if self.recorded:
-            self._write_record(index, session, session.outcome, session.error, NULL)
+            self._write_record(
+                index, session, session.outcome, session.error, since if self._left(index, session, since) else NULL)
         return 0
 
     cdef int _write_record(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from spectrum.core.limits.rules import limits_hit
-from spectrum.core.records.events import SessionEvent
+from spectrum.core.records.events import SINCE_FIELDS, SessionEvent
 from spectrum.core.records.reasons import Reason
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.apps import RunningApp, address_text
@@ -59,10 +59,13 @@ class EndRecords:
             item: Two of its places are round-trip times or counts of datagrams, which are among `own`.
             own: The other fields, by their names; the way to the origin is added to it.
         """
-        _, _, _, client, client_port, target, began, connected, ended, sent, received, _, _, _, edge, edge_port = item
+        _, _, _, client, client_port, target, began, connected, ended, sent, received, *_ = item
+        edge, edge_port, since = item[14:]
         offset = self._wall_offset_s
         if way := recorded.way(target):
             own |= way
+        if since is not None:
+            own |= zip(SINCE_FIELDS, since, strict=False)
         now = datetime.fromtimestamp(ended / 1e9 + offset, UTC)
         return SessionEvent(
             Event=reason.event,

@@ -104,7 +104,7 @@ _OPEN = frozenset({int(Outcome.CONNECTED), int(Outcome.PROGRESS)})
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 
-def _template(app: str, recorded: RecordedSettings, outcome: int, error: int) -> bytes:
+def _template(app: str, recorded: RecordedSettings, outcome: int, error: int, has_since: bool) -> bytes:
     """Return a record of a session without TLS that had an origin, with marks for what the engine fills in."""
     reason = reason_of(outcome, error) if outcome not in _OPEN else Reason.CLIENT_CLOSED
     marks = _MARKS | ({"OriginName": Mark.ORIGIN_NAME} if recorded.load_balancer else {})
@@ -125,7 +125,9 @@ def _template(app: str, recorded: RecordedSettings, outcome: int, error: int) ->
         event = opened(msgspec.structs.replace(event, ConnectTimestamp=_NO_TIME))
         marks |= {"Timestamp": Mark.CONNECTED_AT}
     elif outcome == Outcome.PROGRESS:
-        event = under_way(event, (0, 0))
+        event = under_way(event)
+    if has_since:
+        event = msgspec.structs.replace(event, ClientBytesSince=0, OriginBytesSince=0)
         marks |= {"ClientBytesSince": Mark.CLIENT_SINCE, "OriginBytesSince": Mark.ORIGIN_SINCE}
     if outcome in _OPEN:
         del marks["DisconnectTimestamp"]

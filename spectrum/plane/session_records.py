@@ -14,7 +14,7 @@ from spectrum.plane.forms import session_id
 from spectrum.plane.session import Session
 
 if TYPE_CHECKING:
-    from spectrum.engine.sessions import Ended, Told
+    from spectrum.engine.sessions import Ended
 
 
 class SessionRecords(EndRecords):
@@ -37,11 +37,10 @@ class SessionRecords(EndRecords):
             ClientAsn=self._places.number_of(client),
         )
 
-    def told(self, app: RunningApp, told: "Told", session: Session | None) -> SessionEvent:
+    def told(self, app: RunningApp, item: "Ended", session: Session | None) -> SessionEvent:
         """Return a record of a session that is open: that it is connected, or how far it is."""
-        item, *since = told
         event = self.ended(app, Reason.CLIENT_CLOSED, item, session)
-        return opened(event) if item[1] == Outcome.CONNECTED else under_way(event, since)
+        return opened(event) if item[1] == Outcome.CONNECTED else under_way(event)
 
     def ended(self, app: RunningApp, reason: Reason, item: "Ended", session: Session | None) -> SessionEvent:
         """Return the record of a session that had a descriptor, and an object if it was not a plain one."""

@@ -43,7 +43,7 @@ from spectrum.plane.session_records import SessionRecords
 from spectrum.plane.tls import Tls
 
 if TYPE_CHECKING:
-    from spectrum.engine.sessions import Accepted, Ended, Gone, Summed, Told
+    from spectrum.engine.sessions import Accepted, Ended, Gone, Summed
 
 log = logging.getLogger(__name__)
 
@@ -193,11 +193,11 @@ class TcpPlane:
                 self._records.refused(kind, client, partial(self._session_records.gone, app, client), events, count)
         self._records.add(events)
 
-    def told(self, batch: "list[Told]") -> None:
+    def told(self, batch: "list[Ended]") -> None:
         """Record sessions that are open: that they are connected, or how far they are."""
         self._session_records.read_clock()
         record, listeners, sessions = self._session_records.told, self._listeners, self._sessions
-        self._records.add([record(listeners[one[0][0]].app, one, sessions.get(one[0][13])) for one in batch])
+        self._records.add([record(listeners[one[0]].app, one, sessions.get(one[13])) for one in batch])
 
     def ended(self, batch: "list[Ended]") -> None:
         """Count and record ended sessions."""

@@ -43,7 +43,7 @@ from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 
 if TYPE_CHECKING:
-    from spectrum.engine.flow_keeper import EndedFlow, ToldFlow
+    from spectrum.engine.flow_keeper import EndedFlow
 
 log = logging.getLogger(__name__)
 
@@ -124,13 +124,13 @@ class UdpPlane:
         """Tell the client how long its datagrams may be."""
         self._tell_too_big(client, client_port, edge, edge_port, payload_bytes)
 
-    def told(self, batch: "list[ToldFlow]") -> None:
+    def told(self, batch: "list[EndedFlow]") -> None:
         """Record flows that are open: that their origin has replied, or how far they are."""
         if not self._records.wanted:
             return
         self._flow_records.read_clock()
         record, listeners, verdicts = self._flow_records.told, self._listeners, self._verdicts
-        self._records.add([record(listeners[one[0][0]].app, one, verdicts.get(one[0][13])) for one in batch])
+        self._records.add([record(listeners[one[0]].app, one, verdicts.get(one[13])) for one in batch])
 
     def ended(self, batch: "list[EndedFlow]") -> None:
         """Count and record ended flows."""

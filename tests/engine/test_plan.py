@@ -15,7 +15,7 @@ from spectrum.wire import Transport
 from spectrum.wire.proxy_protocol import v1_line, v2_header
 from tests.engine.harness import LOOPBACK, PATIENCE_S, Recorder, client, eventually, listening, port_of, target
 
-FORM = RecordForm(lambda outcome, error: b"{}")
+FORM = RecordForm(lambda outcome, error, has_since: b"{}")
 APP = 77
 
 

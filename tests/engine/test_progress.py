@@ -11,7 +11,7 @@ from tests.engine.harness import Recorder, add, client, eventually, listening, t
 _MARKS = (Mark.SESSION_NAME, Mark.CLIENT_BYTES, Mark.CLIENT_SINCE, Mark.ORIGIN_SINCE)
 
 
-def template(outcome, error):
+def template(outcome, error, has_since):
     values = b",".join(b'"%s":"%c"' % (mark.name.encode(), mark) for mark in _MARKS)
     return b'{"outcome":%d,%b}' % (outcome, values)
 
@@ -32,7 +32,7 @@ class Telling(Recorder):
 
     def told(self, batch):
         self.told_of.extend(batch)
-        self.order += [Outcome(item[1]).name for item, *_ in batch]
+        self.order += [Outcome(item[1]).name for item in batch]
 
     def ended(self, batch):
         super().ended(batch)
@@ -67,18 +67,21 @@ def test_the_handler_is_told(sockets):
             before = len(recorder.told_of)
             o.sendall(b"1234567")
             assert c.recv(10) == b"1234567"
-            eventually(lambda: any(one[2] == 7 for one in recorder.told_of[before:]))
-            eventually(lambda: recorder.told_of[-1][1:] == (0, 0))
+            eventually(lambda: any(one[16] and one[16][1] == 7 for one in recorder.told_of[before:]))
+            eventually(lambda: recorder.told_of[-1][16] == (0, 0))
+            c.sendall(b"89")
+            assert o.recv(10) == b"89"
             o.close()
         eventually(lambda: recorder.reports)
     assert recorder.order[0] == "CONNECTED"
     assert recorder.order.count("CONNECTED") == 1
     assert recorder.order[-1] == "end"
-    items = [item for item, *_ in recorder.told_of] + recorder.reports
+    items = recorder.told_of + recorder.reports
     assert len({item[13] for item in items}) == 1  # one name joins them
-    assert sum(one[1] for one in recorder.told_of) == 5
-    assert sum(one[2] for one in recorder.told_of) == 7
-    assert recorder.told_of[-1][0][9:11] == (5, 7)
+    assert items[0][16] is None
+    since = [item[16] for item in items[1:]]
+    assert [sum(side) for side in zip(*since, strict=True)] == [7, 7], "the end has what is left"
+    assert items[-1][9:11] == (7, 7)
     assert all(item[7] for item in items)
     assert [item[8] for item in items[1:]] == sorted(item[8] for item in items[1:])
 
@@ -94,6 +97,8 @@ def test_records_are_written_by_the_form(sockets):
             c.sendall(b"12345")
             assert o.recv(10) == b"12345"
             eventually(lambda: len(recorder.records) >= 3)
+            c.sendall(b"678")
+            assert o.recv(10) == b"678"
             o.close()
         eventually(lambda: recorder.sums)
     outcomes = [line["outcome"] for line in recorder.lines()]
@@ -102,7 +107,7 @@ def test_records_are_written_by_the_form(sockets):
     assert outcomes[-1] == Outcome.EOF_ORIGIN
     assert len({line["SESSION_NAME"] for line in recorder.lines()}) == 1
     since = [int(line["CLIENT_SINCE"]) for line in recorder.lines()]
-    assert (since[0], sum(since)) == (0, 5)
+    assert (since[0], sum(since)) == (0, 8), "the end has what is left"
     assert recorder.told_of == []
 
 
@@ -160,17 +165,21 @@ def test_flows():
         with edge, recorder.running():
             c.sendto(b"123", edge.getsockname())
             data, flow = origin.recvfrom(10)
-            assert recorder.told_of == [] or recorder.told_of[0][0][1] == 8
+            assert recorder.told_of == [] or recorder.told_of[0][1] == 7
             origin.sendto(data * 2, flow)
             assert c.recv(10) == b"123123"
-            eventually(lambda: sum(since[1] for _, since in recorder.told_of) == 6)
-            eventually(lambda: recorder.told_of[-1][1] == (0, 0, 0, 0))
-            assert recorder.told_of[-1][0][9:13] == (3, 6, 1, 1)
-    kinds = [item[1] for item, _ in recorder.told_of]
-    assert kinds.count(7) == 1
-    assert len({item[13] for item, _ in recorder.told_of}) == 1
-    totals = [sum(since[place] for _, since in recorder.told_of) for place in range(4)]
-    assert totals == [3, 6, 1, 1]
+            eventually(lambda: sum(item[16][1] for item in recorder.told_of if item[16]) == 6)
+            eventually(lambda: recorder.told_of[-1][16] == (0, 0, 0, 0))
+            assert recorder.told_of[-1][9:13] == (3, 6, 1, 1)
+            c.sendto(b"4567", edge.getsockname())
+            assert origin.recv(10) == b"4567"
+            recorder.engine.close(recorder.told_of[-1][13], 16)
+            eventually(lambda: recorder.reports)
+    items = recorder.told_of + recorder.reports
+    assert [item[1] for item in items].count(7) == 1
+    assert len({item[13] for item in items}) == 1
+    since = [item[16] for item in items if item[16]]
+    assert [sum(counts) for counts in zip(*since, strict=True)] == [7, 6, 2, 1], "the end has what is left"
 
 
 def test_the_origin_is_named():
@@ -180,4 +189,4 @@ def test_the_origin_is_named():
         add(recorder, edge)
         with recorder.running(), client(edge):
             eventually(lambda: recorder.told_of)
-        assert recorder.told_of[0][0][5].name == f"127.0.0.1:{origin.getsockname()[1]}"
+        assert recorder.told_of[0][5].name == f"127.0.0.1:{origin.getsockname()[1]}"

@@ -55,7 +55,7 @@ def test_a_record_has_what_the_engine_knows(sockets):
         ports = [_hold(edge, origin) for _ in range(3)]
         eventually(lambda: len(recorder.records) == 3)
     after = time.time()
-    assert asked == [(Outcome.EOF_CLIENT, 0)]  # once for all of a kind
+    assert asked == [(Outcome.EOF_CLIENT, 0, False)]  # once for all of a kind
     for line, port in zip(recorder.records, ports, strict=True):
         record = json.loads(line)
         times = [datetime.fromisoformat(record[name]).timestamp() for name in ("CONNECTED_AT", "ENDED_AT")]

@@ -30,7 +30,7 @@ def test_every_outcome_has_a_reason(outcome):
 
 @pytest.mark.parametrize("app", ["x", 'a"b\\c'])
 def test_a_template_is_a_record_without_its_values(app):
-    line = _template(app, RECORDED, Outcome.EOF_CLIENT, 0)
+    line = _template(app, RECORDED, Outcome.EOF_CLIENT, 0, False)
     assert line.count(bytes([Mark.ENDED_AT])) == 2
     for mark in set(Mark) - {Mark.CLIENT_SINCE, Mark.ORIGIN_SINCE}:
         assert bytes([mark]) in line
@@ -61,22 +61,34 @@ def filled(line):
 
 
 def test_templates_of_an_open_session():
-    event = filled(_template("x", RECORDED, Outcome.CONNECTED, 0))
+    event = filled(_template("x", RECORDED, Outcome.CONNECTED, 0, False))
     assert (event.Event, event.Status, event.Reason, event.DisconnectTimestamp) == ("connect", 0, "", None)
     assert event.Timestamp == event.ConnectTimestamp == datetime.fromisoformat("2026-01-02T03:04:04.000006Z")
     assert event.ClientBytesSince is msgspec.UNSET
-    event = filled(_template("x", RECORDED, Outcome.PROGRESS, 0))
+    event = filled(_template("x", RECORDED, Outcome.PROGRESS, 0, True))
     assert (event.Event, event.SessionId, event.OriginName) == ("progress", session_id(0x1F), "one")
     assert (event.ClientBytes, event.ClientBytesSince, event.OriginBytesSince) == (1005, 1019, 1020)
     assert event.Timestamp == datetime.fromisoformat("2026-01-02T03:04:05.000006Z")
     assert event.DisconnectTimestamp is None
 
 
+def test_the_end_of_a_session_that_had_a_progress():
+    event = filled(_template("x", RECORDED, Outcome.EOF_CLIENT, 0, True))
+    assert (event.Event, event.ClientBytes, event.ClientBytesSince, event.OriginBytesSince) == (
+        "disconnect",
+        1005,
+        1019,
+        1020,
+    )
+
+
 def test_an_app_without_a_load_balancer_has_no_names_but_that_of_its_origin():
-    plain = _template("x", RecordedSettings("off", False, "off"), Outcome.EOF_CLIENT, 0)
+    plain = _template("x", RecordedSettings("off", False, "off"), Outcome.EOF_CLIENT, 0, False)
     assert b"OriginName" not in plain
     assert b"LoadBalancer" not in plain
-    named = _template("x", RecordedSettings("off", False, "off", origin_name="db.example"), Outcome.EOF_CLIENT, 0)
+    named = _template(
+        "x", RecordedSettings("off", False, "off", origin_name="db.example"), Outcome.EOF_CLIENT, 0, False
+    )
     assert b'"OriginName":"db.example"' in named
     assert b'"Pool"' not in named
 

@@ -47,6 +47,7 @@ def ended(now_ns):
         99,
         bytes([192, 0, 2, 9]),
         22,
+        None,
     )
 
 
@@ -75,15 +76,17 @@ def test_a_session_that_is_open():
     now = time.monotonic_ns()
     target = Target(bytes([192, 0, 2, 5]), 22, "192.0.2.5")
     item = (0, Outcome.CONNECTED, 0, *ended(now)[3:5], target, now - 9_000_000, now - 5_000_000, 0, *ended(now)[9:])
-    event = made.told(app, (item, 0, 0), None)
+    event = made.told(app, item, None)
     assert (event.Event, event.Status, event.Reason, event.DisconnectTimestamp) == ("connect", 0, "", None)
     assert event.Timestamp == event.ConnectTimestamp
     assert (event.SessionId, event.ConnectDuration, event.OriginIP) == (session_id(99), 4_000_000, "192.0.2.5")
     assert event.ClientBytesSince is msgspec.UNSET
-    item = (0, Outcome.PROGRESS, *item[2:8], now, *item[9:])
-    event = made.told(app, (item, 3, 4), None)
+    item = (0, Outcome.PROGRESS, *item[2:8], now, *item[9:16], (3, 4))
+    event = made.told(app, item, None)
     assert (event.Event, event.ClientBytes, event.OriginBytes) == ("progress", 5, 6)
     assert (event.ClientBytesSince, event.OriginBytesSince) == (3, 4)
+    end = made.ended(app, Reason.CLIENT_CLOSED, item, None)
+    assert (end.ClientBytes, end.ClientBytesSince, end.OriginBytesSince) == (5, 3, 4)
     assert abs(event.Timestamp.timestamp() - time.time()) < 5
 
 

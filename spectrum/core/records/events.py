@@ -1,7 +1,7 @@
 """One record per ended session, with the field names of Cloudflare's spectrum_events log."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -31,7 +31,7 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     reason that ended within a second; its port is 0, and what else it says is of the first one. With `Clients` too they
     are of so many clients, and there is no `ClientIP`. `Suppressed` records of the same app were left out before it. Of
     an open session `Event` is connect or progress, there is no `Reason` and no `DisconnectTimestamp`, and progress has
-    what was moved since the last one, too.
+    what was moved since the last one, too (`SINCE_FIELDS`); so has the end of a session that had a progress.
     """
 
     Event: str
@@ -89,21 +89,19 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     Suppressed: int | msgspec.UnsetType = msgspec.UNSET
 
 
+# From client and origin since the last record of a session's progress: bytes; for UDP also datagrams.
+SINCE_FIELDS = ("ClientBytesSince", "OriginBytesSince", "ClientDatagramsSince", "OriginDatagramsSince")
+
+
 def opened(event: SessionEvent) -> SessionEvent:
     """Return the record of an end as that of the moment when the session was connected."""
     assert event.ConnectTimestamp is not None, "it is connected"
     return msgspec.structs.replace(_open(event, "connect"), Timestamp=event.ConnectTimestamp)
 
 
-def under_way(event: SessionEvent, since: Sequence[int]) -> SessionEvent:
-    """Return the record of an end as that of an open session.
-
-    Args:
-        event: What it has so far, at the time of `Timestamp`.
-        since: Bytes from client and origin since the last such record; for UDP datagrams likewise.
-    """
-    names = ("ClientBytesSince", "OriginBytesSince", "ClientDatagramsSince", "OriginDatagramsSince")
-    return msgspec.structs.replace(_open(event, "progress"), **dict(zip(names, since, strict=False)))
+def under_way(event: SessionEvent) -> SessionEvent:
+    """Return the record of an end as that of an open session: what it has so far, at the time of `Timestamp`."""
+    return _open(event, "progress")
 
 
 def _open(event: SessionEvent, kind: str) -> SessionEvent:

@@ -13,7 +13,7 @@ from spectrum.plane.forms import flow_id
 from spectrum.plane.limits import Limiter
 
 if TYPE_CHECKING:
-    from spectrum.engine.flow_keeper import EndedFlow, ToldFlow
+    from spectrum.engine.flow_keeper import EndedFlow
 
 
 def flow_reason(outcome: int, error: int) -> Reason:
@@ -45,11 +45,10 @@ class FlowRecords(EndRecords):
         super().__init__(places, limiter, firewall)
         self._worker = worker
 
-    def told(self, app: RunningApp, told: "ToldFlow", verdict: Verdict | None) -> SessionEvent:
+    def told(self, app: RunningApp, item: "EndedFlow", verdict: Verdict | None) -> SessionEvent:
         """Return a record of a flow that is open: that its origin has replied, or how far it is."""
-        item, since = told
         event = self.ended(app, Reason.CLIENT_CLOSED, item, verdict)
-        return opened(event) if item[1] == FlowOutcome.FLOW_CONNECTED else under_way(event, since)
+        return opened(event) if item[1] == FlowOutcome.FLOW_CONNECTED else under_way(event)
 
     def ended(self, app: RunningApp, reason: Reason, item: "EndedFlow", verdict: Verdict | None) -> SessionEvent:
         """Return the record of a flow, of whose client the access rules said `verdict`."""

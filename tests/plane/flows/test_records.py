@@ -75,15 +75,15 @@ def test_what_a_record_tells(verdict, rule, matched):
     records.read_clock()
     now = time.monotonic_ns()
     client, edge = (b"\xc0\0\2\1", 4000), (b"\xc0\0\2\x09", 53)
-    item = (0, FlowOutcome.FLOW_IDLE, 0, *client, None, now - 9, now - 4, now, 5, 6, 7, 8, 99, *edge)
+    item = (0, FlowOutcome.FLOW_IDLE, 0, *client, None, now - 9, now - 4, now, 5, 6, 7, 8, 99, *edge, None)
     event = records.ended(app, Reason.IDLE_TIMEOUT, item, verdict)
     assert (event.SessionId, event.ClientProto, event.OriginProto) == ("u3.63", "udp", "udp")
     assert (event.ClientBytes, event.OriginBytes, event.ClientDatagrams, event.OriginDatagrams) == (5, 6, 7, 8)
     assert (event.AccessRule, event.ClientMatchedIpFirewall) == (rule, matched)
     assert event.ConnectDuration == 5
-    connect = records.told(app, ((0, FlowOutcome.FLOW_CONNECTED, *item[2:]), (0, 0, 0, 0)), verdict)
+    connect = records.told(app, (0, FlowOutcome.FLOW_CONNECTED, *item[2:]), verdict)
     assert (connect.Event, connect.SessionId, connect.Timestamp) == ("connect", "u3.63", event.ConnectTimestamp)
-    progress = records.told(app, ((0, FlowOutcome.FLOW_PROGRESS, *item[2:]), (1, 2, 3, 4)), verdict)
+    progress = records.told(app, (0, FlowOutcome.FLOW_PROGRESS, *item[2:16], (1, 2, 3, 4)), verdict)
     since = progress.ClientBytesSince, progress.OriginBytesSince, progress.ClientDatagramsSince
     assert (progress.Event, *since, progress.OriginDatagramsSince) == ("progress", 1, 2, 3, 4)
     assert (progress.DisconnectTimestamp, progress.Reason, progress.ClientDatagrams) == (None, "", 7)
