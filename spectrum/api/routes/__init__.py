@@ -25,6 +25,7 @@ from spectrum.api.routes import (
     pools,
     previews,
     reports,
+    served_certificates,
     sessions,
     stories,
     tokens,
@@ -56,6 +57,7 @@ ROUTERS: Sequence[APIRouter] = (
     reports.router,
     configured.router,
     figures.router,
+    served_certificates.router,
     live.router,
     analytics.router,
 )

@@ -348,7 +348,14 @@ class JoinedSource:
             for key in _SECTIONS
         }
         aside = [{"section": one.section, "name": one.name, "message": one.message} for one in self._served.aside]
-        return {"path": self.name, "file": objects, "set_aside": aside}
+        return {"path": self.name, "modified_on": self._modified_on(), "file": objects, "set_aside": aside}
+
+    def _modified_on(self) -> float:
+        """Return when the file was changed, in seconds since 1970; 0 where that cannot be told."""
+        try:
+            return self.path.stat().st_mtime if self.path is not None else 0.0
+        except OSError:
+            return 0.0
 
 
 def validated(section: str, name: str, value: Any) -> BaseModel:

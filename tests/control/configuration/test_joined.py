@@ -73,6 +73,7 @@ def test_a_file_without_an_api_is_a_file(tmp_path):
     put(daemon.store, {"apps": {"y": app(2)}})
     assert (daemon.apps, daemon.reload(), daemon.apps) == (["x"], [], ["x"])
     assert daemon.source.view()["path"] == str(daemon.path)
+    assert daemon.source.view()["modified_on"] == daemon.path.stat().st_mtime
     daemon.write({"x": app(1)})
     assert (daemon.reload(), daemon.apps) == ([], ["x", "y"])
     daemon.write({"x": app(1)}, api=False)

@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs, RolloutError
 from spectrum.control.configuration.served import Served
+from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.tls.acme.folder import AcmeFolder
 from spectrum.control.tls.acme.http_answers import HttpAnswers
@@ -236,6 +237,26 @@ class AcmeActor(Actor):
             self._tell([])
 
     # --- what one sees --------------------------------------------------------------------------------------------
+
+    def resources(self) -> Iterable[Resource]:
+        """GET /certificates: those that are served, with their names and ends; of ordered ones also the order."""
+        return (Resource("GET", "/certificates", self._certificates),)
+
+    async def _certificates(self, asked: Asked) -> dict[str, Any]:
+        orders = {one["certificate"]: one for one in (await self.status()).get("acme", ())}
+        return {
+            "certificates": [
+                {
+                    "name": one.name,
+                    "names": one.names,
+                    "key": one.kind,
+                    "ends_at": one.ends_at,
+                    "temporary": one.temporary,
+                    "order": orders.get(one.name),
+                }
+                for one in self._served.snapshot.tls.certificates
+            ]
+        }
 
     async def status(self) -> Mapping[str, Any]:
         """Return each certificate, with what is next."""

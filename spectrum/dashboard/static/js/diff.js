@@ -26,7 +26,7 @@ export function lines(before, after) {
 }
 
 /** Return what differs, with some lines around it; the whole text with `whole`. */
-export function diff(before, after, { whole = false } = {}) {
+export function diff(before, after, { whole = false, label = 'What changes' } = {}) {
   const all = lines(before, after), near = all.map(() => whole);
   all.forEach(([sign], i) => { if (sign !== ' ') for (let n = Math.max(0, i - AROUND); n <= Math.min(all.length - 1, i + AROUND); n++) near[n] = true; });
   const rows = [];
@@ -36,7 +36,7 @@ export function diff(before, after, { whole = false } = {}) {
   });
   const plus = all.filter(([sign]) => sign === '+').length, minus = all.filter(([sign]) => sign === '-').length;
   if (!plus && !minus && !whole) return h('p', { class: 'quiet' }, 'Nothing changes.');
-  return h('div', { class: 'diff', tabindex: 0, role: 'region', 'aria-label': `What changes: ${plus} lines more, ${minus} fewer` }, rows);
+  return h('div', { class: 'diff', tabindex: 0, role: 'region', 'aria-label': `${label}: ${plus} lines more, ${minus} fewer` }, rows);
 }
 
 const PLAIN = /^[A-Za-z0-9_./][\w./@ -]*$/, WORDS = /^(?:true|false|yes|no|on|off|null|~|[\d.eE_+:-]+|0x[\da-f]+|0o?\d+)$/i;

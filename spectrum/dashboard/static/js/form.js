@@ -1,200 +1,293 @@
-// Forms over the API's objects: each fault stands at its field, and a save that is refused leads to the first one.
-import { h, put, $, $$ } from './dom.js';
+// Forms from a description of fields. A field's key is the JSON pointer of its value, so that what the API says of a
+// body stands at its field.
+import { h, put } from './dom.js';
 import { mark } from './marks.js';
-import { count } from './format.js';
-import { button } from './states.js';
-import { ApiError } from './api.js';
 
-const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/, SIZE = /^\d+(?:\.\d+)?(?:[kMGT]i?B|B)?$/;
-let serial = 0;
+let forms = 0;
+const parts = (pointer) => pointer.split('/').slice(1).map((part) => part.replace(/~1/g, '/').replace(/~0/g, '~'));
+export const pointer = (...keys) => keys.map((key) => '/' + String(key).replace(/~/g, '~0').replace(/\//g, '~1')).join('');
 
-const at = (value, path) => path.reduce((one, part) => one?.[part], value);
-function setAt(value, path, one) {
-  let there = value;
-  for (const part of path.slice(0, -1)) there = there[part] ??= {};
-  const last = path.at(-1);
-  if (one === undefined) delete there[last]; else there[last] = one;
+// The value at a pointer; undefined where there is none.
+export const at = (value, where) => parts(where).reduce((node, key) => (node === null || node === undefined ? undefined : node[key]), value);
+
+// The value with something else at a pointer; undefined takes it out, and objects that are empty then.
+export function withAt(value, where, item) {
+  const [key, ...rest] = parts(where);
+  const copy = Array.isArray(value) ? [...value] : { ...value };
+  const next = rest.length ? withAt(value?.[key] ?? {}, pointer(...rest), item) : item;
+  const isGone = next === undefined || (rest.length && item === undefined && next && !Array.isArray(next) && !Object.keys(next).length);
+  if (!isGone) copy[key] = next;
+  else if (Array.isArray(copy)) copy.splice(Number(key), 1);
+  else delete copy[key];
+  return copy;
 }
-const decode = (pointer) => (pointer || '').split('/').slice(1).map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
 
-/**
- * Return {node, value, setErrors, set, focus}.
- *
- * fields: [{name: 'timeouts.idle', label, kind, hint, group, options: [value or [value, label]], placeholder, half, unit, readonly,
- *   when: (value) => whether it is shown, check: (one, value) => what is wrong, empty: what a cleared field is (left out by default)}].
- *   A `hint` may be text, a node, or (value) => either.
- * kinds: text, number, select, segments, switch, list, map, duration, size, area; or node: (field) => {node, get, set}.
- * errors: as the API says them; a field has those whose pointer begins with its name. onSave: async (value); an ApiError it throws is shown.
- */
-export function form({ fields, value = {}, errors = [], onSave, onChange, onDiscard, save = 'Save', discard = 'Discard', readonly = false }) {
-  const id = ++serial;
-  let current = structuredClone(value), faults = new Map(), loose = [], touched = new Set();
-  const parts = new Map();
-  const told = h('span', { class: 'grow', role: 'status' });
-  const saving = button(save, () => submit(), 'primary');
-  const bar = !readonly && onSave && h('div', { class: 'bottombar' }, told, onDiscard && button(discard, onDiscard), saving);
-  const above = h('div');
-  const node = h('form', { class: 'form', novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } }, above);
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+const text = (value) => (value === undefined || value === null ? '' : typeof value === 'object' ? JSON.stringify(value) : String(value));
 
-  for (const [name, mine] of grouped(fields)) {
-    const rows = h('div', { class: 'rows' }, mine.map(makeField));
-    node.append(name ? h('fieldset', {}, h('legend', {}, name), rows) : h('fieldset', {}, h('legend', { class: 'vh' }, 'Fields'), rows));
-  }
-  if (bar) node.append(bar);
+function number(given) {
+  const trimmed = given.trim();
+  return trimmed === '' ? undefined : Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed;
+}
 
-  function makeField(field) {
-    const path = field.name.split('.'), inputId = `f${id}-${field.name.replace(/\W/g, '-')}`;
-    const hint = h('p', { class: 'hint', id: `${inputId}-hint` }), fault = h('div', { id: `${inputId}-fault` });
-    const part = { field, path, inputId, hint, fault };
-    const changed = (one) => {
-      setAt(current, path, one === '' || one == null ? field.empty : one);
-      // A faulty field is checked with each key, another one when it is left.
-      if (faults.has(field.name)) check(part);
-      refresh();
-      onChange?.(current);
+// What is typed, as a value. A duration or a free value may be a number; the API says whether it is one that can be.
+const READ = {
+  text: (given) => (given === '' ? undefined : given),
+  free: (given) => (given.trim() === '' ? undefined : given.trim()),
+  duration: (given) => (/^\s*\d+(\.\d+)?\s*$/.test(given) ? number(given) : READ.free(given)),
+  size: (given) => (/^\s*\d+\s*$/.test(given) ? number(given) : READ.free(given)),
+  number,
+};
+
+// Controls by kind. Each returns { node, sync } and may have `input`, what gets the focus and the field's label.
+const CONTROLS = {
+  line(field, io) {
+    const input = h('input', { class: 'field', id: io.id, spellcheck: 'false', autocomplete: 'off', autocapitalize: 'off', ...(field.kind === 'number' ? { inputmode: 'decimal' } : {}), ...(field.placeholder !== undefined ? { placeholder: String(field.placeholder) } : {}) });
+    input.addEventListener('input', () => io.set(READ[field.kind](input.value)));
+    input.addEventListener('change', () => { io.tidy(); io.left(); });
+    return { node: input, input, sync: () => { if (!same(READ[field.kind](input.value), io.get())) input.value = text(io.get()); } };
+  },
+  list(field, io) {
+    const input = h('textarea', { class: 'field', id: io.id, spellcheck: 'false', autocapitalize: 'off', ...(field.placeholder ? { placeholder: String(field.placeholder) } : {}) });
+    const read = () => { const found = input.value.split('\n').map((line) => line.trim()).filter(Boolean); return found.length || field.keepsEmpty ? found : undefined; };
+    const fit = () => { input.rows = Math.min(12, Math.max(field.rows || 1, input.value.split('\n').length)); };
+    input.addEventListener('input', () => { fit(); io.set(read()); });
+    input.addEventListener('change', () => { io.tidy(); io.left(); });
+    return { node: input, input, sync: () => { const now = io.get(); if (!same(read(), now)) input.value = [].concat(now ?? []).map(text).join('\n'); fit(); } };
+  },
+  json(field, io) {
+    const input = h('textarea', { class: 'field mono', id: io.id, spellcheck: 'false', rows: '2', placeholder: 'JSON' });
+    const read = () => { if (!input.value.trim()) return undefined; try { return JSON.parse(input.value); } catch { return input.value; } };
+    input.addEventListener('input', () => io.set(read()));
+    input.addEventListener('change', io.left);
+    return { node: input, input, sync: () => { if (!same(read(), io.get())) input.value = io.get() === undefined ? '' : JSON.stringify(io.get(), null, 1); } };
+  },
+  select(field, io) {
+    const input = h('select', { class: 'field', id: io.id });
+    const options = () => (typeof field.options === 'function' ? field.options(io.form) : field.options);
+    input.addEventListener('change', () => { const found = options().find(([value]) => text(value) === input.value); io.set(input.value === '' && !found ? undefined : found[0]); io.left(); });
+    return { node: input, input, sync: () => {
+      const now = io.get() ?? field.default;
+      const all = options();
+      const isKnown = all.some(([value]) => same(value, now));
+      const none = !isKnown ? [[now ?? '', now === undefined ? (field.none || 'choose') : text(now)]] : field.none ? [['', field.none]] : [];
+      put(input, [...none, ...all].map(([value, label]) => h('option', { value: text(value) }, label ?? text(value))));
+      input.value = text(now);
+    } };
+  },
+  choice(field, io) {
+    const buttons = field.options.map(([value, label, hint]) => h('button', { type: 'button', value: text(value), title: hint || null, onclick: () => { io.set(value); io.left(); } }, label ?? text(value)));
+    const node = h('div', { class: 'seg', role: 'group', 'aria-labelledby': `${io.id}-l` }, buttons);
+    return { node, input: buttons[0], isGroup: true, sync: () => field.options.forEach(([value], i) => buttons[i].setAttribute('aria-pressed', String(same(value, io.get() ?? field.default)))) };
+  },
+  switch(field, io) {
+    const input = h('input', { type: 'checkbox', id: io.id });
+    input.addEventListener('change', () => { io.set(input.checked); io.left(); });
+    return { node: input, input, isSwitch: true, sync: () => { input.checked = Boolean(io.get() ?? field.default); } };
+  },
+  // Which one of several keys a body has; the others are kept in mind, in case that one goes back.
+  variant(field, io) {
+    const kept = {};
+    const keys = field.options.flatMap((one) => [one.key, ...(one.also || [])]);
+    const now = () => field.options.find((one) => at(io.form.value, one.key) !== undefined) || field.options[0];
+    const pick = (one) => {
+      if (now() === one && at(io.form.value, one.key) !== undefined) return;
+      let value = io.form.value;
+      for (const key of keys) {
+        if (at(value, key) !== undefined) kept[key] = at(value, key);
+        value = withAt(value, key, undefined);
+      }
+      for (const key of [one.key, ...(one.also || [])]) {
+        const item = kept[key] ?? (key === one.key ? one.blank : undefined);
+        if (item !== undefined) value = withAt(value, key, item);
+      }
+      io.form.replace(value);
+      io.left();
     };
-    part.control = (field.node ? field.node({ ...field, id: inputId, changed }) : CONTROLS[field.kind || 'text'](field, inputId, changed, field.readonly || readonly));
-    part.control.set(at(current, path));
-    part.target = part.control.target || $('input, select, textarea, button', part.control.node) || part.control.node;
-    part.target.addEventListener('blur', () => { touched.add(field.name); check(part); refresh(); });
-    const label = field.kind === 'switch' ? null : isGroup(field) ? h('span', { class: 'lab', id: `${inputId}-label` }, field.label) : h('label', { class: 'lab', for: inputId }, field.label);
-    part.row = h('div', { class: `row${field.half ? ' half' : ''}` }, label, part.control.node, fault, hint);
-    parts.set(field.name, part);
-    return part.row;
-  }
-  function check(part) {
-    const { field, path } = part, one = at(current, path);
-    const kept = faults.get(field.name);
-    const wrong = field.required && (one == null || one === '' || (Array.isArray(one) && !one.length)) ? `${field.label} is needed.`
-      : field.check?.(one, current) || CHECKS[field.kind]?.(one, field) || (kept?.fromApi && JSON.stringify(one) === kept.of ? kept.message : null);
-    if (wrong) faults.set(field.name, kept?.message === wrong ? kept : { message: wrong });
-    else faults.delete(field.name);
-  }
-  function refresh() {
-    for (const part of parts.values()) {
-      const { field, hint, fault } = part, one = faults.get(field.name);
-      part.row.hidden = field.when ? !field.when(current) : false;
-      const text = typeof field.hint === 'function' ? field.hint(current) : field.hint;
-      put(hint, text);
-      hint.hidden = !text;
-      part.target.toggleAttribute('aria-invalid', false);
-      if (one) part.target.setAttribute('aria-invalid', 'true');
-      part.target.setAttribute('aria-describedby', [one && fault.id, text && hint.id].filter(Boolean).join(' '));
-      if (fault.dataset.shown === (one?.message || '')) continue;
-      fault.dataset.shown = one?.message || '';
-      const mend = one?.fix && button(one.fix.label, () => { part.control.set(one.fix.value); setAt(current, part.path, one.fix.value); faults.delete(field.name); refresh(); onChange?.(current); });
-      put(fault, one && h('div', { class: 'err' }, mark('failed'), h('div', {}, one.message, one.code && h('span', { class: 'code' }, `${one.code}${one.pointer ? ` at ${one.pointer}` : ''}`), mend)));
+    const buttons = field.options.map((one) => h('button', { type: 'button', onclick: () => pick(one) }, one.label));
+    return { node: h('div', { class: 'seg', role: 'group', 'aria-labelledby': `${io.id}-l` }, buttons), input: buttons[0], isGroup: true, sync: () => field.options.forEach((one, i) => buttons[i].setAttribute('aria-pressed', String(one === now()))) };
+  },
+  // References in an order that counts.
+  refs(field, io) {
+    const node = h('div', { class: 'refs', role: 'group', 'aria-labelledby': `${io.id}-l` });
+    const options = () => (typeof field.options === 'function' ? field.options(io.form) : field.options);
+    const draw = () => {
+      const now = io.get() || [];
+      const left = options().filter(([value]) => !now.includes(value));
+      const name = (value) => options().find(([one]) => one === value)?.[1] ?? value;
+      const put_ = (next) => { io.set(next.length ? next : undefined); io.left(); draw(); };
+      const rows = now.map((value, i) => h('div', { class: 'ref' }, h('span', { class: 'quiet num' }, String(i + 1)), h('bdi', { class: 'grow' }, name(value)),
+        h('button', { type: 'button', class: 'mini', disabled: i === 0 || io.readonly, 'aria-label': `${name(value)} before the one above`, onclick: () => put_(now.map((one, j) => (j === i - 1 ? value : j === i ? now[i - 1] : one))) }, 'Up'),
+        h('button', { type: 'button', class: 'mini', disabled: io.readonly, 'aria-label': `Take ${name(value)} out`, onclick: () => put_(now.filter((one) => one !== value)) }, 'Remove')));
+      const add = h('select', { class: 'field', id: io.id, 'aria-label': field.add || `Add to ${field.label}`, disabled: io.readonly }, h('option', { value: '' }, left.length ? field.add || 'Add' : 'nothing more to add'), left.map(([value, label]) => h('option', { value }, label)));
+      add.addEventListener('change', () => { if (add.value) put_([...now, add.value]); node.querySelector('select')?.focus(); });
+      put(node, rows, add);
+    };
+    return { node, get input() { return node.querySelector('select'); }, isGroup: true, sync: draw };
+  },
+  map(field, io) {
+    const node = h('div', { class: 'rows', role: 'group', 'aria-labelledby': `${io.id}-l` });
+    let rows = [];
+    const read = () => Object.fromEntries(rows.filter(([key]) => key !== '').map(([key, value]) => [key, field.of === 'number' ? number(value) : field.of === 'list' ? value.split(',').map((one) => one.trim()).filter(Boolean) : value]));
+    const write = () => { const found = read(); io.set(Object.keys(found).length ? found : undefined); };
+    const draw = () => put(node, rows.map((row, i) => h('div', { class: 'pair' },
+      ...[0, 1].map((side) => { const input = h('input', { class: 'field', ...(i === 0 && side === 0 ? { id: io.id } : {}), disabled: io.readonly, spellcheck: 'false', autocomplete: 'off', 'aria-label': `${field.label}: ${side ? field.valueName || 'value' : field.keyName || 'name'}`, placeholder: side ? field.valueName || 'value' : field.keyName || 'name' }); input.value = row[side]; input.addEventListener('input', () => { row[side] = input.value; write(); }); input.addEventListener('change', io.left); return input; }),
+      h('button', { type: 'button', class: 'mini', disabled: io.readonly, 'aria-label': `Take ${row[0] || 'this'} out`, onclick: () => { rows.splice(i, 1); write(); draw(); } }, 'Remove'))),
+    h('button', { type: 'button', class: 'btn', ...(rows.length ? {} : { id: io.id }), disabled: io.readonly, onclick: () => { rows.push(['', '']); draw(); node.querySelectorAll('.pair:last-of-type input')[0]?.focus(); } }, field.add || 'Add'));
+    return { node, get input() { return node.querySelector('input, button'); }, isGroup: true, sync: () => { if (same(read(), io.get() || {}) && rows.length) return; rows = Object.entries(io.get() || {}).map(([key, value]) => [key, [].concat(value).map(text).join(', ')]); draw(); } };
+  },
+  objects(field, io) {
+    const node = h('div', { class: 'items', role: 'group', 'aria-labelledby': `${io.id}-l` });
+    let drawn = -1;
+    const draw = () => {
+      const items = io.get() || [];
+      drawn = items.length;
+      io.form.forget(`${field.key}/`);
+      const change = (next) => { io.set(next.length ? next : undefined); io.left(); draw(); io.form.sync(); };
+      put(node, items.map((item, i) => {
+        const own = (one) => io.form.build({ ...one, key: `${field.key}/${i}${one.key}` });
+        const [main, more] = [field.fields.filter((one) => !one.isRare), field.fields.filter((one) => one.isRare)];
+        const name = item[field.nameKey] || `${field.one} ${i + 1}`;
+        return h('fieldset', { class: 'item' }, h('legend', { class: 'vh' }, name), h('div', { class: 'cells' }, main.map(own)),
+          h('div', { class: 'itemfoot' }, more.length ? h('details', {}, h('summary', {}, 'More'), h('div', { class: 'cells' }, more.map(own))) : h('span', { class: 'grow' }),
+            h('button', { type: 'button', class: 'mini', disabled: io.readonly, onclick: () => change(items.filter((_, j) => j !== i)) }, 'Remove', h('span', { class: 'vh' }, ` ${name}`))));
+      }), h('button', { type: 'button', class: 'btn', id: io.id, disabled: io.readonly, onclick: () => { change([...items, { ...(field.blank || {}) }]); node.querySelector('.item:last-of-type input')?.focus(); } }, field.add || `Add ${field.one}`));
+    };
+    return { node, get input() { return node.querySelector('input, button'); }, isGroup: true, sync: () => { if ((io.get() || []).length !== drawn) draw(); } };
+  },
+};
+for (const kind of ['text', 'free', 'number', 'duration', 'size']) CONTROLS[kind] = CONTROLS.line;
+
+// Sections: [{ title, fields, isRare }]; `fields` alone is one section without a title. `onChange` gets each new value.
+export function form({ sections, fields, value = {}, errors = [], onSave, onChange, readonly = false, label = '' }) {
+  const prefix = `f${++forms}`;
+  const known = new Map();
+  const touched = new Set();
+  let now = structuredClone(value);
+  let faults = [];
+  let showsAll = false;
+  let count = 0;
+
+  const own = {
+    get value() { return now; },
+    replace(next) { now = next; sync(); onChange?.(now); },
+    forget(start) { for (const key of known.keys()) if (key.startsWith(start)) known.delete(key); },
+    build,
+    sync: () => sync(),
+  };
+
+  function build(field) {
+    const id = `${prefix}-${++count}`;
+    const entry = { field, id };
+    const io = {
+      id, readonly, form: own,
+      get: () => (field.get ? field.get(now) : at(now, field.key)),
+      set(item) { entry.stale = true; now = field.set ? field.set(now, item) : withAt(now, field.key, item); sync(field.key); onChange?.(now); },
+      // What was typed in short is written out when the field is left.
+      tidy() { const had = io.get(); const whole = field.tidy ? field.tidy(had, now) : had; if (!same(whole, had)) { io.set(whole); entry.control.sync(); } },
+      left() { touched.add(field.key); draw(); },
+    };
+    const control = CONTROLS[field.kind](field, io);
+    const hint = field.hint ? h('p', { class: 'hint', id: `${id}-h` }, field.hint) : null;
+    entry.box = h('div', { class: 'errs', id: `${id}-e` });
+    entry.control = control;
+    const named = h(control.isGroup ? 'p' : 'label', { class: 'lab', id: `${id}-l`, ...(control.isGroup ? {} : { for: id }) }, field.label);
+    entry.node = control.isSwitch
+      ? h('div', { class: 'f check' }, control.node, h('div', {}, named, entry.box, hint))
+      : h('div', { class: `f${field.isHalf ? ' half' : ''}` }, named, control.node, entry.box, hint);
+    known.set(field.key, entry);
+    if (readonly && control.input) for (const one of [control.node, ...control.node.querySelectorAll('input, textarea, select, button')]) {
+      if (one.tagName === 'INPUT' && one.type !== 'checkbox') one.readOnly = true;
+      else if (one.tagName === 'TEXTAREA') one.readOnly = true;
+      else if ('disabled' in one) one.disabled = true;
     }
-    put(above, loose.length > 0 && h('div', { class: 'banner failed', role: 'alert', tabindex: -1 }, mark('failed'), h('p', {}, loose.map((one) => h('div', {}, one.message, one.code && h('span', { class: 'quiet' }, ` ${one.code}`))))));
-    const n = faults.size;
-    put(told, n > 0 && h('span', { class: 'st failed' }, mark('failed'), `${count(n, 'field')[0].toUpperCase()}${count(n, 'field').slice(1)} to mend: ${[...faults.keys()].map((name) => parts.get(name).field.label.toLowerCase()).join(', ')}`));
+    control.sync();
+    return entry.node;
   }
-  /** Show what the API found; its fields get the focus, the first one. */
-  function setErrors(list, { focus = true } = {}) {
-    faults = new Map();
-    loose = [];
-    for (const error of list) {
-      const place = decode(error.pointer);
-      let found = null;
-      for (const part of parts.values()) if (!part.row.hidden && part.path.every((one, i) => place[i] === one) && (!found || part.path.length > found.path.length)) found = part;
-      if (!found && place.length) for (const part of parts.values()) if (!found && place.every((one, i) => part.path[i] === one)) found = part;
-      if (found && place.length && !faults.has(found.field.name)) faults.set(found.field.name, { ...error, fromApi: true, of: JSON.stringify(at(current, found.path)), fix: found.field.fix?.(error, current) });
-      else if (!found || !place.length) loose.push(error);
+
+  // Live values are not written into the field that is being typed in.
+  function sync(except) {
+    for (const [key, entry] of [...known]) {
+      entry.node.hidden = Boolean(entry.field.when && !entry.field.when(now));
+      if (key !== except && !entry.node.hidden) entry.control.sync();
+      else if (key === except && ['choice', 'variant', 'refs'].includes(entry.field.kind)) entry.control.sync();
     }
-    refresh();
-    if (focus) focusFirst();
+    for (const one of groups) one.node.hidden = one.fields.every((field) => field.when && !field.when(now));
+    draw();
   }
-  function focusFirst() {
-    for (const part of parts.values()) if (faults.has(part.field.name)) return part.target.focus();
-    if (loose.length) $('.banner', above)?.focus();
+
+  // The field that a pointer is about: the one with the longest key that it begins with, else the first one below it.
+  function fieldAt(where) {
+    const shown = [...known.values()].filter((entry) => !entry.node.hidden);
+    const above = shown.filter(({ field }) => where === field.key || where.startsWith(field.key + '/') || (field.also || []).some((key) => where === key || where.startsWith(key + '/')));
+    above.sort((a, b) => b.field.key.length - a.field.key.length);
+    return above[0] || shown.find(({ field }) => where !== '' && field.key.startsWith(where + '/'));
   }
-  async function submit() {
-    if (!onSave || readonly) return;
-    for (const part of parts.values()) if (!part.row.hidden) check(part);
-    refresh();
-    if (faults.size) return focusFirst();
-    saving.setAttribute('aria-busy', 'true');
-    try {
-      await onSave(structuredClone(current));
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      setErrors(error.errors.length ? error.errors : [{ message: error.text }]);
-    } finally {
-      saving.removeAttribute('aria-busy');
+
+  function draw() {
+    const of = new Map();
+    const elsewhere = [];
+    for (const fault of faults) {
+      const entry = fieldAt(fault.pointer || '');
+      if (entry) of.set(entry, [...(of.get(entry) || []), fault]);
+      else elsewhere.push(fault);
     }
+    for (const entry of known.values()) {
+      // What was said of a former value is kept where it is shown, and not shown anew.
+      const own = (showsAll || touched.has(entry.field.key)) && !(entry.stale && !entry.drawn) ? of.get(entry) || [] : [];
+      const input = entry.control.input;
+      if (input && !entry.control.isGroup) input.setAttribute('aria-invalid', String(own.length > 0));
+      const about = [own.length ? `${entry.id}-e` : '', entry.field.hint ? `${entry.id}-h` : ''].filter(Boolean).join(' ');
+      if (input && about) input.setAttribute('aria-describedby', about);
+      entry.node.classList.toggle('bad', own.length > 0);
+      const key = own.map((fault) => fault.code + fault.message + fault.pointer).join('\n');
+      if (key === entry.drawn) continue;
+      entry.drawn = key;
+      put(entry.box, own.map((fault) => h('div', { class: 'err', role: 'alert' }, mark('failed'), h('div', {}, h('p', {}, fault.message), h('p', { class: 'code' }, [fault.code, fault.pointer && `at ${fault.pointer}`].filter(Boolean).join(' ')),
+        (fault.fix ? [fault.fix] : fixes(fault, entry.field)).map(([words, item]) => h('button', { type: 'button', class: 'mini', onclick: () => { now = withAt(now, entry.field.key, item); sync(); onChange?.(now); entry.control.input?.focus(); } }, words))))));
+    }
+    put(general, showsAll ? elsewhere.map((fault) => h('div', { class: 'err', role: 'alert' }, mark('failed'), h('div', {}, h('p', {}, fault.message), h('p', { class: 'code' }, [fault.code, fault.pointer && `at ${fault.pointer}`].filter(Boolean).join(' '))))) : []);
   }
-  refresh();
-  if (errors.length) setErrors(errors, { focus: false });
+
+  // What a message itself offers.
+  function fixes(fault, field) {
+    const meant = /did you mean "?([^"?\s]+)"?\?/.exec(fault.message);
+    return meant && ['text', 'free', 'select'].includes(field.kind) ? [[`Use ${meant[1]}`, meant[1]]] : [];
+  }
+
+  const general = h('div', { class: 'errs' });
+  const groups = (sections || [{ title: '', fields }]).map((section) => {
+    const title = section.title;
+    const rows = h('div', { class: 'rows' });
+    const made = section.isRare ? h('details', { class: 'sect' }, h('summary', {}, title), rows) : title ? h('fieldset', { class: 'sect' }, h('legend', {}, title), rows) : h('div', { class: 'sect' }, rows);
+    return { node: made, fields: section.fields, rows };
+  });
+  const node = h('form', { class: 'form', novalidate: true, ...(label ? { 'aria-label': label } : {}), onsubmit: (event) => { event.preventDefault(); onSave?.(now); } }, general, groups.map((one) => one.node));
+  for (const one of groups) put(one.rows, one.fields.map(build));
+  node.addEventListener('keydown', (event) => { if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) node.requestSubmit(); });
+  node.addEventListener('focusout', (event) => { const entry = [...known.values()].find((one) => one.node.contains(event.target)); if (entry && !same(at(now, entry.field.key), at(value, entry.field.key))) { touched.add(entry.field.key); draw(); } });
+  sync();
+
+  function setErrors(found, { focus = true, all = true } = {}) {
+    faults = found;
+    showsAll ||= all;
+    for (const entry of known.values()) entry.stale = false;
+    draw();
+    if (!focus || !faults.length) return;
+    const first = [...known.values()].find((entry) => faults.some((fault) => fieldAt(fault.pointer || '') === entry));
+    const hidden = first?.node.closest('details:not([open])');
+    if (hidden) hidden.open = true;
+    (first?.control.input || node).focus?.();
+  }
+  if (errors.length) setErrors(errors);
   return {
     node,
-    get value() { return structuredClone(current); },
-    set(name, one) { const part = parts.get(name); setAt(current, part.path, one); part.control.set(one); refresh(); onChange?.(current); },
+    get value() { return now; },
+    get faults() { return faults; },
     setErrors,
-    submit,
-    focus: () => parts.values().next().value?.target.focus(),
+    replace: own.replace,
+    focus: () => [...known.values()].find((entry) => !entry.node.hidden)?.control.input?.focus(),
+    // What faulty fields are called.
+    names: () => [...new Set(faults.map((fault) => fieldAt(fault.pointer || '')?.field.label).filter(Boolean))],
   };
 }
-
-const isGroup = (field) => field.kind === 'segments' || field.kind === 'list' || field.kind === 'map';
-function grouped(fields) {
-  const groups = new Map();
-  for (const field of fields) groups.set(field.group || '', [...(groups.get(field.group || '') || []), field]);
-  return groups;
-}
-const CHECKS = {
-  number: (one, field) => one == null || one === '' ? null : Number.isNaN(one) ? 'A number is needed.' : field.min != null && one < field.min ? `At least ${field.min}.` : field.max != null && one > field.max ? `At most ${field.max}.` : null,
-  duration: (one) => (one == null || one === '' || DURATION.test(one) ? null : 'A duration, such as 30s, 5m or 1h.'),
-  size: (one) => (one == null || one === '' || SIZE.test(one) ? null : 'A size, such as 64KiB or 10MB.'),
-};
-const options = (field) => (field.options || []).map((one) => (Array.isArray(one) ? one : [one, String(one)]));
-
-const CONTROLS = {
-  text(field, id, changed, readonly) {
-    const input = h('input', { class: 'field', id, type: field.type || 'text', placeholder: field.placeholder, readonly, autocomplete: 'off', spellcheck: 'false', oninput: () => changed(input.value), inputmode: field.inputmode });
-    const node = field.unit ? h('div', { class: 'unit' }, input, h('span', { class: 'quiet nowrap' }, field.unit)) : input;
-    return { node, target: input, set: (one) => { input.value = one ?? ''; } };
-  },
-  number(field, id, changed, readonly) {
-    return CONTROLS.text({ inputmode: 'decimal', ...field }, id, (text) => changed(text.trim() === '' ? null : Number(text.replaceAll(',', ''))), readonly);
-  },
-  duration: (...all) => CONTROLS.text(...all),
-  size: (...all) => CONTROLS.text(...all),
-  area(field, id, changed, readonly) {
-    const input = h('textarea', { class: 'field', id, rows: field.rows || 3, placeholder: field.placeholder, readonly, spellcheck: 'false', oninput: () => changed(input.value) });
-    return { node: input, set: (one) => { input.value = one ?? ''; } };
-  },
-  select(field, id, changed, readonly) {
-    const all = options(field);
-    const input = h('select', { class: 'field', id, disabled: readonly, onchange: () => changed(all[input.selectedIndex][0]) }, all.map(([, label], i) => h('option', { value: String(i) }, label)));
-    return { node: input, set: (one) => { input.value = String(Math.max(0, all.findIndex(([value]) => value === one))); } };
-  },
-  segments(field, id, changed, readonly) {
-    const all = options(field);
-    const buttons = all.map(([value, label]) => h('button', { type: 'button', disabled: readonly, onclick: () => { set(value); changed(value); } }, label));
-    const set = (one) => buttons.forEach((each, i) => each.setAttribute('aria-pressed', String(all[i][0] === (one ?? field.empty ?? all[0][0]))));
-    return { node: h('div', { class: 'seg', role: 'group', 'aria-labelledby': `${id}-label` }, buttons), set };
-  },
-  switch(field, id, changed, readonly) {
-    const input = h('input', { type: 'checkbox', id, disabled: readonly, onchange: () => changed(input.checked) });
-    return { node: h('label', { class: 'check' }, input, h('span', { class: 'lab' }, field.label)), target: input, set: (one) => { input.checked = Boolean(one); } };
-  },
-  list(field, id, changed, readonly) {
-    let all = [];
-    const box = h('div', { class: 'items', role: 'group', 'aria-labelledby': `${id}-label` });
-    const tell = () => changed(all.filter((one) => one.trim() !== ''));
-    const draw = () => put(box, all.map((one, i) => h('div', {},
-      h('input', { class: 'field', value: one, placeholder: field.placeholder, readonly, 'aria-label': `${field.label}, ${i + 1}`, spellcheck: 'false', oninput: (event) => { all[i] = event.target.value; tell(); } }),
-      !readonly && all.length > 1 && h('button', { type: 'button', class: 'mini', 'aria-label': `Remove ${one || 'the empty line'}`, onclick: () => { all.splice(i, 1); draw(); tell(); } }, 'Remove'))),
-    !readonly && h('div', {}, h('button', { type: 'button', class: 'mini', onclick: () => { all.push(''); draw(); $$('input', box).at(-1).focus(); } }, field.add || 'Add another')));
-    return { node: box, get target() { return $('input', box) || box; }, set: (one) => { all = [...(Array.isArray(one) && one.length ? one : [''])]; draw(); } };
-  },
-  map(field, id, changed, readonly) {
-    let all = [];
-    const box = h('div', { class: 'items', role: 'group', 'aria-labelledby': `${id}-label` });
-    const tell = () => changed(all.some(([name]) => name) ? Object.fromEntries(all.filter(([name]) => name)) : null);
-    const cell = (i, at, label) => h('input', { class: 'field', value: all[i][at], readonly, 'aria-label': `${label}, ${i + 1}`, placeholder: (field.placeholders || [])[at], spellcheck: 'false', oninput: (event) => { all[i][at] = event.target.value; tell(); } });
-    const draw = () => put(box, all.map((_, i) => h('div', {}, cell(i, 0, `${field.label}: name`), cell(i, 1, `${field.label}: value`), !readonly && h('button', { type: 'button', class: 'mini', onclick: () => { all.splice(i, 1); draw(); tell(); } }, 'Remove'))),
-      !readonly && h('div', {}, h('button', { type: 'button', class: 'mini', onclick: () => { all.push(['', '']); draw(); $$('input', box).at(-2).focus(); } }, field.add || 'Add')));
-    return { node: box, get target() { return $('input, button', box) || box; }, set: (one) => { all = Object.entries(one || {}); draw(); } };
-  },
-};

@@ -10,6 +10,21 @@ export const PAGES = [
   ['/nodes', 'Nodes and kernel', 'System', 'nodes'],
   ['/audit', 'Audit log', 'System', 'audit'],
   ['/settings', 'Settings', 'System', 'settings'],
+  ['/apps', 'Apps', 'Configure', 'apps'],
+  ['/apps/:id', null, '/apps', 'app-edit'],
+  ['/balancing', 'Load balancing', 'Configure', 'balancing'],
+  ['/balancing/pools/:id', null, '/balancing', 'pool'],
+  ['/balancing/monitors/:id', null, '/balancing', 'monitor'],
+  ['/balancing/groups/:id', null, '/balancing', 'monitor'],
+  ['/balancing/:id/edit', null, '/balancing', 'balancer'],
+  ['/balancing/:id', null, '/balancing', 'balancer'],
+  ['/access', 'Access rules', 'Configure', 'rules'],
+  ['/access/:id', null, '/access', 'rules'],
+  ['/lists', 'Lists', 'Configure', 'lists'],
+  ['/lists/:id', null, '/lists', 'lists'],
+  ['/certificates', 'Certificates', 'Configure', 'certificates'],
+  ['/tokens', 'Tokens', 'Configure', 'tokens'],
+  ['/tokens/:id', null, '/tokens', 'tokens'],
 ];
 export const GROUPS = ['Watch', 'Configure', 'System'];
 // On a phone; the rest is behind "More".

@@ -1,14 +1,18 @@
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.served import Served
+from spectrum.control.http.resource import Asked
 from spectrum.control.tls.acme.actor import BUSY_PAUSE_S, AcmeActor
 from spectrum.control.tls.acme.folder import AcmeFolder
 from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, Issued
 from spectrum.core.tls.renewal import OrderState
+from spectrum.core.tls.settings import CertificateSettings
 from tests.certificates import Authority
 from tests.control.plans import first
 
@@ -188,3 +192,17 @@ async def test_nothing_is_there_without_certificates_by_acme(tmp_path):
     actor.leave()
     await actor.release(one)
     await actor.close()
+
+
+async def test_certificates_that_are_served(tmp_path, free_port):
+    parts = Parts(tmp_path, free_port())
+    (resource,) = parts.actor.resources()
+    assert (resource.path, await resource.answer(Asked({}))) == ("/certificates", {"certificates": []})
+    plan = parts.change.after
+    one = CertificateSettings("auto", b"", b"", b"", ("a.example",), "ecdsa", 5, True)
+    tls = msgspec.structs.replace(plan.snapshot.tls, certificates=(one,))
+    after = replace(plan, snapshot=msgspec.structs.replace(plan.snapshot, tls=tls))
+    await parts.actor._served.commit(replace(parts.change, after=after))
+    (shown,) = (await resource.answer(Asked({})))["certificates"]
+    assert (shown["name"], list(shown["names"]), shown["temporary"]) == ("auto", ["a.example"], True)
+    assert shown["order"]["certificate"] == "auto"

@@ -1,0 +1,30 @@
+"""The certificates that are served, with their ends. This call is ours."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from spectrum.api.access import Call, InAccount
+from spectrum.api.envelope import success
+
+router = APIRouter(tags=["Certificates"])
+
+
+@router.get("/accounts/{account_id}/spectrum/certificates")
+async def list_served_certificates(call: Annotated[Call, InAccount("certificates")]) -> Response:
+    """List the certificates of an account that are served: their names, when they end, and orders by ACME."""
+    told = await call.context.supervisor.ask("GET", "/certificates")
+    own = {one.name: one for one in call.objects("certificates")}
+    shown = [
+        {
+            "id": own[one["name"]].id,
+            **one,
+            "in_file": own[one["name"]].is_in_file,
+            "revision": own[one["name"]].revision,
+            "used_by": [app.name for app in call.catalogue.referrers("certificates", one["name"])],
+        }
+        for one in told["certificates"]
+        if one["name"] in own
+    ]
+    return success(shown)

@@ -1,0 +1,102 @@
+"""Access rules, lists, certificates and tokens."""
+
+import re
+
+import pytest
+
+from tests.dashboard.site import HOSTILE
+
+
+@pytest.fixture(scope="module")
+def account(site):
+    return f"/accounts/{site.ask('GET', '/accounts')[0]['id']}"
+
+
+@pytest.mark.parametrize(
+    "view", ["/access", "/lists", "/certificates", "/tokens", "/access/new", "/tokens/new", "/lists/new"]
+)
+@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+def test_pages(look, screen, accessible, view, size, theme):
+    page = look(view, size, theme)
+    screen(page, f"{view.strip('/').replace('/', '-')}-{size}-{theme}")
+    accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing scrolls sideways"
+
+
+def test_a_list_is_pasted_and_a_rule_names_it(look, site, account, screen, accessible):
+    page = look("/lists/new")
+    page.get_by_label("Name").fill("scanners")
+    page.get_by_role("button", name="Review and add").click()
+    page.get_by_role("button", name="Add scanners").click()
+    page.wait_for_selector("h1:has-text('scanners')")
+    page.get_by_label("Addresses and prefixes").fill("203.0.113.0/24 # first\n198.51.100.7, 2001:db8::/32\nnonsense\n")
+    page.wait_for_selector("text=Line 3: “nonsense” is no address or prefix")
+    page.get_by_role("button", name="Add 3").click()
+    page.wait_for_selector("tbody tr:has-text('203.0.113.0/24')")
+    assert "first" in page.inner_text("tbody tr:has-text('203.0.113.0/24')")
+    page.get_by_label("Addresses and prefixes").fill("203.0.113.9/24")
+    page.get_by_role("button", name="Add 1").click()
+    page.wait_for_selector("#paste-s .err-line:has-text('Line 1')")
+    screen(page, "list")
+    accessible(page)
+    page.get_by_role("button", name="Remove 198.51.100.7").click()
+    page.wait_for_selector("tbody tr:has-text('198.51.100.7')", state="detached")
+
+    page.goto(f"{site.url}/#/access/new")
+    page.get_by_role("button", name="A list").click()
+    page.get_by_label("Notes").fill(HOSTILE)
+    page.wait_for_selector(".diff .add:has-text('list: scanners')")
+    page.get_by_role("button", name="Review and add").click()
+    page.locator("dialog .btn.primary").click()
+    page.wait_for_selector("tbody tr:has-text('list scanners')")
+    assert HOSTILE in page.inner_text("tbody tr:has-text('list scanners')")
+    screen(page, "rules")
+    accessible(page)
+    rule = site.ask("GET", f"{account}/firewall/access_rules/rules")[-1]
+    assert rule["configuration"] == {"target": "ip_range", "value": "$scanners"}
+    page.locator("tbody tr:has-text('list scanners') a").first.click()
+    page.get_by_role("button", name="Lets in").click()
+    page.wait_for_selector(".diff .add:has-text('action: allow')")
+    screen(page, "rule")
+    accessible(page)
+
+
+def test_a_fault_of_a_rule_is_at_its_field(look):
+    page = look("/access/new")
+    page.get_by_label("Address", exact=True).fill("1.2.3.456")
+    page.get_by_role("button", name="Review and add").click()
+    page.wait_for_selector(".f:has(label:text-is('Address')) .err:has-text('/configuration/value')")
+
+
+def test_a_token_is_shown_once(look, site, screen, accessible):
+    page = look("/tokens/new")
+    page.get_by_label("Name").fill("ci")
+    page.get_by_role("button", name="Choose").click()
+    spectrum = page.locator(".f:has(.lab:text-is('Spectrum'))")
+    spectrum.get_by_role("button", name="Read").click()
+    page.get_by_label("Only from").fill("nonsense")
+    screen(page, "token-new")
+    accessible(page)
+    page.get_by_role("button", name="Make the token").click()
+    page.wait_for_selector(".err:has-text('/condition/request_ip/in')")
+    page.get_by_label("Only from").fill("127.0.0.0/8")
+    page.get_by_role("button", name="Make the token").click()
+    page.wait_for_selector("dialog:has-text('never again')")
+    screen(page, "token-made", full=False)
+    accessible(page)
+    text = page.get_by_label("The token", exact=True).input_value()
+    page.get_by_role("button", name="I have it").click()
+    row = page.locator("tbody tr:has-text('ci')")
+    row.wait_for()
+    assert text not in page.content()
+    made = next(one for one in site.ask("GET", "/user/tokens") if one["name"] == "ci")
+    assert [one["name"] for one in made["policies"][0]["permission_groups"]] == ["Spectrum Read"]
+    row.get_by_role("link").click()
+    page.get_by_role("button", name="Disable").click()
+    page.wait_for_selector(".lede:has-text('It cannot be used')")
+    screen(page, "token")
+    accessible(page)
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name=re.compile("^Delete ci")).click()
+    page.wait_for_selector("h1:text-is('Tokens')")
+    assert "ci" not in [one["name"] for one in site.ask("GET", "/user/tokens")]
