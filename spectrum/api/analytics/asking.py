@@ -147,6 +147,15 @@ class Asking:
             self._waiting -= 1
             watching.cancel()
 
+    def left_of(self, caller: Caller) -> int:
+        """Return how many seconds of questions a caller has left."""
+        if caller.is_local:
+            return round(BUDGET_S)
+        try:
+            return round(self.budget.left(caller.author.id, time.monotonic()))
+        except ApiError:
+            return 0
+
     async def _asked(self, token: str, question: Question, cancellation: Cancellation) -> ResultTable:
         began = time.monotonic()
         timeout_s = min(MAX_S, self.budget.left(token, began)) if token else MAX_S

@@ -14,6 +14,7 @@ from spectrum.api.routes import (
     balancing_state,
     configured,
     figures,
+    graphql,
     importing,
     ips,
     lists,
@@ -60,4 +61,5 @@ ROUTERS: Sequence[APIRouter] = (
     served_certificates.router,
     live.router,
     analytics.router,
+    graphql.router,
 )

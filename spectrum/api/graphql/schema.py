@@ -1,0 +1,287 @@
+"""The types of GraphQL, made of the tables' columns and metrics.
+
+graphql-core itself and no library of declared classes: there is one table of columns, and types are its consequence.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLEnumType,
+    GraphQLField,
+    GraphQLFloat,
+    GraphQLID,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInt,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLScalarType,
+    GraphQLSchema,
+)
+
+from spectrum.api.graphql.filters import OF_LISTS, TIMES, comparable, dimensions, endings_of
+from spectrum.core.analytics.columns import TABLES, Column, ColumnKind, Table
+from spectrum.core.analytics.metrics import METRICS, Metric, MetricKind
+
+# The node of each table.
+NODES: Mapping[str, str] = {
+    "events": "spectrumEventsAdaptiveGroups",
+    "packets": "spectrumNetworkAnalyticsAdaptiveGroups",
+    "health": "spectrumHealthAdaptiveGroups",
+}
+OF_ZONES = ("events", "packets")
+MAX_PAGE = 10_000
+MAX_FIELDS = 30
+_SCALARS = {
+    name: GraphQLScalarType(name)
+    for name in ("string", "uint8", "uint16", "uint32", "uint64", "int64", "float64", "bool", "Time", "Date")
+}
+_OF_KINDS = {
+    ColumnKind.TEXT: "string",
+    ColumnKind.CATEGORY: "string",
+    ColumnKind.BOOLEAN: "bool",
+    ColumnKind.U8: "uint8",
+    ColumnKind.U16: "uint16",
+    ColumnKind.U32: "uint32",
+    ColumnKind.U64: "uint64",
+    ColumnKind.OPTIONAL: "float64",
+}
+_PERCENTILES = {"Median": "P50", "90th": "P90", "99th": "P99"}
+# In which field of a group a metric stands.
+_HOMES = {
+    MetricKind.SUM: "sum",
+    MetricKind.DISTINCT: "uniq",
+    MetricKind.AVERAGE: "avg",
+    MetricKind.QUANTILE: "quantiles",
+    MetricKind.LOWEST: "min",
+    MetricKind.HIGHEST: "max",
+}
+# What `avg` of packets has: bits and packets a second, over the whole time, or the time of a group.
+RATES = {"bitRate": "bits", "packetRate": "packets"}
+RATE_TIMES = {
+    "": 0,
+    "TenSeconds": 10,
+    "Minute": 60,
+    "FiveMinutes": 300,
+    "FifteenMinutes": 900,
+    "Hour": 3600,
+    "Day": 86400,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPlace:
+    """Where a metric stands in a group: `sum { bytes }`; `home` is empty for `count`.
+
+    Attributes:
+        home: The field of the group.
+        name: The field in it.
+        metric: The metric's name.
+        per_s: The metric is divided by so many seconds; 0: by those of the whole time; None: not at all.
+    """
+
+    home: str
+    name: str
+    metric: str
+    per_s: int | None = None
+
+
+@cache
+def places(table: str) -> tuple[MetricPlace, ...]:
+    """Return where the metrics of a table stand."""
+    return tuple(_places(table))
+
+
+def _places(table: str) -> Iterator[MetricPlace]:
+    for metric in METRICS[table].values():
+        if metric.name == "count":
+            yield MetricPlace("", "count", "count")
+        else:
+            yield MetricPlace(_HOMES[metric.kind], _name(metric), metric.name)
+    if table == "packets":
+        for rate, of in RATES.items():
+            for ending, seconds in RATE_TIMES.items():
+                yield MetricPlace("avg", rate + ending, of, seconds)
+
+
+def _name(metric: Metric) -> str:
+    if metric.sql:
+        return metric.name
+    for ending in ("Avg", "Median", "90th", "99th", "Min", "Max"):
+        if metric.name.endswith(ending):
+            return metric.name.removesuffix(ending) + _PERCENTILES.get(ending, "")
+    raise AssertionError(f"a metric without an ending: {metric.name}")
+
+
+# Returns the groups of a node: of which table, and what `accounts` or `zones` is about.
+NodeResolver = Callable[[str, Any, GraphQLResolveInfo[Any], Mapping[str, Any]], Awaitable[Any]]
+
+
+def make_schema(
+    resolve_node: NodeResolver,
+    accounts: Callable[..., Any],
+    zones: Callable[..., Any],
+    budget: Callable[..., Any],
+    settings: Mapping[str, Any],
+) -> GraphQLSchema:
+    """Return the schema.
+
+    Args:
+        resolve_node: Answers a node.
+        accounts: Resolves `viewer { accounts }`.
+        zones: Resolves `viewer { zones }`.
+        budget: Resolves `viewer { budget }`.
+        settings: What each node says of itself.
+    """
+    nodes = {table: _node(table, resolve_node) for table in NODES}
+    account = _owner("account", "accountTag", nodes, tuple(NODES), settings)
+    zone = _owner("zone", "zoneTag", nodes, OF_ZONES, settings)
+    string, uint64 = _SCALARS["string"], _SCALARS["uint64"]
+    account_filter = GraphQLInputObjectType("AccountFilter", {"accountTag": GraphQLInputField(GraphQLNonNull(string))})
+    zone_filter = GraphQLInputObjectType(
+        "ZoneFilter",
+        {
+            "zoneTag": GraphQLInputField(string),
+            "zoneTag_in": GraphQLInputField(GraphQLList(GraphQLNonNull(string))),
+            "zoneTag_gt": GraphQLInputField(string),
+        },
+    )
+    viewer = GraphQLObjectType(
+        "viewer",
+        {
+            "accounts": GraphQLField(
+                _list(account), {"filter": GraphQLArgument(GraphQLNonNull(account_filter))}, accounts
+            ),
+            "zones": GraphQLField(
+                _list(zone), {"filter": GraphQLArgument(zone_filter), "limit": GraphQLArgument(uint64)}, zones
+            ),
+            "budget": GraphQLField(GraphQLNonNull(uint64), resolve=budget),
+            "organizations": GraphQLField(
+                _list(GraphQLObjectType("organization", {"organizationTag": GraphQLField(string)})),
+                resolve=lambda *_: [],
+            ),
+        },
+    )
+    query = GraphQLObjectType(
+        "Query",
+        {
+            "viewer": GraphQLField(viewer, resolve=lambda *_: {}),
+            "cost": GraphQLField(GraphQLNonNull(uint64), resolve=lambda *_: 1),
+        },
+    )
+    return GraphQLSchema(query, types=[*_SCALARS.values(), GraphQLInt, GraphQLFloat, GraphQLID])
+
+
+def _list(of: Any) -> Any:
+    return GraphQLNonNull(GraphQLList(GraphQLNonNull(of)))
+
+
+def _owner(
+    name: str, tag: str, nodes: Mapping[str, GraphQLField], tables: Sequence[str], settings: Mapping[str, Any]
+) -> GraphQLObjectType:
+    told = GraphQLObjectType(f"{name}Settings", {NODES[table]: GraphQLField(_settings_type()) for table in tables})
+    fields = {NODES[table]: nodes[table] for table in tables}
+    fields[tag] = GraphQLField(GraphQLNonNull(_SCALARS["string"]), resolve=lambda owner, _: owner.tag)
+    fields["settings"] = GraphQLField(GraphQLNonNull(told), resolve=lambda *_: settings)
+    return GraphQLObjectType(name, fields)
+
+
+@cache
+def _settings_type() -> GraphQLObjectType:
+    kinds = {
+        "enabled": "bool",
+        "maxPageSize": "uint64",
+        "maxNumberOfFields": "uint64",
+        "maxDuration": "uint64",
+        "notOlderThan": "uint64",
+    }
+    fields = {name: GraphQLField(GraphQLNonNull(_SCALARS[kind])) for name, kind in kinds.items()}
+    fields["availableFields"] = GraphQLField(_list(_SCALARS["string"]))
+    return GraphQLObjectType("nodeSettings", fields)
+
+
+def settings_of(table: str, keep_s: float) -> dict[str, Any]:
+    """Return what a node says of itself."""
+    return {
+        "enabled": True,
+        "maxPageSize": MAX_PAGE,
+        "maxNumberOfFields": MAX_FIELDS,
+        "maxDuration": int(keep_s),
+        "notOlderThan": int(keep_s),
+        "availableFields": [
+            *(f"{one.home}.{one.name}".removeprefix(".") for one in places(table)),
+            *(f"dimensions.{name}" for name in (*dimensions(TABLES[table]), *_times(table))),
+        ],
+    }
+
+
+def _times(table: str) -> Iterator[str]:
+    """Yield the dimensions of a table that are times; the moment itself is for filters alone."""
+    yield from (name for name, length in TIMES.items() if length)
+
+
+def _node(table: str, resolve: NodeResolver) -> GraphQLField:
+    stem = NODES[table]
+    homes: dict[str, dict[str, GraphQLField]] = {}
+    fields: dict[str, GraphQLField] = {}
+    for one in places(table):
+        kind = "float64" if one.home in ("avg", "quantiles", "min", "max") else "uint64"
+        made = GraphQLField(_SCALARS[kind])
+        if one.home:
+            homes.setdefault(one.home, {})[one.name] = made
+        else:
+            fields[one.name] = made
+    for home, inner in homes.items():
+        fields[home] = GraphQLField(GraphQLNonNull(GraphQLObjectType(f"{stem}_{home}", inner)))
+    by = {name: GraphQLField(_scalar_of(column)) for name, column in dimensions(TABLES[table]).items()}
+    by |= {name: GraphQLField(_SCALARS["Date" if name == "date" else "Time"]) for name in _times(table)}
+    fields["dimensions"] = GraphQLField(GraphQLNonNull(GraphQLObjectType(f"{stem}_dimensions", by)))
+    group = GraphQLObjectType(stem, fields)
+    arguments = {
+        "filter": GraphQLArgument(GraphQLNonNull(_filter_type(TABLES[table], stem))),
+        "limit": GraphQLArgument(GraphQLNonNull(_SCALARS["uint64"])),
+        "orderBy": GraphQLArgument(GraphQLList(GraphQLNonNull(_order_type(table, stem, by)))),
+    }
+
+    async def resolved(owner: Any, info: GraphQLResolveInfo[Any], **given: Any) -> Any:
+        return await resolve(table, owner, info, given)
+
+    return GraphQLField(_list(group), arguments, resolved)
+
+
+def _scalar_of(column: Column) -> GraphQLScalarType:
+    return _SCALARS[_OF_KINDS[column.kind]]
+
+
+def _filter_type(table: Table, stem: str) -> GraphQLInputObjectType:
+    name = f"{stem}_filter"
+
+    def fields() -> dict[str, GraphQLInputField]:
+        made = {}
+        for field, column in comparable(table).items():
+            scalar = _scalar_of(column)
+            for ending in endings_of(column):
+                kind = GraphQLList(GraphQLNonNull(scalar)) if ending in OF_LISTS else scalar
+                made[field + ending] = GraphQLInputField(kind)
+        for time in TIMES:
+            scalar = _SCALARS["Date" if time == "date" else "Time"]
+            for ending in ("", "_gt", "_lt", "_geq", "_leq"):
+                made[time + ending] = GraphQLInputField(scalar)
+        for both in ("AND", "OR"):
+            made[both] = GraphQLInputField(GraphQLList(GraphQLNonNull(made_type)))
+        return made
+
+    made_type = GraphQLInputObjectType(name, fields)
+    return made_type
+
+
+def _order_type(table: str, stem: str, by: Mapping[str, Any]) -> GraphQLEnumType:
+    names = [*by, *("_".join(filter(None, (one.home, one.name))) for one in places(table))]
+    values = {f"{name}_{way}": (name, way == "DESC") for name in names for way in ("ASC", "DESC")}
+    return GraphQLEnumType(f"{stem}_orderBy", values)

@@ -1,0 +1,54 @@
+from graphql import GraphQLNonNull, build_client_schema, introspection_from_schema, print_schema
+
+from spectrum.api.graphql.schema import NODES, OF_ZONES, make_schema, places, settings_of
+from spectrum.core.analytics.columns import TABLES
+from spectrum.core.analytics.dimensions import can_group
+from spectrum.core.analytics.metrics import METRICS
+
+SCHEMA = make_schema(*[lambda *_: None] * 4, {})
+TEXT = print_schema(SCHEMA)
+
+
+def test_every_column_and_metric_is_there():
+    for table, node in NODES.items():
+        group = SCHEMA.type_map[node]
+        dimensions = SCHEMA.type_map[f"{node}_dimensions"].fields
+        assert {one.graphql for one in TABLES[table].columns if can_group(one)} <= set(dimensions)
+        assert {place.metric for place in places(table)} == set(METRICS[table])
+        for place in places(table):
+            home = group.fields[place.home].type.of_type if place.home else group
+            assert place.name in home.fields
+
+
+def test_the_shapes_are_those_of_cloudflare():
+    node = "spectrumNetworkAnalyticsAdaptiveGroups"
+    assert f"{node}(filter: {node}_filter!, limit: uint64!, orderBy: [{node}_orderBy!])" in TEXT
+    assert "accounts(filter: AccountFilter!): [account!]!" in TEXT
+    assert "cost: uint64!" in TEXT
+    network = SCHEMA.type_map["spectrumNetworkAnalyticsAdaptiveGroups"].fields
+    assert set(network) == {"sum", "avg", "dimensions"}
+    assert {"bits", "packets"} <= set(network["sum"].type.of_type.fields)
+    assert {"bitRate", "packetRateFiveMinutes"} <= set(network["avg"].type.of_type.fields)
+    orders = SCHEMA.type_map["spectrumNetworkAnalyticsAdaptiveGroups_orderBy"].values
+    assert {"sum_bits_DESC", "avg_bitRate_DESC", "datetimeHour_ASC"} <= set(orders)
+    assert not any(name.startswith("count") for name in orders)
+    filters = SCHEMA.type_map["spectrumEventsAdaptiveGroups_filter"].fields
+    for field in ("app_like", "app_in", "edgePort_geq", "datetime_lt", "date", "AND", "OR"):
+        assert not isinstance(filters[field].type, GraphQLNonNull)
+    assert str(filters["clientAsn"].type) == "uint32" and "edgePort_like" not in filters
+
+
+def test_zones_have_what_names_apps():
+    zone = SCHEMA.type_map["zone"].fields
+    assert {NODES[table] for table in OF_ZONES} <= set(zone) and NODES["health"] not in zone
+
+
+def test_tools_can_ask_for_the_schema():
+    assert build_client_schema(introspection_from_schema(SCHEMA)).query_type.name == "Query"
+
+
+def test_a_node_tells_of_itself():
+    told = settings_of("events", 86400.0)
+    assert (told["enabled"], told["maxPageSize"], told["notOlderThan"]) == (True, 10_000, 86400)
+    fields = {"count", "sum.bytes", "quantiles.durationP99", "dimensions.app", "dimensions.date"}
+    assert fields <= set(told["availableFields"])
