@@ -136,10 +136,13 @@ class EmbeddedStore:
             AnalyticsError: If it cannot.
         """
         self._make_ready()
-        places = ", ".join("?" for _ in PACKETS.columns)
-        text = f"INSERT INTO {self._volumes.last}.{PACKETS.name} VALUES ({places})"
+        if not packets:
+            return
+        # A list for each column: a statement for each row takes a hundred times as long.
+        lists = ", ".join(f"unnest(?::{column.duckdb}[])" for column in PACKETS.columns)
+        text = f"INSERT INTO {self._volumes.last}.{PACKETS.name} SELECT {lists}"
         with self._database.writing() as connection:
-            connection.executemany(text, [one.values for one in packets])
+            connection.execute(text, list(map(list, zip(*(one.values for one in packets), strict=True))))
 
     def _make_ready(self) -> None:
         """Have a volume with room, in a database that can be written to."""

@@ -128,7 +128,7 @@ class Features:
         self.filter = NodeFilter(ground.helper)
         self.offload = NodeOffload(ground.helper, flows, ground.count)
         self.sessions = SessionsActor(ground.served, ground.all)
-        analytics = AnalyticsActor(ground.served, self.records)
+        analytics = AnalyticsActor(ground.served, self.records, self.filter.queue.take)
         self.actors: tuple[Actor, ...] = (
             HelperActor(ground.helper),
             ListenersActor(ground.bank, ground.count),

@@ -6,6 +6,7 @@ where one is at its end. With each question comes how far it is, so nothing of t
 
 import msgspec
 
+from spectrum.core.analytics.packet_rows import SampledPacket
 from spectrum.core.records.journal import Extent
 
 PATH = "/analytics/journal"
@@ -57,11 +58,15 @@ class JournalView(msgspec.Struct, frozen=True, kw_only=True):
     """To the API; the descriptor comes with it, where the segment is there.
 
     Attributes:
+        node: The name of this machine.
+        packets: Samples of packets since the last answer.
         extent: What the journal has; to one that begins, what it had when the daemon started, as long as nothing was
             reported since: what a crash cut off is not to be mistaken for what was appended later. None before it is
             open.
         why: Why it is not open; empty otherwise.
     """
 
+    node: str = ""
+    packets: list[SampledPacket] = []
     extent: Extent | None = None
     why: str = ""

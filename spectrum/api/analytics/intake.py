@@ -18,8 +18,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from spectrum.analytics.store import AnalyticsError, AnalyticsStore
+from spectrum.analytics.store import AnalyticsError, AnalyticsStore, PacketSample
 from spectrum.api.analytics.tail import JournalClosed, JournalTail
+from spectrum.core.analytics.packet_rows import packet_row
 from spectrum.core.records.journal import Entry
 from spectrum.kernel import signals
 from spectrum.kernel.descriptors import close_all
@@ -232,7 +233,20 @@ class JournalIntake:
     # --- the supervisor -------------------------------------------------------------------------------------------
 
     async def _ask(self, begins: bool, segment: int | None) -> tuple[JournalView, int]:
-        return await self._ask_supervisor(JournalQuestion(report=self._report(), begins=begins, segment=segment))
+        view, file = await self._ask_supervisor(JournalQuestion(report=self._report(), begins=begins, segment=segment))
+        if view.packets and self.store is not None:
+            await self._take_packets(self.store, view)
+        return view, file
+
+    async def _take_packets(self, store: AnalyticsStore, view: JournalView) -> None:
+        """Take samples, which nobody has twice: what cannot be taken is gone."""
+        rows = [PacketSample(row) for packet in view.packets if (row := packet_row(packet, view.node)) is not None]
+        try:
+            await self._run(partial(store.take_packets, rows))
+        except AnalyticsError as exc:
+            self._fails(exc.reason, str(exc))
+        except Exception as exc:
+            self._faults(exc)
 
     def _report(self) -> IntakeReport:
         return IntakeReport(

@@ -3,6 +3,7 @@
 The supervisor does nothing per record: it opens the journal's files for reading and hands the descriptors over.
 """
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from spectrum.control.processes.account import AccountError, have_folder
 from spectrum.control.records.stream import RecordStream
 from spectrum.control.trouble import Trouble
 from spectrum.control.usage import Usage
+from spectrum.core.analytics.packet_rows import SampledPacket
 from spectrum.core.configuration.config import Config
 from spectrum.link.analytics import IntakeReport, JournalQuestion, JournalView
 from spectrum.tasks import in_thread
@@ -36,12 +38,20 @@ class AnalyticsActor(Actor):
     Args:
         served: What is served.
         records: Has the journal.
+        take_packets: Returns the samples of packets since its last call.
         clock: Seconds since 1970.
     """
 
-    def __init__(self, served: Served, records: RecordStream, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        served: Served,
+        records: RecordStream,
+        take_packets: Callable[[], list[SampledPacket]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._served = served
         self._records = records
+        self._take_packets = take_packets
         self._clock = clock
         self._report = IntakeReport()
         # Of intakes before the one that reports.
@@ -88,7 +98,8 @@ class AnalyticsActor(Actor):
             return JournalView(why=f"the journal is not open: {journal.failure or 'it is being opened'}"), []
         extent = segments.recovered if asked.begins and not self._has_taken else segments.extent
         files = [] if asked.segment is None else segments.open_segment(asked.segment)
-        return JournalView(extent=extent), files
+        node = self._served.config.node.name or socket.gethostname()
+        return JournalView(extent=extent, node=node, packets=self._take_packets()), files
 
     def _add_up(self) -> None:
         """Keep what the one before has counted."""

@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, RolloutError
 from spectrum.control.filter.filter_metrics import filter_metrics
+from spectrum.control.filter.sample_queue import SampleQueue
 from spectrum.control.filter.samples import Sampler
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.helper import Helper
@@ -102,12 +103,14 @@ class NodeFilter:
     Attributes:
         settings: What is filtered; None for nothing.
         sampler: Keeps the samples, where there are any.
+        queue: Has them for analytics.
     """
 
     def __init__(self, helper: Helper) -> None:
         self._helper = helper
         self.settings: Filter | None = None
         self.sampler: Sampler | None = None
+        self.queue = SampleQueue()
         # The ring buffer's descriptor, and what reads it.
         self._sampled: tuple[int, Samples] | None = None
         # It is applied in a thread while samples are read on the loop.
@@ -185,7 +188,10 @@ class NodeFilter:
 
     def _read(self) -> list[Sample]:
         with self._reading:
-            return self._sampled[1].read() if self._sampled else []
+            found = self._sampled[1].read() if self._sampled else []
+            if self.settings is not None and found:
+                self.queue.add(found, self.settings.sample_one_in or 1, self.settings.dry_run)
+            return found
 
     def samples(self, keys: list[str], seconds: float, count: int) -> list[dict[str, Any]]:
         """Return what came in most of lately; see `Sampler.top`.

@@ -20,7 +20,7 @@ class MemoryStore:
 
     def __init__(self, kept=None):
         self.kept = kept if kept is not None else {"ids": [], "cursor": None, "next": {}}
-        self.faults, self.refuses, self.calls, self.takes = [], None, [], []
+        self.faults, self.refuses, self.calls, self.takes, self.packets = [], None, [], [], []
 
     def open(self):
         self.calls.append("open")
@@ -50,7 +50,9 @@ class MemoryStore:
         return Taken(rows, repeated, 0, 0)
 
     def take_packets(self, packets):
-        pass
+        if self.faults and (fault := self.faults.pop(0)):
+            raise fault
+        self.packets += [one.values for one in packets]
 
     def tidy(self, now):
         self.calls.append("tidy")
@@ -73,6 +75,7 @@ class Daemon:
         self.sequences = {}
         self.questions = []
         self.gone = None
+        self.packets = []
         self.begun = False
 
     def restart(self):
@@ -96,7 +99,8 @@ class Daemon:
         if question.begins and not self.begun:
             extent, self.begun = self.segments.recovered, True
         files = [] if question.segment is None else self.segments.open_segment(question.segment)
-        return JournalView(extent=extent), files[0] if files else -1
+        packets, self.packets = self.packets, []
+        return JournalView(extent=extent, node="n", packets=packets), files[0] if files else -1
 
 
 def descriptors():

@@ -7,11 +7,13 @@ import pytest
 from spectrum.analytics.store import AnalyticsError
 from spectrum.api.analytics import intake as module
 from spectrum.api.analytics.intake import JournalIntake
+from spectrum.core.analytics.packet_rows import SampledPacket, packet_row
 from spectrum.link.analytics import IntakeReport
 from spectrum.link.api import LinkLost
 from spectrum.tasks import Tasks
 from tests.api.analytics.memory import Daemon, MemoryStore, descriptors
 from tests.control.keepers import until
+from tests.core.analytics.test_packet_rows import header
 
 
 @pytest.fixture(autouse=True)
@@ -174,6 +176,20 @@ async def test_upkeep_comes_by_the_way_and_its_faults_do_not_matter(daemon, monk
         await until(lambda: report(daemon).failures.get("fault"))
         del store.tidy
         await until(lambda: not intake.why)
+
+
+async def test_samples_of_packets_come_with_the_answers(daemon):
+    store = MemoryStore()
+    packet = SampledPacket(1, "passed", 100, header(), 1000, False)
+    async with taking(daemon, store) as intake:
+        await until(lambda: intake.store is store)
+        daemon.packets = [packet, packet._replace(header=b"no packet")]
+        await until(lambda: store.packets == [packet_row(packet, "n")])
+        for fault in (AnalyticsError("no room", "full"), ValueError("x")):
+            store.faults, daemon.packets = [fault], [packet]
+            await until(lambda: not store.faults)
+        daemon.add(1)
+        await until(lambda: numbers(store) == [1] and report(daemon).failures == {"full": 1, "fault": 1})
 
 
 async def test_its_thread_gives_way(daemon):

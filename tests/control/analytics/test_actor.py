@@ -8,6 +8,7 @@ from spectrum.control.analytics.actor import AnalyticsActor, store_settings
 from spectrum.control.configuration.actor import Change, Plan, RolloutError
 from spectrum.control.configuration.served import Served
 from spectrum.control.records.journal import Journal
+from spectrum.core.analytics.packet_rows import SampledPacket
 from spectrum.core.configuration.config import Config
 from spectrum.core.records.journal import Cursor, read_frames, resume
 from spectrum.link.analytics import IntakeReport, JournalQuestion
@@ -36,7 +37,8 @@ class Part:
     def __init__(self, config, folder):
         self.records, self.now = Records(), 1000.0
         self.folder = folder
-        self.actor = AnalyticsActor(Served(config), self.records, lambda: self.now)
+        self.packets = []
+        self.actor = AnalyticsActor(Served(config), self.records, lambda: self.packets, lambda: self.now)
 
     def open(self):
         self.records.journal = Journal(self.folder / "journal", 16 << 20, lambda: self.now)
@@ -68,7 +70,9 @@ async def test_descriptors_of_what_it_has_can_be_read_and_not_written(part):
     part.open()
     part.add(1, 3)
     await until(lambda: part.records.journal.end == 3)
+    part.packets = [SampledPacket(5, "passed", 100, b"\0\xff", 1000, False)]
     view, files = part.ask(segment=0)
+    assert (view.packets, bool(view.node)) == (part.packets, True)
     assert view.extent == part.records.journal.segments.extent
     (file,) = files
     entries, _ = read_frames(os.pread(file, 10_000, 0), Cursor(0, 0, 0))

@@ -1,0 +1,72 @@
+"""How a sampled packet becomes a row of `packets`."""
+
+from datetime import datetime, timedelta
+from ipaddress import ip_network
+from typing import Any, NamedTuple
+
+from spectrum.core.packets import PROTOCOLS
+from spectrum.wire import frames
+
+# What the filter says of packets that went on to the network stack, or that it answered itself.
+_PASSED = ("passed", "guarded", "syn_cookies")
+_NAMES = {number: name for name, number in PROTOCOLS.items()}
+# Times are UTC, in stores as well; they have no zone there.
+_EPOCH = datetime(1970, 1, 1)
+_PREFIX_BITS = {4: 24, 6: 48}
+
+
+class SampledPacket(NamedTuple):
+    """A packet that stands for several.
+
+    Attributes:
+        at_us: When it came in, in microseconds since 1970.
+        verdict: What the filter made of it: "passed", "list x", "rule y", ...
+        frame_bytes: How long the whole frame is.
+        header: The beginning of the frame.
+        interval: How many packets it stands for.
+        is_dropped: Whether it went no further: with `dry_run` none is dropped, whatever its verdict.
+    """
+
+    at_us: int
+    verdict: str
+    frame_bytes: int
+    header: bytes
+    interval: int
+    is_dropped: bool
+
+
+def was_dropped(verdict: str, dry_run: bool) -> bool:
+    """Return whether the filter dropped a packet with this verdict."""
+    return verdict not in _PASSED and not dry_run
+
+
+def packet_row(packet: SampledPacket, node: str) -> tuple[Any, ...] | None:
+    """Return the values of the columns of `packets`, in their order; None where it is no IP packet."""
+    header = packet.header[: packet.frame_bytes]
+    frame = frames.parse(header)
+    if frame is None:
+        return None
+    source, version = frame.source, frame.source.version
+    prefix = ip_network((source, _PREFIX_BITS[version]), strict=False)
+    return (
+        _EPOCH + timedelta(microseconds=packet.at_us),
+        node,
+        "drop" if packet.is_dropped else "pass",
+        packet.verdict,
+        _NAMES.get(frame.protocol, str(frame.protocol)),
+        version,
+        str(source),
+        str(prefix),
+        frame.source_port,
+        "",
+        0,
+        str(frame.destination),
+        frame.destination_port,
+        "",
+        frame.length,
+        frame.ttl,
+        "+".join(frame.tcp_flags),
+        packet.interval,
+        packet.frame_bytes * packet.interval,
+        header,
+    )
