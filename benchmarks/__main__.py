@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import access, api, balancing, changes, drops, faults, flood, mmproxy, report, tcp, tls, udp
+from benchmarks import access, analytics, api, balancing, changes, drops, faults, flood, mmproxy, report, tcp, tls, udp
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -181,6 +181,17 @@ def api_command(rounds: int, write: bool) -> None:
     """Changes by the control API with many apps in its store: until one is live, and how many go by in a second."""
     sizes = {f"spectrum, {size:,} apps": size for size in api.SIZES}
     _measure("api", list(sizes), lambda name: api.measure_size(sizes[name]), api.ROWS, rounds, 0, write)
+
+
+@main.command("analytics")
+@click.option("--taken", default=1_000_000, show_default=True, help="Records that are taken from JSON.")
+@click.option("--rows", default=50_000_000, show_default=True, help="Rows that questions are asked of; 5 GB on disk.")
+@click.option("--rounds", default=1, show_default=True, help="Rounds; the table has their medians.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def analytics_command(taken: int, rows: int, rounds: int, write: bool) -> None:
+    """The embedded store of analytics: records taken, roll-ups, and questions among millions of rows."""
+    name = f"spectrum, {rows:,} rows"
+    _measure("analytics", [name], lambda _: analytics.measure_store(taken, rows), analytics.ROWS, rounds, 0, write)
 
 
 @main.command("balancing")

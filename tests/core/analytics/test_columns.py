@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from spectrum.core.analytics.columns import EVENTS, HEALTH, MINUTES, TABLES, ColumnKind, Role
+from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, MINUTES, PACKETS, TABLES, ColumnKind, Role
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.records.events import SessionEvent
 
@@ -35,3 +37,30 @@ def test_both_dialects_have_types_of_their_own():
     assert len(ColumnKind) == 11, "no kind is another one's alias"
     assert (EVENTS.by_name["client_ip"].duckdb, EVENTS.by_name["client_ip"].clickhouse) == ("VARCHAR", "String")
     assert EVENTS.by_name["tls_version"].graphql == "tlsVersion"
+
+
+DOCUMENT = Path(__file__).parents[3] / "docs/analytics.md"
+KINDS = {
+    ColumnKind.TIME: "time",
+    ColumnKind.BOOLEAN: "boolean",
+    ColumnKind.TEXT: "text",
+    ColumnKind.CATEGORY: "text",
+    ColumnKind.BYTES: "bytes",
+    ColumnKind.OPTIONAL: "number, or none",
+}
+
+
+def lines_of(table):
+    """The rows of the documentation's table of columns."""
+    for column in table.columns:
+        others = [name for name in dict.fromkeys((column.rest, column.graphql)) if name not in ("", column.name)]
+        names = ", ".join(f"`{name}`" for name in (column.name, *others))
+        kind = KINDS.get(column.kind, "number")
+        rolled_up = ("yes" if column.in_minutes else "") if table is EVENTS else "-"
+        yield f"| {names} | {table.name} | {kind} | {rolled_up} | {column.meaning} |"
+
+
+@pytest.mark.parametrize("table", [EVENTS, HEALTH, CHANGES, PACKETS], ids=lambda table: table.name)
+def test_the_documentation_has_all_columns(table):
+    text = DOCUMENT.read_text()
+    assert "\n".join(lines_of(table)) in text
