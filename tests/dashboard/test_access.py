@@ -12,10 +12,11 @@ def account(site):
     return f"/accounts/{site.ask('GET', '/accounts')[0]['id']}"
 
 
-@pytest.mark.parametrize(
-    "view", ["/access", "/lists", "/certificates", "/tokens", "/access/new", "/tokens/new", "/lists/new"]
-)
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+VIEWS = ["/access", "/lists", "/certificates", "/tokens", "/access/new", "/tokens/new", "/lists/new"]
+AS = [("desktop", "light"), ("phone", "dark")]
+
+
+@pytest.mark.parametrize(("view", "size", "theme"), [(view, *AS[i % 2]) for i, view in enumerate(VIEWS)])
 def test_pages(look, screen, accessible, view, size, theme):
     page = look(view, size, theme)
     screen(page, f"{view.strip('/').replace('/', '-')}-{size}-{theme}")

@@ -72,6 +72,9 @@ export async function editor(spec) {
   const layout = spec.layout({ ...spec.facts, isNew, byName: !isNew && !where, stands });
   const sections = sectionsOf(schema, layout.sections || layout, { without: layout.without || [] });
 
+  const notice = !isReadonly ? null : stands?.in_file
+    ? h('div', { class: 'banner', role: 'status' }, mark('idle'), h('p', {}, h('b', {}, `This ${spec.noun} stands in the file. `), 'It is changed there: ', h('span', { class: 'mono' }, `${stands.path || 'the file'}${stands.line ? `, line ${stands.line}` : ''}`), '.'), button('Copy YAML', () => copy(asYaml(key(), stands.value), 'The YAML')))
+    : banner('idle', 'Your token may read this, and not change it.');
   const what = h('div');
   const does = h('div');
   const sum = h('p', { class: 'grow', role: 'status' });
@@ -144,7 +147,7 @@ export async function editor(spec) {
 
   function draw() {
     const texts = seen ? [asYaml(seen.key, seen.before), asYaml(seen.key, seen.after)] : stands ? [asYaml(key(), stands.value), asYaml(key(), stands.value)] : ['', ''];
-    put(what, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, isReadonly ? 'In the file' : isNew ? 'What is added' : 'What changes'), texts[1] ? h('button', { type: 'button', class: 'mini', onclick: () => copy(texts[1], 'The YAML') }, 'Copy YAML') : null),
+    put(what, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, isReadonly ? 'In the file' : isNew ? 'What is added' : 'What changes'), texts[1] && !notice ? h('button', { type: 'button', class: 'mini', onclick: () => copy(texts[1], 'The YAML') }, 'Copy YAML') : null),
       texts[1] ? diff(...texts, { whole: texts[1].split('\n').length < 60 }) : h('p', { class: 'quiet' }, 'It is shown here as the file would have it.'));
     put(does, isReadonly ? null : [h('h2', {}, 'What it does'), steps(lines())]);
   }
@@ -214,9 +217,6 @@ export async function editor(spec) {
     });
   }
 
-  const notice = !isReadonly ? null : stands?.in_file
-    ? h('div', { class: 'banner', role: 'status' }, mark('idle'), h('p', {}, h('b', {}, `This ${spec.noun} stands in the file. `), 'It is changed there: ', h('span', { class: 'mono' }, `${stands.path || 'the file'}${stands.line ? `, line ${stands.line}` : ''}`), '.'), button('Copy YAML', () => copy(asYaml(key(), stands.value), 'The YAML')))
-    : banner('idle', 'Your token may read this, and not change it.');
   const bar = isReadonly ? null : h('div', { class: 'bottombar' }, sum, discard, save);
   const side = h('aside', { class: 'side', 'aria-label': 'What changes' }, what, does);
   const node = h('div', { class: 'stack' }, notice, h('div', { class: 'cols edit' }, h('div', {}, f.node, bar), side));

@@ -98,12 +98,12 @@ function effectsOf({ before, after, isNew, changes }, { figures, ports }) {
 
 async function choose() {
   const all = await presets();
-  const link = (query, label, hint) => h('li', {}, h('a', { class: 'btn', href: href('/apps/new', query), title: hint }, label));
+  const link = (query, label, hint) => h('li', {}, h('a', { href: href('/apps/new', query) }, h('b', {}, label), h('span', { class: 'small quiet' }, hint)));
   return {
     title: 'Add an app',
     crumbs: [['Apps', '#/apps']],
     node: [h('div', {}, h('h1', {}, 'What stands behind it?'), h('p', { class: 'lede' }, 'A preset sets port, idle time and monitor. All of it can be changed.')),
-      h('section', {}, h('ul', { class: 'chips presets' }, all.map((one) => link({ preset: one.name }, one.label, `${one.protocol}, idle for ${one.idle}`)), link({ preset: 'none' }, 'Something else', 'No preset')))],
+      h('section', {}, h('ul', { class: 'presets' }, all.map((one) => link({ preset: one.name }, one.label, one.protocol)), link({ preset: 'none' }, 'Something else', 'any port')))],
   };
 }
 

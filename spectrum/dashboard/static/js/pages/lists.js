@@ -99,7 +99,7 @@ async function one({ params, signal }) {
     const wrong = [...bad.map((each) => [each.line, `“${each.text.slice(0, 60)}” is no ${kind === 'asn' ? 'AS number' : 'address or prefix'}`]), ...faults];
     adding.textContent = found.length ? `Add ${int(found.length)}` : 'Add';
     adding.disabled = replacing.disabled = !found.length;
-    put(seen, found.length > 0 && h('p', { class: 'hint' }, `${int(found.length)} ${kind === 'asn' ? 'systems' : 'prefixes'}, each once.`), wrong.slice(0, 8).map(([line, text]) => h('p', { class: 'err-line' }, `Line ${line}: ${text}`)), wrong.length > 8 && h('p', { class: 'hint' }, `and ${wrong.length - 8} more lines.`));
+    put(seen, found.length > 0 && h('p', { class: 'hint' }, `${capital(count(found.length, kind === 'asn' ? 'system' : 'prefix', kind === 'asn' ? 'systems' : 'prefixes'))}, each once.`), wrong.slice(0, 8).map(([line, text]) => h('p', { class: 'err-line' }, `Line ${line}: ${text}`)), wrong.length > 8 && h('p', { class: 'hint' }, `and ${wrong.length - 8} more lines.`));
     return found;
   }
   async function send(replaces) {

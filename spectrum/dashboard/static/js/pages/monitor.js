@@ -1,7 +1,7 @@
 // A monitor, or a group of them: how origins are probed. One that is not saved yet can be tried.
 import { h, put } from '../dom.js';
 import { api } from '../api.js';
-import { count, dur } from '../format.js';
+import { count, dur, NB } from '../format.js';
 import { deleting, editor, objects, sentence } from '../editor.js';
 import { mark } from '../marks.js';
 import { presets } from '../presets.js';
@@ -67,7 +67,7 @@ async function attempt(value, pool, node) {
       const told = (await api.get(`/accounts/{account}/load_balancers/preview/${begun.preview_id}`))[pool];
       if (!told) continue;
       const rows = told.origins.flatMap((each) => Object.entries(each));
-      put(node, h('table', {}, h('caption', { class: 'vh' }, 'What the probes found'), h('thead', {}, h('tr', {}, ['', 'Origin', 'Found', 'RTT'].map((text, i) => h('th', { scope: 'col', class: i === 3 ? 'num' : null }, text || h('span', { class: 'vh' }, 'State'))))), h('tbody', {}, rows.map(([address, result]) => h('tr', {}, h('td', {}, mark(result.healthy ? 'ok' : 'failed', result.healthy ? 'passed' : 'failed')), h('td', {}, h('bdi', {}, address)), h('td', { class: result.healthy ? 'soft' : 't-failed' }, result.healthy ? `answers as it should${result.response_code ? `, ${result.response_code}` : ''}` : [result.failure_reason, result.failure_detail && h('div', { class: 'small quiet' }, result.failure_detail)]), h('td', { class: 'num' }, result.rtt || ''))))));
+      put(node, h('table', {}, h('caption', { class: 'vh' }, 'What the probes found'), h('thead', {}, h('tr', {}, ['', 'Origin', 'Found', 'RTT'].map((text, i) => h('th', { scope: 'col', class: i === 3 ? 'num' : null }, text || h('span', { class: 'vh' }, 'State'))))), h('tbody', {}, rows.map(([address, result]) => h('tr', {}, h('td', {}, mark(result.healthy ? 'ok' : 'failed', result.healthy ? 'passed' : 'failed')), h('td', {}, h('bdi', {}, address)), h('td', { class: result.healthy ? 'soft' : 't-failed' }, result.healthy ? `answers as it should${result.response_code ? `, ${result.response_code}` : ''}` : [result.failure_reason, result.failure_detail && h('div', { class: 'small quiet' }, result.failure_detail)]), h('td', { class: 'num' }, String(result.rtt || '').replace('ms', `${NB}ms`)))))));
       return;
     }
     put(node, failure({ text: 'The probes did not end in time.' }));

@@ -45,7 +45,7 @@ async function list({ query, setQuery, signal }) {
   });
   return {
     title: 'Access rules',
-    node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, 'Access rules'), h('p', { class: 'lede' }, rows.length ? `${capital(count(blocks, 'rule'))} ${blocks === 1 ? 'refuses' : 'refuse'}, ${count(rows.length - blocks, 'lets in', 'let in')}. They hold at ${guarded === 0 ? 'no app' : guarded === 1 ? 'one app' : `${int(guarded)} apps`}: those with “Access rules apply”.` : 'Nobody is refused by a rule.')), h('div', { class: 'acts' }, h('a', { class: 'btn', href: '#/lists' }, 'Lists'), h('a', { class: 'btn primary', href: '#/access/new' }, 'Add a rule'))), h('section', { class: 'tight' }, shown.node)],
+    node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, 'Access rules'), h('p', { class: 'lede' }, rows.length ? `${[blocks && `${count(blocks, 'rule')} ${blocks === 1 ? 'refuses' : 'refuse'}`, rows.length > blocks && `${count(rows.length - blocks, 'rule')} ${rows.length - blocks === 1 ? 'lets' : 'let'} in`].filter(Boolean).map((text, i) => (i ? text : capital(text))).join(', ')}. They hold at ${guarded === 0 ? 'no app' : guarded === 1 ? 'one app' : `${int(guarded)} apps`}: those with “Access rules apply”.` : 'Nobody is refused by a rule.')), h('div', { class: 'acts' }, h('a', { class: 'btn', href: '#/lists' }, 'Lists'), h('a', { class: 'btn primary', href: '#/access/new' }, 'Add a rule'))), h('section', { class: 'tight' }, shown.node)],
   };
 }
 
