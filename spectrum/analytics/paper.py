@@ -58,6 +58,20 @@ def pdf(report: Mapping[str, Any]) -> bytes:
     return out.getvalue()
 
 
+def load() -> None:
+    """Have all loaded that a PDF takes, by making one: reportlab imports much of it when it is first used."""
+    table = {"kind": "table", "title": "", "columns": [{"label": "", "align": "left"}], "rows": [[""]]}
+    day = {"label": "", "carried": 0, "before": None}
+    pdf(
+        {
+            **dict.fromkeys(("headline", "node", "subtitle", "paragraph", "footer"), ""),
+            "figures": [{"label": "", "value": "", "note": ""}],
+            "sections": [table, {"kind": "days", "title": "", "before": "", "days": [day]}],
+            "to_do": [""],
+        }
+    )
+
+
 def _plain(text: Any) -> str:
     """Return a text of characters that the fonts of every reader have."""
     short = str(text)[:MOST_CHARACTERS].replace("\u2212", "\u2013")
@@ -82,8 +96,9 @@ def _story(report: Mapping[str, Any]) -> list[Flowable]:
         _said(report["headline"], _TITLE),
         _quoted(report["paragraph"]),
         Spacer(0, 14),
-        _figures(report["figures"]),
     ]
+    if report["figures"]:
+        story.append(_figures(report["figures"]))
     for one in report["sections"]:
         parts: list[Flowable] = [_said(one["title"], _SECTION)]
         if one.get("lede"):

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from spectrum.api.analytics.asking import Asking
 from spectrum.api.analytics.service import AnalyticsService
+from spectrum.api.analytics.weekly import WeeklyReports
 from spectrum.api.caller import ANY, Caller
 from spectrum.api.catalogue import Catalogue, Cause
 from spectrum.api.envelope import ApiError, BodyFault
@@ -35,6 +36,7 @@ class Context:
         analytics: Has the store of analytics.
         live: What is so now, for who looks.
         asking: Asks it.
+        weekly: Writes reports by schedule.
     """
 
     catalogue: Catalogue
@@ -44,6 +46,7 @@ class Context:
     analytics: AnalyticsService
     live: LiveFeed
     asking: Asking
+    weekly: WeeklyReports
 
 
 @dataclass(frozen=True, slots=True)

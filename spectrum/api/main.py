@@ -20,8 +20,10 @@ import uvloop
 
 from spectrum.api.access import Context
 from spectrum.api.analytics.asking import Asking
+from spectrum.api.analytics.reporting import ReportSubject, facts_of, load_printer, pools_of, printed
 from spectrum.api.analytics.service import AnalyticsService
 from spectrum.api.analytics.stores import make_store
+from spectrum.api.analytics.weekly import WeeklyReports
 from spectrum.api.app import make_app
 from spectrum.api.authentication import Authentication
 from spectrum.api.caller import Caller
@@ -35,6 +37,7 @@ from spectrum.api.refusals import RefusedAttempts
 from spectrum.api.supervisor import DaemonLink
 from spectrum.api.token_book import TokenBook
 from spectrum.api.traces import Traces
+from spectrum.core.analytics.report import report
 from spectrum.kernel import installation, seccomp, signals
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.landlock import limit_files
@@ -42,6 +45,7 @@ from spectrum.kernel.privileges import become, confine
 from spectrum.kernel.sockets import raise_descriptor_limit
 from spectrum.link.api import ApiClient
 from spectrum.log import configure_child_logging, log_spare_signals
+from spectrum.store.audit import Author
 from spectrum.store.errors import StoreError
 from spectrum.store.objects import StoredObject
 from spectrum.store.store import Store
@@ -109,9 +113,10 @@ class ApiService:
         self._catalogue = Catalogue(supervisor, self._store, "the file", diverged=self._ended.set)
         self._analytics = AnalyticsService(self._client, make_store)
         self._live = LiveFeed(supervisor, self._catalogue)
-        asking = Asking(self._analytics)
+        self._asking = asking = Asking(self._analytics)
+        self._weekly = WeeklyReports(self._report, printed)
         self._context = Context(
-            self._catalogue, self._tokens, self._store, supervisor, self._analytics, self._live, asking
+            self._catalogue, self._tokens, self._store, supervisor, self._analytics, self._live, asking, self._weekly
         )
         self._supervisor = supervisor
         self._refused = RefusedAttempts(self._catalogue, self._store)
@@ -133,12 +138,15 @@ class ApiService:
             if settings is None:
                 return
             self._traces.configure(settings.get("traces"))
+            if settings.get("analytics"):
+                await in_thread(load_printer)
             harden(self._user, self._folder, self._analytics_folder, bool(settings.get("seccomp")))
             await in_thread(self._store.open, STORE_TIMEOUT_S)
             await self._fill(await self._supervisor.objects())
             self._listeners = listeners
             self._apply(settings)
             self._tasks.start(self._catalogue.write(), "write changes of the API")
+            self._tasks.keep(self._weekly.run, "write weekly reports")
             await listeners.start()
             self._client.serving()
             await self._ended.wait()
@@ -175,9 +183,10 @@ class ApiService:
         self._rates.per_s = rate.get("per_s", self._rates.per_s)
         analytics = settings.get("analytics")
         # Of another folder, the process that follows this one has the right to use it.
-        self._analytics.configure(
-            analytics if analytics and analytics["folder"] == str(self._analytics_folder) else None
-        )
+        if analytics and analytics["folder"] != str(self._analytics_folder):
+            analytics = None
+        self._weekly.configure(analytics)
+        self._analytics.configure({key: value for key, value in (analytics or {}).items() if key != "reports"} or None)
         Connection.most = settings.get("max_connections", Connection.most)
         self._catalogue.path = settings.get("path") or self._catalogue.path
         certificate = settings.get("certificate")
@@ -195,10 +204,21 @@ class ApiService:
         self._catalogue.fill(sections, stored, answer.get("modified_on", 0.0))
         self._tokens.fill(file.get("tokens") or {}, await in_thread(self._store.tokens))
 
+    async def _report(self, since: float, until: float) -> Mapping[str, Any]:
+        """Return a report of everything that this node has."""
+        subject = ReportSubject(socket.gethostname(), pools_of(self._catalogue.all("pools")), None)
+        own = Caller(Author("system", "", "spectrum"))
+        return report(await facts_of(lambda one: self._asking.ask(own, one, _never), subject, since, until))
+
     def _count(self, caller: Caller) -> Mapping[str, str]:
         if caller.is_local:
             return {}
         return self._rates.count(caller.author.id, time.time())
+
+
+async def _never() -> None:
+    """Wait for ever: who asks by schedule does not leave."""
+    await asyncio.Event().wait()
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from spectrum.analytics.paper import pdf
+from spectrum.analytics.paper import load, pdf
 from spectrum.core.analytics.report import Volume, report
 from tests.core.analytics.test_report import LOST, QUIET, SINCE
 
@@ -57,3 +57,8 @@ def test_what_is_long_goes_on_the_next_page():
     months = [Volume(start=SINCE + i * 86400, bytes_out=i) for i in range(30)]
     long = report(replace(LOST, apps=apps, days=months, missing=["Not everything is in it."] * 200))
     assert pdf(long).count(b"/Type /Page\n") > 1
+
+
+def test_everything_can_be_loaded_before_there_is_a_report():
+    load()
+    assert pdf(report(replace(QUIET, total=Volume(), before=Volume()))).startswith(b"%PDF")

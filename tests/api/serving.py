@@ -10,6 +10,7 @@ from cloudflare import AsyncCloudflare
 from spectrum.api.access import Context
 from spectrum.api.analytics.asking import Asking
 from spectrum.api.analytics.service import AnalyticsService
+from spectrum.api.analytics.weekly import WeeklyReports
 from spectrum.api.app import make_app
 from spectrum.api.authentication import Authentication
 from spectrum.api.catalogue import Catalogue, NotLive, ObjectFault
@@ -119,7 +120,10 @@ class Api:
         self.analytics = AnalyticsService(None, lambda settings: None)
         self.live = LiveFeed(self.daemon, self.catalogue, every_s=0.02)
         self.asking = Asking(self.analytics)
-        context = Context(self.catalogue, self.tokens, self.store, self.daemon, self.analytics, self.live, self.asking)
+        self.weekly = WeeklyReports(None, None)
+        context = Context(
+            self.catalogue, self.tokens, self.store, self.daemon, self.analytics, self.live, self.asking, self.weekly
+        )
         identify = Authentication(self.tokens).identify
         self.app = Intake(make_app(context), identify, self._count, Traces(), self.refused.note)
 

@@ -51,7 +51,7 @@ async def test_if_match_keeps_a_change_of_another_revision_from_being_lost(api):
 
 async def test_a_call_has_the_objects_of_its_account_or_zone(api):
     catalogue = api.catalogue
-    context = Context(catalogue, api.tokens, api.store, api.daemon, api.analytics, api.live)
+    context = Context(catalogue, api.tokens, api.store, api.daemon, api.analytics, api.live, api.asking, api.weekly)
     zone, account = catalogue.named("zones", "example.net"), catalogue.named("accounts", "other")
     in_zone, in_account = Call(None, None, context, account, zone), Call(None, None, context, account)
     theirs, ours = catalogue.named("apps", "game"), catalogue.named("apps", "ssh.example.com")

@@ -1,6 +1,7 @@
 """The report as a page and on paper; its words are made in Python, here of a week with an outage."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from spectrum.core.analytics.report import Volume, report
 from tests.core.analytics.test_report import LOST, SINCE
 from tests.dashboard.site import HOSTILE
+from tests.engine.harness import eventually
 
 DAYS = [Volume(start=SINCE + i * 86400, sessions=10, bytes_out=(11 + i) * 10**12) for i in range(7)]
 BEFORE = [Volume(start=SINCE + (i - 7) * 86400, bytes_out=(11 + i % 2) * 10**12) for i in range(7)]
@@ -57,6 +59,28 @@ def test_on_paper(shown, screen):
 
 
 def test_where_nothing_is_kept(look, screen):
-    page = look("/report")
-    assert "analytics: true" in page.inner_text("main")
+    page = look("/")
+    error = {"code": 10404, "message": "Analytics is off"}
+    answer = {"success": False, "errors": [error], "messages": [], "result": None}
+    page.route(
+        "**/report?*",
+        lambda one: one.fulfill(status=404, body=json.dumps(answer), content_type="application/json"),
+    )
+    page.goto("/#/report")
+    page.wait_for_selector("text=analytics: true")
     screen(page, "report-none")
+
+
+def test_the_outage_of_this_day(look, site, accessible):
+    assert site.visit(site.good) == b"hello"
+    midnight = int(time.time()) // 86400 * 86400
+    times = "&".join(f"{name}={at}.0" for name, at in (("since", midnight), ("until", midnight + 86400)))
+    path = f"/accounts/{site.account}/report?{times}"
+    eventually(lambda: "origin lost" in (made := site.ask("GET", path))["headline"] and made["figures"], 30)
+    page = look(f"/report?{times}")
+    page.wait_for_selector(".paper section")
+    assert "Origin down of main is down since" in page.inner_text(".quote")
+    accessible(page)
+    with page.expect_download() as download:
+        page.click("text=PDF")
+    assert download.value.path().read_bytes().startswith(b"%PDF")

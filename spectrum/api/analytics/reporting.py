@@ -1,14 +1,17 @@
 """What a report is made of, asked of the store: a handful of sums over roll-ups, and the changes of health."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
-from spectrum.api.envelope import ApiError
+from spectrum.api.envelope import INTERNAL_ERROR, ApiError
 from spectrum.core.analytics.outages import HealthChange
 from spectrum.core.analytics.question import MAX_RAW_ROWS, Compare, Question, ResultTable, Sorting, Visible
 from spectrum.core.analytics.report import DAY_S, Failures, Refusals, ReportFacts, Volume
+from spectrum.store.objects import StoredObject
 
 # What is down at the beginning went down within so long before it.
 BEFORE_S = 30 * DAY_S
@@ -93,6 +96,34 @@ async def facts_of(
         total.rows_read,
         missing,
     )
+
+
+def printed(made: Mapping[str, Any]) -> bytes:
+    """Return a report as a PDF.
+
+    Raises:
+        ApiError: If there is no library for it.
+    """
+    try:
+        from spectrum.analytics.paper import pdf  # most processes make none
+    except ImportError as exc:
+        message = f"A PDF needs reportlab ({exc}): pip install 'spectrum-edge[analytics]'"
+        raise ApiError(501, INTERNAL_ERROR, message) from exc
+    return pdf(made)
+
+
+def load_printer() -> None:
+    """Have what PDFs need, where it is installed: once confined, the process may not be able to read it any more."""
+    with suppress(ImportError):
+        import_module("spectrum.analytics.paper").load()
+
+
+def pools_of(objects: Iterable[StoredObject]) -> dict[str, list[str]]:
+    """Return the names of the origins that are in use, by their pool."""
+    return {
+        pool.name: [str(one.get("name", "")) for one in pool.value.get("origins", ()) if one.get("enabled", True)]
+        for pool in objects
+    }
 
 
 def _outcome(base: Question, outcome: str, dimensions: tuple[str, ...]) -> Question:

@@ -2,17 +2,19 @@
 
 import socket
 import time
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from spectrum.api.access import Call, InAccount
-from spectrum.api.analytics.reporting import ReportSubject, facts_of
+from spectrum.api.access import Call, InAccount, no_such
+from spectrum.api.analytics.reporting import ReportSubject, facts_of, pools_of, printed
 from spectrum.api.analytics.times import instant
 from spectrum.api.analytics.visible import visible_to
-from spectrum.api.envelope import INTERNAL_ERROR, ApiError, BodyFault, success
+from spectrum.api.analytics.weekly import names_in
+from spectrum.api.caller import ANY
+from spectrum.api.envelope import BodyFault, success
 from spectrum.api.kinds.accounts import display_name
 from spectrum.core.analytics.report import DAY_S, report
 from spectrum.tasks import in_thread
@@ -38,18 +40,25 @@ async def get_report(
     return success(made) if form == "json" else Response(await in_thread(printed, made), media_type="application/pdf")
 
 
-def printed(made: Mapping[str, Any]) -> bytes:
-    """Return a report as a PDF.
+@router.get("/accounts/{account_id}/reports")
+async def list_reports(call: Annotated[Call, InAccount("analytics")]) -> Response:
+    """List the weekly reports that are kept, of all accounts together: for who may see everything."""
+    folder = _folder(call)
+    names = await in_thread(names_in, folder) if folder is not None else []
+    return success([{"until": name} for name in names])
 
-    Raises:
-        ApiError: If there is no library for it.
-    """
-    try:
-        from spectrum.analytics.paper import pdf  # most processes make none
-    except ImportError as exc:
-        message = "A PDF needs reportlab: pip install 'spectrum-edge[analytics]'"
-        raise ApiError(501, INTERNAL_ERROR, message) from exc
-    return pdf(made)
+
+@router.get("/accounts/{account_id}/reports/{until}", responses=_FORMS)
+async def get_kept_report(call: Annotated[Call, InAccount("analytics")], until: str) -> Response:
+    """Return the weekly report until a day, as PDF."""
+    folder = _folder(call)
+    if folder is None or until not in await in_thread(names_in, folder):
+        raise no_such(call.request)
+    return Response(await in_thread((folder / f"{until}.pdf").read_bytes), media_type="application/pdf")
+
+
+def _folder(call: Call) -> Path | None:
+    return call.context.weekly.folder if call.caller.may("analytics", False, ANY) else None
 
 
 def times_of(since: str, until: str, now: float) -> tuple[float, float]:
@@ -74,11 +83,6 @@ def times_of(since: str, until: str, now: float) -> tuple[float, float]:
 def subject_of(call: Call) -> ReportSubject:
     """Return whose report an account's is."""
     assert call.account is not None, "its path names one"
-    pools = {
-        pool.name: [
-            str(origin.get("name", "")) for origin in pool.value.get("origins", ()) if origin.get("enabled", True)
-        ]
-        for pool in call.objects("pools")
-    }
     is_alone = len(call.catalogue.all("accounts")) == 1
-    return ReportSubject(socket.gethostname() if is_alone else display_name(call.account), pools, visible_to(call))
+    name = socket.gethostname() if is_alone else display_name(call.account)
+    return ReportSubject(name, pools_of(call.objects("pools")), visible_to(call))

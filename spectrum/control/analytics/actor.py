@@ -178,6 +178,7 @@ def store_settings(config: Config) -> dict[str, Any] | None:
         "folder": str(analytics_folder(config)),
         "max_bytes": section.max_bytes,
         "events_s": section.keep.events_s,
+        "reports": section.reports.model_dump() if section.reports else None,
         "minutes_s": section.keep.minutes_s,
         "memory": section.memory,
         "threads": section.threads,

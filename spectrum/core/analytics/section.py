@@ -1,7 +1,8 @@
 """`analytics` in the file: whether records of sessions are kept for questions, where, and how many."""
 
+import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
@@ -21,6 +22,8 @@ MIN_STORE_BYTES = 64 * 2**20
 # DuckDB works with less, and then refuses what is asked of it.
 MIN_MEMORY_BYTES = 64 * 2**20
 MAX_THREADS = 64
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
 class Retention(Strict):
@@ -53,6 +56,22 @@ class ClickHouseServer(Strict):
     password: str = Field("", max_length=256)
 
 
+def _time_of_day(value: Any) -> float:
+    given = text(value, '"08:00"')
+    found = _CLOCK.fullmatch(given)
+    if found is None:
+        raise ValueError(f'{given!r} is no time of day; write "08:00", in quotes')
+    return int(found[1]) * 3600.0 + int(found[2]) * 60.0
+
+
+class ReportSchedule(Strict):
+    """`reports` of analytics: a report of each week, in a folder beside the store. Times are UTC."""
+
+    day: Literal[*DAYS] = "monday"  # type: ignore[valid-type]
+    at_s: Annotated[float, PlainValidator(_time_of_day)] = Field(8 * 3600.0, alias="at")
+    keep: int = Field(53, ge=1, le=1000)
+
+
 class Analytics(Strict):
     """`analytics`: the store of records that questions are asked of, in the process of the API."""
 
@@ -63,6 +82,7 @@ class Analytics(Strict):
     memory: Size = 512 * 2**20
     threads: int = Field(2, ge=1, le=MAX_THREADS)
     clickhouse: ClickHouseServer | None = None
+    reports: Annotated[ReportSchedule | None, BeforeValidator(switch)] = None
 
     @field_validator("max_bytes")
     @classmethod

@@ -1,9 +1,11 @@
 """The questions of a report, asked of rows in DuckDB."""
 
+import sys
+
 import pytest
 
 from spectrum.analytics.cancellation import Cancellation
-from spectrum.api.analytics.reporting import ReportSubject, facts_of
+from spectrum.api.analytics.reporting import ReportSubject, facts_of, load_printer
 from spectrum.api.envelope import ApiError
 from spectrum.core.analytics.question import Visible
 from tests.api.analytics.kept import KeptRows
@@ -54,3 +56,10 @@ async def test_what_single_records_say_is_left_out_where_they_are_not_kept(store
     facts = await facts_of(asking(store, ("clients", "access_rule")), SUBJECT, BEGIN, BEGIN + 2 * DAY_S)
     assert facts.total.clients == 0
     assert {one.rule for one in facts.refusals} == {""}
+
+
+def test_the_printer_may_be_missing(monkeypatch):
+    load_printer()
+    assert "spectrum.analytics.paper" in sys.modules
+    monkeypatch.setitem(sys.modules, "spectrum.analytics.paper", None)
+    load_printer()

@@ -83,6 +83,22 @@ async def test_as_a_pdf(api, monkeypatch):
         assert (await refused(client, "GET", f"{REPORT}?{RANGE}&format=pdf"))[0] == 501
 
 
+async def test_kept_reports(api, tmp_path):
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    (folder / "2026-11-23.pdf").write_bytes(b"%PDF")
+    api.weekly.configure({"folder": str(tmp_path), "reports": {"day": "monday"}})
+    kept = REPORT + "s"
+    async with api.client() as client:
+        assert await done(client, "GET", kept) == [{"until": "2026-11-23"}]
+        assert (await client.get(f"{kept}/2026-11-23")).content == b"%PDF"
+        for name in ("2026-11-16", "x"):
+            assert (await refused(client, "GET", f"{kept}/{name}"))[0] == 404
+    async with api.client(await api.token("analytics:read", accounts=["acme"])) as client:
+        assert await done(client, "GET", kept) == []
+        assert (await refused(client, "GET", f"{kept}/2026-11-23"))[:2] == (404, 7003)
+
+
 async def test_what_is_no_time(api):
     async with api.client() as client:
         for query in ("since=x", "until=x", f"since={BEGIN}.0&until={BEGIN}.0", "since=1.0&until=100000000.0"):

@@ -183,6 +183,7 @@ async def test_its_folder_is_made_or_the_rollout_refused(config, tmp_path):
 def test_what_the_process_is_told(config, tmp_path):
     assert store_settings(config) == {
         "folder": f"{tmp_path}/store",
+        "reports": None,
         "max_bytes": 1 << 30,
         "events_s": 30 * 86400,
         "minutes_s": 400 * 86400,

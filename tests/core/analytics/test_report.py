@@ -94,6 +94,13 @@ def test_a_pool_without_any_origin():
     assert made["to_do"] == ["Give pool db a second origin: it has one alone, and was unavailable without it."]
 
 
+def test_a_time_without_anything():
+    made = told(replace(QUIET, total=Volume(), before=Volume()))
+    assert (made["is_empty"], made["figures"], made["sections"]) == (True, [], [])
+    assert made["paragraph"] == "No session ended in this time. "
+    assert not told(LOST)["is_empty"]
+
+
 @pytest.mark.parametrize(
     ("facts", "headline"),
     [

@@ -43,6 +43,9 @@ def test_all_of_it():
         ({"max_bytes": "1MiB"}, "at least 64MiB"),
         ({"memory": "1MiB"}, "at least 64MiB: questions are answered in it"),
         ({"threads": 0}, "greater than or equal to 1"),
+        ({"reports": {"at": "25:00"}}, "no time of day"),
+        ({"reports": {"at": 1080}}, "08:00"),
+        ({"reports": {"day": "someday"}}, "monday"),
         ({"keep": {"events": "2d", "minutes": "1d"}}, "keep them as long at least"),
         ({"clickhouse": {"url": "ftp://x"}}, "no URL of a ClickHouse server"),
         ({"clickhouse": {"url": "http://u:p@h"}}, "no URL of a ClickHouse server"),
@@ -70,3 +73,14 @@ def test_the_api_keeps_it():
 def test_workers_number_their_records_for_its_journal():
     assert compile_snapshot(Config.model_validate({"analytics": True, "log": {"sessions": False}}), 1).has_journal
     assert not compile_snapshot(Config(), 1).has_journal
+
+
+def test_reports_by_schedule():
+    assert Analytics.model_validate({}).reports is None
+    assert Analytics.model_validate({"reports": True}).reports.model_dump() == {
+        "day": "monday",
+        "at_s": 8 * 3600,
+        "keep": 53,
+    }
+    given = Analytics.model_validate({"reports": {"day": "friday", "at": "17:30", "keep": 4}}).reports
+    assert (given.day, given.at_s, given.keep) == ("friday", 17.5 * 3600, 4)

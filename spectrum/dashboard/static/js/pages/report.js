@@ -22,14 +22,17 @@ export default async function report(ctx) {
   }));
   const load = () => fill(paper, () => api.get('/accounts/{account}/report', range(), { signal: ctx.signal }), (found) => { made = found; return drawn(found); }, 8).catch(() => {});
 
-  async function pdf() {
-    const answer = await fetch(api.url('/accounts/{account}/report', { ...range(), format: 'pdf' }), { headers: api.token ? { authorization: `Bearer ${api.token}` } : {}, cache: 'no-store' });
-    if (answer.ok) saveAs(`spectrum-${range().since.slice(0, 10)}.pdf`, await answer.blob());
+  async function pdf(path = '/accounts/{account}/report', params = { ...range(), format: 'pdf' }, name = range().since.slice(0, 10)) {
+    const answer = await fetch(api.url(path, params), { headers: api.token ? { authorization: `Bearer ${api.token}` } : {}, cache: 'no-store' });
+    if (answer.ok) saveAs(`spectrum-${name}.pdf`, await answer.blob());
     else paper.prepend(failure({ text: 'The PDF cannot be made here; print the page instead.' }));
   }
 
   draw();
-  const first = h('div', { class: 'report-tools noprint' }, spans, h('span', { class: 'grow' }), button('PDF', pdf), button('Print', () => print(), 'primary'));
+  const kept = await api.get('/accounts/{account}/reports', {}, { signal: ctx.signal }).catch(() => []);
+  const older = kept.length > 0 && h('select', { class: 'pick', 'aria-label': 'Weekly reports that are kept', onchange: (event) => { const { value } = event.target; event.target.value = ''; if (value) pdf(`/accounts/{account}/reports/${value}`, {}, value); } },
+    h('option', { value: '' }, 'Weekly reports'), kept.map(({ until }) => h('option', { value: until }, `until ${until}`)));
+  const first = h('div', { class: 'report-tools noprint' }, spans, h('span', { class: 'grow' }), older, button('PDF', () => pdf()), button('Print', () => print(), 'primary'));
   try {
     made = await api.get('/accounts/{account}/report', range(), { signal: ctx.signal });
     put(paper, drawn(made));
