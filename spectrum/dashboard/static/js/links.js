@@ -3,17 +3,15 @@ import { PAGES } from './pages.js';
 import { href } from './router.js';
 
 const HOMES = { apps: '/apps', pools: '/balancing', load_balancers: '/balancing', monitors: '/balancing', monitor_groups: '/balancing', access_rules: '/access', lists: '/lists', certificates: '/certificates', tokens: '/tokens' };
-const known = new Map(PAGES.map(([path]) => [path, true]));
+const OWN = { ...Object.fromEntries(Object.entries(HOMES).map(([section, home]) => [section, `${home}/:id`])), pools: '/balancing/pools/:id', monitors: '/balancing/monitors/:id', monitor_groups: '/balancing/groups/:id' };
+const known = new Set(PAGES.map(([path]) => path));
 
-export const pageOf = (section) => (known.has(HOMES[section]) ? HOMES[section] : '');
 /** Trouble of these sections of the file is counted at this page of the rail. */
-export const SECTIONS = { '/apps': ['apps'], '/balancing': ['pools', 'load_balancers', 'monitors', 'monitor_groups'], '/access': ['access_rules', 'lists'], '/certificates': ['certificates'], '/nodes': ['node'] };
+export const SECTIONS = { '/apps': ['apps'], '/balancing': ['pools', 'load_balancers', 'monitors', 'monitor_groups'], '/access': ['access_rules'], '/lists': ['lists'], '/certificates': ['certificates'], '/nodes': ['node'] };
+export const pageIs = (path) => known.has(path);
 
 /** Return the address of an object, by its section of the file and its id. */
 export function linkTo(section, id) {
-  const home = pageOf(section);
-  if (!home) return '';
-  const below = section === 'load_balancers' || section === 'apps' ? `${home}/:id` : section === 'pools' ? `${home}/pools/:id` : '';
-  return id && known.has(below) ? href(below.replace(':id', encodeURIComponent(id))) : href(home);
+  if (id && known.has(OWN[section])) return href(OWN[section].replace(':id', encodeURIComponent(id)));
+  return known.has(HOMES[section]) ? href(HOMES[section]) : '';
 }
-export const pageIs = (path) => known.has(path);

@@ -235,7 +235,7 @@ function appTable(ctx) {
     const names = over ? order.filter((one) => apps.has(one)) : [...new Set([...troubled, ...order.filter((one) => apps.has(one)), ...now.apps.map((one) => one.name)])].slice(0, MOST_APPS);
     put(all, pageIs('/apps') && now.app_count > 0 && h('a', { href: '#/apps' }, `All ${int(now.app_count)}`));
     if (!now.app_count) {
-      return void put(body, blank('No app yet', 'An app listens on a port and sends what comes to an origin. With a preset it takes a minute.', pageIs('/apps') && h('a', { class: 'btn primary', href: pageIs('/apps/new') ? '#/apps/new' : '#/apps' }, 'Add an app')));
+      return void put(body, blank('No app yet', 'An app listens on a port and sends what comes to an origin. With a preset it takes a minute.', pageIs('/apps') && h('a', { class: 'btn primary', href: '#/apps/new' }, 'Add an app')));
     }
     if (!names.length) return void put(body, blank('No session is open', `${int(now.app_count)} ${now.app_count === 1 ? 'app listens' : 'apps listen'}, and nobody is connected now.`));
     const shown = names.map((name) => { const row = rows.get(name) || rows.set(name, make(apps.get(name))).get(name); show(row, apps.get(name)); return row.node; });
