@@ -78,7 +78,7 @@ function made() {
   function traffic(x, whole, width) {
     const peak = measure(at.values).peak;
     if (!peak) return [];
-    const points = at.times.map((t, i) => [x(t + at.bucket / 2), BASE - at.values[i] / peak * (BASE - TOP)]);
+    const points = at.times.map((t, i) => [Math.max(0, Math.min(width, x(t + at.bucket / 2))), BASE - at.values[i] / peak * (BASE - TOP)]);
     const outline = (some, from, to) => `M${from.toFixed(1)} ${BASE}${some.map(([px, py]) => `L${px.toFixed(1)} ${py.toFixed(1)}`).join('')}L${to.toFixed(1)} ${BASE}z`;
     const nodes = [svg('path', { d: outline(points, points[0][0], points.at(-1)[0]), fill: 'var(--line)' })];
     const [a, b] = [Math.max(0, x(range.since)), Math.min(width, x(range.until))];
@@ -98,7 +98,7 @@ function made() {
   function handle(i, x, width, whole, start, end) {
     const t = i ? range.until : range.since, px = Math.min(width - 3, Math.max(0, x(t) - 1.5));
     return svg('g', { role: 'slider', tabindex: 0, class: 'handle', 'aria-label': i ? 'End of the range' : 'Start of the range', 'aria-orientation': 'horizontal',
-      'aria-valuemin': Math.round(start), 'aria-valuemax': Math.round(end), 'aria-valuenow': Math.round(t), 'aria-valuetext': momentLabel(t, DAY + 1, 1, zoneOffset()),
+      'aria-valuemin': Math.round(start), 'aria-valuemax': Math.round(end), 'aria-valuenow': Math.round(t), 'aria-valuetext': momentLabel(t, 2 * DAY, 1, zoneOffset()),
       onkeydown: (event) => moved(event, i, start, end) },
     svg('rect', { x: px - 10, y: 0, width: 24, height: HEIGHT - 12, fill: 'transparent' }),
     svg('rect', { x: px, y: 1, width: 3, height: BASE + 10, rx: 1.5, fill: whole ? 'var(--control)' : 'var(--ink)' }));
@@ -122,7 +122,7 @@ function made() {
   }
 
   function drawSide() {
-    const length = Math.round(range.length), full = `${momentLabel(range.since, DAY + 1, 1, zoneOffset())} – ${momentLabel(range.until, DAY + 1, 1, zoneOffset())}`;
+    const length = Math.round(range.length), full = `${momentLabel(range.since, 2 * DAY, 1, zoneOffset())} – ${momentLabel(range.until, 2 * DAY, 1, zoneOffset())}`;
     const words = range.isLive ? `Last ${presets.find((one) => one.last === length)?.label.replace(' ', '\u00a0') ?? dur(length)}, ${zone()}`
       : `${momentLabel(range.since, length, 1, zoneOffset())} – ${momentLabel(range.until, length, 1, zoneOffset())} ${zone()}`;
     put(side, h('span', { class: 'small soft', title: full }, words),

@@ -12,7 +12,7 @@ import { bodyOf, ruleOf } from './rule.js';
 
 const DAYS = 7;
 const APPS_SHOWN = 5;
-const WHOM = { ip: 'address', ip6: 'address', ip_range: 'network', country: 'country', asn: 'AS' };
+const WHOM = { ip: ['address', 'addresses'], ip6: ['address', 'addresses'], ip_range: ['network', 'networks'], country: ['country', 'countries'], asn: ['', 'AS numbers'] };
 
 /** Open the dialog. Options: filters, table, when the reader is. */
 export function ruleDialog({ filters, table, outcome }) {
@@ -21,13 +21,13 @@ export function ruleDialog({ filters, table, outcome }) {
     dialog({ title: 'Make a rule', body: [h('p', {}, rule.faults.join(' ')), h('p', { class: 'quiet' }, 'Click a value below the chart, or type it: 203.0.113.0/24, country DE, asn 64500.')] });
     return;
   }
-  const name = `${WHOM[rule.target]} ${rule.values.slice(0, 3).join(', ')}${rule.values.length > 3 ? ` and ${rule.values.length - 3} more` : ''}`;
+  const [one, several] = WHOM[rule.target], name = `${one} ${rule.values.slice(0, 3).join(', ')}${rule.values.length > 3 ? ` and ${rule.values.length - 3} more` : ''}`.trim();
   const tried = h('div', { class: 'tried', role: 'status' }, bones(3, 60)), fault = h('div', { role: 'alert' });
   const notes = h('input', { class: 'field', type: 'text', id: 'rule-notes', value: `From Analytics, ${new Date().toISOString().slice(0, 10)}${outcome ? `: ${outcome}` : ''}` });
-  const verb = `Block ${name.length > 40 ? `${rule.values.length} ${WHOM[rule.target]}s` : name}`;
+  const verb = `Block ${name.length > 40 ? `${rule.values.length} ${several}` : name}`;
   const opened = dialog({ title: 'Make a rule of these filters', wide: true, body: [
     h('pre', { class: 'diff', tabindex: 0, role: 'region', 'aria-label': 'The rule' }, yamlLines(rule).map((line) => h('div', { class: 'add' }, h('s', {}, '+'), line))),
-    rule.left.length > 0 && h('p', { class: 'st degraded wrap' }, mark('degraded'), h('span', {}, `A rule is about clients${rule.left.length ? ` and cannot say ${rule.left.map((one) => dimension(table, one.dimension).label).join(', ')}` : ''}: it refuses all of ${name}${rule.apps ? ` at ${rule.apps.join(', ')}` : ''}.`)),
+    rule.left.length > 0 && h('p', { class: 'st degraded wrap' }, mark('degraded'), h('span', {}, `An access rule cannot say ${rule.left.map((each) => dimension(table, each.dimension).label).join(' or ')}: it refuses all of ${name}${rule.apps ? ` at ${rule.apps.join(', ')}` : ''}.`)),
     tried, h('label', { for: 'rule-notes' }, h('span', { class: 'lab' }, 'Notes'), notes), fault],
   actions: [button('Cancel', () => opened.close()), button(verb, save, 'primary')] });
   dryRun(rule, name, tried);

@@ -13,6 +13,7 @@ const MARKS = { passed: 'passed', failed: 'failed', refused: 'mitigated', pass: 
 const HEADER = 'header';
 
 const seconds = (us) => (us === null || us === undefined ? '' : dur(us / 1e6));
+const size = (number) => (number ? bytes(number) : h('span', { class: 'quiet' }, bytes(0)));
 const place = (address, port) => (address ? [h('bdi', {}, address.includes(':') ? `[${address}]` : address), h('span', { class: 'quiet' }, port ? `:${port}` : '')] : h('span', { class: 'quiet' }, 'several'));
 const clock = (t) => `${hms(t)}.${String(Math.floor((t % 1) * 1000)).padStart(3, '0')}`;
 
@@ -20,7 +21,7 @@ const COLUMNS = {
   events: [
     ['Client', (row) => (row.client_ip ? h('a', { class: 'plain', href: `#/clients/${encodeURIComponent(row.client_ip)}` }, place(row.client_ip, row.client_port)) : h('span', { class: 'quiet' }, row.clients > 1 ? `${int(row.clients)} clients` : 'several'))],
     ['App', (row) => h('bdi', {}, row.app), 'rank2'], ['Origin', (row) => (row.origin ? h('bdi', {}, row.origin) : h('span', { class: 'quiet' }, 'none')), 'rank2'],
-    ['In', (row) => bytes(row.client_bytes), 'num rank2'], ['Out', (row) => bytes(row.origin_bytes), 'num rank2'],
+    ['In', (row) => size(row.client_bytes), 'num rank2'], ['Out', (row) => size(row.origin_bytes), 'num rank2'],
     ['Duration', (row) => seconds(row.duration), 'num rank2'], ['Because of', (row) => h('bdi', { class: row.outcome === 'failed' ? 't-failed' : row.outcome === 'refused' ? 't-mitigated' : 'quiet' }, row.reason || row.event)],
   ],
   packets: [
@@ -29,7 +30,7 @@ const COLUMNS = {
   ],
 };
 
-// Which fields of a record stand together.
+// Which fields of a record stand together, and what they are called there.
 const GROUPS = {
   Client: ['client_ip', 'client_port', 'client_prefix', 'country', 'asn', 'ip_version', 'clients', 'client_rtt'],
   Edge: ['app', 'edge_ip', 'edge_port', 'protocol', 'node', 'colo', 'session', 'proxy_protocol'],
@@ -38,6 +39,10 @@ const GROUPS = {
   Moved: ['client_bytes', 'origin_bytes', 'client_packets', 'origin_packets', 'duration', 'weight'],
   Outcome: ['outcome', 'reason', 'event', 'status', 'access', 'access_rule', 'access_prefix', 'access_list', 'limit_hit'],
 };
+const WORDS = { client_ip: 'address', client_port: 'port', client_prefix: 'network', asn: 'AS', ip_version: 'IP', client_rtt: 'RTT', edge_ip: 'address', edge_port: 'port', colo: 'location', proxy_protocol: 'PROXY protocol',
+  origin_ip: 'address', origin_port: 'port', origin_name: 'name', origin_rtt: 'RTT', connect_duration: 'connected after', tls_version: 'version', tls_cipher: 'cipher', tls_status: 'status', tls_error: 'error', sni: 'server name',
+  origin_tls_mode: 'to the origin', origin_tls_version: 'version to the origin', client_bytes: 'from the client', origin_bytes: 'from the origin', client_packets: 'datagrams from the client', origin_packets: 'datagrams from the origin',
+  duration: 'open for', weight: 'sessions', access: 'access rules say', access_rule: 'rule', access_prefix: 'prefix', access_list: 'list', limit_hit: 'limit' };
 const TIMES = new Set(['client_rtt', 'origin_rtt', 'connect_duration', 'duration']), SIZES = new Set(['client_bytes', 'origin_bytes']);
 const SILENT = { tls_version: 'none', tls_cipher: 'UNK', tls_status: 'UNKNOWN', origin_tls_mode: 'off', origin_tls_version: 'none', access: 'UNKNOWN', proxy_protocol: 'off', weight: 1 };
 
@@ -99,7 +104,7 @@ export function samples({ table, pick, hover }) {
     return h('div', { class: 'packet' }, h('dl', { class: 'layers' }, Object.entries(GROUPS).map(([name, keys]) => {
       const told = keys.filter((key) => says(key, row[key]));
       return told.length > 0 && [h('dt', {}, name), h('dd', {}, told.map((key) => (key === 'attempts' ? attempts(row[key])
-        : h('span', { class: 'f' }, h('i', {}, `${key.replaceAll('_', ' ')} `), value(key, row[key], shown(key, row[key]))))))];
+        : h('span', { class: 'f' }, h('i', {}, `${WORDS[key] || key.replaceAll('_', ' ')} `), value(key, row[key], shown(key, row[key]))))))];
     }), h('dt', {}, 'Record'), h('dd', {}, h('span', { class: 'f' }, id(row)), row.client_ip && h('span', { class: 'f' }, h('a', { href: `#/clients/${encodeURIComponent(row.client_ip)}` }, 'this client’s story')))));
   }
 

@@ -11,6 +11,7 @@ import { canvasSurface, svg, svgSurface } from './surface.js';
 import { zoneOffset } from './zone.js';
 
 const MOST_SVG_VALUES = 3200; // 400 buckets of 8 series
+const DAY = 86400;
 const HOLD_MS = 350;
 const MOVED_PX = 8;
 const LEAST_BRUSH_PX = 4;
@@ -94,7 +95,7 @@ export function chart(options) {
     front.replaceChildren(...surface.nodes, ...events.flat(), ...marks.flat(), moving);
   }
 
-  const tooltip = (note) => `${momentLabel(note.t, 86401, 1, o.offset)} ${note.text}`;
+  const tooltip = (note) => `${momentLabel(note.t, 2 * DAY, 1, o.offset)} ${note.text}`;
   const linked = (note, paint) => {
     const surface = svgSurface();
     paint(surface);

@@ -30,7 +30,7 @@ export function layout(o, width) {
     time: timeAxis(since, until, x1 - x0, { offset: o.offset }),
     shapes: edges.map(({ low, high }) => pieces(high, drawn).map(([a, b]) => ({
       high: curve(o, high, a, b, x, y, x0, x1), low: low && curve(o, low, a, b, x, y, x0, x1) }))),
-    before: o.compare ? points(o.compare, o.compare.length) : [],
+    before: o.compare ? points(o.compare, drawn) : [],
     gaps: gaps(o, drawn, since, until).map((one) => ({ ...one, from: x(one.t), to: x(one.t2) })),
     /** Index of the bucket at a horizontal position, among those that are drawn. */
     at: (px) => Math.max(0, Math.min(drawn - 1, Math.floor((since + (px - x0) / (x1 - x0) * (until - since) - o.times[0]) / o.bucket))),

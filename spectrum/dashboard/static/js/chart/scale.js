@@ -75,7 +75,7 @@ export function momentLabel(at, range, bucket, offset = 0) {
   const day = `${WEEKDAYS[date.getUTCDay()]} ${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`;
   if (bucket >= DAY) return day;
   const clock = date.toISOString().slice(11, range < 7200 && bucket < 60 ? 19 : 16);
-  return range > DAY ? `${day} ${clock}` : clock;
+  return range > 1.1 * DAY ? `${day} ${clock}` : clock;
 }
 
 /** Width of buckets in seconds: the smallest of the ladder that gives each at least 3 px, and at most `most` of them. */

@@ -5,6 +5,7 @@ import { bucketFor, bucketTimes, chart, colorist, legend, zoneOffset } from '../
 import { bytes, change, dur, instant, int, ms, pct, si } from '../format.js';
 import { onKey } from '../keys.js';
 import { live } from '../live.js';
+import { mark } from '../marks.js';
 import { href } from '../router.js';
 import { button, failure } from '../states.js';
 import { strip } from '../strip.js';
@@ -18,6 +19,7 @@ import { annotations } from '../analytics/notes.js';
 import { ruleDialog } from '../analytics/ruledialog.js';
 import { samples } from '../analytics/samples.js';
 import { begun, byGroup, column, ordered, rateOf, shownAs } from '../analytics/series.js';
+import { PLACES, standout } from '../analytics/standout.js';
 import { top } from '../analytics/tops.js';
 
 const GROUPS = 6;
@@ -37,12 +39,12 @@ const told = (q) => ({ m: q.metric.key === 'sessions' ? null : q.metric.key, by:
 export default async function analytics(ctx) {
   let q = clean(read(ctx.query)), shown = null, abort = new AbortController(), timer = 0, ticking = 0, under = null, lists = { table: '', tops: new Map() };
   const paint = colorist();
-  const controls = h('div', { class: 'query' }), sentence = h('p', { class: 'lede', role: 'status' }), notice = h('div', {});
+  const controls = h('div', { class: 'query' }), sentence = h('p', { class: 'lede', role: 'status' }), notice = h('div', {}), cause = h('div', { class: 'cause' });
   const tops = h('div', { class: 'tops' }), more = h('div', {}), samplesHead = h('div', { class: 'sec' }), samplesPlace = h('div', {});
   const plot = chart({ height: HEIGHT, times: [], series: [], label: 'Loading', range: [range.since, range.until], onBrush: ([since, until]) => setRange({ since, until }), onZoomOut: zoomOut, onCross: (i) => key.at(i) });
   const key = legend({ kind: 'area', series: [], times: [], bucket: 60, range: [range.since, range.until], say: String, pick: (one, exclude) => pick(q.by, one.key, exclude), onHover: (node, one) => hover(node, q.by, one.key) });
-  const filters = filterBox({ table: () => q.metric.table, filters: () => q.filters, base: () => span(), change: (some) => become({ filters: some }), add: (one) => become({ filters: withFilter(q.filters, one) }) });
-  const node = h('div', { class: 'analytics' }, h('h1', { class: 'vh' }, 'Analytics'), controls, filters.node, sentence, notice,
+  const filters = filterBox({ table: () => q.metric.table, filters: () => q.filters, base: () => ({ since: span().since, until: span().until }), change: (some) => become({ filters: some }), add: (one) => become({ filters: withFilter(q.filters, one) }) });
+  const node = h('div', { class: 'analytics' }, h('h1', { class: 'vh' }, 'Analytics'), controls, filters.node, sentence, cause, notice,
     h('div', { class: 'cols' }, h('section', { 'aria-label': 'Chart' }, plot.node), h('section', { 'aria-label': 'Legend' }, key.node)),
     h('section', {}, h('h2', { class: 'vh' }, 'Most of each dimension'), tops, more), h('section', {}, samplesHead, samplesPlace));
 
@@ -101,6 +103,23 @@ export default async function analytics(ctx) {
     if (signal.aborted) return;
     shown = { found, whole, notes, base, bucket, ...series(found, base, bucket, grouped, isPercentiles) };
     drawChart();
+    await lookForCause(base, signal);
+  }
+
+  // Of sessions that failed: what nearly all of them have, and few others.
+  async function lookForCause(base, signal) {
+    put(cause);
+    const m = q.metric, filter = q.filters.filter((one) => one.dimension !== 'outcome');
+    if (!m.parts && m.outcome !== 'failed' || !shown.found.totals.failed) return;
+    const asked = { ...base, filter, table: 'events', metrics: ['failed', 'sessions'], limit: 3 };
+    const [sums, reasons, ...answers] = await Promise.all([ask({ ...asked, dimensions: [] }, signal), ask({ ...asked, dimensions: ['reason'], metrics: ['failed'] }, signal),
+      ...PLACES.filter((one) => !filter.some((each) => each.dimension === one)).map(async (one) => ({ dimension: one, rows: (await ask({ ...asked, dimensions: [one] }, signal)).rows }))]);
+    const { failed, sessions } = sums.totals, found = standout(answers, failed, sessions), [reason] = reasons.rows;
+    if (signal.aborted || !found) return;
+    const value = h('button', { class: 'bare-link strong', type: 'button', onclick: (event) => pick(found.dimension, found.value, event.altKey) }, h('bdi', {}, valueLabel(found.dimension, found.value)));
+    hover(value, found.dimension, found.value);
+    put(cause, mark('failed'), h('p', {}, `${pct(found.share)} of the failed sessions are of ${dimension('events', found.dimension).label} `, value, `, which has ${pct(found.rest)} of the others`,
+      reason?.[1] ? [`; most failed with `, h('code', {}, reason[0])] : '', '.'));
   }
 
   function series(found, { since, until }, bucket, grouped, isPercentiles) {
@@ -135,8 +154,8 @@ export default async function analytics(ctx) {
 
   // The answer in one line: how much, against what, and what was wrong in it.
   function headline() {
-    const { found, base } = shown, m = q.metric, over = found.totals[m.name], was = found.previous?.totals?.[m.name];
-    const compared = q.against && was ? `, ${comparison(over, was)} ${beforeWords()}` : '';
+    const { found, base } = shown, m = q.metric, over = found.totals[m.name], was = before();
+    const compared = was ? `, ${comparison(over, was)} ${beforeWords()}` : '';
     if (m.percentiles) {
       const of = (end) => (shown.whole ?? found).totals[m.key + end];
       if (q.by !== PERCENTILE) return of(q.percentile) == null ? 'Nothing was measured in this range.' : `${capitalOf(PERCENTILES.find((one) => one.key === q.percentile).label)} of the ${m.label}: ${say(of(q.percentile))}.`;
@@ -147,6 +166,11 @@ export default async function analytics(ctx) {
     const parts = m.parts && [[found.totals.failed, 'failed'], [found.totals.refused, 'refused']].filter(([one]) => one > 0).map(([one, word]) => `${int(one)} ${word} (${pct(one / over)})`);
     const words = m.unit === 'B' ? `${bytes(over)} of ${m.label}` : `${int(over)} ${m.label}`;
     return `${words}${mean}${compared}.${parts?.length ? ` ${parts.join(', ')}.` : ''}`;
+  }
+  // The period before is no measure where there is hardly anything of it.
+  function before() {
+    const { found, base } = shown, first = found.previous?.rows[0]?.[0];
+    return q.against && first !== undefined && first - base.since <= (base.until - base.since) / 4 ? found.previous.totals[q.metric.name] : null;
   }
   const comparison = (now, was) => { const text = change(now, was); return text.includes('×') ? `${text} that of` : `${text} against`; };
   const capitalOf = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -183,16 +207,16 @@ export default async function analytics(ctx) {
 
   function drawChart() {
     const { found, notes, base, times, bucket, compare } = shown, asOf = range.isLive ? base.until - ARRIVES_S : null;
-    const extent = [base.since, base.until], before = q.against ? beforeWords() : '';
+    const extent = [base.since, base.until];
     const all = { kind: shown.kind, series: shown.series, times, bucket, range: extent, asOf, compare, unit: q.metric.key === 'duration' ? 'ms' : unit(), offset: zoneOffset(), label: title(), say, notes: found.partial ? [...notes, { t: base.since, t2: base.until, kind: 'gap', text: found.partial }] : notes };
     plot.update(all);
-    key.update({ ...all, before, change: nowAgainst(), whole: wholeRange() });
+    key.update({ ...all, before: q.against && beforeWords(), change: nowAgainst(), whole: wholeRange() });
     put(sentence, headline());
     if (found.partial) sentence.append(` ${found.partial}`);
   }
 
   function nowAgainst() {
-    const now = shown.found.totals[q.metric.name], was = shown.found.previous?.totals?.[q.metric.name];
+    const now = shown.found.totals[q.metric.name], was = before();
     return now && was && q.metric.additive ? `now ${change(now, was)}` : '';
   }
 
