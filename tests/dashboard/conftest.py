@@ -44,10 +44,11 @@ def site() -> Iterator[Site]:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="spectrum-dashboard-")))
         folder.chmod(0o755)
-        yield opened.enter_context(Site(folder, _free_ports(6)))
+        yield opened.enter_context(Site(folder, free_ports(6)))
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return so many ports of this machine on which nothing listens."""
     with ExitStack() as opened:
         socks = [opened.enter_context(socket.socket()) for _ in range(count)]
         for sock in socks:

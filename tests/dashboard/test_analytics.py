@@ -1,0 +1,292 @@
+"""The Analytics page over a day with an incident in it: what it shows, and that the cause is found by clicking."""
+
+import csv
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from tests.dashboard.conftest import free_ports
+from tests.dashboard.day import BAD_ORIGIN, HOSTILE, Day
+from tests.dashboard.site import Site
+from tests.engine.harness import eventually
+
+LEGEND = ".legend tbody tr"
+
+
+@pytest.fixture(scope="module")
+def day() -> Day:
+    return Day(time.time())
+
+
+@pytest.fixture(scope="module")
+def site(day: Day) -> Iterator[Site]:
+    """A daemon whose journal has the day already; its API's process takes it as any other."""
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="spectrum-analytics-")))
+        folder.chmod(0o755)
+        journal = folder / "journal"
+        journal.mkdir()
+        day.write(journal)
+        if os.geteuid() == 0:
+            for path in (journal, *journal.iterdir()):
+                shutil.chown(path, "nobody")
+        more = (
+            f"analytics: {{store: {folder}/analytics}}\nrecords: {{journal: {{path: {journal}, max_bytes: 64MiB}}}}\n"
+        )
+        made = opened.enter_context(Site(folder, free_ports(5), more))
+        question = {
+            "table": "events",
+            "metrics": ["sessions"],
+            "dimensions": [],
+            "since": day.since,
+            "until": day.until,
+        }
+        wanted = day.count()
+        eventually(lambda: ask(made, question)["totals"]["sessions"] == wanted, 30)
+        yield made
+
+
+def ask(site: Site, question: dict) -> dict:
+    account = site.ask("GET", "/accounts")[0]["id"]
+    return site.ask("POST", f"/accounts/{account}/analytics/query", question)
+
+
+def ready(page):
+    """Wait until everything of the page has its answer."""
+    page.wait_for_selector(LEGEND)
+    page.wait_for_selector(".topn .wait", state="detached")
+    page.wait_for_selector(".samples tbody tr, .analytics .blank")
+    return page
+
+
+def names(page) -> list[str]:
+    return page.locator(f"{LEGEND}:not(.before) bdi").all_inner_texts()
+
+
+def query_of(page) -> dict[str, str]:
+    return {name: value[0] for name, value in parse_qs(page.url.partition("?")[2]).items()}
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_day(look, screen, accessible, size, theme):
+    page = ready(look("/analytics", size, theme))
+    assert names(page) == ["refused", "failed", "passed"]
+    assert page.locator(".chart .front text", has_text=f"origin {BAD_ORIGIN} down").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.wait_for_selector(".cause p")
+    screen(page, f"analytics-{size}-{theme}")
+    accessible(page)
+    page.locator(".samples tbody button").first.click()
+    page.wait_for_selector(".samples .layers")
+    screen(page, f"analytics-record-{size}-{theme}")
+    accessible(page)
+
+
+def test_the_cause_is_found_by_clicking(look, screen, day):
+    page = ready(look("/analytics?m=failed&by=reason"))
+    # The operator sees a block of one reason, and drags over it.
+    box = page.locator(".chart").bounding_box()
+    plot, left = box["width"] - 59, box["x"] + 58
+    at = [left + plot * (moment - day.since) / (day.until - day.since) for moment in (day.outage[0], day.outage[1])]
+    page.mouse.move(at[0] - 6, box["y"] + 150)
+    page.mouse.down()
+    page.mouse.move((at[0] + at[1]) / 2, box["y"] + 160)
+    page.mouse.move(at[1] + 6, box["y"] + 150)
+    screen(page, "analytics-brush", full=False)
+    page.mouse.up()
+    page.wait_for_url("**since=**")
+    page.wait_for_timeout(300)
+    ready(page)
+    assert "connect_refused" in names(page)
+    # Which origin is it? That reason alone, and then its list of origins.
+    page.click(f"{LEGEND} button:has-text('connect_refused')")
+    page.wait_for_selector(".chip:has-text('connect_refused')")
+    origins = page.locator("[data-dimension=origin] li bdi")
+    eventually(lambda: origins.all_inner_texts() == [f"postgres/{BAD_ORIGIN}"], 10)
+    page.click(f"[data-dimension=origin] button:has-text('{BAD_ORIGIN}')")
+    page.wait_for_selector(f".chip:has-text('{BAD_ORIGIN}')")
+    failed = day.count(Reason="connect_refused")
+    eventually(lambda: page.inner_text(".lede").startswith(f"{failed} failed sessions"), 10)
+    # The answer is a link.
+    told = query_of(page)
+    assert told["f"] == f"reason==connect_refused;origin==postgres/{BAD_ORIGIN}"
+    other = ready(look(page.url.partition("#")[2]))
+    assert other.inner_text(".lede") == page.inner_text(".lede")
+    # Back is one step back.
+    page.go_back()
+    page.wait_for_selector(f".chip:has-text('{BAD_ORIGIN}')", state="detached")
+
+
+def test_it_says_the_cause_itself(look, day):
+    page = ready(look("/analytics"))
+    page.wait_for_selector(".cause p")
+    assert f"postgres/{BAD_ORIGIN}" in page.inner_text(".cause")
+    assert "connect_refused" in page.inner_text(".cause")
+    page.click(".cause button")
+    page.wait_for_selector(f".chip:has-text('{BAD_ORIGIN}')")
+
+
+@pytest.mark.parametrize("metric", ["sessions", "bits", "connect"])
+def test_numbers_are_those_of_the_question(look, site, day, screen, metric, tmp_path):
+    by = "percentile" if metric == "connect" else "app"
+    page = ready(look(f"/analytics?m={metric}&by={by}&as=volume&vs=none&{day.in_address}"))
+    page.click("text=Export")
+    heads, rows = exported(page)
+    name = {"sessions": "sessions", "bits": "bytes"}.get(metric)
+    since, until = stamp(rows[0][0]), stamp(rows[-1][0]) + stamp(rows[1][0]) - stamp(rows[0][0])
+    question = {"table": "events", "since": since, "until": until, "bucket": int(stamp(rows[1][0]) - stamp(rows[0][0]))}
+    if metric == "connect":
+        answer = ask(site, {**question, "metrics": ["connectMedian", "connect90th", "connect99th"], "dimensions": []})
+        told = {row[0]: row[1:] for row in answer["rows"]}
+        assert heads == ["time", "median", "90th percentile", "99th percentile"]
+        for row in rows:
+            expected = told.get(stamp(row[0]), ["", "", ""])
+            assert [one and float(one) for one in row[1:]] == pytest.approx(expected, rel=1e-5), row
+    else:
+        answer = ask(site, {**question, "metrics": [name], "dimensions": ["app"], "limit": 6})
+        told = {(row[0], row[1]): row[2] for row in answer["rows"]}
+        for row in rows[:-1]:  # the last bucket goes on
+            for app, value in zip(heads[1:], row[1:], strict=True):
+                assert float(value) == told.get((stamp(row[0]), app), 0), (row[0], app)
+    screen(page, f"analytics-export-{metric}", full=False)
+    with page.expect_download() as kept:
+        page.click("dialog button:has-text('CSV')")
+    kept.value.save_as(tmp_path / "a.csv")
+    lines = list(csv.reader((tmp_path / "a.csv").open()))
+    assert lines[0] == heads
+    assert len(lines) == len(rows) + 1
+    with page.expect_download() as kept:
+        page.click("dialog button:has-text('PNG')")
+    kept.value.save_as(tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def exported(page) -> tuple[list[str], list[list[str]]]:
+    table = page.locator("#export-table")
+    heads = table.locator("th").all_inner_texts()
+    cells = page.evaluate(
+        "[...document.querySelectorAll('#export-table tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+    )
+    return heads, cells
+
+
+def stamp(text: str) -> int:
+    return int(time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone)
+
+
+def test_by_keyboard_alone(look, screen, day):
+    page = ready(look("/analytics"))
+    # A filter, typed and completed.
+    page.keyboard.press("/")
+    page.keyboard.type("orig")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#filter-options li:has-text('postgres')")
+    screen(page, "analytics-typing", full=False)
+    page.keyboard.type(BAD_ORIGIN)
+    eventually(lambda: page.locator("#filter-options li").count() == 1, 5)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f".chip:has-text('{BAD_ORIGIN}')")
+    page.keyboard.type("nonsense x")
+    page.keyboard.press("Enter")
+    assert "There is no dimension nonsense" in page.inner_text(".fault")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    # The chart: the crosshair says what is there, Shift selects, Enter zooms, minus goes back.
+    ready(page)
+    page.focus(".chart")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    said = page.inner_text(".chart .vh")
+    assert "passed" in said
+    for _ in range(5):
+        page.keyboard.press("Shift+ArrowRight")
+    assert page.inner_text(".chart .vh").startswith("Selected")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**since=**")
+    page.keyboard.press("-")
+    eventually(lambda: "since" not in query_of(page), 5)
+    # A handle of the strip.
+    page.focus(".handle")
+    page.keyboard.press("PageUp")
+    page.wait_for_url("**last=23h**")
+    # Excluding a value, and comparing.
+    ready(page)
+    page.focus("[data-dimension=app] li button")
+    page.keyboard.press("x")
+    page.wait_for_selector(".chip.not:has-text('postgres')")
+    assert "vs" not in query_of(page)
+    page.focus(".chart")
+    page.keyboard.press("c")
+    page.wait_for_url("**vs=none**")
+
+
+def test_a_rule_of_the_filters(look, site, day, screen, accessible):
+    page = ready(look("/analytics?f=asn==65540;reason==client_closed"))
+    page.click("text=Make a rule")
+    page.wait_for_selector(".tried p")
+    told = page.inner_text(".tried")
+    would = day.count(ClientAsn=65540) - day.count(ClientAsn=65540, Reason="client_blocked")
+    assert f"{would} sessions" in told
+    assert "cannot say reason" in page.inner_text("dialog")
+    screen(page, "analytics-rule", full=False)
+    accessible(page)
+    page.click("dialog button:has-text('Block AS65540')")
+    page.wait_for_selector(".toast")
+    account = site.ask("GET", "/accounts")[0]["id"]
+    rules = site.ask("GET", f"/accounts/{account}/firewall/access_rules/rules")
+    [made] = [one for one in rules if one["configuration"] == {"target": "asn", "value": "AS65540"}]
+    assert made["mode"] == "block"
+    site.ask("DELETE", f"/accounts/{account}/firewall/access_rules/rules/{made['id']}")
+    page.click(".chip:has-text('client AS') .x")
+    page.click("text=Make a rule")
+    assert "names clients" in page.inner_text("dialog")
+
+
+def test_what_clients_sent_stays_text(look):
+    page = ready(look("/analytics?by=sni&more=1"))
+    assert HOSTILE in names(page)
+    assert page.locator(f"[data-dimension=sni] bdi:text-is('{HOSTILE}')").count() == 1
+    assert page.locator("main img").count() == 0
+    page.click(f"[data-dimension=sni] button:has-text('{HOSTILE}')")
+    page.wait_for_selector(f".chip:has-text('{HOSTILE}')")
+
+
+def test_nothing_matches(look, screen, accessible):
+    page = ready(look("/analytics?f=app==nobody"))
+    page.wait_for_selector(".blank")
+    assert page.inner_text(".lede").startswith("No sessions in this range")
+    screen(page, "analytics-nothing")
+    accessible(page)
+
+
+def test_much_is_drawn_on_a_canvas(look):
+    page = ready(look("/analytics"))
+    kinds = page.evaluate(
+        """async () => {
+        const base = document.querySelector('script[type=module]').src.replace(/main\\.js$/, '');
+        const { chart, spark } = await import(base + 'chart/index.js');
+        const times = Array.from({ length: 1000 }, (_, i) => i * 60);
+        const values = (s) => times.map((t) => Math.abs(Math.sin(t / 5000 + s)) * 100);
+        const series = [1, 2, 3, 4, 5, 6].map((s) => ({ key: s, label: `s${s}`, color: `cat-${s}`, values: values(s) }));
+        const given = { kind: 'area', times, bucket: 60, label: 'Test', range: [0, 60000], height: 200 };
+        const made = (some) => chart({ ...given, series: some });
+        const many = made(series), few = made(series.slice(0, 2));
+        document.querySelector('main').append(many.node, few.node, spark([1, null, 3], { label: 'a spark' }));
+        await new Promise((done) => setTimeout(done, 300));
+        const canvas = many.node.querySelector('canvas.data');
+        const pixels = canvas.getContext('2d').getImageData(canvas.width / 2, canvas.height - 40, 1, 1).data;
+        const isDrawn = Boolean(few.node.querySelector('svg.data path'));
+        return [canvas.getAttribute('aria-label'), isDrawn, pixels[3], document.querySelector('main > .spark').ariaLabel];
+    }"""
+    )
+    assert kinds[0].startswith("Test: mean")
+    assert kinds[1:] == [True, 255, "a spark"]
