@@ -276,16 +276,18 @@ def test_much_is_drawn_on_a_canvas(look):
         const { chart, spark } = await import(base + 'chart/index.js');
         const times = Array.from({ length: 1000 }, (_, i) => i * 60);
         const values = (s) => times.map((t) => Math.abs(Math.sin(t / 5000 + s)) * 100);
-        const series = [1, 2, 3, 4, 5, 6].map((s) => ({ key: s, label: `s${s}`, color: `cat-${s}`, values: values(s) }));
+        const made1 = (s) => ({ key: s, label: `s${s}`, color: `cat-${s}`, values: values(s) });
+        const series = [1, 2, 3, 4, 5, 6].map(made1);
         const given = { kind: 'area', times, bucket: 60, label: 'Test', range: [0, 60000], height: 200 };
         const made = (some) => chart({ ...given, series: some });
         const many = made(series), few = made(series.slice(0, 2));
         document.querySelector('main').append(many.node, few.node, spark([1, null, 3], { label: 'a spark' }));
-        await new Promise((done) => setTimeout(done, 300));
+        await new Promise(done => setTimeout(done, 300));
         const canvas = many.node.querySelector('canvas.data');
         const pixels = canvas.getContext('2d').getImageData(canvas.width / 2, canvas.height - 40, 1, 1).data;
         const isDrawn = Boolean(few.node.querySelector('svg.data path'));
-        return [canvas.getAttribute('aria-label'), isDrawn, pixels[3], document.querySelector('main > .spark').ariaLabel];
+        const label = document.querySelector('main > .spark').ariaLabel;
+        return [canvas.getAttribute('aria-label'), isDrawn, pixels[3], label];
     }"""
     )
     assert kinds[0].startswith("Test: mean")

@@ -14,8 +14,8 @@ const DAYS = 7;
 const APPS_SHOWN = 5;
 const WHOM = { ip: ['address', 'addresses'], ip6: ['address', 'addresses'], ip_range: ['network', 'networks'], country: ['country', 'countries'], asn: ['', 'AS numbers'] };
 
-/** Open the dialog. Options: filters, table, when the reader is. */
-export function ruleDialog({ filters, table, outcome }) {
+/** Open the dialog. Options: filters, the table that they are of, and notes: the filters in words. */
+export function ruleDialog({ filters, table, notes: words }) {
   const rule = ruleOf(filters, (key) => dimension(table, key).label);
   if (rule.faults.length) {
     dialog({ title: 'Make a rule', body: [h('p', {}, rule.faults.join(' ')), h('p', { class: 'quiet' }, 'Click a value below the chart, or type it: 203.0.113.0/24, country DE, asn 64500.')] });
@@ -23,7 +23,7 @@ export function ruleDialog({ filters, table, outcome }) {
   }
   const [one, several] = WHOM[rule.target], name = `${one} ${rule.values.slice(0, 3).join(', ')}${rule.values.length > 3 ? ` and ${rule.values.length - 3} more` : ''}`.trim();
   const tried = h('div', { class: 'tried', role: 'status' }, bones(3, 60)), fault = h('div', { role: 'alert' });
-  const notes = h('input', { class: 'field', type: 'text', id: 'rule-notes', value: `From Analytics, ${new Date().toISOString().slice(0, 10)}${outcome ? `: ${outcome}` : ''}` });
+  const notes = h('input', { class: 'field', type: 'text', id: 'rule-notes', value: `From Analytics, ${new Date().toISOString().slice(0, 10)}${words ? `: ${words}` : ''}` });
   const verb = `Block ${name.length > 40 ? `${rule.values.length} ${several}` : name}`;
   const opened = dialog({ title: 'Make a rule of these filters', wide: true, body: [
     h('pre', { class: 'diff', tabindex: 0, role: 'region', 'aria-label': 'The rule' }, yamlLines(rule).map((line) => h('div', { class: 'add' }, h('s', {}, '+'), line))),

@@ -2,7 +2,7 @@
 
 import { h, put } from '../dom.js';
 import { capital, int, pct } from '../format.js';
-import { bones, failure } from '../states.js';
+import { bones } from '../states.js';
 import { ask } from './ask.js';
 import { dimension, valueLabel } from './catalogue.js';
 
@@ -13,18 +13,18 @@ const PARTS = [['refused', 'mitigated'], ['failed', 'failed']];
 export const question = (base, metric, key) => ({ ...base, table: metric.table, dimensions: [key], limit: SHOWN, others: metric.additive,
   metrics: metric.parts ? [metric.name, 'failed', 'refused'] : [metric.name] });
 
-/** A list of a dimension of `table`. Options: say(value), pick(key, value, exclude), hover(node, key, value).
- * Returns {node, load(metric, base, signal)}; it keeps what it shows until the new answer is there. */
-export function top({ table, key, say, pick, hover }) {
+/** A list of a dimension of `table`. Options: pick(key, value, exclude), hover(node, key, value).
+ * Returns {node, load({metric, base, say}, signal)}; it keeps what it shows until the new answer is there. */
+export function top({ table, key, pick, hover }) {
   const count = h('span', {}), list = h('ul', {});
   const node = h('section', { class: 'topn', 'data-dimension': key }, h('h3', {}, capital(dimension(table, key).label), count), list);
-  let metric = null;
+  let metric = null, say = null;
   put(list, h('li', { class: 'wait' }, bones(3, 140)));
 
-  async function load(wanted, base, signal) {
+  async function load(wanted, signal) {
     try {
-      const answer = await ask(question(base, wanted, key), signal);
-      metric = wanted;
+      const answer = await ask(question(wanted.base, wanted.metric, key), signal);
+      ({ metric, say } = wanted);
       const shown = answer.rows.filter((row) => row[0] !== null && row[1] !== null), rest = answer.rows.find((row) => row[0] === null);
       const all = answer.totals[metric.name] ?? answer.rows.reduce((sum, row) => sum + row[1], 0);
       const most = Math.max(...answer.rows.map((row) => row[1]), 0);
@@ -32,7 +32,7 @@ export function top({ table, key, say, pick, hover }) {
       put(list, shown.map((row) => item(row, all, most)), rest && answer.groups > shown.length && other(rest, all, most, answer.groups - shown.length),
         !shown.length && h('li', { class: 'quiet' }, 'none'));
     } catch (error) {
-      if (error.name !== 'AbortError') put(list, h('li', { class: 'wait' }, failure(error, () => load(wanted, base, signal))));
+      if (error.name !== 'AbortError') put(list, h('li', { class: 'wait quiet' }, h('p', {}, error.text || error.message), h('button', { class: 'mini', type: 'button', onclick: () => load(wanted, signal) }, 'Try again')));
     }
   }
 
