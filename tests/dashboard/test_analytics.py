@@ -31,16 +31,14 @@ def site(day: Day) -> Iterator[Site]:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="spectrum-analytics-")))
         folder.chmod(0o755)
-        journal = folder / "journal"
+        journal = folder / "records"
         journal.mkdir()
         day.write(journal)
         if os.geteuid() == 0:
             for path in (journal, *journal.iterdir()):
                 shutil.chown(path, "nobody")
-        more = (
-            f"analytics: {{store: {folder}/analytics}}\nrecords: {{journal: {{path: {journal}, max_bytes: 64MiB}}}}\n"
-        )
-        made = opened.enter_context(Site(folder, free_ports(5), more))
+        more = f"analytics: {{store: {folder}/analytics}}\n"
+        made = opened.enter_context(Site(folder, free_ports(6), more))
         question = {
             "table": "events",
             "metrics": ["sessions"],
