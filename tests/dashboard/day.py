@@ -21,7 +21,7 @@ from spectrum.core.records.journal import Batch
 HOUR = 3600
 # What a client may send: it has to stay text.
 HOSTILE = "<img src=x onerror=alert(1)>"
-SESSIONS_AN_HOUR = 90
+SESSIONS_AN_HOUR = 200
 BAD_ORIGIN = "pg-2"
 # App, protocol, port, pool, origins, share of the sessions.
 _APPS = (
