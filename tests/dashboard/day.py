@@ -65,12 +65,14 @@ class Day:
         )
 
     def write(self, folder: Path) -> None:
-        """Write it to a journal, as a node of the day before would have."""
+        """Write it to a journal, as a node of the day before would have: its worker, and its supervisor."""
         segments = Segments(folder, _JOURNAL_BYTES)
-        encoded = [msgspec.json.encode(one) + b"\n" for one in self.records]
-        for first in range(0, len(encoded), _BATCH):
-            lines = encoded[first : first + _BATCH]
-            segments.append([Batch("edge-1/0/66121c77", first + 1, len(lines), int(self.since * 1e6), b"".join(lines))])
+        for who, kinds in (("0", SessionEvent), ("supervisor", (HealthEvent, ConfigurationEvent))):
+            encoded = [msgspec.json.encode(one) + b"\n" for one in self.records if isinstance(one, kinds)]
+            for first in range(0, len(encoded), _BATCH):
+                lines = encoded[first : first + _BATCH]
+                source = f"edge-1/{who}/66121c77"
+                segments.append([Batch(source, first + 1, len(lines), int(self.since * 1e6), b"".join(lines))])
         segments.close()
 
     def count(self, **fields: Any) -> int:

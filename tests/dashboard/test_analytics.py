@@ -232,24 +232,34 @@ def test_by_keyboard_alone(look, screen, day):
 
 
 def test_a_rule_of_the_filters(look, site, day, screen, accessible):
-    page = ready(look("/analytics?f=asn==65540;reason==client_closed"))
+    client = "203.0.113.7"
+    page = ready(look(f"/analytics?f=client_ip=={client};reason==client_closed"))
     page.click("text=Make a rule")
     page.wait_for_selector(".tried p")
-    told = page.inner_text(".tried")
-    would = day.count(ClientAsn=65540) - day.count(ClientAsn=65540, Reason="client_blocked")
-    assert f"{would} sessions" in told
+    would = day.count(ClientIP=client) - day.count(ClientIP=client, Reason="client_blocked")
+    assert f"{would} sessions of one client" in page.inner_text(".tried")
     assert "cannot say reason" in page.inner_text("dialog")
     screen(page, "analytics-rule", full=False)
     accessible(page)
-    page.click("dialog button:has-text('Block AS65540')")
+    page.click(f"dialog button:has-text('Block address {client}')")
     page.wait_for_selector(".toast, dialog .err")
-    assert page.inner_text(".toast") == "AS65540 is refused from now on."
+    assert page.locator("dialog .err").all_inner_texts() == []
+    assert page.inner_text(".toast") == f"Address {client} is refused from now on."
     account = site.ask("GET", "/accounts")[0]["id"]
     rules = site.ask("GET", f"/accounts/{account}/firewall/access_rules/rules")
-    [made] = [one for one in rules if one["configuration"] == {"target": "asn", "value": "AS65540"}]
+    [made] = [one for one in rules if one["configuration"] == {"target": "ip", "value": client}]
     assert made["mode"] == "block"
     site.ask("DELETE", f"/accounts/{account}/firewall/access_rules/rules/{made['id']}")
-    page.click(".chip:has-text('client AS') .x")
+
+
+def test_rules_that_cannot_be(look):
+    page = ready(look("/analytics?f=asn==65540"))
+    page.click("text=Make a rule")
+    page.click("dialog button:has-text('Block AS65540')")
+    page.wait_for_selector("dialog .err")
+    assert "asn_database" in page.inner_text("dialog .err"), "what the API says"
+    page.click("dialog button:has-text('Cancel')")
+    page.click(".chip .x")
     page.click("text=Make a rule")
     assert "names clients" in page.inner_text("dialog")
 
@@ -263,12 +273,19 @@ def test_what_clients_sent_stays_text(look):
     page.wait_for_selector(f".chip:has-text('{HOSTILE}')")
 
 
-def test_nothing_matches(look, screen, accessible):
-    page = look("/analytics?f=app==nobody")
+def test_nothing_matches(look, screen, accessible, day):
+    page = look("/analytics?f=app==nobody;country==DE")
     page.wait_for_selector(".analytics .blank")
     assert page.inner_text(".lede").startswith("No sessions in this range")
+    assert "Nothing in this range has app is nobody, and client country is DE" in page.inner_text(".blank")
     screen(page, "analytics-nothing")
     accessible(page)
+    # The way out has its number.
+    left = page.inner_text(".blank button >> nth=0")
+    assert left.replace(",", "").split()[-1] == str(day.count(ClientCountry="DE"))
+    page.click(".blank button >> nth=0")
+    ready(page)
+    assert page.locator(".chip").count() == 1
 
 
 def test_much_is_drawn_on_a_canvas(look):

@@ -2,7 +2,7 @@
 
 import { h, put } from '../dom.js';
 import { api } from '../api.js';
-import { bytes, count, int, pct } from '../format.js';
+import { bytes, capital, count, int, pct } from '../format.js';
 import { mark } from '../marks.js';
 import { dialog, toast } from '../overlay.js';
 import { bones, button } from '../states.js';
@@ -38,7 +38,7 @@ export function ruleDialog({ filters, table, notes: words }) {
       const ids = rule.apps && await idsOf(rule.apps);
       await api.post('/accounts/{account}/firewall/access_rules/rules', bodyOf(rule, ids, notes.value));
       opened.close();
-      toast(`${name} is refused from now on.`);
+      toast(`${capital(name)} is refused from now on.`);
     } catch (error) {
       put(fault, h('p', { class: 'err' }, mark('failed'), h('span', {}, error.text || error.message)));
     }

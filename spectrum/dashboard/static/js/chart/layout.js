@@ -52,7 +52,7 @@ function gaps(o, drawn, since, until) {
     .map((one) => ({ t: Math.max(since, one.t), t2: Math.min(until, one.t2), text: one.text, short: one.short }));
   const none = [];
   for (let i = 0; i < drawn; i++) {
-    if (o.series.length && o.series.some((one) => one.values[i] !== null)) continue;
+    if (!o.series.length || o.series.some((one) => one.values[i] !== null)) continue;
     const t = Math.max(since, o.times[i]), t2 = Math.min(until, o.times[i] + o.bucket);
     if (t2 <= t || told.some((one) => one.t <= t && one.t2 >= t2)) continue;
     const last = none.at(-1);

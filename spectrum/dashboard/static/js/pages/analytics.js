@@ -16,6 +16,7 @@ import { copyLink, exportDialog } from '../analytics/exporting.js';
 import { filterBox } from '../analytics/filterbox.js';
 import { withFilter, withValue } from '../analytics/filters.js';
 import { annotations } from '../analytics/notes.js';
+import { nothing } from '../analytics/nothing.js';
 import { metricsOf, plotted, wholeRange } from '../analytics/plotted.js';
 import { ruleDialog } from '../analytics/ruledialog.js';
 import { samples } from '../analytics/samples.js';
@@ -84,8 +85,9 @@ export default async function analytics(ctx) {
     try {
       await answered;
       cause.load(q, base, q.metric.parts || q.metric.outcome === 'failed' ? shown.found.totals.failed : 0, mine.signal);
-      put(notice);
-      for (const part of rest) part.hidden = false;
+      const isEmpty = q.metric.additive && !shown.found.totals[q.metric.name] && q.filters.length > 0;
+      put(notice, isEmpty && await nothing(q, base, (some) => become({ filters: some }), mine.signal));
+      rest.forEach((part, i) => { part.hidden = isEmpty && i > 0; });
     } catch (error) {
       if (error.name === 'AbortError' || mine.signal.aborted) return;
       failed(error);
