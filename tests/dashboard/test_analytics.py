@@ -37,8 +37,7 @@ def site(day: Day) -> Iterator[Site]:
         if os.geteuid() == 0:
             for path in (journal, *journal.iterdir()):
                 shutil.chown(path, "nobody")
-        more = f"analytics: {{store: {folder}/analytics}}\n"
-        made = opened.enter_context(Site(folder, free_ports(6), more))
+        made = opened.enter_context(Site(folder, free_ports(6)))
         eventually(lambda: taken(made, day) == day.count(), 30)
         yield made
 
@@ -149,7 +148,7 @@ def test_numbers_are_those_of_the_question(look, site, day, screen, metric, tmp_
         answer = ask(site, {**question, "metrics": ["connectMedian", "connect90th", "connect99th"], "dimensions": []})
         told = {row[0]: row[1:] for row in answer["rows"]}
         assert heads == ["time", "median", "90th percentile", "99th percentile"]
-        for row in rows:
+        for row in rows[:-1]:
             expected = told.get(stamp(row[0]), ["", "", ""])
             assert [one and float(one) for one in row[1:]] == pytest.approx(expected, rel=1e-5), row
     else:

@@ -84,7 +84,6 @@ export default async function analytics(ctx) {
     const began = performance.now(), answered = answer(base, bucket, mine.signal), others = drawTops(base, mine.signal);
     try {
       await answered;
-      cause.load(q, base, q.metric.parts || q.metric.outcome === 'failed' ? shown.found.totals.failed : 0, mine.signal);
       const isEmpty = q.metric.additive && !shown.found.totals[q.metric.name] && q.filters.length > 0;
       put(notice, isEmpty && await nothing(q, base, (some) => become({ filters: some }), mine.signal));
       rest.forEach((part, i) => { part.hidden = isEmpty && i > 0; });
@@ -92,7 +91,8 @@ export default async function analytics(ctx) {
       if (error.name === 'AbortError' || mine.signal.aborted) return;
       failed(error);
     }
-    await Promise.all(others);
+    const lists_ = await Promise.all(others);
+    if (!mine.signal.aborted) cause.show(lists_, q.filters);
     if (range.isLive && !mine.signal.aborted) again(Math.max(1000 * Math.min(REFRESH_S[1], Math.max(REFRESH_S[0], bucket)), REST * (performance.now() - began)));
   }
 
@@ -155,7 +155,9 @@ export default async function analytics(ctx) {
     for (const one of keys) if (!lists.tops.has(one)) lists.tops.set(one, top({ table: m.table, key: one, pick, hover }));
     const shownTops = keys.map((one) => lists.tops.get(one));
     if (tops.children.length !== keys.length || tops.firstChild !== shownTops[0].node) put(tops, shownTops.map((one) => one.node));
-    const loads = shownTops.map((one) => one.load({ metric: asked, base, say }, signal));
+    // A list of one outcome is of all sessions, to tell what sets these apart.
+    const listed = { ...base, filter: m.outcome ? q.filters : base.filter };
+    const loads = shownTops.map((one) => one.load({ metric: asked, base: listed, say }, signal));
     put(more, left > 0 && button(q.more ? 'Fewer dimensions' : `${left} more dimensions`, () => become({ more: !q.more }, false), 'bare'));
     put(samplesHead, h('h2', {}, m.table === 'packets' ? 'Sampled packets' : 'Records'), h('span', { class: 'small quiet' }, 'the newest that the filters let through'));
     if (samplesPlace.firstChild !== lists.samples.node) put(samplesPlace, lists.samples.node);
