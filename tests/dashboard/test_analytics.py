@@ -42,6 +42,12 @@ def site(day: Day) -> Iterator[Site]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def token(request, site: Site) -> None:
+    """Each test has a token of its own: what one may ask in five minutes is limited, by time."""
+    site.token = site.make_token(request.node.name, "all:edit")
+
+
 def taken(site: Site, day: Day) -> int:
     """Return how many sessions the store has of the day."""
     question = {"table": "events", "metrics": ["sessions"], "dimensions": [], "since": day.since, "until": day.until}
