@@ -94,7 +94,7 @@ seccomp: true
 log: {{sessions: false}}
 api: {{user: nobody, listen: 'unix:{tmp_path}/public.sock'}}
 analytics: true
-records: {{events: [connect]}}
+records: {{events: [progress], progress_interval: 1s}}
 apps:
   web: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: ['tcp://127.0.0.1:{origin.port}']}}
 """
