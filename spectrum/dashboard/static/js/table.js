@@ -72,7 +72,9 @@ export function table({ columns, rows = [], source, key = (row) => row.id ?? row
     const width = box.clientWidth || innerWidth;
     const most = width >= 1080 ? 4 : width >= 820 ? 3 : width >= 600 ? 2 : 1;
     visible = columns.filter((column, i) => (column.rank ?? (i < 3 ? 1 : 2)) <= most);
-    put(group, visible.map((column) => h('col', { css: column.width ? { width: column.width } : {} })));
+    // Where few are left, shares of the width are not what they were.
+    const isSet = (column) => column.width && (most > 1 || !column.width.endsWith('%'));
+    put(group, visible.map((column) => h('col', { css: isSet(column) ? { width: column.width } : {} })));
     put(head, visible.map((column) => {
       const isSorted = sorted?.key === column.key;
       const inside = !column.label ? h('span', { class: 'vh' }, column.title || 'State') : column.sort === false ? column.label

@@ -1,10 +1,11 @@
 // An app: what it listens on, where it goes, what is known of it; a new one by a preset.
 import { h, put } from '../dom.js';
 import { api } from '../api.js';
-import { ago, bits, capital, count, int } from '../format.js';
+import { ago, bits, capital, count, dur, int } from '../format.js';
 import { at, withAt } from '../form.js';
 import { deleting, editor, objects } from '../editor.js';
 
+import { seconds } from '../pools.js';
 import { presets } from '../presets.js';
 import { go, href, open as reopen } from '../router.js';
 
@@ -30,7 +31,7 @@ function tidyOrigins(origins, value, ports) {
   });
 }
 
-function layoutOf({ byName, balancers, certificates, ports }) {
+function layoutOf({ byName, balancers, certificates, ports, idle }) {
   const named = (list) => list.map((one) => [byName ? one.key ?? one.name : one.id, one.name]);
   const isTcp = (value) => transportOf(value, ports) === 'tcp';
   const edge = {
@@ -64,7 +65,7 @@ function layoutOf({ byName, balancers, certificates, ports }) {
         { key: '/edge_tls/certificates', label: 'Certificates', kind: 'refs', add: 'Add a certificate', options: named(certificates), hint: 'None means all of them', when: (value) => isTcp(value) && value.tls && value.tls !== 'off' },
       ] },
       { title: 'Limits', fields: [
-        { key: '/timeouts/idle', label: 'Quiet ones end after', kind: 'duration', isHalf: true, placeholder: '1h', hint: 'Without data in either direction; 0 is never' },
+        { key: '/timeouts/idle', label: 'Quiet ones end after', kind: 'duration', isHalf: true, placeholder: idle || '1h', hint: 'Without data in either direction; 0 is never' },
         { key: '/timeouts/connect', label: 'The origin answers within', kind: 'duration', isHalf: true, placeholder: '5s', when: isTcp },
         { key: '/limits/sessions', label: 'Sessions at once', kind: 'number', isHalf: true, placeholder: 'any number', when: isTcp },
         { key: '/limits/flows', label: 'Flows at once', kind: 'number', isHalf: true, placeholder: 'any number', when: (value) => !isTcp(value) },
@@ -115,9 +116,10 @@ export default async function appEdit({ params, query, signal }) {
   const ports = new Map(known.map((one) => [one.name, one.protocol]));
   const preset = known.find((one) => one.name === query.preset);
   const counted = isNew || !every?.apps[params.id] ? null : Object.fromEntries(every.keys.map((key, i) => [key, every.apps[params.id][i]]));
-  const facts = { balancers, certificates, ports, figures: counted };
   const zone = api.ownZones[0];
-  const own = isNew ? null : (await objects('apps', params.id));
+  const own = isNew ? null : await objects('apps', params.id);
+  const idle = (preset || known.find((one) => one.name === own?.value.preset))?.idle;
+  const facts = { balancers, certificates, ports, figures: counted, idle };
   const path = (id) => (own.zone_id ? `/zones/${own.zone_id}/spectrum/apps/${id}` : '');
   const nameOf = (value) => String(value.dns?.name || '');
   const edit = await editor({
@@ -145,7 +147,7 @@ export default async function appEdit({ params, query, signal }) {
   const back = [['Apps', '#/apps']];
   if (isNew) {
     setTimeout(() => focusFirst(edit), 0);
-    return { title: `Add an app${preset ? `: ${preset.label}` : ''}`, crumbs: back, node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, preset ? `Add an app for ${preset.label}` : 'Add an app'), h('p', { class: 'lede' }, preset ? `${preset.protocol}, quiet sessions end after ${preset.idle}. Where does it go?` : 'What does it listen on, and where does it go?')), h('div', { class: 'acts' }, h('a', { class: 'btn', href: '#/apps/new' }, 'Another preset'))), edit.node] };
+    return { title: `Add an app${preset ? `: ${preset.label}` : ''}`, crumbs: back, node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, preset ? `Add an app for ${preset.label}` : 'Add an app'), h('p', { class: 'lede' }, preset ? `${preset.protocol}, quiet sessions end after ${dur(seconds(preset.idle))}. Where does it go?` : 'What does it listen on, and where does it go?')), h('div', { class: 'acts' }, h('a', { class: 'btn', href: '#/apps/new' }, 'Another preset'))), edit.node] };
   }
   const { stands } = edit;
   const lede = h('p', { class: 'lede' });

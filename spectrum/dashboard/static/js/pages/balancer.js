@@ -4,10 +4,12 @@ import { api } from '../api.js';
 import { capital, count, dur, hms } from '../format.js';
 import { mark } from '../marks.js';
 import { deleting, editor, objects } from '../editor.js';
+import { history } from '../history.js';
 import { dialog } from '../overlay.js';
 import { addressOf, kindOf, noticing, ORIGIN_HEADS, originRows, poolState, seconds, state } from '../pools.js';
 import { go, open as reopen } from '../router.js';
 import { button } from '../states.js';
+import { strip } from '../strip.js';
 import { balancerTrouble } from './apps.js';
 
 const EVERY_MS = 2000;
@@ -25,8 +27,7 @@ async function show({ params, signal }) {
   const users = apps.filter((app) => app.value.load_balancer === one.key);
   const h1 = h('h1'), lede = h('p', { class: 'lede' });
   const body = h('tbody');
-  let timer = 0, now = first;
-  const canEdit = true;
+  let timer = 0, now = first, off = () => {};
 
   function headOf(name, i, pool) {
     const known = pools.find((each) => each.key === name), monitor = monitors.find((each) => each.key === known?.value.monitor);
@@ -41,7 +42,7 @@ async function show({ params, signal }) {
   function draw() {
     if (body.querySelector('.confirm')) return;
     const focused = document.activeElement?.closest('tr')?.dataset.origin;
-    put(body, order.map((name, i) => { const pool = now.pools.find((each) => each.name === name); return [headOf(name, i, pool), pool ? originRows(pool, { can: canEdit, done: look }) : []]; }));
+    put(body, order.map((name, i) => { const pool = now.pools.find((each) => each.name === name); return [headOf(name, i, pool), pool ? originRows(pool, { done: look }) : []]; }));
     if (focused) [...body.querySelectorAll('tr')].find((tr) => tr.dataset.origin === focused)?.querySelector('button')?.focus();
     tell();
   }
@@ -81,31 +82,16 @@ async function show({ params, signal }) {
     ['Stands in', one.in_file ? `${one.path || 'the file'}${one.line ? `, line ${one.line}` : ''}` : 'the store, made by the API'],
   ];
   const lanes = h('section', { class: 'hist' });
-  history(lanes, order, now, signal);
+  const names = order.flatMap((name) => first.pools.find((pool) => pool.name === name)?.origins.map((origin) => origin.name) || []);
+  const drawn = requestAnimationFrame(() => { off = history(lanes, { name: one.key, pools: order, origins: [...new Set(names)], signal }); });
   return {
-    title: one.name, crumbs: BACK, onLeave: () => clearTimeout(timer),
+    title: one.name, crumbs: BACK, strip: strip(), onLeave: () => { clearTimeout(timer); cancelAnimationFrame(drawn); off(); },
     node: [
       h('div', { class: 'head' }, h('div', { class: 'grow' }, h1, lede), h('div', { class: 'acts' }, button('Where would a client go', () => whereTo(users)), h('a', { class: 'btn', href: `#/balancing/${one.id}/edit` }, one.in_file ? 'Settings' : 'Edit'))),
       h('div', { class: 'tw', tabindex: 0, role: 'region', 'aria-label': 'Pools and origins' }, h('table', { class: 'origins' }, h('caption', { class: 'vh' }, 'Pools and origins'), h('thead', {}, h('tr', {}, ORIGIN_HEADS.map((head, i) => { const [text, kind] = [head].flat(); return h('th', { scope: 'col', class: kind }, text || h('span', { class: 'vh' }, i ? 'Actions' : 'State')); }))), body)),
       h('div', { class: 'cols' }, lanes, h('section', {}, h('div', { class: 'sec' }, h('h2', {}, 'Used by')), h('dl', { class: 'kv' }, facts.map(([key, text]) => h('div', {}, h('dt', {}, key), h('dd', {}, text)))))),
     ],
   };
-}
-
-// How it went, from the analytics' health events; nothing where there are none.
-async function history(node, order, now, signal) {
-  const names = order.flatMap((name) => now.pools.find((pool) => pool.name === name)?.origins.map((origin) => [name, origin.name]) || []);
-  try {
-    const until = Date.now() / 1000;
-    const told = await api.post('/accounts/{account}/analytics/query', { table: 'health', metrics: [], dimensions: ['*'], filter: [{ dimension: 'pool', op: 'in', values: order }], since: new Date((until - 86400) * 1000).toISOString(), until: new Date(until * 1000).toISOString(), limit: 500 }, { signal });
-    const at = Object.fromEntries(told.columns.map((column, i) => [column.name ?? column, i]));
-    const events = told.rows.map((row) => (Array.isArray(row) ? Object.fromEntries(Object.entries(at).map(([key, i]) => [key, row[i]])) : row)).filter((event) => event.origin);
-    if (!events.length) return;
-    put(node, h('div', { class: 'sec' }, h('h2', {}, 'How it went'), h('span', { class: 'small quiet' }, 'the last 24 h')),
-      h('ol', { class: 'steps times' }, events.slice(0, 12).map((event) => h('li', {}, h('span', {}, hms(event.time)), h('span', {}, h('bdi', {}, event.origin), event.healthy ? ' is up: ' : ' is down: ', event.reason || '')))));
-  } catch {
-    put(node, h('div', { class: 'sec' }, h('h2', {}, 'Origins')), h('p', { class: 'quiet pad' }, `${names.length} in all. With analytics in the file, their sessions and health of the last day are here.`));
-  }
 }
 
 function whereTo(users) {

@@ -90,6 +90,7 @@ async function add() {
     put(what, h('h2', {}, 'What it does'), steps([value.preset === 'all' ? 'Whoever has it may do everything you may.' : value.preset === 'read' ? 'Whoever has it may see everything, and change nothing.' : some.length ? `It may: ${some.join(', ')}.` : 'Nothing: choose what it may.', value.ends === 'never' ? 'It works until somebody deletes it.' : `It ends ${when(body(value).expires_on)}.`, value.from?.length ? `It is good from ${value.from.join(', ')} alone.` : 'It is good from any address that reaches the API.', 'Its text is shown once.']));
   }
   async function send() {
+    f.setErrors([], { focus: false, all: false });
     try {
       const made = await api.post(base, body(f.value));
       once(made.name, made.value, () => go('/tokens'));
