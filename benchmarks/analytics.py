@@ -22,8 +22,8 @@ APPS, COUNTRIES, NUMBERS, ORIGINS = 200, 40, 2000, 4
 # A batch of a worker, and what the intake gathers of a busy node.
 BATCH_RECORDS = 64
 TAKE_RECORDS = 18_000
-# Rows that are made, not taken, in one statement.
-MADE_ROWS = 2_000_000
+# Rows that are made, not taken: so many, again and again with later times.
+MADE_ROWS = 500_000
 # The time over which these rows are.
 SPAN_S = 86400
 BEGIN = datetime(2026, 11, 26, tzinfo=UTC)
@@ -128,15 +128,24 @@ def _make_rows(store: EmbeddedStore, count: int) -> None:
         "client_rtt": "exp(10 + 2 * (random() + random() - 1))::UBIGINT",
         "origin_rtt": "(100 + random() * 800)::UBIGINT",
     }
-    chosen = ", ".join(values.get(column.name, _empty(column.duckdb)) for column in EVENTS.columns)
+    chosen = ", ".join(
+        f'{values.get(column.name, _empty(column.duckdb))} AS "{column.name}"' for column in EVENTS.columns
+    )
+    writer = store._database.writer
+    writer.execute(
+        f"CREATE TEMP TABLE made AS SELECT {chosen} FROM"
+        f" (SELECT range, least(floor(pow(random(), -1.4))::BIGINT, {NUMBERS}) AS system FROM range({MADE_ROWS}))"
+    )
+    others = ", ".join(f'"{column.name}"' for column in EVENTS.columns[3:])
     for first in range(0, count, MADE_ROWS):
+        ahead = f"to_microseconds({first * SPAN_S * 1_000_000 // count}::BIGINT)"
         with store._database.writing() as connection:
             connection.execute(
-                f"INSERT INTO {store._volumes.last}.{EVENTS.name} SELECT {chosen} FROM"
-                f" (SELECT range, least(floor(pow(random(), -1.4))::BIGINT, {NUMBERS}) AS system"
-                f" FROM range({first}, {min(first + MADE_ROWS, count)}))"
+                f"INSERT INTO {store._volumes.last}.{EVENTS.name}"
+                f" SELECT source, sequence + {first}, time + {ahead}, {others} FROM made LIMIT {count - first}"
             )
         store.take([], Cursor(0, first, first))
+    writer.execute("DROP TABLE made")
 
 
 def _empty(kind: str) -> str:

@@ -1,7 +1,7 @@
 """DuckDB, as an embedded store uses it: its limits, its transactions, and its errors in our words."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition, Event, Thread
 from typing import Any
@@ -54,7 +54,8 @@ class Reader:
         self._is_over.set()
         # Between two statements an interrupt has no effect.
         while not self._is_done.wait(_INTERRUPT_PAUSE_S):
-            self._connection.interrupt()
+            with suppress(duckdb.ConnectionException):  # the database was closed before it
+                self._connection.interrupt()
 
     def close(self) -> None:
         """Close it."""

@@ -173,7 +173,6 @@ class Volumes:
             AnalyticsError: If it cannot.
         """
         with self._database.writing() as connection:
-            connection.execute(f"DELETE FROM {HISTORY}.marks WHERE volume = ?", [number])
             connection.execute(f"INSERT INTO {HISTORY}.marks VALUES (0, '{DROPPED}', ?)", [newest_us])
         self._without(number)
         self._leaving.add(number)
@@ -188,6 +187,8 @@ class Volumes:
                 self._database.writer.execute(f"DETACH {catalog(number)}")
             self._delete(number)
             self._leaving.discard(number)
+            # Not before: a file that is still there at the next start is not rolled up again.
+            self._forget(number, ("marks",))
 
     def _without(self, number: int) -> None:
         with self._turn:

@@ -105,6 +105,22 @@ def test_a_dropped_volume_is_there_for_who_reads_it(opened, tmp_path):
     assert opened.database.one(f"FROM {HISTORY}.marks") == (0, "dropped", 5)
 
 
+def test_a_volume_whose_file_is_still_there_after_a_kill_is_not_rolled_up_again(opened):
+    opened.add("a")
+    opened.roll_up(1, "a")
+    opened.volumes.begin()
+    with opened.volumes.read(10.0):
+        opened.volumes.drop(1, 5)
+        assert opened.apps("minutes") == ["a"]
+    opened.close()
+    opened.open()
+    assert opened.volumes.numbers == [1, 2]
+    assert opened.apps("minutes") == ["a"]
+    opened.volumes.drop(1, 5)
+    assert opened.apps() == []
+    assert opened.apps("minutes") == ["a"]
+
+
 @pytest.mark.parametrize("damage", [b"", b"no database" * 5000], ids=["empty", "other"])
 def test_a_damaged_newest_volume_is_set_aside_and_its_roll_ups_forgotten(opened, tmp_path, damage):
     opened.add("a")

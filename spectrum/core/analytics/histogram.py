@@ -41,8 +41,3 @@ def duckdb_bucket(value: str) -> str:
 def clickhouse_bucket(value: str) -> str:
     """Return the expression for the bucket of an expression, for ClickHouse."""
     return f"toInt16(ceil(log(greatest({value}, 1)) / {_WIDTH!r}))"
-
-
-def value_in_sql(bucket: str) -> str:
-    """Return the expression for the value of a bucket, for both."""
-    return f"(exp({bucket} * {_WIDTH!r}) * {2 / (2 + _GROWTH)!r})"
