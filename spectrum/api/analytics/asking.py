@@ -16,7 +16,7 @@ from spectrum.core.analytics.question import Question, QuestionFault, ResultTabl
 from spectrum.tasks import Tasks, in_thread
 
 # Of one token: so many seconds of questions in so many seconds.
-BUDGET_S, PER_S = 60.0, 300.0
+BUDGET_S, PER_S = 150.0, 300.0
 # Of one question.
 MAX_S = 10.0
 AT_ONCE = 2

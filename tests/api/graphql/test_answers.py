@@ -182,7 +182,7 @@ async def test_settings_and_budget(client):
     query = in_account(f"accountTag settings {{ spectrumEventsAdaptiveGroups {{ {told} }} }}")
     query = query.replace("viewer {", "viewer { budget organizations { organizationTag }")
     viewer = (await asked(client, query))["data"]["viewer"]
-    assert viewer["budget"] == 60 and viewer["organizations"] == []
+    assert viewer["budget"] == 150 and viewer["organizations"] == []
     assert viewer["accounts"][0]["accountTag"] == ACME
     assert viewer["accounts"][0]["settings"]["spectrumEventsAdaptiveGroups"]["maxPageSize"] == 10_000
 
