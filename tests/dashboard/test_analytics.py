@@ -278,6 +278,39 @@ def test_what_clients_sent_stays_text(look):
     page.wait_for_selector(f".chip:has-text('{HOSTILE}')")
 
 
+def test_a_link_has_the_whole_view(look):
+    page = ready(look("/analytics?m=bits&by=country&last=6h&f=app!=mqtt&as=volume"))
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("text=Copy link")
+    page.wait_for_selector(".toast")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert "since=" in link and "until=" in link, "a link to the last six hours would be another view tomorrow"
+    other = ready(look(link.partition("#")[2]))
+    assert [other.input_value(f"#q-{name}") for name in ("metric", "by", "against")] == ["bits", "country", "day"]
+    assert other.locator(".chip.not").inner_text() == page.locator(".chip.not").inner_text()
+    assert other.get_attribute("#q-Volume", "aria-pressed") == "true"
+
+
+def test_a_finger_is_held_and_drags(look):
+    page = ready(look("/analytics", "phone"))
+    page.locator(".chart").scroll_into_view_if_needed()
+    box = page.locator(".chart").bounding_box()
+    client = page.context.new_cdp_session(page)
+    client.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+
+    def touch(kind: str, *x: float) -> None:
+        points = [{"x": box["x"] + one, "y": box["y"] + 120} for one in x]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 150)
+    page.wait_for_selector(".chart .cross", state="attached")
+    for x in (180, 220, 260):
+        touch("touchMove", x)
+    page.wait_for_selector(".chart .chosen", state="attached")
+    touch("touchEnd")
+    page.wait_for_url("**since=**")
+
+
 def test_nothing_matches(look, screen, accessible, day):
     page = look("/analytics?f=app==nobody;country==DE")
     page.wait_for_selector(".analytics .blank")

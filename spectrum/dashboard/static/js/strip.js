@@ -19,6 +19,7 @@ const BASE = 32;
 const LEAST_S = 60;
 const STEP_S = 300;
 const ENDS_NOW_PX = 4;
+const NEARLY = 1.25; // a range of nearly a day says which days they are
 
 let only = null;
 
@@ -124,7 +125,7 @@ function made() {
   function drawSide() {
     const length = Math.round(range.length), full = `${momentLabel(range.since, 2 * DAY, 1, zoneOffset())} – ${momentLabel(range.until, 2 * DAY, 1, zoneOffset())}`;
     const words = range.isLive ? `Last ${presets.find((one) => one.last === length)?.label.replace(' ', '\u00a0') ?? dur(length)}, ${zone()}`
-      : `${momentLabel(range.since, length, 1, zoneOffset())} – ${momentLabel(range.until, length, 1, zoneOffset())} ${zone()}`;
+      : `${momentLabel(range.since, length * NEARLY, 1, zoneOffset())} – ${momentLabel(range.until, length * NEARLY, 1, zoneOffset())} ${zone()}`;
     put(side, h('span', { class: 'small soft', title: full }, words),
       h('div', { class: 'seg', role: 'group', 'aria-label': 'Usual ranges' }, presets.filter((one) => one.last <= DAY).map(({ label, last }) => h('button', { type: 'button',
         'aria-pressed': String(range.isLive && length === last), onclick: () => setRange({ last }) }, label))));

@@ -1,6 +1,6 @@
 // A line that says what failed sessions have in common, and a click that filters by it.
 
-import { h, put } from '../dom.js';
+import { foreign, h, put } from '../dom.js';
 import { pct } from '../format.js';
 import { mark } from '../marks.js';
 import { dimension, valueLabel } from './catalogue.js';
@@ -20,7 +20,7 @@ export function causeLine({ pick, hover }) {
   }
 
   function line({ dimension: key, value, share, rest }, reason) {
-    const button = h('button', { class: 'bare-link strong', type: 'button', onclick: (event) => pick(key, value, event.altKey) }, h('bdi', {}, valueLabel(key, value)));
+    const button = h('button', { class: 'bare-link strong', type: 'button', onclick: (event) => pick(key, value, event.altKey) }, foreign(valueLabel(key, value)));
     hover(button, key, value);
     return [mark('failed'), h('p', {}, `${pct(share)} of the failed sessions are of ${dimension('events', key).label} `, button, `, which has ${pct(rest)} of the others`,
       reason ? ['; most failed with ', h('code', {}, reason)] : '', '.')];

@@ -1,6 +1,6 @@
 // The filters as chips, and a field to type one, which completes dimensions and their values.
 
-import { h, put } from '../dom.js';
+import { foreign, h, put } from '../dom.js';
 import { si } from '../format.js';
 import { ask } from './ask.js';
 import { dimension, dimensions, metric, valueLabel } from './catalogue.js';
@@ -33,7 +33,7 @@ export function filterBox({ table, filters, base, change, add }) {
     const flip = flipped([filter], 0)[0];
     return h('span', { class: `chip ${negative ? 'not' : ''}` },
       h('button', { type: 'button', title: `Change to “${opWords(flip.op)}”`, onclick: () => change(flipped(filters(), i)) },
-        h('span', { class: 'quiet' }, name), negative ? h('b', {}, opWords(filter.op)) : h('span', { class: 'quiet' }, opWords(filter.op)), h('b', { title: values.join(', ') }, h('bdi', {}, text))),
+        h('span', { class: 'quiet' }, name), negative ? h('b', {}, opWords(filter.op)) : h('span', { class: 'quiet' }, opWords(filter.op)), h('b', { title: values.join(', ') }, foreign(text))),
       h('button', { class: 'x', type: 'button', 'aria-label': `× Remove the filter ${name} ${opWords(filter.op)} ${text}`, onclick: () => change(without(filters(), i)) }, '×'));
   }
 
@@ -67,7 +67,7 @@ export function filterBox({ table, filters, base, change, add }) {
   function offer(some) {
     options = some.slice(0, MOST);
     at = -1;
-    put(list, options.map((one, i) => h('li', { role: 'option', id: `filter-option-${i}`, 'aria-selected': 'false', onpointerdown: (event) => { event.preventDefault(); one.run(); } }, h('bdi', {}, one.label), h('small', {}, one.detail))));
+    put(list, options.map((one, i) => h('li', { role: 'option', id: `filter-option-${i}`, 'aria-selected': 'false', onpointerdown: (event) => { event.preventDefault(); one.run(); } }, foreign(one.label), h('small', {}, one.detail))));
     list.hidden = !options.length || document.activeElement !== input;
     input.setAttribute('aria-expanded', String(!list.hidden));
     input.removeAttribute('aria-activedescendant');

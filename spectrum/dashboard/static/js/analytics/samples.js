@@ -1,6 +1,6 @@
 // The newest records or sampled packets that the filters let through; a row opens into all that is known of it.
 
-import { h, put } from '../dom.js';
+import { foreign, h, put } from '../dom.js';
 import { bytes, dur, hms, int, when } from '../format.js';
 import { mark } from '../marks.js';
 import { blank, bones, failure } from '../states.js';
@@ -14,19 +14,19 @@ const HEADER = 'header';
 
 const seconds = (us) => (us === null || us === undefined ? '' : dur(us / 1e6));
 const size = (number) => (number ? bytes(number) : h('span', { class: 'quiet' }, bytes(0)));
-const place = (address, port) => (address ? [h('bdi', {}, address.includes(':') ? `[${address}]` : address), h('span', { class: 'quiet' }, port ? `:${port}` : '')] : h('span', { class: 'quiet' }, 'several'));
+const place = (address, port) => (address ? [foreign(address.includes(':') ? `[${address}]` : address), h('span', { class: 'quiet' }, port ? `:${port}` : '')] : h('span', { class: 'quiet' }, 'several'));
 const clock = (t) => `${hms(t)}.${String(Math.floor((t % 1) * 1000)).padStart(3, '0')}`;
 
 const COLUMNS = {
   events: [
     ['Client', (row) => (row.client_ip ? h('a', { class: 'plain', href: `#/clients/${encodeURIComponent(row.client_ip)}` }, place(row.client_ip, row.client_port)) : h('span', { class: 'quiet' }, row.clients > 1 ? `${int(row.clients)} clients` : 'several'))],
-    ['App', (row) => h('bdi', {}, row.app), 'rank2'], ['Origin', (row) => (row.origin ? h('bdi', {}, row.origin) : h('span', { class: 'quiet' }, 'none')), 'rank2'],
+    ['App', (row) => foreign(row.app), 'rank2'], ['Origin', (row) => (row.origin ? foreign(row.origin) : h('span', { class: 'quiet' }, 'none')), 'rank2'],
     ['In', (row) => size(row.client_bytes), 'num rank2'], ['Out', (row) => size(row.origin_bytes), 'num rank2'],
     ['Duration', (row) => seconds(row.duration), 'num rank2'], ['Because of', (row) => h('bdi', { class: row.outcome === 'failed' ? 't-failed' : row.outcome === 'refused' ? 't-mitigated' : 'quiet' }, row.reason || row.event)],
   ],
   packets: [
     ['Source', (row) => place(row.source_ip, row.source_port)], ['Destination', (row) => place(row.destination_ip, row.destination_port), 'rank2'],
-    ['Length', (row) => int(row.length), 'num'], ['TTL', (row) => int(row.ttl), 'num rank2'], ['Country', (row) => row.source_country, 'rank2'], ['Because of', (row) => h('bdi', {}, row.verdict)],
+    ['Length', (row) => int(row.length), 'num'], ['TTL', (row) => int(row.ttl), 'num rank2'], ['Country', (row) => row.source_country, 'rank2'], ['Because of', (row) => foreign(row.verdict)],
   ],
 };
 
@@ -91,8 +91,8 @@ export function samples({ table, pick, hover }) {
 
   // A value of a dimension is a click away from a filter.
   function value(key, raw, text) {
-    if (!dimensions(table).some((one) => one.key === key)) return h('bdi', {}, text);
-    const button = h('button', { class: 'bare-link', type: 'button', title: 'Only this. With Alt, or x: without it', onclick: (event) => pick(key, raw, event.altKey) }, h('bdi', {}, text));
+    if (!dimensions(table).some((one) => one.key === key)) return foreign(text);
+    const button = h('button', { class: 'bare-link', type: 'button', title: 'Only this. With Alt, or x: without it', onclick: (event) => pick(key, raw, event.altKey) }, foreign(text));
     hover(button, key, raw);
     return button;
   }
@@ -111,7 +111,7 @@ export function samples({ table, pick, hover }) {
   function attempts(text) {
     let list_ = [];
     try { list_ = JSON.parse(text); } catch { return h('span', { class: 'f' }, text); }
-    return list_.map((one) => h('span', { class: 'f' }, h('i', {}, 'failed before '), h('bdi', {}, `${one.Name || one.Origin}: ${one.Reason}`)));
+    return list_.map((one) => h('span', { class: 'f' }, h('i', {}, 'failed before '), foreign(`${one.Name || one.Origin}: ${one.Reason}`)));
   }
 
   // A field and its bytes light up together.
@@ -119,9 +119,9 @@ export function samples({ table, pick, hover }) {
     const raw = bytesOf(row[HEADER]), cells = [];
     const light = (at, size, on) => { for (let i = at; i < at + size; i++) cells[i]?.classList.toggle('on', on); };
     const field = (one) => h('span', { class: 'f', onpointerenter: () => light(one.at, one.size, true), onpointerleave: () => light(one.at, one.size, false) },
-      h('i', {}, `${one.name} `), one.filter ? value(one.filter[0], one.filter[1], one.value) : h('bdi', {}, one.value));
+      h('i', {}, `${one.name} `), one.filter ? value(one.filter[0], one.filter[1], one.value) : foreign(one.value));
     const layers = h('dl', { class: 'layers' }, decode(raw).map(({ name, fields }) => [h('dt', {}, name), h('dd', {}, fields.map(field))]),
-      h('dt', {}, 'Seen by'), h('dd', {}, h('span', { class: 'f' }, h('bdi', {}, row.node)), h('span', { class: 'f' }, h('i', {}, 'stands for '), `${int(row.sample_interval)} packets`)),
+      h('dt', {}, 'Seen by'), h('dd', {}, h('span', { class: 'f' }, foreign(row.node)), h('span', { class: 'f' }, h('i', {}, 'stands for '), `${int(row.sample_interval)} packets`)),
       h('dt', {}, 'Outcome'), h('dd', {}, h('span', { class: 'f' }, value('verdict', row.verdict, row.verdict)), row.app && h('span', { class: 'f' }, h('i', {}, 'app '), value('app', row.app, row.app))));
     const dump = h('div', { class: 'hex', tabindex: 0, role: 'region', 'aria-label': `First ${raw.length} bytes` });
     for (let from = 0; from < raw.length; from += 16) {

@@ -1,6 +1,6 @@
 // The largest values of each dimension: five of so many, what they are made of, and a click to filter.
 
-import { h, put } from '../dom.js';
+import { foreign, h, put } from '../dom.js';
 import { capital, int, pct } from '../format.js';
 import { bones } from '../states.js';
 import { ask } from './ask.js';
@@ -57,7 +57,7 @@ export function top({ table, key, pick, hover }) {
 
   function item(row, scale) {
     const [value, amount] = row, label = valueLabel(key, value);
-    const only = h('button', { class: 'n', type: 'button', title: label, 'aria-label': `Only ${label}`, onclick: (event) => pick(key, value, event.altKey) }, h('bdi', {}, label));
+    const only = h('button', { class: 'n', type: 'button', title: label, 'aria-label': `Only ${label}`, onclick: (event) => pick(key, value, event.altKey) }, foreign(label));
     const line = h('li', {}, only, figures(amount, scale),
       h('span', { class: 'do' }, h('button', { class: 'mini', type: 'button', 'aria-label': `Without ${label}`, onclick: () => pick(key, value, true) }, 'without')), bars(row, scale));
     hover(line, key, value);

@@ -1,6 +1,6 @@
 // The legend is the readout: means and peaks of the whole range, and under the crosshair values and shares.
 
-import { h, put } from '../dom.js';
+import { foreign, h, put } from '../dom.js';
 import { pct } from '../format.js';
 import { swatch } from '../marks.js';
 import { momentLabel } from './scale.js';
@@ -24,7 +24,7 @@ export function legend(options) {
     svg('line', { x1: 0, x2: 16, y1: 5, y2: 5, stroke: `var(--${one.color})`, 'stroke-width': one.width ?? 1.75, 'stroke-dasharray': one.dash }));
 
   function name(one) {
-    const words = [o.kind === 'line' ? stroke(one) : swatch(one.color, one.hatched), h('bdi', { title: one.label.length > 40 ? one.label : null }, one.label)];
+    const words = [o.kind === 'line' ? stroke(one) : swatch(one.color, one.hatched), foreign(one.label)];
     if (!one.pickable) return h('span', { class: 'key' }, words);
     const button = h('button', { class: 'key', type: 'button', title: 'Only this. With Alt, or x: without it', onclick: (event) => o.pick(one, event.altKey) }, words);
     if (o.onHover) o.onHover(button, one);
@@ -41,7 +41,7 @@ export function legend(options) {
   }
 
   function before(drawn) {
-    if (!o.compare) return null;
+    if (!o.compare || !measure(o.compare, drawn).count) return null;
     const cells = index !== null ? [shown(o.compare[index]), ''] : o.whole && o.whole.before ? o.whole.before : [shown(measure(o.compare, drawn).mean), o.change || ''];
     return h('tr', { class: 'before' }, h('th', { scope: 'row' }, h('span', { class: 'key quiet' }, h('i', { class: 'dots', 'aria-hidden': 'true' }), o.before)),
       h('td', { class: 'num quiet' }, cells[0]), h('td', { class: 'num quiet' }, cells[1]));
