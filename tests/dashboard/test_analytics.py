@@ -87,7 +87,6 @@ def test_a_day(look, screen, accessible, size, theme):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.wait_for_selector(".cause p")
     screen(page, f"analytics-{size}-{theme}")
-    accessible(page)
     page.locator(".samples tbody button").first.click()
     page.wait_for_selector(".samples .layers")
     # At its whole height nothing lies below the bars, whose targets axe would find too small.
