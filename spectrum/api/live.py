@@ -26,6 +26,8 @@ EVERY_S = 1.0
 # Apps that are shown, those in trouble and those with most traffic each.
 MOST_APPS = 50
 MOST_FINDINGS = 20
+# Of the mean by which apps are ranked.
+SMOOTHED_S = 15.0
 # Apps of a finding that are named.
 MOST_NAMED = 5
 # An app whose sessions fail: so many of the last minute, and that part of what began.
@@ -65,6 +67,8 @@ class _App:
     counts: list[Any]
     # What each is more than at the last time, by second.
     rates: tuple[float, ...] = (0.0,) * 7
+    # Its traffic of late, by which it is ranked: that of one second alone would have lists jump.
+    weight: float = 0.0
     # Of the last minute: when, sessions that began, those that failed.
     minute: deque[tuple[float, int, int]] = field(default_factory=deque)
 
@@ -190,6 +194,9 @@ class LiveFeed:
         self._moving = set()
         for name, counts in moved.items():
             self._count(name, counts, passed_s)
+        for name in self._active:
+            app = self._apps[name]
+            app.weight += (app.rates[IN] + app.rates[OUT] - app.weight) / SMOOTHED_S
         for name in list(self._failing):
             self._age(name)
 
@@ -280,7 +287,7 @@ class LiveFeed:
 
     def _weight(self, name: str) -> tuple[float, float]:
         app = self._apps[name]
-        return app.rates[IN] + app.rates[OUT], app.counts[OPEN]
+        return app.weight, app.counts[OPEN]
 
     def _row(self, name: str, state: tuple[str, str, Mapping[str, Any]] | None) -> dict[str, Any]:
         app, found = self._apps.get(name), self._catalogue.named("apps", name)

@@ -142,3 +142,18 @@ def test_a_finding_waits_while_the_pointer_is_over_the_list(look_at):
     assert page.locator(".finds li").count() == 1, "nothing moves under the pointer"
     page.mouse.move(5, 5)
     page.wait_for_function("() => document.querySelectorAll('.finds li').length === 2")
+
+
+def test_it_is_narrow_and_printed(look, screen, site):
+    page = look("/")
+    page.wait_for_selector(".finds li")
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.set_viewport_size({"width": 760, "height": 1000})
+    page.emulate_media(media="print", color_scheme="dark")
+    page.wait_for_timeout(300)
+    screen(page, "overview-print")
+    assert not page.locator(".rail, .top, .tabs").locator("visible=true").count()
+    color = page.evaluate("getComputedStyle(document.body).color")
+    assert color == "rgb(23, 26, 30)", "paper is light"

@@ -38,7 +38,7 @@ export default async function overview(ctx) {
 
 function heading() {
   const title = h('h1', {}, live.now ? headline(live.now) : 'Overview'), line = h('p', { class: 'lede' });
-  const list = h('ul', { class: 'finds', role: 'list', hidden: true }), more = h('p', {}), fresh = h('div', {});
+  const list = h('ul', { class: 'finds', role: 'list', hidden: true }), more = h('p', {}), fresh = h('div', { class: 'acts' });
   let isAll = false, shown = '', waits = null, over = false, times = 0;
   const say = h('p', { class: 'vh', role: 'status' });
   list.addEventListener('pointerenter', () => { over = true; });
@@ -60,7 +60,7 @@ function heading() {
     more.hidden = rest <= 0;
   }
   return {
-    nodes: [h('section', { class: 'head' }, h('div', { class: 'grow' }, title, line, say), h('div', { class: 'acts' }, fresh)), h('div', {}, list, more)],
+    nodes: [h('section', { class: 'head' }, h('div', { class: 'grow' }, title, line, say), fresh), h('div', {}, list, more)],
     live(now) {
       title.textContent = headline(now);
       line.textContent = lede(now);
