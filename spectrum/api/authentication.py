@@ -5,6 +5,7 @@ import os
 import pwd
 import time
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 
 from starlette.types import Scope
 
@@ -58,6 +59,7 @@ class Authentication:
         if "authorization" in headers:
             return self._bearer(headers["authorization"], address, agent)
         if peer is not None and peer.is_trusted:
+            _refuse_other_sites(headers)
             return Caller(Author("local", str(peer.uid), _user(peer.uid), "", agent))
         if "x-auth-key" in headers:
             raise ApiError(
@@ -100,6 +102,30 @@ class Authentication:
         return ApiError(
             401, AUTHENTICATION_ERROR, "Authentication error", headers={"www-authenticate": 'Bearer realm="spectrum"'}
         )
+
+
+def _refuse_other_sites(headers: Mapping[str, str]) -> None:
+    """Refuse what a page of another site has a browser send to a forwarded socket, which asks for no token.
+
+    A page says so itself (Fetch Metadata), or reaches the socket by a name of its own that leads here (DNS rebinding).
+    Names without a dot are those of this machine, and of clients that have to say some name.
+
+    Raises:
+        ApiError: If it is one.
+    """
+    host = headers.get("host", "").rpartition("@")[2]
+    name = host if host.startswith("[") else host.partition(":")[0]
+    is_foreign = "." in name.strip(".") and not _is_address(name)
+    if is_foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        raise ApiError(403, NOT_FROM_HERE, f"Cannot be used by pages of other sites without a token: {_HOW}")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _user(uid: int) -> str:

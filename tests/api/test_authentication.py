@@ -38,6 +38,33 @@ async def test_who_is_on_this_machine(api):
 
 
 @pytest.mark.parametrize(
+    ("headers", "is_own"),
+    [
+        ({"host": "localhost:8787"}, True),
+        ({"host": "127.0.0.1:8787"}, True),
+        ({"host": "[::1]:8787"}, True),
+        ({"host": "api"}, True),
+        ({"host": "localhost", "sec-fetch-site": "same-origin"}, True),
+        ({"host": "localhost", "sec-fetch-site": "none"}, True),
+        ({"host": "rebound.example.com:8787"}, False),
+        ({"host": "127.0.0.1.example.com"}, False),
+        ({"host": "127.0.0.1@example.com"}, False),
+        ({"host": "localhost", "sec-fetch-site": "cross-site"}, False),
+        ({"host": "127.0.0.1", "sec-fetch-site": "same-site"}, False),
+    ],
+)
+async def test_pages_of_other_sites_cannot_use_a_forwarded_socket(api, headers, is_own):
+    if is_own:
+        assert identify(api, headers, Peer(1, 0), "").is_local
+        return
+    with pytest.raises(ApiError, match="other sites") as caught:
+        identify(api, headers, Peer(1, 0), "")
+    assert caught.value.status == 403
+    text = await api.token(PERMISSION)
+    assert not identify(api, {**headers, **bearer(text)}, Peer(1, 0), "").is_local, "a token does"
+
+
+@pytest.mark.parametrize(
     ("headers", "status", "code", "words"),
     [
         ({}, 400, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers"),

@@ -167,11 +167,17 @@ export function headline(now) {
   return `${said} ${hit ? `Clients of ${count(hit, 'app')} notice.` : 'Clients are served all the same.'}`;
 }
 
+function attention(hit, apps) {
+  if (!hit) return 'No app is affected';
+  if (hit === apps) return apps === 1 ? 'The one app needs attention' : `All ${count(apps, 'app')} need attention`;
+  return `${capital(count(hit, 'app'))} of ${int(apps)} ${hit === 1 ? 'needs' : 'need'} attention`;
+}
+
 /** The line below it. */
 export function lede(now) {
   const { trouble, app_count: apps, totals, workers } = now, hit = (trouble.apps?.failed || 0) + (trouble.apps?.degraded || 0);
   const sessions = `${count(totals.open, 'session')} ${totals.open === 1 ? 'is' : 'are'} open`;
   if (!apps) return 'An app listens on a port and sends what comes to an origin.';
   if (!now.finding_count) return `${capital(count(apps, 'app'))}, ${sessions}${workers ? `, ${count(workers.serving, 'worker')} ${workers.serving === 1 ? 'serves' : 'serve'}` : ''}. Nothing needs attention.`;
-  return `${hit ? `${capital(count(hit, 'app'))} of ${int(apps)} ${hit === 1 ? 'needs' : 'need'} attention` : 'No app is affected'}. ${capital(sessions)}.`;
+  return `${attention(hit, apps)}. ${capital(sessions)}.`;
 }

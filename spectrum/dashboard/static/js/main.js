@@ -27,7 +27,7 @@ async function identified() {
     await api.open();
   } catch (error) {
     if (![400, 401, 403].includes(error.status)) throw error;
-    const problem = api.token ? (error.status === 401 ? 'The token is not known any more.' : error.text) : '';
+    const problem = api.token && error.status === 401 ? 'The token is not known any more.' : api.token || error.status === 403 ? error.text : '';
     api.token = '';
     await gate(problem);
   }

@@ -112,7 +112,7 @@ function figures() {
         const from = row.hour ? hour : day, name = row.hour || row.day;
         if (!name) continue;
         const is = from.totals[name], was = from.previous?.totals?.[name];
-        if (row.show) show(row, row.show(is));
+        if (row.show) show(row, row.show(name.startsWith('connect') ? is || null : is));
         row.difference.textContent = row.counted ? (was == null ? '' : signed(is - was)) : change(is, was);
       }
     },
@@ -168,7 +168,7 @@ function traffic(ctx) {
     before.hidden = !was;
     to.hidden = false;
     to.setAttribute('href', href('/analytics', { m: 'bits', ...rangeQuery() }));
-    passedNote.textContent = found.rows.length ? '' : 'no session yet in this time';
+    passedNote.textContent = !found.rows.length ? 'no session yet in this time' : found.rows[0][0] > since + (until - since) / 2 ? `first session in this time at ${when(found.rows[0][0])}` : '';
     outNote.textContent = 'on a scale of its own';
     passed.update({ ...fixed, notes, compare: was, series: [{ key: 'passed', label: 'passed', color: 'passed', values: perSecond(column(found.rows, times, 1), 8) }] });
     out.update({ ...fixed, series: [{ key: 'refused', label: 'refused', color: 'mitigated', edge: 'mitigated-text', hatched: true, values: perSecond(column(found.rows, times, 2), 1) }] });
