@@ -100,13 +100,12 @@ def test_files_in_the_docs_are_good_ones(page):
         assert config.apps or config.api
 
 
-def test_the_picture_in_the_readme_is_small_and_loads_nothing():
-    """`docs/pictures/make.py` draws it."""
-    (name,) = re.findall(r"!\[.*?\]\((docs/pictures/.*?)\)", (DOCS.parent / "README.md").read_text())
-    picture = (DOCS.parent / name).read_text()
-    assert len(picture) < 60_000
-    assert picture.startswith("<svg ")
-    assert "url(http" not in picture
+def test_the_pictures_in_the_readme_are_small_and_load_nothing():
+    """`docs/pictures/make.py` draws the one of the terminal; the other one is a screenshot of the dashboard."""
+    names = re.findall(r"!\[.*?\]\((docs/pictures/.*?)\)", (DOCS.parent / "README.md").read_text())
+    drawn, screenshot = ((DOCS.parent / name).read_bytes() for name in names)
+    assert len(drawn) < 60_000 and drawn.startswith(b"<svg ") and b"url(http" not in drawn
+    assert len(screenshot) < 100_000 and screenshot.startswith(b"\x89PNG")
 
 
 def test_words_that_the_project_writes_otherwise():
