@@ -2,6 +2,7 @@
 
 import pytest
 
+from spectrum.store.objects import file_id
 from tests.dashboard.site import HOSTILE, SCANNER
 from tests.engine.harness import eventually
 
@@ -34,6 +35,11 @@ def test_a_refused_client_is_told_why(look, site, screen, accessible, refused, s
     assert "Session on echo to main/up." in story
     steps = page.inner_text(".steps >> nth=0") + page.inner_text(".steps >> nth=1")
     assert "access rule scanners blocks it" in steps
+    assert page.locator("h2 a", has_text="guarded").get_attribute("href") == f"#/apps/{file_id('apps', 'guarded')}"
+    assert (
+        page.locator(".lede a", has_text="scanners").get_attribute("href")
+        == f"#/access/{file_id('access_rules', 'scanners')}"
+    )
     screen(page, f"client-{size}-{theme}")
     accessible(page)
 

@@ -33,23 +33,37 @@ async def tell_story(
 ) -> Response:
     """Tell what happened to a client or a session: refusals with their rule or limit, sessions with their end."""
     if call.context.asking.service.store is not None:
-        return success(await _from_store(call, subject, since, until, limit))
+        told = await _from_store(call, subject, since, until, limit)
+        return success(told | {"ids": _ids(call, told["rows"])})
     assert call.account is not None, "its path names one"
     asked = {"subject": subject, "since": since, "until": until, "limit": str(limit), "account": call.account.name}
     told = await ask(call, "GET", "/story", {key: value for key, value in asked.items() if value})
     if busy := told.get("busy"):
         raise ApiError(429, TOO_MANY, f"{busy}: please wait", headers={"retry-after": str(_WAIT_S)})
+    rows = _rows(told["records"])
     return success(
         {
             "subject": subject,
             "source": "journal",
             "is_kept": told["is_kept"],
             "kept_since": min((one["since"] for one in told["searched"] if one["since"]), default=None),
-            "rows": _rows(told["records"]),
+            "rows": rows,
             "several": _rows(told["of_several_clients"]),
             **{key: told[key] for key in ("omitted", "refused", "reasons", "notes")},
+            "ids": _ids(call, rows),
         }
     )
+
+
+def _ids(call: Call, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the ids of the apps and access rules that rows name, as far as the account has them still."""
+    found: dict[str, dict[str, str]] = {"apps": {}, "access_rules": {}}
+    for row in rows:
+        for section, name in (("apps", row["app"]), ("access_rules", row["access_rule"])):
+            one = call.catalogue.named(section, name) if name else None
+            if one is not None and call.object(section, one.id) is not None:
+                found[section][name] = one.id
+    return found
 
 
 async def _from_store(call: Call, subject: str, since: str, until: str, limit: int) -> dict[str, Any]:

@@ -23,7 +23,6 @@ FILE = {
     },
 }
 REPORT = f"/accounts/{file_id('accounts', 'acme')}/report"
-STORY = f"/accounts/{file_id('accounts', 'acme')}/story"
 RANGE = f"since={BEGIN}.0&until={BEGIN + 2 * DAY_S}"
 
 
@@ -110,20 +109,3 @@ async def test_without_a_store(api):
     async with api.client() as client:
         status, _, message, _ = await refused(client, "GET", REPORT)
     assert (status, "analytics: true" in message) == (404, True)
-
-
-async def test_a_story_from_the_store(api):
-    mine = [one for one in events() if one["client_ip"] == "192.0.2.77" and one["app"] in "ab"]
-    query = "since=2023-11-15T00:00:00&until=2023-11-17T00:00:00"
-    async with api.client(await api.token("analytics:read", accounts=["acme"])) as client:
-        told = await done(client, "GET", f"{STORY}?subject=192.0.2.77&{query}")
-        assert (told["source"], len(told["rows"]), told["omitted"]) == ("analytics", len(mine), 0)
-        assert told["first_seen"] == pytest.approx(mine[0]["time"], abs=1e-3)
-        assert told["refused"] == sum(one["weight"] for one in mine if one["outcome"] == "refused")
-        assert [one["time"] for one in told["rows"]] == sorted(one["time"] for one in told["rows"])
-        wide = await done(client, "GET", f"{STORY}?subject=192.0.2.0/24&{query}&limit=3")
-        assert len(wide["rows"]) == 3
-        one = await done(client, "GET", f"{STORY}?subject=7.1&{query}")
-        assert {row["session"] for row in one["rows"]} == {"7.1"}
-        for subject in ("x", "edge1/0/aa/7"):
-            assert (await refused(client, "GET", f"{STORY}?subject={subject}"))[:2] == (400, 1002)

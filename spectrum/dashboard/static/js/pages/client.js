@@ -16,9 +16,11 @@ import { events, fold, median, verdict } from '../story.js';
 const EXPLAINED = 5, RTT_BUCKETS = 96;
 const iso = (t) => new Date(t * 1000).toISOString();
 const to = (address) => `#/clients/${encodeURIComponent(address)}`;
-const link = (page, name) => h('a', { href: `#/${page}/${encodeURIComponent(name)}` }, foreign(name));
-const app = (name) => (name ? link('apps', name) : 'an app that is gone');
-const rule = (name) => link('access', name);
+// Of the story that is shown: what names of apps and rules lead to.
+let ids = { apps: {}, access_rules: {} };
+const link = (page, id, name) => (id ? h('a', { href: `#/${page}/${id}` }, foreign(name)) : foreign(name));
+const app = (name) => (name ? link('apps', ids.apps[name], name) : 'an app that is gone');
+const rule = (name) => link('access', ids.access_rules[name], name);
 const code = (text) => h('code', {}, foreign(text));
 const listed = (parts) => parts.map((part, i) => [i ? (i === parts.length - 1 ? ' and ' : ', ') : '', part]);
 const times = (n) => (n === 1 ? 'once' : n === 2 ? 'twice' : `${int(n)}${NB}times`);
@@ -63,6 +65,7 @@ async function tell(top, told, address, ctx) {
     put(told, failure(error, () => tell(top, told, address, ctx)));
     return;
   }
+  ids = story.ids;
   const rows = story.rows, lines = fold(events(rows)), said = verdict(lines);
   const names = [...new Set([...said.refused.map((line) => line.row.app), ...lines.map((line) => line.row.app), ...open.map((one) => one.app)].filter(Boolean))];
   const now = h('div', { class: 'stack' });
