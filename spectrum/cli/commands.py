@@ -12,6 +12,7 @@ from spectrum import __version__
 # The module of each command, and its name there if it is another one. It is imported when it is asked for:
 # `spectrum status` needs nothing of what serves.
 COMMANDS = {
+    "analytics": "analytics",
     "app": "app",
     "balancer": "objects",
     "bindings": "bindings",
