@@ -59,7 +59,7 @@ class AnalyticsActor(Actor):
         self._failures_before: Counter[str] = Counter()
         self._has_taken = False
         # When nothing was left to take, as far as is known.
-        self._level_at = 0.0
+        self._level_at = clock()
 
     async def prepare(self, change: Change) -> None:
         """Have the folder of the store.

@@ -110,6 +110,15 @@ async def test_counts_go_on_over_processes(part):
 
 async def test_lag_begins_where_something_is_left(part):
     part.open()
+    part.add(1, 3)
+    await until(lambda: part.records.journal.end == 3)
+    part.now += 4
+    part.ask(record=0)
+    assert (part.actor.read().lag_records, part.actor.read().lag_s) == (3, 4)
+
+
+async def test_lag_ends_where_nothing_is_left(part):
+    part.open()
     part.ask(record=0)
     assert (part.actor.read().lag_records, part.actor.read().lag_s) == (0, 0)
     part.now += 50
