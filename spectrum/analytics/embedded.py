@@ -33,6 +33,7 @@ _VOLUMES = 16
 SPARE_BYTES = 64 << 20
 # `minutes` has all there is: what is not rolled up yet is shown as rows of one event.
 _ALWAYS_S = 1e12
+_MINUTE_S = 60.0
 _MINUTE_US = 60_000_000
 
 
@@ -179,7 +180,7 @@ class EmbeddedStore:
             QuestionTooLarge: If it takes longer, or more memory, than it may.
             AnalyticsError: If it cannot be answered.
         """
-        with self._volumes.read(timeout_s) as reader:
+        with self._volumes.read(timeout_s, question.since - _MINUTE_S, question.until) as reader:
 
             def run(statement: Statement) -> list[tuple[Any, ...]]:
                 return reader.execute(statement.text, statement.parameters)

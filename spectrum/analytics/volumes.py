@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from threading import Lock
 
@@ -50,6 +51,8 @@ class Volumes:
         self._say = say
         # By number, the columns of each table: files of an earlier version have fewer.
         self._there: dict[int, Mapping[str, frozenset[str]]] = {}
+        # The oldest and the newest time in those that are not written to any more, in microseconds since 1970.
+        self._spans: dict[int, tuple[int, int]] = {}
         # Those that are dropped when nobody reads them any more, and how many questions read which.
         self._leaving: set[int] = set()
         self._reads: Counter[int] = Counter()
@@ -76,6 +79,7 @@ class Volumes:
             if self._attach(_file_name(number), catalog(number)):
                 self._add(number)
         self._forget_lost()
+        self._spans = {number: self._span(number) for number in self.numbers[:-1]}
 
     def _attach(self, name: str, as_name: str) -> bool:
         """Open a file, which is made if it is missing; return False where it was damaged, and is set aside."""
@@ -163,8 +167,27 @@ class Volumes:
         except AnalyticsError:
             self._database.is_broken = True
             raise
+        if self._there:
+            self._spans[max(self._there)] = self._span(max(self._there))
         with self._turn:
             self._there = self._there | {number: _columns_in(self._database.writer, name)}
+
+    def _span(self, number: int) -> tuple[int, int]:
+        times = " UNION ALL ".join(f"SELECT time FROM {catalog(number)}.{table.name}" for table in OF_VOLUME)
+        found = self._database.one(f"SELECT epoch_us(min(time)), epoch_us(max(time)) FROM ({times})")
+        return (found[0], found[1]) if found[0] is not None else (0, 0)
+
+    def _overlapping(self, since: float, until: float) -> dict[int, Mapping[str, frozenset[str]]]:
+        """Return the volumes with rows of a time; a plan for each one takes milliseconds.
+
+        The last two are always among them: they have the newest row.
+        """
+        always = self.numbers[-2:]
+        return {
+            number: tables
+            for number, tables in self._there.items()
+            if number in always or (self._spans[number][0] < until * 1e6 and self._spans[number][1] >= since * 1e6)
+        }
 
     def drop(self, number: int, newest_us: int) -> None:
         """Delete a volume as soon as no question reads it; its newest event is of that time.
@@ -208,15 +231,20 @@ class Volumes:
         self._database.is_damaged = False
 
     @contextmanager
-    def read(self, timeout_s: float) -> Iterator[Reader]:
+    def read(self, timeout_s: float, since: float = 0.0, until: float = inf) -> Iterator[Reader]:
         """Return what has the tables as views of all files, as of one moment.
+
+        Args:
+            timeout_s: What it may take.
+            since: Rows before this time, in seconds since 1970, may be missing.
+            until: So may those of this time and later.
 
         Raises:
             QuestionTooLarge: If what is done with it takes longer, or more memory, than it may.
             AnalyticsError: If it cannot be done.
         """
         with self._turn:
-            there = self._there
+            there = self._overlapping(since, until)
             self._reads.update(list(there))
         try:
             with self._database.reading(timeout_s) as reader:

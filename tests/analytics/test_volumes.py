@@ -75,6 +75,26 @@ def test_questions_see_all_volumes_and_the_history(opened):
     assert opened.apps("minutes") == ["a", "b"]
 
 
+def test_questions_of_a_time_see_its_volumes_alone(opened):
+    noon = 1795694400.0  # of the rows
+    for app in "abcd":
+        opened.add(app)
+        opened.volumes.begin()
+    opened.add("e")
+    opened.database.writer.execute("UPDATE v1.events SET time = TIMESTAMP '2026-11-25 12:00:00'")
+    opened.close()
+    opened.open()
+
+    def apps(since, until):
+        with opened.volumes.read(10.0, since, until) as reader:
+            return sorted(app for (app,) in reader.execute("SELECT app FROM events"))
+
+    assert apps(0, noon + 60) == ["a", "b", "c", "d", "e"]
+    assert apps(noon - 60, noon + 60) == ["b", "c", "d", "e"]
+    assert apps(noon - 86400, noon) == ["a", "d", "e"]
+    assert apps(noon + 11, noon + 60) == ["d", "e"], "the last two have the newest row"
+
+
 def test_a_new_volume_goes_on_where_the_one_before_is(opened):
     with opened.database.writing() as connection:
         connection.execute("INSERT INTO v1.progress VALUES (1, 2, 3)")
