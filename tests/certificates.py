@@ -82,9 +82,10 @@ class Authority:
         builder = x509.CertificateRevocationListBuilder(self.name, now, now + DAY)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, *names, kind="ec", common_name=None, days=30):
-        """A certificate for host names and addresses."""
-        key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)
+    def issue(self, *names, kind="ec", common_name=None, days=30, key=None):
+        """A certificate for host names and addresses, with a new key or one that there is."""
+        if key is None:
+            key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)
         builder = self._builder(_name(common_name or (names[0] if names else "nobody")), key.public_key(), days)
         builder = builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False

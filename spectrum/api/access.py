@@ -1,7 +1,7 @@
 """Who may call a route: its account and zone, from the path, and whether the caller may do that there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Depends, Request
@@ -37,6 +37,7 @@ class Context:
         live: What is so now, for who looks.
         asking: Asks it.
         weekly: Writes reports by schedule.
+        sealing: For whom private keys are sealed.
     """
 
     catalogue: Catalogue
@@ -47,6 +48,18 @@ class Context:
     live: LiveFeed
     asking: Asking
     weekly: WeeklyReports
+    sealing: "Sealing" = field(default_factory=lambda: Sealing())
+
+
+@dataclass(slots=True)
+class Sealing:
+    """For whom private keys are sealed.
+
+    Attributes:
+        public: The public half of the daemon's sealing key; None where it has none.
+    """
+
+    public: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,8 @@ class ApiService:
                 self._catalogue.refill(partial(self._fill, body))
 
     def _apply(self, settings: Mapping[str, Any]) -> None:
+        sealing_key = settings.get("sealing_key")
+        self._context.sealing.public = bytes.fromhex(sealing_key) if sealing_key else None
         rate = settings.get("rate_limit") or {}
         self._traces.configure(settings.get("traces"))
         self._rates.requests = rate.get("requests", self._rates.requests)

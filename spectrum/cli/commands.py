@@ -16,6 +16,7 @@ COMMANDS = {
     "app": "app",
     "balancer": "objects",
     "bindings": "bindings",
+    "certificate": "objects",
     "check": "serving",
     "doctor": "doctor",
     "explain": "running",

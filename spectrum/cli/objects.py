@@ -1,4 +1,4 @@
-"""`spectrum app|pool|monitor|group|balancer|rule|list list|show|set|delete`: the API's objects, by its UNIX socket.
+"""`spectrum app|certificate|pool|... list|show|set|delete`: the API's objects, by its UNIX socket.
 
 Whoever may use the socket needs no token. People use names where the API has ids.
 """
@@ -55,6 +55,21 @@ def _rule_of(value: str) -> Object:
     return {"configuration": {"target": target, "value": value}}
 
 
+def _host_of(one: Object) -> str:
+    """Return the first name that a certificate is for."""
+    return str(next(iter(one["hosts"]), one["id"]))
+
+
+CERTIFICATE = Noun(
+    "certificate",
+    "/zones/{zone}/custom_certificates",
+    _host_of,
+    lambda name: {},
+    ("hosts", "issuer", "status", "expires_on"),
+    is_paged=True,
+)
+# Fields of which people write `@FILE`, whose text it is.
+_FILES = ("certificate", "private_key")
 APP = Noun(
     "app",
     "/zones/{zone}/spectrum/apps",
@@ -173,7 +188,15 @@ class NamedApi:
         return found
 
     def value(self, field: str, text: str) -> Any:
-        """Return what a text is for a field: JSON, or itself; names of other objects are made into ids."""
+        """Return what a text is for a field: JSON, or itself; names of other objects are made into ids.
+
+        `@FILE` is what stands in a file, where that is a certificate or a key.
+        """
+        if field in _FILES and text.startswith("@"):
+            try:
+                return Path(text[1:]).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as exc:
+                raise failure(f"{text[1:]}: {exc.strerror if isinstance(exc, OSError) else 'it is no text'}") from exc
         try:
             value = json.loads(text)
         except ValueError:
@@ -344,6 +367,7 @@ def _group(noun: Noun, about: str) -> click.Group:
 
 pool = _group(POOL, "Pools of origins")
 monitor = _group(MONITOR, "Health checks of origins")
+certificate = _group(CERTIFICATE, "Certificates with their keys")
 group = _group(GROUP, "Monitor groups")
 balancer = _group(BALANCER, "Load balancers")
 rule = _group(RULE, "IP access rules")

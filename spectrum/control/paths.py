@@ -54,6 +54,11 @@ def _beside_state(config: "Config", what: str) -> Path:
     return state.with_name(f"{state.name}.{what}")
 
 
+def sealing_key(config: "Config") -> Path:
+    """Return the file with the key that opens private keys which the API of a configuration was sent."""
+    return state_folder(control_path(config)) / "sealing.key"
+
+
 def state_folder(control: Path) -> Path:
     """Return the folder of what the daemon with this control socket keeps over restarts."""
     if given := os.environ.get("STATE_DIRECTORY"):  # systemd's, where the unit has one (systemd.exec(5))

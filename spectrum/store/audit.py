@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 HIDDEN = "(hidden)"
 # Keys of values that are secrets, or come near to one.
-_SECRET_KEY = re.compile(r"(?:^|_)(?:secret|password|passphrase|token|tsig_key|private_key)$")
-_PEM = "-----BEGIN "
+_SECRET_KEY = re.compile(r"(?:^|_)(?:secret|password|passphrase|token|tsig_key|private_key|sealed_key)$")
+# A certificate is for everybody to see.
+_PEM = re.compile("-----BEGIN (?!CERTIFICATE-----)")
 # Of headers, those that tell nobody anything; others may authenticate whoever sends them.
 _OPEN_HEADERS = frozenset({"host", "user-agent", "connection", "accept", "accept-encoding", "accept-language"})
 
@@ -150,7 +151,7 @@ def secret_places(value: Any, place: Place = (), is_secret: bool = False) -> Ite
         case list():
             for index, item in enumerate(value):
                 yield from secret_places(item, (*place, index), is_secret)
-        case str() if value and (is_secret or _PEM in value):
+        case str() if value and (is_secret or _PEM.search(value)):
             yield place
 
 

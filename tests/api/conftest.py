@@ -9,6 +9,7 @@ FILE = {
         "ssh.example.com": {"protocol": "tcp/22", "dns": {"type": "CNAME", "name": "ssh.example.com"}},
         "game": {"protocol": "udp/53", "zone": "example.net"},
     },
+    "certificates": {"of-file": {"certificate": "/c.pem", "key": "/c.key", "zone": "example.com"}},
 }
 
 

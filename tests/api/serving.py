@@ -124,6 +124,7 @@ class Api:
         context = Context(
             self.catalogue, self.tokens, self.store, self.daemon, self.analytics, self.live, self.asking, self.weekly
         )
+        self.context = context
         identify = Authentication(self.tokens).identify
         self.app = Intake(make_app(context), identify, self._count, Traces(), self.refused.note)
 

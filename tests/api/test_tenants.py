@@ -80,7 +80,7 @@ async def test_no_answer_names_what_is_theirs(api):
     client = api.client(await api.token("all:edit", accounts=["acme"]))
     names = [name for objects in FILE.values() for name in objects if "secret" in name] + ["192.0.2.2", "192.0.2.3"]
     for method, path in OPERATIONS:
-        if method == "get":
+        if method == "get" and not path.endswith("/live"):  # which has no end
             answer = await client.get(
                 filled(path, OURS, IDS[0]), params={"since": "2020-01-01", "before": "2999-01-01"}
             )

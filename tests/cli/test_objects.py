@@ -15,6 +15,7 @@ ACCOUNT, ZONE = "a" * 32, "b" * 32
 POOLS, APPS = f"/accounts/{ACCOUNT}/load_balancers/pools", f"/zones/{ZONE}/spectrum/apps"
 MONITORS = f"/accounts/{ACCOUNT}/load_balancers/monitors"
 GROUPS = f"/accounts/{ACCOUNT}/load_balancers/monitor_groups"
+CERTIFICATES = f"/zones/{ZONE}/custom_certificates"
 RULES, LISTS = f"/accounts/{ACCOUNT}/firewall/access_rules/rules", f"/accounts/{ACCOUNT}/rules/lists"
 
 
@@ -39,6 +40,7 @@ class Server(ThreadingUnixStreamServer):
             ],
             APPS: [{"id": f"a{i}", "dns": {"name": f"{i}.example.com"}, "protocol": f"tcp/{i}"} for i in range(1, 151)],
             RULES: [],
+            CERTIFICATES: [{"id": "c1", "hosts": ["a.example.com"], "status": "active"}],
             LISTS: [{"id": "l1", "name": "banned", "kind": "ip"}],
         }
         self.asked = []
@@ -60,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
         status, result, errors = 200, None, []
         if self.command == "GET":
             result = self.server.objects[path]
-            if path in (APPS, RULES):
+            if path in (APPS, RULES, CERTIFICATES):
                 page = int(dict(part.split("=") for part in query.split("&"))["page"])
                 result = result[(page - 1) * 100 : page * 100]
         else:
@@ -189,12 +191,21 @@ def test_one_is_shown_by_its_name_or_id(server):
         (("group", "set", "all", "members=5"), ("PATCH", f"{GROUPS}/g1", {"members": 5})),
         (("pool", "set", "eu", "monitor_group=all"), ("PATCH", f"{POOLS}/p1", {"monitor_group": "g1"})),
         (("list", "set", "banned", "description=d"), ("PUT", f"{LISTS}/l1", {"description": "d"})),
+        (
+            ("certificate", "set", "a.example.com", "certificate=PEM", "bundle_method=force"),
+            ("PATCH", f"{CERTIFICATES}/c1", {"certificate": "PEM", "bundle_method": "force"}),
+        ),
+        (
+            ("certificate", "set", "b.example.com", "certificate=@CHAIN", "private_key=@CHAIN"),
+            ("POST", CERTIFICATES, {"certificate": "-----BEGIN x", "private_key": "-----BEGIN x"}),
+        ),
         (("pool", "delete", "us"), ("DELETE", f"{POOLS}/p2", None)),
     ],
 )
-def test_what_is_asked_for(server, words, asked):
+def test_what_is_asked_for(server, words, asked, tmp_path):
     server.objects[f"/zones/{ZONE}/load_balancers"] = []
-    result = server.run(*words)
+    (tmp_path / "chain").write_text("-----BEGIN x")
+    result = server.run(*(word.replace("CHAIN", str(tmp_path / "chain")) for word in words))
     assert result.exit_code == 0, result.output
     assert server.asked == [asked]
 
@@ -219,6 +230,7 @@ def test_each_reason_of_a_refusal_is_a_line(server):
     assert (refused.exit_code, refused.output) == (1, "origins.0: bad\nworse\n")
     assert server.run("pool", "set", "eu", "monitor").exit_code == 2
     assert "there is no monitor x" in server.run("pool", "set", "eu", "monitor=x").output
+    assert "/nowhere: No such file" in server.run("certificate", "set", "x", "certificate=@/nowhere").output
     assert "there is no zone other" in server.run("app", "list", "--zone", "other").output
 
 

@@ -1,13 +1,16 @@
 """An operator's day with Cloudflare's official Python client, its answers validated strictly, on one's own edge."""
 
 import socket
+import ssl
 import time
 from socket import SOCK_STREAM
 
 import cloudflare
 import pytest
 from cloudflare import Cloudflare
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests.certificates import Authority
 from tests.e2e.daemon import Daemon
 from tests.e2e.echoes import echoing
 from tests.e2e.operator_tools import local_api, make_token
@@ -61,7 +64,7 @@ def fails(status: type[cloudflare.APIStatusError], code: int, pointer: str | Non
 
 
 def test_an_operators_day(edge, free_port):
-    _, client = edge
+    daemon, client = edge
     # Which account and zone?
     assert client.user.tokens.verify().status == "active"
     (account,) = client.accounts.list()
@@ -129,6 +132,7 @@ def test_an_operators_day(edge, free_port):
     previewed(client, of_account, monitor, pool, free_port())
 
     grouped(client, of_account, monitor, pool, free_port())
+    certified(daemon, client, of_zone, first, free_port())
 
     # Changes: PUT replaces, PATCH changes.
     assert balancing.pools.edit(pool.id, **of_account, description="echoes").description == "echoes"
@@ -257,6 +261,47 @@ def grouped(client, of_account, monitor, pool, closed_port: int) -> None:
     eventually(lambda: failure() == (True, "No failures"), timeout_s=10)
     balancing.monitor_groups.delete(group.id, **of_account)
     balancing.monitors.delete(closed.id, **of_account)
+
+
+def certified(daemon, client, of_zone, origin_port: int, port: int) -> None:
+    """Send a certificate with its key, serve it, replace it; the key is nowhere to be read."""
+    authority = Authority()
+    one, two = authority.issue("tls.example.com"), authority.issue("tls.example.com", "new.example.com")
+    custom = client.custom_certificates
+    made = custom.create(**of_zone, certificate=one.chain.decode(), private_key=one.key.decode(), type="sni_custom")
+    assert (made.hosts, made.zone_id, made.status) == (["tls.example.com"], of_zone["zone_id"], "active")
+    assert custom.get(made.id, **of_zone) == made
+    assert [found.id for found in custom.list(**of_zone)] == [made.id]
+    app = client.spectrum.apps.create(
+        **of_zone,
+        protocol=f"tcp/{port}",
+        dns={"type": "CNAME", "name": "tls.example.com"},
+        origin_direct=[f"tcp://127.0.0.1:{origin_port}"],
+        tls="flexible",
+        extra_body={"edge_tls": {"certificates": [made.id]}},
+    )
+
+    def served() -> bytes:
+        context = ssl.create_default_context(cadata=authority.pem.decode())
+        with (
+            socket.create_connection(("127.0.0.1", port), 5) as sock,
+            context.wrap_socket(sock, server_hostname="tls.example.com") as stream,
+        ):
+            stream.sendall(b"hello")
+            assert stream.recv(10) == b"hello"
+            return stream.getpeercert(binary_form=True) or b""
+
+    assert served() == one.certificate.public_bytes(Encoding.DER)
+    refused = cloudflare.BadRequestError
+    fails(refused, 1002, "/private_key", custom.edit, made.id, **of_zone, certificate=two.chain.decode())
+    edited = custom.edit(made.id, **of_zone, certificate=two.chain.decode(), private_key=two.key.decode())
+    assert edited.hosts == ["tls.example.com", "new.example.com"]
+    assert served() == two.certificate.public_bytes(Encoding.DER)
+    assert daemon.reload() == []
+    assert served() == two.certificate.public_bytes(Encoding.DER)
+    fails(refused, 1005, None, custom.delete, made.id, **of_zone)
+    client.spectrum.apps.delete(app.id, **of_zone)
+    assert custom.delete(made.id, **of_zone).id == made.id
 
 
 def reaches(port: int) -> bool:

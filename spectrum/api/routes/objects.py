@@ -101,13 +101,13 @@ class Objects:
         """Return the answer that is an object, with its revision for If-Match."""
         return with_revision(success(self.shown(call, one)), one)
 
-    async def make(self, call: Call) -> StoredObject:
-        """Make an object of the request's body.
+    async def make(self, call: Call, only: Body | None = None) -> StoredObject:
+        """Make an object of the request's body, or of `only` that.
 
         Raises:
             ApiError: If it cannot be.
         """
-        body = self._body(call)
+        body = self._body(call) if only is None else only
         value = self.kind.checked(body, NamedByCaller(call))
         return await self._put(call, body, value, None)
 

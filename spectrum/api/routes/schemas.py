@@ -33,6 +33,16 @@ _BODIES: Mapping[str, Schema] = {
             "apps": {"type": "array", "items": ID, "minItems": 1},
         },
     },
+    "certificates": {
+        "type": "object",
+        "required": ["certificate", "private_key"],
+        "properties": {
+            "certificate": {"type": "string"},
+            "private_key": {"type": "string"},
+            "bundle_method": {"enum": ["ubiquitous", "optimal", "force"]},
+            "type": {"enum": ["legacy_custom", "sni_custom"]},
+        },
+    },
     "monitor_groups": {
         "type": "object",
         "required": ["description", "members"],

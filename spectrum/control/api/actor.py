@@ -22,7 +22,7 @@ from spectrum.control.configuration.joined import JoinedSource
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import NothingNew, Source
 from spectrum.control.http.resource import OK, Asked, Resource, ResourceTable, answered
-from spectrum.control.paths import analytics_folder, api_socket, store_folder
+from spectrum.control.paths import analytics_folder, api_socket, sealing_key, store_folder
 from spectrum.control.processes.account import AccountError, have_folder
 from spectrum.control.trouble import Trouble
 from spectrum.core.configuration.joining import SetAside
@@ -30,6 +30,7 @@ from spectrum.kernel.sockets import ListenError
 from spectrum.link.analytics import PATH
 from spectrum.link.encoding import encode
 from spectrum.link.succession import Heritage
+from spectrum.store.sealing import SealingError, have_sealing_key
 from spectrum.tasks import in_thread
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class ApiActor(Actor):
         self._table: ResourceTable | None = None
         self._place: ApiPlace | None = None
         self._told: object = None
+        # The public half, in hex; empty where there is none.
+        self._sealing_key = ""
         self._news = asyncio.Event()
         self._is_successor = False
         if self._source is not None:
@@ -95,6 +98,8 @@ class ApiActor(Actor):
         try:
             user = api_user(config)
             await in_thread(have_folder, store_folder(config), user, "api.store")
+            if not self._sealing_key:
+                self._sealing_key = await in_thread(_have_sealing_key, sealing_key(config))
             await self._sockets.open(config.api.listen, may_wait=change.is_first)
         except (AccountError, ListenError) as exc:
             raise RolloutError(str(exc)) from exc
@@ -138,6 +143,7 @@ class ApiActor(Actor):
             "traces": api.traces.model_dump() if api.traces else None,
             "max_connections": api.max_connections,
             "seccomp": plan.config.seccomp,
+            "sealing_key": self._sealing_key,
             "analytics": store_settings(plan.config),
         }
 
@@ -272,3 +278,12 @@ class ApiActor(Actor):
         """End."""
         await self._keeper.close()
         self._sockets.close(are_others=self._is_successor and not self._served.is_live)
+
+
+def _have_sealing_key(path: Path) -> str:
+    """Return the public half of the key for which private keys are sealed; empty where there is none."""
+    try:
+        return have_sealing_key(path).public_key().public_bytes_raw().hex()
+    except SealingError as exc:
+        log.error("the API takes no private keys: %s", exc)
+        return ""

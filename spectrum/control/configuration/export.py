@@ -64,6 +64,8 @@ def export(file: Values, content: StoreContent, tokens: list[StoredToken], with_
     if not with_secrets:
         texts: dict[tuple[str | int, ...], Any] = {}
         for place in _secrets_of(whole):
+            if place[-1] == "sealed_key":
+                continue  # only this installation can read it
             variables.append(_variable(place, variables))
             texts[place] = Reference(f"${{{variables[-1]}:-}}", is_plain=False)
         whole = replaced(whole, texts)

@@ -13,14 +13,16 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.served import Served
+from spectrum.control.paths import sealing_key
 from spectrum.control.tls.acme.folder import AcmeFolder
 from spectrum.control.tls.acme.kept import kept_certificate
-from spectrum.control.tls.pem import belongs, names_of
 from spectrum.control.trouble import Severity, Trouble
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.tls.objects import Certificate
+from spectrum.core.tls.pem import belongs, names_of, public_key_of
 from spectrum.core.tls.settings import CertificateSettings, TlsFiles
+from spectrum.store.sealing import SealingError, read_sealing_key, unseal
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +101,15 @@ def _gather(config: Config) -> tuple[TlsFiles, list[Fault]]:
     faults: list[Fault] = []
     certificates: list[CertificateSettings] = []
     authorities: dict[str, bytes] = {}
+    sealing = sealing_key(config)
     for name, one in config.certificates.items():
         if one.acme is not None:
             certificates.append(kept_certificate(name, one.acme, Path(config.acme.folder)))
             continue
         try:
-            certificates.append(_read_certificate(name, one, faults))
+            certificates.append(
+                _read_certificate(name, one, faults) if one.chain is None else _opened(name, one, sealing, faults)
+            )
         except _Unusable:
             pass
     for where, path in _authorities(config):
@@ -115,6 +120,26 @@ def _gather(config: Config) -> tuple[TlsFiles, list[Fault]]:
         except _Unusable:
             pass
     return TlsFiles(tuple(certificates), authorities), faults
+
+
+def _opened(name: str, one: Certificate, path: Path, faults: list[Fault]) -> CertificateSettings:
+    """Return a certificate that the API was sent."""
+    assert one.chain is not None, "it has both"
+    assert one.sealed_key is not None, "it has both"
+    chain = one.chain.encode()
+    leaf = _parse_certificates(("certificates", name, "chain"), "chain", chain, faults)[0]
+    where = ("certificates", name, "sealed_key")
+    try:
+        key = unseal(one.sealed_key, public_key_of(leaf), read_sealing_key(path))
+    except SealingError as exc:
+        raise _refuse(faults, where, str(exc)) from exc
+    _check_key(where, "sealed_key", key, leaf, faults)
+    return _settings(name, chain, key, b"", leaf)
+
+
+def _settings(name: str, chain: bytes, key: bytes, staple: bytes, leaf: x509.Certificate) -> CertificateSettings:
+    kind, ends_at = leaf.public_key_algorithm_oid.dotted_string, leaf.not_valid_after_utc
+    return CertificateSettings(name, chain, key, staple, names_of(leaf), kind, int(ends_at.timestamp()))
 
 
 def _refuse(faults: list[Fault], where: _Path, message: str) -> _Unusable:
@@ -142,8 +167,7 @@ def _read_certificate(name: str, one: Certificate, faults: list[Fault]) -> Certi
     if one.ocsp is not None:
         staple = _read((*at, "ocsp"), one.ocsp, faults)
         _check_staple((*at, "ocsp"), one.ocsp, staple, leaf, faults)
-    kind, ends_at = leaf.public_key_algorithm_oid.dotted_string, leaf.not_valid_after_utc
-    return CertificateSettings(name, chain, key, staple, names_of(leaf), kind, int(ends_at.timestamp()))
+    return _settings(name, chain, key, staple, leaf)
 
 
 def _parse_certificates(where: _Path, path: str, pem: bytes, faults: list[Fault]) -> list[x509.Certificate]:

@@ -69,6 +69,13 @@ class CloudflareKeysOfMonitor(Strict):
     probe_zone: Annotated[str, _only("", "probes go to the origin itself")] = ""
 
 
+class CloudflareKeysOfCertificate(Strict):
+    """In a certificate: the chain is served as it is, and what serves clients without SNI an app says."""
+
+    bundle_method: Literal["ubiquitous", "optimal", "force"] = "ubiquitous"
+    type: Literal["legacy_custom", "sni_custom"] = "legacy_custom"
+
+
 class LocationStrategy(Strict):
     """`location_strategy` of a load balancer: for answers of Cloudflare's DNS."""
 

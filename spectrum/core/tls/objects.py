@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.address import is_name, parse_address
+from spectrum.core.configuration.cloudflare import CloudflareKeysOfCertificate
 from spectrum.core.configuration.fields import AsTuple, PositiveDuration, Strict, describe, text
 from spectrum.core.tls.acme import Acme, AcmeKeys
 
@@ -43,19 +44,33 @@ PeerName = Annotated[str, PlainValidator(_peer_name)]
 Mode = Literal["off", "flexible", "full", "strict"]
 
 
-class Certificate(Strict):
-    """One of `certificates`: files in PEM form, and an OCSP response in DER form to be stapled; or ordered by ACME."""
+class Certificate(CloudflareKeysOfCertificate):
+    """One of `certificates`: files in PEM form, and an OCSP response in DER form to be stapled; or ordered by ACME.
+
+    Those that the API was sent are no files: the chain is there as text, and the key sealed (`store/sealing.py`).
+    """
 
     certificate: Path | None = None
     key: Path | None = None
     ocsp: Path | None = None
     acme: Acme | None = None
+    # In PEM form, the certificate itself first, and its private key as only this installation can read it.
+    chain: str | None = Field(None, min_length=1)
+    sealed_key: str | None = Field(None, min_length=1)
     account: str | None = None
+    zone: str | None = None
 
     @model_validator(mode="after")
     def _has_files_or_is_ordered(self) -> "Certificate":
         given = [key for key in ("certificate", "key", "ocsp") if getattr(self, key) is not None]
-        if self.acme is not None:
+        if self.chain is not None or self.sealed_key is not None:
+            if self.chain is None or self.sealed_key is None:
+                raise ValueError("chain and sealed_key go together: the API writes them")
+            if given or self.acme is not None:
+                raise ValueError(
+                    f"{given[0] if given else 'acme'} does not go with chain and sealed_key: write one of them"
+                )
+        elif self.acme is not None:
             if given:
                 raise ValueError(f"{given[0]} is a file of ours, acme has the CA asked for one: write one of them")
         elif missing := [key for key in ("certificate", "key") if key not in given]:

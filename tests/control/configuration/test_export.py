@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from spectrum.store.objects import ObjectChange, new_id
 from spectrum.store.reading import StoreContent, read_objects, read_tokens
 from spectrum.store.store import Store
 from spectrum.store.tokens import StoredToken, digest
+from tests.certificates import Authority
 
 EXAMPLES = Path(__file__).parents[3] / "config" / "examples"
 NOTHING = StoreContent(0, {})
@@ -39,6 +41,14 @@ def test_what_the_api_made_stands_beside_what_the_file_has(tmp_path):
         "workers: 2\npools:\n  p:\n    origins: []\n"
     )
     assert (made.variables, made.set_aside) == ([], [])
+
+
+def test_a_sealed_key_is_exported_as_it_is(tmp_path):
+    """Only this installation can read it; a variable in its place would be a file that nobody can complete."""
+    issued = Authority().issue("a.example")
+    sent = {"chain": issued.chain.decode(), "sealed_key": "hpke-x25519:AAAA"}
+    made = exported("workers: 1", tmp_path, StoreContent(1, {"certificates": {"c": sent}}))
+    assert (made.variables, yaml.safe_load(made.text)["certificates"]["c"]) == ([], sent)
 
 
 def test_the_file_wins(tmp_path):

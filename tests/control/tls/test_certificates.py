@@ -7,6 +7,7 @@ from msgspec import structs
 
 from spectrum.control.configuration.actor import Change, Plan
 from spectrum.control.configuration.served import Served
+from spectrum.control.paths import sealing_key
 from spectrum.control.tls.certificates import (
     CertificateError,
     CertificatesActor,
@@ -17,8 +18,11 @@ from spectrum.control.tls.certificates import (
     tls_paths,
 )
 from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
 from spectrum.core.features import compile_snapshot
+from spectrum.core.tls.pem import public_key_of
 from spectrum.core.tls.settings import TlsFiles
+from spectrum.store.sealing import have_sealing_key, seal
 from tests.certificates import Authority, key_pem
 
 AUTHORITY = Authority()
@@ -95,6 +99,41 @@ def test_what_is_wrong_is_told_where_it_stands(files, tmp_path, key, content, sa
         assert [(fault.path, fault.message) for fault in faults] == [(("certificates", "a", key), f"{path}: {says}")]
     with pytest.raises(CertificateError, match=f"certificates.a.{key}: "):
         load_tls(given)
+
+
+@pytest.fixture
+def sealing(tmp_path, monkeypatch):
+    """The key of this installation; its file."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    path = sealing_key(Config())
+    return have_sealing_key(path), path
+
+
+def sent(issued, sealing, **more):
+    public = sealing.public_key().public_bytes_raw()
+    sealed = seal(issued.key, public_key_of(issued.certificate), public)
+    return {"chain": issued.chain.decode(), "sealed_key": sealed, **more}
+
+
+def test_what_the_api_was_sent_is_opened(sealing):
+    given = config({"a": sent(ONE, sealing[0], zone="example.com")})
+    assert tls_faults(given) == []
+    (one,) = load_tls(given).certificates
+    assert (one.name, one.names, one.chain, one.key) == ("a", ("a.example", "*.a.example"), ONE.chain, ONE.key)
+    assert (tls_paths(given), one.staple) == ([], b"")
+
+
+def test_what_cannot_be_opened(sealing):
+    key, path = sealing
+    own, other = sent(ONE, key), sent(RSA, key)
+    swapped = config({"a": {**own, "sealed_key": other["sealed_key"]}})
+    assert [fault.path for fault in tls_faults(swapped)] == [("certificates", "a", "sealed_key")]
+    assert "was not sealed by this installation" in tls_faults(swapped)[0].message
+    (fault,) = tls_faults(config({"a": own | {"chain": "nothing"}}))
+    assert fault == Fault(("certificates", "a", "chain"), "chain: no certificate in PEM form")
+    path.unlink()
+    (fault,) = tls_faults(config({"a": own}))
+    assert "is not there; send the key anew" in fault.message
 
 
 def test_authorities_that_cannot_be_read(files, tmp_path):

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from spectrum.control.tls.acme.folder import AcmeFolder
-from spectrum.control.tls.pem import belongs, names_of
 from spectrum.core.tls.acme import Acme
+from spectrum.core.tls.pem import belongs, names_of
 from spectrum.core.tls.settings import CertificateSettings
 
 ISSUER = "spectrum: no certificate yet"

@@ -28,7 +28,7 @@ from spectrum import __version__
 from spectrum.control.dns.update import DnsUpdates, UpdateError
 from spectrum.control.tls.acme.folder import AcmeFolder, InUse
 from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, Issued, OrderRequest
-from spectrum.control.tls.pem import belongs, names_of
+from spectrum.core.tls.pem import belongs, names_of
 from spectrum.kernel.landlock import limit_files
 from spectrum.kernel.privileges import confine
 

@@ -1,4 +1,4 @@
-from spectrum.control.tls.pem import belongs, names_of
+from spectrum.core.tls.pem import belongs, names_of
 from tests.certificates import Authority
 
 

@@ -19,3 +19,8 @@ def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
         common = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         return tuple(str(name.value) for name in common)
     return tuple(alternatives.get_values_for_type(x509.DNSName))
+
+
+def public_key_of(leaf: x509.Certificate) -> bytes:
+    """Return the public key of a certificate in DER form (RFC 5280, SubjectPublicKeyInfo)."""
+    return leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

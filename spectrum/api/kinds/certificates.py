@@ -1,0 +1,160 @@
+"""Certificates that come with their keys: `/zones/{zone}/custom_certificates`. No answer has a key."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from spectrum.api.kinds.balancing import INVALID, code, fields_of
+from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, refuse
+from spectrum.api.kinds.times import timestamp
+from spectrum.core.configuration.faults import Path
+from spectrum.core.tls.objects import Certificate
+from spectrum.core.tls.pem import belongs, names_of, public_key_of
+from spectrum.store.objects import StoredObject
+from spectrum.store.sealing import seal
+
+_READ_ONLY = STAMPS | {
+    *("zone_id", "hosts", "issuer", "signature", "status", "uploaded_on", "expires_on", "priority", "keyless_server")
+}
+_KEYS = frozenset({"certificate", "private_key", "bundle_method", "type"})
+_ECHOED = {"bundle_method": "ubiquitous", "type": "legacy_custom"}
+# What Cloudflare has, and why it is not here.
+_NOT_HERE = {
+    "geo_restrictions": "keys are on this node alone",
+    "policy": "keys are on this node alone",
+    "custom_csr_id": "nothing is requested here; send the private_key",
+}
+
+
+def sealed(body: Body, public: bytes, before: StoredObject | None) -> Value:
+    """Return a request's body with its private key sealed: nothing that is kept or passed on has it in clear.
+
+    Args:
+        body: The request's.
+        public: The public half of the sealing key.
+        before: The certificate that is to be changed; None for a new one.
+
+    Raises:
+        BodyFault: If certificate and key cannot be used, or do not belong together.
+    """
+    for field, why in _NOT_HERE.items():
+        if body.get(field) is not None:
+            raise refuse(INVALID, f"{field}: {why}: validation failed", field)
+    if body.get("deploy", "production") != "production":
+        raise refuse(INVALID, "deploy: there is no staging: validation failed", "deploy")
+    taken = {key: item for key, item in body.items() if key != "deploy"}
+    value = fields_of(taken, _KEYS, () if before else ("certificate", "private_key"), _READ_ONLY)
+    value |= {field: None for field in _ECHOED if field in body and body[field] is None}  # the default again
+    key, was = value.pop("private_key", None), before.value.get("chain") if before else None
+    if key is None and "certificate" not in value:
+        return value
+    chain = _chain(value.get("certificate", was))
+    value["certificate"] = "".join(one.public_bytes(Encoding.PEM).decode() for one in chain)
+    if key is not None:
+        value["sealed_key"] = seal(_checked_key(key, chain[0]), public_key_of(chain[0]), public)
+    elif public_key_of(_chain(was)[0]) != public_key_of(chain[0]):
+        raise refuse(INVALID, "it has another key than the one before: private_key is missing", "private_key")
+    return value
+
+
+def _chain(pem: Any) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(str(pem).encode())
+    except ValueError as exc:
+        raise refuse(INVALID, "no certificate in PEM form: validation failed", "certificate") from exc
+
+
+def _checked_key(pem: Any, leaf: x509.Certificate) -> bytes:
+    """Return a private key that is a certificate's, in PEM form."""
+    try:
+        key = load_pem_private_key(str(pem).encode(), None)
+    except TypeError as exc:
+        raise refuse(INVALID, "the key has a passphrase; nobody is there to type it", "private_key") from exc
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise refuse(INVALID, "no private key in PEM form: validation failed", "private_key") from exc
+    if not belongs(key, leaf):
+        raise refuse(INVALID, "this key is not the certificate's: validation failed", "private_key")
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def to_value(body: Body, refs: References) -> Value:
+    """Return what stands below the name of a certificate with this body, whose key is sealed."""
+    value = fields_of(body, (_KEYS - {"private_key"}) | {"sealed_key"}, ("certificate", "sealed_key"), _READ_ONLY)
+    return {("chain" if key == "certificate" else key): item for key, item in value.items()}
+
+
+def to_body(value: Value, refs: References) -> Value:
+    """Return the body that makes a certificate; its key is sealed."""
+    named = {"chain": "certificate", "sealed_key": "sealed_key", **{key: key for key in _ECHOED}}
+    return {named[key]: item for key, item in value.items() if key in named}
+
+
+def from_value(obj: StoredObject, refs: References) -> Value:
+    """Return a certificate as the API answers it: what is in it, and no key."""
+    value = obj.value
+    shown: Value = {
+        "id": obj.id,
+        "zone_id": refs.id_of("zones", str(value.get("zone"))),
+        "hosts": [],
+        "status": "active",
+        "priority": 0,
+        "uploaded_on": timestamp(obj.created_on),
+        "modified_on": timestamp(obj.modified_on),
+        **{key: value.get(key, default) for key, default in _ECHOED.items()},
+    }
+    if "chain" in value:
+        leaf = _chain(value["chain"])[0]
+        is_over = leaf.not_valid_after_utc < datetime.now(UTC)
+        shown |= {
+            "hosts": list(names_of(leaf)),
+            "issuer": issuer_of(leaf),
+            "signature": _signature_of(leaf),
+            "status": "expired" if is_over else "active",
+            "expires_on": timestamp(leaf.not_valid_after_utc.timestamp()),
+        }
+    elif "acme" in value:
+        shown["hosts"] = list(value["acme"]["names"])
+    return shown
+
+
+def issuer_of(leaf: x509.Certificate) -> str:
+    """Return who issued a certificate: the organization, else the whole name (RFC 4514)."""
+    found = leaf.issuer.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+    return str(found[0].value) if found else leaf.issuer.rfc4514_string()
+
+
+def _signature_of(leaf: x509.Certificate) -> str:
+    """Return how a certificate is signed, in Cloudflare's words."""
+    kind = "ECDSA" if "ecdsa" in leaf.signature_algorithm_oid._name.lower() else "RSA"
+    digest = leaf.signature_hash_algorithm
+    return f"{digest.name.upper()}With{kind}" if digest is not None else leaf.signature_algorithm_oid._name
+
+
+def _place(place: Path, body: Body) -> Path:
+    match place:
+        case ("chain", *rest):
+            return ("certificate", *rest)
+        case ("sealed_key", *rest):
+            return ("private_key", *rest)
+    return place
+
+
+def hosts_of(value: Value) -> tuple[str, ...]:
+    """Return the names that a certificate of the API is for."""
+    return names_of(_chain(value["chain"])[0])
+
+
+def api_name(obj: StoredObject) -> str:
+    """Return what a certificate is called: it has no name of its own."""
+    return obj.name
+
+
+def wanted_name(value: Value) -> str:
+    """Return a name for a certificate in the file: the first that it is for."""
+    return next(iter(hosts_of(value)), "certificate").replace("*.", "wildcard.")
+
+
+CERTIFICATES = Kind("certificates", "certificate", Certificate, to_value, to_body, from_value, _place, code, api_name)
