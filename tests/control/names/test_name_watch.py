@@ -295,6 +295,20 @@ async def test_names_of_both_configurations_are_looked_up_until_one_is_served(ma
     assert names() == {"b.test"}
 
 
+async def test_a_name_that_cannot_be_looked_up_is_told_of(make):
+    resolver = Scripted("192.0.2.1")
+    watch, _ = make(resolver)
+    actor = NamesActor(watch, OwnListeners(plan(apps(2222)).config))
+    await watch.watch(frozenset([a_name("a.test", "A", 600)]))
+    assert list(actor.troubles()) == []
+    resolver.answer = LookupFailure("no answer", "no_answer")
+    await watch.watch(frozenset([a_name("b.test", "A", 600)]))
+    await until(lambda: [one.facts["name"] for one in actor.troubles()] == ["b.test"])
+    (trouble,) = actor.troubles()
+    assert (trouble.kind, trouble.severity, trouble.facts["addresses"]) == ("name_unresolved", "failed", [])
+    assert "no answer" in trouble.facts["why"]
+
+
 async def test_listeners_are_indexed_again_only_where_they_differ(make, monkeypatch):
     def text(port, idle):
         origin = "origin_direct: [tcp://192.0.2.1:1]"

@@ -163,6 +163,9 @@ def test_what_goes_wrong_is_seen(start, tmp_path):
     assert sink["lag_s"] >= 0
     assert (sink["name"], sink["lag_records"], sink["records"], sink["lost"]) == ("archive", 2, 0, 0)
     assert sink["failure"] == f"{tmp_path}/archive: is a directory"
+    (trouble,) = RecordsActor(stream, Totals(), lambda ends: None).troubles()
+    assert (trouble.kind, trouble.severity, trouble.facts["name"]) == ("records_wait", "degraded", "archive")
+    assert (trouble.facts["behind"], trouble.facts["why"]) == (2, sink["failure"])
     stream.close()
     assert out.getvalue() == LINE * 2
     (tmp_path / "archive").rmdir()

@@ -86,6 +86,7 @@ async def test_an_order_then_the_time_of_the_next(parts):
     status = await parts.status()
     assert now + 56 * 86400 < status["renew_at"] < now + 61 * 86400
     assert (status["failures"], status["ordering"]) == (0, False)
+    assert list(parts.actor.troubles()) == []
     samples = {sample.name: sample.value for family in await parts.actor.metrics() for sample in family.samples}
     assert samples["spectrum_acme_orders_total"] == 1
     assert samples["spectrum_acme_failures_total"] == 0
@@ -108,6 +109,9 @@ async def test_a_renewal_that_fails_leaves_what_there_is(parts, caplog):
     await parts.actor._step()
     assert "the one in use is valid until" in caplog.text
     assert (await parts.status())["ends_at"] == int(ends_at)
+    (trouble,) = parts.actor.troubles()
+    assert (trouble.kind, trouble.severity, trouble.name) == ("certificate_not_ordered", "degraded", "auto")
+    assert (trouble.facts["failures"], trouble.facts["why"]) == (1, "down")
 
 
 async def test_a_full_disk_does_not_hurry_the_ca(parts, caplog):
