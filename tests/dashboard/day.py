@@ -5,6 +5,7 @@ What is made is the same for the same end of the day.
 
 import math
 import random
+import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 import msgspec
 
+from spectrum.analytics.store import PacketSample
 from spectrum.control.records.segments import Segments
+from spectrum.core.analytics.columns import PACKETS
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.events import ConfigurationEvent
 from spectrum.core.records.events import Attempt, SessionEvent
@@ -74,6 +77,25 @@ class Day:
                 source = f"edge-1/{who}/66121c77"
                 segments.append([Batch(source, first + 1, len(lines), int(self.since * 1e6), b"".join(lines))])
         segments.close()
+
+    def packets(self) -> Iterator[PacketSample]:
+        """Yield samples of packets: answers of name servers that nobody asked for, which a rule drops."""
+        chance = random.Random(23)
+        for number in range(200):
+            at, host = self.outage[0] + number * 30, chance.randrange(1, 250)
+            addresses = bytes((198, 51, 100, host)) + bytes((192, 0, 2, 1))
+            head = struct.pack(">BBHHHBBH8s", 69, 0, 612, number, 0x4000, 51, 17, 0, addresses)
+            answer = bytes.fromhex("7f3a8180000100160000000107") + b"example\x03com\0\0\xff\0\x01"
+            udp = struct.pack(">HHHH", 53, 27015, 592, 0x9B02) + answer
+            values = {
+                "time": _time(at).replace(tzinfo=None), "node": "edge-1", "outcome": "drop",
+                "verdict": "rule dns-answers", "protocol": "udp", "ip_version": 4, "source_ip": f"198.51.100.{host}",
+                "source_prefix": "198.51.100.0/24",
+                "source_port": 53, "source_country": "US", "source_asn": 64496, "destination_ip": "192.0.2.1",
+                "destination_port": 27015, "app": "game-eu", "length": 612, "ttl": 51, "tcp_flags": "",
+                "sample_interval": 1000, "bytes": 612_000, "header": bytes(12) + b"\x08\0" + head + udp,
+            }  # fmt: skip
+            yield PacketSample(tuple(values[column.name] for column in PACKETS.columns))
 
     def count(self, **fields: Any) -> int:
         """Return how many sessions ended that have all of these values."""

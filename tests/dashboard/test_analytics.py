@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from spectrum.analytics.embedded import EmbeddedStore
 from tests.dashboard.conftest import free_ports
 from tests.dashboard.day import BAD_ORIGIN, HOSTILE, Day
 from tests.dashboard.site import Site
@@ -34,8 +35,13 @@ def site(day: Day) -> Iterator[Site]:
         journal = folder / "records"
         journal.mkdir()
         day.write(journal)
+        # Samples come from the kernel, which this daemon has no programs in.
+        store = EmbeddedStore(folder / "analytics")
+        store.open()
+        store.take_packets(list(day.packets()))
+        store.close()
         if os.geteuid() == 0:
-            for path in (journal, *journal.iterdir()):
+            for path in (journal, *journal.iterdir(), folder / "analytics", *(folder / "analytics").rglob("*")):
                 shutil.chown(path, "nobody")
         made = opened.enter_context(Site(folder, free_ports(6)))
         eventually(lambda: taken(made, day) == day.count(), 30)
@@ -254,6 +260,23 @@ def test_a_rule_of_the_filters(look, site, day, screen, accessible):
     [made] = [one for one in rules if one["configuration"] == {"target": "ip", "value": client}]
     assert made["mode"] == "block"
     site.ask("DELETE", f"/accounts/{account}/firewall/access_rules/rules/{made['id']}")
+
+
+def test_sampled_packets(look, screen, accessible):
+    page = ready(look("/analytics?m=packets&by=source_port"))
+    assert names(page) == ["53"]
+    assert page.inner_text(".lede").startswith("200\u00a0k packets")
+    page.locator(".samples tbody button").first.click()
+    layers = page.inner_text(".samples .layers")
+    assert "ANY example.com" in layers
+    assert "1,000 packets" in layers
+    # A field and its bytes light up together.
+    page.hover(".samples .layers .f:has-text('TTL')")
+    assert page.locator(".hex .on").all_inner_texts() == ["33"]
+    screen(page, "analytics-packets")
+    accessible(page)
+    page.click(".samples .layers button:has-text('rule dns-answers')")
+    page.wait_for_selector(".chip:has-text('rule dns-answers')")
 
 
 def test_rules_that_cannot_be(look):
