@@ -193,6 +193,13 @@ def test_an_operators_day(edge, free_port):
 
     documented_errors(client, account.id, zone.id, app, pool, monitor, direct_port)
 
+    # Who reads the audit log finds the attempts that were refused, too.
+    def refused() -> list[tuple[str, str]]:
+        log = client.get(f"/accounts/{account.id}/audit_logs?per_page=100", cast_to=object)["result"]
+        return [(one["action"]["type"], one["resource"]["type"]) for one in log if not one["action"]["result"]]
+
+    eventually(lambda: {("create", "apps"), ("delete", "pools")} <= set(refused()), timeout_s=10)
+
     # The end of the day: what others need goes last.
     assert rules.delete(listed.id, **of_account).id == listed.id
     assert lists.delete(banned.id, **of_account).id == banned.id
