@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectrum.core.analytics.columns import EVENTS
+from spectrum.core.analytics.columns import EVENTS, PACKETS
 from spectrum.core.analytics.dialects import ClickHouse, DuckDb, Statement, named, plain_pattern
 
 
@@ -94,3 +94,40 @@ def test_parameters_of_clickhouse_are_text():
         "param_c": "[('a',1)]",
         "param_d": "5",
     }
+
+
+def test_clickhouse_has_words_of_its_own():
+    dialect, statement = ClickHouse(), Statement()
+    app, port = EVENTS.by_name["app"], EVENTS.by_name["edge_port"]
+    assert dialect.value(statement, "a") + dialect.value(statement, 1) == "{p0:String}{p1:Int64}"
+    assert dialect.among(statement, [app], [("a",)]) == "app IN {p2:Array(String)}"
+    assert dialect.among(statement, [app, port], [("a", 1)]) == "(app, edge_port) IN {p3:Array(Tuple(String, Int64))}"
+    assert dialect.moment(statement, 5) == "fromUnixTimestamp64Micro({p4:Int64}, 'UTC')"
+    assert dialect.start("time", 60) == "intDiv(toUnixTimestamp64Micro(time), 60000000) * 60"
+    assert dialect.start("time", "week") == "toUnixTimestamp(toDateTime(date_trunc('week', time), 'UTC'))"
+    assert dialect.quantile("duration", 0.5) == "quantileExactInclusiveOrNull(0.5)(duration)"
+    assert dialect.shown(app) == "app" and dialect.shown(EVENTS.by_name["time"]) == "toUnixTimestamp64Micro(time)"
+    assert dialect.histogram_of("duration").startswith("if(isNull(duration), CAST(map(), 'Map(Int16, UInt64)'), map(")
+    assert (
+        dialect.unnested(["app"], "h", "s") == "(SELECT app, b, n FROM s ARRAY JOIN mapKeys(h) AS b, mapValues(h) AS n)"
+    )
+
+
+def test_duckdb_has_words_of_its_own(connection):
+    dialect = DuckDb()
+    for bucket, start in ((60, 1_700_006_400), ("month", 1_698_796_800)):
+        text = f"SELECT {dialect.start('time', bucket)} FROM (SELECT make_timestamp(1700006459000000) AS time)"
+        assert connection.execute(text).fetchone() == (start,)
+    assert connection.execute(f"SELECT {dialect.quantile('x', 0.5)} FROM range(4) AS r (x)").fetchone() == (1.5,)
+    one = dialect.histogram_of("x")
+    source = f"(SELECT 'a' AS k, {one} AS h FROM (VALUES (5::UBIGINT), (NULL)) AS v (x))"
+    assert connection.execute(f"SELECT k, n FROM {dialect.unnested(['k'], 'h', source)}").fetchall() == [("a", 1)]
+    statement = Statement()
+    rows = dialect.among(statement, [EVENTS.by_name["app"], EVENTS.by_name["edge_port"]], [("a", 1), ("b", 2)])
+    text = f"SELECT app FROM (VALUES ('a', 1), ('b', 1)) AS v (app, edge_port) WHERE {rows}"
+    assert connection.execute(text, statement.parameters).fetchall() == [("a",)]
+    moment = Statement()
+    shown = dialect.shown(EVENTS.by_name["time"])
+    text = f"SELECT {shown} FROM (SELECT {dialect.moment(moment, 7)} AS time)"
+    assert connection.execute(text, moment.parameters).fetchone() == (7,)
+    assert dialect.shown(PACKETS.by_name["header"]) == "lower(hex(header))"
