@@ -202,9 +202,10 @@ def InSection(edit: bool = False) -> Any:
 
     async def enter(request: Request) -> Call:
         path = request.path_params
-        if path["section"] not in RESOURCES:
+        call = _enter(request, path["section"], edit, path.get("account_id"), path.get("zone_id"))
+        if path["section"] not in RESOURCES:  # only who may look there is told
             raise no_such(request)
-        return _enter(request, path["section"], edit, path.get("account_id"), path.get("zone_id"))
+        return call
 
     return Depends(enter)
 
