@@ -95,7 +95,9 @@ async def test_who_may_see_and_try_what(api):
         assert (await refused(client, "GET", f"{OBJECTS}/apps"))[:2] == (403, 9109)
         assert (await refused(client, "POST", f"{OBJECTS}/pools/preview", {}))[:2] == (403, 9109)
         assert (await refused(client, "GET", f"{OBJECTS}/tokens"))[:2] == (403, 9109)
-        assert (await refused(client, "GET", f"{OBJECTS}/nothing"))[0] == 404
+        assert (await refused(client, "GET", f"{OBJECTS}/nothing"))[:2] == (403, 9109)
+    async with api.client() as client:
+        assert (await refused(client, "GET", f"{OBJECTS}/nothing"))[:2] == (404, 7003)
     async with api.client(zone) as client:
         assert (await done(client, "POST", f"{ZONE}/spectrum/objects/apps/preview", app()))["key"] == "a.example.com"
 
