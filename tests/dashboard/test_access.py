@@ -1,6 +1,7 @@
 """Access rules, lists, certificates and tokens."""
 
 import re
+import time
 
 import pytest
 
@@ -101,3 +102,35 @@ def test_a_token_is_shown_once(look, site, screen, accessible):
     page.get_by_role("button", name=re.compile("^Delete ci")).click()
     page.wait_for_selector("h1:text-is('Tokens')")
     assert "ci" not in [one["name"] for one in site.ask("GET", "/user/tokens")]
+
+
+def test_certificates_that_end_come_first(look, screen, accessible):
+    """What the page makes of an answer; real certificates do not end in nine days."""
+    now = time.time()
+    base = {"in_file": True, "revision": 0, "key": "ecdsa", "temporary": False, "used_by": [], "order": None}
+    failing = {"ordering": False, "failures": 3, "failure": "the authority cannot reach port 80", "try_at": now + 3600}
+    result = [
+        base | {"id": "1", "name": "fine", "names": ["fine.example"], "ends_at": now + 80 * 86400},
+        base | {"id": "2", "name": "mqtt", "names": [HOSTILE], "ends_at": now + 9.4 * 86400, "used_by": ["mqtt"]},
+        base | {"id": "3", "name": "auto", "names": ["a.example"], "ends_at": now + 60 * 86400, "order": failing},
+    ]
+    page = look("/lists")
+    answer = {"success": True, "errors": [], "messages": [], "result": result}
+    page.route("**/spectrum/certificates", lambda route: route.fulfill(json=answer))
+    page.goto("/#/certificates")
+    page.wait_for_selector("h1:text-is('Two certificates need attention')")
+    assert "ends in 9" in page.inner_text("tbody tr:first-child")
+    assert "is not renewed: the authority cannot reach port 80" in page.inner_text("main .banner")
+    assert HOSTILE in page.inner_text("tbody tr:first-child")
+    screen(page, "certificates-ending")
+    accessible(page)
+
+
+def test_who_may_only_read_is_told(look, site, account, screen, accessible):
+    body = {"mode": "block", "configuration": {"target": "ip", "value": "192.0.2.200"}}
+    rule = site.ask("POST", f"{account}/firewall/access_rules/rules", body)["id"]
+    page = look(f"/access/{rule}", token=site.make_token("reader", "all:read"))
+    page.get_by_role("button", name="Lets in").click()
+    page.get_by_role("button", name="Review and save").click()
+    page.wait_for_selector("text=Your token may read this, and not change it.")
+    accessible(page)

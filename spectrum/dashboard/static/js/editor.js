@@ -127,7 +127,8 @@ export async function editor(spec) {
         faults = [];
       } catch (error) {
         if (mine !== turn) return false;
-        if (!error.errors || error.status >= 500) faults = [{ pointer: '', message: sentence(error), code: '' }];
+        if (error.status === 403) faults = [{ pointer: '', message: 'Your token may read this, and not change it.', code: error.errors[0]?.code }];
+        else if (!error.errors || error.status >= 500) faults = [{ pointer: '', message: sentence(error), code: '' }];
         else faults = error.errors;
       }
     }
@@ -223,6 +224,9 @@ export async function editor(spec) {
   if (!isNew) seen = { key: key(), before: stands.value, after: stands.value };
   draw();
   count();
+  // What was typed is not lost by closing the tab without a question.
+  const leaving = (event) => { if (!node.isConnected) removeEventListener('beforeunload', leaving); else if (isDirty) event.preventDefault(); };
+  addEventListener('beforeunload', leaving);
   if (isNew && spec.initial) look(false);
   return { node, form: f, stands, isReadonly, get isDirty() { return isDirty; } };
 }
