@@ -6,6 +6,7 @@ import re
 import pytest
 
 from spectrum.store.objects import file_id
+from tests.engine.harness import eventually
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,19 @@ def test_an_app_of_the_file_says_where_it_stands(look, site, screen, accessible)
     accessible(page)
 
 
+def test_an_app_is_paused(look, site, screen):
+    page = look(f"/apps/{file_id('apps', 'echo')}")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Pause echo").click()
+    page.wait_for_selector(".lede:has-text('Paused: new sessions are refused.')")
+    eventually(lambda: site.visit(site.good) == b"", 10)
+    screen(page, "app-paused", full=False)
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Resume echo").click()
+    page.get_by_role("button", name="Pause").wait_for()
+    eventually(lambda: site.visit(site.good) == b"hello", 10)
+
+
 def test_an_app_is_deleted(look, site, zone, app):
     page = look(f"/apps/{app['id']}")
     page.get_by_role("button", name="Delete").click()
@@ -196,7 +210,12 @@ def figures():
     """Return the answer with what each has served."""
     keys = ["sessions", "started", "failed", "refused", "bytes_from_client", "bytes_from_origin"]
     apps = {one["id"]: [number % 90, number, 0, 0, number, number] for number, one in enumerate(many()["result"])}
-    return {"success": True, "errors": [], "messages": [], "result": {"at": 1.0, "keys": keys, "apps": apps}}
+    return {
+        "success": True,
+        "errors": [],
+        "messages": [],
+        "result": {"at": 1.0, "keys": keys, "apps": apps, "paused": []},
+    }
 
 
 MEASURE = """async () => {

@@ -1,6 +1,5 @@
 """How load balancing is now, and origins that are taken out of service by hand. These calls are ours."""
 
-import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -10,11 +9,10 @@ from starlette.responses import Response
 from spectrum.api.access import Call, InAccount
 from spectrum.api.envelope import BodyFault, pointer_to, success
 from spectrum.api.kinds.balancing import INVALID
+from spectrum.api.routes.objects import note_by_hand
 from spectrum.api.routes.pools import OBJECTS
 from spectrum.api.routes.schemas import takes_body
-from spectrum.store.audit import AuditEntry
 from spectrum.store.objects import StoredObject
-from spectrum.tasks import in_thread
 
 router = APIRouter(tags=["Load balancing: state"])
 _PATH = "/accounts/{account_id}/load_balancers"
@@ -70,26 +68,7 @@ async def _set(call: Call, pool: StoredObject, body: ByHand, what: str, more: di
     query = {"origin": f"{pool.name}/{body.origin}", **more}
     told = await call.context.supervisor.ask("POST", f"/origins/{what}", query)
     if told["changed"]:
-        await in_thread(call.context.store.write_audit, [_entry(call, pool, what, body)], time.time())
+        await note_by_hand(
+            call, pool, what, {"origin": body.origin} | ({"weight": body.weight} if what == "weight" else {})
+        )
     return str(told["message"])
-
-
-def _entry(call: Call, pool: StoredObject, what: str, body: ByHand) -> AuditEntry:
-    cause = call.cause
-    after: dict[str, Any] = (
-        {"origin": body.origin, "weight": body.weight} if what == "weight" else {"origin": body.origin}
-    )
-    return AuditEntry(
-        cause.author,
-        what,
-        pool.section,
-        pool.id,
-        pool.name,
-        None,
-        after,
-        call.account.id if call.account else "",
-        method=cause.method,
-        path=cause.path,
-        status=200,
-        request_id=cause.request_id,
-    )

@@ -1,23 +1,47 @@
-"""What the apps of an account have served since the daemon's start. This call is ours."""
+"""What the apps of an account have served since the daemon's start, and apps that are paused by hand. Calls of ours."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from spectrum.api.access import Call, InAccount
 from spectrum.api.envelope import success
+from spectrum.api.routes.apps import OBJECTS
+from spectrum.api.routes.objects import note_by_hand
 
 router = APIRouter(tags=["Spectrum apps"])
+_PATH = "/accounts/{account_id}/spectrum"
 
 
-@router.get("/accounts/{account_id}/spectrum/figures")
+@router.get(f"{_PATH}/figures")
 async def get_figures(call: Annotated[Call, InAccount("apps")]) -> Response:
-    """Return of each app that has served something: open sessions and flows, and what was counted since the start.
+    """Return of each app that has served something: open sessions, and what was counted since the start; who is paused.
 
     Rates are the difference of two answers, over that of their `at`.
     """
     told = await call.context.supervisor.ask("GET", "/apps/figures")
     own = {one.name: one.id for one in call.objects("apps")}
     apps = {own[name]: figures for name, figures in told["apps"].items() if name in own}
-    return success({"at": told["at"], "keys": told["keys"], "apps": apps})
+    paused = [own[name] for name in told["paused"] if name in own]
+    return success({"at": told["at"], "keys": told["keys"], "apps": apps, "paused": paused})
+
+
+@router.post(f"{_PATH}/apps/{{app_id}}/pause")
+async def pause_app(call: Annotated[Call, InAccount("apps", edit=True)], app_id: str) -> Response:
+    """Refuse new sessions of an app until it is resumed; those that are open go on, and the configuration stays."""
+    return await _set(call, app_id, "pause")
+
+
+@router.post(f"{_PATH}/apps/{{app_id}}/resume")
+async def resume_app(call: Annotated[Call, InAccount("apps", edit=True)], app_id: str) -> Response:
+    """Take new sessions of an app again."""
+    return await _set(call, app_id, "resume")
+
+
+async def _set(call: Call, app_id: str, what: Literal["pause", "resume"]) -> Response:
+    app = OBJECTS.found(call, app_id)
+    told = await call.context.supervisor.ask("POST", f"/apps/{what}", {"app": app.name})
+    if told["changed"]:
+        await note_by_hand(call, app, what)
+    return success({"message": told["message"]})

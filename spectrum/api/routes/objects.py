@@ -1,5 +1,6 @@
 """The calls that kinds of objects have in common: make, get, replace, edit, delete, and who refers to one."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from spectrum.api.envelope import ApiError, BodyFault, success
 from spectrum.api.kinds.kind import Body, Kind, References, Value
 from spectrum.api.routes.faults import answer_to
 from spectrum.core.tenants.scope import DEFAULT_ACCOUNT
+from spectrum.store.audit import AuditEntry
 from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
+from spectrum.tasks import in_thread
 
 IN_USE = 1005
 _OWNERS = ("zone", "account")
@@ -216,6 +219,26 @@ def with_revision(answer: Response, one: StoredObject) -> Response:
     if one.revision:
         answer.headers["etag"] = f'"{one.revision}"'
     return answer
+
+
+async def note_by_hand(call: Call, one: StoredObject, action: str, after: Value | None = None) -> None:
+    """Write a line of the audit log about what was done with an object beside its configuration, such as a drain."""
+    cause = call.cause
+    entry = AuditEntry(
+        cause.author,
+        action,
+        one.section,
+        one.id,
+        one.name,
+        None,
+        after,
+        call.account.id if call.account else "",
+        method=cause.method,
+        path=cause.path,
+        status=200,
+        request_id=cause.request_id,
+    )
+    await in_thread(call.context.store.write_audit, [entry], time.time())
 
 
 def _owner(call: Call) -> Value:

@@ -246,7 +246,8 @@ class TotalsActor(Actor):
 
     async def _figures(self, asked: Asked) -> dict[str, Any]:
         view = self._totals.view()
-        return {"at": time.time(), "keys": FIGURES, "apps": await asyncio.to_thread(figures, view)}
+        paused = [app.name for app in self._served.snapshot.apps if app.paused]
+        return {"at": time.time(), "keys": FIGURES, "apps": await asyncio.to_thread(figures, view), "paused": paused}
 
     async def metrics(self) -> Iterable[bytes]:
         """Return what was counted of each app, those with sessions that were removed too."""

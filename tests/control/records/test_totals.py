@@ -207,7 +207,7 @@ async def test_figures_are_few_numbers_of_each_app():
     one = change(text, text)
     (resource,) = TotalsActor(totals, Served(one.before.config), {}, {}).resources()
     told = await resource.answer(Asked({}))
-    assert (resource.path, told["keys"]) == ("/apps/figures", FIGURES)
+    assert (resource.path, told["keys"], told["paused"]) == ("/apps/figures", FIGURES, [])
     assert dict(zip(told["keys"], told["apps"]["x"], strict=True)) == {
         "sessions": seen.active,
         "started": 5,

@@ -3,11 +3,13 @@ import { h, put } from '../dom.js';
 import { api } from '../api.js';
 import { ago, bits, capital, count, dur, int } from '../format.js';
 import { at, withAt } from '../form.js';
-import { deleting, editor, objects } from '../editor.js';
+import { confirmed, deleting, editor, objects, sentence, steps } from '../editor.js';
+import { toast } from '../overlay.js';
 
 import { seconds } from '../pools.js';
 import { presets } from '../presets.js';
 import { go, href, open as reopen } from '../router.js';
+import { button } from '../states.js';
 
 const transportOf = (value, ports) => String(value.protocol || ports.get(value.preset) || 'tcp').split('/')[0];
 const portsOf = (text) => { const found = /(\d+)(?:-(\d+))?$/.exec(String(text || '')); return found ? [Number(found[1]), Number(found[2] || found[1])] : null; };
@@ -151,7 +153,7 @@ export default async function appEdit({ params, query, signal }) {
   }
   const { stands } = edit;
   const lede = h('p', { class: 'lede' });
-  const told = (rate) => put(lede, counted ? [`${capital(count(counted.sessions, transportOf(stands.value, ports) === 'udp' ? 'flow' : 'session'))} open`, rate ? `, ${rate}` : '', `, ${int(counted.started)} since the daemon began. `] : 'Nothing has come to it since the daemon began. ', stands.in_file ? 'It stands in the file.' : ['Changed ', ago(stands.modified_on), `, revision ${stands.revision}.`]);
+  const told = (rate) => put(lede, every?.paused.includes(params.id) ? h('b', {}, 'Paused: new sessions are refused. ') : null, counted ? [`${capital(count(counted.sessions, transportOf(stands.value, ports) === 'udp' ? 'flow' : 'session'))} open`, rate ? `, ${rate}` : '', `, ${int(counted.started)} since the daemon began. `] : 'Nothing has come to it since the daemon began. ', stands.in_file ? 'It stands in the file.' : ['Changed ', ago(stands.modified_on), `, revision ${stands.revision}.`]);
   told();
   const again = setTimeout(async () => {
     const next = await api.get('/accounts/{account}/spectrum/figures', null, { signal }).catch(() => null);
@@ -169,6 +171,7 @@ export default async function appEdit({ params, query, signal }) {
       h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, h('bdi', {}, stands.name)), lede), h('div', { class: 'acts' },
         h('a', { class: 'btn', href: href('/analytics', { f: `app~is~${stands.key}` }) }, 'Traffic'),
         h('a', { class: 'btn', href: href('/sessions', { app: stands.key }) }, 'Sessions'),
+        pausing(stands, every?.paused.includes(stands.id), counted),
         !edit.isReadonly && deleting({
           noun: 'app', name: stands.name, path: path(params.id),
           typed: () => (counted?.sessions && stands.value.on_remove === 'close' ? stands.name : ''),
@@ -183,6 +186,22 @@ export default async function appEdit({ params, query, signal }) {
 function focusFirst(edit) {
   const field = [...edit.node.querySelectorAll('input, textarea')].find((one) => !one.value && one.offsetParent);
   field?.focus();
+}
+
+// By hand, until it is resumed: what the file or the API says of the app stays.
+function pausing(app, isPaused, counted) {
+  return button(isPaused ? 'Resume' : 'Pause', async () => {
+    const open = counted?.sessions || 0, verb = isPaused ? 'Resume' : 'Pause';
+    const lines = isPaused ? ['New sessions are taken again at once.'] : ['New sessions are refused at once (app_paused).', open ? `${capital(count(open, 'session'))} ${open === 1 ? 'goes' : 'go'} on.` : 'None is open.', 'It stays so over restarts, until it is resumed.'];
+    if (!await confirmed({ title: `${verb} ${app.name}?`, body: steps(lines), verb: `${verb} ${app.name}` })) return;
+    try {
+      await api.post(`/accounts/{account}/spectrum/apps/${app.id}/${verb.toLowerCase()}`);
+      toast(isPaused ? `${app.name} takes new sessions` : `${app.name} is paused`);
+      reopen();
+    } catch (error) {
+      toast(`Not done: ${sentence(error)}`);
+    }
+  });
 }
 
 // Listened on six ports, and four at the origin: what the range would have to be.

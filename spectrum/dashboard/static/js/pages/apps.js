@@ -56,7 +56,7 @@ export default async function apps({ query, setQuery, signal }) {
     onOpen: (row) => go(`/apps/${row.id}`),
     columns: [
       { key: 'state', label: '', title: 'State', rank: 1, width: '36px', sort: false, render: (row) => mark(row.state, row.state === 'ok' ? null : row.state) },
-      { key: 'name', label: 'App', rank: 1, width: '26%', href: (row) => href(`/apps/${row.id}`), render: (row) => [h('b', { title: row.name }, h('bdi', {}, row.name)), row.note && h('span', { class: `small ${row.state === 'ok' ? 'quiet' : `t-${row.state}`}` }, `  ${row.note}`), row.in_file && !row.note && h('span', { class: 'small quiet' }, '  in the file')] },
+      { key: 'name', label: 'App', rank: 1, width: '26%', href: (row) => href(`/apps/${row.id}`), render: (row) => [h('b', { title: row.name }, h('bdi', {}, row.name)), row.note && h('span', { class: `small ${['ok', 'idle'].includes(row.state) ? 'quiet' : `t-${row.state}`}` }, `  ${row.note}`), row.in_file && !row.note && h('span', { class: 'small quiet' }, '  in the file')] },
       { key: 'protocol', label: 'Listens on', rank: 3, width: '130px', value: (row) => row.protocol, render: (row) => h('span', { class: 'soft' }, row.protocol) },
       { key: 'origin', label: 'Origin', rank: 4, render: (row) => h('span', { class: 'soft', title: whole(row.value) }, h('bdi', {}, row.origin)) },
       { key: 'sessions', label: 'Sessions', align: 'num', rank: 1, width: '92px', render: (row) => quiet(row.sessions, int(row.sessions)) },
@@ -72,6 +72,7 @@ export default async function apps({ query, setQuery, signal }) {
       parts: [
         { label: 'All' },
         { label: 'Trouble', test: (row) => row.state === 'degraded' || row.state === 'failed' },
+        { label: 'Paused', test: (row) => row.state === 'idle' },
         { label: 'TCP', test: (row) => row.protocol.startsWith('tcp'), counted: false },
         { label: 'UDP', test: (row) => row.protocol.startsWith('udp'), counted: false },
         { label: 'In the file', test: (row) => row.in_file },
@@ -113,11 +114,13 @@ export default async function apps({ query, setQuery, signal }) {
         row.failing = failed >= FAILING_LEAST && failed > FAILING_SHARE * began ? Date.now() : row.failing;
       }
     }
+    const paused = new Set(figures.paused);
     for (const row of rows) {
       const trouble = row.value.load_balancer ? balancerTrouble(balancing, row.value.load_balancer) : null;
       const failing = row.failing && Date.now() - row.failing < 60000;
-      row.state = trouble?.state || (failing ? 'degraded' : 'ok');
-      row.note = trouble?.note || (failing ? 'sessions fail' : '');
+      const isPaused = paused.has(row.id);
+      row.state = isPaused ? 'idle' : trouble?.state || (failing ? 'degraded' : 'ok');
+      row.note = isPaused ? 'paused' : trouble?.note || (failing ? 'sessions fail' : '');
     }
     before = figures;
     list.setRows(rows);
