@@ -107,6 +107,8 @@ async def test_no_list_and_no_search_has_another_s_objects(theirs, other):
     for method, template in CALLS:
         if method != "GET" or re.search(r"\{(?!account_id|zone_id|section)\w+\}", template):
             continue
+        if template.endswith("/live"):  # a stream without an end; tests/api/test_live.py has what it shows to whom
+            continue
         for query in ("", "?query=secret", "?notes=secret", "?search=192.0.2.77", "?name=example.com"):
             answer = await other.get(path_of(template, OTHER_ACCOUNT, OTHER_ZONE, {}) + query)
             assert not [word for word in SECRETS if word in answer.text], (template, query, answer.text)
