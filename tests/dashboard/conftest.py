@@ -1,5 +1,6 @@
 """One browser and one daemon for all tests of the dashboard; what a page may not do is checked wherever one is open."""
 
+import asyncio
 import os
 import re
 import socket
@@ -25,6 +26,26 @@ WATCH = "addEventListener('securitypolicyviolation', (e) => console.error('CSP',
 EXPECTED = re.compile(r"Failed to load resource: .*(400|401|403|404|412|422|429|503|net::ERR_FAILED)")
 
 
+# That of playwright, while a browser is open.
+_loops: list[asyncio.AbstractEventLoop | None] = []
+
+
+@pytest.fixture(autouse=True)
+def _loop_of_playwright() -> Iterator[None]:
+    """Have playwright's event loop run during a test, and no other one be in the way of what comes after.
+
+    Its synchronous API keeps a loop running in this thread for as long as the browser is open, in a greenlet of its
+    own. A test of asyncio that follows in the same process could run none: a thread has one.
+    """
+    _set_running(_loops[-1] if _loops else None)
+    yield
+    _set_running(None)
+
+
+def _set_running(loop: asyncio.AbstractEventLoop | None) -> None:
+    asyncio._set_running_loop(loop)  # what `run_forever` calls: there is no public way
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Chromium, without a window."""
@@ -33,8 +54,10 @@ def browser():
             pytest.fail("not installed by .ci/run: chromium")
         pytest.skip("not installed: chromium")
     with playwright.sync_playwright() as tool:
+        _loops.append(asyncio._get_running_loop())
         made = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield made
+        _set_running(_loops[-1])
         made.close()
 
 
