@@ -147,6 +147,7 @@ class ApiService:
             self._apply(settings)
             self._tasks.start(self._catalogue.write(), "write changes of the API")
             self._tasks.keep(self._weekly.run, "write weekly reports")
+            self._tasks.keep(self._tokens.keep_uses, "write when tokens were used")
             await listeners.start()
             self._client.serving()
             await self._ended.wait()
@@ -156,6 +157,7 @@ class ApiService:
             await self._live.stop()
             await self._refused.stop()
             await self._tasks.stop()
+            await self._tokens.write_uses()
             await self._analytics.stop()
             await in_thread(self._traces.close)
             self._client.close()
@@ -204,7 +206,8 @@ class ApiService:
         stored: Iterable[StoredObject] = await in_thread(lambda: list(self._store.objects()))
         sections = {section: objects for section, objects in file.items() if section != "tokens"}
         self._catalogue.fill(sections, stored, answer.get("modified_on", 0.0))
-        self._tokens.fill(file.get("tokens") or {}, await in_thread(self._store.tokens))
+        tokens, uses = await in_thread(lambda: (self._store.tokens(), self._store.token_uses()))
+        self._tokens.fill(file.get("tokens") or {}, tokens, uses)
 
     async def _report(self, since: float, until: float) -> Mapping[str, Any]:
         """Return a report of everything that this node has."""

@@ -1,14 +1,24 @@
-"""All tokens of file and store: found by what clients send, made, changed and deleted."""
+"""All tokens of file and store: found by what clients send, made, changed and deleted.
 
+When they were used is written seldom, all at once: no request waits for it, and a kill loses a minute of it at most.
+"""
+
+import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from spectrum.core.tenants.tokens import Token
 from spectrum.store.audit import AuditEntry
+from spectrum.store.errors import StoreError
 from spectrum.store.objects import file_id
 from spectrum.store.store import Store
 from spectrum.store.tokens import StoredToken, TokenIndex
 from spectrum.tasks import in_thread
+
+log = logging.getLogger(__name__)
+
+WRITE_EVERY_S = 60.0
 
 
 class TokenBook:
@@ -23,14 +33,20 @@ class TokenBook:
         self._tokens: dict[str, StoredToken] = {}
         self._limits: dict[str, Token] = {}
         self._used: dict[str, float] = {}
+        # The tokens whose last use in the store is not that in `_used`.
+        self._unwritten: set[str] = set()
+        self._has_failed = False
         self._index = TokenIndex(())
 
-    def fill(self, file: Mapping[str, Mapping[str, Any]], stored: Iterable[StoredToken]) -> None:
+    def fill(
+        self, file: Mapping[str, Mapping[str, Any]], stored: Iterable[StoredToken], uses: Mapping[str, float]
+    ) -> None:
         """Have these tokens and no others.
 
         Args:
             file: The file's values by name.
             stored: The store's.
+            uses: What the store has of their last uses.
         """
         found = []
         for name, value in file.items():
@@ -39,6 +55,9 @@ class TokenBook:
         self._tokens = {one.id: one for one in (*found, *stored)}
         self._limits = {one.id: _limits_of(one) for one in self._tokens.values()}
         self._index = TokenIndex(self._tokens.values())
+        known = {**uses, **self._used}
+        self._used = {token_id: at for token_id, at in known.items() if token_id in self._tokens}
+        self._unwritten |= known.keys() - self._used.keys()
 
     def all(self) -> list[StoredToken]:
         """Return all tokens, the file's first."""
@@ -59,10 +78,33 @@ class TokenBook:
     def used(self, token: StoredToken, now: float) -> None:
         """Remember that a token was used."""
         self._used[token.id] = now
+        self._unwritten.add(token.id)
 
     def last_used(self, token: StoredToken) -> float | None:
-        """Return when a token was used last since this process has run."""
+        """Return when a token was used last, in seconds since 1970; None where nobody knows of a use."""
         return self._used.get(token.id)
+
+    async def keep_uses(self) -> None:
+        """Write when tokens were used, once a minute if any was, until cancelled."""
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            await self.write_uses()
+
+    async def write_uses(self) -> None:
+        """Write when tokens were used since that was written last. What cannot be written is logged, and kept."""
+        uses = {token_id: self._used.get(token_id) for token_id in self._unwritten}
+        if not uses:
+            return
+        self._unwritten = set()
+        try:
+            await in_thread(self._store.write_token_uses, uses)
+        except StoreError as exc:
+            self._unwritten |= uses.keys()
+            if not self._has_failed:
+                log.warning("when tokens were used cannot be written: %s", exc)
+            self._has_failed = True
+        else:
+            self._has_failed = False
 
     async def put(self, token: StoredToken, audit: Sequence[AuditEntry], now: float) -> None:
         """Make or change a token.
@@ -83,6 +125,7 @@ class TokenBook:
         """
         await in_thread(self._store.delete_token, token.id, audit, now)
         self._tokens.pop(token.id, None)
+        self._used.pop(token.id, None)
         self._index = TokenIndex(self._tokens.values())
 
 

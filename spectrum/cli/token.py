@@ -96,7 +96,7 @@ def create(
 @API_SOCKET
 @AS_JSON
 def list_tokens(api_path: Path | None, as_json: bool) -> None:
-    """Show the tokens of the API: what they are called, until when they are good, and what they may."""
+    """Show the tokens of the API: their names, until when they are good, when they were used last, what they may."""
     tokens = _all_tokens(api_path)
     if as_json:
         click.echo(json.dumps(tokens, indent=2))
@@ -104,7 +104,13 @@ def list_tokens(api_path: Path | None, as_json: bool) -> None:
     for one in tokens:
         names = sorted({group["name"] for policy in one["policies"] for group in policy["permission_groups"]})
         until = f", until {one['expires_on']}" if one.get("expires_on") else ""
-        click.echo(f"{one['id']}  {one['name']}  {one['status']}{until}  {', '.join(names)}")
+        click.echo(f"{one['id']}  {one['name']}  {one['status']}{until}, {_use(one)}  {', '.join(names)}")
+
+
+def _use(one: dict[str, Any]) -> str:
+    if not one.get("last_used_on"):
+        return "not used yet"
+    return f"last used {datetime.fromisoformat(one['last_used_on']):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def complete_tokens(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -70,6 +70,15 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE revision (number INTEGER NOT NULL) STRICT",
         "INSERT INTO revision VALUES (0)",
     ),
+    (
+        # When each token was used last. Those of the file have no other row: their ids come from their names.
+        """
+        CREATE TABLE token_uses (
+            id TEXT PRIMARY KEY,
+            at REAL NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
 VERSION = len(STEPS)
 
@@ -93,7 +102,8 @@ def version_of(connection: sqlite3.Connection, path: Path, steps: int = VERSION)
     if found > steps:
         raise StoreNewer(
             f"{path} was written by a later version of spectrum (its tables have version {found}, this program knows "
-            f"{steps}); start that version, or move the file away and bring back {path.name}.before-{steps + 1}"
+            f"{steps}); start that version, or move {path.name} and {path.name}-wal to another folder, and rename "
+            f"{path.name}.before-{steps + 1} to {path.name}"
         )
     return found
 
@@ -105,8 +115,9 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[tuple[str, 
         StoreError: If it is another program's, or a later version's, or there is no room for the copy.
         sqlite3.Error: If a step fails; the file is as it was before it.
     """
-    for number in range(version_of(connection, path, len(steps)) + 1, len(steps) + 1):
-        if number > 1:
+    found = version_of(connection, path, len(steps))
+    for number in range(found + 1, len(steps) + 1):
+        if found:
             _copy(connection, path.with_name(f"{path.name}.before-{number}"))
         connection.execute("BEGIN IMMEDIATE")
         try:

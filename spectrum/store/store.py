@@ -168,7 +168,26 @@ class Store:
         """
         with self._transaction() as connection:
             connection.execute("DELETE FROM tokens WHERE id = ?", (token_id,))
+            connection.execute("DELETE FROM token_uses WHERE id = ?", (token_id,))
             _write_audit(connection, audit, now)
+
+    def token_uses(self) -> dict[str, float]:
+        """Return when tokens were used last, in seconds since 1970, by their ids; those of the file are in it, too."""
+        with self._turn, explained(self.path):
+            return dict(self._open_connection.execute("SELECT id, at FROM token_uses").fetchall())
+
+    def write_token_uses(self, uses: Mapping[str, float | None]) -> None:
+        """Keep when some tokens were used last, by their ids; None where that is to be forgotten.
+
+        Raises:
+            StoreError: As with `commit`.
+        """
+        with self._transaction() as connection:
+            for token_id, at in uses.items():
+                if at is None:
+                    connection.execute("DELETE FROM token_uses WHERE id = ?", (token_id,))
+                else:
+                    connection.execute("INSERT OR REPLACE INTO token_uses (id, at) VALUES (?, ?)", (token_id, at))
 
     def write_audit(self, audit: Sequence[AuditEntry], now: float) -> None:
         """Write lines of the audit log that belong to no change, such as refused ones.

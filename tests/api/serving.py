@@ -135,7 +135,7 @@ class Api:
         self.store.open()
         file = {section: objects for section, objects in self._file.items() if section != "tokens"}
         self.catalogue.fill(file, self.store.objects())
-        self.tokens.fill(self._file.get("tokens", {}), self.store.tokens())
+        self.tokens.fill(self._file.get("tokens", {}), self.store.tokens(), self.store.token_uses())
         self._tasks.start(self.catalogue.write(), "writer")
         return self
 

@@ -14,7 +14,9 @@ from spectrum.api.kinds.permissions import BY_WORD
 from spectrum.kernel.installation import python
 from spectrum.link.api import DECODER, ApiAnswer, ApiAsk, ApiReady, ApiServing, ApiTold, body_of, send
 from spectrum.link.channel import Channel
+from spectrum.store.tokens import digest, new_token
 from tests.certificates import Authority
+from tests.store.earlier import first_store
 
 TOKEN = {
     "name": "ci",
@@ -123,6 +125,29 @@ async def test_it_serves_until_it_is_told_to_end(tmp_path):
         process.child.send_signal(signal.SIGINT)  # a terminal's, for all processes of a daemon
         process.child.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.child.wait(), 10) == 0
+
+
+async def test_a_store_of_an_earlier_version_is_upgraded_and_the_last_uses_of_tokens_are_kept(tmp_path):
+    first_store(tmp_path / "store/store.sqlite3")
+    text = new_token()
+    file = {"tokens": {"ops": {"hash": digest(text), "policies": [{"permissions": ["all:read"]}]}}}
+    shown = []
+    for count in range(2):
+        process = Process(tmp_path, {})
+        process.supervisor.file = file
+        async with process:
+            async with process.client() as client:
+                shown.append((await client.get("/user/tokens")).json()["result"])
+            if count == 0:
+                async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.port}/client/v4") as client:
+                    headers = {"authorization": f"Bearer {text}"}
+                    assert (await client.get("/user/tokens", headers=headers)).status_code == 200
+            process.child.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.child.wait(), 10) == 0
+        process.path.unlink()
+    assert [[one["name"] for one in tokens] for tokens in shown] == [["ops", "ci"]] * 2
+    assert [["last_used_on" in one for one in tokens] for tokens in shown] == [[False, False], [True, False]]
+    assert [one.name for one in (tmp_path / "store").glob("*.before-*")] == ["store.sqlite3.before-2"]
 
 
 async def test_what_was_kept_is_there_after_a_kill(tmp_path):

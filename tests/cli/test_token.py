@@ -91,7 +91,9 @@ def shown(number, name, **more):
 
 
 PAGES = {
-    ("GET", f"{TOKENS}?per_page=50&page=1"): result([shown(1, "ci"), shown(2, "ci")]),
+    ("GET", f"{TOKENS}?per_page=50&page=1"): result(
+        [shown(1, "ci"), shown(2, "ci", last_used_on="2026-11-26T09:44:05.678901Z")]
+    ),
     ("GET", f"{TOKENS}?per_page=50&page=2"): result([shown(3, "deploy", expires_on="2027-01-31T00:00:00Z")]),
 }
 
@@ -99,9 +101,9 @@ PAGES = {
 def test_tokens_are_listed(tmp_path):
     done, _ = run(tmp_path, "list", answers=PAGES)
     assert done.stdout.splitlines() == [
-        f"{'1' * 32}  ci  active  Spectrum Write",
-        f"{'2' * 32}  ci  active  Spectrum Write",
-        f"{'3' * 32}  deploy  active, until 2027-01-31T00:00:00Z  Spectrum Write",
+        f"{'1' * 32}  ci  active, not used yet  Spectrum Write",
+        f"{'2' * 32}  ci  active, last used 2026-11-26T09:44:05Z  Spectrum Write",
+        f"{'3' * 32}  deploy  active, until 2027-01-31T00:00:00Z, not used yet  Spectrum Write",
     ]
     done, _ = run(tmp_path, "list", "--json", answers=PAGES)
     assert [one["name"] for one in json.loads(done.stdout)] == ["ci", "ci", "deploy"]

@@ -19,6 +19,7 @@ from spectrum.store.objects import ObjectChange, StoredObject
 from spectrum.store.reading import FILE_NAME, read_objects
 from spectrum.store.store import Store
 from spectrum.store.tokens import StoredToken, digest
+from tests.store.earlier import ROWS, first_store
 
 ADMIN = Author("token", "t1", "deploy", "192.0.2.1", "curl/8")
 
@@ -121,6 +122,39 @@ def test_tokens(store):
     store.delete_token("1", [line("t", section="tokens", action="delete")], 4.0)
     assert [one.id for one in store.tokens()] == ["2"]
     assert [one.action for one in store.audit(AuditFilter(sections=("tokens",)), 10)] == ["delete", "create"]
+
+
+def test_last_uses_of_tokens(store):
+    """Those of the file have no row of their own but this one."""
+    store.put_token(StoredToken("1", "deploy", digest("a" * 40), {}, 1.0, 1.0), [], 1.0)
+    store.write_token_uses({"1": 5.0, "of-file": 6.0, "gone": None})
+    store.write_token_uses({"1": 7.0})
+    assert store.token_uses() == {"1": 7.0, "of-file": 6.0}
+    assert (store.revision, store.tokens()[0].modified_on, store.count_audit(AuditFilter())) == (0, 1.0, 0)
+    store.close()
+    store.open()
+    store.write_token_uses({"of-file": None})
+    assert store.token_uses() == {"1": 7.0}
+    store.delete_token("1", [], 2.0)
+    assert store.token_uses() == {}
+
+
+def test_a_store_of_the_first_version_goes_on(tmp_path):
+    first_store(tmp_path / FILE_NAME)
+    store = Store(tmp_path)
+    store.open()
+    assert [(one.id, one.name, one.value) for one in store.objects()] == [
+        ("a" * 32, "ssh", {"protocol": "tcp/22"}),
+        ("b" * 32, "eu", {"origins": []}),
+    ]
+    assert [(one.id, one.name, one.digest) for one in store.tokens()] == [row[1:4] for row in ROWS["tokens"]]
+    assert [(one.number, one.before, one.after) for one in store.audit(AuditFilter(), 9)] == [
+        (number, {"n": 1}, None) for number in (5, 2, 1)
+    ]
+    assert store.token_uses() == {}
+    (made,) = store.commit([put("c")], [line("c")], 9.0)
+    assert (made.revision, store.audit(AuditFilter(), 1)[0].number) == (8, 6)
+    store.close()
 
 
 def test_no_text_of_a_token_is_in_the_store(store, tmp_path):

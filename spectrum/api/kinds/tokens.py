@@ -73,7 +73,7 @@ def from_token(token: StoredToken, owned: Owned, status: str, last_used: float |
         token: The token.
         owned: What policies may be about.
         status: active, disabled, expired or not_yet.
-        last_used: When it was used last.
+        last_used: When it was used last, in seconds since 1970; None where nobody knows of a use.
     """
     value = token.value
     shown: dict[str, Any] = {
