@@ -1,6 +1,7 @@
-"""An origin in the test's own process."""
+"""An origin in the test's own process, and a client."""
 
 import socket
+import ssl
 import threading
 
 
@@ -25,3 +26,15 @@ def echoing(kind):
 
     threading.Thread(target=serve, daemon=True).start()
     return sock.getsockname()[1]
+
+
+def certificate_at(port, name, authority):
+    """Return the certificate, in DER form, of an edge whose origin echoes, after bytes went there and back by TLS."""
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as sock,
+        context.wrap_socket(sock, server_hostname=name) as stream,
+    ):
+        stream.sendall(b"hello")
+        assert stream.recv(10) == b"hello"
+        return stream.getpeercert(binary_form=True)

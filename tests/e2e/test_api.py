@@ -14,9 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from spectrum.cli.client import DaemonError, ask
+from spectrum.control.paths import state_folder
+from tests.certificates import Authority
 from tests.e2e.daemon import Daemon
+from tests.e2e.echoes import certificate_at, echoing
 from tests.engine.harness import eventually
 
 pytest.importorskip("fastapi")
@@ -45,7 +49,7 @@ class Edge:
     """A daemon with an API."""
 
     def __init__(self, folder, port):
-        self.folder, self.path = folder, folder / "control.sock"
+        self.folder, self.path, self.port = folder, folder / "control.sock", port
         self.text = (
             APP.format(port) + f"api: {{store: {folder}/store, user: nobody, listen: unix:{folder}/public.sock}}\n"
         )
@@ -61,6 +65,12 @@ class Edge:
             return answer.status, json.loads(answer.read() or b"null")
         finally:
             connection.close()
+
+    def result(self, method, path, body=None):
+        """Return the result of a call that succeeds."""
+        status, answer = self.ask(method, path, body)
+        assert status == 200, answer
+        return answer["result"]
 
     def put(self, **apps):
         """Have apps, by the vocabulary of the file."""
@@ -81,6 +91,14 @@ class Edge:
     def stored(self):
         with sqlite3.connect(self.folder / "store/store.sqlite3") as connection:
             return sorted(name for (name,) in connection.execute("SELECT name FROM objects WHERE section = 'apps'"))
+
+    def follow(self):
+        """Kill the supervisor, and start another one."""
+        self.daemon.process.kill()
+        self.daemon.process.wait()
+        self.daemon.__init__(self.folder, self.text)
+        self.daemon.__enter__()
+        eventually(self.serves, 30, self.daemon.messages)
 
     @contextmanager
     def running(self):
@@ -197,11 +215,7 @@ def test_kills_in_the_middle_of_changes(edge, free_port, victim):
                 os.kill(edge.api()["pid"], signal.SIGKILL)
                 eventually(lambda: edge.api()["restarts"] > number and edge.serves(), 30, daemon.messages)  # noqa: B023
             else:
-                daemon.process.kill()
-                daemon.process.wait()
-                daemon.__init__(edge.folder, edge.text)
-                daemon.__enter__()
-                eventually(edge.serves, 30, daemon.messages)
+                edge.follow()
         names = writers.stop()
         assert set(names) <= set(edge.stored()), "each that was acknowledged is there"
         assert edge.apps() == sorted([*edge.stored(), "file"]), "and no other is served"
@@ -219,3 +233,47 @@ def test_a_file_that_takes_a_port_of_the_api(edge, free_port):
         (aside,) = edge.api()["set_aside"]
         assert (aside["name"], aside["message"]) == ("one", f"127.0.0.1:{port} is taken by app more")
         assert "stored app one is set aside" in daemon.messages()
+
+
+def test_a_certificate_over_restarts(edge, free_port):
+    """One that was sent is served by the next daemon. Without what opens its key it is set aside, and nothing else."""
+    origin, port, authority = echoing(socket.SOCK_STREAM), free_port(), Authority()
+    edge.text = edge.text.replace("tcp://127.0.0.1:1'", f"tcp://127.0.0.1:{origin}'") + "zones: {example.com: {}}\n"
+    issued = authority.issue("tls.example.com")
+    body = {"certificate": issued.chain.decode(), "private_key": issued.key.decode()}
+
+    def is_served():
+        found = certificate_at(port, "tls.example.com", authority)
+        return found == issued.certificate.public_bytes(Encoding.DER)
+
+    with edge.running():
+        zone = edge.result("GET", "/zones?name=example.com")[0]["id"]
+        sent = edge.result("POST", f"/zones/{zone}/custom_certificates", body)["id"]
+        of_app = {"protocol": f"tcp/{port}", "dns": {"type": "CNAME", "name": "tls.example.com"}, "tls": "flexible"}
+        of_app |= {"origin_direct": [f"tcp://127.0.0.1:{origin}"], "edge_tls": {"certificates": [sent]}}
+        edge.result("POST", f"/zones/{zone}/spectrum/apps", of_app)
+        assert is_served()
+    with edge.running(), socket.create_connection(("127.0.0.1", edge.port), 5) as session:
+        assert is_served()
+
+        def goes_on():
+            session.sendall(b"still")
+            return session.recv(10) == b"still"
+
+        assert goes_on()
+        state_folder(edge.path).joinpath("sealing.key").unlink()
+        (refused,) = edge.daemon.reload()
+        assert "sealing.key, which opens sealed keys, is not there; send the key anew" in refused
+        assert is_served(), "a reload that is refused changes nothing"
+        edge.follow()
+        assert goes_on(), "a session of an app that has nothing to do with it"
+        aside = {one["section"]: one for one in edge.api()["set_aside"]}
+        assert set(aside) == {"apps", "certificates"}
+        name, why = aside["certificates"]["name"], aside["certificates"]["message"]
+        assert why in refused
+        assert f"stored certificate {name} is set aside: {why}" in edge.daemon.messages()
+        assert (edge.apps(), listens(port)) == (["file"], False)
+        edge.result("PATCH", f"/zones/{zone}/custom_certificates/{sent}", body)
+        assert edge.daemon.reload() == []
+        assert edge.apps() == ["file", "tls.example.com"]
+        assert (edge.api()["set_aside"], is_served(), goes_on()) == ([], True, True)

@@ -1,7 +1,6 @@
 """An operator's day with Cloudflare's official Python client, its answers validated strictly, on one's own edge."""
 
 import socket
-import ssl
 import time
 from socket import SOCK_STREAM
 
@@ -12,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.certificates import Authority
 from tests.e2e.daemon import Daemon
-from tests.e2e.echoes import echoing
+from tests.e2e.echoes import certificate_at, echoing
 from tests.e2e.operator_tools import local_api, make_token
 from tests.engine.harness import eventually
 
@@ -289,14 +288,7 @@ def certified(daemon, client, of_zone, origin_port: int, port: int) -> None:
     )
 
     def served() -> bytes:
-        context = ssl.create_default_context(cadata=authority.pem.decode())
-        with (
-            socket.create_connection(("127.0.0.1", port), 5) as sock,
-            context.wrap_socket(sock, server_hostname="tls.example.com") as stream,
-        ):
-            stream.sendall(b"hello")
-            assert stream.recv(10) == b"hello"
-            return stream.getpeercert(binary_form=True) or b""
+        return certificate_at(port, "tls.example.com", authority)
 
     assert served() == one.certificate.public_bytes(Encoding.DER)
     refused = cloudflare.BadRequestError
