@@ -10,10 +10,12 @@ from typing import Any
 from graphql import (
     DocumentNode,
     FieldNode,
+    FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
     GraphQLResolveInfo,
     GraphQLSchema,
+    OperationDefinitionNode,
     SelectionSetNode,
     execute,
     parse,
@@ -35,6 +37,8 @@ from spectrum.core.analytics.question import Question, QuestionFault, Row, Sorti
 from spectrum.store.objects import StoredObject
 
 MAX_TOKENS = 5000
+# With those of fragments as often as these are spread: validation compares fields with each other.
+MAX_SELECTIONS = 1000
 MAX_NODES = 20
 MAX_ZONES = 10
 BAD_QUERY = 1002
@@ -74,16 +78,45 @@ async def answered(call: Call, body: Any) -> tuple[int, dict[str, Any]]:
         return _failed(400, [GraphQLError("variables is an object, operationName a text")])
     try:
         document = parse(body["query"], max_tokens=MAX_TOKENS)
+        faults = _faults(document)
     except (GraphQLError, RecursionError) as exc:
-        return _failed(400, [exc if isinstance(exc, GraphQLError) else GraphQLError("it is nested too deep")])
+        faults = [exc if isinstance(exc, GraphQLError) else GraphQLError("it is nested too deep")]
+    if faults:
+        return _failed(400, faults)
     return await _executed(call, document, variables, operation)
+
+
+def _faults(document: DocumentNode) -> list[GraphQLError]:
+    if _selections(document) > MAX_SELECTIONS:
+        message = f"a query has at most {MAX_SELECTIONS} fields, those of fragments as often as these are spread"
+        return [GraphQLError(message)]
+    return validate(_schema(), document, _RULES, max_errors=5)
+
+
+def _selections(document: DocumentNode) -> int:
+    """Return how many fields and fragments a document selects, those in fragments as often as these are spread."""
+    named = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
+    known: dict[str, int] = {}
+
+    def of(selections: SelectionSetNode | None) -> int:
+        return sum(1 + of_one(one) for one in selections.selections) if selections is not None else 0
+
+    def of_one(one: Any) -> int:
+        if not isinstance(one, FragmentSpreadNode):
+            return of(one.selection_set)
+        name = one.name.value
+        if name not in known:
+            known[name] = 0  # so that one in itself ends here; validation refuses it
+            known[name] = of(named[name].selection_set) if name in named else 0
+        return known[name]
+
+    own = (OperationDefinitionNode, FragmentDefinitionNode)
+    return sum(of(one.selection_set) for one in document.definitions if isinstance(one, own))
 
 
 async def _executed(
     call: Call, document: DocumentNode, variables: dict[str, Any] | None, operation: str | None
 ) -> tuple[int, dict[str, Any]]:
-    if faults := validate(_schema(), document, _RULES, max_errors=5):
-        return _failed(400, faults)
     found = execute(
         _schema(), document, context_value=_Asked(call), variable_values=variables, operation_name=operation
     )

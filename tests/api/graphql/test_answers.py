@@ -257,3 +257,22 @@ async def test_what_is_no_query(client):
     for body in NO_QUERIES:
         answer = await client.post("/graphql", json=body)
         assert answer.status_code == 400 and answer.json()["data"] is None, body
+
+
+async def test_fragments_count_as_often_as_they_are_spread(client):
+    kind = "spectrumEventsAdaptiveGroups"
+
+    def doubled(times):
+        spread = [f"fragment f{at} on {kind} {{ ...f{at + 1} ...f{at + 1} }}" for at in range(times)]
+        node = f"{kind}({WHOLE_HOUR}) {{ ...f0 }}"
+        return f"{in_account(node)} {' '.join(spread)} fragment f{times} on {kind} {{ count }}"
+
+    found = await asked(client, doubled(3))
+    assert found["data"]["viewer"]["accounts"][0][kind][0]["count"] > 0
+    refused = await asked(client, doubled(10), 400)
+    assert "at most 1000 fields" in refused["errors"][0]["message"]
+
+
+async def test_a_fragment_in_itself_is_refused(client):
+    found = await asked(client, "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a ...a }", 400)
+    assert "Cannot spread fragment" in found["errors"][0]["message"]
