@@ -6,10 +6,12 @@ the journal is noted in a file beside. A crash in between sends some again, whic
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import msgspec
@@ -22,6 +24,7 @@ from spectrum.analytics.clickhouse_tables import (
     MARKS,
     ROLLED,
     ROLLED_UP,
+    STAGED,
     mark,
     new_columns,
     roll_up,
@@ -71,6 +74,8 @@ class ClickHouseStore:
         self._making: duckdb.DuckDBPyConnection | None = None
         self._cursor: Cursor | None = None
         self._next: dict[str, int] = {}
+        # Of a day; a statement for each step.
+        self._rolling: Generator[int] | None = None
 
     def open(self) -> None:
         """Open it, and make the tables that are missing.
@@ -92,7 +97,18 @@ class ClickHouseStore:
         known = self._rows(f"SELECT table, name FROM system.columns WHERE database = '{database}'")
         for statement in (*new_columns(database, set(known)), *views(database)):
             self._server.command(statement)
+        self._drop_staged()
         self._making = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
+
+    def _drop_staged(self) -> None:
+        """Drop what was left by nodes that ended while they rolled a day up."""
+        database = self._server.database
+        found = self._rows(
+            f"SELECT name FROM system.tables WHERE database = '{database}' AND startsWith(name, '{STAGED}')"
+            " AND metadata_modification_time < now() - INTERVAL 1 DAY"
+        )
+        for (name,) in found:
+            self._server.command(f"DROP TABLE IF EXISTS {database}.{name}")
 
     def progress(self) -> StoreProgress:
         """Return how far this node's records are in it."""
@@ -173,23 +189,43 @@ class ClickHouseStore:
         return KeptSpan(events_from, begin / 1e6 if minutes else events_from, last / 1e6 if events else None)
 
     def tidy(self, now: float) -> Tidied:
-        """Roll one day up, or drop days that are too old.
+        """Roll a part of a day up, or drop days that are too old.
 
         Raises:
             AnalyticsError: If it cannot.
         """
         today = datetime.fromtimestamp(now, UTC)
-        database = self._server.database
+        rolling, self._rolling = self._rolling, None
+        if rolling is None and (day := self._day_to_roll_up(today)) is not None:
+            rolling = self._roll_up(day)
+        if rolling is None:
+            return Tidied(0, sum(self._drop(today)), 0, False)
+        # One that fails begins anew.
+        if (rolled := next(rolling, None)) is not None:
+            self._rolling = rolling
+        return Tidied(rolled or 0, 0, 0, True)
+
+    def _day_to_roll_up(self, today: datetime) -> date | None:
+        rolled = self._marked(ROLLED_UP, _UPKEEP_TIMEOUT_S)
         for day in self._days(KEPT[EVENTS.name]):
             over = _begin(day) + _DAY
-            rolled = self._marked(ROLLED_UP, _UPKEEP_TIMEOUT_S)
             if today >= over + _LATE and (rolled is None or rolled < over):
-                number = self._one(f"SELECT count() FROM {EVENTS.name} WHERE toYYYYMMDD(time) = {day:%Y%m%d}")
-                for statement in roll_up(database, f"{day:%Y%m%d}"):
-                    self._server.command(statement)
-                self._server.command(mark(database, ROLLED_UP, int(over.timestamp())))
-                return Tidied(number, 0, 0, True)
-        return Tidied(0, sum(self._drop(today)), 0, False)
+                return day
+        return None
+
+    def _roll_up(self, day: date) -> Generator[int]:
+        """Roll a day up, one statement at each step; yield how many records that was, all of them in the last one."""
+        database, staged = self._server.database, f"{STAGED}{uuid4().hex}"
+        try:
+            for statement in roll_up(database, f"{day:%Y%m%d}", staged):
+                self._server.command(statement, may_repeat=False)
+                yield 0
+            number = self._one(f"SELECT count() FROM {EVENTS.name} WHERE toYYYYMMDD(time) = {day:%Y%m%d}")
+            self._server.command(mark(database, ROLLED_UP, int((_begin(day) + _DAY).timestamp())))
+            yield number
+        finally:
+            with suppress(AnalyticsError):
+                self._server.command(f"DROP TABLE IF EXISTS {database}.{staged}")
 
     def _drop(self, today: datetime) -> Iterator[int]:
         """Drop the days that are too old; yield how many rows each had."""
@@ -212,13 +248,20 @@ class ClickHouseStore:
 
     def close(self) -> None:
         """Close it."""
+        if self._rolling is not None:
+            self._rolling.close()
+            self._rolling = None
         if self._making is not None:
             self._making.close()
             self._making = None
 
     def _days(self, table: str) -> list[date]:
-        found = self._rows(f"SELECT DISTINCT toYYYYMMDD(time) AS day FROM {table} ORDER BY day")
-        return [datetime.strptime(str(day), "%Y%m%d").date() for (day,) in found]
+        """Return the days of which a table has rows, by its parts: to read all its times would take a while."""
+        found = self._rows(
+            f"SELECT DISTINCT partition FROM system.parts WHERE database = '{self._server.database}'"
+            f" AND table = '{table}' AND active AND rows > 0 ORDER BY partition"
+        )
+        return [datetime.strptime(day, "%Y%m%d").date() for (day,) in found]
 
     def _marked(self, name: str, timeout_s: float) -> datetime | None:
         found = self._one(f"SELECT toUnixTimestamp64Micro(max(upto)) FROM {MARKS} WHERE name = '{name}'", timeout_s)

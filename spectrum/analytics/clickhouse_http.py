@@ -4,7 +4,7 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
@@ -50,14 +50,20 @@ class ClickHouseHttp:
         self._headers = {"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
         self._sleep = sleep
 
-    def command(self, text: str, database: str | None = None) -> None:
-        """Have a statement executed that may be executed twice.
+    def command(self, text: str, database: str | None = None, may_repeat: bool = True) -> None:
+        """Have a statement executed.
+
+        Args:
+            text: The statement.
+            database: In which; None for that of the tables.
+            may_repeat: It may be executed twice, and is sent again where an answer was lost.
 
         Raises:
-            AnalyticsError: If it cannot.
+            AnalyticsError: If it cannot, or nobody knows.
         """
         settings = {"database": self.database if database is None else database}
-        self._patiently(settings, text.encode(), _INSERT_TIMEOUT_S)
+        pauses_s = _PAUSES_S if may_repeat else ()
+        self._patiently(settings, text.encode(), _INSERT_TIMEOUT_S, pauses_s)
 
     def insert(self, text: str, data: bytes) -> None:
         """Insert data. When it returns, the server has it; where an answer was lost, it has it twice.
@@ -107,8 +113,10 @@ class ClickHouseHttp:
         answer = self._request(settings, body[0], timeout_s + _GRACE_S, body[1], cancellation)
         return [tuple(json.loads(line)) for line in answer.splitlines()]
 
-    def _patiently(self, settings: Mapping[str, str], body: bytes, timeout_s: float) -> None:
-        for pause_s in (*_PAUSES_S, None):
+    def _patiently(
+        self, settings: Mapping[str, str], body: bytes, timeout_s: float, pauses_s: Sequence[float] = _PAUSES_S
+    ) -> None:
+        for pause_s in (*pauses_s, None):
             try:
                 self._request(settings, body, timeout_s, "text/plain", Cancellation())
             except AnalyticsError as exc:

@@ -17,7 +17,9 @@ from spectrum.core.analytics.histogram import clickhouse_bucket
 
 # What the records are written to; the view has the name.
 KEPT = {EVENTS.name: "kept_events", HEALTH.name: "kept_health", CHANGES.name: "kept_changes"}
-ROLLED, STAGED, MARKS = "rolled", "staged", "marks"
+ROLLED, MARKS = "rolled", "marks"
+# With these begin the tables in which a node has what it rolls up: several do it at the same time.
+STAGED = "staged_"
 ROLLED_UP, DROPPED = "rolled_up", "dropped"
 # `at` is the time of an event: a name of what is selected would hide the column.
 _MINUTE = "toStartOfMinute(at)"
@@ -28,7 +30,6 @@ _TABLES = {
     # Headers are kept as hex digits: rows are inserted as JSON.
     PACKETS.name: (PACKETS, _PLAIN),
     ROLLED: (MINUTES, _PLAIN),
-    STAGED: (MINUTES, _PLAIN),
 }
 _DURATIONS = tuple(column.name for column in EVENTS.having(Role.DURATION))
 
@@ -79,18 +80,27 @@ def _column(column: Column) -> str:
     return f"{column.name} {column.clickhouse.strip()}"
 
 
-def roll_up(database: str, day: str) -> Iterator[str]:
-    """Yield the statements that roll a day up, `20261126`; nobody sees it before `marks` says so."""
+def roll_up(database: str, day: str, staged: str) -> Iterator[str]:
+    """Yield the statements that roll a day up, `20261126`; nobody sees it before `marks` says so.
+
+    None of them may be executed twice: whoever cannot tell whether one was begins anew, with another table.
+
+    Args:
+        database: Where the tables are.
+        day: The day.
+        staged: The name of a table that is made for this.
+    """
     dimensions = [column.name for column in MINUTES.having(Role.DIMENSION)]
-    yield f"TRUNCATE TABLE {database}.{STAGED}"
-    yield (
-        f"INSERT INTO {database}.{STAGED} SELECT {', '.join(_values(is_sum=True))}"
-        f" FROM (SELECT *, time AS at FROM {database}.{KEPT[EVENTS.name]} FINAL WHERE toYYYYMMDD(time) = {day}) AS day"
-        f" GROUP BY {', '.join((_MINUTE, *dimensions))}"
-    )
+    yield f"CREATE TABLE {database}.{staged} AS {database}.{ROLLED}"
+    for hour in range(24):  # records that come in wait for each of them
+        which = f"toYYYYMMDD(time) = {day} AND toHour(time) = {hour}"
+        yield (
+            f"INSERT INTO {database}.{staged} SELECT {', '.join(_values(is_sum=True))}"
+            f" FROM (SELECT *, time AS at FROM {database}.{KEPT[EVENTS.name]} FINAL WHERE {which}) AS day"
+            f" GROUP BY {', '.join((_MINUTE, *dimensions))}"
+        )
     # In one step, and the same however often.
-    yield f"ALTER TABLE {database}.{ROLLED} REPLACE PARTITION {day} FROM {database}.{STAGED}"
-    yield f"TRUNCATE TABLE {database}.{STAGED}"
+    yield f"ALTER TABLE {database}.{ROLLED} REPLACE PARTITION {day} FROM {database}.{staged}"
 
 
 def mark(database: str, name: str, upto_s: int) -> str:

@@ -94,6 +94,8 @@ def test_what_may_be_sent_twice_is_tried_again():
     with scripted((503, "", b""), (502, "", b""), (200, "", b"")) as (server, client):
         client.command("CREATE TABLE x")
         assert len(server.seen) == 3
+    with scripted((503, "", b"")) as (_, client), pytest.raises(AnalyticsError, match="status 503"):
+        client.command("CREATE TABLE x", may_repeat=False)
     many = [(503, "", b"")] * 3
     with scripted(*many) as (_, client), pytest.raises(AnalyticsError, match="status 503"):
         client.command("CREATE TABLE x")

@@ -29,4 +29,7 @@ def test_tables_are_asked_by_their_names():
 
 
 def test_a_day_is_rolled_up_in_one_step():
-    assert list(roll_up("d", "20261126"))[2] == "ALTER TABLE d.rolled REPLACE PARTITION 20261126 FROM d.staged"
+    begin, *hours, end = roll_up("d", "20261126", "staged_1")
+    assert begin == "CREATE TABLE d.staged_1 AS d.rolled"
+    assert [f"toHour(time) = {hour})" in one for hour, one in enumerate(hours)] == [True] * 24
+    assert end == "ALTER TABLE d.rolled REPLACE PARTITION 20261126 FROM d.staged_1"
