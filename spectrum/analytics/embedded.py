@@ -87,7 +87,7 @@ class EmbeddedStore:
             self._database.open()
             self._volumes.open()
             last = self._volumes.last
-            self._begun_at = self._volumes.last_begun_at()
+            self._begun_at = self._volumes.begun_at(self._volumes.numbers[-1])
             found = self._database.one(f'SELECT segment, "offset", record FROM {last}.progress')
             with self._database.explained():
                 self._next = dict(self._database.writer.execute(f"SELECT source, next FROM {last}.sources").fetchall())
@@ -159,7 +159,9 @@ class EmbeddedStore:
             raise AnalyticsError(
                 f"{self._folder}: {free >> 20} MiB are free; below {SPARE_BYTES >> 20} MiB nothing is added", "full"
             )
-        if self._volumes.last_size() >= self._volume_bytes or time.time() - self._begun_at >= DAY_S:
+        # Before it: the clock was set back.
+        is_new = 0 <= time.time() - self._begun_at < DAY_S
+        if self._volumes.last_size() >= self._volume_bytes or not is_new:
             with self._database.explained():
                 self._database.writer.execute(f"CHECKPOINT {self._volumes.last}")
             self._volumes.begin()

@@ -105,6 +105,8 @@ class Upkeep:
         first, *others = self._volumes.numbers
         if others:
             newest_us = self._newest_us(first)
+            if newest_us > now * 1e6:  # of a clock that was wrong: the next one was begun when it was full
+                newest_us = round(self._volumes.begun_at(others[0]) * 1e6)
             if self._volumes.size() > self._max_bytes or newest_us < (now - self._events_s) * 1e6:
                 count = self._count(first, EVENTS.name)
                 self._volumes.drop(first, newest_us)

@@ -139,9 +139,9 @@ class Volumes:
         """Return how many bytes the one that is written to takes, with what is not written into its file yet."""
         return sum(path.stat().st_size for path in self._both(_file_name(max(self._there))) if path.exists())
 
-    def last_begun_at(self) -> float:
-        """Return when the one that is written to was begun, in seconds since 1970."""
-        return float(self._database.one(f"SELECT epoch(begun) FROM {self.last}.about")[0])
+    def begun_at(self, number: int) -> float:
+        """Return when one was begun, in seconds since 1970."""
+        return float(self._database.one(f"SELECT epoch(begun) FROM {catalog(number)}.about")[0])
 
     def size(self) -> int:
         """Return how many bytes the files take, with what is not written into them yet."""

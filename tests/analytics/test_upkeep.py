@@ -90,6 +90,29 @@ def test_the_oldest_volume_is_dropped_for_its_age(folder):
     store.close()
 
 
+def test_a_clock_that_was_ahead_keeps_no_volume_from_being_dropped(folder):
+    store = opened(folder, events_s=DAY_S)
+    store.take([batch([record(0), record(400 * DAY_S)])], CURSOR)
+    store._volumes.begin()
+    store.take([batch([record(DAY_S)], sequence=3)], CURSOR)
+    begun = store._volumes.begun_at(2)
+    assert tidy_all(store, begun + DAY_S - 10)[1] == 0
+    assert tidy_all(store, begun + DAY_S + 10)[1] == 2
+    span = store.execute("SELECT max(upto) FROM history.marks WHERE name = 'dropped'")
+    assert span == [(round(begun * 1e6),)], "what is newer is there"
+    store.close()
+
+
+def test_a_clock_that_is_set_back_begins_a_volume(folder):
+    store = opened(folder)
+    store.take([batch([record()])], CURSOR)
+    store._begun_at += 400 * DAY_S
+    store.take([batch([record()], sequence=2)], CURSOR)
+    store.take([batch([record()], sequence=3)], CURSOR)
+    assert store._volumes.numbers == [1, 2]
+    store.close()
+
+
 def test_the_oldest_volume_is_dropped_for_room(folder, monkeypatch):
     store = opened(folder, max_bytes=1 << 20)
     for number in range(6):

@@ -102,7 +102,7 @@ def test_a_new_volume_goes_on_where_the_one_before_is(opened):
     opened.volumes.begin()
     assert opened.volumes.last == "v2"
     assert 0 < opened.volumes.last_size() < opened.volumes.size()
-    assert time.time() - 60 < opened.volumes.last_begun_at() <= time.time()
+    assert time.time() - 60 < opened.volumes.begun_at(2) <= time.time()
     assert opened.database.one("FROM v2.progress") == (1, 2, 3)
     assert opened.database.one("FROM v2.sources") == ("edge1/0/1", 7)
     assert opened.volumes.size() > 0
