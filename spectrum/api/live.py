@@ -46,12 +46,14 @@ class LiveScope:
     Attributes:
         account: Its name.
         zones: Of these zones alone; None for all of the account.
-        sees_node: Also what is no account's: workers, limits, records.
+        sees_node: Also the workers.
+        sees_all: Also what else is no account's: what names paths of the machine, or objects of others.
     """
 
     account: str
     zones: frozenset[str] | None = None
     sees_node: bool = True
+    sees_all: bool = True
 
     def has(self, owners: Owners) -> bool:
         """Tell whether an object of an account and a zone is in it."""
@@ -315,9 +317,9 @@ class LiveFeed:
 
     def _is_in(self, scope: LiveScope, trouble: Mapping[str, Any]) -> bool:
         if not trouble["section"]:
-            return scope.sees_node
+            return scope.sees_all or (scope.sees_node and trouble["kind"].startswith("worker_"))
         one = self._catalogue.named(trouble["section"], trouble["name"])
-        is_own = scope.sees_node if one is None else scope.has(self._catalogue.owners(one))
+        is_own = scope.sees_all if one is None else scope.has(self._catalogue.owners(one))
         return is_own or any(scope.has(self._owners(app)) for app in trouble["apps"])
 
     def _seen(self, scope: LiveScope, trouble: dict[str, Any]) -> dict[str, Any]:

@@ -151,10 +151,26 @@ async def test_each_sees_what_is_theirs(live):
     assert (acme["totals"]["open"], [row["name"] for row in acme["apps"]]) == (1, [SSH])
     assert (other["totals"]["open"], [row["name"] for row in other["apps"]]) == (10, [GAME])
     assert [[app["name"] for app in one["apps"]] for one in acme["findings"]] == [[SSH], []]
-    few = await look(LiveScope("acme", frozenset(["example.net"]), sees_node=False)).next()
+    few = await look(LiveScope("acme", frozenset(["example.net"]), False, False)).next()
     assert (few["totals"]["open"], few["apps"], few["findings"], few["workers"]) == (0, [], [], None)
-    zone = await look(LiveScope("acme", frozenset(["example.com"]), sees_node=False)).next()
+    zone = await look(LiveScope("acme", frozenset(["example.com"]), False, False)).next()
     assert zone["totals"]["open"] == 1 and [one["kind"] for one in zone["findings"]] == ["origin_down"]
+
+
+async def test_what_names_paths_or_others_is_for_who_sees_all(live):
+    supervisor, _, look = live
+    supervisor.troubles = [
+        trouble("analytics_failing", "degraded", why="/var/lib/spectrum/analytics: no space left"),
+        trouble("reload_refused", "degraded", why="f.yaml:7: apps.game: ..."),
+        trouble("set_aside", section="apps", name="of nobody that is known"),
+        trouble("worker_replaced", "degraded"),
+    ]
+    all_of_it = await look(ACME).next()
+    assert all_of_it["finding_count"] == 4
+    own = await look(LiveScope("acme", None, sees_node=True, sees_all=False)).next()
+    assert [one["kind"] for one in own["findings"]] == ["worker_replaced"]
+    none = await look(LiveScope("acme", None, sees_node=False, sees_all=False)).next()
+    assert none["findings"] == []
 
 
 async def test_all_of_one_scope_get_the_same_bytes(live):

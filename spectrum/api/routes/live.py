@@ -39,12 +39,12 @@ async def follow(call: Annotated[Call, Anywhere], account_id: str) -> Response:
 def _scope(call: Call, account: StoredObject) -> LiveScope | None:
     """Return what a caller may see; None for nothing."""
     caller = call.caller
-    sees_node = caller.may("diagnostics", False, account.name)
+    node = caller.may("diagnostics", False, account.name), caller.may("diagnostics", False, ANY)
     if caller.may("apps", False, account.name):
-        return LiveScope(account.name, None, sees_node)
+        return LiveScope(account.name, None, *node)
     zones = [one.name for one in call.catalogue.in_account("zones", account.name)]
     seen = frozenset(zone for zone in zones if caller.may("apps", False, account.name, zone))
-    return LiveScope(account.name, seen, sees_node) if seen else None
+    return LiveScope(account.name, seen, *node) if seen else None
 
 
 def _is_good(call: Call) -> bool:

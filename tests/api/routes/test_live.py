@@ -5,7 +5,7 @@ import pytest
 
 from spectrum.api.connection import Connection
 from spectrum.store.objects import file_id
-from tests.api.test_live import Supervisor, counted
+from tests.api.test_live import Supervisor, counted, trouble
 
 PATH = f"/client/v4/accounts/{file_id('accounts', 'acme')}/live"
 
@@ -83,6 +83,17 @@ async def test_what_a_token_may_see(api, follow):
     refused = follow(await api.token("apps:read", zones=["example.net"]))
     assert b"9109" in await refused.next() and refused.status == 403
     await refused.close()
+
+
+async def test_who_may_look_at_one_account_is_not_told_of_the_machine(api, follow):
+    supervisor = api.live._supervisor
+    supervisor.troubles = [trouble("reload_refused", "degraded", why="f.yaml:7: apps.game: ...")]
+    for accounts, count in ((["acme"], 0), (None, 1)):
+        stream = follow(await api.token("all:read", **({"accounts": accounts} if accounts else {})))
+        message = json.loads((await stream.next()).removeprefix(b"data: "))
+        assert message["workers"] is not None
+        assert message["finding_count"] == count
+        await stream.close()
 
 
 async def test_a_token_that_is_deleted_ends_its_stream(api, follow):
