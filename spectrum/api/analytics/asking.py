@@ -3,6 +3,7 @@ clients that have left."""
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,8 +21,8 @@ BUDGET_S, PER_S = 150.0, 300.0
 # Of one question.
 MAX_S = 10.0
 AT_ONCE = 2
-# Questions that wait for others.
-MAX_WAITING = 64
+# Questions that wait for others: of all callers, and of one.
+MAX_WAITING, MAX_WAITING_OF_ONE = 64, 32
 # Tokens whose spending is remembered.
 MAX_CALLERS = 10_000
 OFF, TOO_LARGE, BAD_QUESTION = 10404, 10506, 1002
@@ -114,7 +115,8 @@ class Asking:
     def __init__(self, service: AskedService) -> None:
         self.service = service
         self.budget = QueryBudget()
-        self._waiting = 0
+        # By caller; those that are being answered are among them.
+        self._waiting: Counter[str] = Counter()
         self._free = asyncio.Semaphore(AT_ONCE)
         self._tasks = Tasks()
 
@@ -130,8 +132,7 @@ class Asking:
             ApiError: If there is no store, the question makes no sense or is too large, or its caller has to wait.
         """
         token = "" if caller.is_local else caller.author.id
-        if self._waiting >= MAX_WAITING:
-            raise ApiError(503, INTERNAL_ERROR, f"{MAX_WAITING} questions wait already", headers={"retry-after": "2"})
+        self._check_room(token)
         cancellation = Cancellation()
 
         async def watch() -> None:
@@ -139,13 +140,24 @@ class Asking:
             cancellation.set()
 
         watching = self._tasks.start(watch(), "watch for the client of a question to leave")
-        self._waiting += 1
+        self._waiting[token] += 1
         try:
             async with self._free:
                 return await self._asked(token, question, cancellation)
         finally:
-            self._waiting -= 1
+            self._waiting[token] -= 1
+            if not self._waiting[token]:
+                del self._waiting[token]
             watching.cancel()
+
+    def _check_room(self, token: str) -> None:
+        """Raise `ApiError` where a question would not be asked, or would wait for too many others."""
+        if token:
+            self.budget.left(token, time.monotonic())
+        own, all_of_them = self._waiting[token], self._waiting.total()
+        if own >= MAX_WAITING_OF_ONE or all_of_them >= MAX_WAITING:
+            which = f"{own} questions of this caller" if own >= MAX_WAITING_OF_ONE else f"{all_of_them} questions"
+            raise ApiError(503, INTERNAL_ERROR, f"{which} wait already", headers={"retry-after": "2"})
 
     def left_of(self, caller: Caller) -> int:
         """Return how many seconds of questions a caller has left."""

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from spectrum.analytics.store import AnalyticsError, QuestionTooLarge
-from spectrum.api.analytics.asking import AT_ONCE, MAX_S, MAX_WAITING, Asking, QueryBudget
+from spectrum.api.analytics.asking import AT_ONCE, MAX_S, MAX_WAITING, MAX_WAITING_OF_ONE, Asking, QueryBudget
 from spectrum.api.caller import Caller
 from spectrum.api.envelope import ApiError
 from spectrum.core.analytics.question import Question, QuestionFault, ResultTable
@@ -16,7 +16,7 @@ from tests.engine.harness import eventually
 QUESTION = Question("events", ("count",), (), 0, 1)
 ANSWER = ResultTable((), [], {}, {}, {})
 ROOT = Caller(Author("user", "0", "root"))
-TOKEN = Caller(Author("token", "t", "ci"), StoredToken("t", "ci", "", {}, 0.0, 0.0))
+TOKEN, OTHER = (Caller(Author("token", one, "ci"), StoredToken(one, "ci", "", {}, 0.0, 0.0)) for one in "tu")
 
 
 class Store:
@@ -77,11 +77,29 @@ async def test_few_questions_are_asked_at_once(store):
 async def test_too_many_that_wait_are_turned_away(store):
     asking = Asking(store)
     async with asyncio.TaskGroup() as group:
-        for _ in range(MAX_WAITING):
-            group.create_task(asking.ask(ROOT, QUESTION, stays))
+        for _ in range(MAX_WAITING_OF_ONE):
+            group.create_task(asking.ask(TOKEN, QUESTION, stays))
+        await asyncio.sleep(0)
+        fault = await refused(asking.ask(TOKEN, QUESTION, stays))
+        assert (fault.status, fault.headers["retry-after"]) == (503, "2")
+        assert str(fault) == f"{MAX_WAITING_OF_ONE} questions of this caller wait already"
+        for _ in range(MAX_WAITING - MAX_WAITING_OF_ONE):
+            group.create_task(asking.ask(OTHER, QUESTION, stays))
         await asyncio.sleep(0)
         fault = await refused(asking.ask(ROOT, QUESTION, stays))
-        assert (fault.status, fault.headers["retry-after"]) == (503, "2")
+        assert (fault.status, str(fault)) == (503, f"{MAX_WAITING} questions wait already")
+        store.go.set()
+
+
+async def test_who_has_no_budget_left_does_not_wait(store):
+    asking = Asking(store)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(asking.ask(ROOT, QUESTION, stays))
+        await asyncio.to_thread(eventually, lambda: store.running == AT_ONCE)
+        asking.budget = QueryBudget(0.0, 300.0)
+        async with asyncio.timeout(5):
+            assert (await refused(asking.ask(TOKEN, QUESTION, stays))).status == 429
         store.go.set()
 
 
