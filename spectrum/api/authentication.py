@@ -107,8 +107,9 @@ class Authentication:
 def _refuse_other_sites(headers: Mapping[str, str]) -> None:
     """Refuse what a page of another site has a browser send to a forwarded socket, which asks for no token.
 
-    A page says so itself (Fetch Metadata), or reaches the socket by a name of its own that leads here (DNS rebinding).
-    Names without a dot are those of this machine, and of clients that have to say some name.
+    A page says so itself (Fetch Metadata; towards an address that is no loopback one, its origin alone), or reaches the
+    socket by a name of its own that leads here (DNS rebinding). Names without a dot are those of this machine, and of
+    clients that have to say some name.
 
     Raises:
         ApiError: If it is one.
@@ -116,7 +117,11 @@ def _refuse_other_sites(headers: Mapping[str, str]) -> None:
     host = headers.get("host", "").rpartition("@")[2]
     name = host if host.startswith("[") else host.partition(":")[0]
     is_foreign = "." in name.strip(".") and not _is_address(name)
-    if is_foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    is_foreign |= site in ("cross-site", "same-site")
+    if site is None and origin is not None:
+        is_foreign |= origin.partition("://")[2] != host
+    if is_foreign:
         raise ApiError(403, NOT_FROM_HERE, f"Cannot be used by pages of other sites without a token: {_HOW}")
 
 

@@ -51,6 +51,10 @@ async def test_who_is_on_this_machine(api):
         ({"host": "127.0.0.1@example.com"}, False),
         ({"host": "localhost", "sec-fetch-site": "cross-site"}, False),
         ({"host": "127.0.0.1", "sec-fetch-site": "same-site"}, False),
+        ({"host": "192.0.2.1:8787", "origin": "http://192.0.2.1:8787"}, True),
+        ({"host": "localhost", "origin": "http://outer.example", "sec-fetch-site": "same-origin"}, True),
+        ({"host": "192.0.2.1:8787", "origin": "https://evil.example"}, False),
+        ({"host": "192.0.2.1:8787", "origin": "null"}, False),
     ],
 )
 async def test_pages_of_other_sites_cannot_use_a_forwarded_socket(api, headers, is_own):
