@@ -10,6 +10,8 @@ from spectrum.core.analytics.columns import Column, ColumnKind
 from spectrum.core.analytics.question import Bucket, Value
 
 _TEXTS = (ColumnKind.TEXT, ColumnKind.CATEGORY)
+# Values of numbers may be larger than the column has any.
+_WIDEST = dict.fromkeys((ColumnKind.U8, ColumnKind.U16, ColumnKind.U32), "UBIGINT")
 
 
 @dataclass(slots=True)
@@ -100,7 +102,8 @@ class DuckDb:
     def among(self, statement: Statement, columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> str:
         """Return the condition that columns have the values of one of some rows."""
         lists = [
-            f"unnest(CAST({self.value(statement, values)} AS {column.kind.duckdb}[]))"  # type: ignore[arg-type]
+            f"unnest(CAST({self.value(statement, values)}"  # type: ignore[arg-type]
+            f" AS {_WIDEST.get(column.kind, column.kind.duckdb)}[]))"
             for column, values in zip(columns, map(list, zip(*rows, strict=True)), strict=True)
         ]
         names = ", ".join(column.name for column in columns)
