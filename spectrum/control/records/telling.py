@@ -9,6 +9,7 @@ from typing import Any
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.records.places import journal_of
 from spectrum.control.records.search import RecordPlaces, as_plain, search
 from spectrum.core.records.story import Window, parse_subject, parse_time
 from spectrum.core.tenants.app_scopes import apps_of_account
@@ -46,7 +47,7 @@ class StoryActor(Actor):
             raise ValueError(f"limit: from 1 to {MAX_RECORDS}")
         if self._waiting >= MAX_WAITING:
             return {"busy": "other searches are under way"}
-        journal = config.records.journal
+        journal = journal_of(config)
         places = RecordPlaces(Path(journal.path) if journal is not None else None)
         apps = apps_of_account(config, query.get("account", ""))
         self._waiting += 1

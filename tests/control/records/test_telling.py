@@ -8,6 +8,7 @@ import pytest
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.resource import Asked
+from spectrum.control.paths import journal_folder
 from spectrum.control.records import telling as module
 from spectrum.control.records.telling import StoryActor
 from tests.control.plans import first
@@ -44,6 +45,13 @@ async def test_records_of_an_accounts_apps(tell):
     assert len((await tell(subject=CLIENT, since="2026-11-26T14:10", until="2026-11-26T14:12"))["records"]) == 2
     for account in ("other", "gone"):
         assert (await tell(subject=CLIENT, account=account))["records"] == ()
+
+
+async def test_the_journal_that_analytics_has(tmp_path):
+    text = f"{APPS}control: {{socket: {tmp_path}/control.sock}}\napi: {{store: {tmp_path}/store}}\nanalytics: true\n"
+    write(journal_folder(load_text(text, "f")))
+    told = await (await teller(text))(subject=CLIENT, account="acme")
+    assert (told["is_kept"], len(told["records"])) == (True, 10)
 
 
 async def test_without_a_journal_nothing_is_kept():
