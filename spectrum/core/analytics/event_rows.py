@@ -7,11 +7,12 @@ from typing import Any
 from spectrum.core.live_sessions import address_port
 from spectrum.core.records.reasons import Reason
 
-_REFUSED = frozenset(reason.label for reason in Reason if reason.refused)
+# Labels of reasons by which a client was turned away, and of failures for the origin's fault or ours.
+REFUSED = frozenset(reason.label for reason in Reason if reason.refused)
 # Of these names the fault is nobody's.
 _CLEAN = frozenset({Reason.ORIGIN_CLOSED, Reason.ORIGIN_DRAINED})
 _OURS = frozenset({Reason.INTERNAL_ERROR, Reason.WORKER_LOST})
-_FAILED = frozenset(
+FAILED = frozenset(
     reason.label
     for reason in Reason
     if reason.event in ("originError", "resolveOrigin")
@@ -56,9 +57,9 @@ _MOVED = (
 
 def outcome_of(event: str, reason: str) -> str:
     """Return what became of a session: `passed`, `refused`, or `failed` for the origin's fault or ours."""
-    if event == "clientFiltered" or reason in _REFUSED:
+    if event == "clientFiltered" or reason in REFUSED:
         return "refused"
-    return "failed" if event in ("originError", "resolveOrigin") or reason in _FAILED else "passed"
+    return "failed" if event in ("originError", "resolveOrigin") or reason in FAILED else "passed"
 
 
 def event_row(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 A record is one row, and needs no other for it: sums over rows are right in whatever order they come.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import msgspec
 
 from spectrum.core.analytics.columns import Column, ColumnKind, Role, Table
+from spectrum.core.analytics.event_rows import FAILED, REFUSED
 from spectrum.core.records.journal import Batch
-from spectrum.core.records.reasons import Reason
 
 # In the source of changes of health and of the configuration, which no worker makes.
 SUPERVISOR = "/supervisor/"
@@ -57,22 +57,13 @@ def _numbered(batch: Batch, skipped: int) -> Iterator[bytes]:
         yield b"%b%d,%b" % (head, number, line[1:])
 
 
-def _among(field: str, labels: set[str]) -> str:
+def _among(field: str, labels: Set[str]) -> str:
     return f"{field} IN ({', '.join(repr(label) for label in sorted(labels))})"
 
 
-_REFUSED = {reason.label for reason in Reason if reason.refused}
-_NOBODYS_FAULT = {Reason.ORIGIN_CLOSED, Reason.ORIGIN_DRAINED}
-_FAILED = {
-    reason.label
-    for reason in Reason
-    if reason.event in ("originError", "resolveOrigin")
-    or (reason.label.startswith("origin_") and reason not in _NOBODYS_FAULT)
-    or reason in (Reason.INTERNAL_ERROR, Reason.WORKER_LOST)
-}
 OUTCOME = (
-    f"CASE WHEN Event = 'clientFiltered' OR {_among('Reason', _REFUSED)} THEN 'refused'"
-    f" WHEN Event IN ('originError', 'resolveOrigin') OR {_among('Reason', _FAILED)} THEN 'failed' ELSE 'passed' END"
+    f"CASE WHEN Event = 'clientFiltered' OR {_among('Reason', REFUSED)} THEN 'refused'"
+    f" WHEN Event IN ('originError', 'resolveOrigin') OR {_among('Reason', FAILED)} THEN 'failed' ELSE 'passed' END"
 )
 
 
