@@ -72,7 +72,7 @@ with datagrams() as client:
     assert engine.active == 1 and not recorder.reports
     turn(recorder, 3.2)
     assert engine.active == engine.offloaded == 0 and entries() == []
-    ((_, outcome, *_, sent, received, there, back, _, _, _),) = recorder.reports
+    ((_, outcome, *_, sent, received, there, back, _, _, _, _),) = recorder.reports
     assert (outcome, sent, received, there, back) == (FlowOutcome.FLOW_IDLE, 12, 12, 8, 8)
 
     # What its app may move per second is counted here, and so its datagrams come here.

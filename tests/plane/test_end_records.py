@@ -25,10 +25,10 @@ def records():
     return made
 
 
-def item(now_ns, connected_ns=0, target=None):
+def item(now_ns, connected_ns=0, target=None, since=None):
     """What an engine tells."""
     ends = bytes([192, 0, 2, 1]), 4000, target, now_ns - 3000, connected_ns, now_ns
-    return (0, 0, 0, *ends, 5, 6, 7, 8, 99, bytes([192, 0, 2, 9]), 22)
+    return (0, 0, 0, *ends, 5, 6, 7, 8, 99, bytes([192, 0, 2, 9]), 22, since)
 
 
 def test_the_clock(records):
@@ -44,10 +44,12 @@ def test_what_both_transports_tell(records, transport):
     assert (event.ClientIP, event.ClientPort, event.ClientBytes) == ("192.0.2.1", 4000, 5)
     assert (event.EdgeIP, event.EdgePort, event.OriginIP, event.OriginBytes) == ("192.0.2.9", 22, "", 6)
     assert (event.ConnectTimestamp, event.ConnectDuration, event.Limit) == (None, 0, msgspec.UNSET)
+    assert event.ClientBytesSince is msgspec.UNSET
 
     app.rules = app_rules(Limits(client_sessions=3), "x", transport)
     target = Target(bytes([192, 0, 2, 5]), 80, "192.0.2.5")
-    event = records.event(app, app.recorded, Reason.CLIENT_LIMIT, item(now, now - 1000, target), {})
+    event = records.event(app, app.recorded, Reason.CLIENT_LIMIT, item(now, now - 1000, target, (3, 4)), {})
+    assert (event.ClientBytesSince, event.OriginBytesSince) == (3, 4)
     assert (event.OriginIP, event.OriginPort, event.ConnectDuration) == ("192.0.2.5", 80, 2000)
     assert event.ConnectTimestamp <= event.DisconnectTimestamp == event.Timestamp
     assert event.Limit == "app: client_sessions 3"
