@@ -46,6 +46,12 @@ NOTHING: dict[str, Any] = {
     "/status": {"version": "1", "kernel": {}, "workers": []},
     "/limits": {"limits": []},
     "/doctor": {"findings": [], "not_looked": []},
+    "/balancing": {"node": "", "pools": [], "load_balancers": []},
+    "/apps/figures": {"at": 0.0, "keys": [], "apps": {}, "paused": []},
+    "/certificates": {"certificates": []},
+    "/objects/standing": {},
+    **{f"/apps/{what}": {"changed": False, "message": ""} for what in ("pause", "resume")},
+    **{f"/origins/{what}": {"changed": False, "message": ""} for what in ("enable", "drain", "disable", "weight")},
 }
 
 

@@ -14,6 +14,7 @@ from spectrum.api.listeners import Listeners
 from spectrum.store.objects import file_id
 from tests.api.calls import calls
 from tests.api.conftest import FILE
+from tests.api.kinds.test_certificates import PUBLIC
 from tests.api.serving import BASE, Api
 
 # By default 100 for each operation, which takes minutes; `make fuzz` chooses another profile.
@@ -38,6 +39,7 @@ class Served:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         async with Api(self._folder, FILE) as api:
             api.rates.requests = 0
+            api.context.sealing.public = PUBLIC
             self.token = await api.token("all:edit")
             listeners = Listeners(api.app, [self._sock])
             await listeners.start()

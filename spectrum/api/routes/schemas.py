@@ -64,6 +64,24 @@ _BODIES: Mapping[str, Schema] = {
         },
     },
 }
+# Where an answer is not what a body has, with what else there is.
+_RESULTS: Mapping[str, Schema] = {
+    "certificates": {
+        "type": "object",
+        "required": ["id", "zone_id", "hosts", "status", "uploaded_on", "modified_on"],
+        "properties": {
+            "id": ID,
+            "zone_id": ID,
+            "hosts": {"type": "array", "items": {"type": "string"}},
+            "status": {"enum": ["active", "expired"]},
+            "issuer": {"type": "string"},
+            "signature": {"type": "string"},
+            "uploaded_on": _STAMP,
+            "modified_on": _STAMP,
+            "expires_on": _STAMP,
+        },
+    },
+}
 _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "apps": ("protocol", "dns"),
     "pools": ("name", "origins"),
@@ -133,6 +151,8 @@ def body_schema(kind: Kind) -> Schema:
 
 
 def _result(kind: Kind) -> Schema:
+    if kind.section in _RESULTS:
+        return _RESULTS[kind.section]
     body = body_schema(kind)
     return body | {
         "properties": body["properties"] | _STAMPS,
