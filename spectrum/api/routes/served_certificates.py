@@ -1,12 +1,13 @@
 """The certificates that are served, with their ends. This call is ours."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from spectrum.api.access import Call, InAccount
 from spectrum.api.envelope import success
+from spectrum.store.objects import StoredObject
 
 router = APIRouter(tags=["Certificates"])
 
@@ -16,15 +17,16 @@ async def list_served_certificates(call: Annotated[Call, InAccount("certificates
     """List the certificates of an account that are served: their names, when they end, and orders by ACME."""
     told = await call.context.supervisor.ask("GET", "/certificates")
     own = {one.name: one for one in call.objects("certificates")}
-    shown = [
-        {
-            "id": own[one["name"]].id,
-            **one,
-            "in_file": own[one["name"]].is_in_file,
-            "revision": own[one["name"]].revision,
-            "used_by": [app.name for app in call.catalogue.referrers("certificates", one["name"])],
-        }
-        for one in told["certificates"]
-        if one["name"] in own
-    ]
+    shown = [one | _more(call, own[one["name"]]) for one in told["certificates"] if one["name"] in own]
     return success(shown)
+
+
+def _more(call: Call, one: StoredObject) -> dict[str, Any]:
+    zone = call.catalogue.named("zones", call.catalogue.owners(one)[1])
+    return {
+        "id": one.id,
+        "zone_id": zone.id if zone else None,
+        "in_file": one.is_in_file,
+        "revision": one.revision,
+        "used_by": [app.name for app in call.catalogue.referrers("certificates", one.name)],
+    }

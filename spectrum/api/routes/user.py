@@ -10,11 +10,10 @@ from spectrum.api.access import Anywhere, Call, no_such
 from spectrum.api.envelope import success
 from spectrum.api.kinds.accounts import from_membership, user
 from spectrum.api.paging import Page, page_query, paged
+from spectrum.core.tenants.tokens import RESOURCES
 from spectrum.store.objects import StoredObject, file_id
 
 router = APIRouter(tags=["User"])
-# A caller belongs to an account where one of these may be read.
-_RESOURCES = ("accounts", "zones", "apps", "load_balancers", "pools", "monitors", "lists", "access_rules", "tokens")
 
 
 @router.get("/user")
@@ -51,7 +50,7 @@ async def get_membership(call: Annotated[Call, Anywhere], membership_id: str) ->
 
 
 def _belongs(call: Call, account: StoredObject) -> bool:
-    return any(_may(call, account, resource, False) for resource in _RESOURCES)
+    return any(_may(call, account, resource, False) for resource in RESOURCES)
 
 
 def _may(call: Call, account: StoredObject, resource: str, edit: bool) -> bool:

@@ -19,7 +19,13 @@ async def test_an_account_sees_its_own(tmp_path, monkeypatch):
         monkeypatch.setattr(api.daemon, "ask", ask)
         async with api.client() as client:
             (shown,) = await done(client, "GET", f"{ACCOUNT}/spectrum/certificates")
-            more = {"id": file_id("certificates", "a"), "in_file": True, "revision": 0, "used_by": ["x"]}
+            more = {
+                "id": file_id("certificates", "a"),
+                "zone_id": None,
+                "in_file": True,
+                "revision": 0,
+                "used_by": ["x"],
+            }
             assert shown == told[0] | more
             (other,) = await done(client, "GET", f"{OTHER_ACCOUNT}/spectrum/certificates")
             assert other["name"] == "b"

@@ -14,6 +14,12 @@ async def test_the_user_and_memberships(api):
     ).status_code == 404
 
 
+async def test_whoever_may_read_anything_of_an_account_belongs_to_it(api):
+    for one in ("analytics:read", "diagnostics:read", "certificates:read", "audit_logs:read", "monitor_groups:read"):
+        (membership,) = [one async for one in api.sdk(await api.token(one, accounts=["acme"])).memberships.list()]
+        assert membership.account.name == "acme"
+
+
 async def test_memberships_by_name(api):
     client = api.client()
     assert len((await client.get("/memberships")).json()["result"]) == 2
