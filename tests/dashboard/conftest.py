@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.dashboard.links import faults
 from tests.dashboard.site import Site
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -84,7 +86,8 @@ def look(browser, site) -> Iterator[Callable[..., "playwright.Page"]]:
     """A function that opens a page of the dashboard.
 
     Its arguments: `view` (behind the #, such as "/apps"), `size` (a key of SIZES), `theme`, and `token` (None for the
-    operator's; "" for none). Each console error and violation of the content security policy fails the test.
+    operator's; "" for none). Each console error, violation of the content security policy, and link that leads
+    nowhere fails the test.
     """
     contexts, errors = [], []
 
@@ -111,8 +114,16 @@ def look(browser, site) -> Iterator[Callable[..., "playwright.Page"]]:
 
     yield open_page
     for context in contexts:
+        errors.extend(one for page in context.pages for one in _bad_links(page))
         context.close()
     assert not errors, errors
+
+
+def _bad_links(page) -> list[str]:
+    """Return what is wrong with the links that a page has now."""
+    hashes = page.eval_on_selector_all('a[href^="#/"]', "all => all.map((one) => one.getAttribute('href'))")
+    parted = (urlsplit(one[1:]) for one in set(hashes))
+    return [fault for one in parted for fault in faults(one.path, set(parse_qs(one.query)))]
 
 
 @pytest.fixture

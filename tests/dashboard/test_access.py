@@ -41,6 +41,7 @@ def test_a_list_is_pasted_and_a_rule_names_it(look, site, account, screen, acces
     page.wait_for_selector("#paste-s .err-line:has-text('Line 1')")
     screen(page, "list")
     accessible(page)
+    page.get_by_label("Addresses and prefixes").fill("")
     page.get_by_role("button", name="Remove 198.51.100.7").click()
     page.wait_for_selector("tbody tr:has-text('198.51.100.7')", state="detached")
 

@@ -1,6 +1,6 @@
 // The API of this daemon: Cloudflare's envelope in, results out; faults with their numbers and pointers.
 const BASE = '/client/v4', TOKEN = 'token', ACCOUNT = 'account';
-const PER_PAGE = 50;
+const PER_PAGE = 50, UNAUTHORIZED = 9109;
 
 let storage = new Map();
 const kept = {
@@ -55,7 +55,7 @@ export const api = {
   },
   _failure(status, envelope) {
     const errors = (envelope?.errors || []).map(({ code, message, source }) => ({ code, message, pointer: source?.pointer }));
-    const error = new ApiError(status, errors);
+    const error = new ApiError(status, errors, errors[0]?.code === UNAUTHORIZED ? 'Your token does not allow this.' : '');
     if (status === 401 || (status === 400 && errors[0]?.code === 9106) || (status === 403 && errors[0]?.code === 10000)) for (const tell of listeners) tell(error);
     return error;
   },
@@ -87,7 +87,9 @@ export const api = {
   /** Find out who one is and what there is to be seen. Throws an ApiError where a token is needed. */
   async open() {
     const [memberships, zones] = await Promise.all([this.list('/memberships'), this.list('/zones').catch((error) => { if (error.status !== 403) throw error; return []; })]);
-    this.accounts = memberships.map((one) => one.account).filter(Boolean);
+    // Who may see zones alone belongs to their accounts.
+    const all = [...memberships, ...zones].map((one) => one.account).filter(Boolean);
+    this.accounts = [...new Map(all.reverse().map((one) => [one.id, one])).values()].reverse();
     this.zones = zones;
     const last = kept.get(ACCOUNT);
     this.account = this.accounts.find((one) => one.id === last) || this.accounts[0] || null;

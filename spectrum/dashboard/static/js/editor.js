@@ -1,16 +1,16 @@
 // The editor of one object: its form, what stands in the file before and after, what that does, and two who edit at once.
 import { h, put } from './dom.js';
 import { api } from './api.js';
-import { form } from './form.js';
+import { form, same } from './form.js';
 import { sectionsOf } from './schema.js';
 import { diff, yaml } from './diff.js';
 import { mark } from './marks.js';
-import { dialog, toast } from './overlay.js';
+import { confirmed, dialog, toast } from './overlay.js';
 import { banner, button } from './states.js';
+import { forget, watch } from './unsaved.js';
 
 const PAUSE_MS = 250;
 const STAMPS = new Set(['id', 'created_on', 'modified_on']);
-const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 /** All objects of a section as they stand in the file, or one. */
 export const objects = (section, id = '') => api.get(`/accounts/{account}/spectrum/objects/${section}${id && `/${id}`}`);
@@ -41,19 +41,6 @@ export const keepsPlace = (one) => { one.addEventListener('mousedown', (event) =
 
 // Each line of what a change does: a number, and words or nodes.
 const steps = (lines) => h('ol', { class: 'steps' }, lines.map((line, i) => h('li', {}, h('span', {}, String(i + 1)), h('span', {}, line))));
-
-/** Ask in a dialog before something is done; resolves to whether it is wanted. `typed` is what is to be typed first. */
-export function confirmed({ title, body, verb, danger = false, typed = '' }) {
-  return new Promise((resolve) => {
-    let said = false;
-    const go = h('button', { type: 'submit', class: `btn ${danger ? 'danger' : 'primary'}`, disabled: Boolean(typed) }, verb);
-    const input = typed ? h('input', { class: 'field', autocomplete: 'off', spellcheck: 'false', oninput: () => { go.disabled = input.value !== typed; } }) : null;
-    const form = h('form', { id: 'asked', onsubmit: (event) => { event.preventDefault(); said = true; shown.close(); } }, input && h('label', { class: 'lab' }, h('span', {}, 'Type ', h('b', {}, typed), ' to go on'), input));
-    go.setAttribute('form', 'asked');
-    const shown = dialog({ title, body: [body, form], actions: [{ label: 'Back' }, go], onClose: () => resolve(said) });
-    (input || go).focus();
-  });
-}
 
 /* The editor. `spec`:
    section, noun, id (none makes one), name, path(id) of the API, scope(value): where it is made, layout(facts): sections,
@@ -224,9 +211,7 @@ export async function editor(spec) {
   if (!isNew) seen = { key: key(), before: stands.value, after: stands.value };
   draw();
   count();
-  // What was typed is not lost by closing the tab without a question.
-  const leaving = (event) => { if (!node.isConnected) removeEventListener('beforeunload', leaving); else if (isDirty) event.preventDefault(); };
-  addEventListener('beforeunload', leaving);
+  watch(node, () => isDirty);
   if (isNew && spec.initial) look(false);
   return { node, form: f, stands, isReadonly, get isDirty() { return isDirty; } };
 }
@@ -239,6 +224,7 @@ export function deleting({ noun, name, path, effects, typed, done }) {
     try {
       await api.delete(path);
       toast(`${name} is deleted`);
+      forget();
       done();
     } catch (error) {
       toast(`Not deleted: ${sentence(error)}`);

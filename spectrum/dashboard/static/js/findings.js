@@ -2,7 +2,7 @@
 import { h, foreign } from './dom.js';
 import { ago, capital, count, dur, exact, hms, instant, int, pct, when } from './format.js';
 import { mark } from './marks.js';
-import { linkTo, pageIs } from './links.js';
+import { linkTo, pageIs, trafficOf } from './links.js';
 import { href } from './router.js';
 
 const REASONS = { connect_refused: 'the connection is refused', connect_timeout: 'nobody answers in time', connect_unreachable: 'there is no route', connect_failed: 'the connection fails',
@@ -56,7 +56,7 @@ const KINDS = {
   app_failing: (f) => ({
     what: [h('b', {}, 'App ', named('apps', f)), f.severity === 'failed' ? ' fails.' : ' fails in part.'],
     why: [`Of ${plural(Math.max(f.facts.began, f.facts.failed), 'session')} in the last minute ${int(f.facts.failed)} failed, ${pct(Math.min(1, f.facts.failed / Math.max(f.facts.began, f.facts.failed)))}: ${REASONS[f.facts.why] || 'most of them'} (`, mono(f.facts.why), ').'],
-    act: pageIs('/analytics') ? { label: 'Who and why', href: href('/analytics', { m: 'failed', by: 'reason', f: `app = "${f.name}"`, last: '1h' }) } : { label: 'See the app', href: linkTo('apps', f.id) },
+    act: pageIs('/analytics') ? { label: 'Who and why', href: trafficOf('app', f.name, { m: 'failed', by: 'reason', last: '1h' }) } : { label: 'See the app', href: linkTo('apps', f.id) },
   }),
   certificate_ends: (f, now) => ({
     what: [h('b', {}, 'Certificate ', named('certificates', f)), f.facts.ends_at > now ? ` ends in ${dur(f.facts.ends_at - now)}.` : ` ended ${ago(f.facts.ends_at, now)}.`],

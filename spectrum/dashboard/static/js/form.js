@@ -22,7 +22,7 @@ export function withAt(value, where, item) {
   return copy;
 }
 
-const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 const text = (value) => (value === undefined || value === null ? '' : typeof value === 'object' ? JSON.stringify(value) : String(value));
 
 function number(given) {
@@ -61,6 +61,19 @@ const CONTROLS = {
     input.addEventListener('input', () => io.set(read()));
     input.addEventListener('change', io.left);
     return { node: input, input, sync: () => { if (!same(read(), io.get())) input.value = io.get() === undefined ? '' : JSON.stringify(io.get(), null, 1); } };
+  },
+  // The text of a file: pasted, chosen or dropped. The field's `set` may put a part of it elsewhere.
+  file(field, io) {
+    const input = h('textarea', { class: 'field mono', id: io.id, rows: 6, spellcheck: 'false', autocomplete: 'off', autocapitalize: 'off', placeholder: field.placeholder });
+    const sync = () => { const now = text(io.get()); if (input.value !== now) input.value = now; };
+    const take = (given) => { io.set(READ.text(given)); sync(); };
+    const read = async (file) => { if (file) { take(await file.text()); io.left(); } };
+    const chosen = h('input', { type: 'file', hidden: true, accept: field.accept, onchange: () => { read(chosen.files[0]); chosen.value = ''; } });
+    input.addEventListener('input', () => take(input.value));
+    input.addEventListener('change', io.left);
+    input.addEventListener('dragover', (event) => event.preventDefault());
+    input.addEventListener('drop', (event) => { if (event.dataTransfer.files.length) { event.preventDefault(); read(event.dataTransfer.files[0]); } });
+    return { node: h('div', { class: 'file' }, input, chosen, h('button', { type: 'button', class: 'btn', onclick: () => chosen.click() }, 'Choose a file', h('span', { class: 'vh' }, ` for ${field.label}`))), input, sync };
   },
   select(field, io) {
     const input = h('select', { class: 'field', id: io.id });

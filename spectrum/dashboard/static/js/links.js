@@ -15,3 +15,6 @@ export function linkTo(section, id) {
   if (id && known.has(OWN[section])) return href(OWN[section].replace(':id', encodeURIComponent(id)));
   return known.has(HOMES[section]) ? href(HOMES[section]) : '';
 }
+
+/** Return the address of Analytics of one value alone: `dimension` as its filters name it, `more` of what its address has. */
+export const trafficOf = (dimension, value, more = {}, sign = '==') => href('/analytics', { ...more, f: `${dimension}${sign}${encodeURIComponent(value)}` });

@@ -12,7 +12,7 @@ export const live = {
   /** When that was heard, by this machine's clock, in ms. */
   heard: 0,
   paused: false,
-  /** 'waiting', 'live', or 'lost' with `why`. */
+  /** 'waiting', 'live', or with `why` 'lost' (it is asked for again) or 'refused'. */
   state: 'waiting',
   why: '',
   /** The last minutes, for what begins to draw: {at, totals}. */
@@ -61,7 +61,7 @@ async function connect() {
   try {
     const headers = api.token ? { authorization: `Bearer ${api.token}` } : {};
     const response = await fetch(api.url('/accounts/{account}/live'), { headers, signal: own.signal, cache: 'no-store', credentials: 'omit' });
-    if (!response.ok) return void gone(own, response.status === 403 ? 'The token may not read apps of this account.' : `The API answered with status ${response.status}.`, response.status < 500 && response.status !== 429);
+    if (!response.ok) return void gone(own, response.status === 403 ? 'Your token may not read apps of this account.' : `The API answered with status ${response.status}.`, response.status < 500 && response.status !== 429);
     await read(response.body.pipeThrough(new TextDecoderStream()).getReader(), own);
     gone(own, 'The stream ended.');
   } catch (error) {
@@ -116,6 +116,6 @@ function gone(own, why, forGood = false) {
   if (own !== controller) return;
   controller?.abort();
   clearTimeout(silence);
-  lostTimer ||= setTimeout(() => become('lost', why), live.now ? LOST_AFTER_MS : 500);
+  lostTimer ||= setTimeout(() => become(forGood ? 'refused' : 'lost', why), live.now ? LOST_AFTER_MS : 500);
   if (!forGood) retry = setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
 }

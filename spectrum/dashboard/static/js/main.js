@@ -8,6 +8,7 @@ import { here, open, route, start } from './router.js';
 import { makeShell } from './shell.js';
 import { readRange } from './time.js';
 import { failure } from './states.js';
+import { mayLeave } from './unsaved.js';
 import { h, put } from './dom.js';
 
 const load = (module) => import(`./pages/${module}.js`);
@@ -43,7 +44,8 @@ async function begin() {
     return void put(document.body, h('main', { class: 'gate' }, h('h1', {}, 'The API does not answer'), failure(error, () => location.reload())));
   }
   const leave = () => { api.token = ''; location.reload(); };
-  const shell = makeShell({ leave, changeAccount: (id) => { api.choose(id); live.restart(); open(); } });
+  const changeAccount = async (id) => { if (await mayLeave()) { api.choose(id); live.restart(); await open(); } };
+  const shell = makeShell({ leave, changeAccount });
   api.onRefused(() => { if (api.token) leave(); });
   register();
   listen();

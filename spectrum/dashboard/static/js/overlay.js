@@ -19,6 +19,19 @@ function open(node, onClose) {
   return node;
 }
 
+/** Ask in a dialog before something is done; resolves to whether it is wanted. `typed` is what is to be typed first. */
+export function confirmed({ title, body, verb, keep = 'Back', danger = false, typed = '' }) {
+  return new Promise((resolve) => {
+    let said = false;
+    const go = h('button', { type: 'submit', class: `btn ${danger ? 'danger' : 'primary'}`, disabled: Boolean(typed) }, verb);
+    const input = typed ? h('input', { class: 'field', autocomplete: 'off', spellcheck: 'false', oninput: () => { go.disabled = input.value !== typed; } }) : null;
+    const form = h('form', { id: 'asked', onsubmit: (event) => { event.preventDefault(); said = true; shown.close(); } }, input && h('label', { class: 'lab' }, h('span', {}, 'Type ', h('b', {}, typed), ' to go on'), input));
+    go.setAttribute('form', 'asked');
+    const shown = dialog({ title, body: [typeof body === 'string' ? h('p', {}, body) : body, form], actions: [{ label: keep }, go], onClose: () => resolve(said) });
+    (input || go).focus();
+  });
+}
+
 /** Ask in place, below or in front of `node`: what happens then, in words with numbers. Resolves to whether it is wanted. */
 export function confirmInPlace(node, { text, verb, keep = 'Keep', danger = false, tag = 'div' }) {
   return new Promise((resolve) => {

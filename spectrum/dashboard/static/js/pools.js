@@ -13,6 +13,8 @@ export const kindOf = (health) => KIND[health] || 'idle';
 export const isUp = (origin) => ['healthy', 'not monitored'].includes(origin.health);
 export const addressOf = (origin) => `${origin.address.includes(':') ? `[${origin.address}]` : origin.address}${origin.port ? `:${origin.port}` : ''}`;
 export const poolState = (pool) => ({ healthy: 'healthy', degraded: 'degraded', critical: 'down', unknown: 'not probed yet', disabled: 'disabled' }[pool.health] || pool.health);
+/** What is known of pools where the token may not read them. */
+export const UNKNOWN = { pools: [], load_balancers: [] };
 export const state = (signal) => api.get('/accounts/{account}/load_balancers/state', null, { signal });
 
 /** How an origin is, since when, and why. */

@@ -1,6 +1,7 @@
 // Pages by what is behind the # of the address. What a page shows is in its address: every view is a link.
 import { h, put } from './dom.js';
 import { bones, failure } from './states.js';
+import { isUnsaved, mayLeave } from './unsaved.js';
 
 const routes = [];
 let outlet, shown = null, turn = 0, onShown = () => {};
@@ -39,15 +40,31 @@ export function setQuery(part, { push = false } = {}) {
 export function start(node, tell) {
   outlet = node;
   onShown = tell;
-  addEventListener('hashchange', () => { if (shown?.hash !== location.hash) open(); });
-  return open();
+  addEventListener('hashchange', arrive);
+  return show();
 }
 
-/** Show the page of the address anew. */
-export async function open() {
+// The address has changed. A page that is not to be left stays, with its own address.
+async function arrive() {
+  const wanted = location.hash;
+  if (shown?.hash === wanted) return;
+  if (isUnsaved() && !takesQuery(parsed().path)) {
+    history.pushState(null, '', shown.hash || '#/');
+    if (!await mayLeave()) return;
+    history.replaceState(null, '', wanted);
+  }
+  show();
+}
+
+/** Show the page of the address anew, if it may be left. */
+export const open = async () => { if (await mayLeave()) await show(); };
+
+// Whether what is shown takes other values behind its path itself.
+const takesQuery = (path) => shown?.path === path && shown.result?.onQuery;
+
+async function show() {
   const mine = ++turn, { path, query } = parsed();
-  const samePage = shown && shown.path === path;
-  if (samePage && shown.result?.onQuery) {
+  if (takesQuery(path)) {
     shown.hash = location.hash;
     return shown.result.onQuery(query);
   }
@@ -72,6 +89,7 @@ export async function open() {
 
 function explained(error) {
   if (error instanceof TypeError && /import|module/i.test(error.message)) return { text: 'A part of the dashboard could not be loaded.', hint: 'The daemon was upgraded, or is away: reload the page.' };
+  if (error.status === 403) return { text: 'Your token may not read what this page is about.' };
   return error.text ? error : { text: `This is a fault of the dashboard: ${error.message}` };
 }
 

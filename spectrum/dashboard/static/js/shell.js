@@ -36,7 +36,7 @@ export function makeShell({ leave, changeAccount }) {
   const groups = GROUPS.map((name) => [name, PAGES.filter(([, label, group]) => label && group === name)]).filter(([, pages]) => pages.length);
   const status = h('div'), revision = h('div');
   const place = h('small', {}, location.hostname);
-  const accounts = api.accounts.length > 1 && h('select', { class: 'pick', 'aria-label': 'Account', onchange: (event) => changeAccount(event.target.value), value: api.account?.id },
+  const accounts = api.accounts.length > 1 && h('select', { class: 'pick', 'aria-label': 'Account', onchange: async ({ target }) => { await changeAccount(target.value); target.value = api.account.id; }, value: api.account?.id },
     api.accounts.map((one) => h('option', { value: one.id }, one.name)));
   const rail = h('header', { class: 'rail' },
     h('a', { class: 'brand', href: '#/' }, logo(), h('span', {}, 'Spectrum', place)), accounts,
@@ -73,7 +73,7 @@ export function makeShell({ leave, changeAccount }) {
   live.onState(({ paused, state, why }) => {
     pause.setAttribute('aria-pressed', String(paused));
     word.textContent = paused ? 'Paused' : 'Live';
-    put(lost, state === 'lost' && h('div', { class: 'banner lost' }, mark('degraded'), h('p', {}, h('b', {}, 'Reconnecting. '), `${why} ${live.now ? `Figures are of ${hms(live.now.at)}.` : ''}`)));
+    put(lost, ['lost', 'refused'].includes(state) && h('div', { class: 'banner lost' }, mark('degraded'), h('p', {}, h('b', {}, state === 'lost' ? 'Reconnecting. ' : 'No live figures. '), `${why} ${live.now ? `Figures are of ${hms(live.now.at)}.` : ''}`)));
   });
   setInterval(() => { const text = $('.lost p'); if (text && live.heard) text.lastChild.textContent = `${live.why} Last heard ${dur(Math.round((Date.now() - live.heard) / 1000))} ago; figures are of ${hms(live.now.at)}.`; }, 1000);
 
@@ -107,7 +107,7 @@ export function makeShell({ leave, changeAccount }) {
 
 const summed = (trouble, sections = []) => sections.reduce((all, one) => ({ failed: all.failed + (trouble[one]?.failed || 0), degraded: all.degraded + (trouble[one]?.degraded || 0) }), { failed: 0, degraded: 0 });
 
-const appHit = (app) => ({ label: app.name, kind: 'app', href: linkTo('apps', app.id) || href('/analytics', { f: `app = "${app.name}"` }) });
+const appHit = (app) => ({ label: app.name, kind: 'app', href: linkTo('apps', app.id) });
 
 /** Counts of trouble in the rail: {failed, degraded}; fine takes no room. */
 function showCount(node, trouble) {

@@ -12,7 +12,7 @@ export function outages(health, since, until) {
     const name = event === 'poolHealth' ? row.pool : event === 'loadBalancerFallback' ? row.load_balancer : row.origin || row.origin_ip;
     const key = [event, row.node, row.pool, name].join('\n'), isBad = row.event === 'originEjected' || (row.event !== 'originReturned' && !row.healthy);
     if (isBad && !open.has(key)) {
-      const note = { t: row.time, t2: null, kind: words[1], text: `${words[0]} ${String(name).split('/').at(-1)} ${words[2]}`, why: row.reason, href: '#/load-balancing' };
+      const note = { t: row.time, t2: null, kind: words[1], text: `${words[0]} ${String(name).split('/').at(-1)} ${words[2]}`, why: row.reason, href: '#/balancing' };
       open.set(key, note);
       found.push(note);
     } else if (!isBad && open.has(key)) {

@@ -3,9 +3,10 @@ import { h, put } from '../dom.js';
 import { api } from '../api.js';
 import { ago, bits, capital, count, dur, int } from '../format.js';
 import { at, withAt } from '../form.js';
-import { confirmed, deleting, editor, objects, sentence, steps } from '../editor.js';
-import { toast } from '../overlay.js';
-
+import { deleting, editor, objects, sentence, steps } from '../editor.js';
+import { trafficOf } from '../links.js';
+import { confirmed, toast } from '../overlay.js';
+import { mayNot, parts } from '../parts.js';
 import { seconds } from '../pools.js';
 import { presets } from '../presets.js';
 import { go, href, open as reopen } from '../router.js';
@@ -33,7 +34,7 @@ function tidyOrigins(origins, value, ports) {
   });
 }
 
-function layoutOf({ byName, balancers, certificates, ports, idle }) {
+function layoutOf({ hidden, byName, balancers, certificates, ports, idle }) {
   const named = (list) => list.map((one) => [byName ? one.key ?? one.name : one.id, one.name]);
   const isTcp = (value) => transportOf(value, ports) === 'tcp';
   const edge = {
@@ -58,13 +59,13 @@ function layoutOf({ byName, balancers, certificates, ports, idle }) {
         { key: '/origin_dns/name', label: 'Name', kind: 'text', placeholder: 'origin.example.com', when: goes('/origin_dns') },
         { key: '/origin_dns/type', label: 'Records', kind: 'choice', options: [['', 'A and AAAA'], ['A', 'A'], ['AAAA', 'AAAA'], ['SRV', 'SRV']], default: '', isHalf: true, when: goes('/origin_dns') },
         { key: '/origin_port', label: 'Port there', kind: 'free', isHalf: true, placeholder: '22', when: (value) => goes('/origin_dns')(value) && at(value, '/origin_dns/type') !== 'SRV' },
-        { key: '/load_balancer', label: 'Load balancer', kind: 'select', options: named(balancers), none: 'choose one', hint: balancers.length ? undefined : 'There is none yet; Load balancing makes one', when: goes('/load_balancer') },
+        { key: '/load_balancer', label: 'Load balancer', kind: 'select', options: named(balancers), none: 'choose one', hint: hidden.has('balancers') ? mayNot('load balancers') : balancers.length ? undefined : 'There is none yet; Load balancing makes one', when: goes('/load_balancer') },
       ] },
       { title: 'Client', fields: [
         { key: '/proxy_protocol', label: 'How the origin learns its client', kind: 'choice', default: 'off', options: [['off', 'Not at all'], ['v1', 'PROXY v1', 'TCP'], ['v2', 'PROXY v2'], ['simple', 'Simple Proxy', 'UDP']], hint: 'PROXY v1 is for TCP, Simple Proxy for UDP: 38 bytes before each datagram, and the same before each reply' },
         { key: '/ip_firewall', label: 'Access rules apply', hint: 'Whom they refuse is turned away before an origin is asked' },
         { key: '/tls', label: 'TLS', kind: 'choice', default: 'off', options: [['off', 'Off'], ['flexible', 'Flexible'], ['full', 'Full'], ['strict', 'Strict']], when: isTcp, hint: 'Off passes it through. Flexible ends it here; full speaks it anew with the origin, strict also verifies the origin’s certificate' },
-        { key: '/edge_tls/certificates', label: 'Certificates', kind: 'refs', add: 'Add a certificate', options: named(certificates), hint: 'None means all of them', when: (value) => isTcp(value) && value.tls && value.tls !== 'off' },
+        { key: '/edge_tls/certificates', label: 'Certificates', kind: 'refs', add: 'Add a certificate', options: named(certificates), hint: hidden.has('certificates') ? mayNot('certificates') : 'None means all of them', when: (value) => isTcp(value) && value.tls && value.tls !== 'off' },
       ] },
       { title: 'Limits', fields: [
         { key: '/timeouts/idle', label: 'Quiet ones end after', kind: 'duration', isHalf: true, placeholder: idle || '1h', hint: 'Without data in either direction; 0 is never' },
@@ -113,15 +114,15 @@ async function choose() {
 export default async function appEdit({ params, query, signal }) {
   const isNew = !params.id || params.id === 'new';
   if (isNew && !query.preset) return choose();
-  const [balancers, certificates, known, every] = await Promise.all([
-    objects('load_balancers').catch(() => []), api.get('/accounts/{account}/spectrum/certificates').catch(() => []), presets(), isNew ? [] : api.get('/accounts/{account}/spectrum/figures').catch(() => null)]);
+  const [{ hidden, balancers = [], certificates = [] }, known, every] = await Promise.all([
+    parts({ balancers: objects('load_balancers'), certificates: api.get('/accounts/{account}/spectrum/certificates') }), presets(), isNew ? [] : api.get('/accounts/{account}/spectrum/figures').catch(() => null)]);
   const ports = new Map(known.map((one) => [one.name, one.protocol]));
   const preset = known.find((one) => one.name === query.preset);
   const counted = isNew || !every?.apps[params.id] ? null : Object.fromEntries(every.keys.map((key, i) => [key, every.apps[params.id][i]]));
   const zone = api.ownZones[0];
   const own = isNew ? null : await objects('apps', params.id);
   const idle = (preset || known.find((one) => one.name === own?.value.preset))?.idle;
-  const facts = { balancers, certificates, ports, figures: counted, idle };
+  const facts = { hidden, balancers, certificates, ports, figures: counted, idle };
   const path = (id) => (own.zone_id ? `/zones/${own.zone_id}/spectrum/apps/${id}` : '');
   const nameOf = (value) => String(value.dns?.name || '');
   const edit = await editor({
@@ -169,7 +170,7 @@ export default async function appEdit({ params, query, signal }) {
     onLeave: () => clearTimeout(again),
     node: [
       h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, h('bdi', {}, stands.name)), lede), h('div', { class: 'acts' },
-        h('a', { class: 'btn', href: href('/analytics', { f: `app~is~${stands.key}` }) }, 'Traffic'),
+        h('a', { class: 'btn', href: trafficOf('app', stands.key) }, 'Traffic'),
         h('a', { class: 'btn', href: href('/sessions', { app: stands.key }) }, 'Sessions'),
         pausing(stands, every?.paused.includes(stands.id), counted),
         !edit.isReadonly && deleting({

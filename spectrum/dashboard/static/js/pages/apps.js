@@ -4,6 +4,8 @@ import { api } from '../api.js';
 import { bits, capital, count, instant, ago, int, pct } from '../format.js';
 import { mark } from '../marks.js';
 import { yaml } from '../diff.js';
+import { mayNot } from '../parts.js';
+import { state } from '../pools.js';
 import { presets } from '../presets.js';
 import { copy, objects } from '../editor.js';
 import { dialog } from '../overlay.js';
@@ -45,7 +47,7 @@ export default async function apps({ query, setQuery, signal }) {
   const ports = new Map((await presetsKnown).map((one) => [one.name, one.protocol]));
   const rows = found.map((one) => ({ ...one, protocol: one.value.protocol || ports.get(one.value.preset) || '', origin: originOf(one.value), sessions: 0, in: 0, out: 0, failed: 0, state: 'ok', note: '' }));
   const byId = new Map(rows.map((row) => [row.id, row]));
-  let before = null, timer = 0, balancing = null;
+  let before = null, timer = 0, balancing = null, isHidden = false;
 
   const lede = h('p', { class: 'lede', role: 'status' });
   const list = table({
@@ -87,8 +89,8 @@ export default async function apps({ query, setQuery, signal }) {
     if (signal.aborted) return;
     if (!document.hidden) {
       try {
-        const [figures, state] = await Promise.all([api.get('/accounts/{account}/spectrum/figures', null, { signal }), api.get('/accounts/{account}/load_balancers/state', null, { signal }).catch(() => null)]);
-        balancing = state;
+        const [figures, now] = await Promise.all([api.get('/accounts/{account}/spectrum/figures', null, { signal }), state(signal).catch((error) => { isHidden = error.status === 403; return null; })]);
+        balancing = now;
         take(figures);
       } catch (error) {
         if (error.name === 'AbortError') return;
@@ -130,7 +132,7 @@ export default async function apps({ query, setQuery, signal }) {
   function tell() {
     const failed = rows.filter((row) => row.state === 'failed').length, degraded = rows.filter((row) => row.state === 'degraded').length;
     const text = !rows.length ? 'There is none yet.' : failed ? `${capital(count(failed, 'app'))} ${failed === 1 ? 'has' : 'have'} no origin that is up${degraded ? `, ${count(degraded, 'more', 'more')} need${degraded === 1 ? 's' : ''} attention` : ''}.`
-      : degraded ? `${capital(count(degraded, 'app'))} need${degraded === 1 ? 's' : ''} attention. ${degraded === 1 ? 'It is' : degraded === 2 ? 'Both are' : 'All are'} serving.` : before ? 'All are well.' : '';
+      : degraded ? `${capital(count(degraded, 'app'))} need${degraded === 1 ? 's' : ''} attention. ${degraded === 1 ? 'It is' : degraded === 2 ? 'Both are' : 'All are'} serving.` : !before ? '' : isHidden ? mayNot('pools, so nothing is known here of origins behind load balancers') : 'All are well.';
     if (lede.textContent !== text) put(lede, text);
   }
 

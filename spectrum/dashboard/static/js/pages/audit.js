@@ -42,15 +42,18 @@ export default async function audit(ctx) {
 
   async function load(cursor = '') {
     try {
-      const { result, info } = await api.ask('GET', '/accounts/{account}/logs/audit', { params: { ...asked(), limit: PAGE, cursor, resource_id: query.resource }, signal: ctx.signal });
+      const { result, info } = await api.ask('GET', '/accounts/{account}/logs/audit', { params: { ...asked(), limit: PAGE, cursor, resource_id: query.resource, actor_token_id: query.by }, signal: ctx.signal });
       if (gone) return;
       rows = cursor ? [...rows, ...result] : result;
       after = info?.cursors?.after || '';
       say();
+      list.node.hidden = false;
       list.setRows(rows);
       put(more, after && button('Show earlier changes', () => load(after)));
     } catch (error) {
-      if (error.name !== 'AbortError') put(more, failure(error, () => load(cursor)));
+      if (error.name === 'AbortError') return;
+      list.node.hidden = !rows.length;
+      put(more, failure(error, () => load(cursor)));
     }
   }
 
@@ -58,7 +61,7 @@ export default async function audit(ctx) {
     const done = rows.filter((one) => !failed(one)), last = done[0], some = rows.length - done.length;
     put(title, last ? [foreign(name(last)), ` was ${PASSIVE[last.action.type] ?? 'changed'} `, ago(last.action.time)] : 'Nothing was changed');
     put(lede, `${capital(count(done.length, 'change'))}${after ? ' and more' : ''} in the ${SPANS[span()]}`, last && [', the last one by ', foreign(who(last))], '. ',
-      some > 0 && `${capital(count(some, 'attempt'))} ${some === 1 ? 'was' : 'were'} refused.`, query.resource && [' Of one object: ', h('a', { href: '#/audit' }, 'show all'), '.']);
+      some > 0 && `${capital(count(some, 'attempt'))} ${some === 1 ? 'was' : 'were'} refused.`, (query.resource || query.by) && [query.by ? ' Of one token: ' : ' Of one object: ', h('a', { href: '#/audit' }, 'show all'), '.']);
   }
 
   function open(one) {

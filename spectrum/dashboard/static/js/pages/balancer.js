@@ -6,7 +6,8 @@ import { mark } from '../marks.js';
 import { deleting, editor, objects } from '../editor.js';
 import { history } from '../history.js';
 import { dialog } from '../overlay.js';
-import { addressOf, kindOf, noticing, ORIGIN_HEADS, originRows, poolState, seconds, state } from '../pools.js';
+import { mayNot, parts } from '../parts.js';
+import { addressOf, kindOf, noticing, ORIGIN_HEADS, originRows, poolState, seconds, state, UNKNOWN } from '../pools.js';
 import { go, open as reopen } from '../router.js';
 import { button } from '../states.js';
 import { strip } from '../strip.js';
@@ -21,7 +22,7 @@ export default async function balancer(ctx) {
 }
 
 async function show({ params, signal }) {
-  const [one, pools, monitors, apps, first] = await Promise.all([objects('load_balancers', params.id), objects('pools'), objects('monitors').catch(() => []), objects('apps').catch(() => []), state(signal)]);
+  const [one, { hidden, pools = [], monitors = [], apps = [], first = UNKNOWN }] = await Promise.all([objects('load_balancers', params.id), parts({ pools: objects('pools'), monitors: objects('monitors'), apps: objects('apps'), first: state(signal) })]);
   const value = one.value;
   const order = [...new Set([...[].concat(value.default_pools), value.fallback_pool].filter(Boolean))];
   const users = apps.filter((app) => app.value.load_balancer === one.key);
@@ -35,7 +36,7 @@ async function show({ params, signal }) {
     const serving = now.pools.find((each) => order.includes(each.name) && ['healthy', 'degraded'].includes(each.health));
     const role = pool && serving?.name === name ? 'takes the sessions' : i === 0 ? '' : isFallback ? 'next, and fallback' : 'next';
     return h('tr', {}, h('th', { colspan: ORIGIN_HEADS.length, scope: 'rowgroup', class: 'poolrow' }, h('div', { class: 'poolhead' }, h('span', { class: 'quiet' }, String(i + 1)), h('b', {}, known ? h('a', { class: 'plain', href: `#/balancing/pools/${known.id}` }, h('bdi', {}, known.name)) : name),
-      h('span', { class: `st ${kind}` }, mark(kind), pool ? poolState(pool) : 'not known'), role && h('span', { class: 'soft' }, role), h('span', { class: 'grow' }),
+      h('span', { class: `st ${kind}` }, mark(kind), pool ? poolState(pool) : hidden.has('first') ? 'not shown' : 'not known'), role && h('span', { class: 'soft' }, role), h('span', { class: 'grow' }),
       pool && h('span', {}, `${pool.origins_up} of ${pool.origins.length} origins up, at least ${pool.minimum_origins} needed`), h('span', { class: 'hide-s' }, `steering ${(known?.value.origin_steering?.policy || 'random').replaceAll('_', ' ')}`),
       monitor && h('span', { class: 'hide-s' }, 'monitor ', h('a', { href: `#/balancing/monitors/${monitor.id}` }, `${monitor.name}, every ${dur(seconds(monitor.value.interval ?? 60))}`)))));
   }
@@ -56,7 +57,8 @@ async function show({ params, signal }) {
       if (ill.origin.changed_s_ago != null) why.push(`Since ${hms(Date.now() / 1000 - ill.origin.changed_s_ago)} `, ill.origin.health === 'ejected' ? 'clients fail there: ' : 'its probes fail: ');
       why.push(h('span', { class: 'mono' }, ill.origin.reason || ill.origin.health), ` on ${addressOf(ill.origin)}. `);
       if (monitor) why.push(`It takes up to ${dur(noticing(monitor.value))} to notice, because monitor ${monitor.name} asks every ${dur(seconds(monitor.value.interval ?? 60))} and wants ${count(Math.max(1, monitor.value.consecutive_down ?? 0), 'failure')}`, noticing(monitor.value) > 20 ? `; with 5 s it would be ${dur(noticing({ ...monitor.value, interval: 5 }))}.` : '.');
-    } else why.push(`${capital(count(order.length, 'pool'))}, ${count(order.reduce((sum, name) => sum + (now.pools.find((each) => each.name === name)?.origins_up || 0), 0), 'origin')} up.`);
+    } else if (hidden.has('first')) why.push(mayNot('pools, so nothing is known here of their health'));
+    else why.push(`${capital(count(order.length, 'pool'))}, ${count(order.reduce((sum, name) => sum + (now.pools.find((each) => each.name === name)?.origins_up || 0), 0), 'origin')} up.`);
     const text = why.map((part) => part.textContent ?? part).join('');
     if (lede.dataset.said === text) return;
     lede.dataset.said = text;
@@ -72,10 +74,10 @@ async function show({ params, signal }) {
     timer = setTimeout(look, EVERY_MS);
   }
   draw();
-  timer = setTimeout(look, EVERY_MS);
+  if (!hidden.has('first')) timer = setTimeout(look, EVERY_MS);
 
   const facts = [
-    ['Apps', users.length ? users.slice(0, 5).map((app, i) => [i ? ', ' : '', h('a', { href: `#/apps/${app.id}` }, app.name)]).concat(users.length > 5 ? ` and ${users.length - 5} more` : '') : 'none'],
+    ['Apps', users.length ? users.slice(0, 5).map((app, i) => [i ? ', ' : '', h('a', { href: `#/apps/${app.id}` }, app.name)]).concat(users.length > 5 ? ` and ${users.length - 5} more` : '') : hidden.has('apps') ? mayNot('apps') : 'none'],
     ['Affinity', value.session_affinity && value.session_affinity !== 'none' ? `client address${value.session_affinity === 'ip_port' ? ' and port' : ''}, for ${dur(seconds(value.session_affinity_ttl ?? 1800))}` : 'none'],
     ['Failover', value.adaptive_routing?.failover_across_pools ? 'across pools' : 'within a pool'],
     ['Drain time', value.session_affinity_attributes?.drain_duration != null ? dur(seconds(value.session_affinity_attributes.drain_duration)) : 'until sessions end'],
@@ -87,7 +89,7 @@ async function show({ params, signal }) {
   return {
     title: one.name, crumbs: BACK, strip: strip(), onLeave: () => { clearTimeout(timer); cancelAnimationFrame(drawn); off(); },
     node: [
-      h('div', { class: 'head' }, h('div', { class: 'grow' }, h1, lede), h('div', { class: 'acts' }, button('Where would a client go', () => whereTo(users)), h('a', { class: 'btn', href: `#/balancing/${one.id}/edit` }, one.in_file ? 'Settings' : 'Edit'))),
+      h('div', { class: 'head' }, h('div', { class: 'grow' }, h1, lede), h('div', { class: 'acts' }, !hidden.has('apps') && button('Where would a client go', () => whereTo(users)), h('a', { class: 'btn', href: `#/balancing/${one.id}/edit` }, one.in_file ? 'Settings' : 'Edit'))),
       h('div', { class: 'tw', tabindex: 0, role: 'region', 'aria-label': 'Pools and origins' }, h('table', { class: 'origins' }, h('caption', { class: 'vh' }, 'Pools and origins'), h('thead', {}, h('tr', {}, ORIGIN_HEADS.map((head, i) => { const [text, kind] = [head].flat(); return h('th', { scope: 'col', class: kind }, text || h('span', { class: 'vh' }, i ? 'Actions' : 'State')); }))), body)),
       h('div', { class: 'cols' }, lanes, h('section', {}, h('div', { class: 'sec' }, h('h2', {}, 'Used by')), h('dl', { class: 'kv' }, facts.map(([key, text]) => h('div', {}, h('dt', {}, key), h('dd', {}, text)))))),
     ],
@@ -112,7 +114,7 @@ function whereTo(users) {
 
 async function edit({ params }) {
   const isNew = params.id === 'new';
-  const pools = await objects('pools');
+  const { hidden, pools = [] } = await parts({ pools: objects('pools') });
   const named = (byName) => pools.map((one) => [byName ? one.key : one.id, one.name]);
   const zone = api.ownZones[0];
   const made = await editor({
@@ -123,7 +125,7 @@ async function edit({ params }) {
       sections: [
         { title: 'Name', fields: [{ key: '/name', label: 'Host name', kind: 'text', hint: 'An app leads to it by this name' }, { key: '/enabled', label: 'In use', default: true }] },
         { title: 'Pools', fields: [
-          { key: '/default_pools', label: 'Pools, in order of failover', kind: 'refs', add: 'Add a pool', options: named(byName), hint: pools.length ? 'The first one that is healthy takes the sessions' : 'There is no pool yet: add one first' },
+          { key: '/default_pools', label: 'Pools, in order of failover', kind: 'refs', add: 'Add a pool', options: named(byName), hint: hidden.size ? mayNot('pools') : pools.length ? 'The first one that is healthy takes the sessions' : 'There is no pool yet: add one first' },
           { key: '/fallback_pool', label: 'When none is healthy', kind: 'select', options: named(byName), none: 'choose one' },
           { key: '/steering_policy', label: 'Which pool', kind: 'select', default: '', options: [['', 'in order; by place where there are pools of places'], ['off', 'in order'], ['random', 'random, by weights'], ['geo', 'by the client’s place'], ['proximity', 'the nearest'], ['dynamic_latency', 'the fastest probes'], ['least_connections', 'fewest sessions'], ['least_outstanding_requests', 'fewest waiting']] },
         ] },

@@ -3,7 +3,9 @@ import { h, put, foreign } from '../dom.js';
 import { NB, int, bytes, dur, hms, when, instant, count, capital } from '../format.js';
 import { mark } from '../marks.js';
 import { api } from '../api.js';
-import { range, onRange } from '../time.js';
+import { linkTo, trafficOf } from '../links.js';
+import { mayNot, parts, unseen } from '../parts.js';
+import { range, onRange, rangeQuery } from '../time.js';
 import { strip } from '../strip.js';
 import { chart } from '../chart/index.js';
 import { blank, failure } from '../states.js';
@@ -18,9 +20,11 @@ const iso = (t) => new Date(t * 1000).toISOString();
 const to = (address) => `#/clients/${encodeURIComponent(address)}`;
 // Of the story that is shown: what names of apps and rules lead to.
 let ids = { apps: {}, access_rules: {} };
-const link = (page, id, name) => (id ? h('a', { href: `#/${page}/${id}` }, foreign(name)) : foreign(name));
+// What is known where the token may not read records.
+const UNTOLD = { rows: [], ids, is_kept: false };
+const link = (section, id, name) => (id ? h('a', { href: linkTo(section, id) }, foreign(name)) : foreign(name));
 const app = (name) => (name ? link('apps', ids.apps[name], name) : 'an app that is gone');
-const rule = (name) => link('access', ids.access_rules[name], name);
+const rule = (name) => link('access_rules', ids.access_rules[name], name);
 const code = (text) => h('code', {}, foreign(text));
 const listed = (parts) => parts.map((part, i) => [i ? (i === parts.length - 1 ? ' and ' : ', ') : '', part]);
 const times = (n) => (n === 1 ? 'once' : n === 2 ? 'twice' : `${int(n)}${NB}times`);
@@ -53,12 +57,13 @@ export default async function client(ctx) {
 
 async function tell(top, told, address, ctx) {
   const asked = { subject: address, since: iso(range.since), until: range.isLive ? null : iso(range.until), limit: 1000 };
-  let story, open;
+  let story, open, hidden;
   try {
-    [story, open] = await Promise.all([
-      api.get('/accounts/{account}/story', asked, { signal: ctx.signal }),
-      api.get('/accounts/{account}/sessions', { client: address, limit: 100 }, { signal: ctx.signal }).catch(() => []),
-    ]);
+    ({ hidden, story = UNTOLD, open = [] } = await parts({
+      story: api.get('/accounts/{account}/story', asked, { signal: ctx.signal }),
+      open: api.get('/accounts/{account}/sessions', { client: address, limit: 100 }, { signal: ctx.signal }),
+    }));
+    if (hidden.size === 2) throw new Error(mayNot('records, and no open sessions'));
   } catch (error) {
     if (error.name === 'AbortError') return;
     put(top, h('h1', {}, foreign(address)));
@@ -69,12 +74,12 @@ async function tell(top, told, address, ctx) {
   const rows = story.rows, lines = fold(events(rows)), said = verdict(lines);
   const names = [...new Set([...said.refused.map((line) => line.row.app), ...lines.map((line) => line.row.app), ...open.map((one) => one.app)].filter(Boolean))];
   const now = h('div', { class: 'stack' });
-  put(top, h('h1', {}, headline(said, rows, address, open)), h('p', { class: 'lede' }, lede(said, lines, open, story)));
+  put(top, h('h1', {}, headline(said, rows, address, open)), h('p', { class: 'lede' }, hidden.has('story') ? mayNot('records') : lede(said, lines, open, story)));
   put(told, h('div', { class: 'cols' },
     h('section', {}, h('div', { class: 'sec' }, h('h2', {}, range.isLive ? 'Until now' : 'In this time'), h('span', { class: 'small quiet' }, amount(rows, lines)),
-      h('span', { class: 'end' }, h('a', { href: `#/analytics?filter=${encodeURIComponent(`client_ip==${address}`)}` }, 'In Analytics'))),
-    lines.length ? h('ol', { class: 'story' }, lines.map(item)) : nothing(story, address), several(story), notes(story)),
-    h('div', { class: 'stack' }, who(rows, open, story, address), rtt(rows), now)));
+      h('span', { class: 'end' }, h('a', { href: trafficOf('client_ip', address, rangeQuery(), isPrefix(address) ? '=/' : '==') }, 'In Analytics'))),
+    lines.length ? h('ol', { class: 'story' }, lines.map(item)) : hidden.has('story') ? unseen('records') : nothing(story, address), several(story), notes(story)),
+    h('div', { class: 'stack' }, who(rows, hidden.has('open') ? null : open, story, address), rtt(rows), now)));
   for (const name of isPrefix(address) ? [] : names.slice(0, EXPLAINED)) inApp(now, name, address, open.filter((one) => one.app === name), ctx);
 }
 
@@ -152,7 +157,7 @@ const notes = (story) => story.notes?.length > 0 && h('ul', { class: 'small quie
 function who(rows, open, story, address) {
   const latest = rows.at(-1) ?? {}, sum = (key) => rows.reduce((all, row) => all + (row[key] ?? 0), 0), origins = [...new Set(rows.map((row) => row.origin).filter(Boolean))];
   const known = [['Address', foreign(address)], ['Country', latest.country !== 'XX' && latest.country], ['Network', latest.asn > 0 && `AS${latest.asn}`], ['Node', latest.node && foreign(latest.node)],
-    ['Open now', open.length ? h('a', { href: `#/sessions?client=${encodeURIComponent(address)}` }, count(open.length, 'session')) : 'nothing'],
+    ['Open now', !open ? mayNot('open sessions') : open.length ? h('a', { href: `#/sessions?client=${encodeURIComponent(address)}` }, count(open.length, 'session')) : 'nothing'],
     ['Moved', rows.length > 0 && `${bytes(sum('client_bytes'))} in, ${bytes(sum('origin_bytes'))} out`],
     ['Origins', origins.length > 0 && [origins.slice(0, 4).map((name, i) => [i > 0 && ', ', foreign(name)]), origins.length > 4 && ` and ${origins.length - 4} more`]],
     ['First seen', story.first_seen && when(story.first_seen)]];

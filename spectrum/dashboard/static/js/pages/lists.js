@@ -2,11 +2,13 @@
 import { h, put } from '../dom.js';
 import { api } from '../api.js';
 import { ago, capital, count, instant, int } from '../format.js';
-import { confirmed, deleting, editor, objects, sentence } from '../editor.js';
-import { toast } from '../overlay.js';
+import { deleting, editor, objects, sentence } from '../editor.js';
+import { confirmed, toast } from '../overlay.js';
+import { mayNot, parts } from '../parts.js';
 import { go, href } from '../router.js';
 import { banner, blank, button } from '../states.js';
 import { table } from '../table.js';
+import { watch } from '../unsaved.js';
 
 const SHOWN = 500;
 const ADDRESS = /^(\d{1,3}(\.\d{1,3}){3}|[0-9a-f]*:[0-9a-f:.]*)(\/\d{1,3})?$/i, SYSTEM = /^(AS)?(\d{1,10})$/i;
@@ -17,7 +19,7 @@ export default async function lists(ctx) {
 }
 
 async function all() {
-  const [found, rules] = await Promise.all([objects('lists'), objects('access_rules').catch(() => [])]);
+  const [found, { hidden, rules = [] }] = await Promise.all([objects('lists'), parts({ rules: objects('access_rules') })]);
   const rows = found.map((each) => ({ ...each, kind: each.value.kind, rules: rules.filter((rule) => rule.value.list === each.key) }));
   const shown = table({
     label: 'Lists', rows, onOpen: (row) => go(`/lists/${row.id}`),
@@ -25,7 +27,7 @@ async function all() {
       { key: 'name', label: 'List', rank: 1, width: '28%', href: (row) => href(`/lists/${row.id}`), render: (row) => [h('b', {}, h('bdi', {}, row.name)), row.in_file && h('span', { class: 'small quiet' }, '  in the file')] },
       { key: 'kind', label: 'Holds', rank: 2, render: (row) => (row.kind === 'asn' ? 'autonomous systems' : 'addresses and prefixes') },
       { key: 'num_items', label: 'Items', align: 'num', rank: 1, width: '96px', render: (row) => int(row.num_items) },
-      { key: 'rules', label: 'Rules that name it', rank: 2, value: (row) => row.rules.length, render: (row) => (row.rules.length ? row.rules.map((rule, i) => [i ? ', ' : '', h('a', { href: `#/access/${rule.id}` }, rule.name)]) : h('span', { class: 'quiet' }, 'none')) },
+      { key: 'rules', label: 'Rules that name it', rank: 2, value: (row) => row.rules.length, render: (row) => (row.rules.length ? row.rules.map((rule, i) => [i ? ', ' : '', h('a', { href: `#/access/${rule.id}` }, rule.name)]) : h('span', { class: 'quiet' }, hidden.size ? 'not shown' : 'none')) },
       { key: 'modified_on', label: 'Changed', align: 'num', rank: 4, width: '110px', render: (row) => h('span', { class: 'quiet', title: instant(row.modified_on) }, ago(row.modified_on)) },
     ],
     filter: rows.length > 10 ? { placeholder: 'Filter by name' } : undefined,
@@ -59,7 +61,7 @@ export function pasted(text, kind) {
 }
 
 async function one({ params, signal }) {
-  const [list, rules] = await Promise.all([objects('lists', params.id), objects('access_rules').catch(() => [])]);
+  const [list, { hidden, rules = [] }] = await Promise.all([objects('lists', params.id), parts({ rules: objects('access_rules') })]);
   const { kind } = list.value, isReadonly = list.in_file;
   const users = rules.filter((rule) => rule.value.list === list.key);
   const told = h('p', { class: 'small quiet pad', role: 'status' });
@@ -89,7 +91,7 @@ async function one({ params, signal }) {
     await load();
   }
   const lede = h('p', { class: 'lede' });
-  const lead = () => put(lede, `${capital(count(list.num_items, 'item'))}. `, users.length ? ['Named by ', users.map((rule, i) => [i ? ', ' : '', h('a', { href: `#/access/${rule.id}` }, rule.name), ` (${rule.value.action === 'block' ? 'refuses' : 'lets in'})`]), '.'] : ['No rule names it: ', h('a', { href: '#/access/new' }, 'add one'), '.']);
+  const lead = () => put(lede, `${capital(count(list.num_items, 'item'))}. `, users.length ? ['Named by ', users.map((rule, i) => [i ? ', ' : '', h('a', { href: `#/access/${rule.id}` }, rule.name), ` (${rule.value.action === 'block' ? 'refuses' : 'lets in'})`]), '.'] : hidden.size ? mayNot('access rules') : ['No rule names it: ', h('a', { href: '#/access/new' }, 'add one'), '.']);
 
   const box = h('textarea', { class: 'field', id: 'paste', rows: 8, spellcheck: 'false', 'aria-describedby': 'paste-h paste-s', placeholder: kind === 'asn' ? 'AS64500   # a hoster' : '203.0.113.0/24   # scanners\n2001:db8::/32', oninput: () => look() });
   const seen = h('div', { id: 'paste-s', role: 'status' });
@@ -119,6 +121,7 @@ async function one({ params, signal }) {
   }
   lead();
   look();
+  watch(box, () => box.value.trim() !== '');
   await load();
   const about = isReadonly ? banner('idle', h('b', {}, 'This list stands in the file. '), 'It is changed there: ', h('span', { class: 'mono' }, `${list.path || 'the file'}${list.line ? `, line ${list.line}` : ''}`), '.') : null;
   const paste = isReadonly ? null : h('section', {}, h('div', { class: 'sec' }, h('h2', {}, 'Paste')), h('div', { class: 'pastebox' }, h('label', { class: 'lab', for: 'paste' }, kind === 'asn' ? 'Autonomous systems' : 'Addresses and prefixes'), box, h('p', { class: 'hint', id: 'paste-h' }, 'One a line, or with commas; what is behind # becomes the comment'), seen, h('div', { class: 'acts' }, adding, list.num_items > 0 && replacing)));

@@ -4,6 +4,7 @@ import { api } from '../api.js';
 import { count, dur, NB } from '../format.js';
 import { deleting, editor, objects, sentence } from '../editor.js';
 import { mark } from '../marks.js';
+import { mayNot, parts } from '../parts.js';
 import { presets } from '../presets.js';
 import { noticing } from '../pools.js';
 import { go, open as reopen } from '../router.js';
@@ -19,7 +20,8 @@ export default async function monitor(ctx) {
 async function one({ params, query }) {
   const isNew = params.id === 'new';
   const path = (id) => `/accounts/{account}/load_balancers/monitors/${id}`;
-  const [pools, known] = await Promise.all([objects('pools').catch(() => []), presets().catch(() => [])]);
+  const { hidden, pools = [], known } = await parts({ pools: objects('pools'), known: presets().catch(() => []) });
+  const none = hidden.size ? mayNot('pools') : 'No pool has it.';
   const preset = known.find((each) => each.name === query.preset);
   const isHttp = (value) => ['http', 'https'].includes(value.type ?? 'http');
   const edit = await editor({
@@ -46,15 +48,15 @@ async function one({ params, query }) {
         ] },
       ],
     }),
-    effects: ({ after, isNew: added }) => [added ? 'A pool has to name it before it probes anything.' : `${users().length ? `${count(users().length, 'pool')} ${users().length === 1 ? 'is' : 'are'} probed so` : 'No pool has it'}; a pool’s origins keep their state until they are probed anew.`, `It takes up to ${dur(noticing(after))} to notice that an origin is gone.`],
+    effects: ({ after, isNew: added }) => [added ? 'A pool has to name it before it probes anything.' : `${users().length ? `${count(users().length, 'pool')} ${users().length === 1 ? 'is' : 'are'} probed so` : hidden.size ? 'Pools are not shown' : 'No pool has it'}; a pool’s origins keep their state until they are probed anew.`, `It takes up to ${dur(noticing(after))} to notice that an origin is gone.`],
     saved: (result, added) => (added ? go(`/balancing/monitors/${result.id}`) : reopen()),
   });
   function users() { return isNew ? [] : pools.filter((pool) => pool.value.monitor === edit?.stands?.key); }
   const found = h('div');
   const which = h('select', { class: 'pick', 'aria-label': 'Pool to try it with' }, pools.map((pool) => h('option', { value: pool.id }, pool.name)));
-  const trial = h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Try it'), pools.length > 0 && which, button('Probe once', () => attempt(edit.form.value, which.value, found))), h('p', { class: 'soft pad' }, pools.length ? 'The origins of a pool are probed once as the form says now. Nothing that is served changes.' : 'There is no pool to try it with.'), found);
+  const trial = h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Try it'), pools.length > 0 && which, button('Probe once', () => attempt(edit.form.value, which.value, found))), h('p', { class: 'soft pad' }, pools.length ? 'The origins of a pool are probed once as the form says now. Nothing that is served changes.' : hidden.size ? mayNot('pools') : 'There is no pool to try it with.'), found);
   const name = isNew ? 'Add a monitor' : edit.stands.name;
-  return { title: name, crumbs: BACK, node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, h('bdi', {}, name)), h('p', { class: 'lede' }, isNew ? 'How origins are probed, and how many results make a verdict.' : users().length ? `Pools: ${users().map((pool) => pool.name).join(', ')}.` : 'No pool has it.')), h('div', { class: 'acts' }, !isNew && !edit.isReadonly && deleting({ noun: 'monitor', name, path: path(params.id), done: () => go('/balancing') }))), edit.node, trial] };
+  return { title: name, crumbs: BACK, node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, h('bdi', {}, name)), h('p', { class: 'lede' }, isNew ? 'How origins are probed, and how many results make a verdict.' : users().length ? `Pools: ${users().map((pool) => pool.name).join(', ')}.` : none)), h('div', { class: 'acts' }, !isNew && !edit.isReadonly && deleting({ noun: 'monitor', name, path: path(params.id), done: () => go('/balancing') }))), edit.node, trial] };
 }
 
 async function attempt(value, pool, node) {
@@ -79,12 +81,12 @@ async function attempt(value, pool, node) {
 async function group({ params }) {
   const isNew = params.id === 'new';
   const path = (id) => `/accounts/{account}/load_balancers/monitor_groups/${id}`;
-  const monitors = await objects('monitors');
+  const { hidden, monitors = [] } = await parts({ monitors: objects('monitors') });
   const edit = await editor({
     section: 'monitor_groups', noun: 'monitor group', id: isNew ? '' : params.id, path, scope: () => '/accounts/{account}', collection: () => '/accounts/{account}/load_balancers/monitor_groups',
     initial: { description: '', members: [] },
     layout: ({ byName }) => ({ without: ['/account', '/name'], sections: [{ title: 'Group', fields: [{ key: '/description', label: 'What it is called', kind: 'text' },
-      { key: '/members', label: 'Monitors', kind: 'objects', one: 'monitor', add: 'Add a monitor', blank: { enabled: true }, without: ['/monitor'], fields: [{ key: byName ? '/monitor' : '/monitor_id', label: 'Monitor', kind: 'select', none: 'choose one', options: monitors.map((each) => [byName ? each.key : each.id, each.name]) }, { key: '/must_be_healthy', label: 'Must be healthy', kind: 'switch' }, { key: '/monitoring_only', label: 'Shown only, counts for nothing', kind: 'switch' }, { key: '/enabled', label: 'In use', kind: 'switch', default: true }] }] }] }),
+      { key: '/members', label: 'Monitors', hint: hidden.size ? mayNot('monitors') : undefined, kind: 'objects', one: 'monitor', add: 'Add a monitor', blank: { enabled: true }, without: ['/monitor'], fields: [{ key: byName ? '/monitor' : '/monitor_id', label: 'Monitor', kind: 'select', none: 'choose one', options: monitors.map((each) => [byName ? each.key : each.id, each.name]) }, { key: '/must_be_healthy', label: 'Must be healthy', kind: 'switch' }, { key: '/monitoring_only', label: 'Shown only, counts for nothing', kind: 'switch' }, { key: '/enabled', label: 'In use', kind: 'switch', default: true }] }] }] }),
     effects: () => ['Pools with this group go by all of its monitors together.'],
     saved: (result, added) => (added ? go(`/balancing/groups/${result.id}`) : reopen()),
   });

@@ -2,6 +2,7 @@
 import { h, put } from '../dom.js';
 import { capital, count, int } from '../format.js';
 import { deleting, editor, objects } from '../editor.js';
+import { mayNot, parts } from '../parts.js';
 import { kindOf, ORIGIN_HEADS, originRows, poolState, state } from '../pools.js';
 import { go, open as reopen } from '../router.js';
 
@@ -10,7 +11,7 @@ const path = (id) => `/accounts/{account}/load_balancers/pools/${id}`;
 
 export default async function pool({ params, query, signal }) {
   const isNew = params.id === 'new';
-  const [monitors, groups, first, balancers] = await Promise.all([objects('monitors').catch(() => []), objects('monitor_groups').catch(() => []), isNew ? null : state(signal), objects('load_balancers').catch(() => [])]);
+  const [first, { hidden, monitors = [], groups = [], balancers = [] }] = await Promise.all([isNew ? null : state(signal), parts({ monitors: objects('monitors'), groups: objects('monitor_groups'), balancers: objects('load_balancers') })]);
   const edit = await editor({
     section: 'pools', noun: 'pool', id: isNew ? '' : params.id, path, scope: () => '/accounts/{account}', collection: () => '/accounts/{account}/load_balancers/pools',
     initial: { name: query.name || 'pool', origins: [{ name: 'origin-1', address: '' }] },
@@ -21,7 +22,7 @@ export default async function pool({ params, query, signal }) {
         { title: 'Origins', fields: [{ key: '/origins', label: 'Origins', kind: 'objects', one: 'origin', nameKey: 'name', add: 'Add an origin', blank: { name: '', address: '' }, without: ['/virtual_network_id', '/disabled_at', '/flatten_cname'],
           fields: [{ key: '/name', label: 'Name', kind: 'text' }, { key: '/address', label: 'Address', kind: 'text', placeholder: '192.0.2.10' }, { key: '/port', label: 'Port', kind: 'number', placeholder: 'the app’s', hint: undefined }, { key: '/weight', label: 'Weight', kind: 'number', placeholder: '1', hint: undefined }, { key: '/enabled', label: 'In use', kind: 'switch', default: true, isRare: true }] }] },
         { title: 'Health', fields: [
-          { key: '/monitor', label: 'Monitor', kind: 'select', none: 'none: origins count as up', options: monitors.map((one) => [byName ? one.key : one.id, one.name]) },
+          { key: '/monitor', label: 'Monitor', kind: 'select', none: 'none: origins count as up', hint: hidden.has('monitors') ? mayNot('monitors') : undefined, options: monitors.map((one) => [byName ? one.key : one.id, one.name]) },
           ...(groups.length ? [{ key: '/monitor_group', label: 'Monitor group', kind: 'select', none: 'none', options: groups.map((one) => [byName ? one.key : one.id, one.value.description || one.name]) }] : []),
           { key: '/minimum_origins', label: 'Origins needed', kind: 'number', isHalf: true, placeholder: '1', hint: 'With fewer the pool is down' },
           { key: '/origin_steering/policy', label: 'Which origin', kind: 'select', isHalf: true, default: 'random', options: [['random', 'random, by weight'], ['hash', 'by the client’s address'], ['least_connections', 'fewest sessions'], ['least_outstanding_requests', 'fewest waiting']] },
@@ -49,7 +50,7 @@ export default async function pool({ params, query, signal }) {
     const title = kind === 'failed' || kind === 'degraded' ? ` is ${poolState(told)}` : '';
     if (h1.dataset.said !== title) { h1.dataset.said = title; put(h1, h('bdi', {}, stands.name), title); }
     lede.textContent = `${told.origins_up} of ${told.origins.length} origins up, at least ${told.minimum_origins} needed; ${int(told.sessions)} sessions. `;
-    lede.append(...(users.length ? ['Used by ', ...users.flatMap((one, i) => [i ? ', ' : '', h('a', { href: `#/balancing/${one.id}` }, one.name)]), '.'] : ['No load balancer has it.']));
+    lede.append(...(users.length ? ['Used by ', ...users.flatMap((one, i) => [i ? ', ' : '', h('a', { href: `#/balancing/${one.id}` }, one.name)]), '.'] : [hidden.has('balancers') ? mayNot('load balancers') : 'No load balancer has it.']));
     put(body, originRows(told, { done: look }));
   }
   async function look() {

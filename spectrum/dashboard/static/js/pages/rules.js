@@ -4,6 +4,7 @@ import { api } from '../api.js';
 import { ago, capital, count, instant, int } from '../format.js';
 import { deleting, editor, objects } from '../editor.js';
 import { mark } from '../marks.js';
+import { mayNot, parts } from '../parts.js';
 import { go, href, open as reopen } from '../router.js';
 import { blank } from '../states.js';
 import { table } from '../table.js';
@@ -25,7 +26,7 @@ async function metBy(signal) {
 }
 
 async function list({ query, setQuery, signal }) {
-  const [found, apps, met] = await Promise.all([objects('access_rules'), objects('apps').catch(() => []), metBy(signal)]);
+  const [found, { hidden, apps = [] }, met] = await Promise.all([objects('access_rules'), parts({ apps: objects('apps') }), metBy(signal)]);
   const guarded = apps.filter((app) => app.value.ip_firewall).length;
   const rows = found.map((one) => ({ ...one, action: one.value.action, target: one.value.target, whom: whom(one.value), where: one.value.apps ? [].concat(one.value.apps).join(', ') : one.zone_id ? `zone ${one.value.zone || ''}` : 'all apps with access rules', notes: one.value.notes || '', met: met?.get(one.key) ?? 0 }));
   const blocks = rows.filter((row) => row.action === 'block').length;
@@ -45,7 +46,7 @@ async function list({ query, setQuery, signal }) {
   });
   return {
     title: 'Access rules',
-    node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, 'Access rules'), h('p', { class: 'lede' }, rows.length ? `${[blocks && `${count(blocks, 'rule')} ${blocks === 1 ? 'refuses' : 'refuse'}`, rows.length > blocks && `${count(rows.length - blocks, 'rule')} ${rows.length - blocks === 1 ? 'lets' : 'let'} in`].filter(Boolean).map((text, i) => (i ? text : capital(text))).join(', ')}. They hold at ${guarded === 0 ? 'no app' : guarded === 1 ? 'one app' : `${int(guarded)} apps`}: those with “Access rules apply”.` : 'Nobody is refused by a rule.')), h('div', { class: 'acts' }, h('a', { class: 'btn', href: '#/lists' }, 'Lists'), h('a', { class: 'btn primary', href: '#/access/new' }, 'Add a rule'))), h('section', { class: 'tight' }, shown.node)],
+    node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, 'Access rules'), h('p', { class: 'lede' }, rows.length ? `${[blocks && `${count(blocks, 'rule')} ${blocks === 1 ? 'refuses' : 'refuse'}`, rows.length > blocks && `${count(rows.length - blocks, 'rule')} ${rows.length - blocks === 1 ? 'lets' : 'let'} in`].filter(Boolean).map((text, i) => (i ? text : capital(text))).join(', ')}. ${hidden.size ? mayNot('apps') : `They hold at ${guarded === 0 ? 'no app' : guarded === 1 ? 'one app' : `${int(guarded)} apps`}: those with “Access rules apply”.`}` : 'Nobody is refused by a rule.')), h('div', { class: 'acts' }, h('a', { class: 'btn', href: '#/lists' }, 'Lists'), h('a', { class: 'btn primary', href: '#/access/new' }, 'Add a rule'))), h('section', { class: 'tight' }, shown.node)],
   };
 }
 
@@ -56,7 +57,7 @@ const guess = (all) => (all.length && all.every((one) => /^(AS)?\d+$/i.test(one)
 
 async function edit({ params, query }) {
   const isNew = params.id === 'new';
-  const [lists, apps, own] = await Promise.all([objects('lists').catch(() => []), objects('apps').catch(() => []), isNew ? null : objects('access_rules', params.id)]);
+  const [{ hidden, lists = [], apps = [] }, own] = await Promise.all([parts({ lists: objects('lists'), apps: objects('apps') }), isNew ? null : objects('access_rules', params.id)]);
   const base = own?.zone_id ? `/zones/${own.zone_id}` : '/accounts/{account}';
   const path = (id) => `${base}/firewall/access_rules/rules/${id}`;
   const guarded = apps.filter((app) => app.value.ip_firewall);
@@ -73,15 +74,15 @@ async function edit({ params, query }) {
           { key: '/configuration/target', label: 'Whom', kind: 'choice', options: [['ip', 'Address'], ['ip_range', 'Prefix'], ['several', 'Several'], ['list', 'A list'], ['asn', 'AS'], ['country', 'Country']], get: kindOf, set: (value, kind) => withWhom(value, kind === 'list' ? { target: 'ip_range', value: lists[0] ? `$${lists[0].name}` : '$' } : kind === 'several' ? { target: 'ip_range', values: [] } : { target: kind }) },
           single('ip', 'Address', '203.0.113.77'), single('ip_range', 'Prefix', '203.0.113.0/24', 'Of any length, IPv4 or IPv6'), single('asn', 'Autonomous system', 'AS64500', 'Needs a database: geoip in the file'), single('country', 'Country', 'DE', 'Two letters. Needs a database: geoip in the file'),
           { key: '/configuration/values', label: 'Whom', kind: 'list', rows: 4, keepsEmpty: true, placeholder: '203.0.113.0/24', hint: 'One a line: prefixes, AS numbers or countries', when: when('several'), set: (value, all) => withWhom(value, { target: guess(all || []), values: all || [] }) },
-          { key: '/configuration/value#list', also: ['/configuration/value'], label: 'List', kind: 'select', options: lists.map((one) => [`$${one.name}`, `${one.name}, ${int(one.num_items)} items`]), hint: lists.length ? undefined : 'There is none yet: Lists makes one', when: when('list'), get: (value) => value.configuration?.value, set: (value, text) => withWhom(value, { target: lists.find((one) => `$${one.name}` === text)?.value.kind === 'asn' ? 'asn' : 'ip_range', value: text }) },
-          { key: '/apps', label: 'At these apps alone', kind: 'refs', add: 'All apps; choose one to limit it', options: apps.slice(0, 2000).map((one) => [byName ? one.key : one.id, one.name]) },
+          { key: '/configuration/value#list', also: ['/configuration/value'], label: 'List', kind: 'select', options: lists.map((one) => [`$${one.name}`, `${one.name}, ${int(one.num_items)} items`]), hint: hidden.has('lists') ? mayNot('lists') : lists.length ? undefined : 'There is none yet: Lists makes one', when: when('list'), get: (value) => value.configuration?.value, set: (value, text) => withWhom(value, { target: lists.find((one) => `$${one.name}` === text)?.value.kind === 'asn' ? 'asn' : 'ip_range', value: text }) },
+          { key: '/apps', label: 'At these apps alone', kind: 'refs', add: 'All apps; choose one to limit it', hint: hidden.has('apps') ? mayNot('apps') : undefined, options: apps.slice(0, 2000).map((one) => [byName ? one.key : one.id, one.name]) },
           { key: '/notes', label: 'Notes', kind: 'text', hint: 'Why: it is in the list, and in stories of clients' },
         ] },
       ],
     }),
     effects: ({ after, isNew: added }) => {
       const at = after.apps ? [].concat(after.apps).length : guarded.length;
-      return [`${after.action === 'block' ? 'New sessions of' : 'Whatever other rules say,'} ${whom(after) || 'nobody'} ${after.action === 'block' ? 'are refused' : 'is let in'} at ${at === 1 ? 'one app' : `${int(at)} apps`}.`, ...(guarded.length ? [] : ['No app has “Access rules apply” now, so it holds nowhere yet.']), after.action === 'block' ? 'Sessions that are open go on.' : '', ...(added ? [] : ['It holds as soon as it is saved.'])].filter(Boolean);
+      return [`${after.action === 'block' ? 'New sessions of' : 'Whatever other rules say,'} ${whom(after) || 'nobody'} ${after.action === 'block' ? 'are refused' : 'is let in'} at ${hidden.has('apps') && !after.apps ? 'all apps with “Access rules apply”' : at === 1 ? 'one app' : `${int(at)} apps`}.`, ...(guarded.length || hidden.has('apps') ? [] : ['No app has “Access rules apply” now, so it holds nowhere yet.']), after.action === 'block' ? 'Sessions that are open go on.' : '', ...(added ? [] : ['It holds as soon as it is saved.'])].filter(Boolean);
     },
     saved: (result, added) => (added ? go('/access') : reopen()),
   });

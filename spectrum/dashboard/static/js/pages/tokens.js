@@ -2,13 +2,14 @@
 import { h, put } from '../dom.js';
 import { api } from '../api.js';
 import { ago, capital, count, instant, when } from '../format.js';
-import { form } from '../form.js';
-import { confirmed, copy, keepsPlace, sentence, steps } from '../editor.js';
+import { form, same } from '../form.js';
+import { copy, keepsPlace, sentence, steps } from '../editor.js';
 import { mark } from '../marks.js';
-import { dialog, toast } from '../overlay.js';
+import { confirmed, dialog, toast } from '../overlay.js';
 import { go, href, open as reopen } from '../router.js';
 import { blank, button } from '../states.js';
 import { table } from '../table.js';
+import { forget, watch } from '../unsaved.js';
 
 const ALL = 'com.cloudflare.api.account.*', OF = 'com.cloudflare.api.account.';
 const KIND = { active: 'ok', disabled: 'idle', expired: 'degraded' };
@@ -19,9 +20,11 @@ const whereOf = (token) => { const keys = token.policies.flatMap((policy) => Obj
 // The operator's own, for who may read tokens everywhere, and those of this account.
 async function bases() {
   const found = [];
+  let refused;
   for (const base of ['/user/tokens', '/accounts/{account}/tokens']) {
-    try { found.push([base, await api.list(base)]); } catch (error) { if (error.status !== 403) throw error; }
+    try { found.push([base, await api.list(base)]); } catch (error) { if (error.status !== 403) throw error; refused = error; }
   }
+  if (!found.length) throw refused;
   return found;
 }
 
@@ -62,7 +65,7 @@ async function add() {
   const find = (resource, verb) => groups.find((group) => group.name === `${resource} ${verb}`);
   const places = [['*', 'everywhere'], ...api.accounts.map((one) => [`account ${one.id}`, `account ${one.name}`]), ...api.ownZones.map((one) => [`zone ${one.id}`, `zone ${one.name}`])];
   const level = (resource) => ({ key: `/may/${resource.replaceAll('/', '~1')}`, label: resource, kind: 'choice', default: 'no', options: [['no', 'Nothing'], ['Read', 'Read'], ['Write', 'Edit']], isHalf: true, when: (value) => value.preset === 'some', get: (value) => value.may?.[resource], set: (value, one) => ({ ...value, may: { ...value.may, [resource]: one } }) });
-  const what = h('div');
+  const what = h('div'), initial = { preset: 'read', where: '*', ends: '90d' };
   function body(value) {
     const some = value.preset === 'all' ? [find('Everything', 'Write')] : value.preset === 'read' ? [find('Everything', 'Read')] : resources.map((resource) => find(resource, value.may?.[resource])).filter(Boolean);
     const [kind, id] = String(value.where || '*').split(' ');
@@ -77,7 +80,7 @@ async function add() {
   }
   const f = form({
     label: 'Token',
-    value: { preset: 'read', where: '*', ends: '90d' },
+    value: initial,
     sections: [
       { title: 'Token', fields: [{ key: '/name', label: 'Name', kind: 'text', placeholder: 'ci', hint: 'Who or what uses it: it stands in the audit log' }] },
       { title: 'May', fields: [{ key: '/preset', label: 'What', kind: 'choice', options: [['read', 'Read everything'], ['all', 'Edit everything'], ['some', 'Choose']], also: ['/policies/0/permission_groups'] }, ...resources.filter((one) => one !== 'Everything').map(level), { key: '/where', label: 'Where', kind: 'select', options: places, also: ['/policies/0/resources'] }] },
@@ -93,12 +96,14 @@ async function add() {
     f.setErrors([], { focus: false, all: false });
     try {
       const made = await api.post(base, body(f.value));
+      forget();
       once(made.name, made.value, () => go('/tokens'));
     } catch (error) {
       if (error.errors?.length) f.setErrors(error.errors); else toast(`Not made: ${sentence(error)}`);
     }
   }
   draw();
+  watch(f.node, () => !same(f.value, initial));
   setTimeout(() => f.focus(), 0);
   return { title: 'Make a token', crumbs: [['Tokens', '#/tokens']], node: [h('div', {}, h('h1', {}, 'Make a token'), h('p', { class: 'lede' }, 'It may no more than you may yourself.')), h('div', { class: 'cols edit' }, h('div', {}, f.node, h('div', { class: 'bottombar' }, h('span', { class: 'grow' }), keepsPlace(button('Make the token', () => f.node.requestSubmit(), 'primary')))), h('aside', { class: 'side', 'aria-label': 'What it does' }, what))] };
 }
@@ -111,5 +116,5 @@ function show(row) {
   const roll = async () => { if (await confirmed({ title: `Give ${row.name} another text?`, body: h('p', {}, 'The text that it has now is good for nothing at once; whoever uses it gets 401 until they have the new one.'), verb: `Roll ${row.name}` })) act(async () => { const value = await api.put(`${path}/value`, {}); once(row.name, value, () => {}); }); };
   const remove = async () => { if (await confirmed({ title: `Delete ${row.name}?`, body: h('p', {}, row.last_used_on ? `It was last used ${ago(row.last_used_on)}. Whoever uses it gets 401 from now on.` : 'It was never used.'), verb: `Delete ${row.name}`, danger: true })) act(async () => { await api.delete(path); go('/tokens'); }, `${row.name} is deleted`); };
   const facts = [['State', row.status], ['May', row.may], ['Where', row.where], ['Made', `${instant(row.issued_on)}`], ['Last used', row.last_used_on ? instant(row.last_used_on) : 'not yet'], ['Ends', row.expires_on ? instant(row.expires_on) : 'never'], ['Only from', row.condition?.request_ip?.in?.join(', ') || 'any address'], ['Not from', row.condition?.request_ip?.not_in?.join(', ')]].filter(([, text]) => text);
-  return { title: row.name, crumbs: [['Tokens', '#/tokens']], node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, h('bdi', {}, row.name)), h('p', { class: 'lede' }, row.status === 'active' ? 'It can be used.' : `It cannot be used: ${row.status}.`)), h('div', { class: 'acts' }, h('a', { class: 'btn', href: href('/audit', { actor: row.name }) }, 'What it did'), button(toggled === 'active' ? 'Enable' : 'Disable', () => act(() => api.put(path, settings), toggled === 'active' ? `${row.name} can be used again` : `${row.name} is disabled`)), button('Roll', roll), button('Delete', remove, 'danger'))), h('section', {}, h('dl', { class: 'kv' }, facts.map(([key, text]) => h('div', {}, h('dt', {}, key), h('dd', {}, h('bdi', {}, text))))))] };
+  return { title: row.name, crumbs: [['Tokens', '#/tokens']], node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, h('bdi', {}, row.name)), h('p', { class: 'lede' }, row.status === 'active' ? 'It can be used.' : `It cannot be used: ${row.status}.`)), h('div', { class: 'acts' }, h('a', { class: 'btn', href: href('/audit', { by: row.id }) }, 'What it did'), button(toggled === 'active' ? 'Enable' : 'Disable', () => act(() => api.put(path, settings), toggled === 'active' ? `${row.name} can be used again` : `${row.name} is disabled`)), button('Roll', roll), button('Delete', remove, 'danger'))), h('section', {}, h('dl', { class: 'kv' }, facts.map(([key, text]) => h('div', {}, h('dt', {}, key), h('dd', {}, h('bdi', {}, text))))))] };
 }
