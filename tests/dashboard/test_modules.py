@@ -207,6 +207,6 @@ def test_where_objects_are(blank):
         "#/balancing/pools/a%2Fb",
         "#/balancing/a%2Fb",
         "#/balancing/monitors/a%2Fb",
-        "#/certificates",
+        "#/certificates/a%2Fb",
         "",
     ]

@@ -23,6 +23,7 @@ export const PAGES = [
   ['/lists', 'Lists', 'Configure', 'lists'],
   ['/lists/:id', null, '/lists', 'lists'],
   ['/certificates', 'Certificates', 'Configure', 'certificates'],
+  ['/certificates/:id', null, '/certificates', 'certificate'],
   ['/tokens', 'Tokens', 'Configure', 'tokens'],
   ['/tokens/:id', null, '/tokens', 'tokens'],
 ];
