@@ -203,7 +203,7 @@ def test_by_keyboard_alone(look, screen, day):
     page.wait_for_selector("#filter-options li:has-text('postgres')")
     screen(page, "analytics-typing", full=False)
     page.keyboard.type(BAD_ORIGIN)
-    eventually(lambda: page.locator("#filter-options li").count() == 1, 5)
+    eventually(lambda: page.locator("#filter-options li").count() == 1, 20)
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_selector(f".chip:has-text('{BAD_ORIGIN}')")
@@ -225,7 +225,7 @@ def test_by_keyboard_alone(look, screen, day):
     page.keyboard.press("Enter")
     page.wait_for_url("**since=**")
     page.keyboard.press("-")
-    eventually(lambda: "since" not in query_of(page), 5)
+    eventually(lambda: "since" not in query_of(page), 20)
     # A handle of the strip.
     page.focus(".handle")
     page.keyboard.press("PageUp")

@@ -294,6 +294,8 @@ function foot(ctx) {
   };
 }
 function link(entry) {
-  const address = entry.action.type.startsWith('delet') ? '' : linkTo(entry.resource.type, entry.resource.id), name = foreign(entry.metadata?.name || entry.resource.id, 48);
+  const known = entry.metadata?.name || entry.resource.id, name = foreign(known, 48);
+  // An attempt to add an object has no id, and may have no name.
+  const address = !known || entry.action.type.startsWith('delet') ? '' : linkTo(entry.resource.type, entry.resource.id);
   return address ? h('a', { href: address }, name) : name;
 }
