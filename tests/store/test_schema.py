@@ -189,7 +189,8 @@ def test_a_kill_leaves_the_store_before_the_step_or_after_it(tmp_path):
         if not is_killed(path, count):
             break
         versions.append(finish(path))
-    assert versions == [1] * (len(versions) - 1) + [VERSION]
+    # Whoever looks on, such as a measurement of coverage, may do more once the step is done.
+    assert versions == sorted(versions) and {versions[0], versions[-1]} == {1, VERSION} == set(versions)
     assert len(versions) > 10
 
 
