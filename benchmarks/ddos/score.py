@@ -13,7 +13,7 @@ from benchmarks.ddos.normal import RATE, World, crowd, normal
 from benchmarks.ddos.vectors import flood
 from spectrum.core.ddos.detector import SUB_WINDOW_S, Detector, FloodRule, RuleWritten
 from spectrum.core.ddos.judging import Action
-from spectrum.core.ddos.packets import IN_USE, OPENING, SHAKEN, Packets
+from spectrum.core.ddos.packets import IN_USE, SHAKEN, Packets
 from spectrum.core.ddos.profile import Profile
 
 LEARN_LOOKS = 240
@@ -148,6 +148,3 @@ def run_crowd(name: str, size: float, one_in: float, seed: int, seconds: float =
         parts = [normal(world, SUB_WINDOW_S, one_in), crowd(world, name, size, after, SUB_WINDOW_S, one_in)]
         detector.look(Packets.joined(parts), SUB_WINDOW_S, now + after)
     return tuple(detector.rules)
-
-
-assert OPENING < SHAKEN < IN_USE, "states are in the order of a flow's life"

@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks.ddos.normal import (
     ACK,
+    FIN,
     GRE,
     ICMP,
     RST,
@@ -47,42 +48,33 @@ def _spoofed(world: World, count: int, host: Numbers | int, protocol: int, six: 
     return packets(world, spoofed(world, count), host, protocol, six, **given)
 
 
-def udp_random(world: World, count: int) -> Packets:
+def _lengths(world: World, count: int, shortest: int, longest: int) -> Numbers:
+    return world.chance.integers(shortest, longest + 1, count)
+
+
+def _to_game(world: World, count: int, length: Numbers | int, **given: Any) -> Packets:
+    return _spoofed(world, count, 10, UDP, destination_port=7000, length=length, **given)
+
+
+def _to_web(world: World, count: int, flags: int, length: int = 40, six: float = 0.0, **given: Any) -> Packets:
+    """Return segments without data, with any window where none is given."""
+    given = {"window": world.chance.integers(0, 65536, count)} | given
     return _spoofed(
-        world,
-        count,
-        10,
-        UDP,
-        destination_port=7000,
-        length=world.chance.integers(48, 329, count),
-        payload_bytes=8,
+        world, count, 80, TCP, six, destination_port=443, length=length, tcp_flags=flags, payload=0, **given
     )
+
+
+def udp_random(world: World, count: int) -> Packets:
+    return _to_game(world, count, _lengths(world, count, 48, 328))
 
 
 def udp_random_ttl(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        10,
-        UDP,
-        destination_port=7000,
-        length=world.chance.integers(48, 1229, count),
-        ttl=mixed(world.chance, count, {51: 1, 52: 1, 53: 1, 117: 1}),
-        payload_bytes=8,
-    )
+    ttl = mixed(world.chance, count, {51: 1, 52: 1, 53: 1, 117: 1})
+    return _to_game(world, count, _lengths(world, count, 48, 1228), ttl=ttl)
 
 
 def udp_fixed(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        10,
-        UDP,
-        destination_port=7000,
-        length=540,
-        payload=np.uint64(0x4141414141414141),
-        payload_bytes=8,
-    )
+    return _to_game(world, count, 540, payload=np.uint64(0x4141414141414141), payload_bytes=8)
 
 
 def udp_empty(world: World, count: int) -> Packets:
@@ -133,33 +125,11 @@ def reflection(
 
 
 def syn_random(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        80,
-        TCP,
-        destination_port=443,
-        length=40,
-        tcp_flags=SYN,
-        payload=0,
-        window=world.chance.integers(0, 65536, count),
-    )
+    return _to_web(world, count, SYN)
 
 
 def syn_fixed(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        80,
-        TCP,
-        destination_port=443,
-        length=44,
-        tcp_flags=SYN,
-        payload=0,
-        window=5840,
-        options=0x02000000,
-        ttl=_ttl(world, count, 241, 243),
-    )
+    return _to_web(world, count, SYN, 44, window=5840, options=0x02000000, ttl=_ttl(world, count, 241, 243))
 
 
 def syn_os(world: World, count: int) -> Packets:
@@ -181,32 +151,11 @@ def syn_os(world: World, count: int) -> Packets:
 
 
 def ack_random(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        80,
-        TCP,
-        destination_port=443,
-        length=40,
-        tcp_flags=ACK,
-        payload=0,
-        window=world.chance.integers(0, 65536, count),
-    )
+    return _to_web(world, count, ACK)
 
 
 def rst_flood(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        80,
-        TCP,
-        destination_port=443,
-        length=40,
-        tcp_flags=RST,
-        payload=0,
-        window=0,
-        ttl=_ttl(world, count, 30, 60),
-    )
+    return _to_web(world, count, RST, window=0, ttl=_ttl(world, count, 30, 60))
 
 
 def synack_reflection(world: World, count: int) -> Packets:
@@ -228,28 +177,13 @@ def synack_reflection(world: World, count: int) -> Packets:
 
 
 def fragments(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        20,
-        UDP,
-        source_port=0,
-        destination_port=0,
-        fragment=LATER_FRAGMENT,
-        length=world.chance.integers(500, 1501, count),
-        payload_bytes=8,
-    )
+    ports = {"source_port": 0, "destination_port": 0}  # they show none
+    length = _lengths(world, count, 500, 1500)
+    return _spoofed(world, count, 20, UDP, fragment=LATER_FRAGMENT, length=length, **ports)
 
 
 def icmp_flood(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        80,
-        ICMP,
-        length=mixed(world.chance, count, {84: 1, 1028: 1}),
-        payload_bytes=8,
-    )
+    return _spoofed(world, count, 80, ICMP, length=mixed(world.chance, count, {84: 1, 1028: 1}))
 
 
 def gre_flood(world: World, count: int) -> Packets:
@@ -263,23 +197,13 @@ def carpet(world: World, count: int) -> Packets:
         count,
         world.chance.integers(0, 256, count),
         UDP,
-        payload_bytes=8,
         destination_port=world.chance.integers(1024, 65536, count),
-        length=world.chance.integers(600, 1429, count),
+        length=_lengths(world, count, 600, 1428),
     )
 
 
 def pulse(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        10,
-        UDP,
-        source_port=30120,
-        destination_port=7000,
-        length=world.chance.integers(100, 1401, count),
-        payload_bytes=8,
-    )
+    return _to_game(world, count, _lengths(world, count, 100, 1400), source_port=30120)
 
 
 def mirai_udpplain(world: World, count: int) -> Packets:
@@ -340,31 +264,12 @@ def sport_fixed(world: World, count: int) -> Packets:
 
 def v6_udp(world: World, count: int) -> Packets:
     source = (0x0A0B0000) | world.chance.integers(0, 1 << 16, count)
-    return packets(
-        world,
-        source,
-        10,
-        UDP,
-        1.0,
-        destination_port=7000,
-        length=world.chance.integers(80, 1001, count),
-        payload_bytes=8,
-    )
+    length, ttl = _lengths(world, count, 80, 1000), _ttl(world, count)
+    return packets(world, source, 10, UDP, 1.0, destination_port=7000, length=length, ttl=ttl, payload_bytes=8)
 
 
 def v6_syn(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        80,
-        TCP,
-        1.0,
-        destination_port=443,
-        length=60,
-        tcp_flags=SYN,
-        payload=0,
-        window=world.chance.integers(0, 65536, count),
-    )
+    return _to_web(world, count, SYN, 60, six=1.0)
 
 
 DNS_REFLECTION = reflection(53, 1100, 1500, 3000, fragments=(0.2, 0.16))
@@ -415,28 +320,11 @@ INTENSITIES = (3, 10, 30)
 
 
 def fin_flood(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        80,
-        TCP,
-        destination_port=443,
-        length=40,
-        tcp_flags=1,
-        payload=0,
-        window=world.chance.integers(0, 65536, count),
-    )
+    return _to_web(world, count, FIN)
 
 
 def esp_flood(world: World, count: int) -> Packets:
-    return _spoofed(
-        world,
-        count,
-        22,
-        50,
-        length=world.chance.integers(100, 1400, count),
-        payload_bytes=8,
-    )
+    return _spoofed(world, count, 22, 50, length=_lengths(world, count, 100, 1399))
 
 
 def rtp_random(world: World, count: int) -> Packets:

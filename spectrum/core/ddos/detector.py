@@ -31,7 +31,7 @@ PATIENCE_S = 1.0
 REJUDGE_S = 1.0
 MOST_RULES = 8
 # An automatic rule ends so long after what it matches fell below a quarter of what began it.
-EXPIRY_S, AGAIN_S = 60.0, 300.0
+EXPIRY_S = 60.0
 QUIET_SHARE = 0.25
 
 Sensitivity = Literal["default", "medium", "low", "eoff"]
@@ -195,7 +195,7 @@ class Detector:
         while len(self._rules) < MOST_RULES and self._alarm(looks) > 1:
             left = self._left_over(packets)
             idle = left.where(left["state"] != IN_USE)
-            fingerprint = self._best_finding(idle, seconds)
+            fingerprint = self._best_fingerprint(idle, seconds)
             if fingerprint is None:
                 return
             matching = idle.where(fingerprint.what.match(idle))
@@ -211,7 +211,7 @@ class Detector:
             self._judge_at = now + REJUDGE_S
             yield RuleWritten(rule)
 
-    def _best_finding(self, idle: Packets, seconds: float) -> Fingerprint | None:
+    def _best_fingerprint(self, idle: Packets, seconds: float) -> Fingerprint | None:
         """Return what covers most of the excess, or if that hits normal packets, a part of it that does not."""
         idle, seconds = _thinned(idle, seconds)
         normal = _without(self._profile.normal, self._rules.values())
