@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from spectrum.api.access import Call, InAccount, InZone
@@ -74,8 +74,15 @@ async def get_current(
     )
 
 
-@router.get(f"{_PATH}/events/summary")
-async def get_summary(
+class _EventsAsked(NamedTuple):
+    """The question of a request, and what the answer says of it."""
+
+    call: Call
+    question: Question
+    query: dict[str, Any]
+
+
+async def _asked(
     call: Annotated[Call, InZone("analytics")],
     metrics: Names = None,
     dimensions: Names = None,
@@ -84,9 +91,42 @@ async def get_summary(
     until: Instant = None,
     sort: Names = None,
     limit: Limit = DEFAULT_LIMIT,
-) -> Response:
+) -> _EventsAsked:
+    names = AppNames(call)
+    end = _instant("until", until, time.time())
+    begin = _instant("since", since, end - DEFAULT_RANGE_S)
+    wanted, by, order = _split(metrics) or ["count"], _split(dimensions), _split(sort)
+    try:
+        where = parse(filters, lambda name: field_of(EVENTS, name, names))
+    except QuestionFault as exc:
+        raise BodyFault(INVALID, f"filters: {exc}") from exc
+    question = Question(
+        "events",
+        tuple(wanted),
+        tuple(by),
+        begin,
+        end,
+        where=where,
+        order=tuple(Sorting(one.lstrip("+-"), one.startswith("-")) for one in order),
+        limit=limit,
+        visible=visible_to(call),
+    )
+    query = {
+        "dimensions": by,
+        "metrics": wanted,
+        "since": timestamp(begin),
+        "until": timestamp(end),
+        "sort": order,
+        "limit": limit,
+        "filters": filters,
+    }
+    return _EventsAsked(call, question, query)
+
+
+@router.get(f"{_PATH}/events/summary")
+async def get_summary(asked: Annotated[_EventsAsked, Depends(_asked)]) -> Response:
     """Sum up events of a zone's apps, by dimensions."""
-    question, query = _asked(call, metrics, dimensions, filters, since, until, sort, limit)
+    call, question, query = asked
     found = await call.ask(question)
     rows = _ShownDimensions(call, query)
     data = [
@@ -97,19 +137,9 @@ async def get_summary(
 
 
 @router.get(f"{_PATH}/events/bytime")
-async def get_by_time(
-    call: Annotated[Call, InZone("analytics")],
-    time_delta: TimeDelta,
-    metrics: Names = None,
-    dimensions: Names = None,
-    filters: Filters = "",
-    since: Instant = None,
-    until: Instant = None,
-    sort: Names = None,
-    limit: Limit = DEFAULT_LIMIT,
-) -> Response:
+async def get_by_time(asked: Annotated[_EventsAsked, Depends(_asked)], time_delta: TimeDelta) -> Response:
     """Sum up events of a zone's apps, by dimensions and by time."""
-    question, query = _asked(call, metrics, dimensions, filters, since, until, sort, limit)
+    call, question, query = asked
     bucket = TIME_DELTAS[time_delta]
     question = replace(question, bucket=bucket)
     found = await call.ask(question)
@@ -219,48 +249,6 @@ def _column(table: str, name: str) -> dict[str, str]:
             "label": metric.meaning,
         }
     return {"name": name, "kind": "dimension", "unit": "", "label": column.label if column else name}
-
-
-def _asked(
-    call: Call,
-    metrics: Sequence[str] | None,
-    dimensions: Sequence[str] | None,
-    filters: str,
-    since: str | None,
-    until: str | None,
-    sort: Sequence[str] | None,
-    limit: int,
-) -> tuple[Question, dict[str, Any]]:
-    """Return the question of a request, and what the answer says of it."""
-    names = AppNames(call)
-    end = _instant("until", until, time.time())
-    begin = _instant("since", since, end - DEFAULT_RANGE_S)
-    wanted, by, order = _split(metrics) or ["count"], _split(dimensions), _split(sort)
-    try:
-        where = parse(filters, lambda name: field_of(EVENTS, name, names))
-    except QuestionFault as exc:
-        raise BodyFault(INVALID, f"filters: {exc}") from exc
-    question = Question(
-        "events",
-        tuple(wanted),
-        tuple(by),
-        begin,
-        end,
-        where=where,
-        order=tuple(Sorting(one.lstrip("+-"), one.startswith("-")) for one in order),
-        limit=limit,
-        visible=visible_to(call),
-    )
-    query = {
-        "dimensions": by,
-        "metrics": wanted,
-        "since": timestamp(begin),
-        "until": timestamp(end),
-        "sort": order,
-        "limit": limit,
-        "filters": filters,
-    }
-    return question, query
 
 
 def _split(given: Sequence[str] | None) -> list[str]:
