@@ -1,6 +1,7 @@
 """The report as a page and on paper; its words are made in Python, here of a week with an outage."""
 
 import json
+import re
 import time
 from dataclasses import replace
 
@@ -77,10 +78,10 @@ def test_the_outage_of_this_day(look, site, accessible):
     times = "&".join(f"{name}={at}.0" for name, at in (("since", midnight), ("until", midnight + 86400)))
     path = f"/accounts/{site.account}/report?{times}"
     # Other tests of the same daemon may have lost origins, too.
-    eventually(lambda: " lost" in (made := site.ask("GET", path))["headline"] and made["figures"], 30)
+    eventually(lambda: re.search("origins? lost", (made := site.ask("GET", path))["headline"]) and made["figures"], 30)
     page = look(f"/report?{times}")
     page.wait_for_selector(".paper section")
-    assert "main/down" in page.inner_text(".paper")
+    assert "Origin down of main is down since" in page.inner_text(".quote")
     accessible(page)
     with page.expect_download() as download:
         page.click("text=PDF")

@@ -22,10 +22,13 @@ def test_short_work_is_not_disturbed():
     done = []
     breath = Breath(lambda: done.append(1))
     breath.is_held = False
+    late = 0
     for _ in range(100):
+        began = time.monotonic()
         breath.begin()
         breath.take()
-    assert len(done) < 10  # the test itself may have waited for a processor meanwhile
+        late += time.monotonic() - began >= PIECE_S  # this test waited for a processor meanwhile
+    assert len(done) <= late < 100
 
 
 def test_nothing_is_handled_before_the_flows_of_the_worker_before_are_known():
