@@ -34,7 +34,7 @@ MAX_NAME_BYTES = 63
 # counted for the first of these. Names of lists and rules begin with their owner, except the file's: "ddos/NAME".
 OWNERS = ("file", "api", "ddos")
 # Other results, in the order of their counters, which follow those of lists; the counters of rules follow these.
-# See PASSED and those after it in bpf/filter.bpf.c.
+# See PASSED and those after it in bpf/counts.h.
 OTHERS = ("passed", "guarded", "malformed", "too_many", "too_many_syns", "syn_cookies", "samples_lost")
 _FIRST_RULE = MAX_LISTS + len(OTHERS)
 

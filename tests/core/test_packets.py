@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spectrum.core.packets import MAX_RULES, PROTOCOLS, TCP_FLAGS
 
-PROGRAM = Path(__file__).parents[2] / "spectrum" / "kernel" / "bpf" / "filter.bpf.c"
+PROGRAM = Path(__file__).parents[2] / "spectrum" / "kernel" / "bpf" / "counts.h"
 
 
 def test_protocols_are_those_of_iana():

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Lists, rules and other reasons by number, and what is counted of each. */
+
+#ifndef SPECTRUM_COUNTS_H
+#define SPECTRUM_COUNTS_H
+
+#include "helpers.h"
+
+#define MAX_LISTS 1024
+#define MAX_RULES 64
+
+/* The name of a list or rule. */
+struct list {
+	char name[64];
+};
+
+/* The counters of a list, reason or rule. */
+struct count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* kernel/filter.py has their names. Below MAX_LISTS are the lists, from RULES on the rules. */
+enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, TOO_MANY_SYNS, SYN_COOKIES, LOST_SAMPLES, RULES,
+       COUNTS = RULES + MAX_RULES };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTS);
+	__type(key, __u32);
+	__type(value, struct count);
+} counts SEC(".maps");
+
+static __always_inline void count(__u32 place, __u64 bytes)
+{
+	struct count *value = bpf_map_lookup_elem(&counts, &place);
+	if (value) {
+		value->packets += 1;
+		value->bytes += bytes;
+	}
+}
+
+#endif

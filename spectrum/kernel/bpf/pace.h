@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Rates of packets. */
+
+#ifndef SPECTRUM_PACE_H
+#define SPECTRUM_PACE_H
+
+#include "helpers.h"
+
+/* The generic cell rate algorithm, as for session limits. Two CPUs may each let a packet pass at the same time. */
+static __always_inline int is_ahead(__u64 *paid, __u64 now, __u64 packet_ns, __u64 burst_ns)
+{
+	if (*paid < now) {
+		*paid = now + packet_ns;
+		return 0;
+	}
+	if (*paid > now + burst_ns)
+		return 1;
+	*paid += packet_ns;
+	return 0;
+}
+
+/* The same with the time in a map; the entry is added if it is missing. */
+static __always_inline int is_over(void *map, const void *key, __u64 packet_ns, __u64 burst_ns)
+{
+	__u64 now = bpf_ktime_get_ns(), paid = now + packet_ns, *known = bpf_map_lookup_elem(map, key);
+
+	if (known)
+		return is_ahead(known, now, packet_ns, burst_ns);
+	bpf_map_update_elem(map, key, &paid, BPF_ANY);
+	return 0;
+}
+
+#endif
