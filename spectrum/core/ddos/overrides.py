@@ -1,0 +1,122 @@
+"""What an operator says otherwise of managed rules: how sensitive they are, and what becomes of an attack.
+
+The first override that fits is the one: its expression holds for what the packets of the attack share, and it says
+something of the managed rule. Of what it says, a rule counts before a tag, and a tag before all; of several tags that
+the rule has, the last. (Cloudflare's rulesets, "ManagedOverride a managed ruleset".)
+
+An override is no list of packets to let through. It is about a detection: one for a source that the attack does not
+have in common changes nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from spectrum.core.ddos.expressions import Expression, Spans, holds, parse
+from spectrum.core.ddos.managed import SENSITIVITIES, ManagedAction, ManagedRule, Sensitivity
+
+OverrideAction = Literal["block", "log", "ddos_dynamic"]
+OVERRIDE_ACTIONS: tuple[OverrideAction, ...] = ("block", "ddos_dynamic", "log")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is said of some managed rules; None is nothing.
+
+    Attributes:
+        sensitivity_level: How much of an attack activates them.
+        action: What becomes of it.
+    """
+
+    sensitivity_level: Sensitivity | None = None
+    action: OverrideAction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedOverride:
+    """What is said of managed rules where an expression holds.
+
+    Attributes:
+        id: 32 hex digits.
+        name: For people.
+        expression: About what packets of an attack share.
+        everything: Of all managed rules.
+        categories: Tags, in their order, each with what is said of rules that have it.
+        rules: Ids of managed rules, each with what is said of it.
+    """
+
+    id: str
+    name: str
+    expression: str = "true"
+    everything: Setting = Setting()
+    categories: tuple[tuple[str, Setting], ...] = ()
+    rules: tuple[tuple[str, Setting], ...] = ()
+
+    def settings_of(self, rule: ManagedRule) -> Iterator[Setting]:
+        """Yield what it says of a managed rule: what counts most first."""
+        yield from (setting for rule_id, setting in reversed(self.rules) if rule_id == rule.id)
+        yield from (setting for tag, setting in reversed(self.categories) if tag in rule.categories)
+        yield self.everything
+
+    def sensitivities(self) -> Iterator[Sensitivity]:
+        """Yield every sensitivity that it sets."""
+        for setting in (self.everything, *(one for _, one in self.categories), *(one for _, one in self.rules)):
+            if setting.sensitivity_level is not None:
+                yield setting.sensitivity_level
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What holds for an attack.
+
+    Attributes:
+        sensitivity_level: How much of it activates its rule.
+        action: What becomes of it.
+        override: The name of the override that says so; empty where none does.
+        override_id: Its id; empty where none does.
+    """
+
+    sensitivity_level: Sensitivity
+    action: ManagedAction
+    override: str = ""
+    override_id: str = ""
+
+
+class Overrides:
+    """All that is said otherwise.
+
+    Args:
+        overrides: In their order; their expressions are right.
+        everywhere: What holds where no override says anything.
+    """
+
+    def __init__(self, overrides: Iterable[ManagedOverride] = (), everywhere: Setting = Setting()) -> None:
+        self._overrides: list[tuple[ManagedOverride, Expression]] = [(one, parse(one.expression)) for one in overrides]
+        self._everywhere = everywhere
+
+    @property
+    def most_sensitive(self) -> Sensitivity:
+        """The sensitivity at which anything may be activated: nothing less is worth a look."""
+        base = self._everywhere.sensitivity_level or "default"
+        found = {base, *(level for one, _ in self._overrides for level in one.sensitivities())}
+        return min(found, key=SENSITIVITIES.index)
+
+    def judge(self, rule: ManagedRule, fields: Mapping[str, Spans]) -> Ruling:
+        """Return what holds for an attack.
+
+        Args:
+            rule: The managed rule that it is an instance of.
+            fields: What its packets share: what each field is. Others are not in its fingerprint.
+        """
+        chosen = self._chosen(rule, fields)
+        said = (*(chosen.settings_of(rule) if chosen else ()), self._everywhere)
+        levels = (one.sensitivity_level for one in said if one.sensitivity_level is not None)
+        level: Sensitivity = next(levels, "default")
+        action = next((one.action for one in said if one.action is not None), rule.action)
+        return Ruling(level, action, chosen.name, chosen.id) if chosen else Ruling(level, action)
+
+    def _chosen(self, rule: ManagedRule, fields: Mapping[str, Spans]) -> ManagedOverride | None:
+        for one, expression in self._overrides:
+            if any(setting != Setting() for setting in one.settings_of(rule)) and holds(expression, fields.get):
+                return one
+        return None
