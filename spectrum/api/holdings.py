@@ -86,6 +86,11 @@ class Holdings:
         accounts = self._by_id.get("accounts", {})
         return next((one for one in accounts.values() if not one.is_in_file and one.revision == 0), None)
 
+    @property
+    def default_account(self) -> str:
+        """The name of the account that objects belong to that name none: the machine's."""
+        return self._scope.default_account
+
     def owner_keys(self, account: StoredObject, zone: StoredObject | None = None) -> dict[str, str]:
         """Return the keys with which an object says whose it is."""
         if zone is not None:

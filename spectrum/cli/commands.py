@@ -18,6 +18,7 @@ COMMANDS = {
     "bindings": "bindings",
     "certificate": "objects",
     "check": "serving",
+    "ddos": "ddos",
     "doctor": "doctor",
     "explain": "running",
     "export": "export",

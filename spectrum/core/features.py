@@ -18,6 +18,7 @@ from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Names, Surroundings
+from spectrum.core.ddos.checks import DDOS
 from spectrum.core.dns_records import DNS
 from spectrum.core.filter import FILTER
 from spectrum.core.limits.checks import LIMITS
@@ -47,6 +48,7 @@ FEATURES = (
     LIMITS,
     RECORDS,
     FILTER,
+    DDOS,
     OFFLOAD,
     DNS,
     API,

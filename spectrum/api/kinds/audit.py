@@ -17,6 +17,7 @@ _PRODUCTS = {
     "monitor_groups": "load_balancing",
     "access_rules": "firewall",
     "lists": "lists",
+    "rulesets": "rulesets",
 }
 
 

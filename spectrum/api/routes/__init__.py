@@ -27,6 +27,7 @@ from spectrum.api.routes import (
     pools,
     previews,
     reports,
+    rulesets,
     served_certificates,
     sessions,
     stories,
@@ -54,6 +55,7 @@ ROUTERS: Sequence[APIRouter] = (
     load_balancers.router,  # after those whose paths could be its ids
     access_rules.router,
     lists.router,
+    rulesets.router,
     sessions.router,
     stories.router,
     nodes.router,

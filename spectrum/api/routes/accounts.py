@@ -94,7 +94,17 @@ def _value(name: str, body: AccountBody) -> dict[str, str]:
     return value
 
 
-SECTIONS = ("zones", "apps", "load_balancers", "pools", "monitors", "monitor_groups", "access_rules", "lists")
+SECTIONS = (
+    "zones",
+    "apps",
+    "load_balancers",
+    "pools",
+    "monitors",
+    "monitor_groups",
+    "access_rules",
+    "lists",
+    "rulesets",
+)
 
 
 def in_use(call: Call, owner: StoredObject) -> str:

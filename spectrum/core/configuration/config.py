@@ -34,6 +34,7 @@ from spectrum.core.configuration.fields import (
     positive_duration,
     text,
 )
+from spectrum.core.ddos.ruleset_objects import RulesetKeys
 from spectrum.core.dns import DnsKeys
 from spectrum.core.filter import FilterKeys
 from spectrum.core.limits.objects import LimitKeys, LimitKeysOfApp
@@ -358,6 +359,7 @@ class Config(
     AnalyticsKeys,
     ApiKeys,
     OffloadKeys,
+    RulesetKeys,
     FilterKeys,
     RecordKeys,
     DnsKeys,

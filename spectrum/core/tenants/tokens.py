@@ -24,6 +24,7 @@ RESOURCES = (
     "access_rules",
     "lists",
     "certificates",
+    "rulesets",
     "tokens",
     "audit_logs",
     "analytics",

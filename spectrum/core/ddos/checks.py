@@ -1,0 +1,25 @@
+"""The rulesets of a configuration, what they are checked for, and what detection gets of them."""
+
+from collections.abc import Iterator
+
+from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
+from spectrum.core.configuration.feature import Feature, Section, Surroundings
+from spectrum.core.ddos.overrides import ManagedOverride
+from spectrum.core.ddos.ruleset_objects import Ruleset
+
+
+def check_rulesets(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+    """Yield a fault of each ruleset beside the first one: a phase has one entry point."""
+    first = next(iter(surroundings.whole.rulesets), None)
+    for name, ruleset in config.rulesets.items():
+        if name != first:
+            yield Fault(("rulesets", name), f"ruleset {first} is the entry point of {ruleset.phase} already")
+
+
+def overrides_of(config: Config) -> tuple[ManagedOverride, ...]:
+    """Return all that a configuration says otherwise of managed rules, in the order in which it is looked at."""
+    return tuple(one for ruleset in config.rulesets.values() for one in ruleset.overrides())
+
+
+DDOS = Feature("ddos", sections=(Section("rulesets", "ruleset", Ruleset),), check=check_rulesets)
