@@ -4,13 +4,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge
-from spectrum.core.ddos.mining import COVER_WEIGHTS, Fingerprint, mine
+from spectrum.core.ddos.classification import classify, shared_fields
+from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, overruled
+from spectrum.core.ddos.managed import ManagedRule, Sensitivity
+from spectrum.core.ddos.mining import COVER_WEIGHTS, LEAST_OF_FLOOR, Fingerprint, mine
+from spectrum.core.ddos.overrides import Overrides, Ruling
 from spectrum.core.ddos.packets import IN_USE, NO_APP, Packets
 from spectrum.core.ddos.predicates import Conjunction
 from spectrum.core.ddos.profile import Normal, Profile
@@ -34,9 +36,8 @@ MOST_RULES = 8
 EXPIRY_S = 60.0
 QUIET_SHARE = 0.25
 
-Sensitivity = Literal["default", "medium", "low", "eoff"]
 # How much above the profile's rate is an alarm.
-SENSITIVITIES: dict[Sensitivity, float] = {"default": 0.5, "medium": 1.5, "low": 4.0, "eoff": 20.0}
+TOLERANCES: dict[Sensitivity, float] = {"default": 0.5, "medium": 1.5, "low": 4.0, "eoff": 20.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,23 @@ class FloodRule:
         number: No other one has it.
         what: Matches packets that belong to no flow in use.
         judgement: What becomes of them.
+        managed: The kind of attack.
+        ruling: What overrides say of it.
+        judged: What would become of them if no override said anything.
         app: The number of the app that it is about most.
-        excess: Packets per second that matched beyond normal when it was written.
+        excess: Packets per second that matched beyond normal when it was written; `normal` those that are normal.
         began: When it was written; `quiet_since` since when little matches, None while much does.
     """
 
     number: int
     what: Conjunction
     judgement: Judgement
+    managed: ManagedRule
+    ruling: Ruling
+    judged: Judgement
     app: int
     excess: float
+    normal: float
     began: float
     hits: float = 0.0
     quiet_since: float | None = None
@@ -69,7 +77,8 @@ class FloodRule:
 
     def __str__(self) -> str:
         limit = f" to {self.judgement.per_s:,.0f}/s" if self.judgement.per_s else ""
-        return f"{self.what}: {self.excess:,.0f}/s; {self.action}{limit}, as {self.judgement.why}"
+        about = f"{self.managed.name}: {self.what}: {self.excess:,.0f}/s"
+        return f"{about}; {self.action}{limit}, as {self.judgement.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +120,16 @@ class Detector:
 
     Args:
         profile: What is normal; it learns while there is no alarm.
-        sensitivity: How much more than normally is an alarm.
+        overrides: How much more than normally is an attack, of which kind, and what becomes of it.
     """
 
-    def __init__(self, profile: Profile, sensitivity: Sensitivity = "default") -> None:
+    def __init__(self, profile: Profile, overrides: Overrides | None = None) -> None:
         self._profile = profile
-        self._tolerance = SENSITIVITIES[sensitivity]
+        self._overrides = overrides or Overrides()
         self._looks: deque[_Look] = deque(maxlen=max(SPANS))
         self._rules: dict[int, FloodRule] = {}
+        # What is too little to be an attack, as an override says, until when.
+        self._tolerated: dict[Conjunction, float] = {}
         self._alarms = self._last = 0
         self._mine_at = self._judge_at = 0.0
 
@@ -136,6 +147,7 @@ class Detector:
             self._profile.learn(packets, seconds)
             return []
         self._looks.append(_Look(packets, seconds))
+        self._tolerated = {what: until for what, until in self._tolerated.items() if until > now}
         events: list[Event] = [*self._ends(now)]
         alarm = max(self._alarm(list(self._looks)[-count:]) for count in SPANS if count <= len(self._looks))
         self._alarms = self._alarms + 1 if alarm > 1 else 0
@@ -148,18 +160,39 @@ class Detector:
             self._learn(packets, seconds)
         return events
 
+    def override(self, overrides: Overrides) -> list[Event]:
+        """Go by other overrides; return what that changes for rules in force."""
+        self._overrides = overrides
+        self._tolerated.clear()
+        events: list[Event] = []
+        for rule in list(self._rules.values()):
+            ruling = overrides.judge(rule.managed, shared_fields(rule.what))
+            if rule.excess < self._least(rule.managed, ruling):
+                del self._rules[rule.number]
+                events.append(RuleEnded(rule))
+            elif ruling != rule.ruling:
+                judgement = overruled(rule.judged, ruling, rule.normal)
+                self._rules[rule.number] = changed = replace(rule, ruling=ruling, judgement=judgement)
+                events.append(RuleWritten(changed))
+        return events
+
     def _learn(self, packets: Packets, seconds: float) -> None:
-        if not self._rules:
+        if not self._rules and not self._tolerated:
             self._profile.learn(packets, seconds)
 
     # --- alarms ---------------------------------------------------------------------------------------------------
 
     def _left_over(self, packets: Packets) -> Packets:
-        """Return the packets that no rule in force matches."""
+        """Return the packets that no rule in force matches, and that are not tolerated."""
         matched = np.zeros(len(packets), bool)
-        for rule in self._rules.values():
-            matched |= rule.what.match(packets)
+        for what in self._explained():
+            matched |= what.match(packets)
         return packets.where(~(matched & (packets["state"] != IN_USE)))
+
+    def _explained(self) -> Iterator[Conjunction]:
+        """Yield what rules in force match, and what is tolerated."""
+        yield from (rule.what for rule in self._rules.values())
+        yield from self._tolerated
 
     def _alarm(self, looks: Sequence[_Look]) -> float:
         """Return how many times as much as is an alarm there is beyond normal."""
@@ -174,7 +207,12 @@ class Detector:
         return excess / max(self._floor(), ERRORS * error)
 
     def _floor(self) -> float:
-        return max(LEAST_EXCESS, self._tolerance * self._profile.normal.rate)
+        return max(LEAST_EXCESS, TOLERANCES[self._overrides.most_sensitive] * self._profile.normal.rate)
+
+    def _least(self, managed: ManagedRule, ruling: Ruling) -> float:
+        """Return the least excess for a rule of a kind of attack; samples may tell somewhat less than there is."""
+        level = ruling.sensitivity_level
+        return LEAST_OF_FLOOR * max(managed.threshold(level), TOLERANCES[level] * self._profile.normal.rate)
 
     # --- rules ----------------------------------------------------------------------------------------------------
 
@@ -200,21 +238,42 @@ class Detector:
                 return
             matching = idle.where(fingerprint.what.match(idle))
             app = app_of(matching)
-            judgement = judge(fingerprint, matching, self._excess_of(app, left, seconds))
-            if judgement.action is None:
-                yield LeftAlone(fingerprint.what, fingerprint.excess, judgement.why)
+            judged = judge(fingerprint, matching, self._excess_of(app, left, seconds))
+            if judged.action is None:
+                yield LeftAlone(fingerprint.what, fingerprint.excess, judged.why)
                 return
-            self._last += 1
-            hits = float(fingerprint.hits.max(initial=0.0))
-            rule = FloodRule(self._last, fingerprint.what, judgement, app, fingerprint.excess, now, hits)
-            self._rules[rule.number] = rule
-            self._judge_at = now + REJUDGE_S
-            yield RuleWritten(rule)
+            yield self._write(fingerprint, classify(fingerprint.what, matching), judged, app, now)
+
+    def _write(
+        self, fingerprint: Fingerprint, managed: ManagedRule, judged: Judgement, app: int, now: float
+    ) -> RuleWritten | LeftAlone:
+        """Write a rule, unless an override says that it takes more."""
+        ruling = self._overrides.judge(managed, shared_fields(fingerprint.what))
+        if fingerprint.excess < self._least(managed, ruling):
+            self._tolerated[fingerprint.what] = now + PATIENCE_S
+            why = f"it takes more for {managed.name} at sensitivity {ruling.sensitivity_level}"
+            return LeftAlone(fingerprint.what, fingerprint.excess, why)
+        self._last += 1
+        self._judge_at = now + REJUDGE_S
+        self._rules[self._last] = rule = FloodRule(
+            self._last,
+            fingerprint.what,
+            overruled(judged, ruling, fingerprint.normal),
+            managed,
+            ruling,
+            judged,
+            app,
+            fingerprint.excess,
+            fingerprint.normal,
+            now,
+            float(fingerprint.hits.max(initial=0.0)),
+        )
+        return RuleWritten(rule)
 
     def _best_fingerprint(self, idle: Packets, seconds: float) -> Fingerprint | None:
         """Return what covers most of the excess, or if that hits normal packets, a part of it that does not."""
         idle, seconds = _thinned(idle, seconds)
-        normal = _without(self._profile.normal, self._rules.values())
+        normal = _without(self._profile.normal, self._explained())
         first = mine(idle, seconds, normal, self._floor(), COVER_WEIGHTS[0])
         if first is None or first.is_clean:
             return first
@@ -240,7 +299,7 @@ class Detector:
         packets = Packets.joined([look.packets for look in self._looks])
         seconds = sum(look.seconds for look in self._looks)
         for rule in list(self._rules.values()):
-            if rule.action is Action.BLOCK:
+            if rule.action is Action.BLOCK or rule.ruling.action != "ddos_dynamic":
                 continue
             idle = packets.where((packets["state"] != IN_USE) & rule.what.match(packets))
             if len(idle) < LEAST_SAMPLES:
@@ -250,7 +309,7 @@ class Detector:
             excess = float(idle["stands_for"].sum()) / seconds - usual
             again = judge(Fingerprint(rule.what, excess, usual, np.array([rule.hits]), len(idle)), idle, None)
             if again.action is not None and again.action != rule.action:
-                self._rules[rule.number] = changed = replace(rule, judgement=again)
+                self._rules[rule.number] = changed = replace(rule, judgement=again, judged=again)
                 yield RuleWritten(changed)
 
     def _ends(self, now: float) -> Iterator[Event]:
@@ -276,9 +335,9 @@ def _thinned(packets: Packets, seconds: float) -> tuple[Packets, float]:
     return packets.where(places), seconds * MOST_SAMPLES / len(packets)
 
 
-def _without(normal: Normal, rules: Iterable[FloodRule]) -> Normal:
-    """Return the profile without the rows that rules match."""
+def _without(normal: Normal, some: Iterable[Conjunction]) -> Normal:
+    """Return the profile without the rows that some conjunctions match."""
     kept: NDArray[np.bool_] = np.ones(len(normal.packets), bool)
-    for rule in rules:
-        kept &= ~rule.what.match(normal.packets)
+    for what in some:
+        kept &= ~what.match(normal.packets)
     return Normal(normal.packets.where(kept), normal.rates[kept], normal.shares[kept], normal.apps, normal.rate)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from spectrum.core.ddos.estimates import sources
 from spectrum.core.ddos.mining import Fingerprint
+from spectrum.core.ddos.overrides import Ruling
 from spectrum.core.ddos.packets import NO_APP, Packets
 from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 
@@ -20,13 +21,17 @@ CROWD_KNOWN, CROWD_LEAST_KNOWN = 0.5, 0.3
 
 
 class Action(StrEnum):
-    """What becomes of packets that match: `retry` drops the first of a source, and lets pass what it sends again."""
+    """What becomes of packets that match.
+
+    `retry` drops the first of a source, and lets pass what it sends again; `log` lets all pass, and counts them.
+    """
 
     BLOCK = "block"
     SOURCE_LIMIT = "source-limit"
     COOKIE = "cookie"
     RETRY = "retry"
     LIMIT = "limit"
+    LOG = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,27 @@ def judge(fingerprint: Fingerprint, samples: Packets, excess: AppExcess | None) 
     return Judgement(
         Action.LIMIT, 2 * fingerprint.normal, "neither what it looks like nor its sources tell it from normal"
     )
+
+
+def overruled(judged: Judgement, ruling: Ruling, normal: float) -> Judgement:
+    """Return what to do after a managed rule and its overrides have had their say.
+
+    Args:
+        judged: What would be best, and is not nothing.
+        ruling: What they say.
+        normal: Packets per second of what is normal that match.
+    """
+    said = f"override {ruling.override}" if ruling.override else "its managed rule"
+    assert judged.action is not None, "nobody orders to drop a crowd"
+    match ruling.action:
+        case "block" if judged.action is not Action.BLOCK:
+            return Judgement(Action.BLOCK, why=f"{said} says so; it would be {judged.action}, as {judged.why}")
+        case "log":
+            return Judgement(Action.LOG, why=f"{said} says so; it would be {judged.action}, as {judged.why}")
+        case "rate-limit" if judged.action is not Action.LIMIT:
+            per_s = max(2 * normal, 1.0)
+            return Judgement(Action.LIMIT, per_s, f"{said} says so; it would be {judged.action}, as {judged.why}")
+    return judged
 
 
 def app_of(samples: Packets) -> int:

@@ -9,6 +9,8 @@ from benchmarks.ddos.score import learned, run, run_crowd
 from benchmarks.ddos.vectors import flood
 from spectrum.core.ddos.detector import EXPIRY_S, MOST_RULES, SUB_WINDOW_S, Detector, LeftAlone, RuleEnded, RuleWritten
 from spectrum.core.ddos.judging import Action
+from spectrum.core.ddos.managed import BY_REF
+from spectrum.core.ddos.overrides import ManagedOverride, Overrides, Setting
 from spectrum.core.ddos.packets import Packets
 from spectrum.core.ddos.profile import Profile
 
@@ -107,7 +109,7 @@ def test_without_a_profile_there_is_no_rule():
 def test_a_lower_sensitivity_waits_for_more():
     world, detector = learned(3)
     calm = deepcopy(detector)
-    calm._tolerance = 20.0
+    assert calm.override(Overrides(everywhere=Setting("eoff"))) == []
     assert floods(detector, deepcopy(world), "udp_fixed", 1, 1000.0, 40_000)[0]
     assert not floods(calm, deepcopy(world), "udp_fixed", 1, 1000.0, 40_000)[0]
 
@@ -119,3 +121,79 @@ def test_the_number_of_rules_is_bounded():
     ):
         floods(detector, world, vector, 1, 1000.0 + number)
     assert 4 <= len(detector.rules) <= MOST_RULES
+
+
+def said(expression="true", **setting):
+    return Overrides([ManagedOverride("0" * 32, "ours", expression, Setting(**setting))])
+
+
+def under(overrides, vector="udp_fixed", rate=500_000):
+    world, detector = learned(3)
+    assert detector.override(overrides) == []
+    events, now = floods(detector, world, vector, 1, 1000.0, rate)
+    return world, detector, events, now
+
+
+def test_an_attack_has_the_name_of_a_managed_rule():
+    (rule,) = under(Overrides())[1].rules
+    assert (rule.managed, rule.ruling.override, rule.action) == (BY_REF["BOT-0001"], "", Action.BLOCK)
+    assert str(rule).startswith("Mirai UDP plain flood: 540 bytes, IPv4, to")
+
+
+@pytest.mark.parametrize(
+    ("expression", "vector", "action", "override"),
+    [
+        ("true", "udp_fixed", Action.LOG, "ours"),
+        ("ip.dst in {203.0.113.0/24} and udp.dstport eq 7000", "udp_fixed", Action.LOG, "ours"),
+        ("udp.dstport eq 7001", "udp_fixed", Action.BLOCK, ""),
+        # the sources of a spoofed flood are not in its fingerprint
+        ("ip.src in {0.0.0.0/0}", "udp_fixed", Action.BLOCK, ""),
+        ("tcp.flags.syn", "syn_os", Action.LOG, "ours"),
+    ],
+)
+def test_an_override_that_fits_logs_an_attack(expression, vector, action, override):
+    _, detector, events, _ = under(said(expression, action="log"), vector)
+    assert {(rule.action, rule.ruling.override) for rule in detector.rules} == {(action, override)}
+    if action is Action.LOG:
+        assert "override ours says so; it would be" in detector.rules[0].judgement.why
+    assert {type(event) for event in events} == {RuleWritten}
+
+
+def test_an_override_blocks_what_would_be_challenged_and_it_stays_so():
+    world, detector, _, now = under(said(action="block"), "syn_os")
+    assert [(rule.action, rule.judged.action) for rule in detector.rules] == [(Action.BLOCK, Action.COOKIE)]
+    floods(detector, world, "syn_os", 2, now)
+    assert [rule.action for rule in detector.rules] == [Action.BLOCK]
+
+
+def test_what_is_too_little_for_its_sensitivity_is_left_alone_and_not_learned():
+    world, detector, events, now = under(said("udp.dstport eq 7000", sensitivity_level="eoff"), rate=40_000)
+    assert not detector.rules and {type(event) for event in events} == {LeftAlone}
+    assert "it takes more for Mirai UDP plain flood at sensitivity eoff" in events[0].why
+    before = detector._profile.normal.rate
+    events, now = floods(detector, world, "udp_fixed", 1, now, rate=40_000)
+    assert detector._profile.normal.rate == before
+    # another attack beside it is found
+    parts = [
+        normal(world, SUB_WINDOW_S, ONE_IN),
+        flood(world, "udp_fixed", 40_000, SUB_WINDOW_S, ONE_IN),
+        flood(world, "ntp_reflection", 300_000, SUB_WINDOW_S, ONE_IN),
+    ]
+    for _ in range(8):
+        now += SUB_WINDOW_S
+        detector.look(Packets.joined(parts), SUB_WINDOW_S, now)
+    assert [rule.managed.ref for rule in detector.rules] == ["RFL-0002"]
+    # what grows beyond is stopped
+    floods(detector, world, "udp_fixed", 3, now, rate=30_000_000)
+    assert "BOT-0001" in [rule.managed.ref for rule in detector.rules]
+
+
+def test_other_overrides_hold_for_rules_in_force():
+    _, detector, _, _ = under(Overrides(), rate=40_000)
+    (event,) = detector.override(said(action="log"))
+    assert isinstance(event, RuleWritten) and event.rule.action is Action.LOG
+    assert detector.override(said(action="log")) == []
+    (event,) = detector.override(Overrides())
+    assert event.rule.action is Action.BLOCK and event.rule.judgement == event.rule.judged
+    (event,) = detector.override(said(sensitivity_level="eoff"))
+    assert isinstance(event, RuleEnded) and not detector.rules

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from spectrum.core.ddos.judging import Action, AppExcess, app_of, judge
+from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, overruled
 from spectrum.core.ddos.mining import Fingerprint
+from spectrum.core.ddos.overrides import Ruling
 from spectrum.core.ddos.packets import MAPPED, NO_APP
 from spectrum.core.ddos.predicates import Conjunction
 from tests.core.ddos.test_packets import rows
@@ -60,3 +61,28 @@ def test_crowds(given, crowd):
 def test_the_app_that_most_is_about():
     assert app_of(rows(app=[2, 2, 1])) == 2
     assert app_of(rows(app=[1]).where(np.array([False]))) == NO_APP
+
+
+BEST = {action: Judgement(action, 4.0 if action is Action.SOURCE_LIMIT else 0.0, "why") for action in Action}
+
+
+@pytest.mark.parametrize(
+    ("best", "ruled", "action", "per_s"),
+    [
+        (Action.BLOCK, "ddos_dynamic", Action.BLOCK, 0.0),
+        (Action.SOURCE_LIMIT, "ddos_dynamic", Action.SOURCE_LIMIT, 4.0),
+        (Action.COOKIE, "block", Action.BLOCK, 0.0),
+        (Action.BLOCK, "block", Action.BLOCK, 0.0),
+        (Action.BLOCK, "log", Action.LOG, 0.0),
+        (Action.BLOCK, "rate-limit", Action.LIMIT, 100.0),
+    ],
+)
+def test_what_rules_and_overrides_say_holds(best, ruled, action, per_s):
+    told = overruled(BEST[best], Ruling("default", ruled, "ours"), 50.0)
+    assert (told.action, told.per_s) == (action, per_s)
+    assert told is BEST[best] or told.why == f"override ours says so; it would be {best}, as why"
+
+
+def test_a_managed_rule_says_so_itself_and_leaves_something():
+    told = overruled(BEST[Action.RETRY], Ruling("default", "rate-limit"), 0.0)
+    assert told.why.startswith("its managed rule says so") and told.per_s == 1.0
