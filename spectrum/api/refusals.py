@@ -30,8 +30,6 @@ OF_ONE_UNKNOWN, OF_ALL_UNKNOWN = 5, 20
 MAX_PATH = 200
 _BASE = re.compile(r"/client/v4/(?:(accounts|zones)/([0-9a-f]{32})/)?")
 _ID = re.compile("[0-9a-f]{32}")
-# What calls are about, where their paths have another word for it than permissions.
-_SECTIONS = {"rules": "access_rules", "items": "lists"}
 
 
 class RefusedAttempts:
@@ -132,5 +130,5 @@ def subject_of(path: str) -> tuple[str, str]:
     """Return the section of what a path is about, and the object's id; empty where it has none."""
     match = _BASE.match(path)
     words = path[match.end() :].split("/") if match else []
-    sections = [_SECTIONS.get(word, word) for word in words if _SECTIONS.get(word, word) in RESOURCES]
+    sections = [word for word in words if word in RESOURCES]
     return sections[-1] if sections else "", next((word for word in words if _ID.fullmatch(word)), "")

@@ -82,6 +82,7 @@ async def test_a_brute_force_does_not_fill_the_log(api, caplog):
         (f"/client/v4{ZONE}/spectrum/apps/{ID}", ("apps", ID)),
         (f"/client/v4{ZONE}/firewall/access_rules/rules/{ID}", ("access_rules", ID)),
         (f"/client/v4{ACCOUNT}/rules/lists/{ID}/items", ("lists", ID)),
+        (f"/client/v4{ACCOUNT}/rulesets/{ID}/rules/{'1' * 32}", ("rulesets", ID)),
         (f"/client/v4{ACCOUNT}/load_balancers/monitors/{ID}", ("monitors", ID)),
         (f"/client/v4/zones/{ID}", ("zones", ID)),
         ("/client/v4/user/tokens", ("tokens", "")),

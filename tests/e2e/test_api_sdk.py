@@ -182,6 +182,8 @@ def test_an_operators_day(edge, free_port):
     lists.items.delete(banned.id, **of_account, items=[{"id": items[0].id}])
     eventually(lambda: reaches(moved_port))
 
+    overridden(daemon, client, of_account)
+
     # 500 apps, page by page, in both orders.
     names = [one.dns.name for one in client.spectrum.apps.list(**of_zone, per_page=100)]
     assert len(names) == APPS_OF_FILE + 2
@@ -301,6 +303,38 @@ def certified(daemon, client, of_zone, origin_port: int, port: int) -> None:
     fails(refused, 1005, None, custom.delete, made.id, **of_zone)
     client.spectrum.apps.delete(app.id, **of_zone)
     assert custom.delete(made.id, **of_zone).id == made.id
+
+
+def overridden(daemon, client, of_account) -> None:
+    """Say otherwise of the managed rules against attacks."""
+    rulesets, of_phase = client.rulesets, {**of_account, "ruleset_phase": "ddos_l4"}
+    (managed,) = rulesets.list(**of_account)
+    flood = next(one for one in rulesets.get(managed.id, **of_account).rules if one.ref == "UDP-0001")
+    fails(cloudflare.NotFoundError, 10003, None, rulesets.phases.get, **of_phase)
+    overrides = {"rules": [{"id": flood.id, "sensitivity_level": "low", "action": "log"}]}
+    rule = {
+        "action": "execute",
+        "action_parameters": {"id": managed.id, "overrides": overrides},
+        "expression": "ip.dst in {192.0.2.0/24}",
+        "description": "calls",
+        "ref": "calls",
+    }
+    rulesets.phases.update(**of_phase, name="Network-layer DDoS entry point", rules=[rule])
+    entry = rulesets.phases.get(**of_phase)
+    assert [(one.ref, one.action_parameters.overrides.rules[0].id) for one in entry.rules] == [("calls", flood.id)]
+    wrong = rule | {"expression": "ip.dts eq 192.0.2.1"}
+    refused = cloudflare.BadRequestError
+    message = fails(refused, 20127, "/rules/0/expression", rulesets.phases.update, **of_phase, rules=[wrong])
+    assert "did you mean ip.dst?" in message
+    switched = rule | {"action_parameters": {"id": managed.id, "overrides": {"enabled": False}}}
+    pointer = "/rules/0/action_parameters/overrides/enabled"
+    assert "eoff" in fails(refused, 20127, pointer, rulesets.phases.update, **of_phase, rules=[switched])
+    # A change of the daemon's file leaves it, and no second one comes beside it.
+    assert daemon.reload() == []
+    assert rulesets.phases.get(**of_phase) == entry
+    fails(refused, 20127, "/phase", rulesets.create, **of_account, kind="root", name="x", phase="ddos_l4", rules=[])
+    assert rulesets.delete(entry.id, **of_account) is None
+    assert [one.kind for one in rulesets.list(**of_account)] == ["managed"]
 
 
 def reaches(port: int) -> bool:
