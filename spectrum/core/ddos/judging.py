@@ -118,7 +118,7 @@ def overruled(judged: Judgement, ruling: Ruling, normal: float) -> Judgement:
             return Judgement(Action.BLOCK, why=f"{said} says so; it would be {judged.action}, as {judged.why}")
         case "log":
             return Judgement(Action.LOG, why=f"{said} says so; it would be {judged.action}, as {judged.why}")
-        case "rate-limit" if judged.action is not Action.LIMIT:
+        case "rate-limit" if judged.action is Action.BLOCK:
             per_s = max(2 * normal, 1.0)
             return Judgement(Action.LIMIT, per_s, f"{said} says so; it would be {judged.action}, as {judged.why}")
     return judged

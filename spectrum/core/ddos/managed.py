@@ -28,8 +28,8 @@ PHASE = "ddos_l4"
 
 Sensitivity = Literal["default", "medium", "low", "eoff"]
 SENSITIVITIES: tuple[Sensitivity, ...] = ("default", "medium", "low", "eoff")
-# What becomes of packets: what the detection finds best (it blocks what no client sends, and else limits, or asks for
-# cookies or repetitions); dropped; counted and let through; limited to twice what is normal.
+# What becomes of packets: what the detection finds best (it drops what no client sends, and else limits, or asks for
+# cookies or repetitions); dropped; counted and let through; what it would drop is limited to twice what is normal.
 ManagedAction = Literal["ddos_dynamic", "block", "log", "rate-limit"]
 # How many times as much as by default activates a rule.
 _FACTORS: Mapping[Sensitivity, int] = {"default": 1, "medium": 3, "low": 8, "eoff": 40}
@@ -187,9 +187,8 @@ def _tcp(
     signature: Signature,
     tags: tuple[str, ...] = (),
     known_id: str = "",
-    action: ManagedAction = "ddos_dynamic",
 ) -> ManagedRule:
-    return ManagedRule(ref, name, description, ("tcp", *tags), signature, action, known_id=known_id)
+    return ManagedRule(ref, name, description, ("tcp", *tags), signature, known_id=known_id)
 
 
 def _udp(
@@ -206,7 +205,6 @@ _IMPOSSIBLE = (
         "Segments without any flag: no TCP sends them.",
         Signature((_TCP,), tcp_flags=_flags(), fragment=False),
         ("invalid",),
-        action="block",
     ),
     _tcp(
         "TCP-0102",
@@ -214,7 +212,6 @@ _IMPOSSIBLE = (
         "Segments with FIN, PSH and URG: a scanner's, or a flood's.",
         Signature((_TCP,), tcp_flags=_flags("fin", "psh", "urg", looked_at=0x29)),
         ("invalid",),
-        action="block",
     ),
     _tcp(
         "TCP-0103",
@@ -222,7 +219,6 @@ _IMPOSSIBLE = (
         "Segments that open and end a connection at once.",
         Signature((_TCP,), tcp_flags=_flags("syn", "fin", looked_at=0x03)),
         ("invalid",),
-        action="block",
     ),
     _tcp(
         "TCP-0104",
@@ -230,7 +226,6 @@ _IMPOSSIBLE = (
         "Segments that open and abort a connection at once.",
         Signature((_TCP,), tcp_flags=_flags("syn", "rst", looked_at=0x06)),
         ("invalid",),
-        action="block",
     ),
     _tcp(
         "TCP-0105",
@@ -238,7 +233,6 @@ _IMPOSSIBLE = (
         "Segments that end and abort a connection at once.",
         Signature((_TCP,), tcp_flags=_flags("rst", "fin", looked_at=0x05)),
         ("invalid",),
-        action="block",
     ),
 )
 _REFLECTIONS = (
@@ -667,7 +661,6 @@ _OTHERS = (
         "IPv4 packets of protocol 0, which is none.",
         ("invalid",),
         Signature((0,)),
-        "block",
     ),
     ManagedRule(
         "GENERIC-0001",

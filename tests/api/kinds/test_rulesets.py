@@ -122,7 +122,7 @@ def test_the_managed_ruleset():
     told = managed_ruleset()
     assert (told["id"], told["kind"], told["phase"]) == (RULESET_ID, "managed", "ddos_l4")
     rules = list(map(managed_rule, RULES))
-    assert {one["action"] for one in rules} == {"block", "log", "ddos_dynamic"}
+    assert {one["action"] for one in rules} == {"log", "ddos_dynamic"}
     udp = managed_rule(BY_REF["UDP-0001"])
     assert (udp["id"], udp["ref"], udp["allowed_override_actions"]) == (
         UDP,

@@ -75,6 +75,7 @@ BEST = {action: Judgement(action, 4.0 if action is Action.SOURCE_LIMIT else 0.0,
         (Action.BLOCK, "block", Action.BLOCK, 0.0),
         (Action.BLOCK, "log", Action.LOG, 0.0),
         (Action.BLOCK, "rate-limit", Action.LIMIT, 100.0),
+        (Action.SOURCE_LIMIT, "rate-limit", Action.SOURCE_LIMIT, 4.0),
     ],
 )
 def test_what_rules_and_overrides_say_holds(best, ruled, action, per_s):
@@ -84,5 +85,5 @@ def test_what_rules_and_overrides_say_holds(best, ruled, action, per_s):
 
 
 def test_a_managed_rule_says_so_itself_and_leaves_something():
-    told = overruled(BEST[Action.RETRY], Ruling("default", "rate-limit"), 0.0)
+    told = overruled(BEST[Action.BLOCK], Ruling("default", "rate-limit"), 0.0)
     assert told.why.startswith("its managed rule says so") and told.per_s == 1.0
