@@ -42,7 +42,8 @@ _FILTER = """
 import sys
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.kernel.filter import PinnedFilter, load
+from spectrum.kernel.filter.attaching import load
+from spectrum.kernel.filter.pinned import PinnedFilter
 load(["e1a"], Path(sys.argv[1]))
 with PinnedFilter(Path(sys.argv[1])) as one:
     one.guard([ip_network("203.0.113.0/24")])

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spectrum.control.filter.filter_metrics import filter_metrics
 from spectrum.core.filter import Filter
-from spectrum.kernel.filter import OTHERS
+from spectrum.kernel.filter.names import OTHERS
 from tests.certificates import Authority
 from tests.e2e.daemon import Daemon
 

@@ -8,7 +8,7 @@ import click
 
 from spectrum.cli.bindings import FILESYSTEM
 from spectrum.kernel.bindings import Bindings
-from spectrum.kernel.filter import PinnedFilter
+from spectrum.kernel.filter.pinned import PinnedFilter
 from spectrum.kernel.libbpf import BpfError, version
 from spectrum.kernel.offload import PinnedOffload
 from spectrum.kernel.pins import LAYOUT, PinError, folder_of, is_bpf, unload

@@ -1,14 +1,17 @@
 """`filter`: what is dropped before the network stack sees it, whatever it is for."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
 from spectrum.core.configuration.feature import Feature
 from spectrum.core.configuration.fields import AsTuple, Network, Strict, check_name, describe, text
+from spectrum.core.filter_rules import LIMITS, Action
 from spectrum.core.packets import MAX_RULES, PROTOCOLS, TCP_FLAGS
 
 Range = tuple[int, int]
+_ONLY_TCP = (PROTOCOLS["tcp"], PROTOCOLS["tcp"])
 
 
 def _span(value: Any, highest: int) -> Range:
@@ -45,6 +48,19 @@ def _tcp_flags(value: Any) -> tuple[int, int]:
     return mask, flags
 
 
+def _payload(value: Any) -> tuple[int, int]:
+    """Return 8 bytes and the bits of them that are looked at, of hex digits such as `4756??01`."""
+    digits = value.lower() if isinstance(value, str) else ""
+    if not _PAYLOAD.fullmatch(digits) or not digits.strip("?"):
+        raise ValueError(
+            f"{describe(value)}: the first bytes of a payload are 1 to 8, in quotes, of two hex digits each or ?, "
+            'such as "4756??01"'
+        )
+    padded = digits.ljust(16, "?")
+    return int(padded.replace("?", "0"), 16), int("".join("0" if digit == "?" else "f" for digit in padded), 16)
+
+
+_PAYLOAD = re.compile(r"([0-9a-f?]{2}){1,8}")
 Length = Annotated[Range, PlainValidator(lambda value: _span(value, 65535))]
 Octet = Annotated[Range, PlainValidator(lambda value: _span(value, 255))]
 
@@ -63,8 +79,9 @@ class BlockList(Strict):
 
 
 class PacketRule(Strict):
-    """One of `filter.rules`: packets that are dropped, or beyond so many a second. What is left out is any."""
+    """One of `filter.rules`: packets that are dropped, or what else becomes of them. What is left out is any."""
 
+    version: Literal[4, 6] | None = None
     source: Network | None = None
     destination: Network | None = None
     protocol: Annotated[Range | None, PlainValidator(_protocol)] = None
@@ -72,20 +89,48 @@ class PacketRule(Strict):
     destination_port: Length | None = None
     length: Length | None = None
     ttl: Octet | None = None
+    ident: Length | None = None
     tcp_flags: Annotated[tuple[int, int] | None, PlainValidator(_tcp_flags)] = None
-    fragment: bool | None = None
-    # Of all that match together; none: all are dropped.
+    window: Length | None = None
+    payload: Annotated[tuple[int, int] | None, PlainValidator(_payload)] = None
+    fragment: bool | Literal["first", "later"] | None = None
+    # What is known of flows, sources and apps while attacks are looked for.
+    idle: Literal[True] | None = None
+    known: bool | None = None
+    served: bool | None = None
+    # None: all are dropped, or those beyond `packets_per_second`.
+    action: Action | None = None
+    # Of all that match together, or of each source.
     packets_per_second: int | None = Field(None, ge=1, le=100_000_000)
+
+    @property
+    def does(self) -> Action:
+        """What becomes of packets that match."""
+        return self.action or ("limit" if self.packets_per_second else "block")
 
     @model_validator(mode="after")
     def _is_about_something(self) -> "PacketRule":
-        if not self.model_fields_set - {"packets_per_second"}:
+        if not self.model_fields_set - {"packets_per_second", "action"}:
             raise ValueError("a rule without anything to match would be about every packet")
-        prefixes = self.source, self.destination
-        if None not in prefixes and len({prefix.version for prefix in prefixes if prefix}) > 1:
-            raise ValueError("source and destination are of one family")
+        if (self.does in LIMITS) != (self.packets_per_second is not None):
+            raise ValueError(f"packets_per_second is of {' and '.join(LIMITS)}, and they need it; found {self.does}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_match(self) -> "PacketRule":
+        versions = {self.version, *(one.version for one in (self.source, self.destination) if one)} - {None}
+        if len(versions) > 1:
+            raise ValueError("source and destination are of one family, and of the version that is asked for")
         if self.fragment and (self.source_port or self.destination_port or self.tcp_flags):
             raise ValueError("fragments show neither ports nor flags")
+        if self.window is not None and self.protocol != _ONLY_TCP:
+            raise ValueError("window is of TCP: `protocol: tcp` belongs to it")
+        if self.does == "cookie":
+            mask, flags = self.tcp_flags or (0, 0)
+            if self.protocol != _ONLY_TCP or (flags ^ TCP_FLAGS["syn"]) & mask & (TCP_FLAGS["syn"] | TCP_FLAGS["ack"]):
+                raise ValueError(
+                    "only SYNs get cookies: `protocol: tcp` belongs to it, with no other flags than syn !ack"
+                )
         return self
 
 

@@ -52,15 +52,27 @@ def judge_packets(
         if conditions is None:
             continue
         those = f"its packets with {', '.join(conditions)}" if conditions else "its packets"
-        if rule.packets_per_second:
-            rate = f"{rule.packets_per_second} a second, those of other sources included"
-            steps.append(f"{head}: rule {name}: {those} {dropped} beyond {rate}")
-            continue
-        steps.append(f"{head}: rule {name}: {those} {dropped}")
-        if not conditions:
+        steps.append(f"{head}: rule {name}: {those} {_fate(rule, dropped)}")
+        if not conditions and rule.does == "block":
             return FilterVerdict(not settings.dry_run, steps)
     steps += [f"{head}: {rate}" for rate in _rates(settings, transport, dropped)]
     return FilterVerdict(False, steps or [f"{head}: nothing in it names its packets"])
+
+
+def _fate(rule: PacketRule, dropped: str) -> str:
+    match rule.does:
+        case "log":
+            return "are counted"
+        case "limit":
+            return f"{dropped} beyond {rule.packets_per_second} a second, those of other sources included"
+        case "source-limit":
+            return f"{dropped} beyond {rule.packets_per_second} a second, those of its /64 included for IPv6"
+        case "cookie":
+            return "get cookies if they are SYNs"
+        case "retry":
+            return f"{dropped} when they come for the first time, and pass when they are sent again"
+        case _:
+            return dropped
 
 
 def _rates(settings: Filter, transport: str, dropped: str) -> Iterator[str]:
@@ -75,6 +87,8 @@ def _conditions(rule: PacketRule, client: IPAddress, transport: str, ports: Span
     """Return what else a packet of the client must have for a rule to match it; None where it never matches."""
     if rule.source is not None and client not in rule.source:
         return None
+    if rule.version not in (None, client.version) or rule.served is False:
+        return None
     if rule.destination is not None and rule.destination.version != client.version:
         return None
     if rule.protocol is not None and not _holds(rule.protocol, PROTOCOLS[transport]):
@@ -88,14 +102,26 @@ def _conditions(rule: PacketRule, client: IPAddress, transport: str, ports: Span
             return None
         if (first, last) != ports:
             conditions.append(f"destination port {_text((first, last))}")
-    for what, span in (("source port", rule.source_port), ("length", rule.length), ("ttl", rule.ttl)):
+    for what, span in (
+        ("source port", rule.source_port),
+        ("length", rule.length),
+        ("ttl", rule.ttl),
+        ("ident", rule.ident),
+        ("window", rule.window),
+    ):
         if span is not None:
             conditions.append(f"{what} {_text(span)}")
     # Without its first packet there is no connection.
     if rule.tcp_flags is not None and TCP_FLAGS["syn"] & rule.tcp_flags[0] != rule.tcp_flags[1]:
         conditions.append(f"TCP flags {_flags(rule.tcp_flags)}")
+    if rule.payload is not None:
+        conditions.append(f"a payload that begins {_payload(rule.payload)}")
     if rule.fragment:
-        conditions.append("fragments")
+        conditions.append("fragments" if rule.fragment is True else f"{rule.fragment} fragments")
+    if rule.idle:
+        conditions.append("no session in use")
+    if rule.known is not None:
+        conditions.append("a known source" if rule.known else "an unknown source")
     return conditions
 
 
@@ -110,3 +136,8 @@ def _text(span: Span) -> str:
 def _flags(rule: tuple[int, int]) -> str:
     mask, flags = rule
     return " ".join(f"{'' if flags & bit else '!'}{name}" for name, bit in TCP_FLAGS.items() if mask & bit)
+
+
+def _payload(rule: tuple[int, int]) -> str:
+    payload, mask = (f"{number:016x}" for number in rule)
+    return "".join(digit if seen == "f" else "?" for digit, seen in zip(payload, mask, strict=True)).rstrip("?")

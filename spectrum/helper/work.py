@@ -12,11 +12,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from spectrum.kernel import bindings as lookups
-from spectrum.kernel import filter as packets
-from spectrum.kernel import offload
+from spectrum.kernel import filter, offload
 from spectrum.kernel.bindings import Binding, Bindings, empty_document, is_loaded
 from spectrum.kernel.bindings import load as load_bindings
-from spectrum.kernel.filter import OWNERS, Drops, FilterSettings, Journal, PinnedFilter
+from spectrum.kernel.filter import attaching
+from spectrum.kernel.filter.drops import Drops
+from spectrum.kernel.filter.names import OWNERS
+from spectrum.kernel.filter.pinned import Journal, PinnedFilter
+from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.offload import PinnedOffload
 from spectrum.kernel.pins import PinError
@@ -126,11 +129,11 @@ class Work:
     def _set_filter(self, request: SetFilter) -> tuple[Answer, list[int]]:
         _check_interfaces(request.interfaces)
         request.drops.check(OWNERS[0])
-        before = packets.attached(self._filesystem)
-        drops = self._known(before) | {OWNERS[0]: request.drops}
+        before = attaching.attached(self._filesystem)
         with ExitStack() as undo:
             undo.callback(self._attach, before)
-            packets.load(request.interfaces, self._filesystem)
+            attaching.load(request.interfaces, self._filesystem)  # which takes over what a version before has pinned
+            drops = self._known(before) | {OWNERS[0]: request.drops}
             self._hold(drops, request.settings, undo if before else None)
             return self._settled(drops, undo)
 
@@ -138,7 +141,7 @@ class Work:
         if request.owner not in OWNERS[1:]:
             raise PinError(f"{request.owner!r} is no owner of rules: {', '.join(OWNERS[1:])}")
         request.drops.check(request.owner)
-        interfaces = packets.attached(self._filesystem)
+        interfaces = attaching.attached(self._filesystem)
         if not interfaces:
             raise PinError("the filter is off: `filter` in the file says on which interfaces it is")
         drops = self._known(interfaces) | {request.owner: request.drops}
@@ -177,16 +180,16 @@ class Work:
         return answer
 
     def _filtered(self) -> tuple[Answer, list[int]]:
-        if not packets.attached(self._filesystem):
+        if not attaching.attached(self._filesystem):
             return Filtered({}), []
         with PinnedFilter(self._filesystem) as one:
             return Filtered(one.places()), [one.samples()] if one.settings().sample_one_in else []
 
     def _attach(self, interfaces: list[str]) -> None:
         if interfaces:
-            packets.load(interfaces, self._filesystem)
+            attaching.load(interfaces, self._filesystem)
         else:
-            packets.remove(self._filesystem)
+            attaching.remove(self._filesystem)
 
     def _put_back(self, journal: Journal) -> None:
         with PinnedFilter(self._filesystem) as one:
@@ -195,7 +198,7 @@ class Work:
     def _remove_filter(self) -> bool:
         self._undo = None
         self._drops = {owner: own for owner, own in self._drops.items() if owner != OWNERS[0]}
-        return packets.remove(self._filesystem)
+        return attaching.remove(self._filesystem)
 
     # --- bindings -------------------------------------------------------------------------------------------------
 
@@ -227,13 +230,13 @@ class Work:
 
     def _counts(self, program: str) -> dict[str, tuple[int, int]]:
         match program:
-            case packets.PROGRAM if packets.attached(self._filesystem):
+            case filter.PROGRAM if attaching.attached(self._filesystem):
                 with PinnedFilter(self._filesystem) as one:
                     return one.counts()
             case lookups.PROGRAM if is_loaded(self._filesystem):
                 with Bindings(self._filesystem) as bound:
                     return {name: (count, 0) for name, count in bound.counts().items()}
-            case packets.PROGRAM | lookups.PROGRAM:
+            case filter.PROGRAM | lookups.PROGRAM:
                 return {}
             case _:
                 raise PinError(f"{program!r} counts nothing")

@@ -7,9 +7,11 @@ import ctypes
 import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ def _to_log(level: int, form: bytes, arguments: int) -> int:
 
 
 _printer = _PRINTER(_to_log)
+# What a map is like, by the names that libbpf has for it.
+_SHAPE = ("type", "key_size", "value_size", "max_entries", "map_flags")
 _POINTERS = (
     "bpf_object__open_mem",
     "bpf_object__find_map_by_name",
@@ -68,6 +72,8 @@ _TAKES: dict[str, tuple[type, ...]] = {
     "bpf_map__fd": (ctypes.c_void_p,),
     "bpf_map__set_pin_path": (ctypes.c_void_p, ctypes.c_char_p),
     "bpf_map__set_max_entries": (ctypes.c_void_p, ctypes.c_uint32),
+    **{f"bpf_map__{name}": (ctypes.c_void_p,) for name in _SHAPE},
+    "bpf_obj_get_info_by_fd": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
     "bpf_program__fd": (ctypes.c_void_p,),
     "bpf_program__attach_netns": (ctypes.c_void_p, ctypes.c_int),
     "bpf_program__attach_xdp": (ctypes.c_void_p, ctypes.c_int),
@@ -136,6 +142,29 @@ def _checked(what: str, outcome: int) -> int:
     return outcome
 
 
+# Of enum bpf_map_type of linux/bpf.h.
+_PER_CPU = (5, 6, 10, 21)
+
+
+class Shape(NamedTuple):
+    """What a map is like: its type (enum bpf_map_type), bytes of a key and of a value, entries, flags."""
+
+    kind: int
+    key_bytes: int
+    value_bytes: int
+    entries: int
+    flags: int
+
+    @property
+    def is_per_cpu(self) -> bool:
+        """Whether each CPU has a value of its own."""
+        return self.kind in _PER_CPU
+
+
+# struct bpf_map_info of linux/bpf.h begins so: the type, an identifier, and the rest of the shape.
+_INFO = struct.Struct("=6I")
+
+
 class Map:
     """A map.
 
@@ -158,6 +187,18 @@ class Map:
             BpfError: If there is none, or it cannot be had.
         """
         return cls(_checked(str(path), _library().bpf_obj_get(bytes(path))), key_bytes, value_bytes)
+
+    def shape(self) -> Shape:
+        """Return its shape.
+
+        Raises:
+            BpfError: If the kernel does not tell.
+        """
+        info, size = ctypes.create_string_buffer(_INFO.size), ctypes.c_uint32(_INFO.size)
+        outcome = _library().bpf_obj_get_info_by_fd(self.descriptor, info, ctypes.byref(size))
+        _checked("a map's shape", outcome)
+        kind, _, *rest = _INFO.unpack(info.raw)
+        return Shape(kind, *rest)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key; None if there is none."""
@@ -307,9 +348,7 @@ class Object:
 
     def __init__(self, code: bytes, pins: dict[str, Path], entries: Mapping[str, int] | None = None) -> None:
         library = _library()
-        self._object = library.bpf_object__open_mem(code, len(code), None)
-        if not self._object:
-            raise BpfError("a BPF object that cannot be read", ctypes.get_errno())
+        self._open(code)
         try:
             for name, count in (entries or {}).items():
                 _checked(name, library.bpf_map__set_max_entries(self._map(name), count))
@@ -319,6 +358,29 @@ class Object:
         except BpfError:
             self.close()
             raise
+
+    @classmethod
+    def shapes(cls, code: bytes, names: Iterable[str]) -> dict[str, Shape]:
+        """Return the shapes of maps of an object file, which is not loaded.
+
+        Raises:
+            BpfError: If it cannot be read, or has no such map.
+        """
+        library = _library()
+        one = cls.__new__(cls)
+        one._open(code)
+        try:
+            return {
+                name: Shape(*(getattr(library, f"bpf_map__{what}")(one._map(name)) for what in _SHAPE))
+                for name in names
+            }
+        finally:
+            one.close()
+
+    def _open(self, code: bytes) -> None:
+        self._object = _library().bpf_object__open_mem(code, len(code), None)
+        if not self._object:
+            raise BpfError("a BPF object that cannot be read", ctypes.get_errno())
 
     def _map(self, name: str) -> int:
         found: int | None = _library().bpf_object__find_map_by_name(self._object, name.encode())

@@ -306,7 +306,7 @@ class Pinned:
         filesystem: A BPF file system.
 
     Raises:
-        PinError: If the program is not loaded.
+        PinError: If the program is not loaded, or another version is.
     """
 
     def __init__(self, program: str, maps: Mapping[str, tuple[int, int]], filesystem: Path) -> None:
@@ -314,7 +314,11 @@ class Pinned:
         self.maps: dict[str, Map] = {}
         try:
             for name, sizes in maps.items():
-                self.maps[name] = Map.pinned(self.folder / f"{program}_{name}", *sizes)
+                one = self.maps[name] = Map.pinned(self.folder / f"{program}_{name}", *sizes)
+                shape = one.shape()
+                value_bytes = sizes[1] // PROCESSORS if shape.is_per_cpu else sizes[1]
+                if (shape.key_bytes, shape.value_bytes) != (sizes[0], value_bytes):
+                    raise BpfError(f"{name} is of another version of Spectrum")
         except BpfError as exc:
             self.close()
             if exc.number == 2:

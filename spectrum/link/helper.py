@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from spectrum.kernel.descriptors import close_all
-from spectrum.kernel.filter import Drops, FilterSettings
+from spectrum.kernel.filter.drops import Drops
+from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.link.encoding import encode
 
 # A supervisor leaves a helper alone that speaks another one.
-PROTOCOL = 1
+PROTOCOL = 2
 # A packet must fit the socket's send buffer; the default (net.core.wmem_default) is 208 KiB.
 MAX_PACKET_BYTES = 96 * 1024
 # What does not fit a packet comes as a memory file. A million prefixes are 20 MB, a million bindings 60.

@@ -9,14 +9,17 @@ __all__ = ["filesystem"]
 ALL = """
 import sys
 from pathlib import Path
-from spectrum.kernel import bindings, filter, offload
+from spectrum.kernel import bindings, offload
+from spectrum.kernel.filter import attaching
+from spectrum.kernel.filter.pinned import PinnedFilter
+from spectrum.kernel.filter.settings import FilterSettings
 from tests.cli.harness import spectrum
 
 where = Path(sys.argv[1])
 bindings.load(where)
-filter.load(["lo"], where)
-with filter.PinnedFilter(where) as one:
-    one.configure(filter.FilterSettings(packets_per_second=100, dry_run=True))
+attaching.load(["lo"], where)
+with PinnedFilter(where) as one:
+    one.configure(FilterSettings(packets_per_second=100, dry_run=True))
 offload.load(["lo"], 10, where)
 print(spectrum("kernel", "status", "--bpffs", where).output)
 print(spectrum("kernel", "detach", "--bpffs", where).output)

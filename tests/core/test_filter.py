@@ -25,12 +25,31 @@ def loaded(rule):
         ("tcp_flags: syn !ack", "tcp_flags", (0x12, 0x02)),
         ("tcp_flags: '!syn !ack !rst !fin'", "tcp_flags", (0x17, 0)),
         ("fragment: true", "fragment", True),
+        ("fragment: later", "fragment", "later"),
+        ("version: 6", "version", 6),
+        ("protocol: tcp, window: 1024", "window", (1024, 1024)),
+        ("ident: 0", "ident", (0, 0)),
+        ("payload: '4756'", "payload", (0x4756 << 48, 0xFFFF << 48)),
+        ("payload: '4?56??01'", "payload", (0x40560001 << 32, 0xF0FF00FF << 32)),
+        ("idle: true", "idle", True),
+        ("known: false", "known", False),
+        ("served: false", "served", False),
+        ("protocol: tcp, action: cookie", "does", "cookie"),
+        ("protocol: tcp, tcp_flags: syn, action: cookie", "does", "cookie"),
+        ("protocol: udp, action: log", "does", "log"),
+        ("protocol: udp, action: retry", "does", "retry"),
+        ("protocol: udp", "does", "block"),
     ],
 )
 def test_what_rules_say(given, field, value):
     rule = loaded(given)
     assert getattr(rule, field) == value
     assert rule.packets_per_second is None
+
+
+def test_a_rate_alone_is_a_limit():
+    assert loaded("protocol: udp, packets_per_second: 5").does == "limit"
+    assert loaded("protocol: udp, packets_per_second: 5, action: source-limit").does == "source-limit"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +69,22 @@ def test_what_rules_say(given, field, value):
         ("fragment: true, source_port: 5", "fragments show neither ports nor flags"),
         ("source: 192.0.2.1/24", "'192.0.2.1/24' is not a prefix"),
         ("protocol: udp, packets_per_second: 0", "packets_per_second"),
+        ("action: log", "a rule without anything to match"),
+        (
+            "protocol: udp, action: limit",
+            "packets_per_second is of limit and source-limit, and they need it; found limit",
+        ),
+        ("protocol: udp, action: log, packets_per_second: 5", "and they need it; found log"),
+        ("protocol: udp, action: cookie", "only SYNs get cookies"),
+        ("protocol: tcp, tcp_flags: ack, action: cookie", "only SYNs get cookies"),
+        ("window: 5", "window is of TCP: `protocol: tcp` belongs to it"),
+        ("version: 6, source: 192.0.2.0/24", "and of the version that is asked for"),
+        ("payload: 4756", "4756: the first bytes of a payload are 1 to 8, in quotes, of two hex digits each or ?"),
+        ("payload: '475'", "of two hex digits each or ?"),
+        ("payload: '????'", "of two hex digits each or ?"),
+        ("payload: '112233445566778899'", "1 to 8"),
+        ("idle: false", "idle"),
+        ("fragment: middle", "fragment"),
     ],
 )
 def test_what_is_wrong_with_rules(given, says):

@@ -66,6 +66,29 @@ def test_a_dry_run_drops_nothing():
         ({"tcp_flags": "ack !syn"}, "its packets with TCP flags !syn ack are dropped"),
         ({"fragment": True}, "its packets with fragments are dropped"),
         ({"fragment": False}, "its packets are dropped"),
+        ({"fragment": "later"}, "its packets with later fragments are dropped"),
+        ({"version": 4}, "its packets are dropped"),
+        ({"version": 6}, None),
+        ({"served": True}, "its packets are dropped"),
+        ({"served": False}, None),
+        (
+            {"protocol": "tcp", "window": 5840, "ident": "1-2"},
+            "its packets with ident 1-2, window 5840 are dropped",
+        ),
+        (
+            {"payload": "4?56", "idle": True, "known": False},
+            "its packets with a payload that begins 4?56, no session in use, an unknown source are dropped",
+        ),
+        ({"protocol": "tcp", "action": "log"}, "its packets are counted"),
+        ({"protocol": "tcp", "action": "cookie"}, "its packets get cookies if they are SYNs"),
+        (
+            {"protocol": "tcp", "action": "retry"},
+            "its packets are dropped when they come for the first time, and pass when they are sent again",
+        ),
+        (
+            {"protocol": "tcp", "packets_per_second": 7, "action": "source-limit"},
+            "its packets are dropped beyond 7 a second, those of its /64 included for IPv6",
+        ),
         (
             {"protocol": "tcp", "packets_per_second": 7},
             "its packets are dropped beyond 7 a second, those of other sources included",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.cli.client import DaemonError, ask
-from spectrum.kernel.filter import PinnedFilter
+from spectrum.kernel.filter.pinned import PinnedFilter
 from spectrum.kernel.processes import sockets_of
 from tests.e2e.test_surroundings import greeter
 from tests.engine.harness import eventually

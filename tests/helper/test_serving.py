@@ -10,7 +10,7 @@ from spectrum.helper import serving
 from spectrum.helper.serving import Serving
 from spectrum.helper.work import Work
 from spectrum.kernel.descriptors import close_all
-from spectrum.kernel.filter import Drops
+from spectrum.kernel.filter.drops import Drops
 from spectrum.link.helper import PROTOCOL, Another, Done, Greet, Greeting, HelperLine, NotDone, RemoveFilter, SetDrops
 from tests.engine.harness import eventually
 

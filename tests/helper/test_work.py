@@ -11,7 +11,11 @@ import os, sys
 from ipaddress import ip_network
 from pathlib import Path
 from spectrum.helper.work import Work
-from spectrum.kernel.filter import Drops, FilterRule, FilterSettings, PinnedFilter, pack_prefixes, pack_rule
+from spectrum.core.filter_rules import FilterRule, SetTerm
+from spectrum.kernel.filter.drops import Drops, pack_drops, pack_prefixes
+from spectrum.kernel.filter.pinned import PinnedFilter
+from spectrum.kernel.filter.rules import pack_rule
+from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.pins import PinError
 from spectrum.link.helper import *
 
@@ -93,6 +97,23 @@ assert found()[2:] == ({"c": ["127.9.0.0/16"], **rest}, 3, ["rule ddos/flood", "
 do(SetDrops("ddos", Drops()), Filtered)
 do(UndoFilter(), Filtered)
 assert "ddos/a" in found()[2]
+
+# Rules with sets: an undo has those of before, and a helper that knows nothing reads them back.
+def flood(*values):
+    return pack_drops(rules={"flood": FilterRule(sets=(SetTerm("ttl", frozenset(values)),), expires_ns=1 << 62)})
+
+def held(owner="ddos"):
+    with PinnedFilter(filesystem) as one:
+        return one.held()[owner]
+
+do(SetDrops("ddos", flood(1, 2)), Filtered)
+before = held()
+assert before.sets == flood(1, 2).sets
+do(SetDrops("ddos", flood(3)), Filtered)
+do(UndoFilter(), Filtered)
+assert held() == before
+do(SetDrops("api", pack_drops([ip_network("::5/128")])), Filtered, Work(filesystem))
+assert held() == before and held("api").guard == pack_prefixes([ip_network("::5/128")])
 do(SetDrops("ddos", Drops()), Filtered)
 assert sorted(found()[2]) == ["api/b"], "this one was not told of c"
 """
@@ -110,9 +131,9 @@ for odd in (
     Drops(lists={"": b""}),
     Drops(lists={"a" * 64: b""}),
     Drops(lists={"ddos/a": b""}),
-    Drops(rules={"api/a": bytes(104)}),
-    Drops(rules={"a": bytes(103)}),
-    Drops(rules={str(n): bytes(104) for n in range(65)}),
+    Drops(rules={"api/a": bytes(192)}),
+    Drops(rules={"a": bytes(191)}),
+    Drops(rules={str(n): bytes(192) for n in range(65)}),
 ):
     refused(SetFilter(["lo"], plain, odd))
     if not any("/" in name for name in (*odd.lists, *odd.rules)):

@@ -9,7 +9,9 @@ SCRIPT = """
 import socket, sys
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.kernel.filter import PinnedFilter, FilterSettings, load
+from spectrum.kernel.filter.attaching import load
+from spectrum.kernel.filter.pinned import PinnedFilter
+from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.samples import Samples
 
 filesystem = Path(sys.argv[1])

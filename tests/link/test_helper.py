@@ -12,8 +12,11 @@ from ipaddress import ip_network
 import msgspec
 import pytest
 
+from spectrum.core.filter_rules import FilterRule
 from spectrum.kernel.descriptors import close_all
-from spectrum.kernel.filter import Drops, FilterRule, FilterSettings, pack_prefixes, pack_rule
+from spectrum.kernel.filter.drops import Drops, pack_prefixes
+from spectrum.kernel.filter.rules import pack_rule
+from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.link import helper
 from spectrum.link.helper import (
     Another,
@@ -60,14 +63,17 @@ DROPS = Drops(
                 tcp_flags=(3, 2),
                 fragment=False,
                 packets_per_second=1000,
+                action="limit",
             )
         )
     },
 )
 DROPS_BYTES = (
-    "93c4147800000000000000000000000000ffffc000020081a46c697374c4142000000020010db800000000000000000000000081a47275"
-    "6c65c46800000000000000000000ffffc6336400ffffffffffffffffffffffffffffff0000000000000000000000ffffcb007107ffffff"
-    "ffffffffffffffffffffffffff0100020003000400050006000600060007000800020300010104ff000000000040420f0000000000"
+    "94c4147800000000000000000000000000ffffc000020081a46c697374c4142000000020010db800000000000000000000000081a47275"
+    "6c65c4c000000000000000000000ffffc6336400ffffffffffffffffffffffffffffff0000000000000000000000ffffcb007107ffffff"
+    "ffffffffffffffffffffffffff000000000000000000000000000000000000000000000000000000000000000000000000000000004042"
+    "0f000000000000000000000000000000000000000000010101010101010101010101010101010000000000000000010002000300040005"
+    "0006000000ffff0000ffff060006000700080002030000000002000000000080"
 )
 # What is sent, and its bytes.
 GOLDEN = [
@@ -144,7 +150,7 @@ def test_no_message_is_without_golden_bytes():
 
 def test_the_version_is_frozen():
     """A supervisor does not use a helper of another one, so an upgrade without root would lose its helper."""
-    assert helper.PROTOCOL == 1
+    assert helper.PROTOCOL == 2
 
 
 def test_packets_are_frozen(ends):

@@ -23,8 +23,10 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.fields import read_networks
 from spectrum.core.filter import Filter, PacketRule
+from spectrum.core.filter_rules import ANY_NUMBER, ANY_OCTET, FilterRule
 from spectrum.kernel.descriptors import close_all
-from spectrum.kernel.filter import Drops, FilterRule, FilterSettings, pack_prefixes, pack_rule
+from spectrum.kernel.filter.drops import pack_drops
+from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import Network, PinError
 from spectrum.kernel.samples import Sample, Samples
@@ -83,14 +85,22 @@ def _rule(rule: PacketRule) -> FilterRule:
     return FilterRule(
         rule.source,
         rule.destination,
-        rule.protocol or (0, 255),
+        rule.protocol or ANY_OCTET,
         rule.source_port,
         rule.destination_port,
-        rule.length or (0, 65535),
-        rule.ttl or (0, 255),
+        rule.length or ANY_NUMBER,
+        rule.ttl or ANY_OCTET,
         rule.tcp_flags,
         rule.fragment,
         rule.packets_per_second or 0,
+        rule.version,
+        rule.window,
+        rule.ident,
+        payload=rule.payload,
+        idle=bool(rule.idle),
+        known=rule.known,
+        served=rule.served,
+        action=rule.does,
     )
 
 
@@ -138,11 +148,7 @@ class NodeFilter:
         lists, faults = _read(settings)
         if faults:
             raise PinError("\n".join(f"filter: {fault.message}" for fault in faults))
-        drops = Drops(
-            pack_prefixes(settings.guard),
-            {name: pack_prefixes(prefixes) for name, prefixes in lists.items()},
-            {name: pack_rule(_rule(rule)) for name, rule in settings.rules.items()},
-        )
+        drops = pack_drops(settings.guard, lists, {name: _rule(rule) for name, rule in settings.rules.items()})
         request = SetFilter(list(settings.interfaces), _in_kernel(settings), drops)
         before = self.settings
         if (answer := self._helper.ensure(request, Filtered)) is None:

@@ -7,7 +7,8 @@
 #include "helpers.h"
 
 #define MAX_LISTS 1024
-#define MAX_RULES 64
+#define MAX_RULES 64 /* of operators, and as many that write themselves */
+#define SLOTS (2 * MAX_RULES)
 
 /* The name of a list or rule. */
 struct list {
@@ -20,9 +21,9 @@ struct count {
 	__u64 bytes;
 };
 
-/* kernel/filter.py has their names. Below MAX_LISTS are the lists, from RULES on the rules. */
+/* kernel/filter/names.py has their names. Below MAX_LISTS are the lists, from RULES on the rules. */
 enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, TOO_MANY_SYNS, SYN_COOKIES, LOST_SAMPLES, RULES,
-       COUNTS = RULES + MAX_RULES };
+       COUNTS = RULES + SLOTS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -9,7 +9,6 @@
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
-#include <linux/stddef.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
@@ -17,6 +16,8 @@
 
 #define FRAGMENT 0x3fff /* in the offset field: more fragments, or an offset */
 #define FRAGMENT_OFFSET 0x1fff
+/* So many bytes of the facts may be looked up by rules. */
+#define FACTS_MATCHED 128
 
 struct prefix {
 	__u32 bits;
@@ -26,7 +27,7 @@ struct prefix {
 enum { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 
 /* Numbers are in host byte order, and 0 if the packet has none. Rules are matched by offsets of these fields, which the
- * loader is to have, too: what rules do not match comes after them.
+ * loader has too (kernel/filter/vectors.py): what rules do not match comes after them.
  */
 struct facts {
 	struct prefix from;
@@ -50,10 +51,19 @@ struct facts {
 	__u8 flow; /* 0: none, or opening; 1: handshake complete, or we have sent; 2: in use */
 	__u8 known; /* its source had a flow in use of late */
 	__u8 served; /* an app listens where it goes */
+	__u8 kind; /* of those of few values, by slots.h */
 	__u8 is_odd;
 	__u64 source; /* IPv4 address, or IPv6 /64 */
 	__u32 transport_at; /* offset from the start of the frame */
+	__u32 bytes; /* of the frame */
+	__u8 unused[FACTS_MATCHED - 96];
 };
+
+_Static_assert(offsetof(struct facts, payload) == 40 && offsetof(struct facts, from_port) == 56 &&
+	       offsetof(struct facts, protocol) == 67&&
+		       offsetof(struct facts, kind) == 77,
+	       "as in kernel/filter/vectors.py");
+_Static_assert(sizeof(struct facts) >= FACTS_MATCHED, "a place is within them");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -17,7 +17,6 @@
 
 #define MAX_BLOCKED 1000000
 #define MAX_GUARDED 4096
-#define MAX_SOURCES 262144
 #define MAX_DESTINATIONS 65536
 #define SAMPLE_BYTES 128
 #define SAMPLES_BYTES (1 << 20)
@@ -30,9 +29,9 @@ struct settings {
 	__u32 dry_run;
 	__u32 cookies; /* answer SYNs beyond the rate instead of dropping them */
 	__u32 sample_one_in; /* 0: none */
-	__u32 first_rule; /* new rules are written beside those in use */
+	__u32 unused[3];
+	__u32 generation; /* of rules: new ones are written beside those in use */
 	__u32 rules;
-	__u32 unused;
 };
 
 struct sample {
@@ -67,15 +66,7 @@ struct {
 	__type(value, __u32);
 } guarded SEC(".maps");
 
-/* By source (IPv4 address or IPv6 /64), the time of its rate limiter (GCRA); the least recently used are evicted. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, MAX_SOURCES);
-	__type(key, __u64);
-	__type(value, __u64);
-} sources SEC(".maps");
-
-/* The same by destination address and port, for SYNs. */
+/* By destination address and port, the time of its rate limiter for SYNs. */
 struct destination {
 	__u8 address[16];
 	__u32 port;
@@ -103,11 +94,6 @@ struct {
 static __always_inline int is_too_many(const struct settings *set, __u64 source)
 {
 	return set->packet_ns && is_over(&sources, &source, set->packet_ns, set->burst_ns);
-}
-
-static __always_inline int is_syn(const struct facts *packet)
-{
-	return packet->protocol == IPPROTO_TCP && packet->has_ports && (packet->tcp_flags & 0x12) == 0x02;
 }
 
 static __always_inline int is_too_many_syns(const struct settings *set, const struct facts *packet)
@@ -143,17 +129,18 @@ static __always_inline void show(struct xdp_md *context, __u32 reason)
 SEC("xdp")
 int filter(struct xdp_md *context)
 {
-	__u32 zero = 0, *list, reason, verdict = XDP_DROP;
+	__u32 zero = 0, *list, reason, has_cookie = 0, verdict = XDP_DROP;
 	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
 	struct facts *packet = bpf_map_lookup_elem(&at_hand, &zero);
 	__u64 bytes = context->data_end - context->data;
 
 	if (!set || !packet)
 		return XDP_PASS;
-	__builtin_memset(packet, 0, sizeof(*packet));
+	__builtin_memset(packet, 0, offsetof(struct facts, unused));
 	packet->from.bits = packet->to.bits = 128;
 	if (!read_headers(context, packet))
 		return XDP_PASS;
+	packet->bytes = bytes;
 	list = bpf_map_lookup_elem(&blocked, &packet->from);
 	if (bpf_map_lookup_elem(&guarded, &packet->from) || bpf_map_lookup_elem(&guarded, &packet->to)) {
 		reason = GUARDED;
@@ -162,7 +149,9 @@ int filter(struct xdp_md *context)
 	} else if (packet->is_odd) {
 		reason = MALFORMED;
 	} else {
-		reason = set->rules ? ruled(set->first_rule, set->rules) : 0;
+		reason = set->rules ? ruled(set->generation & 1) : 0;
+		has_cookie = reason & WITH_COOKIE;
+		reason &= ~WITH_COOKIE;
 		if (!reason && is_too_many_syns(set, packet))
 			reason = TOO_MANY_SYNS;
 		if (!reason)
@@ -172,11 +161,11 @@ int filter(struct xdp_md *context)
 		show(context, reason);
 	if (reason == PASSED || reason == GUARDED || set->dry_run)
 		verdict = XDP_PASS;
-	else if (reason == TOO_MANY_SYNS && set->cookies)
+	else if (has_cookie || (reason == TOO_MANY_SYNS && set->cookies))
 		verdict = answer_syn(context, packet);
-	if (verdict == XDP_TX)
+	if (verdict == XDP_TX && reason == TOO_MANY_SYNS)
 		reason = SYN_COOKIES;
-	else if (verdict == XDP_PASS && !set->dry_run && reason == TOO_MANY_SYNS)
+	else if (verdict == XDP_PASS && !set->dry_run && (has_cookie || reason == TOO_MANY_SYNS))
 		reason = PASSED;
 	count(reason, bytes);
 	return verdict;

@@ -10,6 +10,7 @@
 struct tcphdr;
 
 #define SEC(name) __attribute__((section(name), used))
+#define offsetof(type, field) __builtin_offsetof(type, field)
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 /* libbpf reads the definition of a map from the types of its members (libbpf.readthedocs.io, "BTF-defined maps"). */

@@ -6,6 +6,16 @@
 
 #include "helpers.h"
 
+#define MAX_SOURCES 262144
+
+/* By source (IPv4 address or IPv6 /64), the time of its rate limiter (GCRA); the least recently used are evicted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_SOURCES);
+	__type(key, __u64);
+	__type(value, __u64);
+} sources SEC(".maps");
+
 /* The generic cell rate algorithm, as for session limits. Two CPUs may each let a packet pass at the same time. */
 static __always_inline int is_ahead(__u64 *paid, __u64 now, __u64 packet_ns, __u64 burst_ns)
 {

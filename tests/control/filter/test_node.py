@@ -19,7 +19,8 @@ from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.core.snapshot import Snapshot
 from spectrum.control.configuration.loader import load_text
-from spectrum.kernel.filter import PinnedFilter, FilterSettings
+from spectrum.kernel.filter.pinned import PinnedFilter
+from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.pins import PinError
 
 filesystem, node = Path(sys.argv[1]), NodeFilter(helper := Helper(Path(sys.argv[1])))

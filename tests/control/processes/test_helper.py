@@ -11,7 +11,8 @@ import pytest
 
 from spectrum.control.processes import helper as module
 from spectrum.control.processes.helper import Helper
-from spectrum.kernel.filter import Drops, FilterSettings
+from spectrum.kernel.filter.drops import Drops
+from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.sockets import RECEIVE_BUFFER_BYTES
 from spectrum.link.helper import (
@@ -171,7 +172,7 @@ def test_one_of_another_version_is_left_alone(helper, tmp_path, monkeypatch, cap
     successor = Helper(tmp_path)
     successor.leave_root()
     descriptor = helper.another()
-    monkeypatch.setattr(module, "PROTOCOL", 2)
+    monkeypatch.setattr(module, "PROTOCOL", 99)
     successor.adopt(descriptor)
     assert "the helper is of another version" in caplog.text
     with pytest.raises(PinError, match="of another version"):

@@ -1,0 +1,41 @@
+"""Load the filter's program, attach it to interfaces, and take over what a version before has pinned."""
+
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+
+from spectrum.kernel.filter import PROGRAM
+from spectrum.kernel.filter.former import take_over_rules
+from spectrum.kernel.filter.pinned import MAPS
+from spectrum.kernel.outgrown import load_over
+from spectrum.kernel.pins import DEFAULT_FILESYSTEM, attach_to_interfaces, folder_of, linked_interfaces, prepare, unload
+
+
+def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> None:
+    """Load the program and attach it to exactly these interfaces; an attached one is replaced atomically.
+
+    Lists, rules and settings that are pinned stay, also those of a version before; at first there are none, and
+    everything passes.
+
+    Raises:
+        PinError: If an interface does not exist, or cannot have it.
+    """
+    folder = prepare(filesystem)
+    program = load_over(PROGRAM, folder, MAPS)
+    try:
+        take_over_rules(filesystem)
+        attach_to_interfaces(
+            folder, PROGRAM, interfaces, program.program("filter"), partial(program.attach_to_interface, "filter")
+        )
+    finally:
+        program.close()
+
+
+def attached(filesystem: Path = DEFAULT_FILESYSTEM) -> list[str]:
+    """Return the interfaces that the program is attached to."""
+    return linked_interfaces(folder_of(filesystem), PROGRAM)
+
+
+def remove(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
+    """Detach the program from all interfaces, and remove its lists; return whether there was one."""
+    return unload(folder_of(filesystem), PROGRAM)

@@ -1,0 +1,49 @@
+"""Names of lists and rules with their owners, and what else the filter counts: bpf/counts.h."""
+
+import struct
+
+from spectrum.core.packets import SLOTS
+from spectrum.kernel.pins import PinError
+
+MAX_LISTS = 1024
+MAX_NAME_BYTES = 63
+# Owners of lists and rules. A change of one owner leaves those of others alone. A prefix on lists of two owners is
+# counted for the first of these. Names of lists and rules begin with their owner, except the file's: "ddos/NAME".
+OWNERS = ("file", "api", "ddos")
+# Who writes rules by itself: its rules are behind all others, and have slots of their own.
+AUTOMATIC = "ddos"
+# Other results, in the order of their counters, which follow those of lists; the counters of rules follow these.
+OTHERS = ("passed", "guarded", "malformed", "too_many", "too_many_syns", "syn_cookies", "samples_lost")
+FIRST_RULE = MAX_LISTS + len(OTHERS)
+COUNTERS = FIRST_RULE + SLOTS
+
+_NAME = struct.Struct("=64s")
+NAME_BYTES = _NAME.size
+
+
+def full_name(owner: str, name: str) -> str:
+    """Return the name of an owner's list or rule in the program."""
+    return name if owner == OWNERS[0] else f"{owner}/{name}"
+
+
+def owned(name: str) -> tuple[str, str]:
+    """Return the owner of a list or rule, and its name without the owner."""
+    owner, slash, own = name.partition("/")
+    return (owner, own) if slash and owner in OWNERS[1:] else (OWNERS[0], name)
+
+
+def packed_name(name: str) -> bytes:
+    """Return a name in the form of a key of the maps.
+
+    Raises:
+        PinError: If it is empty, or too long.
+    """
+    encoded = name.encode()
+    if not 0 < len(encoded) <= MAX_NAME_BYTES:
+        raise PinError(f"the name of a list is 1 to {MAX_NAME_BYTES} bytes: {name!r}")
+    return _NAME.pack(encoded)
+
+
+def unpacked_name(key: bytes) -> str:
+    """Return the name of a key."""
+    return key.rstrip(b"\0").decode()

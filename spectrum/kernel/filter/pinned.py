@@ -1,0 +1,350 @@
+"""The lists, rules and settings of the filter in the kernel, as they are pinned."""
+
+import os
+import struct
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from spectrum.core.filter_rules import FilterRule
+from spectrum.core.packets import MAX_RULES, SLOTS
+from spectrum.kernel.filter import PROGRAM
+from spectrum.kernel.filter.drops import PREFIX, Drops, Prefixes, keys_of
+from spectrum.kernel.filter.names import (
+    AUTOMATIC,
+    FIRST_RULE,
+    MAX_LISTS,
+    NAME_BYTES,
+    OTHERS,
+    OWNERS,
+    full_name,
+    owned,
+    packed_name,
+    unpacked_name,
+)
+from spectrum.kernel.filter.rules import (
+    SLOT_BYTES,
+    Slot,
+    numbered,
+    pack_rule,
+    pack_sets,
+    set_name,
+    values_of,
+)
+from spectrum.kernel.filter.settings import SETTINGS_BYTES, FilterSettings, ProgramSettings
+from spectrum.kernel.filter.vectors import PLACES, VECTORS_BYTES, pack_vectors
+from spectrum.kernel.pins import (
+    DEFAULT_FILESYSTEM,
+    PROCESSORS,
+    Network,
+    PinError,
+    Pinned,
+    linked_interfaces,
+    prefix_of,
+)
+
+# In all sets of the rules that hold; the table has room for as many beside them.
+MAX_VALUES = 65536
+_NUMBER = struct.Struct("=I")
+_COUNT = struct.Struct("=QQ")
+_MEMBER = struct.Struct("=QQ")
+MAPS = {
+    "blocked": (PREFIX.size, _NUMBER.size),
+    "lists": (NAME_BYTES, _NUMBER.size),
+    "guarded": (PREFIX.size, _NUMBER.size),
+    "sources": (8, 8),
+    "destinations": (20, 8),
+    "slots": (_NUMBER.size, SLOT_BYTES),
+    "vectors": (_NUMBER.size, VECTORS_BYTES),
+    "members": (_MEMBER.size, _NUMBER.size),
+    "paid": (_NUMBER.size, 8),
+    "met": (_NUMBER.size, 8),
+    "rule_names": (NAME_BYTES, _NUMBER.size),
+    "samples": (0, 0),
+    "counts": (_NUMBER.size, _COUNT.size * PROCESSORS),
+    "settings": (_NUMBER.size, SETTINGS_BYTES),
+}
+
+# Changes of maps in their order: the name of the map, former values by key, and keys that were not there.
+Journal = list[tuple[str, dict[bytes, bytes], list[bytes]]]
+
+
+class PinnedFilter(Pinned):
+    """The filter of this network namespace, as it is pinned.
+
+    Args:
+        filesystem: A BPF file system.
+
+    Attributes:
+        journal: What `put_back` needs to undo all that this object has changed.
+
+    Raises:
+        PinError: If the program is not loaded.
+    """
+
+    def __init__(self, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
+        super().__init__(PROGRAM, MAPS, filesystem)
+        self.journal: Journal = []
+
+    def put_back(self, journal: Journal) -> None:
+        """Undo the changes of a journal.
+
+        Raises:
+            PinError: If the kernel does not take it.
+        """
+        with self.locked():
+            for name, former, added in reversed(journal):
+                self.set_many(name, former)
+                for key in added:
+                    self.maps[name].delete(key)
+
+    def _note(self, name: str, present: Mapping[bytes, bytes], fresh: Iterable[bytes], gone: Iterable[bytes]) -> None:
+        """Note in the journal the values of a map that are about to change."""
+        fresh = list(fresh)
+        former = {key: present[key] for key in (*fresh, *gone) if key in present}
+        self.journal.append((name, former, [key for key in fresh if key not in present]))
+
+    def interfaces(self) -> list[str]:
+        """Return the interfaces that it is attached to."""
+        return linked_interfaces(self.folder, PROGRAM)
+
+    def samples(self) -> int:
+        """Return a descriptor of the ring buffer of samples, which the caller owns."""
+        return os.dup(self.maps["samples"].descriptor)
+
+    def settings(self) -> FilterSettings:
+        """Return the settings."""
+        return self._program().shown()
+
+    def _program(self) -> ProgramSettings:
+        return ProgramSettings.unpacked(self.maps["settings"].get(_NUMBER.pack(0)) or bytes(SETTINGS_BYTES))
+
+    def _set_program(self, settings: ProgramSettings) -> None:
+        self._note("settings", {_NUMBER.pack(0): self._program().packed()}, [_NUMBER.pack(0)], [])
+        self.set("settings", _NUMBER.pack(0), settings.packed())
+
+    def configure(self, settings: FilterSettings) -> None:
+        """Change the settings.
+
+        Raises:
+            PinError: If the kernel does not take them.
+        """
+        self._set_program(self._program().given(settings))
+
+    def hold(self, drops: Mapping[str, Drops]) -> None:
+        """Replace the lists and rules of all owners; call `configure` after `guard` and before this.
+
+        Raises:
+            PinError: If there is too much of it.
+        """
+        owners = [(owner, drops[owner]) for owner in OWNERS if owner in drops]
+        self.rule(
+            {full_name(owner, name): rule for owner, own in owners for name, rule in own.rules.items()},
+            {full_name(owner, name): sets for owner, own in owners for name, sets in own.sets.items()},
+        )
+        self.block({full_name(owner, name): packed for owner, own in owners for name, packed in own.lists.items()})
+
+    def held(self) -> dict[str, Drops]:
+        """Return the drops by owner. A prefix that several owners have listed is known for the first one only."""
+        guard: dict[str, list[bytes]] = {}
+        for key, value in self.maps["guarded"].items():
+            guard.setdefault(OWNERS[_NUMBER.unpack(value)[0]], []).append(key)
+        lists = self._held_lists()
+        rules, sets = self._held_rules()
+        return {
+            owner: Drops(
+                b"".join(guard.get(owner, ())),
+                {name: b"".join(keys) for (of, name), keys in lists.items() if of == owner},
+                {name: rule for (of, name), rule in rules.items() if of == owner},
+                {name: values for (of, name), values in sets.items() if of == owner},
+            )
+            for owner in OWNERS
+            if owner in guard or any(of == owner for of, _ in (*lists, *rules))
+        }
+
+    def _held_lists(self) -> dict[tuple[str, str], list[bytes]]:
+        names = {number: owned(name) for name, number in self._names("lists").items()}
+        lists: dict[tuple[str, str], list[bytes]] = {one: [] for one in names.values()}
+        for key, value in self.maps["blocked"].items():
+            if (number := _NUMBER.unpack(value)[0]) in names:
+                lists[names[number]].append(key)
+        return lists
+
+    def _held_rules(self) -> tuple[dict[tuple[str, str], bytes], dict[tuple[str, str], list[bytes]]]:
+        """Return rules and the values of their sets by owner and name."""
+        names = {number: owned(name) for name, number in self._names("rule_names").items()}
+        program = self._program()
+        held = self._slots(program.generation) if program.rules else []
+        rules = {names[slot.number]: slot for slot in held if slot is not None}
+        sets = self._sets() if any(any(slot.sets) for slot in rules.values()) else {}
+        return {name: slot.packed() for name, slot in rules.items()}, {
+            name: [sets.get(one, b"") for one in slot.sets if one] for name, slot in rules.items() if any(slot.sets)
+        }
+
+    def _slots(self, generation: int) -> list[Slot | None]:
+        """Return the rules of a generation by their slots."""
+        packed = dict(self.maps["slots"].items())
+        found = [packed[_NUMBER.pack(generation * SLOTS + place)] for place in PLACES]
+        return [Slot.unpacked(one) if any(one) else None for one in found]
+
+    def _sets(self) -> dict[int, bytes]:
+        """Return the values of sets by their names."""
+        values: dict[int, list[int]] = {}
+        for key, _ in self.maps["members"].items():
+            name, value = _MEMBER.unpack(key)
+            values.setdefault(name, []).append(value)
+        return {name: struct.pack(f"={len(found)}Q", *sorted(found)) for name, found in values.items()}
+
+    def rule(self, rules: Mapping[str, FilterRule | bytes], sets: Mapping[str, Sequence[bytes]] | None = None) -> None:
+        """Replace the rules; the first one that drops a packet counts it.
+
+        They are written beside those that hold, and take over from one packet to the next. Those that write themselves
+        are behind all others.
+
+        Args:
+            rules: By their names, in order.
+            sets: The values of sets of packed rules, by the names of the rules.
+
+        Raises:
+            PinError: If there are too many.
+        """
+        given = {name: rule for name, rule in rules.items() if isinstance(rule, FilterRule)}
+        packed = {name: pack_rule(rule) if isinstance(rule, FilterRule) else rule for name, rule in rules.items()}
+        with self.locked():
+            self._forget("rule_names", rules)
+            numbers = self._named("rule_names", rules, SLOTS, FIRST_RULE)
+            slots = _in_slots({name: numbered(rule, numbers[name]) for name, rule in packed.items()})
+            values = {set_name(one): one for of in ({**(sets or {}), **pack_sets(given)}).values() for one in of}
+            self._write_rules(slots, values)
+
+    def _write_rules(self, slots: list[Slot | None], sets: dict[int, bytes]) -> None:
+        before = self._program()
+        generation = 1 - before.generation
+        self._write_sets(sets, {name for slot in self._slots(before.generation) if slot for name in slot.sets})
+        first = generation * SLOTS
+        self.set_many(
+            "slots",
+            {
+                _NUMBER.pack(first + place): slot.packed() if slot else bytes(SLOT_BYTES)
+                for place, slot in zip(PLACES, slots, strict=True)
+            },
+        )
+        self.set("vectors", _NUMBER.pack(generation), pack_vectors(slots, sets))
+        self._set_program(before._replace(generation=generation, rules=sum(slot is not None for slot in slots)))
+
+    def _write_sets(self, sets: Mapping[int, bytes], in_use: Collection[int]) -> None:
+        """Write sets beside those of the rules that hold, which an undo goes back to; others go."""
+        if sum(map(len, sets.values())) > 8 * MAX_VALUES:
+            raise PinError(f"there are {MAX_VALUES} values at most in all sets of rules")
+        present = {key for key, _ in self.maps["members"].items()}
+        wanted = {_MEMBER.pack(name, value) for name, packed in sets.items() for value in values_of(packed)}
+        for key in present - wanted:
+            if _MEMBER.unpack(key)[0] not in in_use:
+                self.maps["members"].delete(key)
+        self.set_many("members", dict.fromkeys(wanted - present, _NUMBER.pack(1)))
+
+    def guard(self, prefixes: Mapping[str, Prefixes] | Prefixes) -> None:
+        """Replace the guarded prefixes of all owners; new ones are added before old ones are removed.
+
+        Raises:
+            PinError: If there is no room.
+        """
+        by_owner = prefixes if isinstance(prefixes, Mapping) else {OWNERS[0]: prefixes}
+        wanted: dict[bytes, bytes] = {}
+        for rank, owner in enumerate(OWNERS):
+            for key in keys_of(by_owner.get(owner, b"")):
+                wanted.setdefault(key, _NUMBER.pack(rank))
+        with self.locked():
+            self._replace("guarded", wanted)
+
+    def block(self, lists: Mapping[str, Prefixes]) -> tuple[int, int]:
+        """Replace the lists; return how many prefixes were added and removed.
+
+        A prefix that stands on two lists is the first one's.
+
+        Raises:
+            PinError: If there are too many lists, or prefixes.
+        """
+        with self.locked():
+            self._forget("lists", lists)
+            numbers = self._named("lists", lists, MAX_LISTS, 0)
+            wanted: dict[bytes, bytes] = {}
+            for name, prefixes in lists.items():
+                number = _NUMBER.pack(numbers[name])
+                for key in keys_of(prefixes):
+                    wanted.setdefault(key, number)
+            return self._replace("blocked", wanted)
+
+    def _replace(self, name: str, wanted: Mapping[bytes, bytes]) -> tuple[int, int]:
+        present = dict(self.maps[name].items())
+        fresh = {key: value for key, value in wanted.items() if present.get(key) != value}
+        gone = [key for key in present if key not in wanted]
+        self._note(name, present, fresh, gone)
+        self.set_many(name, fresh)
+        for key in gone:
+            self.maps[name].delete(key)
+        return len(fresh), len(gone)
+
+    def _names(self, kind: str) -> dict[str, int]:
+        return {unpacked_name(key): _NUMBER.unpack(value)[0] for key, value in self.maps[kind].items()}
+
+    def _named(self, kind: str, names: Collection[str], room: int, first_count: int) -> dict[str, int]:
+        """Return the number of each list or rule; a new one gets a free number, with its counters at zero."""
+        known = self._names(kind)
+        free = (n for n in range(room) if n not in known.values())
+        for name in names:
+            if name in known:
+                continue
+            number = next(free, -1)
+            if number < 0:
+                raise PinError(f"there are {room} {kind.removesuffix('_names').removesuffix('s')}s already")
+            known[name] = number
+            self._note(kind, {}, [packed_name(name)], [])
+            self.set("counts", _NUMBER.pack(first_count + number), bytes(MAPS["counts"][1]))
+            self.set(kind, packed_name(name), _NUMBER.pack(number))
+        return known
+
+    def _forget(self, kind: str, names: Collection[str]) -> None:
+        for name, number in self._names(kind).items():
+            if name not in names:
+                self._note(kind, {packed_name(name): _NUMBER.pack(number)}, [], [packed_name(name)])
+                self.maps[kind].delete(packed_name(name))
+
+    def blocked(self) -> dict[str, list[Network]]:
+        """Return the lists with their prefixes."""
+        names = {number: name for name, number in self._names("lists").items()}
+        found: dict[str, list[Network]] = {name: [] for name in names.values()}
+        for key, value in self.maps["blocked"].items():
+            found.setdefault(names.get(_NUMBER.unpack(value)[0], "?"), []).append(prefix_of(*PREFIX.unpack(key)))
+        return found
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return packets and bytes by list, rule and other result."""
+        return {name: self._count(place) for name, place in self.places().items()}
+
+    def places(self) -> dict[str, int]:
+        """Return the index of the counters of each list, rule and other result."""
+        places = {f"list {name}": number for name, number in sorted(self._names("lists").items())}
+        rules = sorted(self._names("rule_names").items())
+        places |= {f"rule {name}": FIRST_RULE + number for name, number in rules}
+        places |= {name: MAX_LISTS + place for place, name in enumerate(OTHERS)}
+        return places
+
+    def _count(self, place: int) -> tuple[int, int]:
+        parts = list(_COUNT.iter_unpack(self.maps["counts"].get(_NUMBER.pack(place)) or b""))
+        return sum(packets for packets, _ in parts), sum(size for _, size in parts)
+
+
+def _in_slots(rules: Mapping[str, bytes]) -> list[Slot | None]:
+    """Return rules by their slots: those that write themselves in the second half."""
+    own: list[Slot | None] = []
+    automatic: list[Slot | None] = []
+    for name, packed in rules.items():
+        (automatic if owned(name)[0] == AUTOMATIC else own).append(Slot.unpacked(packed))
+    if max(len(own), len(automatic)) > MAX_RULES:
+        raise PinError(f"there are {MAX_RULES} rules at most, and {MAX_RULES} that write themselves")
+    return [
+        *own,
+        *[None] * (MAX_RULES - len(own)),
+        *automatic,
+        *[None] * (MAX_RULES - len(automatic)),
+    ]

@@ -1,0 +1,202 @@
+"""Rules in the form of the filter's program: struct slot of bpf/slots.h."""
+
+import struct
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from itertools import product
+from typing import NamedTuple, Self
+
+from spectrum.core.filter_rules import (
+    ACTIONS,
+    ANY_NUMBER,
+    FRAGMENTS,
+    IDLE_BELOW,
+    MAX_SET_VALUES,
+    MAX_SETS,
+    SET_FIELDS,
+    SYN,
+    SYN_MASK,
+    FilterRule,
+    SetTerm,
+)
+from spectrum.kernel.pins import Network, PinError, prefix_key
+
+_SLOT = struct.Struct("=16s16s16s16sQQQQQQ32sII14H8BI")
+SLOT_BYTES = _SLOT.size
+_NUMBER = struct.Struct("=I")
+_NUMBER_AT = SLOT_BYTES - _NUMBER.size
+_NS_PER_S = 1_000_000_000
+_NOT_TRACKED = 3
+
+
+class Slot(NamedTuple):
+    """The fields of struct slot."""
+
+    source: bytes
+    source_mask: bytes
+    destination: bytes
+    destination_mask: bytes
+    payload: int
+    payload_mask: int
+    sets: tuple[int, int]
+    expires_ns: int
+    packet_ns: int
+    kinds: bytes
+    options: int
+    options_mask: int
+    # Of ports, lengths, windows, identifications, protocols and lifetimes.
+    ranges: tuple[int, ...]
+    tcp_flags: int
+    tcp_mask: int
+    set_fields: tuple[int, int]
+    set_negated: tuple[int, int]
+    action: int
+    number: int
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        """Return a slot of its bytes."""
+        fields = _SLOT.unpack(packed)
+        flags, mask, *terms, action, _ = fields[27:35]
+        return cls._make(
+            (
+                *fields[:6],
+                fields[6:8],
+                *fields[8:13],
+                fields[13:27],
+                flags,
+                mask,
+                tuple(terms[:2]),
+                tuple(terms[2:]),
+                action,
+                fields[35],
+            )
+        )
+
+    def packed(self) -> bytes:
+        """Return its bytes."""
+        return _SLOT.pack(
+            *self[:6],
+            *self.sets,
+            *self[7:9],
+            *self[9:12],
+            *self.ranges,
+            self.tcp_flags,
+            self.tcp_mask,
+            *self.set_fields,
+            *self.set_negated,
+            self.action,
+            0,
+            self.number,
+        )
+
+
+def pack_rule(rule: FilterRule) -> bytes:
+    """Return a rule in the program's form, without its number; `pack_sets` has the values of its sets."""
+    ranges = (
+        *((one or ANY_NUMBER) for one in (rule.source_port, rule.destination_port)),
+        rule.length,
+        rule.window or ANY_NUMBER,
+        rule.ident or ANY_NUMBER,
+        rule.protocol,
+        rule.ttl,
+    )
+    mask, flags = rule.tcp_flags or (0, 0)
+    if rule.action == "cookie":
+        mask, flags = mask | SYN_MASK, flags & mask & ~SYN_MASK | SYN
+    payload, payload_mask = rule.payload or (0, 0)
+    sets = [(set_name(pack_values(one)), SET_FIELDS.index(one.field), one.negated) for one in rule.sets]
+    names, fields, negated = zip(*sets, *[(0, 0, False)] * (MAX_SETS - len(sets)), strict=True)
+    return Slot(
+        *_masked(rule.source),
+        *_masked(rule.destination),
+        payload & payload_mask,
+        payload_mask,
+        names,
+        rule.expires_ns,
+        _NS_PER_S // rule.packets_per_second if rule.packets_per_second else 0,
+        _kinds(rule, mask != 0),
+        rule.options or 0,
+        0 if rule.options is None else 0xFFFFFFFF,
+        tuple(end for one in ranges for end in one),
+        flags & mask,
+        mask,
+        fields,
+        negated,
+        ACTIONS.index(rule.action),
+        0,
+    ).packed()
+
+
+def _kinds(rule: FilterRule, names_flags: bool) -> bytes:
+    """Return a bit for each combination of facts that have few values; see kind_of of bpf/slots.h."""
+    prefixes = [prefix.version for prefix in (rule.source, rule.destination) if prefix]
+    versions = {4, 6}.intersection(*({one} for one in (*prefixes, rule.version) if one))
+    flows: tuple[int, ...] = (0, 1, 2, _NOT_TRACKED)
+    if rule.needs_flows:
+        flows = tuple(range(IDLE_BELOW)) if rule.idle else flows[:-1]
+    has_ports = names_flags or rule.source_port is not None or rule.destination_port is not None
+    kinds = 0
+    for version, fragment, flow, known, served, ports in product(
+        versions,
+        # All values of its bits, so that a rule without any such fact is for all kinds.
+        range(4) if rule.fragment is None else FRAGMENTS[rule.fragment],
+        flows,
+        (False, True) if rule.known is None else (rule.known,),
+        (False, True) if rule.served is None else (rule.served,),
+        (True,) if has_ports else (False, True),
+    ):
+        kind = (version == 6) | fragment << 1 | flow << 3 | known << 5 | served << 6 | ports << 7
+        kinds |= 1 << kind
+    return b"".join(_NUMBER.pack(kinds >> shift & 0xFFFFFFFF) for shift in range(0, 256, 32))
+
+
+def _masked(prefix: Network | None) -> tuple[bytes, bytes]:
+    """Return an address and a mask of 16 bytes."""
+    if prefix is None:
+        return bytes(16), bytes(16)
+    bits, address = prefix_key(prefix)
+    return address, ((1 << bits) - 1 << 128 - bits).to_bytes(16, "big")
+
+
+def numbered(packed: bytes, number: int) -> bytes:
+    """Return a packed rule with its number, by which it is counted."""
+    return packed[:_NUMBER_AT] + _NUMBER.pack(number)
+
+
+def pack_values(term: SetTerm) -> bytes:
+    """Return the values of a set, in order."""
+    return struct.pack(f"={len(term.values)}Q", *sorted(term.values))
+
+
+def pack_sets(rules: Mapping[str, FilterRule]) -> dict[str, list[bytes]]:
+    """Return the values of the sets of rules that have any, by the rules' names."""
+    return {name: [pack_values(one) for one in rule.sets] for name, rule in rules.items() if rule.sets}
+
+
+def set_name(values: bytes) -> int:
+    """Return the name of a set in the program; it is that of all sets of the same values."""
+    return int.from_bytes(blake2b(values, digest_size=8).digest(), "big") | 1
+
+
+def check_rule(packed: bytes, sets: list[bytes]) -> None:
+    """Validate a rule that another process sent.
+
+    Raises:
+        PinError: If it is none.
+    """
+    if len(packed) != SLOT_BYTES:
+        raise PinError(f"a rule has {SLOT_BYTES} bytes")
+    slot = Slot.unpacked(packed)
+    if slot.action >= len(ACTIONS) or (slot.packet_ns > 0) != (ACTIONS[slot.action] in ("limit", "source-limit")):
+        raise PinError("a rule of an unknown action, or a limit without a rate")
+    names = [name for name in slot.sets if name]
+    if [set_name(values) for values in sets] != names or any(len(one) % 8 for one in sets):
+        raise PinError("a rule with other sets than it names")
+    if any(len(one) > 8 * MAX_SET_VALUES for one in sets) or any(one >= len(SET_FIELDS) for one in slot.set_fields):
+        raise PinError(f"a set has {MAX_SET_VALUES} values at most, of a field that there is")
+
+
+def values_of(packed: bytes) -> Iterator[int]:
+    """Return the values of a set."""
+    return (value for (value,) in struct.iter_unpack("=Q", packed))
