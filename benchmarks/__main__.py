@@ -78,7 +78,7 @@ def udp_command(peers: str, rounds: int, seconds: int, variants: bool, write: bo
 def ddos_command(seeds: int, times: str, rates: str) -> None:
     """Score detection of floods on a mix of normal traffic, crowds and vectors; it takes no network."""
     from benchmarks.ddos.report import COLUMNS, crowds_with_rules, row, score
-    from benchmarks.ddos.vectors import HELD_OUT, VECTORS
+    from spectrum.simulation.vectors import HELD_OUT, VECTORS
 
     click.echo(f"{COLUMNS}\n|{' --- |' * (COLUMNS.count('|') - 1)}")
     for one_in in map(float, rates.split(",")):

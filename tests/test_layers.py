@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "spectrum"
 ALLOWED = {
-    "cli": {"analytics", "core", "control", "kernel", "origin", "store"},
+    "cli": {"analytics", "core", "control", "kernel", "origin", "simulation", "store"},
     "api": {"core", "wire", "link", "store", "analytics", "kernel", "tasks", "log"},
     "control": {"wire", "core", "link", "kernel", "plane", "probes", "store", "garbage", "tasks", "log"},
     "helper": {"core", "link", "kernel"},
@@ -19,6 +19,7 @@ ALLOWED = {
     "link": {"core", "kernel"},
     "store": {"core"},
     "analytics": {"core"},
+    "simulation": {"core", "kernel", "wire"},
     "dashboard": set(),
     "garbage": set(),
     "tasks": set(),

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from statistics import median
 
-from benchmarks.ddos.normal import CROWDS
 from benchmarks.ddos.score import Score, run, run_crowd
+from spectrum.simulation.normal import CROWDS
 
 COLUMNS = (
     "| vectors | times normal | one packet in | found | time, median, s | worst, s | matched | loss, worst, % "

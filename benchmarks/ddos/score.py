@@ -9,12 +9,12 @@ from time import process_time
 
 import numpy as np
 
-from benchmarks.ddos.normal import RATE, World, crowd, normal
-from benchmarks.ddos.vectors import flood
 from spectrum.core.ddos.detector import SUB_WINDOW_S, Detector, FloodRule, RuleWritten
 from spectrum.core.ddos.judging import Action
 from spectrum.core.ddos.packets import IN_USE, SHAKEN, Packets
 from spectrum.core.ddos.profile import Profile
+from spectrum.simulation.normal import RATE, World, crowd, normal
+from spectrum.simulation.vectors import flood
 
 LEARN_LOOKS = 240
 # A profile has a day's packets; a minute, sampled more densely, has as many.

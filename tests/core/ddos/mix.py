@@ -3,8 +3,8 @@
 from copy import deepcopy
 from functools import cache
 
-from benchmarks.ddos.normal import World, normal
 from spectrum.core.ddos.profile import Profile
+from spectrum.simulation.normal import World, normal
 
 ONE_IN = 100
 

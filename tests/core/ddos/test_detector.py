@@ -4,15 +4,15 @@ from copy import deepcopy
 
 import pytest
 
-from benchmarks.ddos.normal import crowd, normal
 from benchmarks.ddos.score import learned, run, run_crowd
-from benchmarks.ddos.vectors import flood
 from spectrum.core.ddos.detector import EXPIRY_S, MOST_RULES, SUB_WINDOW_S, Detector, LeftAlone, RuleEnded, RuleWritten
 from spectrum.core.ddos.judging import Action
 from spectrum.core.ddos.managed import BY_REF
 from spectrum.core.ddos.overrides import ManagedOverride, Overrides, Setting
 from spectrum.core.ddos.packets import Packets
 from spectrum.core.ddos.profile import Profile
+from spectrum.simulation.normal import crowd, normal
+from spectrum.simulation.vectors import flood
 
 ONE_IN = 200
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from benchmarks.ddos.normal import normal
-from benchmarks.ddos.vectors import flood
 from spectrum.core.ddos.mining import COVER_WEIGHTS, mine
 from spectrum.core.ddos.packets import IN_USE, Packets
 from spectrum.core.ddos.profile import Normal
+from spectrum.simulation.normal import normal
+from spectrum.simulation.vectors import flood
 from tests.core.ddos.mix import ONE_IN, learned
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from benchmarks.ddos.normal import GAME, RATE, World, normal
 from spectrum.core.ddos.packets import IN_USE, NO_APP
 from spectrum.core.ddos.profile import Profile
+from spectrum.simulation.normal import GAME, RATE, World, normal
 from tests.core.ddos.mix import ONE_IN, learned
 from tests.core.ddos.test_packets import rows
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ddos.normal import (
+from spectrum.core.ddos.packets import FIRST_FRAGMENT, IN_USE, LATER_FRAGMENT, OPENING, SHAKEN, Packets
+from spectrum.simulation.normal import (
     ACK,
     FIN,
     GRE,
@@ -23,7 +24,6 @@ from benchmarks.ddos.normal import (
     payload_of,
     scaled,
 )
-from spectrum.core.ddos.packets import FIRST_FRAGMENT, IN_USE, LATER_FRAGMENT, OPENING, SHAKEN, Packets
 
 Vector = Callable[[World, int], Packets]
 

@@ -64,7 +64,8 @@ class World:
     def ttl(self, addresses: Numbers, first: Numbers | int | None = None) -> Numbers:
         """Return what is left of the TTL: 64, 128 or 255 as each source begins with, less the way from its /16."""
         begin = np.array([64, 64, 64, 128, 128, 255])[(addresses * 2654435761 >> 7) % 6] if first is None else first
-        return begin - self._hops[addresses >> 16]
+        left: Numbers = begin - self._hops[addresses >> 16]
+        return left
 
 
 def packets(
