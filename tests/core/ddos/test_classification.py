@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from benchmarks.ddos.normal import World
-from benchmarks.ddos.vectors import HELD_OUT, VECTORS, flood
 from spectrum.core.ddos.classification import classify, shared_fields
 from spectrum.core.ddos.expressions import address_span
 from spectrum.core.ddos.packets import COLUMNS, IN_USE, OPENING, SHAKEN, Packets
 from spectrum.core.ddos.predicates import Conjunction, Predicate
 from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
+from spectrum.simulation.normal import World
+from spectrum.simulation.vectors import HELD_OUT, VECTORS, flood
 
 UDP, TCP = PROTOCOLS["udp"], PROTOCOLS["tcp"]
 NOTHING = Conjunction()
