@@ -22,11 +22,11 @@ class LocalApi(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Return the status of an answer, and its body."""
+        """Return the status of an answer, and its body; None where it has none."""
         headers = {"content-type": "application/json"}
         self.request(method, f"/client/v4{path}", None if body is None else json.dumps(body), headers)
         answer = self.getresponse()
-        return answer.status, json.loads(answer.read())
+        return answer.status, json.loads(answer.read() or b"null")
 
     def result(self, method: str, path: str, body: Any = None) -> Any:
         """Return the result of a call that succeeds."""

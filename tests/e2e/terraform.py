@@ -153,6 +153,36 @@ LIST: Fields = {
 }
 
 
+_OVERRIDE: Fields = {"action": OPTIONAL, "enabled": OPTIONAL, "sensitivity_level": OPTIONAL}
+RULESET: Fields = {
+    "id": COMPUTED,
+    "kind": REQUIRED,
+    "name": REQUIRED,
+    "phase": REQUIRED,
+    "description": CO(""),
+    "rules": [
+        {
+            "id": COMPUTED,
+            "action": OPTIONAL,
+            "action_parameters": {
+                "id": OPTIONAL,
+                "overrides": _OVERRIDE
+                | {
+                    "categories": [_OVERRIDE | {"category": REQUIRED}],
+                    "rules": [_OVERRIDE | {"id": REQUIRED, "score_threshold": OPTIONAL}],
+                },
+            },
+            "categories": OPTIONAL,
+            "description": CO(""),
+            "enabled": CO(True),
+            "expression": OPTIONAL,
+            "logging": OPTIONAL,
+            "ref": CO(),
+        }
+    ],
+}
+
+
 class InconsistentResult(AssertionError):
     """Provider produced inconsistent result after apply."""
 
@@ -281,8 +311,8 @@ class Resource:
     def destroy(self) -> None:
         """Delete it."""
         status, answer = self.call("DELETE", f"{self.path}/{self.id}")
-        assert status == 200, answer
-        assert answer["result"] == {"id": self.id}
+        assert status in (200, 204), answer
+        assert status == 204 or answer["result"] == {"id": self.id}
         self.refresh()
         assert self.state is None
 

@@ -135,9 +135,36 @@ def test_a_configuration_is_applied_once(api, free_port):
     )
     items(api, f"{account}/rules/lists", addresses.id)
 
+    overrides = play(Resource(api.call, f"{account}/rulesets", terraform.RULESET), *rulesets())
     # What refers to another resource goes before it, as Terraform has it.
-    for resource in (*rules, addresses, app, static, balancer, pool, monitor):
+    for resource in (*rules, addresses, overrides, app, static, balancer, pool, monitor):
         resource.destroy()
+
+
+def rulesets():
+    """Yield entry points as Cloudflare's documentation has them, and more."""
+    entry = {"name": "Network-layer DDoS Attack Protection entry point ruleset", "kind": "root", "phase": "ddos_l4"}
+    managed, flood = "3b64149bfa6e4220bbbc2bd6db589552", "599dab0942ff4898ac1b7797e954e98b"
+
+    def rule(overrides, **more):
+        return {
+            "action": "execute",
+            "expression": "true",
+            "action_parameters": {"id": managed, "overrides": overrides},
+        } | more
+
+    low = rule({"rules": [{"id": flood, "sensitivity_level": "low"}]}, expression="ip.dst in { 192.0.2.0/24 }")
+    yield entry | {"description": "", "rules": [low | {"description": "Override", "enabled": True}]}
+    yield entry | {
+        "description": "more",
+        "rules": [
+            rule(
+                {"sensitivity_level": "medium", "action": "log", "categories": [{"category": "dns", "action": "block"}]}
+            ),
+            low | {"enabled": False, "ref": "flood"},
+        ],
+    }
+    yield entry | {"name": "default", "rules": [low]}
 
 
 def items(api, path, list_id):

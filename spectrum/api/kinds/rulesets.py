@@ -40,9 +40,9 @@ def to_value(body: Body, refs: References) -> Value:
     taken = given(body, _READ_ONLY)
     for key in taken.keys() - _KEYS:
         raise refuse(INVALID, f"unknown field: {key}", key)
-    rules = taken.get("rules")
+    rules = taken.get("rules", [])
     if not isinstance(rules, list):
-        raise refuse(INVALID, '"rules" is missing: a list, [] for none', "rules")
+        raise refuse(INVALID, "expected a list of rules", "rules")
     return taken | {"rules": [_rule_value(rule, ("rules", index)) for index, rule in enumerate(rules)]}
 
 

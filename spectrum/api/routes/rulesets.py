@@ -131,7 +131,7 @@ async def create_ruleset(call: Editing, dry_run: DryRun = False) -> Response:
 
 @router.put(_ONE, openapi_extra=takes(RULESETS), responses=gives(RULESETS))
 async def put_ruleset(call: Editing, ruleset_id: str, dry_run: DryRun = False) -> Response:
-    """Replace a ruleset's description and rules."""
+    """Replace the rules of a ruleset, its name and description."""
     before = _changeable(call, ruleset_id)
     return _answer(call, await _put(call, call.body, before, dry_run))
 
@@ -275,11 +275,11 @@ async def _put_rule(
 
 
 async def _put(call: Call, body: Any, before: StoredObject | None, dry_run: bool) -> StoredObject:
-    """Give a ruleset the rules of a body."""
+    """Give a ruleset what a body says. Its name and its rules stay where that does not speak of them."""
     if not isinstance(body, dict):
         raise BodyFault(INVALID, "expected a ruleset: an object with rules", "")
-    named = {"name": RULESETS.api_name(before)} if before else {}
-    body = named | with_refs(body, new_id)
+    stays = to_body(before.value, NamedByCaller(call)) | {"name": RULESETS.api_name(before)} if before else {}
+    body = {key: stays[key] for key in ("name", "rules") if key in stays} | with_refs(body, new_id)
     value = RULESETS.checked(body, NamedByCaller(call))
     kept = await _change(call, body, before, value, dry_run)
     assert kept is not None, "it is not deleted"

@@ -83,6 +83,11 @@ async def test_what_is_made_is_served_kept_and_noted(api):
         told = await done(client, "PUT", ENTRY, {"rules": [rule(ref="a"), rule(id="7" * 32)]})
         assert (told["id"], told["name"], told["rules"][0]["id"]) == (made["id"], "named", made["rules"][0]["id"])
         assert told["rules"][1]["id"] == "7" * 32
+        # of what is not spoken, that stays
+        told = await done(client, "PUT", ENTRY, {"description": "d"})
+        assert (told["name"], len(told["rules"]), told["description"]) == ("named", 2, "d")
+        told = await done(client, "PUT", ENTRY, {"rules": None})
+        assert (told["rules"], told["description"]) == ([], "")
         answer = await client.get(ENTRY)
         assert answer.headers["etag"] == f'"{told["version"]}"'
 
@@ -111,7 +116,7 @@ async def test_what_is_refused(api):
             ("GET", f"{RULESETS}/phases/ddos_l7/entrypoint", None, (404, 10003, None)),
             ("PUT", f"{RULESETS}/phases/ddos_l7/entrypoint", {"rules": []}, (404, 10003, None)),
             ("PUT", ENTRY, [], (400, 20127, "")),
-            ("PUT", ENTRY, {}, (400, 20127, "/rules")),
+            ("PUT", ENTRY, {"rules": "x"}, (400, 20127, "/rules")),
             ("PUT", ENTRY, {"rules": [rule("tcp.port eq 1")]}, (400, 20127, "/rules/0/expression")),
             ("POST", RULESETS, {"name": "x", "kind": "root", "phase": "ddos_l4", "rules": []}, (400, 20127, "/phase")),
             ("PUT", f"{RULESETS}/{RULESET_ID}", {"rules": []}, (400, 20127, None)),
