@@ -100,3 +100,12 @@ def _general(name):
         return x509.IPAddress(ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def tls_folder(folder):
+    """Write what config/examples/mtls.yaml names; return the folder."""
+    authority = Authority()
+    authority.issue("localhost").write(folder, "server")
+    authority.issue("client").write(folder, "client")
+    (folder / "clients.pem").write_bytes(authority.pem if isinstance(authority.pem, bytes) else authority.pem.encode())
+    return str(folder)

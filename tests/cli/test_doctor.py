@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -28,6 +30,26 @@ def test_what_is_missing_is_told_with_its_command(tmp_path):
     assert "MISSING   IPv4: a table in which every address is local" in done.output
     assert "is installed" not in done.output
     assert "ip rule add from 127.0.0.1 iif lo ipproto tcp sport 22 lookup 5350 priority 5350" in done.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+def test_what_is_missing_is_made_and_removed(tmp_path):
+    (tmp_path / "f.yaml").write_text(f"apps: {{x: {{{APP}, source: client}}}}")
+    doctor = f"{sys.executable} -m spectrum doctor -c {tmp_path}/f.yaml"
+    script = f"ip link set lo up; for option in --install --install --remove; do {doctor} $option; echo code $?; done"
+    done = subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    first, again, removed, _ = done.stdout.split("code ")
+    assert "MISSING" not in first and "VERIFIED" in first, done.stdout
+    assert again.startswith("0\n") and again.removeprefix("0\n") == first, "what is there is not made twice"
+    assert removed.count("MISSING") == 2
+
+
+def test_a_command_that_fails(tmp_path, monkeypatch):
+    (tmp_path / "ip").write_text("#!/bin/sh\necho it is broken >&2; exit 3\n")
+    (tmp_path / "ip").chmod(0o755)
+    monkeypatch.setattr(transparent, "_PATH", str(tmp_path))
+    done = doctor(tmp_path, f"apps: {{x: {{{APP}, source: client}}}}", "--install")
+    assert (done.exit_code, "it is broken" in done.output) == (1, True)
 
 
 def test_a_file_with_faults(tmp_path):

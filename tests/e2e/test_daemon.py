@@ -487,15 +487,17 @@ def _private_bytes(pid):
         return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Private_"))
 
 
-def test_10000_apps(tmp_path, echo):
+def test_10000_apps(tmp_path, echo, free_port):
     """How soon they serve is measured in benchmarks/."""
+    port = free_port()  # one that is nobody else's, at 10,000 addresses
+    addresses = [f"127.9.{i // 200}.{i % 200 + 1}" for i in range(10_000)]
     apps = "".join(
-        f"  a{i}: {{protocol: tcp/{10000 + i}, edge_ips: [127.0.0.9], origin_direct: [tcp://127.0.0.1:{echo}]}}\n"
-        for i in range(10_000)
+        f"  a{i}: {{protocol: tcp/{port}, edge_ips: [{address}], origin_direct: [tcp://127.0.0.1:{echo}]}}\n"
+        for i, address in enumerate(addresses)
     )
     with Daemon(tmp_path, "apps:\n" + apps, workers=1, start_timeout_s=100) as daemon:
-        for port in (10000, 15000, 19999):
-            with socket.create_connection(("127.0.0.9", port), 5) as sock:
+        for address in (addresses[0], addresses[5000], addresses[-1]):
+            with socket.create_connection((address, port), 5) as sock:
                 ping(sock)
         assert len(daemon.status()["apps"]) == 10_000
 

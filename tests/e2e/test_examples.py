@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from spectrum.control.configuration.loader import load_file
-from tests.certificates import Authority
+from tests.certificates import tls_folder
 from tests.e2e.daemon import Daemon
 from tests.engine.harness import eventually
 
@@ -46,14 +46,6 @@ def echoes():
         yield tcp.server_address[1]
         for server in (tcp, udp):
             server.shutdown()
-
-
-def tls_folder(folder):
-    authority = Authority()
-    authority.issue("localhost").write(folder, "server")
-    authority.issue("client").write(folder, "client")
-    (folder / "clients.pem").write_bytes(authority.pem if isinstance(authority.pem, bytes) else authority.pem.encode())
-    return str(folder)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -39,7 +39,7 @@ def account_faults(config: Config) -> list[Fault]:
 
 
 def make_folder(folder: Path, user: str, mode: int = 0o755) -> None:
-    """Make a folder that is not there. Made by root it is for a user.
+    """Make a folder that is not there. Made by root it is for a user, unless that is empty.
 
     Raises:
         AccountError: If there is no such user.
@@ -48,7 +48,7 @@ def make_folder(folder: Path, user: str, mode: int = 0o755) -> None:
     if folder.exists():
         return
     folder.mkdir(mode=mode, parents=True)
-    if os.geteuid() == 0:
+    if user and os.geteuid() == 0:
         entry = account(user)
         give_folder(folder, entry.pw_uid, entry.pw_gid)
 

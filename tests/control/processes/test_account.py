@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
-from spectrum.control.processes.account import AccountError, account, account_faults, leave_root, make_folder
+from spectrum.control.processes.account import (
+    AccountError,
+    account,
+    account_faults,
+    have_folder,
+    leave_root,
+    make_folder,
+)
 from spectrum.core.configuration.config import Config
 
 
@@ -23,6 +30,17 @@ def test_a_folder_is_made_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         make_folder(tmp_path / "file" / "x", "root")
+
+
+def test_a_folder_that_nobody_else_reads(tmp_path):
+    have_folder(folder := tmp_path / "a", "", "store")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    have_folder(folder, "root", "store")
+    with pytest.raises(AccountError, match=f"store: {folder} belongs to another user; chown -R nobody {folder}"):
+        have_folder(folder, "nobody", "store")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AccountError, match=r"store: .*/file/x: not a directory"):
+        have_folder(tmp_path / "file/x", "", "store")
 
 
 def test_account():
