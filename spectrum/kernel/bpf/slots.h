@@ -13,8 +13,10 @@
 #include "facts.h"
 #include "pace.h"
 
-/* So many bytes are looked up; kernel/filter/vectors.py chooses them. */
-#define MAX_PLACES 16
+/* So many bytes are looked up at most; kernel/filter/vectors.py chooses them. With their tables a value of the map is less
+ * than 64 KiB, which kernels before 5.16 need in one piece to write it.
+ */
+#define MAX_PLACES 15
 #define MAX_MEMBERS 131072
 #define WORDS (SLOTS / 64)
 /* With this in the result of `ruled` a SYN is answered with a cookie. */
@@ -71,7 +73,7 @@ struct vectors {
 	__u64 used[WORDS]; /* which slots have a rule */
 	__u32 count; /* of places */
 	__u32 has_sets;
-	__u8 place[MAX_PLACES]; /* bytes of the facts */
+	__u8 place[MAX_PLACES + 1]; /* bytes of the facts */
 	__u64 may[MAX_PLACES][256][WORDS];
 };
 

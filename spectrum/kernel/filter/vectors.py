@@ -12,7 +12,7 @@ from spectrum.core.filter_rules import SET_FIELDS
 from spectrum.core.packets import SLOTS
 from spectrum.kernel.filter.rules import Slot, values_of
 
-MAX_PLACES = 16
+MAX_PLACES = 15
 _HEAD = struct.Struct("=QQII16s")
 _TABLE_BYTES = 256 * SLOTS // 8
 VECTORS_BYTES = _HEAD.size + MAX_PLACES * _TABLE_BYTES
@@ -51,7 +51,7 @@ def pack_vectors(slots: Sequence[Slot | None], sets: Mapping[int, bytes]) -> byt
         tables[place] = [mask | others for mask in table]
     places = sorted(tables, key=lambda place: sum(mask.bit_count() ** 2 for mask in tables[place]))[:MAX_PLACES]
     has_sets = any(slot and any(slot.sets) for slot in slots)
-    head = _HEAD.pack(*_words(used), len(places), has_sets, bytes(places).ljust(MAX_PLACES, b"\0"))
+    head = _HEAD.pack(*_words(used), len(places), has_sets, bytes(places))
     packed = b"".join(_table(tables[place]) for place in places)
     return (head + packed).ljust(VECTORS_BYTES, b"\0")
 

@@ -5,8 +5,11 @@ from ipaddress import ip_network
 
 import pytest
 
+from spectrum.core.filter_rules import FilterRule, SetTerm
 from spectrum.kernel.filter.attaching import load, remove
+from spectrum.kernel.filter.drops import pack_drops, pack_prefixes
 from spectrum.kernel.filter.pinned import PinnedFilter
+from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.pins import PinError
 from tests.kernel.isolation import isolated
 
@@ -296,6 +299,7 @@ SYNS = """
 import socket, sys, threading
 from ipaddress import ip_network
 from pathlib import Path
+from spectrum.core.filter_rules import FilterRule
 from spectrum.kernel.filter.attaching import load
 from spectrum.kernel.filter.pinned import PinnedFilter
 from spectrum.kernel.filter.settings import FilterSettings
@@ -360,6 +364,18 @@ for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         except TimeoutError:
             pass
     assert counts()["too_many_syns"] - before["too_many_syns"] == 2
+    # A rule answers SYNs as the rate does, and has a counter of its own; other packets it leaves alone.
+    one.configure(FilterSettings())
+    one.rule({"c": FilterRule(action="cookie")})
+    for expected in (1, 2):
+        with socket.create_connection(server.getsockname()[:2], 3) as client:
+            server.accept()[0].close()
+        assert counts()["rule c"] == expected, counts()
+    sysctl.write_text("1")
+    socket.create_connection(server.getsockname()[:2], 3).close()
+    assert counts()["rule c"] == 2, "its queue has room, and so it passed"
+    sysctl.write_text("2")
+    one.rule({})
     one.configure(settings)
     server.close()
 print("ok")
@@ -394,4 +410,32 @@ def test_what_cannot_be(filesystem):
         assert one.interfaces() == []
         with pytest.raises(PinError, match="the name of a list is 1 to 63 bytes"):
             one.block({"x" * 64: [ip_network("192.0.2.0/24")]})
+    assert remove(filesystem)
+
+
+def test_what_is_held_is_read_back_and_undone(filesystem):
+    load([], filesystem)
+    rule = FilterRule(sets=(SetTerm("ttl", frozenset({7})),))
+    before = {
+        "file": pack_drops([ip_network("192.0.2.0/24")], {"a": [ip_network("198.51.100.0/24")]}, {"r": rule}),
+        "ddos": pack_drops(rules={"flood": FilterRule(ttl=(1, 1)), "more": rule}),
+    }
+    with PinnedFilter(filesystem) as one:
+        one.guard({owner: drops.guard for owner, drops in before.items()})
+        one.hold(before)
+        held = one.held()
+        assert held.keys() == before.keys()
+        assert (held["file"].guard, held["file"].lists) == (before["file"].guard, before["file"].lists)
+        assert {owner: drops.sets for owner, drops in held.items()} == {
+            owner: drops.sets for owner, drops in before.items()
+        }
+        assert [list(drops.rules) for drops in held.values()] == [["r"], ["flood", "more"]]
+    with PinnedFilter(filesystem) as one:
+        one.guard({"api": pack_prefixes([ip_network("::1/128")])})
+        one.configure(FilterSettings(dry_run=True))
+        one.hold({"api": pack_drops(lists={"b": [ip_network("203.0.113.0/24")]}, rules={"x": FilterRule()})})
+        assert one.held().keys() == {"api"}
+        one.put_back(one.journal)
+        assert one.held() == held
+        assert one.settings() == FilterSettings()
     assert remove(filesystem)

@@ -34,7 +34,7 @@ from tests.kernel.isolation import filesystem
 __all__ = ["filesystem"]
 
 COMMON = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 seldom = st.integers(0, 7)
