@@ -1,0 +1,92 @@
+"""Attacks in words: for the log, `spectrum ddos`, and what is sent of them."""
+
+from collections.abc import Iterator, Sequence
+
+from spectrum.core.ddos.attack_events import Attack, AttackEvent, AttackRule
+
+_UNITS = ("", "k", "M", "G", "T")
+_ACTIONS = {
+    "block": "is dropped",
+    "limit": "is limited to {limit} together",
+    "source-limit": "is limited to {limit} of each source",
+    "cookie": "is answered with SYN cookies, and passes once the client has answered one",
+    "retry": "is dropped the first time, and passes when its sender sends it again",
+    "log": "passes, and is counted",
+    "none": "passes",
+}
+_THOUSAND = 1000
+
+
+def scaled(number: float, unit: str) -> str:
+    """Return a number in three digits: `1.25 Mbit/s`."""
+    place = 0
+    while number >= 999.5 and place < len(_UNITS) - 1:
+        number /= _THOUSAND
+        place += 1
+    digits = f"{number:.3g}" if number < _THOUSAND else f"{number:.0f}"
+    return f"{digits} {_UNITS[place]}{unit}"
+
+
+def share(part: float) -> str:
+    """Return a part of all as percents."""
+    return f"{100 * part:.2g} %"
+
+
+def lasting(seconds: float) -> str:
+    """Return how long something took: `1 h 2 min`, `3 min 4 s`, `0.23 s`."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def sources_text(attack: Attack) -> str:
+    """Return how many sources there are."""
+    return "too many sources to count" if attack.sources is None else f"about {attack.sources:,} sources"
+
+
+def event_text(event: AttackEvent) -> str:
+    """Return the line of the log for the begin, a change or the end of an attack."""
+    attack = event.attack
+    whose = f"on {attack.app or attack.target}" + (f" ({attack.target})" if attack.app else "")
+    what = f"attack {attack.id} {whose}: {', '.join(attack.vectors)}"
+    rates = f"{scaled(attack.packets_per_second, 'packets/s')}, {scaled(attack.bits_per_second, 'bit/s')}"
+    match event.kind:
+        case "began":
+            actions = ", ".join(dict.fromkeys(rule.action for rule in attack.rules))
+            after = "" if attack.mitigated_after is None else f" after {lasting(attack.mitigated_after)}"
+            again = f"; it has been here before, as {attack.recurs}" if attack.recurs else ""
+            return f"{what} began: {rates}; {actions}{after}; {sources_text(attack)}{again}"
+        case "left_alone":
+            return f"{what} began: {rates}; no rule is written: {attack.rules[-1].why}"
+        case "ended":
+            packets, _ = attack.dropped
+            lasted = lasting((attack.ended or event.at) - attack.began)
+            return f"{what} ended after {lasted}: {rates} at most, {packets:,} packets kept off"
+    return f"{what} goes on: {attack.state.value}, {rates} at most"
+
+
+def explain(attack: Attack, rule: AttackRule) -> Sequence[str]:
+    """Return sentences about a rule: what it matches, what becomes of that, why, and what it costs."""
+    return tuple(_explained(attack, rule))
+
+
+def _explained(attack: Attack, rule: AttackRule) -> Iterator[str]:
+    name = rule.name or "no rule"
+    yield f"{name}, for attack {attack.id} on {attack.app or attack.target}: {rule.vector}."
+    yield f"It matches packets that belong to no session in use: {rule.fingerprint}."
+    limit = scaled(rule.limit, "packets/s")
+    becomes = _ACTIONS.get(rule.action, f"is treated as {rule.action}").format(limit=limit)
+    yield f"What matches {becomes}."
+    if rule.why:
+        yield f"Why: {rule.why}."
+    if rule.override:
+        yield f"The override {rule.override} decided on the action or the sensitivity."
+    low, high = scaled(rule.low, "packets/s"), scaled(rule.high, "packets/s")
+    yield (
+        f"When it was written, {scaled(rule.excess, 'packets/s')} more than normal matched;"
+        f" the rate was between {low} and {high} (95 % sure, from samples)."
+    )
+    if rule.name:
+        yield f"Of the normal openings of an app at most {share(rule.hits)} match, of the app that it hits most."
+        yield f"Until now {rule.packets:,} packets of {scaled(rule.bytes, 'B')} matched, by the kernel's counter."

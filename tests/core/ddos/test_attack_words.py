@@ -1,0 +1,84 @@
+import pytest
+
+from spectrum.core.ddos.attack_events import Attack, AttackEvent, AttackRule, AttackTarget
+from spectrum.core.ddos.attack_words import event_text, explain, lasting, scaled, share
+from spectrum.core.life.attack import AttackState
+
+RULE = AttackRule(
+    name="ddos-1",
+    vector="NTP reflection",
+    fingerprint="protocol udp, 468 bytes",
+    action="source-limit",
+    limit=4.0,
+    override="night",
+    why="few sources send it",
+    began=1.0,
+    excess=120_000,
+    low=110_000,
+    high=131_000,
+    hits=0.0015,
+    packets=5_000_000,
+    bytes=2_500_000_000,
+)
+ATTACK = Attack(
+    id="00000000000000aa",
+    state=AttackState.MITIGATED,
+    app="game",
+    target=AttackTarget("192.0.2.1", 7000, "udp"),
+    began=0.75,
+    mitigated_after=0.25,
+    rules=(RULE,),
+    packets_per_second=125_000,
+    bits_per_second=468e6,
+    sources=4200,
+)
+
+
+def text(kind, **fields):
+    attack = Attack(**{name: getattr(ATTACK, name) for name in ATTACK.__struct_fields__} | fields)
+    return event_text(AttackEvent(at=100.0, kind=kind, attack=attack))
+
+
+def test_lines_of_the_log():
+    whose = "attack 00000000000000aa on game (UDP 192.0.2.1:7000): NTP reflection"
+    rates = "125 kpackets/s, 468 Mbit/s"
+    assert text("began") == f"{whose} began: {rates}; source-limit after 0.25 s; about 4,200 sources"
+    assert text("began", sources=None, recurs="bb", mitigated_after=None).endswith(
+        "; source-limit; too many sources to count; it has been here before, as bb"
+    )
+    assert text("left_alone") == f"{whose} began: {rates}; no rule is written: few sources send it"
+    assert text("changed") == f"{whose} goes on: mitigated, {rates} at most"
+    assert text("ended", ended=120.75) == f"{whose} ended after 2 min 0 s: {rates} at most, 5,000,000 packets kept off"
+    assert text("began", app="").startswith("attack 00000000000000aa on UDP 192.0.2.1:7000: NTP")
+
+
+def test_a_rule_in_words():
+    assert explain(ATTACK, RULE) == (
+        "ddos-1, for attack 00000000000000aa on game: NTP reflection.",
+        "It matches packets that belong to no session in use: protocol udp, 468 bytes.",
+        "What matches is limited to 4 packets/s of each source.",
+        "Why: few sources send it.",
+        "The override night decided on the action or the sensitivity.",
+        "When it was written, 120 kpackets/s more than normal matched; the rate was between 110 kpackets/s and"
+        " 131 kpackets/s (95 % sure, from samples).",
+        "Of the normal openings of an app at most 0.15 % match, of the app that it hits most.",
+        "Until now 5,000,000 packets of 2.5 GB matched, by the kernel's counter.",
+    )
+    alone = AttackRule(name="", vector="Unclassified", fingerprint="any packet", action="none", began=1.0)
+    assert "What matches passes." in explain(ATTACK, alone)
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        (scaled(0, "bit/s"), "0 bit/s"),
+        (scaled(999.6, "B"), "1 kB"),
+        (scaled(1_250_000, "B"), "1.25 MB"),
+        (scaled(3e15, "B"), "3000 TB"),
+        (share(0.00149), "0.15 %"),
+        (lasting(3720), "1 h 2 min"),
+        (lasting(0.234), "0.234 s"),
+    ],
+)
+def test_numbers(made, shown):
+    assert made == shown
