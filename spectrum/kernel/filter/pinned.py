@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from spectrum.core.filter_rules import FilterRule
@@ -173,18 +173,23 @@ class PinnedFilter(Pinned):
         """Return rules and the values of their sets by owner and name."""
         names = {number: owned(name) for name, number in self._names("rule_names").items()}
         program = self._program()
-        held = self._slots(program.generation) if program.rules else []
+        held = self._slots()[program.generation] if program.rules else []
         rules = {names[slot.number]: slot for slot in held if slot is not None}
         sets = self._sets() if any(any(slot.sets) for slot in rules.values()) else {}
         return {name: slot.packed() for name, slot in rules.items()}, {
             name: [sets.get(one, b"") for one in slot.sets if one] for name, slot in rules.items() if any(slot.sets)
         }
 
-    def _slots(self, generation: int) -> list[Slot | None]:
-        """Return the rules of a generation by their slots."""
+    def _slots(self) -> list[list[Slot | None]]:
+        """Return the rules of both generations by their slots."""
         packed = dict(self.maps["slots"].items())
-        found = [packed[_NUMBER.pack(generation * SLOTS + place)] for place in PLACES]
-        return [Slot.unpacked(one) if any(one) else None for one in found]
+        return [
+            [
+                Slot.unpacked(one) if any(one) else None
+                for one in (packed[_NUMBER.pack(first + place)] for place in PLACES)
+            ]
+            for first in (0, SLOTS)
+        ]
 
     def _sets(self) -> dict[int, bytes]:
         """Return the values of sets by their names."""
@@ -219,7 +224,8 @@ class PinnedFilter(Pinned):
     def _write_rules(self, slots: list[Slot | None], sets: dict[int, bytes]) -> None:
         before = self._program()
         generation = 1 - before.generation
-        self._write_sets(sets, {name for slot in self._slots(before.generation) if slot for name in slot.sets})
+        held = [{name for slot in slots if slot for name in slot.sets if name} for slots in self._slots()]
+        self._write_sets(sets, in_use=held[before.generation], former=held[generation])
         first = generation * SLOTS
         self.set_many(
             "slots",
@@ -231,16 +237,18 @@ class PinnedFilter(Pinned):
         self.set("vectors", _NUMBER.pack(generation), pack_vectors(slots, sets))
         self._set_program(before._replace(generation=generation, rules=sum(slot is not None for slot in slots)))
 
-    def _write_sets(self, sets: Mapping[int, bytes], in_use: Collection[int]) -> None:
-        """Write sets beside those of the rules that hold, which an undo goes back to; others go."""
+    def _write_sets(self, sets: Mapping[int, bytes], in_use: Set[int], former: Set[int]) -> None:
+        """Write sets beside those of the rules that hold, which an undo goes back to; those before them go."""
         if sum(map(len, sets.values())) > 8 * MAX_VALUES:
             raise PinError(f"there are {MAX_VALUES} values at most in all sets of rules")
-        present = {key for key, _ in self.maps["members"].items()}
-        wanted = {_MEMBER.pack(name, value) for name, packed in sets.items() for value in values_of(packed)}
-        for key in present - wanted:
-            if _MEMBER.unpack(key)[0] not in in_use:
-                self.maps["members"].delete(key)
-        self.set_many("members", dict.fromkeys(wanted - present, _NUMBER.pack(1)))
+        kept = in_use | sets.keys()
+        if former - kept:
+            for key, _ in list(self.maps["members"].items()):
+                if _MEMBER.unpack(key)[0] not in kept:
+                    self.maps["members"].delete(key)
+        fresh = sets.keys() - in_use - former
+        keys = [_MEMBER.pack(name, value) for name in fresh for value in values_of(sets[name])]
+        self.set_many("members", dict.fromkeys(keys, _NUMBER.pack(1)))
 
     def guard(self, prefixes: Mapping[str, Prefixes] | Prefixes) -> None:
         """Replace the guarded prefixes of all owners; new ones are added before old ones are removed.

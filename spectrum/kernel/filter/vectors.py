@@ -7,6 +7,7 @@ match a packet with it. Which bytes: those that leave the fewest rules, of packe
 import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from spectrum.core.filter_rules import SET_FIELDS
 from spectrum.core.packets import SLOTS
@@ -26,6 +27,7 @@ _WIDE, _NARROW = (56, 58, 60, 62, 64), (67, 68)
 _LIFETIME, _FLAGS, _KIND = 68, 69, 77
 _MAPPED = bytes(10) + b"\xff\xff"
 
+_OCTETS = range(256)
 # By place the values that a rule allows.
 Allowed = dict[int, Sequence[int]]
 
@@ -68,14 +70,15 @@ def _table(masks: Sequence[int]) -> bytes:
 
 def _allowed(slot: Slot, sets: Mapping[int, bytes]) -> Allowed:
     """Return by place which values a packet may have that the rule matches; places that may have any are left out."""
-    allowed: dict[int, set[int]] = {}
+    allowed: Allowed = {}
     for place, values in _parts(slot, sets):
-        allowed[place] = allowed[place].intersection(values) if place in allowed else set(values)
-    return {place: sorted(values) for place, values in allowed.items() if len(values) < 256}
+        if len(values) < len(_OCTETS):
+            allowed[place] = sorted(set(values).intersection(allowed[place])) if place in allowed else values
+    return allowed
 
 
 def _parts(slot: Slot, sets: Mapping[int, bytes]) -> Iterator[tuple[int, Sequence[int]]]:
-    yield _KIND, [kind for kind in range(256) if slot.kinds[_octet(4, kind >> 3)] >> (kind & 7) & 1]
+    yield _KIND, _kinds(slot.kinds)
     yield from _address(_SOURCE, slot.source, slot.source_mask)
     yield from _address(_DESTINATION, slot.destination, slot.destination_mask)
     yield from _number(_PAYLOAD, 8, slot.payload, slot.payload_mask)
@@ -83,14 +86,19 @@ def _parts(slot: Slot, sets: Mapping[int, bytes]) -> Iterator[tuple[int, Sequenc
     yield from _number(_FLAGS, 1, slot.tcp_flags, slot.tcp_mask)
     ends = list(zip(slot.ranges[::2], slot.ranges[1::2], strict=True))
     for place, (low, high) in zip(_WIDE, ends[: len(_WIDE)], strict=True):
-        yield place + _octet(2, 1), range(low >> 8, (high >> 8) + 1)
+        yield place + _octet(2, 1), _OCTETS[low >> 8 : (high >> 8) + 1]
         if low >> 8 == high >> 8:
-            yield place + _octet(2, 0), range(low & 0xFF, (high & 0xFF) + 1)
+            yield place + _octet(2, 0), _OCTETS[low & 0xFF : (high & 0xFF) + 1]
     for place, (low, high) in zip(_NARROW, ends[len(_WIDE) :], strict=True):
-        yield place, range(low, min(high, 255) + 1)
+        yield place, _OCTETS[low : high + 1]
     for name, field, negated in zip(slot.sets, slot.set_fields, slot.set_negated, strict=True):
         if name in sets:
             yield from _set(SET_FIELDS[field], list(values_of(sets[name])), bool(negated))
+
+
+@lru_cache(maxsize=256)
+def _kinds(kinds: bytes) -> Sequence[int]:
+    return [kind for kind in range(256) if kinds[_octet(4, kind >> 3)] >> (kind & 7) & 1]
 
 
 def _octet(size: int, place: int) -> int:
@@ -103,18 +111,19 @@ def _address(start: int, address: bytes, mask: bytes) -> Iterator[tuple[int, Seq
     # That it is of IPv4 is known by its kind.
     first = 12 if address[:12] == _MAPPED and mask[:12] == b"\xff" * 12 else 0
     for at in range(first, 16):
-        yield start + at, _masked(address[at], mask[at])
+        if mask[at]:
+            yield start + at, _masked(address[at], mask[at])
 
 
 def _number(start: int, size: int, number: int, mask: int) -> Iterator[tuple[int, Sequence[int]]]:
-    for place in range(size):
+    for place in range(size if mask else 0):
         octet = number >> 8 * place & 0xFF
         yield start + _octet(size, place), _masked(octet, mask >> 8 * place & 0xFF)
 
 
 def _masked(octet: int, mask: int) -> Sequence[int]:
     if mask in (0, 0xFF):
-        return (octet,) if mask else range(256)
+        return (octet,) if mask else _OCTETS
     return [value for value in range(256) if value & mask == octet]
 
 

@@ -12,7 +12,7 @@ from spectrum.kernel.libbpf import Map, Object
 from spectrum.kernel.pins import folder_of, prefix_key
 from tests.kernel.filter.running import compiled, run
 
-# Struct facts up to where rules do not look any more.
+# Struct facts up to `bytes`.
 _FACTS = struct.Struct("=I16sI16sQII5H12B2xQII")
 _COOKIE = 1 << 31
 
@@ -32,7 +32,10 @@ def facts(packet):
 
 @pytest.fixture
 def matcher(filesystem, tmp_path, require):
-    """The rules of the kernel, what renews them, and what runs them on a packet: the number of one, and its cookie."""
+    """The rules of the kernel, what renews them, and what runs them on a packet.
+
+    That returns the number of a rule, and whether it has a cookie; its `cost` is how many nanoseconds a run takes.
+    """
     require("clang")
     load([], filesystem)
     folder = folder_of(filesystem)
@@ -47,6 +50,11 @@ def matcher(filesystem, tmp_path, require):
         def match(packet):
             found, _ = run(descriptor, facts(packet))
             return (None if not found else found & ~_COOKIE), bool(found & _COOKIE)
+
+        def cost(packet):
+            return min(run(descriptor, facts(packet), 20_000)[1] for _ in range(5))
+
+        match.cost = cost
 
         def renew(rules):
             """Let these be the rules; return their numbers."""
