@@ -507,17 +507,17 @@ _FLAG_FLOODS = (
         ("connections",),
     ),
     _tcp(
-        "TCP-0003",
-        "SYN flood without options",
-        "SYNs without any option: no system of today sends them.",
-        Signature((_TCP,), tcp_flags=_flags("syn", looked_at=0x17), options=False),
-        ("syn",),
-    ),
-    _tcp(
         "TCP-0004",
         "SYN flood with data",
         "SYNs with payload, but of a fast open.",
         Signature((_TCP,), tcp_flags=_flags("syn", looked_at=0x17), lengths=(81, 65535)),
+        ("syn",),
+    ),
+    _tcp(
+        "TCP-0003",
+        "SYN flood without options",
+        "SYNs without any option: no system of today sends them.",
+        Signature((_TCP,), tcp_flags=_flags("syn", looked_at=0x17), options=False),
         ("syn",),
     ),
     _tcp(

@@ -77,6 +77,7 @@ def test_floods_of_the_benchmark_have_their_names(vector, ref):
         (tcp("syn", window=1024, options=5), "BOT-0003"),
         (tcp("syn", ident=54321, options=5), "BOT-0004"),
         (tcp("syn", options=5, length=400), "TCP-0004"),
+        (tcp("syn", length=400), "TCP-0004"),
         (tcp("psh", "ack", length=400), "TCP-0005"),
         (tcp("ack", source_port=80, length=1400), "RFL-0102"),
         (tcp("urg", "ack"), "TCP-0009"),
