@@ -33,7 +33,7 @@ from spectrum.api.kinds.rulesets import (
 from spectrum.api.paging import by_cursor
 from spectrum.api.routes.faults import answer_to
 from spectrum.api.routes.objects import NamedByCaller, with_revision
-from spectrum.api.routes.schemas import gives, takes, takes_body
+from spectrum.api.routes.schemas import RULE, gives, takes, takes_body
 from spectrum.core.ddos.managed import PHASE, RULES, RULESET_ID
 from spectrum.core.ddos.ruleset_objects import rule_id
 from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
@@ -45,19 +45,8 @@ _ONE = f"{_PATH}/{{ruleset_id}}"
 Reading = Annotated[Call, InAccount("rulesets")]
 Editing = Annotated[Call, InAccount("rulesets", edit=True)]
 DryRun = Annotated[bool, Query(description="Checks the change, and changes nothing.")]
-_RULE_BODY = {
-    "type": "object",
-    "required": ["action", "action_parameters", "expression"],
-    "properties": {
-        "action": {"const": "execute"},
-        "action_parameters": {"type": "object"},
-        "expression": {"type": "string"},
-        "description": {"type": "string"},
-        "enabled": {"type": "boolean"},
-        "ref": {"type": "string"},
-        "position": {"type": "object"},
-    },
-}
+_PLACED_RULE = RULE | {"properties": RULE["properties"] | {"position": {"type": "object"}}}
+_PART_OF_RULE = {key: item for key, item in _PLACED_RULE.items() if key != "required"}
 
 
 # --- what there is ------------------------------------------------------------------------------------------------
@@ -152,7 +141,7 @@ async def delete_ruleset_version(call: Editing, ruleset_id: str, version: str) -
     raise BodyFault(INVALID, "the latest version is what holds; delete the ruleset, or replace its rules")
 
 
-@router.post(f"{_ONE}/rules", openapi_extra=takes_body(_RULE_BODY), responses=gives(RULESETS))
+@router.post(f"{_ONE}/rules", openapi_extra=takes_body(_PLACED_RULE), responses=gives(RULESETS))
 async def create_rule(call: Editing, ruleset_id: str, dry_run: DryRun = False) -> Response:
     """Add a rule, at the end or at a `position`; return the whole ruleset."""
     before = _changeable(call, ruleset_id)
@@ -163,7 +152,7 @@ async def create_rule(call: Editing, ruleset_id: str, dry_run: DryRun = False) -
     return await _put_rule(call, before, body, rule, rule.pop("position", None), dry_run)
 
 
-@router.patch(f"{_ONE}/rules/{{id_of_rule}}", openapi_extra=takes_body(_RULE_BODY), responses=gives(RULESETS))
+@router.patch(f"{_ONE}/rules/{{id_of_rule}}", openapi_extra=takes_body(_PART_OF_RULE), responses=gives(RULESETS))
 async def edit_rule(call: Editing, ruleset_id: str, id_of_rule: str, dry_run: DryRun = False) -> Response:
     """Change some fields of a rule, or its `position`; return the whole ruleset."""
     before = _changeable(call, ruleset_id)

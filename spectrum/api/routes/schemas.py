@@ -6,6 +6,10 @@ from typing import Any
 
 from spectrum.api.kinds.kind import Kind
 from spectrum.core.configuration.json_schema import ModelSchema, describe
+from spectrum.core.ddos.expressions import MAX_LENGTH
+from spectrum.core.ddos.managed import CATEGORIES, PHASE, RULESET_ID, SENSITIVITIES
+from spectrum.core.ddos.overrides import OVERRIDE_ACTIONS
+from spectrum.core.ddos.ruleset_objects import MAX_DESCRIPTION
 
 Schema = dict[str, Any]
 ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
@@ -20,6 +24,53 @@ _WHOM: Schema = {
         "value": {"type": "string"},
         "values": {"type": "array", "items": {"type": "string"}},
     },
+}
+_SETTING: Schema = {
+    "action": {"enum": list(OVERRIDE_ACTIONS)},
+    "sensitivity_level": {"enum": list(SENSITIVITIES)},
+    "enabled": {"const": True},
+}
+
+
+def _overrides_of(key: str, schema: Schema) -> Schema:
+    """Return the schema of a list of overrides of what a key names."""
+    one = {"type": "object", "required": [key], "properties": {key: schema, **_SETTING}}
+    return {"type": "array", "items": one}
+
+
+# One of a ruleset's rules.
+RULE: Schema = {
+    "type": "object",
+    "required": ["action", "action_parameters", "expression"],
+    "properties": {
+        "ref": {"type": "string"},
+        "action": {"const": "execute"},
+        "action_parameters": {
+            "type": "object",
+            "required": ["id"],
+            "properties": {
+                "id": {"const": RULESET_ID},
+                "version": {"const": "latest"},
+                "overrides": {
+                    "type": "object",
+                    "properties": {
+                        "categories": _overrides_of("category", {"enum": list(CATEGORIES)}),
+                        "rules": _overrides_of("id", {"type": "string"}),
+                        **_SETTING,
+                    },
+                },
+            },
+        },
+        "expression": {"type": "string", "maxLength": MAX_LENGTH},
+        "description": {"type": "string", "maxLength": MAX_DESCRIPTION},
+        "enabled": {"type": "boolean"},
+    },
+}
+_RULESET: Schema = {
+    "name": {"type": "string"},
+    "description": {"type": "string", "maxLength": MAX_DESCRIPTION},
+    "kind": {"const": "root"},
+    "phase": {"const": PHASE},
 }
 # Where a body is not what the file has.
 _BODIES: Mapping[str, Schema] = {
@@ -43,6 +94,7 @@ _BODIES: Mapping[str, Schema] = {
             "type": {"enum": ["legacy_custom", "sni_custom"]},
         },
     },
+    "rulesets": {"type": "object", "properties": _RULESET | {"rules": {"type": "array", "items": RULE}}},
     "monitor_groups": {
         "type": "object",
         "required": ["description", "members"],
@@ -66,6 +118,20 @@ _BODIES: Mapping[str, Schema] = {
 }
 # Where an answer is not what a body has, with what else there is.
 _RESULTS: Mapping[str, Schema] = {
+    "rulesets": {
+        "type": "object",
+        "required": ["id", "name", "kind", "phase", "version", "last_updated", "rules"],
+        "properties": {
+            "id": ID,
+            "name": {"type": "string"},
+            "description": {"type": "string"},
+            "kind": {"enum": ["managed", "root"]},
+            "phase": {"const": PHASE},
+            "version": {"type": "string"},
+            "last_updated": _STAMP,
+            "rules": {"type": "array", "items": {"type": "object", "required": ["id", "ref", "action", "expression"]}},
+        },
+    },
     "certificates": {
         "type": "object",
         "required": ["id", "zone_id", "hosts", "status", "uploaded_on", "modified_on"],
