@@ -13,7 +13,7 @@ _SIX_SOURCES = 0x20010DB8 << 32
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TargetApp:
     """An app.
 
     Attributes:
@@ -27,7 +27,7 @@ class Target:
     ports: tuple[int, int]
 
 
-def aimed(packets: Packets, target: Target) -> Packets:
+def aimed(packets: Packets, target: TargetApp) -> Packets:
     """Return packets with the destination of an app.
 
     Those to a served port go to a port of the app; others keep theirs. Those to many addresses (a carpet) go to as many

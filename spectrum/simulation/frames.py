@@ -84,7 +84,7 @@ def build(packets: Packets, link: bytes, chance: Generator) -> Frames:
     found, which = np.unique(kinds, axis=1, return_inverse=True)
     for number, (version, protocol, fragment, options, has_payload) in enumerate(found.T.tolist()):
         rows = np.flatnonzero(which.ravel() == number)
-        made, lengths = _Kind(version, protocol, fragment, OPTIONS.get(options, b""), bool(has_payload)).build(
+        made, lengths = _Layout(version, protocol, fragment, OPTIONS.get(options, b""), bool(has_payload)).build(
             packets.where(rows), link, chance
         )
         heads[rows, : made.shape[1]] = made
@@ -93,7 +93,7 @@ def build(packets: Packets, link: bytes, chance: Generator) -> Frames:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _Layout:
     """Packets whose headers are laid out alike."""
 
     version: int

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spectrum.simulation.aim import Target
+from spectrum.simulation.aim import TargetApp
 from spectrum.simulation.frames import LINK_BYTES, Frames
 from spectrum.wire.frames import parse
 
@@ -98,7 +98,7 @@ def rate(packets: list[Captured]) -> float:
     return len(packets) / took if took > 0 else 0.0
 
 
-def aimed_frames(packets: list[Captured], target: Target, link: bytes) -> Frames:
+def aimed_frames(packets: list[Captured], target: TargetApp, link: bytes) -> Frames:
     """Return what of a capture goes to its busiest destination's protocol family, with the destination of an app.
 
     All destination addresses become the app's; the busiest destination's port becomes the app's first one, others

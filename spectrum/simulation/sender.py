@@ -33,7 +33,7 @@ _MESSAGE = np.dtype(
 _PART = np.dtype([("at", "u8"), ("bytes", "u8")])
 
 
-class Sender:
+class FrameSender:
     """Sends frames over and over, in their order.
 
     Args:

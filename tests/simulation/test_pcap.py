@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.simulation.aim import Target
+from spectrum.simulation.aim import TargetApp
 from spectrum.simulation.frames import LINK_BYTES, build
 from spectrum.simulation.normal import World
 from spectrum.simulation.pcap import CaptureError, aimed_frames, rate, read
@@ -14,7 +14,7 @@ from spectrum.simulation.vectors import EVERY
 from spectrum.wire.frames import parse
 from tests.simulation.test_frames import LINK, sums_up
 
-TARGET = Target(IPv4Address("10.1.2.3"), IPv6Address("fd00:1::77"), (9000, 9000))
+TARGET = TargetApp(IPv4Address("10.1.2.3"), IPv6Address("fd00:1::77"), (9000, 9000))
 
 
 def written(path, frames, magic=0xA1B2C3D4, order="<", link=1, kept=65535):
@@ -96,7 +96,7 @@ def test_a_vlan_is_left_out(tmp_path):
 def test_nothing_of_the_app_s_family(tmp_path):
     captured = read(written(tmp_path / "f", flood("v6_udp")))
     with pytest.raises(CaptureError, match="family"):
-        aimed_frames(captured, Target(TARGET.four, None, (1, 1)), LINK)
+        aimed_frames(captured, TargetApp(TARGET.four, None, (1, 1)), LINK)
 
 
 @given(st.binary(max_size=200))

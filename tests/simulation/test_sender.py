@@ -6,7 +6,7 @@ import pytest
 
 from spectrum.simulation.frames import build
 from spectrum.simulation.normal import World
-from spectrum.simulation.sender import Sender, pin
+from spectrum.simulation.sender import FrameSender, pin
 from spectrum.simulation.vectors import EVERY
 from tests.kernel.isolation import isolated
 
@@ -17,7 +17,7 @@ import numpy as np
 from spectrum.core.ddos.packets import Packets
 from spectrum.simulation.frames import build
 from spectrum.simulation.normal import World
-from spectrum.simulation.sender import Sender
+from spectrum.simulation.sender import FrameSender
 from spectrum.simulation.vectors import EVERY
 ETH_P_IP = 0x0800
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP)) as heard:
@@ -25,7 +25,7 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP)) as
     heard.bind(("lo", ETH_P_IP))
     frames = build(EVERY["udp_random"](World(1), 1000), bytes(12), np.random.default_rng(1))
     told = []
-    with Sender("lo", frames) as sender:
+    with FrameSender("lo", frames) as sender:
         first = sender.send(2500)
         lengths, distinct = [], set()
         heard.setblocking(False)
@@ -52,7 +52,7 @@ def test_every_frame_goes_over_and_over_at_a_rate(require):
 def test_an_interface_that_is_not_there():
     frames = build(EVERY["syn_os"](World(1), 1), bytes(12), np.random.default_rng(1))
     with pytest.raises(OSError):
-        Sender("nowhere", frames)
+        FrameSender("nowhere", frames)
 
 
 def test_pinned_to_a_core():
