@@ -1,16 +1,19 @@
 """The filter on the interfaces of a network namespace: what passes, what is dropped, and what is counted."""
 
 import random
-from ipaddress import ip_network
+import struct
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from spectrum.core.filter_rules import FilterRule, SetTerm
 from spectrum.kernel.filter.attaching import load, remove
 from spectrum.kernel.filter.drops import pack_drops, pack_prefixes
-from spectrum.kernel.filter.pinned import PinnedFilter
+from spectrum.kernel.filter.pinned import MAPS, PinnedFilter
 from spectrum.kernel.filter.settings import FilterSettings
-from spectrum.kernel.pins import PinError
+from spectrum.kernel.pins import PinError, folder_of
+from spectrum.kernel.pins import load as load_program
+from tests.kernel.filter.running import run
 from tests.kernel.isolation import isolated
 
 PASSES = """
@@ -438,4 +441,31 @@ def test_what_is_held_is_read_back_and_undone(filesystem):
         one.put_back(one.journal)
         assert one.held() == held
         assert one.settings() == FilterSettings()
+    assert remove(filesystem)
+
+
+DROPPED, PASSED = 1, 2
+
+
+def test_no_rule_reaches_what_is_guarded(filesystem):
+    load([], filesystem)
+    program = load_program("filter", folder_of(filesystem), MAPS)
+
+    def judged(source, target):
+        packet = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 48, 0, 0, 64, 17, 0, source.packed, target.packed)
+        packet += struct.pack("!HHHH", 1, 2, 28, 0) + bytes(20)
+        return run(program.program("filter"), bytes(12) + struct.pack("!H", 0x0800) + packet)[0]
+
+    manager, edge, other = map(ip_address, ("192.0.2.9", "198.51.100.1", "203.0.113.5"))
+    with PinnedFilter(filesystem) as one:
+        one.guard([ip_network("192.0.2.0/24")])
+        for rule in (FilterRule(), FilterRule(packets_per_second=1, action="limit"), FilterRule(action="retry")):
+            one.rule({"r": rule, "ddos/r": rule})
+            judged(other, edge)
+            assert judged(other, edge) == DROPPED
+            assert judged(manager, edge) == judged(edge, manager) == PASSED
+        one.rule({"ddos/r": FilterRule()})
+        one.configure(FilterSettings(dry_run=True))
+        assert judged(other, edge) == PASSED
+    program.close()
     assert remove(filesystem)
