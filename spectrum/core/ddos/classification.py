@@ -1,7 +1,7 @@
 """Which managed rule an attack is an instance of, and what overrides may ask of it."""
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def shared_fields(what: Conjunction) -> Mapping[str, Spans]:
         found["ip.len"] = tuple((8 * value, 8 * value + 7) for value in by_field["length/8"].values)
     for name, fields in (("ip.dst", ("destination",)), ("ip.src", ("source", "source/24", "source/16"))):
         known = next((by_field[field] for field in fields if field in by_field), None)
-        if known is not None and (known.example or "/" in known.field):
+        if known is not None and (known.example or known.field != "destination"):
             found[name] = tuple(_addresses(known))
     found.update(_of_transport(by_field))
     return found
@@ -157,4 +157,11 @@ def _addresses(predicate: Predicate) -> Iterator[Span]:
         yield address_span(text)
         return
     for value in predicate.values:
-        yield address_span(prefix_text(predicate.field, value))
+        yield address_span(prefix_text(predicate.field, value)) if "/" in predicate.field else _source(value)
+
+
+def _source(key: int) -> Span:
+    """Return the address that a key of `source` stands for, or the /64; the highest bit says that it is one of IPv6."""
+    if key >> 63:
+        return address_span(f"{IPv6Address((key & (1 << 63) - 1) << 64)}/64")
+    return address_span(str(IPv4Address(key & 0xFFFFFFFF)))

@@ -3,7 +3,7 @@ import pytest
 
 from spectrum.core.ddos.classification import classify, shared_fields
 from spectrum.core.ddos.expressions import address_span
-from spectrum.core.ddos.packets import COLUMNS, IN_USE, OPENING, SHAKEN, Packets
+from spectrum.core.ddos.packets import COLUMNS, IN_USE, MAPPED, OPENING, SHAKEN, Packets
 from spectrum.core.ddos.predicates import Conjunction, Predicate
 from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 from spectrum.simulation.normal import World
@@ -152,6 +152,10 @@ UDP_IS, TCP_IS = one("protocol", 17), one("protocol", 6)
         (
             (one("source/24", 0xC00002, (1 << 63) | 0x20010DB80001, kind="in"),),
             {"ip.src": (address_span("192.0.2.0/24"), address_span("2001:db8:1::/48"))},
+        ),
+        (
+            (one("source", MAPPED | 0xC0000201, (1 << 63) | 0x20010DB800010002, kind="in"),),
+            {"ip.src": (address_span("192.0.2.1"), address_span("2001:db8:1:2::/64"))},
         ),
         # without the protocol nobody knows whose ports these are
         ((one("destination_port", 53),), {}),
