@@ -183,3 +183,16 @@ async def test_what_two_do_at_once_is_not_lost(api):
         went = [one for one in answers if one.status_code == httpx.codes.OK]
         assert {one.status_code for one in answers} <= {200, 412} and went
         assert len((await done(client, "GET", ENTRY))["rules"]) == len(went)
+
+
+async def test_one_that_was_imported_keeps_its_rules_when_one_of_them_changes(api):
+    said = {"rules": [{"expression": "tcp.flags.syn", "overrides": {"action": "log"}}, {}]}
+    async with api.client() as client:
+        await done(client, "POST", "/spectrum/import", {"objects": {"rulesets": {"ours": said}}})
+        told = await done(client, "GET", ENTRY)
+        path = f"{RULESETS}/{told['id']}/rules/{told['rules'][1]['id']}"
+        after = await done(client, "PATCH", path, {"description": "second", "position": {"index": 1}})
+        assert [(one["ref"], one["id"]) for one in after["rules"]] == [
+            (one["ref"], one["id"]) for one in reversed(told["rules"])
+        ]
+        assert (after["name"], after["rules"][0]["description"]) == ("ours", "second")
