@@ -30,7 +30,8 @@ def test_rules_and_samples(hosts, start, tmp_path, filesystem):
         tmp_path,
         f"kernel: {{bpffs: {filesystem}}}\n"
         "filter:\n  interfaces: [e1a]\n  guard: [10.231.1.99/32]\n  sample_one_in: 1\n"
-        "  rules: {large: {protocol: udp, destination_port: 7000, length: 500-1500}}\n"
+        "  rules:\n    all: {version: 4, protocol: udp, destination_port: 7000, action: log}\n"
+        "    large: {protocol: udp, destination_port: 7000, length: 500-1500}\n"
         "apps: {x: {protocol: udp/7000, origin_direct: ['udp://127.0.0.1:1']}}",
     )
     hosts.python("c", PING)
@@ -46,6 +47,7 @@ def test_rules_and_samples(hosts, start, tmp_path, filesystem):
     eventually(lambda: shown("rule large") and shown("passed"), 5, said)
     status = hosts.call("e", *spectrum("kernel", "status"), "--bpffs", filesystem)
     assert "filter: rule large: 2 packets, 1584 bytes" in status
+    assert "filter: rule all: 4 packets" in status, "counted, and decided by others"
     refused = hosts.call("e", *spectrum("samples", "--socket", control, "--by", "colour"), check=False)
     assert refused == ""
     assert "filter on: e1a" in hosts.call("e", *spectrum("status", "--socket", control))
