@@ -56,7 +56,7 @@ def learned(seed: int) -> tuple[World, Detector]:
 @cache
 def _learned(seed: int) -> tuple[World, Detector]:
     world = World(seed)
-    detector = Detector(Profile(seed))
+    detector = Detector(Profile(seed, settle_s=0))
     for number in range(LEARN_LOOKS):
         events = detector.look(normal(world, SUB_WINDOW_S, LEARN_ONE_IN), SUB_WINDOW_S, number * SUB_WINDOW_S)
         assert not [one for one in events if isinstance(one, RuleWritten)], "a rule for normal traffic"
@@ -77,7 +77,7 @@ def dropped(rules: Sequence[FloodRule], packets: Packets, seconds: float, spoofe
                 chance[match] = np.maximum(chance[match], 1.0 if spoofed else 0.0)
             case Action.LIMIT:
                 chance[match] = np.maximum(chance[match], max(0.0, 1 - rule.judgement.per_s / max(rate, 1e-9)))
-            case Action.SOURCE_LIMIT if spoofed:
+            case Action.SOURCE_LIMIT:
                 _, inverse, counts = np.unique(packets["source"][match], return_inverse=True, return_counts=True)
                 each = counts[inverse] * packets["stands_for"][match] / seconds
                 chance[match] = np.maximum(chance[match], 1 - np.minimum(1.0, rule.judgement.per_s / each))
@@ -100,14 +100,15 @@ def run(vector: str, times: float, one_in: float, seed: int) -> Score:
         after = (number + 1) * SUB_WINDOW_S - begin
         if found is None and after <= DEADLINE_S:
             fresh = flood(world, vector, 4_000, 1.0, 1.0)
-            if _matched(detector.rules, fresh) >= FOUND_SHARE:
+            if matched_by(detector.rules, fresh) >= FOUND_SHARE:
                 found = after
         if found is not None and after >= found + SETTLE_S:
             break
     return _scored(world, detector.rules, vector, found, cpu / after)
 
 
-def _matched(rules: Sequence[FloodRule], packets: Packets) -> float:
+def matched_by(rules: Sequence[FloodRule], packets: Packets) -> float:
+    """Return which part of packets the rules match."""
     matched = np.zeros(len(packets), bool)
     for rule in rules:
         matched |= rule.what.match(packets)
@@ -118,7 +119,7 @@ def _scored(world: World, rules: Sequence[FloodRule], vector: str, found: float 
     fresh = normal(world, 1.0, 1.0)
     lost = dropped(rules, fresh, 1.0, spoofed=False)
     known, new = _openings(fresh, lost, 1), _openings(fresh, lost, 0)
-    matched = _matched(rules, flood(world, vector, 4_000, 1.0, 1.0))
+    matched = matched_by(rules, flood(world, vector, 4_000, 1.0, 1.0))
     return Score(
         found,
         matched,

@@ -5,6 +5,7 @@ no masses behind one address, and no curve of the day.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,26 @@ class World:
         return left
 
 
+@cache
+def _listens(protocol: int) -> Numbers:
+    """Return whether an app listens, by the last byte of the address and the port."""
+    listens = np.zeros((256, 65536), bool)
+    for at, kind, port in SERVED:
+        if kind == protocol:
+            listens[at, port] = True
+    return listens
+
+
+@cache
+def _apps(protocol: int) -> Numbers:
+    """Return which app listens, by the last byte of the address."""
+    apps = np.full(256, NO_APP)
+    for (at, kind), app in APP_OF.items():
+        if kind == protocol:
+            apps[at] = app
+    return apps
+
+
 def packets(
     world: World, source: Numbers, host: Numbers | int, protocol: int, six: float = 0.0, **given: Any
 ) -> Packets:
@@ -100,17 +121,9 @@ def packets(
     columns |= given
     if "served" not in given:
         ports = np.broadcast_to(np.asarray(columns["destination_port"]), count)
-        listens = np.zeros((256, 65536), bool)
-        for at, kind, port in SERVED:
-            if kind == protocol:
-                listens[at, port] = True
         fragments = np.broadcast_to(np.asarray(columns["fragment"]), count)
-        columns["served"] = listens[host, ports] & (fragments != 2)
-        apps = np.full(256, NO_APP)
-        for (at, kind), app in APP_OF.items():
-            if kind == protocol:
-                apps[at] = app
-        columns["app"] = np.where(columns["served"], apps[host], NO_APP)
+        columns["served"] = _listens(protocol)[host, ports] & (fragments != 2)
+        columns["app"] = np.where(columns["served"], _apps(protocol)[host], NO_APP)
     return Packets(
         {name: np.broadcast_to(np.asarray(column), count).astype(COLUMNS[name]) for name, column in columns.items()}
     )

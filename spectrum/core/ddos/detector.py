@@ -1,7 +1,7 @@
 """From samples to rules: windows of time, alarms, and what is done about what was found."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.core.ddos.classification import classify, shared_fields
+from spectrum.core.ddos.estimates import rate_bounds
 from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, overruled
 from spectrum.core.ddos.managed import ManagedRule, Sensitivity
-from spectrum.core.ddos.mining import COVER_WEIGHTS, LEAST_OF_FLOOR, Fingerprint, mine
+from spectrum.core.ddos.mining import COST_AIM, COVER_WEIGHTS, LEAST_OF_FLOOR, Fingerprint, mine
 from spectrum.core.ddos.overrides import Overrides, Ruling
 from spectrum.core.ddos.packets import IN_USE, NO_APP, Packets
 from spectrum.core.ddos.predicates import Conjunction
 from spectrum.core.ddos.profile import Normal, Profile
+from spectrum.core.ddos.recurrence import PastAttack, PastAttacks, expiry_s
 
 SUB_WINDOW_S = 0.25
 # Looked at: the last sub-window alone, and so many together.
@@ -32,9 +34,18 @@ CLEAR_ALARM = 5.0
 PATIENCE_S = 1.0
 REJUDGE_S = 1.0
 MOST_RULES = 8
-# An automatic rule ends so long after what it matches fell below a quarter of what began it.
-EXPIRY_S = 60.0
+# An automatic rule ends some time after what it matches fell below a quarter of what began it.
 QUIET_SHARE = 0.25
+# So long after a start flows and known sources are still being learned: only what goes nowhere is dropped.
+WARM_UP_S = 60.0
+# What stays beyond normal for so long, and no rule is for it, is how it is now: how often packets come is learned.
+NEW_NORMAL_S = 600.0
+# Known sources were lost where so small a part of what they send is recognised.
+LOST_KNOWN = 0.5
+# An attack that was there before begins again at this part of what is an alarm.
+RETURN_SHARE, LEAST_RETURNING = 0.5, 8
+# A rule that blocks does something else when known sources say that it hits so much of an app's openings (95 %).
+MOST_HARM = 0.01
 
 # How much above the profile's rate is an alarm.
 TOLERANCES: dict[Sensitivity, float] = {"default": 0.5, "medium": 1.5, "low": 4.0, "eoff": 20.0}
@@ -54,6 +65,9 @@ class FloodRule:
         app: The number of the app that it is about most.
         excess: Packets per second that matched beyond normal when it was written; `normal` those that are normal.
         began: When it was written; `quiet_since` since when little matches, None while much does.
+        hits: The greatest part of an app's openings of the profile that matches.
+        times: How often the attack has come within a day.
+        apps: The apps that packets of it may be about; nothing is learned of them meanwhile.
     """
 
     number: int
@@ -68,6 +82,8 @@ class FloodRule:
     began: float
     hits: float = 0.0
     quiet_since: float | None = None
+    times: int = 1
+    apps: frozenset[int] = frozenset()
 
     @property
     def action(self) -> Action:
@@ -107,12 +123,21 @@ class LeftAlone:
 Event = RuleWritten | RuleEnded | LeftAlone
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Look:
     """What was sampled in a sub-window."""
 
     packets: Packets
     seconds: float
+
+
+@dataclass(slots=True)
+class _Harm:
+    """What known sources sent that a rule matched: packets, their squares for the error, and in how many seconds."""
+
+    known: float = 0.0
+    squares: float = 0.0
+    seconds: float = 0.0
 
 
 class Detector:
@@ -130,45 +155,82 @@ class Detector:
         self._rules: dict[int, FloodRule] = {}
         # What is too little to be an attack, as an override says, until when.
         self._tolerated: dict[Conjunction, float] = {}
+        self._harm: dict[int, _Harm] = {}
+        self._past = PastAttacks()
         self._alarms = self._last = 0
         self._mine_at = self._judge_at = 0.0
+        self._began: float | None = None
+        self._alarm_since: float | None = None
+        self._at = 0.0
 
     @property
     def rules(self) -> Sequence[FloodRule]:
         """Those in force."""
         return tuple(self._rules.values())
 
-    def look(self, packets: Packets, seconds: float, now: float) -> list[Event]:
-        """Take what was sampled in a sub-window of so many seconds, which ends `now`; return what follows from it.
+    @property
+    def profile(self) -> Profile:
+        """What is normal."""
+        return self._profile
 
-        Packets that rules in force match are among them.
+    def look(
+        self,
+        packets: Packets,
+        seconds: float,
+        now: float,
+        *,
+        at: float | None = None,
+        counted: Mapping[int, float] | None = None,
+    ) -> list[Event]:
+        """Take what was sampled in a sub-window; return what follows from it.
+
+        Args:
+            packets: Samples, also of what rules in force match.
+            seconds: How long the sub-window is.
+            now: When it ends, of a clock that is never set.
+            at: The same, in seconds since 1970; `now` where it is not given.
+            counted: Packets per second that rules match, by their number, as they counted themselves. Rules that are
+                not there are judged by the samples.
         """
+        self._at = now if at is None else at
+        self._began = now if self._began is None else self._began
         if not self._profile.is_ready:
-            self._profile.learn(packets, seconds)
+            self._profile.learn(packets, seconds, self._at)
             return []
         self._looks.append(_Look(packets, seconds))
         self._tolerated = {what: until for what, until in self._tolerated.items() if until > now}
-        events: list[Event] = [*self._ends(now)]
+        events: list[Event] = [*self._ends(now, counted or {}), *self._returns(now)]
         alarm = max(self._alarm(list(self._looks)[-count:]) for count in SPANS if count <= len(self._looks))
         self._alarms = self._alarms + 1 if alarm > 1 else 0
         if now >= self._judge_at:
             events += self._judge_again(now)
-        if alarm > CLEAR_ALARM or self._alarms >= 2:
-            if now >= self._mine_at:
-                events += self._find(now)
-        elif not self._alarms:
-            self._learn(packets, seconds)
+        if (alarm > CLEAR_ALARM or self._alarms >= 2) and now >= self._mine_at:
+            events += self._find(now)
+        self._learn(packets, seconds, now)
         return events
+
+    def _learn(self, packets: Packets, seconds: float, now: float) -> None:
+        """Learn of apps that no rule is about, while nothing is beyond normal."""
+        touched = {app for rule in self._rules.values() for app in rule.apps}
+        if self._tolerated:
+            return
+        if not self._alarms:
+            self._alarm_since = None
+            self._profile.learn(packets, seconds, self._at, touched)
+        elif self._alarm_since is None or self._rules:
+            self._alarm_since = now
+        elif now - self._alarm_since >= NEW_NORMAL_S:
+            self._profile.learn_rates(packets, seconds)
 
     def override(self, overrides: Overrides) -> list[Event]:
         """Go by other overrides; return what that changes for rules in force."""
         self._overrides = overrides
         self._tolerated.clear()
         events: list[Event] = []
-        for rule in list(self._rules.values()):
+        for rule in self.rules:
             ruling = overrides.judge(rule.managed, shared_fields(rule.what))
             if rule.excess < self._least(rule.managed, ruling):
-                del self._rules[rule.number]
+                self._forget(rule)
                 events.append(RuleEnded(rule))
             elif ruling != rule.ruling:
                 judgement = overruled(rule.judged, ruling, rule.normal)
@@ -176,9 +238,19 @@ class Detector:
                 events.append(RuleWritten(changed))
         return events
 
-    def _learn(self, packets: Packets, seconds: float) -> None:
-        if not self._rules and not self._tolerated:
-            self._profile.learn(packets, seconds)
+    def _forget(self, rule: FloodRule) -> None:
+        del self._rules[rule.number]
+        self._harm.pop(rule.number, None)
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Have apps by other numbers, as a configuration has them now."""
+        self._profile.renumber(numbers)
+        for look in self._looks:
+            changed = np.array([numbers.get(int(app), NO_APP) for app in look.packets["app"]], np.int32)
+            look.packets = look.packets.replaced(app=changed)
+        for rule in self.rules:
+            apps = frozenset(numbers.get(app, NO_APP) for app in rule.apps)
+            self._rules[rule.number] = replace(rule, app=numbers.get(rule.app, NO_APP), apps=apps)
 
     # --- alarms ---------------------------------------------------------------------------------------------------
 
@@ -203,16 +275,22 @@ class Detector:
             return 0.0
         total = sum(float(one["stands_for"].sum()) for one in idle)
         error = sqrt(sum(float((one["stands_for"].astype(float) ** 2).sum()) for one in idle)) / seconds
-        excess = total / seconds - TOLERANCE * self._profile.normal.rate
-        return excess / max(self._floor(), ERRORS * error)
+        usual = self._profile.rate + float(self._missing(looks).sum())
+        excess = total / seconds - TOLERANCE * usual
+        return excess / max(self._floor(usual), ERRORS * error)
 
-    def _floor(self) -> float:
-        return max(LEAST_EXCESS, TOLERANCES[self._overrides.most_sensitive] * self._profile.normal.rate)
+    def _missing(self, looks: Sequence[_Look]) -> NDArray[np.float64]:
+        return self._profile.missing(
+            Packets.joined([look.packets for look in looks]), sum(look.seconds for look in looks)
+        )
+
+    def _floor(self, usual: float) -> float:
+        return max(LEAST_EXCESS, TOLERANCES[self._overrides.most_sensitive] * usual)
 
     def _least(self, managed: ManagedRule, ruling: Ruling) -> float:
         """Return the least excess for a rule of a kind of attack; samples may tell somewhat less than there is."""
         level = ruling.sensitivity_level
-        return LEAST_OF_FLOOR * max(managed.threshold(level), TOLERANCES[level] * self._profile.normal.rate)
+        return LEAST_OF_FLOOR * max(managed.threshold(level), TOLERANCES[level] * self._profile.rate)
 
     # --- rules ----------------------------------------------------------------------------------------------------
 
@@ -230,31 +308,49 @@ class Detector:
     def _mine(self, looks: Sequence[_Look], now: float) -> Iterator[Event]:
         seconds = sum(look.seconds for look in looks)
         packets = Packets.joined([look.packets for look in looks])
+        normal = self._profile.normal_with(self._missing(looks))
+        if self._lost_known(packets, seconds):  # nobody is known now, so that says nothing
+            packets = packets.replaced(known=np.zeros(len(packets), np.uint8))
+            rows = normal.packets.replaced(known=np.zeros(len(normal.packets), np.uint8))
+            normal = replace(normal, packets=rows)
         while len(self._rules) < MOST_RULES and self._alarm(looks) > 1:
             left = self._left_over(packets)
             idle = left.where(left["state"] != IN_USE)
-            fingerprint = self._best_fingerprint(idle, seconds)
+            fingerprint = self._best_fingerprint(idle, seconds, normal)
             if fingerprint is None:
                 return
-            matching = idle.where(fingerprint.what.match(idle))
-            app = app_of(matching)
-            judged = judge(fingerprint, matching, self._excess_of(app, left, seconds))
-            if judged.action is None:
-                yield LeftAlone(fingerprint.what, fingerprint.excess, judged.why)
+            event = self._decide(fingerprint, left, seconds, now)
+            yield event
+            if isinstance(event, LeftAlone) and fingerprint.what not in self._tolerated:
                 return
-            yield self._write(fingerprint, classify(fingerprint.what, matching), judged, app, now)
+
+    def _decide(
+        self, fingerprint: Fingerprint, left: Packets, seconds: float, now: float, times: int = 1
+    ) -> RuleWritten | LeftAlone:
+        """Begin a rule for what was found in what no rule matches; or say why there is none."""
+        idle = left.where(left["state"] != IN_USE)
+        matching = idle.where(fingerprint.what.match(idle))
+        app = app_of(matching)
+        excess = self._excess_of(app, left, seconds)
+        judged = judge(fingerprint, matching, excess, self._profile.per_source_of(app))
+        judged = self._held_back(judged, matching, app, now)
+        if judged.action is None:
+            return LeftAlone(fingerprint.what, fingerprint.excess, judged.why)
+        return self._write(fingerprint, classify(fingerprint.what, matching), judged, app, now, times)
 
     def _write(
-        self, fingerprint: Fingerprint, managed: ManagedRule, judged: Judgement, app: int, now: float
+        self, fingerprint: Fingerprint, managed: ManagedRule, judged: Judgement, app: int, now: float, times: int
     ) -> RuleWritten | LeftAlone:
         """Write a rule, unless an override says that it takes more."""
         ruling = self._overrides.judge(managed, shared_fields(fingerprint.what))
-        if fingerprint.excess < self._least(managed, ruling):
+        least = self._least(managed, ruling) * (RETURN_SHARE if times > 1 else 1.0)
+        if fingerprint.excess < least:
             self._tolerated[fingerprint.what] = now + PATIENCE_S
             why = f"it takes more for {managed.name} at sensitivity {ruling.sensitivity_level}"
             return LeftAlone(fingerprint.what, fingerprint.excess, why)
         self._last += 1
         self._judge_at = now + REJUDGE_S
+        rows = self._profile.normal.packets
         self._rules[self._last] = rule = FloodRule(
             self._last,
             fingerprint.what,
@@ -267,17 +363,39 @@ class Detector:
             fingerprint.normal,
             now,
             float(fingerprint.hits.max(initial=0.0)),
+            times=max(times, self._past.times(fingerprint.what, self._at)),
+            apps=frozenset({app, *map(int, np.unique(rows["app"][fingerprint.what.match(rows)]))}),
         )
         return RuleWritten(rule)
 
-    def _best_fingerprint(self, idle: Packets, seconds: float) -> Fingerprint | None:
+    def _held_back(self, judgement: Judgement, matching: Packets, app: int, now: float) -> Judgement:
+        """Return what is done about a fingerprint by what is known yet."""
+        if judgement.action is None or (judgement.action is Action.BLOCK and not matching["served"].any()):
+            return judgement
+        assert self._began is not None, "a look has begun it"
+        if now - self._began < WARM_UP_S:
+            return Judgement(None, why="flows and known sources are still learned, in the first minute after a start")
+        if not self._profile.is_settled(app, self._at):
+            hours = self._profile.settle_s / 3600
+            why = f"{judgement.action} is to follow when the app has been learned for {hours:g} h; {judgement.why}"
+            return Judgement(Action.LOG, why=why)
+        return judgement
+
+    def _lost_known(self, packets: Packets, seconds: float) -> bool:
+        """Tell whether the table of known sources was lost."""
+        known = float((packets["stands_for"] * packets["known"]).sum()) / seconds
+        error = sqrt(float((packets["stands_for"].astype(float) ** 2 * packets["known"]).sum())) / seconds
+        return known + 2 * error < LOST_KNOWN * self._profile.known_rate
+
+    def _best_fingerprint(self, idle: Packets, seconds: float, normal: Normal) -> Fingerprint | None:
         """Return what covers most of the excess, or if that hits normal packets, a part of it that does not."""
         idle, seconds = _thinned(idle, seconds)
-        normal = _without(self._profile.normal, self._explained())
-        first = mine(idle, seconds, normal, self._floor(), COVER_WEIGHTS[0])
+        normal = _without(normal, self._explained())
+        floor = self._floor(normal.rate)
+        first = mine(idle, seconds, normal, floor, COVER_WEIGHTS[0])
         if first is None or first.is_clean:
             return first
-        second = mine(idle, seconds, normal, self._floor(), COVER_WEIGHTS[1])
+        second = mine(idle, seconds, normal, floor, COVER_WEIGHTS[1])
         return second if second is not None and second.is_clean else first
 
     def _excess_of(self, app: int, left: Packets, seconds: float) -> AppExcess | None:
@@ -291,6 +409,8 @@ class Detector:
         known = float(idle["stands_for"][idle["known"] == 1].sum()) / seconds
         beyond = float((came - normal)[:IN_USE].sum())
         share = (known - usual * float(normal[:IN_USE].sum())) / beyond if beyond > 0 else 1.0
+        if self._lost_known(left, seconds):  # who comes cannot be told: it may be clients
+            share = 1.0
         return AppExcess(came - normal, normal, share, usual)
 
     def _judge_again(self, now: float) -> Iterator[Event]:
@@ -298,33 +418,83 @@ class Detector:
         self._judge_at = now + REJUDGE_S
         packets = Packets.joined([look.packets for look in self._looks])
         seconds = sum(look.seconds for look in self._looks)
-        for rule in list(self._rules.values()):
-            if rule.action is Action.BLOCK or rule.ruling.action != "ddos_dynamic":
-                continue
+        for rule in self.rules:
             idle = packets.where((packets["state"] != IN_USE) & rule.what.match(packets))
+            hits = rule.hits
+            if rule.ruling.action != "ddos_dynamic":
+                continue
+            if rule.action is Action.BLOCK:
+                hits = self._harm_of(rule)
+                if hits <= MOST_HARM:
+                    continue
             if len(idle) < LEAST_SAMPLES:
                 continue
             rows = rule.what.match(self._profile.normal.packets)
             usual = float(self._profile.normal.rates[rows].sum())
             excess = float(idle["stands_for"].sum()) / seconds - usual
-            again = judge(Fingerprint(rule.what, excess, usual, np.array([rule.hits]), len(idle)), idle, None)
+            found = Fingerprint(rule.what, excess, usual, np.array([hits]), len(idle))
+            again = judge(found, idle, None, self._profile.per_source_of(rule.app))
+            again = self._held_back(again, idle, rule.app, now)
             if again.action is not None and again.action != rule.action:
-                self._rules[rule.number] = changed = replace(rule, judgement=again, judged=again)
+                self._rules[rule.number] = changed = replace(rule, judgement=again, judged=again, hits=hits)
                 yield RuleWritten(changed)
 
-    def _ends(self, now: float) -> Iterator[Event]:
+    def _harm_of(self, rule: FloodRule) -> float:
+        """Return which part of an app's openings a rule hits at least, by what known sources sent that it matched.
+
+        What it hits of an app's known clients it hits of the others, too, who cannot be told from the attack.
+        """
+        harm = self._harm.setdefault(rule.number, _Harm())
+        usual = self._profile.known_share_of(rule.app) * float(self._profile.rates_of(rule.app)[:IN_USE].sum())
+        if rule.app == NO_APP or not harm.seconds or not usual:
+            return 0.0
+        return max(harm.known - 2 * sqrt(harm.squares), 0.0) / harm.seconds / usual
+
+    def _watch(self, rule: FloodRule, matched: Packets, seconds: float) -> None:
+        """Add up what a rule does to known sources."""
+        harm = self._harm.setdefault(rule.number, _Harm())
+        known = matched["stands_for"][matched["known"] == 1]
+        harm.known += float(known.sum())
+        harm.squares += float((known**2).sum())
+        harm.seconds += seconds
+
+    def _ends(self, now: float, counted: Mapping[int, float]) -> Iterator[Event]:
         """End rules that have matched little for long."""
         look = self._looks[-1]
-        for rule in list(self._rules.values()):
-            matched = rule.what.match(look.packets) & (look.packets["state"] != IN_USE)
-            rate = float(look.packets["stands_for"][matched].sum()) / look.seconds
-            quiet = rate < QUIET_SHARE * min(rule.excess, self._floor())
+        for rule in self.rules:
+            matched = look.packets.where(rule.what.match(look.packets) & (look.packets["state"] != IN_USE))
+            self._watch(rule, matched, look.seconds)
+            rate = counted.get(rule.number, float(matched["stands_for"].sum()) / look.seconds)
+            quiet = rate < QUIET_SHARE * min(rule.excess, self._floor(self._profile.rate))
             since = (rule.quiet_since if rule.quiet_since is not None else now) if quiet else None
-            if since is not None and now - since >= EXPIRY_S:
-                del self._rules[rule.number]
+            if since is not None and now - since >= expiry_s(rule.times):
+                self._forget(rule)
+                self._past.add(PastAttack(rule.what, rule.times, self._at))
                 yield RuleEnded(rule)
             elif since != rule.quiet_since:
                 self._rules[rule.number] = replace(rule, quiet_since=since)
+
+    def _returns(self, now: float) -> Iterator[Event]:
+        """Begin rules for attacks that were there before: after one sub-window, at half of what is an alarm."""
+        look = self._looks[-1]
+        for past in self._past.remembered(self._at):
+            left = self._left_over(look.packets)
+            matched = left.where(past.what.match(left) & (left["state"] != IN_USE))
+            if len(self._rules) >= MOST_RULES or len(matched) < LEAST_RETURNING:
+                continue
+            normal = self._profile.normal_with(self._missing([look]))
+            hit = past.what.match(normal.packets)
+            usual = float(normal.rates[hit].sum())
+            rate = float(matched["stands_for"].sum()) / look.seconds
+            at_least, _ = rate_bounds(len(matched), float(matched["stands_for"].mean()), look.seconds)
+            if at_least - TOLERANCE * usual < RETURN_SHARE * self._floor(normal.rate):
+                continue
+            counts = np.bincount(normal.packets["app"][hit] + 1, minlength=len(normal.apps))
+            hits = (counts + 1) / np.maximum(normal.apps, 1 / COST_AIM) * (normal.apps > 0)
+            fingerprint = Fingerprint(past.what, rate - usual, usual, hits, len(matched))
+            event = self._decide(fingerprint, left, look.seconds, now, past.times + 1)
+            if isinstance(event, RuleWritten):
+                yield event
 
 
 def _thinned(packets: Packets, seconds: float) -> tuple[Packets, float]:

@@ -15,6 +15,8 @@ from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 LEAST_LIFT = 3.0
 FEW_SOURCES, LEAST_PAIRS, LEAST_PER_SOURCE = 50_000, 3, 8.0
 PER_SOURCE = 4.0
+# A limit per source leaves the busiest ones so many times what is usual of them.
+SHARED = 3.0
 # Of a crowd's excess: handshakes completed, and packets of sessions in use, for each that opens.
 CROWD_SHAKEN, CROWD_IN_USE = 0.3, 1.5
 CROWD_KNOWN, CROWD_LEAST_KNOWN = 0.5, 0.3
@@ -76,31 +78,51 @@ class Judgement:
     why: str = ""
 
 
-def judge(fingerprint: Fingerprint, samples: Packets, excess: AppExcess | None) -> Judgement:
+def judge(
+    fingerprint: Fingerprint, samples: Packets, excess: AppExcess | None, usual_per_source: float = 0.0
+) -> Judgement:
     """Return what to do about a fingerprint.
 
     Args:
         fingerprint: What was found.
         samples: Those that match it.
         excess: Of the app that it is about most; None where no app is.
+        usual_per_source: Packets per second that the busiest sources of that app send: addresses with many clients.
     """
     share = 100 * float(fingerprint.hits.max(initial=0.0))
+    is_served = float((samples["served"] == 1).mean()) > 0.5
     if fingerprint.is_clean:
-        return Judgement(Action.BLOCK, why=f"at most {share:.2g} % of the openings of any app match")
+        why = f"at most {share:.2g} % of the openings of any app match"
+        if not is_served or not fingerprint.what.excludes:
+            return Judgement(Action.BLOCK, why=why)
+        # Clients that were upgraded since the profile was learned send what it has never seen, too.
+        return _spared(fingerprint, samples, usual_per_source, f"{why}, but clients that are new may send it")
     if fingerprint.excess < LEAST_LIFT * fingerprint.normal:
         return Judgement(None, why=f"it looks as normal packets do, and is less than {LEAST_LIFT:g} times as much")
     if excess is not None and excess.is_crowd:
         return Judgement(None, why="who comes goes on as clients do: a crowd")
-    estimate, pairs = sources(samples["source"])
-    if estimate < FEW_SOURCES and pairs >= LEAST_PAIRS and fingerprint.excess / estimate >= LEAST_PER_SOURCE:
-        return Judgement(Action.SOURCE_LIMIT, PER_SOURCE, f"about {estimate:,.0f} sources send it")
-    if _opens(samples):
-        return Judgement(Action.COOKIE, why="SYNs to where an app listens, from too many sources to count")
-    if (samples["served"] == 1).mean() > 0.5:
-        return Judgement(Action.RETRY, why=f"{share:.2g} % of an app's openings match, from too many sources to count")
+    if is_served or _few(fingerprint, samples):
+        return _spared(fingerprint, samples, usual_per_source, f"{share:.2g} % of an app's openings match")
     return Judgement(
         Action.LIMIT, 2 * fingerprint.normal, "neither what it looks like nor its sources tell it from normal"
     )
+
+
+def _spared(fingerprint: Fingerprint, samples: Packets, usual_per_source: float, why: str) -> Judgement:
+    """Return what to do about packets some of which clients may have sent."""
+    if _few(fingerprint, samples):
+        estimate, _ = sources(samples["source"])
+        # Clients behind one address are spared, as far as that leaves a limit at all.
+        shared = min(SHARED * usual_per_source, fingerprint.excess / estimate / 2)
+        return Judgement(Action.SOURCE_LIMIT, max(PER_SOURCE, shared), f"about {estimate:,.0f} sources send it")
+    if _opens(samples):
+        return Judgement(Action.COOKIE, why="SYNs to where an app listens, from too many sources to count")
+    return Judgement(Action.RETRY, why=f"{why}, from too many sources to count")
+
+
+def _few(fingerprint: Fingerprint, samples: Packets) -> bool:
+    estimate, pairs = sources(samples["source"])
+    return estimate < FEW_SOURCES and pairs >= LEAST_PAIRS and fingerprint.excess / estimate >= LEAST_PER_SOURCE
 
 
 def overruled(judged: Judgement, ruling: Ruling, normal: float) -> Judgement:

@@ -128,3 +128,7 @@ class Packets:
     def where(self, mask: NDArray[np.generic]) -> "Packets":
         """Return the rows that a mask selects, or those at some places."""
         return Packets({name: column[mask] for name, column in self._columns.items()})
+
+    def replaced(self, **columns: Column) -> "Packets":
+        """Return the same rows with other columns."""
+        return Packets({name: self._columns[name] for name in COLUMNS} | columns)

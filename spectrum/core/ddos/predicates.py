@@ -65,6 +65,16 @@ class Conjunction:
             found &= predicate.match(packets)
         return found
 
+    @property
+    def excludes(self) -> bool:
+        """Whether it is about what the profile has not seen."""
+        return any(one.kind == "not in" for one in self.predicates)
+
+    @property
+    def key(self) -> frozenset[tuple[str, str, tuple[int, ...]]]:
+        """What it has in common with what is found of the same attack another time: sets of values differ a little."""
+        return frozenset((one.field, one.kind, one.values if one.kind == "is" else ()) for one in self.predicates)
+
     def __str__(self) -> str:
         return ", ".join(map(str, self.predicates)) or "any packet"
 

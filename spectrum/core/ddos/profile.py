@@ -1,35 +1,123 @@
-"""What is normal: for each app a reservoir of its packets that belong to no flow in use, and how often such come.
+"""What is normal: for each app samples of its packets, kept by chance, and how often such come.
 
-A reservoir answers what any conjunction would hit, with a known error: it is the joint distribution of all fields. Rows
-are replaced by chance, so that it forgets slowly (Vitter, "Random sampling with a reservoir", 1985, with a bound on the
-number of rows that the next one is compared with).
+Rows answer what any conjunction would hit, with a known error: they are the joint distribution of all fields. Those of
+an app that belong to no flow in use are kept in two reservoirs, one that forgets within a day and one within a week;
+those of flows in use in a third, for when the table of flows is lost and they look as if they belonged to none.
+Rows are replaced by time, not by how many packets come (Vitter, "Random sampling with a reservoir", 1985, with a
+bound on what the next one is compared with): an hour of an attack that nobody noticed is an hour's part of the rows.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.core.ddos.packets import IN_USE, Packets
+from spectrum.core.ddos.packets import IN_USE, NO_APP, Packets
 
-# 172 KB of an app. No hit among so many says at most 0.15 % of openings (95 %).
+# Of an app, half of the last day and half of the last week: 172 KB. No hit among so many says at most 0.15 % (95 %).
 ROWS = 2_000
-# A rate follows what comes with this weight for each look: four times a second, so that it takes some minutes.
-RATE_WEIGHT = 0.005
-# A row that comes stays with a chance of ROWS to so many at least: half of the rows are of the latest 40,000 packets.
-MEMORY_ROWS = 20 * ROWS
-# Before so many looks, a minute, nobody knows what is normal.
-READY_LOOKS = 240
+USED_ROWS = 500
+# Of all apps; where there are many each has fewer, but so many at least.
+MOST_ROWS, LEAST_ROWS = 100_000, 100
+DAY_S, WEEK_S = 86_400.0, 7 * 86_400.0
+# A row stays so long in the mean: 95 % of the rows are younger than three times that, a day and a week.
+DAY_MEMORY_S, WEEK_MEMORY_S = DAY_S / 3, WEEK_S / 3
+# Rates follow within minutes: slowly enough for a flood that grows over an hour to stand out.
+RATE_MEMORY_S = 600.0
+# What rates that were kept over a longer pause are worth, in seconds of what is seen.
+STALE_RATE_S = 60.0
+# Before that nobody knows what is normal.
+READY_S = 60.0
+# An app is known after so long, with all of its rows; one with few openings after so many times as long.
+SETTLE_S = DAY_S
+PATIENT = 7
+# What is missing of the packets of flows in use, where it is less than that, is chance.
+LEAST_MISSING = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When packets of an app came.
+
+    Attributes:
+        at: In seconds since 1970.
+        seconds: In which they came.
+        since_s: For how long nothing had come before they had.
+        learned_s: For how long the app has been learned.
+    """
+
+    at: float
+    seconds: float
+    since_s: float
+    learned_s: float
 
 
 @dataclass(slots=True)
-class _AppProfile:
+class Reservoir:
+    """Rows, and when each came.
+
+    Attributes:
+        memory_s: How long a row stays in the mean.
+        rows: They.
+        at: When each came, in seconds since 1970.
+        due: How many are to be replaced, as soon as packets come.
+    """
+
+    memory_s: float
     rows: Packets = field(default_factory=Packets.none)
-    seen: int = 0
-    # Packets per second by state of flow; known sources among those that belong to none in use.
-    rates: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
-    known_share: float = 0.0
-    looks: int = 0
+    at: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    due: float = 0.0
+
+    def learn(self, packets: Packets, moment: "Moment", size: int, chance: np.random.Generator) -> None:
+        """Take some of what came; there may be so many rows."""
+        kept = min(len(self.rows), size)
+        memory_s = max(min(self.memory_s, moment.learned_s), moment.seconds)
+        # What was due while nothing came is not made up for by the first packets that come again.
+        most = max(kept * moment.seconds / memory_s, kept / 100, 1.0)
+        self.due = min(self.due + kept * moment.since_s / memory_s, most)
+        room = size - kept
+        count = min(room + min(int(self.due), kept), len(packets))
+        if not count:
+            return
+        replaced = max(count - room, 0)
+        self.due -= replaced
+        stay = np.sort(chance.permutation(len(self.rows))[: kept - replaced])
+        new = packets.where(np.sort(chance.permutation(len(packets))[:count]))
+        self.rows = Packets.joined([self.rows.where(stay), new])
+        self.at = np.concatenate([self.at[stay], np.full(count, moment.at)])
+
+
+@dataclass(slots=True)
+class AppRows:
+    """What is kept of an app's packets.
+
+    Attributes:
+        day: Of those that belong to no flow in use, of the last day.
+        week: The same, of the last week.
+        used: Of those of flows in use.
+        learned_s: For how long, until `seen_s` of the time that was learned in all.
+    """
+
+    day: Reservoir = field(default_factory=lambda: Reservoir(DAY_MEMORY_S))
+    week: Reservoir = field(default_factory=lambda: Reservoir(WEEK_MEMORY_S))
+    used: Reservoir = field(default_factory=lambda: Reservoir(DAY_MEMORY_S))
+    learned_s: float = 0.0
+    seen_s: float = 0.0
+
+    @property
+    def idle(self) -> Packets:
+        """Both reservoirs of packets that belong to no flow in use."""
+        return Packets.joined([self.day.rows, self.week.rows])
+
+    def rename(self, app: int) -> None:
+        """Have another number for the app."""
+        for reservoir in (self.day, self.week, self.used):
+            reservoir.rows = reservoir.rows.replaced(app=np.full(len(reservoir.rows), app, np.int32))
+
+    def __len__(self) -> int:
+        """Return how many rows there are of packets that belong to no flow in use."""
+        return len(self.day.rows) + len(self.week.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +128,8 @@ class Normal:
         packets: The rows.
         rates: Packets per second that each row stands for.
         shares: Which part of its app's rows each row is.
-        apps: How many rows each app has, by the app's number plus one: `NO_APP` is the first.
+        apps: How many rows each app has, by the app's number plus one: `NO_APP` is the first. After the apps come, in
+            the same order, their packets of flows in use, where some of these seem to belong to none.
         rate: Of all packets that belong to no flow in use, per second.
     """
 
@@ -51,59 +140,147 @@ class Normal:
     rate: float
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How sure the profile of an app is.
+
+    Attributes:
+        rows: Of packets that belong to no flow in use, and `used_rows` of others.
+        learned_s: How long it was learned, in seconds; what attacks took is no part of it.
+        day_share: Which part of the rows is of the last 24 h.
+        oldest_s: The age of the oldest row, in seconds, and `newest_s` that of the newest; None without rows.
+        unseen: A rule that hits none of the rows hits at most such a part of the app's openings (95 %).
+        is_settled: Whether rules about the app act.
+    """
+
+    rows: int
+    used_rows: int
+    learned_s: float
+    day_share: float
+    oldest_s: float | None
+    newest_s: float | None
+    unseen: float
+    is_settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AppMemory:
+    """All that is known of an app: what is kept of it over a restart.
+
+    Attributes:
+        rows: Its packets.
+        rates: Packets per second by state of flow.
+        known_share: Which part of its packets that belong to no flow in use comes from known sources.
+        at: When, in seconds since 1970.
+    """
+
+    rows: AppRows
+    rates: NDArray[np.float64]
+    known_share: float
+    at: float
+
+
 class Profile:
     """Learns what is normal.
 
     Args:
         seed: Of the chance that chooses rows.
         rows: So many are kept of an app.
+        settle_s: So long an app is learned before rules about it act.
     """
 
-    def __init__(self, seed: int, rows: int = ROWS) -> None:
+    def __init__(self, seed: int, rows: int = ROWS, settle_s: float = SETTLE_S) -> None:
         self._chance = np.random.default_rng(seed)
-        self._rows = rows
-        self._apps: dict[int, _AppProfile] = {}
-        self._looks = 0
+        self._most = rows
+        self.settle_s = settle_s
+        self._apps: dict[int, AppRows] = {}
+        self._learned_s = 0.0
+        # By the app's number plus one: rates by state of flow, the share of known sources, and in how many seconds.
+        self._rates = np.zeros((1, 3))
+        self._known = np.zeros(1)
+        self._rate_s = np.zeros(1)
+        # Packets per second from known sources, of all states.
+        self.known_rate = 0.0
         self._normal: Normal | None = None
 
-    def learn(self, packets: Packets, seconds: float) -> None:
-        """Take a look at what is normal: what was sampled in so many seconds, and no rule matched."""
-        self._looks += 1
-        present = np.unique(packets["app"]).tolist()
-        for app in {*self._apps, *map(int, present)}:
-            self._learn(self._apps.setdefault(app, _AppProfile()), packets.where(packets["app"] == app), seconds)
+    # --- learning -------------------------------------------------------------------------------------------------
+
+    def learn(self, packets: Packets, seconds: float, at: float, without: Collection[int] = ()) -> None:
+        """Take a look at what is normal: what was sampled in so many seconds, and no rule matched.
+
+        Args:
+            packets: They.
+            seconds: In which they were sampled.
+            at: When, in seconds since 1970.
+            without: Numbers of apps that nothing is to be learned of, as rules about them are in force.
+        """
+        self._learned_s += seconds
+        self.learn_rates(packets, seconds, without)
+        size = self._size()
+        order = np.argsort(packets["app"], kind="stable")
+        numbers, begins = np.unique(packets["app"][order], return_index=True)
+        places = dict(zip(map(int, numbers), np.split(order, begins[1:]), strict=True)) if len(order) else {}
+        for number in without:
+            if number in self._apps:
+                self._apps[number].seen_s += seconds
+        for number in places.keys() - set(without):
+            app = self._apps.setdefault(number, AppRows(seen_s=self._learned_s - seconds))
+            since = self._learned_s - app.seen_s
+            app.learned_s, app.seen_s = app.learned_s + since, self._learned_s
+            self._keep(app, packets.where(places[number]), Moment(at, seconds, since, app.learned_s), size)
         self._normal = None
 
-    def _learn(self, app: _AppProfile, packets: Packets, seconds: float) -> None:
-        app.looks += 1
-        weight = max(RATE_WEIGHT, 1 / app.looks)
-        counted = np.bincount(packets["state"], packets["stands_for"], 3) / seconds
-        app.rates += weight * (counted - app.rates)
-        idle = packets.where(packets["state"] != IN_USE)
-        if not len(idle):
-            return
-        known = float(np.average(idle["known"], weights=idle["stands_for"]))
-        app.known_share += weight * (known - app.known_share)
-        room = self._rows - len(app.rows)
-        if room > 0:
-            app.rows = Packets.joined([app.rows, idle.where(np.arange(min(room, len(idle))))])
-        rest = idle.where(np.arange(max(room, 0), len(idle)))
-        if len(rest):
-            self._replace(app, rest)
-        app.seen += len(idle)
+    def _keep(self, app: AppRows, packets: Packets, moment: Moment, size: int) -> None:
+        is_used = packets["state"] == IN_USE
+        idle = np.flatnonzero(~is_used)
+        is_first = self._chance.random(len(idle)) < 0.5  # no row is in both
+        half = size // 2
+        for reservoir, places, most in (
+            (app.day, idle[is_first], size - half),
+            (app.week, idle[~is_first], half),
+            (app.used, np.flatnonzero(is_used), min(USED_ROWS, size)),
+        ):
+            reservoir.learn(packets.where(places), moment, most, self._chance)
 
-    def _replace(self, app: _AppProfile, packets: Packets) -> None:
-        """Give each packet the place of a row, by chance."""
-        compared = np.minimum(app.seen + np.arange(len(packets)), MEMORY_ROWS)
-        kept = packets.where(self._chance.random(len(packets)) * np.maximum(compared, self._rows) < self._rows)
-        if len(kept):
-            places = self._chance.permutation(self._rows)[len(kept) :]
-            app.rows = Packets.joined([app.rows.where(places), kept.where(np.arange(min(len(kept), self._rows)))])
+    def learn_rates(self, packets: Packets, seconds: float, without: Collection[int] = ()) -> None:
+        """Take from a look how often packets come, and not what they look like."""
+        self._grow(int(packets["app"].max(initial=NO_APP)) + 2)
+        size = len(self._rate_s)
+        place = packets["app"] + 1
+        counted = np.bincount(place * 3 + packets["state"], packets["stands_for"], size * 3).reshape(size, 3) / seconds
+        idle = packets["state"] != IN_USE
+        known = np.bincount(place[idle], (packets["stands_for"] * packets["known"])[idle], size) / seconds
+        learns = (self._rate_s > 0) | (counted.sum(1) > 0)
+        learns[[number + 1 for number in without if number + 1 < size]] = False
+        self._rate_s[learns] += seconds
+        weight = np.where(learns, seconds / np.clip(self._rate_s, seconds, RATE_MEMORY_S), 0.0)
+        self._rates += weight[:, None] * (counted - self._rates)
+        came = counted[:, :IN_USE].sum(1)
+        share = np.divide(known, came, out=self._known.copy(), where=came > 0)
+        self._known += weight * (share - self._known)
+        if not without:
+            all_known = float((packets["stands_for"] * packets["known"]).sum()) / seconds
+            weight_now = seconds / min(max(self._learned_s, seconds), RATE_MEMORY_S)
+            self.known_rate += weight_now * (all_known - self.known_rate)
+        self._normal = None
+
+    def _grow(self, size: int) -> None:
+        more = size - len(self._rate_s)
+        if more > 0:
+            self._rates = np.concatenate([self._rates, np.zeros((more, 3))])
+            self._known = np.concatenate([self._known, np.zeros(more)])
+            self._rate_s = np.concatenate([self._rate_s, np.zeros(more)])
+
+    def _size(self) -> int:
+        """Return how many rows an app may have."""
+        return min(self._most, max(LEAST_ROWS, MOST_ROWS // max(len(self._apps), 1)))
+
+    # --- what is known --------------------------------------------------------------------------------------------
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has seen enough for a rule to be judged by it."""
-        return self._looks >= READY_LOOKS
+        """Whether it has seen enough for any rule to be judged by it."""
+        return self._learned_s >= READY_S
 
     @property
     def normal(self) -> Normal:
@@ -112,26 +289,171 @@ class Profile:
             self._normal = self._gather()
         return self._normal
 
+    @property
+    def rate(self) -> float:
+        """Packets per second that belong to no flow in use."""
+        return float(self._rates[:, :IN_USE].sum())
+
     def _gather(self) -> Normal:
+        size = len(self._rate_s)
         parts, rates, shares = [], [], []
-        apps = np.zeros(max(self._apps, default=-1) + 2, np.int64)
+        counts = np.zeros(size, np.int64)
         for number, app in self._apps.items():
-            count = len(app.rows)
+            count = len(app)
             if count:
-                parts.append(app.rows)
-                rates.append(np.full(count, app.rates[:IN_USE].sum() / count))
+                parts.append(app.idle)
+                rates.append(np.full(count, self._rates[number + 1, :IN_USE].sum() / count))
                 shares.append(np.full(count, 1 / count))
-                apps[number + 1] = count
-        total = sum(float(app.rates[:IN_USE].sum()) for app in self._apps.values())
+                counts[number + 1] = count
         none = [np.empty(0)]
-        return Normal(Packets.joined(parts), np.concatenate(rates or none), np.concatenate(shares or none), apps, total)
+        return Normal(
+            Packets.joined(parts), np.concatenate(rates or none), np.concatenate(shares or none), counts, self.rate
+        )
+
+    def missing(self, packets: Packets, seconds: float) -> NDArray[np.float64]:
+        """Return of each app, by its number plus one, how many packets per second of flows in use are missing.
+
+        They are sought among those that belong to no flow: after a restart, or when the table of flows was full, it is
+        no longer known which do. What the samples' error explains is not missing.
+        """
+        size = len(self._rate_s)
+        used = packets.where((packets["state"] == IN_USE) & (packets["app"] + 1 < size))
+        place = used["app"] + 1
+        came = np.bincount(place, used["stands_for"], size) / seconds
+        error = np.sqrt(np.bincount(place, used["stands_for"] ** 2, size)) / seconds
+        usual = self._rates[:, IN_USE]
+        missing = usual - came - error
+        return np.where(missing > LEAST_MISSING * usual, missing, 0.0)
+
+    def normal_with(self, missing: NDArray[np.float64]) -> Normal:
+        """Return the profile with packets of flows in use that are missing among those that belong to none."""
+        normal = self.normal
+        if not missing.any():
+            return normal
+        size = len(missing)
+        parts, rates, shares = [normal.packets], [normal.rates], [normal.shares]
+        counts = np.concatenate([normal.apps, np.zeros(size, np.int64)])
+        for place in np.flatnonzero(missing):
+            app = self._apps.get(int(place) - 1)
+            count = len(app.used.rows) if app else 0
+            if app is None or not count:
+                continue
+            parts.append(app.used.rows.replaced(app=np.full(count, size + place - 1, np.int32)))
+            rates.append(np.full(count, missing[place] / count))
+            shares.append(np.full(count, 1 / count))
+            counts[size + place] = count
+        return Normal(
+            Packets.joined(parts),
+            np.concatenate(rates),
+            np.concatenate(shares),
+            counts,
+            normal.rate + float(missing.sum()),
+        )
 
     def rates_of(self, app: int) -> NDArray[np.float64]:
         """Return an app's packets per second by state of flow."""
-        found = self._apps.get(app)
-        return found.rates if found else np.zeros(3)
+        return self._rates[app + 1].copy() if app + 1 < len(self._rates) else np.zeros(3)
 
     def known_share_of(self, app: int) -> float:
         """Return which part of an app's packets that belong to no flow in use comes from known sources."""
+        return float(self._known[app + 1]) if app + 1 < len(self._known) else 0.0
+
+    def per_source_of(self, app: int) -> float:
+        """Return how many packets per second that belong to no flow in use an app's busiest sources send.
+
+        That is what one in a thousand of its sources exceeds: addresses that many clients share. One row of a source
+        says nothing of it.
+        """
         found = self._apps.get(app)
-        return found.known_share if found else 0.0
+        if found is None or not len(found):
+            return 0.0
+        _, counts = np.unique(found.idle["source"], return_counts=True)
+        each = float(self.rates_of(app)[:IN_USE].sum()) / len(found)
+        return float(np.quantile(counts - 1, 0.999, method="higher")) * each
+
+    def is_settled(self, app: int, at: float) -> bool:
+        """Whether rules about an app act: it was learned long enough, with enough rows, and not too long ago."""
+        if app == NO_APP:
+            return self.is_ready
+        found = self._apps.get(app)
+        if found is None or self._learned_of(found) < self.settle_s or not len(found):
+            return False
+        newest = max(reservoir.at.max(initial=0.0) for reservoir in (found.day, found.week, found.used))
+        enough = len(found) >= self._size() or self._learned_of(found) >= PATIENT * self.settle_s
+        return bool(enough and at - newest <= WEEK_S)
+
+    def _learned_of(self, app: AppRows) -> float:
+        return app.learned_s + self._learned_s - app.seen_s
+
+    def standing(self, at: float) -> dict[int, Standing]:
+        """Return how sure the profile of each app is, by the app's number.
+
+        Args:
+            at: Seconds since 1970.
+        """
+        return {number: self._standing(number, app, at) for number, app in self._apps.items() if number != NO_APP}
+
+    def _standing(self, number: int, app: AppRows, at: float) -> Standing:
+        ages = at - np.concatenate([app.day.at, app.week.at])
+        count = len(ages)
+        return Standing(
+            count,
+            len(app.used.rows),
+            self._learned_of(app),
+            float((ages <= DAY_S).mean()) if count else 0.0,
+            float(ages.max()) if count else None,
+            float(ages.min()) if count else None,
+            min(3 / count, 1.0) if count else 1.0,
+            self.is_settled(number, at),
+        )
+
+    # --- what is kept ---------------------------------------------------------------------------------------------
+
+    def memory_of(self, app: int, at: float) -> AppMemory | None:
+        """Return all that is known of an app; None where nothing is."""
+        rows = self._apps.get(app)
+        if rows is not None:
+            rows.learned_s, rows.seen_s = self._learned_of(rows), self._learned_s
+        return AppMemory(rows, self.rates_of(app), self.known_share_of(app), at) if rows else None
+
+    @property
+    def apps(self) -> tuple[int, ...]:
+        """The numbers of the apps that something is known of."""
+        return tuple(self._apps)
+
+    def recall(self, app: int, memory: AppMemory, at: float) -> None:
+        """Take what was kept of an app.
+
+        Its rates are worth less the longer ago that was: traffic may be several times as much at another hour.
+        """
+        self._grow(app + 2)
+        self._apps[app] = replace(memory.rows, seen_s=self._learned_s)
+        self._rates[app + 1] = memory.rates
+        self._known[app + 1] = memory.known_share
+        pause = max(at - memory.at, 0.0)
+        self._rate_s[app + 1] = max(min(memory.rows.learned_s, RATE_MEMORY_S) - pause, STALE_RATE_S)
+        self._normal = None
+
+    def resume(self, known_rate: float) -> None:
+        """Go on after a restart: what was recalled is enough to judge rules by."""
+        more = max(READY_S - self._learned_s, 0.0)
+        self._learned_s += more
+        for app in self._apps.values():
+            app.seen_s += more
+        self.known_rate = known_rate
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Have apps by other numbers; those that have none any longer are forgotten."""
+        numbers = {NO_APP: NO_APP, **numbers}
+        size = max(numbers.values()) + 2
+        rates, known, rate_s = np.zeros((size, 3)), np.zeros(size), np.zeros(size)
+        apps = {}
+        for old, new in numbers.items():
+            if old + 1 < len(self._rate_s):
+                rates[new + 1], known[new + 1] = self._rates[old + 1], self._known[old + 1]
+                rate_s[new + 1] = self._rate_s[old + 1]
+            if old in self._apps:
+                apps[new] = self._apps[old]
+                apps[new].rename(new)
+        self._apps, self._rates, self._known, self._rate_s = apps, rates, known, rate_s
+        self._normal = None

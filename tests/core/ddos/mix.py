@@ -17,6 +17,6 @@ def learned():
 @cache
 def _learned():
     world, profile = World(1), Profile(1)
-    for _ in range(40):
-        profile.learn(normal(world, 0.25, ONE_IN), 0.25)
+    for look in range(40):
+        profile.learn(normal(world, 0.25, ONE_IN), 0.25, 0.25 * look)
     return world, profile

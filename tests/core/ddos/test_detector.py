@@ -2,18 +2,21 @@
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 
 from benchmarks.ddos.score import learned, run, run_crowd
-from spectrum.core.ddos.detector import EXPIRY_S, MOST_RULES, SUB_WINDOW_S, Detector, LeftAlone, RuleEnded, RuleWritten
+from spectrum.core.ddos.detector import MOST_RULES, SUB_WINDOW_S, Detector, LeftAlone, RuleEnded, RuleWritten
 from spectrum.core.ddos.judging import Action
 from spectrum.core.ddos.managed import BY_REF
 from spectrum.core.ddos.overrides import ManagedOverride, Overrides, Setting
 from spectrum.core.ddos.packets import Packets
 from spectrum.core.ddos.profile import Profile
-from spectrum.simulation.normal import crowd, normal
+from spectrum.core.ddos.recurrence import EXPIRIES_S
+from spectrum.simulation.normal import GAME, crowd, normal
 from spectrum.simulation.vectors import flood
 
+EXPIRY_S = EXPIRIES_S[0]
 ONE_IN = 200
 
 
@@ -37,14 +40,14 @@ def test_a_crowd_causes_no_rule(crowd):
     assert run_crowd(crowd, 1, ONE_IN, seed=3, seconds=3) == ()
 
 
-def floods(detector, world, vector, seconds, now, rate=500_000):
+def floods(detector, world, vector, seconds, now, rate=500_000, **given):
     events, usual = [], normal(world, SUB_WINDOW_S, ONE_IN)
     for _ in range(int(seconds / SUB_WINDOW_S)):
         now += SUB_WINDOW_S
         parts = [usual]
         if rate:
             parts.append(flood(world, vector, rate, SUB_WINDOW_S, ONE_IN))
-        events += detector.look(Packets.joined(parts), SUB_WINDOW_S, now)
+        events += detector.look(Packets.joined(parts), SUB_WINDOW_S, now, **given)
     return events, now
 
 
@@ -65,11 +68,11 @@ def test_rules_end_when_nothing_matches_and_say_what_they_did():
 
 def test_normal_traffic_is_learned_and_an_attack_is_not():
     world, detector = learned(3)
-    before = detector._profile.normal.rate
+    before = detector._profile.rates_of(GAME)
     _, now = floods(detector, world, "udp_fixed", 2, 1000.0)
-    assert detector._profile.normal.rate == before
+    assert (detector._profile.rates_of(GAME) == before).all()
     _, now = floods(detector, world, "udp_fixed", EXPIRY_S + 2, now, rate=0)
-    assert detector._profile.normal.rate != before
+    assert (detector._profile.rates_of(GAME) != before).any()
 
 
 def test_a_crowd_is_left_alone_and_that_is_said():
@@ -121,6 +124,86 @@ def test_the_number_of_rules_is_bounded():
     ):
         floods(detector, world, vector, 1, 1000.0 + number)
     assert 4 <= len(detector.rules) <= MOST_RULES
+
+
+def test_an_attack_that_comes_again_is_stopped_at_half_the_alarm_and_its_rule_stays_longer():
+    world, detector = learned(3)
+    _, now = floods(detector, world, "udp_fixed", 1, 1000.0)
+    _, now = floods(detector, world, "udp_fixed", EXPIRY_S + 1, now, rate=0)
+    assert not detector.rules
+    events, now = floods(detector, world, "udp_fixed", SUB_WINDOW_S, now, rate=8_000)  # no alarm of itself
+    (rule,) = [event.rule for event in events]
+    assert rule.times == 2 and rule.action is Action.BLOCK
+    events, now = floods(detector, world, "udp_fixed", EXPIRY_S + 5, now, rate=0)
+    assert not events
+    events, now = floods(detector, world, "udp_fixed", EXPIRIES_S[1] - EXPIRY_S, now, rate=0)
+    assert [type(event) for event in events] == [RuleEnded]
+
+
+def test_rules_end_by_what_they_counted_themselves():
+    world, detector = learned(3)
+    _, now = floods(detector, world, "udp_fixed", 1, 1000.0)
+    (rule,) = detector.rules
+    events, now = floods(detector, world, "udp_fixed", EXPIRY_S + 1, now, rate=0, counted={rule.number: 500_000.0})
+    assert not events and len(detector.rules) == 1
+    events, _ = floods(detector, world, "udp_fixed", EXPIRY_S + 1, now, rate=0, counted={rule.number: 0.0})
+    assert [type(event) for event in events] == [RuleEnded]
+
+
+def test_rules_about_an_app_that_is_new_are_in_the_log_alone_and_others_block():
+    world, detector = learned(3)
+    detector.profile.settle_s = 86_400.0
+    events, now = floods(detector, world, "udp_fixed", 1, 1000.0)
+    (rule,) = [event.rule for event in events]
+    assert rule.action is Action.LOG and "block is to follow when the app has been learned for 24 h" in str(rule)
+    events, _ = floods(detector, world, "ntp_reflection", 1, now)
+    assert Action.BLOCK in {event.rule.action for event in events if isinstance(event, RuleWritten)}
+
+
+def test_in_the_first_minute_nothing_is_done_to_what_clients_may_send():
+    world, detector = learned(3)
+    detector._began = 990.0
+    events, now = floods(detector, world, "udp_fixed", 2, 1000.0)
+    assert {type(event) for event in events} == {LeftAlone} and "first minute" in events[0].why
+    events, _ = floods(detector, world, "udp_fixed", 2, now + 60)
+    assert {type(event) for event in events} == {RuleWritten}
+
+
+def test_a_rule_that_hits_known_sources_challenges_them():
+    """Whoever came a minute ago is no attacker, whatever the profile says of the packet."""
+    world, detector = learned(3)
+    _, now = floods(detector, world, "udp_fixed", 1, 1000.0)
+    (rule,) = detector.rules
+    assert rule.action is Action.BLOCK
+    usual, events = normal(world, SUB_WINDOW_S, ONE_IN), []
+    for number in range(8):
+        attack = flood(world, "udp_fixed", 100_000, SUB_WINDOW_S, ONE_IN)
+        known = (np.arange(len(attack)) % 20 == 0).astype(np.uint8)
+        packets = Packets.joined([usual, attack.replaced(known=known)])
+        events += detector.look(packets, SUB_WINDOW_S, now + (number + 1) * SUB_WINDOW_S)
+    assert [event.rule.action for event in events] == [Action.RETRY]
+    assert detector.rules[0].hits > 0.01
+
+
+def test_what_stays_is_normal_after_ten_minutes():
+    world, detector = learned(3)
+    before, now, written = detector.profile.rate, 1000.0, set()
+    for number in range(70):
+        wide = [normal(world, 10.0, 10 * ONE_IN), crowd(world, "web news", 2, 2.0, 10.0, 10 * ONE_IN)]
+        now += 10.0
+        written |= {type(event) for event in detector.look(Packets.joined(wide), 10.0, now)}
+        if number == 55:
+            assert detector.profile.rate == before
+    assert detector.profile.rate > 1.2 * before and written == {LeftAlone}
+
+
+def test_apps_have_other_numbers_after_a_reload():
+    world, detector = learned(3)
+    floods(detector, world, "udp_fixed", 1, 1000.0)
+    assert detector.rules[0].app == GAME and GAME in detector.rules[0].apps
+    detector.renumber({GAME: 9})
+    assert detector.rules[0].app == 9 and 9 in detector.rules[0].apps
+    assert detector.profile.rates_of(9).sum() > 0
 
 
 def said(expression="true", **setting):

@@ -5,18 +5,19 @@ from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, jud
 from spectrum.core.ddos.mining import Fingerprint
 from spectrum.core.ddos.overrides import Ruling
 from spectrum.core.ddos.packets import MAPPED, NO_APP
-from spectrum.core.ddos.predicates import Conjunction
+from spectrum.core.ddos.predicates import Conjunction, Predicate
 from tests.core.ddos.test_packets import rows
 
 
-def finding(hit=0.2, excess=100_000.0, normal=1_000.0):
-    return Fingerprint(Conjunction(), excess, normal, np.array([hit]), 100)
+def finding(hit=0.2, excess=100_000.0, normal=1_000.0, what=()):
+    return Fingerprint(Conjunction(what), excess, normal, np.array([hit]), 100)
 
 
 def excess(opening, shaken, in_use, known=0.0, usual=(100.0, 100.0, 9_800.0), usually_known=0.7):
     return AppExcess(np.array([opening, shaken, in_use], float), np.array(usual), known, usually_known)
 
 
+UNSEEN = (Predicate("payload[:2]", "not in", (1, 2)),)
 MANY = (MAPPED | np.arange(1 << 24, (1 << 24) + 400)).tolist()
 FEW = (MAPPED | (1 << 24) + np.arange(400) % 40).tolist()
 
@@ -30,6 +31,15 @@ FEW = (MAPPED | (1 << 24) + np.arange(400) % 40).tolist()
         (finding(), {"source_low": MANY, "protocol": 6, "tcp_flags": 2, "served": 1}, Action.COOKIE),
         (finding(), {"source_low": MANY, "protocol": 17, "served": 1}, Action.RETRY),
         (finding(), {"source_low": MANY, "protocol": 1}, Action.LIMIT),
+        # What the profile has never seen may be sent by clients that were upgraded.
+        (finding(hit=0.001, what=UNSEEN), {"source_low": MANY, "protocol": 17, "served": 1}, Action.RETRY),
+        (finding(hit=0.001, what=UNSEEN), {"source_low": FEW, "protocol": 17, "served": 1}, Action.SOURCE_LIMIT),
+        (
+            finding(hit=0.001, what=UNSEEN),
+            {"source_low": MANY, "protocol": 6, "tcp_flags": 2, "served": 1},
+            Action.COOKIE,
+        ),
+        (finding(hit=0.001, what=UNSEEN), {"source_low": MANY, "protocol": 17}, Action.BLOCK),
     ],
 )
 def test_actions(given, samples, what):
@@ -39,6 +49,9 @@ def test_actions(given, samples, what):
 def test_limits_leave_twice_what_is_normal():
     assert judge(finding(), rows(source_low=MANY, protocol=1), None).per_s == 2_000
     assert judge(finding(), rows(source_low=FEW), None).per_s == 4
+    # Addresses that many clients share are spared, while that is a limit still.
+    assert judge(finding(), rows(source_low=FEW), None, 30.0).per_s == 90
+    assert judge(finding(), rows(source_low=FEW), None, 1e6).per_s == pytest.approx(1_250, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""Attacks that were there before: they are stopped sooner, and their rules stay longer."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from spectrum.core.ddos.predicates import Conjunction
+
+REMEMBERED_S = 86_400.0
+MOST_REMEMBERED = 64
+# A rule ends so long after what it matches has become little: the first time, the second, and every later time.
+EXPIRIES_S = (60.0, 300.0, 1_800.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PastAttack:
+    """What a rule that ended was about.
+
+    Attributes:
+        what: Matched its packets.
+        times: How often it has come.
+        ended: When its rule ended, in seconds since 1970.
+    """
+
+    what: Conjunction
+    times: int
+    ended: float
+
+
+class PastAttacks:
+    """Those of the last 24 hours, of which a bounded number is remembered."""
+
+    def __init__(self) -> None:
+        self._past: deque[PastAttack] = deque(maxlen=MOST_REMEMBERED)
+
+    def add(self, attack: PastAttack) -> None:
+        """Remember one."""
+        self._past = deque((one for one in self._past if one.what.key != attack.what.key), MOST_REMEMBERED)
+        self._past.append(attack)
+
+    def remembered(self, at: float) -> tuple[PastAttack, ...]:
+        """Return those of the last 24 hours; the clock may have been set back since."""
+        return tuple(one for one in self._past if at - one.ended <= REMEMBERED_S)
+
+    def times(self, what: Conjunction, at: float) -> int:
+        """Return how often an attack has come, with this time."""
+        return 1 + max((one.times for one in self.remembered(at) if one.what.key == what.key), default=0)
+
+
+def expiry_s(times: int) -> float:
+    """Return after how long a rule ends that matches little, of an attack that has come so often."""
+    return EXPIRIES_S[min(times, len(EXPIRIES_S)) - 1]
