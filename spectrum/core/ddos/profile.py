@@ -141,7 +141,7 @@ class Normal:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Certainty:
     """How sure the profile of an app is.
 
     Attributes:
@@ -385,18 +385,18 @@ class Profile:
     def _learned_of(self, app: AppRows) -> float:
         return app.learned_s + self._learned_s - app.seen_s
 
-    def standing(self, at: float) -> dict[int, Standing]:
+    def certainty(self, at: float) -> dict[int, Certainty]:
         """Return how sure the profile of each app is, by the app's number.
 
         Args:
             at: Seconds since 1970.
         """
-        return {number: self._standing(number, app, at) for number, app in self._apps.items() if number != NO_APP}
+        return {number: self._certainty(number, app, at) for number, app in self._apps.items() if number != NO_APP}
 
-    def _standing(self, number: int, app: AppRows, at: float) -> Standing:
+    def _certainty(self, number: int, app: AppRows, at: float) -> Certainty:
         ages = at - np.concatenate([app.day.at, app.week.at])
         count = len(ages)
-        return Standing(
+        return Certainty(
             count,
             len(app.used.rows),
             self._learned_of(app),

@@ -71,11 +71,11 @@ def test_half_of_the_rows_is_of_the_last_day_and_half_of_a_week():
     hours = now / 3600 - profile.normal.packets["length"].astype(float)
     assert (hours <= 24).mean() == pytest.approx(0.5 * 0.95 + 0.5 * 0.35, abs=0.08)
     assert (hours > 7 * 24).mean() < 0.05
-    standing = profile.standing(now)[0]
-    assert standing.rows == 1_000 and standing.unseen == pytest.approx(0.003)
-    assert standing.day_share == pytest.approx((hours <= 24).mean(), abs=0.05)
-    assert standing.newest_s < 2 * 3600 and standing.is_settled
-    assert standing.learned_s == pytest.approx(14 * DAY, rel=0.01)
+    sure = profile.certainty(now)[0]
+    assert sure.rows == 1_000 and sure.unseen == pytest.approx(0.003)
+    assert sure.day_share == pytest.approx((hours <= 24).mean(), abs=0.05)
+    assert sure.newest_s < 2 * 3600 and sure.is_settled
+    assert sure.learned_s == pytest.approx(14 * DAY, rel=0.01)
 
 
 def test_an_hour_of_an_attack_is_an_hours_part_of_the_rows():
@@ -110,7 +110,7 @@ def test_nothing_is_learned_of_apps_that_rules_are_about():
     assert (profile.rates_of(0) == before).all() and profile.rates_of(1).sum() > 30
     packets = profile.normal.packets
     assert (packets["length"][packets["app"] == 0] == 100).all()
-    assert profile.standing(7.0)[0].learned_s == 1 and profile.standing(7.0)[1].learned_s == 6
+    assert profile.certainty(7.0)[0].learned_s == 1 and profile.certainty(7.0)[1].learned_s == 6
 
 
 def test_packets_of_flows_in_use_are_sought_where_they_are_missing():
@@ -139,7 +139,7 @@ def test_what_is_kept_over_a_restart():
     other.resume(profile.known_rate)
     assert other.is_ready and other.is_settled(3, now + 60)
     assert other.rates_of(3).tolist() == profile.rates_of(0).tolist()
-    assert other.standing(now)[3].learned_s == pytest.approx(2 * DAY)
+    assert other.certainty(now)[3].learned_s == pytest.approx(2 * DAY)
 
 
 def test_apps_have_other_numbers():
