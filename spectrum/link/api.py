@@ -6,26 +6,20 @@ API has at most `MAX_ASKS` questions open, and the supervisor reads no further w
 """
 
 import asyncio
-import os
 import socket
-import stat
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import msgspec
 
-from spectrum.kernel.descriptors import close_all, memory_file
+from spectrum.kernel.descriptors import close_all
+from spectrum.link.bodies import body_of, send
 from spectrum.link.channel import Channel
 from spectrum.link.encoding import encode
 from spectrum.link.versions import Hello
 
 # Questions without an answer. What comes beyond waits in the asking process.
 MAX_ASKS = 32
-# What is longer comes as a memory file: a packet has 96 KiB.
-MAX_INLINE_BYTES = 64 * 1024
-# The status of 10,000 apps has 6 MB, their objects 4.
-MAX_BODY_BYTES = 256 * 2**20
 ASK_TIMEOUT_S = 30.0
 
 
@@ -88,39 +82,6 @@ class Answered(NamedTuple):
     files: list[int]
 
 
-def send(channel: Channel[ApiMessage], message: ApiAsk | ApiAnswer | ApiTold, files: Sequence[int] = ()) -> bool:
-    """Send a message whose body may be long, and descriptors with it; return False where the other end is gone.
-
-    Raises:
-        OSError: If there is no room for it.
-    """
-    if len(message.body) <= MAX_INLINE_BYTES:
-        return channel.send(message, files)
-    with ExitStack() as opened:
-        file = memory_file("body", message.body)
-        opened.callback(os.close, file)
-        return channel.send(msgspec.structs.replace(message, body=b"", size=len(message.body)), [file, *files])
-
-
-def body_of(message: ApiAsk | ApiAnswer | ApiTold, descriptors: Sequence[int]) -> bytes:
-    """Return the body of a message, and close the descriptors that came with it.
-
-    Raises:
-        ValueError: If it is not there as the message says.
-    """
-    try:
-        if not message.size:
-            return message.body
-        if len(descriptors) != 1 or message.size > MAX_BODY_BYTES:
-            raise ValueError(f"a body of {message.size} bytes, with {len(descriptors)} descriptors")
-        found = os.fstat(descriptors[0])
-        if not stat.S_ISREG(found.st_mode) or found.st_size != message.size:  # a pipe would hold up who reads it
-            raise ValueError(f"a body of {message.size} bytes that is not in its file")
-        return _read(descriptors[0], message.size)
-    finally:
-        close_all(descriptors)
-
-
 def content_of(message: ApiAnswer, descriptors: Sequence[int]) -> tuple[bytes, list[int]]:
     """Return the body of an answer, and the descriptors that it gives; others are closed.
 
@@ -136,17 +97,6 @@ def content_of(message: ApiAnswer, descriptors: Sequence[int]) -> tuple[bytes, l
     except BaseException:
         close_all(given)
         raise
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    parts, read = [], 0
-    while read < size:
-        part = os.pread(descriptor, size - read, read)
-        if not part:
-            raise ValueError("a body that became shorter")
-        parts.append(part)
-        read += len(part)
-    return b"".join(parts)
 
 
 class ApiClient:

@@ -12,7 +12,8 @@ import pytest
 
 from spectrum.api.kinds.permissions import BY_WORD
 from spectrum.kernel.installation import python
-from spectrum.link.api import DECODER, ApiAnswer, ApiAsk, ApiReady, ApiServing, ApiTold, body_of, send
+from spectrum.link.api import DECODER, ApiAnswer, ApiAsk, ApiReady, ApiServing, ApiTold
+from spectrum.link.bodies import body_of, send
 from spectrum.link.channel import Channel
 from spectrum.store.tokens import digest, new_token
 from tests.certificates import Authority

@@ -10,7 +10,6 @@ from spectrum.kernel.descriptors import memory_file
 from spectrum.link.api import (
     DECODER,
     MAX_ASKS,
-    MAX_INLINE_BYTES,
     ApiAnswer,
     ApiAsk,
     ApiBeat,
@@ -19,9 +18,8 @@ from spectrum.link.api import (
     ApiServing,
     ApiTold,
     LinkLost,
-    body_of,
-    send,
 )
+from spectrum.link.bodies import MAX_INLINE_BYTES, body_of, send
 from spectrum.link.channel import Channel
 from tests.control.keepers import until
 
@@ -109,25 +107,6 @@ async def test_a_supervisor_that_is_silent_or_gone():
         await asyncio.wait_for(supervisor.lost.wait(), 5)
         with pytest.raises(LinkLost, match="gone"):
             await supervisor.client.ask("GET", "/z")
-
-
-def pipe():
-    read, write = os.pipe()
-    os.close(write)
-    return [read]
-
-
-@pytest.mark.parametrize(
-    ("size", "descriptors"),
-    [(70_000, list), (9, pipe), (5, lambda: [memory_file("x", b"four")]), (1 << 40, lambda: [memory_file("x", b"")])],
-)
-def test_a_body_that_is_not_there(size, descriptors):
-    given = descriptors()
-    with pytest.raises(ValueError, match=f"a body of {size} bytes"):
-        body_of(ApiAsk(1, "GET", "/", {}, b"", size), given)
-    for descriptor in given:
-        with pytest.raises(OSError):
-            os.fstat(descriptor)
 
 
 async def test_descriptors_come_with_an_answer():

@@ -6,7 +6,8 @@ import pytest
 from spectrum.api.analytics import intake as intake_module
 from spectrum.api.analytics.service import OFF, AnalyticsService
 from spectrum.link.analytics import PATH, JournalQuestion
-from spectrum.link.api import DECODER, ApiAnswer, ApiAsk, ApiClient, body_of, send
+from spectrum.link.api import DECODER, ApiAnswer, ApiAsk, ApiClient
+from spectrum.link.bodies import body_of, send
 from spectrum.link.channel import Channel
 from spectrum.tasks import Tasks
 from tests.api.analytics.memory import Daemon, MemoryStore, descriptors

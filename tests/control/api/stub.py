@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from spectrum.kernel import signals
-from spectrum.link.api import ApiAsk, ApiClient, send
+from spectrum.link.api import ApiAsk, ApiClient
+from spectrum.link.bodies import send
 from spectrum.store.objects import ObjectChange, new_id
 from spectrum.store.store import Store
 

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from spectrum.control.api import actor, keeper, process
+from spectrum.control.api import actor
 from spectrum.control.api.actor import ApiActor
 from spectrum.control.configuration.source import ObjectSource
+from spectrum.control.processes import keeper, linked
 from spectrum.link.succession import Heritage
 from tests.control.api.parts import STUB, group, put, talk
 from tests.control.keepers import until
@@ -23,7 +24,7 @@ def stored(port):
 @pytest.fixture
 def running(tmp_path, monkeypatch, free_port):
     """Starts a supervisor with an API; `say` says something to its process."""
-    monkeypatch.setattr(process, "python", lambda module: STUB)
+    monkeypatch.setattr(linked, "python", lambda module: STUB)
     monkeypatch.setattr(keeper, "FIRST_PAUSE_S", 0.05)
 
     def say(what):

@@ -1,12 +1,11 @@
 import asyncio
-import os
-import signal
 import socket
 
 import pytest
 
 from spectrum.control.api import process
-from spectrum.control.api.process import ApiProcess, ApiProcessError, ProcessAnswer
+from spectrum.control.api.process import ApiProcess, ProcessAnswer
+from spectrum.control.processes import linked
 from spectrum.kernel.descriptors import memory_file
 from tests.control.api.parts import STUB, talk
 from tests.control.keepers import until
@@ -15,7 +14,7 @@ from tests.control.keepers import until
 @pytest.fixture
 async def started(tmp_path, monkeypatch):
     """A function that starts a process, which stands for the API."""
-    monkeypatch.setattr(process, "python", lambda module: STUB)
+    monkeypatch.setattr(linked, "python", lambda module: STUB)
     made, asked = [], []
 
     async def answer(method, path, query, body):
@@ -54,59 +53,6 @@ async def test_it_serves_asks_and_is_told(started):
     assert await talk(path, {"told": None}) == [["settings", {"a": 1}], ["objects", ["x" * 200_000]]]
     await one.leave()
     assert (one.lives, await one.over) == (False, "exit status 0")
-
-
-async def test_it_ends_by_itself(started):
-    one, path = started()
-    await one.ready()
-    await one.serve({})
-    assert await talk(path, {"end": 3}) is None
-    assert await asyncio.wait_for(one.over, 5) == "exit status 3"
-    assert not one.is_serving
-    await one.leave()  # it has already
-
-
-async def test_it_does_not_start(started, monkeypatch):
-    monkeypatch.setattr(process, "python", lambda module: ["/bin/false"])
-    one, _ = started()
-    with pytest.raises(ApiProcessError, match="it does not start: exit status 1"):
-        await one.ready()
-    monkeypatch.setattr(process, "python", lambda module: ["/bin/sleep", "60", "--"])
-    monkeypatch.setattr(process, "READY_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(process, "python", lambda module: [*STUB[:1], "-c", "import time; time.sleep(60)"])
-    one, _ = started()
-    with pytest.raises(ApiProcessError, match=r"it does not start within 0\.05 s"):
-        await one.ready()
-    monkeypatch.setattr(process, "python", lambda module: ["/nowhere"])
-    before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(OSError):
-        started()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-async def test_one_that_stands_still_is_seen(started, monkeypatch):
-    monkeypatch.setattr(process, "BEAT_S", 0.02)
-    one, _ = started()
-    await one.ready()
-    await one.serve({})
-    await asyncio.sleep(0.2)
-    assert not one.over.done()
-    os.kill(one.pid, signal.SIGSTOP)
-    for _ in range(100):  # what it is told meanwhile waits, and no longer than that
-        one.tell("objects", "x" * 60_000)
-    assert await asyncio.wait_for(one.over, 5) == "no sign of life for 0.1 s"
-    os.kill(one.pid, signal.SIGCONT)
-
-
-async def test_one_that_does_not_end_is_killed(started, monkeypatch):
-    monkeypatch.setattr(process, "LEAVE_TIMEOUT_S", 0.05)
-    one, _ = started()
-    await one.ready()
-    await one.serve({})
-    os.kill(one.pid, signal.SIGSTOP)
-    await one.leave()
-    assert await one.over == "killed by SIGKILL"
-    one.dismiss()  # it has ended
 
 
 async def test_a_flood_of_questions_costs_little(started):
