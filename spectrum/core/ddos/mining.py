@@ -29,6 +29,8 @@ COVER_WEIGHTS = (4.0, 1.0)
 COMMONEST = 3
 ALIKE = 0.99
 MOST_EXCLUDED = 64
+# A rule of the filter has no more.
+MOST_SETS = 2
 LEAST_OF_PREFIX, PREFIX_RATIO = 3, 4.0
 
 # By field how much an equal one is preferred to another, in nats.
@@ -121,7 +123,8 @@ def mine(samples: Packets, seconds: float, normal: Normal, floor: float, cover_w
     predicates: list[Predicate] = []
     unseen = np.zeros(len(normal.apps))
     for _ in range(DEEPEST):
-        best = _best(part, floor, cover_weight)
+        may_be_set = sum(one.kind != "is" for one in predicates) < MOST_SETS
+        best = _best(part, floor, cover_weight, may_be_set)
         if best is None or best in predicates:
             break
         if best.kind == "not in":
@@ -156,12 +159,12 @@ def _unseen(column: Column) -> float:
     return float((counts == 1).sum() / max(len(column), 1))
 
 
-def _best(part: _Part, floor: float, cover_weight: float) -> Predicate | None:
+def _best(part: _Part, floor: float, cover_weight: float, may_be_set: bool) -> Predicate | None:
     excess, cost = part.excess, float(part.shares.sum())
     if excess <= 0:
         return None
     best, gain = None, LEAST_GAIN
-    for one in _candidates(part):
+    for one in _candidates(part, may_be_set):
         samples = one.predicate.match(part.samples)
         if one.scale != 1:
             samples &= _judged(part.samples)
@@ -203,10 +206,12 @@ def _judged(packets: Packets) -> NDArray[np.bool_]:
     return np.asarray(np.arange(len(packets)) % 2 == 1)
 
 
-def _candidates(part: _Part) -> Iterator[_Candidate]:
+def _candidates(part: _Part, may_be_set: bool) -> Iterator[_Candidate]:
     for field, prior in EQUALS.items():
         for predicate in _commonest(part.samples, field):
             yield _Candidate(predicate, prior)
+    if not may_be_set:
+        return
     for field, prior in EXCLUSIONS.items():
         seen = np.unique(part.rows[field])
         if 0 < len(seen) <= MOST_EXCLUDED:

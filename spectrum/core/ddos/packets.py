@@ -10,6 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from spectrum.core.packets import PROTOCOLS
+
 Column = NDArray[Any]
 Mask = NDArray[np.bool_]
 
@@ -72,6 +74,12 @@ def _payload_byte(place: int) -> Callable[["Packets"], Column]:
     return derive
 
 
+def _has_ports(packets: "Packets") -> Column:
+    protocols = packets["protocol"]
+    has = (protocols == PROTOCOLS["tcp"]) | (protocols == PROTOCOLS["udp"])
+    return np.asarray(has & (packets["fragment"] != LATER_FRAGMENT))
+
+
 def _destination(packets: "Packets") -> Column:
     mixed = (packets["destination_high"] * np.uint64(0x9E3779B97F4A7C15) ^ packets["destination_low"]) | _SIX
     return np.where(packets["version"] == 4, packets["destination_low"], mixed)
@@ -80,6 +88,7 @@ def _destination(packets: "Packets") -> Column:
 # What is made of columns when it is asked for.
 DERIVED: Mapping[str, Callable[["Packets"], Column]] = {
     "destination": _destination,
+    "has_ports": _has_ports,
     "source/16": _prefix(16, 32),
     "source/24": _prefix(24, 48),
     "source": _prefix(32, 64),

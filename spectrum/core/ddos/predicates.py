@@ -10,6 +10,8 @@ import numpy as np
 from spectrum.core.ddos.packets import MAPPED, Mask, Packets
 from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 
+# What packets without ports do not have.
+OF_PORTS = ("source_port", "destination_port", "tcp_flags")
 Kind = Literal["is", "in", "not in"]
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
@@ -34,7 +36,9 @@ class Predicate:
         """Return which rows it holds for."""
         column = packets[self.field]
         if self.kind == "is":
-            return np.asarray(column == column.dtype.type(self.values[0]))
+            found = np.asarray(column == column.dtype.type(self.values[0]))
+            # As the filter has it: what has no ports or flags is not of port 0, or without any flag.
+            return found & packets["has_ports"] if self.field in OF_PORTS and not self.values[0] else found
         if column.dtype == np.uint8:
             table = np.zeros(256, bool)
             table[list(self.values)] = True
