@@ -7,9 +7,10 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from spectrum.kernel import bindings as lookups
 from spectrum.kernel import filter, offload
@@ -54,6 +55,14 @@ MAX_FLOWS = 256 * 2**20
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}", re.ASCII)
 
 
+class _Former(NamedTuple):
+    """How the filter was: its interfaces, and settings and drops of the file, where there were any."""
+
+    interfaces: list[str]
+    settings: FilterSettings | None
+    drops: Drops | None
+
+
 class Work:
     """Carries requests out.
 
@@ -66,8 +75,9 @@ class Work:
         # What each owner wants. What owners wanted of a helper before this one is read from the kernel once.
         self._drops: dict[str, Drops] = {}
         self._has_bound = False
-        # Of the last change of the filter.
+        # Of the last change of the filter by the file, and how the filter was before it.
         self._undo: ExitStack | None = None
+        self._former: _Former | None = None
 
     def do(self, request: Request, descriptors: Sequence[int]) -> tuple[Answer, list[int]]:
         """Carry a request out.
@@ -133,9 +143,18 @@ class Work:
         with ExitStack() as undo:
             undo.callback(self._attach, before)
             attaching.load(request.interfaces, self._filesystem)  # which takes over what a version before has pinned
-            drops = self._known(before) | {OWNERS[0]: request.drops}
-            self._hold(drops, request.settings, undo if before else None)
-            return self._settled(drops, undo)
+            known = self._known(before)
+            former = _Former(before, self._settings() if before else None, known.get(OWNERS[0]))
+            drops = known | {OWNERS[0]: request.drops}
+            with PinnedFilter(self._filesystem) as one:
+                if before:  # else all of it goes
+                    undo.callback(self._put_back, one.journal)
+                one.hold(drops, request.settings)
+            answer = self._filtered()
+            undo.callback(setattr, self, "_drops", known)
+            self._drops = drops
+            self._former, self._undo = former, undo.pop_all()
+            return answer
 
     def _set_drops(self, request: SetDrops) -> tuple[Answer, list[int]]:
         if request.owner not in OWNERS[1:]:
@@ -144,10 +163,18 @@ class Work:
         interfaces = attaching.attached(self._filesystem)
         if not interfaces:
             raise PinError("the filter is off: `filter` in the file says on which interfaces it is")
-        drops = self._known(interfaces) | {request.owner: request.drops}
-        with ExitStack() as undo:
-            self._hold(drops, None, undo)
-            return self._settled(drops, undo)
+        known = self._known(interfaces)
+        drops = known | {request.owner: request.drops}
+        with ExitStack() as undo, PinnedFilter(self._filesystem) as one:
+            undo.callback(self._put_back, one.journal)
+            one.hold(drops, held=known)
+            answer = self._filtered()
+            undo.pop_all()
+        self._drops = drops
+        if self._undo is not None and self._former is not None:  # what it would put back is older than this
+            self._undo = ExitStack()
+            self._undo.callback(self._return_to, self._former)
+        return answer
 
     def _undo_filter(self) -> tuple[Answer, list[int]]:
         if self._undo is None:
@@ -156,28 +183,26 @@ class Work:
         undo.close()
         return self._filtered()
 
+    def _return_to(self, former: "_Former") -> None:
+        """Filter as the file said before, with what other owners want by now."""
+        drops = {owner: own for owner, own in self._drops.items() if owner != OWNERS[0]}
+        if former.drops is not None:
+            drops[OWNERS[0]] = former.drops
+        self._attach(former.interfaces)
+        if former.settings is not None:
+            with PinnedFilter(self._filesystem) as one:
+                one.hold(drops, former.settings, self._drops)
+        self._drops = drops
+
     def _known(self, interfaces: Sequence[str]) -> dict[str, Drops]:
         if not self._drops and interfaces:
             with PinnedFilter(self._filesystem) as one:
                 self._drops = one.held()
         return self._drops
 
-    def _hold(self, drops: Mapping[str, Drops], settings: FilterSettings | None, undo: ExitStack | None) -> None:
+    def _settings(self) -> FilterSettings:
         with PinnedFilter(self._filesystem) as one:
-            if undo is not None:  # else all of it goes
-                undo.callback(self._put_back, one.journal)
-            one.guard({owner: own.guard for owner, own in drops.items()})  # before anything is dropped
-            if settings is not None:
-                one.configure(settings)
-            one.hold(drops)
-
-    def _settled(self, drops: dict[str, Drops], undo: ExitStack) -> tuple[Answer, list[int]]:
-        """Go by what holds now; return the answer that says so."""
-        answer = self._filtered()
-        undo.callback(setattr, self, "_drops", self._drops)
-        self._drops = drops
-        self._undo = undo.pop_all()
-        return answer
+            return one.settings()
 
     def _filtered(self) -> tuple[Answer, list[int]]:
         if not attaching.attached(self._filesystem):

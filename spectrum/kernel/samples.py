@@ -40,8 +40,12 @@ class Samples:
     """
 
     def __init__(self, descriptor: int, places: Mapping[str, int]) -> None:
-        self._verdicts = {number: name for name, number in places.items()}
         self._ring = RingBuffer(descriptor)
+        self.name(places)
+
+    def name(self, places: Mapping[str, int]) -> None:
+        """Go by other numbers from now on; lists and rules have come and gone."""
+        self._verdicts = {number: name for name, number in places.items()}
 
     def read(self) -> list[Sample]:
         """Return the samples since the last call."""

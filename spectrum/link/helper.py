@@ -59,18 +59,18 @@ class SetFilter(msgspec.Struct, array_like=True, tag=True):
 
 
 class SetDrops(msgspec.Struct, array_like=True, tag=True):
-    """Let exactly this be dropped of an owner's, other than the file. Answered with `Filtered`."""
+    """Let exactly this be dropped of an owner's, other than the file. Answered with `Filtered`, as `SetFilter` is."""
 
     owner: str
     drops: Drops
 
 
 class UndoFilter(msgspec.Struct, array_like=True, tag=True):
-    """Undo the last `SetFilter` or `SetDrops`. Answered with `Filtered`."""
+    """Undo the last `SetFilter`; what other owners have set since stays. Answered with `Filtered`."""
 
 
 class KeepFilter(msgspec.Struct, array_like=True, tag=True):
-    """The last `SetFilter` or `SetDrops` will not be undone: what that takes is forgotten."""
+    """The last `SetFilter` will not be undone: what that takes is forgotten."""
 
 
 class RemoveFilter(msgspec.Struct, array_like=True, tag=True):

@@ -94,11 +94,8 @@ rest = {"api/b": ["203.0.113.0/24"], "ddos/a": ["192.0.2.0/24", "198.51.100.0/24
 assert found()[2:] == (rest, 3, ["rule ddos/flood"]), found()
 do(SetFilter(["lo"], plain, drops("::4/128", c=["127.9.0.0/16"], rules=["x"])), Filtered, Work(filesystem))
 assert found()[2:] == ({"c": ["127.9.0.0/16"], **rest}, 3, ["rule ddos/flood", "rule x"]), found()
-do(SetDrops("ddos", Drops()), Filtered)
-do(UndoFilter(), Filtered)
-assert "ddos/a" in found()[2]
 
-# Rules with sets: an undo has those of before, and a helper that knows nothing reads them back.
+# Rules with sets: a helper that knows nothing reads them back.
 def flood(*values):
     return pack_drops(rules={"flood": FilterRule(sets=(SetTerm("ttl", frozenset(values)),), expires_ns=1 << 62)})
 
@@ -109,13 +106,34 @@ def held(owner="ddos"):
 do(SetDrops("ddos", flood(1, 2)), Filtered)
 before = held()
 assert before.sets == flood(1, 2).sets
-do(SetDrops("ddos", flood(3)), Filtered)
-do(UndoFilter(), Filtered)
-assert held() == before
 do(SetDrops("api", pack_drops([ip_network("::5/128")])), Filtered, Work(filesystem))
 assert held() == before and held("api").guard == pack_prefixes([ip_network("::5/128")])
+
+# What is set between a change of the file and its undo stays; the list of the file is put back.
+plain_lists = held("file").lists
+do(SetFilter(["lo"], FilterSettings(dry_run=True), drops("::6/128", d=["127.1.0.0/16"])), Filtered)
+do(SetDrops("ddos", flood(3, 4)), Filtered)
+do(UndoFilter(), Filtered)
+assert (held("file").lists, held().sets, found()[1]) == (plain_lists, flood(3, 4).sets, plain)
+assert "no change" in refused(UndoFilter())
+do(SetFilter(["lo"], plain, drops("::6/128", d=["127.1.0.0/16"])), Filtered)
+do(KeepFilter(), Done)
+do(SetDrops("ddos", flood(5)), Filtered)
+assert "no change" in refused(UndoFilter()), "it is kept"
+
+# What cannot be written changes nothing, and lists are not looked at for the sake of rules.
+before = held()
+original = PinnedFilter.rule
+def fail(self, *args):
+    original(self, *args)
+    raise PinError("no room")
+PinnedFilter.rule, PinnedFilter.block = fail, None
+assert refused(SetDrops("ddos", flood(6))) == "no room"
+PinnedFilter.rule = original
+assert held() == before
+do(SetDrops("ddos", flood(7)), Filtered)
 do(SetDrops("ddos", Drops()), Filtered)
-assert sorted(found()[2]) == ["api/b"], "this one was not told of c"
+assert "rule ddos/flood" not in found()[4]
 """
 MALFORMED = """
 plain = FilterSettings()

@@ -25,12 +25,12 @@ from spectrum.core.configuration.fields import read_networks
 from spectrum.core.filter import Filter, PacketRule
 from spectrum.core.filter_rules import ANY_NUMBER, ANY_OCTET, FilterRule
 from spectrum.kernel.descriptors import close_all
-from spectrum.kernel.filter.drops import pack_drops
+from spectrum.kernel.filter.drops import Drops, pack_drops
 from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import Network, PinError
 from spectrum.kernel.samples import Sample, Samples
-from spectrum.link.helper import Done, Filtered, KeepFilter, RemoveFilter, SetFilter, UndoFilter
+from spectrum.link.helper import Done, Filtered, KeepFilter, RemoveFilter, SetDrops, SetFilter, UndoFilter
 from spectrum.tasks import in_thread
 
 log = logging.getLogger(__name__)
@@ -156,6 +156,18 @@ class NodeFilter:
         self._sample(*answer)
         self.settings = settings
         return partial(self._undo, before)
+
+    def set_drops(self, owner: str, drops: Drops) -> None:
+        """Let exactly this be dropped of an owner's, other than the file; it blocks.
+
+        Raises:
+            PinError: If there is no filter, or the kernel does not take it; what was there stays as it was.
+        """
+        filtered, descriptors = self._helper.ask(SetDrops(owner, drops), Filtered)
+        close_all(descriptors)
+        with self._reading:
+            if self._sampled is not None:
+                self._sampled[1].name(filtered.places)
 
     def _undo(self, before: Filter | None) -> None:
         self._sample(*self._helper.ask(UndoFilter(), Filtered))

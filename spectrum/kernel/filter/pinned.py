@@ -130,18 +130,32 @@ class PinnedFilter(Pinned):
         """
         self._set_program(self._program().given(settings))
 
-    def hold(self, drops: Mapping[str, Drops]) -> None:
-        """Replace the lists and rules of all owners; call `configure` after `guard` and before this.
+    def hold(
+        self,
+        drops: Mapping[str, Drops],
+        settings: FilterSettings | None = None,
+        held: Mapping[str, Drops] | None = None,
+    ) -> None:
+        """Replace the guard, rules and lists of all owners, the guard first.
+
+        Args:
+            drops: Of all owners.
+            settings: Settings from now on; None for those of before.
+            held: What is there, if that is known: what stays is not looked at.
 
         Raises:
             PinError: If there is too much of it.
         """
         owners = [(owner, drops[owner]) for owner in OWNERS if owner in drops]
-        self.rule(
-            {full_name(owner, name): rule for owner, own in owners for name, rule in own.rules.items()},
-            {full_name(owner, name): sets for owner, own in owners for name, sets in own.sets.items()},
-        )
-        self.block({full_name(owner, name): packed for owner, own in owners for name, packed in own.lists.items()})
+        former = [(owner, held[owner]) for owner in OWNERS if owner in held] if held is not None else None
+        if former is None or _guards(owners) != _guards(former):
+            self.guard(_guards(owners))
+        if settings is not None:
+            self.configure(settings)
+        if former is None or _rules(owners) != _rules(former):
+            self.rule(*_rules(owners))
+        if former is None or _lists(owners) != _lists(former):
+            self.block(_lists(owners))
 
     def held(self) -> dict[str, Drops]:
         """Return the drops by owner. A prefix that several owners have listed is known for the first one only."""
@@ -340,6 +354,24 @@ class PinnedFilter(Pinned):
     def _count(self, place: int) -> tuple[int, int]:
         parts = list(_COUNT.iter_unpack(self.maps["counts"].get(_NUMBER.pack(place)) or b""))
         return sum(packets for packets, _ in parts), sum(size for _, size in parts)
+
+
+_Owners = Sequence[tuple[str, Drops]]
+
+
+def _guards(owners: _Owners) -> dict[str, bytes]:
+    return {owner: own.guard for owner, own in owners if own.guard}
+
+
+def _rules(owners: _Owners) -> tuple[dict[str, bytes], dict[str, list[bytes]]]:
+    return (
+        {full_name(owner, name): rule for owner, own in owners for name, rule in own.rules.items()},
+        {full_name(owner, name): sets for owner, own in owners for name, sets in own.sets.items()},
+    )
+
+
+def _lists(owners: _Owners) -> dict[str, bytes]:
+    return {full_name(owner, name): packed for owner, own in owners for name, packed in own.lists.items()}
 
 
 def _in_slots(rules: Mapping[str, bytes]) -> list[Slot | None]:

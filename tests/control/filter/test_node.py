@@ -11,7 +11,7 @@ __all__ = ["filesystem"]
 
 APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
 SCRIPT = """
-import asyncio, sys
+import asyncio, socket, sys
 from pathlib import Path
 from spectrum.control.configuration.actor import Change, Plan
 from spectrum.control.filter.node import FilterActor, NodeFilter
@@ -19,6 +19,8 @@ from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.core.snapshot import Snapshot
 from spectrum.control.configuration.loader import load_text
+from spectrum.core.filter_rules import FilterRule
+from spectrum.kernel.filter.drops import Drops, pack_drops
 from spectrum.kernel.filter.pinned import PinnedFilter
 from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.pins import PinError
@@ -61,6 +63,15 @@ assert node.sampler is None
 
 node.apply(config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}"))
 assert found() == (["lo"], FilterSettings(syn_cookies=True, dry_run=True), {})
+
+# Another owner's rules: in samples by their names at once.
+node.apply(config("filter: {interfaces: [lo], guard: ['::1/128'], sample_one_in: 1}"))
+node.set_drops("ddos", pack_drops(rules={"flood": FilterRule(protocol=(17, 17), destination_port=(9, 9))}))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.sendto(b"x", ("127.0.0.1", 9))
+assert [one["verdict"] for one in node.samples(["verdict"], 9, 9)] == ["rule ddos/flood"]
+node.set_drops("ddos", Drops())
+node.apply(config("filter: {interfaces: [lo], guard: ['::1/128'], dry_run: true}"))
 
 # In a rollout: what is prepared, and what is removed at the commit, is put back.
 def change(before, after):
