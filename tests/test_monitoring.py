@@ -12,10 +12,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from spectrum.control.ddos.attack_metrics import AttackCounts, attack_metrics
 from spectrum.control.filter.filter_metrics import filter_metrics
 from spectrum.core.filter import Filter
 from spectrum.kernel.filter.names import OTHERS
 from tests.certificates import Authority
+from tests.core.ddos.attack_samples import attack, event
 from tests.e2e.daemon import Daemon
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -132,7 +134,10 @@ def test_all_that_is_asked_for_is_exported(page):
     filtered = filter_metrics(
         Filter.model_validate({"interfaces": ["lo"], "guard": ["::/0"]}), dict.fromkeys(("list a", *OTHERS), (0, 0))
     )
-    for family in (*text_string_to_metric_families(page), *filtered):
+    counts = AttackCounts()
+    counts.take(event(), {})
+    attacks = attack_metrics([attack()], counts)
+    for family in (*text_string_to_metric_families(page), *filtered, *attacks):
         for sample in family.samples:
             exported.setdefault(sample.name, set()).update(sample.labels)
     recorded = {rule["record"] for rule in RULES if "record" in rule}

@@ -2,6 +2,7 @@
 
 import click
 
+from spectrum.cli.ddos_attacks import attacks, explain, pcap, show
 from spectrum.cli.ddos_rules import rules
 
 
@@ -10,4 +11,8 @@ def ddos() -> None:
     """Show attacks, and what is done about them."""
 
 
+ddos.add_command(attacks)
+ddos.add_command(explain)
+ddos.add_command(pcap)
 ddos.add_command(rules)
+ddos.add_command(show)

@@ -24,6 +24,7 @@ from spectrum.control.configuration.actor import Actor, Replan
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import Source
+from spectrum.control.ddos.attacks import AttackBook, AttacksActor
 from spectrum.control.dns.actor import DnsActor
 from spectrum.control.doctor import DoctorActor
 from spectrum.control.filter.node import FilterActor, NodeFilter
@@ -128,6 +129,7 @@ class Features:
         self.filter = NodeFilter(ground.helper)
         self.offload = NodeOffload(ground.helper, flows, ground.count)
         self.sessions = SessionsActor(ground.served, ground.all)
+        self.attacks = AttackBook(ground.state / "attacks", self.records.add_attacks)
         analytics = AnalyticsActor(ground.served, self.records, self.filter.queue.take)
         self.actors: tuple[Actor, ...] = (
             HelperActor(ground.helper),
@@ -136,6 +138,7 @@ class Features:
             NamesActor(self.names, own),
             BindingsActor(self.bound, ground.bank, KernelCounts(ground.helper, bindings.PROGRAM)),
             FilterActor(self.filter, KernelCounts(ground.helper, filter.PROGRAM)),
+            AttacksActor(self.attacks, lambda: self.filter.settings is not None),
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             LimitsActor(ground.served, ground.memory, lambda: sum(one.held_bytes for one in ground.all())),
             OriginsActor(ground.state / "origins.json", ground.served, self.health),

@@ -33,6 +33,7 @@ from spectrum.control.usage import Usage
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.events import Occasion, configuration_event
+from spectrum.core.ddos.attack_records import AttackRecord
 from spectrum.core.records.formats import RecordFormat
 from spectrum.core.records.objects import JournalSection, SinkSection
 from spectrum.kernel import signals
@@ -228,6 +229,11 @@ class RecordStream:
         if self._kept is not None and self._has_analytics:
             event = configuration_event(occasion, datetime.now(UTC), revision, author, changes)
             self._keep_own(self._kept, 1, msgspec.json.encode(event) + b"\n")
+
+    def add_attacks(self, records: Sequence[AttackRecord]) -> None:
+        """Take what happened to attacks. The log has it as messages."""
+        if self._kept is not None and records:
+            self._keep_own(self._kept, len(records), b"".join(msgspec.json.encode(one) + b"\n" for one in records))
 
     def _keep_own(self, kept: KeptRecords, count: int, lines: bytes) -> None:
         kept.add(self._source, self._next, count, lines)

@@ -11,6 +11,7 @@ from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.events import as_text as health_text
 from spectrum.core.configuration.events import ConfigurationEvent
 from spectrum.core.configuration.events import as_text as configuration_text
+from spectrum.core.ddos.attack_records import as_text as attack_text
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.events import as_text as session_text
 from spectrum.core.records.journal import Batch, identified
@@ -125,6 +126,8 @@ class RecordFormat:
 
 
 def _text(fields: Fields, selected: Fields) -> bytes:
+    if "AttackId" in fields:
+        return attack_text(fields).encode()
     if "Application" in fields:
         return session_text(msgspec.convert(fields, SessionEvent)).encode()
     event: HealthEvent | ConfigurationEvent

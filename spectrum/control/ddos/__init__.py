@@ -1,0 +1,1 @@
+"""Attacks, and the detection of them: what the supervisor has of it."""
