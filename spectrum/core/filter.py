@@ -108,6 +108,11 @@ class PacketRule(Strict):
         """What becomes of packets that match."""
         return self.action or ("limit" if self.packets_per_second else "block")
 
+    @property
+    def needs_flows(self) -> bool:
+        """Whether it says something about flows, which are known only while attacks are looked for."""
+        return self.idle is not None or self.known is not None or self.served is not None
+
     @model_validator(mode="after")
     def _is_about_something(self) -> "PacketRule":
         if not self.model_fields_set - {"packets_per_second", "action"}:

@@ -97,3 +97,10 @@ def test_what_is_wrong_with_rules(given, says):
 def test_names_of_rules():
     with pytest.raises(ConfigError, match="'a b' is no name for a rule"):
         load_text(f"{APPS}filter: {{interfaces: [lo], guard: ['::1/128'], rules: {{'a b': {{ttl: 1}}}}}}", "f")
+
+
+@pytest.mark.parametrize(
+    ("rule", "needs"), [("ttl: 1", False), ("idle: true", True), ("known: false", True), ("served: true", True)]
+)
+def test_what_needs_detection(rule, needs):
+    assert loaded(rule).needs_flows is needs

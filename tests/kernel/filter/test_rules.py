@@ -200,9 +200,9 @@ def test_limits_are_of_all_together_or_of_each_source(matcher):
     others = [replace(PACKET, source=ip_address(f"198.51.100.{n}")) for n in range(20)]
     numbers = renew({"r": FilterRule(packets_per_second=1, action="limit")})
     assert [match(one)[0] for one in others] == [None] + [numbers["r"]] * 19
-    numbers = renew({"s": FilterRule(packets_per_second=4, action="source-limit")})
+    numbers = renew({"s": FilterRule(packets_per_second=1, action="source-limit")})
     for one in others[:3]:  # those of a second may come at once
-        assert [match(one)[0] for _ in range(9)] == [None] * 5 + [numbers["s"]] * 4
+        assert [match(one)[0] for _ in range(9)] == [None] * 2 + [numbers["s"]] * 7
 
 
 def test_what_comes_again_passes(matcher):
@@ -221,9 +221,9 @@ def test_what_comes_again_passes(matcher):
 
 def test_a_rule_ends_by_itself(matcher):
     _, renew, match = matcher
-    numbers = renew({"r": FilterRule(expires_ns=time.monotonic_ns() + 300_000_000)})
+    numbers = renew({"r": FilterRule(expires_ns=time.monotonic_ns() + 10**9)})
     assert match(PACKET)[0] == numbers["r"]
-    time.sleep(0.3)
+    time.sleep(1)
     assert match(PACKET)[0] is None
 
 
