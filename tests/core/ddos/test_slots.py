@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.core.ddos.detector import Detector, FloodRule, RuleWritten
+from benchmarks.ddos.score import learned
+from spectrum.core.ddos.detector import FloodRule, RuleWritten
 from spectrum.core.ddos.judging import Action, Judgement
 from spectrum.core.ddos.managed import RULES
 from spectrum.core.ddos.mining import EQUALS, EXCLUSIONS
@@ -16,7 +17,6 @@ from spectrum.core.ddos.predicates import Conjunction, Predicate, address_text
 from spectrum.core.ddos.slots import NoSlot, slot_of
 from spectrum.core.filter_rules import PacketFacts, SetTerm, matches
 from spectrum.simulation.vectors import flood
-from tests.core.ddos.mix import learned
 
 SYN, SYN_ACK = 0x02, 0x12
 
@@ -133,12 +133,10 @@ def test_a_rule_of_the_filter_matches_what_the_rule_says(seed, row, fields, sets
     ["fragments", "icmp_flood", "gre_flood", "syn_random", "udp_random", "v6_udp", "mirai_udpplain", "game_replay"],
 )
 def test_what_is_written_for_an_attack_has_a_slot(name):
-    world, profile = learned()
-    profile._looks = 10_000
-    detector = Detector(profile)
+    world, detector = learned(3)
     for number in range(3):
         packets = flood(world, name, 400_000, 0.25, 100)
-        events = detector.look(packets, 0.25, 100 + number / 4)
+        events = detector.look(packets, 0.25, 1000 + number / 4)
     assert detector.rules, events
     fresh = flood(world, name, 400, 1.0, 1)
     for rule in detector.rules:
