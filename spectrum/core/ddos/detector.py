@@ -336,13 +336,14 @@ class Detector:
         judged = self._held_back(judged, matching, app, now)
         if judged.action is None:
             return LeftAlone(fingerprint.what, fingerprint.excess, judged.why)
-        return self._write(fingerprint, classify(fingerprint.what, matching), judged, app, now, times)
+        return self._write(fingerprint, matching, judged, app, now, times)
 
     def _write(
-        self, fingerprint: Fingerprint, managed: ManagedRule, judged: Judgement, app: int, now: float, times: int
+        self, fingerprint: Fingerprint, matching: Packets, judged: Judgement, app: int, now: float, times: int
     ) -> RuleWritten | LeftAlone:
         """Write a rule, unless an override says that it takes more."""
-        ruling = self._overrides.judge(managed, shared_fields(fingerprint.what))
+        come = max(times, self._past.times(fingerprint.what, self._at))
+        managed, ruling = self._managed(fingerprint.what, matching, come - 1)
         least = self._least(managed, ruling) * (RETURN_SHARE if times > 1 else 1.0)
         if fingerprint.excess < least:
             self._tolerated[fingerprint.what] = now + PATIENCE_S
@@ -363,10 +364,20 @@ class Detector:
             fingerprint.normal,
             now,
             float(fingerprint.hits.max(initial=0.0)),
-            times=max(times, self._past.times(fingerprint.what, self._at)),
+            times=come,
             apps=frozenset({app, *map(int, np.unique(rows["app"][fingerprint.what.match(rows)]))}),
         )
         return RuleWritten(rule)
+
+    def _managed(self, what: Conjunction, matching: Packets, pulses: int) -> tuple[ManagedRule, Ruling]:
+        """Return the kind of an attack, and what overrides say of it: as pulses only where they say nothing else."""
+        fields = shared_fields(what)
+        managed = classify(what, matching)
+        ruling = self._overrides.judge(managed, fields)
+        if not ruling.override:
+            managed = classify(what, matching, pulses)
+            ruling = self._overrides.judge(managed, fields)
+        return managed, ruling
 
     def _held_back(self, judgement: Judgement, matching: Packets, app: int, now: float) -> Judgement:
         """Return what is done about a fingerprint by what is known yet."""

@@ -12,7 +12,7 @@ from spectrum.core.ddos.managed import BY_REF
 from spectrum.core.ddos.overrides import ManagedOverride, Overrides, Setting
 from spectrum.core.ddos.packets import Packets
 from spectrum.core.ddos.profile import Profile
-from spectrum.core.ddos.recurrence import EXPIRIES_S
+from spectrum.core.ddos.recurrence import EXPIRIES_S, PastAttack
 from spectrum.simulation.normal import GAME, crowd, normal
 from spectrum.simulation.vectors import flood
 
@@ -280,3 +280,15 @@ def test_other_overrides_hold_for_rules_in_force():
     assert event.rule.action is Action.BLOCK and event.rule.judgement == event.rule.judged
     (event,) = detector.override(said(sensitivity_level="eoff"))
     assert isinstance(event, RuleEnded) and not detector.rules
+
+
+@pytest.mark.parametrize(("rule", "ref"), [("TCP-0001", "PULSE-0001"), ("UDP-0001", "UDP-0001")])
+def test_what_comes_again_and_again_is_pulses_unless_an_override_is_about_it(rule, ref):
+    (before,) = under(Overrides(), "udp_random")[1].rules
+    assert before.managed.ref == "UDP-0001"
+    world, detector = learned(3)
+    detector.override(Overrides([ManagedOverride("0" * 32, "ours", rules=((BY_REF[rule].id, Setting("medium")),))]))
+    detector._past.add(PastAttack(before.what, 4, 999.0))
+    floods(detector, world, "udp_random", 1, 1000.0)
+    (again,) = detector.rules
+    assert (again.times, again.managed.ref, again.ruling.override) == (5, ref, "ours" if ref == rule else "")
