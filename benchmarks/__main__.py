@@ -71,6 +71,16 @@ def udp_command(peers: str, rounds: int, seconds: int, variants: bool, write: bo
         )
 
 
+@main.command("rules")
+def rules_command() -> None:
+    """What rules of the filter cost a packet, in ns; it needs root, and no interface."""
+    from benchmarks.rules import measure as measure_rules
+
+    click.echo(f"{'rules by':12} {'count':>6} {'no match':>9} {'last drops':>11}")
+    for kind, count, missed, dropped in measure_rules():
+        click.echo(f"{kind:12} {count:6} {missed:9} {dropped:11}")
+
+
 @main.command("ddos")
 @click.option("--seeds", default=3, show_default=True, help="Runs of each, each with other clients and another start.")
 @click.option("--times", default="3,10,30", show_default=True, help="Intensities, in times normal traffic.")
