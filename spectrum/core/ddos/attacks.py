@@ -165,9 +165,12 @@ class AttackTracker:
             low, high = matching.bounds
             made = AttackRule(
                 name="",
-                vector="Unclassified",
+                managed_id=event.managed.id,
+                vector=event.managed.name,
                 fingerprint=str(event.what),
                 action="none",
+                override=event.ruling.override,
+                override_id=event.ruling.override_id,
                 why=event.why,
                 began=at,
                 excess=event.excess,

@@ -113,11 +113,13 @@ class RuleEnded:
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """There is more than normally, and no rule for it."""
+    """There is more than normally, and no rule for it; `managed` and `ruling` are as of a rule."""
 
     what: Conjunction
     excess: float
     why: str
+    managed: ManagedRule
+    ruling: Ruling
 
 
 Event = RuleWritten | RuleEnded | LeftAlone
@@ -334,24 +336,17 @@ class Detector:
         excess = self._excess_of(app, left, seconds)
         judged = judge(fingerprint, matching, excess, self._profile.per_source_of(app))
         judged = self._held_back(judged, matching, app, now)
-        if judged.action is None:
-            return LeftAlone(fingerprint.what, fingerprint.excess, judged.why)
-        return self._write(fingerprint, matching, judged, app, now, times)
-
-    def _write(
-        self, fingerprint: Fingerprint, matching: Packets, judged: Judgement, app: int, now: float, times: int
-    ) -> RuleWritten | LeftAlone:
-        """Write a rule, unless an override says that it takes more."""
         come = max(times, self._past.times(fingerprint.what, self._at))
         managed, ruling = self._managed(fingerprint.what, matching, come - 1)
+        if judged.action is None:
+            return LeftAlone(fingerprint.what, fingerprint.excess, judged.why, managed, ruling)
         least = self._least(managed, ruling) * (RETURN_SHARE if times > 1 else 1.0)
         if fingerprint.excess < least:
             self._tolerated[fingerprint.what] = now + PATIENCE_S
             why = f"it takes more for {managed.name} at sensitivity {ruling.sensitivity_level}"
-            return LeftAlone(fingerprint.what, fingerprint.excess, why)
+            return LeftAlone(fingerprint.what, fingerprint.excess, why, managed, ruling)
         self._last += 1
         self._judge_at = now + REJUDGE_S
-        rows = self._profile.normal.packets
         self._rules[self._last] = rule = FloodRule(
             self._last,
             fingerprint.what,
@@ -365,16 +360,21 @@ class Detector:
             now,
             float(fingerprint.hits.max(initial=0.0)),
             times=come,
-            apps=frozenset({app, *map(int, np.unique(rows["app"][fingerprint.what.match(rows)]))}),
+            apps=self._apps_of(fingerprint.what) | {app},
         )
         return RuleWritten(rule)
+
+    def _apps_of(self, what: Conjunction) -> frozenset[int]:
+        """Return the apps whose normal packets match."""
+        rows = self._profile.normal.packets
+        return frozenset(map(int, np.unique(rows["app"][what.match(rows)])))
 
     def _managed(self, what: Conjunction, matching: Packets, pulses: int) -> tuple[ManagedRule, Ruling]:
         """Return the kind of an attack, and what overrides say of it: as pulses only where they say nothing else."""
         fields = shared_fields(what)
         managed = classify(what, matching)
         ruling = self._overrides.judge(managed, fields)
-        if not ruling.override:
+        if pulses and not ruling.override:
             managed = classify(what, matching, pulses)
             ruling = self._overrides.judge(managed, fields)
         return managed, ruling

@@ -64,7 +64,7 @@ def test_a_rule_in_words():
         "Of the normal openings of an app at most 0.15 % match, of the app that it hits most.",
         "Until now 5,000,000 packets of 2.5 GB matched, by the kernel's counter.",
     )
-    alone = AttackRule(name="", vector="Unclassified", fingerprint="any packet", action="none", began=1.0)
+    alone = AttackRule(name="", vector="UDP flood", fingerprint="any packet", action="none", began=1.0)
     assert "What matches passes." in explain(ATTACK, alone)
 
 

@@ -131,13 +131,16 @@ def test_a_rule_that_changes_what_it_does_stays_one_rule():
 
 
 def test_what_is_left_alone_is_told_once_and_ends_when_it_is_seen_no_more():
-    track, left = tracker(), LeftAlone(Conjunction(), 30_000.0, "it looks as a crowd does")
+    ruling = Ruling("eoff", "ddos_dynamic", "ours", "0" * 32)
+    track, left = tracker(), LeftAlone(Conjunction(), 30_000.0, "it looks as a crowd does", UDP, ruling)
     (begin,) = track.take([left], packets(), 1.0, NOW, samples_of)
     assert (begin.kind, begin.attack.state, begin.attack.rules[0].why) == (
         "left_alone",
         AttackState.LEFT_ALONE,
         left.why,
     )
+    told = begin.attack.rules[0]
+    assert (told.managed_id, told.vector, told.override, told.override_id) == (UDP.id, UDP.name, "ours", "0" * 32)
     assert track.take([left], packets(), 1.0, NOW + 1) == []
     assert track.count({}, 1.0, NOW + 2) == []
     (end,) = track.count({}, 1.0, NOW + 2 + TOLERATED_S)

@@ -253,6 +253,7 @@ def test_what_is_too_little_for_its_sensitivity_is_left_alone_and_not_learned():
     world, detector, events, now = under(said("udp.dstport eq 7000", sensitivity_level="eoff"), rate=40_000)
     assert not detector.rules and {type(event) for event in events} == {LeftAlone}
     assert "it takes more for Mirai UDP plain flood at sensitivity eoff" in events[0].why
+    assert (events[0].managed.ref, events[0].ruling.override) == ("BOT-0001", "ours")
     before = detector._profile.normal.rate
     events, now = floods(detector, world, "udp_fixed", 1, now, rate=40_000)
     assert detector._profile.normal.rate == before
