@@ -14,6 +14,7 @@ ALLOWED = {
     "api": {"core", "wire", "link", "store", "analytics", "kernel", "tasks", "log"},
     "control": {"wire", "core", "link", "kernel", "plane", "probes", "store", "garbage", "tasks", "log"},
     "helper": {"core", "link", "kernel"},
+    "detector": {"core", "kernel"},
     "plane": {"wire", "core", "link", "engine", "kernel", "garbage", "tasks", "log"},
     "probes": {"wire", "core", "tasks"},
     "link": {"core", "kernel"},
@@ -37,6 +38,7 @@ FORBIDDEN = {
     "kernel": {"asyncio", "uvloop"},
     "engine": {"asyncio", "uvloop"},
     "helper": {"asyncio", "uvloop"},
+    "detector": {"asyncio", "uvloop"},
     "store": {"asyncio", "uvloop"},
     "analytics": {"asyncio", "uvloop"},
 }

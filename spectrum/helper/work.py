@@ -17,6 +17,7 @@ from spectrum.kernel import filter, offload
 from spectrum.kernel.bindings import Binding, Bindings, empty_document, is_loaded
 from spectrum.kernel.bindings import load as load_bindings
 from spectrum.kernel.filter import attaching
+from spectrum.kernel.filter.detection import Detection, PinnedDetection
 from spectrum.kernel.filter.drops import Drops
 from spectrum.kernel.filter.names import OWNERS
 from spectrum.kernel.filter.pinned import Journal, PinnedFilter
@@ -30,6 +31,7 @@ from spectrum.link.helper import (
     Bound,
     ChangeBinding,
     Counted,
+    Detecting,
     Done,
     EnlargeQueues,
     Filtered,
@@ -40,6 +42,7 @@ from spectrum.link.helper import (
     RemoveOffload,
     Request,
     SetBindings,
+    SetDetection,
     SetDrops,
     SetFilter,
     SetOffload,
@@ -111,6 +114,8 @@ class Work:
                 return Done(), []
             case RemoveFilter():
                 return Done(self._remove_filter()), []
+            case SetDetection():
+                return self._set_detection(request)
             case SetBindings():
                 self._set_bindings(request, descriptors)
                 return Done(), []
@@ -224,6 +229,15 @@ class Work:
         self._undo = None
         self._drops = {owner: own for owner, own in self._drops.items() if owner != OWNERS[0]}
         return attaching.remove(self._filesystem)
+
+    def _set_detection(self, request: SetDetection) -> tuple[Answer, list[int]]:
+        settings = Detection(request.idle_one_in, request.used_one_in, request.served)
+        settings.check()
+        if not settings.is_on and not attaching.attached(self._filesystem):
+            return Detecting({}), []
+        attaching.detect(settings, self._filesystem)
+        with PinnedFilter(self._filesystem) as one, PinnedDetection(self._filesystem) as detection:
+            return Detecting(one.places()), [detection.looks()] if settings.is_on else []
 
     # --- bindings -------------------------------------------------------------------------------------------------
 

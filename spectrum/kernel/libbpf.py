@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 LIBRARY = "libbpf.so.1"
 # bpf(2), BPF_MAP_UPDATE_ELEM: create or replace.
 ANY = 0
-# linux/bpf.h, BPF_TCX_INGRESS, of Linux 6.6; libbpf 1.1 has no name for it.
-_TCX_INGRESS = 46
+# linux/bpf.h, BPF_TCX_INGRESS and BPF_TCX_EGRESS, of Linux 6.6; libbpf 1.1 has no names for them.
+_TCX_INGRESS, _TCX_EGRESS = 46, 47
 # Handle and priority of our filters at tc, for kernels without links: no other filter has both ("SP" in ASCII).
 _FILTER = 0x5350
-_TC_INGRESS, _TC_REPLACE = 1, 1
+_TC_INGRESS, _TC_EGRESS, _TC_REPLACE = 1, 2, 1
 # Keys and values per call.
 BATCH = 65536
 
@@ -275,8 +275,8 @@ class _Hook(ctypes.Structure):
     )
 
     @classmethod
-    def ingress(cls, index: int) -> "_Hook":
-        return cls(ctypes.sizeof(cls), index, _TC_INGRESS, 0)
+    def of(cls, index: int, at_egress: bool) -> "_Hook":
+        return cls(ctypes.sizeof(cls), index, _TC_EGRESS if at_egress else _TC_INGRESS, 0)
 
 
 class _Filter(ctypes.Structure):
@@ -420,16 +420,27 @@ class Object:
         Raises:
             BpfError: If it cannot be attached.
         """
+        self._attach_to_tc(name, index, pin, _TCX_INGRESS)
+
+    def attach_to_egress(self, name: str, index: int, pin: Path) -> None:
+        """Attach a program to the egress of an interface likewise.
+
+        Raises:
+            BpfError: If it cannot be attached.
+        """
+        self._attach_to_tc(name, index, pin, _TCX_EGRESS)
+
+    def _attach_to_tc(self, name: str, index: int, pin: Path, point: int) -> None:
         library = _library()
         what = f"{name} cannot be attached"
-        descriptor = _checked(what, library.bpf_link_create(self.program(name), index, _TCX_INGRESS, None))
+        descriptor = _checked(what, library.bpf_link_create(self.program(name), index, point, None))
         try:
             _checked(str(pin), library.bpf_obj_pin(descriptor, bytes(pin)))
         finally:
             os.close(descriptor)
 
-    def attach_as_filter(self, name: str, index: int, pin: Path) -> None:
-        """Attach a program likewise by a classic filter, for kernels before 6.6, in place of our former one.
+    def attach_as_filter(self, name: str, index: int, pin: Path, at_egress: bool = False) -> None:
+        """Attach a program by a classic filter at tc, for kernels before 6.6, in place of our former one.
 
         The filter goes on without us; the program is pinned as a sign that it is there.
 
@@ -437,7 +448,7 @@ class Object:
             BpfError: If it cannot be attached.
         """
         library, what = _library(), f"{name} cannot be attached"
-        hook, filter_ = _Hook.ingress(index), _Filter.ours(self.program(name))
+        hook, filter_ = _Hook.of(index, at_egress), _Filter.ours(self.program(name))
         created = library.bpf_tc_hook_create(ctypes.byref(hook))
         if created != -errno.EEXIST:  # somebody's filters are there already
             _checked(what, created)
@@ -481,8 +492,8 @@ def detach(link: Path) -> None:
     link.unlink()
 
 
-def detach_filter(index: int, pin: Path) -> None:
+def detach_filter(index: int, pin: Path, at_egress: bool = False) -> None:
     """Detach our classic filter from an interface, which may be gone, and remove its pin."""
-    hook, filter_ = _Hook.ingress(index), _Filter.ours()
+    hook, filter_ = _Hook.of(index, at_egress), _Filter.ours()
     _library().bpf_tc_detach(ctypes.byref(hook), ctypes.byref(filter_))
     pin.unlink()

@@ -133,8 +133,10 @@ def program_code(program: str) -> bytes:
     return Path(__file__).with_name("bpf").joinpath(f"{program}.bpf.o").read_bytes()
 
 
-# How a program is attached to an interface, in the name of its pin: by a link, or by a classic filter at tc.
-_LINK, _FILTER = "link", "tc"
+# How a program is attached to an interface, in the name of its pin: by a link, or by a classic filter at tc, where
+# packets come in or where they go out.
+_LINK, _FILTER, _EGRESS_FILTER = "link", "tc", "tcout"
+_KINDS = _LINK, _FILTER, _EGRESS_FILTER
 
 
 def _pin_of(folder: Path, program: str, kind: str, interface: str) -> Path:
@@ -145,7 +147,7 @@ def _pin_of(folder: Path, program: str, kind: str, interface: str) -> Path:
 def _kind_and_interface(pin: Path) -> tuple[str, str]:
     """Return the kind and the interface of an attachment's pin; nothing for other pins."""
     _, kind, *interface = pin.name.split("_", 2)
-    return (kind, "".join(interface).replace(":", ".")) if kind in (_LINK, _FILTER) else ("", "")
+    return (kind, "".join(interface).replace(":", ".")) if kind in _KINDS else ("", "")
 
 
 def linked_interfaces(folder: Path, program: str) -> list[str]:
@@ -161,6 +163,7 @@ def attach_to_interfaces(
     descriptor: int,
     attach: Callable[[int, Path], None] | None,
     attach_filter: Callable[[int, Path], None] | None = None,
+    at_egress: bool = False,
 ) -> None:
     """Attach a program to exactly these interfaces; an attached one is replaced from one packet to the next.
 
@@ -171,6 +174,7 @@ def attach_to_interfaces(
         descriptor: Of the program that is to run from now on.
         attach: Attaches it to the interface of an index, by a link that is pinned to a path; None for no links.
         attach_filter: The same by a classic filter, for kernels that have no such links.
+        at_egress: It sees what goes out by them.
 
     Raises:
         PinError: If an interface does not exist, or cannot have it.
@@ -182,7 +186,8 @@ def attach_to_interfaces(
         except OSError as exc:
             raise PinError(f"there is no interface {name}") from exc
     for name, index in indices.items():
-        link, classic = (_pin_of(folder, program, kind, name) for kind in (_LINK, _FILTER))
+        link = _pin_of(folder, program, _LINK, name)
+        classic = _pin_of(folder, program, _EGRESS_FILTER if at_egress else _FILTER, name)
         try:
             if not _replaced(link, descriptor):
                 _attach(index, link, classic, attach, attach_filter)
@@ -222,7 +227,7 @@ def _detach(pin: Path) -> None:
     except OSError:  # it is gone, and the filter with it
         pin.unlink()
     else:
-        detach_filter(index, pin)
+        detach_filter(index, pin, kind == _EGRESS_FILTER)
 
 
 def _replaced(link: Path, descriptor: int) -> bool:

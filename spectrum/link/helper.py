@@ -77,6 +77,20 @@ class RemoveFilter(msgspec.Struct, array_like=True, tag=True):
     """Let everything pass. Answered with `Done`."""
 
 
+class SetDetection(msgspec.Struct, array_like=True, tag=True):
+    """Look at packets for attacks. Answered with `Detecting`, and where it is on with the ring buffer's descriptor.
+
+    Attributes:
+        idle_one_in: One of so many packets of flows that are not in use is looked at; 0 for none.
+        used_one_in: Of the others. With none of both it is off.
+        served: Where apps are served, by `pack_served`.
+    """
+
+    idle_one_in: int
+    used_one_in: int
+    served: bytes
+
+
 class SetBindings(msgspec.Struct, array_like=True, tag=True):
     """Let services have exactly these bindings, and a socket each. Answered with `Done`.
 
@@ -136,6 +150,7 @@ Request = (
     | UndoFilter
     | KeepFilter
     | RemoveFilter
+    | SetDetection
     | SetBindings
     | ChangeBinding
     | ShowBindings
@@ -171,6 +186,12 @@ class Filtered(msgspec.Struct, array_like=True, tag=True):
     places: dict[str, int]
 
 
+class Detecting(msgspec.Struct, array_like=True, tag=True):
+    """Packets are looked at; by which numbers the filter counts (`PinnedFilter.places`) as looks tell."""
+
+    places: dict[str, int]
+
+
 class Bound(msgspec.Struct, array_like=True, tag=True):
     """What `Bindings.document` returns."""
 
@@ -189,7 +210,7 @@ class Offloaded(msgspec.Struct, array_like=True, tag=True):
     fresh: bool
 
 
-Answer = Greeting | Done | NotDone | Filtered | Bound | Offloaded | Counted
+Answer = Greeting | Done | NotDone | Filtered | Detecting | Bound | Offloaded | Counted
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

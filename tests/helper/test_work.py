@@ -79,6 +79,34 @@ do(SetFilter(["lo"], slow, drops()), Filtered)
 do(UndoFilter(), Filtered)
 assert not list(filesystem.glob("spectrum-*")), "there was none before"
 """
+DETECTION = """
+from spectrum.core.ddos.served import ServedPlace
+from spectrum.kernel.filter.detection import PinnedDetection, pack_served
+from spectrum.kernel.looks import Looks
+served = pack_served([ServedPlace(17, ip_network("::/0"), 53, 0)])
+assert do(SetDetection(0, 0, b""), Detecting)[0].places == {}  # there is no filter, and it is off
+assert "not loaded" in refused(SetDetection(1, 1, served)) and "32 bytes each" in refused(SetDetection(1, 1, b"x"))
+do(SetFilter(["lo"], FilterSettings(), drops(a=["192.0.2.0/24"])), Filtered)
+answer, (ring,) = do(SetDetection(10, 100, served), Detecting)
+assert {"list a", "passed", "looks_lost"} < set(answer.places)
+with Looks(ring) as looks:
+    assert looks.read() == b""
+def settings():
+    with PinnedDetection(filesystem) as one:
+        return one.settings()
+assert (settings().idle_one_in, settings().used_one_in, settings().served) == (10, 100, served)
+
+# The filter changes, or its helper does: it is looked on.
+do(SetFilter(["lo"], FilterSettings(dry_run=True), drops()), Filtered)
+do(UndoFilter(), Filtered)
+do(SetFilter(["lo"], FilterSettings(), drops()), Filtered, Work(filesystem))
+assert settings().served == served and list(filesystem.glob("*/sent_link_lo"))
+assert do(SetDetection(0, 0, b""), Detecting)[1] == [] and not list(filesystem.glob("*/sent_*"))
+assert settings().served == b""
+do(SetDetection(1, 0, served), Detecting)
+do(RemoveFilter(), Done)
+assert not list(filesystem.glob("spectrum-*"))
+"""
 OWNERS = """
 plain = FilterSettings()
 assert refused(SetDrops("ddos", drops())).startswith("the filter is off")
@@ -258,6 +286,6 @@ with socket.socket() as other:
 """
 
 
-@pytest.mark.parametrize("script", [ALL_OR_NOTHING, OWNERS, MALFORMED, BINDINGS, OFFLOAD, QUEUES])
+@pytest.mark.parametrize("script", [ALL_OR_NOTHING, DETECTION, OWNERS, MALFORMED, BINDINGS, OFFLOAD, QUEUES])
 def test_requests(filesystem, script):
     assert isolated(f"{BEGIN}{script}\nprint('ok')", filesystem) == "ok\n"

@@ -6,7 +6,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from spectrum.core.filter import Filter
 
-_LOST = "samples_lost"
+# By the names of their counters: what of them is no packet's result.
+_LOST = {
+    "samples_lost": ("spectrum_filter_samples_lost", "Samples that were not read in time"),
+    "looks_lost": ("spectrum_filter_looks_lost", "Packets for the detection of attacks that were not read in time"),
+}
 
 
 def filter_metrics(settings: Filter | None, counts: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
@@ -28,12 +32,11 @@ def filter_metrics(settings: Filter | None, counts: Mapping[str, tuple[int, int]
     packets = CounterMetricFamily("spectrum_filter_packets", "Packets that the filter saw", labels=labels)
     size = CounterMetricFamily("spectrum_filter_bytes", "Bytes of packets that the filter saw", labels=labels)
     for place, (number, octets) in counts.items():
-        if place == _LOST:
+        if place in _LOST:
             continue
         result, _, name = place.partition(" ")
         packets.add_metric([result, name], number)
         size.add_metric([result, name], octets)
     yield from (packets, size)
-    yield CounterMetricFamily(
-        "spectrum_filter_samples_lost", "Samples that were not read in time", value=counts.get(_LOST, (0, 0))[0]
-    )
+    for place, (name, what) in _LOST.items():
+        yield CounterMetricFamily(name, what, value=counts.get(place, (0, 0))[0])

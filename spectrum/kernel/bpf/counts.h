@@ -22,7 +22,7 @@ struct count {
 };
 
 /* kernel/filter/names.py has their names. Below MAX_LISTS are the lists, from RULES on the rules. */
-enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, TOO_MANY_SYNS, SYN_COOKIES, LOST_SAMPLES, RULES,
+enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, TOO_MANY_SYNS, SYN_COOKIES, LOST_SAMPLES, LOST_LOOKS, RULES,
        COUNTS = RULES + SLOTS };
 
 struct {

@@ -16,6 +16,13 @@
 
 #define FRAGMENT 0x3fff /* in the offset field: more fragments, or an offset */
 #define FRAGMENT_OFFSET 0x1fff
+/* So many are looked at: what comes behind them is not seen. */
+#define MAX_EXTENSIONS 4
+#define MAX_OPTIONS 16
+#define MAX_OFFSET 0x3fff /* from the start of the frame */
+#define FNV_START 0x811c9dc5
+#define FNV_PRIME 0x01000193
+#define TIMESTAMPS_ALONE 0x39cccb6d /* the signature of NOP, NOP, timestamps */
 /* So many bytes of the facts may be looked up by rules. */
 #define FACTS_MATCHED 128
 
@@ -91,11 +98,112 @@ static __always_inline int is_odd(__u8 protocol, void *at, void *end)
 	return 0;
 }
 
-/* Parse the headers; return 0 if this is not an IP packet. */
-static __always_inline int read_headers(struct xdp_md *context, struct facts *packet)
+static __always_inline __u32 hashed(__u32 hash, __u8 byte)
+{
+	return (hash ^ byte) * FNV_PRIME;
+}
+
+/* The signature of TCP options (core/ddos/signatures.py has it, too): FNV-1a of their kinds in order, of the MSS behind
+ * its kind, and of nothing behind the end of the list. A global function, so that the verifier checks it once and not
+ * once per path to it; places are kept within masks and not by comparisons, which would give the verifier as many cases as there are lists of options.
+ */
+__attribute__((noinline)) __u32 signature_of(struct xdp_md *context, __u32 from, __u32 bytes)
+{
+	void *end = (void *)(long)context->data_end;
+	__u32 hash = FNV_START, place = 0;
+
+	for (__u32 i = 0; i < MAX_OPTIONS; i++) {
+		__u8 *option = (void *)(long)context->data + (from & MAX_OFFSET) + (place & 63);
+		__u32 length = 1;
+
+		if (place >= bytes || (void *)(option + 1) > end)
+			break;
+		hash = hashed(hash, *option);
+		if (*option == 0)
+			break;
+		if (*option != 1) {
+			if ((void *)(option + 2) > end)
+				break;
+			length = option[1];
+			if (length < 2)
+				break;
+			if (*option == 2 && length == 4 && (void *)(option + 4) <= end)
+				hash = hashed(hashed(hash, option[2]), option[3]);
+		}
+		place += length;
+		if (place > 63)
+			break;
+		asm volatile("%0 &= 63" : "+r"(place)); /* else the compiler sees that it does nothing */
+	}
+	return hash;
+}
+
+/* Read the first bytes of the payload, of which there are `left` by the headers: a short frame has padding. A global
+ * function likewise.
+ */
+__attribute__((noinline)) __u32 read_payload(struct xdp_md *context, __u32 from, int left)
+{
+	__u8 *at = (void *)(long)context->data + (from & MAX_OFFSET);
+	void *end = (void *)(long)context->data_end;
+	__u32 zero = 0, bytes = 0;
+	struct facts *packet = bpf_map_lookup_elem(&at_hand, &zero);
+	__u64 value = 0;
+
+	if (!packet)
+		return 0;
+	if ((void *)(at + 8) <= end) {
+		value = __builtin_bswap64(*(__u64 *)at);
+		bytes = 8;
+	} else {
+		for (__u32 i = 0; i < 7; i++) {
+			if ((void *)(at + i + 1) > end)
+				break;
+			value |= (__u64)at[i] << (56 - 8 * i);
+			bytes = i + 1;
+		}
+	}
+	if (left < (int)bytes) {
+		bytes = left > 0 ? left : 0;
+		value = bytes ? value & ~0ULL << (64 - 8 * bytes) : 0;
+	}
+	packet->payload = value;
+	packet->payload_bytes = bytes;
+	return bytes;
+}
+
+/* Walk the headers between IPv6 and its transport; `at` is moved behind them. Return its protocol. */
+static __always_inline __u8 walk(struct facts *packet, void **at, void *end)
+{
+	__u8 *header = *at, kind = packet->protocol;
+
+	for (__u32 i = 0; i < MAX_EXTENSIONS; i++) {
+		if ((kind != IPPROTO_HOPOPTS && kind != IPPROTO_ROUTING && kind != IPPROTO_DSTOPTS &&
+		     kind != IPPROTO_FRAGMENT && kind != IPPROTO_AH) ||
+		    (void *)(header + 8) > end)
+			break;
+		__u32 bytes = kind == IPPROTO_FRAGMENT ? 8 : kind == IPPROTO_AH ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
+		if (kind == IPPROTO_FRAGMENT) {
+			__u16 offset = *(__u16 *)(header + 2); /* of 8 bytes, in the upper 13 bits; below, whether more come */
+			if (offset & __builtin_bswap16(0xfff8))
+				packet->fragment = LATER_FRAGMENT;
+			else if (offset & __builtin_bswap16(1))
+				packet->fragment = FIRST_FRAGMENT;
+		}
+		kind = header[0];
+		header += bytes;
+		if (packet->fragment == LATER_FRAGMENT)
+			break;
+	}
+	*at = header;
+	return kind;
+}
+
+/* Parse the headers; return 0 if this is not an IP packet. With `deep`, TCP options and the payload too. */
+static __always_inline __u32 read_headers(struct xdp_md *context, struct facts *packet, __u32 deep)
 {
 	void *start = (void *)(long)context->data, *at = start, *end = (void *)(long)context->data_end;
 	struct ethhdr *ethernet = at;
+	__u32 ip_at = ETH_HLEN, payload_at, bytes = 0;
 	__u16 kind;
 
 	if ((void *)(ethernet + 1) > end)
@@ -107,6 +215,7 @@ static __always_inline int read_headers(struct xdp_md *context, struct facts *pa
 			return 0;
 		kind = *(__u16 *)(at + 2);
 		at += 4;
+		ip_at += 4;
 	}
 	if (kind == __builtin_bswap16(ETH_P_IP)) {
 		struct iphdr *ip = at;
@@ -118,13 +227,14 @@ static __always_inline int read_headers(struct xdp_md *context, struct facts *pa
 		packet->source = ip->saddr;
 		packet->protocol = ip->protocol;
 		packet->lifetime = ip->ttl;
+		packet->ident = __builtin_bswap16(ip->id);
 		packet->length = __builtin_bswap16(ip->tot_len);
 		if (ip->frag_off & __builtin_bswap16(FRAGMENT))
 			packet->fragment = ip->frag_off & __builtin_bswap16(FRAGMENT_OFFSET) ? LATER_FRAGMENT : FIRST_FRAGMENT;
 		packet->is_odd = ip->ihl < 5 || packet->length < ip->ihl * 4 || ip->saddr == 0xffffffff;
-		if (packet->is_odd || packet->fragment || ip->ihl != 5)
+		if (packet->is_odd)
 			return 1;
-		at = ip + 1;
+		at += ip->ihl * 4;
 	} else if (kind == __builtin_bswap16(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = at;
 		if ((void *)(ip + 1) > end)
@@ -136,24 +246,48 @@ static __always_inline int read_headers(struct xdp_md *context, struct facts *pa
 		packet->protocol = ip->nexthdr;
 		packet->lifetime = ip->hop_limit;
 		packet->length = __builtin_bswap16(ip->payload_len) + sizeof(*ip);
-		packet->fragment = ip->nexthdr == IPPROTO_FRAGMENT ? LATER_FRAGMENT : WHOLE;
 		packet->is_odd = ip->saddr.in6_u.u6_addr8[0] == 0xff;
 		at = ip + 1;
+		packet->protocol = walk(packet, &at, end);
 	} else {
 		return 0;
 	}
-	packet->is_odd |= is_odd(packet->protocol, at, end);
 	packet->transport_at = at - start;
-	if (packet->protocol == IPPROTO_TCP && at + sizeof(struct tcphdr) <= end) {
-		packet->tcp_flags = ((__u8 *)at)[13];
+	if (packet->fragment == LATER_FRAGMENT)
+		goto payload;
+	if (packet->fragment == WHOLE)
+		packet->is_odd |= is_odd(packet->protocol, at, end);
+	if (packet->protocol == IPPROTO_TCP) {
+		struct tcphdr *tcp = at;
+		if ((void *)(tcp + 1) > end)
+			return 1;
 		packet->has_ports = 1;
-	} else if (packet->protocol == IPPROTO_UDP && at + sizeof(struct udphdr) <= end) {
+		packet->from_port = __builtin_bswap16(tcp->source);
+		packet->to_port = __builtin_bswap16(tcp->dest);
+		packet->tcp_flags = ((__u8 *)tcp)[13];
+		packet->window = __builtin_bswap16(tcp->window);
+		bytes = tcp->doff * 4;
+		if (deep && bytes > sizeof(*tcp)) {
+			__u32 *words = (__u32 *)(tcp + 1);
+			/* What nearly all segments of a connection have: NOP, NOP, timestamps. */
+			if (bytes == sizeof(*tcp) + 12 && (void *)(words + 1) <= end && *words == __builtin_bswap32(0x0101080a))
+				packet->options = TIMESTAMPS_ALONE;
+			else
+				packet->options = signature_of(context, (void *)words - start, bytes - sizeof(*tcp));
+		}
+	} else if (packet->protocol == IPPROTO_UDP) {
+		struct udphdr *udp = at;
+		if ((void *)(udp + 1) > end)
+			return 1;
 		packet->has_ports = 1;
+		packet->from_port = __builtin_bswap16(udp->source);
+		packet->to_port = __builtin_bswap16(udp->dest);
+		bytes = sizeof(*udp);
 	}
-	if (packet->has_ports && at + 4 <= end) {
-		packet->from_port = __builtin_bswap16(((__u16 *)at)[0]);
-		packet->to_port = __builtin_bswap16(((__u16 *)at)[1]);
-	}
+payload:
+	payload_at = READ(packet->transport_at) + bytes; /* as a number: the compiler might go on with pointers */
+	if (deep)
+		read_payload(context, payload_at, (int)(ip_at + packet->length) - (int)payload_at);
 	return 1;
 }
 

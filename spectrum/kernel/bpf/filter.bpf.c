@@ -4,8 +4,8 @@
  * source. One in `sample_one_in` packets is copied to the ring buffer of samples.
  *
  * Packets from or to a guarded prefix always pass, so that operators do not lock themselves out. A dry run counts and
- * drops nothing. Frames that are neither IPv4 nor IPv6 pass, with or without one VLAN tag. Of fragments and packets
- * with IPv6 extension headers only addresses and rules are checked.
+ * drops nothing. Frames that are neither IPv4 nor IPv6 pass, with or without one VLAN tag. Of later fragments only
+ * addresses and rules are checked.
  *
  * Needs Linux 5.10. Attached to the driver if it supports XDP, else in generic mode.
  */
@@ -13,6 +13,7 @@
 #include "cookies.h"
 #include "counts.h"
 #include "facts.h"
+#include "flows.h"
 #include "slots.h"
 
 #define MAX_BLOCKED 1000000
@@ -132,13 +133,14 @@ int filter(struct xdp_md *context)
 	__u32 zero = 0, *list, reason, has_cookie = 0, verdict = XDP_DROP;
 	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
 	struct facts *packet = bpf_map_lookup_elem(&at_hand, &zero);
+	struct detection *on = bpf_map_lookup_elem(&detection, &zero);
 	__u64 bytes = context->data_end - context->data;
 
-	if (!set || !packet)
+	if (!set || !packet || !on)
 		return XDP_PASS;
 	__builtin_memset(packet, 0, offsetof(struct facts, unused));
 	packet->from.bits = packet->to.bits = 128;
-	if (!read_headers(context, packet))
+	if (!read_headers(context, packet, set->rules || on->is_on))
 		return XDP_PASS;
 	packet->bytes = bytes;
 	list = bpf_map_lookup_elem(&blocked, &packet->from);
@@ -149,6 +151,8 @@ int filter(struct xdp_md *context)
 	} else if (packet->is_odd) {
 		reason = MALFORMED;
 	} else {
+		if (on->is_on)
+			track(set->rules);
 		reason = set->rules ? ruled(set->generation & 1) : 0;
 		has_cookie = reason & WITH_COOKIE;
 		reason &= ~WITH_COOKIE;
@@ -159,6 +163,8 @@ int filter(struct xdp_md *context)
 	}
 	if (set->sample_one_in && bpf_get_prandom_u32() % set->sample_one_in == 0)
 		show(context, reason);
+	if (packet->tracked)
+		look(context, reason, set->rules);
 	if (reason == PASSED || reason == GUARDED || set->dry_run)
 		verdict = XDP_PASS;
 	else if (has_cookie || (reason == TOO_MANY_SYNS && set->cookies))

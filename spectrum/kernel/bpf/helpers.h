@@ -49,6 +49,8 @@ static struct bpf_sock *(*bpf_skc_lookup_tcp)(void *packet, struct bpf_sock_tupl
 					      __u64 flags) = (void *)BPF_FUNC_skc_lookup_tcp;
 static __s64 (*bpf_tcp_gen_syncookie)(void *socket, void *ip, __u32 ip_bytes, struct tcphdr *tcp, __u32 tcp_bytes) =
 	(void *)BPF_FUNC_tcp_gen_syncookie;
+static struct bpf_sock *(*bpf_sk_fullsock)(struct bpf_sock *socket) = (void *)BPF_FUNC_sk_fullsock;
+static struct bpf_tcp_sock *(*bpf_tcp_sock)(struct bpf_sock *socket) = (void *)BPF_FUNC_tcp_sock;
 static long (*bpf_xdp_adjust_tail)(void *packet, int bytes) = (void *)BPF_FUNC_xdp_adjust_tail;
 
 /* An IPv4 address in the form of map keys: ::ffff:a.b.c.d. */

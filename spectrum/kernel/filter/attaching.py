@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from spectrum.kernel.filter import PROGRAM
+from spectrum.kernel.filter.detection import DETECTION_MAPS, EGRESS, Detection, PinnedDetection, attach_egress
 from spectrum.kernel.filter.former import take_over_rules
 from spectrum.kernel.filter.pinned import MAPS
 from spectrum.kernel.outgrown import load_over
@@ -21,12 +22,14 @@ def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> 
         PinError: If an interface does not exist, or cannot have it.
     """
     folder = prepare(filesystem)
-    program = load_over(PROGRAM, folder, MAPS)
+    program = load_over(PROGRAM, folder, (*MAPS, *DETECTION_MAPS))
     try:
         take_over_rules(filesystem)
         attach_to_interfaces(
             folder, PROGRAM, interfaces, program.program("filter"), partial(program.attach_to_interface, "filter")
         )
+        if linked_interfaces(folder, EGRESS):  # attacks are looked for
+            attach_egress(program, folder, interfaces)
     finally:
         program.close()
 
@@ -38,4 +41,25 @@ def attached(filesystem: Path = DEFAULT_FILESYSTEM) -> list[str]:
 
 def remove(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
     """Detach the program from all interfaces, and remove its lists; return whether there was one."""
-    return unload(folder_of(filesystem), PROGRAM)
+    folder = folder_of(filesystem)
+    unload(folder, EGRESS)
+    return unload(folder, PROGRAM)
+
+
+def detect(settings: Detection, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
+    """Look for attacks from now on, or in another way, or no longer. What is known of flows and sources stays.
+
+    Raises:
+        PinError: If the program is not loaded, or the kernel does not take it.
+    """
+    interfaces = attached(filesystem)
+    with PinnedDetection(filesystem) as one:
+        if settings.is_on and linked_interfaces(one.folder, EGRESS) != interfaces:
+            program = load_over(PROGRAM, one.folder, (*MAPS, *DETECTION_MAPS))
+            try:
+                attach_egress(program, one.folder, interfaces)
+            finally:
+                program.close()
+        one.configure(settings)
+        if not settings.is_on:
+            unload(one.folder, EGRESS)

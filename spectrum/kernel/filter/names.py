@@ -13,7 +13,7 @@ OWNERS = ("file", "api", "ddos")
 # Who writes rules by itself: its rules are behind all others, and have slots of their own.
 AUTOMATIC = "ddos"
 # Other results, in the order of their counters, which follow those of lists; the counters of rules follow these.
-OTHERS = ("passed", "guarded", "malformed", "too_many", "too_many_syns", "syn_cookies", "samples_lost")
+OTHERS = ("passed", "guarded", "malformed", "too_many", "too_many_syns", "syn_cookies", "samples_lost", "looks_lost")
 FIRST_RULE = MAX_LISTS + len(OTHERS)
 COUNTERS = FIRST_RULE + SLOTS
 

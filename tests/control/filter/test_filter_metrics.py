@@ -1,7 +1,13 @@
 from spectrum.control.filter.filter_metrics import filter_metrics
 from spectrum.core.filter import Filter
 
-COUNTS = {"list bots": (3, 300), "rule ddos/x y": (4, 400), "passed": (5, 500), "samples_lost": (6, 0)}
+COUNTS = {
+    "list bots": (3, 300),
+    "rule ddos/x y": (4, 400),
+    "passed": (5, 500),
+    "samples_lost": (6, 0),
+    "looks_lost": (7, 0),
+}
 
 
 def found(settings, counts):
@@ -24,6 +30,7 @@ def test_packets_and_bytes_by_result():
         ("spectrum_filter_bytes_total", "rule", "ddos/x y"): 400,
         ("spectrum_filter_bytes_total", "passed", ""): 500,
         ("spectrum_filter_samples_lost_total",): 6,
+        ("spectrum_filter_looks_lost_total",): 7,
     }
     assert found(settings, {}).keys() == {("spectrum_filter_active",), ("spectrum_filter_dry_run",)}
 

@@ -64,7 +64,7 @@ for source, passed in {"127.4.0.1": 1, "127.5.0.1": 0, "127.5.1.1": 0, "127.7.0.
     assert passes(source) == passed, source
 counts = {name: packets for name, (packets, _) in one.counts().items()}
 assert counts == {"list drop": 2, "list more": 2, "passed": 2, "guarded": 1, "malformed": 0, "too_many": 0,
-                  "too_many_syns": 0, "syn_cookies": 0, "samples_lost": 0}, counts
+                  "too_many_syns": 0, "syn_cookies": 0, "samples_lost": 0, "looks_lost": 0}, counts
 assert one.counts()["list drop"][1] > 2 * 29
 
 # A dry run counts and drops nothing; lists change at once, and a new one counts from nothing.
@@ -164,7 +164,8 @@ frames = {
     "header length too small": (0x0800, ip4(udp(), ihl=4), False),
     "total length too small": (0x0800, ip4(udp(), length=19), False),
     "from everybody": (0x0800, ip4(udp(), source="255.255.255.255"), False),
-    "options": (0x0800, ip4(b"\\\\1\\\\1\\\\1\\\\0" + udp(7), ihl=6), True),
+    "options": (0x0800, ip4(b"\\\\1\\\\1\\\\1\\\\0" + udp(), ihl=6), True),
+    "options, udp length too short": (0x0800, ip4(b"\\\\1\\\\1\\\\1\\\\0" + udp(7), ihl=6), False),
     "options, blocked": (0x0800, ip4(b"\\\\1\\\\1\\\\1\\\\0" + udp(), ihl=6, source="198.51.100.7"), False),
     "a later fragment": (0x0800, ip4(udp(7), offset=100), True),
     "a first fragment": (0x0800, ip4(udp(7), offset=0x2000), True),
@@ -260,7 +261,7 @@ def packet():
     else:
         length = 40 + len(body)
         frame = struct.pack("!IHBB16s16s", 0x60000000, len(body), protocol, ttl, source.packed, target.packed) + body
-    has_ports = protocol != 1 and not fragment
+    has_ports = protocol != 1
     kind = 0x0800 if version == 4 else 0x86DD
     facts = PacketFacts(source, target, protocol, ports if has_ports else None, length, ttl,
                         flags if has_ports and protocol == 6 else 0, int(fragment))

@@ -1,0 +1,91 @@
+"""Where apps are served: the addresses, protocols and ports that the filter's program knows by their app.
+
+What is sent elsewhere has no app to be for: reflections, floods over a whole prefix, scans.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+from spectrum.core.packets import PROTOCOLS
+from spectrum.wire.address import IPNetwork
+
+if TYPE_CHECKING:
+    from spectrum.core.configuration.config import App
+
+# So many the table of the program has room for (MAX_SERVED of kernel/bpf/flows.h).
+MAX_PLACES = 65536
+ANY_PORT = 0
+_EVERYWHERE: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+
+
+class ServedError(ValueError):
+    """There are more places than the table holds; the message says whose."""
+
+
+class ServedPlace(NamedTuple):
+    """Packets to a prefix and port are for an app.
+
+    Attributes:
+        protocol: The IP protocol number.
+        prefix: Where they go.
+        port: Of TCP or UDP; `ANY_PORT` for all of them.
+        app: The number of the app, as `app_numbers` has it.
+    """
+
+    protocol: int
+    prefix: IPNetwork
+    port: int
+    app: int
+
+
+def app_numbers(apps: Mapping[str, "App"]) -> dict[str, int]:
+    """Return the numbers by which the program and the detector know apps, by name."""
+    return {name: number for number, name in enumerate(apps)}
+
+
+def served_places(apps: Mapping[str, "App"]) -> list[ServedPlace]:
+    """Return the places where apps are served. One that several apps share, by `sni` or `alpn`, is the first one's.
+
+    Raises:
+        ServedError: If there are more than `MAX_PLACES`.
+    """
+    numbers = app_numbers(apps)
+    places: dict[tuple[int, IPNetwork, int], int] = {}
+    for name, app in apps.items():
+        protocol = PROTOCOLS[app.protocol.transport]
+        for prefix, ports in _taken(app):
+            _check_room(apps, len(places) + len(ports))
+            for port in ports:
+                places.setdefault((protocol, prefix, port), numbers[name])
+    return [ServedPlace(*place, app) for place, app in places.items()]
+
+
+def _check_room(apps: Mapping[str, "App"], count: int) -> None:
+    if count <= MAX_PLACES:
+        return
+    sizes = Counter({name: sum(len(ports) for _, ports in _taken(app)) for name, app in apps.items()})
+    most = ", ".join(f"{name} {size:,}" for name, size in sizes.most_common(3))
+    raise ServedError(
+        f"apps are served at {sum(sizes.values()):,} addresses and ports, the most by {most}; where attacks are looked "
+        f"for there are {MAX_PLACES:,} at most: write prefixes for addresses, or fewer ports (1-65535 counts as one)"
+    )
+
+
+def _taken(app: "App") -> Iterator[tuple[IPNetwork, range]]:
+    """Yield the prefixes that an app takes, with the ports."""
+    ports = _ports(range(app.protocol.ports.first, app.protocol.ports.last + 1))
+    if app.tproxy is not None:
+        yield from ((prefix, ports) for prefix in app.tproxy.prefixes)
+        return
+    if app.bound_ports:
+        addresses = tuple(ip_network(address) for address in app.addresses)
+        yield from ((prefix, ports) for prefix in addresses or _EVERYWHERE)
+    for binding in app.bindings:
+        yield binding.prefix, _ports(app.ports_of(binding))
+
+
+def _ports(ports: range) -> range:
+    """Return the ports; all of them as one."""
+    return range(ANY_PORT, ANY_PORT + 1) if len(ports) >= 65535 else ports

@@ -1,0 +1,1 @@
+"""Detection of attacks in samples of packets."""

@@ -1,0 +1,104 @@
+"""Records of the filter's ring buffer as columns of packets."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectrum.core.ddos.packets import Packets
+from spectrum.kernel.looks import HEADER_BYTES
+
+# struct look of kernel/bpf/flows.h behind the header of a record. Addresses are in network byte order.
+RECORD = np.dtype(
+    [
+        ("ring", np.uint8, (HEADER_BYTES,)),
+        ("at_ns", np.uint64),
+        ("payload", np.uint64),
+        ("source", ">u8", (2,)),
+        ("destination", ">u8", (2,)),
+        ("bytes", np.uint32),
+        ("reason", np.uint32),
+        ("one_in", np.uint32),
+        ("options", np.uint32),
+        ("app", np.int32),
+        ("source_port", np.uint16),
+        ("destination_port", np.uint16),
+        ("length", np.uint16),
+        ("window", np.uint16),
+        ("ident", np.uint16),
+        ("version", np.uint8),
+        ("protocol", np.uint8),
+        ("ttl", np.uint8),
+        ("tcp_flags", np.uint8),
+        ("fragment", np.uint8),
+        ("payload_bytes", np.uint8),
+        ("state", np.uint8),
+        ("known", np.uint8),
+        ("served", np.uint8),
+        ("unused", np.uint8),
+        ("header", np.uint8, (96,)),
+    ]
+)
+
+# Columns that are those of the records; the others are made of several, or of another type.
+_SAME = (
+    "version",
+    "protocol",
+    "source_port",
+    "destination_port",
+    "length",
+    "ttl",
+    "ident",
+    "fragment",
+    "tcp_flags",
+    "window",
+    "options",
+    "payload",
+    "payload_bytes",
+    "state",
+    "known",
+    "served",
+    "app",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """Packets that were looked at, in the order in which they came; all columns are of one length.
+
+    Attributes:
+        packets: Their columns.
+        at_ns: When, in ns of the monotonic clock.
+        frame_bytes: How long the whole frame is.
+        reason: What became of it: the index of its counter (`PinnedFilter.places`).
+    """
+
+    packets: Packets
+    at_ns: NDArray[np.uint64]
+    frame_bytes: NDArray[np.uint32]
+    reason: NDArray[np.uint32]
+    _records: NDArray[np.void]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def header(self, row: int) -> bytes:
+        """Return the first bytes of the frame of a row, 96 at most."""
+        packet = self._records[row]
+        return bytes(packet["header"][: int(packet["bytes"])])
+
+
+def columns(records: bytes) -> LookedAt:
+    """Return the columns of records, as `Looks.read` returns them."""
+    rows = np.frombuffer(records, RECORD)
+    found = {name: np.ascontiguousarray(rows[name]) for name in _SAME}
+    found["stands_for"] = rows["one_in"].astype(np.float64)
+    for end in ("source", "destination"):
+        found[f"{end}_high"], found[f"{end}_low"] = (rows[end][:, half].astype(np.uint64) for half in (0, 1))
+    return LookedAt(
+        Packets(found),
+        np.ascontiguousarray(rows["at_ns"]),
+        np.ascontiguousarray(rows["bytes"]),
+        np.ascontiguousarray(rows["reason"]),
+        rows,
+    )
