@@ -4,6 +4,7 @@ import click
 
 from spectrum.cli.ddos_attacks import attacks, explain, pcap, show
 from spectrum.cli.ddos_rules import rules
+from spectrum.cli.ddos_simulate import simulate
 
 
 @click.group(short_help="Show attacks, and what is done about them.")
@@ -16,3 +17,4 @@ ddos.add_command(explain)
 ddos.add_command(pcap)
 ddos.add_command(rules)
 ddos.add_command(show)
+ddos.add_command(simulate)

@@ -1,0 +1,45 @@
+"""An origin on 127.0.0.1 that echoes: `python -m spectrum.simulation.echo tcp/7000 udp/7000 ...`."""
+
+import asyncio
+import sys
+from typing import cast
+
+HOST = "127.0.0.1"
+
+
+class _EchoStream(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+class _EchoDatagrams(asyncio.DatagramProtocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._transport.sendto(data, addr)
+
+
+async def serve(addresses: list[str]) -> None:
+    """Echo at addresses such as tcp/7000, until this is cancelled."""
+    loop = asyncio.get_running_loop()
+    opened: list[asyncio.Server | asyncio.DatagramTransport] = []
+    try:
+        for one in addresses:
+            transport, _, port = one.partition("/")
+            if transport == "tcp":
+                opened.append(await loop.create_server(_EchoStream, HOST, int(port), backlog=4096))
+            else:
+                flow, _ = await loop.create_datagram_endpoint(_EchoDatagrams, (HOST, int(port)))
+                opened.append(flow)
+        await asyncio.Event().wait()
+    finally:
+        for some in opened:
+            some.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1:]))

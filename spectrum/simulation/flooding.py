@@ -1,0 +1,87 @@
+"""The process that floods: `python -m spectrum.simulation.flooding PLAN`, a plan as JSON.
+
+It builds its frames, says so, waits for a line on its standard input, and then says ten times a second how many went.
+"""
+
+import sys
+import zlib
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from spectrum.simulation.aim import TargetApp, aimed
+from spectrum.simulation.frames import Frames, build
+from spectrum.simulation.normal import World
+from spectrum.simulation.pcap import aimed_frames, read
+from spectrum.simulation.sender import FrameSender, pin
+from spectrum.simulation.vectors import EVERY
+
+# So many are made in advance and sent over and over: at 300,000 a second a forged source comes again after a second.
+FRAMES = 262_144
+READY = "ready"
+
+
+class FloodPlan(msgspec.Struct, frozen=True):
+    """What is sent, and where.
+
+    Attributes:
+        attack: The name of a vector, or the path of a capture.
+        interface: Where it goes out.
+        link: Addresses of the link: the destination's, then the source's.
+        four: The app's IPv4 address.
+        six: Its IPv6 address.
+        ports: Its first and last port.
+        per_s: Frames per second; 0 for as many as go.
+        seconds: For how long.
+        core: The processor that sends, and receives.
+        frames: How many are made in advance.
+    """
+
+    attack: str
+    interface: str
+    link: bytes
+    four: str | None
+    six: str | None
+    ports: tuple[int, int]
+    per_s: float
+    seconds: float
+    core: int = 0
+    frames: int = FRAMES
+
+
+def frames_of(plan: FloodPlan) -> Frames:
+    """Return the frames of a plan.
+
+    Raises:
+        CaptureError: If the capture cannot be used.
+        OSError: If it cannot be read.
+    """
+    target = TargetApp(
+        IPv4Address(plan.four) if plan.four else None, IPv6Address(plan.six) if plan.six else None, plan.ports
+    )
+    if plan.attack not in EVERY:
+        return aimed_frames(read(Path(plan.attack)), target, plan.link)
+    seed = zlib.crc32(plan.attack.encode())
+    packets = aimed(EVERY[plan.attack](World(seed), plan.frames), target)
+    return build(packets, plan.link, np.random.default_rng(seed))
+
+
+def main(text: str) -> None:
+    """Flood by a plan as JSON."""
+    plan = msgspec.json.decode(text, type=FloodPlan)
+    pin(plan.core)
+    with FrameSender(plan.interface, frames_of(plan)) as sender:
+        _say(READY)
+        sys.stdin.readline()
+        _say(str(sender.run(plan.per_s, plan.seconds, lambda count: _say(str(count)))))
+
+
+def _say(word: str) -> None:
+    sys.stdout.write(word + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,157 @@
+"""Two network namespaces of a trial, and a cable (veth) between them: an edge, and everybody else.
+
+It needs iproute2 and root. Nothing in them reaches another network.
+"""
+
+import contextlib
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from pathlib import Path
+
+# For measurements between devices: RFC 2544 and RFC 5180. Nobody's file guards or blocks them.
+EDGE_4, EDGE_6 = IPv4Interface("198.18.0.1/16"), IPv6Interface("2001:2::1/64")
+CLIENTS_4 = [IPv4Interface(f"198.18.77.{number}/16") for number in range(1, 9)]
+CLIENTS_6 = [IPv6Interface(f"2001:2::77:{number:x}/64") for number in range(1, 9)]
+EDGE_LINK, CLIENT_LINK = "filtered", "wire"
+_NAMESPACES = Path("/run/netns")
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
+_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
+class TrialNetworkError(Exception):
+    """A namespace cannot be had; the message says why."""
+
+
+class TrialNetwork:
+    """The namespaces of a trial; `with` removes them, and with them all that is in them.
+
+    Args:
+        name: Of the edge's; the other one's is that with `-clients`.
+
+    Raises:
+        TrialNetworkError: If one of that name is there already, or none can be made.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.edge, self.clients = name, f"{name}-clients"
+        self._made: list[str] = []
+        for one in (self.edge, self.clients):
+            if (_NAMESPACES / one).exists():
+                raise TrialNetworkError(
+                    f"a network namespace {one} is there already; a trial makes its own: name another"
+                )
+        try:
+            for one in (self.edge, self.clients):
+                _ip("netns", "add", one)
+                self._made.append(one)
+                _ip("-n", one, "link", "set", "lo", "up")
+            self._lay_cable()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _lay_cable(self) -> None:
+        ends = (EDGE_LINK, "netns", self.edge, "type", "veth", "peer", CLIENT_LINK, "netns", self.clients)
+        _ip("link", "add", *ends)
+        for namespace, link, addresses in (
+            (self.edge, EDGE_LINK, [EDGE_4, EDGE_6]),
+            (self.clients, CLIENT_LINK, [*CLIENTS_4, *CLIENTS_6]),
+        ):
+            for address in addresses:
+                at_once = ("nodad",) if address.version == 6 else ()
+                _ip("-n", namespace, "address", "add", str(address), "dev", link, *at_once)
+            _ip("-n", namespace, "link", "set", link, "up")
+        # What is answered to forged sources goes back by the cable, and ends there.
+        _ip("-n", self.edge, "route", "add", "default", "via", str(CLIENTS_4[0].ip))
+        _ip("-n", self.edge, "-6", "route", "add", "default", "via", str(CLIENTS_6[0].ip))
+
+    def link_addresses(self) -> bytes:
+        """Return the addresses of a frame to the edge: its own, then the clients'."""
+        found = b""
+        for namespace, link in ((self.edge, EDGE_LINK), (self.clients, CLIENT_LINK)):
+            with entered(namespace):
+                found += link_address(link)
+        return found
+
+    def remove(self) -> None:
+        """Remove the namespaces."""
+        for one in self._made:
+            with contextlib.suppress(TrialNetworkError):
+                _ip("netns", "delete", one)
+        self._made.clear()
+
+    def __enter__(self) -> "TrialNetwork":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+@contextlib.contextmanager
+def entered(namespace: str) -> Iterator[None]:
+    """Let this thread, and the processes that it starts, be in a network namespace.
+
+    Raises:
+        TrialNetworkError: If this process may not, or there is none.
+    """
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there = os.open(_NAMESPACES / namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _enter(there)
+        finally:
+            os.close(there)
+        try:
+            yield
+        finally:
+            _enter(before)
+    except OSError as exc:
+        raise TrialNetworkError(f"network namespace {namespace}: {(exc.strerror or str(exc)).lower()}") from exc
+    finally:
+        os.close(before)
+
+
+def link_address(link: str) -> bytes:
+    """Return the address of an interface of this thread's namespace: /sys has those of another one.
+
+    Raises:
+        TrialNetworkError: If there is none.
+    """
+    for line in _ip("-o", "link", "show", "dev", link).splitlines():
+        words = line.split()
+        for kind in ("link/ether", "link/loopback"):
+            if kind in words:
+                return bytes.fromhex(words[words.index(kind) + 1].replace(":", ""))
+    raise TrialNetworkError(f"interface {link} has no address of Ethernet")
+
+
+def edge_addresses() -> tuple[IPv4Address, IPv6Address]:
+    """Return the addresses of the edge of a trial."""
+    return EDGE_4.ip, EDGE_6.ip
+
+
+def _enter(descriptor: int) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.setns(descriptor, _NEW_NETWORK) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _ip(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["ip", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+            env=os.environ | {"PATH": _PATH},
+        )
+    except FileNotFoundError as exc:
+        raise TrialNetworkError("a trial needs the command ip: apt-get install iproute2") from exc
+    if done.returncode:
+        raise TrialNetworkError(f"ip {' '.join(arguments)}: {done.stderr.strip().lower() or 'it failed'}")
+    return done.stdout

@@ -1,0 +1,34 @@
+import os
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from spectrum.simulation.flooding import READY, FloodPlan, frames_of
+from spectrum.wire.frames import parse
+from tests.simulation.test_frames import LINK
+from tests.simulation.test_pcap import flood, written
+
+PLAN = FloodPlan("udp_fixed", "lo", LINK, "127.0.0.9", None, (7000, 7000), 2000, 0.5, 0, 64)
+
+
+def test_frames_of_a_name_and_of_a_capture(tmp_path):
+    for attack in ("udp_fixed", str(written(tmp_path / "f.pcap", flood("udp_fixed", 64)))):
+        frames = frames_of(msgspec.structs.replace(PLAN, attack=attack))
+        said = parse(frames[63])
+        assert len(frames) == 64
+        assert (str(said.destination), said.destination_port, said.length) == ("127.0.0.9", 7000, 540)
+
+
+def test_the_process(require):
+    require("unshare")
+    if os.geteuid() != 0:
+        pytest.skip("packets of one's own need root")
+    command = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$0" "$@"']
+    command += [sys.executable, "-m", "spectrum.simulation.flooding", msgspec.json.encode(PLAN).decode()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().strip() == READY
+        printed, _ = process.communicate("\n", timeout=30)
+    counts = [int(line) for line in printed.splitlines()]
+    assert len(counts) >= 2 and counts == sorted(counts) and 500 < counts[-1] <= 1000
