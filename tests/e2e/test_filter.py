@@ -30,7 +30,7 @@ def test_rules_and_samples(hosts, start, tmp_path, filesystem):
         tmp_path,
         f"kernel: {{bpffs: {filesystem}}}\n"
         "filter:\n  interfaces: [e1a]\n  guard: [10.231.1.99/32]\n  sample_one_in: 1\n"
-        "  rules:\n    all: {version: 4, protocol: udp, destination_port: 7000, action: log}\n"
+        "  rules:\n    all: {version: 4, protocol: udp, destination_port: 7000, payload: '0?00', action: log}\n"
         "    large: {protocol: udp, destination_port: 7000, length: 500-1500}\n"
         "apps: {x: {protocol: udp/7000, origin_direct: ['udp://127.0.0.1:1']}}",
     )

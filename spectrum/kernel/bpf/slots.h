@@ -217,7 +217,7 @@ static __always_inline __u32 met_before(__u32 hash, __u64 second)
 	bits = *word;
 	age = (second - (bits >> 48)) & 0xffff;
 	for (__u32 back = 0; back < MET_FILTERS; back++)
-		if (back < age) /* of a filter that was last used four seconds ago or earlier */
+		if (back < age) /* what it has is four seconds old, or older */
 			bits &= ~(0xfffULL << MET_BITS * ((lane - back) & (MET_FILTERS - 1)));
 	for (__u32 back = 1; back < MET_FILTERS; back++)
 		found |= (bits >> (MET_BITS * ((lane - back) & (MET_FILTERS - 1)) + bit) & 1) << back;
@@ -225,7 +225,7 @@ static __always_inline __u32 met_before(__u32 hash, __u64 second)
 	return found;
 }
 
-/* Whether it is sent again: between addresses and ports of one that came one to three full seconds before. */
+/* Whether it is sent again: one of the same addresses, protocol and ports came in one of the three seconds before this. */
 static __always_inline int comes_again(const struct facts *packet, __u64 now)
 {
 	const __u32 *from = (const __u32 *)packet->from.address, *to = (const __u32 *)packet->to.address;
