@@ -13,6 +13,7 @@ ALLOWED = {
     "cli": {"analytics", "core", "control", "kernel", "origin", "simulation", "store"},
     "api": {"core", "wire", "link", "store", "analytics", "kernel", "tasks", "log"},
     "control": {"wire", "core", "link", "kernel", "plane", "probes", "store", "garbage", "tasks", "log"},
+    "detector": {"core", "link", "kernel", "tasks", "log"},
     "helper": {"core", "link", "kernel"},
     "detector": {"core", "kernel"},
     "plane": {"wire", "core", "link", "engine", "kernel", "garbage", "tasks", "log"},

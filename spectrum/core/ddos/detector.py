@@ -8,6 +8,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from spectrum.core.ddos.adaptive import Deviated
 from spectrum.core.ddos.classification import classify, shared_fields
 from spectrum.core.ddos.estimates import rate_bounds
 from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, overruled
@@ -164,6 +165,7 @@ class Detector:
         self._began: float | None = None
         self._alarm_since: float | None = None
         self._at = 0.0
+        self._deviations: list[Deviated] = []
 
     @property
     def rules(self) -> Sequence[FloodRule]:
@@ -209,7 +211,13 @@ class Detector:
         if (alarm > CLEAR_ALARM or self._alarms >= 2) and now >= self._mine_at:
             events += self._find(now)
         self._learn(packets, seconds, now)
+        self._deviations += self._profile.adaptive.take(self._left_over(packets), seconds, self._at)
         return events
+
+    def deviations(self) -> list[Deviated]:
+        """Return what began to be more than adaptive profiles say since this was asked last: it is for the log."""
+        deviations, self._deviations = self._deviations, []
+        return deviations
 
     def _learn(self, packets: Packets, seconds: float, now: float) -> None:
         """Learn of apps that no rule is about, while nothing is beyond normal."""
@@ -432,9 +440,7 @@ class Detector:
         for rule in self.rules:
             idle = packets.where((packets["state"] != IN_USE) & rule.what.match(packets))
             hits = rule.hits
-            if rule.ruling.action != "ddos_dynamic":
-                continue
-            if rule.action is Action.BLOCK:
+            if rule.judged.action is Action.BLOCK:
                 hits = self._harm_of(rule)
                 if hits <= MOST_HARM:
                     continue
@@ -446,9 +452,11 @@ class Detector:
             found = Fingerprint(rule.what, excess, usual, np.array([hits]), len(idle))
             again = judge(found, idle, None, self._profile.per_source_of(rule.app))
             again = self._held_back(again, idle, rule.app, now)
-            if again.action is not None and again.action != rule.action:
-                self._rules[rule.number] = changed = replace(rule, judgement=again, judged=again, hits=hits)
-                yield RuleWritten(changed)
+            if again.action is not None and again.action != rule.judged.action:
+                told = overruled(again, rule.ruling, usual)
+                self._rules[rule.number] = changed = replace(rule, judgement=told, judged=again, hits=hits)
+                if told.action != rule.action:
+                    yield RuleWritten(changed)
 
     def _harm_of(self, rule: FloodRule) -> float:
         """Return which part of an app's openings a rule hits at least, by what known sources sent that it matched.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from spectrum.core.ddos.adaptive import Adaptive, Countries
 from spectrum.core.ddos.packets import IN_USE, NO_APP, Packets
 
 # Of an app, half of the last day and half of the last week: 172 KB. No hit among so many says at most 0.15 % (95 %).
@@ -187,10 +188,22 @@ class Profile:
         seed: Of the chance that chooses rows.
         rows: So many are kept of an app.
         settle_s: So long an app is learned before rules about it act.
+        most_rows: So many are kept of all apps, but `LEAST_ROWS` of each.
+        countries: Returns the country of each packet's source, for adaptive profiles.
     """
 
-    def __init__(self, seed: int, rows: int = ROWS, settle_s: float = SETTLE_S) -> None:
+    def __init__(
+        self,
+        seed: int,
+        rows: int = ROWS,
+        settle_s: float = SETTLE_S,
+        most_rows: int = MOST_ROWS,
+        countries: Countries | None = None,
+    ) -> None:
         self._chance = np.random.default_rng(seed)
+        self._all_rows = most_rows
+        # The busiest moments of days.
+        self.adaptive = Adaptive(countries)
         self._most = rows
         self.settle_s = settle_s
         self._apps: dict[int, AppRows] = {}
@@ -273,7 +286,7 @@ class Profile:
 
     def _size(self) -> int:
         """Return how many rows an app may have."""
-        return min(self._most, max(LEAST_ROWS, MOST_ROWS // max(len(self._apps), 1)))
+        return min(self._most, max(LEAST_ROWS, self._all_rows // max(len(self._apps), 1)))
 
     # --- what is known --------------------------------------------------------------------------------------------
 
@@ -391,9 +404,13 @@ class Profile:
         Args:
             at: Seconds since 1970.
         """
-        return {number: self._certainty(number, app, at) for number, app in self._apps.items() if number != NO_APP}
+        return {number: sure for number in self._apps if (sure := self.certainty_of(number, at)) is not None}
 
-    def _certainty(self, number: int, app: AppRows, at: float) -> Certainty:
+    def certainty_of(self, number: int, at: float) -> Certainty | None:
+        """Return how sure the profile of an app is; None of what no app gets, or without a profile."""
+        app = self._apps.get(number)
+        if app is None or number == NO_APP:
+            return None
         ages = at - np.concatenate([app.day.at, app.week.at])
         count = len(ages)
         return Certainty(
@@ -416,6 +433,12 @@ class Profile:
             rows.learned_s, rows.seen_s = self._learned_of(rows), self._learned_s
         return AppMemory(rows, self.rates_of(app), self.known_share_of(app), at) if rows else None
 
+    def share_rows(self, app: int) -> None:
+        """Have the adaptive profile of an app know which part of its openings each of its values has."""
+        found = self._apps.get(app)
+        if found is not None and len(found):
+            self.adaptive.share(app, found.idle)
+
     @property
     def apps(self) -> tuple[int, ...]:
         """The numbers of the apps that something is known of."""
@@ -427,7 +450,8 @@ class Profile:
         Its rates are worth less the longer ago that was: traffic may be several times as much at another hour.
         """
         self._grow(app + 2)
-        self._apps[app] = replace(memory.rows, seen_s=self._learned_s)
+        self._apps[app] = rows = replace(memory.rows, seen_s=self._learned_s)
+        rows.rename(app)
         self._rates[app + 1] = memory.rates
         self._known[app + 1] = memory.known_share
         pause = max(at - memory.at, 0.0)
@@ -444,6 +468,7 @@ class Profile:
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
         """Have apps by other numbers; those that have none any longer are forgotten."""
+        self.adaptive.renumber(numbers)
         numbers = {NO_APP: NO_APP, **numbers}
         size = max(numbers.values()) + 2
         rates, known, rate_s = np.zeros((size, 3)), np.zeros(size), np.zeros(size)
