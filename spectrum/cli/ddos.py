@@ -3,6 +3,7 @@
 import click
 
 from spectrum.cli.ddos_attacks import attacks, explain, pcap, show
+from spectrum.cli.ddos_profile import preview, profile
 from spectrum.cli.ddos_rules import rules
 from spectrum.cli.ddos_simulate import simulate
 
@@ -15,6 +16,8 @@ def ddos() -> None:
 ddos.add_command(attacks)
 ddos.add_command(explain)
 ddos.add_command(pcap)
+ddos.add_command(preview)
+ddos.add_command(profile)
 ddos.add_command(rules)
 ddos.add_command(show)
 ddos.add_command(simulate)

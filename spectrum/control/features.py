@@ -25,6 +25,7 @@ from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import Source
 from spectrum.control.ddos.attacks import AttackBook, AttacksActor
+from spectrum.control.ddos.profiles import ProfilesActor
 from spectrum.control.dns.actor import DnsActor
 from spectrum.control.doctor import DoctorActor
 from spectrum.control.filter.node import FilterActor, NodeFilter
@@ -139,6 +140,7 @@ class Features:
             BindingsActor(self.bound, ground.bank, KernelCounts(ground.helper, bindings.PROGRAM)),
             FilterActor(self.filter, KernelCounts(ground.helper, filter.PROGRAM)),
             AttacksActor(self.attacks, lambda: self.filter.settings is not None),
+            ProfilesActor(lambda: None),
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             LimitsActor(ground.served, ground.memory, lambda: sum(one.held_bytes for one in ground.all())),
             OriginsActor(ground.state / "origins.json", ground.served, self.health),
