@@ -33,7 +33,7 @@ from spectrum.analytics.clickhouse_tables import (
 )
 from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, StoreProgress, Taken, Tidied
 from spectrum.core.analytics.answering import answer
-from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, PACKETS, Table
+from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH, PACKETS, Table
 from spectrum.core.analytics.dialects import ClickHouse, Statement
 from spectrum.core.analytics.plan import Reach
 from spectrum.core.analytics.question import Question, ResultTable
@@ -122,7 +122,7 @@ class ClickHouseStore:
         """
         fresh, following, repeated, missing = sifted(batches, self._next)
         records = sum(batch.records - skipped for batch, skipped in fresh)
-        rows = sum(self._insert(table, fresh) for table in (EVENTS, HEALTH, CHANGES))
+        rows = sum(self._insert(table, fresh) for table in (EVENTS, HEALTH, CHANGES, ATTACKS))
         self._note(cursor, self._next | following)
         return Taken(rows, repeated, records - rows, missing)
 
@@ -236,6 +236,7 @@ class ClickHouseStore:
             (ROLLED, self._minutes),
             (KEPT[HEALTH.name], self._minutes),
             (KEPT[CHANGES.name], self._minutes),
+            (KEPT[ATTACKS.name], self._minutes),
         ):
             for day in self._days(name):
                 over = _begin(day) + _DAY

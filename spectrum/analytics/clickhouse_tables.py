@@ -1,6 +1,6 @@
 """The tables of analytics in ClickHouse.
 
-`events`, `health` and `changes` are of ReplacingMergeTree: rows with the same time, source and number are one record,
+All but samples of packets are of ReplacingMergeTree: rows with the same time, source and number are one record,
 of which one remains. So a record may be sent twice, in whatever batches, at whatever distance: what an
 `insert_deduplication_token` finds is only the same batch, among the last ones. Questions are asked of them with FINAL,
 by views that have the names of the tables.
@@ -11,12 +11,12 @@ what is newer as rows of one event each, as the embedded store does.
 
 from collections.abc import Collection, Iterator
 
-from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, MINUTES, PACKETS, TABLES, Column, Role
+from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH, MINUTES, PACKETS, TABLES, Column, Role
 from spectrum.core.analytics.dialects import ClickHouse
 from spectrum.core.analytics.histogram import clickhouse_bucket
 
 # What the records are written to; the view has the name.
-KEPT = {EVENTS.name: "kept_events", HEALTH.name: "kept_health", CHANGES.name: "kept_changes"}
+KEPT = {table.name: f"kept_{table.name}" for table in (EVENTS, HEALTH, CHANGES, ATTACKS)}
 ROLLED, MARKS = "rolled", "marks"
 # With these begin the tables in which a node has what it rolls up: several do it at the same time.
 STAGED = "staged_"

@@ -17,9 +17,9 @@ from spectrum.analytics.cancellation import Cancellation
 from spectrum.analytics.database import Database, Reader
 from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, StoreProgress, Taken, Tidied
 from spectrum.analytics.upkeep import Upkeep
-from spectrum.analytics.volumes import DROPPED, HISTORY, Volumes
+from spectrum.analytics.volumes import COPIED, DROPPED, HISTORY, Volumes
 from spectrum.core.analytics.answering import answer
-from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, PACKETS, Table
+from spectrum.core.analytics.columns import EVENTS, PACKETS, Table
 from spectrum.core.analytics.dialects import DuckDb, Statement
 from spectrum.core.analytics.plan import Reach
 from spectrum.core.analytics.question import Question, ResultTable
@@ -231,7 +231,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, name: str, fresh: Sequence[tu
     by_supervisor = [one for one in fresh if SUPERVISOR in one[0].source]
     return sum(
         _insert_lines(connection, name, b"".join(numbered(batch, skipped) for batch, skipped in some), tables)
-        for some, tables in ((by_workers, (EVENTS,)), (by_supervisor, (EVENTS, HEALTH, CHANGES)))
+        for some, tables in ((by_workers, (EVENTS,)), (by_supervisor, (EVENTS, *COPIED)))
         if some
     )
 

@@ -18,13 +18,13 @@ import duckdb
 
 from spectrum.analytics.database import Database, Reader
 from spectrum.analytics.store import AnalyticsError
-from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, MINUTES, PACKETS, Table
+from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH, MINUTES, PACKETS, Table
 from spectrum.core.analytics.rollups import as_minutes
 
 HISTORY = "history"
 # Kept in a volume, and copied from it into the history: as roll-ups, or as they are.
-OF_VOLUME = (EVENTS, HEALTH, CHANGES, PACKETS)
-COPIED = (HEALTH, CHANGES)
+COPIED = (HEALTH, CHANGES, ATTACKS)
+OF_VOLUME = (EVENTS, *COPIED, PACKETS)
 OF_HISTORY = (MINUTES, *COPIED)
 # Among the marks of volume 0: the newest event that was dropped, in microseconds since 1970.
 DROPPED = "dropped"
@@ -97,14 +97,16 @@ class Volumes:
         return True
 
     def _add(self, number: int) -> None:
-        """Know a volume; one that was being made when the process ended is deleted."""
+        """Know a volume, with the tables that it lacks; one that was being made when the process ended is deleted."""
         with self._database.explained():
-            tables = _columns_in(self._database.writer, catalog(number))
-            if "sources" in tables:
-                self._there[number] = tables
+            if "sources" not in _columns_in(self._database.writer, catalog(number)):
+                self._database.writer.execute(f"DETACH {catalog(number)}")
+                self._delete(number)
                 return
-            self._database.writer.execute(f"DETACH {catalog(number)}")
-        self._delete(number)
+        with self._database.writing() as connection:
+            for table in OF_VOLUME:  # an earlier version did not have all of them
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {catalog(number)}.{table.name} ({_definition(table)})")
+        self._there[number] = _columns_in(self._database.writer, catalog(number))
 
     def _forget_lost(self) -> None:
         """Begin a volume where there is none; forget the roll-ups of those that are lost, if they were the newest.

@@ -17,10 +17,13 @@ from spectrum.core.analytics.dialects import DuckDb
 from spectrum.core.analytics.dimensions import ColumnFilter
 from spectrum.core.analytics.filters import of_json, parse
 from spectrum.core.analytics.question import Compare, Question, QuestionFault, Sorting, Visible
+from spectrum.core.ddos.attack_records import records_of
 from spectrum.core.records.journal import Cursor
 from tests.analytics.clickhouse_server import clickhouse
 from tests.analytics.records import NOON, SOURCE, batch, record
 from tests.core.analytics.rows import BEGIN, DAYS, EVERYTHING, events, tables
+from tests.core.ddos.attack_samples import NOW as ATTACKED_AT
+from tests.core.ddos.attack_samples import event, rule
 
 DAY_S = 86400.0
 ALL = (
@@ -164,8 +167,9 @@ def test_records_become_rows_that_a_real_client_reads(opened, url):
     health = {"Event": "poolHealth", "Timestamp": NOON, "Pool": "eu", "Healthy": True}
     change = {"Event": "configurationReloaded", "Timestamp": NOON, "Revision": 3, "Text": "it's <b>"}
     sessions = batch([record(1), record(2, Event="progress", ClientBytesSince=7)])
-    taken = opened.take([sessions, batch([health, change], source="edge1/supervisor/66121c7704295")], Cursor(0, 9, 4))
-    assert taken == (4, 0, 0, 0)
+    attacks = list(records_of(event(rules=(rule(packets=7),)), {}))
+    own = batch([health, change, *attacks], source="edge1/supervisor/66121c7704295")
+    assert opened.take([sessions, own], Cursor(0, 9, 4)) == (5, 0, 0, 0)
     host, port = url.removeprefix("http://").split(":")
     client = clickhouse_connect.get_client(host=host, port=int(port), database=opened._server.database)
     found = client.query("SELECT app, event, client_bytes, duration, time FROM events ORDER BY sequence").result_rows
@@ -175,6 +179,8 @@ def test_records_become_rows_that_a_real_client_reads(opened, url):
     assert found[0][4].replace(tzinfo=None) == at
     assert client.query("SELECT pool, healthy FROM health").result_rows == [("eu", True)]
     assert client.query("SELECT revision, text FROM changes").result_rows == [(3, "it's <b>")]
+    found = client.query("SELECT attack, packets, began FROM attacks").result_rows
+    assert found == [("0000000000000001", 7, round(ATTACKED_AT * 1e6))]
     client.close()
 
 

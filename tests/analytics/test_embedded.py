@@ -17,8 +17,10 @@ from spectrum.analytics.store import AnalyticsError, PacketSample, QuestionTooLa
 from spectrum.core.analytics.columns import PACKETS
 from spectrum.core.analytics.question import Question
 from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.ddos.attack_records import records_of
 from spectrum.core.records.journal import Batch, Cursor
 from tests.analytics.records import CURSOR, NOON, SOURCE, batch, record
+from tests.core.ddos.attack_samples import event, rule
 
 NOW = NOON.timestamp()
 
@@ -72,6 +74,18 @@ def test_the_supervisors_records(store):
     assert taken == (3, 0, 0, 0)
     assert store.execute("SELECT origin, healthy FROM health") == [("p/a", False)]
     assert store.execute("SELECT revision, author FROM changes") == [(7, "ops")]
+    assert store.execute("SELECT count(*) FROM events") == [(1,)]
+
+
+def test_attacks_are_kept_also_in_a_store_of_before(store):
+    store.take([batch([record()])], Cursor(0, 50, 1))
+    for name in ("v1", "history"):
+        store._database.writer.execute(f"DROP TABLE {name}.attacks")
+    store.close()
+    store.open()
+    made = list(records_of(event(rules=(rule(packets=7),)), {}))
+    assert store.take([batch(made, source="edge1/supervisor/1")], CURSOR) == (1, 0, 0, 0)
+    assert store.execute("SELECT attack, packets FROM attacks") == [("0000000000000001", 7)]
     assert store.execute("SELECT count(*) FROM events") == [(1,)]
 
 

@@ -28,7 +28,8 @@ from spectrum.api.access import Call
 from spectrum.api.analytics.times import DEFAULT_RANGE_S
 from spectrum.api.analytics.visible import visible_to
 from spectrum.api.envelope import ApiError
-from spectrum.api.graphql.filters import TIMES, GraphQLFilterFault, dimensions, read
+from spectrum.api.graphql.attacks import attack_groups, attacks_questions
+from spectrum.api.graphql.filters import TIMES, GraphQLFilterFault, TimeRange, dimensions, read
 from spectrum.api.graphql.schema import MAX_FIELDS, MAX_PAGE, NODES, MetricPlace, make_schema, places, settings_of
 from spectrum.api.kinds.times import timestamp
 from spectrum.core.analytics.columns import TABLES
@@ -146,7 +147,7 @@ def _failed(status: int, faults: Iterable[GraphQLError]) -> tuple[int, dict[str,
 @cache
 def _schema() -> GraphQLSchema:
     settings = {NODES[table]: settings_of(table, _KEEP_S) for table in NODES}
-    return make_schema(_groups, _accounts, _zones, _budget, settings)
+    return make_schema(_groups, _accounts, _zones, _budget, settings, _attacks)
 
 
 def _accounts(_: Any, info: GraphQLResolveInfo[Any], **given: Any) -> list[_Owner]:
@@ -192,10 +193,7 @@ def _limit(given: Any, most: int) -> int:
 
 
 async def _groups(table: str, owner: _Owner, info: GraphQLResolveInfo[Any], given: Mapping[str, Any]) -> list[Any]:
-    asked: _Asked = info.context
-    asked.nodes += 1
-    if asked.nodes > MAX_NODES:
-        raise ApiError(400, BAD_QUERY, f"a query has at most {MAX_NODES} nodes")
+    _count_node(info)
     node = _Node(table, owner, _selected(info), given)
     try:
         question = node.question(time.time())
@@ -203,6 +201,32 @@ async def _groups(table: str, owner: _Owner, info: GraphQLResolveInfo[Any], give
         raise ApiError(400, BAD_QUERY, str(exc)) from exc
     found = await owner.call.ask(question)
     return node.groups(found.rows)
+
+
+async def _attacks(owner: _Owner, info: GraphQLResolveInfo[Any], **given: Any) -> list[Any]:
+    _count_node(info)
+    try:
+        where, limits = read(TABLES["attacks"], given["filter"])
+    except GraphQLFilterFault as exc:
+        raise ApiError(400, BAD_QUERY, str(exc)) from exc
+    since, until = _span(limits, time.time())
+    limit = _limit(given.get("limit"), MAX_PAGE)
+    questions = attacks_questions(since, until, where, visible_to(owner.call))
+    answers = [(await owner.call.ask(one)).rows for one in questions]
+    return attack_groups(answers, given.get("orderBy") or (), limit)
+
+
+def _count_node(info: GraphQLResolveInfo[Any]) -> None:
+    asked: _Asked = info.context
+    asked.nodes += 1
+    if asked.nodes > MAX_NODES:
+        raise ApiError(400, BAD_QUERY, f"a query has at most {MAX_NODES} nodes")
+
+
+def _span(limits: TimeRange, now: float) -> tuple[float, float]:
+    """Return the time that a filter limits to, by default the last hours."""
+    until = now if limits.until_us is None else limits.until_us / 1e6
+    return until - DEFAULT_RANGE_S if limits.since_us is None else limits.since_us / 1e6, until
 
 
 class _Node:
@@ -238,8 +262,7 @@ class _Node:
             GraphQLFilterFault: If its filter makes none.
         """
         where, limits = read(TABLES[self._table], self._given["filter"])
-        until = now if limits.until_us is None else limits.until_us / 1e6
-        since = until - DEFAULT_RANGE_S if limits.since_us is None else limits.since_us / 1e6
+        since, until = _span(limits, now)
         self._range_s = until - since
         self._check_order()
         metrics = list(dict.fromkeys([one.metric for one in self._placed()])) or self._any_metric()

@@ -25,6 +25,8 @@ from graphql import (
     GraphQLSchema,
 )
 
+from spectrum.api.graphql.attacks import FIELDS as ATTACK_FIELDS
+from spectrum.api.graphql.attacks import NODE as ATTACKS_NODE
 from spectrum.api.graphql.filters import OF_LISTS, TIMES, comparable, dimensions, endings_of
 from spectrum.core.analytics.columns import TABLES, Column, ColumnKind, Table
 from spectrum.core.analytics.metrics import METRICS, Metric, MetricKind
@@ -34,8 +36,9 @@ NODES: Mapping[str, str] = {
     "events": "spectrumEventsAdaptiveGroups",
     "packets": "spectrumNetworkAnalyticsAdaptiveGroups",
     "health": "spectrumHealthAdaptiveGroups",
+    "attacks": "dosdNetworkAnalyticsAdaptiveGroups",
 }
-OF_ZONES = ("events", "packets")
+OF_ZONES = ("events", "packets", "attacks")
 MAX_PAGE = 10_000
 MAX_FIELDS = 30
 _SCALARS = {
@@ -104,7 +107,7 @@ def _places(table: str) -> Iterator[MetricPlace]:
             yield MetricPlace("", "count", "count")
         else:
             yield MetricPlace(_HOMES[metric.kind], _name(metric), metric.name)
-    if table == "packets":
+    if table in ("packets", "attacks"):
         for rate, of in RATES.items():
             for ending, seconds in RATE_TIMES.items():
                 yield MetricPlace("avg", rate + ending, of, seconds)
@@ -129,6 +132,7 @@ def make_schema(
     zones: Callable[..., Any],
     budget: Callable[..., Any],
     settings: Mapping[str, Any],
+    resolve_attacks: Callable[..., Any],
 ) -> GraphQLSchema:
     """Return the schema.
 
@@ -138,10 +142,12 @@ def make_schema(
         zones: Resolves `viewer { zones }`.
         budget: Resolves `viewer { budget }`.
         settings: What each node says of itself.
+        resolve_attacks: Answers the node of attacks.
     """
     nodes = {table: _node(table, resolve_node) for table in NODES}
-    account = _owner("account", "accountTag", nodes, tuple(NODES), settings)
-    zone = _owner("zone", "zoneTag", nodes, OF_ZONES, settings)
+    attacks = _attacks_node(resolve_attacks)
+    account = _owner("account", "accountTag", nodes, tuple(NODES), settings, attacks)
+    zone = _owner("zone", "zoneTag", nodes, OF_ZONES, settings, attacks)
     string, uint64 = _SCALARS["string"], _SCALARS["uint64"]
     account_filter = GraphQLInputObjectType("AccountFilter", {"accountTag": GraphQLInputField(GraphQLNonNull(string))})
     zone_filter = GraphQLInputObjectType(
@@ -183,10 +189,15 @@ def _list(of: Any) -> Any:
 
 
 def _owner(
-    name: str, tag: str, nodes: Mapping[str, GraphQLField], tables: Sequence[str], settings: Mapping[str, Any]
+    name: str,
+    tag: str,
+    nodes: Mapping[str, GraphQLField],
+    tables: Sequence[str],
+    settings: Mapping[str, Any],
+    attacks: GraphQLField,
 ) -> GraphQLObjectType:
     told = GraphQLObjectType(f"{name}Settings", {NODES[table]: GraphQLField(_settings_type()) for table in tables})
-    fields = {NODES[table]: nodes[table] for table in tables}
+    fields = {NODES[table]: nodes[table] for table in tables} | {ATTACKS_NODE: attacks}
     fields[tag] = GraphQLField(GraphQLNonNull(_SCALARS["string"]), resolve=lambda owner, _: owner.tag)
     fields["settings"] = GraphQLField(GraphQLNonNull(told), resolve=lambda *_: settings)
     return GraphQLObjectType(name, fields)
@@ -253,6 +264,19 @@ def _node(table: str, resolve: NodeResolver) -> GraphQLField:
         return await resolve(table, owner, info, given)
 
     return GraphQLField(_list(group), arguments, resolved)
+
+
+def _attacks_node(resolve: Callable[..., Any]) -> GraphQLField:
+    group = GraphQLObjectType(
+        ATTACKS_NODE, {name: GraphQLField(_SCALARS[kind]) for name, kind in ATTACK_FIELDS.items()}
+    )
+    ways = {f"{name}_{way}": (name, way == "DESC") for name in ATTACK_FIELDS for way in ("ASC", "DESC")}
+    arguments = {
+        "filter": GraphQLArgument(GraphQLNonNull(_filter_type(TABLES["attacks"], ATTACKS_NODE))),
+        "limit": GraphQLArgument(GraphQLNonNull(_SCALARS["uint64"])),
+        "orderBy": GraphQLArgument(GraphQLList(GraphQLNonNull(GraphQLEnumType(f"{ATTACKS_NODE}_orderBy", ways)))),
+    }
+    return GraphQLField(_list(group), arguments, resolve)
 
 
 def _scalar_of(column: Column) -> GraphQLScalarType:

@@ -368,4 +368,40 @@ PACKETS = Table(
     ),
 )
 
-TABLES = MappingProxyType({table.name: table for table in (EVENTS, MINUTES, HEALTH, CHANGES, PACKETS)})
+ATTACKS = Table(
+    "attacks",
+    "what one rule of an attack has matched since its row before; sums over rows are sums over attacks",
+    (
+        *_ID,
+        Column("time", ColumnKind.TIME, Role.TIME, "Time", "when it was counted", "Timestamp", graphql="datetime"),
+        _detail("event", "Event", "attackBegan, attackChanged, attackEnded, attackLeftAlone", "Event"),
+        _detail("node", "Node", "the node's name", graphql="coloName"),
+        _detail("attack", "Attack", "the attack's id", "AttackId", graphql="attackId"),
+        _detail("app", "App", "the app that is attacked; empty for none", "Application", graphql="applicationTag"),
+        _detail("vector", "Vector", "the kind of attack", "AttackVector", graphql="attackVector"),
+        _detail("managed_rule", "Managed rule", "the managed rule's id", "RuleId", graphql="ruleId"),
+        _detail("rule", "Rule", "the rule's name in the filter", "RuleName", graphql="ruleName"),
+        _detail("fingerprint", "Fingerprint", "what the rule matches", "Rule", ColumnKind.TEXT),
+        _detail("action", "Action", "what becomes of what matches", "MitigationType", graphql="mitigationType"),
+        _detail("why", "Reason", "why it is this action", "Why", graphql="mitigationReason"),
+        _detail("override", "Override", "the override that decided; empty for none", "RulesetOverride"),
+        _detail("override_id", "Override's id", "its id", "RulesetOverrideId", graphql="rulesetOverrideId"),
+        _detail("destination", "Target", "the address or prefix", "Destination", graphql="ipDestinationAddress"),
+        _detail("destination_port", "Target's port", "0 for several or none", "DestinationPort", ColumnKind.U16),
+        _detail("protocol", "Protocol", "empty for several", "Protocol", graphql="ipProtocolName"),
+        _detail("recurs", "Seen before", "an attack within a day before with the same fingerprint", "Recurs"),
+        _detail("began", "Began", "when the attack began; µs since 1970", kind=ColumnKind.U64),
+        _detail("ended", "Ended", "when it ended; 0 while it is open", kind=ColumnKind.U64),
+        _detail("mitigated_after", "Mitigated after", "µs until the first rule that acts", kind=ColumnKind.U64),
+        _detail("packets_per_second", "Highest rate", "packets per second", "PacketsPerSecond", kind=ColumnKind.U64),
+        _detail("bits_per_second", "Highest bit rate", "bits per second", "BitsPerSecond", kind=ColumnKind.U64),
+        _detail("sources", "Sources", "estimated; 0 for too many to count", "Sources", kind=ColumnKind.U32),
+        _detail("hits_ppm", "Good traffic hit", "of a million openings of an app, at most", kind=ColumnKind.U32),
+        Column("packets", ColumnKind.U64, Role.SUM, "Packets", "what matched", "Packets"),
+        Column("bytes", ColumnKind.U64, Role.SUM, "Bytes", "likewise", "Bytes"),
+        Column("dropped_packets", ColumnKind.U64, Role.SUM, "Kept off", "of it, what was kept off", "DroppedPackets"),
+        Column("dropped_bytes", ColumnKind.U64, Role.SUM, "Bytes kept off", "likewise", "DroppedBytes"),
+    ),
+)
+
+TABLES = MappingProxyType({table.name: table for table in (EVENTS, MINUTES, HEALTH, CHANGES, PACKETS, ATTACKS)})

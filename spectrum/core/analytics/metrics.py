@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
-from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH, PACKETS, Role, Table
+from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH, PACKETS, Role, Table
 
 
 class MetricKind(Enum):
@@ -114,6 +114,37 @@ _PACKET_METRICS = (
     _total("bytes", "bytes, as samples stand for them", "bytes", "bytes", unit="bytes"),
     _total("bits", "bits, as samples stand for them", "bytes * 8", "bytes", unit="bits"),
 )
+_ATTACK_METRICS = (
+    Metric("attacks", MetricKind.DISTINCT, "", "attacks", ("attack",), "count(DISTINCT attack)"),
+    _total("packets", "packets that rules matched", "packets", "packets", unit="packets"),
+    _total("bits", "bits that rules matched", "bytes * 8", "bytes", unit="bits"),
+    _total("droppedPackets", "of these, packets kept off", "dropped_packets", "dropped_packets", unit="packets"),
+    _total("droppedBits", "of these, bits kept off", "dropped_bytes * 8", "dropped_bytes", unit="bits"),
+    Metric(
+        "packetRate",
+        MetricKind.HIGHEST,
+        "",
+        "highest packets per second of any attack",
+        ("packets_per_second",),
+        "coalesce(max(packets_per_second), 0)",
+    ),
+    Metric(
+        "bitRate",
+        MetricKind.HIGHEST,
+        "",
+        "highest bits per second of any attack",
+        ("bits_per_second",),
+        "coalesce(max(bits_per_second), 0)",
+    ),
+    Metric(
+        "ended",
+        MetricKind.HIGHEST,
+        "",
+        "when the last attack ended, in microseconds since 1970; 0 for none",
+        ("ended",),
+        "coalesce(max(ended), 0)",
+    ),
+)
 # How metrics of a duration begin; others as the column is called.
 _DURATIONS = {"connect_duration": "connect", "client_rtt": "clientRtt", "origin_rtt": "originRtt"}
 _OF_DURATIONS = (
@@ -152,5 +183,6 @@ METRICS: Mapping[str, Mapping[str, Metric]] = MappingProxyType(
         "health": _by_name(HEALTH, _ROWS),
         "changes": _by_name(CHANGES, _ROWS),
         "packets": _by_name(PACKETS, *_PACKET_METRICS),
+        "attacks": _by_name(ATTACKS, *_ATTACK_METRICS),
     }
 )

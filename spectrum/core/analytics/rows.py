@@ -9,6 +9,7 @@ import msgspec
 
 from spectrum.core.analytics.columns import Column, ColumnKind, Role, Table
 from spectrum.core.analytics.event_rows import FAILED, REFUSED
+from spectrum.core.ddos.attack_records import ATTACK_EVENTS
 from spectrum.core.records.journal import Batch
 
 # In the source of changes of health and of the configuration, which no worker makes.
@@ -121,6 +122,15 @@ _MADE: Mapping[str, Mapping[str, str]] = {
         "rtt": "nullif(RTT // 1000, 0)",
     },
     "changes": {"source": SOURCE, "sequence": SEQUENCE, "node": f"split_part({SOURCE}, '/', 1)"},
+    "attacks": {
+        "source": SOURCE,
+        "sequence": SEQUENCE,
+        "node": f"split_part({SOURCE}, '/', 1)",
+        "began": "coalesce(epoch_us(StartDatetime), 0)",
+        "ended": "coalesce(epoch_us(EndDatetime), 0)",
+        "mitigated_after": "coalesce(MitigatedAfter, 0) // 1000",
+        "hits_ppm": "CAST(round(coalesce(Hits, 0) * 1000000) AS UINTEGER)",
+    },
 }
 # Fields that expressions use, and their types for DuckDB.
 _FIELDS_OF_EXPRESSIONS = {
@@ -152,13 +162,22 @@ _FIELDS_OF_EXPRESSIONS = {
     },
     "health": {SOURCE: "VARCHAR", SEQUENCE: "UBIGINT", "Pool": "VARCHAR", "Origin": "VARCHAR", "RTT": "UBIGINT"},
     "changes": {SOURCE: "VARCHAR", SEQUENCE: "UBIGINT"},
+    "attacks": {
+        SOURCE: "VARCHAR",
+        SEQUENCE: "UBIGINT",
+        "StartDatetime": "TIMESTAMP",
+        "EndDatetime": "TIMESTAMP",
+        "MitigatedAfter": "UBIGINT",
+        "Hits": "DOUBLE",
+    },
 }
 HEALTH_EVENTS = ("originHealth", "originEjected", "originReturned", "poolHealth", "loadBalancerFallback")
 CHANGE_EVENTS = ("configurationStarted", "configurationReloaded", "configurationChanged")
 _WHICH = {
-    "events": f"NOT {_among('Event', {*HEALTH_EVENTS, *CHANGE_EVENTS})}",
+    "events": f"NOT {_among('Event', {*HEALTH_EVENTS, *CHANGE_EVENTS, *ATTACK_EVENTS.values()})}",
     "health": _among("Event", set(HEALTH_EVENTS)),
     "changes": _among("Event", set(CHANGE_EVENTS)),
+    "attacks": _among("Event", set(ATTACK_EVENTS.values())),
 }
 
 

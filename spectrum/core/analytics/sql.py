@@ -18,6 +18,7 @@ _OWNED_BY = {
     "packets": ("app",),
     "health": ("pool", "load_balancer"),
     "changes": (),
+    "attacks": ("app",),
 }
 # What stands in the place of ours, in `minutes`.
 _SUM, _COUNT, _HISTOGRAM = "_sum", "_count", "_histogram"

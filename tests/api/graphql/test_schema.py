@@ -5,7 +5,7 @@ from spectrum.core.analytics.columns import TABLES
 from spectrum.core.analytics.dimensions import can_group
 from spectrum.core.analytics.metrics import METRICS
 
-SCHEMA = make_schema(*[lambda *_: None] * 4, {})
+SCHEMA = make_schema(*[lambda *_: None] * 4, {}, lambda *_: None)
 TEXT = print_schema(SCHEMA)
 
 

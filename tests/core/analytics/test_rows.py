@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.core.analytics.columns import CHANGES, EVENTS, HEALTH
+from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH
 from spectrum.core.analytics.rows import CHANGE_EVENTS, HEALTH_EVENTS, fields_of, numbered, prefix_of, query_of, sifted
 from spectrum.core.balancing.events import HealthEvent
+from spectrum.core.ddos.attack_records import records_of
 from spectrum.core.records.reasons import Reason
 from tests.analytics.records import NOON, SOURCE, batch, record
+from tests.core.ddos.attack_samples import NOW, event, rule
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +172,24 @@ def test_health_and_changes(database, tmp_path):
     (row,) = rows(database, tmp_path, EVENTS, records)
     assert row["sequence"] == 3
     assert not set(HEALTH_EVENTS) & set(CHANGE_EVENTS)
+
+
+def test_attacks(database, tmp_path):
+    rules = rule(packets=10, bytes=1000, hits=0.0015), rule("ddos-2", action="log", packets=4)
+    made = list(records_of(event("ended", at=NOW + 61, ended=NOW + 60, rules=rules, sources=None), {}))
+    one, other = rows(database, tmp_path, ATTACKS, [record(), *made])
+    assert (one["attack"], one["app"], one["vector"], one["rule"], one["action"], one["destination"]) == (
+        "0000000000000001",
+        "game",
+        "NTP reflection",
+        "ddos-1",
+        "block",
+        "192.0.2.1",
+    )
+    assert (one["began"], one["ended"], one["mitigated_after"]) == (NOW * 1e6, (NOW + 60) * 1e6, 200_000)
+    assert (one["packets"], one["dropped_packets"], one["hits_ppm"], one["sources"]) == (10, 10, 1500, 0)
+    assert (other["rule"], other["packets"], other["dropped_packets"], other["sequence"]) == ("ddos-2", 4, 0, 3)
+    assert len(rows(database, tmp_path, EVENTS, [record(), *made])) == 1
 
 
 def test_what_is_no_record_is_no_row(database, tmp_path):
