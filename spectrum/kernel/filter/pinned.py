@@ -2,15 +2,14 @@
 
 import os
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from spectrum.core.filter_rules import FilterRule
-from spectrum.core.packets import MAX_RULES, SLOTS
+from spectrum.core.packets import SLOTS
 from spectrum.kernel.filter import PROGRAM
 from spectrum.kernel.filter.drops import PREFIX, Drops, Prefixes, keys_of
 from spectrum.kernel.filter.names import (
-    AUTOMATIC,
     FIRST_RULE,
     MAX_LISTS,
     NAME_BYTES,
@@ -21,17 +20,14 @@ from spectrum.kernel.filter.names import (
     packed_name,
     unpacked_name,
 )
+from spectrum.kernel.filter.rule_maps import RULE_MAPS, RuleMaps, in_slots
 from spectrum.kernel.filter.rules import (
-    SLOT_BYTES,
-    Slot,
     numbered,
     pack_rule,
     pack_sets,
     set_name,
-    values_of,
 )
 from spectrum.kernel.filter.settings import SETTINGS_BYTES, FilterSettings, ProgramSettings
-from spectrum.kernel.filter.vectors import PLACES, VECTORS_BYTES, pack_vectors
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PROCESSORS,
@@ -42,20 +38,15 @@ from spectrum.kernel.pins import (
     prefix_of,
 )
 
-# In all sets of the rules that hold; the table has room for as many beside them.
-MAX_VALUES = 65536
 _NUMBER = struct.Struct("=I")
 _COUNT = struct.Struct("=QQ")
-_MEMBER = struct.Struct("=QQ")
 MAPS = {
     "blocked": (PREFIX.size, _NUMBER.size),
     "lists": (NAME_BYTES, _NUMBER.size),
     "guarded": (PREFIX.size, _NUMBER.size),
     "sources": (8, 8),
     "destinations": (20, 8),
-    "slots": (_NUMBER.size, SLOT_BYTES),
-    "vectors": (_NUMBER.size, VECTORS_BYTES),
-    "members": (_MEMBER.size, _NUMBER.size),
+    **RULE_MAPS,
     "paid": (_NUMBER.size, 8),
     "met": (_NUMBER.size, 8),
     "rule_names": (NAME_BYTES, _NUMBER.size),
@@ -83,6 +74,7 @@ class PinnedFilter(Pinned):
 
     def __init__(self, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
         super().__init__(PROGRAM, MAPS, filesystem)
+        self._rules = RuleMaps(self)
         self.journal: Journal = []
 
     def put_back(self, journal: Journal) -> None:
@@ -187,31 +179,12 @@ class PinnedFilter(Pinned):
         """Return rules and the values of their sets by owner and name."""
         names = {number: owned(name) for name, number in self._names("rule_names").items()}
         program = self._program()
-        held = self._slots()[program.generation] if program.rules else []
-        rules = {names[slot.number]: slot for slot in held if slot is not None}
-        sets = self._sets() if any(any(slot.sets) for slot in rules.values()) else {}
+        held = self._rules.held(program.generation) if program.rules else []
+        rules = {names[slot.number]: slot for slot in held}
+        sets = self._rules.sets() if any(any(slot.sets) for slot in held) else {}
         return {name: slot.packed() for name, slot in rules.items()}, {
             name: [sets.get(one, b"") for one in slot.sets if one] for name, slot in rules.items() if any(slot.sets)
         }
-
-    def _slots(self) -> list[list[Slot | None]]:
-        """Return the rules of both generations by their slots."""
-        packed = dict(self.maps["slots"].items())
-        return [
-            [
-                Slot.unpacked(one) if any(one) else None
-                for one in (packed[_NUMBER.pack(first + place)] for place in PLACES)
-            ]
-            for first in (0, SLOTS)
-        ]
-
-    def _sets(self) -> dict[int, bytes]:
-        """Return the values of sets by their names."""
-        values: dict[int, list[int]] = {}
-        for key, _ in self.maps["members"].items():
-            name, value = _MEMBER.unpack(key)
-            values.setdefault(name, []).append(value)
-        return {name: struct.pack(f"={len(found)}Q", *sorted(found)) for name, found in values.items()}
 
     def rule(self, rules: Mapping[str, FilterRule | bytes], sets: Mapping[str, Sequence[bytes]] | None = None) -> None:
         """Replace the rules; the first one that drops a packet counts it.
@@ -231,38 +204,11 @@ class PinnedFilter(Pinned):
         with self.locked():
             self._forget("rule_names", rules)
             numbers = self._named("rule_names", rules, SLOTS, FIRST_RULE)
-            slots = _in_slots({name: numbered(rule, numbers[name]) for name, rule in packed.items()})
+            slots = in_slots({name: numbered(rule, numbers[name]) for name, rule in packed.items()})
             values = {set_name(one): one for of in ({**(sets or {}), **pack_sets(given)}).values() for one in of}
-            self._write_rules(slots, values)
-
-    def _write_rules(self, slots: list[Slot | None], sets: dict[int, bytes]) -> None:
-        before = self._program()
-        generation = 1 - before.generation
-        held = [{name for slot in slots if slot for name in slot.sets if name} for slots in self._slots()]
-        self._write_sets(sets, in_use=held[before.generation], former=held[generation])
-        first = generation * SLOTS
-        self.set_many(
-            "slots",
-            {
-                _NUMBER.pack(first + place): slot.packed() if slot else bytes(SLOT_BYTES)
-                for place, slot in zip(PLACES, slots, strict=True)
-            },
-        )
-        self.set("vectors", _NUMBER.pack(generation), pack_vectors(slots, sets))
-        self._set_program(before._replace(generation=generation, rules=sum(slot is not None for slot in slots)))
-
-    def _write_sets(self, sets: Mapping[int, bytes], in_use: Set[int], former: Set[int]) -> None:
-        """Write sets beside those of the rules that hold, which an undo goes back to; those before them go."""
-        if sum(map(len, sets.values())) > 8 * MAX_VALUES:
-            raise PinError(f"there are {MAX_VALUES} values at most in all sets of rules")
-        kept = in_use | sets.keys()
-        if former - kept:
-            for key, _ in list(self.maps["members"].items()):
-                if _MEMBER.unpack(key)[0] not in kept:
-                    self.maps["members"].delete(key)
-        fresh = sets.keys() - in_use - former
-        keys = [_MEMBER.pack(name, value) for name in fresh for value in values_of(sets[name])]
-        self.set_many("members", dict.fromkeys(keys, _NUMBER.pack(1)))
+            before = self._program()
+            generation = self._rules.write(slots, values, before.generation)
+            self._set_program(before._replace(generation=generation, rules=len(packed)))
 
     def guard(self, prefixes: Mapping[str, Prefixes] | Prefixes) -> None:
         """Replace the guarded prefixes of all owners; new ones are added before old ones are removed.
@@ -372,19 +318,3 @@ def _rules(owners: _Owners) -> tuple[dict[str, bytes], dict[str, list[bytes]]]:
 
 def _lists(owners: _Owners) -> dict[str, bytes]:
     return {full_name(owner, name): packed for owner, own in owners for name, packed in own.lists.items()}
-
-
-def _in_slots(rules: Mapping[str, bytes]) -> list[Slot | None]:
-    """Return rules by their slots: those that write themselves in the second half."""
-    own: list[Slot | None] = []
-    automatic: list[Slot | None] = []
-    for name, packed in rules.items():
-        (automatic if owned(name)[0] == AUTOMATIC else own).append(Slot.unpacked(packed))
-    if max(len(own), len(automatic)) > MAX_RULES:
-        raise PinError(f"there are {MAX_RULES} rules at most, and {MAX_RULES} that write themselves")
-    return [
-        *own,
-        *[None] * (MAX_RULES - len(own)),
-        *automatic,
-        *[None] * (MAX_RULES - len(automatic)),
-    ]

@@ -9,7 +9,9 @@ from tests.kernel.isolation import isolated
 ATTACHED = """
 import subprocess, sys
 from pathlib import Path
-from spectrum.kernel.filter.attaching import attached, load, remove
+from spectrum.kernel.filter.attaching import attached, detect, load, remove
+from spectrum.kernel.filter.detection import EGRESS, Detection
+from spectrum.kernel.pins import folder_of, linked_interfaces
 
 filesystem = Path(sys.argv[1])
 subprocess.run(["ip", "link", "add", "v0.1", "type", "veth", "peer", "v1"], check=True)
@@ -17,7 +19,20 @@ for interfaces in (["lo"], ["lo", "v0.1"], ["v0.1"], []):
     load(interfaces, filesystem)
     assert attached(filesystem) == interfaces
 load(["lo"], filesystem)
-assert remove(filesystem) and attached(filesystem) == [] and not remove(filesystem)
+
+# The program at egress comes and goes with detection, and follows the filter.
+def sees():
+    return linked_interfaces(folder_of(filesystem), EGRESS)
+
+assert sees() == []
+detect(Detection(100, 1000), filesystem)
+assert sees() == ["lo"]
+load(["lo", "v0.1"], filesystem)
+assert sees() == ["lo", "v0.1"]
+detect(Detection(), filesystem)
+assert sees() == []
+detect(Detection(100), filesystem)
+assert remove(filesystem) and attached(filesystem) == sees() == [] and not remove(filesystem)
 print("ok")
 """
 
