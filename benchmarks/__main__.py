@@ -99,6 +99,19 @@ def ddos_command(seeds: int, times: str, rates: str) -> None:
         click.echo(f"\ncrowds with a rule, one packet in {one_in:g}: {found} of {total}\n")
 
 
+@main.command("ddos-hard")
+@click.option("--seeds", default=3, show_default=True, help="Runs of each, each with other clients.")
+def ddos_hard_command(seeds: int) -> None:
+    """Score detection where it knows too little, or something wrong: restarts, lost tables, upgrades, crowds."""
+    from benchmarks.ddos.hard_report import COLUMNS, rows, sentences
+
+    click.echo(f"{COLUMNS}\n|{' --- |' * (COLUMNS.count('|') - 1)}")
+    for line in rows(range(seeds)):
+        click.echo(line)
+    for sentence in sentences(range(seeds)):
+        click.echo(f"\n{sentence}")
+
+
 @main.command("faults")
 @click.option("--peers", default="haproxy,nginx,envoy", show_default=True, help="Peers, separated by commas.")
 @click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")

@@ -2,15 +2,18 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+
+import msgspec
 
 from spectrum.core.ddos.packets import NO_APP
 from spectrum.core.ddos.profile import WEEK_S, AppMemory, Profile
 from spectrum.core.ddos.profile_file import decode_profile, encode_profile
 from spectrum.core.ddos.profile_header import MOST_BYTES, ProfileFileError, ProfileHeader
+from spectrum.core.ddos.recurrence import PastAttack
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,8 @@ class AppKey:
 
 
 UNSERVED = AppKey("")
+ATTACKERS = "attackers.json"
+_ATTACKERS = msgspec.json.Decoder(tuple[PastAttack, ...])
 
 
 class ProfileStore:
@@ -122,9 +127,7 @@ class ProfileStore:
     def _key(self, number: int, apps: Mapping[int, AppKey]) -> AppKey:
         return UNSERVED if number == NO_APP else apps.get(number, UNSERVED)
 
-    def _save(
-        self, profile: Profile, apps: Mapping[int, AppKey], at: float, numbers: "list[int] | tuple[int, ...]"
-    ) -> None:
+    def _save(self, profile: Profile, apps: Mapping[int, AppKey], at: float, numbers: Sequence[int]) -> None:
         for number in numbers:
             key, memory = self._key(number, apps), profile.memory_of(number, at)
             if memory is None or (key is UNSERVED and number != NO_APP):
@@ -133,16 +136,32 @@ class ProfileStore:
             maxima = profile.adaptive.maxima_of(number)
             sure = profile.certainty_of(number, at)
             data = encode_profile(key.name, key.serves, memory, maxima, profile.known_rate, sure)
-            try:
-                _replace(self.path_of(key.name), data)
-            except OSError as exc:
-                if not self._has_failed:  # once, not each minute
-                    log.warning(
-                        "%s: profiles cannot be saved, and are lost at a restart: %s", self._folder, exc.strerror
-                    )
-                self._has_failed = True
-            else:
-                self._has_failed = False
+            self._try_replace(self.path_of(key.name), data)
+
+    def _try_replace(self, path: Path, data: bytes) -> None:
+        try:
+            _replace(path, data)
+        except OSError as exc:
+            if not self._has_failed:  # once, not each minute
+                log.warning("%s: profiles cannot be saved, and are lost at a restart: %s", self._folder, exc.strerror)
+            self._has_failed = True
+        else:
+            self._has_failed = False
+
+    def load_attackers(self) -> tuple[PastAttack, ...]:
+        """Return the attacks that were kept, for `Detector.recall`."""
+        path = self._folder / ATTACKERS
+        try:
+            return _ATTACKERS.decode(path.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except (OSError, msgspec.MsgspecError) as exc:
+            log.warning("%s: earlier attacks are forgotten: %s", path, exc)
+            return ()
+
+    def save_attackers(self, attacks: Sequence[PastAttack]) -> None:
+        """Keep the attacks of `Detector.attackers`; to be called when one begins or ends."""
+        self._try_replace(self._folder / ATTACKERS, msgspec.json.encode(attacks))
 
     def path_of(self, name: str) -> Path:
         """Return the file of an app."""

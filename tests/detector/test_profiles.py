@@ -4,8 +4,10 @@ import os
 import pytest
 
 from spectrum.core.ddos.packets import NO_APP
+from spectrum.core.ddos.predicates import Conjunction, Predicate
 from spectrum.core.ddos.profile import Profile
 from spectrum.core.ddos.profile_header import read_header
+from spectrum.core.ddos.recurrence import PastAttack
 from spectrum.detector.profiles import KEPT_S, AppKey, ProfileStore
 from spectrum.simulation.normal import DNS, GAME, WEB
 from tests.core.ddos.mix import learned
@@ -106,3 +108,13 @@ def test_a_folder_that_is_gone_is_said_once(tmp_path, caplog):
     for _ in range(2):
         store.save(profile, APPS, NOW)
     assert caplog.text.count("profiles cannot be saved, and are lost at a restart: No such file") == 1
+
+
+def test_attackers_are_known_after_a_restart(store, tmp_path, caplog):
+    assert store.load_attackers() == ()
+    what = Conjunction((Predicate("payload[:8]", "is", (2**64 - 1,)), Predicate("source/24", "in", (1, 2))))
+    attacks = (PastAttack(what, 3, NOW),)
+    store.save_attackers(attacks)
+    assert store.load_attackers() == attacks
+    (tmp_path / "attackers.json").write_text("{")
+    assert store.load_attackers() == () and "earlier attacks are forgotten" in caplog.text

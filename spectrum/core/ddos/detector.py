@@ -214,6 +214,16 @@ class Detector:
         self._deviations += self._profile.adaptive.take(self._left_over(packets), seconds, self._at)
         return events
 
+    def attackers(self) -> tuple[PastAttack, ...]:
+        """Return the attacks of the last 24 hours, and of now: what is kept over a restart."""
+        now = (PastAttack(rule.what, rule.times, self._at) for rule in self.rules)
+        return (*self._past.remembered(self._at), *now)
+
+    def recall(self, attacks: Iterable[PastAttack]) -> None:
+        """Know attacks of before a restart: what goes on is stopped at once."""
+        for attack in attacks:
+            self._past.add(attack)
+
     def deviations(self) -> list[Deviated]:
         """Return what began to be more than adaptive profiles say since this was asked last: it is for the log."""
         deviations, self._deviations = self._deviations, []
@@ -343,7 +353,7 @@ class Detector:
         app = app_of(matching)
         excess = self._excess_of(app, left, seconds)
         judged = judge(fingerprint, matching, excess, self._profile.per_source_of(app))
-        judged = self._held_back(judged, matching, app, now)
+        judged = self._held_back(judged, matching, app, now, times > 1)
         come = max(times, self._past.times(fingerprint.what, self._at))
         managed, ruling = self._managed(fingerprint.what, matching, come - 1)
         if judged.action is None:
@@ -387,12 +397,14 @@ class Detector:
             ruling = self._overrides.judge(managed, fields)
         return managed, ruling
 
-    def _held_back(self, judgement: Judgement, matching: Packets, app: int, now: float) -> Judgement:
-        """Return what is done about a fingerprint by what is known yet."""
+    def _held_back(
+        self, judgement: Judgement, matching: Packets, app: int, now: float, was_there: bool = True
+    ) -> Judgement:
+        """Return what is done about a fingerprint by what is known yet: more of attacks that were there before."""
         if judgement.action is None or (judgement.action is Action.BLOCK and not matching["served"].any()):
             return judgement
         assert self._began is not None, "a look has begun it"
-        if now - self._began < WARM_UP_S:
+        if now - self._began < WARM_UP_S and not was_there:
             return Judgement(None, why="flows and known sources are still learned, in the first minute after a start")
         if not self._profile.is_settled(app, self._at):
             hours = self._profile.settle_s / 3600

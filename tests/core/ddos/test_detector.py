@@ -293,3 +293,14 @@ def test_what_comes_again_and_again_is_pulses_unless_an_override_is_about_it(rul
     floods(detector, world, "udp_random", 1, 1000.0)
     (again,) = detector.rules
     assert (again.times, again.managed.ref, again.ruling.override) == (5, ref, "ours" if ref == rule else "")
+
+
+def test_an_attack_that_goes_on_over_a_restart_is_stopped_at_once():
+    world, before = learned(3)
+    _, now = floods(before, world, "udp_fixed", 1, 1000.0)
+    after = Detector(before.profile)
+    after.recall(before.attackers())
+    events, now = floods(after, world, "udp_fixed", SUB_WINDOW_S, now)
+    (rule,) = [event.rule for event in events]
+    assert rule.action is Action.BLOCK and rule.times == 2
+    assert [one.what for one in after.attackers()][-1] == rule.what
