@@ -6,6 +6,7 @@ from spectrum.cli.ddos_attacks import attacks, explain, pcap, show
 from spectrum.cli.ddos_profile import preview, profile
 from spectrum.cli.ddos_rules import rules
 from spectrum.cli.ddos_simulate import simulate
+from spectrum.cli.ddos_tcp import tcp
 
 
 @click.group(short_help="Show attacks, and what is done about them.")
@@ -21,3 +22,4 @@ ddos.add_command(profile)
 ddos.add_command(rules)
 ddos.add_command(show)
 ddos.add_command(simulate)
+ddos.add_command(tcp)

@@ -45,6 +45,7 @@ from spectrum.control.records.stream import RecordsActor, RecordStream
 from spectrum.control.records.telling import StoryActor
 from spectrum.control.records.totals import Totals, TotalsActor
 from spectrum.control.sessions import SessionsActor
+from spectrum.control.tcp_protection import TcpProtectionActor
 from spectrum.control.tls.acme.actor import AcmeActor
 from spectrum.control.tls.certificates import CertificatesActor
 from spectrum.control.tls.tickets import TicketKeyRotation, TicketsActor
@@ -131,6 +132,7 @@ class Features:
         self.offload = NodeOffload(ground.helper, flows, ground.count)
         self.sessions = SessionsActor(ground.served, ground.all)
         self.attacks = AttackBook(ground.state / "attacks", self.records.add_attacks)
+        filtered = KernelCounts(ground.helper, filter.PROGRAM)
         analytics = AnalyticsActor(ground.served, self.records, self.filter.queue.take)
         self.actors: tuple[Actor, ...] = (
             HelperActor(ground.helper),
@@ -138,9 +140,10 @@ class Features:
             ground.metrics,
             NamesActor(self.names, own),
             BindingsActor(self.bound, ground.bank, KernelCounts(ground.helper, bindings.PROGRAM)),
-            FilterActor(self.filter, KernelCounts(ground.helper, filter.PROGRAM)),
+            FilterActor(self.filter, filtered),
             AttacksActor(self.attacks, lambda: self.filter.settings is not None),
             ProfilesActor(lambda: None),
+            TcpProtectionActor(ground.helper, filtered),
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             LimitsActor(ground.served, ground.memory, lambda: sum(one.held_bytes for one in ground.all())),
             OriginsActor(ground.state / "origins.json", ground.served, self.health),

@@ -28,6 +28,7 @@ from spectrum.core.origins import ORIGINS, place_labels
 from spectrum.core.records.objects import RECORDS
 from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
 from spectrum.core.tcp import TCP
+from spectrum.core.tcp_protection.checks import TCP_PROTECTION
 from spectrum.core.tenants.checks import TENANTS
 from spectrum.core.tls.checks import TLS
 from spectrum.core.tls.settings import TlsFiles
@@ -49,6 +50,7 @@ FEATURES = (
     RECORDS,
     FILTER,
     DDOS,
+    TCP_PROTECTION,
     OFFLOAD,
     DNS,
     API,

@@ -22,6 +22,7 @@ from spectrum.kernel.filter.drops import Drops
 from spectrum.kernel.filter.names import OWNERS
 from spectrum.kernel.filter.pinned import Journal, PinnedFilter
 from spectrum.kernel.filter.settings import FilterSettings
+from spectrum.kernel.filter.tcp_protection import PinnedTcpProtection
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.offload import PinnedOffload
 from spectrum.kernel.pins import PinError
@@ -46,6 +47,7 @@ from spectrum.link.helper import (
     SetDrops,
     SetFilter,
     SetOffload,
+    SetTcpProtection,
     ShowBindings,
     ShowCounts,
     UndoFilter,
@@ -116,6 +118,11 @@ class Work:
                 return Done(self._remove_filter()), []
             case SetDetection():
                 return self._set_detection(request)
+            case SetTcpProtection():
+                request.policies.check()
+                with PinnedTcpProtection(self._filesystem) as one:
+                    one.hold(request.policies)
+                return Done(), []
             case SetBindings():
                 self._set_bindings(request, descriptors)
                 return Done(), []

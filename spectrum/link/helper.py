@@ -17,6 +17,7 @@ import msgspec
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.filter.drops import Drops
 from spectrum.kernel.filter.settings import FilterSettings
+from spectrum.kernel.filter.tcp_protection import TcpPolicies
 from spectrum.link.encoding import encode
 
 # A supervisor leaves a helper alone that speaks another one.
@@ -91,6 +92,12 @@ class SetDetection(msgspec.Struct, array_like=True, tag=True):
     served: bytes
 
 
+class SetTcpProtection(msgspec.Struct, array_like=True, tag=True):
+    """Judge TCP packets by exactly these policies, where the filter is on. Answered with `Done`."""
+
+    policies: TcpPolicies
+
+
 class SetBindings(msgspec.Struct, array_like=True, tag=True):
     """Let services have exactly these bindings, and a socket each. Answered with `Done`.
 
@@ -151,6 +158,7 @@ Request = (
     | KeepFilter
     | RemoveFilter
     | SetDetection
+    | SetTcpProtection
     | SetBindings
     | ChangeBinding
     | ShowBindings

@@ -13,10 +13,12 @@ import msgspec
 import pytest
 
 from spectrum.core.filter_rules import FilterRule
+from spectrum.core.tcp_protection.policy import Policies, Policy
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.filter.drops import Drops, pack_prefixes
 from spectrum.kernel.filter.rules import pack_rule
 from spectrum.kernel.filter.settings import FilterSettings
+from spectrum.kernel.filter.tcp_protection import pack_policies
 from spectrum.link import helper
 from spectrum.link.helper import (
     Another,
@@ -42,6 +44,7 @@ from spectrum.link.helper import (
     SetDrops,
     SetFilter,
     SetOffload,
+    SetTcpProtection,
     ShowBindings,
     ShowCounts,
     UndoFilter,
@@ -92,6 +95,13 @@ GOLDEN = [
     (UndoFilter(), "91aa556e646f46696c746572"),
     (KeepFilter(), "91aa4b65657046696c746572"),
     (RemoveFilter(), "91ac52656d6f766546696c746572"),
+    (
+        SetTcpProtection(
+            pack_policies(Policies((Policy("enabled", 1000, 10, True),), (1, 1), ({(96, 0): 1}, {}, {}, {})))
+        ),
+        "92b053657454637050726f74656374696f6e94c418020000000100000040420f00000000008096980000000000c428800000000000000000"
+        "00000000000000000000000000000001000000000000000000000000000000019401000100",
+    ),
     (
         SetBindings([("a", "tcp")], [("a", "udp", "2001:db8::/32", 443)], ["a"]),
         "94ab53657442696e64696e67739192a161a37463709194a161a3756470ad323030313a6462383a3a2f3332cd01bb91a161",

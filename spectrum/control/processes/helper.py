@@ -38,6 +38,7 @@ from spectrum.link.helper import (
     SetBindings,
     SetFilter,
     SetOffload,
+    SetTcpProtection,
     UndoFilter,
 )
 
@@ -53,6 +54,7 @@ START_TIMEOUT_S = 60.0
 _STATES: dict[type, str] = {
     SetFilter: "filter",
     RemoveFilter: "filter",
+    SetTcpProtection: "tcp protection",
     SetBindings: "bindings",
     SetOffload: "offload",
     RemoveOffload: "offload",

@@ -43,6 +43,7 @@ from spectrum.core.origins import OriginKeysOfApp
 from spectrum.core.records.objects import RecordKeys
 from spectrum.core.server_names import server_name
 from spectrum.core.tcp import TcpKeysOfApp
+from spectrum.core.tcp_protection.objects import TcpProtectionKeys
 from spectrum.core.tenants.objects import TenantKeys, TenantKeysOfApp
 from spectrum.core.tls.objects import TlsKeys, TlsKeysOfApp
 from spectrum.core.tproxy import TproxyKeys
@@ -359,6 +360,7 @@ class Config(
     AnalyticsKeys,
     ApiKeys,
     OffloadKeys,
+    TcpProtectionKeys,
     RulesetKeys,
     FilterKeys,
     RecordKeys,

@@ -21,9 +21,17 @@ struct count {
 	__u64 bytes;
 };
 
-/* kernel/filter/names.py has their names. Below MAX_LISTS are the lists, from RULES on the rules. */
+/* Of Advanced TCP protection: tcp_states.h. */
+enum { UNEXPECTED, CHALLENGE_NEEDED, CHALLENGE_PASSED, NOT_FOUND, OUT_OF_SEQUENCE, ALREADY_CLOSED, TCP_REASONS,
+       IN_STATE = TCP_REASONS };
+
+/* kernel/filter/names.py has their names. Below MAX_LISTS are the lists, from RULES on the rules, from TCP_DROPPED on
+ * the reasons of TCP protection: of packets that are dropped or answered, that would be if it were not for monitoring,
+ * and that pass because they are few.
+ */
 enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, TOO_MANY_SYNS, SYN_COOKIES, LOST_SAMPLES, LOST_LOOKS, RULES,
-       COUNTS = RULES + SLOTS };
+       TCP_DROPPED = RULES + SLOTS, TCP_MONITORED = TCP_DROPPED + TCP_REASONS,
+       TCP_PASSED = TCP_MONITORED + TCP_REASONS, COUNTS = TCP_PASSED + TCP_REASONS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -15,6 +15,7 @@
 #include "facts.h"
 #include "flows.h"
 #include "slots.h"
+#include "tcp_states.h"
 
 #define MAX_BLOCKED 1000000
 #define MAX_GUARDED 4096
@@ -159,20 +160,25 @@ int filter(struct xdp_md *context)
 		if (!reason && is_too_many_syns(set, packet))
 			reason = TOO_MANY_SYNS;
 		if (!reason)
-			reason = is_too_many(set, packet->source) ? TOO_MANY : PASSED;
+			reason = is_too_many(set, packet->source) ? TOO_MANY : 0;
+		if (!reason) {
+			reason = tcp_judged(context);
+			has_cookie = reason & WITH_COOKIE;
+			reason = reason ? reason & ~WITH_COOKIE : PASSED;
+		}
 	}
 	if (set->sample_one_in && bpf_get_prandom_u32() % set->sample_one_in == 0)
 		show(context, reason);
 	if (packet->tracked)
 		look(context, reason, set->rules);
-	if (reason == PASSED || reason == GUARDED || set->dry_run)
+	if (reason == PASSED || reason == GUARDED || reason >= TCP_MONITORED || set->dry_run)
 		verdict = XDP_PASS;
 	else if (has_cookie || (reason == TOO_MANY_SYNS && set->cookies))
 		verdict = answer_syn(context, packet);
 	if (verdict == XDP_TX && reason == TOO_MANY_SYNS)
 		reason = SYN_COOKIES;
 	else if (verdict == XDP_PASS && !set->dry_run && (has_cookie || reason == TOO_MANY_SYNS))
-		reason = PASSED;
+		reason = reason >= TCP_DROPPED ? reason - TCP_DROPPED + TCP_PASSED : PASSED;
 	count(reason, bytes);
 	return verdict;
 }

@@ -47,6 +47,8 @@ static void (*bpf_ringbuf_submit)(void *record, __u64 flags) = (void *)BPF_FUNC_
 static __u32 (*bpf_get_prandom_u32)(void) = (void *)BPF_FUNC_get_prandom_u32;
 static struct bpf_sock *(*bpf_skc_lookup_tcp)(void *packet, struct bpf_sock_tuple *tuple, __u32 bytes, __u64 namespace,
 					      __u64 flags) = (void *)BPF_FUNC_skc_lookup_tcp;
+static long (*bpf_tcp_check_syncookie)(void *socket, void *ip, __u32 ip_bytes, struct tcphdr *tcp, __u32 tcp_bytes) =
+	(void *)BPF_FUNC_tcp_check_syncookie;
 static __s64 (*bpf_tcp_gen_syncookie)(void *socket, void *ip, __u32 ip_bytes, struct tcphdr *tcp, __u32 tcp_bytes) =
 	(void *)BPF_FUNC_tcp_gen_syncookie;
 static struct bpf_sock *(*bpf_sk_fullsock)(struct bpf_sock *socket) = (void *)BPF_FUNC_sk_fullsock;

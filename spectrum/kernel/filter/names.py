@@ -15,7 +15,19 @@ AUTOMATIC = "ddos"
 # Other results, in the order of their counters, which follow those of lists; the counters of rules follow these.
 OTHERS = ("passed", "guarded", "malformed", "too_many", "too_many_syns", "syn_cookies", "samples_lost", "looks_lost")
 FIRST_RULE = MAX_LISTS + len(OTHERS)
-COUNTERS = FIRST_RULE + SLOTS
+# Of Advanced TCP protection, behind the counters of rules: packets that were dropped or answered, that would have been
+# if they were not only monitored, and that passed because they were few; by Cloudflare's reasons.
+TCP_REASONS = (
+    "unexpected",
+    "challenge_needed",
+    "challenge_passed",
+    "not_found",
+    "out_of_sequence",
+    "already_closed",
+)
+TCP_RESULTS = ("tcp_dropped", "tcp_monitored", "tcp_passed")
+FIRST_TCP = FIRST_RULE + SLOTS
+COUNTERS = FIRST_TCP + len(TCP_RESULTS) * len(TCP_REASONS)
 
 _NAME = struct.Struct("=64s")
 NAME_BYTES = _NAME.size

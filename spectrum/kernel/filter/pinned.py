@@ -11,10 +11,13 @@ from spectrum.kernel.filter import PROGRAM
 from spectrum.kernel.filter.drops import PREFIX, Drops, Prefixes, keys_of
 from spectrum.kernel.filter.names import (
     FIRST_RULE,
+    FIRST_TCP,
     MAX_LISTS,
     NAME_BYTES,
     OTHERS,
     OWNERS,
+    TCP_REASONS,
+    TCP_RESULTS,
     full_name,
     owned,
     packed_name,
@@ -28,6 +31,7 @@ from spectrum.kernel.filter.rules import (
     set_name,
 )
 from spectrum.kernel.filter.settings import SETTINGS_BYTES, FilterSettings, ProgramSettings
+from spectrum.kernel.filter.tcp_protection import TCP_MAPS
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PROCESSORS,
@@ -53,6 +57,7 @@ MAPS = {
     "samples": (0, 0),
     "counts": (_NUMBER.size, _COUNT.size * PROCESSORS),
     "settings": (_NUMBER.size, SETTINGS_BYTES),
+    **TCP_MAPS,
 }
 
 # Changes of maps in their order: the name of the map, former values by key, and keys that were not there.
@@ -286,8 +291,9 @@ class PinnedFilter(Pinned):
         return found
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Return packets and bytes by list, rule and other result."""
-        return {name: self._count(place) for name, place in self.places().items()}
+        """Return packets and bytes by list, rule and other result; of TCP protection what is not zero."""
+        counted = {name: self._count(place) for name, place in self.places().items()}
+        return {name: one for name, one in counted.items() if any(one) or not name.startswith(TCP_RESULTS)}
 
     def places(self) -> dict[str, int]:
         """Return the index of the counters of each list, rule and other result."""
@@ -295,7 +301,8 @@ class PinnedFilter(Pinned):
         rules = sorted(self._names("rule_names").items())
         places |= {f"rule {name}": FIRST_RULE + number for name, number in rules}
         places |= {name: MAX_LISTS + place for place, name in enumerate(OTHERS)}
-        return places
+        names = (f"{result} {reason}" for result in TCP_RESULTS for reason in TCP_REASONS)
+        return places | {name: FIRST_TCP + place for place, name in enumerate(names)}
 
     def _count(self, place: int) -> tuple[int, int]:
         parts = list(_COUNT.iter_unpack(self.maps["counts"].get(_NUMBER.pack(place)) or b""))

@@ -46,7 +46,14 @@ def test_what_is_no_ip_packet_is_no_row():
 
 @pytest.mark.parametrize(
     ("verdict", "dry_run", "dropped"),
-    [("passed", False, False), ("syn_cookies", False, False), ("rule x", False, True), ("rule x", True, False)],
+    [
+        ("tcp_dropped not_found", False, True),
+        ("tcp_monitored not_found", False, False),
+        ("passed", False, False),
+        ("syn_cookies", False, False),
+        ("rule x", False, True),
+        ("rule x", True, False),
+    ],
 )
 def test_what_was_dropped(verdict, dry_run, dropped):
     assert was_dropped(verdict, dry_run) is dropped

@@ -1,0 +1,102 @@
+"""Advanced TCP protection as it stands in the file, with Cloudflare's field names."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator, model_validator
+
+from spectrum.core.configuration.fields import Network, Strict, text
+from spectrum.core.ddos.expressions import FIELDS, ExpressionError, parse
+from spectrum.core.tcp_protection.terms import TooManyTerms, terms_of
+
+MAX_EXPRESSION = 8_192
+# Cloudflare's own limit is not known.
+MAX_COMMENT = 500
+# What a filter may look at.
+FILTER_FIELDS = {name: FIELDS[name] for name in ("ip.src", "ip.dst", "tcp.srcport", "tcp.dstport")}
+
+# SYNs and SYN-ACKs; all other packets.
+Component = Literal["syn_protection", "tcp_flow_protection"]
+Mode = Literal["monitoring", "enabled", "disabled"]
+Scope = Literal["global", "region", "datacenter"]
+Sensitivity = Literal["low", "medium", "high"]
+Mitigation = Literal["challenge", "retransmit"]
+# Packets per second of one destination address beyond which something is done.
+RATES = {"low": 10_000, "medium": 2_000, "high": 500}
+# So many may come at once, as a multiple of the rate: of a second.
+BURSTS = {"low": 2.0, "medium": 0.5, "high": 0.1}
+
+
+def _expression(value: object) -> str:
+    given = text(value, "ip.dst in {192.0.2.0/24} and tcp.dstport eq 22")
+    try:
+        terms_of(parse(given, FILTER_FIELDS, MAX_EXPRESSION))
+    except (ExpressionError, TooManyTerms) as exc:
+        raise ValueError(str(exc)) from exc
+    return given
+
+
+FilterExpression = Annotated[str, PlainValidator(_expression)]
+
+
+class TcpProtection(Strict):
+    """One of `tcp_protection`: whether any of it is on. There is one at most."""
+
+    enabled: bool = True
+
+
+class TcpPrefix(Strict):
+    """One of `tcp_prefixes`: destinations that are protected, or not. The longest prefix of an address counts."""
+
+    prefix: Network
+    comment: str = Field("", max_length=MAX_COMMENT)
+    excluded: bool = False
+
+
+class TcpAllowed(Strict):
+    """One of `tcp_allowlist`: sources of which nothing is challenged or dropped."""
+
+    prefix: Network
+    comment: str = Field("", max_length=MAX_COMMENT)
+    enabled: bool = True
+
+
+class TcpRule(Strict):
+    """One of `tcp_rules`: what becomes of packets to protected destinations on all nodes, or on some of them."""
+
+    component: Component
+    scope: Scope = "global"
+    # `node.region` or `node.name` of the nodes that it is for.
+    place: str = Field("global", min_length=1)
+    mode: Mode
+    rate_sensitivity: Sensitivity = "medium"
+    burst_sensitivity: Sensitivity = "medium"
+    # What becomes of SYNs.
+    mitigation_type: Mitigation | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TcpRule":
+        if (self.scope == "global") != (self.place == "global"):
+            raise ValueError(
+                "a rule of scope global has no place" if self.scope == "global" else f"name the {self.scope} as place"
+            )
+        if self.mitigation_type is not None and self.component != "syn_protection":
+            raise ValueError("mitigation_type is of syn_protection: other packets are dropped")
+        return self
+
+
+class TcpFilter(Strict):
+    """One of `tcp_filters`: packets of which something else holds than the rules say."""
+
+    component: Component
+    expression: FilterExpression
+    mode: Mode
+
+
+class TcpProtectionKeys(Strict):
+    """At the top of the file."""
+
+    tcp_protection: dict[str, TcpProtection] = Field(default_factory=dict)
+    tcp_prefixes: dict[str, TcpPrefix] = Field(default_factory=dict)
+    tcp_allowlist: dict[str, TcpAllowed] = Field(default_factory=dict)
+    tcp_rules: dict[str, TcpRule] = Field(default_factory=dict)
+    tcp_filters: dict[str, TcpFilter] = Field(default_factory=dict)
