@@ -18,6 +18,11 @@ _PRODUCTS = {
     "access_rules": "firewall",
     "lists": "lists",
     "rulesets": "rulesets",
+    "tcp_protection": "advanced_tcp_protection",
+    "tcp_prefixes": "advanced_tcp_protection",
+    "tcp_allowlist": "advanced_tcp_protection",
+    "tcp_rules": "advanced_tcp_protection",
+    "tcp_filters": "advanced_tcp_protection",
 }
 
 

@@ -104,6 +104,11 @@ SECTIONS = (
     "access_rules",
     "lists",
     "rulesets",
+    "tcp_protection",
+    "tcp_prefixes",
+    "tcp_allowlist",
+    "tcp_rules",
+    "tcp_filters",
 )
 
 

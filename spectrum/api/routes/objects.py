@@ -1,7 +1,7 @@
 """The calls that kinds of objects have in common: make, get, replace, edit, delete, and who refers to one."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,6 +162,20 @@ class Objects:
             raise answer_to(exc, self.kind, change.name, body, call) from exc
         return kept[0] if kept else None
 
+    def new(self, call: Call, body: Body, taken: Collection[str]) -> ObjectChange:
+        """Return what makes an object of a body, beside others whose names are taken then."""
+        value = dict(self.kind.checked(body, NamedByCaller(call))) | _owner(call, self.kind)
+        object_id = new_id()
+        names = {*call.catalogue.names(self.kind.section), *taken}
+        return ObjectChange(self.kind.section, object_id, free_name(self.wanted_name(value), names, object_id), value)
+
+    async def change_all(self, call: Call, changes: Sequence[ObjectChange]) -> list[StoredObject]:
+        """Carry out changes, all or none."""
+        try:
+            return await call.change(changes)
+        except ChangeRefused as exc:
+            raise answer_to(exc, self.kind, changes[0].name, {}, call) from exc
+
     @property
     def _is_named(self) -> bool:
         """Whether bodies of this kind have a name."""
@@ -169,9 +183,9 @@ class Objects:
 
     def _edited(self, call: Call, before: StoredObject, only: Mapping[str, Any]) -> Value:
         """Return the body of an object with some of its fields changed."""
-        body = self.kind.to_body(before.value, NamedByCaller(call)) | {"name": self.kind.api_name(before)}
-        if "name" not in before.value and not self._is_named:
-            del body["name"]
+        body = self.kind.to_body(before.value, NamedByCaller(call))
+        if "name" in before.value or self._is_named:
+            body["name"] = self.kind.api_name(before)
         return body | dict(only)
 
     def _body(self, call: Call) -> Body:
@@ -197,7 +211,9 @@ class Objects:
 
     def _change(self, call: Call, value: Value, before: StoredObject | None, object_id: str) -> ObjectChange:
         """Return what makes an object, or puts a value in its place."""
-        value |= {key: before.value[key] for key in _OWNERS if key in before.value} if before else _owner(call)
+        value |= (
+            {key: before.value[key] for key in _OWNERS if key in before.value} if before else _owner(call, self.kind)
+        )
         wanted = str(value.get("name") or self.wanted_name(value))
         if "name" in value and any(one.id != object_id for one in self._called(call, wanted)):
             raise BodyFault(self.kind.code(("name",)), f"name: {wanted} is in use already: validation failed", "/name")
@@ -241,8 +257,10 @@ async def note_by_hand(call: Call, one: StoredObject, action: str, after: Value 
     await in_thread(call.context.store.write_audit, [entry], time.time())
 
 
-def _owner(call: Call) -> Value:
+def _owner(call: Call, kind: Kind) -> Value:
     """Return the key of a new object that says whose it is; none for the account of those that say nothing."""
+    if "account" not in kind.model.model_fields and "zone" not in kind.model.model_fields:
+        return {}  # it is the machine's
     if call.zone is not None:
         return {"zone": call.zone.name}
     assert call.account is not None, "objects belong to an account"

@@ -95,6 +95,26 @@ _BODIES: Mapping[str, Schema] = {
         },
     },
     "rulesets": {"type": "object", "properties": _RULESET | {"rules": {"type": "array", "items": RULE}}},
+    "tcp_rules": {
+        "type": "object",
+        "required": ["mode"],
+        "properties": {
+            "scope": {"enum": ["global", "region", "datacenter"]},
+            "name": {"type": "string"},
+            "mode": {"enum": ["monitoring", "enabled", "disabled"]},
+            "rate_sensitivity": {"enum": ["low", "medium", "high"]},
+            "burst_sensitivity": {"enum": ["low", "medium", "high"]},
+            "mitigation_type": {"enum": ["challenge", "retransmit"]},
+        },
+    },
+    "tcp_filters": {
+        "type": "object",
+        "required": ["expression", "mode"],
+        "properties": {
+            "expression": {"type": "string"},
+            "mode": {"enum": ["monitoring", "enabled", "disabled"]},
+        },
+    },
     "monitor_groups": {
         "type": "object",
         "required": ["description", "members"],
@@ -153,6 +173,8 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "pools": ("name", "origins"),
     "load_balancers": ("name", "default_pools", "fallback_pool"),
     "lists": ("kind", "name"),
+    "tcp_prefixes": ("prefix",),
+    "tcp_allowlist": ("prefix",),
 }
 ITEMS: Schema = {
     "type": "array",

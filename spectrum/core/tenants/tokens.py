@@ -25,6 +25,7 @@ RESOURCES = (
     "lists",
     "certificates",
     "rulesets",
+    "tcp_protection",
     "tokens",
     "audit_logs",
     "analytics",
