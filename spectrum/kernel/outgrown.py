@@ -2,40 +2,42 @@
 
 libbpf refuses to use a pinned map of another shape. Where new fields are at the end of a value, and more entries behind
 the former ones, what is in it can be taken over: the former map gives its place to a new one, and is gone with the
-program that uses it. Per-CPU values are counters, and begin anew.
+program that uses it. Per-CPU values are counters, and begin anew; so do ring buffers.
 """
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from spectrum.kernel.libbpf import BpfError, Map, Object, Shape
 from spectrum.kernel.pins import PinError, load, program_code
 
-# BPF_MAP_TYPE_ARRAY of linux/bpf.h.
-_ARRAY = 2
+# BPF_MAP_TYPE_ARRAY and BPF_MAP_TYPE_RINGBUF of linux/bpf.h.
+_ARRAY, _RING = 2, 27
 _ASIDE = "-former"
 
 
-def load_over(program: str, folder: Path, maps: Collection[str]) -> Object:
+def load_over(program: str, folder: Path, maps: Collection[str], entries: Mapping[str, int] | None = None) -> Object:
     """Load a program with the maps that are pinned, or with what is in those of another shape; the caller closes it.
 
     Args:
         program: Its name.
         folder: Where maps are pinned.
         maps: Their names.
+        entries: By the name of a map, how many it holds, if not as many as the object says.
 
     Raises:
         PinError: If the kernel does not take it; the pinned maps are as before then.
     """
     try:
         shapes = Object.shapes(program_code(program), maps)
+        shapes |= {name: shapes[name]._replace(entries=count) for name, count in (entries or {}).items()}
         outgrown = {
             path: shape for name, shape in shapes.items() if _differs(path := folder / f"{program}_{name}", shape)
         }
         with _aside(outgrown):
-            loaded = load(program, folder, dict.fromkeys(maps, (0, 0)))
+            loaded = load(program, folder, dict.fromkeys(maps, (0, 0)), entries)
             try:
                 for path, shape in outgrown.items():
                     _take_over(path, shape)
@@ -48,10 +50,15 @@ def load_over(program: str, folder: Path, maps: Collection[str]) -> Object:
 
 
 def _differs(path: Path, shape: Shape) -> bool:
-    return path.exists() and _shape(path) != shape
+    return path.exists() and shape_of(path) != shape
 
 
-def _shape(path: Path) -> Shape:
+def shape_of(path: Path) -> Shape:
+    """Return the shape of the map that is pinned at a path.
+
+    Raises:
+        BpfError: If there is none.
+    """
     one = Map.pinned(path, 0, 0)
     try:
         return one.shape()
@@ -82,8 +89,8 @@ def _aside(paths: Collection[Path]) -> Iterator[None]:
 
 def _take_over(path: Path, shape: Shape) -> None:
     """Copy what was in a map to the new one at its path."""
-    before = _shape(_former(path))
-    if (before.kind, before.key_bytes) != (shape.kind, shape.key_bytes) or shape.is_per_cpu:
+    before = shape_of(_former(path))
+    if (before.kind, before.key_bytes) != (shape.kind, shape.key_bytes) or shape.is_per_cpu or shape.kind == _RING:
         return
     former = Map.pinned(_former(path), before.key_bytes, before.value_bytes)
     fresh = Map.pinned(path, shape.key_bytes, shape.value_bytes)

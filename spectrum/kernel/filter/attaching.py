@@ -5,11 +5,27 @@ from functools import partial
 from pathlib import Path
 
 from spectrum.kernel.filter import PROGRAM
-from spectrum.kernel.filter.detection import DETECTION_MAPS, EGRESS, Detection, PinnedDetection, attach_egress
+from spectrum.kernel.filter.detection import (
+    DETECTION_MAPS,
+    EGRESS,
+    SMALL_TABLES,
+    Detection,
+    PinnedDetection,
+    attach_egress,
+    has_full_tables,
+)
 from spectrum.kernel.filter.former import take_over_rules
 from spectrum.kernel.filter.pinned import MAPS
 from spectrum.kernel.outgrown import load_over
-from spectrum.kernel.pins import DEFAULT_FILESYSTEM, attach_to_interfaces, folder_of, linked_interfaces, prepare, unload
+from spectrum.kernel.pins import (
+    DEFAULT_FILESYSTEM,
+    PinError,
+    attach_to_interfaces,
+    folder_of,
+    linked_interfaces,
+    prepare,
+    unload,
+)
 
 
 def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> None:
@@ -22,13 +38,19 @@ def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> 
         PinError: If an interface does not exist, or cannot have it.
     """
     folder = prepare(filesystem)
-    program = load_over(PROGRAM, folder, (*MAPS, *DETECTION_MAPS))
+    _attach(folder, interfaces, bool(linked_interfaces(folder, EGRESS)))
+
+
+def _attach(folder: Path, interfaces: Collection[str], is_on: bool) -> None:
+    """Load and attach the program, and with detection that at egress."""
+    has_tables = is_on or has_full_tables(folder)
+    program = load_over(PROGRAM, folder, (*MAPS, *DETECTION_MAPS), {} if has_tables else SMALL_TABLES)
     try:
-        take_over_rules(filesystem)
+        take_over_rules(folder.parent)
         attach_to_interfaces(
             folder, PROGRAM, interfaces, program.program("filter"), partial(program.attach_to_interface, "filter")
         )
-        if linked_interfaces(folder, EGRESS):  # attacks are looked for
+        if is_on:
             attach_egress(program, folder, interfaces)
     finally:
         program.close()
@@ -52,14 +74,16 @@ def detect(settings: Detection, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
     Raises:
         PinError: If the program is not loaded, or the kernel does not take it.
     """
-    interfaces = attached(filesystem)
+    folder, interfaces = folder_of(filesystem), attached(filesystem)
+    looked = linked_interfaces(folder, EGRESS)
+    if settings.is_on and looked != interfaces:
+        try:
+            _attach(folder, interfaces, True)
+        except PinError:
+            if not looked:
+                unload(folder, EGRESS)
+            raise
     with PinnedDetection(filesystem) as one:
-        if settings.is_on and linked_interfaces(one.folder, EGRESS) != interfaces:
-            program = load_over(PROGRAM, one.folder, (*MAPS, *DETECTION_MAPS))
-            try:
-                attach_egress(program, one.folder, interfaces)
-            finally:
-                program.close()
         one.configure(settings)
-        if not settings.is_on:
-            unload(one.folder, EGRESS)
+    if not settings.is_on:
+        unload(folder, EGRESS)

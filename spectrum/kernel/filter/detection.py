@@ -13,6 +13,7 @@ from pathlib import Path
 from spectrum.core.ddos.served import ANY_PORT, MAX_PLACES, ServedPlace
 from spectrum.kernel.filter import PROGRAM
 from spectrum.kernel.libbpf import Object
+from spectrum.kernel.outgrown import shape_of
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, Pinned, attach_to_interfaces, prefix_key
 
 # The program at egress, in the same object. It is attached while attacks are looked for.
@@ -35,6 +36,8 @@ DETECTION_MAPS = {
     "detection": (_NUMBER.size, _DETECTION.size),
     "looks": (0, 0),
 }
+# How many they hold until attacks are looked for, for the first time: else they take 62 MB for nothing.
+SMALL_TABLES = {"flows": 64, "answered": 64, "known_sources": 64, "looks": 65536}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,12 @@ def _entries(packed: bytes) -> dict[bytes, bytes]:
     """Return keys and values of the program's table."""
     parts = (packed[start : start + _PLACE_BYTES] for start in range(0, len(packed), _PLACE_BYTES))
     return {part[: _KEY.size]: part[_KEY.size :] for part in parts}
+
+
+def has_full_tables(folder: Path) -> bool:
+    """Return whether the tables that are pinned have room for flows."""
+    path = folder / f"{PROGRAM}_flows"
+    return path.exists() and shape_of(path).entries > SMALL_TABLES["flows"]
 
 
 class PinnedDetection(Pinned):

@@ -52,8 +52,14 @@ def at_far():
         yield
         library.setns(here.fileno(), 0)
 
+def room():
+    with PinnedDetection(filesystem) as one:
+        return {name: one.maps[name].shape().entries for name in ("flows", "answered", "known_sources", "looks")}
+
 load(["v0"], filesystem)
+assert room() == {"flows": 64, "answered": 64, "known_sources": 64, "looks": 65536}
 detect(Detection(1, 1, SERVED), filesystem)
+assert room() == {"flows": 262144, "answered": 65536, "known_sources": 262144, "looks": 4 << 20}
 with PinnedDetection(filesystem) as one:
     looks = Looks(one.looks())
 
@@ -139,6 +145,8 @@ assert states(talk_udp(socket.AF_INET, "192.0.2.1", 5001, 1)) == [2]
 detect(Detection(), filesystem)
 assert not list(filesystem.glob("*/sent_*"))
 assert states(talk_udp(socket.AF_INET, "192.0.2.1", 5004, 3)) == [] and entries("flows") == 4
+load(["v0"], filesystem)
+assert entries("flows") == 4 and room()["flows"] == 262144  # for when it is on again
 detect(Detection(0, 1, SERVED), filesystem)
 assert list(filesystem.glob("*/sent_*"))
 assert states(talk_udp(socket.AF_INET, "192.0.2.1", 5004, 4)) == [2, 2]
