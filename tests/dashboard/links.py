@@ -14,6 +14,7 @@ QUERIES = {
     "/analytics": _RANGE | {"m", "by", "vs", "as", "p", "f", "more"},
     "/apps": {"q"},
     "/apps/new": {"preset"},
+    "/attacks": {"q"},
     "/audit": {"q", "last", "resource", "by"},
     "/balancing/monitors/new": {"preset"},
     "/balancing/pools/new": {"name"},

@@ -3,6 +3,8 @@
 export const PAGES = [
   ['/', 'Overview', 'Watch', 'overview'],
   ['/analytics', 'Analytics', 'Watch', 'analytics'],
+  ['/attacks', 'Attacks', 'Watch', 'attacks'],
+  ['/attacks/:id', null, '/attacks', 'attacks'],
   ['/sessions', 'Sessions', 'Watch', 'sessions'],
   ['/clients', 'Clients', 'Watch', 'client'],
   ['/clients/:address', null, '/clients', 'client'],

@@ -6,7 +6,8 @@ import { mark } from '../marks.js';
 import { blank, bones, failure } from '../states.js';
 import { rows } from './ask.js';
 import { dimensions, valueLabel } from './catalogue.js';
-import { bytesOf, decode, hex } from './packet.js';
+import { bytesOf } from './packet.js';
+import { packetView } from './packetview.js';
 
 export const SHOWN = 25;
 const MARKS = { passed: 'passed', failed: 'failed', refused: 'mitigated', pass: 'passed', drop: 'mitigated' };
@@ -114,23 +115,9 @@ export function samples({ table, pick, hover }) {
     return list_.map((one) => h('span', { class: 'f' }, h('i', {}, 'failed before '), foreign(`${one.Name || one.Origin}: ${one.Reason}`)));
   }
 
-  // A field and its bytes light up together.
-  function packet(row) {
-    const raw = bytesOf(row[HEADER]), cells = [];
-    const light = (at, size, on) => { for (let i = at; i < at + size; i++) cells[i]?.classList.toggle('on', on); };
-    const field = (one) => h('span', { class: 'f', onpointerenter: () => light(one.at, one.size, true), onpointerleave: () => light(one.at, one.size, false) },
-      h('i', {}, `${one.name} `), one.filter ? value(one.filter[0], one.filter[1], one.value) : foreign(one.value));
-    const layers = h('dl', { class: 'layers' }, decode(raw).map(({ name, fields }) => [h('dt', {}, name), h('dd', {}, fields.map(field))]),
-      h('dt', {}, 'Seen by'), h('dd', {}, h('span', { class: 'f' }, foreign(row.node)), h('span', { class: 'f' }, h('i', {}, 'stands for '), `${int(row.sample_interval)} packets`)),
-      h('dt', {}, 'Outcome'), h('dd', {}, h('span', { class: 'f' }, value('verdict', row.verdict, row.verdict)), row.app && h('span', { class: 'f' }, h('i', {}, 'app '), value('app', row.app, row.app))));
-    const dump = h('div', { class: 'hex', tabindex: 0, role: 'region', 'aria-label': `First ${raw.length} bytes` });
-    for (let from = 0; from < raw.length; from += 16) {
-      dump.append(h('span', { class: 'off' }, `${from.toString(16).padStart(4, '0')}  `));
-      for (let i = from; i < Math.min(raw.length, from + 16); i++) { cells[i] = h('span', {}, hex(raw[i])); dump.append(cells[i], i % 16 === 7 ? '  ' : ' '); }
-      dump.append('\n');
-    }
-    return h('div', { class: 'packet' }, layers, raw.length > 0 && dump);
-  }
+  const packet = (row) => packetView(bytesOf(row[HEADER]), ({ filter: [key, raw], value: text }) => value(key, raw, text), [
+    ['Seen by', [h('span', { class: 'f' }, foreign(row.node)), h('span', { class: 'f' }, h('i', {}, 'stands for '), `${int(row.sample_interval)} packets`)]],
+    ['Outcome', [h('span', { class: 'f' }, value('verdict', row.verdict, row.verdict)), row.app && h('span', { class: 'f' }, h('i', {}, 'app '), value('app', row.app, row.app))]]]);
 
   put(node, bones(6, 36 * 6));
   return { node, load };
