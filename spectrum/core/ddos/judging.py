@@ -93,8 +93,11 @@ def judge(
     is_served = float((samples["served"] == 1).mean()) > 0.5
     if fingerprint.is_clean:
         why = f"at most {share:.2g} % of the openings of any app match"
-        if not is_served or not fingerprint.what.excludes:
+        are_known = is_served and float((samples["known"] == 1).mean()) >= CROWD_LEAST_KNOWN
+        if not is_served or not (fingerprint.what.excludes or are_known):
             return Judgement(Action.BLOCK, why=why)
+        if are_known and excess is not None and excess.is_crowd:  # behind addresses that the profile has not seen
+            return Judgement(None, why="known sources send it: a crowd")
         # Clients that were upgraded since the profile was learned send what it has never seen, too.
         return _spared(fingerprint, samples, usual_per_source, f"{why}, but clients that are new may send it")
     if fingerprint.excess < LEAST_LIFT * fingerprint.normal:

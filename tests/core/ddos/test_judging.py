@@ -100,3 +100,12 @@ def test_what_rules_and_overrides_say_holds(best, ruled, action, per_s):
 def test_a_managed_rule_says_so_itself_and_leaves_something():
     told = overruled(BEST[Action.BLOCK], Ruling("default", "rate-limit"), 0.0)
     assert told.why.startswith("its managed rule says so") and told.per_s == 1.0
+
+
+def test_known_sources_behind_addresses_that_were_not_seen_before():
+    """The fingerprint is clean, as it is one of addresses alone."""
+    shared = rows(source_low=FEW, protocol=17, served=1, known=1)
+    crowd = excess(1_000, 0, 0, known=0.8, usual=(3_000.0, 0.0, 0.0))
+    assert judge(finding(hit=0.001), shared, crowd).action is None
+    assert judge(finding(hit=0.001), shared, excess(90_000, 100, 0)).action is Action.SOURCE_LIMIT
+    assert judge(finding(hit=0.001), rows(source_low=FEW, protocol=17, served=1), crowd).action is Action.BLOCK
