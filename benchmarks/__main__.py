@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import click
 
@@ -110,6 +111,31 @@ def ddos_hard_command(seeds: int) -> None:
         click.echo(line)
     for sentence in sentences(range(seeds)):
         click.echo(f"\n{sentence}")
+
+
+@main.command("ddos-live")
+@click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--ways", default="", help="Ways of defence, separated by semicolons; all without it.")
+def ddos_live_command(rounds: int, ways: str) -> None:
+    """What sessions notice of a flood of forged SYNs, five times what the edge can open; as root, in namespaces."""
+    from benchmarks.ddos import live
+
+    if missing := missing_tools(["haproxy"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(missing))
+    opened = live.capacity()
+    click.echo(f"an edge opens {opened:,.0f} sessions/s on one core; the flood is {live.TIMES_CAPACITY} times that")
+    per_s = live.TIMES_CAPACITY * opened
+    names = [name.strip() for name in ways.split(";") if name] or list(live.WAYS)
+    for name, words in live.FLOODS.items():
+        click.echo(f"\n{words}:\n")
+        results = measure(
+            names,
+            partial(live.measure_way, flood=name, per_s=per_s),
+            live.ROWS,
+            rounds,
+            lambda line: click.echo(line, err=True),
+        )
+        click.echo(report.table(results, live.ROWS))
 
 
 @main.command("faults")

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
+from spectrum.kernel.filter.attaching import load
+from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, folder_of, unload
+
 # For measurements between devices: RFC 2544 and RFC 5180. Nobody's file guards or blocks them.
 EDGE_4, EDGE_6 = IPv4Interface("198.18.0.1/16"), IPv6Interface("2001:2::1/64")
 CLIENTS_4 = [IPv4Interface(f"198.18.77.{number}/16") for number in range(1, 9)]
@@ -30,13 +33,15 @@ class TrialNetwork:
 
     Args:
         name: Of the edge's; the other one's is that with `-clients`.
+        filesystem: A BPF file system.
 
     Raises:
         TrialNetworkError: If one of that name is there already, or none can be made.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
         self.edge, self.clients = name, f"{name}-clients"
+        self._filesystem = filesystem
         self._made: list[str] = []
         for one in (self.edge, self.clients):
             if (_NAMESPACES / one).exists():
@@ -64,6 +69,13 @@ class TrialNetwork:
                 at_once = ("nodad",) if address.version == 6 else ()
                 _ip("-n", namespace, "address", "add", str(address), "dev", link, *at_once)
             _ip("-n", namespace, "link", "set", link, "up")
+        # What a program sends back (XDP_TX: SYN cookies) wakes the other end of a cable only where that has a program
+        # as well (veth_xdp_flush of linux/drivers/net/veth.c). A filter without rules lets everything pass.
+        try:
+            with entered(self.clients):
+                load([CLIENT_LINK], self._filesystem)
+        except PinError as exc:
+            raise TrialNetworkError(f"the cable takes no program: {exc}") from exc
         # What is answered to forged sources goes back by the cable, and ends there.
         _ip("-n", self.edge, "route", "add", "default", "via", str(CLIENTS_4[0].ip))
         _ip("-n", self.edge, "-6", "route", "add", "default", "via", str(CLIENTS_6[0].ip))
@@ -78,6 +90,9 @@ class TrialNetwork:
 
     def remove(self) -> None:
         """Remove the namespaces."""
+        if self.clients in self._made:
+            with contextlib.suppress(PinError, TrialNetworkError), entered(self.clients):
+                unload(folder_of(self._filesystem))
         for one in self._made:
             with contextlib.suppress(TrialNetworkError):
                 _ip("netns", "delete", one)
@@ -97,9 +112,9 @@ def entered(namespace: str) -> Iterator[None]:
     Raises:
         TrialNetworkError: If this process may not, or there is none.
     """
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    before = _opened(Path("/proc/thread-self/ns/net"))
     try:
-        there = os.open(_NAMESPACES / namespace, os.O_RDONLY | os.O_CLOEXEC)
+        there = _opened(_NAMESPACES / namespace)
         try:
             _enter(there)
         finally:
@@ -108,10 +123,15 @@ def entered(namespace: str) -> Iterator[None]:
             yield
         finally:
             _enter(before)
-    except OSError as exc:
-        raise TrialNetworkError(f"network namespace {namespace}: {(exc.strerror or str(exc)).lower()}") from exc
     finally:
         os.close(before)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise TrialNetworkError(f"network namespace {path}: {(exc.strerror or str(exc)).lower()}") from exc
 
 
 def link_address(link: str) -> bytes:
@@ -136,8 +156,7 @@ def edge_addresses() -> tuple[IPv4Address, IPv6Address]:
 def _enter(descriptor: int) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     if library.setns(descriptor, _NEW_NETWORK) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise TrialNetworkError(f"a network namespace cannot be entered: {os.strerror(ctypes.get_errno()).lower()}")
 
 
 def _ip(*arguments: str) -> str:

@@ -1,0 +1,243 @@
+"""Real floods, by a cable, at a real daemon: what rules do to them, and what sessions beside them notice."""
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from spectrum.kernel.filter.pinned import PinnedFilter
+from spectrum.simulation.flooding import READY, FloodPlan, frames_of
+from spectrum.simulation.network import CLIENTS_4, TrialNetwork, edge_addresses, entered
+from spectrum.simulation.sender import FrameSender
+from spectrum.simulation.trial import in_namespaces
+from tests.e2e.daemon import Daemon
+from tests.engine.harness import eventually
+
+FOUR, SIX = map(str, edge_addresses())
+UDP_PORT, TCP_PORT, ORIGIN_PORT = 7000, 443, 47_100
+FRAMES = 1_000
+APPS = f"""
+workers: 1
+drain_timeout: 100ms
+apps:
+  game: {{protocol: udp/{UDP_PORT}, origin_direct: ['udp://127.0.0.1:{ORIGIN_PORT}']}}
+  web: {{protocol: tcp/{TCP_PORT}, origin_direct: ['tcp://127.0.0.1:{ORIGIN_PORT}']}}
+"""
+# By vector: the rule for it, and which part of the flood it has to match at least. The first rule that matches counts.
+RULES = {
+    "syn_os": ("{version: 4, protocol: tcp, tcp_flags: syn !ack, action: log}", 1.0),
+    "udp_fixed": ("{protocol: udp, payload: '41414141'}", 1.0),
+    "udp_random": ("{version: 4, protocol: udp, destination_port: 7000, length: 48-328, action: retry}", 1.0),
+    "udp_empty": ("{protocol: udp, length: 28}", 1.0),
+    "ntp_reflection": ("{protocol: udp, source_port: 123}", 1.0),
+    "memcached_reflection": (
+        "{protocol: udp, source_port: 11211, action: source-limit, packets_per_second: 1}",
+        0.4,
+    ),
+    "fragments": ("{protocol: udp, fragment: later}", 1.0),
+    "v6_udp": ("{version: 6, protocol: udp, source: '2001:db8::/32'}", 1.0),
+    "carpet": (
+        "{protocol: udp, destination: 198.18.0.0/24, length: 600-1428, action: limit, packets_per_second: 10}",
+        0.9,
+    ),
+    "icmp_flood": ("{version: 4, protocol: icmp}", 1.0),
+    "gre_flood": ("{protocol: 47}", 1.0),
+    "syn_fixed": ("{protocol: tcp, window: 5840, tcp_flags: syn !ack, action: cookie}", 0.5),
+    "synack_reflection": ("{protocol: tcp, source_port: 80, tcp_flags: syn ack}", 0.4),
+    "rst_flood": ("{protocol: tcp, tcp_flags: rst}", 1.0),
+    "v6_syn": ("{version: 6, protocol: tcp, tcp_flags: syn !ack, action: cookie}", 0.5),
+}
+
+
+class Lab:
+    """Edge and clients in namespaces; the origin echoes."""
+
+    def __init__(self, stack, network, tmp_path):
+        self.stack, self.network, self.folder = stack, network, tmp_path
+        self.where = in_namespaces(network)
+        command = [sys.executable, "-m", "spectrum.simulation.echo", f"tcp/{ORIGIN_PORT}", f"udp/{ORIGIN_PORT}"]
+        with entered(network.edge):
+            self.origin = subprocess.Popen(command)
+        stack.callback(self.origin.wait)
+        stack.callback(self.origin.terminate)
+
+    def serve(self, filter_text=""):
+        """A daemon with the filter."""
+        text = APPS + (f"filter:\n  interfaces: [filtered]\n{filter_text}" if filter_text else "")
+        with entered(self.network.edge):
+            daemon = self.stack.enter_context(Daemon(self.folder, text))
+            self.filter = self.stack.enter_context(PinnedFilter()) if filter_text else None
+        return daemon
+
+    def count(self, name):
+        return self.filter.counts()[name][0]
+
+    def flood(self, vector, count=FRAMES):
+        """Send so many packets of a flood, at 20,000 a second; return how many went."""
+        where = self.where
+        port = TCP_PORT if vector.startswith(("syn", "v6_syn", "rst", "ack", "fin")) else UDP_PORT
+        plan = FloodPlan(vector, where.interface, where.link, FOUR, SIX, (port, port), 0, 0, 0, count)
+        with entered(self.network.clients), FrameSender(where.interface, frames_of(plan)) as sender:
+            sent = 0
+            for _ in range(0, count, 50):
+                sent += sender.send(50)
+                time.sleep(0.0025)
+        return sent
+
+    def begin(self, vector, seconds, per_s):
+        """Begin a flood; it ends by itself."""
+        where = self.where
+        plan = FloodPlan(
+            vector, where.interface, where.link, FOUR, SIX, (UDP_PORT, UDP_PORT), per_s, seconds, 0, FRAMES
+        )
+        command = [sys.executable, "-m", "spectrum.simulation.flooding", msgspec.json.encode(plan).decode()]
+        with entered(self.network.clients):
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.stack.enter_context(process)
+        self.stack.callback(process.terminate)
+        assert process.stdout.readline().strip() == READY
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+    def session(self, source=0, address=FOUR):
+        """A session through the edge, from one of the clients' addresses."""
+        with entered(self.network.clients):
+            bound = (str(CLIENTS_4[source].ip), 0) if address == FOUR else None
+            sock = socket.create_connection((address, TCP_PORT), 5, source_address=bound)
+        self.stack.callback(sock.close)
+        return sock
+
+    def heard(self):
+        """A socket that has all frames of the clients' end of the cable."""
+        with entered(self.network.clients):
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            sock.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)  # SO_RCVBUFFORCE
+            sock.bind((self.where.interface, 3))
+        self.stack.callback(sock.close)
+        sock.setblocking(False)
+        return sock
+
+
+@pytest.fixture
+def lab(require, tmp_path):
+    require("ip")
+    if os.geteuid() != 0:
+        pytest.skip("namespaces need root")
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(TrialNetwork(f"spf{os.getpid() % 100_000}"))
+        yield Lab(stack, network, tmp_path)
+
+
+def echoes(sock, data=b"token"):
+    sock.sendall(data)
+    got = b""
+    while len(got) < len(data):
+        got += sock.recv(100)
+    return got == data
+
+
+def test_every_action_and_many_vectors(lab):
+    rules = "".join(f"    {name}: {rule}\n" for name, (rule, _) in RULES.items())
+    lab.serve(f"  guard: [192.0.2.0/24]\n  rules:\n{rules}")
+    with entered(lab.network.edge):  # cookies always, not only where the queue of SYNs is full
+        Path("/proc/sys/net/ipv4/tcp_syncookies").write_text("2")
+    four, six = lab.session(), lab.session(address=SIX)
+    assert echoes(four) and echoes(six)
+    for name, (rule, share) in RULES.items():
+        before, passed = lab.count(f"rule {name}"), lab.count("passed")
+        sent = lab.flood(name)
+        matched = lab.count(f"rule {name}") - before
+        assert share * FRAMES <= matched <= FRAMES == sent, (name, matched)
+        # What `log` looks at goes on; so does what sessions and the kernel say.
+        if "log" not in rule:
+            assert lab.count("passed") - passed <= sent - matched + 50, (name, matched)
+        assert echoes(four) and echoes(six), name
+
+
+def test_a_rule_that_only_logs_changes_nothing_on_the_wire(lab):
+    """Shadow run: what the edge answers to a flood, and what the origin gets of it, packet by packet."""
+    answers = []
+    for text in ("  guard: [192.0.2.0/24]\n", None):
+        rules = "  rules: {all4: {version: 4, action: log}, all6: {version: 6, action: log}}\n"
+        daemon = lab.serve(text or f"  guard: [192.0.2.0/24]\n{rules}")
+        heard = lab.heard()
+        for vector in ("syn_fixed", "udp_fixed", "v6_syn", "rst_flood", "icmp_flood"):
+            lab.flood(vector, 200)
+        time.sleep(0.3)
+        answers.append({answer for frame in received(heard) if (answer := said(frame)) is not None})
+        if text is None:
+            assert lab.count("rule all4") >= 700 and lab.count("rule all6") >= 200
+        daemon.__exit__()
+    without, logged = answers
+    assert len(without) > 500
+    assert without == logged
+
+
+def received(sock):
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            frame, address = sock.recvfrom(4096)
+            if address[2] != socket.PACKET_OUTGOING:
+                yield frame
+
+
+def said(frame):
+    """What the edge said to whom, without what is of chance: ids, sequence numbers."""
+    packet = frame[14:]
+    kind = struct.unpack_from("!H", frame, 12)[0]
+    if kind == 0x0800:
+        protocol, ends, body = packet[9], packet[12:20], packet[4 * (packet[0] & 15) :]
+    elif kind == 0x86DD:
+        protocol, ends, body = packet[6], packet[8:40], packet[40:]
+    else:
+        return None
+    if protocol == 6:
+        return protocol, ends, body[:4], body[13]
+    if protocol == 17:
+        return protocol, ends, body[:4], len(body)
+    return None
+
+
+def test_who_is_guarded_cannot_be_blocked(lab):
+    lab.serve(
+        f"  guard: [{CLIENTS_4[0].ip}/32]\n"
+        "  lists: {all: {prefixes: [0.0.0.0/0]}}\n"
+        "  rules: {all: {version: 4}, limit: {version: 4, action: limit, packets_per_second: 1}}\n"
+    )
+    assert echoes(lab.session(0))
+    with pytest.raises(TimeoutError), entered(lab.network.clients):
+        socket.create_connection((FOUR, TCP_PORT), 0.5, source_address=(str(CLIENTS_4[1].ip), 0))
+    lab.flood("udp_fixed")
+    assert echoes(lab.session(0))
+
+
+def test_rules_outlive_who_wrote_them(lab):
+    """Helper and supervisor are killed in the middle of a flood: it is dropped on and on, and sessions go on."""
+    daemon = lab.serve("  guard: [192.0.2.0/24]\n  rules: {flood: {protocol: udp, payload: '41414141'}}\n")
+    session = lab.session()
+    lab.begin("udp_fixed", 30.0, 5_000.0)
+
+    def drops():
+        before, passed = lab.count("rule flood"), lab.count("passed")
+        time.sleep(0.3)
+        return lab.count("rule flood") - before > 500 and lab.count("passed") - passed < 200
+
+    eventually(drops, 10)
+    status = daemon.status()
+    children = [worker["pid"] for worker in status["workers"]]
+    os.kill(int(status["kernel"]["helper"].removeprefix("on: pid ")), signal.SIGKILL)
+    assert drops() and echoes(session)
+    daemon.process.kill()
+    daemon.process.wait()
+    assert drops() and echoes(session)
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
