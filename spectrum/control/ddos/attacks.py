@@ -32,6 +32,8 @@ MOST_ATTACKS = 1_000
 # The same fingerprint again within this time is the same attacker.
 REMEMBERED_S = 86_400.0
 WRITE_S = 1.0
+# Rules of the filter are named so where there are others, too.
+OWNER = "ddos/"
 _ID = re.compile(r"[0-9a-f]{16}")
 _STATES = tuple(state.value for state in AttackState)
 
@@ -158,14 +160,15 @@ class AttackBook:
         return found[0]
 
     def of_rule(self, name: str) -> tuple[Attack, AttackRule]:
-        """Return the latest attack that has a rule of this name, and the rule.
+        """Return the latest attack that has a rule of this name, and the rule; verdicts have `ddos/` before it.
 
         Raises:
             ValueError: If there is none.
         """
+        bare = name.removeprefix(OWNER)
         for attack in self.latest():
             for rule in attack.rules:
-                if rule.name == name and name:
+                if rule.name == bare and bare:
                     return attack, rule
         names = [rule.name for attack in self.open() for rule in attack.rules if rule.name and rule.ended is None]
         raise ValueError(f'no attack has a rule "{name}"; in force: {", ".join(names) or "none"}')

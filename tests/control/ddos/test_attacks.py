@@ -110,6 +110,7 @@ async def test_what_is_asked(tmp_path):
         await daemon.ask("/attacks", state="none")
     (shown,) = (await daemon.ask("/attack", id="0000000000000001"))["samples"]
     assert shown["source"] == "198.51.100.1"
+    assert await daemon.ask("/attack/rule", name="ddos/ddos-1") == await daemon.ask("/attack/rule", name="ddos-1")
     found = await daemon.ask("/attack/rule", name="ddos-1")
     assert found["attack"] == "0000000000000001" and found["rule"]["in_words"]
     with pytest.raises(ValueError, match='no attack has a rule "ddos-9"; in force: ddos-1'):

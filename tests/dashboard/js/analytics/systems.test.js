@@ -4,13 +4,13 @@ import { bySystem, systemOf, trend } from '../../js/analytics/systems.js';
 import { attacksOf } from '../../js/analytics/notes.js';
 
 test('verdicts belong to a part of the edge', () => {
-  for (const [verdict, system] of [['passed', 'passed'], ['guarded', 'passed'], ['syn_cookies', 'passed'], ['rule ddos-7', 'attacks'], ['rule mine', 'rules'], ['list bots', 'lists'], ['too_many', 'limits'], ['too_many_syns', 'limits'], ['malformed', 'other']]) {
+  for (const [verdict, system] of [['passed', 'passed'], ['guarded', 'passed'], ['syn_cookies', 'passed'], ['rule ddos/udp-0101-7', 'attacks'], ['rule ddos-mine', 'rules'], ['list bots', 'lists'], ['too_many', 'limits'], ['too_many_syns', 'limits'], ['malformed', 'other']]) {
     assert.equal(systemOf(verdict), system, verdict);
   }
 });
 
 test('packets by system, as rates; with a dry run what would be dropped passed', () => {
-  const rows = [[0, 'pass', 'passed', 600], [0, 'drop', 'rule ddos-1', 1200], [60, 'drop', 'rule ddos-2', 60], [60, 'pass', 'list bots', 120], [999, 'drop', 'malformed', 1]];
+  const rows = [[0, 'pass', 'passed', 600], [0, 'drop', 'rule ddos/udp-0101-1', 1200], [60, 'drop', 'rule ddos/udp-0101-2', 60], [60, 'pass', 'list bots', 120], [999, 'drop', 'malformed', 1]];
   const made = bySystem(rows, [0, 60], 60);
   assert.deepEqual(made.map(({ key, values, hatched }) => [key, values, hatched]), [['passed', [10, 2], false], ['attacks', [20, 1], true]]);
 });

@@ -6,10 +6,10 @@ export const SYSTEMS = [
   ['passed', 'passed', 'passed'], ['attacks', 'kept off: attacks', 'mitigated'], ['rules', 'kept off: your rules', 'cat-2'], ['lists', 'kept off: lists', 'cat-3'], ['limits', 'kept off: limits', 'cat-4'],
   ['other', 'kept off: malformed', 'cat-other']];
 
-/** The system of a verdict of the filter; rules for attacks are named `ddos-...`. */
+/** The system of a verdict of the filter; rules for attacks are those of the owner `ddos`. */
 export function systemOf(verdict) {
   const [what, name = ''] = verdict.split(' ');
-  if (what === 'rule') return name.startsWith('ddos') ? 'attacks' : 'rules';
+  if (what === 'rule') return name.startsWith('ddos/') ? 'attacks' : 'rules';
   if (what === 'list') return 'lists';
   if (what.startsWith('too_many')) return 'limits';
   return ['passed', 'guarded', 'syn_cookies'].includes(what) ? 'passed' : 'other';
