@@ -77,8 +77,8 @@ image: deb ## Build the container image spectrum-edge (podman, or CONTAINER=dock
 
 PIN := uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11
 lock: ## Pin the newest versions of everything: requirements/dev.txt, and of it run.txt and build.txt (needs uv)
-	$(PIN) --upgrade --extra acme --extra analytics --extra api --extra traces pyproject.toml requirements/dev.in -o requirements/dev.txt
-	$(PIN) -c requirements/dev.txt --extra acme --extra analytics --extra api pyproject.toml -o requirements/run.txt
+	$(PIN) --upgrade --extra acme --extra analytics --extra api --extra ddos --extra traces pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(PIN) -c requirements/dev.txt --extra acme --extra analytics --extra api --extra ddos pyproject.toml -o requirements/run.txt
 	$(PIN) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 
 clean: ## Remove what was built

@@ -38,7 +38,6 @@ FORBIDDEN = {
     "kernel": {"asyncio", "uvloop"},
     "engine": {"asyncio", "uvloop"},
     "helper": {"asyncio", "uvloop"},
-    "detector": {"asyncio", "uvloop"},
     "store": {"asyncio", "uvloop"},
     "analytics": {"asyncio", "uvloop"},
 }

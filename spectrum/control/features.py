@@ -24,7 +24,9 @@ from spectrum.control.configuration.actor import Actor, Replan
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import Source
+from spectrum.control.ddos.actor import DdosActor
 from spectrum.control.ddos.attacks import AttackBook, AttacksActor
+from spectrum.control.ddos.detection import KernelDetection
 from spectrum.control.ddos.profiles import ProfilesActor
 from spectrum.control.dns.actor import DnsActor
 from spectrum.control.doctor import DoctorActor
@@ -34,6 +36,7 @@ from spectrum.control.limits import LimitsActor
 from spectrum.control.listeners import ListenerBank, ListenersActor
 from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListeners
 from spectrum.control.offload import NodeOffload, OffloadActor
+from spectrum.control.paths import profiles_folder
 from spectrum.control.pauses import PausesActor
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.helper_actor import HelperActor
@@ -141,8 +144,15 @@ class Features:
             NamesActor(self.names, own),
             BindingsActor(self.bound, ground.bank, KernelCounts(ground.helper, bindings.PROGRAM)),
             FilterActor(self.filter, filtered),
-            AttacksActor(self.attacks, lambda: self.filter.settings is not None),
-            ProfilesActor(lambda: None),
+            DdosActor(
+                ground.state / "ddos-rules.json",
+                ground.served,
+                KernelDetection(ground.helper, self.filter),
+                filtered,
+                self.attacks,
+            ),
+            AttacksActor(self.attacks, lambda: ground.served.config.ddos is not None),
+            ProfilesActor(lambda: profiles_folder(ground.served.config)),
             TcpProtectionActor(ground.helper, filtered),
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             LimitsActor(ground.served, ground.memory, lambda: sum(one.held_bytes for one in ground.all())),

@@ -44,6 +44,18 @@ def analytics_folder(config: "Config") -> Path:
     return _beside_state(config, "analytics")
 
 
+def ddos_folder(config: "Config") -> Path:
+    """Return the folder of what detection of attacks has learned."""
+    if config.ddos is not None and config.ddos.store is not None:
+        return Path(config.ddos.store)
+    return _beside_state(config, "ddos")
+
+
+def profiles_folder(config: "Config") -> Path | None:
+    """Return the folder of the profiles of apps; None where attacks are not detected."""
+    return ddos_folder(config) / "profiles" if config.ddos is not None else None
+
+
 def journal_folder(config: "Config") -> Path:
     """Return the folder of a journal that the file does not name."""
     return _beside_state(config, "journal")

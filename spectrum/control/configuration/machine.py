@@ -10,6 +10,7 @@ from pathlib import Path
 from spectrum.control.access import access_faults, access_paths
 from spectrum.control.analytics.needs import analytics_faults, analytics_folders
 from spectrum.control.api.needs import api_faults, api_folders
+from spectrum.control.ddos.needs import ddos_faults, ddos_folders
 from spectrum.control.dns.needs import dns_faults
 from spectrum.control.filter.node import filter_faults, filter_paths
 from spectrum.control.processes.account import account_faults
@@ -47,6 +48,7 @@ FEATURES = (
     OnMachine(tcp_faults),
     OnMachine(api_faults, folders=api_folders, is_of_settings=True),
     OnMachine(analytics_faults, folders=analytics_folders, is_of_settings=True),
+    OnMachine(ddos_faults, folders=ddos_folders, is_of_settings=True),
 )
 
 

@@ -35,6 +35,7 @@ from spectrum.core.configuration.fields import (
     text,
 )
 from spectrum.core.ddos.ruleset_objects import RulesetKeys
+from spectrum.core.ddos.section import DdosKeys
 from spectrum.core.dns import DnsKeys
 from spectrum.core.filter import FilterKeys
 from spectrum.core.limits.objects import LimitKeys, LimitKeysOfApp
@@ -362,6 +363,7 @@ class Config(
     OffloadKeys,
     TcpProtectionKeys,
     RulesetKeys,
+    DdosKeys,
     FilterKeys,
     RecordKeys,
     DnsKeys,

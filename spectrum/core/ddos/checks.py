@@ -1,4 +1,4 @@
-"""The rulesets of a configuration, what they are checked for, and what detection gets of them."""
+"""What detection and the rulesets of a configuration are checked for, and what detection gets of them."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,17 @@ from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Feature, Section, Surroundings
 from spectrum.core.ddos.overrides import ManagedOverride
 from spectrum.core.ddos.ruleset_objects import Ruleset
+
+
+def check_ddos(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+    """Yield what is wrong with detection and its rulesets."""
+    if config.ddos is not None and config.filter is None:
+        yield Fault(
+            ("ddos",),
+            "attacks are looked for on the interfaces of the filter, and it is the filter that stops them; "
+            "write filter: {interfaces: [NAME], guard: [PREFIX]}",
+        )
+    yield from check_rulesets(config, surroundings)
 
 
 def check_rulesets(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
@@ -22,4 +33,4 @@ def overrides_of(config: Config) -> tuple[ManagedOverride, ...]:
     return tuple(one for ruleset in config.rulesets.values() for one in ruleset.overrides())
 
 
-DDOS = Feature("ddos", sections=(Section("rulesets", "ruleset", Ruleset),), check=check_rulesets)
+DDOS = Feature("ddos", sections=(Section("rulesets", "ruleset", Ruleset),), check=check_ddos)

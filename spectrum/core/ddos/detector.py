@@ -18,7 +18,7 @@ from spectrum.core.ddos.overrides import Overrides, Ruling
 from spectrum.core.ddos.packets import IN_USE, NO_APP, Packets
 from spectrum.core.ddos.predicates import Conjunction
 from spectrum.core.ddos.profile import Normal, Profile
-from spectrum.core.ddos.recurrence import PastAttack, PastAttacks, expiry_s
+from spectrum.core.ddos.recurrence import EXPIRIES_S, PastAttack, PastAttacks, expiry_s
 
 SUB_WINDOW_S = 0.25
 # Looked at: the last sub-window alone, and so many together.
@@ -149,9 +149,12 @@ class Detector:
     Args:
         profile: What is normal; it learns while there is no alarm.
         overrides: How much more than normally is an attack, of which kind, and what becomes of it.
+        first_expiry_s: A rule of an attack that comes for the first time ends so long after little matches it.
     """
 
-    def __init__(self, profile: Profile, overrides: Overrides | None = None) -> None:
+    def __init__(
+        self, profile: Profile, overrides: Overrides | None = None, first_expiry_s: float = EXPIRIES_S[0]
+    ) -> None:
         self._profile = profile
         self._overrides = overrides or Overrides()
         self._looks: deque[_Look] = deque(maxlen=max(SPANS))
@@ -160,6 +163,7 @@ class Detector:
         self._tolerated: dict[Conjunction, float] = {}
         self._harm: dict[int, _Harm] = {}
         self._past = PastAttacks()
+        self.first_expiry_s = first_expiry_s
         self._alarms = self._last = 0
         self._mine_at = self._judge_at = 0.0
         self._began: float | None = None
@@ -171,6 +175,20 @@ class Detector:
     def rules(self) -> Sequence[FloodRule]:
         """Those in force."""
         return tuple(self._rules.values())
+
+    @property
+    def last(self) -> int:
+        """The highest number that a rule had."""
+        return self._last
+
+    def resume(self, rules: Iterable[FloodRule], last: int = 0) -> None:
+        """Go on with rules that another detector wrote, and with numbers that none had; before the first look."""
+        self._rules = {rule.number: rule for rule in rules}
+        self._last = max(last, *self._rules, 0)
+
+    def expiry_s(self, rule: FloodRule) -> float:
+        """Return how long after little matches it a rule ends."""
+        return self.first_expiry_s * expiry_s(rule.times) / EXPIRIES_S[0]
 
     @property
     def profile(self) -> Profile:
@@ -199,7 +217,7 @@ class Detector:
         self._at = now if at is None else at
         self._began = now if self._began is None else self._began
         if not self._profile.is_ready:
-            self._profile.learn(packets, seconds, self._at)
+            self._profile.learn(self._left_over(packets), seconds, self._at)
             return []
         self._looks.append(_Look(packets, seconds))
         self._tolerated = {what: until for what, until in self._tolerated.items() if until > now}
@@ -404,7 +422,7 @@ class Detector:
         if judgement.action is None or (judgement.action is Action.BLOCK and not matching["served"].any()):
             return judgement
         assert self._began is not None, "a look has begun it"
-        if now - self._began < WARM_UP_S and not was_there:
+        if now - self._began < min(WARM_UP_S, self._profile.first_s) and not was_there:
             return Judgement(None, why="flows and known sources are still learned, in the first minute after a start")
         if not self._profile.is_settled(app, self._at):
             hours = self._profile.settle_s / 3600
@@ -498,7 +516,7 @@ class Detector:
             rate = counted.get(rule.number, float(matched["stands_for"].sum()) / look.seconds)
             quiet = rate < QUIET_SHARE * min(rule.excess, self._floor(self._profile.rate))
             since = (rule.quiet_since if rule.quiet_since is not None else now) if quiet else None
-            if since is not None and now - since >= expiry_s(rule.times):
+            if since is not None and now - since >= self.expiry_s(rule):
                 self._forget(rule)
                 self._past.add(PastAttack(rule.what, rule.times, self._at))
                 yield RuleEnded(rule)

@@ -188,6 +188,7 @@ class Profile:
         seed: Of the chance that chooses rows.
         rows: So many are kept of an app.
         settle_s: So long an app is learned before rules about it act.
+        first_s: Before that nobody knows what is normal.
         most_rows: So many are kept of all apps, but `LEAST_ROWS` of each.
         countries: Returns the country of each packet's source, for adaptive profiles.
     """
@@ -197,6 +198,7 @@ class Profile:
         seed: int,
         rows: int = ROWS,
         settle_s: float = SETTLE_S,
+        first_s: float = READY_S,
         most_rows: int = MOST_ROWS,
         countries: Countries | None = None,
     ) -> None:
@@ -206,6 +208,7 @@ class Profile:
         self.adaptive = Adaptive(countries)
         self._most = rows
         self.settle_s = settle_s
+        self.first_s = first_s
         self._apps: dict[int, AppRows] = {}
         self._learned_s = 0.0
         # By the app's number plus one: rates by state of flow, the share of known sources, and in how many seconds.
@@ -291,9 +294,14 @@ class Profile:
     # --- what is known --------------------------------------------------------------------------------------------
 
     @property
+    def ready_s(self) -> float:
+        """In how many seconds it has seen enough for any rule to be judged by it; 0 when it has."""
+        return max(self.first_s - self._learned_s, 0.0)
+
+    @property
     def is_ready(self) -> bool:
         """Whether it has seen enough for any rule to be judged by it."""
-        return self._learned_s >= READY_S
+        return not self.ready_s
 
     @property
     def normal(self) -> Normal:
@@ -460,7 +468,7 @@ class Profile:
 
     def resume(self, known_rate: float) -> None:
         """Go on after a restart: what was recalled is enough to judge rules by."""
-        more = max(READY_S - self._learned_s, 0.0)
+        more = self.ready_s
         self._learned_s += more
         for app in self._apps.values():
             app.seen_s += more

@@ -1,6 +1,6 @@
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.feature import Surroundings
-from spectrum.core.ddos.checks import check_rulesets, overrides_of
+from spectrum.core.ddos.checks import check_ddos, check_rulesets, overrides_of
 
 
 def config(**rulesets):
@@ -23,3 +23,12 @@ def test_what_detection_gets():
     said = {"rules": [{"ref": "a"}, {"ref": "b", "enabled": False}, {"ref": "c", "description": "third"}]}
     assert [one.name for one in overrides_of(config(one=said))] == ["a", "third"]
     assert overrides_of(config()) == ()
+
+
+def test_detection_needs_the_filter():
+    alone = Config.model_validate({"ddos": {}})
+    (fault,) = check_ddos(alone, Surroundings({}, None, alone))
+    assert fault.path == ("ddos",)
+    assert "filter: {interfaces: [NAME], guard: [PREFIX]}" in fault.message
+    both = Config.model_validate({"ddos": {}, "filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"]}})
+    assert list(check_ddos(both, Surroundings({}, None, both))) == []

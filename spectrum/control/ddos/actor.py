@@ -1,0 +1,303 @@
+"""Detection of attacks in a daemon: its process, the rules that it has written, and what one sees of it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.core import Metric
+
+from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, RolloutError
+from spectrum.control.configuration.served import Served
+from spectrum.control.ddos.attacks import AttackBook
+from spectrum.control.ddos.detection import OWNER, KernelDetection
+from spectrum.control.ddos.detector_metrics import detector_metrics
+from spectrum.control.ddos.held import RuleKeeper
+from spectrum.control.ddos.needs import detector_user
+from spectrum.control.ddos.process import NAME, DetectorPlace, DetectorProcess, Orders
+from spectrum.control.paths import ddos_folder
+from spectrum.control.processes.account import AccountError, have_folder
+from spectrum.control.processes.keeper import ProcessKeeper
+from spectrum.control.processes.kernel_counts import KernelCounts
+from spectrum.control.trouble import Trouble
+from spectrum.core.configuration.config import App, Config
+from spectrum.core.ddos.checks import overrides_of
+from spectrum.core.ddos.served import app_numbers
+from spectrum.kernel.pins import PinError
+from spectrum.link.detector import (
+    DetectorCounts,
+    DetectorEvents,
+    DetectorHeld,
+    DetectorRules,
+    DetectorSampling,
+    DetectorSettings,
+    DetectorState,
+    Found,
+)
+from spectrum.tasks import in_thread
+
+log = logging.getLogger(__name__)
+
+COUNT_S = 1.0
+# What the kernel did not take is tried again.
+RETRY_S = 1.0
+_RULE = f"rule {OWNER}/"
+_LOST = "looks_lost"
+
+
+class DdosActor(Actor):
+    """Detects attacks, where the file has `ddos`.
+
+    Args:
+        path: The file of the rules in force.
+        served: What is served.
+        kernel: Looks at packets, and has rules.
+        counts: What the filter counts.
+        book: Takes attacks.
+    """
+
+    def __init__(
+        self, path: Path, served: Served, kernel: KernelDetection, counts: KernelCounts, book: AttackBook
+    ) -> None:
+        self._served = served
+        self._kernel = kernel
+        self._counts = counts
+        self._book = book
+        self._rules = RuleKeeper(path)
+        self._keeper: ProcessKeeper[DetectorPlace, DetectorProcess] = ProcessKeeper(NAME, self._make, self._orders)
+        self._place: DetectorPlace | None = None
+        self._told: DetectorSettings | None = None
+        self._news = asyncio.Event()
+        self._sampling: DetectorSampling | None = None
+        self._has_rules = False
+        self._state: DetectorState | None = None
+        # Why the kernel does not take what the detector wants; empty where it does.
+        self._failure = ""
+
+    # --- the configuration ----------------------------------------------------------------------------------------
+
+    async def prepare(self, change: Change) -> None:
+        """Have the folder of what is learned.
+
+        Raises:
+            RolloutError: If the detector could not write to it.
+        """
+        config = change.after.config
+        if change.is_first:
+            await in_thread(self._rules.read)
+        if config.ddos is None:
+            return
+        try:
+            await in_thread(have_folder, ddos_folder(config), detector_user(config), "ddos.store")
+        except AccountError as exc:
+            raise RolloutError(str(exc)) from exc
+
+    async def commit(self, change: Change) -> None:
+        """Look at packets, or at none any more.
+
+        Raises:
+            RolloutError: If the kernel does not take it.
+        """
+        await self._in_kernel(change.after.config)
+
+    async def abort(self, change: Change) -> None:
+        """Look as before."""
+        if not change.is_first:
+            await self._in_kernel(change.before.config)
+
+    async def restore(self, plan: Plan) -> None:
+        """Look as it is served."""
+        await self._in_kernel(plan.config)
+
+    async def _in_kernel(self, config: Config) -> None:
+        try:
+            await in_thread(self._kernel.apply, config)
+        except PinError as exc:
+            raise RolloutError(f"ddos: in the kernel: {exc}") from exc
+
+    async def release(self, change: Change) -> None:
+        """Have the process look."""
+        config = change.after.config
+        place = None
+        if config.ddos is not None:
+            place = DetectorPlace(ddos_folder(config), detector_user(config), config.seccomp)
+        if place != self._place:
+            self._place, self._state = place, None
+            self._keeper.want(place)
+        if place is not None:
+            orders = self._orders()
+            if orders.settings != self._told:
+                self._told = orders.settings
+                self._keeper.tell("settings", orders)
+
+    def _orders(self) -> Orders:
+        """Return what the process has to know."""
+        config = self._served.config
+        assert config.ddos is not None, "there is a process only then"
+        numbers = app_numbers(config.apps)
+        settings = DetectorSettings(
+            {number: (name, _serves(config.apps[name])) for name, number in numbers.items()},
+            config.ddos.everywhere,
+            overrides_of(config),
+            config.ddos.samples_per_second,
+            config.ddos.learning_s,
+            config.ddos.expiry_s,
+            self._kernel.one_in,
+        )
+        return Orders(settings, self._kernel.looks)
+
+    # --- its process ----------------------------------------------------------------------------------------------
+
+    def _make(self, place: DetectorPlace) -> DetectorProcess:
+        return DetectorProcess(place, self._found, self._held)
+
+    def _held(self) -> DetectorHeld:
+        return DetectorHeld(self._rules.in_force(), self._rules.held.last, self._book.held(time.time()))
+
+    def _found(self, found: Found) -> None:
+        match found:
+            case DetectorRules(rules, last):
+                self._rules.take(rules, last)
+                self._has_rules = True
+                self._news.set()
+            case DetectorSampling():
+                self._sampling = found
+                self._news.set()
+            case DetectorEvents(events):
+                self._book.take(events)
+            case DetectorState():
+                self._state = found
+
+    def jobs(self) -> Jobs:
+        """Keep the process, do what it wants, and tell it what the filter counts."""
+        return {
+            "keep the detector": self._keeper.run,
+            "write rules against attacks": self._write,
+            "tell the detector what is counted": self._count,
+        }
+
+    async def _write(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                await self._do()
+            except PinError as exc:
+                if str(exc) != self._failure:
+                    log.error("the kernel does not take what the detector wants: %s", exc)
+                self._failure = str(exc)
+                await asyncio.sleep(RETRY_S)
+                self._news.set()
+            else:
+                self._failure = ""
+
+    async def _do(self) -> None:
+        """Do the last that is wanted.
+
+        Raises:
+            PinError: If the kernel does not take it; it is still wanted then.
+        """
+        if self._served.config.ddos is None:
+            return
+        if self._has_rules:
+            held = self._rules.held
+            await in_thread(self._kernel.write, held.rules)
+            self._has_rules = self._rules.held is not held
+            await in_thread(self._rules.write, held)
+        if (sampling := self._sampling) is not None:
+            await in_thread(self._kernel.sample, sampling.idle_one_in, sampling.used_one_in)
+            if self._sampling is sampling:
+                self._sampling = None
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(COUNT_S)
+            if self._keeper.pid:
+                counts = await self._counts.read()
+                rules = {name.removeprefix(_RULE): count for name, count in counts.items() if name.startswith(_RULE)}
+                self._keeper.tell("counts", DetectorCounts(rules, counts.get(_LOST, (0, 0))[0]))
+
+    # --- what one sees --------------------------------------------------------------------------------------------
+
+    def processes(self) -> Mapping[str, int]:
+        """Return the detector."""
+        return {"detector": self._keeper.pid} if self._keeper.pid else {}
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return whether attacks are looked for, what of, and the rules in force."""
+        if self._served.config.ddos is None:
+            return {}
+        state, now = self._state, time.monotonic_ns()
+        shown: dict[str, Any] = {
+            "state": self._words(),
+            "pid": self._keeper.pid,
+            "restarts": self._keeper.restarts,
+            "why": self._keeper.why or self._failure,
+            "one_in": {"idle": self._kernel.one_in[0], "in_use": self._kernel.one_in[1]},
+            "rules": [
+                {"name": rule.name, "what": rule.text, "ends_in_s": round((rule.expires_ns - now) / 1e9, 1)}
+                for rule in self._rules.in_force()
+            ],
+        }
+        if state is not None:
+            shown |= {
+                "samples_per_second": round(state.samples_per_second),
+                "packets_per_second": round(state.packets_per_second),
+                "lost": state.lost,
+                "cpu": round(state.cpu, 4),
+                "apps": {
+                    name: {"learned_s": round(seconds), "settled": settled}
+                    for name, (seconds, settled) in state.learned.items()
+                },
+            }
+        return {"ddos": shown}
+
+    def _words(self) -> str:
+        if not self._keeper.pid:
+            return "off: the detector does not run; rules in force end by themselves"
+        if self._state is None:
+            return "starting"
+        if self._state.ready_s > 0:
+            return f"learning: no rule in the next {self._state.ready_s:.0f} s, until it is known what is normal"
+        learning = [name for name, (_, settled) in self._state.learned.items() if not settled]
+        if learning:
+            return f"on; rules about {len(learning)} of {len(self._state.learned)} apps only count: learning_time"
+        return "on"
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return whether attacks are looked for, and at what cost."""
+        if self._served.config.ddos is None:
+            return ()
+        return detector_metrics(bool(self._keeper.pid), self._keeper.restarts, self._kernel.one_in, self._state)
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return why attacks are not seen, or not stopped."""
+        if self._served.config.ddos is None:
+            return
+        why = self._keeper.why or self._failure or (self._state.without_slot if self._state else "")
+        if why:
+            yield Trouble("ddos", "degraded", facts={"why": why})
+
+    # --- over the life of the daemon ------------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Look for nothing: the filter lets everything pass."""
+        self._keeper.want(None)
+
+    def leave(self) -> None:
+        """Let the process keep what it has learned; that of the successor waits for its end."""
+        self._keeper.dismiss()
+
+    async def close(self) -> None:
+        """End; the rules in force end by themselves."""
+        await self._keeper.close()
+        self._kernel.close()
+
+
+def _serves(app: App) -> str:
+    """Return where an app listens, as text."""
+    ports = app.protocol.ports
+    addresses = " ".join(sorted(map(str, app.addresses)))
+    return f"{app.protocol.transport}/{ports.first}-{ports.last} {addresses}".rstrip()

@@ -1,0 +1,82 @@
+"""How many packets are looked at: enough to find what is small, few enough to cost little.
+
+What belongs to no flow in use is looked at more densely: nearly all of a flood is that, and little of normal traffic.
+A flood is ten times as much from one look to the next, so that looking less comes at once, and looking more later.
+"""
+
+from math import ceil, log2
+
+# Fewer samples tell no attack from normal packets within three seconds; more take more than 5 % of a core.
+MIN_SAMPLES, MAX_SAMPLES = 2_000, 16_000
+# The rest of the samples are of flows in use.
+IDLE_SHARE = 0.75
+# Of one core; beyond that fewer packets are looked at.
+MOST_CPU = 0.05
+# More are looked at when less than such a part of what may be was for so many looks in turn.
+FEW_SHARE, PATIENT_LOOKS = 0.4, 8
+# In one look there may be more than the average: a burst is not a flood.
+BURST = 1.5
+MOST_ONE_IN = 1 << 20
+FIRST_IDLE, FIRST_USED = 64, 512
+
+
+class SamplingControl:
+    """Says one in how many packets is looked at.
+
+    Args:
+        samples_per_second: So many are looked at, at most.
+        one_in: What holds already: of packets of flows that are not in use, and of others.
+    """
+
+    def __init__(self, samples_per_second: int = MAX_SAMPLES, one_in: tuple[int, int] = (FIRST_IDLE, FIRST_USED)):
+        self.most = samples_per_second
+        self._share = 1.0
+        self._few = [0, 0]
+        self._one_in = list(one_in)
+
+    @property
+    def one_in(self) -> tuple[int, int]:
+        """Of packets of flows that are not in use, and of others."""
+        return self._one_in[0], self._one_in[1]
+
+    @property
+    def samples_per_second(self) -> float:
+        """So many are to be looked at now, at most."""
+        return max(float(MIN_SAMPLES), self.most * self._share)
+
+    def spend(self, cpu: float) -> None:
+        """Take into account which share of a core was used of late."""
+        if cpu > MOST_CPU:
+            self._share = max(0.8 * self._share, MIN_SAMPLES / self.most)
+        elif cpu < MOST_CPU / 2:
+            self._share = min(1.0, 1.1 * self._share)
+
+    def look(self, idle: int, used: int, packets: tuple[float, float], seconds: float) -> bool:
+        """Take a look into account; return whether something else holds from now on.
+
+        Args:
+            idle: Samples of flows that are not in use.
+            used: Samples of others.
+            packets: How many packets these stand for.
+            seconds: How long was looked.
+        """
+        changed = False
+        wanted = self.samples_per_second * IDLE_SHARE, self.samples_per_second * (1 - IDLE_SHARE)
+        for kind, count in enumerate((idle, used)):
+            fitting = _power(packets[kind] / seconds / wanted[kind])
+            is_few = count < FEW_SHARE * wanted[kind] * seconds
+            self._few[kind] = self._few[kind] + 1 if is_few else 0
+            if count > BURST * wanted[kind] * seconds:
+                new = max(fitting, self._one_in[kind])
+            elif self._few[kind] >= PATIENT_LOOKS:
+                new = min(fitting, self._one_in[kind])
+            else:
+                continue
+            changed = changed or new != self._one_in[kind]
+            self._one_in[kind], self._few[kind] = new, 0
+        return changed
+
+
+def _power(one_in: float) -> int:
+    """Return a power of two that is so much at least: what changes is seldom another."""
+    return min(1 << max(0, ceil(log2(max(one_in, 1.0)))), MOST_ONE_IN)

@@ -1,0 +1,259 @@
+"""The detector: its first steps, its privileges, what it looks at, and its end.
+
+It ends with its supervisor, or when it is told to; then it keeps what it has learned. Rules end by themselves, in the
+kernel.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import pwd
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from spectrum.detector.columns import columns
+from spectrum.detector.profiles import AppKey, ProfileStore
+from spectrum.detector.watch import AttackWatch
+from spectrum.kernel import installation, seccomp, signals
+from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.installation import PackageChanged
+from spectrum.kernel.landlock import limit_files
+from spectrum.kernel.looks import Looks, LooksError
+from spectrum.kernel.privileges import become, confine
+from spectrum.link.detector import (
+    DetectorClient,
+    DetectorCounts,
+    DetectorHeld,
+    DetectorSettings,
+    Found,
+    Told,
+)
+from spectrum.log import configure_child_logging, log_spare_signals
+from spectrum.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.25
+# One that was late for longer, or whose machine slept, does not take what came meanwhile for a quarter of a second.
+LONGEST_LOOK_S = 5.0
+LOCK = "lock"
+PROFILES = "profiles"
+# For the detector before this one to leave the folder: in an upgrade that of the daemon before.
+LOCK_TIMEOUT_S = 100.0
+LOCK_STEP_S = 0.1
+# What Python reads, and the password database.
+READABLE = (
+    sys.prefix,
+    sys.base_prefix,
+    *sys.path,
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/etc",
+    "/proc",
+    "/sys/devices/system/cpu",
+)
+NONE = "-"
+RING_CALLS = ("io_uring_setup",)
+
+
+def harden(user: str, folder: Path, forbids_calls: bool) -> None:
+    """Give up all that is not needed to look at packets and to keep what was learned.
+
+    Args:
+        user: Whom to become; `-` to stay.
+        folder: Here alone files can be written.
+        forbids_calls: Whether system calls are forbidden, too.
+
+    Raises:
+        OSError: If the kernel refuses.
+        KeyError: If there is no such user.
+    """
+    if user != NONE and pwd.getpwnam(user).pw_uid != os.geteuid():
+        become(pwd.getpwnam(user))
+    confine(())
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a path that is not there gets no rule
+    limit_files(map(Path, READABLE), (), [folder])
+    if forbids_calls:
+        seccomp.forbid(seccomp.FORBIDDEN)
+
+
+class DetectorService:
+    """Looks for attacks.
+
+    Args:
+        link: Towards the supervisor.
+        folder: What it keeps is here.
+        user: Whom to become; `-` to stay.
+        forbids_calls: Whether system calls are forbidden.
+    """
+
+    def __init__(self, link: socket.socket, folder: Path, user: str, forbids_calls: bool) -> None:
+        self._folder = folder
+        self._user = user
+        self._forbids_calls = forbids_calls
+        loop = asyncio.get_running_loop()
+        self._settings: asyncio.Future[DetectorSettings] = loop.create_future()
+        self._held: asyncio.Future[DetectorHeld] = loop.create_future()
+        self._ended = asyncio.Event()
+        self._tasks = Tasks()
+        self._looks: Looks | None = None
+        self._watch: AttackWatch | None = None
+        self._client = DetectorClient(link, self._told, self._ended.set)
+
+    async def run(self) -> None:
+        """Look until the supervisor is gone, or a signal comes.
+
+        Raises:
+            OSError: If it cannot have its folder.
+        """
+        loop = asyncio.get_running_loop()
+        log_spare_signals(loop)
+        loop.add_signal_handler(signal.SIGTERM, self._ended.set)
+        signals.release({signal.SIGTERM})
+        harden(self._user, self._folder, self._forbids_calls)
+        self._client.ready()
+        try:
+            if await self._reached(self._settings) and await self._has_folder():
+                await self._serve()
+        finally:
+            await self._tasks.stop()
+            self._client.close()
+            if self._looks is not None:
+                self._looks.close()
+
+    async def _serve(self) -> None:
+        self._client.serving()
+        if not await self._reached(self._held):
+            return
+        settings = self._settings.result()
+        store = self._folder / PROFILES
+        store.mkdir(mode=0o700, exist_ok=True)
+        profiles = ProfileStore(store)
+        self._watch = watch = AttackWatch(settings, int.from_bytes(os.urandom(8), "big"))
+        profiles.load(watch.detector.profile, _keys(watch), time.time())
+        watch.resume(self._held.result(), time.time())
+        self._tasks.keep(lambda: self._keep_looking(watch, profiles), "look for attacks")
+        await self._ended.wait()
+        profiles.save(watch.detector.profile, _keys(watch), time.time())
+
+    async def _reached(self, state: "asyncio.Future[Any]") -> bool:
+        """Wait for something that is told; return False where this process is to end before."""
+        ended = asyncio.ensure_future(self._ended.wait())  # noqa: TID251 - it ends in the next line but one
+        await asyncio.wait((state, ended), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        return state.done()
+
+    async def _has_folder(self) -> bool:
+        """Have the folder for this process alone; return False where it is to end before.
+
+        Raises:
+            OSError: If another detector keeps it.
+        """
+        lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while not self._ended.is_set():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise OSError(f"{self._folder}: another detector keeps it") from None
+                await asyncio.sleep(LOCK_STEP_S)
+            else:
+                return True  # it is kept to the end of this process
+        return False
+
+    # --- what is told ---------------------------------------------------------------------------------------------
+
+    def _told(self, told: Told, descriptors: list[int]) -> None:
+        now, at = time.monotonic(), time.time()
+        match told:
+            case DetectorSettings():
+                self._see(descriptors)
+                if not self._settings.done():
+                    self._settings.set_result(told)
+                elif self._watch is not None:
+                    self._tell(self._watch.configure(told, at))
+            case DetectorHeld() if not self._held.done():
+                self._held.set_result(told)
+            case DetectorCounts() if self._watch is not None:
+                self._tell(self._watch.count(told, now, at))
+            case _:
+                close_all(descriptors)
+
+    def _see(self, descriptors: list[int]) -> None:
+        """Look at another ring buffer, where one came."""
+        if not descriptors:
+            return
+        try:
+            looks = Looks(descriptors[0])
+        except LooksError as exc:
+            log.error("no attack is seen: %s", exc)
+            return
+        finally:
+            close_all(descriptors)
+        if self._looks is not None:
+            self._looks.close()
+        looks.discard()  # it may be old
+        self._looks = looks
+
+    def _tell(self, found: "list[Found]") -> None:
+        for one in found:
+            try:
+                self._client.tell(one)
+            except OSError as exc:
+                log.error("the supervisor is not told of %s: %s", type(one).__name__, exc)
+
+    # --- looks ----------------------------------------------------------------------------------------------------
+
+    async def _keep_looking(self, watch: AttackWatch, profiles: ProfileStore) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(max(0.0, last + LOOK_S - time.monotonic()))
+            now, at = time.monotonic(), time.time()
+            records = self._looks.read() if self._looks is not None else b""
+            seconds, last = now - last, now
+            if seconds <= LONGEST_LOOK_S:
+                self._tell(list(watch.look(columns(records), seconds, now, at)))
+                profiles.save_due(watch.detector.profile, _keys(watch), at)
+
+
+def _keys(watch: AttackWatch) -> dict[int, AppKey]:
+    return {number: AppKey(name, serves) for number, (name, serves) in watch.apps.items()}
+
+
+def main() -> None:
+    """Run the detector.
+
+    The arguments are the descriptor of the link, the folder, the user to become (`-` for none), and whether system
+    calls are forbidden (0 or 1).
+    """
+    configure_child_logging()
+    for number in signals.OF_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+    signals.prepare(hold={signal.SIGTERM})
+    try:
+        installation.verify()
+    except PackageChanged as exc:
+        sys.exit(f"the detector does not start: {exc}")
+    Path("/proc/self/comm").write_text("spectrum-ddos", encoding="ascii")
+    # libuv makes a ring for each loop, and aborts where its calls are forbidden afterwards (uv__epoll_ctl_flush).
+    seccomp.forbid(RING_CALLS)
+    link, folder, user, forbids_calls = sys.argv[1:]
+    os.chdir("/")
+
+    async def serve() -> None:
+        await DetectorService(socket.socket(fileno=int(link)), Path(folder), user, forbids_calls == "1").run()
+        signals.hold_all()
+
+    try:
+        uvloop.run(serve())
+    except (OSError, KeyError) as exc:
+        sys.exit(f"the detector ends: {exc}")

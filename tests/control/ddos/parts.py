@@ -1,0 +1,42 @@
+"""A process that stands for the detector, and a helper that stands for the kernel."""
+
+import os
+import sys
+from pathlib import Path
+
+from spectrum.kernel.descriptors import memory_file
+from spectrum.kernel.pins import PinError
+from spectrum.link.helper import Counted, Detecting, Filtered, SetDetection, SetDrops, ShowCounts
+
+STUB = [sys.executable, "-P", str(Path(__file__).with_name("stub.py"))]
+
+
+class KernelsHelper:
+    """Takes everything, unless `refuses` says why not."""
+
+    def __init__(self):
+        self.asked, self.refuses, self.counts = [], "", {}
+
+    def has_pins(self):
+        return True
+
+    def ask(self, request, kind, descriptors=()):
+        self.asked.append(request)
+        if self.refuses:
+            raise PinError(self.refuses)
+        match request:
+            case SetDetection(0, 0):
+                return Detecting({}), []
+            case SetDetection():
+                return Detecting({}), [memory_file("looks", b"")]
+            case SetDrops():
+                return Filtered({}), []
+            case ShowCounts():
+                return Counted(self.counts), []
+
+    def last(self, kind):
+        return next((one for one in reversed(self.asked) if isinstance(one, kind)), None)
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))

@@ -1,0 +1,44 @@
+import msgspec
+
+from spectrum.control.ddos.held import RuleKeeper
+from spectrum.link.detector import DetectorRule
+
+
+def rule(name, expires_ns):
+    return DetectorRule(name, b"\0\xff", [b"\1"], "UDP", expires_ns, b"\2")
+
+
+def test_rules_outlive_a_daemon_and_end_by_themselves(tmp_path, caplog):
+    path = tmp_path / "state" / "rules.json"
+    first = RuleKeeper(path, lambda: 10)
+    assert first.read().rules == first.in_force() == []
+    first.take([rule("a", 20), rule("b", 30)], 2)
+    first.take([rule("a", 20), rule("b", 30)], 1)
+    first.write(first.held)
+    second = RuleKeeper(path, lambda: 25)
+    assert second.read().last == 2
+    assert [one.name for one in second.in_force()] == ["b"]
+    assert second.in_force() == [rule("b", 30)]
+    assert not caplog.records
+
+
+def test_a_machine_that_was_started_anew_has_no_rules(tmp_path):
+    keeper = RuleKeeper(tmp_path / "rules.json", lambda: 10)
+    keeper.take([rule("a", 20)], 5)
+    keeper.held.boot = "another"
+    keeper.write(keeper.held)
+    again = RuleKeeper(tmp_path / "rules.json", lambda: 10)
+    assert (again.read().rules, again.held.last) == ([], 5)
+
+
+def test_what_cannot_be_read_or_written_is_told(tmp_path, caplog):
+    path = tmp_path / "rules.json"
+    path.write_bytes(b"{")
+    keeper = RuleKeeper(path)
+    assert keeper.read().rules == []
+    assert "end by themselves" in caplog.text
+    path.unlink()
+    path.mkdir()
+    keeper.write(keeper.held)
+    assert "are not kept" in caplog.text
+    assert msgspec.json.encode(keeper.held)

@@ -1,0 +1,35 @@
+import os
+
+import pytest
+
+from spectrum.control.ddos import needs
+from spectrum.control.ddos.needs import ddos_faults, ddos_folders, detector_user
+from spectrum.control.processes.account import AccountError
+from spectrum.core.configuration.config import Config
+
+ON = Config.model_validate({"ddos": {"store": "/var/x", "user": "nobody"}})
+
+
+def test_its_library_is_told_of_where_it_is_missing(monkeypatch):
+    assert ddos_faults(ON) == []
+    monkeypatch.setattr(needs, "find_spec", lambda name: None)
+    (fault,) = ddos_faults(ON)
+    assert (fault.path, fault.message) == (("ddos",), "it needs numpy: pip install 'spectrum-edge[ddos]'")
+    assert ddos_faults(Config()) == []
+
+
+def test_its_folder():
+    assert [str(path) for path in ddos_folders(ON)] == ["/var/x"]
+    assert ddos_folders(Config()) == []
+
+
+def test_its_user(monkeypatch):
+    (fault,) = ddos_faults(Config.model_validate({"ddos": {"user": "nobody-there"}}))
+    assert fault.path == ("ddos", "user")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert detector_user(ON) == "nobody"
+    assert detector_user(Config()) == ""
+    with pytest.raises(AccountError, match=r"ddos: \{user: NAME\}"):
+        detector_user(Config.model_validate({"ddos": True}))
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    assert detector_user(ON) == ""

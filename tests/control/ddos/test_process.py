@@ -1,0 +1,50 @@
+import json
+import os
+
+import pytest
+
+from spectrum.control.ddos.process import DetectorPlace, DetectorProcess, Orders
+from spectrum.control.processes import linked
+from spectrum.kernel.descriptors import memory_file
+from spectrum.link.detector import DetectorCounts, DetectorHeld, DetectorSampling, DetectorSettings, DetectorState
+from tests.control.ddos.parts import STUB
+from tests.control.keepers import until
+
+
+@pytest.fixture
+async def started(tmp_path, monkeypatch):
+    monkeypatch.setattr(linked, "python", lambda module: STUB)
+    found = []
+    one = DetectorProcess(DetectorPlace(tmp_path, "", True), found.append, lambda: DetectorHeld([], 7))
+    one.found = found
+    yield one
+    await one.end()
+
+
+async def test_it_is_told_and_says_what_it_finds(started, tmp_path, caplog):
+    await started.ready()
+    file = memory_file("looks", b"")
+    await started.serve(Orders(DetectorSettings({0: ("x", "udp/1-1")}), file))
+    os.close(file)
+    started.tell("counts", DetectorCounts({"a": (1, 2)}, 3))
+    (tmp_path / "say").write_text("\n".join(map(json.dumps, (["sampling", 1, 2], ["junk"], ["sampling", 3, 4]))))
+    await until(lambda: len(started.found) == 3)
+    assert isinstance(started.found[0], DetectorState)
+    assert started.found[1:] == [DetectorSampling(1, 2), DetectorSampling(3, 4)]
+    assert "passed over" in caplog.text
+    await until(lambda: len((tmp_path / "told").read_text().splitlines()) == 3)
+    told = [line.split()[:2] for line in (tmp_path / "told").read_text().splitlines()]
+    assert told == [["DetectorSettings", "1"], ["DetectorHeld", "0"], ["DetectorCounts", "0"]]
+    await started.leave()
+    assert await started.over == "exit status 0"
+
+
+async def test_what_it_cannot_be_told_is_logged(started, monkeypatch, caplog):
+    await started.ready()
+
+    def full(*given):
+        raise OSError("no room")
+
+    monkeypatch.setattr("spectrum.control.ddos.process.send_told", full)
+    started.tell("counts", DetectorCounts({}))
+    assert "is not told of its counts: no room" in caplog.text
