@@ -17,6 +17,13 @@ def check_ddos(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
             "attacks are looked for on the interfaces of the filter, and it is the filter that stops them; "
             "write filter: {interfaces: [NAME], guard: [PREFIX]}",
         )
+    if config.ddos is None and config.filter is not None:
+        for name, rule in config.filter.rules.items():
+            if rule.needs_flows:
+                yield Fault(
+                    ("filter", "rules", name),
+                    "idle, known and served are known only while attacks are looked for; write ddos: {}",
+                )
     yield from check_rulesets(config, surroundings)
 
 

@@ -32,3 +32,13 @@ def test_detection_needs_the_filter():
     assert "filter: {interfaces: [NAME], guard: [PREFIX]}" in fault.message
     both = Config.model_validate({"ddos": {}, "filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"]}})
     assert list(check_ddos(both, Surroundings({}, None, both))) == []
+
+
+def test_rules_about_flows_need_detection():
+    rules = {"a": {"ttl": 1}, "b": {"protocol": "udp", "served": False}, "c": {"idle": True, "action": "log"}}
+    said = {"filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"], "rules": rules}}
+    without, with_it = (Config.model_validate(said | more) for more in ({}, {"ddos": {}}))
+    found = list(check_ddos(without, Surroundings({}, None, without)))
+    assert [fault.path for fault in found] == [("filter", "rules", "b"), ("filter", "rules", "c")]
+    assert found[0].message.endswith("only while attacks are looked for; write ddos: {}")
+    assert list(check_ddos(with_it, Surroundings({}, None, with_it))) == []
