@@ -8,7 +8,7 @@ APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
 
 
 def loaded(rule):
-    text = f"{APPS}filter: {{interfaces: [lo], guard: ['::1/128'], rules: {{r: {{{rule}}}}}}}"
+    text = f"{APPS}ddos: {{}}\nfilter: {{interfaces: [lo], guard: ['::1/128'], rules: {{r: {{{rule}}}}}}}"
     return load_text(text, "f").filter.rules["r"]
 
 
