@@ -36,6 +36,9 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         console.print(f"worker {pause['number']}: {told}", soft_wrap=True)
     if any(state != "off" for name, state in status["kernel"].items() if name != "helper" or state.startswith("off")):
         console.print("kernel: " + "; ".join(f"{name} {escape(state)}" for name, state in status["kernel"].items()))
+    if ddos := status.get("ddos"):
+        for line in _ddos(ddos):
+            console.print(line, soft_wrap=True)
     for name in status.get("names", ()):  # a daemon of before an upgrade has none
         if name["reason"]:
             console.print(_name(name), soft_wrap=True)
@@ -93,6 +96,17 @@ def _order(certificate: dict[str, Any]) -> str:
 
 def _instant(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _ddos(ddos: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for detection, and one for each rule in force."""
+    why = f" [red](the last one ended: {escape(ddos['why'])})[/red]" if ddos["why"] else ""
+    seen = f"; {ddos['packets_per_second']:,} packets/s" if "packets_per_second" in ddos else ""
+    lost = f", [red]{ddos['lost']:,} looks lost[/red]" if ddos.get("lost") else ""
+    yield f"ddos {escape(ddos['state'])}{seen}{lost}{why}"
+    for rule in ddos["rules"]:
+        what = f"rule ddos/{rule['name']}, {rule['ends_in_s']:.0f} s more: {rule['what']}"
+        yield f"[yellow]{escape(what)}[/yellow]"
 
 
 def _analytics(store: dict[str, Any]) -> str:

@@ -158,6 +158,18 @@ def test_records():
     assert "journal" not in shown(STATUS | {"records": None})
 
 
+def test_detection_of_attacks():
+    part = {"state": "off: the detector does not run", "why": "killed by SIGKILL", "rules": []}
+    assert "ddos off: the detector does not run (the last one ended: killed by SIGKILL)\n" in shown(
+        STATUS | {"ddos": part}
+    )
+    rules = [{"name": "udp-1", "what": "UDP [x]: block", "ends_in_s": 65.2}]
+    part |= {"state": "on", "why": "", "packets_per_second": 20_044, "lost": 1_000, "rules": rules}
+    text = shown(STATUS | {"ddos": part})
+    assert "ddos on; 20,044 packets/s, 1,000 looks lost\n" in text
+    assert "rule ddos/udp-1, 65 s more: UDP [x]: block\n" in text
+
+
 def test_analytics():
     part = {
         "bytes": 5_000_000,
