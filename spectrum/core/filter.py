@@ -115,7 +115,7 @@ class PacketRule(Strict):
 
     @model_validator(mode="after")
     def _is_about_something(self) -> "PacketRule":
-        if not self.model_fields_set - {"packets_per_second", "action"}:
+        if not self.model_dump(exclude={"packets_per_second", "action"}, exclude_none=True):
             raise ValueError("a rule without anything to match would be about every packet")
         if (self.does in LIMITS) != (self.packets_per_second is not None):
             raise ValueError(f"packets_per_second is of {' and '.join(LIMITS)}, and they need it; found {self.does}")
@@ -126,8 +126,8 @@ class PacketRule(Strict):
         versions = {self.version, *(one.version for one in (self.source, self.destination) if one)} - {None}
         if len(versions) > 1:
             raise ValueError("source and destination are of one family, and of the version that is asked for")
-        if self.fragment and (self.source_port or self.destination_port or self.tcp_flags):
-            raise ValueError("fragments show neither ports nor flags")
+        if self.fragment in (True, "later") and (self.source_port or self.destination_port or self.tcp_flags):
+            raise ValueError("later fragments show neither ports nor flags; `fragment: first` is of those that do")
         if self.window is not None and self.protocol != _ONLY_TCP:
             raise ValueError("window is of TCP: `protocol: tcp` belongs to it")
         if self.does == "cookie":

@@ -26,6 +26,7 @@ def loaded(rule):
         ("tcp_flags: '!syn !ack !rst !fin'", "tcp_flags", (0x17, 0)),
         ("fragment: true", "fragment", True),
         ("fragment: later", "fragment", "later"),
+        ("fragment: first, destination_port: 53", "fragment", "first"),
         ("version: 6", "version", 6),
         ("protocol: tcp, window: 1024", "window", (1024, 1024)),
         ("ident: 0", "ident", (0, 0)),
@@ -66,7 +67,8 @@ def test_a_rate_alone_is_a_limit():
         ("tcp_flags: syn syn", "'syn syn': each of fin, syn, "),
         ("tcp_flags: sin", "'sin': each of fin, syn, "),
         ("source: 192.0.2.0/24, destination: '::/0'", "source and destination are of one family"),
-        ("fragment: true, source_port: 5", "fragments show neither ports nor flags"),
+        ("fragment: true, source_port: 5", "later fragments show neither ports nor flags; `fragment: first`"),
+        ("fragment: later, tcp_flags: syn", "later fragments show neither ports nor flags"),
         ("source: 192.0.2.1/24", "'192.0.2.1/24' is not a prefix"),
         ("protocol: udp, packets_per_second: 0", "packets_per_second"),
         ("action: log", "a rule without anything to match"),
@@ -85,6 +87,8 @@ def test_a_rate_alone_is_a_limit():
         ("payload: '112233445566778899'", "1 to 8"),
         ("idle: false", "idle"),
         ("fragment: middle", "fragment"),
+        ("ttl: null, action: block", "a rule without anything to match would be about every packet"),
+        ("sets: []", 'unknown key "sets"; known here: action, destination, destination_port, '),
     ],
 )
 def test_what_is_wrong_with_rules(given, says):

@@ -154,7 +154,7 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
         "api/analytics/intake.py": 2,  # which process takes records, and what is old
         "api/analytics/reporting.py": 1,  # the weeks that a report is of
         "api/analytics/weekly.py": 1,  # the same
-        "api/graphql/answers.py": 2,  # the time that is asked for where none is said
+        "api/graphql/answers.py": 3,  # the time that is asked for where none is said
         "api/routes/analytics.py": 4,  # the same
         "api/routes/stories.py": 1,  # the same
         "api/routes/reports.py": 1,  # the same
@@ -163,9 +163,14 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
         "cli/top.py": 1,  # since when something is wrong, as it is shown
         "api/kinds/certificates.py": 1,  # whether a certificate is over
         "api/routes/live.py": 1,  # until when a token holds
+        "api/routes/rulesets.py": 1,  # when a ruleset would have been changed
         "api/routes/objects.py": 1,  # when something was set by hand
         "api/routes/sessions.py": 1,  # when sessions were ended by hand
         "control/analytics/actor.py": 1,  # how old what is taken is
+        "control/ddos/attacks.py": 2,  # when an attack ended, as detection was switched off
+        "control/ddos/actor.py": 1,  # the same
+        "control/ddos/profiles.py": 1,  # how old a profile is
+        "detector/main.py": 5,  # which time of the week it is, of profiles, and of attacks
         "control/filter/sample_queue.py": 1,  # when a packet came, as it is stored
         "control/http/live.py": 2,  # of figures, and what is told of the last hour
         "control/processes/fleet.py": 1,  # when a worker ended, for who looks on

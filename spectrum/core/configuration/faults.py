@@ -95,9 +95,15 @@ def _and_so_on(keys: list[str]) -> str:
 
 def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
     """The keys that the mapping at `path` below `model` knows."""
-    for step in path:
+    steps = iter(path)
+    for step in steps:
         field = next((f for name, f in model.model_fields.items() if (f.alias or name) == step), None)
-        inner = _model_in(field.annotation) if field else None
+        annotation = field.annotation if field else None
+        if get_origin(annotation) is dict:
+            if next(steps, None) is None:  # the mapping of names itself
+                return []
+            annotation = get_args(annotation)[1]
+        inner = _model_in(annotation)
         if inner is not None:
             model = inner
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -191,6 +191,7 @@ def _joined(how: str, found: Sequence[bool | None]) -> bool | None:
 _TOKEN = re.compile(
     r"""\s*(?:(?P<sign>==|!=|<=|>=|&&|\|\||\^\^|[<>!(){}])|(?P<word>[^\s<>=!&|^(){},"]+)|(?P<other>\S))"""
 )
+_NUMBER = re.compile("[0-9]+|0[xX][0-9a-fA-F]+")
 _WORDS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "&&": "and", "||": "or", "^^": "xor"}
 _WORDS["!"] = "not"
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "in")
@@ -369,9 +370,10 @@ def _tokens(text: str) -> Iterator[_Sign]:
 
 def _numbers(text: str, highest: int) -> Span:
     first, dots, last = text.partition("..")
-    ends = [int(end, 16 if end.lower().startswith("0x") else 10) for end in ((first, last) if dots else (first,))]
-    if not all(end.isascii() and end[0].isalnum() and "_" not in end for end in (first, last or first)):
-        raise ValueError("digits, please")
+    texts = (first, last) if dots else (first,)
+    if not all(map(_NUMBER.fullmatch, texts)):
+        raise ValueError("decimal digits, or 0x and hexadecimal ones")
+    ends = [int(end, 16 if end[:2] in ("0x", "0X") else 10) for end in texts]
     if max(ends) > highest:
         raise ValueError(f"at most {highest}")
     return ends[0], ends[-1]

@@ -138,6 +138,8 @@ def test_a_field_that_may_be_several_numbers(known, expected):
         ("tcp.dstport eq 80..90", 16, "is more than one"),
         ("tcp.dstport eq 65536", 16, "at most 65535"),
         ("tcp.dstport eq 4_4", 16, "is not a number"),
+        ("tcp.dstport eq \u0665", 16, "(decimal digits, or 0x and hexadecimal ones)"),
+        ("tcp.dstport in {1..}", 17, "(decimal digits, or 0x and hexadecimal ones)"),
         ("ip.ttl eq 0x1ff", 11, "at most 255"),
         ("ip.ttl eq -1", 11, "is not a number"),
         ('ip.ttl eq "1"', 11, "no quotes"),
