@@ -10,6 +10,7 @@ from spectrum.core.filter_rules import FilterRule
 from spectrum.kernel.filter import PROGRAM
 from spectrum.kernel.filter.attaching import load
 from spectrum.kernel.filter.pinned import MAPS, PinnedFilter
+from spectrum.kernel.filter.tcp_protection import SMALL_TCP_TABLES
 from spectrum.kernel.pins import folder_of
 from spectrum.kernel.pins import load as load_program
 from tests.kernel.filter.running import run
@@ -48,7 +49,7 @@ def measure() -> Iterator[tuple[str, int, int, int]]:
         subprocess.run(["mount", "-t", "bpf", "bpf", filesystem], check=True)
         try:
             load([], filesystem)
-            program = load_program(PROGRAM, folder_of(filesystem), MAPS)
+            program = load_program(PROGRAM, folder_of(filesystem), MAPS, SMALL_TCP_TABLES)
 
             def cost(source: str, port: int) -> int:
                 frame = _frame(source, port)

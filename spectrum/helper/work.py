@@ -22,7 +22,6 @@ from spectrum.kernel.filter.drops import Drops
 from spectrum.kernel.filter.names import OWNERS
 from spectrum.kernel.filter.pinned import Journal, PinnedFilter
 from spectrum.kernel.filter.settings import FilterSettings
-from spectrum.kernel.filter.tcp_protection import PinnedTcpProtection
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.offload import PinnedOffload
 from spectrum.kernel.pins import PinError
@@ -120,8 +119,7 @@ class Work:
                 return self._set_detection(request)
             case SetTcpProtection():
                 request.policies.check()
-                with PinnedTcpProtection(self._filesystem) as one:
-                    one.hold(request.policies)
+                attaching.protect(request.policies, self._filesystem)
                 return Done(), []
             case SetBindings():
                 self._set_bindings(request, descriptors)

@@ -1,6 +1,6 @@
 """Load the filter's program, attach it to interfaces, and take over what a version before has pinned."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from spectrum.kernel.filter.detection import (
     Detection,
     PinnedDetection,
     attach_egress,
-    has_full_tables,
 )
 from spectrum.kernel.filter.former import take_over_rules
 from spectrum.kernel.filter.pinned import MAPS
-from spectrum.kernel.outgrown import load_over
+from spectrum.kernel.filter.tcp_protection import SMALL_TCP_TABLES, PinnedTcpProtection, TcpPolicies
+from spectrum.kernel.outgrown import load_over, shape_of
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PinError,
@@ -41,19 +41,29 @@ def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> 
     _attach(folder, interfaces, bool(linked_interfaces(folder, EGRESS)))
 
 
-def _attach(folder: Path, interfaces: Collection[str], is_on: bool) -> None:
-    """Load and attach the program, and with detection that at egress."""
-    has_tables = is_on or has_full_tables(folder)
-    program = load_over(PROGRAM, folder, (*MAPS, *DETECTION_MAPS), {} if has_tables else SMALL_TABLES)
+def _attach(folder: Path, interfaces: Collection[str], detects: bool, protects: bool = False) -> None:
+    """Load and attach the program, and with detection that at egress; give tables of what begins their room."""
+    small = ({} if detects else SMALL_TABLES) | ({} if protects else SMALL_TCP_TABLES)
+    program = load_over(PROGRAM, folder, (*MAPS, *DETECTION_MAPS), _still_small(folder, small))
     try:
         take_over_rules(folder.parent)
         attach_to_interfaces(
             folder, PROGRAM, interfaces, program.program("filter"), partial(program.attach_to_interface, "filter")
         )
-        if is_on:
+        if detects:
             attach_egress(program, folder, interfaces)
     finally:
         program.close()
+
+
+def _still_small(folder: Path, small: Mapping[str, int]) -> dict[str, int]:
+    """Return which tables have not got their room yet: they keep it, and what is in them."""
+    paths = {name: folder / f"{PROGRAM}_{name}" for name in small}
+    return {
+        name: entries
+        for name, entries in small.items()
+        if not paths[name].exists() or shape_of(paths[name]).entries <= entries
+    }
 
 
 def attached(filesystem: Path = DEFAULT_FILESYSTEM) -> list[str]:
@@ -87,3 +97,18 @@ def detect(settings: Detection, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
         one.configure(settings)
     if not settings.is_on:
         unload(folder, EGRESS)
+
+
+def protect(policies: TcpPolicies, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
+    """Judge TCP packets by these policies from now on. What is known of flows stays.
+
+    Raises:
+        PinError: If the program is not loaded, or the kernel does not take it.
+    """
+    folder = folder_of(filesystem)
+    with PinnedTcpProtection(filesystem) as one:
+        begins = policies.is_on and not one.is_on
+    if begins:
+        _attach(folder, attached(filesystem), bool(linked_interfaces(folder, EGRESS)), True)
+    with PinnedTcpProtection(filesystem) as one:
+        one.hold(policies)

@@ -13,7 +13,6 @@ from pathlib import Path
 from spectrum.core.ddos.served import ANY_PORT, MAX_PLACES, ServedPlace
 from spectrum.kernel.filter import PROGRAM
 from spectrum.kernel.libbpf import Object
-from spectrum.kernel.outgrown import shape_of
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, Pinned, attach_to_interfaces, prefix_key
 
 # The program at egress, in the same object. It is attached while attacks are looked for.
@@ -93,12 +92,6 @@ def _entries(packed: bytes) -> dict[bytes, bytes]:
     """Return keys and values of the program's table."""
     parts = (packed[start : start + _PLACE_BYTES] for start in range(0, len(packed), _PLACE_BYTES))
     return {part[: _KEY.size]: part[_KEY.size :] for part in parts}
-
-
-def has_full_tables(folder: Path) -> bool:
-    """Return whether the tables that are pinned have room for flows."""
-    path = folder / f"{PROGRAM}_flows"
-    return path.exists() and shape_of(path).entries > SMALL_TABLES["flows"]
 
 
 class PinnedDetection(Pinned):

@@ -32,6 +32,8 @@ TCP_MAPS = {
     "tcp_rates": (20, 8),
     "tcp_flows": (_TUPLE_BYTES, _FLOW_BYTES),
 }
+# How many they hold until protection is on, for the first time: else they take 23 MB for nothing.
+SMALL_TCP_TABLES = {"tcp_rates": 64, "tcp_flows": 64}
 
 
 class TcpPolicies(msgspec.Struct, array_like=True, frozen=True):
@@ -48,6 +50,11 @@ class TcpPolicies(msgspec.Struct, array_like=True, frozen=True):
     prefixes: bytes = b""
     tables: int = 0
     components: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is to be judged."""
+        return any(self.components)
 
     def check(self) -> None:
         """Validate what another process sent.

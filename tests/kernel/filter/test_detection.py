@@ -160,9 +160,10 @@ from spectrum.kernel.filter.detection import attach_egress, EGRESS
 from spectrum.kernel.pins import folder_of, load as load_program, unload, linked_interfaces
 from spectrum.kernel.filter.detection import DETECTION_MAPS
 from spectrum.kernel.filter.pinned import MAPS
+from spectrum.kernel.filter.tcp_protection import SMALL_TCP_TABLES
 folder = folder_of(filesystem)
 unload(folder, EGRESS)
-program = load_program("filter", folder, {**MAPS, **DETECTION_MAPS})
+program = load_program("filter", folder, {**MAPS, **DETECTION_MAPS}, SMALL_TCP_TABLES)
 for _ in range(2):
     attach_egress(program, folder, ["v0"], by_links=False)
 program.close()

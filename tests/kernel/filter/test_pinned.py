@@ -11,6 +11,7 @@ from spectrum.kernel.filter.attaching import load, remove
 from spectrum.kernel.filter.drops import pack_drops, pack_prefixes
 from spectrum.kernel.filter.pinned import MAPS, PinnedFilter
 from spectrum.kernel.filter.settings import FilterSettings
+from spectrum.kernel.filter.tcp_protection import SMALL_TCP_TABLES
 from spectrum.kernel.pins import PinError, folder_of
 from spectrum.kernel.pins import load as load_program
 from tests.kernel.filter.running import run
@@ -450,7 +451,7 @@ DROPPED, PASSED = 1, 2
 
 def test_no_rule_reaches_what_is_guarded(filesystem):
     load([], filesystem)
-    program = load_program("filter", folder_of(filesystem), MAPS)
+    program = load_program("filter", folder_of(filesystem), MAPS, SMALL_TCP_TABLES)
 
     def judged(source, target):
         packet = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 48, 0, 0, 64, 17, 0, source.packed, target.packed)
