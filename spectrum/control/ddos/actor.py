@@ -71,7 +71,9 @@ class DdosActor(Actor):
         self._told: DetectorSettings | None = None
         self._news = asyncio.Event()
         self._sampling: DetectorSampling | None = None
+        # Rules were told, and the kernel does not have them yet.
         self._has_rules = False
+        self._has_heard = False
         self._state: DetectorState | None = None
         # Why the kernel does not take what the detector wants; empty where it does.
         self._failure = ""
@@ -154,13 +156,15 @@ class DdosActor(Actor):
         return DetectorProcess(place, self._found, self._held)
 
     def _held(self) -> DetectorHeld:
+        if not self._has_heard:  # in an upgrade the daemon before this one has gone on meanwhile
+            self._rules.read()
         return DetectorHeld(self._rules.in_force(), self._rules.held.last, self._book.held(time.time()))
 
     def _found(self, found: Found) -> None:
         match found:
             case DetectorRules(rules, last):
                 self._rules.take(rules, last)
-                self._has_rules = True
+                self._has_heard = self._has_rules = True
                 self._news.set()
             case DetectorSampling():
                 self._sampling = found
