@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import mmap
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from spectrum.detector import main
 from spectrum.detector.main import DetectorService
 from spectrum.kernel.descriptors import memory_file
 from spectrum.kernel.installation import python
+from spectrum.kernel.looks import RING_BYTES
 from spectrum.link.channel import Channel
 from spectrum.link.detector import (
     DECODER,
@@ -90,15 +92,27 @@ async def test_it_looks_until_its_supervisor_is_gone(linked, tmp_path):
     assert (folder / "profiles").is_dir()
 
 
-async def test_it_leaves_before_it_serves(linked, tmp_path, monkeypatch):
+async def test_it_keeps_one_ring_buffer_and_ends_when_it_is_told(linked, tmp_path, monkeypatch):
     end, theirs = linked
     monkeypatch.setattr(main, "harden", lambda *given: tmp_path.mkdir(exist_ok=True))
     monkeypatch.setattr(main, "log_spare_signals", lambda loop: None)
     service = DetectorService(theirs.dup(), tmp_path, "-", False)
     running = asyncio.ensure_future(service.run())  # noqa: TID251
     await until(lambda: DetectorReady() in end.said)
-    send_told(end.channel, SETTINGS)
+    ring = os.memfd_create("ring")  # without any records
+    os.truncate(ring, 2 * mmap.PAGESIZE + 2 * RING_BYTES)
+    before = len(os.listdir("/proc/self/fd"))
+    send_told(end.channel, SETTINGS, [ring])
     await until(lambda: end.states(), 20)
+    for descriptors in ([ring], [], [os.memfd_create("none")]):
+        send_told(end.channel, SETTINGS, descriptors)
+    send_told(end.channel, DetectorCounts({}))
+    send_told(end.channel, DetectorHeld(), [ring])  # it has been told
+    count = len(end.states())
+    await until(lambda: len(end.states()) > count, 20)
+    os.close(ring)
+    os.close(descriptors[0])
+    assert len(os.listdir("/proc/self/fd")) <= before + 2, "the lock, and one ring buffer"
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(running, 5)
     asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
@@ -116,6 +130,21 @@ async def test_a_folder_that_another_one_keeps(linked, tmp_path, monkeypatch):
         service._ended.set()
         assert not await service._has_folder()
     service._client.close()
+
+
+def test_what_it_gives_up(tmp_path, monkeypatch):
+    given = []
+    for name in ("become", "confine", "limit_files"):
+        monkeypatch.setattr(main, name, lambda *some, name=name: given.append((name, *some)))
+    monkeypatch.setattr(main.seccomp, "forbid", lambda calls: given.append(("forbid", "bpf" in calls)))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    main.harden("nobody", tmp_path / "learned", True)
+    assert [one[0] for one in given] == ["become", "confine", "limit_files", "forbid"]
+    assert given[0][1].pw_name == "nobody" and given[1][1] == () and given[3] == ("forbid", True)
+    assert given[2][2:] == ((), [tmp_path / "learned"]) and (tmp_path / "learned").is_dir()
+    given.clear()
+    main.harden("-", tmp_path / "learned", False)
+    assert [one[0] for one in given] == ["confine", "limit_files"]
 
 
 def test_what_is_not_there(tmp_path):
