@@ -66,7 +66,7 @@ def positive_duration(value: Any) -> float:
     """Return a duration above zero in seconds; raise ValueError where it is none."""
     seconds = duration(value)
     if seconds <= 0:
-        raise ValueError(f"{value!r}: longer than nothing, please")
+        raise ValueError(f"{value!r}: a duration has to be longer than 0")
     return seconds
 
 

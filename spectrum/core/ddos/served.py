@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from spectrum.core.packets import PROTOCOLS
-from spectrum.wire.address import IPNetwork
+from spectrum.wire.address import IPAddress, IPNetwork
 
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import App
@@ -80,10 +80,16 @@ def _taken(app: "App") -> Iterator[tuple[IPNetwork, range]]:
         yield from ((prefix, ports) for prefix in app.tproxy.prefixes)
         return
     if app.bound_ports:
-        addresses = tuple(ip_network(address) for address in app.addresses)
-        yield from ((prefix, ports) for prefix in addresses or _EVERYWHERE)
+        prefixes = tuple(map(_prefix_of, app.addresses)) or _EVERYWHERE
+        yield from ((prefix, ports) for prefix in prefixes)
     for binding in app.bindings:
         yield binding.prefix, _ports(app.ports_of(binding))
+
+
+def _prefix_of(address: IPAddress) -> IPNetwork:
+    """Return what a listener at an address takes: at 0.0.0.0 and at :: all of its family."""
+    listens = ip_network(address)
+    return listens.supernet(new_prefix=0) if listens.network_address.is_unspecified else listens
 
 
 def _ports(ports: range) -> range:

@@ -27,7 +27,7 @@ def test_versions_are_numbers_in_yaml():
         (EdgeTls, {"alpn": ["ü"]}, "is no protocol of ALPN"),
         (EdgeTls, {"certificates": []}, "an empty list; leave it out for all of the file"),
         (EdgeTls, {"client_certificate": "optional"}, "client_certificate goes with client_ca"),
-        (EdgeTls, {"handshake_timeout": 0}, "longer than nothing"),
+        (EdgeTls, {"handshake_timeout": 0}, "longer than 0"),
         (EdgeTls, {"unknown_names": "drop"}, "'default' or 'refuse'"),
         (OriginTls, {"server_name": "a b"}, "'a b' is neither a host name nor an address"),
         (OriginTls, {"server_name": 7}, "expected text, found 7"),
