@@ -59,7 +59,7 @@ def _bindings(filesystem: Path) -> Iterator[str]:
     bound, without = sum(count for count, _ in services.values()), sum(not found for _, found in services.values())
     yield (
         f"on ({LAYOUT}): {bound} bindings of {len(services)} services, {without} without a socket; "
-        + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+        + ", ".join(f"{count} {name}" for name, count in counts.items())
     )
 
 
@@ -70,7 +70,7 @@ def _filter(filesystem: Path) -> Iterator[str]:
     rate = f", {settings.packets_per_second} packets per second of a source" if settings.packets_per_second else ""
     yield f"on ({LAYOUT}): {', '.join(interfaces)}{rate}{syns}{', dry run: nothing is dropped' * settings.dry_run}"
     for name, (packets, size) in counts.items():
-        yield f"{name.replace('_', ' ')}: {packets} packets, {size} bytes"
+        yield f"{name}: {packets} packets, {size} bytes"
 
 
 def _offload(filesystem: Path) -> Iterator[str]:

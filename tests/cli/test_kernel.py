@@ -20,6 +20,7 @@ bindings.load(where)
 attaching.load(["lo"], where)
 with PinnedFilter(where) as one:
     one.configure(FilterSettings(packets_per_second=100, dry_run=True))
+    one.block({"too_long": b""})
 offload.load(["lo"], 10, where)
 print(spectrum("kernel", "status", "--bpffs", where).output)
 print(spectrum("kernel", "detach", "--bpffs", where).output)
@@ -31,7 +32,10 @@ def test_what_is_attached_is_told(filesystem):
     for line in (
         f"bindings: on ({LAYOUT}): 0 bindings of 0 services, 0 without a socket; 0 lookups",
         f"filter: on ({LAYOUT}): lo, 100 packets per second of a source, dry run: nothing is dropped",
+        "0 lookups, 0 misses, 0 no_socket, 0 bad_socket",
         "filter: passed: 0 packets, 0 bytes",
+        "filter: list too_long: 0 packets, 0 bytes",
+        "filter: too_many_syns: 0 packets, 0 bytes",
         f"udp offload: on ({LAYOUT}): lo; 0 flows",
         f"removed {folder_of(filesystem).parent}",
     ):

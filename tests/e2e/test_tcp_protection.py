@@ -118,10 +118,10 @@ def test_no_session_loses_a_byte(hosts, start, tmp_path, filesystem, session):
     assert before(1024) == "True 1024"
     serve(FILTER + RULES.replace("MODE", "monitoring"))
     flood()
-    assert counted("tcp monitored") > 1500 and counted("tcp dropped") == 0
+    assert counted("tcp_monitored") > 1500 and counted("tcp_dropped") == 0
     serve(FILTER + RULES.replace("MODE", "enabled"))
     flood()
-    assert counted("tcp dropped") > 1500
+    assert counted("tcp_dropped") > 1500
     # The session that there was before, and a new one, in the middle of a flood.
     attack = hosts.start("c", sys.executable, "-c", FLOOD, mac, "20000")
     assert before(1 << 20) == f"True {1 << 20}"
