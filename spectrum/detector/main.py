@@ -31,6 +31,7 @@ from spectrum.link.detector import (
     DetectorClient,
     DetectorCounts,
     DetectorHeld,
+    DetectorRules,
     DetectorSettings,
     Found,
     Told,
@@ -139,6 +140,7 @@ class DetectorService:
         profiles = ProfileStore(store)
         self._watch = watch = AttackWatch(settings, int.from_bytes(os.urandom(8), "big"))
         profiles.load(watch.detector.profile, _keys(watch), time.time())
+        watch.detector.recall(profiles.load_attackers())
         watch.resume(self._held.result(), time.time())
         self._tasks.keep(lambda: self._keep_looking(watch, profiles), "look for attacks")
         await self._ended.wait()
@@ -221,8 +223,13 @@ class DetectorService:
             records = self._looks.read() if self._looks is not None else b""
             seconds, last = now - last, now
             if seconds <= LONGEST_LOOK_S:
-                self._tell(list(watch.look(columns(records), seconds, now, at)))
+                found = list(watch.look(columns(records), seconds, now, at))
+                self._tell(found)
                 profiles.save_due(watch.detector.profile, _keys(watch), at)
+                if any(isinstance(one, DetectorRules) for one in found):
+                    profiles.save_attackers(watch.detector.attackers())
+                for deviated in watch.detector.deviations():
+                    log.warning("app %s: %s", watch.apps.get(deviated.app, ("none",))[0], deviated)
 
 
 def _keys(watch: AttackWatch) -> dict[int, AppKey]:

@@ -9,6 +9,9 @@ from spectrum.control.processes.account import AccountError, account
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 
+# Who it is where the file names nobody: it has no rights, and no files but its own folder (landlock(7)).
+NOBODY = "nobody"
+
 
 def ddos_faults(config: Config) -> list[Fault]:
     """Return what is wrong with what detection needs on this machine."""
@@ -29,13 +32,11 @@ def detector_user(config: Config) -> str:
     """Return whom the detector becomes; empty where it is that already.
 
     Raises:
-        AccountError: If nobody is named whom it could become.
+        AccountError: If there is no such user.
     """
     if config.ddos is None or os.geteuid() != 0:
         return ""
-    if config.ddos.user is None:
-        raise AccountError("ddos: its process does not run as root: name its user, as user: NAME or ddos: {user: NAME}")
-    return config.ddos.user
+    return account(config.ddos.user or NOBODY).pw_name
 
 
 def ddos_folders(config: Config) -> list[Path]:

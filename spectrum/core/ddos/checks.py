@@ -7,6 +7,7 @@ from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Feature, Section, Surroundings
 from spectrum.core.ddos.overrides import ManagedOverride
 from spectrum.core.ddos.ruleset_objects import Ruleset
+from spectrum.core.ddos.served import ServedError, served_places
 
 
 def check_ddos(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
@@ -24,6 +25,11 @@ def check_ddos(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
                     ("filter", "rules", name),
                     "idle, known and served are known only while attacks are looked for; write ddos: {}",
                 )
+    if config.ddos is not None:
+        try:
+            served_places(surroundings.whole.apps)
+        except ServedError as exc:
+            yield Fault(("ddos",), str(exc))
     yield from check_rulesets(config, surroundings)
 
 

@@ -29,7 +29,8 @@ def test_its_user(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert detector_user(ON) == "nobody"
     assert detector_user(Config()) == ""
-    with pytest.raises(AccountError, match=r"ddos: \{user: NAME\}"):
-        detector_user(Config.model_validate({"ddos": True}))
+    assert detector_user(Config.model_validate({"ddos": True})) == "nobody"
+    with pytest.raises(AccountError, match="no user 'nobody-there'"):
+        detector_user(Config.model_validate({"ddos": {"user": "nobody-there"}}))
     monkeypatch.setattr(os, "geteuid", lambda: 1)
     assert detector_user(ON) == ""

@@ -34,6 +34,16 @@ def test_detection_needs_the_filter():
     assert list(check_ddos(both, Surroundings({}, None, both))) == []
 
 
+def test_more_places_than_the_kernel_holds():
+    app = {"protocol": "udp/1-60000", "origin_direct": ["udp://192.0.2.1:1"], "edge_ips": ["10.0.0.1", "10.0.0.2"]}
+    said = {"filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"]}, "apps": {"x": app}}
+    many = Config.model_validate(said | {"ddos": {}})
+    (fault,) = check_ddos(many, Surroundings({}, None, many))
+    assert fault.path == ("ddos",) and "65,536 at most" in fault.message
+    without = Config.model_validate(said)
+    assert list(check_ddos(without, Surroundings({}, None, without))) == []
+
+
 def test_rules_about_flows_need_detection():
     rules = {"a": {"ttl": 1}, "b": {"protocol": "udp", "served": False}, "c": {"idle": True, "action": "log"}}
     said = {"filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"], "rules": rules}}
