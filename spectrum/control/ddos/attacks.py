@@ -48,6 +48,11 @@ class KeptAttack(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(KeptAttack)
 
 
+def _actions(attack: Attack) -> list[tuple[str, str]]:
+    """Return what is done about an attack: the rules in force, and their actions."""
+    return [(rule.name, rule.action) for rule in attack.rules if rule.ended is None]
+
+
 class AttackBook:
     """Knows the latest attacks.
 
@@ -107,7 +112,7 @@ class AttackBook:
         samples = (former.samples if former else ()) + event.samples
         known[attack.id] = KeptAttack(attack, samples[:MOST_SAMPLES])
         self._unwritten.add(attack.id)
-        if event.kind != "changed":
+        if event.kind != "changed" or former is None or _actions(attack) != _actions(former.attack):
             log.warning("%s", event_text(event))
         self.counts.take(event, told)
         self._record(list(records_of(event, told)))

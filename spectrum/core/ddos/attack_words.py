@@ -55,7 +55,8 @@ def event_text(event: AttackEvent) -> str:
             packets, _ = attack.dropped
             lasted = lasting((attack.ended or event.at) - attack.began)
             return f"{what} ended after {lasted}: {rates} at most, {packets:,} packets kept off"
-    return f"{what} goes on: {attack.state.value}, {rates} at most"
+    actions = ", ".join(f"{rule.name} {rule.action}" for rule in attack.rules if rule.ended is None)
+    return f"{what} goes on: {attack.state.value}, {rates} at most; {actions or 'no rule'}"
 
 
 def explain(attack: Attack, rule: AttackRule) -> Sequence[str]:

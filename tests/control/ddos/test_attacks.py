@@ -48,6 +48,14 @@ def test_attacks_are_kept_over_a_kill(tmp_path, caplog):
     assert len(again.book.held(NOW + 100)) == 2 and len(again.book.held(NOW + 90_000)) == 1
 
 
+def test_another_action_is_said_other_figures_are_not(tmp_path, caplog):
+    daemon = Daemon(tmp_path)
+    changed = msgspec.structs.replace(rule(), action="retry")
+    more = msgspec.structs.replace(changed, packets=77)
+    daemon.book.take([event(), event("changed", rules=(changed,)), event("changed", rules=(more,))])
+    assert len(caplog.messages) == 2 and f"{changed.name} retry" in caplog.messages[1]
+
+
 def test_a_damaged_file_is_left_out_and_said(tmp_path, caplog):
     first = Daemon(tmp_path)
     first.book.take([event()])

@@ -47,7 +47,7 @@ def test_lines_of_the_log():
         "; source-limit; too many sources to count; it has been here before, as bb"
     )
     assert text("left_alone") == f"{whose} began: {rates}; no rule is written: few sources send it"
-    assert text("changed") == f"{whose} goes on: mitigated, {rates} at most"
+    assert text("changed") == f"{whose} goes on: mitigated, {rates} at most; ddos-1 source-limit"
     assert text("ended", ended=120.75) == f"{whose} ended after 2 min: {rates} at most, 5,000,000 packets kept off"
     assert text("began", app="").startswith("attack 00000000000000aa on UDP 192.0.2.1:7000: NTP")
 
