@@ -43,8 +43,11 @@ WITH_PROCESSES = (
     "tests/control/test_bindings.py",
     "tests/control/test_daemon.py",
     "tests/control/test_offload.py",
+    "tests/control/test_tcp_protection.py",
+    "tests/detector/",
     "tests/plane/test_log.py",
     "tests/plane/test_worker.py",
+    "tests/simulation/",
     "tests/test_",
 )
 CONFIGURATION = f"""

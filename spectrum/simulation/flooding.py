@@ -14,7 +14,7 @@ import numpy as np
 from spectrum.simulation.aim import TargetApp, aimed
 from spectrum.simulation.frames import Frames, build
 from spectrum.simulation.normal import World
-from spectrum.simulation.pcap import aimed_frames, read
+from spectrum.simulation.pcap import CaptureError, aimed_frames, read
 from spectrum.simulation.sender import FrameSender, pin
 from spectrum.simulation.vectors import EVERY
 
@@ -72,7 +72,11 @@ def main(text: str) -> None:
     """Flood by a plan as JSON."""
     plan = msgspec.json.decode(text, type=FloodPlan)
     pin(plan.core)
-    with FrameSender(plan.interface, frames_of(plan)) as sender:
+    try:
+        sender = FrameSender(plan.interface, frames_of(plan))
+    except (CaptureError, OSError) as exc:
+        sys.exit(str(exc))
+    with sender:
         _say(READY)
         sys.stdin.readline()
         _say(str(sender.run(plan.per_s, plan.seconds, lambda count: _say(str(count)))))

@@ -228,7 +228,8 @@ class Trial:
         assert flood.stderr is not None, "asked for"
         assert flood.stdin is not None, "asked for"
         if flood.stdout.readline().strip() != READY:
-            raise TrialError(f"the flood cannot be made: {flood.stderr.read().strip().splitlines()[-1]}")
+            *_, why = ["its process was ended", *flood.stderr.read().strip().splitlines()]
+            raise TrialError(f"the flood cannot be made: {why}")
         probe = ProbePlan(
             self._app.transport,
             where.four,

@@ -5,7 +5,7 @@ import sys
 import msgspec
 import pytest
 
-from spectrum.simulation.flooding import READY, FloodPlan, frames_of
+from spectrum.simulation.flooding import READY, FloodPlan, frames_of, main
 from spectrum.wire.frames import parse
 from tests.simulation.test_frames import LINK
 from tests.simulation.test_pcap import flood, written
@@ -19,6 +19,16 @@ def test_frames_of_a_name_and_of_a_capture(tmp_path):
         said = parse(frames[63])
         assert len(frames) == 64
         assert (str(said.destination), said.destination_port, said.length) == ("127.0.0.9", 7000, 540)
+
+
+def test_what_cannot_be_sent(tmp_path):
+    (tmp_path / "f.pcap").write_text("no capture")
+    for fields, why in (
+        ({"attack": str(tmp_path / "f.pcap"), "core": 4096}, "this is no capture of tcpdump's format"),
+        ({"attack": str(tmp_path / "g.pcap"), "core": 4096}, "No such file"),
+    ):
+        with pytest.raises(SystemExit, match=why):
+            main(msgspec.json.encode(msgspec.structs.replace(PLAN, **fields)).decode())
 
 
 def test_the_process(require):
