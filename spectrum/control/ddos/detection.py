@@ -38,6 +38,8 @@ class KernelDetection:
         self._helper = helper
         self._node = node
         self._served = b""
+        # A daemon before this one may have left it on.
+        self._may_be_on = True
         self.looks = -1
         self.one_in = FIRST_IDLE, FIRST_USED
 
@@ -93,6 +95,7 @@ class KernelDetection:
             self.looks = -1
 
     def _set(self, served: bytes) -> bool:
+        self._may_be_on = True
         _, descriptors = self._helper.ask(SetDetection(*self.one_in, served), Detecting)
         self._served = served
         if not descriptors:
@@ -103,8 +106,9 @@ class KernelDetection:
         return True
 
     def _end(self, config: Config) -> bool:
-        if config.filter is not None and (self.is_on or self._helper.has_pins()):
+        if config.filter is not None and self._may_be_on and (self.is_on or self._helper.has_pins()):
             self._helper.ask(SetDetection(0, 0, b""), Detecting)
             self.write([])
+            self._may_be_on = False
         self.close()
         return False

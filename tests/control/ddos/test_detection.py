@@ -50,6 +50,17 @@ def test_it_is_on_with_places_and_sampling_and_off_again(helper, kernel):
     assert not kernel.is_on and descriptors() == before
 
 
+def test_what_a_daemon_before_has_left_is_ended_once(helper, kernel):
+    kernel.apply(OFF)
+    asked = list(helper.asked)
+    assert SetDetection(0, 0, b"") in asked
+    kernel.apply(OFF)
+    assert helper.asked == asked, "a reload needs no helper for it"
+    kernel.apply(ON)
+    kernel.apply(OFF)
+    assert helper.asked.count(SetDetection(0, 0, b"")) == 2
+
+
 def test_without_a_filter_there_is_nothing_to_end(helper, kernel):
     kernel.apply(Config())
     assert helper.asked == []
