@@ -34,6 +34,8 @@ from spectrum.simulation.probes import ProbePlan
 LOOK_EVERY_S = 0.1
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 10.0
+# Of detection in a trial: it learns from the trial's own good traffic.
+LEARNING = "1s"
 # What passes, or is no packet's fate.
 _NOT_DROPPED = ("passed", "guarded", "samples_lost")
 # Sections of a file that what protects it is in; the rest of it is of no use in a trial.
@@ -98,6 +100,9 @@ def trial_file(value: Mapping[str, Any], app: TrialApp, folder: Path, origin_por
         raise TrialError("the file has no filter, so nothing would be dropped: docs/filter.md says how to add one")
     kept = {name: value[name] for name in PROTECTION if name in value}
     kept["filter"] = dict(kept["filter"]) | {"interfaces": [EDGE_LINK]}
+    if kept.get("ddos") not in (None, False):
+        given = kept["ddos"] if isinstance(kept["ddos"], dict) else {}
+        kept["ddos"] = given | {"learning_time": LEARNING, "store": str(folder / "learned")}
     own = {name: part for name, part in value["apps"][app.name].items() if name in ("limits", "timeouts", "udp")}
     own |= {"protocol": value["apps"][app.name]["protocol"], "proxy_protocol": "off"}
     own["origin_direct"] = [f"{app.transport}://127.0.0.1:{origin_port}"]
@@ -329,6 +334,7 @@ class TrialFolder:
 
     def __enter__(self) -> Path:
         self._path = Path(tempfile.mkdtemp(prefix="spectrum-trial-"))
+        self._path.chmod(0o755)  # detection is another user's process
         return self._path
 
     def __exit__(self, *_: object) -> None:
