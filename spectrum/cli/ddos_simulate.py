@@ -220,9 +220,9 @@ def _attack_lines(story: _Story, control: Path, look: "Look") -> Iterator[str]:
         story.attacks[attack["id"]] = attack | {"detected_s": before["detected_s"] if before else look.after_s}
         if before is None:
             yield f"detected: attack {attack['id']}: {', '.join(attack['vectors'])} at {attack['target']}"
-        known = {rule["name"] for rule in before["rules"]} if before else set()
+        known = {(rule["name"], rule["action"]) for rule in before["rules"]} if before else set()
         for rule in attack["rules"]:
-            if rule["name"] not in known:
+            if (rule["name"], rule["action"]) not in known:
                 yield f"rule {rule['name'] or '-'}: {rule['action']}: {rule['matches']}"
 
 

@@ -36,6 +36,8 @@ START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 10.0
 # Of detection in a trial: it learns from the trial's own good traffic.
 LEARNING = "1s"
+# What detection becomes where the file names no user.
+NOBODY = "nobody"
 # What passes, or is no packet's fate.
 _NOT_DROPPED = ("passed", "guarded", "samples_lost")
 # Sections of a file that what protects it is in; the rest of it is of no use in a trial.
@@ -102,7 +104,8 @@ def trial_file(value: Mapping[str, Any], app: TrialApp, folder: Path, origin_por
     kept["filter"] = dict(kept["filter"]) | {"interfaces": [EDGE_LINK]}
     if kept.get("ddos") not in (None, False):
         given = kept["ddos"] if isinstance(kept["ddos"], dict) else {}
-        kept["ddos"] = given | {"learning_time": LEARNING, "store": str(folder / "learned")}
+        user = given.get("user") or value.get("user") or NOBODY
+        kept["ddos"] = given | {"learning_time": LEARNING, "store": str(folder / "learned"), "user": user}
     own = {name: part for name, part in value["apps"][app.name].items() if name in ("limits", "timeouts", "udp")}
     own |= {"protocol": value["apps"][app.name]["protocol"], "proxy_protocol": "off"}
     own["origin_direct"] = [f"{app.transport}://127.0.0.1:{origin_port}"]

@@ -95,5 +95,5 @@ def test_as_json_of_what_nothing_stops(simulate, require):
     done = simulate("syn_os", "--app", "game", "--rate", 5_000, "--seconds", 0.6, "--namespace", name, "--json")
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.output)
-    assert told["mitigated_after"] is None and told["sent"] > 1_000 and told["attacks"] == []
+    assert told["mitigated_after"] is None and told["sent"] > 100 and told["attacks"] == []
     assert told["good"]["opened"] > 0
