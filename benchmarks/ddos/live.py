@@ -26,7 +26,7 @@ from spectrum.simulation.trial import Where, in_namespaces
 
 FLOOD_CORE, EDGE_CORE = 0, 1
 PORT, ORIGIN_PORT = 443, 47_000
-QUIET_S, FLOOD_S, AFTER_S = 2.0, 4.0, 0.5
+QUIET_S, FLOOD_S, AFTER_S = 4.0, 4.0, 0.5
 # A flood is so many times what the edge opens in a second.
 TIMES_CAPACITY = 5
 CAPACITY_S = 2.0
@@ -144,7 +144,7 @@ drain_timeout: 100ms
             if "filter" in way:
                 text += f"filter: {{interfaces: [{EDGE_LINK}], guard: [192.0.2.0/24], rules: {{flood: {rule}}}}}"
             if "ddos" in way:
-                learned = f"learning_time: 1s, user: nobody, store: {self._folder}/learned"
+                learned = f"learning_time: 300ms, user: nobody, store: {self._folder}/learned"
                 text += f"filter: {{interfaces: [{EDGE_LINK}], guard: [192.0.2.0/24]}}\nddos: {{{learned}}}"
             path.write_text(text)
             command = [sys.executable, "-m", "spectrum", "run", "-c", path]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spectrum.core.configuration.config import Config
     from spectrum.simulation.trial import Look, Trial, TrialApp
 
-QUIET_S, AFTER_S = 3.0, 1.5
+QUIET_S, AFTER_S = 5.0, 1.5
 ORIGIN_PORT = 47_000
 # A flood is held back when so much of it is dropped.
 MITIGATED_SHARE = 0.9
@@ -190,8 +190,9 @@ def _watch(trial: "Trial", order: _TrialOrder, app: "TrialApp", control: Path, a
     shown, before = -1.0, (0.0, 0, 0)
     for look in trial.run(plan, QUIET_S, AFTER_S):
         story.sent, story.good = look.sent, look.good
-        story.dropped = look.dropped(logs)
         lines = list(_attack_lines(story, control, look))
+        logs |= _logging(story)
+        story.dropped = look.dropped(logs)
         now = (look.after_s, look.sent, story.dropped)
         flood, dropped = now[1] - before[1], now[2] - before[2]
         if story.mitigated_s is None and flood > 0 and dropped >= MITIGATED_SHARE * flood:
@@ -223,7 +224,15 @@ def _attack_lines(story: _Story, control: Path, look: "Look") -> Iterator[str]:
         known = {(rule["name"], rule["action"]) for rule in before["rules"]} if before else set()
         for rule in attack["rules"]:
             if (rule["name"], rule["action"]) not in known:
-                yield f"rule {rule['name'] or '-'}: {rule['action']}: {rule['matches']}"
+                yield f"rule {rule['name'] or '-'}: {rule['action']}: {rule['matches']}" + f"; {rule['why']}" * bool(
+                    rule["why"]
+                )
+
+
+def _logging(story: _Story) -> frozenset[str]:
+    """Return which rules that detection wrote only count what they match."""
+    rules = [rule for attack in story.attacks.values() for rule in attack["rules"]]
+    return frozenset(f"rule ddos/{rule['name']}" for rule in rules if rule["action"] == "log")
 
 
 def _most(look: "Look", logs: frozenset[str]) -> str:

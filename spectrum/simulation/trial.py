@@ -35,7 +35,7 @@ LOOK_EVERY_S = 0.1
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 10.0
 # Of detection in a trial: it learns from the trial's own good traffic.
-LEARNING = "1s"
+LEARNING = "300ms"
 # What detection becomes where the file names no user.
 NOBODY = "nobody"
 # What passes, or is no packet's fate.
@@ -252,7 +252,7 @@ class Trial:
         )
         look = Look(-quiet_s)
         self._follow(flood, lambda line: setattr(look, "sent", int(line)))
-        self._follow(probes, lambda line: _take_good(look, json.loads(line)))
+        telling = self._follow(probes, lambda line: _take_good(look, json.loads(line)))
         began = time.monotonic() + quiet_s
         is_begun = False
         counts = self._counters()
@@ -265,10 +265,13 @@ class Trial:
             look.counts = counts()
             yield look
             time.sleep(LOOK_EVERY_S)
+        telling.join()  # what was under way has come back by now, or is lost
+        look.after_s, look.counts = time.monotonic() - began, counts()
+        yield look
         if probes.returncode:
             raise TrialError("the good traffic ended with an error")
 
-    def _follow(self, process: "subprocess.Popen[str]", take: Callable[[str], None]) -> None:
+    def _follow(self, process: "subprocess.Popen[str]", take: Callable[[str], None]) -> threading.Thread:
         def follow() -> None:
             assert process.stdout is not None, "asked for"
             for line in process.stdout:
@@ -276,6 +279,7 @@ class Trial:
 
         self._followers.append(threading.Thread(target=follow, daemon=True))
         self._followers[-1].start()
+        return self._followers[-1]
 
     def _counters(self) -> Callable[[], Mapping[str, int]]:
         """Return what gives packets by list, rule and other result since now."""

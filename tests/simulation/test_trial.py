@@ -38,7 +38,7 @@ def test_the_file_of_a_trial(tmp_path):
     own = {"protocol": "udp/7000", "proxy_protocol": "off", "origin_direct": ["udp://127.0.0.1:4000"]}
     assert made["apps"] == {"game": own | {"timeouts": {"idle": "5s"}}}
     assert set(made) == {"filter", "apps", "control", "drain_timeout"}
-    learned = {"learning_time": "1s", "store": str(tmp_path / "learned"), "user": "nobody"}
+    learned = {"learning_time": "300ms", "store": str(tmp_path / "learned"), "user": "nobody"}
     for given in (True, {}, {"action": "log", "store": "/var/lib/learned"}):
         made = trial_file(FILE | {"ddos": given}, APP, tmp_path, 4000)["ddos"]
         assert made == ({"action": "log"} if given and given is not True else {}) | learned
