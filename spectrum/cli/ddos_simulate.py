@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,8 @@ def _loopback_control(config: "Config") -> Path:
 
     if config.filter is None or "lo" not in config.filter.interfaces:
         raise TrialError("--loopback: add lo to filter.interfaces of the file, and reload; else nothing is dropped")
-    if any(prefix.version == 4 and prefix.network_address.is_loopback for prefix in config.filter.guard):
+    loopback = IPv4Network("127.0.0.0/8")
+    if any(prefix.version == 4 and prefix.overlaps(loopback) for prefix in config.filter.guard):
         raise TrialError("--loopback: the guard has the loopback, so nothing would be dropped; use a namespace")
     control = control_path(config)
     try:
