@@ -238,9 +238,9 @@ def _logging(story: _Story) -> frozenset[str]:
 
 
 def _most(look: "Look", logs: frozenset[str]) -> str:
-    dropped = {name: count for name, count in look.counts.items() if look.dropped(logs) and name not in logs}
-    for name in ("passed", "guarded", "samples_lost"):
-        dropped.pop(name, None)
+    from spectrum.simulation.trial import NOT_DROPPED
+
+    dropped = {name: count for name, count in look.counts.items() if name not in logs and name not in NOT_DROPPED}
     return max(dropped, key=lambda name: dropped[name]).replace("_", " ")
 
 

@@ -39,7 +39,7 @@ LEARNING = "300ms"
 # What detection becomes where the file names no user.
 NOBODY = "nobody"
 # What passes, or is no packet's fate.
-_NOT_DROPPED = ("passed", "guarded", "samples_lost")
+NOT_DROPPED = ("passed", "guarded", "samples_lost", "looks_lost")
 # Sections of a file that what protects it is in; the rest of it is of no use in a trial.
 PROTECTION = ("ddos", "filter", "rulesets", "udp", "workers")
 
@@ -83,7 +83,7 @@ class Look:
 
     def dropped(self, logs: frozenset[str] = frozenset()) -> int:
         """Return how many packets the filter dropped; `logs` are rules that only count."""
-        return sum(number for name, number in self.counts.items() if name not in _NOT_DROPPED and name not in logs)
+        return sum(number for name, number in self.counts.items() if name not in NOT_DROPPED and name not in logs)
 
 
 def trial_file(value: Mapping[str, Any], app: TrialApp, folder: Path, origin_port: int) -> dict[str, Any]:

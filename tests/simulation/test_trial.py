@@ -49,7 +49,11 @@ def test_the_file_of_a_trial(tmp_path):
 
 
 def test_what_was_dropped():
-    look = Look(1.0, 10, {"passed": 5, "guarded": 3, "samples_lost": 2, "rule a": 7, "rule b": 4, "too_many": 1})
+    look = Look(
+        1.0,
+        10,
+        {"passed": 5, "guarded": 3, "samples_lost": 2, "looks_lost": 9, "rule a": 7, "rule b": 4, "too_many": 1},
+    )
     assert look.dropped() == 12
     assert look.dropped(frozenset({"rule b"})) == 8
 
