@@ -25,11 +25,13 @@ from spectrum.control.trouble import Trouble
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.ddos.checks import overrides_of
 from spectrum.core.ddos.served import app_numbers
+from spectrum.kernel.filter.rules import check_automatic
 from spectrum.kernel.pins import PinError
 from spectrum.link.detector import (
     DetectorCounts,
     DetectorEvents,
     DetectorHeld,
+    DetectorRule,
     DetectorRules,
     DetectorSampling,
     DetectorSettings,
@@ -163,9 +165,7 @@ class DdosActor(Actor):
     def _found(self, found: Found) -> None:
         match found:
             case DetectorRules(rules, last):
-                self._rules.take(rules, last)
-                self._has_heard = self._has_rules = True
-                self._news.set()
+                self._take(rules, last)
             case DetectorSampling():
                 self._sampling = found
                 self._news.set()
@@ -173,6 +173,18 @@ class DdosActor(Actor):
                 self._book.take(events)
             case DetectorState():
                 self._state = found
+
+    def _take(self, rules: list[DetectorRule], last: int) -> None:
+        """Have rules written. The detector reads what anybody sends: what it says is looked at before."""
+        try:
+            for rule in rules:
+                check_automatic(rule.slot, time.monotonic_ns())
+        except PinError as exc:
+            log.error("what the detector wants is not done, and rules in force end by themselves: %s", exc)
+            return
+        self._rules.take(rules, last)
+        self._has_heard = self._has_rules = True
+        self._news.set()
 
     def jobs(self) -> Jobs:
         """Keep the process, do what it wants, and tell it what the filter counts."""

@@ -26,6 +26,9 @@ SLOT_BYTES = _SLOT.size
 _NUMBER = struct.Struct("=I")
 _NUMBER_AT = SLOT_BYTES - _NUMBER.size
 _NS_PER_S = 1_000_000_000
+_NS_PER_DAY = 24 * 3600 * _NS_PER_S
+# Of a rule that writes itself; what matches pushes its end forward.
+MOST_AUTOMATIC_NS = 31 * _NS_PER_DAY
 _NOT_TRACKED = 3
 
 
@@ -151,6 +154,12 @@ def _kinds(rule: FilterRule, names_flags: bool) -> bytes:
     return b"".join(_NUMBER.pack(kinds >> shift & 0xFFFFFFFF) for shift in range(0, 256, 32))
 
 
+# The kinds of packets of flows in use, and of those whose flow is not known.
+_IN_USE = tuple(
+    sum(1 << bit for bit in range(32) if (first + bit) >> 3 & 3 >= IDLE_BELOW) for first in range(0, 256, 32)
+)
+
+
 def _masked(prefix: Network | None) -> tuple[bytes, bytes]:
     """Return an address and a mask of 16 bytes."""
     if prefix is None:
@@ -195,6 +204,25 @@ def check_rule(packed: bytes, sets: list[bytes]) -> None:
         raise PinError("a rule with other sets than it names")
     if any(len(one) > 8 * MAX_SET_VALUES for one in sets) or any(one >= len(SET_FIELDS) for one in slot.set_fields):
         raise PinError(f"a set has {MAX_SET_VALUES} values at most, of a field that there is")
+
+
+def check_automatic(packed: bytes, now_ns: int) -> None:
+    """Validate what every rule that writes itself has: an end, and no flow in use that it reaches.
+
+    Args:
+        packed: The rule.
+        now_ns: The monotonic clock.
+
+    Raises:
+        PinError: If it lacks that.
+    """
+    if len(packed) != SLOT_BYTES:
+        raise PinError(f"a rule has {SLOT_BYTES} bytes")
+    slot = Slot.unpacked(packed)
+    if not 0 < slot.expires_ns <= now_ns + MOST_AUTOMATIC_NS:
+        raise PinError(f"a rule for an attack ends within {MOST_AUTOMATIC_NS // _NS_PER_DAY} days")
+    if any(word & in_use for word, in_use in zip(struct.unpack("=8I", slot.kinds), _IN_USE, strict=True)):
+        raise PinError("a rule for an attack is about packets that belong to no flow in use")
 
 
 def values_of(packed: bytes) -> Iterator[int]:

@@ -1,6 +1,7 @@
 """Stands for the detector: says what a file tells it to, and writes there what it was told.
 
-`FOLDER/say` has a line of JSON for each message: ["rules", name...], ["sampling", idle, used], ["end"], ["stand"].
+`FOLDER/say` has a line of JSON for each message: ["rules", name...], ["sampling", idle, used], ["forever", name],
+["end"].
 """
 
 import asyncio
@@ -12,8 +13,10 @@ import sys
 import time
 from pathlib import Path
 
+from spectrum.core.filter_rules import FilterRule
 from spectrum.kernel import signals
 from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.filter.rules import pack_rule
 from spectrum.link.detector import (
     DetectorClient,
     DetectorHeld,
@@ -51,8 +54,11 @@ async def main(link, folder, user, forbids_calls):
             match json.loads(line):
                 case ["rules", *names]:
                     expires = time.monotonic_ns() + 60 * 10**9
-                    rules = [DetectorRule(name, b"\0", [], f"text of {name}", expires, b"m") for name in names]
+                    slot = pack_rule(FilterRule(idle=True, expires_ns=expires))
+                    rules = [DetectorRule(name, slot, [], f"text of {name}", expires, b"m") for name in names]
                     client.tell(DetectorRules(rules, len(names)))
+                case ["forever", name]:
+                    client.tell(DetectorRules([DetectorRule(name, pack_rule(FilterRule()), [], name, 2**62, b"m")], 9))
                 case ["sampling", idle, used]:
                     client.tell(DetectorSampling(idle, used))
                 case ["state", ready, learned]:

@@ -103,7 +103,7 @@ def on(daemon, **given):
     return {"ddos": {"store": str(daemon.folder), **given}, **FILTER, **APPS}
 
 
-async def test_rules_and_sampling_reach_the_kernel_and_the_next_detector(daemon):
+async def test_rules_and_sampling_reach_the_kernel_and_the_next_detector(daemon, caplog):
     one = daemon()
     assert await one.shown() == {} and list(await one.actor.metrics()) == [] and list(one.actor.troubles()) == []
     await one.serve(**on(one))
@@ -128,6 +128,10 @@ async def test_rules_and_sampling_reach_the_kernel_and_the_next_detector(daemon)
     assert "lost=3" in one.told("DetectorCounts")[-1]
     names = {family.name for family in await one.actor.metrics()}
     assert {"spectrum_ddos_up", "spectrum_ddos_ready"} <= names
+
+    one.say(["forever", "c"])
+    await until(lambda: "rules in force end by themselves: a rule for an attack ends within" in caplog.text)
+    assert [rule["name"] for rule in (await one.shown())["rules"]] == ["a", "b"]
 
     (one.folder / "say").unlink()
     os.kill(one.actor.processes()["detector"], signal.SIGKILL)

@@ -21,6 +21,7 @@ from spectrum.core.filter_rules import (
 from spectrum.kernel.filter.rules import (
     SLOT_BYTES,
     Slot,
+    check_automatic,
     check_rule,
     numbered,
     pack_rule,
@@ -190,6 +191,19 @@ def test_a_slot_comes_back_as_it_went():
 def test_what_is_no_rule(change, sets, says):
     with pytest.raises(PinError, match=says):
         check_rule(change(Slot.unpacked(pack_rule(FilterRule()))), sets)
+
+
+def test_a_rule_that_writes_itself_ends_and_spares_flows_in_use():
+    day_ns = 24 * 3600 * 10**9
+    check_automatic(pack_rule(FilterRule(idle=True, known=False, expires_ns=day_ns)), 5)
+    for expires_ns in (0, 32 * day_ns):
+        with pytest.raises(PinError, match="ends within 31 days"):
+            check_automatic(pack_rule(FilterRule(idle=True, expires_ns=expires_ns)), 5)
+    for rule in (FilterRule(expires_ns=9), FilterRule(served=False, expires_ns=9)):
+        with pytest.raises(PinError, match="belong to no flow in use"):
+            check_automatic(pack_rule(rule), 5)
+    with pytest.raises(PinError, match="a rule has 192 bytes"):
+        check_automatic(b"", 5)
 
 
 PACKET = PacketFacts(ip_address("192.0.2.1"), ip_address("192.0.2.2"), 17, (1, 2), 100, 64)
