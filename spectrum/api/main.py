@@ -6,7 +6,6 @@ It ends with its supervisor, or when it is told to. What is under way then is an
 import asyncio
 import logging
 import os
-import pwd
 import signal
 import socket
 import sys
@@ -39,9 +38,8 @@ from spectrum.api.token_book import TokenBook
 from spectrum.api.traces import Traces
 from spectrum.core.analytics.report import report
 from spectrum.kernel import installation, seccomp, signals
+from spectrum.kernel.hardening import harden
 from spectrum.kernel.installation import PackageChanged
-from spectrum.kernel.landlock import limit_files
-from spectrum.kernel.privileges import become, confine
 from spectrum.kernel.sockets import raise_descriptor_limit
 from spectrum.link.api import ApiClient
 from spectrum.log import configure_child_logging, log_spare_signals
@@ -60,28 +58,6 @@ READABLE = (sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/
 NONE = "-"
 SWITCH_INTERVAL_S = 0.0005
 RING_CALLS = ("io_uring_setup",)
-
-
-def harden(user: str, folder: Path, analytics: Path | None, forbids_calls: bool) -> None:
-    """Give up all that is not needed to answer requests and to keep the stores.
-
-    Args:
-        user: Whom to become; `-` to stay.
-        folder: The store's; here and there alone files can be written.
-        analytics: That of the store of analytics, which the supervisor has made; None for none.
-        forbids_calls: Whether system calls are forbidden, too.
-
-    Raises:
-        OSError: If the kernel refuses.
-        KeyError: If there is no such user.
-    """
-    if user != NONE and pwd.getpwnam(user).pw_uid != os.geteuid():
-        become(pwd.getpwnam(user))
-    confine(())
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a path that is not there gets no rule
-    limit_files(map(Path, READABLE), (), [folder] if analytics is None else [folder, analytics])
-    if forbids_calls:
-        seccomp.forbid(seccomp.FORBIDDEN)
 
 
 class ApiService:
@@ -140,7 +116,8 @@ class ApiService:
             self._traces.configure(settings.get("traces"))
             if settings.get("analytics"):
                 await in_thread(load_printer)
-            harden(self._user, self._folder, self._analytics_folder, bool(settings.get("seccomp")))
+            folders = [self._folder, *([self._analytics_folder] if self._analytics_folder else [])]
+            harden(self._user, READABLE, folders, bool(settings.get("seccomp")))
             await in_thread(self._store.open, STORE_TIMEOUT_S)
             await self._fill(await self._supervisor.objects())
             self._listeners = listeners

@@ -8,7 +8,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import pwd
 import signal
 import socket
 import sys
@@ -23,10 +22,9 @@ from spectrum.detector.profiles import AppKey, ProfileStore
 from spectrum.detector.watch import AttackWatch
 from spectrum.kernel import installation, seccomp, signals
 from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.hardening import harden
 from spectrum.kernel.installation import PackageChanged
-from spectrum.kernel.landlock import limit_files
 from spectrum.kernel.looks import Looks, LooksError
-from spectrum.kernel.privileges import become, confine
 from spectrum.link.detector import (
     DetectorClient,
     DetectorCounts,
@@ -61,29 +59,7 @@ READABLE = (
     "/proc",
     "/sys/devices/system/cpu",
 )
-NONE = "-"
 RING_CALLS = ("io_uring_setup",)
-
-
-def harden(user: str, folder: Path, forbids_calls: bool) -> None:
-    """Give up all that is not needed to look at packets and to keep what was learned.
-
-    Args:
-        user: Whom to become; `-` to stay.
-        folder: Here alone files can be written.
-        forbids_calls: Whether system calls are forbidden, too.
-
-    Raises:
-        OSError: If the kernel refuses.
-        KeyError: If there is no such user.
-    """
-    if user != NONE and pwd.getpwnam(user).pw_uid != os.geteuid():
-        become(pwd.getpwnam(user))
-    confine(())
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a path that is not there gets no rule
-    limit_files(map(Path, READABLE), (), [folder])
-    if forbids_calls:
-        seccomp.forbid(seccomp.FORBIDDEN)
 
 
 class DetectorService:
@@ -119,7 +95,7 @@ class DetectorService:
         log_spare_signals(loop)
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
         signals.release({signal.SIGTERM})
-        harden(self._user, self._folder, self._forbids_calls)
+        harden(self._user, READABLE, [self._folder], self._forbids_calls)
         self._client.ready()
         try:
             if await self._reached(self._settings) and await self._has_folder():

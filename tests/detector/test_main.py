@@ -130,23 +130,3 @@ async def test_a_folder_that_another_one_keeps(linked, tmp_path, monkeypatch):
         service._ended.set()
         assert not await service._has_folder()
     service._client.close()
-
-
-def test_what_it_gives_up(tmp_path, monkeypatch):
-    given = []
-    for name in ("become", "confine", "limit_files"):
-        monkeypatch.setattr(main, name, lambda *some, name=name: given.append((name, *some)))
-    monkeypatch.setattr(main.seccomp, "forbid", lambda calls: given.append(("forbid", "bpf" in calls)))
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    main.harden("nobody", tmp_path / "learned", True)
-    assert [one[0] for one in given] == ["become", "confine", "limit_files", "forbid"]
-    assert given[0][1].pw_name == "nobody" and given[1][1] == () and given[3] == ("forbid", True)
-    assert given[2][2:] == ((), [tmp_path / "learned"]) and (tmp_path / "learned").is_dir()
-    given.clear()
-    main.harden("-", tmp_path / "learned", False)
-    assert [one[0] for one in given] == ["confine", "limit_files"]
-
-
-def test_what_is_not_there(tmp_path):
-    with pytest.raises(KeyError):
-        main.harden("nobody-of-that-name", tmp_path, False)
