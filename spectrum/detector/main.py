@@ -158,11 +158,11 @@ class DetectorService:
                 if not self._settings.done():
                     self._settings.set_result(told)
                 elif self._watch is not None:
-                    self._tell(self._watch.configure(told, at))
+                    self._tell(self._watch.configure(told, at), self._watch)
             case DetectorHeld() if not self._held.done():
                 self._held.set_result(told)
             case DetectorCounts() if self._watch is not None:
-                self._tell(self._watch.count(told, now, at))
+                self._tell(self._watch.count(told, now, at), self._watch)
             case _:
                 close_all(descriptors)
 
@@ -182,12 +182,14 @@ class DetectorService:
         looks.discard()  # it may be old
         self._looks = looks
 
-    def _tell(self, found: "list[Found]") -> None:
+    def _tell(self, found: "list[Found]", watch: AttackWatch) -> None:
         for one in found:
             try:
                 self._client.tell(one)
             except OSError as exc:
                 log.error("the supervisor is not told of %s: %s", type(one).__name__, exc)
+                if isinstance(one, DetectorRules):
+                    watch.rules_untold()
 
     # --- looks ----------------------------------------------------------------------------------------------------
 
@@ -200,7 +202,7 @@ class DetectorService:
             seconds, last = now - last, now
             if seconds <= LONGEST_LOOK_S:
                 found = list(watch.look(columns(records), seconds, now, at))
-                self._tell(found)
+                self._tell(found, watch)
                 profiles.save_due(watch.detector.profile, _keys(watch), at)
                 if any(isinstance(one, DetectorRules) for one in found):
                     profiles.save_attackers(watch.detector.attackers())

@@ -73,6 +73,7 @@ class AttackWatch:
         self._tracker = AttackTracker(lambda: token_hex(8), self._name_of, self._app_of)
         self._names: dict[int, str] = {}
         self._written: dict[int, _Written] = {}
+        self._is_untold = False
         self._counts: tuple[float, DetectorCounts] | None = None
         self._counted: dict[int, float] = {}
         # What is sampled stands for more, by so much, while looks are lost.
@@ -199,15 +200,23 @@ class AttackWatch:
         """Yield the rules in force where the filter has others, or their end has to be pushed forward."""
         rules = {rule.number: rule for rule in self.detector.rules}
         wanted = {number: self._expiry_of(rule, now) for number, rule in rules.items()}
-        if rules.keys() == self._written.keys() and not any(
-            self._is_to_be_written(rule, wanted[number]) for number, rule in rules.items()
+        is_same = rules.keys() == self._written.keys()
+        if (
+            is_same
+            and not self._is_untold
+            and not any(self._is_to_be_written(one, wanted[one.number]) for one in rules.values())
         ):
             return
+        self._is_untold = False
         self._names |= {number: _name(rule) for number, rule in rules.items() if number not in self._names}
         self._written = {number: _Written(rule, wanted[number]) for number, rule in rules.items()}
         self._without_slot = ""
         made = (self._made(number, rule, wanted[number]) for number, rule in rules.items())
         yield DetectorRules([one for one in made if one is not None], self.detector.last)
+
+    def rules_untold(self) -> None:
+        """Have the next look yield the rules again: the supervisor was not told of them."""
+        self._is_untold = True
 
     def _expiry_of(self, rule: FloodRule, now: float) -> float:
         lasts = self.detector.expiry_s(rule)

@@ -126,6 +126,14 @@ def test_counts_say_how_much_a_rule_matches_and_how_many_looks_were_lost(traffic
     assert watch._scale == 1.0
 
 
+def test_rules_that_nobody_was_told_of_come_again(traffic):
+    traffic.look(4).taken(DetectorState)
+    told = traffic.look(1, "carpet").taken(DetectorRules)[-1]
+    traffic.watch.rules_untold()
+    again, *_ = traffic.look(0.25, "carpet").taken(DetectorRules)
+    assert [rule.name for rule in again.rules] == [rule.name for rule in told.rules]
+
+
 def test_other_settings_hold_at_once(traffic):
     traffic.look(4).taken(DetectorState)
     traffic.look(1, "carpet").taken(DetectorRules)
