@@ -182,12 +182,12 @@ def _loopback_control(config: "Config") -> Path:
 
 
 def _watch(trial: "Trial", order: _TrialOrder, app: "TrialApp", control: Path, as_json: bool) -> _Story:
-    from spectrum.simulation.flooding import FRAMES, FloodPlan
+    from spectrum.simulation.flooding import FloodPlan, frames_needed
 
     story = _Story()
     rules = order.config.filter.rules if order.config.filter else {}
     logs = frozenset(f"rule {name}" for name, rule in rules.items() if rule.action == "log")
-    frames = min(FRAMES, int(order.rate * order.seconds) + 1)
+    frames = frames_needed(order.rate, order.seconds)
     plan = FloodPlan(order.attack, "", b"", None, None, app.ports, order.rate, order.seconds, frames=frames)
     shown, before = -1.0, (0.0, 0, 0)
     for look in trial.run(plan, QUIET_S, AFTER_S):

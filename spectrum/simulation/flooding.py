@@ -18,8 +18,10 @@ from spectrum.simulation.pcap import CaptureError, aimed_frames, read
 from spectrum.simulation.sender import FrameSender, pin
 from spectrum.simulation.vectors import EVERY
 
-# So many are made in advance and sent over and over: at 300,000 a second a forged source comes again after a second.
-FRAMES = 262_144
+# So many are made in advance and sent over and over; the process has 280 MB for 500,000.
+FRAMES, MOST_FRAMES = 262_144, 1_000_000
+# What comes again earlier is taken for a client that tries again, by rules with `retry`.
+FORGOTTEN_S = 5.0
 READY = "ready"
 
 
@@ -49,6 +51,11 @@ class FloodPlan(msgspec.Struct, frozen=True):
     seconds: float
     core: int = 0
     frames: int = FRAMES
+
+
+def frames_needed(per_s: float, seconds: float) -> int:
+    """Return how many frames a flood needs, so that none comes again while its first is remembered."""
+    return min(int(per_s * seconds) + 1, max(FRAMES, int(per_s * FORGOTTEN_S)), MOST_FRAMES)
 
 
 def frames_of(plan: FloodPlan) -> Frames:

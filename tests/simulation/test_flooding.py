@@ -5,7 +5,7 @@ import sys
 import msgspec
 import pytest
 
-from spectrum.simulation.flooding import READY, FloodPlan, frames_of, main
+from spectrum.simulation.flooding import FRAMES, MOST_FRAMES, READY, FloodPlan, frames_needed, frames_of, main
 from spectrum.wire.frames import parse
 from tests.simulation.test_frames import LINK
 from tests.simulation.test_pcap import flood, written
@@ -19,6 +19,13 @@ def test_frames_of_a_name_and_of_a_capture(tmp_path):
         said = parse(frames[63])
         assert len(frames) == 64
         assert (str(said.destination), said.destination_port, said.length) == ("127.0.0.9", 7000, 540)
+
+
+def test_how_many_frames_are_needed():
+    assert frames_needed(1000, 2) == 2001
+    assert frames_needed(10_000, 600) == FRAMES
+    assert frames_needed(100_000, 10) == 500_000
+    assert frames_needed(1_000_000, 10) == MOST_FRAMES
 
 
 def test_what_cannot_be_sent(tmp_path):
