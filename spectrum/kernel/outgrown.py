@@ -6,7 +6,7 @@ program that uses it. Per-CPU values are counters, and begin anew; so do ring bu
 """
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,7 @@ def load_over(program: str, folder: Path, maps: Collection[str], entries: Mappin
         PinError: If the kernel does not take it; the pinned maps are as before then.
     """
     try:
+        _put_back(folder / f"{program}_{name}" for name in maps)
         shapes = Object.shapes(program_code(program), maps)
         shapes |= {name: shapes[name]._replace(entries=count) for name, count in (entries or {}).items()}
         outgrown = {
@@ -70,6 +71,13 @@ def _former(path: Path) -> Path:
     return path.with_name(path.name + _ASIDE)
 
 
+def _put_back(paths: Iterable[Path]) -> None:
+    """Put pins back that a process had set aside that was killed then: no program uses their successors yet."""
+    for path in paths:
+        if (former := _former(path)).exists():
+            former.replace(path)
+
+
 @contextmanager
 def _aside(paths: Collection[Path]) -> Iterator[None]:
     """Return a context in which pins have another path; they are removed after it, or put back if it fails."""
@@ -80,8 +88,7 @@ def _aside(paths: Collection[Path]) -> Iterator[None]:
             moved.append(path)
         yield
     except BaseException:
-        for path in moved:
-            _former(path).replace(path)
+        _put_back(moved)
         raise
     for path in moved:
         _former(path).unlink()

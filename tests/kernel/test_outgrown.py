@@ -56,6 +56,20 @@ def test_what_fits_stays(folder):
     after.close()
 
 
+@pytest.mark.parametrize("has_successor", [False, True])
+def test_what_was_set_aside_by_one_that_was_killed_is_put_back(folder, has_successor):
+    path = folder / "filter_settings"
+    path.rename(folder / "filter_settings-former")
+    if has_successor:
+        load_over("filter", folder, ("destinations", "counts")).close()
+        Object(program_code("filter"), {"settings": path}).close()
+    load_over("filter", folder, MAPS).close()
+    one = Map.pinned(path, 4, 64)
+    assert one.get(bytes(4))[:5] == bytes(range(5))
+    one.close()
+    assert not (folder / "filter_settings-former").exists()
+
+
 def test_what_does_not_fit_is_taken_over(folder, monkeypatch):
     other_shape(monkeypatch, settings={"flags": 99}, counts={"entries": 5})
     before = Map.pinned(folder / "filter_settings", 4, 64)
