@@ -103,6 +103,7 @@ class _Story:
         dropped: Packets that were dropped.
         good: What became of good traffic, at the end.
         attacks: What the daemon calls attacks, by id.
+        detection: Whether it looks for attacks, in its words.
     """
 
     mitigated_s: float | None = None
@@ -111,6 +112,7 @@ class _Story:
     dropped: int = 0
     good: Mapping[str, int] = field(default_factory=dict)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    detection: str = ""
 
 
 def _simulate(order: _TrialOrder, as_json: bool) -> None:
@@ -142,7 +144,9 @@ def _simulate(order: _TrialOrder, as_json: bool) -> None:
                 trial = stack.enter_context(Trial(on_loopback(), app, Path(kernel.bpffs)))
             if not as_json:
                 click.echo(f"{order.attack}: {order.rate:,.0f} packets/s at {app.name}; {trial.cores}")
+                click.echo(f"detection: {_detection(control)}")
             story = _watch(trial, order, app, control, as_json)
+            story.detection = _detection(control)
     except (TrialNetworkError, TrialError, OSError) as exc:
         raise failure(str(exc)) from exc
     if as_json:
@@ -179,6 +183,13 @@ def _loopback_control(config: "Config") -> Path:
     except DaemonError as exc:
         raise TrialError(f"--loopback floods the running daemon: {exc}") from exc
     return control
+
+
+def _detection(control: Path) -> str:
+    try:
+        return str(ask(control, "GET", "/status").get("ddos", {}).get("state", "off: there is no `ddos` in the file"))
+    except DaemonError as exc:
+        return f"not known: {exc}"
 
 
 def _watch(trial: "Trial", order: _TrialOrder, app: "TrialApp", control: Path, as_json: bool) -> _Story:
@@ -262,12 +273,13 @@ def _told(story: _Story) -> dict[str, Any]:
         "dropped": story.dropped,
         "good": dict(story.good),
         "attacks": list(story.attacks.values()),
+        "detection": story.detection,
     }
 
 
 def _summary(story: _Story) -> Iterator[str]:
     if story.mitigated_s is None:
-        yield "not mitigated: no rule dropped most of it"
+        yield f"not mitigated: no rule dropped most of it; detection: {story.detection}"
     else:
         yield f"mitigated after {story.mitigated_s:.1f} s by {story.by}"
     good = story.good

@@ -86,6 +86,7 @@ def test_a_trial(simulate, require):
     assert done.exit_code == 0, done.stderr
     assert "mitigated by rule plain" in done.output and "% dropped" in done.output
     assert "of new sessions failed" in done.output
+    assert "\ndetection: off: there is no `ddos` in the file\n" in done.output
 
 
 def test_as_json_of_what_nothing_stops(simulate, require):
@@ -98,3 +99,4 @@ def test_as_json_of_what_nothing_stops(simulate, require):
     told = json.loads(done.output)
     assert told["mitigated_after"] is None and told["sent"] > 100 and told["attacks"] == []
     assert told["good"]["opened"] > 0
+    assert told["detection"] == "off: there is no `ddos` in the file"
