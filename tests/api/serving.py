@@ -19,6 +19,7 @@ from spectrum.api.live import LiveFeed
 from spectrum.api.rates import RequestRates
 from spectrum.api.refusals import RefusedAttempts
 from spectrum.api.steps import Steps
+from spectrum.api.supervisor import ValueRefused
 from spectrum.api.token_book import TokenBook
 from spectrum.api.traces import Traces
 from spectrum.kernel.peers import Peer
@@ -33,6 +34,7 @@ NOTHING: dict[str, Any] = {
     "/sessions": {"sessions": [], "total": 0, "silent": []},
     "/sessions/kill": {"killed": 0, "silent": []},
     "/explain": {"steps": []},
+    "/attacks": {"attacks": [], "total": 0},
     "/story": {
         "is_kept": False,
         "searched": [],
@@ -102,6 +104,8 @@ class Daemon:
                 return {"id": "0" * 32, "pools": body["pools"]}
             case "/preview":
                 return {"pools": None}
+            case "/attack":
+                raise ValueRefused("there is no such attack", is_for_now=False)
         raise NotLive(f"nothing answers {path} here", is_for_now=True)
 
 

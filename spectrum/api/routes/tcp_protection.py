@@ -139,8 +139,8 @@ class _Collection:
 
     async def edit(self, call: Call, object_id: str) -> Response:
         """Change some fields of one; what it is about stays."""
+        before = self._found(call, object_id)  # first: what another account has looks as what is not there
         _check_owner(call)
-        before = self._found(call, object_id)
         shown = self.kind.from_value(before, NamedByCaller(call))
         for key in _FIXED[self.kind.section]:
             if isinstance(call.body, dict) and call.body.get(key, shown[key]) != shown[key]:
@@ -149,8 +149,9 @@ class _Collection:
 
     async def delete(self, call: Call, object_id: str) -> Response:
         """Delete one."""
+        found = self._found(call, object_id)
         _check_owner(call)
-        await self._objects.delete(call, self._found(call, object_id).id)
+        await self._objects.delete(call, found.id)
         return success(None)
 
     async def delete_all(self, call: Call) -> Response:
