@@ -1,7 +1,20 @@
 from pathlib import Path
 
+import pytest
+
 from spectrum.control import paths
-from spectrum.control.paths import api_socket, control_path, default_control_socket, state_folder, store_folder
+from spectrum.control.paths import (
+    analytics_folder,
+    api_socket,
+    control_path,
+    ddos_folder,
+    default_control_socket,
+    journal_folder,
+    profiles_folder,
+    sealing_key,
+    state_folder,
+    store_folder,
+)
 from spectrum.core.configuration.config import Config
 
 
@@ -40,3 +53,22 @@ def test_where_a_configuration_has_its_sockets_and_its_store(monkeypatch):
     assert api_socket(Path("/run/spectrum/control.sock")) == Path("/run/spectrum/api.sock")
     assert store_folder(own) == Path("/state/%2Fx%2Fedge.sock.api")
     assert store_folder(Config.model_validate({"api": {"store": "/y"}})) == Path("/y")
+
+
+@pytest.mark.parametrize(
+    ("section", "folder"), [("analytics", analytics_folder), ("ddos", ddos_folder), ("", journal_folder)]
+)
+def test_stores_lie_beside_the_state_unless_the_file_says_otherwise(monkeypatch, section, folder):
+    monkeypatch.setenv("STATE_DIRECTORY", "/state")
+    control = {"control": {"socket": "/x/edge.sock"}}
+    assert folder(Config.model_validate(control)) == Path(f"/state/%2Fx%2Fedge.sock.{section or 'journal'}")
+    if section:
+        assert folder(Config.model_validate({**control, section: {"store": "/y"}})) == Path("/y")
+
+
+def test_what_lies_in_those_folders(monkeypatch):
+    monkeypatch.setenv("STATE_DIRECTORY", "/state")
+    assert profiles_folder(Config()) is None
+    assert profiles_folder(Config.model_validate({"ddos": {"store": "/y"}})) == Path("/y/profiles")
+    own = Config.model_validate({"control": {"socket": "/x/edge.sock"}})
+    assert sealing_key(own) == Path("/state/%2Fx%2Fedge.sock/sealing.key")
