@@ -99,6 +99,8 @@ class AttackWatch:
             self._names[rule.number] = one.name
             self._written[rule.number] = _Written(rule, one.expires_ns / _NS)
         self.detector.resume(rules, held.last)
+        # What has ended meanwhile is in the kernel, and counted, until rules are written.
+        self._is_untold = len(rules) == len(held.rules)
         self._tracker.resume(held.attacks, at)
 
     def configure(self, settings: DetectorSettings, at: float) -> list[Found]:

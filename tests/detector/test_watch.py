@@ -109,6 +109,11 @@ def test_the_next_detector_goes_on(traffic):
     assert written[-1].last == 9
 
 
+def test_what_has_ended_before_the_next_detector_is_taken_out_of_the_kernel(traffic):
+    traffic.watch.resume(DetectorHeld([], 9, ()), AT)
+    assert traffic.look(1).taken(DetectorRules) == [DetectorRules([], 9)]
+
+
 def test_counts_say_how_much_a_rule_matches_and_how_many_looks_were_lost(traffic):
     traffic.look(4).taken(DetectorState)
     told = traffic.look(1, "carpet").taken(DetectorRules)[-1]
