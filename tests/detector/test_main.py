@@ -6,6 +6,7 @@ import mmap
 import os
 import signal
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +23,8 @@ from spectrum.link.detector import (
     DetectorHeld,
     DetectorParcel,
     DetectorReady,
+    DetectorRules,
+    DetectorSampling,
     DetectorServing,
     DetectorSettings,
     DetectorState,
@@ -129,4 +132,18 @@ async def test_a_folder_that_another_one_keeps(linked, tmp_path, monkeypatch):
             await service._has_folder()
         service._ended.set()
         assert not await service._has_folder()
+    service._client.close()
+
+
+async def test_rules_that_cannot_be_told_are_told_again(linked, tmp_path, monkeypatch, caplog):
+    def refused(client, found):
+        raise OSError("no room")
+
+    _, theirs = linked
+    service = DetectorService(theirs.dup(), tmp_path, "-", False)
+    monkeypatch.setattr(type(service._client), "tell", refused)
+    asked = []
+    watch = SimpleNamespace(rules_untold=lambda: asked.append("again"))
+    service._tell([DetectorRules([], 0), DetectorSampling(1, 1)], watch)
+    assert asked == ["again"] and "the supervisor is not told of DetectorSampling: no room" in caplog.text
     service._client.close()

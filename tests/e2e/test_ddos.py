@@ -81,7 +81,7 @@ def text(filesystem, learned):
     return (
         f"kernel: {{bpffs: {filesystem}}}\n"
         "filter: {interfaces: [e1a], guard: [10.231.2.0/24]}\n"
-        f"ddos: {{store: {learned}, learning_time: {LEARNED_S}s, expire_after: 6s}}\n"
+        f"ddos: {{store: {learned}, learning_time: {LEARNED_S}s, expire_after: 12s}}\n"
         "apps:\n  game: {protocol: udp/7000, origin_direct: ['udp://127.0.0.1:9000']}\n"
         "  web: {protocol: tcp/7001, origin_direct: ['tcp://127.0.0.1:1']}"
     )
@@ -135,7 +135,7 @@ def test_floods_are_met_and_sessions_go_on(hosts, start, tmp_path, filesystem, l
 
     for one in floods:
         one.wait(30)
-    eventually(lambda: not ddos()["rules"], 25, explained)
+    eventually(lambda: not ddos()["rules"], 40, explained)
     eventually(lambda: not ask(control, "GET", "/attacks?state=open")["attacks"], 15, explained)
     player.wait(60)
     sent, came = map(int, played().split())
