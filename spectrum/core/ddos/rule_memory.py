@@ -6,7 +6,7 @@ import msgspec
 
 from spectrum.core.ddos.detector import FloodRule
 from spectrum.core.ddos.judging import Judgement
-from spectrum.core.ddos.managed import RULES, ManagedRule
+from spectrum.core.ddos.managed import BY_ID
 from spectrum.core.ddos.overrides import Ruling
 from spectrum.core.ddos.packets import NO_APP
 from spectrum.core.ddos.predicates import Conjunction
@@ -33,7 +33,6 @@ class _Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[_Memory] = msgspec.msgpack.Decoder(_Memory)
-_MANAGED: Mapping[str, ManagedRule] = {rule.id: rule for rule in RULES}
 _SAME = (
     "number",
     "what",
@@ -72,7 +71,7 @@ def decode_rule(memory: bytes, numbers: Mapping[str, int]) -> FloodRule:
         ValueError: If it is of a version that had other rules.
     """
     one = _decoder.decode(memory)
-    managed = _MANAGED.get(one.managed_id)
+    managed = BY_ID.get(one.managed_id)
     if managed is None:
         raise ValueError(f"there is no managed rule {one.managed_id}")
     same = {name: getattr(one, name) for name in _SAME}
