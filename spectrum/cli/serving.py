@@ -18,6 +18,7 @@ from spectrum.control.processes.succession import OPTION as SUCCEED
 from spectrum.control.processes.succession import Predecessor
 from spectrum.control.tls.certificates import load_tls, soon_to_end
 from spectrum.core.configuration.config import MAX_WORKERS, Config
+from spectrum.core.features import idle
 from spectrum.kernel.sockets import ListenError
 from spectrum.store.errors import StoreError
 
@@ -74,12 +75,13 @@ def _joined(source: JoinedSource, config: Config, predecessor: Predecessor | Non
 def check(path: Path) -> None:
     """Check a file and print every fault with its line and column.
 
-    Certificates that have expired, or soon will have, are no faults of the file: they are told of on standard error.
+    Certificates that have expired, or soon will have, and what does nothing without something else, are no faults of
+    the file: they are told of on standard error.
     """
     known = KnownObjects()
     config = load(path, known)
     listeners = sum(len(app.bound_ports) * max(1, len(app.addresses)) for app in config.apps.values())
-    for line in soon_to_end(load_tls(config)):
+    for line in (*soon_to_end(load_tls(config)), *idle(config)):
         click.echo(f"warning: {line}", err=True)
     apps = len(config.apps)
     on = f"{listeners} listener{'s' * (listeners != 1)}"

@@ -81,6 +81,11 @@ def check(
                 yield Fault(("apps", name, *path), message)
 
 
+def idle(config: Config) -> list[str]:
+    """Return what stands in a file and does nothing, in words."""
+    return [line for feature in FEATURES for line in feature.idle(config)]
+
+
 def number_labels(config: Config) -> list[str]:
     """Return everything of a file whose sessions workers count by a number, in memory that they share."""
     return [*labels(config.pools), *place_labels(config.apps)]

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.configuration.feature import Feature
 from spectrum.core.configuration.fields import AsTuple, Network, Strict, check_name, describe, text
@@ -12,6 +12,7 @@ from spectrum.core.packets import MAX_RULES, PROTOCOLS, TCP_FLAGS
 
 Range = tuple[int, int]
 _ONLY_TCP = (PROTOCOLS["tcp"], PROTOCOLS["tcp"])
+_WITH_PORTS = ("tcp", "udp")
 
 
 def _span(value: Any, highest: int) -> Range:
@@ -60,6 +61,18 @@ def _payload(value: Any) -> tuple[int, int]:
     return int(padded.replace("?", "0"), 16), int("".join("0" if digit == "?" else "f" for digit in padded), 16)
 
 
+def _fragment(value: Any) -> Any:
+    if value not in (None, True, False, "first", "later") or type(value) is int:  # 1 equals True
+        raise ValueError(f"expected true, false, first or later, found {describe(value)}")
+    return value
+
+
+def _idle(value: Any) -> Any:
+    if value is not None and value is not True:
+        raise ValueError(f"idle is true, or left out for packets of all flows; found {describe(value)}")
+    return value
+
+
 _PAYLOAD = re.compile(r"([0-9a-f?]{2}){1,8}")
 Length = Annotated[Range, PlainValidator(lambda value: _span(value, 65535))]
 Octet = Annotated[Range, PlainValidator(lambda value: _span(value, 255))]
@@ -93,9 +106,9 @@ class PacketRule(Strict):
     tcp_flags: Annotated[tuple[int, int] | None, PlainValidator(_tcp_flags)] = None
     window: Length | None = None
     payload: Annotated[tuple[int, int] | None, PlainValidator(_payload)] = None
-    fragment: bool | Literal["first", "later"] | None = None
+    fragment: Annotated[Literal[True, False, "first", "later"] | None, BeforeValidator(_fragment)] = None
     # What is known of flows, sources and apps while attacks are looked for.
-    idle: Literal[True] | None = None
+    idle: Annotated[Literal[True] | None, BeforeValidator(_idle)] = None
     known: bool | None = None
     served: bool | None = None
     # None: all are dropped, or those beyond `packets_per_second`.
@@ -128,6 +141,10 @@ class PacketRule(Strict):
             raise ValueError("source and destination are of one family, and of the version that is asked for")
         if self.fragment in (True, "later") and (self.source_port or self.destination_port or self.tcp_flags):
             raise ValueError("later fragments show neither ports nor flags; `fragment: first` is of those that do")
+        if (self.source_port or self.destination_port) and not self._may_be(*_WITH_PORTS):
+            raise ValueError(f"ports are of {' and '.join(_WITH_PORTS)}: with another protocol a rule matches nothing")
+        if self.tcp_flags and not self._may_be("tcp"):
+            raise ValueError("tcp_flags are of TCP: with another protocol a rule matches nothing")
         if self.window is not None and self.protocol != _ONLY_TCP:
             raise ValueError("window is of TCP: `protocol: tcp` belongs to it")
         if self.does == "cookie":
@@ -137,6 +154,10 @@ class PacketRule(Strict):
                     "only SYNs get cookies: `protocol: tcp` belongs to it, with no other flags than syn !ack"
                 )
         return self
+
+    def _may_be(self, *protocols: str) -> bool:
+        low, high = self.protocol or (0, 255)
+        return any(low <= PROTOCOLS[name] <= high for name in protocols)
 
 
 class Filter(Strict):

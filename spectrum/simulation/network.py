@@ -6,6 +6,7 @@ It needs iproute2 and root. Nothing in them reaches another network.
 import contextlib
 import ctypes
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
@@ -20,6 +21,10 @@ CLIENTS_4 = [IPv4Interface(f"198.18.77.{number}/16") for number in range(1, 9)]
 CLIENTS_6 = [IPv6Interface(f"2001:2::77:{number:x}/64") for number in range(1, 9)]
 EDGE_LINK, CLIENT_LINK = "filtered", "wire"
 _NAMESPACES = Path("/run/netns")
+_CLIENTS = "-clients"
+# A namespace is a file, and the other one's name is longer by that: NAME_MAX of linux/limits.h.
+_MAX_NAME = 255 - len(_CLIENTS)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
@@ -36,11 +41,17 @@ class TrialNetwork:
         filesystem: A BPF file system.
 
     Raises:
-        TrialNetworkError: If one of that name is there already, or none can be made.
+        TrialNetworkError: If one of that name is there already, none can be made, or none can be called so.
     """
 
     def __init__(self, name: str, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
-        self.edge, self.clients = name, f"{name}-clients"
+        if not _NAME.fullmatch(name) or len(name) > _MAX_NAME:
+            shown = name if len(name) <= 40 else f"{name[:40]}... ({len(name)} characters)"
+            raise TrialNetworkError(
+                f"no namespace is called {shown!r}: at most {_MAX_NAME} letters, digits, dots, - and _, "
+                "of which - and a dot do not stand first"
+            )
+        self.edge, self.clients = name, name + _CLIENTS
         self._filesystem = filesystem
         self._made: list[str] = []
         for one in (self.edge, self.clients):

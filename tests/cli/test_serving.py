@@ -109,6 +109,13 @@ def test_a_successor_tells_its_predecessor_of_faults(tmp_path):
         assert f"{path}:1:" in json.loads(ours.recv(65536))["errors"][0]
 
 
+def test_check_warns_of_what_does_nothing(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text(f"{GOOD}rulesets: {{default: {{}}}}\n")
+    result = spectrum("check", "-c", path)
+    assert result.exit_code == 0 and result.stderr.startswith("warning: rulesets: default does nothing while no")
+
+
 def test_check_warns_of_certificates_that_have_expired(tmp_path):
     chain, key = Authority().issue("a.example", days=-3).write(tmp_path, "a")
     path = tmp_path / "f.yaml"

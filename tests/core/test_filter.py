@@ -27,6 +27,7 @@ def loaded(rule):
         ("fragment: true", "fragment", True),
         ("fragment: later", "fragment", "later"),
         ("fragment: first, destination_port: 53", "fragment", "first"),
+        ("protocol: 1-6, destination_port: 53, tcp_flags: syn", "protocol", (1, 6)),
         ("version: 6", "version", 6),
         ("protocol: tcp, window: 1024", "window", (1024, 1024)),
         ("ident: 0", "ident", (0, 0)),
@@ -85,8 +86,17 @@ def test_a_rate_alone_is_a_limit():
         ("payload: '475'", "of two hex digits each or ?"),
         ("payload: '????'", "of two hex digits each or ?"),
         ("payload: '112233445566778899'", "1 to 8"),
-        ("idle: false", "idle"),
-        ("fragment: middle", "fragment"),
+        ("idle: false", "idle is true, or left out for packets of all flows; found false"),
+        ("idle: 1", "idle is true, or left out for packets of all flows; found 1"),
+        ("fragment: First", "fragment: expected true, false, first or later, found 'First'"),
+        ("fragment: [first]", "expected true, false, first or later, found "),
+        ("fragment: 1", "expected true, false, first or later, found 1"),
+        (
+            "protocol: icmp, destination_port: 7",
+            "ports are of tcp and udp: with another protocol a rule matches nothing",
+        ),
+        ("protocol: 18-255, source_port: 7", "ports are of tcp and udp"),
+        ("protocol: udp, tcp_flags: syn", "tcp_flags are of TCP"),
         ("ttl: null, action: block", "a rule without anything to match would be about every packet"),
         ("sets: []", 'unknown key "sets"; known here: action, destination, destination_port, '),
     ],
@@ -94,8 +104,8 @@ def test_a_rate_alone_is_a_limit():
 def test_what_is_wrong_with_rules(given, says):
     with pytest.raises(ConfigError) as caught:
         loaded(given)
-    assert says in str(caught.value)
-    assert "filter.rules.r" in str(caught.value)
+    (line,) = str(caught.value).splitlines()
+    assert says in line and "filter.rules.r" in line
 
 
 def test_names_of_rules():

@@ -50,10 +50,22 @@ def test_a_namespace_that_is_not_there():
         pass
 
 
-def test_a_name_that_cannot_be_had(require):
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("a/b", "'a/b'"), ("..", "'..'"), ("-h", "'-h'"), ("", "''"), ("n" * 248, r"'n{40}\.\.\. \(248 characters\)'")],
+    ids=["a slash", "a folder", "an option", "nothing", "too long"],
+)
+def test_a_name_that_cannot_be_had(name, shown):
+    with pytest.raises(TrialNetworkError, match=f"no namespace is called {shown}: at most 247 letters"):
+        TrialNetwork(name)
+
+
+def test_the_longest_name(require):
     require("ip")
-    with pytest.raises(TrialNetworkError, match="netns add"):
-        TrialNetwork("a/b")
+    if os.geteuid() != 0:
+        pytest.skip("namespaces need root")
+    with TrialNetwork((NAME + "n" * 250)[:247]) as made:
+        assert Path("/run/netns", made.clients).exists()
 
 
 def test_without_iproute2(monkeypatch):

@@ -5,6 +5,7 @@ import logging
 from spectrum.control.configuration.actor import Actor, Change, Plan
 from spectrum.core.configuration.changes import restart_needed
 from spectrum.core.configuration.config import Config
+from spectrum.core.features import idle
 from spectrum.core.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,10 @@ class Served(Actor):
         self.plan = change.before
 
     async def release(self, change: Change) -> None:
-        """Log what takes a restart."""
+        """Log what takes a restart, and what does nothing."""
+        known = () if change.is_first else idle(change.before.config)
+        for line in idle(self.config):
+            if line not in known:
+                log.warning("%s", line)
         if needed := self.restart_needed():
             log.warning("takes a restart: %s", ", ".join(needed))

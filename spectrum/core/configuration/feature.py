@@ -95,6 +95,10 @@ def _draws_nothing_in(before: "Config", after: "Config", changed: Names) -> Iter
     return ()
 
 
+def _nothing_idle(config: "Config") -> Iterable[str]:
+    return ()
+
+
 def _no_misfits(app: "App") -> Iterable[Misfit]:
     return ()
 
@@ -119,6 +123,7 @@ class Feature:
             objects: those that changed, and those that have to do with them (`Fitting`).
         draws_in: Returns what else has to be checked where objects changed: beyond those, what depends on them by
             reference, and what `Neighbours` finds.
+        idle: Returns what stands in the file and does nothing, in words: no fault, but hardly meant.
         misfits: Returns what does not fit within an app.
         compile: Returns its fields of `Snapshot`, given the numbers of origins.
         compile_app: Returns its fields of `AppSettings`.
@@ -129,6 +134,7 @@ class Feature:
     fixed: tuple[str, ...] = ()
     check: Callable[["Config", Surroundings], Iterable[Fault]] = _no_faults
     draws_in: Callable[["Config", "Config", Names], Iterable[Named]] = _draws_nothing_in
+    idle: Callable[["Config"], Iterable[str]] = _nothing_idle
     misfits: Callable[["App"], Iterable[Misfit]] = _no_misfits
     compile: Callable[["Config", Mapping[str, int]], Mapping[str, Any]] = _nothing
     compile_app: Callable[["App"], Mapping[str, Any]] = _nothing_of_app

@@ -41,9 +41,15 @@ def check_rulesets(config: Config, surroundings: Surroundings) -> Iterator[Fault
             yield Fault(("rulesets", name), f"ruleset {first} is the entry point of {ruleset.phase} already")
 
 
+def idle_rulesets(config: Config) -> Iterator[str]:
+    """Yield that rulesets do nothing, where attacks are not looked for."""
+    if config.ddos is None and config.rulesets:
+        yield f"rulesets: {', '.join(config.rulesets)} does nothing while no attacks are looked for; write ddos: {{}}"
+
+
 def overrides_of(config: Config) -> tuple[ManagedOverride, ...]:
     """Return all that a configuration says otherwise of managed rules, in the order in which it is looked at."""
     return tuple(one for ruleset in config.rulesets.values() for one in ruleset.overrides())
 
 
-DDOS = Feature("ddos", sections=(Section("rulesets", "ruleset", Ruleset),), check=check_ddos)
+DDOS = Feature("ddos", sections=(Section("rulesets", "ruleset", Ruleset),), check=check_ddos, idle=idle_rulesets)

@@ -321,6 +321,10 @@ class _Parser:
     def _no_field(self, token: _Sign) -> Never:
         if not token.text or token.text in _ELSEWHERE or token.word in (*_WORDS.values(), *_COMPARISONS, *"){}"):
             self._refuse(token, "a field, such as ip.dst")
+        if token.text.startswith("cf."):
+            raise ExpressionError(
+                token.position, f"there is no {token.text} here, nor a zone; name an app by its ip.dst and its port"
+            )
         close = get_close_matches(token.text, self._fields, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(self._fields)}"
         raise ExpressionError(token.position, f"there is no field {token.text} here; {hint}")

@@ -4,6 +4,16 @@ from tests.control.plans import change
 APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
 
 
+async def test_what_does_nothing_is_told_once(caplog):
+    overrides = f"{APPS}rulesets: {{default: {{}}}}\n"
+    one = change(APPS, overrides)
+    served = Served(one.before.config)
+    for step in (one, change(overrides, f"{overrides}max_flows: 1000\n")):
+        await served.commit(step)
+        await served.release(step)
+    assert caplog.text.count("rulesets: default does nothing while no attacks are looked for") == 1
+
+
 async def test_a_plan_is_served_as_a_whole(caplog):
     one = change(APPS, f"{APPS}max_flows: 1000\n")
     served = Served(one.before.config)

@@ -1,6 +1,6 @@
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.feature import Surroundings
-from spectrum.core.ddos.checks import check_ddos, check_rulesets, overrides_of
+from spectrum.core.ddos.checks import check_ddos, check_rulesets, idle_rulesets, overrides_of
 
 
 def config(**rulesets):
@@ -23,6 +23,13 @@ def test_what_detection_gets():
     said = {"rules": [{"ref": "a"}, {"ref": "b", "enabled": False}, {"ref": "c", "description": "third"}]}
     assert [one.name for one in overrides_of(config(one=said))] == ["a", "third"]
     assert overrides_of(config()) == ()
+
+
+def test_overrides_of_nothing():
+    (line,) = idle_rulesets(config(one={}))
+    assert line == "rulesets: one does nothing while no attacks are looked for; write ddos: {}"
+    assert list(idle_rulesets(config())) == []
+    assert list(idle_rulesets(Config.model_validate({"rulesets": {"one": {}}, "ddos": {}}))) == []
 
 
 def test_detection_needs_the_filter():

@@ -120,6 +120,11 @@ def test_a_field_that_may_be_several_numbers(known, expected):
         ("   ", 1, "it is empty"),
         ("ip.dts eq 192.0.2.1", 1, "did you mean ip.dst?"),
         ("http.host eq 1", 1, "known here: ip.dst"),
+        (
+            "tcp.flags.syn and cf.zone.name eq 1",
+            19,
+            "no cf.zone.name here, nor a zone; name an app by its ip.dst and its port",
+        ),
         ("ip.dst", 7, "expected eq, ne, lt, le, gt, ge, in after ip.dst, found the end"),
         ("ip.dst 192.0.2.1", 8, "found '192.0.2.1'"),
         ("ip.dst eq", 10, "expected an address such as 192.0.2.1, found the end"),
