@@ -28,6 +28,8 @@ MAX_BATCH_BYTES = MAX_FRAME_BYTES // 2
 WRITE_BYTES = MAX_FRAME_BYTES
 # A power failure costs the records of so many seconds; a crash of this process those that wait for the disk.
 SYNC_S = 1.0
+# What comes so soon after a write is appended together with what follows: to wake the thread costs as much as to write.
+LINGER_S = 0.05
 RETRY_S = 1.0
 # In an upgrade the supervisor before this one has the journal until it has ended.
 LOCK_RETRY_S = 0.05
@@ -69,6 +71,8 @@ class Journal:
         self._waiting_bytes = 0
         self._kept: dict[str, int] = {}
         self._closing = self._ended = False
+        # The thread waits a moment after a write, and is woken for a whole one alone.
+        self._lingers = False
         self._overflows = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         with signals.all_held():
@@ -84,7 +88,8 @@ class Journal:
             if fits:
                 self._waiting.append(batch)
                 self._waiting_bytes += len(lines)
-                self._changed.notify_all()
+                if not self._lingers or self._waiting_bytes >= self._write_bytes:
+                    self._changed.notify_all()
         if not fits:
             self._lose(records, self.failure or "the disk is too slow")
 
@@ -203,6 +208,7 @@ class Journal:
                         break
                     continue
                 self._written(batches)
+                self._linger()
                 sync_at = min(sync_at, time.monotonic() + SYNC_S)
             elif self._closing:
                 break
@@ -241,6 +247,12 @@ class Journal:
                 self._kept[batch.source] = batch.sequence + batch.records
             self._changed.notify_all()
         self._works()
+
+    def _linger(self) -> None:
+        with self._changed:
+            self._lingers = True
+            self._changed.wait_for(lambda: self._waiting_bytes >= self._write_bytes or self._closing, LINGER_S)
+            self._lingers = False
 
     def _waits_for_the_end(self, timeout_s: float) -> bool:
         with self._changed:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spectrum.core.records.journal import (
+    HEADER_BYTES,
     MAX_FRAME_BYTES,
     Batch,
     Cursor,
@@ -32,6 +33,8 @@ SEGMENTS = 16
 MAX_SEGMENT_BYTES = 64 * 2**20
 # A read has room for the largest frame.
 READ_BYTES = 2 * MAX_FRAME_BYTES
+# Linux takes 1024 (IOV_MAX).
+_PARTS_AT_ONCE = 1024
 
 _SUFFIX = ".journal"
 
@@ -125,26 +128,27 @@ class Segments:
             OSError: If they cannot be written; the journal is as before.
         """
         record = self._end.record
-        frames: list[bytes] = []
+        parts: list[bytes] = []
         for batch in batches:
-            frames.append(encode_frame(batch, record))
+            parts += encode_frame(batch, record)
             record += batch.records
-        data = b"".join(frames)
-        begins = self._descriptor < 0 or self._end.offset + len(data) > self._segment_bytes
+        size = sum(map(len, parts))
+        begins = self._descriptor < 0 or self._end.offset + size > self._segment_bytes
         segment, offset = (self._end.record, 0) if begins else self._end[:2]
         if begins:
-            data = segment_header(segment) + data
-        for old in surplus(tuple(self._sizes.items()), len(data), self._max_bytes):
+            parts.insert(0, segment_header(segment))
+            size += HEADER_BYTES
+        for old in surplus(tuple(self._sizes.items()), size, self._max_bytes):
             self._drop(old)
         self._publish()
         if begins:
             self._begin(segment)
         try:
-            _write_all(self._descriptor, data)
+            _write_all(self._descriptor, parts)
         except OSError:
             self._take_back(segment, offset)
             raise
-        self._end = Cursor(segment, offset + len(data), record)
+        self._end = Cursor(segment, offset + size, record)
         self._sizes[segment] = self._end.offset
         self._publish()
 
@@ -235,7 +239,10 @@ class Segments:
             os.close(descriptor)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
+def _write_all(descriptor: int, parts: Sequence[bytes]) -> None:
+    for first in range(0, len(parts), _PARTS_AT_ONCE):
+        some = parts[first : first + _PARTS_AT_ONCE]
+        written = os.writev(descriptor, some)
+        left = memoryview(b"".join(some))[written:] if written < sum(map(len, some)) else b""
+        while left:
+            left = left[os.write(descriptor, left) :]

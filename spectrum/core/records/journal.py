@@ -90,19 +90,20 @@ def segment_header(first_record: int) -> bytes:
     return header + _SUM.pack(crc32(header))
 
 
-def encode_frame(batch: Batch, record: int) -> bytes:
-    """Return a batch as it is appended; `record` is the number of its first record in the journal.
+def encode_frame(batch: Batch, record: int) -> tuple[bytes, bytes]:
+    """Return a batch as it is appended, in two parts; `record` is the number of its first record in the journal.
+
+    The second part is its lines as they are: copies of them are a third of what the journal costs.
 
     Raises:
         ValueError: If it is larger than a frame may be.
     """
     source = batch.source.encode()
-    fixed = _FIXED.pack(record, batch.at_us, batch.sequence, batch.records, len(source))
-    size = len(fixed) + len(source) + len(batch.lines)
+    head = _FIXED.pack(record, batch.at_us, batch.sequence, batch.records, len(source)) + source
+    size = len(head) + len(batch.lines)
     if size > MAX_FRAME_BYTES:
         raise ValueError(f"a batch of {size} bytes; a frame has at most {MAX_FRAME_BYTES}")
-    body = b"".join((fixed, source, batch.lines))
-    return _PREFIX.pack(size, crc32(body)) + body
+    return _PREFIX.pack(size, crc32(batch.lines, crc32(head))) + head, batch.lines
 
 
 def read_frames(data: bytes, start: Cursor) -> tuple[list[Entry], Stop]:

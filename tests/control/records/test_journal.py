@@ -51,6 +51,20 @@ def test_what_is_added_is_kept_over_a_restart(tmp_path, opened):
     assert records(opened(tmp_path / "made" / "for it")) == list(range(6))
 
 
+def test_what_comes_soon_after_a_write_is_appended_together(opened, monkeypatch):
+    monkeypatch.setattr(module, "LINGER_S", 3600.0)
+    journal = opened()
+    journal.add("n/0/a", 0, 1, b"{}\n")
+    soon(lambda: journal.end == 1 and journal._lingers)
+    journal.add("n/0/a", 1, 1, b"{}\n")
+    assert journal.end == 1
+    journal.add("n/0/a", 2, 1, bytes(BOUND // segments.SEGMENTS))  # more than is written at once
+    soon(lambda: journal.end == 3)
+    journal.add("n/0/a", 3, 1, b"{}\n")
+    journal.close(5)
+    assert journal.end == 4
+
+
 def test_a_second_process_waits_for_the_first(tmp_path, opened, monkeypatch, caplog):
     monkeypatch.setattr(module, "LOCK_SILENT_S", 0.1)
     first = opened()

@@ -49,6 +49,14 @@ def test_what_is_appended_is_read_also_after_a_restart(tmp_path):
     again.close()
 
 
+def test_more_batches_than_one_call_takes(tmp_path):
+    journal = Segments(tmp_path, BOUND * 100)
+    journal.append([batch(number) for number in range(1500)])
+    assert read_all(journal)[0] == list(range(1500))
+    assert journal.size == sum(path.stat().st_size for path in tmp_path.iterdir())
+    journal.close()
+
+
 def test_the_oldest_segment_goes_and_readers_know_what_they_lost(tmp_path):
     journal = Segments(tmp_path, BOUND)
     journal.append([batch(0, records=10)])
@@ -78,7 +86,7 @@ def test_a_crash_at_any_byte(tmp_path_factory, sizes, data):
     again = Segments(folder, SEGMENTS * 400)
     numbers, cursor, lost = read_all(again)
     assert (numbers, lost) == (list(range(len(numbers))), 0)
-    kept = sum(len(encode_frame(batch(n, size), n)) for n, size in enumerate(sizes[: len(numbers)]))
+    kept = sum(len(b"".join(encode_frame(batch(n, size), n))) for n, size in enumerate(sizes[: len(numbers)]))
     assert again.size == kept + HEADER_BYTES * len(list(folder.iterdir()))
     again.append([batch(len(numbers))])
     assert read_all(again, cursor)[0] == [len(numbers)]
@@ -156,6 +164,9 @@ class Disk:
         written = os.write(descriptor, data[: min(self.room, 50)])
         self.room -= written
         return written
+
+    def writev(self, descriptor, parts):
+        return self.write(descriptor, b"".join(parts))
 
     def ftruncate(self, descriptor, size):
         if not self.truncates:

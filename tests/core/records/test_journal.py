@@ -41,7 +41,7 @@ def segment(batches, first=0):
     """The bytes of a segment, and its frames."""
     data, record, frames = segment_header(first), first, []
     for batch in batches:
-        data += encode_frame(batch, record)
+        data += b"".join(encode_frame(batch, record))
         record += batch.records
         frames.append(Entry(batch, Cursor(first, len(data), record)))
     return data, frames
@@ -81,8 +81,8 @@ def test_anything_else_is_not_read_as_records(data, segment_number, offset):
 
 def test_a_frame_of_another_place_is_damage():
     batch = Batch("n/0/a", 1, 2, 3, b"{}\n{}\n")
-    data = segment_header(0) + encode_frame(batch, 0)
-    assert read_frames(data + encode_frame(batch, 1), Cursor(0, 0, 0))[1] is Stop.DAMAGED
+    data = segment_header(0) + b"".join(encode_frame(batch, 0))
+    assert read_frames(data + b"".join(encode_frame(batch, 1)), Cursor(0, 0, 0))[1] is Stop.DAMAGED
     assert read_frames(data, Cursor(1, 0, 1)) == ([], Stop.DAMAGED)
     assert read_frames(bytes(HEADER_BYTES), Cursor(0, 0, 0)) == ([], Stop.DAMAGED)
 
