@@ -6,6 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from spectrum.api.routes.schemas import resolved
+
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 _ERROR = {
@@ -39,7 +41,7 @@ _REFERENCE = {"$ref": "#/components/schemas/Failure"}
 
 def document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document of an application."""
-    found: dict[str, Any] = app.openapi()
+    found: dict[str, Any] = resolved(app.openapi())
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -1,6 +1,9 @@
-"""What the OpenAPI document says of bodies: for each kind the schema of its model in the file, in the API's shape."""
+"""What the OpenAPI document says of bodies: for each kind the schema of its model in the file, in the API's shape.
 
-from collections.abc import Mapping
+Making them takes longer than starting the API. Routes name them, and `resolved` puts them into the document.
+"""
+
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -189,15 +192,18 @@ ITEM_IDS: Schema = {
     "properties": {"items": {"type": "array", "items": {"type": "object", "properties": {"id": ID}}}},
 }
 
+# By what stands for a schema, what makes it.
+_makers: dict[str, Callable[[], Schema]] = {}
+
 
 def takes(kind: Kind) -> Schema:
     """Return what a route's operation says besides: its body is an object of a kind."""
-    return takes_body(body_schema(kind))
+    return takes_body(_later(f"{kind.section}/body", lambda: body_schema(kind)))
 
 
 def takes_part(kind: Kind) -> Schema:
     """Return the same for a body with some of an object's fields."""
-    return takes_body({key: item for key, item in body_schema(kind).items() if key != "required"})
+    return takes_body(_later(f"{kind.section}/part", lambda: _part_schema(kind)))
 
 
 def takes_body(schema: Schema) -> Schema:
@@ -220,6 +226,23 @@ def gives_id() -> dict[int | str, Schema]:
     return {200: _envelope({"type": "object", "required": ["id"], "properties": {"id": ID}})}
 
 
+def resolved(node: Any) -> Any:
+    """Return a part of the document with the schemas that routes only name."""
+    if isinstance(node, list):
+        return [resolved(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    make = _makers.get(node["$ref"]) if isinstance(node.get("$ref"), str) else None
+    return make() if make else {key: resolved(item) for key, item in node.items()}
+
+
+def _later(name: str, make: Callable[[], Schema]) -> Schema:
+    """Return what stands for a schema until the document is asked for."""
+    reference = f"schemas:{name}"
+    _makers[reference] = make
+    return {"$ref": reference}
+
+
 @cache
 def body_schema(kind: Kind) -> Schema:
     """Return the JSON Schema of a body that makes an object of a kind."""
@@ -238,7 +261,15 @@ def body_schema(kind: Kind) -> Schema:
     return schema
 
 
+def _part_schema(kind: Kind) -> Schema:
+    return {key: item for key, item in body_schema(kind).items() if key != "required"}
+
+
 def _result(kind: Kind) -> Schema:
+    return _later(f"{kind.section}/result", lambda: _result_schema(kind))
+
+
+def _result_schema(kind: Kind) -> Schema:
     if kind.section in _RESULTS:
         return _RESULTS[kind.section]
     body = body_schema(kind)

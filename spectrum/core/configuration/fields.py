@@ -172,7 +172,7 @@ AppProtocol = Annotated[Protocol, PlainValidator(lambda value: parse_protocol(te
 class Strict(BaseModel):
     """A mapping that takes the keys it knows and no others."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 def check_name(name: object, kind: str) -> str | None:

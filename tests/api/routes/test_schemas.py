@@ -7,7 +7,7 @@ from spectrum.api.kinds.load_balancers import LOAD_BALANCERS
 from spectrum.api.kinds.monitor_groups import MONITOR_GROUPS
 from spectrum.api.kinds.monitors import MONITORS
 from spectrum.api.kinds.pools import POOLS
-from spectrum.api.routes.schemas import body_schema, gives, gives_list, takes_part
+from spectrum.api.routes.schemas import body_schema, gives, gives_list, resolved, takes, takes_part
 from tests.api.routes.calls import POOL, app
 
 ID = "0" * 32
@@ -30,13 +30,14 @@ def test_the_schema_takes_what_the_api_takes(kind, body, jsonschema):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({} if schema["required"] else {"colour": 1}, schema)
     assert "$ref" not in str(schema)
-    part = takes_part(kind)["requestBody"]["content"]["application/json"]["schema"]
+    assert resolved(takes(kind))["requestBody"]["content"]["application/json"]["schema"] == schema
+    part = resolved(takes_part(kind))["requestBody"]["content"]["application/json"]["schema"]
     jsonschema.validate({}, part)
 
 
 @pytest.mark.parametrize("kind", [APPS, ACCESS_RULES])
 def test_the_schema_of_an_answer_has_its_stamps(kind):
-    one = gives(kind)[200]["content"]["application/json"]["schema"]["properties"]["result"]
+    one = resolved(gives(kind))[200]["content"]["application/json"]["schema"]["properties"]["result"]
     assert {"id", "created_on", "modified_on"} <= set(one["required"])
-    many = gives_list(kind)[200]["content"]["application/json"]["schema"]["properties"]["result"]
+    many = resolved(gives_list(kind))[200]["content"]["application/json"]["schema"]["properties"]["result"]
     assert many == {"type": "array", "items": one}
