@@ -81,7 +81,7 @@ async def facts_of(
         visible=subject.visible,
     )
     attacks = await ask(of_attacks)
-    attacks_before = await ask(replace(of_attacks, dimensions=(), since=since - length, until=since, limit=1))
+    attacks_before = await ask(replace(of_attacks, since=since - length, until=since))
     changes = await ask(Question("changes", ("count",), (), since, until, limit=1)) if subject.visible is None else None
     asked = (total, before, days, days_before, apps, apps_before, refusals, failures, health, changes)
     missing = [f"Not everything is in it: {one}." for one in dict.fromkeys(a.partial for a in asked if a and a.partial)]
@@ -106,8 +106,10 @@ async def facts_of(
         int(changes.totals.get("count", 0)) if changes else 0,
         total.rows_read,
         missing,
-        [AttackSums(str(app), str(vector), int(n), int(off), int(bits)) for app, vector, off, n, bits in attacks.rows],
-        int(attacks_before.totals.get("attacks", 0)),
+        _attacks(attacks),
+        _attacks(attacks_before),
+        _all_attacks(attacks),
+        _all_attacks(attacks_before),
     )
 
 
@@ -196,3 +198,12 @@ def _health(found: ResultTable) -> list[HealthChange]:
         HealthChange(float(row["time"]), row["event"], row["origin"], bool(row["healthy"]), row["reason"])
         for row in rows
     ]
+
+
+def _attacks(found: ResultTable) -> list[AttackSums]:
+    return [AttackSums(str(app), str(vector), int(n), int(off), int(bits)) for app, vector, off, n, bits in found.rows]
+
+
+def _all_attacks(found: ResultTable) -> AttackSums:
+    attacks, dropped, bits = (int(found.totals.get(name) or 0) for name in ("attacks", "droppedPackets", "bitRate"))
+    return AttackSums("", "", attacks, dropped, bits)

@@ -88,21 +88,26 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class AttackSums:
-    """Attacks of one kind on one app.
+    """Attacks of one kind on one app, or all of a time.
 
     Attributes:
         app: Its name; empty for addresses where no app listens.
         vector: The kind.
-        attacks: How many there were.
+        attacks: How many there were. One of several kinds is one of each, and one of all.
         dropped: Packets that were kept off.
         bits_per_second: The highest rate of any of them.
     """
 
-    app: str
-    vector: str
-    attacks: int
-    dropped: int
-    bits_per_second: int
+    app: str = ""
+    vector: str = ""
+    attacks: int = 0
+    dropped: int = 0
+    bits_per_second: int = 0
+
+    @property
+    def where(self) -> str:
+        """The app, in a sentence."""
+        return self.app or "addresses of no app"
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,9 @@ class ReportFacts:
         events: How many records the figures come from.
         missing: What is not in them.
         attacks: By vector and app, the largest first.
-        attacks_before: How many attacks there were in the time before.
+        attacks_before: The same of the time before.
+        all_attacks: All together.
+        all_attacks_before: The same of the time before.
     """
 
     node: str
@@ -146,7 +153,14 @@ class ReportFacts:
     events: int = 0
     missing: Sequence[str] = ()
     attacks: Sequence[AttackSums] = ()
-    attacks_before: int = 0
+    attacks_before: Sequence[AttackSums] = ()
+    all_attacks: AttackSums = AttackSums()
+    all_attacks_before: AttackSums = AttackSums()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing came."""
+        return not self.total.sessions and not self.all_attacks.attacks
 
 
 Table = dict[str, Any]
@@ -170,11 +184,11 @@ def report(facts: ReportFacts) -> dict[str, Any]:
         "since": facts.since,
         "until": facts.until,
         "made_at": facts.made_at,
-        "is_empty": not facts.total.sessions and not found,
+        "is_empty": facts.is_empty and not found,
         "subtitle": f"{facts.node}, {dates(facts.since, facts.until)}, UTC",
         "headline": headline(facts, found, pools),
         "paragraph": paragraph(facts, found, pools),
-        "figures": _figures(facts, found) if facts.total.sessions else [],
+        "figures": [] if facts.is_empty else _figures(facts, found),
         "sections": [one for one in sections if one is not None],
         "to_do": to_do(facts, found, pools),
         "footer": _footer(facts),
@@ -189,9 +203,12 @@ def period_words(facts: ReportFacts) -> str:
 
 def headline(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvailability]) -> str:
     """Return what has to be known first."""
-    if not facts.total.sessions and not found:
+    if facts.is_empty and not found:
         return "Nothing was carried"
-    parts = []
+    parts, attacks = [], facts.all_attacks
+    if attacks.attacks:
+        up_to = f" of up to {amount(attacks.bits_per_second, 'bit/s')}" if attacks.bits_per_second else ""
+        parts.append(f"{several(attacks.attacks, 'attack')}{up_to}")
     if facts.total.refused:
         parts.append(f"{count(facts.total.refused)} {'session' if facts.total.refused == 1 else 'sessions'} kept out")
     lost = {one.origin for one in found}
@@ -216,11 +233,12 @@ def paragraph(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolA
     """Return the report in one paragraph."""
     total, before = facts.total, facts.before
     if not total.sessions:
-        return "No session ended in this time. " + " ".join(_lost(facts, found, pools))
+        return " ".join(["No session ended in this time.", *_attacked(facts), *_lost(facts, found, pools)])
     sentences = [
         f"The edge carried {amount(total.carried, 'B')} in {count(total.served)} sessions"
         f"{_against(facts, total.carried, before.carried)}."
     ]
+    sentences += _attacked(facts)
     if total.refused:
         sentences.append(_kept_out(facts))
     sentences += _lost(facts, found, pools)
@@ -246,6 +264,18 @@ def _against(facts: ReportFacts, now: float, before: float) -> str:
         return f", {change(now, before)} the {period_words(facts)}"
     told = change(now, before).lstrip("+−")
     return f", {told} {'more' if now > before else 'less'} than the {period_words(facts)}"
+
+
+def _attacked(facts: ReportFacts) -> list[str]:
+    """Return what attacks came to, in a sentence or two."""
+    attacks, before = facts.all_attacks, facts.all_attacks_before
+    if not attacks.attacks:
+        return []
+    against = _against(facts, attacks.attacks, before.attacks) or f", and none in the {period_words(facts)}"
+    often = max(facts.attacks, key=lambda one: one.attacks, default=None)
+    most = f", most often {often.vector} at {often.where}" if often is not None else ""
+    off = f"{count(attacks.dropped)} packets were kept off" if attacks.dropped else "nothing was kept off"
+    return [f"{_some(attacks.attacks, 'attack')} came{most}{against}; {off}."]
 
 
 def _kept_out(facts: ReportFacts) -> str:
@@ -287,6 +317,7 @@ def _is_failing(volume: Volume) -> bool:
 
 def _figures(facts: ReportFacts, found: Sequence[Outage]) -> list[dict[str, str]]:
     total, before = facts.total, facts.before
+    attacks, attacks_before = facts.all_attacks, facts.all_attacks_before
     than = f"on the {period_words(facts)}"
     worst = max(facts.days, key=lambda day: day.failed, default=None)
     failed = [count(total.failed)]
@@ -296,14 +327,16 @@ def _figures(facts: ReportFacts, found: Sequence[Outage]) -> list[dict[str, str]
         ("Carried", amount(total.carried, "B"), _note(change(total.carried, before.carried), than)),
         ("Sessions", count(total.served), _note(change(total.served, before.served), than)),
         ("Failed sessions", share(total.failed, total.served), "; ".join(failed)),
+        ("Attacks", count(attacks.attacks), _note(change(attacks.attacks, attacks_before.attacks), than)),
         ("Refused", count(total.refused), _note(change(total.refused, before.refused), than)),
         ("Clients", count(total.clients), _note(change(total.clients, before.clients), than)),
     ]
     if found:
         origins = {one.origin for one in found}
         figures.append(("Origins lost", str(len(origins)), f"for {length(sum(one.length for one in found))} together"))
-    # Four fit into a line; refusals and losses say more than the number of clients.
-    told = [one for one in figures if one[0] != "Refused" or total.refused]
+    # Four fit into a line; attacks, refusals and losses say more than the number of clients.
+    none = {"Refused": not total.refused, "Attacks": not attacks.attacks}
+    told = [one for one in figures if not none.get(one[0])]
     return [{"label": label, "value": value, "note": note} for label, value, note in told[:4]]
 
 
@@ -348,12 +381,29 @@ def _refusals(facts: ReportFacts) -> Table | None:
 
 
 def _attacks(facts: ReportFacts) -> Table | None:
-    rows = [
-        (one.vector, one.app or "no app", count(one.attacks), amount(one.bits_per_second, "bit/s"), count(one.dropped))
-        for one in facts.attacks[:MOST_REFUSALS]
-    ]
-    lede = f"In the {period_words(facts)}: {several(facts.attacks_before, 'attack')}."
-    return _table("Attacks", ("Attack", "App", "How many>", "Highest rate>", "Packets kept off>"), rows, lede)
+    earlier = {(one.app, one.vector): one for one in facts.attacks_before}
+    rows = []
+    for one in facts.attacks[:MOST_REFUSALS]:
+        before = earlier.get((one.app, one.vector))
+        rows.append(
+            (
+                one.vector,
+                one.app or "no app",
+                count(one.attacks),
+                change(one.attacks, before.attacks) if before else "new",
+                amount(one.bits_per_second, "bit/s"),
+                change(one.bits_per_second, before.bits_per_second) if before else "new",
+                count(one.dropped),
+            )
+        )
+    lede = f"In the {period_words(facts)}: {_told_attacks(facts.all_attacks_before)}."
+    heads = ("Attack", "App", "How many>", "Change>", "Highest rate>", "Change>", "Packets kept off>")
+    return _table("Attacks", heads, rows, lede)
+
+
+def _told_attacks(sums: AttackSums) -> str:
+    text = several(sums.attacks, "attack")
+    return f"{text}, {count(sums.dropped)} packets kept off" if sums.attacks else text
 
 
 def _outages(facts: ReportFacts, found: Sequence[Outage]) -> Table | None:
@@ -452,6 +502,11 @@ def to_do(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvail
         f"Look into {one.name}: {share(one.failed, one.served)} of its sessions failed."
         for one in facts.apps
         if _is_failing(one)
+    ]
+    texts += [
+        f"Find out why nothing was kept off of {one.vector} at {one.where}: the page of attacks has the reason."
+        for one in facts.attacks
+        if not one.dropped
     ]
     return texts[:MOST_TO_DO]
 

@@ -8,6 +8,7 @@ from spectrum.analytics.cancellation import Cancellation
 from spectrum.api.analytics.reporting import ReportSubject, facts_of, load_printer
 from spectrum.api.envelope import ApiError
 from spectrum.core.analytics.question import Visible
+from spectrum.core.analytics.report import AttackSums
 from tests.api.analytics.kept import KeptRows
 from tests.core.analytics.rows import BEGIN, events, tables
 
@@ -50,6 +51,30 @@ async def test_a_longer_time_is_told_by_day(store):
     facts = await facts_of(asking(store), SUBJECT, BEGIN, BEGIN + 2 * DAY_S)
     assert [one.start for one in facts.days] == [BEGIN - BEGIN % DAY_S + i * DAY_S for i in range(3)][: len(facts.days)]
     assert sum(one.carried for one in facts.days) == facts.total.carried
+
+
+async def test_attacks_and_those_of_the_time_before():
+    with tables(events()[:1]) as connection:
+        for day, attack, app, vector, dropped, bits in (
+            (1, "one", "a", "SYN flood", 5, 100),
+            (1, "one", "a", "ACK flood", 7, 900),
+            (1, "two", "a", "SYN flood", 1, 300),
+            (1, "hidden", "c", "SYN flood", 1, 300),
+            (0, "old", "a", "SYN flood", 2, 50),
+        ):
+            connection.execute(
+                "INSERT INTO attacks BY NAME SELECT make_timestamp(CAST(? AS BIGINT)) AS time, ? AS attack, ? AS app,"
+                " ? AS vector, ? AS dropped_packets, ? AS bits_per_second",
+                [round((BEGIN + day * DAY_S + 60) * 1e6), attack, app, vector, dropped, bits],
+            )
+        facts = await facts_of(asking(KeptRows(connection)), SUBJECT, BEGIN + DAY_S, BEGIN + 2 * DAY_S)
+    assert sorted(facts.attacks, key=lambda one: one.vector) == [
+        AttackSums("a", "ACK flood", 1, 7, 900),
+        AttackSums("a", "SYN flood", 2, 6, 300),
+    ]
+    assert facts.attacks_before == [AttackSums("a", "SYN flood", 1, 2, 50)]
+    assert facts.all_attacks == AttackSums("", "", 2, 13, 900), "one of two kinds is one"
+    assert facts.all_attacks_before == AttackSums("", "", 1, 2, 50)
 
 
 async def test_what_single_records_say_is_left_out_where_they_are_not_kept(store):

@@ -97,7 +97,7 @@ def test_a_pool_without_any_origin():
 def test_a_time_without_anything():
     made = told(replace(QUIET, total=Volume(), before=Volume()))
     assert (made["is_empty"], made["figures"], made["sections"]) == (True, [], [])
-    assert made["paragraph"] == "No session ended in this time. "
+    assert made["paragraph"] == "No session ended in this time."
     assert not told(LOST)["is_empty"]
 
 
@@ -148,12 +148,49 @@ def test_origins_that_go_down_often():
     assert made["to_do"] == ["Find out why db/pg-2 went down 4 times."]
 
 
+GAME, NOBODY = AttackSums("game", "NTP reflection", 3, 5_000_000, 400_000_000), AttackSums("", "SYN flood", 1, 0, 9)
+ATTACKED = replace(QUIET, attacks=[GAME, NOBODY], all_attacks=AttackSums("", "", 4, 5_000_000, 400_000_000))
+CALMER = {
+    "attacks_before": [replace(GAME, attacks=2, dropped=1000, bits_per_second=500_000_000)],
+    "all_attacks_before": AttackSums("", "", 2, 1000, 500_000_000),
+}
+
+
 def test_attacks_have_a_section_where_there_were_any():
-    assert "Attacks" not in [one["title"] for one in report(QUIET)["sections"]]
-    attacks = [AttackSums("game", "NTP reflection", 3, 5_000_000, 400_000_000), AttackSums("", "SYN flood", 1, 0, 9)]
-    (found,) = [one for one in report(replace(QUIET, attacks=attacks))["sections"] if one["title"] == "Attacks"]
+    assert section(told(QUIET), "Attacks") is None
+    found = section(told(ATTACKED), "Attacks")
     assert found["rows"] == [
-        ["NTP reflection", "game", "3", f"400{NB}Mbit/s", f"5.00{NB}M"],
-        ["SYN flood", "no app", "1", f"9{NB}bit/s", "0"],
+        ["NTP reflection", "game", "3", "new", "400 Mbit/s", "new", "5.00 M"],
+        ["SYN flood", "no app", "1", "new", "9 bit/s", "new", "0"],
     ]
-    assert found["lede"].endswith("no attacks.")
+    assert found["lede"] == "In the week before: no attacks."
+    found = section(told(replace(ATTACKED, **CALMER)), "Attacks")
+    assert found["rows"][0] == ["NTP reflection", "game", "3", "+50 %", "400 Mbit/s", "−20 %", "5.00 M"]
+    assert found["rows"][1][3] == "new"
+    assert found["lede"] == "In the week before: two attacks, 1,000 packets kept off."
+
+
+def test_attacks_are_told_in_the_summary_with_their_trend():
+    made = told(ATTACKED)
+    assert made["headline"] == "Four attacks of up to 400 Mbit/s, every origin up"
+    assert (
+        "Four attacks came, most often NTP reflection at game, and none in the week before; 5.00 M packets were kept off."
+        in made["paragraph"]
+    )
+    assert {"label": "Attacks", "value": "4", "note": "nothing to compare with"} in made["figures"]
+    assert [one["label"] for one in made["figures"]] == ["Carried", "Sessions", "Failed sessions", "Attacks"]
+    assert made["to_do"] == [
+        "Find out why nothing was kept off of SYN flood at addresses of no app: the page of attacks has the reason."
+    ]
+    made = told(replace(ATTACKED, **CALMER))
+    assert "most often NTP reflection at game, 100 % more than the week before; 5.00" in made["paragraph"]
+    assert {"label": "Attacks", "value": "4", "note": "+100 % on the week before"} in made["figures"]
+
+
+def test_a_week_of_nothing_but_an_attack():
+    made = told(replace(ATTACKED, total=Volume(), attacks=[NOBODY], all_attacks=replace(NOBODY, bits_per_second=0)))
+    assert not made["is_empty"] and made["headline"] == "One attack, every origin up"
+    assert made["paragraph"] == (
+        "No session ended in this time. One attack came, most often SYN flood at addresses of no app, and none in the "
+        "week before; nothing was kept off."
+    )
