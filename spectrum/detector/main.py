@@ -12,12 +12,16 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from spectrum.core.access.place_records import country_in, network_in
+from spectrum.core.ddos.maxima import Dimension
 from spectrum.detector.columns import columns
+from spectrum.detector.places import PlaceFileError, PlaceTable
 from spectrum.detector.profiles import AppKey, ProfileStore
 from spectrum.detector.watch import AttackWatch
 from spectrum.kernel import installation, seccomp, signals
@@ -26,6 +30,7 @@ from spectrum.kernel.hardening import harden
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.looks import Looks, LooksError
 from spectrum.link.detector import (
+    LOOKS,
     DetectorClient,
     DetectorCounts,
     DetectorHeld,
@@ -60,6 +65,7 @@ READABLE = (
     "/sys/devices/system/cpu",
 )
 RING_CALLS = ("io_uring_setup",)
+_PLACE_OF: Mapping[Dimension, Callable[[Any], str]] = {"country": country_in, "asn": network_in}
 
 
 class DetectorService:
@@ -82,6 +88,7 @@ class DetectorService:
         self._ended = asyncio.Event()
         self._tasks = Tasks()
         self._looks: Looks | None = None
+        self._places: dict[Dimension, PlaceTable] = {}
         self._watch: AttackWatch | None = None
         self._client = DetectorClient(link, self._told, self._ended.set)
 
@@ -115,6 +122,7 @@ class DetectorService:
         store.mkdir(mode=0o700, exist_ok=True)
         profiles = ProfileStore(store)
         self._watch = watch = AttackWatch(settings, int.from_bytes(os.urandom(8), "big"))
+        watch.detector.profile.adaptive.places = self._places
         profiles.load(watch.detector.profile, _keys(watch), time.time())
         watch.detector.recall(profiles.load_attackers())
         watch.resume(self._held.result(), time.time())
@@ -154,10 +162,12 @@ class DetectorService:
         now, at = time.monotonic(), time.time()
         match told:
             case DetectorSettings():
-                self._see(descriptors)
+                self._see(dict(zip(told.brings, descriptors, strict=False)))
+                close_all(descriptors)
                 if not self._settings.done():
                     self._settings.set_result(told)
                 elif self._watch is not None:
+                    self._watch.detector.profile.adaptive.places = self._places
                     self._tell(self._watch.configure(told, at), self._watch)
             case DetectorHeld() if not self._held.done():
                 self._held.set_result(told)
@@ -166,17 +176,16 @@ class DetectorService:
             case _:
                 close_all(descriptors)
 
-    def _see(self, descriptors: list[int]) -> None:
-        """Look at another ring buffer, where one came."""
-        if not descriptors:
+    def _see(self, brought: Mapping[str, int]) -> None:
+        """Look at another ring buffer, where one came, and by the databases of places that came."""
+        self._places = dict(_place_tables(brought))
+        if LOOKS not in brought:
             return
         try:
-            looks = Looks(descriptors[0])
+            looks = Looks(brought[LOOKS])
         except LooksError as exc:
             log.error("no attack is seen: %s", exc)
             return
-        finally:
-            close_all(descriptors)
         if self._looks is not None:
             self._looks.close()
         looks.discard()  # it may be old
@@ -212,6 +221,15 @@ class DetectorService:
 
 def _keys(watch: AttackWatch) -> dict[int, AppKey]:
     return {number: AppKey(name, serves) for number, (name, serves) in watch.apps.items()}
+
+
+def _place_tables(brought: Mapping[str, int]) -> Iterator[tuple[Dimension, PlaceTable]]:
+    for name, place_of in _PLACE_OF.items():
+        if name in brought:
+            try:
+                yield name, PlaceTable(brought[name], place_of)
+            except PlaceFileError as exc:
+                log.error("nothing is counted by %s: the file of geoip: %s", name, exc)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ DECODER: msgspec.msgpack.Decoder[DetectorMessage] = msgspec.msgpack.Decoder(Dete
 
 
 class DetectorSettings(msgspec.Struct, array_like=True, tag=True):
-    """To the detector: how it looks for attacks. Where it gets another ring buffer of looks, the descriptor comes too.
+    """To the detector: how it looks for attacks.
 
     Attributes:
         apps: The apps by the numbers that looks have: the name, and what it serves; that changes with another service.
@@ -54,6 +54,8 @@ class DetectorSettings(msgspec.Struct, array_like=True, tag=True):
         learning_s: How long an app is learned before rules about it act.
         expiry_s: A rule ends so long after little matches it.
         one_in: The sampling that the kernel has: of packets of flows that are not in use, and of others.
+        brings: The descriptors that come with it, in their order: `LOOKS` where it gets another ring buffer, and the
+            databases of the places of sources, by `country` and `asn`.
     """
 
     apps: dict[int, tuple[str, str]]
@@ -63,6 +65,7 @@ class DetectorSettings(msgspec.Struct, array_like=True, tag=True):
     learning_s: float = 86_400.0
     expiry_s: float = 60.0
     one_in: tuple[int, int] = (1, 1)
+    brings: tuple[str, ...] = ()
 
 
 class DetectorRule(msgspec.Struct, array_like=True):
@@ -148,6 +151,8 @@ class DetectorState(msgspec.Struct, array_like=True, tag=True):
     without_slot: str = ""
 
 
+# What of `DetectorSettings.brings` is a ring buffer of looks.
+LOOKS = "looks"
 Told = DetectorSettings | DetectorHeld | DetectorCounts
 Found = DetectorRules | DetectorSampling | DetectorEvents | DetectorState
 _encoder = msgspec.msgpack.Encoder()

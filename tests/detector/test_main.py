@@ -9,7 +9,9 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
+from spectrum.core.ddos.profile import Profile
 from spectrum.detector import main
 from spectrum.detector.main import DetectorService
 from spectrum.kernel.descriptors import memory_file
@@ -18,6 +20,7 @@ from spectrum.kernel.looks import RING_BYTES
 from spectrum.link.channel import Channel
 from spectrum.link.detector import (
     DECODER,
+    LOOKS,
     DetectorBeat,
     DetectorCounts,
     DetectorHeld,
@@ -32,6 +35,7 @@ from spectrum.link.detector import (
     send_told,
 )
 from tests.control.keepers import until
+from tests.detector.test_places import COUNTRIES, packets, written
 
 SETTINGS = DetectorSettings({0: ("game", "udp/7000")}, learning_s=1.0)
 
@@ -79,7 +83,9 @@ async def test_it_looks_until_its_supervisor_is_gone(linked, tmp_path):
     with (folder / "lock").open("w") as lock:  # another one keeps the folder still
         fcntl.flock(lock, fcntl.LOCK_EX)
         file = memory_file("looks", b"")
-        send_told(end.channel, SETTINGS, [file])  # no ring buffer: no attack is seen, and that is said
+        send_told(
+            end.channel, replace(SETTINGS, brings=(LOOKS,)), [file]
+        )  # no ring buffer: no attack is seen, and that is said
         os.close(file)
         await asyncio.sleep(0.2)
         assert DetectorServing() not in end.said
@@ -105,10 +111,10 @@ async def test_it_keeps_one_ring_buffer_and_ends_when_it_is_told(linked, tmp_pat
     ring = os.memfd_create("ring")  # without any records
     os.truncate(ring, 2 * mmap.PAGESIZE + 2 * RING_BYTES)
     before = len(os.listdir("/proc/self/fd"))
-    send_told(end.channel, SETTINGS, [ring])
+    send_told(end.channel, replace(SETTINGS, brings=(LOOKS,)), [ring])
     await until(lambda: end.states(), 20)
     for descriptors in ([ring], [], [os.memfd_create("none")]):
-        send_told(end.channel, SETTINGS, descriptors)
+        send_told(end.channel, replace(SETTINGS, brings=(LOOKS,) * len(descriptors)), descriptors)
     send_told(end.channel, DetectorCounts({}))
     send_told(end.channel, DetectorHeld(), [ring])  # it has been told
     count = len(end.states())
@@ -132,6 +138,23 @@ async def test_a_folder_that_another_one_keeps(linked, tmp_path, monkeypatch):
             await service._has_folder()
         service._ended.set()
         assert not await service._has_folder()
+    service._client.close()
+
+
+async def test_places_come_with_settings(linked, tmp_path, caplog):
+    _, theirs = linked
+    service = DetectorService(theirs.dup(), tmp_path, "-", False)
+    written(tmp_path / "c.mmdb", COUNTRIES)
+    files = [os.open(tmp_path / "c.mmdb", os.O_RDONLY), os.memfd_create("no database")]
+    service._told(replace(SETTINGS, brings=("country", "asn")), files)
+    assert "nothing is counted by asn: the file of geoip: it is no MaxMind DB" in caplog.text
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(files[0])
+    assert service._places["country"](packets(["192.0.2.1"])).tolist() == ["DE"]
+    watch = SimpleNamespace(configure=lambda told, at: [], detector=SimpleNamespace(profile=Profile(1)))
+    service._watch = watch
+    service._told(replace(SETTINGS, brings=("asn",)), [os.memfd_create("no database")])
+    assert watch.detector.profile.adaptive.places == {}
     service._client.close()
 
 

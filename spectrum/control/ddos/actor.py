@@ -132,7 +132,7 @@ class DdosActor(Actor):
             self._keeper.want(place)
         if place is not None:
             orders = self._orders()
-            if orders.settings != self._told:
+            if orders.settings != self._told or change.before.places != change.after.places:
                 self._told = orders.settings
                 self._keeper.tell("settings", orders)
 
@@ -150,7 +150,7 @@ class DdosActor(Actor):
             config.ddos.expiry_s,
             self._kernel.one_in,
         )
-        return Orders(settings, self._kernel.looks)
+        return Orders(settings, self._kernel.looks, _places(config))
 
     # --- its process ----------------------------------------------------------------------------------------------
 
@@ -310,6 +310,13 @@ class DdosActor(Actor):
         """End; the rules in force end by themselves."""
         await self._keeper.close()
         self._kernel.close()
+
+
+def _places(config: Config) -> list[tuple[str, str]]:
+    """Return the files that tell where sources are."""
+    files = config.geoip
+    named = [("country", files.database), ("asn", files.asn_database)] if files is not None else []
+    return [(name, path) for name, path in named if path is not None]
 
 
 def _serves(app: App) -> str:

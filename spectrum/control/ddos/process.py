@@ -5,14 +5,18 @@ guarded. What it floods its link with is passed over.
 """
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from spectrum.control.processes.linked import LinkedProcess
 from spectrum.kernel.descriptors import close_all
 from spectrum.link.detector import (
     DECODER,
+    LOOKS,
     DetectorBeat,
     DetectorCounts,
     DetectorHeld,
@@ -48,10 +52,17 @@ class DetectorPlace(NamedTuple):
 
 
 class Orders(NamedTuple):
-    """The settings of a detector, with a descriptor of the ring buffer of looks, which stays open here."""
+    """What a detector has to know.
+
+    Attributes:
+        settings: They; what they bring is filled in when they are told.
+        looks: A descriptor of the ring buffer of looks, which stays open here.
+        places: The files of the places of sources, by `country` and `asn`.
+    """
 
     settings: DetectorSettings
     looks: int
+    places: Sequence[tuple[str, str]] = ()
 
 
 class DetectorProcess(LinkedProcess[DetectorMessage]):
@@ -76,9 +87,24 @@ class DetectorProcess(LinkedProcess[DetectorMessage]):
         """Tell it its `Orders`, or counts; one that takes nothing more is not told, and will be ended."""
         match content:
             case Orders():
-                self._tell(subject, content.settings, [content.looks])
+                self._order(subject, content)
             case DetectorCounts():
                 self._tell(subject, content)
+
+    def _order(self, subject: str, orders: Orders) -> None:
+        """Tell it its settings, with files open that it could not open: it is confined, and of another user."""
+        files: list[tuple[str, int]] = []
+        for name, path in orders.places:
+            try:
+                files.append((name, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)))
+            except OSError as exc:
+                log.error("attacks are looked for without %s: it cannot be read: %s", path, exc.strerror)
+        brought = [(LOOKS, orders.looks), *files]
+        try:
+            settings = msgspec.structs.replace(orders.settings, brings=tuple(name for name, _ in brought))
+            self._tell(subject, settings, [descriptor for _, descriptor in brought])
+        finally:
+            close_all(descriptor for _, descriptor in files)
 
     def _tell(self, subject: str, told: Told, descriptors: "list[int] | tuple[()]" = ()) -> None:
         try:

@@ -17,7 +17,7 @@ MOST_VALUES = 64
 OTHERS = "other"
 SIZES = np.array([64, 128, 256, 512, 1024])
 SIZE_NAMES = (*(f"up to {size}" for size in SIZES), "above 1024")
-Countries = Callable[[Packets], NDArray[np.str_]]
+PlacesOf = Callable[[Packets], NDArray[np.str_]]
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 # How each value is told and shown.
 _DIMENSIONS: Mapping[Dimension, tuple[Callable[[Packets], NDArray[Any]], Callable[[Any], str]]] = {
@@ -52,12 +52,12 @@ class Deviated:
 class Adaptive:
     """Counts, and compares with the week before.
 
-    Args:
-        countries: Returns the country of each packet's source; None where no data base tells.
+    Attributes:
+        places: By `country` and `asn`, what returns that of each packet's source, where a database tells.
     """
 
-    def __init__(self, countries: Countries | None = None) -> None:
-        self._countries = countries
+    def __init__(self) -> None:
+        self.places: Mapping[Dimension, PlacesOf] = {}
         self._apps: dict[int, dict[tuple[Dimension, str], Maxima]] = {}
         self._bucket: dict[tuple[int, Dimension, str], float] = {}
         self._seconds = 0.0
@@ -81,8 +81,8 @@ class Adaptive:
     def _told_apart(self, packets: Packets) -> Iterator[tuple[Dimension, NDArray[Any], Callable[[Any], str]]]:
         for dimension, (values, shown) in _DIMENSIONS.items():
             yield dimension, values(packets), shown
-        if self._countries is not None:
-            yield "country", self._countries(packets), str
+        for dimension, places_of in self.places.items():
+            yield dimension, places_of(packets), str
 
     def _count(self, packets: Packets, dimension: Dimension, values: NDArray[Any], shown: Callable[[Any], str]) -> None:
         kinds, inverse = np.unique(values, return_inverse=True)

@@ -1,9 +1,9 @@
 """Adaptive profiles: the busiest moment of every day, and what is too much by the week before. No I/O, no numpy.
 
-A value of a dimension (a protocol, a country, a port, a size of packets) has the maximum of each day. Its limit is
-made of the 95th percentile of the last seven. Between seven values that is interpolated nearly to the greatest: one day
-of an attack would raise it by five. Taken is the order statistic below, which leaves the greatest out, and not more
-than three times the median: beyond that an operator has to look.
+A value of a dimension (a protocol, a country, an autonomous system, a port, a size of packets) has the maximum of each
+day. Its limit is made of the 95th percentile of the last seven. Between seven values that is interpolated nearly to the
+greatest: one day of an attack would raise it by five. Taken is the order statistic below, which leaves the greatest
+out, and not more than three times the median: beyond that an operator has to look.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-Dimension = Literal["all", "openings", "protocol", "country", "port", "size"]
+Dimension = Literal["all", "openings", "protocol", "country", "asn", "port", "size"]
 DAY_S = 86_400
 DAYS, LEAST_DAYS = 7, 3
 # As many are kept, so that what is previewed of the last week has a week before it.

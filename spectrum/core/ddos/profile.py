@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.core.ddos.adaptive import Adaptive, Countries
+from spectrum.core.ddos.adaptive import Adaptive
 from spectrum.core.ddos.packets import IN_USE, NO_APP, Packets
 
 # Of an app, half of the last day and half of the last week: 172 KB. No hit among so many says at most 0.15 % (95 %).
@@ -190,7 +190,6 @@ class Profile:
         settle_s: So long an app is learned before rules about it act.
         first_s: Before that nobody knows what is normal.
         most_rows: So many are kept of all apps, but `LEAST_ROWS` of each.
-        countries: Returns the country of each packet's source, for adaptive profiles.
     """
 
     def __init__(
@@ -200,12 +199,11 @@ class Profile:
         settle_s: float = SETTLE_S,
         first_s: float = READY_S,
         most_rows: int = MOST_ROWS,
-        countries: Countries | None = None,
     ) -> None:
         self._chance = np.random.default_rng(seed)
         self._all_rows = most_rows
         # The busiest moments of days.
-        self.adaptive = Adaptive(countries)
+        self.adaptive = Adaptive()
         self._most = rows
         self.settle_s = settle_s
         self.first_s = first_s

@@ -24,9 +24,9 @@ from tests.control.ddos.test_detection import APPS, FILTER
 from tests.control.keepers import until
 
 
-def plan(generation, **given):
+def plan(generation, places=(), **given):
     config = Config.model_validate(given)
-    return Plan(config, compile_snapshot(config, generation), {}, b"")
+    return Plan(config, compile_snapshot(config, generation), {}, b"", places)
 
 
 class Daemon:
@@ -35,6 +35,7 @@ class Daemon:
     def __init__(self, folder):
         self.folder, self.state = folder / "learned", folder / "rules.json"
         self.helper = KernelsHelper()
+        self.places = ()
         self.before = plan(0)
         self.now = self.before
         kernel = KernelDetection(self.helper, NodeFilter(self.helper))
@@ -51,7 +52,7 @@ class Daemon:
             self._tasks.keep(job, name)
 
     async def serve(self, **given):
-        change = Change(self.now, plan(self.now.snapshot.generation + 1, **given))
+        change = Change(self.now, plan(self.now.snapshot.generation + 1, self.places, **given))
         await self.actor.prepare(change)
         try:
             await self.actor.commit(change)
@@ -155,6 +156,18 @@ async def test_a_daemon_that_was_killed_left_its_rules(daemon):
     assert [rule["name"] for rule in (await other.shown())["rules"]] == ["a"]
     await until(lambda: len(other.told("DetectorHeld")) == 2)
     assert "text of the last" in other.told("DetectorHeld")[1]
+
+
+async def test_where_sources_are_is_told_with_the_files(daemon):
+    one = daemon()
+    places = {"geoip": {"database": "/nowhere.mmdb", "asn_database": __file__}}
+    await one.serve(**on(one), **places)
+    await until(lambda: one.told("DetectorHeld"))
+    assert "brings=('looks', 'asn')" in one.told("DetectorSettings")[0]
+    await one.serve(**on(one), **places)
+    one.places = ("another file",)
+    await one.serve(**on(one), **places)
+    await until(lambda: len(one.told("DetectorSettings")) == 2)
 
 
 async def test_other_settings_are_told_and_none_end_it(daemon):

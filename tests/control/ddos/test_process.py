@@ -39,6 +39,20 @@ async def test_it_is_told_and_says_what_it_finds(started, tmp_path, caplog):
     assert await started.over == "exit status 0"
 
 
+async def test_files_that_it_could_not_open_come_with_its_settings(started, tmp_path, caplog):
+    await started.ready()
+    countries, file = tmp_path / "countries.mmdb", memory_file("looks", b"")
+    countries.write_bytes(b"content")
+    before = len(os.listdir("/proc/self/fd"))
+    started.tell("settings", Orders(DetectorSettings({}), file, [("country", str(countries)), ("asn", "/nowhere")]))
+    assert len(os.listdir("/proc/self/fd")) == before
+    os.close(file)
+    await until(lambda: (tmp_path / "told").exists())
+    assert (tmp_path / "told").read_text().split()[:2] == ["DetectorSettings", "2"]
+    assert "brings=('looks', 'country')" in (tmp_path / "told").read_text()
+    assert "without /nowhere: it cannot be read: No such file" in caplog.text
+
+
 async def test_what_it_cannot_be_told_is_logged(started, monkeypatch, caplog):
     await started.ready()
 

@@ -91,7 +91,8 @@ def test_openings_are_counted_apart_and_what_no_app_gets_is_not():
 
 
 def test_countries_where_they_are_told():
-    adaptive = Adaptive(lambda rows: np.where(rows["source_low"] % 2 == 0, "DE", "FR"))
+    adaptive = Adaptive()
+    adaptive.places = {"country": lambda rows: np.where(rows["source_low"] % 2 == 0, "DE", "FR")}
     adaptive.take(packets(100, source_low=[2, 2, 2, 3, 4]), 10.0, 10.0)
     assert of(adaptive, "country", "DE").days[0].packets_per_second == 80
     adaptive.share(0, packets(1, source_low=[2, 2, 2, 3, 4]))
