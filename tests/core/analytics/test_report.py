@@ -174,8 +174,8 @@ def test_attacks_are_told_in_the_summary_with_their_trend():
     made = told(ATTACKED)
     assert made["headline"] == "Four attacks of up to 400 Mbit/s, every origin up"
     assert (
-        "Four attacks came, most often NTP reflection at game, and none in the week before; 5.00 M packets were kept off."
-        in made["paragraph"]
+        "Four attacks came, most often NTP reflection at game, and none in the week before; "
+        "5.00 M packets were kept off." in made["paragraph"]
     )
     assert {"label": "Attacks", "value": "4", "note": "nothing to compare with"} in made["figures"]
     assert [one["label"] for one in made["figures"]] == ["Carried", "Sessions", "Failed sessions", "Attacks"]
