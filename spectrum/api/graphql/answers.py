@@ -30,9 +30,21 @@ from spectrum.api.analytics.visible import visible_to
 from spectrum.api.envelope import ApiError
 from spectrum.api.graphql.attacks import attack_groups, attacks_questions
 from spectrum.api.graphql.filters import TIMES, GraphQLFilterFault, TimeRange, dimensions, read
-from spectrum.api.graphql.schema import MAX_FIELDS, MAX_PAGE, NODES, MetricPlace, make_schema, places, settings_of
+from spectrum.api.graphql.schema import (
+    CONFIDENCE,
+    CONFIDENCE_METRICS,
+    MAX_FIELDS,
+    MAX_PAGE,
+    NODES,
+    MetricPlace,
+    make_schema,
+    places,
+    settings_of,
+)
 from spectrum.api.kinds.times import timestamp
 from spectrum.core.analytics.columns import TABLES
+from spectrum.core.analytics.confidence import interval_of
+from spectrum.core.analytics.metrics import VARIANCES
 from spectrum.core.analytics.plan import MAX_POINTS
 from spectrum.core.analytics.question import Question, QuestionFault, Row, Sorting, bucket_starts
 from spectrum.store.objects import StoredObject
@@ -147,7 +159,7 @@ def _failed(status: int, faults: Iterable[GraphQLError]) -> tuple[int, dict[str,
 @cache
 def _schema() -> GraphQLSchema:
     settings = {NODES[table]: settings_of(table, _KEEP_S) for table in NODES}
-    return make_schema(_groups, _accounts, _zones, _budget, settings, _attacks)
+    return make_schema(_groups, _accounts, _zones, _budget, settings, _attacks, _confidence)
 
 
 def _accounts(_: Any, info: GraphQLResolveInfo[Any], **given: Any) -> list[_Owner]:
@@ -216,6 +228,22 @@ async def _attacks(owner: _Owner, info: GraphQLResolveInfo[Any], **given: Any) -
     return attack_groups(answers, given.get("orderBy") or (), limit)
 
 
+def _confidence(group: Mapping[str, Any], level: Any) -> dict[str, Any] | None:
+    """Return how exact the sums of a group are; nothing where no probability is given, as Cloudflare does."""
+    if level is None:
+        return None
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+        raise ApiError(400, BAD_QUERY, f"confidence: level: {level!r} is not between 0 and 1, such as 0.95")
+    values = group[CONFIDENCE]
+    return {"level": level, "sum": {name: _interval(name, values, level) for name in VARIANCES}}
+
+
+def _interval(name: str, values: Mapping[str, Any], level: float) -> dict[str, Any]:
+    """Return the interval of a sum: of samples, or exact, as kernel counters are."""
+    found = interval_of(values[name], values.get(VARIANCES[name], 0.0), level)
+    return {**found._asdict(), "sampleSize": values.get("samples", values["packets"])}
+
+
 def _count_node(info: GraphQLResolveInfo[Any]) -> None:
     asked: _Asked = info.context
     asked.nodes += 1
@@ -251,6 +279,7 @@ class _Node:
         self._dimensions = [name for name in named if name in self._by]
         self._times = [name for name in named if name in TIMES and name not in self._by]
         self._places = [one for one in places(table) if one.name in selected.get(one.home, ())]
+        self._confidence = CONFIDENCE_METRICS[table] if CONFIDENCE in selected.get("", ()) else ()
         self._order: list[tuple[str, bool]] = list(given.get("orderBy") or ())
         self._range_s = 0.0
 
@@ -265,7 +294,7 @@ class _Node:
         since, until = _span(limits, now)
         self._range_s = until - since
         self._check_order()
-        metrics = list(dict.fromkeys([one.metric for one in self._placed()])) or self._any_metric()
+        metrics = self._metrics()
         if len(metrics) + len(self._dimensions) > MAX_FIELDS:
             raise QuestionFault("metrics", f"more than {MAX_FIELDS} fields")
         bucket = min((TIMES[name] for name in self._times), default=None)
@@ -286,8 +315,10 @@ class _Node:
             visible=visible_to(self._owner.call),
         )
 
-    def _any_metric(self) -> list[str]:
-        return [places(self._table)[0].metric]
+    def _metrics(self) -> list[str]:
+        """Return the metrics that are asked for; any one where none is."""
+        found = dict.fromkeys([*(one.metric for one in self._placed()), *self._confidence])
+        return list(found) or [places(self._table)[0].metric]
 
     def _placed(self) -> list[MetricPlace]:
         """Return the metrics that are shown, or sorted by."""
@@ -306,7 +337,7 @@ class _Node:
 
     def groups(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return the groups of rows."""
-        metrics = list(dict.fromkeys([one.metric for one in self._placed()])) or self._any_metric()
+        metrics = self._metrics()
         begin = 1 if self._times else 0
         shown = []
         for row in rows:
@@ -317,6 +348,7 @@ class _Node:
             for one in self._placed():
                 into = group.setdefault(one.home, {}) if one.home else group
                 into[one.name] = self._value(one, values[one.metric])
+            group |= {CONFIDENCE: values} if self._confidence else {}
             shown.append(group)
         if self._times:
             shown = self._ordered(shown)

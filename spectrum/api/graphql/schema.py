@@ -29,7 +29,7 @@ from spectrum.api.graphql.attacks import FIELDS as ATTACK_FIELDS
 from spectrum.api.graphql.attacks import NODE as ATTACKS_NODE
 from spectrum.api.graphql.filters import OF_LISTS, TIMES, comparable, dimensions, endings_of
 from spectrum.core.analytics.columns import TABLES, Column, ColumnKind, Table
-from spectrum.core.analytics.metrics import METRICS, Metric, MetricKind
+from spectrum.core.analytics.metrics import METRICS, VARIANCES, Metric, MetricKind
 
 # The node of each table.
 NODES: Mapping[str, str] = {
@@ -64,6 +64,12 @@ _HOMES = {
     MetricKind.QUANTILE: "quantiles",
     MetricKind.LOWEST: "min",
     MetricKind.HIGHEST: "max",
+}
+# The field that tells how exact the sums of a group are, and what it takes: the sums, the number of samples, variances.
+CONFIDENCE = "confidence"
+CONFIDENCE_METRICS: Mapping[str, tuple[str, ...]] = {
+    "packets": (*VARIANCES, "samples", *VARIANCES.values()),
+    "attacks": tuple(VARIANCES),
 }
 # What `avg` of packets has: bits and packets a second, over the whole time, or the time of a group.
 RATES = {"bitRate": "bits", "packetRate": "packets"}
@@ -103,6 +109,8 @@ def places(table: str) -> tuple[MetricPlace, ...]:
 
 def _places(table: str) -> Iterator[MetricPlace]:
     for metric in METRICS[table].values():
+        if metric.name in VARIANCES.values():
+            continue
         if metric.name == "count":
             yield MetricPlace("", "count", "count")
         else:
@@ -122,6 +130,8 @@ def _name(metric: Metric) -> str:
     raise AssertionError(f"a metric without an ending: {metric.name}")
 
 
+# Returns what is known of how exact sums are: of a group, with a probability.
+ConfidenceResolver = Callable[[Mapping[str, Any], Any], Any]
 # Returns the groups of a node: of which table, and what `accounts` or `zones` is about.
 NodeResolver = Callable[[str, Any, GraphQLResolveInfo[Any], Mapping[str, Any]], Awaitable[Any]]
 
@@ -133,6 +143,7 @@ def make_schema(
     budget: Callable[..., Any],
     settings: Mapping[str, Any],
     resolve_attacks: Callable[..., Any],
+    resolve_confidence: ConfidenceResolver,
 ) -> GraphQLSchema:
     """Return the schema.
 
@@ -143,8 +154,10 @@ def make_schema(
         budget: Resolves `viewer { budget }`.
         settings: What each node says of itself.
         resolve_attacks: Answers the node of attacks.
+        resolve_confidence: Answers `confidence` of a group.
     """
-    nodes = {table: _node(table, resolve_node) for table in NODES}
+    confidence = _confidence_field(resolve_confidence)
+    nodes = {table: _node(table, resolve_node, confidence) for table in NODES}
     attacks = _attacks_node(resolve_attacks)
     account = _owner("account", "accountTag", nodes, tuple(NODES), settings, attacks)
     zone = _owner("zone", "zoneTag", nodes, OF_ZONES, settings, attacks)
@@ -237,7 +250,20 @@ def _times(table: str) -> Iterator[str]:
     yield from (name for name, length in TIMES.items() if length)
 
 
-def _node(table: str, resolve: NodeResolver) -> GraphQLField:
+def _confidence_field(resolve: ConfidenceResolver) -> GraphQLField:
+    bounds = {name: GraphQLField(_SCALARS["float64"]) for name in ("estimate", "lower", "upper")}
+    bounds["sampleSize"] = GraphQLField(_SCALARS["uint64"])
+    interval = GraphQLField(GraphQLObjectType("confidenceInterval", bounds))
+    sums = GraphQLObjectType("confidenceSum", dict.fromkeys(VARIANCES, interval))
+    told = {"level": GraphQLField(_SCALARS["float64"]), "sum": GraphQLField(GraphQLNonNull(sums))}
+    return GraphQLField(
+        GraphQLObjectType("confidence", told),
+        {"level": GraphQLArgument(_SCALARS["float64"])},
+        lambda group, _, level=None: resolve(group, level),
+    )
+
+
+def _node(table: str, resolve: NodeResolver, confidence: GraphQLField) -> GraphQLField:
     stem = NODES[table]
     homes: dict[str, dict[str, GraphQLField]] = {}
     fields: dict[str, GraphQLField] = {}
@@ -253,6 +279,8 @@ def _node(table: str, resolve: NodeResolver) -> GraphQLField:
     by = {name: GraphQLField(_scalar_of(column)) for name, column in dimensions(TABLES[table]).items()}
     by |= {name: GraphQLField(_SCALARS["Date" if name == "date" else "Time"]) for name in _times(table)}
     fields["dimensions"] = GraphQLField(GraphQLNonNull(GraphQLObjectType(f"{stem}_dimensions", by)))
+    if table in CONFIDENCE_METRICS:
+        fields[CONFIDENCE] = confidence
     group = GraphQLObjectType(stem, fields)
     arguments = {
         "filter": GraphQLArgument(GraphQLNonNull(_filter_type(TABLES[table], stem))),

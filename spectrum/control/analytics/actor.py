@@ -14,6 +14,7 @@ import msgspec
 from prometheus_client.core import Metric
 
 from spectrum.control.analytics.metrics import AnalyticsReadings, analytics_metrics
+from spectrum.control.analytics.packet_places import PacketPlaces
 from spectrum.control.api.needs import api_user
 from spectrum.control.configuration.actor import Actor, Change, RolloutError
 from spectrum.control.configuration.served import Served
@@ -52,6 +53,7 @@ class AnalyticsActor(Actor):
         self._served = served
         self._records = records
         self._take_packets = take_packets
+        self._packet_places = PacketPlaces(served)
         self._clock = clock
         self._report = IntakeReport()
         # Of intakes before the one that reports.
@@ -99,13 +101,17 @@ class AnalyticsActor(Actor):
         extent = segments.recovered if asked.begins and not self._has_taken else segments.extent
         files = [] if asked.segment is None else segments.open_segment(asked.segment)
         node = self._served.config.node.name or socket.gethostname()
-        return JournalView(extent=extent, node=node, packets=self._take_packets()), files
+        return JournalView(extent=extent, node=node, packets=self._packet_places.told(self._take_packets())), files
 
     def _add_up(self) -> None:
         """Keep what the one before has counted."""
         for name in _COUNTS:
             self._before[name] += getattr(self._report, name)
         self._failures_before += Counter(self._report.failures)
+
+    async def close(self) -> None:
+        """Close the files of places."""
+        self._packet_places.close()
 
     # --- what one sees --------------------------------------------------------------------------------------------
 

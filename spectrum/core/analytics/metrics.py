@@ -108,12 +108,30 @@ _EVENT_METRICS = (
     ),
 )
 _ROWS = Metric("count", MetricKind.SUM, "", "records", (), "count(*)")
+# One packet in N is a sample, whatever the others are. Of a sum over w * y, with w of N and y of a sample, the variance
+# is then estimated by the sum over w * (w - 1) * y * y (Horvitz and Thompson, 1952).
+_INTERVAL, _WEIGHED = "CAST(sample_interval AS DOUBLE)", "CAST(bytes AS DOUBLE)"
 _PACKET_METRICS = (
     Metric("samples", MetricKind.SUM, "", "samples", (), "count(*)"),
     _total("packets", "packets, as samples stand for them", "sample_interval", "sample_interval", unit="packets"),
     _total("bytes", "bytes, as samples stand for them", "bytes", "bytes", unit="bytes"),
     _total("bits", "bits, as samples stand for them", "bytes * 8", "bytes", unit="bits"),
+    _total(
+        "packetsVariance",
+        "variance of `packets`, as samples are a choice of packets",
+        f"{_INTERVAL} * ({_INTERVAL} - 1)",
+        "sample_interval",
+    ),
+    _total(
+        "bitsVariance",
+        "variance of `bits`, likewise",
+        f"64 * {_WEIGHED} * {_WEIGHED} * (1 - 1 / {_INTERVAL})",
+        "bytes",
+        "sample_interval",
+    ),
 )
+# By the sum that is an estimate.
+VARIANCES: Mapping[str, str] = MappingProxyType({"packets": "packetsVariance", "bits": "bitsVariance"})
 _ATTACK_METRICS = (
     Metric("attacks", MetricKind.DISTINCT, "", "attacks", ("attack",), "count(DISTINCT attack)"),
     _total("packets", "packets that rules matched", "packets", "packets", unit="packets"),

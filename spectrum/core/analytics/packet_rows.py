@@ -27,6 +27,9 @@ class SampledPacket(NamedTuple):
         header: The beginning of the frame.
         interval: How many packets it stands for.
         is_dropped: Whether it went no further: with `dry_run` none is dropped, whatever its verdict.
+        app: The app that it was for; empty for none.
+        country: Where it came from, by the file's `geoip`; empty if unknown.
+        asn: The autonomous system, likewise; 0 if unknown.
     """
 
     at_us: int
@@ -35,6 +38,9 @@ class SampledPacket(NamedTuple):
     header: bytes
     interval: int
     is_dropped: bool
+    app: str = ""
+    country: str = ""
+    asn: int = 0
 
 
 def was_dropped(verdict: str, dry_run: bool) -> bool:
@@ -60,11 +66,11 @@ def packet_row(packet: SampledPacket, node: str) -> tuple[Any, ...] | None:
         str(source),
         str(prefix),
         frame.source_port,
-        "",
-        0,
+        packet.country,
+        packet.asn,
         str(frame.destination),
         frame.destination_port,
-        "",
+        packet.app,
         frame.length,
         frame.ttl,
         "+".join(frame.tcp_flags),

@@ -95,3 +95,48 @@ def _prefix_of(address: IPAddress) -> IPNetwork:
 def _ports(ports: range) -> range:
     """Return the ports; all of them as one."""
     return range(ANY_PORT, ANY_PORT + 1) if len(ports) >= 65535 else ports
+
+
+class ServedTable:
+    """Finds the app that a packet is for: the longest prefix of its port or of any port, as the filter's program does.
+
+    Args:
+        apps: What is served.
+
+    Raises:
+        ServedError: If there are more places than `MAX_PLACES`.
+    """
+
+    def __init__(self, apps: Mapping[str, "App"]) -> None:
+        self._names = tuple(apps)
+        # By the version of IP the lengths of prefixes, the longest first.
+        self._lengths: dict[int, list[int]] = {4: [], 6: []}
+        self._apps: dict[tuple[int, int, int, int, int], int] = {}
+        for place in served_places(apps):
+            version, length = place.prefix.version, place.prefix.prefixlen
+            key = version, place.protocol, place.port, length, _beginning(place.prefix.network_address, length)
+            self._apps[key] = place.app
+            if length not in self._lengths[version]:
+                self._lengths[version].append(length)
+        for lengths in self._lengths.values():
+            lengths.sort(reverse=True)
+
+    def app_at(self, protocol: int, address: IPAddress, port: int) -> str:
+        """Return the name of the app; empty for none.
+
+        Args:
+            protocol: The IP protocol number.
+            address: Where the packet goes.
+            port: And to which port.
+        """
+        for length in self._lengths[address.version]:
+            for one in (port, ANY_PORT):
+                found = self._apps.get((address.version, protocol, one, length, _beginning(address, length)))
+                if found is not None:
+                    return self._names[found]
+        return ""
+
+
+def _beginning(address: IPAddress, length: int) -> int:
+    """Return the first bits of an address."""
+    return int(address) >> (address.max_prefixlen - length)

@@ -175,6 +175,17 @@ async def test_packets_of_a_network(api, connection, client):
     assert found["sum"] == {"bits": 48_000, "packets": 100}
     assert found["avg"] == pytest.approx({"bitRate": 48_000 / 3600, "packetRateTenSeconds": 10})
     assert found["dimensions"] == {"outcome": "drop", "ipProtocolName": "tcp"}
+    interval = "{ estimate lower upper sampleSize }"
+    fields = f"confidence(level: 0.95) {{ level sum {{ packets {interval} bits {interval} }} }}"
+    (found,) = await groups(client, fields, node="spectrumNetworkAnalyticsAdaptiveGroups")
+    assert found["confidence"]["level"] == 0.95
+    assert found["confidence"]["sum"] == {
+        "packets": pytest.approx({"estimate": 100, "lower": 0, "upper": 295.01, "sampleSize": 1}, abs=0.01),
+        "bits": pytest.approx({"estimate": 48_000, "lower": 0, "upper": 141_606.1, "sampleSize": 1}, abs=1),
+    }
+    without = "sum { packets } confidence { level }"
+    (found,) = await groups(client, without, node="spectrumNetworkAnalyticsAdaptiveGroups")
+    assert found == {"sum": {"packets": 100}, "confidence": None}
 
 
 async def test_settings_and_budget(client):
@@ -192,6 +203,14 @@ def node(arguments, fields="count"):
 
 
 FAULTS = {
+    "level": (
+        in_account(
+            f"spectrumNetworkAnalyticsAdaptiveGroups(limit: 1, filter: {{{HOUR}}})"
+            " { confidence(level: 95) { level } }"
+        ),
+        400,
+        "confidence: level: 95 is not between 0 and 1",
+    ),
     "syntax": ("{", 400, "Syntax Error"),
     "field": ("{ nothing }", 400, "Cannot query field 'nothing'"),
     "long": ("{ a }" + " { b }" * 3000, 400, "Document contains more"),

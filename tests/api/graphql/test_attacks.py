@@ -112,6 +112,9 @@ async def test_groups_of_what_matched(client):
     assert found[1]["dimensions"] == {"attackId": "a1", "ruleName": "ddos-1"}
     assert found[1]["max"]["packetRate"] == 500
     assert found[1]["avg"]["packetRate"] == pytest.approx(40 / 10_800)
+    fields = "dimensions { attackId } confidence(level: 0.9) { sum { packets { estimate lower upper sampleSize } } }"
+    found = await asked(client, "dosdNetworkAnalyticsAdaptiveGroups", fields, arguments)
+    assert found[1]["confidence"]["sum"]["packets"] == {"estimate": 45, "lower": 45, "upper": 45, "sampleSize": 45}
 
 
 async def test_what_makes_no_sense(client):

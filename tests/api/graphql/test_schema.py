@@ -3,9 +3,9 @@ from graphql import GraphQLNonNull, build_client_schema, introspection_from_sche
 from spectrum.api.graphql.schema import NODES, OF_ZONES, make_schema, places, settings_of
 from spectrum.core.analytics.columns import TABLES
 from spectrum.core.analytics.dimensions import can_group
-from spectrum.core.analytics.metrics import METRICS
+from spectrum.core.analytics.metrics import METRICS, VARIANCES
 
-SCHEMA = make_schema(*[lambda *_: None] * 4, {}, lambda *_: None)
+SCHEMA = make_schema(*[lambda *_: None] * 4, {}, *[lambda *_: None] * 2)
 TEXT = print_schema(SCHEMA)
 
 
@@ -14,7 +14,7 @@ def test_every_column_and_metric_is_there():
         group = SCHEMA.type_map[node]
         dimensions = SCHEMA.type_map[f"{node}_dimensions"].fields
         assert {one.graphql for one in TABLES[table].columns if can_group(one)} <= set(dimensions)
-        assert {place.metric for place in places(table)} == set(METRICS[table])
+        assert {place.metric for place in places(table)} == set(METRICS[table]) - set(VARIANCES.values())
         for place in places(table):
             home = group.fields[place.home].type.of_type if place.home else group
             assert place.name in home.fields
@@ -26,7 +26,7 @@ def test_the_shapes_are_those_of_cloudflare():
     assert "accounts(filter: AccountFilter!): [account!]!" in TEXT
     assert "cost: uint64!" in TEXT
     network = SCHEMA.type_map["spectrumNetworkAnalyticsAdaptiveGroups"].fields
-    assert set(network) == {"sum", "avg", "dimensions"}
+    assert set(network) == {"sum", "avg", "confidence", "dimensions"}
     assert {"bits", "packets"} <= set(network["sum"].type.of_type.fields)
     assert {"bitRate", "packetRateFiveMinutes"} <= set(network["avg"].type.of_type.fields)
     orders = SCHEMA.type_map["spectrumNetworkAnalyticsAdaptiveGroups_orderBy"].values

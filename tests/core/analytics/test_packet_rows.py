@@ -15,7 +15,7 @@ def header(source="192.0.2.1"):
 
 
 def test_a_row_has_what_the_headers_say():
-    row = packet_row(SampledPacket(1_000_001, "list drop", 100, header(), 1000, True), "edge1")
+    row = packet_row(SampledPacket(1_000_001, "list drop", 100, header(), 1000, True, "dns", "DE", 64500), "edge1")
     assert dict(zip((column.name for column in PACKETS.columns), row, strict=True)) == {
         "time": datetime(1970, 1, 1, 0, 0, 1, 1),
         "node": "edge1",
@@ -26,11 +26,11 @@ def test_a_row_has_what_the_headers_say():
         "source_ip": "192.0.2.1",
         "source_prefix": "192.0.2.0/24",
         "source_port": 123,
-        "source_country": "",
-        "source_asn": 0,
+        "source_country": "DE",
+        "source_asn": 64500,
         "destination_ip": "192.0.2.9",
         "destination_port": 7000,
-        "app": "",
+        "app": "dns",
         "length": 86,
         "ttl": 64,
         "tcp_flags": "",

@@ -1,8 +1,8 @@
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
-from spectrum.core.ddos.served import MAX_PLACES, ServedError, ServedPlace, app_numbers, served_places
+from spectrum.core.ddos.served import MAX_PLACES, ServedError, ServedPlace, ServedTable, app_numbers, served_places
 from tests.core.configuration.checking import app
 
 ORIGIN = {"origin_direct": ["tcp://192.0.2.100:80"]}
@@ -66,3 +66,28 @@ def test_more_places_than_there_is_room_for():
     assert len(served(a=full)) == 60000 < MAX_PLACES
     with pytest.raises(ServedError, match=r"served at 120,001 .* most by b 60,000, a 60,000, c 1; .* 65,536 at most"):
         served(c=one("tcp/1", edge_ips=["192.0.2.1"]), b=one("udp/1-60000", edge_ips=["192.0.2.2"]), a=full)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "address", "port", "wanted"),
+    [
+        (6, "192.0.2.7", 443, "everywhere"),
+        (6, "2001:db8::1", 443, "everywhere"),
+        (6, "192.0.2.1", 443, "one"),
+        (6, "198.51.100.9", 443, "whole"),  # the longer prefix, of any port
+        (6, "198.51.100.1", 443, "whole"),
+        (6, "198.51.100.9", 0, "whole"),
+        (17, "192.0.2.1", 443, ""),
+        (6, "192.0.2.7", 80, ""),
+        (1, "192.0.2.1", 0, ""),
+    ],
+)
+def test_the_app_of_a_packet(protocol, address, port, wanted):
+    table = ServedTable(
+        {
+            "everywhere": one("tcp/443"),
+            "one": one("tcp/443", edge_ips=["192.0.2.1"]),
+            "whole": one("tcp/80", bindings=[{"prefix": "198.51.100.0/24", "port": 0}]),
+        }
+    )
+    assert table.app_at(protocol, ip_address(address), port) == wanted
