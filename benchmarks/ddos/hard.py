@@ -290,16 +290,35 @@ def restarted(
     return outcome(world, detector, watch(detector, looks, BEGIN + 5), vector, unchanged)
 
 
-def first_minute(seed: int, vector: str) -> tuple[Outcome, Outcome]:
-    """Return what comes of an attack in the first two minutes of a new daemon, and of normal traffic thereafter."""
-    world, detector = World(seed), Detector(Profile(seed, settle_s=0))
+def first_minute(
+    seed: int, vector: str | None, crowded: str | None = None, for_s: float = 90.0, after_s: float = 0.0
+) -> tuple[Outcome, Outcome]:
+    """Return what comes of an attack that is there when a new daemon begins, and of normal traffic thereafter.
 
-    def looks(seconds: float, attack: bool) -> Iterator[Packets]:
-        for _ in range(int(seconds / SUB_WINDOW_S)):
-            yield Packets.joined(
-                [normal(world, SUB_WINDOW_S, 100.0), flood(world, vector, 10 * RATE * attack, SUB_WINDOW_S, 100.0)]
-            )
+    Nobody is known at the start, and of whom are known later, one more in fifty each second.
 
-    during = outcome(world, detector, watch(detector, looks(120, True), 0.0), vector, unchanged)
-    after = outcome(world, detector, watch(detector, looks(120, False), 120.0), None, unchanged)
-    return during, after
+    Args:
+        seed: Of all chance.
+        vector: The attack; None for none.
+        crowded: The crowd that is there; None for none.
+        for_s: So long the attack lasts.
+        after_s: So long is looked at after it.
+    """
+    world, detector = World(seed), Detector(Profile(seed))
+
+    def looks(begin: float, seconds: float, attack: str | None) -> Iterator[Packets]:
+        for number in range(int(seconds / SUB_WINDOW_S)):
+            at = begin + number * SUB_WINDOW_S
+            parts = [normal(world, SUB_WINDOW_S, 100.0)]
+            if crowded:
+                parts.append(crowd(world, crowded, 1, at, SUB_WINDOW_S, 100.0))
+            people = Packets.joined(parts)
+            is_known = world.chance.random(len(people)) < at / 50
+            parts = [people.replaced(known=people["known"] * is_known)]
+            if attack:
+                parts.append(flood(world, attack, 10 * RATE, SUB_WINDOW_S, 100.0))
+            yield Packets.joined(parts)
+
+    during = outcome(world, detector, watch(detector, looks(0.0, for_s, vector), 0.0), vector, unchanged)
+    rules = watch(detector, looks(for_s, after_s, None), for_s)
+    return during, outcome(world, detector, rules, None, unchanged)

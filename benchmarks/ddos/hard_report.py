@@ -45,7 +45,13 @@ def rows(seeds: Iterable[int]) -> Iterator[str]:
         [hard.attack_in_profile(vector, seed) for seed in seeds for vector in ("udp_random", "udp_fixed", "syn_os")],
     )
     yield _row(
-        "after an attack in the first two minutes", [hard.first_minute(seed, "udp_random")[1] for seed in seeds], []
+        "crowds and normal traffic when a new daemon begins",
+        [hard.first_minute(seed, None, name, for_s=10)[0] for seed in seeds for name in (None, *CROWDS)],
+        [],
+    )
+    first = [hard.first_minute(seed, vector, after_s=100) for seed in seeds for vector in ATTACKS]
+    yield _row(
+        "an attack when a new daemon begins; after it", [after for _, after in first], [during for during, _ in first]
     )
 
 

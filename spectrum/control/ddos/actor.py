@@ -276,10 +276,11 @@ class DdosActor(Actor):
         if self._state is None:
             return "starting"
         if self._state.ready_s > 0:
-            return f"learning: no rule in the next {self._state.ready_s:.0f} s, until it is known what is normal"
+            return f"learning: in the next {self._state.ready_s:.0f} s only what is an attack whatever is normal"
         learning = [name for name, (_, settled) in self._state.learned.items() if not settled]
         if learning:
-            return f"on; rules about {len(learning)} of {len(self._state.learned)} apps only count: learning_time"
+            some = f"{len(learning)} of {len(self._state.learned)} apps"
+            return f"on; rules about {some} only count what is no attack without a profile: learning_time"
         return "on"
 
     async def metrics(self) -> Iterable[Metric]:

@@ -43,5 +43,7 @@ def detector_metrics(
     )
     yield GaugeMetricFamily("spectrum_ddos_cpu_share", "Share of a core that the detector takes", value=state.cpu)
     yield GaugeMetricFamily(
-        "spectrum_ddos_ready", "1 when it is known what is normal: before, no rule is written", value=not state.ready_s
+        "spectrum_ddos_ready",
+        "1 when it is known what is normal: before, rules are only about what is an attack whatever is normal",
+        value=not state.ready_s,
     )

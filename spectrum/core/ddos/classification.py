@@ -31,7 +31,7 @@ def classify(what: Conjunction, packets: Packets, pulses: int = 0) -> ManagedRul
         signature = rule.signature
         if signature is None or not _about_all(signature, what, packets, weights, pulses):
             continue
-        if float(weights[_matching(signature, packets)].sum()) >= SHARE:
+        if float(weights[has_signature(signature, packets)].sum()) >= SHARE:
             return rule
     return BY_REF["GENERIC-0003"]
 
@@ -54,7 +54,7 @@ def _is_spread(packets: Packets, weights: Column, least: int) -> bool:
     return float(np.bincount(inverse, weights).max()) < _ONE_DESTINATION
 
 
-def _matching(signature: Signature, packets: Packets) -> Mask:
+def has_signature(signature: Signature, packets: Packets) -> Mask:
     """Return which packets have a signature."""
     found = np.ones(len(packets), bool)
     for holds in _conditions(signature, packets):

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from spectrum.core.ddos.adaptive import Deviated
 from spectrum.core.ddos.classification import classify, shared_fields
 from spectrum.core.ddos.estimates import rate_bounds
-from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, overruled
+from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, overruled, spared
 from spectrum.core.ddos.managed import ManagedRule, Sensitivity
 from spectrum.core.ddos.mining import COST_AIM, COVER_WEIGHTS, LEAST_OF_FLOOR, Fingerprint, mine
 from spectrum.core.ddos.overrides import Overrides, Ruling
-from spectrum.core.ddos.packets import IN_USE, NO_APP, Packets
+from spectrum.core.ddos.packets import IN_USE, NO_APP, OPENING, Packets
 from spectrum.core.ddos.predicates import Conjunction
 from spectrum.core.ddos.profile import Normal, Profile
 from spectrum.core.ddos.recurrence import EXPIRIES_S, PastAttack, PastAttacks, expiry_s
+from spectrum.core.ddos.unlearned import SUSPECT_SHARE, Suspects
 
 SUB_WINDOW_S = 0.25
 # Looked at: the last sub-window alone, and so many together.
@@ -37,8 +38,10 @@ REJUDGE_S = 1.0
 MOST_RULES = 8
 # An automatic rule ends some time after what it matches fell below a quarter of what began it.
 QUIET_SHARE = 0.25
-# So long after a start flows and known sources are still being learned: only what goes nowhere is dropped.
+# So long after a start flows and known sources are still being learned: only what needs no profile is acted on.
 WARM_UP_S = 60.0
+# Flows that go on have done so after that.
+FLOWS_S = 2.0
 # What stays beyond normal for so long, and no rule is for it, is how it is now: how often packets come is learned.
 NEW_NORMAL_S = 600.0
 # Known sources were lost where so small a part of what they send is recognised.
@@ -216,18 +219,20 @@ class Detector:
         """
         self._at = now if at is None else at
         self._began = now if self._began is None else self._began
-        if not self._profile.is_ready:
-            self._profile.learn(self._left_over(packets), seconds, self._at)
-            return []
         self._looks.append(_Look(packets, seconds))
         self._tolerated = {what: until for what, until in self._tolerated.items() if until > now}
+        is_first = not self._profile.is_ready
         events: list[Event] = [*self._ends(now, counted or {}), *self._returns(now)]
+        if is_first:
+            self._learn_trusted(packets, seconds)
         alarm = max(self._alarm(list(self._looks)[-count:]) for count in SPANS if count <= len(self._looks))
         self._alarms = self._alarms + 1 if alarm > 1 else 0
         if now >= self._judge_at:
             events += self._judge_again(now)
         if (alarm > CLEAR_ALARM or self._alarms >= 2) and now >= self._mine_at:
             events += self._find(now)
+        if is_first:  # what is left alone is no news where nothing is known yet
+            return [event for event in events if not isinstance(event, LeftAlone)]
         self._learn(packets, seconds, now)
         self._deviations += self._profile.adaptive.take(self._left_over(packets), seconds, self._at)
         return events
@@ -246,6 +251,14 @@ class Detector:
         """Return what began to be more than adaptive profiles say since this was asked last: it is for the log."""
         deviations, self._deviations = self._deviations, []
         return deviations
+
+    def _learn_trusted(self, packets: Packets, seconds: float) -> None:
+        """Learn before it is known what is normal: all that is no attack whatever is normal."""
+        looks = [self._left_over(look.packets) for look in self._looks]
+        suspects = Suspects.of(Packets.joined(looks), sum(look.seconds for look in self._looks))
+        # Of what no app gets, nothing can be told from what a rule leaves over.
+        without = {NO_APP} if any(NO_APP in rule.apps for rule in self.rules) else set()
+        self._profile.learn(suspects.trusted(self._left_over(packets)), seconds, self._at, without)
 
     def _learn(self, packets: Packets, seconds: float, now: float) -> None:
         """Learn of apps that no rule is about, while nothing is beyond normal."""
@@ -347,7 +360,8 @@ class Detector:
         seconds = sum(look.seconds for look in looks)
         packets = Packets.joined([look.packets for look in looks])
         normal = self._profile.normal_with(self._missing(looks))
-        if self._lost_known(packets, seconds):  # nobody is known now, so that says nothing
+        # Nobody is known now, or only who is known was learned: so that says nothing.
+        if self._lost_known(packets, seconds) or self._knows_too_little(packets, seconds):
             packets = packets.replaced(known=np.zeros(len(packets), np.uint8))
             rows = normal.packets.replaced(known=np.zeros(len(normal.packets), np.uint8))
             normal = replace(normal, packets=rows)
@@ -371,7 +385,8 @@ class Detector:
         app = app_of(matching)
         excess = self._excess_of(app, left, seconds)
         judged = judge(fingerprint, matching, excess, self._profile.per_source_of(app))
-        judged = self._held_back(judged, matching, app, now, times > 1)
+        suspects = Suspects.of(left, seconds)
+        judged = self._held_back(judged, fingerprint, matching, suspects, now, times > 1)
         come = max(times, self._past.times(fingerprint.what, self._at))
         managed, ruling = self._managed(fingerprint.what, matching, come - 1)
         if judged.action is None:
@@ -416,19 +431,40 @@ class Detector:
         return managed, ruling
 
     def _held_back(
-        self, judgement: Judgement, matching: Packets, app: int, now: float, was_there: bool = True
+        self,
+        judgement: Judgement,
+        fingerprint: Fingerprint,
+        matching: Packets,
+        suspects: Suspects,
+        now: float,
+        was_there: bool = True,
     ) -> Judgement:
         """Return what is done about a fingerprint by what is known yet: more of attacks that were there before."""
-        if judgement.action is None or (judgement.action is Action.BLOCK and not matching["served"].any()):
+        if judgement.action is None:
             return judgement
         assert self._began is not None, "a look has begun it"
-        if now - self._began < min(WARM_UP_S, self._profile.first_s) and not was_there:
+        is_suspect = float(suspects.match(matching).mean()) >= SUSPECT_SHARE
+        goes_nowhere = judgement.action is Action.BLOCK and not matching["served"].any()
+        if goes_nowhere and (is_suspect or self._profile.is_ready):
+            return judgement
+        warms_up = now - self._began < min(WARM_UP_S, self._profile.first_s) and not was_there
+        if not warms_up and self._profile.is_settled(app_of(matching), self._at):
+            return judgement
+        if is_suspect and now - self._began >= FLOWS_S:
+            if judgement.action is not Action.BLOCK or suspects.of_no_client(matching).all():
+                return judgement
+            usual = self._profile.per_source_of(app_of(matching))
+            return spared(fingerprint, matching, usual, "far more packets open than go on, but clients may look so")
+        if warms_up:
             return Judgement(None, why="flows and known sources are still learned, in the first minute after a start")
-        if not self._profile.is_settled(app, self._at):
-            hours = self._profile.settle_s / 3600
-            why = f"{judgement.action} is to follow when the app has been learned for {hours:g} h; {judgement.why}"
-            return Judgement(Action.LOG, why=why)
-        return judgement
+        hours = self._profile.settle_s / 3600
+        why = f"{judgement.action} is to follow when the app has been learned for {hours:g} h; {judgement.why}"
+        return Judgement(Action.LOG, why=why)
+
+    def _knows_too_little(self, packets: Packets, seconds: float) -> bool:
+        """Tell whether of an app that is attacked only what known sources send may have been learned."""
+        suspects = Suspects.of(self._left_over(packets), seconds)
+        return any(not self._profile.is_settled(app, self._at) for app in suspects.apps)
 
     def _lost_known(self, packets: Packets, seconds: float) -> bool:
         """Tell whether the table of known sources was lost."""
@@ -468,7 +504,8 @@ class Detector:
         packets = Packets.joined([look.packets for look in self._looks])
         seconds = sum(look.seconds for look in self._looks)
         for rule in self.rules:
-            idle = packets.where((packets["state"] != IN_USE) & rule.what.match(packets))
+            matches = rule.what.match(packets)
+            idle = packets.where((packets["state"] != IN_USE) & matches)
             hits = rule.hits
             if rule.judged.action is Action.BLOCK:
                 hits = self._harm_of(rule)
@@ -481,7 +518,10 @@ class Detector:
             excess = float(idle["stands_for"].sum()) / seconds - usual
             found = Fingerprint(rule.what, excess, usual, np.array([hits]), len(idle))
             again = judge(found, idle, None, self._profile.per_source_of(rule.app))
-            again = self._held_back(again, idle, rule.app, now)
+            suspects = Suspects.of(packets.where(matches | (packets["state"] != OPENING)), seconds)
+            again = self._held_back(again, found, idle, suspects, now)
+            if again.action is Action.LOG:  # what needs no profile has become less
+                continue
             if again.action is not None and again.action != rule.judged.action:
                 told = overruled(again, rule.ruling, usual)
                 self._rules[rule.number] = changed = replace(rule, judgement=told, judged=again, hits=hits)
@@ -514,7 +554,7 @@ class Detector:
             matched = look.packets.where(rule.what.match(look.packets) & (look.packets["state"] != IN_USE))
             self._watch(rule, matched, look.seconds)
             rate = counted.get(rule.number, float(matched["stands_for"].sum()) / look.seconds)
-            quiet = rate < QUIET_SHARE * min(rule.excess, self._floor(self._profile.rate))
+            quiet = self._is_quiet(rule, rate, look)
             since = (rule.quiet_since if rule.quiet_since is not None else now) if quiet else None
             if since is not None and now - since >= self.expiry_s(rule):
                 self._forget(rule)
@@ -522,6 +562,17 @@ class Detector:
                 yield RuleEnded(rule)
             elif since != rule.quiet_since:
                 self._rules[rule.number] = replace(rule, quiet_since=since)
+
+    def _is_quiet(self, rule: FloodRule, rate: float, look: _Look) -> bool:
+        """Tell whether little matches a rule."""
+        if rate < TOLERANCE * rule.normal + QUIET_SHARE * min(rule.excess, self._floor(self._profile.rate)):
+            return True
+        if rule.app == NO_APP or self._profile.is_settled(rule.app, self._at):
+            return False
+        # How much is normal is not known: it is over when what matches goes on as clients do.
+        matches = rule.what.match(look.packets)
+        seen = look.packets.where(matches | (look.packets["state"] != OPENING))
+        return rule.action is not Action.LOG and not Suspects.of(seen, look.seconds)
 
     def _returns(self, now: float) -> Iterator[Event]:
         """Begin rules for attacks that were there before: after one sub-window, at half of what is an alarm."""

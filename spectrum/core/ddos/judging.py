@@ -99,19 +99,19 @@ def judge(
         if are_known and excess is not None and excess.is_crowd:  # behind addresses that the profile has not seen
             return Judgement(None, why="known sources send it: a crowd")
         # Clients that were upgraded since the profile was learned send what it has never seen, too.
-        return _spared(fingerprint, samples, usual_per_source, f"{why}, but clients that are new may send it")
+        return spared(fingerprint, samples, usual_per_source, f"{why}, but clients that are new may send it")
     if fingerprint.excess < LEAST_LIFT * fingerprint.normal:
         return Judgement(None, why=f"it looks as normal packets do, and is less than {LEAST_LIFT:g} times as much")
     if excess is not None and excess.is_crowd:
         return Judgement(None, why="who comes goes on as clients do: a crowd")
     if is_served or _few(fingerprint, samples):
-        return _spared(fingerprint, samples, usual_per_source, f"{share:.2g} % of an app's openings match")
+        return spared(fingerprint, samples, usual_per_source, f"{share:.2g} % of an app's openings match")
     return Judgement(
         Action.LIMIT, 2 * fingerprint.normal, "neither what it looks like nor its sources tell it from normal"
     )
 
 
-def _spared(fingerprint: Fingerprint, samples: Packets, usual_per_source: float, why: str) -> Judgement:
+def spared(fingerprint: Fingerprint, samples: Packets, usual_per_source: float, why: str) -> Judgement:
     """Return what to do about packets some of which clients may have sent."""
     if _few(fingerprint, samples):
         estimate, _ = sources(samples["source"])

@@ -111,7 +111,7 @@ async def test_rules_and_sampling_reach_the_kernel_and_the_next_detector(daemon,
     assert (await one.shown())["state"].startswith("off")
     await until(lambda: one.actor.processes())
     await until(lambda: one.actor._state)
-    assert (await one.shown())["state"] == "learning: no rule in the next 30 s, until it is known what is normal"
+    assert (await one.shown())["state"] == "learning: in the next 30 s only what is an attack whatever is normal"
     one.say(["rules", "a", "b"], ["sampling", 2, 9], ["state", 0.0, False])
     await until(lambda: one.helper.last(SetDetection).used_one_in == 9)
     await until(lambda: one.state.exists())

@@ -10,10 +10,10 @@ from spectrum.core.ddos.detector import MOST_RULES, SUB_WINDOW_S, Detector, Left
 from spectrum.core.ddos.judging import Action
 from spectrum.core.ddos.managed import BY_REF
 from spectrum.core.ddos.overrides import ManagedOverride, Overrides, Setting
-from spectrum.core.ddos.packets import Packets
+from spectrum.core.ddos.packets import OPENING, Packets
 from spectrum.core.ddos.profile import Profile
 from spectrum.core.ddos.recurrence import EXPIRIES_S, PastAttack
-from spectrum.simulation.normal import GAME, crowd, normal
+from spectrum.simulation.normal import GAME, World, crowd, normal
 from spectrum.simulation.vectors import flood
 
 EXPIRY_S = EXPIRIES_S[0]
@@ -101,12 +101,15 @@ def test_few_samples_are_no_alarm():
     assert detector.look(flood(world, "udp_fixed", 500_000, 0.005, ONE_IN), SUB_WINDOW_S, 1000.0) == []
 
 
-def test_without_a_profile_there_is_no_rule():
+def test_without_a_profile_what_clients_may_send_is_left_alone_until_flows_are_known():
     """Else the first clients after a start would be an attack."""
     world, _ = learned(3)
     detector = Detector(Profile(1))
-    events, _ = floods(detector, world, "udp_fixed", 3, 0.0)
+    events, now = floods(detector, world, "udp_fixed", 2, 0.0)
     assert not events
+    events, _ = floods(detector, world, "udp_fixed", 1, now)
+    assert [event.rule.action for event in events] == [Action.RETRY]
+    assert detector.profile.rates_of(GAME)[OPENING] < 1_000  # of the attack nothing is learned
 
 
 def test_a_lower_sensitivity_waits_for_more():
@@ -150,23 +153,39 @@ def test_rules_end_by_what_they_counted_themselves():
     assert [type(event) for event in events] == [RuleEnded]
 
 
-def test_rules_about_an_app_that_is_new_are_in_the_log_alone_and_others_block():
+def test_rules_about_an_app_that_is_new_are_in_the_log_alone_unless_they_need_no_profile():
     world, detector = learned(3)
     detector.profile.settle_s = 86_400.0
-    events, now = floods(detector, world, "udp_fixed", 1, 1000.0)
+    events, now = floods(detector, world, "dns_water_torture", 1, 1000.0)  # from real resolvers
     (rule,) = [event.rule for event in events]
-    assert rule.action is Action.LOG and "block is to follow when the app has been learned for 24 h" in str(rule)
-    events, _ = floods(detector, world, "ntp_reflection", 1, now)
+    assert rule.action is Action.LOG and "is to follow when the app has been learned for 24 h" in str(rule)
+    events, now = floods(detector, world, "ntp_reflection", 1, now)
     assert Action.BLOCK in {event.rule.action for event in events if isinstance(event, RuleWritten)}
+    events, now = floods(detector, world, "udp_fixed", 3, now)
+    (rule,) = [event.rule for event in events]
+    assert rule.action is Action.RETRY and "far more packets open than go on" in str(rule)
+    assert detector.rules[-1].action is Action.RETRY  # it is judged again each second
+
+
+def test_a_rule_that_needs_no_profile_ends_when_what_matches_goes_on_as_clients_do():
+    """It may match all openings of an app, of which there are always some."""
+    world, detector = World(3), Detector(Profile(3))
+    _, now = floods(detector, world, "game_replay", 3, 0.0)
+    (rule,) = detector.rules
+    many = {rule.number: 5_000.0}
+    _, now = floods(detector, world, "game_replay", EXPIRY_S + 2, now, counted=many)
+    assert detector.rules
+    events, _ = floods(detector, world, "game_replay", EXPIRY_S + 2, now, rate=0, counted=many)
+    assert [type(event) for event in events] == [RuleEnded]
 
 
 def test_in_the_first_minute_nothing_is_done_to_what_clients_may_send():
     world, detector = learned(3)
     detector._began = 990.0
-    events, now = floods(detector, world, "udp_fixed", 2, 1000.0)
+    events, now = floods(detector, world, "dns_water_torture", 2, 1000.0)
     assert {type(event) for event in events} == {LeftAlone} and "first minute" in events[0].why
-    events, _ = floods(detector, world, "udp_fixed", 2, now + 60)
-    assert {type(event) for event in events} == {RuleWritten}
+    events, _ = floods(detector, world, "dns_water_torture", 2, now + 60)
+    assert RuleWritten in {type(event) for event in events}
 
 
 def test_a_rule_that_hits_known_sources_challenges_them():

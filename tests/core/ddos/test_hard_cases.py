@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.ddos import hard
 from spectrum.core.ddos.judging import Action
+from spectrum.simulation.normal import CROWDS
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 1.0])
@@ -43,7 +44,8 @@ def test_pulses_pass_once():
 def test_a_restart_is_no_attack_and_one_is_stopped_in_the_first_minute_where_nobody_listens():
     came = hard.restarted(3, "ntp_reflection", for_s=3)
     assert [rule.action for rule in came.rules] == [Action.BLOCK] and came.matched > 0.95
-    assert hard.restarted(3, "udp_random", for_s=3).rules == ()  # clients may look so, and nothing is known of them yet
+    came = hard.restarted(3, "udp_random", for_s=3)  # clients may look so: they are asked to come twice
+    assert [rule.action for rule in came.rules] == [Action.RETRY] and came.matched > 0.95 and came.loss == 0
     assert hard.restarted(3, None, for_s=3).rules == ()
 
 
@@ -51,3 +53,33 @@ def test_an_attack_that_the_profile_has_learned_is_stopped_and_nobody_is_blocked
     came = hard.attack_in_profile("udp_fixed", 3)
     assert came.matched > 0.95 and came.loss <= 0.0005
     assert Action.BLOCK not in {rule.action for rule in came.rules}
+
+
+@pytest.mark.parametrize(
+    ("vector", "action"),
+    [
+        ("udp_random", Action.RETRY),
+        ("game_replay", Action.RETRY),
+        ("syn_os", Action.COOKIE),
+        ("connections", Action.SOURCE_LIMIT),
+        ("ntp_reflection", Action.BLOCK),
+        ("carpet", Action.BLOCK),
+        ("synack_reflection", Action.BLOCK),
+    ],
+)
+def test_an_attack_that_is_there_when_a_new_daemon_begins_is_stopped(vector, action):
+    during, _ = hard.first_minute(3, vector, for_s=3)
+    assert [rule.action for rule in during.rules] == [action]
+    assert all(rule.began <= 3 for rule in during.rules)
+    assert during.matched > 0.95 and during.loss <= 0.001
+
+
+@pytest.mark.parametrize("crowded", [None, *CROWDS])
+def test_whoever_comes_when_a_new_daemon_begins_is_no_attack(crowded):
+    assert hard.first_minute(3, None, crowded, for_s=3)[0].rules == ()
+
+
+def test_an_attack_of_the_first_minute_is_not_learned():
+    during, after = hard.first_minute(3, "udp_random", for_s=62, after_s=2)
+    assert [rule.action for rule in during.rules] == [Action.RETRY]
+    assert during.matched > 0.95 and after.rules == () and after.loss == 0
