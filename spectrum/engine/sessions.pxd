@@ -74,6 +74,7 @@ cdef struct Listener:
     PyObject *plan  # its SessionPlan, owned; NULL: the handler decides
     int fd
     uint32_t app
+    uint32_t begun        # sessions that followed the plan, of which the handler is still to be told
     uint8_t in_use
     uint8_t rests         # most of its clients are gone: it is not watched for a moment
     uint8_t asks_address  # bound to a wildcard: the address that a client wrote to is asked for each
@@ -127,6 +128,11 @@ cdef class Sessions(Part):
     cdef Loads _loads
     cdef Sum[MAX_KINDS] _sums
     cdef int _sum_count
+    # Listeners with sessions that have begun since the handler was told last, and the time of that.
+    cdef uint32_t[MAX_KINDS] _begun
+    cdef int _begun_count
+    cdef uint64_t _told_ms
+    cdef bint _tells_now
     cdef uint64_t[MAX_BUCKETS] _connect_bounds_ns
     cdef uint64_t[MAX_BUCKETS] _duration_bounds_ns
     cdef int _connect_bound_count, _duration_bound_count
@@ -176,6 +182,7 @@ cdef class Sessions(Part):
     cdef void _add(self, uint32_t number, Listener *listener, int fd, sockaddr_in6 *address) noexcept nogil
     cdef object _decide(self, uint64_t until_ns)
     cdef int _decide_all(self) except -1
+    cdef int _note_begun(self, uint32_t number) except -1
     cdef void _forget(self, uint32_t index, Session *session) noexcept nogil
     cdef bint _is_gone_due(self) noexcept nogil
     cdef bint _is_decision_due(self, uint64_t until_ns) noexcept nogil
@@ -208,6 +215,7 @@ cdef class Sessions(Part):
         self, uint32_t index, Session *session, int outcome, int error, const uint64_t *since) except -1
     cdef Sum *_sum_of(self, Session *session) except NULL
     cdef int _add_up(self, uint32_t index, Session *session) except -1
+    cdef bint _is_telling_due(self) noexcept nogil
     cdef int _tell_sums(self) except -1
     # Returns whether a session's plan was followed; the relay implements it.
     cdef bint _follow(self, uint32_t index, Session *session, object plan) except -1

@@ -393,7 +393,7 @@ cdef class Sessions(Part):
         cdef Session *session
         cdef Listener *listener
         cdef uint64_t name
-        cdef uint32_t index, number = 0, begun = 0
+        cdef uint32_t index
         while self._accepted_head:
             index = self._accepted_head - 1
             session = slab_at(&self._slab, index)
@@ -405,13 +405,9 @@ cdef class Sessions(Part):
                 self._pass_over(session.listener, session.client_address, session.address_bytes)
                 self._forget(index, session)
                 continue
-            if begun and session.listener != number:
-                self._handler.begun(number, begun)
-                begun = 0
-            number = session.listener
-            listener = &self._listeners[number]
+            listener = &self._listeners[session.listener]
             if listener.plan != NULL and self._follow(index, session, <object>listener.plan):
-                begun += 1
+                self._note_begun(session.listener)
                 continue
             batch.append((
                 <uint64_t>session.generation << 32 | index,
@@ -421,8 +417,6 @@ cdef class Sessions(Part):
                 PyBytes_FromStringAndSize(<char *>session.edge_address, session.address_bytes),
                 session.edge_port,
             ))
-        if begun:
-            self._handler.begun(number, begun)
         if not batch:
             return
         try:
@@ -433,6 +427,16 @@ cdef class Sessions(Part):
                 session = self._find(name)
                 if session != NULL and session.state == ACCEPTED:
                     self._end(<uint32_t>name, session, REFUSED, 0, True)
+
+    cdef int _note_begun(self, uint32_t number) except -1:
+        """Count a session that follows the plan of its listener."""
+        if self._listeners[number].begun == 0:
+            if self._begun_count == MAX_KINDS:
+                self._tell_sums()
+            self._begun[self._begun_count] = number
+            self._begun_count += 1
+        self._listeners[number].begun += 1
+        return 0
 
     cdef void _forget(self, uint32_t index, Session *session) noexcept nogil:
         """Free a session for which nothing was begun."""
@@ -729,9 +733,8 @@ cdef class Sessions(Part):
                 Py_DECREF(<object>session.form)
                 session.form = NULL
             slab_return(&self._slab, index)
-        if self._sum_count:
-            self._tell_sums()
         if batch:
+            self._tell_sums()
             self._handler.ended(batch)
 
     cdef bint _left(self, uint32_t index, Session *session, uint64_t *since) noexcept nogil:
@@ -779,6 +782,7 @@ cdef class Sessions(Part):
             if session.state != FREE and session.generation == self._new_connects.names[place] >> 32:
                 self._tell_open(index, session, CONNECTED, NULL, batch)
         if batch:
+            self._tell_sums()
             self._handler.told(batch)
         return 0
 
@@ -810,6 +814,7 @@ cdef class Sessions(Part):
             if self._progress.take_since(index, session.generation, counts, since):
                 self._tell_open(index, session, PROGRESS, since, batch)
         if batch:
+            self._tell_sums()
             self._handler.told(batch)
         return 0
 
@@ -859,6 +864,8 @@ cdef class Sessions(Part):
         cdef bint answered = session.legs[ORIGIN].received_bytes > 0
         cdef Sum *total
         cdef int place
+        if session.number:
+            self._tells_now = True
         for place in range(self._sum_count - 1, -1, -1):
             total = &self._sums[place]
             if (total.listener == session.listener and total.target == session.target
@@ -880,12 +887,34 @@ cdef class Sessions(Part):
         Py_INCREF(<object>total.target)
         return total
 
+    cdef bint _is_telling_due(self) noexcept nogil:
+        """Return whether the handler is to be told of what was summed.
+
+        It is after a pause; what follows within a tick is told together, as calling Python costs more than a session.
+        Of origins whose sessions are counted it is at once: clients may wait for their place.
+        """
+        if not self._begun_count and not self._sum_count and not self._record_count:
+            return False
+        return self._tells_now or self.loop.now_ms - self._told_ms >= TICK_MS
+
     cdef int _tell_sums(self) except -1:
-        """Report the summed sessions to the handler, with their records."""
+        """Tell the handler how many sessions have begun, and of the summed ones that ended, with their records."""
         cdef list sums = []
         cdef Sum *total
         cdef int place, count = self._record_count
-        cdef bytes records = PyBytes_FromStringAndSize(self._records.data, self._records.size) if count else b""
+        cdef uint32_t begun
+        cdef bytes records
+        self._told_ms = self.loop.now_ms
+        self._tells_now = False
+        while self._begun_count:
+            self._begun_count -= 1
+            place = self._begun[self._begun_count]
+            begun = self._listeners[place].begun
+            self._listeners[place].begun = 0
+            self._handler.begun(place, begun)
+        if not self._sum_count and not count:
+            return 0
+        records = PyBytes_FromStringAndSize(self._records.data, self._records.size) if count else b""
         for place in range(self._sum_count):
             total = &self._sums[place]
             sums.append((
@@ -919,13 +948,13 @@ cdef class Sessions(Part):
                 self._report()
         if self._new_connects.count:
             self._tell_connected()
-        if self._record_count:
+        if self._is_telling_due():
             self._tell_sums()
         if self._accepted_head:
             self.loop.tick_within(LATEST_US)
         elif self._resting:
             self.loop.tick_within(REST_NS // 1000)
-        elif self._gone_count:
+        elif self._gone_count or self._begun_count or self._sum_count or self._record_count:
             self.loop.tick_within(TICK_MS * 1000)
         if self._stalled and self._ended_since_stall >= RESUME_AFTER:
             self._ended_since_stall = 0
@@ -1021,6 +1050,7 @@ cdef class Sessions(Part):
     def drop_plans(self, listeners=None):
         """Ask the handler about all new sessions, or those of some listeners, by number."""
         cdef uint32_t number
+        self._tell_sums()
         for number in range(self._listener_count) if listeners is None else listeners:
             if number < self._listener_count:
                 self._drop_plan(number)
@@ -1033,6 +1063,7 @@ cdef class Sessions(Part):
         self.deaf.pop(number, None)
         if self._listeners[number].fd < 0:
             self._listeners[number].in_use = False
+            self._tell_sums()
             return
         self._decide_all()
         if drain:
@@ -1043,6 +1074,11 @@ cdef class Sessions(Part):
         if not self._stalled:
             self._unwatch_listener(number)
         self._listeners[number].in_use = False
+        self._tell_sums()
+
+    def tell_sums(self):
+        """Tell the handler of what was summed (`begun`, `summed`) now; it is within a tick anyway."""
+        self._tell_sums()
 
     def sessions(self, *, listener=None, targets=None):
         """Return the names of sessions: of a listener, connected to one of `targets`, or all."""
@@ -1111,6 +1147,7 @@ cdef class Sessions(Part):
         if session != NULL:
             self._end(<uint32_t>name, session, CLOSED, error, False)
             self._report()
+            self._tell_sums()
 
     def close_sessions(self, int error, set listeners=None):
         """End the sessions of `listeners`, or all; `error` is reported in `ended` with outcome CLOSED."""
@@ -1123,6 +1160,7 @@ cdef class Sessions(Part):
                 self._end(index, session, CLOSED, error, False)
         if self._ended_head:
             self._report()
+        self._tell_sums()
 
     @property
     def max_sessions(self):

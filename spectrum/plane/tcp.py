@@ -253,6 +253,7 @@ class TcpPlane:
 
     def flush_records(self) -> None:
         """Hand on the records of refusals, which are summed; to be called once a second, and at the end."""
+        self.relay.tell_sums()
         self._records.flush()
 
     def broken(self, error: Exception) -> None:
@@ -412,6 +413,7 @@ class TcpPlane:
 
     def open_sessions(self) -> dict[str, int]:
         """Return the number of sessions of each app with any."""
+        self.relay.tell_sums()
         found: Counter[str] = Counter()
         for app in self._registry.apps():
             if app.open:
@@ -425,12 +427,14 @@ class TcpPlane:
 
     def take_connects(self) -> None:
         """Note what the engine connected to origins of load balancers."""
+        self.relay.tell_sums()
         self._registry.take_connects()
 
     # --- measures -------------------------------------------------------------------------------------------------
 
     def take_measures(self) -> dict[str, AppMeasures]:
         """Return the counts since the last call, of the apps with any."""
+        self.relay.tell_sums()
         for slot, from_clients, from_origins in self.relay.take_bytes():
             app = self._registry.in_slot(slot)
             app.measures.bytes_from_client += from_clients

@@ -122,6 +122,7 @@ class Worker:
             case HealthUpdate():
                 self._planes.take_health(message)
             case Ask(number):
+                self._planes.tcp.relay.tell_sums()
                 self._sender.flush()
                 self._reports.report(number)
             case FindSessions():

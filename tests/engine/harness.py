@@ -84,6 +84,7 @@ class Recorder:
         """Run the engine in a thread, which calls `first` before."""
         with in_thread(self.loop, first):
             yield self
+        self.relay.tell_sums()
         assert self.faults == []
 
 

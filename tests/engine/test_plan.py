@@ -1,5 +1,6 @@
 """Plans that the engine follows, against what `spectrum.wire` says of headers, and a census."""
 
+import contextlib
 import socket
 from ipaddress import ip_network
 
@@ -17,6 +18,8 @@ from tests.engine.harness import LOOPBACK, PATIENCE_S, Recorder, client, eventua
 
 FORM = RecordForm(lambda outcome, error, has_since: b"{}")
 APP = 77
+# Of the engine (sessions.pxd).
+MAX_KINDS = 16
 
 
 def plan(*targets, header="off", **options):
@@ -76,7 +79,7 @@ def test_the_handler_decides_on_those_whom_a_judge_names(sockets):
         for _ in range(3):
             with client(edge):
                 origin.accept()[0].close()
-    assert (len(recorder.sessions), len(recorder.begins)) == (1, 2)
+    assert (len(recorder.sessions), sum(count for _, count in recorder.begins)) == (1, 2)
 
 
 @pytest.mark.parametrize(("prefix", "asked"), [("127.0.0.0/8", 1), ("192.0.2.0/24", 0), ("127.0.0.2/32", 0)])
@@ -90,7 +93,7 @@ def test_a_judge_is_asked_only_about_those_whom_a_prefix_holds(sockets, prefix, 
     serve(recorder, edge, plan(target(origin), judge=met.append, prefixes=prefixes))
     with recorder.running(), client(edge):
         origin.accept()[0].close()
-    assert (len(met), len(recorder.begins)) == (asked, 1)
+    assert (len(met), sum(count for _, count in recorder.begins)) == (asked, 1)
 
 
 def test_a_judge_that_fails_is_a_fault_and_the_handler_decides(sockets):
@@ -175,3 +178,67 @@ def test_plans_are_dropped(sockets):
 def test_a_plan_leads_somewhere():
     with pytest.raises(ValueError, match="one origin at least"):
         plan()
+
+
+def test_what_happens_within_a_tick_is_told_together(sockets):
+    edge, origin = sockets
+    recorder = Recorder()
+    number = serve(recorder, edge, plan(target(origin)))
+    held = 0
+
+    def holds_some():
+        nonlocal held
+        for _ in range(8):
+            with client(edge):
+                origin.accept()[0].close()
+        held += 8
+        eventually(lambda: sum(total[5] for total in recorder.sums) == held)
+        assert len(recorder.records) == held
+        return len(recorder.begins) < held and len(recorder.sums) < held
+
+    with recorder.running():
+        eventually(holds_some)
+    assert {of for of, _ in recorder.begins} == {number}
+    assert sum(count for _, count in recorder.begins) == held
+
+
+def test_the_handler_knows_all_sessions_of_a_listener_that_is_removed(sockets):
+    edge, origin = sockets
+    recorder = Recorder()
+    number = serve(recorder, edge, plan(target(origin)))
+    with client(edge), client(edge):
+        recorder.relay.remove_listener(number)
+        assert sum(count for _, count in recorder.begins) == 2
+        recorder.relay.close_sessions(7)
+        assert sum(total[5] for total in recorder.sums) == 2
+
+
+def test_ends_at_origins_whose_sessions_are_counted_are_told_at_once(sockets):
+    """Clients may wait for their places."""
+    edge, origin = sockets
+    recorder = Recorder()
+    serve(recorder, edge, plan(target(origin, place=3)))
+    for count in range(1, 4):
+        with client(edge):
+            while not recorder.relay.active:
+                recorder.loop.process()
+            origin.accept()[0].close()
+        while recorder.relay.active:
+            recorder.loop.process()
+        assert sum(total[5] for total in recorder.sums) == count
+
+
+def test_more_listeners_than_are_told_of_together(sockets):
+    _, origin = sockets
+    recorder = Recorder()
+    followed = plan(target(origin))
+    with contextlib.ExitStack() as stack:
+        edges = [stack.enter_context(listening()) for _ in range(MAX_KINDS + 4)]
+        numbers = [serve(recorder, edge, followed) for edge in edges]
+        for edge in edges:
+            stack.enter_context(client(edge))
+        while recorder.relay.active < len(edges):
+            recorder.loop.process()
+        recorder.relay.tell_sums()
+        assert sorted(recorder.begins) == [(number, 1) for number in numbers]
+        recorder.relay.close_sessions(7)
