@@ -35,7 +35,7 @@ FAILING_S, FAILING_LEAST, FAILING_SHARE, FAILING_MOST = 60.0, 5, 0.05, 0.5
 # Places in what the daemon counts of an app (spectrum/control/http/live.py).
 OPEN, STARTED, REFUSED, FAILED, IN, OUT, DROPPED, FAILURES = range(8)
 _NONE: list[Any] = [0, 0, 0, 0, 0, 0, 0, {}]
-_SEVERITY = {"failed": 0, "degraded": 1}
+_SEVERITY = {"failed": 0, "degraded": 1, "past": 2}
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -256,7 +256,8 @@ class LiveFeed:
         answer = self._answer
         assert answer is not None, "the caller looked"
         findings = self._findings(scope, answer["troubles"])
-        states = _states(findings)
+        wrong = [one for one in findings if one["severity"] != "past"]
+        states = _states(wrong)
         return {
             "at": answer["at"],
             "node": answer["node"],
@@ -266,7 +267,7 @@ class LiveFeed:
             "totals": self._totals(scope),
             "app_count": len(self._catalogue.in_account("apps", scope.account)),
             "apps": [self._row(name, states.get(name)) for name in self._shown(scope, states)],
-            "trouble": _counted(findings, states),
+            "trouble": _counted(wrong, states),
             "findings": [_told(one, self._catalogue) for one in islice(findings, MOST_FINDINGS)],
             "finding_count": len(findings),
         }

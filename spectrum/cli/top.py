@@ -104,7 +104,7 @@ class Watch:
             answer["generation"],
             totals,
             apps,
-            answer["troubles"],
+            [one for one in answer["troubles"] if one["severity"] != "past"],
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Severity = Literal["failed", "degraded"]
+Severity = Literal["failed", "degraded", "past"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Trouble:
 
     Attributes:
         kind: What it is, such as "origin_down"; docs/dashboard.md has them all.
-        severity: "failed" where something is not served, "degraded" where it still is.
+        severity: "failed" where something is not served, "degraded" where it still is, "past" where all is well again.
         section: The section of the file in which the object stands that it is about; empty for the node itself.
         name: The object's.
         since: When it began (seconds since 1970); 0 where nobody knows.

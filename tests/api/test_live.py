@@ -198,6 +198,22 @@ async def test_findings_are_sorted_and_trouble_is_counted(live):
     assert message["findings"][1]["apps"] == [{"id": file_id("apps", SSH), "name": SSH}]
 
 
+async def test_what_is_over_is_told_last_and_is_no_trouble(live):
+    supervisor, _, look = live
+    supervisor.troubles = [
+        trouble("attacks_ended", "past", "apps", SSH, apps=[SSH], since=9.0),
+        trouble("attack", "degraded", "apps", SSH, apps=[SSH], since=5.0),
+    ]
+    message = await look().next()
+    assert [one["kind"] for one in message["findings"]] == ["attack", "attacks_ended"]
+    assert message["trouble"] == {"apps": {"failed": 0, "degraded": 1}}
+    assert message["apps"][0]["why"] == "attack"
+    supervisor.troubles = supervisor.troubles[:1]
+    while len((message := await look().next())["findings"]) != 1:
+        pass
+    assert message["trouble"] == {} and message["apps"] == []
+
+
 async def test_an_app_whose_sessions_fail_is_found(live):
     supervisor, _, look = live
     supervisor.apps[SSH] = counted(started=100)

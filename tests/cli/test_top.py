@@ -56,6 +56,11 @@ def test_rates_are_differences_by_time():
     assert after.apps == {"web": AppRates(0)}
 
 
+def test_what_is_over_is_no_trouble():
+    over = DOWN | {"kind": "attacks_ended", "severity": "past"}
+    assert Watch().take(answer(1, 100.0, {}, is_all=True, troubles=[DOWN, over])).troubles == [DOWN]
+
+
 def test_orders():
     apps = {"a": AppRates(1, failed=5), "c": AppRates(2, bytes_in=7), "b": AppRates(2)}
     assert [name for name, _ in ordered(apps, "sessions")] == ["b", "c", "a"]

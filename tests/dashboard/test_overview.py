@@ -13,6 +13,25 @@ KINDS = {
     "pool_down": {"up": 0, "of": 1, "minimum": 1, "origins": [{"name": HOSTILE, "why": HOSTILE}]},
     "on_fallback": {"pool": HOSTILE, "serves": False, "pools": [HOSTILE]},
     "app_failing": {"failed": 9, "began": 10, "why": HOSTILE},
+    "attack": {
+        "attack": "5f0c",
+        "target": HOSTILE,
+        "state": "left_alone",
+        "vectors": [HOSTILE, HOSTILE],
+        "packets_per_second": 9,
+        "bits_per_second": 9,
+        "dropped": 0,
+        "why": HOSTILE,
+    },
+    "attacks_ended": {
+        "attack": "5f0c",
+        "target": HOSTILE,
+        "count": 2,
+        "vectors": [HOSTILE],
+        "bits_per_second": 9,
+        "dropped": 1,
+    },
+    "ddos": {"why": HOSTILE},
     "certificate_ends": {"ends_at": 2e9},
     "certificate_not_ordered": {"failures": 2, "why": HOSTILE, "try_at": 2e9},
     "limit_near": {"limit": "sessions", "of": HOSTILE, "used": 95, "maximum": 100, "setting": HOSTILE},
@@ -122,6 +141,46 @@ def test_nothing_is_wrong(look_at, screen, accessible):
     assert page.inner_text("h1") == "Everything is served."
     assert not page.locator(".finds").is_visible()
     screen(page, "overview-well")
+    accessible(page)
+
+
+def attacks(*facts):
+    """Return an event with an attack on app game for each of these facts, and with what is over beside them."""
+    event = hostile({"attack": {}, "attacks_ended": KINDS["attacks_ended"]})
+    on, over = ({**one, "section": "apps", "name": "game"} for one in event["findings"])
+    on["severity"], over["severity"] = "degraded", "past"
+    over["facts"] = {**over["facts"], "vectors": ["SYN flood"], "bits_per_second": 4e8, "dropped": 5_000_000}
+    going = [{**on, "facts": {**KINDS["attack"], "attack": f"a{i}", **one}} for i, one in enumerate(facts)]
+    return {**event, "findings": [*going, over], "finding_count": 1 + len(going), "trouble": {}}
+
+
+@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+def test_attacks_are_told_first(look_at, screen, accessible, size, theme):
+    one = {"state": "mitigated", "vectors": ["NTP reflection"], "bits_per_second": 4e8, "dropped": 12_345, "why": ""}
+    page = look_at(attacks(one), size=size, theme=theme)
+    assert page.inner_text("h1") == "App game is attacked, and the attack is kept off."
+    first = page.locator(".finds li").first.inner_text().replace("\u202f", " ").replace("\u00a0", " ")
+    assert "An attack on app game goes on" in first and "NTP reflection, up to 400 Mbit/s. 12,345 packets were" in first
+    assert page.get_by_role("link", name="See the attack").get_attribute("href") == "#/attacks/a0"
+    screen(page, f"overview-attacked-{size}-{theme}")
+    accessible(page)
+
+
+def test_attacks_that_are_not_kept_off(look_at):
+    logged, alone = {"state": "logged", "vectors": ["x"]}, {"state": "left_alone", "why": "it would hit clients"}
+    page = look_at(attacks(logged, alone))
+    assert page.inner_text("h1") == "Two attacks go on."
+    told = page.inner_text(".finds")
+    assert "Its rules only count it: nothing is kept off." in told and "No rule is written: " in told
+
+
+def test_attacks_that_are_over_are_nothing_that_is_wrong(look_at, accessible):
+    page = look_at(attacks())
+    assert page.inner_text("h1") == "Everything is served."
+    assert "Nothing needs attention" in page.inner_text(".lede")
+    told = page.inner_text(".finds")
+    assert "Two attacks on app game are over." in told and "M packets were kept off." in told
+    assert page.get_by_role("link", name="See them").get_attribute("href") == "#/attacks?q=game"
     accessible(page)
 
 

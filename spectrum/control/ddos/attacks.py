@@ -19,6 +19,7 @@ from spectrum.control.configuration.actor import Actor, Jobs
 from spectrum.control.ddos.attack_metrics import AttackCounts, attack_metrics
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.state_file import write_state
+from spectrum.control.trouble import Severity, Trouble
 from spectrum.core.ddos.attack_events import MOST_SAMPLES, Attack, AttackEvent, AttackRule, AttackSample
 from spectrum.core.ddos.attack_records import AttackRecord, records_of
 from spectrum.core.ddos.attack_view import attack_shown, sample_shown
@@ -32,6 +33,8 @@ MOST_ATTACKS = 1_000
 # The same fingerprint again within this time is the same attacker.
 REMEMBERED_S = 86_400.0
 WRITE_S = 1.0
+# So long after its end an attack is told of among what is wrong.
+TOLD_S = 86_400.0
 # Rules of the filter are named so where there are others, too.
 OWNER = "ddos/"
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -136,13 +139,13 @@ class AttackBook:
         """Return those that have not ended."""
         return [one.attack for one in self._attacks.values() if one.attack.ended is None]
 
+    def since(self, at: float) -> list[Attack]:
+        """Return those that are open, and those that ended from then on."""
+        return [one.attack for one in self._attacks.values() if one.attack.ended is None or one.attack.ended >= at]
+
     def held(self, now: float) -> tuple[Attack, ...]:
         """Return what a new detector has to know: open ones, and those whose fingerprints may recur."""
-        return tuple(
-            one.attack
-            for one in self._attacks.values()
-            if one.attack.ended is None or now - one.attack.ended <= REMEMBERED_S
-        )
+        return tuple(self.since(now - REMEMBERED_S))
 
     def latest(self) -> list[Attack]:
         """Return all, open ones first, then the latest."""
@@ -208,6 +211,43 @@ def _ended(attack: Attack, at: float) -> Attack:
     return msgspec.structs.replace(attack, state=AttackState.ENDED, ended=at, rules=rules)
 
 
+def _trouble(kind: str, severity: Severity, attack: Attack, since: float, **facts: Any) -> Trouble:
+    """Return what is told of attacks on an app, or on addresses of none."""
+    apps = (attack.app,) if attack.app else ()
+    facts |= {"attack": attack.id, "target": str(attack.target)}
+    return Trouble(kind, severity, "apps" if attack.app else "", attack.app, since, facts, apps)
+
+
+def _goes_on(attack: Attack) -> Trouble:
+    return _trouble(
+        "attack",
+        "degraded",
+        attack,
+        attack.began,
+        state=attack.state.value,
+        vectors=list(attack.vectors),
+        packets_per_second=round(attack.packets_per_second),
+        bits_per_second=round(attack.bits_per_second),
+        dropped=attack.dropped[0],
+        why=attack.rules[-1].why if attack.state is AttackState.LEFT_ALONE and attack.rules else "",
+    )
+
+
+def _are_over(attacks: Sequence[Attack]) -> Trouble:
+    """Return what is told of the attacks on an app that have ended; the latest is named."""
+    last = max(attacks, key=lambda one: one.ended or 0.0)
+    return _trouble(
+        "attacks_ended",
+        "past",
+        last,
+        last.ended or 0.0,
+        count=len(attacks),
+        vectors=list(dict.fromkeys(vector for one in attacks for vector in one.vectors)),
+        bits_per_second=round(max(one.bits_per_second for one in attacks)),
+        dropped=sum(one.dropped[0] for one in attacks),
+    )
+
+
 class AttacksActor(Actor):
     """Shows attacks, and keeps them.
 
@@ -227,6 +267,19 @@ class AttacksActor(Actor):
     async def metrics(self) -> Iterable[Metric]:
         """Return attacks, what they came to, and how fast they were found."""
         return attack_metrics(self._book.open(), self._book.counts) if self._detects() else ()
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Return the attacks that go on, and of each app those of the last day."""
+        if not self._detects():
+            return
+        ended: dict[str, list[Attack]] = {}
+        for attack in self._book.since(time.time() - TOLD_S):
+            if attack.ended is None:
+                yield _goes_on(attack)
+            else:
+                ended.setdefault(attack.app, []).append(attack)
+        for attacks in ended.values():
+            yield _are_over(attacks)
 
     def resources(self) -> Iterable[Resource]:
         """GET /attacks, /attack and /attack/rule."""

@@ -3,7 +3,7 @@ import asyncio
 import msgspec
 import pytest
 
-from spectrum.control.ddos.attacks import AttackBook, AttacksActor
+from spectrum.control.ddos.attacks import TOLD_S, AttackBook, AttacksActor
 from spectrum.control.http.resource import Asked
 from spectrum.core.ddos.attack_events import MOST_SAMPLES
 from spectrum.core.life.attack import AttackState
@@ -27,6 +27,42 @@ class Daemon:
 
     async def ask(self, path, **query):
         return await self._answers[path](Asked(query))
+
+
+def test_attacks_are_told_of_among_what_is_wrong(tmp_path, monkeypatch):
+    one = Daemon(tmp_path / "attacks")
+    now = ENDED["ended"] + TOLD_S
+    monkeypatch.setattr("spectrum.control.ddos.attacks.time.time", lambda: now)
+    one.book.take([event(number=1, rules=(rule(packets=5),)), event(number=2, app="", state=AttackState.LEFT_ALONE)])
+    for number in (3, 4):
+        over = ENDED | {"ended": ENDED["ended"] + number, "bits_per_second": 1e9 / number}
+        one.book.take([event("ended", number=number, rules=(rule(packets=number),), **over)])
+    one.book.take([event("ended", number=5, app="old", **ENDED | {"ended": ENDED["ended"] - 1})])
+    on, alone, over = one.actor.troubles()
+    assert (on.kind, on.severity, on.section, on.name, on.since, on.apps) == (
+        "attack",
+        "degraded",
+        "apps",
+        "game",
+        NOW,
+        ("game",),
+    )
+    assert on.facts == {
+        "attack": f"{1:016x}",
+        "target": "UDP 192.0.2.1:7000",
+        "state": "mitigated",
+        "vectors": ["NTP reflection"],
+        "packets_per_second": 100_000,
+        "bits_per_second": 400_000_000,
+        "dropped": 5,
+        "why": "",
+    }
+    assert (alone.section, alone.apps, alone.facts["why"]) == ("", (), "next to no opening of any app matches")
+    assert (over.kind, over.severity, over.since) == ("attacks_ended", "past", ENDED["ended"] + 4)
+    assert over.facts["attack"] == f"{4:016x}" and over.facts["count"] == 2 and over.facts["dropped"] == 7
+    assert over.facts["vectors"] == ["NTP reflection"] and over.facts["bits_per_second"] == 333_333_333
+    one.detects = False
+    assert list(one.actor.troubles()) == []
 
 
 def test_attacks_are_kept_over_a_kill(tmp_path, caplog):

@@ -1,6 +1,6 @@
 // What is wrong, in sentences: templates over what the daemon tells (docs/dashboard.md has the kinds). Their nouns are links.
 import { h, foreign } from './dom.js';
-import { ago, capital, count, dur, exact, hms, instant, int, pct, when } from './format.js';
+import { ago, bits, capital, count, dur, exact, hms, instant, int, pct, when } from './format.js';
 import { mark } from './marks.js';
 import { linkTo, pageIs, trafficOf } from './links.js';
 import { href } from './router.js';
@@ -31,6 +31,10 @@ function left({ up, of, minimum }) {
 }
 
 const causes = (origins) => (origins?.length ? [': ', origins.map((one, i) => [i ? ', ' : '', foreign(one.name, 48), ' (', foreign(one.why, 80), ')'])] : '');
+const keptOff = ({ dropped: n }) => (n ? `${plural(n, 'packet')} ${n === 1 ? 'was' : 'were'} kept off.` : 'Nothing was kept off.');
+const attacked = (f) => (f.name ? ['app ', named('apps', f)] : foreign(f.facts.target));
+const sort = (f) => [foreign(f.facts.vectors.join(', ')), ', up to ', bits(f.facts.bits_per_second), '. '];
+const MET = { mitigated: (f) => keptOff(f.facts), fading: (f) => ['Little of it is left. ', keptOff(f.facts)], logged: () => 'Its rules only count it: nothing is kept off.', left_alone: (f) => ['No rule is written: ', foreign(f.facts.why, 300), '.'] };
 const balancing = (f) => ({ label: 'Look into it', href: linkTo(f.section, f.id) });
 const KINDS = {
   origin_down: (f) => ({
@@ -58,6 +62,18 @@ const KINDS = {
     why: [`Of ${plural(Math.max(f.facts.began, f.facts.failed), 'session')} in the last minute ${int(f.facts.failed)} failed, ${pct(Math.min(1, f.facts.failed / Math.max(f.facts.began, f.facts.failed)))}: ${REASONS[f.facts.why] || 'most of them'} (`, mono(f.facts.why), ').'],
     act: pageIs('/analytics') ? { label: 'Who and why', href: trafficOf('app', f.name, { m: 'failed', by: 'reason', last: '1h' }) } : { label: 'See the app', href: linkTo('apps', f.id) },
   }),
+  attack: (f) => ({
+    what: [h('b', {}, 'An attack on ', attacked(f)), ' goes on', since(f), '.'],
+    why: [sort(f), (MET[f.facts.state] || MET.mitigated)(f)],
+    act: { label: 'See the attack', href: href(`/attacks/${f.facts.attack}`) },
+  }),
+  attacks_ended: (f, now) => ({
+    what: [h('b', {}, `${capital(count(f.facts.count, 'attack'))} on `, attacked(f)), f.facts.count === 1 ? ' is over.' : ' are over.'],
+    why: [sort(f), keptOff(f.facts)],
+    evidence: ago(f.since, now),
+    act: f.facts.count === 1 ? { label: 'See the attack', href: href(`/attacks/${f.facts.attack}`) } : { label: 'See them', href: href('/attacks', f.name ? { q: f.name } : {}) },
+  }),
+  ddos: (f) => ({ what: [h('b', {}, 'Detection of attacks'), ' does not do all that it should.'], why: [capital(f.facts.why), '.'] }),
   certificate_ends: (f, now) => ({
     what: [h('b', {}, 'Certificate ', named('certificates', f)), f.facts.ends_at > now ? ` ends in ${dur(f.facts.ends_at - now)}.` : ` ended ${ago(f.facts.ends_at, now)}.`],
     why: f.facts.ends_at > now ? 'Clients that verify it refuse it from then on.' : 'Clients that verify it refuse it.',
@@ -120,7 +136,7 @@ export function told(finding, now) {
 }
 
 /** What tells findings apart from one second to the next. */
-export const keyOf = (f) => [f.kind, f.section, f.name, f.facts.origin ?? f.facts.worker ?? f.facts.limit ?? f.facts.name ?? ''].join('\n');
+export const keyOf = (f) => [f.kind, f.section, f.name, f.facts.attack ?? f.facts.origin ?? f.facts.worker ?? f.facts.limit ?? f.facts.name ?? ''].join('\n');
 
 export function item(finding, now) {
   const { what, why, evidence, act } = told(finding, now);
@@ -133,6 +149,8 @@ const HEADS = {
   origin_down: (n) => `${capital(count(n, 'origin'))} ${n === 1 ? 'is' : 'are'} down.`,
   pool_down: (n) => `${capital(count(n, 'pool'))} ${n === 1 ? 'is' : 'are'} down.`,
   app_failing: (n, f) => (n === 1 ? `App ${f.name} fails${f.severity === 'failed' ? '' : ' in part'}.` : `${capital(count(n, 'app'))} fail.`),
+  attack: (n, f) => (n > 1 ? `${capital(count(n, 'attack'))} go on.` : `${f.name ? `App ${f.name}` : f.facts.target} is attacked${f.facts.state === 'mitigated' ? ', and the attack is kept off' : ''}.`),
+  ddos: () => 'Detection of attacks needs attention.',
   on_fallback: (n) => `${capital(count(n, 'load balancer'))} ${n === 1 ? 'is' : 'are'} on ${n === 1 ? 'its' : 'their'} fallback pool.`,
   certificate_ends: (n, f, now) => (n > 1 ? `${capital(count(n, 'certificate'))} end soon.` : f.facts.ends_at > now ? `A certificate ends in ${dur(f.facts.ends_at - now)}.` : 'A certificate has ended.'),
   certificate_not_ordered: () => 'A certificate cannot be ordered.',
@@ -152,17 +170,20 @@ const HEADS = {
   origin_ejected: (n) => `${capital(count(n, 'origin'))} ${n === 1 ? 'rests' : 'rest'}.`,
 };
 // What is told first where several things are wrong: what clients meet, before its causes.
-const FIRST = ['app_failing', 'pool_down', 'origin_down', 'on_fallback', 'worker_missing', 'worker_stalled'];
+const FIRST = ['app_failing', 'attack', 'pool_down', 'origin_down', 'on_fallback', 'worker_missing', 'worker_stalled'];
+
+// Not what is over, as an attack of yesterday.
+const isWrong = (f) => f.severity !== 'past';
 
 /** The answer that Overview opens with: what is wrong in one sentence, and whether clients notice. */
 export function headline(now) {
-  const { findings, trouble, app_count: apps } = now;
+  const { trouble, app_count: apps } = now, findings = now.findings.filter(isWrong);
   if (!findings.length) return apps ? 'Everything is served.' : 'There is no app yet.';
   const rank = (f) => (f.severity === 'failed' ? 0 : 100) + (FIRST.includes(f.kind) ? FIRST.indexOf(f.kind) : 50);
   const worst = findings.reduce((one, other) => (rank(other) < rank(one) ? other : one));
   const n = findings.filter((one) => one.kind === worst.kind).length;
   const said = (HEADS[worst.kind] || (() => 'Something needs attention.'))(n, worst, now.at);
-  if (worst.kind === 'app_failing') return said;
+  if (worst.kind === 'app_failing' || worst.kind === 'attack') return said;
   const hit = trouble.apps?.failed || 0;
   return `${said} ${hit ? `Clients of ${count(hit, 'app')} notice.` : 'Clients are served all the same.'}`;
 }
@@ -178,6 +199,6 @@ export function lede(now) {
   const { trouble, app_count: apps, totals, workers } = now, hit = (trouble.apps?.failed || 0) + (trouble.apps?.degraded || 0);
   const sessions = `${count(totals.open, 'session')} ${totals.open === 1 ? 'is' : 'are'} open`;
   if (!apps) return 'An app listens on a port and sends what comes to an origin.';
-  if (!now.finding_count) return `${capital(count(apps, 'app'))}, ${sessions}${workers ? `, ${count(workers.serving, 'worker')} ${workers.serving === 1 ? 'serves' : 'serve'}` : ''}. Nothing needs attention.`;
+  if (!now.findings.some(isWrong)) return `${capital(count(apps, 'app'))}, ${sessions}${workers ? `, ${count(workers.serving, 'worker')} ${workers.serving === 1 ? 'serves' : 'serve'}` : ''}. Nothing needs attention.`;
   return `${attention(hit, apps)}. ${capital(sessions)}.`;
 }

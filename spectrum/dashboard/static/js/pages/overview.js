@@ -22,7 +22,7 @@ const ASK_EVERY_MS = 60_000, DRAG_MS = 150, SORT_EVERY_MS = 5000;
 const LEFT = 66;
 const OFF = 404;
 const NOTES = { origin_down: (f) => `${f.up} of ${f.of} origins`, origin_ejected: (f) => `${f.up} of ${f.of} origins`, pool_down: () => 'pool is down', on_fallback: (f) => (f.serves ? 'on its fallback pool' : 'no pool is up'),
-  app_failing: (f) => `${int(f.failed)} failed in a minute`, limit_near: (f) => `${pct(f.used / f.maximum)} of ${f.limit.replaceAll('_', ' ')}` };
+  attack: () => 'under attack', app_failing: (f) => `${int(f.failed)} failed in a minute`, limit_near: (f) => `${pct(f.used / f.maximum)} of ${f.limit.replaceAll('_', ' ')}` };
 
 export default async function overview(ctx) {
   const parts = [heading(ctx), traffic(ctx), appTable(ctx), foot(ctx)];
