@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spectrum.cli.client import DaemonError, ask
+from tests.e2e.warm import Warm, can_stand_for
 
 
 class Daemon:
@@ -29,9 +30,14 @@ class Daemon:
         self.socket = folder / "control.sock"
         self._out, self._err = folder / "out.log", folder / "err.log"
         self.write(text)
-        command = [sys.executable, "-m", "spectrum", "run", "-c", str(self.path), "--workers", str(workers), *options]
+        arguments = ["run", "-c", str(self.path), "--workers", str(workers), *options]
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | (env or {}))
+            self.process: Warm | subprocess.Popen[bytes]
+            if can_stand_for(env or {}):
+                self.process = Warm(arguments, out, err)
+            else:
+                command = [sys.executable, "-m", "spectrum", *arguments]
+                self.process = subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | (env or {}))
 
     def write(self, text: str) -> None:
         """Write the file, at once for who may be reading it; the control socket is ours."""

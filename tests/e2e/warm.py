@@ -1,0 +1,176 @@
+"""Daemons that start warm: a process that has imported what `spectrum run` imports forks one for each test.
+
+The imports take longer than most tests do, and are the same each time. A fork begins in `spectrum.cli.main`, with
+arguments, environment, current folder and standard streams of its own. What comes before that, and what is read while
+modules are imported, is tested by those who start programs themselves.
+"""
+
+import atexit
+import functools
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).parents[2]
+# Of the environment, arguments and folder of one daemon.
+MAX_REQUEST_BYTES = 200_000
+
+
+class Warm:
+    """A running `spectrum`, as `subprocess.Popen` has it.
+
+    Args:
+        arguments: Of the command.
+        out: Its standard output.
+        err: Its standard error.
+
+    Attributes:
+        args: The command that starts another one like it.
+        pid: Its process id.
+        returncode: Its exit status, negative for a signal; None while it was not seen to end.
+    """
+
+    def __init__(self, arguments: Sequence[str], out: IO[bytes], err: IO[bytes]) -> None:
+        self.args: list[str] = [sys.executable, "-m", "spectrum", *arguments]
+        self.returncode: int | None = None
+        self._said, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        request = {"arguments": ["spectrum", *arguments], "environment": dict(os.environ), "folder": os.getcwd()}
+        with theirs:
+            descriptors = [out.fileno(), err.fileno(), theirs.fileno()]
+            socket.send_fds(_server(), [json.dumps(request).encode()], descriptors)
+        self.pid = int(self._said.recv(32))
+
+    def poll(self) -> int | None:
+        """Return its exit status, None while it runs."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit status once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: If it runs for longer than `timeout` seconds.
+        """
+        if self.returncode is None:
+            if not select.select([self._said], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._said.recv(32))
+            self._said.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Tell it to stop."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+def can_stand_for(environment: Mapping[str, str]) -> bool:
+    """Return whether a fork does what a new process would do that has these variables beside this process's.
+
+    One of them may be read while modules are imported; coverage.py starts in new processes only.
+    """
+    return not environment and "COVERAGE_PROCESS_START" not in os.environ
+
+
+@functools.cache
+def _server() -> socket.socket:
+    """Return the socket to this process's server, which is started now."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-m", "tests.e2e.warm", str(theirs.fileno())]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=ROOT, **quiet)
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return ours
+
+
+# --- the server ---
+
+
+def _serve(requests: socket.socket) -> None:
+    """Fork for each request until the other end is closed; return in the forks, and there alone."""
+    running: dict[int, tuple[int, socket.socket]] = {}
+    poll = select.poll()
+    poll.register(requests, select.POLLIN)
+    while True:
+        for descriptor, _ in poll.poll():
+            if descriptor != requests.fileno():
+                poll.unregister(descriptor)
+                _tell_end(descriptor, *running.pop(descriptor))
+                continue
+            text, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, 3)
+            if not text:
+                os._exit(0)
+            out, err, told = descriptors
+            if (pid := os.fork()) == 0:
+                os.dup2(out, 1)
+                os.dup2(err, 2)
+                for sock in (requests, *(sock for _, sock in running.values())):
+                    sock.detach()
+                os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+                _become(**json.loads(text))
+                return
+            os.close(out)
+            os.close(err)
+            ended = os.pidfd_open(pid)
+            running[ended] = pid, socket.socket(fileno=told)
+            running[ended][1].send(str(pid).encode())
+            poll.register(ended, select.POLLIN)
+
+
+def _tell_end(descriptor: int, pid: int, told: socket.socket) -> None:
+    os.close(descriptor)
+    _, status = os.waitpid(pid, 0)
+    with told, suppress(ConnectionError):  # who started it is gone
+        told.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _become(arguments: list[str], environment: dict[str, str], folder: str) -> None:
+    """Go on as a process that was started with these."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = arguments
+
+
+def _import_all() -> None:
+    """Import what a daemon imports until it serves, make what it makes once, and keep collections from copying it."""
+    from spectrum.cli import commands, serving  # noqa: F401
+    from spectrum.core.configuration.config import Config
+
+    Config.model_rebuild()
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    _import_all()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
+
+    from spectrum.cli.main import main
+
+    main()
