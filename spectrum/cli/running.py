@@ -130,7 +130,7 @@ def upgrade(socket_path: Path | None, python: Path | None) -> None:
             status = ask(socket_path or default_control_socket(), "GET", "/status")
         except DaemonError:  # between the two
             status = {"pid": 0}
-        if status["pid"] == answer["pid"] and status["generation"]:
+        if status["pid"] == answer["pid"] and not status["starting"]:
             click.echo(f"upgraded from {before} to {status['version']}, pid {answer['pid']}")
             return
         time.sleep(0.05)
