@@ -96,6 +96,26 @@ async def in_thread_of(executor: Executor | None, step: Callable[..., Result], *
         raise
 
 
+# What runs `in_background`; None are the threads of the loop.
+_background: Executor | None = None
+
+
+def set_background(executor: Executor | None) -> None:
+    """Have long work of this process done by threads of an executor from now on."""
+    global _background
+    _background = executor
+
+
+def start_in_background(step: Callable[..., Result], *args: Any) -> "asyncio.Future[Result]":
+    """Begin long work that is less urgent than what clients wait for, such as to read or write of all apps."""
+    return asyncio.get_running_loop().run_in_executor(_background, partial(step, *args))
+
+
+async def in_background(step: Callable[..., Result], *args: Any) -> Result:
+    """Do such work to its end, even where the task is cancelled."""
+    return await in_thread_of(_background, step, *args)
+
+
 async def busy_wait_for(coroutine: Coroutine[Any, Any, Result], timeout_s: float) -> Result:
     """Do as `asyncio.wait_for`, but give what is waited for more time where this process is busy itself.
 

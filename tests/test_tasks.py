@@ -1,11 +1,22 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from spectrum import tasks as tasks_module
-from spectrum.tasks import Shared, Tasks, Threads, busy_wait_for, in_thread, shortage
+from spectrum.tasks import (
+    Shared,
+    Tasks,
+    Threads,
+    busy_wait_for,
+    in_background,
+    in_thread,
+    set_background,
+    shortage,
+    start_in_background,
+)
 
 
 async def test_a_failure_is_logged(caplog):
@@ -98,6 +109,20 @@ async def test_a_step_in_a_thread_goes_on_to_its_end():
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ended == [True]
+
+
+async def test_background_work_has_threads_of_its_own():
+    def where():
+        return threading.current_thread().name
+
+    assert await in_background(divmod, 7, 2) == (3, 1), "without any it is done by those of the loop"
+    with ThreadPoolExecutor(1, thread_name_prefix="later") as executor:
+        set_background(executor)
+        try:
+            assert await in_background(where) == await start_in_background(where) == "later_0"
+            assert await in_thread(where) != "later_0"
+        finally:
+            set_background(None)
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,24 @@ def test_another_policy_is_left_alone():
     taken, same, turn_ns, before = run("batch")
     assert (taken, same) == ("False", "True")
     assert turn_ns == before
+
+
+GIVES_WAY = """
+import os, threading
+from spectrum.kernel.scheduling import give_way
+
+def one():
+    give_way()
+    print(os.getpriority(os.PRIO_PROCESS, 0), end=" ")
+
+thread = threading.Thread(target=one)
+thread.start()
+thread.join()
+print(os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+def test_a_thread_gives_way_and_no_other_does():
+    found = subprocess.run([sys.executable, "-c", GIVES_WAY], capture_output=True, text=True, check=True).stdout.split()
+    its, before = map(int, found)
+    assert its == min(before + 10, 19) > before

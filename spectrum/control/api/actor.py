@@ -31,7 +31,7 @@ from spectrum.link.analytics import PATH
 from spectrum.link.encoding import encode
 from spectrum.link.succession import Heritage
 from spectrum.store.sealing import SealingError, have_sealing_key
-from spectrum.tasks import in_thread
+from spectrum.tasks import in_background, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class ApiActor(Actor):
             RolloutError: If an address cannot be had, or the process could not write to the folder.
         """
         config = change.after.config
-        if config.api is None:
+        if config.api is None or change.names is not None:
             return
         try:
             user = api_user(config)
@@ -158,7 +158,7 @@ class ApiActor(Actor):
             await self._news.wait()
             self._news.clear()
             if self._source is not None and self._keeper.pid:
-                self._keeper.tell("objects", await in_thread(self._source.view))
+                self._keeper.tell("objects", await in_background(self._source.view))
 
     async def _answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> ProcessAnswer:
         """Answer what the process asks."""
@@ -209,7 +209,7 @@ class ApiActor(Actor):
 
     async def _view(self, asked: Asked) -> dict[str, Any]:
         assert self._source is not None, "there is a store"
-        return await in_thread(self._source.view)
+        return await in_background(self._source.view)
 
     def processes(self) -> Mapping[str, int]:
         """Return that of the API."""

@@ -13,7 +13,7 @@ from spectrum.control.configuration.source import NothingNew
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.events import Occasion
 from spectrum.core.configuration.faults import Fault
-from spectrum.tasks import in_thread
+from spectrum.tasks import in_background
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class ObjectChanges:
         """
         asked, steps = _DECODER.decode(body), list[Step]()
         if asked.check:
-            checked = await in_thread(self._source.check, [_stored(group) for group in asked.groups])
+            checked = await in_background(self._source.check, [_stored(group) for group in asked.groups])
             return {"generation": self._generation(), "busy": "", "faults": _shown(checked)}
         faults = self._busy_with() or await self._carry_out(asked.groups, steps)
         more = {"steps": steps} if asked.trace else {}

@@ -1,7 +1,6 @@
 """Load balancing in the daemon's supervisor: origins are probed, and one sees how they are."""
 
 from collections.abc import Iterable, Mapping
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -23,7 +22,7 @@ from spectrum.core.balancing.groups import probing
 from spectrum.core.balancing.objects import Monitor
 from spectrum.core.difference import Difference
 from spectrum.core.names import name_key
-from spectrum.core.snapshot import Addresses
+from spectrum.core.snapshot import Addresses, AppSettings
 from spectrum.plane.memory import SharedMemory
 from spectrum.tasks import in_thread
 
@@ -164,6 +163,12 @@ class HealthActor(Actor):
 
 def _concerns(change: Change) -> bool:
     """Tell whether health depends on what differs: of apps, only on which headers those of load balancers send."""
-    if change.difference is None or change.difference.involves(attrgetter("load_balancer")):
+    found = change.difference
+    if found is None or not _BALANCING.isdisjoint(change.names or ()):
         return True
-    return not _BALANCING.isdisjoint(change.names or ())
+    return bool(_headers(found.former) ^ _headers(found.apps))
+
+
+def _headers(apps: Iterable[AppSettings]) -> set[tuple[str, str, str]]:
+    """Return which headers load balancers send, over which transport."""
+    return {(app.load_balancer, app.transport, app.proxy_protocol) for app in apps if app.load_balancer}

@@ -13,12 +13,12 @@ from spectrum.core.balancing.checks import headers_used, probe_port, probed_tran
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.groups import Vote, combine, probing
 from spectrum.core.balancing.health import Health, ProbeResult
-from spectrum.core.balancing.objects import GroupMember, Monitor, Pool
+from spectrum.core.balancing.objects import GroupMember, LoadBalancer, Monitor, Pool
 from spectrum.core.balancing.outliers import OutlierDetector, Signs
 from spectrum.core.balancing.overrides import Override
 from spectrum.core.balancing.pools import PoolView, Standing, weight_of
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
-from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.config import App, Config
 from spectrum.core.names import name_key
 from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.sockets import descriptor_limit
@@ -110,6 +110,9 @@ class _World:
     pools: dict[str, Pool] = field(default_factory=dict)
     # Of each pool.
     probing: dict[str, tuple[GroupMember, ...]] = field(default_factory=dict)
+    apps: dict[str, App] = field(default_factory=dict)
+    load_balancers: dict[str, LoadBalancer] = field(default_factory=dict)
+    # Which of these are sent to a pool.
     headers: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     settings: dict[str, PoolSettings] = field(default_factory=dict)
     balancers: dict[str, BalancerSettings] = field(default_factory=dict)
@@ -162,12 +165,15 @@ class HealthKeeper:
 
     def apply(self, config: Config, snapshot: Snapshot, addresses: Addresses) -> None:
         """Keep the health of a configuration's origins; what is known of those that stay is kept."""
-        former = self._world
+        former, apps, balancers = self._world, config.apps, config.load_balancers
+        is_sent_same = apps is former.apps and balancers is former.load_balancers
         self._world = world = _World(
             monitors=config.monitors,
             pools=config.pools,
             probing={name: probing(pool, config.monitor_groups) for name, pool in config.pools.items()},
-            headers=headers_used(config.apps, config.load_balancers),
+            apps=apps,
+            load_balancers=balancers,
+            headers=former.headers if is_sent_same else headers_used(apps, balancers),
             settings={pool.name: pool for pool in snapshot.pools},
             balancers={balancer.name: balancer for balancer in snapshot.balancers},
         )

@@ -16,12 +16,13 @@ from spectrum.control.configuration.source import NothingNew, Revision, Source
 from spectrum.core.configuration.changes import changes
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.events import Occasion
-from spectrum.tasks import in_thread, shortage
+from spectrum.tasks import in_background, shortage, start_in_background
 
 log = logging.getLogger(__name__)
 
-# A reload reads files so long: a million prefixes take a quarter of it, a file system that is gone takes for ever.
-READ_TIMEOUT_S = 30.0
+# A reload reads files so long: a million prefixes take an eighth of it where workers leave a core, all of it where they
+# do not, and a file system that is gone takes for ever.
+READ_TIMEOUT_S = 60.0
 # Of a reload that changes thousands of apps the log has the first ones; `spectrum reload` prints them all.
 MAX_CHANGES_LOGGED = 50
 
@@ -108,7 +109,7 @@ class Reloads:
         first = self._served.config
 
         async def read() -> Plan:
-            return await in_thread(self._planner.plan, first, 1)
+            return await in_background(self._planner.plan, first, 1)
 
         await self._rollout.run(read)
 
@@ -140,8 +141,8 @@ class Reloads:
                 errors = self._explained(exc)
             else:
                 self.last_successful, self.refusal = True, ""
-                found = changes(change.before.config, change.after.config, change.names)
-                found += self._source.took(change.after.config, reads_source)
+                files = self._source.took(change.after.config, reads_source)
+                found = await in_background(changes, change.before.config, change.after.config, change.names) + files
                 snapshot = change.after.snapshot
                 log.info("reloaded: generation %d, %d apps", snapshot.generation, len(snapshot.apps))
                 for line in found[:MAX_CHANGES_LOGGED]:
@@ -219,7 +220,7 @@ class Reloads:
         return await self._in_time(plan)
 
     async def _plan_again(self) -> Plan:
-        return await in_thread(self._planner.again, self._served.plan)
+        return await in_background(self._planner.again, self._served.plan)
 
     async def _read(self, reads_source: bool) -> Plan:
         """Return the plan of the latest revision.
@@ -251,7 +252,7 @@ class Reloads:
             raise RolloutError(
                 "a file of the last reload is still being read: a pipe, or a file system that does not answer"
             )
-        reader = asyncio.get_running_loop().run_in_executor(None, read)
+        reader = start_in_background(read)
         reader.add_done_callback(lambda late: late.cancelled() or late.exception())
         self._reader = reader
         if not (await asyncio.wait([reader], timeout=READ_TIMEOUT_S))[0]:

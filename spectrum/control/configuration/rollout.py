@@ -10,6 +10,7 @@ from spectrum.control.configuration.actor import Actor, Change, Plan
 from spectrum.control.configuration.served import Served
 from spectrum.core.life.rollout import RolloutCommand, RolloutLife
 from spectrum.core.snapshot import Snapshot
+from spectrum.tasks import in_background
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Rollout:
                 if actor is None:
                     plan = await read()
                     change = Change(self._served.plan, replace(plan, snapshot=self._fit(plan.snapshot)))
+                    await in_background(getattr, change, "difference")  # it goes over all apps
                 else:
                     await _carry_out(command, actor, change)
                     self.note(f"{command.value} {type(actor).__name__}", began_ns)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from spectrum.tasks import shortage
+from spectrum.tasks import in_background, shortage
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class FileWatch:
     async def _once(self) -> None:
         # In a thread: a file system that does not answer holds up nothing else.
         readings = self._files.readings
-        now = await asyncio.to_thread(_look, self._paths())
+        now = await in_background(lambda: _look(self._paths()))
         if self._files.readings != readings:
             return  # what was seen may be older than what was read since
         self._say_missing(now)

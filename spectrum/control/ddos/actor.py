@@ -24,7 +24,7 @@ from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.control.trouble import Trouble
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.ddos.checks import overrides_of
-from spectrum.core.ddos.served import app_numbers
+from spectrum.core.ddos.served import app_numbers, served_alike
 from spectrum.kernel.filter.rules import check_automatic
 from spectrum.kernel.pins import PinError
 from spectrum.link.detector import (
@@ -91,7 +91,7 @@ class DdosActor(Actor):
         config = change.after.config
         if change.is_first:
             await in_thread(self._rules.read)
-        if config.ddos is None:
+        if config.ddos is None or change.names is not None:
             return
         try:
             await in_thread(have_folder, ddos_folder(config), detector_user(config), "ddos.store")
@@ -104,11 +104,12 @@ class DdosActor(Actor):
         Raises:
             RolloutError: If the kernel does not take it.
         """
-        await self._in_kernel(change.after.config)
+        if _concerns(change):
+            await self._in_kernel(change.after.config)
 
     async def abort(self, change: Change) -> None:
         """Look as before."""
-        if not change.is_first:
+        if not change.is_first and _concerns(change):
             await self._in_kernel(change.before.config)
 
     async def restore(self, plan: Plan) -> None:
@@ -123,6 +124,8 @@ class DdosActor(Actor):
 
     async def release(self, change: Change) -> None:
         """Have the process look."""
+        if not _concerns(change):
+            return
         config = change.after.config
         place = None
         if config.ddos is not None:
@@ -318,6 +321,14 @@ def _places(config: Config) -> list[tuple[str, str]]:
     files = config.geoip
     named = [("country", files.database), ("asn", files.asn_database)] if files is not None else []
     return [(name, path) for name, path in named if path is not None]
+
+
+def _concerns(change: Change) -> bool:
+    """Tell whether detection depends on what differs: of apps, only on where they are served."""
+    if change.names is None or "rulesets" in change.names:
+        return True
+    one, other = change.before.config, change.after.config
+    return other.ddos is not None and not served_alike(one.apps, other.apps, change.names.get("apps", ()))
 
 
 def _serves(app: App) -> str:

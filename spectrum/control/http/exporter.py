@@ -1,6 +1,5 @@
 """The metrics, as Prometheus reads them."""
 
-import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
@@ -22,6 +21,7 @@ from spectrum.control.records.totals import Totals
 from spectrum.control.usage import Usage, usage_metrics
 from spectrum.core.records.measures import WorkerMeasures
 from spectrum.kernel.usage import ProcessUsage
+from spectrum.tasks import in_background
 
 # In OpenMetrics a counter's family is named without the end that its samples have.
 _HEAD_OF_COUNTER = re.compile(rb"^(# (?:HELP|TYPE) \S+)_total ", re.MULTILINE)
@@ -133,7 +133,7 @@ class Exporter:
         parts: list[Iterable[Metric | bytes]] = [_node_metrics(*counted, copy(self._state))]
         parts += [process_metrics(processes), await usage_metrics(usages)]
         parts += [await actor.metrics() for actor in self._actors]
-        return await asyncio.to_thread(_render, parts, is_open)
+        return await in_background(_render, parts, is_open)
 
 
 def _render(parts: list[Iterable[Metric | bytes]], is_open: bool) -> bytes:

@@ -1,6 +1,5 @@
 """What one sees of a daemon: the metrics page, its status, and what else features answer."""
 
-import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from spectrum.control.processes.life import Life
 from spectrum.control.records.totals import Totals
 from spectrum.control.usage import Usage, usage_of_processes, usage_report
 from spectrum.kernel.usage import ProcessUsage, usage_of
-from spectrum.tasks import Shared
+from spectrum.tasks import Shared, in_background
 
 
 class Pages:
@@ -103,7 +102,7 @@ class Pages:
             pids["helper"] = self._helper.pid
         for actor in self._actors:
             pids |= actor.processes()
-        found = await asyncio.to_thread(lambda: {name: usage_of(pid) for name, pid in pids.items()})
+        found = await in_background(lambda: {name: usage_of(pid) for name, pid in pids.items()})
         return {name: usage for name, usage in found.items() if usage is not None}
 
     def _read(self, state: NodeState) -> None:

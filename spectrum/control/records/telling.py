@@ -13,7 +13,7 @@ from spectrum.control.records.places import journal_of
 from spectrum.control.records.search import RecordPlaces, as_plain, search
 from spectrum.core.records.story import Window, parse_subject, parse_time
 from spectrum.core.tenants.app_scopes import apps_of_account
-from spectrum.tasks import in_thread
+from spectrum.tasks import in_background
 
 MAX_RECORDS = 10_000
 DEFAULT_RECORDS = 1000
@@ -53,7 +53,7 @@ class StoryActor(Actor):
         self._waiting += 1
         try:
             async with self._turn:
-                found = await in_thread(search, places, subject, window, int(text), apps)
+                found = await in_background(search, places, subject, window, int(text), apps)
         except OSError as exc:
             raise ValueError(f"{exc.filename}: {(exc.strerror or str(exc)).lower()}") from exc
         finally:

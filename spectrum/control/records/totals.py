@@ -17,6 +17,7 @@ from spectrum.core.names import parse_service
 from spectrum.core.records.measures import AppMeasures, OriginMeasures, WorkerMeasures, add_measures
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import Snapshot
+from spectrum.tasks import in_background
 
 # An app that was removed, and has no session left, is counted on for so long, in case that it comes back. So are, for
 # that time to twice that, an app's origins and access rules of which nothing is heard.
@@ -238,7 +239,7 @@ class TotalsActor(Actor):
     async def status(self) -> Mapping[str, Any]:
         """Return all apps, in the order of the file."""
         names = dict(self._names), dict(self._failures)
-        return {"apps": await asyncio.to_thread(apps_status, self._served.snapshot, self._totals.view(), *names)}
+        return {"apps": await in_background(apps_status, self._served.snapshot, self._totals.view(), *names)}
 
     def resources(self) -> Iterable[Resource]:
         """GET /apps/figures: a few numbers of each app that has served something."""
@@ -247,7 +248,7 @@ class TotalsActor(Actor):
     async def _figures(self, asked: Asked) -> dict[str, Any]:
         view = self._totals.view()
         paused = [app.name for app in self._served.snapshot.apps if app.paused]
-        return {"at": time.time(), "keys": FIGURES, "apps": await asyncio.to_thread(figures, view), "paused": paused}
+        return {"at": time.time(), "keys": FIGURES, "apps": await in_background(figures, view), "paused": paused}
 
     async def metrics(self) -> Iterable[bytes]:
         """Return what was counted of each app, those with sessions that were removed too."""

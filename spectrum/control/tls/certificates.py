@@ -88,9 +88,8 @@ def _span(seconds: float) -> str:
 
 
 def _authorities(config: Config) -> Iterator[tuple[_Path, str]]:
-    for name, app in config.apps.items():
-        if app.tls == "off":
-            continue
+    # Of thousands of apps that have none, this is the quicker way.
+    for name, app in [(name, app) for name, app in config.apps.items() if app.tls != "off"]:
         if app.edge_tls.client_ca:
             yield ("apps", name, "edge_tls", "client_ca"), app.edge_tls.client_ca
         if app.tls == "strict" and app.origin_tls.ca:

@@ -4,7 +4,7 @@ What is sent elsewhere has no app to be for: reflections, floods over a whole pr
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,6 +60,18 @@ def served_places(apps: Mapping[str, "App"]) -> list[ServedPlace]:
             for port in ports:
                 places.setdefault((protocol, prefix, port), numbers[name])
     return [ServedPlace(*place, app) for place, app in places.items()]
+
+
+def served_alike(before: Mapping[str, "App"], after: Mapping[str, "App"], names: Iterable[str]) -> bool:
+    """Tell whether apps are served where they were, and have the same numbers; only those of some names differ."""
+    pairs = ((before.get(name), after.get(name)) for name in names)
+    return [*before] == [*after] and all(
+        one is not None and other is not None and _served_at(one) == _served_at(other) for one, other in pairs
+    )
+
+
+def _served_at(app: "App") -> object:
+    return app.protocol, app.addresses, list(_taken(app))
 
 
 def _check_room(apps: Mapping[str, "App"], count: int) -> None:

@@ -86,6 +86,21 @@ async def test_it_goes_by_what_differs_where_workers_do_not(made, key):
     await actor.abort(change)
 
 
+@pytest.mark.parametrize(
+    ("setting", "applied"), [({"timeouts": {"idle": 77}}, False), ({"proxy_protocol": "v2"}, True)]
+)
+async def test_an_app_of_a_load_balancer_concerns_it_by_its_header(made, setting, applied):
+    one, _, health, actor = made
+    await actor.commit(one)
+    planner = Planner(lambda paths: None, lambda number: False)
+    before = planner.plan(one.after.config, 1)
+    app = {"protocol": "tcp/1", "load_balancer": "lb", **setting}
+    config = before.config.changed({"apps": {"x": type(before.config.apps["x"]).model_validate(app)}})
+    members = health.members
+    await actor.commit(Change(before, planner.change(before, config)))
+    assert (health.members is not members) is applied
+
+
 async def test_what_one_sees(made):
     one, served, _, actor = made
     resource, pool, balancing, *_ = actor.resources()

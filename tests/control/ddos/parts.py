@@ -37,6 +37,9 @@ class KernelsHelper:
     def last(self, kind):
         return next((one for one in reversed(self.asked) if isinstance(one, kind)), None)
 
+    def count(self, kind):
+        return sum(isinstance(one, kind) for one in self.asked)
+
 
 def descriptors():
     return len(os.listdir("/proc/self/fd"))

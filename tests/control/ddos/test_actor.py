@@ -4,10 +4,11 @@ import asyncio
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
-from spectrum.control.configuration.actor import Change, Plan, RolloutError
+from spectrum.control.configuration.actor import Change, Plan, RolloutError, Since
 from spectrum.control.ddos import actor as actors
 from spectrum.control.ddos.actor import DdosActor
 from spectrum.control.ddos.attacks import AttackBook
@@ -51,8 +52,9 @@ class Daemon:
         for name, job in self.actor.jobs().items():
             self._tasks.keep(job, name)
 
-    async def serve(self, **given):
-        change = Change(self.now, plan(self.now.snapshot.generation + 1, self.places, **given))
+    async def serve(self, since=None, **given):
+        after = replace(plan(self.now.snapshot.generation + 1, self.places, **given), since=since)
+        change = Change(self.now, after)
         await self.actor.prepare(change)
         try:
             await self.actor.commit(change)
@@ -139,6 +141,18 @@ async def test_rules_and_sampling_reach_the_kernel_and_the_next_detector(daemon,
     await until(lambda: len(one.told("DetectorHeld")) == 2)
     assert "text of a" in one.told("DetectorHeld")[1] and "last=2" in one.told("DetectorHeld")[1]
     await until(lambda: one.actor.processes())
+
+
+async def test_a_change_of_objects_reaches_the_kernel_only_where_apps_are_served_elsewhere(daemon):
+    one = daemon()
+    for protocol, idle_s, tells in (("tcp/443", 6, True), ("tcp/443", 7, False), ("tcp/444", 7, True)):
+        app = {"protocol": protocol, "origin_direct": ["tcp://192.0.2.9:1"], "timeouts": {"idle": idle_s}}
+        asked, since = one.helper.count(SetDetection), Since(one.config, {"apps": ["x"]}) if idle_s > 6 else None
+        await one.serve(since, **{**on(one), "apps": {"x": app}})
+        assert one.helper.count(SetDetection) - asked == tells
+    asked = one.helper.count(SetDetection)
+    await one.serve(Since(one.config, {"rulesets": ["r"]}), **{**on(one), "apps": {"x": app}})
+    assert one.helper.count(SetDetection) == asked + 1
 
 
 async def test_a_daemon_that_was_killed_left_its_rules(daemon):

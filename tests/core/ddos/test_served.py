@@ -2,7 +2,15 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from spectrum.core.ddos.served import MAX_PLACES, ServedError, ServedPlace, ServedTable, app_numbers, served_places
+from spectrum.core.ddos.served import (
+    MAX_PLACES,
+    ServedError,
+    ServedPlace,
+    ServedTable,
+    app_numbers,
+    served_alike,
+    served_places,
+)
 from tests.core.configuration.checking import app
 
 ORIGIN = {"origin_direct": ["tcp://192.0.2.100:80"]}
@@ -91,3 +99,19 @@ def test_the_app_of_a_packet(protocol, address, port, wanted):
         }
     )
     assert table.app_at(protocol, ip_address(address), port) == wanted
+
+
+@pytest.mark.parametrize(
+    ("after", "same"),
+    [
+        ({"a": one("tcp/443", timeouts={"idle": 5}), "b": one("udp/53")}, True),
+        ({"a": one("tcp/444"), "b": one("udp/53")}, False),
+        ({"a": one("tcp/443", edge_ips=["192.0.2.1"]), "b": one("udp/53")}, False),
+        ({"b": one("udp/53")}, False),
+        ({"a": one("tcp/443"), "b": one("udp/53"), "c": one("udp/54")}, False),
+        ({"b": one("udp/53"), "a": one("tcp/443")}, False),
+    ],
+)
+def test_whether_apps_are_served_where_they_were(after, same):
+    before = {"a": one("tcp/443"), "b": one("udp/53")}
+    assert served_alike(before, after, {"a", *after.keys() ^ before.keys()}) is same

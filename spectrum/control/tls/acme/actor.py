@@ -77,7 +77,7 @@ class AcmeActor(Actor):
         Raises:
             RolloutError: If it cannot be had, or others can write to it.
         """
-        if any(_wanted(change.after.config)):
+        if _concerns(change) and any(_wanted(change.after.config)):
             folder = Path(change.after.config.acme.folder)
             try:
                 await asyncio.to_thread(AcmeFolder(folder).open)
@@ -88,7 +88,8 @@ class AcmeActor(Actor):
 
     async def release(self, change: Change) -> None:
         """Look at what is to be ordered."""
-        self._wake.set()
+        if _concerns(change):
+            self._wake.set()
 
     def tell(self, worker: WorkerProcess) -> None:
         """Give a worker the certificates that answer tls-alpn-01."""
@@ -303,6 +304,11 @@ class AcmeActor(Actor):
             failures.add_metric([name], self._failures.get(name, 0))
             renewal.add_metric([name], due_at(standing, _asked(acme), _settings(acme), is_there))
         return (orders, failures, renewal) if orders.samples else ()
+
+
+def _concerns(change: Change) -> bool:
+    """Tell whether certificates may differ."""
+    return change.names is None or "certificates" in change.names
 
 
 def _wanted(config: Config) -> Iterator[tuple[str, Acme]]:

@@ -1,3 +1,4 @@
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from spectrum.control.configuration.actor import RolloutError
+from spectrum.control.configuration.actor import Change, RolloutError, Since
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.resource import Asked
 from spectrum.control.tls.acme.actor import BUSY_PAUSE_S, AcmeActor
@@ -180,6 +181,18 @@ async def test_a_folder_that_others_can_write_to_is_refused(parts):
     with pytest.raises(RolloutError, match=r"acme.folder: .*: file exists"):
         await parts.actor.prepare(parts.change)
     parts.folder.unlink()
+
+
+async def test_a_change_of_other_objects_has_nothing_looked_at(parts):
+    config = parts.change.after.config
+    for names, looks in (({"apps": ["x"]}, False), ({"certificates": ["auto"]}, True)):
+        parts.actor._wake.clear()
+        shutil.rmtree(parts.folder, ignore_errors=True)
+        after = replace(parts.change.after, since=Since(config, names))
+        one = Change(replace(parts.change.after), after)
+        await parts.actor.prepare(one)
+        await parts.actor.release(one)
+        assert (parts.actor._wake.is_set(), parts.folder.exists()) == (looks, looks)
 
 
 async def test_nothing_is_there_without_certificates_by_acme(tmp_path):
