@@ -151,6 +151,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     progress_ms: int = 0
     # Of apps that bound the sessions of their own origins: the number that each is counted by, in all workers.
     origin_places: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
+    # Of each app, so many records in a second of sessions at an origin are wanted; 0 for all of them.
+    records_per_s: int = 0
 
     def listener_keys(self) -> list[ListenerKey]:
         """Return every listener, in the order of the file."""

@@ -1,7 +1,7 @@
 """The C layout of `Sessions`, for the dialer and the relay, which extend it."""
 
 from cpython.ref cimport PyObject
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.linux cimport sockaddr_in6, tcp_info
 from spectrum.engine.loop cimport Part
@@ -110,6 +110,10 @@ cdef struct App:
     uint64_t app_bytes_per_s
     uint64_t client_bytes_per_s
     uint64_t prefix_bytes_per_s
+    # A second of the wall clock, how many sessions had a record in it, and how many have had none, for `records_per_s`.
+    int64_t second
+    uint32_t recorded
+    uint32_t left_out
 
 
 cdef class Sessions(Part):
@@ -133,6 +137,7 @@ cdef class Sessions(Part):
     cdef int _begun_count
     cdef uint64_t _told_ms
     cdef bint _tells_now
+    cdef bint _left_out
     cdef uint64_t[MAX_BUCKETS] _connect_bounds_ns
     cdef uint64_t[MAX_BUCKETS] _duration_bounds_ns
     cdef int _connect_bound_count, _duration_bound_count
@@ -141,6 +146,7 @@ cdef class Sessions(Part):
     cdef WallClock _wall_clock
     cdef public object place_of
     cdef public bint recorded
+    cdef public uint32_t records_per_s
     cdef public bint tells_connects
     cdef Names _new_connects
     cdef Progress _progress
@@ -213,6 +219,7 @@ cdef class Sessions(Part):
         self, uint32_t index, Session *session, int outcome, const uint64_t *since, list batch) except -1
     cdef int _write_record(
         self, uint32_t index, Session *session, int outcome, int error, const uint64_t *since) except -1
+    cdef bint _has_record(self, Session *session) noexcept nogil
     cdef Sum *_sum_of(self, Session *session) except NULL
     cdef int _add_up(self, uint32_t index, Session *session) except -1
     cdef bint _is_telling_due(self) noexcept nogil

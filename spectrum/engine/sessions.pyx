@@ -22,7 +22,7 @@ from libc.errno cimport (
     ETIMEDOUT,
     errno,
 )
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 from spectrum.engine.census cimport Census, Rates
@@ -49,6 +49,8 @@ cdef enum:
     # Meanwhile a listener whose queue is empty is looked at again only after this time: to wake up for each client that
     # is gone takes longer than what is to be done about it.
     REST_NS = 500000
+
+cdef int64_t NS_PER_S = 1000000000
 
 # Of `State`, as people see them.
 cdef tuple STATE_NAMES = (
@@ -97,6 +99,7 @@ cdef class Sessions(Part):
 
     Attributes:
         recorded: Records are wanted: they are written of the sessions that `summed` is about, and RTTs are read.
+        records_per_s: Of these, each app has so many in a second of the wall clock; 0 for any number.
         tells_connects: A session is told of when it is connected: by a record of its form, or by `told`.
         place_of: Returns the country and the autonomous system of a client, for those records; None where nothing is
             known of any.
@@ -850,6 +853,8 @@ cdef class Sessions(Part):
     cdef int _write_record(
             self, uint32_t index, Session *session, int outcome, int error, const uint64_t *since) except -1:
         cdef object place = None
+        if self.records_per_s and not self._has_record(session):
+            return 0
         if self.place_of is not None:
             place = self.place_of(PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes))
         (<RecordForm>session.form).write(
@@ -859,6 +864,23 @@ cdef class Sessions(Part):
         if self._record_count == RECORDS_AT_ONCE:
             self._tell_sums()
         return 0
+
+    cdef bint _has_record(self, Session *session) noexcept nogil:
+        """Return whether a session's record is one of those that its app may have in a second, and count it."""
+        cdef App *app
+        cdef int64_t at_ns = <int64_t>(session.ended_ns or session.connected_ns) + self._wall_clock.offset_ns
+        if session.app >= self._apps_room:
+            return True
+        app = &self._apps[session.app]
+        if app.second != at_ns // NS_PER_S:
+            app.second = at_ns // NS_PER_S
+            app.recorded = 0
+        if app.recorded < self.records_per_s:
+            app.recorded += 1
+            return True
+        app.left_out += 1
+        self._left_out = True
+        return False
 
     cdef Sum *_sum_of(self, Session *session) except NULL:
         cdef bint answered = session.legs[ORIGIN].received_bytes > 0
@@ -1133,6 +1155,19 @@ cdef class Sessions(Part):
                 session.legs[ORIGIN].received_bytes,
             ))
         return seen, last if last < end else 0
+
+    def take_left_out(self):
+        """Return (app, records that were left out for `records_per_s`) of the apps with any since the last call."""
+        cdef uint32_t app
+        cdef list taken = []
+        if not self._left_out:
+            return taken
+        self._left_out = False
+        for app in range(self._apps_room):
+            if self._apps[app].left_out:
+                taken.append((app, self._apps[app].left_out))
+                self._apps[app].left_out = 0
+        return taken
 
     def report_singly(self, uint64_t name):
         """Report a session's end by `ended`, although it was connected with a form of its record."""

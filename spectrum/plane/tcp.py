@@ -289,6 +289,7 @@ class TcpPlane:
         stopped: Stopped,
     ) -> list[ListenerKey]:
         self._records.wanted = self.relay.recorded = snapshot.log_sessions
+        self.relay.records_per_s = snapshot.records_per_s
         self.relay.tells_connects, self.relay.progress_ms = snapshot.tells_connects, snapshot.progress_ms
         self.relay.place_of = self._places.of if self._places.known else None
         self._limiter.node = node_rules(snapshot.tcp_limits, "tcp")
@@ -439,6 +440,10 @@ class TcpPlane:
             app = self._registry.in_slot(slot)
             app.measures.bytes_from_client += from_clients
             app.measures.bytes_from_origin += from_origins
+            self._changed.add(app)
+        for slot, count in self.relay.take_left_out():
+            app = self._registry.in_slot(slot)
+            app.measures.left_out += count
             self._changed.add(app)
         changed = self._changed | self._preconnecting
         self._changed.clear()

@@ -72,3 +72,12 @@ def test_records_are_wanted_for_a_journal_without_the_log():
     )
     assert (without.log_sessions, without.has_journal) == (False, False)
     assert (journaled.log_sessions, journaled.has_journal) == (True, True)
+
+
+def test_records_beyond_the_limit_of_the_log_are_wanted_for_a_journal():
+    text = "log: {sessions_per_second: 7}\napps: {a: {protocol: tcp/1, origin_direct: [tcp://192.0.2.1:1]}}\n"
+    found = [
+        compile_snapshot(load_text(text + more, "f"), 1).records_per_s
+        for more in ("", "records: {journal: {path: /x}}")
+    ]
+    assert found == [7, 0]

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections import Counter
 from datetime import datetime
 
 import pytest
@@ -87,6 +88,35 @@ def test_no_records_are_written_that_nobody_wants(sockets):
         _hold(edge, origin)
         eventually(lambda: recorder.sums)
     assert recorder.records == []
+
+
+def test_an_app_has_so_many_records_in_a_second(sockets):
+    edge, origin = sockets
+    recorder = Formed(origin, lambda *end: TEMPLATE)
+    recorder.relay.records_per_s = 2
+    add(recorder, edge)
+    recorder.relay.set_app(0, 7)
+    assert recorder.relay.take_left_out() == []
+    with recorder.running():
+        for _ in range(9):
+            _hold(edge, origin)
+        eventually(lambda: sum(total[5] for total in recorder.sums) == 9)
+    seconds = Counter(json.loads(line)["ENDED_AT"][:19] for line in recorder.records)
+    assert set(seconds.values()) <= {1, 2}
+    left_out = recorder.relay.take_left_out()
+    assert left_out == ([(0, 9 - len(recorder.records))] if len(recorder.records) < 9 else [])
+    assert recorder.relay.take_left_out() == []
+
+
+def test_an_app_without_properties_has_all_records(sockets):
+    edge, origin = sockets
+    recorder = Formed(origin, lambda *end: TEMPLATE)
+    recorder.relay.records_per_s = 1
+    add(recorder, edge)
+    with recorder.running():
+        for _ in range(3):
+            _hold(edge, origin)
+        eventually(lambda: len(recorder.records) == 3)
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -44,9 +44,11 @@ from spectrum.link.versions import Hello
 
 CONNECT, DURATION = Histogram([6, 7], 0.5), Histogram([8, 9], 1.5)
 ORIGINS = {"o": OriginMeasures(10, 11, 12, "x", {"y": 28}, 29, 30, 31, 0.5, 32, {"used": 45})}
-APP = AppMeasures(1, 2, 3, {4: 5}, CONNECT, DURATION, ORIGINS, 13, 14, {15: 16}, 17, {"r": 18}, 19, 20, 33, 0.25)
+APP = AppMeasures(1, 2, 3, {4: 5}, CONNECT, DURATION, ORIGINS, 13, 14, {15: 16}, 17, {"r": 18}, 19, 20, 33, 0.25, 46)
 # Without what the measures of apps and origins have since.
-OLD_APP = msgspec.structs.replace(APP, origins={"o": OriginMeasures(10, 11, 12, "x")}, queued=0, queue_wait_s=0.0)
+OLD_APP = msgspec.structs.replace(
+    APP, origins={"o": OriginMeasures(10, 11, 12, "x")}, queued=0, queue_wait_s=0.0, left_out=0
+)
 SELECTION = Selection(("app",), "192.0.2.0/24", ("192.0.2.1:22",), (29,), 30, 31, {"tcp": (32,)})
 SESSION = LiveSession(
     *("tcp", 35, "app", "relaying", b"\xc0\0\2\1", 36, b"\xc0\0\2\2", 37, "192.0.2.3", 38, 39, 40, 41, 42, 43)
@@ -69,9 +71,9 @@ GOLDEN = [
     (Drain(0.5), "92a5447261696ecb3fe0000000000000"),
     (
         Measures(7, True, {"app": APP}, WorkerMeasures(21, 0.25, 22, 23), 24, False, 25, 26, 27),
-        "9aa84d6561737572657307c381a3617070dc001001020381040592920607cb3fe000000000000092920809cb3ff800000000000081a16"
+        "9aa84d6561737572657307c381a3617070dc001101020381040592920607cb3fe000000000000092920809cb3ff800000000000081a16"
         "f9b0a0b0ca17881a1791c1d1e1fcb3fe00000000000002081a4757365642d0d0e810f101181a17212131421cb3fd0000000000000"
-        "9415cb3fd0000000000000161718c2191a1b",
+        "2e9415cb3fd0000000000000161718c2191a1b",
     ),
     (Events(2, b"{}\n{}\n", "w", 7, True, False), "97a64576656e747302c4067b7d0a7b7d0aa17707c3c2"),
     (Kept(7), "92a44b65707407"),
@@ -91,6 +93,23 @@ BEFORE = [
     (Events(2, b"{}\n{}\n"), "93a64576656e747302c4067b7d0a7b7d0a"),
     # Without `has_sums`: there may be some.
     (Events(2, b"{}\n{}\n", "w", 7, True), "96a64576656e747302c4067b7d0a7b7d0aa17707c3"),
+    # Without `left_out`.
+    (
+        Measures(
+            7,
+            True,
+            {"app": msgspec.structs.replace(APP, left_out=0)},
+            WorkerMeasures(21, 0.25, 22, 23),
+            24,
+            False,
+            25,
+            26,
+            27,
+        ),
+        "9aa84d6561737572657307c381a3617070dc001001020381040592920607cb3fe000000000000092920809cb3ff800000000000081a16"
+        "f9b0a0b0ca17881a1791c1d1e1fcb3fe00000000000002081a4757365642d0d0e810f101181a17212131421cb3fd0000000000000"
+        "9415cb3fd0000000000000161718c2191a1b",
+    ),
     (
         Measures(7, True, {"app": OLD_APP}, WorkerMeasures(21, 0.25, 22), 24, False, 25, 26),
         "99a84d6561737572657307c381a36170709e01020381040592920607cb3fe000000000000092920809cb3ff800000000000081a16f940a"

@@ -36,6 +36,22 @@ def test_measures(make, free_port, origin):
     assert plane.plane.take_measures() == {}
 
 
+def test_records_beyond_the_limit_of_the_log_are_counted(make, free_port, origin):
+    port = free_port()
+    with make({"x": body(port, origin)}, more="log: {sessions_per_second: 1}").running() as plane:
+        left_out = ended = 0
+
+        def counted():
+            nonlocal left_out, ended
+            exchange(port, origin, b"12345")
+            for measures in plane.plane.take_measures().values():
+                left_out += measures.left_out
+                ended += sum(measures.ended.values())
+            return left_out > 1 and left_out + len(plane.events()) == ended
+
+        eventually(counted)
+
+
 def test_sessions_outlive_their_app_and_their_listener_is_forgotten(make, free_port, origin):
     first, second = free_port(), free_port()
     plane = make({"x": body(first, origin)})

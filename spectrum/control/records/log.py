@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from typing import BinaryIO, NamedTuple
@@ -237,6 +237,12 @@ class SessionLog:
         """Note records that workers lost, for want of room."""
         if count:
             self._episode(_SLOW_SUPERVISOR, "").count += count
+
+    def leave_out(self, counts: Mapping[str, int]) -> None:
+        """Note records that workers left out for the limit, by app."""
+        for app, count in counts.items():
+            self._untold[app] += count
+            self._count_lost(_SESSION_LIMIT, app, count)
 
     def tick(self) -> None:
         """Write what was summed, and say what is over; to be called once a second, and at the end."""

@@ -239,8 +239,14 @@ class RecordStream:
         kept.add(self._source, self._next, count, lines)
         self._next += count
 
-    def tick(self, dropped: int) -> None:
-        """Write what was summed; once a second, with the number of records that workers have dropped so far."""
+    def tick(self, dropped: int, left_out: Mapping[str, int]) -> None:
+        """Write what was summed; to be called once a second.
+
+        Args:
+            dropped: How many records workers have dropped so far.
+            left_out: By app, how many they have left out since the last time, for the limit of the log.
+        """
+        self._log.leave_out(left_out)
         self._log.lose(dropped - self._records_lost)
         self._records_lost = dropped
         self._log.tick()
@@ -289,7 +295,7 @@ class RecordsActor(Actor):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._records.tick(self._totals.workers.events_dropped)
+            self._records.tick(self._totals.workers.events_dropped, self._totals.take_left_out())
             self._tell_kept(self._records.take_kept())
 
     async def status(self) -> Mapping[str, Any]:

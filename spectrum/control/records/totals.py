@@ -79,6 +79,8 @@ class Totals:
     _reported: dict[str, set[str]] = field(default_factory=dict)
     # Apps that are still to be looked over, and when that begins again.
     _to_sweep: list[str] = field(default_factory=list)
+    # By app, the records that workers have left out since `take_left_out` was called.
+    _left_out: Counter[str] = field(default_factory=Counter)
     # Those of which something was counted since `news` was asked for.
     _news: set[str] = field(default_factory=set)
     _sweep_at: float | None = None
@@ -93,6 +95,11 @@ class Totals:
         news, self._news = self._news, set()
         return news
 
+    def take_left_out(self) -> dict[str, int]:
+        """Return by app how many records workers have left out of the log since the last call."""
+        left_out, self._left_out = self._left_out, Counter()
+        return left_out
+
     def add(self, worker: int, apps: dict[str, AppMeasures], own: WorkerMeasures) -> None:
         """Add a report of worker number `worker`."""
         self.workers.add(own)
@@ -100,6 +107,8 @@ class Totals:
         preconnected = self._preconnected.setdefault(worker, Counter())
         for name, measures in apps.items():
             opened[name] += measures.active
+            if measures.left_out:
+                self._left_out[name] += measures.left_out
             for origin, counted in measures.origins.items():
                 if counted.preconnects:
                     preconnected[name, origin] += counted.preconnected

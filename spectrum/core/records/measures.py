@@ -145,6 +145,8 @@ class AppMeasures(msgspec.Struct, array_like=True):
     # Sessions that waited for an origin with room, and how long, in seconds, those that have left the queue.
     queued: int = 0
     queue_wait_s: float = 0.0
+    # Records that the worker left out of the log, for its limit.
+    left_out: int = 0
 
     def meet(self, rule: str) -> None:
         """Count a client that an access rule names."""
@@ -188,6 +190,7 @@ class AppMeasures(msgspec.Struct, array_like=True):
         self.resumed += other.resumed
         self.queued += other.queued
         self.queue_wait_s += other.queue_wait_s
+        self.left_out += other.left_out
         for rule, count in other.rules.items():
             self.rules[rule] = self.rules.get(rule, 0) + count
         self.connect.add(other.connect)

@@ -178,6 +178,7 @@ def _compile(config: "Config", numbers: Mapping[str, int]) -> Mapping[str, Any]:
     return {
         "log_sessions": config.log.sessions or has_journal,
         "has_journal": has_journal,
+        "records_per_s": 0 if has_journal else config.log.sessions_per_second,
         "tells_connects": "connect" in events,
         "progress_ms": round(config.records.progress_interval * 1000) if "progress" in events else 0,
     }

@@ -248,6 +248,19 @@ def test_what_the_writer_drops_is_told(caplog):
     ]
 
 
+def test_what_workers_left_out_is_told_by_the_next_line(caplog):
+    log, writer, stream, left_out = session_log(per_second=1)
+    log.leave_out({"a": 3})
+    log.leave_out({"a": 2, "b": 4})
+    log.add(at(1, Application="a") + at(2, Application="a"))
+    writer.close()
+    assert left_out == [3, 2, 4]
+    assert [record.get("Suppressed") for record in records(stream)] == [5, None]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"sessions come faster than log.sessions_per_second: records are left out of app {app}" for app in "ab"
+    ]
+
+
 def test_a_batch_is_written_whole_or_line_by_line_with_the_same_outcome(monkeypatch):
     """The quick way for batches takes no decision of its own."""
 

@@ -80,12 +80,12 @@ def test_settings_of_the_log_are_taken_at_a_reload(start):
     stream.add_health(HEALTH)
     stream.configure(config("log: {format: text, sessions_per_second: 2}"))
     stream.add(Events(5, LINE * 5))
-    stream.tick(3)
-    stream.tick(3)
+    stream.tick(3, {})
+    stream.tick(3, {"echo": 7})
     stream.close()
     assert len(out.getvalue().splitlines()) == 2
     assert out.getvalue().startswith(b"2026-01-02T03:04:07.000000Z disconnect")
-    assert stream.read().lines_suppressed == 3
+    assert stream.read().lines_suppressed == 3 + 7
 
 
 def test_the_journal_gets_all_and_its_sinks_too(start, tmp_path):

@@ -40,6 +40,14 @@ def test_workers_add_up_and_lost_sessions_are_counted():
     assert totals.lose(7) == 0
 
 
+def test_records_that_workers_left_out():
+    totals = Totals()
+    for worker, count in ((0, 3), (1, 4), (0, 0)):
+        totals.add(worker, {"x": AppMeasures(left_out=count), "y": AppMeasures()}, WorkerMeasures())
+    assert totals.take_left_out() == {"x": 7}
+    assert totals.take_left_out() == {}
+
+
 def test_a_view_stays_as_it_is():
     totals = Totals()
     totals.add(0, {"x": AppMeasures(started=1), "y": AppMeasures(started=1)}, WorkerMeasures())

@@ -9,7 +9,7 @@ def test_reports_add_up():
     report.started = 3
     report.end(Reason.CLIENT_CLOSED)
     report.observe(0.0002, 2.0)
-    report.bytes_from_client = 5
+    report.bytes_from_client, report.left_out = 5, 4
     report.origin("a:1", 7).connected += 2
     report.origin("a:1").fail("connect_refused")
     report.origin("a:1").end(0.5, 2)
@@ -17,7 +17,7 @@ def test_reports_add_up():
     report.origin("a:1").bytes_from_clients += 3
     for _ in range(2):
         total.add(report)
-    assert (total.started, total.active, total.bytes_from_client) == (6, 4, 10)
+    assert (total.started, total.active, total.bytes_from_client, total.left_out) == (6, 4, 10, 8)
     assert total.ended == {Reason.CLIENT_CLOSED: 2}
     assert total.connect.counts[1] == 2
     assert total.connect.total == 0.0004
