@@ -70,6 +70,7 @@ class RecordFormat:
 
     Attributes:
         is_whole: A record is as it was encoded.
+        joined: Brings records, one a line, into this form together; None where each is to be formed by itself.
     """
 
     def __init__(
@@ -79,6 +80,11 @@ class RecordFormat:
         self._omits_empty = omits_empty
         self._version = version
         self.is_whole = name == "json" and not fields and not omits_empty
+        self.joined: Callable[[bytes], bytes] | None = None
+        if self.is_whole:
+            self.joined = bytes
+        elif name == "json" and not omits_empty:
+            self.joined = _chooser(self._fields)
         # They get all fields, and those that the sink gets.
         write: Mapping[str, Callable[[Fields, Fields], bytes]] = {
             "json": lambda fields, selected: msgspec.json.encode(selected),
@@ -90,8 +96,8 @@ class RecordFormat:
 
     def lines(self, batch: Batch) -> bytes:
         """Return the records of a batch, one a line."""
-        if self.is_whole:
-            return identified(batch)
+        if self.joined is not None:
+            return self.joined(identified(batch))
         return b"".join(one.text + b"\n" for one in self.each(batch))
 
     def line(self, record: bytes) -> bytes:
@@ -123,6 +129,13 @@ class RecordFormat:
             f"{_CEF_NAMES.get(name, f'Spectrum{name}')}={_cef_value(name, value)}" for name, value in selected.items()
         )
         return f"{'|'.join(map(_cef_head, head))}|{severity}|{extension}".encode()
+
+
+def _chooser(names: Sequence[str]) -> Callable[[bytes], bytes]:
+    """Return what leaves some fields of each record, in this order: a quarter of what it takes one by one."""
+    chosen = msgspec.defstruct("Chosen", [(name, msgspec.Raw, msgspec.UNSET) for name in dict.fromkeys(names)])
+    decode, encode = msgspec.json.Decoder(chosen).decode_lines, msgspec.json.Encoder().encode_lines
+    return lambda lines: encode(decode(lines))
 
 
 def _text(fields: Fields, selected: Fields) -> bytes:

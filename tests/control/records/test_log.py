@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
+import pytest
 
 from spectrum.control.records import log as log_module
 from spectrum.control.records.log import MAX_UNTOLD, MAX_WAITING_BATCHES, LineWriter, SessionLog
@@ -261,11 +262,12 @@ def test_what_workers_left_out_is_told_by_the_next_line(caplog):
     ]
 
 
-def test_a_batch_is_written_whole_or_line_by_line_with_the_same_outcome(monkeypatch):
+@pytest.mark.parametrize("form", [JSON, RecordFormat("json", ("Application", "Suppressed", "Reason"))])
+def test_a_batch_is_written_whole_or_line_by_line_with_the_same_outcome(form, monkeypatch):
     """The quick way for batches takes no decision of its own."""
 
     def outcome():
-        log, writer, stream, left_out = session_log(per_second=5)
+        log, writer, stream, left_out = session_log(form, per_second=5)
         for app, second, count in (("a", 1, 3), ("b", 1, 5), ("a", 1, 3), ("a", 2, 5), ("a", 2, 1), ("b", 2, 1)):
             log.add(at(second, Application=app) * count)
             log.add(at(second, Application=app, **REFUSED) * count)

@@ -46,6 +46,18 @@ def test_some_fields_in_their_order():
     ]
 
 
+@pytest.mark.parametrize("fields", [(), ("TlsError", "Attempts", "ClientIP", "Healthy", "ClientIP")])
+def test_records_are_formed_together_as_one_by_one(fields):
+    form = RecordFormat("json", fields)
+    lines = batch(SESSION, HEALTH, RELOAD).lines
+    assert form.joined(lines) == b"".join(form.line(line) + b"\n" for line in lines.splitlines())
+
+
+@pytest.mark.parametrize("form", [RecordFormat("text"), RecordFormat("json", ("ClientIP",), omits_empty=True)])
+def test_records_that_are_formed_one_by_one(form):
+    assert form.joined is None
+
+
 def test_what_says_nothing_is_left_out():
     record = json.loads(RecordFormat("json", omits_empty=True).lines(batch(SESSION)))
     assert record.keys() == {
