@@ -219,6 +219,7 @@ cdef class Sessions(Part):
         self, uint32_t index, Session *session, int outcome, const uint64_t *since, list batch) except -1
     cdef int _write_record(
         self, uint32_t index, Session *session, int outcome, int error, const uint64_t *since) except -1
+    cdef int _hand_on_records(self) except -1
     cdef bint _has_record(self, Session *session) noexcept nogil
     cdef Sum *_sum_of(self, Session *session) except NULL
     cdef int _add_up(self, uint32_t index, Session *session) except -1

@@ -88,7 +88,7 @@ cdef class Sessions(Part):
     Args:
         loop: Brings its events.
         handler: Its `accepted`, `begun`, `gone`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`,
-            `attempt_failed`, `exhausted`, `told`, `ended` and `summed` are called from within the loop's `process`.
+            `attempt_failed`, `exhausted`, `told`, `ended`, `summed` and `recorded` are called from within the loop's `process`.
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
@@ -862,7 +862,15 @@ cdef class Sessions(Part):
             &self._wall_clock, place)
         self._record_count += 1
         if self._record_count == RECORDS_AT_ONCE:
-            self._tell_sums()
+            self._hand_on_records()
+        return 0
+
+    cdef int _hand_on_records(self) except -1:
+        cdef int count = self._record_count
+        cdef bytes records = PyBytes_FromStringAndSize(self._records.data, self._records.size)
+        self._record_count = 0
+        self._records.size = 0
+        self._handler.recorded(count, records)
         return 0
 
     cdef bint _has_record(self, Session *session) noexcept nogil:
@@ -920,12 +928,11 @@ cdef class Sessions(Part):
         return self._tells_now or self.loop.now_ms - self._told_ms >= TICK_MS
 
     cdef int _tell_sums(self) except -1:
-        """Tell the handler how many sessions have begun, and of the summed ones that ended, with their records."""
+        """Tell the handler how many sessions have begun, of the summed ones that ended, and hand on their records."""
         cdef list sums = []
         cdef Sum *total
-        cdef int place, count = self._record_count
+        cdef int place
         cdef uint32_t begun
-        cdef bytes records
         self._told_ms = self.loop.now_ms
         self._tells_now = False
         while self._begun_count:
@@ -934,9 +941,6 @@ cdef class Sessions(Part):
             begun = self._listeners[place].begun
             self._listeners[place].begun = 0
             self._handler.begun(place, begun)
-        if not self._sum_count and not count:
-            return 0
-        records = PyBytes_FromStringAndSize(self._records.data, self._records.size) if count else b""
         for place in range(self._sum_count):
             total = &self._sums[place]
             sums.append((
@@ -952,9 +956,11 @@ cdef class Sessions(Part):
                 total.duration_ns,
             ))
             Py_DECREF(<object>total.target)
-        self._sum_count = self._record_count = 0
-        self._records.size = 0
-        self._handler.summed(sums, count, records)
+        self._sum_count = 0
+        if sums:
+            self._handler.summed(sums)
+        if self._record_count:
+            self._hand_on_records()
         return 0
 
     cdef int settle(self) except -1:

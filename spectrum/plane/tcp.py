@@ -102,6 +102,7 @@ class TcpPlane:
         self.header, self.turn_came, self.exhausted = passage.header, passage.turn_came, passage.exhausted
         self.secured, self.origin_secured, self.insecure = passage.secured, passage.origin_secured, passage.insecure
         self.attempt_failed = passage.attempt_failed
+        self.recorded = self._records.hand_on
         self._begin, self._sessions = passage.begin, passage.sessions
         self._queues, self._waiting, self._look_soon = passage.queues, passage.queues.waiting, passage.look_soon
         # The listeners of which it is known whether the engine can decide; it is found out by the first session.
@@ -233,8 +234,8 @@ class TcpPlane:
             self._look_soon()
         self._records.add(events)
 
-    def summed(self, batch: "list[Summed]", count: int, records: bytes) -> None:
-        """Count ended plain sessions, which the engine has summed, and hand on their records."""
+    def summed(self, batch: "list[Summed]") -> None:
+        """Count ended plain sessions, which the engine has summed."""
         for number, outcome, error, target, answered, ended, connects, connect_ns, durations, duration_ns in batch:
             listener = self._listeners[number]
             app, measures = listener.app, listener.app.measures
@@ -248,8 +249,6 @@ class TcpPlane:
             self._registry.leave(listener, ended)
         if self._waiting:
             self._look_soon()
-        if count:
-            self._records.hand_on(count, records)
 
     def flush_records(self) -> None:
         """Hand on the records of refusals, which are summed; to be called once a second, and at the end."""

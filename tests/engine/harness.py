@@ -67,8 +67,10 @@ class Recorder:
     def begun(self, listener, count):
         self.begins.append((listener, count))
 
-    def summed(self, batch, count, records):
+    def summed(self, batch):
         self.sums.extend(batch)
+
+    def recorded(self, count, records):
         lines = records.splitlines()
         assert len(lines) == count
         self.records.extend(lines)
