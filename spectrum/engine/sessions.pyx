@@ -88,7 +88,8 @@ cdef class Sessions(Part):
     Args:
         loop: Brings its events.
         handler: Its `accepted`, `begun`, `gone`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`,
-            `attempt_failed`, `exhausted`, `told`, `ended`, `summed` and `recorded` are called from within the loop's `process`.
+            `attempt_failed`, `exhausted`, `told`, `ended`, `summed` and `recorded` are called from within the loop's
+            `process`.
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
