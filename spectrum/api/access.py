@@ -16,6 +16,7 @@ from spectrum.api.live import LiveFeed
 from spectrum.api.supervisor import DaemonLink
 from spectrum.api.token_book import TokenBook
 from spectrum.core.analytics.question import Question, ResultTable
+from spectrum.core.tcp_protection.objects import TCP_SECTIONS
 from spectrum.core.tenants.tokens import RESOURCES
 from spectrum.store.objects import ObjectChange, StoredObject
 from spectrum.store.store import Store
@@ -202,8 +203,9 @@ def InSection(edit: bool = False) -> Any:
 
     async def enter(request: Request) -> Call:
         path = request.path_params
-        call = _enter(request, path["section"], edit, path.get("account_id"), path.get("zone_id"))
-        if path["section"] not in RESOURCES:  # only who may look there is told
+        resource = "tcp_protection" if path["section"] in TCP_SECTIONS else path["section"]
+        call = _enter(request, resource, edit, path.get("account_id"), path.get("zone_id"))
+        if resource not in RESOURCES:  # only who may look there is told
             raise no_such(request)
         return call
 

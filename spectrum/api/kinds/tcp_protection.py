@@ -4,6 +4,7 @@ Rules and filters of both components are of one section of the file each; their 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from pydantic import BaseModel
@@ -32,20 +33,25 @@ _DEFAULTS: dict[str, Value] = {
 
 
 def _to_value(component: Component | None, keys: frozenset[str], body: Body, refs: References) -> Value:
-    """Return what stands below the name of an object with this body."""
+    """Return what stands below the name of an object with this body; a component in it is that of the path."""
     taken = given(body, STAMPS)
-    for key in taken.keys() - keys:
+    for key in taken.keys() - keys - {"component"}:
         raise refuse(INVALID, f"unknown field: {key}", key)
-    if component is None:
-        return taken
+    if component is not None and taken.setdefault("component", component) != component:
+        raise refuse(INVALID, f"component: here it is {component}", "component")
     place = taken.pop("name", None)
-    return {"component": component, **taken, **({"place": place} if place is not None else {})}
+    return taken | ({"place": place} if place is not None else {})
 
 
 def to_body(value: Value, refs: References) -> Value:
     """Return the body that makes an object."""
+    return {key: item for key, item in to_body_with_component(value, refs).items() if key != "component"}
+
+
+def to_body_with_component(value: Value, refs: References) -> Value:
+    """Return the body that makes an object, also where the path does not tell the component."""
     names = {"place": "name"}
-    return {names.get(key, key): item for key, item in value.items() if key not in ("component", "account")}
+    return {names.get(key, key): item for key, item in value.items() if key != "account"}
 
 
 def from_value(obj: StoredObject, refs: References) -> Value:
@@ -60,8 +66,6 @@ def _place(place: Path, body: Body) -> Path:
     match place:
         case ("place", *_):
             return ("name",)
-        case ("component", *_):
-            return ()
     return place
 
 
@@ -85,6 +89,10 @@ def wanted_name(value: Value) -> str:
     return "protection"
 
 
+def _whole(keys: str) -> Callable[[Body, References], Value]:
+    return partial(_to_value, None, frozenset(keys.split()))
+
+
 def _kind(section: str, noun: str, model: type[BaseModel], keys: str, component: Component | None = None) -> Kind:
     to_value: Callable[[Body, References], Value] = partial(_to_value, component, frozenset(keys.split()))
     return Kind(section, noun, model, to_value, to_body, from_value, _place, _code, api_name)
@@ -102,3 +110,11 @@ FILTERS: dict[Component, Kind] = {
     "syn_protection": _kind("tcp_filters", "filter", TcpFilter, "expression mode", "syn_protection"),
     "tcp_flow_protection": _kind("tcp_filters", "filter", TcpFilter, "expression mode", "tcp_flow_protection"),
 }
+# As in the file: of both components.
+SECTIONS = (
+    STATUS,
+    PREFIXES,
+    ALLOWLIST,
+    replace(RULES["syn_protection"], to_value=_whole("mitigation_type " + _RULE_KEYS), to_body=to_body_with_component),
+    replace(FILTERS["syn_protection"], to_value=_whole("expression mode"), to_body=to_body_with_component),
+)

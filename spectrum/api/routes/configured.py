@@ -13,17 +13,45 @@ from starlette.responses import Response
 from spectrum.api.access import Anywhere, Call, InSection, no_such
 from spectrum.api.envelope import success
 from spectrum.api.kinds.kind import Kind, Value, stamped
-from spectrum.api.routes import access_rules, apps, lists, load_balancers, monitor_groups, monitors, pools
+from spectrum.api.routes import (
+    access_rules,
+    apps,
+    lists,
+    load_balancers,
+    monitor_groups,
+    monitors,
+    pools,
+    rulesets,
+    tcp_protection,
+)
 from spectrum.api.routes.objects import Objects
 from spectrum.api.routes.schemas import body_schema
 from spectrum.core.configuration.presets import PRESETS
 from spectrum.store.objects import StoredObject
 
 router = APIRouter(tags=["Objects as in the file"])
-Section = Literal["apps", "load_balancers", "pools", "monitors", "monitor_groups", "access_rules", "lists"]
+Section = Literal[
+    "apps",
+    "load_balancers",
+    "pools",
+    "monitors",
+    "monitor_groups",
+    "access_rules",
+    "lists",
+    "rulesets",
+    "tcp_protection",
+    "tcp_prefixes",
+    "tcp_allowlist",
+    "tcp_rules",
+    "tcp_filters",
+]
 _KINDS: Mapping[str, Objects] = {
-    module.OBJECTS.kind.section: module.OBJECTS
-    for module in (apps, load_balancers, pools, monitors, monitor_groups, access_rules, lists)
+    objects.kind.section: objects
+    for objects in (
+        *(module.OBJECTS for module in (apps, load_balancers, pools, monitors, monitor_groups, access_rules, lists)),
+        rulesets.OBJECTS,
+        *tcp_protection.SECTIONS,
+    )
 }
 _PATH = "/accounts/{account_id}/spectrum/objects/{section}"
 _PREVIEWS = (f"{_PATH}/preview", "/zones/{zone_id}/spectrum/objects/{section}/preview")

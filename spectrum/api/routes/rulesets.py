@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from spectrum.api.access import UNAUTHORIZED, Call, InAccount
+from spectrum.api.access import Call, InAccount
 from spectrum.api.catalogue import ChangeRefused
 from spectrum.api.envelope import ApiError, BodyFault, ErrorDetail, success
 from spectrum.api.kinds.kind import Value
@@ -32,8 +32,9 @@ from spectrum.api.kinds.rulesets import (
 )
 from spectrum.api.paging import by_cursor
 from spectrum.api.routes.faults import answer_to
-from spectrum.api.routes.objects import NamedByCaller, with_revision
+from spectrum.api.routes.objects import NamedByCaller, Objects, with_revision
 from spectrum.api.routes.schemas import RULE, gives, takes, takes_body
+from spectrum.api.routes.tcp_protection import check_owner
 from spectrum.core.ddos.managed import PHASE, RULES, RULESET_ID
 from spectrum.core.ddos.ruleset_objects import rule_id
 from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
@@ -47,6 +48,16 @@ Editing = Annotated[Call, InAccount("rulesets", edit=True)]
 DryRun = Annotated[bool, Query(description="Checks the change, and changes nothing.")]
 _PLACED_RULE = RULE | {"properties": RULE["properties"] | {"position": {"type": "object"}}}
 _PART_OF_RULE = {key: item for key, item in _PLACED_RULE.items() if key != "required"}
+
+
+def _check(call: Call, value: Value, before: StoredObject | None) -> None:
+    check_owner(call)
+    if before is None and (entry := _of_account(call)) is not None:
+        raise BodyFault(INVALID, f"phase {PHASE} has an entry point already, {entry.id}: change that", "/phase")
+
+
+# The entry point as the file has it, for previews.
+OBJECTS = Objects(RULESETS, lambda value: DEFAULT_NAME, _check)
 
 
 # --- what there is ------------------------------------------------------------------------------------------------
@@ -105,14 +116,14 @@ async def get_ruleset_version(call: Reading, ruleset_id: str, version: str) -> R
 async def put_entry_point(call: Editing, phase: str, dry_run: DryRun = False) -> Response:
     """Replace all that is said otherwise of the managed rules."""
     _check_phase(phase)
-    _check_owner(call)
+    check_owner(call)
     return _answer(call, await _put(call, call.body, _of_account(call), dry_run))
 
 
 @router.post(_PATH, openapi_extra=takes(RULESETS), responses=gives(RULESETS))
 async def create_ruleset(call: Editing, dry_run: DryRun = False) -> Response:
     """Make the entry point of the phase, where there is none."""
-    _check_owner(call)
+    check_owner(call)
     if (before := _of_account(call)) is not None:
         raise BodyFault(INVALID, f"phase {PHASE} has an entry point already, {before.id}: change that", "/phase")
     return _answer(call, await _put(call, call.body, None, dry_run))
@@ -224,13 +235,6 @@ def _changeable(call: Call, ruleset_id: str) -> StoredObject:
         message = f"the managed ruleset is read-only; overrides go into the entry point of phase {PHASE}"
         raise ApiError(400, INVALID, message)
     return _found(call, ruleset_id)
-
-
-def _check_owner(call: Call) -> None:
-    """Refuse other accounts than the machine's: a flood is of all who share it."""
-    assert call.account is not None, "its path names one"
-    if call.account.name != call.catalogue.default_account:
-        raise ApiError(403, UNAUTHORIZED, "the protection of this machine is not this account's to change")
 
 
 def _rule_of(call: Call) -> Value:

@@ -22,6 +22,7 @@ from spectrum.api.kinds.tcp_protection import (
     STATUS,
     wanted_name,
 )
+from spectrum.api.kinds.tcp_protection import SECTIONS as KINDS_AS_IN_FILE
 from spectrum.api.paging import Page, page_query, paged
 from spectrum.api.routes.objects import NamedByCaller, Objects
 from spectrum.api.routes.schemas import gives, gives_list, takes, takes_body, takes_part
@@ -54,7 +55,7 @@ async def get_tcp_protection_status(call: Reading) -> Response:
 @router.patch(f"{_PATH}/tcp_protection_status", openapi_extra=takes(STATUS))
 async def edit_tcp_protection_status(call: Editing) -> Response:
     """Switch all of it off, or on again."""
-    _check_owner(call)
+    check_owner(call)
     if not isinstance(call.body, dict) or not isinstance(call.body.get("enabled"), bool):
         raise BodyFault(INVALID, "expected enabled: true or false", "/enabled")
     objects = Objects(STATUS, wanted_name)
@@ -72,11 +73,19 @@ def _status(call: Call) -> Response:
 # --- objects ------------------------------------------------------------------------------------------------------
 
 
-def _check_owner(call: Call) -> None:
+def check_owner(call: Call) -> None:
     """Refuse other accounts than the machine's: a flood is of all who share it."""
     assert call.account is not None, "its path names one"
     if call.account.name != call.catalogue.default_account:
         raise ApiError(403, UNAUTHORIZED, "the protection of this machine is not this account's to change")
+
+
+def _check(call: Call, value: Value, before: StoredObject | None) -> None:
+    check_owner(call)
+
+
+# Objects as the file has them, for previews.
+SECTIONS = tuple(Objects(kind, wanted_name, _check) for kind in KINDS_AS_IN_FILE)
 
 
 class _Collection:
@@ -117,12 +126,12 @@ class _Collection:
 
     async def make(self, call: Call) -> Response:
         """Make one."""
-        _check_owner(call)
+        check_owner(call)
         return self._objects.answer(call, await self._objects.make(call))
 
     async def make_many(self, call: Call) -> Response:
         """Make all of a list, or none."""
-        _check_owner(call)
+        check_owner(call)
         if not isinstance(call.body, list) or not 0 < len(call.body) <= MAX_BULK:
             raise BodyFault(INVALID, f"expected an array of 1 to {MAX_BULK} objects", "")
         changes: list[ObjectChange] = []
@@ -140,7 +149,7 @@ class _Collection:
     async def edit(self, call: Call, object_id: str) -> Response:
         """Change some fields of one; what it is about stays."""
         before = self._found(call, object_id)  # first: what another account has looks as what is not there
-        _check_owner(call)
+        check_owner(call)
         shown = self.kind.from_value(before, NamedByCaller(call))
         for key in _FIXED[self.kind.section]:
             if isinstance(call.body, dict) and call.body.get(key, shown[key]) != shown[key]:
@@ -150,13 +159,13 @@ class _Collection:
     async def delete(self, call: Call, object_id: str) -> Response:
         """Delete one."""
         found = self._found(call, object_id)
-        _check_owner(call)
+        check_owner(call)
         await self._objects.delete(call, found.id)
         return success(None)
 
     async def delete_all(self, call: Call) -> Response:
         """Delete all, or none."""
-        _check_owner(call)
+        check_owner(call)
         if found := self._all(call):
             await self._objects.change_all(call, [ObjectChange(one.section, one.id, one.name, None) for one in found])
         return success(None)

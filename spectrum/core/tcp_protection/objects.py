@@ -8,6 +8,8 @@ from spectrum.core.configuration.fields import Network, Strict, text
 from spectrum.core.ddos.expressions import FIELDS, ExpressionError, parse
 from spectrum.core.tcp_protection.terms import TooManyTerms, terms_of
 
+# Of the file; one permission is for all of them.
+TCP_SECTIONS = ("tcp_protection", "tcp_prefixes", "tcp_allowlist", "tcp_rules", "tcp_filters")
 MAX_EXPRESSION = 8_192
 # Cloudflare's own limit is not known.
 MAX_COMMENT = 500

@@ -31,6 +31,6 @@ def test_a_rule_there_and_back():
 
 def test_places_in_bodies():
     assert RULES["syn_protection"].place(("place",), {}) == ("name",)
-    assert RULES["syn_protection"].place(("component",), {}) == ()
+    assert RULES["syn_protection"].place(("component",), {}) == ("component",)
     assert FILTERS["syn_protection"].place(("expression",), {}) == ("expression",)
     assert PREFIXES.code(()) == 1001

@@ -120,3 +120,53 @@ async def test_presets(api):
             "idle": "1d",
             "monitor": {"type": "tcp", "expect": "SSH-2.0-"},
         }
+
+
+async def test_overrides_of_managed_rules_are_previewed(api):
+    async with api.client() as client:
+        preview = f"{ACCOUNT}/spectrum/objects/rulesets/preview"
+        rule = {
+            "action": "execute",
+            "expression": "true",
+            "action_parameters": {
+                "id": "3b64149bfa6e4220bbbc2bd6db589552",
+                "overrides": {"rules": [{"id": "UDP-0001", "action": "log"}]},
+            },
+        }
+        told = await done(client, "POST", preview, {"rules": [rule]})
+        assert (told["before"], told["key"]) == (None, "default")
+        assert told["after"]["rules"] == [
+            {"expression": "true", "overrides": {"rules": [{"id": "UDP-0001", "action": "log"}]}}
+        ]
+        wrong = rule | {"expression": "ip.dts eq 192.0.2.1"}
+        status, _, message, pointer = (await refused(client, "POST", preview, {"rules": [rule, wrong]}))[:4]
+        assert status == 400 and "did you mean ip.dst?" in message and pointer == "/rules/1/expression"
+        made = await done(client, "POST", f"{ACCOUNT}/rulesets", {"name": "default", "rules": [rule]})
+        (one,) = await done(client, "GET", f"{OBJECTS}/rulesets")
+        assert one["id"] == made["id"]
+        assert (await refused(client, "POST", preview, {"rules": []}))[0] == 400, "a phase has one entry point"
+        told = await done(client, "POST", f"{preview}?id={made['id']}", {"rules": []})
+        assert len(told["before"]["rules"]) == 1 and not told["after"].get("rules")
+        other = f"{OTHER_ACCOUNT}/spectrum/objects/rulesets/preview"
+        assert (await refused(client, "POST", other, {"rules": []}))[0] == 403
+
+
+async def test_tcp_protection_is_previewed_with_its_component(api):
+    configs = f"{ACCOUNT}/magic/advanced_tcp_protection/configs"
+    async with api.client() as client:
+        preview = f"{ACCOUNT}/spectrum/objects/tcp_rules/preview"
+        rule = {"component": "syn_protection", "mode": "disabled"}
+        told = await done(client, "POST", preview, rule)
+        assert told["after"] == rule | ({"account": "acme"} if "account" in told["after"] else {})
+        made = await done(client, "POST", f"{configs}/syn_protection/rules", rule)
+        told = await done(client, "POST", f"{preview}?id={made['id']}", {"burst_sensitivity": "low"})
+        assert told["after"] == told["before"] | {"burst_sensitivity": "low"}
+        refusal = await refused(client, "POST", f"{configs}/tcp_flow_protection/rules", rule)
+        assert refusal[0] == 400 and "here it is tcp_flow_protection" in refusal[2]
+        refusal = await refused(client, "POST", preview, {"mode": "disabled"})
+        assert refusal[0] == 400 and "component" in refusal[2]
+        allowed = await done(client, "POST", f"{OBJECTS}/tcp_allowlist/preview", {"prefix": "192.0.2.0/24"})
+        assert allowed["after"]["prefix"] == "192.0.2.0/24"
+        for section in ("tcp_protection", "tcp_prefixes", "tcp_allowlist", "tcp_rules", "tcp_filters", "rulesets"):
+            assert (await done(client, "GET", f"/spectrum/schemas/{section}"))["type"] == "object"
+            await done(client, "GET", f"{OBJECTS}/{section}")
