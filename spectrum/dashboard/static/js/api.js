@@ -39,7 +39,7 @@ export const api = {
     let response, envelope = null;
     try {
       response = await fetch(this.url(path, params), { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: 'no-store', credentials: 'omit' });
-      envelope = await response.json();
+      envelope = response.status === 204 ? { success: true } : await response.json();
     } catch (error) {
       if (error.name === 'AbortError') throw error;
       if (!response) throw new ApiError(0, [], 'The API does not answer.');

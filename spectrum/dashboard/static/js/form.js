@@ -207,7 +207,7 @@ export function form({ sections, fields, value = {}, errors = [], onSave, onChan
     const named = h(control.isGroup ? 'p' : 'label', { class: 'lab', id: `${id}-l`, ...(control.isGroup ? {} : { for: id }) }, field.label);
     entry.node = control.isSwitch
       ? h('div', { class: 'f check' }, control.node, h('div', {}, named, entry.box, hint))
-      : h('div', { class: `f${field.isHalf ? ' half' : ''}` }, named, control.node, entry.box, hint);
+      : h('div', { class: `f${field.isHalf ? ' half' : field.isWide ? ' wide' : ''}` }, named, control.node, entry.box, hint);
     known.set(field.key, entry);
     if (readonly && control.input) for (const one of [control.node, ...control.node.querySelectorAll('input, textarea, select, button')]) {
       if (one.tagName === 'INPUT' && one.type !== 'checkbox') one.readOnly = true;

@@ -22,6 +22,8 @@ export const PAGES = [
   ['/balancing/:id', null, '/balancing', 'balancer'],
   ['/access', 'Access rules', 'Configure', 'rules'],
   ['/access/:id', null, '/access', 'rules'],
+  ['/protection', 'DDoS protection', 'Configure', 'protection'],
+  ['/protection/:section/:id', null, '/protection', 'protection'],
   ['/lists', 'Lists', 'Configure', 'lists'],
   ['/lists/:id', null, '/lists', 'lists'],
   ['/certificates', 'Certificates', 'Configure', 'certificates'],
