@@ -39,6 +39,8 @@ def show_status(status: dict[str, Any], console: Console) -> None:
     if ddos := status.get("ddos"):
         for line in _ddos(ddos):
             console.print(line, soft_wrap=True)
+    for name, program in status.get("flow_programs", {}).items():
+        console.print(_flow_program(name, program), soft_wrap=True)
     for name in status.get("names", ()):  # a daemon of before an upgrade has none
         if name["reason"]:
             console.print(_name(name), soft_wrap=True)
@@ -107,6 +109,17 @@ def _ddos(ddos: dict[str, Any]) -> Iterator[str]:
     for rule in ddos["rules"]:
         what = f"rule ddos/{rule['name']}, {rule['ends_in_s']:.0f} s more: {rule['what']}"
         yield f"[yellow]{escape(what)}[/yellow]"
+
+
+def _flow_program(name: str, program: dict[str, Any]) -> str:
+    """Return the line of a flow program; what is beyond 0 is told."""
+    cost = f", {program['ns_per_datagram']} ns each" if program["ns_per_datagram"] is not None else ""
+    refused = "".join(
+        f", {program[key]:,} {what}"
+        for key, what in (("would_drop", "would drop"), ("dropped", "dropped"))
+        if program[key]
+    )
+    return escape(f"flow program {name} {program['mode']}: {program['judged']:,} datagrams judged{refused}{cost}")
 
 
 def _analytics(store: dict[str, Any]) -> str:

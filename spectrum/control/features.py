@@ -31,6 +31,7 @@ from spectrum.control.ddos.profiles import ProfilesActor
 from spectrum.control.dns.actor import DnsActor
 from spectrum.control.doctor import DoctorActor
 from spectrum.control.filter.node import FilterActor, NodeFilter
+from spectrum.control.flow_programs import FlowProgramsActor
 from spectrum.control.http.resource import Resource
 from spectrum.control.limits import LimitsActor
 from spectrum.control.listeners import ListenerBank, ListenersActor
@@ -55,6 +56,7 @@ from spectrum.control.tls.tickets import TicketKeyRotation, TicketsActor
 from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.kernel import bindings, filter
+from spectrum.kernel.filter.flow_programs import COSTS
 from spectrum.link.messages import Challenge, Met
 from spectrum.link.takeover import Events, FoundSessions
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
@@ -154,6 +156,7 @@ class Features:
             AttacksActor(self.attacks, lambda: ground.served.config.ddos is not None),
             ProfilesActor(lambda: profiles_folder(ground.served.config)),
             TcpProtectionActor(ground.helper, filtered),
+            FlowProgramsActor(self.filter, ground.helper, filtered, KernelCounts(ground.helper, COSTS)),
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             LimitsActor(ground.served, ground.memory, lambda: sum(one.held_bytes for one in ground.all())),
             OriginsActor(ground.state / "origins.json", ground.served, self.health),

@@ -21,6 +21,7 @@ from spectrum.core.configuration.feature import Names, Surroundings
 from spectrum.core.ddos.checks import DDOS
 from spectrum.core.dns_records import DNS
 from spectrum.core.filter import FILTER
+from spectrum.core.flow_programs.checks import FLOW_PROGRAMS
 from spectrum.core.limits.checks import LIMITS
 from spectrum.core.numbers import Numbers
 from spectrum.core.offload import OFFLOAD
@@ -51,6 +52,7 @@ FEATURES = (
     FILTER,
     DDOS,
     TCP_PROTECTION,
+    FLOW_PROGRAMS,
     OFFLOAD,
     DNS,
     API,

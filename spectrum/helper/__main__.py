@@ -11,6 +11,7 @@ from pathlib import Path
 from spectrum.helper.serving import Serving
 from spectrum.helper.work import Work
 from spectrum.kernel import bindings, filter, installation, libbpf, offload, seccomp, signals
+from spectrum.kernel.filter import flow_programs
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.landlock import limit_files
 from spectrum.kernel.libbpf import BpfError
@@ -62,7 +63,7 @@ def main() -> None:
         with suppress(PinError):  # told when it is needed
             mount(filesystem)
     os.chdir("/")
-    for program in (bindings.PROGRAM, filter.PROGRAM, offload.PROGRAM):
+    for program in (bindings.PROGRAM, filter.PROGRAM, flow_programs.WRAPPER, offload.PROGRAM):
         program_code(program)
     with suppress(BpfError):  # told when it is needed
         libbpf.version()  # its library is loaded now

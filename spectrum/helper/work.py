@@ -16,9 +16,10 @@ from spectrum.kernel import bindings as lookups
 from spectrum.kernel import filter, offload
 from spectrum.kernel.bindings import Binding, Bindings, empty_document, is_loaded
 from spectrum.kernel.bindings import load as load_bindings
-from spectrum.kernel.filter import attaching
+from spectrum.kernel.filter import attaching, flow_programs
 from spectrum.kernel.filter.detection import Detection, PinnedDetection
 from spectrum.kernel.filter.drops import Drops
+from spectrum.kernel.filter.flow_programs import PinnedFlowPrograms
 from spectrum.kernel.filter.names import OWNERS
 from spectrum.kernel.filter.pinned import Journal, PinnedFilter
 from spectrum.kernel.filter.settings import FilterSettings
@@ -45,6 +46,7 @@ from spectrum.link.helper import (
     SetDetection,
     SetDrops,
     SetFilter,
+    SetFlowPrograms,
     SetOffload,
     SetTcpProtection,
     ShowBindings,
@@ -121,6 +123,8 @@ class Work:
                 request.policies.check()
                 attaching.protect(request.policies, self._filesystem)
                 return Done(), []
+            case SetFlowPrograms():
+                return self._set_flow_programs(request)
             case SetBindings():
                 self._set_bindings(request, descriptors)
                 return Done(), []
@@ -244,6 +248,17 @@ class Work:
         with PinnedFilter(self._filesystem) as one, PinnedDetection(self._filesystem) as detection:
             return Detecting(one.places()), [detection.looks()] if settings.is_on else []
 
+    def _set_flow_programs(self, request: SetFlowPrograms) -> tuple[Answer, list[int]]:
+        request.programs.check()
+        if not attaching.attached(self._filesystem):
+            if request.programs.programs:
+                raise PinError("the filter is off: `filter` in the file says on which interfaces it is")
+            return Filtered({}), []
+        with PinnedFlowPrograms(self._filesystem) as one:
+            one.hold(request.programs)
+        with PinnedFilter(self._filesystem) as filtered:
+            return Filtered(filtered.places()), []
+
     # --- bindings -------------------------------------------------------------------------------------------------
 
     def _set_bindings(self, request: SetBindings, descriptors: Sequence[int]) -> None:
@@ -280,7 +295,10 @@ class Work:
             case lookups.PROGRAM if is_loaded(self._filesystem):
                 with Bindings(self._filesystem) as bound:
                     return {name: (count, 0) for name, count in bound.counts().items()}
-            case filter.PROGRAM | lookups.PROGRAM:
+            case flow_programs.COSTS if attaching.attached(self._filesystem):
+                with PinnedFlowPrograms(self._filesystem) as judging:
+                    return judging.costs()
+            case filter.PROGRAM | lookups.PROGRAM | flow_programs.COSTS:
                 return {}
             case _:
                 raise PinError(f"{program!r} counts nothing")

@@ -10,7 +10,7 @@ from pathlib import Path
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 # linux/landlock.h
 _VERSION, _PATH_BENEATH = 1, 1
-_WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 # Execute, write, read, remove and make: all of the first version; later ones also tell truncate(2) apart. Folders may
 # be listed: libbpf opens "/" where it only needs a descriptor (libbpf.c, bpf_map__reuse_fd).
 _EVERYTHING = (1 << 13) - 1 & ~_READ_DIR
@@ -20,7 +20,9 @@ _RULE = struct.Struct("=Qi")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def limit_files(readable: Iterable[Path], writable: Iterable[Path], own: Iterable[Path]) -> bool:
+def limit_files(
+    readable: Iterable[Path], writable: Iterable[Path], own: Iterable[Path], executable: Iterable[Path] = ()
+) -> bool:
     """Forbid to open other files from now on; return False without Landlock (Linux 5.13).
 
     Descriptors that are open stay so, and folders may be listed. A path that cannot be reached is passed over.
@@ -29,6 +31,7 @@ def limit_files(readable: Iterable[Path], writable: Iterable[Path], own: Iterabl
         readable: Below these it may read.
         writable: Below these it may also write files that are there.
         own: Below these it may do everything.
+        executable: Below these it may run programs, and read them.
 
     Raises:
         OSError: If the kernel refuses. no_new_privs must be set.
@@ -44,6 +47,7 @@ def limit_files(readable: Iterable[Path], writable: Iterable[Path], own: Iterabl
             (readable, _READ_FILE),
             (writable, _READ_FILE | _WRITE_FILE | truncate),
             (own, _EVERYTHING | truncate),
+            (executable, _READ_FILE | _EXECUTE),
         ):
             for path in paths:
                 _allow(ruleset, path, access)

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import logging
 import os
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -74,6 +75,10 @@ _TAKES: dict[str, tuple[type, ...]] = {
     "bpf_map__set_max_entries": (ctypes.c_void_p, ctypes.c_uint32),
     **{f"bpf_map__{name}": (ctypes.c_void_p,) for name in _SHAPE},
     "bpf_obj_get_info_by_fd": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+    "bpf_map__set_initial_value": (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t),
+    "bpf_map_create": (ctypes.c_int, ctypes.c_char_p, *[ctypes.c_uint32] * 3, ctypes.c_void_p),
+    "bpf_prog_load": (ctypes.c_int, *[ctypes.c_char_p] * 3, ctypes.c_size_t, ctypes.c_void_p),
+    "bpf_prog_test_run_opts": (ctypes.c_int, ctypes.c_void_p),
     "bpf_program__fd": (ctypes.c_void_p,),
     "bpf_program__attach_netns": (ctypes.c_void_p, ctypes.c_int),
     "bpf_program__attach_xdp": (ctypes.c_void_p, ctypes.c_int),
@@ -341,15 +346,21 @@ class Object:
         code: The file's content.
         pins: By the name of a map, where it is pinned: one that is there is used, if it has the same shape.
         entries: By the name of a map, how many it holds, where the file does not say.
+        constants: What stands in place of the file's constants; empty for these.
 
     Raises:
         BpfError: If the kernel does not take it.
     """
 
-    def __init__(self, code: bytes, pins: dict[str, Path], entries: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, code: bytes, pins: dict[str, Path], entries: Mapping[str, int] | None = None, constants: bytes = b""
+    ) -> None:
         library = _library()
         self._open(code)
         try:
+            if constants:
+                outcome = library.bpf_map__set_initial_value(self._map(".rodata"), constants, len(constants))
+                _checked("constants", outcome)
             for name, count in (entries or {}).items():
                 _checked(name, library.bpf_map__set_max_entries(self._map(name), count))
             for name, path in pins.items():
@@ -387,6 +398,14 @@ class Object:
         if not found:
             raise BpfError(f"the object has no map {name}")
         return found
+
+    def table(self, name: str, key_bytes: int, value_bytes: int) -> Map:
+        """Return a map, whose descriptor the object owns: it is not to be closed.
+
+        Raises:
+            BpfError: If there is none of that name.
+        """
+        return Map(_library().bpf_map__fd(self._map(name)), key_bytes, value_bytes)
 
     def program(self, name: str) -> int:
         """Return the descriptor of a program, which the object owns."""
@@ -468,6 +487,140 @@ class Object:
     def close(self) -> None:
         """Close the object; pinned maps and attached programs stay."""
         _library().bpf_object__close(self._object)
+
+
+class VerifierRefused(BpfError):
+    """The verifier does not take a program; the message is what it says.
+
+    Attributes:
+        at: At which instruction; -1 where it does not say.
+    """
+
+    def __init__(self, why: str, at: int) -> None:
+        super().__init__(why)
+        self.at = at
+
+
+class _LoadOptions(ctypes.Structure):
+    """struct bpf_prog_load_opts of bpf/bpf.h."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("attach_type", ctypes.c_int),
+        ("numbers", ctypes.c_uint32 * 7),
+        ("maps", ctypes.c_void_p),
+        ("functions", ctypes.c_void_p),
+        ("functions_count", ctypes.c_uint32),
+        ("functions_bytes", ctypes.c_uint32),
+        ("lines", ctypes.c_void_p),
+        ("lines_count", ctypes.c_uint32),
+        ("lines_bytes", ctypes.c_uint32),
+        ("log_level", ctypes.c_uint32),
+        ("log_bytes", ctypes.c_uint32),
+        ("log", ctypes.c_void_p),
+    )
+
+
+class _RunOptions(ctypes.Structure):
+    """struct bpf_test_run_opts of bpf/bpf.h, as far as it is used."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("given", ctypes.c_void_p),
+        ("returned", ctypes.c_void_p),
+        ("given_bytes", ctypes.c_uint32),
+        ("returned_bytes", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("context_returned", ctypes.c_void_p),
+        ("context_bytes", ctypes.c_uint32),
+        ("context_returned_bytes", ctypes.c_uint32),
+        ("result", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("ns", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch", ctypes.c_uint32),
+    )
+
+
+# linux/bpf.h
+_XDP_PROGRAM, _XDP = 6, 37
+_LOG_INSTRUCTIONS, _LOG_TOTALS = 1, 4
+_LOG_BYTES = 1 << 20
+_TOTALS = re.compile(r"processed (\d+) insns")
+_INSTRUCTION = re.compile(r"^(\d+): \(", re.MULTILINE)
+_NAMED_INSTRUCTION = re.compile(r"\binsn (\d+)\b(?! to)")
+# What the verifier's log has that is not the reason.
+_NO_REASON = re.compile(
+    r"\d+: |processed |func#|verification time|stack depth|from \d+|\s*(?:frame\d+: )?R\d+\w*="
+    r"|last_idx|regs=|parent |mark_precise|;|--|$"
+)
+
+
+def create_table(name: str, shape: Shape) -> int:
+    """Return the descriptor of a new map, which the caller owns.
+
+    Raises:
+        BpfError: If there is no memory for it.
+    """
+    sizes = shape.key_bytes, shape.value_bytes, shape.entries
+    return _checked(name, _library().bpf_map_create(shape.kind, name.encode(), *sizes, None))
+
+
+def load_xdp(name: str, instructions: bytes, most_steps: int) -> int:
+    """Return the descriptor of an XDP program of these instructions, which the caller owns.
+
+    Args:
+        name: Its name, 15 bytes at most.
+        instructions: As the kernel gets them.
+        most_steps: It is refused if the verifier has to follow more than this many instructions, which is no fewer than
+            one run of it takes.
+
+    Raises:
+        VerifierRefused: If the verifier refuses it, or it has too many steps.
+        BpfError: If it cannot be loaded.
+    """
+    log_buffer = ctypes.create_string_buffer(_LOG_BYTES)
+    options = _LoadOptions(size=ctypes.sizeof(_LoadOptions), attach_type=_XDP)
+    options.log, options.log_bytes = ctypes.addressof(log_buffer), _LOG_BYTES
+    count = len(instructions) // 8
+    for level in (_LOG_TOTALS, _LOG_INSTRUCTIONS):
+        options.log_level = level
+        outcome = _library().bpf_prog_load(
+            _XDP_PROGRAM, name.encode(), b"Dual BSD/GPL", instructions, count, ctypes.byref(options)
+        )
+        number = ctypes.get_errno()
+        said = log_buffer.value.decode("utf-8", "replace")
+        if outcome >= 0:
+            steps = int(found[1]) if (found := _TOTALS.search(said)) else 0
+            if steps <= most_steps:
+                return int(outcome)
+            os.close(outcome)
+            raise VerifierRefused(f"it may take more than {most_steps:,} steps for a packet: shorten its loops", -1)
+        if number == errno.EPERM:
+            break
+    if number in (errno.EPERM, errno.ENOMEM) or not said:
+        raise BpfError("the kernel does not take the program", number)
+    places = _INSTRUCTION.findall(said) or _NAMED_INSTRUCTION.findall(said)
+    reasons = [line for line in said.splitlines() if not _NO_REASON.match(line)]
+    raise VerifierRefused(
+        reasons[-1] if reasons else "the verifier does not say why", int(places[-1]) if places else -1
+    )
+
+
+def run_xdp(program: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
+    """Run an XDP program on a frame, without an interface; return its result, and how many ns one run took.
+
+    Raises:
+        BpfError: If the kernel does not run it.
+    """
+    given, returned = ctypes.create_string_buffer(frame, len(frame)), ctypes.create_string_buffer(len(frame) + 256)
+    options = _RunOptions(size=ctypes.sizeof(_RunOptions), repeat=repeat)
+    options.given, options.given_bytes = ctypes.addressof(given), len(given)
+    options.returned, options.returned_bytes = ctypes.addressof(returned), len(returned)
+    _checked("a program cannot be run", _library().bpf_prog_test_run_opts(program, ctypes.byref(options)))
+    return int(options.result), int(options.ns)
 
 
 def replace_program(link: Path, program: int) -> None:

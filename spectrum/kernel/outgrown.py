@@ -18,7 +18,13 @@ _ARRAY, _RING = 2, 27
 _ASIDE = "-former"
 
 
-def load_over(program: str, folder: Path, maps: Collection[str], entries: Mapping[str, int] | None = None) -> Object:
+def load_over(
+    program: str,
+    folder: Path,
+    maps: Collection[str],
+    entries: Mapping[str, int] | None = None,
+    constants: bytes = b"",
+) -> Object:
     """Load a program with the maps that are pinned, or with what is in those of another shape; the caller closes it.
 
     Args:
@@ -26,6 +32,7 @@ def load_over(program: str, folder: Path, maps: Collection[str], entries: Mappin
         folder: Where maps are pinned.
         maps: Their names.
         entries: By the name of a map, how many it holds, if not as many as the object says.
+        constants: What stands in place of the object's constants; empty for these.
 
     Raises:
         PinError: If the kernel does not take it; the pinned maps are as before then.
@@ -38,7 +45,7 @@ def load_over(program: str, folder: Path, maps: Collection[str], entries: Mappin
             path: shape for name, shape in shapes.items() if _differs(path := folder / f"{program}_{name}", shape)
         }
         with _aside(outgrown):
-            loaded = load(program, folder, dict.fromkeys(maps, (0, 0)), entries)
+            loaded = load(program, folder, dict.fromkeys(maps, (0, 0)), entries, constants)
             try:
                 for path, shape in outgrown.items():
                     _take_over(path, shape)

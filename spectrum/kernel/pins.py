@@ -108,7 +108,11 @@ def probe(program: str) -> Object:
 
 
 def load(
-    program: str, folder: Path, maps: Mapping[str, tuple[int, int]], entries: Mapping[str, int] | None = None
+    program: str,
+    folder: Path,
+    maps: Mapping[str, tuple[int, int]],
+    entries: Mapping[str, int] | None = None,
+    constants: bytes = b"",
 ) -> Object:
     """Load a program, with the maps that are pinned; the caller closes it.
 
@@ -117,12 +121,14 @@ def load(
         folder: Where maps are pinned.
         maps: Their names.
         entries: How many a map holds, where the object does not say.
+        constants: What stands in place of its constants; empty for these.
 
     Raises:
         PinError: If the kernel does not take it.
     """
     try:
-        return Object(program_code(program), {name: folder / f"{program}_{name}" for name in maps}, entries or {})
+        pins = {name: folder / f"{program}_{name}" for name in maps}
+        return Object(program_code(program), pins, entries or {}, constants)
     except BpfError as exc:
         raise PinError(explained(exc)) from exc
 

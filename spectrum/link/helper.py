@@ -16,6 +16,7 @@ import msgspec
 
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.filter.drops import Drops
+from spectrum.kernel.filter.flow_programs import FlowPrograms
 from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.filter.tcp_protection import TcpPolicies
 from spectrum.link.encoding import encode
@@ -98,6 +99,12 @@ class SetTcpProtection(msgspec.Struct, array_like=True, tag=True):
     policies: TcpPolicies
 
 
+class SetFlowPrograms(msgspec.Struct, array_like=True, tag=True):
+    """Judge datagrams by exactly these programs, where the filter is on. Answered with `Filtered`, without samples."""
+
+    programs: FlowPrograms
+
+
 class SetBindings(msgspec.Struct, array_like=True, tag=True):
     """Let services have exactly these bindings, and a socket each. Answered with `Done`.
 
@@ -124,7 +131,10 @@ class ShowBindings(msgspec.Struct, array_like=True, tag=True):
 
 
 class ShowCounts(msgspec.Struct, array_like=True, tag=True):
-    """What a program has counted: "filter" or "bindings". Answered with `Counted`."""
+    """What a program has counted: "filter" or "bindings". Answered with `Counted`.
+
+    With `flow_programs.COSTS` of how many judgements of each the time was measured, and how many nanoseconds they took.
+    """
 
     program: str
 
@@ -159,6 +169,7 @@ Request = (
     | RemoveFilter
     | SetDetection
     | SetTcpProtection
+    | SetFlowPrograms
     | SetBindings
     | ChangeBinding
     | ShowBindings

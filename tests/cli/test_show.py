@@ -170,6 +170,14 @@ def test_detection_of_attacks():
     assert "rule ddos/udp-1, 65 s more: UDP [x]: block\n" in text
 
 
+def test_flow_programs():
+    one = {"mode": "log", "judged": 1_200, "would_drop": 0, "dropped": 0, "ns_per_datagram": None}
+    assert "flow program game log: 1,200 datagrams judged\n" in shown(STATUS | {"flow_programs": {"game": one}})
+    one |= {"mode": "enabled", "would_drop": 7, "dropped": 1_000, "ns_per_datagram": 120}
+    text = shown(STATUS | {"flow_programs": {"game": one}})
+    assert "flow program game enabled: 1,200 datagrams judged, 7 would drop, 1,000 dropped, 120 ns each\n" in text
+
+
 def test_analytics():
     part = {
         "bytes": 5_000_000,

@@ -289,3 +289,36 @@ with socket.socket() as other:
 @pytest.mark.parametrize("script", [ALL_OR_NOTHING, DETECTION, OWNERS, MALFORMED, BINDINGS, OFFLOAD, QUEUES])
 def test_requests(filesystem, script):
     assert isolated(f"{BEGIN}{script}\nprint('ok')", filesystem) == "ok\n"
+
+
+FLOW_PROGRAMS = """
+import struct
+from spectrum.core.flow_programs.places import JudgedPlace
+from spectrum.kernel.filter.flow_programs import COSTS, FlowProgramCode, FlowPrograms, pack_places
+
+def programs(**some):
+    packed = {name: FlowProgramCode(b"".join(struct.pack("=BBhi", *one) for one in code), False)
+              for name, code in some.items()}
+    places = [JudgedPlace(ip_network("192.0.2.1"), 9000 + n, n + 1) for n in range(len(some))]
+    return SetFlowPrograms(FlowPrograms(packed, pack_places(places)))
+
+fine, hostile = [(0xb7, 0, 0, 1), (0x95, 0, 0, 0)], [(0x85, 0, 0, 6), (0x95, 0, 0, 0)]
+assert do(programs(), Filtered)[0].places == {} and do(ShowCounts(COSTS), Counted)[0].counts == {}
+assert "the filter is off" in refused(programs(a=fine))
+do(SetFilter(["lo"], FilterSettings(), drops()), Filtered)
+assert "flow_dropped a" in do(programs(a=fine), Filtered)[0].places
+assert do(ShowCounts(COSTS), Counted)[0].counts == {"a": (0, 0)}
+for request, why in (
+    (programs(a=hostile), "flow program a, instruction 0: it calls the kernel's helper 6"),
+    (programs(a=fine, b=[(0x05, 0, -1, 0)]), "flow program b, instruction 0: the kernel does not take it: "),
+    (SetFlowPrograms(FlowPrograms({}, b"x")), "places at most"),
+):
+    assert refused(request).startswith(why) or why in refused(request), refused(request)
+    assert "flow_dropped b" not in do(SetFilter(["lo"], FilterSettings(), drops()), Filtered)[0].places
+assert "flow_dropped a" not in do(programs(), Filtered)[0].places
+do(RemoveFilter(), Done)
+"""
+
+
+def test_flow_programs(filesystem):
+    isolated(BEGIN + FLOW_PROGRAMS, filesystem)

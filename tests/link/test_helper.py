@@ -13,9 +13,11 @@ import msgspec
 import pytest
 
 from spectrum.core.filter_rules import FilterRule
+from spectrum.core.flow_programs.places import LOG, JudgedPlace
 from spectrum.core.tcp_protection.policy import Policies, Policy
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.filter.drops import Drops, pack_prefixes
+from spectrum.kernel.filter.flow_programs import FlowProgramCode, FlowPrograms, pack_places
 from spectrum.kernel.filter.rules import pack_rule
 from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.filter.tcp_protection import pack_policies
@@ -43,6 +45,7 @@ from spectrum.link.helper import (
     SetDetection,
     SetDrops,
     SetFilter,
+    SetFlowPrograms,
     SetOffload,
     SetTcpProtection,
     ShowBindings,
@@ -101,6 +104,16 @@ GOLDEN = [
         ),
         "92b053657454637050726f74656374696f6e94c418020000000100000040420f00000000008096980000000000c428800000000000000000"
         "00000000000000000000000000000001000000000000000000000000000000019401000100",
+    ),
+    (
+        SetFlowPrograms(
+            FlowPrograms(
+                {"a": FlowProgramCode(bytes.fromhex("b7000000000000009500000000000000"), True)},
+                pack_places([JudgedPlace(ip_network("192.0.2.0/24"), 9000, 1 | LOG)]),
+            )
+        ),
+        "92af536574466c6f7750726f6772616d739281a16192c410b7000000000000009500000000000000c3c420980000001104282300"
+        "000000000000000000ffffc00002000101000098000000",
     ),
     (
         SetBindings([("a", "tcp")], [("a", "udp", "2001:db8::/32", 443)], ["a"]),

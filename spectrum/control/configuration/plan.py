@@ -21,7 +21,7 @@ from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
 from spectrum.core.tenants.app_scopes import AppScopes
 
 # Sections of objects that name files, or depend on those of others.
-_FILED = frozenset({"access_rules", "lists", "certificates"})
+_FILED = frozenset({"access_rules", "lists", "certificates", "flow_programs"})
 _NOTHING = Config()
 
 

@@ -26,11 +26,21 @@ from spectrum.core.filter import Filter, PacketRule
 from spectrum.core.filter_rules import ANY_NUMBER, ANY_OCTET, FilterRule
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.filter.drops import Drops, pack_drops
+from spectrum.kernel.filter.flow_programs import FlowPrograms
 from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import Network, PinError
 from spectrum.kernel.samples import Sample, Samples
-from spectrum.link.helper import Done, Filtered, KeepFilter, RemoveFilter, SetDrops, SetFilter, UndoFilter
+from spectrum.link.helper import (
+    Done,
+    Filtered,
+    KeepFilter,
+    RemoveFilter,
+    SetDrops,
+    SetFilter,
+    SetFlowPrograms,
+    UndoFilter,
+)
 from spectrum.tasks import in_thread
 
 log = logging.getLogger(__name__)
@@ -163,7 +173,18 @@ class NodeFilter:
         Raises:
             PinError: If there is no filter, or the kernel does not take it; what was there stays as it was.
         """
-        filtered, descriptors = self._helper.ask(SetDrops(owner, drops), Filtered)
+        self._name(*self._helper.ask(SetDrops(owner, drops), Filtered))
+
+    def set_flow_programs(self, programs: FlowPrograms) -> None:
+        """Let exactly these programs judge datagrams; it blocks.
+
+        Raises:
+            PinError: If there is no filter, or the kernel does not take one of them; all are as they were then.
+        """
+        if (answer := self._helper.ensure(SetFlowPrograms(programs), Filtered)) is not None:
+            self._name(*answer)
+
+    def _name(self, filtered: Filtered, descriptors: list[int]) -> None:
         close_all(descriptors)
         with self._reading:
             if self._sampled is not None:

@@ -9,8 +9,8 @@ from spectrum.wire import frames
 
 # What the filter says of packets that went on to the network stack, or that it answered itself.
 _PASSED = ("passed", "guarded", "syn_cookies")
-# The same of TCP protection, with a reason behind it.
-_TCP_PASSED = ("tcp_monitored ", "tcp_passed ")
+# The same of TCP protection with a reason, and of flow programs with the name of one behind it.
+_JUDGED_PASSED = ("tcp_monitored ", "tcp_passed ", "flow_monitored ", "flow_passed ")
 _NAMES = {number: name for name, number in PROTOCOLS.items()}
 # Times are UTC, in stores as well; they have no zone there.
 _EPOCH = datetime(1970, 1, 1)
@@ -45,7 +45,7 @@ class SampledPacket(NamedTuple):
 
 def was_dropped(verdict: str, dry_run: bool) -> bool:
     """Return whether the filter dropped a packet with this verdict."""
-    return verdict not in _PASSED and not verdict.startswith(_TCP_PASSED) and not dry_run
+    return verdict not in _PASSED and not verdict.startswith(_JUDGED_PASSED) and not dry_run
 
 
 def packet_row(packet: SampledPacket, node: str) -> tuple[Any, ...] | None:

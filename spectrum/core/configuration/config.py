@@ -38,6 +38,7 @@ from spectrum.core.ddos.ruleset_objects import RulesetKeys
 from spectrum.core.ddos.section import DdosKeys
 from spectrum.core.dns import DnsKeys
 from spectrum.core.filter import FilterKeys
+from spectrum.core.flow_programs.objects import FlowProgramKeys
 from spectrum.core.limits.objects import LimitKeys, LimitKeysOfApp
 from spectrum.core.offload import OffloadKeys
 from spectrum.core.origins import OriginKeysOfApp
@@ -361,6 +362,7 @@ class Config(
     AnalyticsKeys,
     ApiKeys,
     OffloadKeys,
+    FlowProgramKeys,
     TcpProtectionKeys,
     RulesetKeys,
     DdosKeys,

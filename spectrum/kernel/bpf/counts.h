@@ -9,6 +9,7 @@
 #define MAX_LISTS 1024
 #define MAX_RULES 64 /* of operators, and as many that write themselves */
 #define SLOTS (2 * MAX_RULES)
+#define MAX_PROGRAMS 16
 
 /* The name of a list or rule. */
 struct list {
@@ -27,11 +28,14 @@ enum { UNEXPECTED, CHALLENGE_NEEDED, CHALLENGE_PASSED, NOT_FOUND, OUT_OF_SEQUENC
 
 /* kernel/filter/names.py has their names. Below MAX_LISTS are the lists, from RULES on the rules, from TCP_DROPPED on
  * the reasons of TCP protection: of packets that are dropped or answered, that would be if it were not for monitoring,
- * and that pass because they are few.
+ * and that pass because they are few. Then come, by the number of their flow program, datagrams that it passes, that it
+ * would drop if it did more than log, and that it drops.
  */
 enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, TOO_MANY_SYNS, SYN_COOKIES, LOST_SAMPLES, LOST_LOOKS, RULES,
        TCP_DROPPED = RULES + SLOTS, TCP_MONITORED = TCP_DROPPED + TCP_REASONS,
-       TCP_PASSED = TCP_MONITORED + TCP_REASONS, COUNTS = TCP_PASSED + TCP_REASONS };
+       TCP_PASSED = TCP_MONITORED + TCP_REASONS, FLOW_PASSED = TCP_PASSED + TCP_REASONS,
+       FLOW_MONITORED = FLOW_PASSED + MAX_PROGRAMS, FLOW_DROPPED = FLOW_MONITORED + MAX_PROGRAMS,
+       COUNTS = FLOW_DROPPED + MAX_PROGRAMS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* Drop packets before the network stack (XDP): sources on a list, malformed packets, packets that match a rule, SYNs
- * beyond the rate of their destination (or answer them with a SYN cookie), and packets beyond the rate of their
- * source. One in `sample_one_in` packets is copied to the ring buffer of samples.
+ * beyond the rate of their destination (or answer them with a SYN cookie), packets beyond the rate of their source,
+ * and datagrams that a flow program refuses. One in `sample_one_in` packets is copied to the ring buffer of samples.
  *
  * Packets from or to a guarded prefix always pass, so that operators do not lock themselves out. A dry run counts and
  * drops nothing. Frames that are neither IPv4 nor IPv6 pass, with or without one VLAN tag. Of later fragments only
@@ -14,6 +14,7 @@
 #include "counts.h"
 #include "facts.h"
 #include "flows.h"
+#include "programs.h"
 #include "slots.h"
 #include "tcp_states.h"
 
@@ -164,14 +165,18 @@ int filter(struct xdp_md *context)
 		if (!reason) {
 			reason = tcp_judged(context);
 			has_cookie = reason & WITH_COOKIE;
-			reason = reason ? reason & ~WITH_COOKIE : PASSED;
+			reason &= ~WITH_COOKIE;
 		}
+		if (!reason && packet->tracked && packet->protocol == IPPROTO_UDP)
+			reason = judged_by_program(context);
+		if (!reason)
+			reason = PASSED;
 	}
 	if (set->sample_one_in && bpf_get_prandom_u32() % set->sample_one_in == 0)
 		show(context, reason);
 	if (packet->tracked)
 		look(context, reason, set->rules);
-	if (reason == PASSED || reason == GUARDED || reason >= TCP_MONITORED || set->dry_run)
+	if (reason == PASSED || reason == GUARDED || (reason >= TCP_MONITORED && reason < FLOW_DROPPED) || set->dry_run)
 		verdict = XDP_PASS;
 	else if (has_cookie || (reason == TOO_MANY_SYNS && set->cookies))
 		verdict = answer_syn(context, packet);

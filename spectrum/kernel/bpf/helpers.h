@@ -23,6 +23,7 @@ struct tcphdr;
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) =
 	(void *)BPF_FUNC_map_update_elem;
+static long (*bpf_tail_call)(void *context, void *programs, __u32 number) = (void *)BPF_FUNC_tail_call;
 static __u64 (*bpf_ktime_get_ns)(void) = (void *)BPF_FUNC_ktime_get_ns;
 static long (*bpf_sk_assign)(void *packet, void *socket, __u64 flags) = (void *)BPF_FUNC_sk_assign;
 static long (*bpf_sk_release)(void *socket) = (void *)BPF_FUNC_sk_release;

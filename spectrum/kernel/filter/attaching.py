@@ -13,6 +13,7 @@ from spectrum.kernel.filter.detection import (
     PinnedDetection,
     attach_egress,
 )
+from spectrum.kernel.filter.flow_programs import filter_constants
 from spectrum.kernel.filter.former import take_over_rules
 from spectrum.kernel.filter.pinned import MAPS
 from spectrum.kernel.filter.tcp_protection import SMALL_TCP_TABLES, PinnedTcpProtection, TcpPolicies
@@ -44,7 +45,7 @@ def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> 
 def _attach(folder: Path, interfaces: Collection[str], detects: bool, protects: bool = False) -> None:
     """Load and attach the program, and with detection that at egress; give tables of what begins their room."""
     small = ({} if detects else SMALL_TABLES) | ({} if protects else SMALL_TCP_TABLES)
-    program = load_over(PROGRAM, folder, (*MAPS, *DETECTION_MAPS), _still_small(folder, small))
+    program = load_over(PROGRAM, folder, (*MAPS, *DETECTION_MAPS), _still_small(folder, small), filter_constants())
     try:
         take_over_rules(folder.parent)
         attach_to_interfaces(

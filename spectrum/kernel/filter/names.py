@@ -27,7 +27,11 @@ TCP_REASONS = (
 )
 TCP_RESULTS = ("tcp_dropped", "tcp_monitored", "tcp_passed")
 FIRST_TCP = FIRST_RULE + SLOTS
-COUNTERS = FIRST_TCP + len(TCP_RESULTS) * len(TCP_REASONS)
+# Of flow programs, behind these, by the number of the program.
+MAX_PROGRAMS = 16
+FLOW_RESULTS = ("flow_passed", "flow_monitored", "flow_dropped")
+FIRST_FLOW = FIRST_TCP + len(TCP_RESULTS) * len(TCP_REASONS)
+COUNTERS = FIRST_FLOW + len(FLOW_RESULTS) * MAX_PROGRAMS
 
 _NAME = struct.Struct("=64s")
 NAME_BYTES = _NAME.size

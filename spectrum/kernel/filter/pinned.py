@@ -9,6 +9,7 @@ from spectrum.core.filter_rules import FilterRule
 from spectrum.core.packets import SLOTS
 from spectrum.kernel.filter import PROGRAM
 from spectrum.kernel.filter.drops import PREFIX, Drops, Prefixes, keys_of
+from spectrum.kernel.filter.flow_programs import FLOW_MAPS, program_places
 from spectrum.kernel.filter.names import (
     FIRST_RULE,
     FIRST_TCP,
@@ -58,6 +59,7 @@ MAPS = {
     "counts": (_NUMBER.size, _COUNT.size * PROCESSORS),
     "settings": (_NUMBER.size, SETTINGS_BYTES),
     **TCP_MAPS,
+    **FLOW_MAPS,
 }
 
 # Changes of maps in their order: the name of the map, former values by key, and keys that were not there.
@@ -302,7 +304,8 @@ class PinnedFilter(Pinned):
         places |= {f"rule {name}": FIRST_RULE + number for name, number in rules}
         places |= {name: MAX_LISTS + place for place, name in enumerate(OTHERS)}
         names = (f"{result} {reason}" for result in TCP_RESULTS for reason in TCP_REASONS)
-        return places | {name: FIRST_TCP + place for place, name in enumerate(names)}
+        places |= {name: FIRST_TCP + place for place, name in enumerate(names)}
+        return places | dict(program_places(self.maps["program_names"].items()))
 
     def _count(self, place: int) -> tuple[int, int]:
         parts = list(_COUNT.iter_unpack(self.maps["counts"].get(_NUMBER.pack(place)) or b""))

@@ -1,0 +1,118 @@
+"""Compile a flow program with clang, in a process that may do nothing else.
+
+`python -m spectrum.kernel.compiling CLANG FOLDER` is that process.
+
+The source comes by standard input, the object goes to standard output, and what clang says to standard error. The
+process has no capability, can open no file but those of the system and of the source's folder, and writes none; it is
+ended when it takes too long, or too much.
+"""
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from spectrum.kernel import seccomp
+from spectrum.kernel.installation import python
+from spectrum.kernel.landlock import limit_files
+from spectrum.kernel.privileges import confine
+
+MODULE = "spectrum.kernel.compiling"
+HEADERS = Path(__file__).with_name("bpf") / "include"
+TIMEOUT_S = 20.0
+_CPU_S = 15
+_MEMORY_BYTES = 4 * 2**30
+MAX_SOURCE_BYTES = 2**20
+_SYSTEM = tuple(map(Path, ("/usr", "/lib", "/lib64", "/etc/alternatives")))
+# Debian has each version under a name of its own, and the others may have no plain one.
+_NEWEST, _OLDEST = 30, 10
+_FORBIDDEN = (*(call for call in seccomp.FORBIDDEN if call != "execve"), "socket")
+# What clang says of a line: FILE:LINE:COLUMN: error: MESSAGE.
+_SAID = re.compile(r"(?P<where>[^:\n]+:\d+):\d+: (?:fatal )?error: (?P<what>.*)")
+
+
+class CompileError(Exception):
+    """It cannot be compiled; the message has FILE:LINE and what clang says of it, a line for each of its errors."""
+
+
+def find_clang() -> str | None:
+    """Return the path of clang, of any version; None where there is none."""
+    names = ["clang", *(f"clang-{version}" for version in range(_NEWEST, _OLDEST, -1))]
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def compile_flow_program(source: bytes, path: Path) -> bytes:
+    """Return the object of a flow program in C; it takes a tenth of a second, in which it blocks.
+
+    Args:
+        source: The program.
+        path: Its file, which messages name; files beside it can be included.
+
+    Raises:
+        CompileError: If there is no clang, or it finds errors, or does not end.
+    """
+    clang = find_clang()
+    if clang is None:
+        raise CompileError(
+            f"{path}: there is no clang on this machine, which compiles it; on Debian: apt-get install clang. "
+            "Or compile it elsewhere, and name the object instead: object: FILE.o"
+        )
+    if len(source) > MAX_SOURCE_BYTES:
+        raise CompileError(f"{path}: more than {MAX_SOURCE_BYTES} bytes")
+    named = f'# 1 "{path}"\n'.encode() + source
+    try:
+        done = subprocess.run(
+            [*python(MODULE), clang, str(path.parent)],
+            input=named,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise CompileError(f"{path}: clang does not end within {TIMEOUT_S:g} s") from exc
+    except OSError as exc:
+        raise CompileError(f"{path}: clang cannot be run: {(exc.strerror or str(exc)).lower()}") from exc
+    if done.returncode != 0:
+        raise CompileError(_told(path, done.returncode, done.stderr.decode("utf-8", "replace")))
+    return done.stdout
+
+
+def _told(path: Path, code: int, said: str) -> str:
+    errors = [f"{found['where']}: {found['what']}" for found in _SAID.finditer(said)]
+    if errors:
+        return "\n".join(errors)
+    lines = said.strip().splitlines()
+    ending = f"it was ended by signal {-code}" if code < 0 else f"it ends with {code}"
+    return f"{path}: clang fails: {lines[-1] if lines else ending}"
+
+
+def command(clang: str, folder: str) -> list[str]:
+    """Return the command that compiles standard input."""
+    return [
+        *(clang, "-x", "c", "-O2", "-g", "-Wall", "-Wno-unused", "-fno-jump-tables", "-target", "bpf", "-mcpu=v2"),
+        # Of headers those of clang itself, as stdint.h, ours, and what lies beside the source.
+        *("-ffreestanding", "-nostdlibinc", "-I", str(HEADERS), "-I", folder),
+        *("-fno-color-diagnostics", "-fno-caret-diagnostics", "-c", "-", "-o", "-"),
+    ]
+
+
+def main() -> None:
+    """Give up what is not needed, and become clang."""
+    clang, folder = sys.argv[1:]
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    confine(())
+    system = (*_SYSTEM, Path(clang).resolve().parent)
+    limit_files((*system, HEADERS, Path(folder)), (), (), system)
+    seccomp.forbid(_FORBIDDEN)
+    os.execv(clang, command(clang, folder))
+
+
+if __name__ == "__main__":
+    main()
