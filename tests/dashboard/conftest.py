@@ -87,7 +87,7 @@ def look(browser, site) -> Iterator[Callable[..., "playwright.Page"]]:
 
     Its arguments: `view` (behind the #, such as "/apps"), `size` (a key of SIZES), `theme`, and `token` (None for the
     operator's; "" for none). Each console error, violation of the content security policy, and link that leads
-    nowhere fails the test.
+    nowhere fails the test; so does a page that scrolls sideways at the end.
     """
     contexts, errors = [], []
 
@@ -114,7 +114,7 @@ def look(browser, site) -> Iterator[Callable[..., "playwright.Page"]]:
 
     yield open_page
     for context in contexts:
-        errors.extend(one for page in context.pages for one in _bad_links(page))
+        errors.extend(one for page in context.pages for one in (*_bad_links(page), *_sideways(page)))
         context.close()
     assert not errors, errors
 
@@ -124,6 +124,12 @@ def _bad_links(page) -> list[str]:
     hashes = page.eval_on_selector_all('a[href^="#/"]', "all => all.map((one) => one.getAttribute('href'))")
     parted = (urlsplit(one[1:]) for one in set(hashes))
     return [fault for one in parted for fault in faults(one.path, set(parse_qs(one.query)))]
+
+
+def _sideways(page) -> list[str]:
+    """Return that a page is wider than its window."""
+    wide, width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    return [f"{page.url} is {wide} pixels wide, in a window of {width}"] if wide > width else []
 
 
 @pytest.fixture

@@ -44,6 +44,16 @@ def test_a_refused_client_is_told_why(look, site, screen, accessible, refused, s
     accessible(page)
 
 
+def test_an_app_that_is_gone(look, site, refused):
+    """It was served then; where a client would go now cannot be told, which is no fault."""
+    page = look("/settings")
+    gone = {"success": False, "errors": [{"code": 1, "message": 'app: this account has no app "guarded"'}]}
+    page.route("**/explain?**", lambda route: route.fulfill(status=400, json=gone))
+    page.goto(f"/#/clients/{SCANNER}")
+    page.wait_for_selector("text=It is not served any more.")
+    assert page.locator(".banner.failed").count() == 0
+
+
 def test_it_is_let_in(look, site, refused):
     page = look(f"/clients/{SCANNER}")
     page.click("text=Let this address in")

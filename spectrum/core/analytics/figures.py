@@ -43,7 +43,7 @@ def share(part: float, whole: float) -> str:
         return f">{NB}99.99{NB}%"
     if 99 <= percent < 100:
         return f"{percent:.2f}{NB}%"
-    return f"{three_figures(percent) if percent < 1 else f'{percent:.2g}' if percent < 99.5 else f'{percent:.0f}'}{NB}%"
+    return f"{three_figures(percent) if percent < 1 else f'{percent:.1f}' if percent < 9.95 else f'{percent:.0f}'}{NB}%"
 
 
 def change(now: float, before: float) -> str:

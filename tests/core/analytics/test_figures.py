@@ -24,6 +24,8 @@ MONDAY = 1_795_392_000.0  # 2026-11-23T00:00:00Z
         (figures.share(1, 100_000), "< 0.01 %"),
         (figures.share(3, 10_000), "0.03 %"),
         (figures.share(78, 1000), "7.8 %"),
+        (figures.share(2, 100), "2.0 %"),
+        (figures.share(996, 10_000), "10 %"),
         (figures.share(12, 100), "12 %"),
         (figures.share(9997, 10_000), "99.97 %"),
         (figures.share(999_999, 1_000_000), "> 99.99 %"),

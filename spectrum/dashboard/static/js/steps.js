@@ -14,7 +14,9 @@ export async function explained(node, app, client, signal) {
       refused && h('li', {}, mark('idle'), h('span', { class: 'quiet' }, 'origin: not asked any more'))));
     return steps;
   } catch (error) {
-    if (error.name !== 'AbortError') put(node, failure(error));
+    if (error.name === 'AbortError') return [];
+    const isGone = error.status === 400 && error.errors[0]?.message.startsWith('app:');
+    put(node, isGone ? h('p', { class: 'quiet' }, 'It is not served any more.') : failure(error));
     return [];
   }
 }

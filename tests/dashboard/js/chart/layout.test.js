@@ -17,6 +17,12 @@ test('what is drawn stays in the plot, and a value stands in the middle of its b
   assert.deepEqual([at.at(at.x0), at.at(at.x(61)), at.at(10000), at.at(0)], [0, 1, 3, 0]);
 });
 
+test('labels of values have room', () => {
+  const of = (unit, ...values) => layout({ ...options, series: [{ values }], unit }, 500).x0;
+  assert.equal(of('', 1, 2, 3, 4), 58);
+  assert.ok(of('kbit/s', 190000, 2, 3, 4) >= '200 Mkbit/s'.length * 6 + 8);
+});
+
 test('time without data is a gap with a reason, and an open bucket is neither drawn nor a gap', () => {
   assert.deepEqual(layout(options, 500).gaps.map(({ t, t2, text }) => ({ t, t2, text })), [{ t: 120, t2: 180, text: 'no data' }]);
   const note = { t: 110, t2: 200, kind: 'gap', text: 'records of 2 of 3 nodes', short: '2 of 3 nodes' };

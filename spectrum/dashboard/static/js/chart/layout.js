@@ -1,10 +1,13 @@
 // Where everything of a chart stands, from its data and its size: numbers alone.
 
 import { lanes, ROW_PX } from './lanes.js';
-import { closed, timeAxis, valueAxis } from './scale.js';
+import { closed, timeAxis, valueAxis, valueLabel } from './scale.js';
 import { highest, pieces, stack } from './series.js';
 
+// Left of the plot, where labels of values stand, and what one takes of it.
 const LEFT = 58;
+const LETTER_PX = 6.2;
+const LABEL_PX = 10;
 const RIGHT = 1;
 const AXIS = 26;
 const NO_AXIS = 10;
@@ -14,14 +17,15 @@ const NO_AXIS = 10;
  * most (the highest value that the axis has to hold; live charts hold it still). */
 export function layout(o, width) {
   const [since, until] = o.range ?? [o.times[0] ?? 0, (o.times.at(-1) ?? 0) + o.bucket];
-  const x0 = o.left ?? LEFT, x1 = Math.max(x0 + 1, width - RIGHT);
-  const x = (t) => x0 + (t - since) / (until - since) * (x1 - x0);
-  const events = o.notes === false ? { bars: [], marks: [], rows: 0 } : lanes(o.notes || [], x, since, until, x0, x1);
-  const y0 = events.rows ? events.rows * ROW_PX + 6 : 8, y1 = o.height - (o.axis === false ? NO_AXIS : AXIS);
   const drawn = closed(o.times, o.bucket, o.asOf);
   const rows = o.series.map((one) => one.values);
   const limits = (o.lines || []).map((one) => one.value);
   const axis = valueAxis(o.most ?? Math.max(highest(o.kind, rows, o.compare, drawn), ...limits), o.ticks ?? 4);
+  const longest = Math.max(...axis.ticks.map((value) => valueLabel(value, axis, o.unit).length));
+  const x0 = o.left ?? Math.max(LEFT, Math.ceil(longest * LETTER_PX) + LABEL_PX), x1 = Math.max(x0 + 1, width - RIGHT);
+  const x = (t) => x0 + (t - since) / (until - since) * (x1 - x0);
+  const events = o.notes === false ? { bars: [], marks: [], rows: 0 } : lanes(o.notes || [], x, since, until, x0, x1);
+  const y0 = events.rows ? events.rows * ROW_PX + 6 : 8, y1 = o.height - (o.axis === false ? NO_AXIS : AXIS);
   const y = (value) => y1 - value / axis.max * (y1 - y0 - 4);
   const edges = o.kind === 'area' ? stack(rows) : rows.map((high) => ({ low: null, high }));
   const points = (values, to) => pieces(values, to).map(([a, b]) => curve(o, values, a, b, x, y, x0, x1));

@@ -31,7 +31,7 @@ async function list(ctx) {
     label: 'Attacks', key: (one) => one.id, onOpen: (one) => { location.hash = `#/attacks/${one.id}`; },
     filter: { placeholder: 'Filter by app, target, vector', text: (one) => `${one.id} ${one.app} ${one.target} ${one.vectors.join(' ')} ${WORDS[one.state]}`, value: ctx.query.q, onChange: (text) => ctx.setQuery({ q: text || null }),
       parts: [{ label: 'All' }, { label: 'Going on', test: (one) => !one.ended }, { label: 'Left alone', test: (one) => one.mitigated_after === null }] },
-    empty: blank('No attack was seen', 'Floods are found in samples of packets, and stopped by rules that write themselves, where the file has ', h('code', {}, 'ddos'), '.'),
+    empty: blank('No attack was seen', ['Floods are found in samples of packets, and stopped by rules that write themselves, where the file has ', h('code', {}, 'ddos'), '.']),
     columns: [
       { key: 'state', label: '', rank: 1, width: '28px', render: (one) => mark(MARKS[one.state] || 'idle', WORDS[one.state]), value: (one) => one.state },
       { key: 'vectors', label: 'Attack', rank: 1, render: (one) => link(one, foreign(one.vectors.join(', '))), value: (one) => one.vectors.join() },
