@@ -1,10 +1,11 @@
 """The application: the routes of all kinds, and Cloudflare's words for what goes wrong on the way to them."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -51,9 +52,8 @@ def make_app(context: Context) -> FastAPI:
         },
     )
     app.state.context = context
-    app.router.routes.extend(Dashboard().routes())  # before all others, which are looked through one by one
-    for router in ROUTERS:
-        app.include_router(router, prefix=BASE)
+    app.router.routes.extend(_dashboard().routes())  # before all others, which are looked through one by one
+    app.router.routes.extend(_kinds().routes)
     text: list[bytes] = []
 
     @app.get(f"{BASE}/openapi.json", include_in_schema=False)
@@ -63,6 +63,20 @@ def make_app(context: Context) -> FastAPI:
         return Response(text[0], media_type="application/json")
 
     return app
+
+
+@cache
+def _dashboard() -> Dashboard:
+    return Dashboard()
+
+
+@cache
+def _kinds() -> APIRouter:
+    """Return the routes of all kinds under `BASE`, prepared at their first request, for all applications."""
+    included = APIRouter()
+    for router in ROUTERS:
+        included.include_router(router, prefix=BASE)
+    return included
 
 
 async def _answer_error(_: Request, exc: Exception) -> Response:
