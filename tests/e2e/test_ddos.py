@@ -1,5 +1,6 @@
 """Floods of real packets against apps that are served: they are met by rules within seconds, and sessions go on."""
 
+import json
 import os
 import re
 import signal
@@ -141,3 +142,22 @@ def test_floods_are_met_and_sessions_go_on(hosts, start, tmp_path, filesystem, l
     sent, came = map(int, played().split())
     # No rule matches a session in use; the queue of the cable may be full, and the edge is replaced.
     assert sent - came <= 3, f"{came} of {sent} datagrams of a session in use were answered"
+
+
+def test_a_trial_at_the_running_daemon(hosts, start, tmp_path, filesystem, learned):
+    start("e", sys.executable, "-c", ORIGIN)
+    on_loopback = text(filesystem, learned).replace("e1a", "lo").replace("10.231.2.0/24", "192.0.2.0/24")
+    control = edge(start, tmp_path, on_loopback)
+    eventually(lambda: ask(control, "GET", "/status")["ddos"]["state"].startswith("on"), 20)
+    said = hosts.call(
+        "e",
+        *spectrum("ddos", "simulate", "udp_fixed", "--loopback", "-c", tmp_path / "edge.yaml"),
+        *("--app", "game", "--rate", "20000", "--seconds", "4", "--json"),
+    )
+    found = json.loads(said)
+    assert found["detection"].startswith("on"), said
+    assert found["dropped"] > found["sent"] / 4 > 0, said
+    assert found["mitigated_after"] is not None and found["by"].startswith("rule ddos/"), said
+    assert [one["app"] for one in found["attacks"]] == ["game"], said
+    assert found["good"]["answered"] > found["good"]["sent"] / 2 > 0, said
+    assert found["good"]["broken"] == 0, said
