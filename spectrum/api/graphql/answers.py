@@ -29,24 +29,27 @@ from spectrum.api.analytics.times import DEFAULT_RANGE_S
 from spectrum.api.analytics.visible import visible_to
 from spectrum.api.envelope import ApiError
 from spectrum.api.graphql.attacks import attack_groups, attacks_questions
-from spectrum.api.graphql.filters import TIMES, GraphQLFilterFault, TimeRange, dimensions, read
+from spectrum.api.graphql.filters import TIMES, GraphQLFilterFault, TimeRange, read
 from spectrum.api.graphql.schema import (
     CONFIDENCE,
     CONFIDENCE_METRICS,
     MAX_FIELDS,
     MAX_PAGE,
-    NODES,
+    TABLE_OF,
     MetricPlace,
+    dimensions_of,
     make_schema,
     places,
     settings_of,
 )
+from spectrum.api.graphql.tcp_protection import DERIVED, compared, merged, only
+from spectrum.api.graphql.tcp_protection import NODES as TCP_NODES
 from spectrum.api.kinds.times import timestamp
 from spectrum.core.analytics.columns import TABLES
 from spectrum.core.analytics.confidence import interval_of
 from spectrum.core.analytics.metrics import VARIANCES
 from spectrum.core.analytics.plan import MAX_POINTS
-from spectrum.core.analytics.question import Question, QuestionFault, Row, Sorting, bucket_starts
+from spectrum.core.analytics.question import Condition, Question, QuestionFault, Row, Sorting, bucket_starts
 from spectrum.store.objects import StoredObject
 
 MAX_TOKENS = 5000
@@ -158,7 +161,7 @@ def _failed(status: int, faults: Iterable[GraphQLError]) -> tuple[int, dict[str,
 
 @cache
 def _schema() -> GraphQLSchema:
-    settings = {NODES[table]: settings_of(table, _KEEP_S) for table in NODES}
+    settings = {node: settings_of(node, _KEEP_S) for node in TABLE_OF}
     return make_schema(_groups, _accounts, _zones, _budget, settings, _attacks, _confidence)
 
 
@@ -204,9 +207,9 @@ def _limit(given: Any, most: int) -> int:
     return given
 
 
-async def _groups(table: str, owner: _Owner, info: GraphQLResolveInfo[Any], given: Mapping[str, Any]) -> list[Any]:
+async def _groups(name: str, owner: _Owner, info: GraphQLResolveInfo[Any], given: Mapping[str, Any]) -> list[Any]:
     _count_node(info)
-    node = _Node(table, owner, _selected(info), given)
+    node = (_TcpNode if name in TCP_NODES else _Node)(name, owner, _selected(info), given)
     try:
         question = node.question(time.time())
     except (QuestionFault, GraphQLFilterFault) as exc:
@@ -261,20 +264,20 @@ class _Node:
     """A node of a query.
 
     Args:
-        table: Which one.
+        name: Which one.
         owner: Whose.
         selected: The names that are asked for, by the field that they are in; "" for those of the group itself.
         given: Its arguments.
     """
 
     def __init__(
-        self, table: str, owner: _Owner, selected: Mapping[str, Sequence[str]], given: Mapping[str, Any]
+        self, name: str, owner: _Owner, selected: Mapping[str, Sequence[str]], given: Mapping[str, Any]
     ) -> None:
-        self._table = table
+        self._table = table = TABLE_OF[name]
         self._owner = owner
         self._given = given
         self._limit = _limit(given.get("limit"), MAX_PAGE)
-        self._by = dimensions(TABLES[table])
+        self._by = dimensions_of(name)
         named = selected.get("dimensions", ())
         self._dimensions = [name for name in named if name in self._by]
         self._times = [name for name in named if name in TIMES and name not in self._by]
@@ -290,7 +293,7 @@ class _Node:
             QuestionFault: If it makes no sense.
             GraphQLFilterFault: If its filter makes none.
         """
-        where, limits = read(TABLES[self._table], self._given["filter"])
+        where, limits = self._filter()
         since, until = _span(limits, now)
         self._range_s = until - since
         self._check_order()
@@ -315,6 +318,9 @@ class _Node:
             visible=visible_to(self._owner.call),
         )
 
+    def _filter(self) -> tuple[Condition | None, TimeRange]:
+        return read(TABLES[self._table], self._given["filter"])
+
     def _metrics(self) -> list[str]:
         """Return the metrics that are asked for; any one where none is."""
         found = dict.fromkeys([*(one.metric for one in self._placed()), *self._confidence])
@@ -337,6 +343,12 @@ class _Node:
 
     def groups(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return the groups of rows."""
+        shown = self._shown(rows)
+        if self._times:
+            shown = self._ordered(shown)
+        return shown[: self._limit]
+
+    def _shown(self, rows: Iterable[Row]) -> list[dict[str, Any]]:
         metrics = self._metrics()
         begin = 1 if self._times else 0
         shown = []
@@ -350,9 +362,7 @@ class _Node:
                 into[one.name] = self._value(one, values[one.metric])
             group |= {CONFIDENCE: values} if self._confidence else {}
             shown.append(group)
-        if self._times:
-            shown = self._ordered(shown)
-        return shown[: self._limit]
+        return shown
 
     def _value(self, place: MetricPlace, value: Any) -> Any:
         if place.per_s is None or value is None:
@@ -372,6 +382,44 @@ class _Node:
 
             groups = sorted(groups, key=key, reverse=descending)
         return groups
+
+
+class _TcpNode(_Node):
+    """That of TCP protection, of which two dimensions are made of one column."""
+
+    def question(self, now: float) -> Question:
+        """Return what it asks: groups of verdicts, which are put together afterwards."""
+        found = super().question(now)
+        columns = tuple(dict.fromkeys(found.dimensions))
+        if not self._is_made:
+            return found
+        limit = found.limit if found.bucket is not None else MAX_PAGE
+        return replace(found, dimensions=columns, order=(), limit=limit)
+
+    @property
+    def _is_made(self) -> bool:
+        return any(name in DERIVED for name in self._dimensions)
+
+    def _filter(self) -> tuple[Condition | None, TimeRange]:
+        where, limits = read(TABLES[self._table], self._given["filter"], DERIVED, compared)
+        return only(where), limits
+
+    def groups(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return the groups of rows."""
+        if not self._is_made:
+            return super().groups(rows)
+        begin = 1 if self._times else 0
+        columns = list(dict.fromkeys(self._by[name].name for name in self._dimensions))
+        places_of = [(name, begin + columns.index(self._by[name].name)) for name in self._dimensions]
+        end = begin + len(columns)
+        made = (
+            (
+                (*row[:begin], *(DERIVED[name](row[at]) if name in DERIVED else row[at] for name, at in places_of)),
+                tuple(row[end:]),
+            )
+            for row in rows
+        )
+        return self._ordered(self._shown(merged(made)))[: self._limit]
 
 
 def _order_name(place: MetricPlace) -> str:

@@ -1,6 +1,6 @@
 """Filters of GraphQL: fields such as `appId_in` or `datetime_geq`, and what they ask for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,19 +76,32 @@ def endings_of(column: Column) -> Iterator[str]:
             yield ending
 
 
-def read(table: Table, given: Mapping[str, Any]) -> tuple[Condition | None, TimeRange]:
+# Returns what a filter by a dimension asks for that is no column: by its name, how it is compared, and the value.
+MadeFilter = Callable[[str, str, Any], Condition]
+
+
+def read(
+    table: Table, given: Mapping[str, Any], made: Collection[str] = (), compared: MadeFilter | None = None
+) -> tuple[Condition | None, TimeRange]:
     """Return what a filter asks for.
+
+    Args:
+        table: Which one.
+        given: The filter.
+        made: Dimensions that are made of columns.
+        compared: Returns what is asked of these.
 
     Raises:
         GraphQLFilterFault: If it makes no sense.
     """
-    reader = _Reading(table)
+    reader = _Reading(table, made, compared)
     return reader.all_of(given, is_top=True), reader.range
 
 
 class _Reading:
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, made: Collection[str], compared: MadeFilter | None) -> None:
         self.range = TimeRange()
+        self._made, self._compared = made, compared
         self._columns = comparable(table)
         self._count = 0
 
@@ -117,6 +130,8 @@ class _Reading:
                 raise GraphQLFilterFault(f"{name}: times stand beside OR, not in it")
             self._limit(stem, ending, value)
             return None
+        if stem in self._made and self._compared is not None:
+            return self._compared(stem, ending, value)
         return compare(self._columns[stem], ending, value)
 
     def _limit(self, stem: str, ending: str, value: Any) -> None:

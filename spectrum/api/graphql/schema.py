@@ -3,7 +3,7 @@
 graphql-core itself and no library of declared classes: there is one table of columns, and types are its consequence.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -28,6 +28,10 @@ from graphql import (
 from spectrum.api.graphql.attacks import FIELDS as ATTACK_FIELDS
 from spectrum.api.graphql.attacks import NODE as ATTACKS_NODE
 from spectrum.api.graphql.filters import OF_LISTS, TIMES, comparable, dimensions, endings_of
+from spectrum.api.graphql.tcp_protection import DERIVED, VERDICT
+from spectrum.api.graphql.tcp_protection import ENDINGS as DERIVED_ENDINGS
+from spectrum.api.graphql.tcp_protection import NODES as TCP_NODES
+from spectrum.api.graphql.tcp_protection import TABLE as TCP_TABLE
 from spectrum.core.analytics.columns import TABLES, Column, ColumnKind, Table
 from spectrum.core.analytics.metrics import METRICS, VARIANCES, Metric, MetricKind
 
@@ -38,6 +42,8 @@ NODES: Mapping[str, str] = {
     "health": "spectrumHealthAdaptiveGroups",
     "attacks": "dosdNetworkAnalyticsAdaptiveGroups",
 }
+# The table of each node.
+TABLE_OF: Mapping[str, str] = {node: table for table, node in NODES.items()} | dict.fromkeys(TCP_NODES, TCP_TABLE.name)
 OF_ZONES = ("events", "packets", "attacks")
 MAX_PAGE = 10_000
 MAX_FIELDS = 30
@@ -132,7 +138,7 @@ def _name(metric: Metric) -> str:
 
 # Returns what is known of how exact sums are: of a group, with a probability.
 ConfidenceResolver = Callable[[Mapping[str, Any], Any], Any]
-# Returns the groups of a node: of which table, and what `accounts` or `zones` is about.
+# Returns the groups of a node: of which one, and what `accounts` or `zones` is about.
 NodeResolver = Callable[[str, Any, GraphQLResolveInfo[Any], Mapping[str, Any]], Awaitable[Any]]
 
 
@@ -157,10 +163,11 @@ def make_schema(
         resolve_confidence: Answers `confidence` of a group.
     """
     confidence = _confidence_field(resolve_confidence)
-    nodes = {table: _node(table, resolve_node, confidence) for table in NODES}
+    nodes = {node: _node(node, resolve_node, confidence) for node in TABLE_OF}
     attacks = _attacks_node(resolve_attacks)
-    account = _owner("account", "accountTag", nodes, tuple(NODES), settings, attacks)
-    zone = _owner("zone", "zoneTag", nodes, OF_ZONES, settings, attacks)
+    account = _owner("account", "accountTag", nodes, settings, attacks)
+    of_zones = {NODES[table]: nodes[NODES[table]] for table in OF_ZONES}
+    zone = _owner("zone", "zoneTag", of_zones, settings, attacks)
     string, uint64 = _SCALARS["string"], _SCALARS["uint64"]
     account_filter = GraphQLInputObjectType("AccountFilter", {"accountTag": GraphQLInputField(GraphQLNonNull(string))})
     zone_filter = GraphQLInputObjectType(
@@ -205,12 +212,11 @@ def _owner(
     name: str,
     tag: str,
     nodes: Mapping[str, GraphQLField],
-    tables: Sequence[str],
     settings: Mapping[str, Any],
     attacks: GraphQLField,
 ) -> GraphQLObjectType:
-    told = GraphQLObjectType(f"{name}Settings", {NODES[table]: GraphQLField(_settings_type()) for table in tables})
-    fields = {NODES[table]: nodes[table] for table in tables} | {ATTACKS_NODE: attacks}
+    told = GraphQLObjectType(f"{name}Settings", {node: GraphQLField(_settings_type()) for node in nodes})
+    fields = {**nodes, ATTACKS_NODE: attacks}
     fields[tag] = GraphQLField(GraphQLNonNull(_SCALARS["string"]), resolve=lambda owner, _: owner.tag)
     fields["settings"] = GraphQLField(GraphQLNonNull(told), resolve=lambda *_: settings)
     return GraphQLObjectType(name, fields)
@@ -230,8 +236,17 @@ def _settings_type() -> GraphQLObjectType:
     return GraphQLObjectType("nodeSettings", fields)
 
 
-def settings_of(table: str, keep_s: float) -> dict[str, Any]:
+def dimensions_of(node: str) -> dict[str, Column]:
+    """Return the columns that groups of a node are by, by their names there; some are made of one."""
+    found = dimensions(TABLES[TABLE_OF[node]])
+    if node not in TCP_NODES:
+        return found
+    return {name: column for name, column in found.items() if column is not VERDICT} | dict.fromkeys(DERIVED, VERDICT)
+
+
+def settings_of(node: str, keep_s: float) -> dict[str, Any]:
     """Return what a node says of itself."""
+    table = TABLE_OF[node]
     return {
         "enabled": True,
         "maxPageSize": MAX_PAGE,
@@ -240,7 +255,7 @@ def settings_of(table: str, keep_s: float) -> dict[str, Any]:
         "notOlderThan": int(keep_s),
         "availableFields": [
             *(f"{one.home}.{one.name}".removeprefix(".") for one in places(table)),
-            *(f"dimensions.{name}" for name in (*dimensions(TABLES[table]), *_times(table))),
+            *(f"dimensions.{name}" for name in (*dimensions_of(node), *_times(table))),
         ],
     }
 
@@ -263,8 +278,8 @@ def _confidence_field(resolve: ConfidenceResolver) -> GraphQLField:
     )
 
 
-def _node(table: str, resolve: NodeResolver, confidence: GraphQLField) -> GraphQLField:
-    stem = NODES[table]
+def _node(stem: str, resolve: NodeResolver, confidence: GraphQLField) -> GraphQLField:
+    table = TABLE_OF[stem]
     homes: dict[str, dict[str, GraphQLField]] = {}
     fields: dict[str, GraphQLField] = {}
     for one in places(table):
@@ -276,20 +291,20 @@ def _node(table: str, resolve: NodeResolver, confidence: GraphQLField) -> GraphQ
             fields[one.name] = made
     for home, inner in homes.items():
         fields[home] = GraphQLField(GraphQLNonNull(GraphQLObjectType(f"{stem}_{home}", inner)))
-    by = {name: GraphQLField(_scalar_of(column)) for name, column in dimensions(TABLES[table]).items()}
+    by = {name: GraphQLField(_scalar_of(column)) for name, column in dimensions_of(stem).items()}
     by |= {name: GraphQLField(_SCALARS["Date" if name == "date" else "Time"]) for name in _times(table)}
     fields["dimensions"] = GraphQLField(GraphQLNonNull(GraphQLObjectType(f"{stem}_dimensions", by)))
     if table in CONFIDENCE_METRICS:
         fields[CONFIDENCE] = confidence
     group = GraphQLObjectType(stem, fields)
     arguments = {
-        "filter": GraphQLArgument(GraphQLNonNull(_filter_type(TABLES[table], stem))),
+        "filter": GraphQLArgument(GraphQLNonNull(_filter_type(TABLES[table], stem, stem in TCP_NODES))),
         "limit": GraphQLArgument(GraphQLNonNull(_SCALARS["uint64"])),
         "orderBy": GraphQLArgument(GraphQLList(GraphQLNonNull(_order_type(table, stem, by)))),
     }
 
     async def resolved(owner: Any, info: GraphQLResolveInfo[Any], **given: Any) -> Any:
-        return await resolve(table, owner, info, given)
+        return await resolve(stem, owner, info, given)
 
     return GraphQLField(_list(group), arguments, resolved)
 
@@ -311,14 +326,18 @@ def _scalar_of(column: Column) -> GraphQLScalarType:
     return _SCALARS[_OF_KINDS[column.kind]]
 
 
-def _filter_type(table: Table, stem: str) -> GraphQLInputObjectType:
+def _filter_type(table: Table, stem: str, is_of_tcp: bool = False) -> GraphQLInputObjectType:
     name = f"{stem}_filter"
 
     def fields() -> dict[str, GraphQLInputField]:
         made = {}
-        for field, column in comparable(table).items():
+        compared = {field: (column, tuple(endings_of(column))) for field, column in comparable(table).items()}
+        if is_of_tcp:
+            compared = {field: one for field, one in compared.items() if one[0] is not VERDICT}
+            compared |= dict.fromkeys(DERIVED, (VERDICT, DERIVED_ENDINGS))
+        for field, (column, endings) in compared.items():
             scalar = _scalar_of(column)
-            for ending in endings_of(column):
+            for ending in endings:
                 kind = GraphQLList(GraphQLNonNull(scalar)) if ending in OF_LISTS else scalar
                 made[field + ending] = GraphQLInputField(kind)
         for time in TIMES:

@@ -1,6 +1,7 @@
 from graphql import GraphQLNonNull, build_client_schema, introspection_from_schema, print_schema
 
 from spectrum.api.graphql.schema import NODES, OF_ZONES, make_schema, places, settings_of
+from spectrum.api.graphql.tcp_protection import NODES as TCP_NODES
 from spectrum.core.analytics.columns import TABLES
 from spectrum.core.analytics.dimensions import can_group
 from spectrum.core.analytics.metrics import METRICS, VARIANCES
@@ -43,12 +44,24 @@ def test_zones_have_what_names_apps():
     assert {NODES[table] for table in OF_ZONES} <= set(zone) and NODES["health"] not in zone
 
 
+def test_tcp_protection_has_two_names():
+    for node in TCP_NODES:
+        made = SCHEMA.type_map[f"{node}_dimensions"].fields
+        network = set(SCHEMA.type_map["spectrumNetworkAnalyticsAdaptiveGroups_dimensions"].fields)
+        assert set(made) == network - {"ruleName"} | {"mitigationReason", "verdict"}
+        filters = SCHEMA.type_map[f"{node}_filter"].fields
+        assert {"verdict", "mitigationReason_in", "sourcePort_gt"} <= set(filters)
+        assert "mitigationReason_like" not in filters and "ruleName" not in filters
+        assert node in SCHEMA.type_map["account"].fields and node not in SCHEMA.type_map["zone"].fields
+        assert "dimensions.mitigationReason" in settings_of(node, 1.0)["availableFields"]
+
+
 def test_tools_can_ask_for_the_schema():
     assert build_client_schema(introspection_from_schema(SCHEMA)).query_type.name == "Query"
 
 
 def test_a_node_tells_of_itself():
-    told = settings_of("events", 86400.0)
+    told = settings_of(NODES["events"], 86400.0)
     assert (told["enabled"], told["maxPageSize"], told["notOlderThan"]) == (True, 10_000, 86400)
     fields = {"count", "sum.bytes", "quantiles.durationP99", "dimensions.app", "dimensions.date"}
     assert fields <= set(told["availableFields"])
