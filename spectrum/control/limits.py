@@ -66,10 +66,12 @@ class LimitsActor(Actor):
                     setting = f"max_sessions of {origin.name} in pools.{pool.name}"
                     of, used = f"{pool.name}/{origin.name}", loads.open(origin.number)
                     yield Usage("origin_sessions", of, used, origin.max_sessions, setting)
-        most = {app.name: app.bounds.max_sessions for app in snapshot.apps if app.name in snapshot.origin_places}
+        if not (places := snapshot.origin_places):
+            return
+        most = {app.name: app.bounds.max_sessions for app in snapshot.apps if app.name in places}
         for app, maximum in most.items():
             # Of several origins the one that has most: it is full first.
-            used = max(map(loads.open, snapshot.origin_places[app]))
+            used = max(map(loads.open, places[app]))
             yield Usage("origin_sessions", app, used, maximum, f"apps.{app}.origin_max_sessions")
 
     def _of_app(self, app: AppSettings) -> Iterator[Usage]:

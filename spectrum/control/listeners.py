@@ -24,6 +24,7 @@ from spectrum.kernel.sockets import (
 from spectrum.kernel.steering import place_datagrams
 from spectrum.kernel.tcp import default_congestion_control, tune_listener
 from spectrum.link.succession import Heritage
+from spectrum.tasks import in_background
 
 log = logging.getLogger(__name__)
 
@@ -322,11 +323,18 @@ class ListenersActor(Actor):
             self._share_out(len(change.after.snapshot.listener_keys()))
         try:
             self._opened = self._bank.open(_apps_of(change, change.after), self._sockets_each)
-            self._bank.tune(_apps_of(change, change.after))
+            await self._tune(change, change.after)
         except ListenError as exc:
             raise RolloutError(str(exc)) from exc
         if change.is_first:
             self._bank.drop_adopted()
+
+    async def _tune(self, change: Change, plan: Plan) -> None:
+        """Set the options of the sockets of one of the plans of a change; of thousands of apps that takes a while."""
+        if change.difference is None and not change.is_first:
+            await in_background(self._bank.tune, plan.snapshot.apps)
+        else:
+            self._bank.tune(_apps_of(change, plan))
 
     def _share_out(self, listeners: int) -> None:
         """Choose how many sockets each listener gets."""
@@ -346,7 +354,7 @@ class ListenersActor(Actor):
     async def abort(self, change: Change) -> None:
         """Close what was opened; those that were there before have their options again."""
         try:
-            self._bank.tune(_apps_of(change, change.before))
+            await self._tune(change, change.before)
         finally:
             self._bank.close(self._opened)
             self._opened = []
@@ -354,7 +362,7 @@ class ListenersActor(Actor):
     async def release(self, change: Change) -> None:
         """Close the listeners that are gone."""
         if change.difference is None:
-            self._apps_at = Counter(_keys_of(change.after.snapshot.apps))
+            self._apps_at = await in_background(lambda: Counter(_keys_of(change.after.snapshot.apps)))
             self._bank.close(self._bank.keys() - self._apps_at.keys())
             return
         self._apps_at.subtract(_keys_of(change.difference.former))

@@ -8,8 +8,10 @@ Each end begins with a `Hello`. Where the versions do not fit, either end logs b
 
 import asyncio
 import logging
+import math
 import os
 import socket
+import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,6 +30,8 @@ MAX_PACKET_BYTES = 96 * 1024
 # Half of what the kernel makes of it: several packets fit, so that the other end is woken once for all of them. What is
 # above net.core.wmem_max (208 KiB by default) is not granted.
 SEND_BUFFER_BYTES = 208 * 1024
+# Of messages that wait in a row so many are taken before the loop turns; counters of thousands of apps are many.
+TURN_S = 0.001
 # SCM_MAX_FD of the kernel is 253.
 MAX_DESCRIPTORS = 250
 # Bytes of packets kept for a peer that does not read, or is gone until another one comes. Records of sessions beyond it
@@ -100,7 +104,7 @@ class Channel(Generic[M]):
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(sock.fileno(), self._read)
+        self._loop.add_reader(sock.fileno(), self._take_some)
         if peer != BEFORE_HELLO:  # it would not understand it
             self._send(encode(_encoder, Hello()))
 
@@ -161,9 +165,12 @@ class Channel(Generic[M]):
         """Receive on."""
         if self._open and self._paused:
             self._paused = False
-            self._loop.add_reader(self._socket.fileno(), self._read)
+            self._loop.add_reader(self._socket.fileno(), self._take_some)
 
-    def _read(self) -> None:
+    def _take_some(self) -> None:
+        self._read(time.monotonic() + TURN_S)
+
+    def _read(self, until: float = math.inf) -> None:
         while self._open and not self._paused:
             try:
                 data, descriptors = self._receive()
@@ -189,6 +196,8 @@ class Channel(Generic[M]):
                 close_all(descriptors)
             elif not isinstance(message, Hello):
                 self._received(message, descriptors)
+            if time.monotonic() >= until:
+                return
 
     def _meet(self, peer: Hello) -> None:
         """Go by the other end's version, or close."""

@@ -2,13 +2,14 @@ import asyncio
 import os
 import resource
 import socket
+import time
 
 import msgspec
 import pytest
 
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
-from spectrum.link.channel import MAX_WAITING_BYTES, PACKET_OVERHEAD_BYTES, Channel
+from spectrum.link.channel import MAX_WAITING_BYTES, PACKET_OVERHEAD_BYTES, TURN_S, Channel
 from spectrum.link.messages import DECODER, Ask
 from spectrum.link.takeover import Drain, Events, Measures, Names, Sockets
 from spectrum.link.versions import BEFORE_HELLO, OLDEST, VERSION, Hello, mismatch
@@ -313,3 +314,22 @@ async def test_a_pause_leaves_the_rest_where_it_is():
     await asyncio.wait_for(other.closed.wait(), 5)
     other.channel.pause()
     other.channel.resume()
+
+
+async def test_the_loop_turns_while_many_messages_wait():
+    one, other = pair()
+    turns = []
+
+    def take(message, descriptors):
+        other.messages.append((message, descriptors))
+        time.sleep(TURN_S)
+        asyncio.get_running_loop().call_soon(lambda: turns.append(len(other.messages)))
+
+    other.channel._received = take
+    for number in range(6):
+        assert one.channel.send(Ask(number))
+    await other.wait_for(6)
+    assert [message.number for message, _ in other.messages] == list(range(6))
+    assert turns[:5] == [1, 2, 3, 4, 5], "each took the time of a turn"
+    one.channel.close()
+    other.channel.close()

@@ -16,6 +16,7 @@ from spectrum.core.difference import Difference
 from spectrum.core.life.worker import WorkerEvent
 from spectrum.kernel.descriptors import memory_file
 from spectrum.link.snapshots import encode_difference, encode_snapshot
+from spectrum.tasks import in_background
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,16 @@ class Snapshots:
         self._bank = bank
         self._workers = workers
         self.actors: Sequence[Actor] = ()
+        # The last snapshot that was encoded before it is told.
+        self._encoded: tuple[Plan, list[bytes]] | None = None
+
+    async def encode(self, plan: Plan) -> None:
+        """Encode a snapshot that is soon to be told as a whole; with thousands of apps it holds up the loop."""
+        self._encoded = plan, await in_background(lambda: [encode_snapshot(plan.snapshot), plan.prefixes])
+
+    def forget(self) -> None:
+        """Forget it."""
+        self._encoded = None
 
     def tell(self, workers: Iterable[WorkerProcess], change: Change | None = None) -> list["asyncio.Future[Outcome]"]:
         """Let workers serve a change, else what is served now; return what becomes of that, for each.
@@ -53,7 +64,8 @@ class Snapshots:
         plan = change.after if change is not None else self._served.plan
         outcomes: list[asyncio.Future[Outcome]] = []
         with ExitStack() as opened:
-            files, differing = _Files(plan, opened), change.difference if change is not None else None
+            encoded = self._encoded[1] if self._encoded is not None and self._encoded[0] is plan else []
+            files, differing = _Files(plan, encoded, opened), change.difference if change is not None else None
             for worker in workers:
                 if not worker.life.may_be_told:
                     worker.life.handle(WorkerEvent.DEFERRED)
@@ -73,16 +85,21 @@ class Snapshots:
         return outcomes
 
 
+_NAMES = "snapshot", "prefixes"
+
+
 class _Files:
     """Memory files that all workers read, made for the first that needs them.
 
     Args:
         plan: What is to be served.
+        encoded: Its snapshot and table of access rules, if they are encoded already.
         opened: Closes them.
     """
 
-    def __init__(self, plan: Plan, opened: ExitStack) -> None:
+    def __init__(self, plan: Plan, encoded: list[bytes], opened: ExitStack) -> None:
         self._plan = plan
+        self._encoded = encoded
         self._opened = opened
         self._snapshot: list[int] = []
         self._difference: list[int] = []
@@ -90,10 +107,8 @@ class _Files:
     def of_snapshot(self) -> list[int]:
         """Return those of the snapshot and of the table of access rules."""
         if not self._snapshot:
-            self._snapshot = [
-                self._file("snapshot", encode_snapshot(self._plan.snapshot)),
-                self._file("prefixes", self._plan.prefixes),
-            ]
+            encoded = self._encoded or [encode_snapshot(self._plan.snapshot), self._plan.prefixes]
+            self._snapshot = [self._file(name, data) for name, data in zip(_NAMES, encoded, strict=True)]
         return self._snapshot
 
     def of_difference(self, difference: Difference) -> list[int]:
@@ -139,6 +154,8 @@ class WorkersActor(Actor):
         self._told = []
         if not change.is_first and (silent := await self._fleet.settle(ANSWER_TIMEOUT_S)):
             raise RolloutError("\n".join(f"{worker} does not answer; nothing has changed" for worker in silent))
+        if not change.is_first and change.difference is None:
+            await self._snapshots.encode(change.after)
 
     async def commit(self, change: Change) -> None:
         """Have all workers that serve go on with the new plan.
@@ -152,6 +169,7 @@ class WorkersActor(Actor):
         if not self._told:
             return
         outcomes = dict(zip(self._told, self._snapshots.tell(self._told, change), strict=True))
+        self._snapshots.forget()
         await asyncio.wait(outcomes.values(), timeout=ANSWER_TIMEOUT_S)
         faults = []
         for worker, outcome in outcomes.items():
@@ -167,6 +185,7 @@ class WorkersActor(Actor):
 
     async def abort(self, change: Change) -> None:
         """Have workers serve again what they did before; all else that they are told is as before by now."""
+        self._snapshots.forget()
         if self._told and not self._is_stopping():
             outcomes = self._snapshots.tell(one for one in self._fleet.workers.values() if one in self._told)
             if outcomes:

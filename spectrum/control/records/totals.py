@@ -261,9 +261,9 @@ class TotalsActor(Actor):
 
     async def metrics(self) -> Iterable[bytes]:
         """Return what was counted of each app, those with sessions that were removed too."""
-        self._totals.forget({app.name for app in self._served.snapshot.apps}, time.monotonic())
-        snapshot = self._served.snapshot
-        return await app_metrics(self._totals, origin_names(snapshot), [app.name for app in snapshot.apps])
+        snapshot, served = self._served.snapshot, self._served.config.apps
+        self._totals.forget(served.keys(), time.monotonic())
+        return await app_metrics(self._totals, origin_names(snapshot), served)
 
     async def release(self, change: Change) -> None:
         """Count the time of apps that are gone from now on."""

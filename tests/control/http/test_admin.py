@@ -84,6 +84,25 @@ async def test_metrics_and_health(free_port):
     await server.stop()
 
 
+async def test_a_long_page_comes_in_pieces_between_which_the_loop_turns(free_port):
+    page = b"".join(b"metric_%d 1\n" % number for number in range(200_000))
+
+    async def long():
+        return page
+
+    server = AdminServer()
+    where = parse_socket_address(f"127.0.0.1:{free_port()}")
+    await server.serve_metrics(metrics_app(long, long, lambda: True), where)
+    async with aiohttp.ClientSession(f"http://{where}") as client:
+        for encoding, is_gzip in (("identity", False), ("gzip", True)):
+            async with client.get("/metrics", headers={"Accept-Encoding": encoding}) as answer:
+                assert await answer.read() == page
+                assert ("Content-Encoding" in answer.headers) is is_gzip
+        async with client.head("/metrics", headers={"Accept-Encoding": "identity"}) as answer:
+            assert int(answer.headers["Content-Length"]) == len(page) and await answer.read() == b""
+    await server.stop()
+
+
 async def test_control(tmp_path):
     server, path = AdminServer(), tmp_path / "sub" / "control.sock"
     await server.serve_control(control_app(reload, upgrade, RESOURCES), path)
