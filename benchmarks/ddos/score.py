@@ -9,14 +9,15 @@ from time import process_time
 
 import numpy as np
 
-from spectrum.core.ddos.detector import SUB_WINDOW_S, Detector, FloodRule, RuleWritten
+from spectrum.core.ddos.detector import LEARNED_LATER, SUB_WINDOW_S, Detector, FloodRule, RuleWritten
 from spectrum.core.ddos.judging import Action
 from spectrum.core.ddos.packets import IN_USE, SHAKEN, Packets
 from spectrum.core.ddos.profile import Profile
 from spectrum.simulation.normal import RATE, World, crowd, normal
 from spectrum.simulation.vectors import flood
 
-LEARN_LOOKS = 240
+# A minute, and what is learned a second later.
+LEARN_LOOKS = 240 + LEARNED_LATER
 # A profile has a day's packets; a minute, sampled more densely, has as many.
 LEARN_ONE_IN = 20.0
 FOUND_SHARE = 0.9

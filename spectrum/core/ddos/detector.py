@@ -38,6 +38,8 @@ REJUDGE_S = 1.0
 MOST_RULES = 8
 # An automatic rule ends some time after what it matches fell below a quarter of what began it.
 QUIET_SHARE = 0.25
+# What came is learned so many looks later, if no attack has begun by then: its first packets are few.
+LEARNED_LATER = 4
 # So long after a start flows and known sources are still being learned: only what needs no profile is acted on.
 WARM_UP_S = 60.0
 # Flows that go on have done so after that.
@@ -137,6 +139,16 @@ class _Look:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """What is to be learned: packets that no rule in force matched, and the apps that rules are about."""
+
+    packets: Packets
+    seconds: float
+    at: float
+    without: frozenset[int]
+
+
 @dataclass(slots=True)
 class _Harm:
     """What known sources sent that a rule matched: packets, their squares for the error, and in how many seconds."""
@@ -161,6 +173,7 @@ class Detector:
         self._profile = profile
         self._overrides = overrides or Overrides()
         self._looks: deque[_Look] = deque(maxlen=max(SPANS))
+        self._lessons: deque[_Lesson] = deque()
         self._rules: dict[int, FloodRule] = {}
         # What is too little to be an attack, as an override says, until when.
         self._tolerated: dict[Conjunction, float] = {}
@@ -223,9 +236,9 @@ class Detector:
         self._tolerated = {what: until for what, until in self._tolerated.items() if until > now}
         is_first = not self._profile.is_ready
         events: list[Event] = [*self._ends(now, counted or {}), *self._returns(now)]
-        if is_first:
-            self._learn_trusted(packets, seconds)
-        alarm = max(self._alarm(list(self._looks)[-count:]) for count in SPANS if count <= len(self._looks))
+        nothing_suspect = is_first and not self._learn_trusted(packets, seconds)
+        spans = [list(self._looks)[-count:] for count in SPANS if count <= len(self._looks)]
+        alarm = 0.0 if nothing_suspect else max(map(self._alarm, spans))
         self._alarms = self._alarms + 1 if alarm > 1 else 0
         if now >= self._judge_at:
             events += self._judge_again(now)
@@ -252,22 +265,35 @@ class Detector:
         deviations, self._deviations = self._deviations, []
         return deviations
 
-    def _learn_trusted(self, packets: Packets, seconds: float) -> None:
-        """Learn before it is known what is normal: all that is no attack whatever is normal."""
+    def _learn_trusted(self, packets: Packets, seconds: float) -> bool:
+        """Learn before it is known what is normal: all that is no attack whatever is normal; tell if something is."""
         looks = [self._left_over(look.packets) for look in self._looks]
         suspects = Suspects.of(Packets.joined(looks), sum(look.seconds for look in self._looks))
         # Of what no app gets, nothing can be told from what a rule leaves over.
         without = {NO_APP} if any(NO_APP in rule.apps for rule in self.rules) else set()
-        self._profile.learn(suspects.trusted(self._left_over(packets)), seconds, self._at, without)
+        self._learn_later(suspects.trusted(self._left_over(packets)), seconds, without, suspects)
+        return bool(suspects)
+
+    def _learn_later(
+        self, packets: Packets, seconds: float, without: set[int], suspects: Suspects | None = None
+    ) -> None:
+        """Learn what came some looks ago, without what is suspect now."""
+        self._lessons.append(_Lesson(packets, seconds, self._at, frozenset(without)))
+        if len(self._lessons) > LEARNED_LATER:
+            due = self._lessons.popleft()
+            came = due.packets if suspects is None else suspects.trusted(self._left_over(due.packets))
+            self._profile.learn(came, due.seconds, due.at, due.without | without)
 
     def _learn(self, packets: Packets, seconds: float, now: float) -> None:
         """Learn of apps that no rule is about, while nothing is beyond normal."""
         touched = {app for rule in self._rules.values() for app in rule.apps}
+        if self._tolerated or self._alarms:
+            self._lessons.clear()
         if self._tolerated:
             return
         if not self._alarms:
             self._alarm_since = None
-            self._profile.learn(packets, seconds, self._at, touched)
+            self._learn_later(packets, seconds, touched)
         elif self._alarm_since is None or self._rules:
             self._alarm_since = now
         elif now - self._alarm_since >= NEW_NORMAL_S:
@@ -296,6 +322,7 @@ class Detector:
     def renumber(self, numbers: Mapping[int, int]) -> None:
         """Have apps by other numbers, as a configuration has them now."""
         self._profile.renumber(numbers)
+        self._lessons.clear()
         for look in self._looks:
             changed = np.array([numbers.get(int(app), NO_APP) for app in look.packets["app"]], np.int32)
             look.packets = look.packets.replaced(app=changed)
@@ -447,7 +474,8 @@ class Detector:
         goes_nowhere = judgement.action is Action.BLOCK and not matching["served"].any()
         if goes_nowhere and (is_suspect or self._profile.is_ready):
             return judgement
-        warms_up = now - self._began < min(WARM_UP_S, self._profile.first_s) and not was_there
+        is_new = not self._profile.is_ready or now - self._began < min(WARM_UP_S, self._profile.first_s)
+        warms_up = is_new and not was_there
         if not warms_up and self._profile.is_settled(app_of(matching), self._at):
             return judgement
         if is_suspect and now - self._began >= FLOWS_S:

@@ -75,6 +75,19 @@ def test_normal_traffic_is_learned_and_an_attack_is_not():
     assert (detector._profile.rates_of(GAME) != before).any()
 
 
+@pytest.mark.parametrize("share", [0.05, 0.35])
+def test_the_first_packets_of_an_attack_are_not_learned(share):
+    """They are less than an alarm, and all that is known of an app that nobody has used yet."""
+    world, detector = World(3), Detector(Profile(3, settle_s=1, first_s=1))
+    written = []
+    for number in range(16):
+        rate = 5_000 * (0 if number < 8 else share if number == 8 else 1)
+        packets = flood(world, "udp_fixed", rate, SUB_WINDOW_S, 1)
+        written += detector.look(packets, SUB_WINDOW_S, 100 + number * SUB_WINDOW_S)
+    assert written and all(isinstance(event, RuleWritten) and event.rule.hits <= 0.01 for event in written)
+    assert not detector.profile.rates_of(GAME).any()
+
+
 def test_a_crowd_is_left_alone_and_that_is_said():
     world, detector = learned(3)
     events = []

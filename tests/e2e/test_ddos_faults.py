@@ -1,0 +1,164 @@
+"""Processes of a daemon die in the middle of an attack: its rules, which wrote themselves, stay, and end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from spectrum.cli.client import DaemonError
+from spectrum.simulation.network import CLIENTS_4, entered
+from tests.e2e.flood_lab import FOUR, UDP_PORT, echoes
+from tests.engine.harness import eventually
+
+# Longer than it takes to replace a detector that stands still: 10 s, and its start.
+PER_S, EXPIRE_S = 5_000.0, 20
+# Packets that say whether it is dropped.
+SEEN = 500
+GUARDED = CLIENTS_4[0].ip
+# What the flood sends: a client that sends it too is dropped with it.
+PAYLOAD = b"A" * 512
+
+
+@pytest.fixture
+def learned():
+    """A folder that another user may have: pytest's own are closed to others."""
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield f"{folder}/learned"
+
+
+class Attacked:
+    """A daemon that is flooded."""
+
+    def __init__(self, lab, learned):
+        self.lab = lab
+        self.daemon = lab.serve(
+            f"  guard: [{GUARDED}/32]\n"
+            f"ddos: {{store: {learned}, learning_time: 1s, expire_after: {EXPIRE_S}s}}\n"
+            f"api: {{listen: '127.0.0.1:8800', user: nobody}}\n"
+        )
+        eventually(lambda: self.ddos().get("state") == "on", 30, self.ddos)
+
+    def status(self):
+        try:
+            return self.daemon.status()
+        except DaemonError:  # it is replaced
+            return {}
+
+    def ddos(self):
+        return self.status().get("ddos", {})
+
+    def rules(self):
+        return {rule["name"]: rule["ends_in_s"] for rule in self.ddos().get("rules", [])}
+
+    def pid(self, name):
+        """The process that does something, 0 where there is none."""
+        status = self.status()
+        match name:
+            case "supervisor":
+                return status.get("pid", 0)
+            case "helper":
+                return int(status.get("kernel", {}).get("helper", "").removeprefix("on: pid ") or 0)
+            case "worker":
+                return next((one["pid"] for one in status.get("workers", []) if one["ready"]), 0)
+        return status.get(name, {}).get("pid", 0)
+
+    def matched(self):
+        return sum(count for name, (count, _) in self.lab.filter.counts().items() if name.startswith("rule ddos/"))
+
+    def drops(self):
+        """Whether the flood is dropped: of what comes now hardly anything passes."""
+        before, passed = self.matched(), self.lab.count("passed")
+        deadline = time.monotonic() + 5
+        while (came := self.matched() - before + self.lab.count("passed") - passed) < SEEN:
+            assert time.monotonic() < deadline, f"the flood does not come: {came} packets"
+            time.sleep(0.02)
+        return self.lab.count("passed") - passed < 0.1 * SEEN
+
+    def serves_guarded(self):
+        """Whether who is guarded gets an answer, however much it looks as the attack does; others do not."""
+        return self.asks(GUARDED) and not self.asks(CLIENTS_4[1].ip)
+
+    def asks(self, source):
+        with entered(self.lab.network.clients), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((str(source), 0))
+            sock.connect((FOUR, UDP_PORT))
+            sock.settimeout(0.3)
+            sock.send(PAYLOAD)
+            try:
+                return sock.recv(1_000) == PAYLOAD
+            except OSError:
+                return False
+
+    def stays(self, what, is_session_kept=True):
+        assert self.drops(), f"{what}: {self.ddos()} {self.daemon.messages()}"
+        eventually(self.serves_guarded, 15, lambda: f"{what}: {self.daemon.messages()}")
+        assert self.drops(), what
+        assert not is_session_kept or echoes(self.session), what
+
+    def goes_on(self, what, names):
+        """Rules are the same ones, and their end is pushed forward again."""
+        eventually(lambda: self.rules().keys() == names, 20, lambda: f"{what}: {self.ddos()} {self.daemon.messages()}")
+        before = self.rules()
+        eventually(
+            lambda: all(ends > min(before[name] + 0.5, EXPIRE_S) for name, ends in self.rules().items()),
+            15,
+            lambda: f"{what}: {before} {self.ddos()} {self.daemon.messages()}",
+        )
+
+
+def test_rules_that_wrote_themselves_outlive_every_process(lab, learned):
+    attacked = Attacked(lab, learned)
+    attacked.session = lab.session(1)
+    lab.begin("udp_fixed", 150.0, PER_S, 100_000)  # a flow that comes again and is answered is in use
+    eventually(lambda: attacked.rules() and attacked.drops(), 20, attacked.ddos)
+    names = attacked.rules().keys()
+    attacked.stays("nobody has died")
+
+    # The detector stands still: it is replaced after 10 s. Meanwhile the others die.
+    os.kill(attacked.pid("ddos"), signal.SIGSTOP)
+    for name in ("api", "helper"):
+        eventually(lambda name=name: attacked.pid(name), 20)
+        os.kill(attacked.pid(name), signal.SIGKILL)
+        attacked.stays(name)
+    eventually(lambda: attacked.ddos().get("restarts") == 1, 20, attacked.ddos)
+    attacked.goes_on("a detector that stood still", names)
+    attacked.stays("a detector that stood still")
+
+    os.kill(attacked.pid("ddos"), signal.SIGKILL)
+    attacked.stays("a detector that was killed")
+    attacked.goes_on("a detector that was killed", names)
+
+    text = attacked.daemon.path.read_text().replace(
+        "  web:", "  more: {protocol: tcp/7009, origin_direct: ['tcp://127.0.0.1:1']}\n  web:"
+    )
+    attacked.daemon.path.write_text(text)
+    assert attacked.daemon.reload() == []
+    attacked.stays("a reload")
+    attacked.goes_on("a reload", names)
+
+    os.kill(attacked.pid("worker"), signal.SIGKILL)
+    attacked.stays("a worker", is_session_kept=False)
+
+    attacked.session = lab.session(1)
+    before = attacked.pid("supervisor")
+    command = [sys.executable, "-m", "spectrum", "upgrade", "--socket", str(attacked.daemon.socket)]
+    with entered(lab.network.edge):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    attacked.stays("an upgrade")
+    eventually(lambda: attacked.pid("supervisor") not in (0, before), 20)
+    attacked.goes_on("an upgrade", names)
+
+    # Nobody is left who could end them: they end by themselves.
+    children = [attacked.pid("worker")]
+    os.kill(attacked.pid("supervisor"), signal.SIGKILL)
+    attacked.stays("the supervisor")
+    eventually(lambda: lab.count("passed") and not attacked.drops(), 3 * EXPIRE_S)
+    for pid in children:
+        os.kill(pid, signal.SIGTERM)
