@@ -72,6 +72,7 @@ class Succession:
             ways: The descriptor through which the sockets of flows go to that worker; none if there is no such worker.
         """
         self._planes.tcp.stop_accepting()
+        self._planes.tcp.relay.records_per_s = 0  # the supervisor that follows may have a journal
         if ways:
             with socket.socket(fileno=ways[0]) as way:
                 await send_sockets(way, self._planes.udp.release())

@@ -50,5 +50,7 @@ async def test_leaves(tmp_path):
 
 async def test_leaves_without_a_worker_that_follows(tmp_path):
     async with process_parts(tmp_path / "control") as parts:
+        parts.planes.tcp.relay.records_per_s = 1000
         await parts.succession.leave([])
+        assert parts.planes.tcp.relay.records_per_s == 0
         assert parts.planes.active == 0
