@@ -24,6 +24,17 @@ SIZES = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "hei
 # WCAG 2.2 AA, and what axe calls best practice.
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 WATCH = "addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.violatedDirective, e.blockedURI));"
+# One process renders all pages: each has some 100 modules to compile, which it does once.
+BROWSER = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-gpu-compositing",
+    "--in-process-gpu",
+    "--process-per-site",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 # Answers that are part of what is tested; a browser puts a line on the console for each.
 EXPECTED = re.compile(r"Failed to load resource: .*(400|401|403|404|412|422|429|503|net::ERR_FAILED)")
 
@@ -57,7 +68,7 @@ def browser():
         pytest.skip("not installed: chromium")
     with playwright.sync_playwright() as tool:
         _loops.append(asyncio._get_running_loop())
-        made = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        made = tool.chromium.launch(executable_path=CHROMIUM, args=BROWSER)
         yield made
         _set_running(_loops[-1])
         made.close()
@@ -81,27 +92,40 @@ def free_ports(count: int) -> list[int]:
         return [sock.getsockname()[1] for sock in socks]
 
 
+@pytest.fixture(scope="session")
+def _contexts(browser) -> Callable[[str], "playwright.BrowserContext"]:
+    """A function that gives the context of a dashboard by its URL: its pages share what the browser keeps of files."""
+    made: dict[str, playwright.BrowserContext] = {}
+
+    def context_of(url):
+        if url not in made:
+            made[url] = browser.new_context(base_url=url, reduced_motion="reduce")
+            made[url].set_default_timeout(20_000)
+            made[url].new_page()  # the process that renders has one as long as there is one
+        return made[url]
+
+    return context_of
+
+
 @pytest.fixture
-def look(browser, site) -> Iterator[Callable[..., "playwright.Page"]]:
+def look(_contexts, site) -> Iterator[Callable[..., "playwright.Page"]]:
     """A function that opens a page of the dashboard.
 
     Its arguments: `view` (behind the #, such as "/apps"), `size` (a key of SIZES), `theme`, and `token` (None for the
     operator's; "" for none). Each console error, violation of the content security policy, and link that leads
     nowhere fails the test; so does a page that scrolls sideways at the end.
     """
-    contexts, errors = [], []
+    context, pages, errors = _contexts(site.url), [], []
 
     def open_page(view="/", size="desktop", theme="light", token=None, settled=True):
-        context = browser.new_context(
-            viewport=SIZES[size], color_scheme=theme, base_url=site.url, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        context.set_default_timeout(20_000)
+        page = context.new_page()
+        pages.append(page)
+        page.set_viewport_size(SIZES[size])
+        page.emulate_media(color_scheme=theme)
         given = site.token if token is None else token
-        context.add_init_script(
+        page.add_init_script(
             WATCH + (f"sessionStorage.getItem('token') ?? sessionStorage.setItem('token', '{given}');" if given else "")
         )
-        page = context.new_page()
         page.on(
             "console",
             lambda one: errors.append(one.text) if one.type == "error" and not EXPECTED.match(one.text) else None,
@@ -113,9 +137,12 @@ def look(browser, site) -> Iterator[Callable[..., "playwright.Page"]]:
         return page
 
     yield open_page
-    for context in contexts:
-        errors.extend(one for page in context.pages for one in (*_bad_links(page), *_sideways(page)))
-        context.close()
+    context.clear_permissions()
+    for page in pages:
+        if not page.is_closed():
+            errors.extend((*_bad_links(page), *_sideways(page)))
+            page.evaluate("localStorage.clear()")  # what else pages share
+            page.close()
     assert not errors, errors
 
 
