@@ -87,7 +87,8 @@ def page(tmp_path_factory):
         with Daemon(folder, text) as daemon:
             with socket.create_connection(("127.0.0.1", edge), 5) as client, origin.accept()[0]:
                 for port in (edge, direct):  # one more than it may have, and one whose origin refuses
-                    with socket.create_connection(("127.0.0.1", port), 5) as other, suppress(ConnectionResetError):
+                    # It may be refused before `connect` returns.
+                    with suppress(ConnectionResetError), socket.create_connection(("127.0.0.1", port), 5) as other:
                         assert other.recv(1) == b""
                 client.sendall(b"x")
             daemon.wait_for_events(3)
