@@ -32,7 +32,7 @@ def attacks(only_open: bool, limit: int, socket_path: Path | None, as_json: bool
         click.echo(json.dumps(answer["attacks"], indent=2))
         return
     if not answer["attacks"]:
-        click.echo("no attack is going on" if only_open else "there was no attack")
+        click.echo(("no attack is going on; " if only_open else "there was no attack; ") + _detection(socket_path))
         return
     for line in _table(answer["attacks"]):
         click.echo(line)
@@ -97,6 +97,12 @@ def _ask(socket_path: Path | None, resource: str, **query: str) -> Any:
     if errors := answer.get("errors"):
         raise failure("\n".join(errors))
     return answer
+
+
+def _detection(socket_path: Path | None) -> str:
+    """Return whether attacks are looked for: that there was none says nothing where nobody looked."""
+    state = ask_daemon(socket_path, "GET", "/status").get("ddos", {}).get("state")
+    return f"detection is {state}" if state else "none is looked for: the file has no ddos"
 
 
 def _seconds(text: str) -> float:

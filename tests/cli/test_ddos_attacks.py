@@ -19,17 +19,23 @@ def book(tmp_path, monkeypatch):
     table = ResourceTable(AttacksActor(kept, lambda: True).resources(), 0)
 
     def ask(path, method, resource):
+        if resource == "/status":
+            return {"ddos": {"state": kept.state}} if kept.state else {}
         asked = urlsplit(resource)
         answer = table.answer(method, asked.path, dict(parse_qsl(asked.query)), b"")
         return json.loads(asyncio.run(answer)[1])
 
+    kept.state = ""
     monkeypatch.setattr(module, "ask_daemon", ask)
     return kept
 
 
 def test_the_list(book):
-    assert spectrum("ddos", "attacks").output == "there was no attack\n"
-    assert spectrum("ddos", "attacks", "--open").output == "no attack is going on\n"
+    nobody = "none is looked for: the file has no ddos\n"
+    assert spectrum("ddos", "attacks").output == f"there was no attack; {nobody}"
+    assert spectrum("ddos", "attacks", "--open").output == f"no attack is going on; {nobody}"
+    book.state = "starting"
+    assert spectrum("ddos", "attacks").output == "there was no attack; detection is starting\n"
     book.take([event(), event("ended", number=2, app="", state=AttackState.ENDED, ended=NOW + 61)])
     heading, first, second = spectrum("ddos", "attacks").output.splitlines()
     assert heading.split() == ["id", "began", "lasted", "state", "target", "packets/s", "bit/s", "vectors"]

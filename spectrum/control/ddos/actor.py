@@ -274,9 +274,9 @@ class DdosActor(Actor):
         return {"ddos": shown}
 
     def _words(self) -> str:
-        if not self._keeper.pid:
+        if not self._keeper.pid and self._keeper.why:
             return "off: the detector does not run; rules in force end by themselves"
-        if self._state is None:
+        if not self._keeper.pid or self._state is None:
             return "starting"
         if self._state.ready_s > 0:
             return f"learning: in the next {self._state.ready_s:.0f} s only what is an attack whatever is normal"

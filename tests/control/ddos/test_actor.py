@@ -110,7 +110,7 @@ async def test_rules_and_sampling_reach_the_kernel_and_the_next_detector(daemon,
     one = daemon()
     assert await one.shown() == {} and list(await one.actor.metrics()) == [] and list(one.actor.troubles()) == []
     await one.serve(**on(one))
-    assert (await one.shown())["state"].startswith("off")
+    assert (await one.shown())["state"] == "starting"
     await until(lambda: one.actor.processes())
     await until(lambda: one.actor._state)
     assert (await one.shown())["state"] == "learning: in the next 30 s only what is an attack whatever is normal"
@@ -138,6 +138,7 @@ async def test_rules_and_sampling_reach_the_kernel_and_the_next_detector(daemon,
 
     (one.folder / "say").unlink()
     os.kill(one.actor.processes()["detector"], signal.SIGKILL)
+    await until(lambda: one.actor._words().startswith("off: the detector does not run"))
     await until(lambda: len(one.told("DetectorHeld")) == 2)
     assert "text of a" in one.told("DetectorHeld")[1] and "last=2" in one.told("DetectorHeld")[1]
     await until(lambda: one.actor.processes())
