@@ -13,6 +13,7 @@
 #include <linux/udp.h>
 
 #include "helpers.h"
+#include "matching.h"
 
 #define FRAGMENT 0x3fff /* in the offset field: more fragments, or an offset */
 #define FRAGMENT_OFFSET 0x1fff
@@ -23,54 +24,6 @@
 #define FNV_START 0x811c9dc5
 #define FNV_PRIME 0x01000193
 #define TIMESTAMPS_ALONE 0x39cccb6d /* the signature of NOP, NOP, timestamps */
-/* So many bytes of the facts may be looked up by rules. */
-#define FACTS_MATCHED 128
-
-struct prefix {
-	__u32 bits;
-	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
-};
-
-enum { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
-
-/* Numbers are in host byte order, and 0 if the packet has none. Rules are matched by offsets of these fields, which the
- * loader has too (kernel/filter/vectors.py): what rules do not match comes after them.
- */
-struct facts {
-	struct prefix from;
-	struct prefix to;
-	__u64 payload; /* its first bytes as one number, the first of them highest, padded with zeros */
-	__u32 options; /* of TCP: a hash of their kinds in order, and of the MSS */
-	__u32 app; /* the number of the app that is served there, plus 1 */
-	__u16 from_port;
-	__u16 to_port;
-	__u16 length; /* of the IP packet */
-	__u16 window;
-	__u16 ident;
-	__u8 version;
-	__u8 protocol;
-	__u8 lifetime; /* TTL, hop limit */
-	__u8 tcp_flags;
-	__u8 fragment;
-	__u8 payload_bytes; /* of `payload` */
-	__u8 has_ports;
-	__u8 tracked; /* whether the next three are known: only while attacks are looked for */
-	__u8 flow; /* 0: none, or opening; 1: handshake complete, or we have sent; 2: in use */
-	__u8 known; /* its source had a flow in use of late */
-	__u8 served; /* an app listens where it goes */
-	__u8 kind; /* of those of few values, by slots.h */
-	__u8 is_odd;
-	__u64 source; /* IPv4 address, or IPv6 /64 */
-	__u32 transport_at; /* offset from the start of the frame */
-	__u32 bytes; /* of the frame */
-	__u8 unused[FACTS_MATCHED - 96];
-};
-
-_Static_assert(offsetof(struct facts, payload) == 40 && offsetof(struct facts, from_port) == 56 &&
-	       offsetof(struct facts, protocol) == 67&&
-		       offsetof(struct facts, kind) == 77,
-	       "as in kernel/filter/vectors.py");
-_Static_assert(sizeof(struct facts) >= FACTS_MATCHED, "a place is within them");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

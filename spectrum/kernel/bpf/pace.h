@@ -5,6 +5,7 @@
 #define SPECTRUM_PACE_H
 
 #include "helpers.h"
+#include "matching.h"
 
 #define MAX_SOURCES 262144
 
@@ -15,19 +16,6 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } sources SEC(".maps");
-
-/* The generic cell rate algorithm, as for session limits. Two CPUs may each let a packet pass at the same time. */
-static __always_inline int is_ahead(__u64 *paid, __u64 now, __u64 packet_ns, __u64 burst_ns)
-{
-	if (*paid < now) {
-		*paid = now + packet_ns;
-		return 0;
-	}
-	if (*paid > now + burst_ns)
-		return 1;
-	*paid += packet_ns;
-	return 0;
-}
 
 /* The same with the time in a map; the entry is added if it is missing. */
 static __always_inline int is_over(void *map, const void *key, __u64 packet_ns, __u64 burst_ns)

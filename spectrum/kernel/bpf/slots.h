@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Rules: which packets they match, and what becomes of these.
+/* Rules: which packets they match, and what becomes of these. What a single one matches is in matching.h.
  *
  * Rules are found by bit vectors (Lakshman, Stiliadis, "High-speed policy-based packet forwarding", SIGCOMM 1998): for
  * some bytes of the facts, those that tell rules apart best, a table says by value which rules may match. What is left
@@ -11,6 +11,7 @@
 
 #include "counts.h"
 #include "facts.h"
+#include "matching.h"
 #include "pace.h"
 
 /* So many bytes are looked up at most; kernel/filter/vectors.py chooses them. With their tables a value of the map is less
@@ -21,45 +22,8 @@
 #define WORDS (SLOTS / 64)
 /* With this in the result of `ruled` a SYN is answered with a cookie. */
 #define WITH_COOKIE (1U << 31)
-#define NS_PER_S 1000000000ULL
 /* A limit of all together may be ahead by this, a limit of each source by a second. */
 #define LIMIT_BURST_NS (NS_PER_S / 10)
-
-enum { BLOCK, LOG, LIMIT, SOURCE_LIMIT, COOKIE, RETRY };
-/* Fields whose values may be those of a set, by place in `struct keys`. */
-enum { SOURCE_PREFIX, SOURCE, PAYLOAD_START, OPTIONS, LIFETIME, KEYS = 8 };
-
-/* What a rule matches. Ranges are inclusive; numbers are in host byte order. kernel/filter/rules.py has it, too. */
-struct slot {
-	__u32 from[4]; /* IPv4 as ::ffff:a.b.c.d */
-	__u32 from_mask[4];
-	__u32 to[4];
-	__u32 to_mask[4];
-	__u64 payload;
-	__u64 payload_mask;
-	__u64 set[2]; /* 0: none */
-	__u64 expires_ns; /* of the monotonic clock; 0: never */
-	__u64 packet_ns; /* between two packets that pass, of those that are limited */
-	__u32 kinds[8]; /* a bit for each of `kind_of` */
-	__u32 options;
-	__u32 options_mask;
-	__u16 from_port[2];
-	__u16 to_port[2];
-	__u16 length[2];
-	__u16 window[2];
-	__u16 ident[2];
-	__u16 protocol[2];
-	__u16 lifetime[2];
-	__u8 tcp_flags;
-	__u8 tcp_mask;
-	__u8 set_field[2];
-	__u8 set_negated[2];
-	__u8 action;
-	__u8 unused;
-	__u32 number; /* it is counted by it */
-};
-
-_Static_assert(sizeof(struct slot) == 192, "as in kernel/filter/rules.py");
 
 /* Two of them: one is in use, the other is written. */
 struct {
@@ -121,8 +85,6 @@ struct {
  * 0.2 %. Two CPUs may write a word at a time, and one of the bits is lost: its sender has to come once more.
  */
 #define MET_WORDS (1 << 20)
-#define MET_BITS 12
-#define MET_FILTERS 4
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -131,65 +93,12 @@ struct {
 	__type(value, __u64);
 } met SEC(".maps");
 
-/* What sets are about, of the packet at hand. */
-struct keys {
-	__u64 of[KEYS];
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct keys);
 } keys_at_hand SEC(".maps");
-
-/* 1 if outside the range. Mismatches are added up without branches: the verifier follows each of them. */
-static __always_inline __u64 is_outside(__u64 value, const __u16 *range)
-{
-	return (((range[1] - range[0]) & 0xffffULL) - ((value - range[0]) & 0xffffULL)) >> 63;
-}
-
-static __always_inline __u32 differs(const __u8 *address, const __u32 *wanted, const __u32 *mask)
-{
-	const __u32 *have = (const __u32 *)address;
-
-	return ((have[0] & mask[0]) ^ wanted[0]) | ((have[1] & mask[1]) ^ wanted[1]) |
-	       ((have[2] & mask[2]) ^ wanted[2]) | ((have[3] & mask[3]) ^ wanted[3]);
-}
-
-/* The facts of few values, as one: IP version, fragment, flow (3 if it is not tracked), known, served, ports. */
-static __always_inline __u8 kind_of(const struct facts *packet)
-{
-	return (packet->version == 6) | (packet->fragment & 3) << 1 | (packet->tracked ? packet->flow & 3 : 3) << 3 |
-	       (packet->known & 1) << 5 | (packet->served & 1) << 6 | (packet->has_ports & 1) << 7;
-}
-
-static __always_inline int is_of(const struct slot *slot, const struct facts *packet)
-{
-	return !(is_outside(packet->protocol, slot->protocol) | is_outside(packet->length, slot->length) |
-		 is_outside(packet->lifetime, slot->lifetime) | is_outside(packet->from_port, slot->from_port) |
-		 is_outside(packet->to_port, slot->to_port) | is_outside(packet->window, slot->window) |
-		 is_outside(packet->ident, slot->ident) | ((packet->tcp_flags & slot->tcp_mask) ^ slot->tcp_flags) |
-		 ((packet->options & slot->options_mask) ^ slot->options) |
-		 ((packet->payload & slot->payload_mask) ^ slot->payload) |
-		 (~(slot->kinds[packet->kind >> 5] >> (packet->kind & 31)) & 1) |
-		 differs(packet->from.address, slot->from, slot->from_mask) |
-		 differs(packet->to.address, slot->to, slot->to_mask));
-}
-
-/* As core/ddos/packets.py derives columns. */
-static __always_inline void note_keys(struct keys *keys, const struct facts *packet)
-{
-	const __u32 *words = (const __u32 *)packet->from.address;
-	__u64 six = (__u64)__builtin_bswap32(words[0]) << 32 | __builtin_bswap32(words[1]);
-	__u64 four = 0xffffULL << 32 | __builtin_bswap32(words[3]);
-
-	keys->of[SOURCE_PREFIX] = packet->version == 4 ? four >> 8 : six >> 16 | 1ULL << 63;
-	keys->of[SOURCE] = packet->version == 4 ? four : six | 1ULL << 63;
-	keys->of[PAYLOAD_START] = packet->payload >> 48;
-	keys->of[OPTIONS] = packet->options;
-	keys->of[LIFETIME] = packet->lifetime;
-}
 
 static __always_inline int is_in_set(const struct slot *slot, __u32 n, const struct keys *keys)
 {
@@ -200,47 +109,20 @@ static __always_inline int is_in_set(const struct slot *slot, __u32 n, const str
 	return !!bpf_map_lookup_elem(&members, &member) ^ (slot->set_negated[n] & 1);
 }
 
-static __always_inline __u64 mixed(__u64 hash, __u64 more)
-{
-	hash = (hash ^ more) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ hash >> 32;
-}
-
-/* Note one of the two bits of a packet in this second; return by filter whether it was noted before. */
 static __always_inline __u32 met_before(__u32 hash, __u64 second)
 {
-	__u32 place = hash & (MET_WORDS - 1), bit = (hash >> 20) % MET_BITS, lane = second & (MET_FILTERS - 1);
-	__u64 *word = bpf_map_lookup_elem(&met, &place), bits, age, found = 0;
+	__u32 place = hash & (MET_WORDS - 1);
+	__u64 *word = bpf_map_lookup_elem(&met, &place);
 
-	if (!word)
-		return 0;
-	bits = *word;
-	age = (second - (bits >> 48)) & 0xffff;
-	for (__u32 back = 0; back < MET_FILTERS; back++)
-		if (back < age) /* what it has is four seconds old, or older */
-			bits &= ~(0xfffULL << MET_BITS * ((lane - back) & (MET_FILTERS - 1)));
-	for (__u32 back = 1; back < MET_FILTERS; back++)
-		found |= (bits >> (MET_BITS * ((lane - back) & (MET_FILTERS - 1)) + bit) & 1) << back;
-	*word = (bits & 0xffffffffffffULL) | 1ULL << (MET_BITS * lane + bit) | (second & 0xffff) << 48;
-	return found;
+	return word ? met_in(word, hash, second) : 0;
 }
 
 /* Whether it is sent again: one of the same addresses, protocol and ports came in one of the three seconds before this. */
 static __always_inline int comes_again(const struct facts *packet, __u64 now)
 {
-	const __u32 *from = (const __u32 *)packet->from.address, *to = (const __u32 *)packet->to.address;
-	__u64 hash = mixed(0, packet->protocol | (__u64)packet->from_port << 16 | (__u64)packet->to_port << 32);
-	__u64 second = now / NS_PER_S;
+	__u64 second = now / NS_PER_S, hash = hash_of(packet);
 
-	for (__u32 i = 0; i < 4; i++)
-		hash = mixed(hash, (__u64)from[i] << 32 | to[i]);
-	hash = mixed(hash, 1);
 	return !!(met_before(hash, second) & met_before(hash >> 32, second));
-}
-
-static __always_inline int is_syn(const struct facts *packet)
-{
-	return packet->protocol == IPPROTO_TCP && packet->has_ports && (packet->tcp_flags & 0x12) == 0x02;
 }
 
 /* Return the reason if a rule that matches drops the packet; 0 if it passes. */
