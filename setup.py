@@ -54,6 +54,7 @@ setup(
                 ("spectrum.engine.dialer", []),
                 ("spectrum.engine.flow_keeper", []),
                 ("spectrum.engine.fragmentable", []),
+                ("spectrum.engine.lookout", []),
                 ("spectrum.engine.loop", []),
                 ("spectrum.engine.offload", []),
                 ("spectrum.engine.plan", []),

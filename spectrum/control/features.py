@@ -27,7 +27,9 @@ from spectrum.control.configuration.source import Source
 from spectrum.control.ddos.actor import DdosActor
 from spectrum.control.ddos.attacks import AttackBook, AttacksActor
 from spectrum.control.ddos.detection import KernelDetection
+from spectrum.control.ddos.planes import DetectionPlanes
 from spectrum.control.ddos.profiles import ProfilesActor
+from spectrum.control.ddos.worker_detection import WorkerDetection
 from spectrum.control.dns.actor import DnsActor
 from spectrum.control.doctor import DoctorActor
 from spectrum.control.filter.node import FilterActor, NodeFilter
@@ -149,8 +151,11 @@ class Features:
             DdosActor(
                 ground.state / "ddos-rules.json",
                 ground.served,
-                KernelDetection(ground.helper, self.filter),
-                filtered,
+                DetectionPlanes(
+                    KernelDetection(ground.helper, self.filter),
+                    filtered,
+                    WorkerDetection(ground.count, ground.running),
+                ),
                 self.attacks,
             ),
             AttacksActor(self.attacks, lambda: ground.served.config.ddos is not None),

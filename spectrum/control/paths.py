@@ -52,8 +52,13 @@ def ddos_folder(config: "Config") -> Path:
 
 
 def profiles_folder(config: "Config") -> Path | None:
-    """Return the folder of the profiles of apps; None where attacks are not detected."""
-    return ddos_folder(config) / "profiles" if config.ddos is not None else None
+    """Return the folder of the profiles of apps; None where attacks are not detected.
+
+    What workers see is not what the filter sees, so these are other ones.
+    """
+    if config.ddos is None:
+        return None
+    return ddos_folder(config) / ("profiles" if config.filter is not None else "profiles-workers")
 
 
 def journal_folder(config: "Config") -> Path:

@@ -1,12 +1,15 @@
-"""Records of the filter's ring buffer as columns of packets."""
+"""Records of the filter's ring buffer, or of workers, as columns of packets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.core.ddos.packets import Packets
+from spectrum.core.ddos.packets import NO_APP, Packets
+from spectrum.core.limits.rules import group_of
 from spectrum.kernel.looks import HEADER_BYTES
+from spectrum.kernel.worker_looks import FRAME_BYTES
 
 # struct look of kernel/bpf/flows.h behind the header of a record. Addresses are in network byte order.
 RECORD = np.dtype(
@@ -78,6 +81,7 @@ class LookedAt:
     frame_bytes: NDArray[np.uint32]
     reason: NDArray[np.uint32]
     _records: NDArray[np.void]
+    _header_bytes: int = RECORD["header"].shape[0]
 
     def __len__(self) -> int:
         return len(self._records)
@@ -85,14 +89,37 @@ class LookedAt:
     def header(self, row: int) -> bytes:
         """Return the first bytes of the frame of a row, 96 at most."""
         packet = self._records[row]
-        return bytes(packet["header"][: int(packet["bytes"])])
+        return bytes(packet["header"][: min(int(packet["bytes"]), self._header_bytes)])
 
 
-def columns(records: bytes) -> LookedAt:
-    """Return the columns of records, as `Looks.read` returns them."""
+class AppGroups:
+    """Tells the numbers of apps from the numbers that they have in workers.
+
+    Args:
+        apps: By number the name, and what it serves, which begins with the transport.
+    """
+
+    def __init__(self, apps: Mapping[int, tuple[str, str]]) -> None:
+        by_group = {group_of(name, serves.partition("/")[0]): number for number, (name, serves) in apps.items()}
+        self._groups = np.array(sorted(by_group), np.uint64)
+        self._numbers = np.array([by_group[group] for group in sorted(by_group)], np.int32)
+
+    def numbers(self, groups: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Return the number of the app of each, `NO_APP` where there is none."""
+        if not len(self._groups):
+            return np.full(len(groups), NO_APP, np.int32)
+        places = np.minimum(np.searchsorted(self._groups, groups), len(self._groups) - 1)
+        return np.where(self._groups[places] == groups, self._numbers[places], np.int32(NO_APP))
+
+
+def columns(records: bytes, groups: AppGroups | None = None) -> LookedAt:
+    """Return the columns of records, as `Looks.read` or, with `groups`, as `AllLooks.read` returns them."""
     rows = np.frombuffer(records, RECORD)
     found = {name: np.ascontiguousarray(rows[name]) for name in _SAME}
     found["stands_for"] = rows["one_in"].astype(np.float64)
+    if groups is not None:
+        behind = np.ascontiguousarray(rows["header"][:, FRAME_BYTES:])
+        found["app"] = groups.numbers(behind.view(np.uint64).ravel())
     for end in ("source", "destination"):
         found[f"{end}_high"], found[f"{end}_low"] = (rows[end][:, half].astype(np.uint64) for half in (0, 1))
     return LookedAt(
@@ -101,4 +128,5 @@ def columns(records: bytes) -> LookedAt:
         np.ascontiguousarray(rows["bytes"]),
         np.ascontiguousarray(rows["reason"]),
         rows,
+        RECORD["header"].shape[0] if groups is None else FRAME_BYTES,
     )

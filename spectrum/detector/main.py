@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import uvloop
 
 from spectrum.core.access.place_records import country_in, network_in
 from spectrum.core.ddos.maxima import Dimension
-from spectrum.detector.columns import columns
+from spectrum.detector.columns import AppGroups, columns
 from spectrum.detector.places import PlaceFileError, PlaceTable
 from spectrum.detector.profiles import AppKey, ProfileStore
 from spectrum.detector.watch import AttackWatch
@@ -29,6 +29,7 @@ from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.hardening import harden
 from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.looks import Looks, LooksError
+from spectrum.kernel.worker_looks import AllLooks
 from spectrum.link.detector import (
     LOOKS,
     DetectorClient,
@@ -48,7 +49,6 @@ LOOK_S = 0.25
 # One that was late for longer, or whose machine slept, does not take what came meanwhile for a quarter of a second.
 LONGEST_LOOK_S = 5.0
 LOCK = "lock"
-PROFILES = "profiles"
 # For the detector before this one to leave the folder: in an upgrade that of the daemon before.
 LOCK_TIMEOUT_S = 100.0
 LOCK_STEP_S = 0.1
@@ -76,10 +76,14 @@ class DetectorService:
         folder: What it keeps is here.
         user: Whom to become; `-` to stay.
         forbids_calls: Whether system calls are forbidden.
+        profiles: The name of the folder of profiles in that.
     """
 
-    def __init__(self, link: socket.socket, folder: Path, user: str, forbids_calls: bool) -> None:
+    def __init__(
+        self, link: socket.socket, folder: Path, user: str, forbids_calls: bool, profiles: str = "profiles"
+    ) -> None:
         self._folder = folder
+        self._profiles = profiles
         self._user = user
         self._forbids_calls = forbids_calls
         loop = asyncio.get_running_loop()
@@ -87,7 +91,9 @@ class DetectorService:
         self._held: asyncio.Future[DetectorHeld] = loop.create_future()
         self._ended = asyncio.Event()
         self._tasks = Tasks()
-        self._looks: Looks | None = None
+        self._looks: Looks | AllLooks | None = None
+        # Of looks of workers: whose they are.
+        self._groups: AppGroups | None = None
         self._places: dict[Dimension, PlaceTable] = {}
         self._watch: AttackWatch | None = None
         self._client = DetectorClient(link, self._told, self._ended.set)
@@ -118,7 +124,7 @@ class DetectorService:
         if not await self._reached(self._held):
             return
         settings = self._settings.result()
-        store = self._folder / PROFILES
+        store = self._folder / self._profiles
         store.mkdir(mode=0o700, exist_ok=True)
         profiles = ProfileStore(store)
         self._watch = watch = AttackWatch(settings, int.from_bytes(os.urandom(8), "big"))
@@ -162,7 +168,8 @@ class DetectorService:
         now, at = time.monotonic(), time.time()
         match told:
             case DetectorSettings():
-                self._see(dict(zip(told.brings, descriptors, strict=False)))
+                self._groups = AppGroups(told.apps) if told.by_workers else None
+                self._see(list(zip(told.brings, descriptors, strict=False)), told.by_workers)
                 close_all(descriptors)
                 if not self._settings.done():
                     self._settings.set_result(told)
@@ -176,13 +183,14 @@ class DetectorService:
             case _:
                 close_all(descriptors)
 
-    def _see(self, brought: Mapping[str, int]) -> None:
-        """Look at another ring buffer, where one came, and by the databases of places that came."""
-        self._places = dict(_place_tables(brought))
-        if LOOKS not in brought:
+    def _see(self, brought: Sequence[tuple[str, int]], by_workers: bool) -> None:
+        """Look at another ring buffer or at the memory of workers, where it came, and by databases of places."""
+        self._places = dict(_place_tables(dict(brought)))
+        shown = [descriptor for name, descriptor in brought if name == LOOKS]
+        if not shown:
             return
         try:
-            looks = Looks(brought[LOOKS])
+            looks = AllLooks(shown) if by_workers else Looks(shown[0])
         except LooksError as exc:
             log.error("no attack is seen: %s", exc)
             return
@@ -210,7 +218,7 @@ class DetectorService:
             records = self._looks.read() if self._looks is not None else b""
             seconds, last = now - last, now
             if seconds <= LONGEST_LOOK_S:
-                found = list(watch.look(columns(records), seconds, now, at))
+                found = list(watch.look(columns(records, self._groups), seconds, now, at))
                 self._tell(found, watch)
                 profiles.save_due(watch.detector.profile, _keys(watch), at)
                 if any(isinstance(one, DetectorRules) for one in found):
@@ -249,11 +257,12 @@ def main() -> None:
     Path("/proc/self/comm").write_text("spectrum-ddos", encoding="ascii")
     # libuv makes a ring for each loop, and aborts where its calls are forbidden afterwards (uv__epoll_ctl_flush).
     seccomp.forbid(RING_CALLS)
-    link, folder, user, forbids_calls = sys.argv[1:]
+    link, folder, user, forbids_calls, profiles = sys.argv[1:]
     os.chdir("/")
 
     async def serve() -> None:
-        await DetectorService(socket.socket(fileno=int(link)), Path(folder), user, forbids_calls == "1").run()
+        service = DetectorService(socket.socket(fileno=int(link)), Path(folder), user, forbids_calls == "1", profiles)
+        await service.run()
         signals.hold_all()
 
     try:

@@ -68,7 +68,8 @@ class AttackWatch:
         self.apps = settings.apps
         first_s = min(READY_S, settings.learning_s)
         profile = Profile(seed, settle_s=settings.learning_s, first_s=first_s)
-        self.detector = Detector(profile, Overrides(settings.overrides, settings.everywhere), settings.expiry_s)
+        overrides = Overrides(settings.overrides, settings.everywhere)
+        self.detector = Detector(profile, overrides, settings.expiry_s, by_workers=settings.by_workers)
         self._sampling = SamplingControl(settings.samples_per_second, settings.one_in)
         self._tracker = AttackTracker(lambda: token_hex(8), self._name_of, self._app_of)
         self._names: dict[int, str] = {}

@@ -15,6 +15,7 @@ class Drop(IntEnum):
     RATE = 8
     FRAGMENTED = 9
     OVERLOAD = 10
+    ATTACK = 11
 
 class Datagrams(FlowKeeper):
     def add_listener(self, fd: int, app: int, address: bytes, port: int) -> int: ...

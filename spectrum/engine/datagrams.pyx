@@ -20,6 +20,7 @@ from spectrum.engine.flows cimport *
 from spectrum.engine.fragmentable cimport Fragmentable
 from spectrum.engine.headers cimport MALFORMED_HEADER, NO_HEADER, PROXY_HEADER, SIMPLE_HEADER, read_header
 from spectrum.engine.linux cimport *
+from spectrum.engine.lookout cimport FLOW_IN_USE, FLOW_OPENING, FLOW_SHAKEN, Packet
 from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, LISTENER_TOKEN, SIDE_SHIFT
 from spectrum.engine.progress cimport add_name
 from spectrum.engine.sockets cimport (
@@ -88,6 +89,7 @@ cpdef enum Drop:
     RATE = 8        # more than its app or its client moves per second
     FRAGMENTED = 9  # it came in fragments, which its app does not take
     OVERLOAD = 10   # it would have begun a flow while those that there are came late
+    ATTACK = 11     # a rule against an attack matches it
 
 cdef int64_t _path_bytes(int fd) noexcept nogil:
     """Return the longest payload on the path of a connected socket: its MTU less the IP and UDP headers."""
@@ -269,6 +271,9 @@ cdef class Datagrams(FlowKeeper):
     cdef Flow *_flow_of(self, const Key *key, Listener *listener, int slot, uint32_t *index) noexcept nogil:
         """Return the flow for `key`, a new one if there is none; if it is refused, count that and return NULL."""
         cdef Flow *flow = find_flow(&self._table, key, index)
+        if self._lookout.on and self._is_refused(key, flow, listener.app, slot):
+            self._drop(listener.app, ATTACK)
+            return NULL
         if flow == NULL:
             if listener.sheds:
                 self._drop(listener.app, OVERLOAD)
@@ -279,6 +284,25 @@ cdef class Datagrams(FlowKeeper):
             elif listener.family == AF_INET6:
                 flow.scope = self._names[slot].sin6_scope_id
         return flow
+
+    cdef bint _is_refused(self, const Key *key, Flow *flow, uint32_t app, int slot) noexcept nogil:
+        """Show a datagram to detection of attacks if it is due; return whether a rule against an attack refuses it."""
+        cdef Packet packet
+        cdef bint is_due, in_use
+        if self._flags(app) & TOLD:  # headers are told from payload later
+            return False
+        in_use = flow != NULL and flow.state == FLOW_LIVE and flow.standing & CONFIRMED
+        is_due = self._lookout.is_due(in_use)
+        if not is_due and (in_use or self._lookout.rule_count == 0):
+            return False
+        memset(&packet, 0, sizeof(Packet))
+        packet.source, packet.destination = <const uint8_t *>key.client, <const uint8_t *>key.edge
+        packet.from_port, packet.to_port = ntohs(key.client_port), ntohs(key.edge_port)
+        packet.protocol = IPPROTO_UDP
+        packet.flow = FLOW_IN_USE if in_use else FLOW_SHAKEN if flow != NULL and flow.replied_ns else FLOW_OPENING
+        packet.payload, packet.payload_bytes = self._payload[slot], self._payload_bytes[slot]
+        packet.group = self._apps[APP_WORDS * app] if app < self._apps_room else 0
+        return self._lookout.meets(&packet, self.loop.now_ns, is_due, True)
 
     cdef uint64_t _flags(self, uint32_t app) noexcept nogil:
         return self._apps[APP_WORDS * app + 1] if app < self._apps_room else 0

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.flows cimport Flow, FlowTable, Key
 from spectrum.engine.linux cimport sa_family_t
+from spectrum.engine.lookout cimport Lookout
 from spectrum.engine.loop cimport Part
 from spectrum.engine.offload cimport Offload
 from spectrum.engine.progress cimport Names, Progress
@@ -22,7 +23,7 @@ cdef enum:
     # Datagrams per system call. Slots are numbered in 8 bits, with NO_SLOT for none.
     BATCH = 64
     # Of an app: bytes each way, datagrams each way, and those dropped by reason.
-    DROPS = 11
+    DROPS = 12
     COUNTS = 4 + DROPS
     # Of an app: its group in the census, its flags (AppFlag), and its limits per second.
     APP_WORDS = 8
@@ -95,6 +96,7 @@ cdef class FlowKeeper(Part):
     cdef uint32_t _apps_room
     cdef Census _census
     cdef Rates _rates
+    cdef Lookout _lookout
     cdef Offload _offload
     cdef dict _inherited
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count

@@ -3,6 +3,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from spectrum.engine.census import Census, Rates
+from spectrum.engine.lookout import Lookout
 from spectrum.engine.loop import Loop, Part
 from spectrum.engine.offload import Offload
 from spectrum.engine.sessions import Seen
@@ -89,6 +90,7 @@ class FlowKeeper(Part):
         loads: Loads | None = None,
         census: Census | None = None,
         rates: Rates | None = None,
+        lookout: Lookout | None = None,
     ) -> None: ...
     def set_offload(self, offload: Offload | None) -> None: ...
     def open(

@@ -14,6 +14,7 @@ from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.flows cimport *
 from spectrum.engine.headers cimport NO_HEADER, PROXY_HEADER
 from spectrum.engine.linux cimport *
+from spectrum.engine.lookout cimport Lookout
 from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, IDLE_TICK_MS, SIDE_SHIFT, Loop, Part
 from spectrum.engine.offload cimport (
     OFFLOAD_KEEPS,
@@ -54,18 +55,20 @@ cdef class FlowKeeper(Part):
         loads: Counts the flows of each origin.
         census: Counts the flows of each app and client.
         rates: What apps and clients have moved lately, in all workers.
+        lookout: Shows datagrams to detection of attacks, and judges them.
 
     Attributes:
         tells_connects: A flow is told of, by `told`, when its origin replies for the first time.
     """
 
     def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF,
-                 Loads loads=None, Census census=None, Rates rates=None):
+                 Loads loads=None, Census census=None, Rates rates=None, Lookout lookout=None):
         self.loop = loop
         self._handler = handler
         self._loads = loads if loads is not None else Loads()
         self._census = census if census is not None else Census()
         self._rates = rates if rates is not None else Rates()
+        self._lookout = lookout if lookout is not None else Lookout(self._rates)
         self._inherited = {}
         self._short_channels = set()
         self._max_flows = max(max_flows, 1)
@@ -232,6 +235,8 @@ cdef class FlowKeeper(Part):
         unplace(&self._table, index)
         place_newest(&self._table, index, flow.standing | CONFIRMED, self.loop.now_ms)
         self._note_origin(flow)
+        if self._lookout.on and flow.app < self._apps_room and not self._apps[APP_WORDS * flow.app + 1] & TOLD:
+            self._lookout.note_source(flow.key.client, self.loop.now_ns)
         self._offer(index, flow)
 
     cdef void _note_origin(self, Flow *flow) noexcept nogil:

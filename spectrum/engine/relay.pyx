@@ -12,18 +12,19 @@ becomes of it and moves its bytes.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, EPROTO, ETIMEDOUT, errno
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from spectrum.engine.dialer cimport Dialer
 from spectrum.engine.linux cimport *
+from spectrum.engine.lookout cimport FLOW_IN_USE, FLOW_SHAKEN, Packet
 from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, IDLE_TICK_MS, LISTENER_TOKEN, SIDE_SHIFT
 from spectrum.engine.plan cimport ADMITTED, LEFT_TO_HANDLER, SessionPlan
 from spectrum.engine.progress cimport add_name
 from spectrum.engine.record_form cimport RecordForm
 from spectrum.engine.sessions cimport *
 from spectrum.engine.slab cimport *
-from spectrum.engine.sockets cimport clock_ns, set_int
+from spectrum.engine.sockets cimport clock_ns, map_bytes, set_int
 from spectrum.engine.target cimport Target, count_moved
 from spectrum.engine.tls cimport ServerContext
 from spectrum.engine.tls_end cimport (
@@ -45,6 +46,8 @@ cdef enum:
     # Of a client's first bytes: how many are read first (the longest PROXY header), and at most.
     PEEK_BYTES = 4112
     MAX_PEEK_BYTES = 65536
+    # As rules of the filter look at it.
+    TCP_ACK = 0x10
 
 # Mixed into the keys of rates, by direction.
 cdef uint64_t CLIENT_WAY = 0x9ddfea08eb382d69
@@ -420,6 +423,8 @@ cdef class Relay(Dialer):
         if session.paused_until_ms[side]:
             return  # `_read_on` comes back to it
         session.active_ms = self.loop.now_ms
+        if self._lookout.on:
+            self._show_in_use(session, side)
         while True:
             room = (SMALL_READ_BYTES << source.appetite) - prefix
             if session.paced:
@@ -480,6 +485,34 @@ cdef class Relay(Dialer):
             if moved >= READ_BUDGET:
                 self.loop.rewatch(source.fd, self._leg_token(index, session, side), self._interest(source))
                 return
+
+    cdef void _show_in_use(self, Session *session, int side) noexcept nogil:
+        """Show detection of attacks that a session goes on; that it is in use, once both ends have sent something."""
+        cdef uint8_t source[16]
+        cdef uint8_t destination[16]
+        cdef Packet packet
+        cdef bint in_use = session.legs[CLIENT].received_bytes and (
+            side == ORIGIN or session.legs[ORIGIN].received_bytes != 0)
+        cdef bint is_due
+        if self._is_told(session.app):
+            return
+        is_due = self._lookout.is_due(in_use)
+        if not is_due and (session.noted or not in_use):
+            return
+        map_bytes(session.client_address, session.address_bytes, source)
+        if in_use and not session.noted:
+            session.noted = True
+            self._lookout.note_source(source, self.loop.now_ns)
+        if not is_due:
+            return
+        map_bytes(session.edge_address, session.edge_bytes, destination)
+        memset(&packet, 0, sizeof(Packet))
+        packet.source, packet.destination = source, destination
+        packet.from_port, packet.to_port = session.client_port, session.edge_port
+        packet.protocol, packet.tcp_flags = IPPROTO_TCP, TCP_ACK
+        packet.flow = FLOW_IN_USE if in_use else FLOW_SHAKEN
+        packet.group = self._group(session)
+        self._lookout.meets(&packet, self.loop.now_ns, True, False)
 
     cdef bint _is_read_out(self, Session *session, int side) noexcept nogil:
         """Return whether nothing is left to read of leg `side`, whose FIN epoll has reported and ends the session.

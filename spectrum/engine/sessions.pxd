@@ -4,6 +4,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.linux cimport sockaddr_in6, tcp_info
+from spectrum.engine.lookout cimport Lookout, Packet
 from spectrum.engine.loop cimport Part
 from spectrum.engine.progress cimport Names, Progress
 from spectrum.engine.record_form cimport Text, WallClock
@@ -82,9 +83,10 @@ cdef struct Listener:
     uint16_t port
 
 cdef struct Gone:
-    # Clients of one address that were reset before they were accepted.
+    # Clients of one address that were reset before they were accepted, or refused by a rule against an attack.
     uint32_t listener
     uint32_t count
+    uint8_t is_refused
     uint8_t address[16]
     uint8_t address_bytes
 
@@ -114,6 +116,7 @@ cdef struct App:
     int64_t second
     uint32_t recorded
     uint32_t left_out
+    uint8_t told  # proxies in front tell of its clients
 
 
 cdef class Sessions(Part):
@@ -162,6 +165,7 @@ cdef class Sessions(Part):
     cdef uint32_t _apps_room
     cdef Census _census
     cdef Rates _rates
+    cdef Lookout _lookout
     cdef uint64_t _held_bytes, _max_held_bytes
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _pending_head
     cdef uint64_t _last_scan_ms
@@ -182,6 +186,9 @@ cdef class Sessions(Part):
     cdef void _resume(self) noexcept nogil
     cdef int _accept(self, uint32_t number) noexcept nogil
     cdef void _pass_over(self, uint32_t number, const uint8_t *address, uint8_t address_bytes) noexcept nogil
+    cdef void _note_gone(self, uint32_t number, const uint8_t *address, uint8_t address_bytes, bint is_refused) noexcept nogil
+    cdef bint _is_refused(self, Session *session) noexcept nogil
+    cdef bint _is_told(self, uint32_t app) noexcept nogil
     cdef object _tell_gone(self)
     cdef int _client_error(self, int fd) noexcept nogil
     cdef void _watch_for_end(self, uint32_t index, Session *session) noexcept nogil

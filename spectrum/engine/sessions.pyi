@@ -3,6 +3,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from spectrum.engine.census import Census, Rates
+from spectrum.engine.lookout import Lookout
 from spectrum.engine.loop import Loop, Part
 from spectrum.engine.plan import SessionPlan
 from spectrum.engine.shared import Loads
@@ -34,8 +35,8 @@ class Outcome(IntEnum):
 
 # name of the session, listener, client address, client port, edge address, edge port
 Accepted = tuple[int, int, bytes, int, bytes, int]
-# listener, client address, how many in a row
-Gone = tuple[int, bytes, int]
+# listener, client address, how many in a row, whether a rule against an attack refused them
+Gone = tuple[int, bytes, int, bool]
 # listener, outcome, errno or the handler's number, client address, client port,
 # origin (the one that was tried last where none was connected), accepted, connected (0 for never) and ended
 # (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name, edge address, edge port,
@@ -100,6 +101,7 @@ class Sessions(Part):
         loads: Loads | None = None,
         census: Census | None = None,
         rates: Rates | None = None,
+        lookout: Lookout | None = None,
         max_held_bytes: int = ...,
         bounds: tuple[Sequence[float], Sequence[float]] = ...,
     ) -> None: ...
@@ -113,6 +115,7 @@ class Sessions(Part):
         app_bytes_per_s: int = 0,
         client_bytes_per_s: int = 0,
         prefix_bytes_per_s: int = 0,
+        told: bool = False,
     ) -> None: ...
     def remove_listener(self, number: int, drain: bool = True) -> None: ...
     def sessions(self, *, listener: int | None = None, targets: Container[Target] | None = None) -> list[int]: ...

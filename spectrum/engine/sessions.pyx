@@ -28,13 +28,14 @@ from libc.string cimport memcmp, memcpy, memset
 from spectrum.engine.census cimport Census, Rates
 from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.linux cimport *
+from spectrum.engine.lookout cimport FLOW_OPENING, IDLE_KIND, Lookout, Packet
 from spectrum.engine.loop cimport GENERATION_SHIFT, LISTENER_TOKEN, SIDE_SHIFT, TICK_MS, Loop, Part
 from spectrum.engine.plan cimport SessionPlan
 from spectrum.engine.progress cimport Progress
 from spectrum.engine.record_form cimport RecordForm, read_wall_clock
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.slab cimport *
-from spectrum.engine.sockets cimport clock_ns, read_address
+from spectrum.engine.sockets cimport clock_ns, map_bytes, read_address
 from spectrum.engine.tls_end cimport free_end, keep_unread, say_goodbye, shake_hands
 
 cdef enum:
@@ -49,6 +50,8 @@ cdef enum:
     # Meanwhile a listener whose queue is empty is looked at again only after this time: to wake up for each client that
     # is gone takes longer than what is to be done about it.
     REST_NS = 500000
+    # As rules of the filter look at it.
+    TCP_SYN = 0x02
 
 cdef int64_t NS_PER_S = 1000000000
 
@@ -94,6 +97,7 @@ cdef class Sessions(Part):
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
         rates: What apps and clients have moved lately, in all workers.
+        lookout: Shows new sessions to detection of attacks, and judges them.
         max_held_bytes: Of what slow receivers did not take yet, so much is kept for all sessions together. Above it the
             sessions that hold most are reset.
         bounds: Of the buckets in which `summed` counts connect times and durations, in seconds.
@@ -107,13 +111,14 @@ cdef class Sessions(Part):
     """
 
     def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF, Loads loads=None,
-                 Census census=None, Rates rates=None, uint64_t max_held_bytes=0xFFFFFFFFFFFFFFFF,
-                 tuple bounds=((), ())):
+                 Census census=None, Rates rates=None, Lookout lookout=None,
+                 uint64_t max_held_bytes=0xFFFFFFFFFFFFFFFF, tuple bounds=((), ())):
         self.loop = loop
         self._handler = handler
         self._loads = loads if loads is not None else Loads()
         self._census = census if census is not None else Census()
         self._rates = rates if rates is not None else Rates()
+        self._lookout = lookout if lookout is not None else Lookout(self._rates)
         self._max_sessions = max_sessions
         self._max_held_bytes = max_held_bytes
         self.recorded = True
@@ -312,19 +317,25 @@ cdef class Sessions(Part):
         return ECONNRESET if error == EPIPE else error
 
     cdef void _pass_over(self, uint32_t number, const uint8_t *address, uint8_t address_bytes) noexcept nogil:
-        """Note a client that was reset before it was accepted; successive ones of one address are noted together."""
+        """Note a client that was reset before it was accepted."""
+        self.loop.note_stranger()
+        self._gone_share += 32 - (self._gone_share >> 3)
+        self._note_gone(number, address, address_bytes, False)
+
+    cdef void _note_gone(
+            self, uint32_t number, const uint8_t *address, uint8_t address_bytes, bint is_refused) noexcept nogil:
+        """Note a client that is gone; successive ones of one address are noted together."""
         cdef Gone *gone = &self._gone[self._gone_count]
         cdef Gone *last
         memset(gone, 0, sizeof(Gone))
         gone.listener = number
         gone.count = 1
+        gone.is_refused = is_refused
         gone.address_bytes = address_bytes
         memcpy(gone.address, address, address_bytes)
-        self.loop.note_stranger()
-        self._gone_share += 32 - (self._gone_share >> 3)
         if self._gone_count:
             last = &self._gone[self._gone_count - 1]
-            if (last.listener == number and last.address_bytes == gone.address_bytes
+            if (last.listener == number and last.is_refused == is_refused and last.address_bytes == gone.address_bytes
                     and memcmp(last.address, gone.address, 16) == 0):
                 last.count += 1
                 return
@@ -333,14 +344,18 @@ cdef class Sessions(Part):
         self._gone_count += 1
 
     cdef object _tell_gone(self):
-        """Report the clients that were reset before they were accepted."""
+        """Report the clients that were reset before they were accepted, and those that a rule refused."""
         cdef list batch = []
         cdef Gone *gone
         cdef int place
         for place in range(self._gone_count):
             gone = &self._gone[place]
             batch.append((
-                gone.listener, PyBytes_FromStringAndSize(<char *>gone.address, gone.address_bytes), gone.count))
+                gone.listener,
+                PyBytes_FromStringAndSize(<char *>gone.address, gone.address_bytes),
+                gone.count,
+                <bint>gone.is_refused,
+            ))
         self._gone_count = 0
         self._handler.gone(batch)
 
@@ -379,6 +394,11 @@ cdef class Sessions(Part):
             read_address(address, session.edge_address, &session.edge_port)
         else:
             memcpy(session.edge_address, listener.address, 16)
+        if self._lookout.on and self._is_refused(session):
+            self._note_gone(number, session.client_address, session.address_bytes, True)
+            self._abort(fd)
+            slab_return(&self._slab, index)
+            return
         self._active += 1
         self._undecided += 1
         # Accepted sessions form a list in the order of their arrival; indices are stored plus one, 0 ends it.
@@ -387,6 +407,29 @@ cdef class Sessions(Part):
         else:
             slab_at(&self._slab, self._accepted_tail - 1).next = index + 1
         self._accepted_tail = index + 1
+
+    cdef bint _is_refused(self, Session *session) noexcept nogil:
+        """Show a new session to detection if it is due, and return whether a rule against an attack refuses it."""
+        cdef uint8_t source[16]
+        cdef uint8_t destination[16]
+        cdef Packet packet
+        cdef bint is_due
+        if self._is_told(session.app):  # it is known later who the client is
+            return False
+        is_due = self._lookout.is_due(IDLE_KIND)
+        if not is_due and self._lookout.rule_count == 0:
+            return False
+        map_bytes(session.client_address, session.address_bytes, source)
+        map_bytes(session.edge_address, session.edge_bytes, destination)
+        memset(&packet, 0, sizeof(Packet))
+        packet.source, packet.destination = source, destination
+        packet.from_port, packet.to_port = session.client_port, session.edge_port
+        packet.protocol, packet.flow, packet.tcp_flags = IPPROTO_TCP, FLOW_OPENING, TCP_SYN
+        packet.group = self._group(session)
+        return self._lookout.meets(&packet, self.loop.now_ns, is_due, True)
+
+    cdef bint _is_told(self, uint32_t app) noexcept nogil:
+        return app < self._apps_room and self._apps[app].told
 
     cdef object _decide(self, uint64_t until_ns):
         """Do with sessions that were accepted until then as the plans of their listeners say, or as the handler does.
@@ -1039,7 +1082,8 @@ cdef class Sessions(Part):
         return number
 
     def set_app(self, uint32_t app, uint64_t group, uint32_t bytes_per_s=0, uint32_t patience_ms=0,
-                uint64_t app_bytes_per_s=0, uint64_t client_bytes_per_s=0, uint64_t prefix_bytes_per_s=0):
+                uint64_t app_bytes_per_s=0, uint64_t client_bytes_per_s=0, uint64_t prefix_bytes_per_s=0,
+                bint told=False):
         """Set the properties of an app.
 
         Args:
@@ -1050,6 +1094,7 @@ cdef class Sessions(Part):
             app_bytes_per_s: New sessions together move no more than this each way; 0 for any amount.
             client_bytes_per_s: The same for those of one client.
             prefix_bytes_per_s: And for those of the prefix that clients are in.
+            told: Its sessions come from proxies, with headers that tell who the client is.
         """
         cdef App *grown
         if app >= self._apps_room:
@@ -1065,6 +1110,7 @@ cdef class Sessions(Part):
         self._apps[app].app_bytes_per_s = app_bytes_per_s
         self._apps[app].client_bytes_per_s = client_bytes_per_s
         self._apps[app].prefix_bytes_per_s = prefix_bytes_per_s
+        self._apps[app].told = told
 
     def set_plan(self, uint32_t number, SessionPlan plan):
         """Make the new sessions of a listener follow a plan, until `drop_plans`.

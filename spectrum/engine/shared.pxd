@@ -33,3 +33,14 @@ cdef class Loads:
         """Count a session whose client no longer waits."""
         self.cells[number].waiting -= 1
         self.cells[self.parents[number]].waiting -= 1
+
+
+cdef class Affinities:
+    cdef void *_memory
+    cdef size_t _memory_bytes
+    cdef uint64_t _mask
+    cdef uint64_t *_bucket(self, uint64_t key) noexcept nogil
+    cdef uint64_t *_find(self, uint64_t key, uint64_t *value) noexcept nogil
+    cdef void _write(self, uint64_t *entry, uint64_t key, uint64_t value) noexcept nogil
+    cdef uint64_t tag_of(self, uint64_t key, uint64_t now_s, uint64_t ttl_s, bint touch) noexcept nogil
+    cdef void set_tag(self, uint64_t key, uint64_t tag, uint64_t now_s) noexcept nogil

@@ -109,10 +109,6 @@ cdef class Affinities:
         entries: At least so many clients.
     """
 
-    cdef void *_memory
-    cdef size_t _memory_bytes
-    cdef uint64_t _mask
-
     def __init__(self, int memory, uint32_t entries):
         self._memory_bytes = Affinities.bytes_for(entries)
         self._mask = self._memory_bytes // (WAYS * 16) - 1
@@ -156,6 +152,9 @@ cdef class Affinities:
 
         `now_s` are monotonic seconds, the same in all workers. Being found is a use, unless `touch` is False.
         """
+        return self.tag_of(key, now_s, ttl_s, touch)
+
+    cdef uint64_t tag_of(self, uint64_t key, uint64_t now_s, uint64_t ttl_s, bint touch) noexcept nogil:
         cdef uint64_t value, age
         cdef uint64_t *entry = self._find(key, &value)
         if entry == NULL:
@@ -169,6 +168,9 @@ cdef class Affinities:
 
     def remember(self, uint64_t key, uint64_t tag, uint64_t now_s):
         """Set the tag of a key, 1 to 2**40 - 1."""
+        self.set_tag(key, tag, now_s)
+
+    cdef void set_tag(self, uint64_t key, uint64_t tag, uint64_t now_s) noexcept nogil:
         cdef uint64_t value, age, oldest = 0
         cdef uint64_t *entry = self._find(key, &value)
         cdef uint64_t *candidate = self._bucket(key)

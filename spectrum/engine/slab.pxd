@@ -98,6 +98,7 @@ cdef struct Session:
     uint8_t armed        # the origin's socket has its keepalive
     uint8_t counted      # in the census
     uint8_t paced        # its app has a limit on bytes per second
+    uint8_t noted        # its client is a known source: both ends have sent
     uint8_t slow         # the leg whose pace is watched, 1: client, 2: origin; 0: both take what they get
     uint32_t wanted      # so many bytes must be there before what a client sends first is looked at again
 

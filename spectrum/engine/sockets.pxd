@@ -52,6 +52,14 @@ cdef inline void map_address(const sockaddr_in6 *source, uint8_t *address) noexc
     else:
         memcpy(address, source.sin6_addr.s6_addr, 16)
 
+cdef inline void map_bytes(const uint8_t *address, uint8_t count, uint8_t *mapped) noexcept nogil:
+    """The same of an address of 4 or 16 bytes."""
+    if count == 4:
+        memcpy(mapped, MAPPED, 12)
+        memcpy(mapped + 12, address, 4)
+    else:
+        memcpy(mapped, address, 16)
+
 cdef inline socklen_t fill_address(sockaddr_in6 *target, int family, const uint8_t *address, uint16_t port,
                                    uint32_t scope) noexcept nogil:
     """Fill `target` for a socket of `family` from a mapped address and a port in network order; return its length."""

@@ -53,9 +53,11 @@ class DetectorSettings(msgspec.Struct, array_like=True, tag=True):
         samples_per_second: So many packets are looked at, at most.
         learning_s: How long an app is learned before rules about it act.
         expiry_s: A rule ends so long after little matches it.
-        one_in: The sampling that the kernel has: of packets of flows that are not in use, and of others.
-        brings: The descriptors that come with it, in their order: `LOOKS` where it gets another ring buffer, and the
+        one_in: The sampling that there is: of packets of flows that are not in use, and of others.
+        brings: The descriptors that come with it, in their order: `LOOKS` where it gets another ring buffer, or for
+            the memory of each worker, and the
             databases of the places of sources, by `country` and `asn`.
+        by_workers: Workers show packets, of which they know less than the kernel does.
     """
 
     apps: dict[int, tuple[str, str]]
@@ -66,6 +68,7 @@ class DetectorSettings(msgspec.Struct, array_like=True, tag=True):
     expiry_s: float = 60.0
     one_in: tuple[int, int] = (1, 1)
     brings: tuple[str, ...] = ()
+    by_workers: bool = False
 
 
 class DetectorRule(msgspec.Struct, array_like=True):

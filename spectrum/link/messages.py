@@ -42,6 +42,32 @@ class Offloading(msgspec.Struct, array_like=True, tag=True):
     places: int = 0
 
 
+class Watching(msgspec.Struct, array_like=True, tag=True):
+    """To a worker, before a `Configure` and whenever it changes: it shows one of so many packets to detection.
+
+    With three memory files: for what it shows, of known sources, and with `WorkerRules` of so many bytes. Where it
+    shows nothing, the numbers are 0, and there are no files.
+    """
+
+    idle_one_in: int = 0
+    used_one_in: int = 0
+    size: int = 0
+
+
+class WorkerRule(msgspec.Struct, array_like=True):
+    """A rule against an attack, in the filter's form and with its number, and the values of its sets."""
+
+    slot: bytes
+    sets: list[bytes]
+
+
+class WorkerRules(msgspec.Struct, array_like=True):
+    """Exactly these are in force; `guard` are addresses and masks that none is about."""
+
+    rules: list[WorkerRule]
+    guard: list[tuple[bytes, bytes]]
+
+
 class Inherit(msgspec.Struct, array_like=True, tag=True):
     """To a worker that follows another one, with the descriptor from which it reads the sockets of flows."""
 
@@ -124,6 +150,7 @@ Message = (
     | Started
     | Memory
     | Offloading
+    | Watching
     | Inherit
     | Configure
     | TicketKeysUpdate

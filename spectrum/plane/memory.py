@@ -5,10 +5,14 @@ import secrets
 
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.flow_keeper import ENDED_FLOWS
+from spectrum.engine.lookout import KNOWN_SOURCES
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.link.messages import Memory
 
-__all__ = ["ENDED_FLOWS", "Loads", "SharedMemory"]
+__all__ = ["ENDED_FLOWS", "KNOWN_BYTES", "Loads", "SharedMemory"]
+
+# The table of known sources, of detection without the filter.
+KNOWN_BYTES = Affinities.bytes_for(KNOWN_SOURCES)
 
 
 class SharedMemory:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class SessionRecords(EndRecords):
     """Makes the records of a batch; see `EndRecords`."""
 
-    def gone(self, app: RunningApp, client: bytes) -> SessionEvent:
-        """Return the record of a client that was reset before it was accepted."""
-        reason, at = Reason.CLIENT_RESET, self.at(time.monotonic())
+    def gone(self, app: RunningApp, client: bytes, reason: Reason = Reason.CLIENT_RESET) -> SessionEvent:
+        """Return the record of a client that was reset before it was accepted, or refused before anything was begun."""
+        at = self.at(time.monotonic())
         return SessionEvent(
             Event=reason.event,
             Status=reason.status,

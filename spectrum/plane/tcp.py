@@ -20,6 +20,7 @@ from spectrum.core.records.reasons import Reason
 from spectrum.core.records.refusals import RefusalKind
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
+from spectrum.engine.lookout import Lookout
 from spectrum.engine.loop import Loop
 from spectrum.engine.plan import SessionPlan
 from spectrum.engine.relay import Relay
@@ -67,6 +68,7 @@ class TcpPlane:
         tls: The contexts of apps.
         max_sessions: Accepting stops at this many.
         breathe: See `Registry`.
+        lookout: Shows new sessions to detection of attacks, and judges them.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class TcpPlane:
         tls: Tls | None = None,
         max_sessions: int = 0x7FFFFFFF,
         breathe: Callable[[], None] = lambda: None,
+        lookout: Lookout | None = None,
     ) -> None:
         self._places = places or Places()
         self._firewall = firewall or Firewall(self._places)
@@ -89,7 +92,14 @@ class TcpPlane:
         census, rates = self._limiter.census, self._limiter.rates
         bounds = CONNECT_BOUNDS_S, DURATION_BOUNDS_S
         self.relay = Relay(
-            loop, self, max_sessions=max_sessions, loads=loads, census=census, rates=rates, bounds=bounds
+            loop,
+            self,
+            max_sessions=max_sessions,
+            loads=loads,
+            census=census,
+            rates=rates,
+            lookout=lookout,
+            bounds=bounds,
         )
         self.drains = Drains(self._end_drained)
         self._balancers = balancers
@@ -181,17 +191,19 @@ class TcpPlane:
             self._planned.difference_update(listeners)
 
     def gone(self, batch: "list[Gone]") -> None:
-        """Count clients that were reset before they were accepted; their records are summed."""
+        """Count clients that were reset before they were accepted, or refused by a rule; their records are summed."""
         events: list[SessionEvent] = []
         self._session_records.read_clock()
-        for number, client, count in batch:
+        for number, client, count, is_refused in batch:
             app = self._listeners[number].app
+            reason = Reason.ATTACK if is_refused else Reason.CLIENT_RESET
             app.measures.started += count
-            app.measures.end(Reason.CLIENT_RESET._value_, count)
+            app.measures.end(reason._value_, count)
             self._changed.add(app)
             if self._records.wanted:
-                kind = RefusalKind(app.settings.name, Reason.CLIENT_RESET._value_, "")
-                self._records.refused(kind, client, partial(self._session_records.gone, app, client), events, count)
+                kind = RefusalKind(app.settings.name, reason._value_, "")
+                make = partial(self._session_records.gone, app, client, reason)
+                self._records.refused(kind, client, make, events, count)
         self._records.add(events)
 
     def told(self, batch: "list[Ended]") -> None:
@@ -362,6 +374,7 @@ class TcpPlane:
             paces.bytes_per_second,
             paces.client_bytes_per_second,
             paces.prefix_bytes_per_second,
+            app.trusted is not None,
         )
 
     def _equip(self, app: RunningApp) -> None:

@@ -23,6 +23,7 @@ from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.datagrams import Datagrams
 from spectrum.engine.flow_keeper import Mode
+from spectrum.engine.lookout import Lookout
 from spectrum.engine.loop import Loop
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
@@ -69,6 +70,7 @@ class UdpPlane:
         firewall: The access rules.
         breathe: See `Registry`.
         worker: The place of the worker, for ids of flows.
+        lookout: Shows datagrams to detection of attacks, and judges them.
     """
 
     def __init__(
@@ -85,12 +87,15 @@ class UdpPlane:
         firewall: Firewall | None = None,
         breathe: Callable[[], None] = lambda: None,
         worker: int = 0,
+        lookout: Lookout | None = None,
     ) -> None:
         places = places or Places()
         self._firewall = firewall or Firewall(places)
         self._limiter = limiter or Limiter(Census(), Rates())
         census, rates = self._limiter.census, self._limiter.rates
-        self.engine = Datagrams(loop, self, memory, max_flows=max_flows, loads=loads, census=census, rates=rates)
+        self.engine = Datagrams(
+            loop, self, memory, max_flows=max_flows, loads=loads, census=census, rates=rates, lookout=lookout
+        )
         self._balancers = balancers
         self._registry = registry = Registry(
             "udp", balancers, self.engine.add_listener, self._unlisten, self._configured, self._equip, breathe

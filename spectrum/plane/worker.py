@@ -31,6 +31,7 @@ from spectrum.link.messages import (
     Refused,
     Started,
     TicketKeysUpdate,
+    Watching,
 )
 from spectrum.link.takeover import Drain, FindSessions, Kept, Names, Release, Sockets, Take
 from spectrum.log import configure_child_logging, log_spare_signals
@@ -117,6 +118,8 @@ class Worker:
                 self._planes.tls.take_challenges(challenges)
             case Offloading():
                 self._planes.take_offload(message, descriptors, self._life.has_served)
+            case Watching():
+                self._planes.take_watching(message, descriptors)
             case Names(addresses):
                 self._planes.resolve(addresses)
             case HealthUpdate():

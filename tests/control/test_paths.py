@@ -69,6 +69,8 @@ def test_stores_lie_beside_the_state_unless_the_file_says_otherwise(monkeypatch,
 def test_what_lies_in_those_folders(monkeypatch):
     monkeypatch.setenv("STATE_DIRECTORY", "/state")
     assert profiles_folder(Config()) is None
-    assert profiles_folder(Config.model_validate({"ddos": {"store": "/y"}})) == Path("/y/profiles")
+    seen = {"ddos": {"store": "/y"}, "filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"]}}
+    assert profiles_folder(Config.model_validate(seen)) == Path("/y/profiles")
+    assert profiles_folder(Config.model_validate({"ddos": {"store": "/y"}})) == Path("/y/profiles-workers")
     own = Config.model_validate({"control": {"socket": "/x/edge.sock"}})
     assert sealing_key(own) == Path("/state/%2Fx%2Fedge.sock/sealing.key")

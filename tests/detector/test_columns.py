@@ -5,7 +5,8 @@ from ipaddress import ip_address
 import numpy as np
 
 from spectrum.core.ddos.packets import COLUMNS
-from spectrum.detector.columns import RECORD, columns
+from spectrum.core.limits.rules import group_of
+from spectrum.detector.columns import RECORD, AppGroups, columns
 from spectrum.kernel.looks import RECORD_BYTES
 
 
@@ -45,3 +46,16 @@ def test_columns_are_those_of_packets():
         }
         assert all(found.packets[name].flags.c_contiguous for name in ("payload", "source_low", "source_port"))
         assert len(found) == len(records) // RECORD.itemsize
+
+
+def test_records_of_workers_name_apps_by_their_groups():
+    groups = AppGroups({7: ("game", "udp/7000-7000"), 3: ("web", "tcp/1-2"), 4: ("game", "tcp/7000-7000")})
+    header = np.arange(96, dtype=np.uint8)
+    records = b""
+    for name, transport in (("game", "udp"), ("web", "tcp"), ("web", "udp"), ("game", "tcp")):
+        header[88:] = np.frombuffer(group_of(name, transport).to_bytes(8, "little"), np.uint8)
+        records += record("::1", bytes=1000, header=header)
+    found = columns(records, groups)
+    assert found.packets["app"].tolist() == [7, 3, -1, 4]
+    assert found.header(0) == bytes(range(88))
+    assert columns(records, AppGroups({})).packets["app"].tolist() == [-1] * 4

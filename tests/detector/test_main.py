@@ -17,6 +17,7 @@ from spectrum.detector.main import DetectorService
 from spectrum.kernel.descriptors import memory_file
 from spectrum.kernel.installation import python
 from spectrum.kernel.looks import RING_BYTES
+from spectrum.kernel.worker_looks import AllLooks, make_file
 from spectrum.link.channel import Channel
 from spectrum.link.detector import (
     DECODER,
@@ -74,7 +75,7 @@ async def test_it_looks_until_its_supervisor_is_gone(linked, tmp_path):
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
             *python("spectrum.detector"),
-            *map(str, (theirs.fileno(), folder, "-", 1)),
+            *map(str, (theirs.fileno(), folder, "-", 1, "profiles")),
             pass_fds=[theirs.fileno()],
             stderr=errors,
         )
@@ -121,6 +122,13 @@ async def test_it_keeps_one_ring_buffer_and_ends_when_it_is_told(linked, tmp_pat
     await until(lambda: len(end.states()) > count, 20)
     os.close(ring)
     os.close(descriptors[0])
+    workers = [make_file("looks"), make_file("looks")]  # the file has no filter any more
+    settings = replace(SETTINGS, by_workers=True, brings=(LOOKS, LOOKS))
+    send_told(end.channel, settings, workers)
+    await until(lambda: isinstance(service._looks, AllLooks))
+    send_told(end.channel, replace(SETTINGS, by_workers=True))
+    for descriptor in workers:
+        os.close(descriptor)
     assert len(os.listdir("/proc/self/fd")) <= before + 2, "the lock, and one ring buffer"
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(running, 5)

@@ -33,7 +33,7 @@ class Recorder:
         self.sessions = []
         self.headers = []
         self.failures = []
-        self.passed_over = []
+        self.passed_over, self.refused = [], []
         self.exhaustions = []
         self.reports = []
         self.begins = []
@@ -49,7 +49,8 @@ class Recorder:
             self.relay.connect(name, self.targets, self.header_bytes, *self.timeouts, 1 + len(self.others))
 
     def gone(self, batch):
-        self.passed_over.extend(batch)
+        self.passed_over.extend(one[:3] for one in batch if not one[3])
+        self.refused.extend(one[:3] for one in batch if one[3])
 
     def header(self, name, listener, data, *addresses):
         self.headers.append((name, data))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from spectrum.core.filter_rules import FilterRule
 from spectrum.core.records.measures import DROPS
 from spectrum.engine.datagrams import Datagrams, Drop
 from spectrum.engine.flow_keeper import FlowOutcome, Mode
@@ -530,3 +531,43 @@ def test_established_flows_come_first(origin):
         assert received.count(b"known") == recorder.asked
         assert received.count(b"new") + drops["overload"] == came
         assert recorder.faults == []
+
+
+def test_rules_against_attacks_refuse_datagrams_of_flows_that_are_not_confirmed(origin, watching):
+    recorder = Recorder([target(origin)], lookout=watching.lookout)
+    recorder.engine.set_app(0, group := 1 << 60)
+    with recorder.listen() as edge, recorder.running(), datagrams() as old, datagrams() as new:
+        for number in range(3):  # the second one confirms it
+            ask(old, edge, b"GV%d" % number)
+            data, peer = origin.recvfrom(100)
+            origin.sendto(data, peer)
+            assert old.recv(100) == b"GV%d" % number
+        watching.rules(
+            FilterRule(protocol=(17, 17), payload=(0x4756 << 48, 0xFFFF << 48), action="log"),
+            FilterRule(protocol=(17, 17), payload=(0x4756 << 48, 0xFFFF << 48)),
+        )
+        for number in range(3):
+            ask(new, edge, b"GV%d" % number)
+        ask(old, edge, b"GV7")
+        assert origin.recv(100) == b"GV7"
+        ask(new, edge, b"other")
+        assert origin.recv(100) == b"other"
+        eventually(lambda: watching.looks.counts()[1][0] == 3)
+        assert len(recorder.flows) == 2
+    assert recorder.drops() == {"attack": 3} and watching.looks.counts()[:2] == [(3, 3 * 45)] * 2
+    shown = watching.rows()
+    assert list(shown.packets["state"]) == [0, 1, 2, 0, 0, 0, 2, 0]
+    assert list(shown.reason) == [0, 0, 0, 2, 2, 2, 0, 0] and list(shown.packets["known"]) == [0, 0, *[1] * 6]
+    assert shown._records["header"][0][88:].tobytes() == group.to_bytes(8, "little")
+
+
+def test_no_control_of_attacks_for_clients_that_proxies_tell_of(origin, watching):
+    recorder = Recorder([target(origin)], lookout=watching.lookout)
+    recorder.engine.set_app(0, 1, True)
+    recorder.trusted = (LOOPBACK,)
+    watching.rules(FilterRule())
+    header = simple_proxy.pack(b"\xc0\0\2\1", LOOPBACK, 5, 6)
+    with recorder.listen() as edge, recorder.running(), datagrams() as proxy:
+        ask(proxy, edge, header + b"x")
+        assert origin.recv(100) == b"x"
+    assert len(watching.rows()) == 0

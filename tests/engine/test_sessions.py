@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from spectrum.core.filter_rules import FilterRule
 from spectrum.engine.relay import Relay
 from spectrum.engine.sessions import Outcome
 from spectrum.engine.target import Target
@@ -154,7 +155,7 @@ def test_a_client_that_is_reset_right_after_it_was_accepted_among_many_is_not_di
         reset(client(edge, source_address=(f"127.0.1.{host}", 0)))
 
     def gone(batch):  # while `late` is accepted, and not decided on
-        recorder.passed_over.extend(batch)
+        recorder.passed_over.extend(one[:3] for one in batch)
         while late:
             reset(late.pop())
 
@@ -522,3 +523,47 @@ def test_a_session_without_an_origin_is_looked_at(sockets):
         ((_, _, state, _, port, _, _, to, _, idle, sent, got),) = recorder.relay.look(0, 256)[0]
         assert (state, port, to, idle, sent, got) == ("header", port_of(one), None, 0, 0, 0)
     recorder.relay.close_sessions(77)
+
+
+def test_rules_against_attacks_refuse_new_sessions_and_no_others(sockets, watching):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)], lookout=watching.lookout)
+    recorder.relay.set_app(0, 7)
+    add(recorder, edge)
+    with recorder.running(), client(edge) as before:
+        with origin.accept()[0] as o:
+            before.sendall(b"question")
+            assert o.recv(100) == b"question"
+            o.sendall(b"answer")
+            assert before.recv(100) == b"answer"
+            watching.rules(FilterRule(destination_port=(port_of(edge),) * 2), FilterRule(action="log"))
+            for _ in range(3):
+                with pytest.raises(ConnectionResetError), client(edge) as refused:
+                    refused.recv(1)
+            before.sendall(b"more")
+            assert o.recv(100) == b"more"
+        eventually(lambda: sum(count for *_, count in recorder.refused) == 3)
+    assert {one[:2] for one in recorder.refused} == {(0, LOOPBACK)} and recorder.passed_over == []
+    assert watching.looks.counts()[:2] == [(3, 0), (0, 0)]
+    # All are shown: of a session what opens it, and that it goes on; it is in use once both have sent.
+    shown = watching.rows()
+    states = list(shown.packets["state"])
+    assert (
+        states.count(0) == 4 and states.count(1) >= 5 and states.count(2) >= 2 and set(shown.packets["protocol"]) == {6}
+    )
+    assert list(shown.reason).count(1) == 6 and set(shown.packets["destination_port"]) == {port_of(edge)}
+    # Its source is known from then on.
+    known = shown.packets["known"]
+    assert known[0] == 0 and known[-1] == 1
+
+
+def test_clients_that_proxies_tell_of_are_not_judged(sockets, watching):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)], lookout=watching.lookout)
+    recorder.relay.set_app(0, 7, told=True)
+    add(recorder, edge)
+    watching.rules(FilterRule())
+    with recorder.running(), client(edge) as one, origin.accept()[0] as o:
+        one.sendall(b"x")
+        assert o.recv(1) == b"x"
+    assert len(watching.rows()) == 0

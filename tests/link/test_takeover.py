@@ -155,6 +155,7 @@ REASONS = """
 43=header_missing 44=client_limit 45=client_rate 46=app_limit 47=app_rate 48=node_limit 49=node_rate
 50=client_blocked 51=sni_unknown 52=prefix_limit 53=prefix_rate 54=client_tls_failed 55=client_tls_timeout
 56=not_intercepted 57=hello_too_long 58=own_listener 59=app_paused 60=internal_error 61=acme_challenge
+62=attack
 """
 
 
@@ -164,9 +165,9 @@ def test_numbers_of_reasons_are_frozen():
 
 def test_what_measures_count_by_place_is_frozen():
     """Places of `AppMeasures.dropped` may be appended; histograms of other bounds do not add up."""
-    assert DROPS[:11] == (
+    assert DROPS[:12] == (
         *("bad_reply", "too_big", "not_sent_to_origin", "not_sent_to_client", "no_flow", "queue_full", "bad_header"),
-        *("untrusted", "rate", "fragmented", "overload"),
+        *("untrusted", "rate", "fragmented", "overload", "attack"),
     )
     assert (len(CONNECT_BOUNDS_S), len(DURATION_BOUNDS_S)) == (15, 14)
 

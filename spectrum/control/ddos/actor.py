@@ -12,15 +12,15 @@ from prometheus_client.core import Metric
 from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, RolloutError
 from spectrum.control.configuration.served import Served
 from spectrum.control.ddos.attacks import AttackBook
-from spectrum.control.ddos.detection import OWNER, KernelDetection
 from spectrum.control.ddos.detector_metrics import detector_metrics
 from spectrum.control.ddos.held import RuleKeeper
 from spectrum.control.ddos.needs import detector_user
+from spectrum.control.ddos.planes import DetectionPlanes
 from spectrum.control.ddos.process import NAME, DetectorPlace, DetectorProcess, Orders
-from spectrum.control.paths import ddos_folder
+from spectrum.control.paths import ddos_folder, profiles_folder
 from spectrum.control.processes.account import AccountError, have_folder
 from spectrum.control.processes.keeper import ProcessKeeper
-from spectrum.control.processes.kernel_counts import KernelCounts
+from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.trouble import Trouble
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.ddos.checks import overrides_of
@@ -28,7 +28,6 @@ from spectrum.core.ddos.served import app_numbers, served_alike
 from spectrum.kernel.filter.rules import check_automatic
 from spectrum.kernel.pins import PinError
 from spectrum.link.detector import (
-    DetectorCounts,
     DetectorEvents,
     DetectorHeld,
     DetectorRule,
@@ -45,8 +44,6 @@ log = logging.getLogger(__name__)
 COUNT_S = 1.0
 # What the kernel did not take is tried again.
 RETRY_S = 1.0
-_RULE = f"rule {OWNER}/"
-_LOST = "looks_lost"
 
 
 class DdosActor(Actor):
@@ -55,17 +52,13 @@ class DdosActor(Actor):
     Args:
         path: The file of the rules in force.
         served: What is served.
-        kernel: Looks at packets, and has rules.
-        counts: What the filter counts.
+        planes: Look at packets, and have rules.
         book: Takes attacks.
     """
 
-    def __init__(
-        self, path: Path, served: Served, kernel: KernelDetection, counts: KernelCounts, book: AttackBook
-    ) -> None:
+    def __init__(self, path: Path, served: Served, planes: DetectionPlanes, book: AttackBook) -> None:
         self._served = served
-        self._kernel = kernel
-        self._counts = counts
+        self._planes = planes
         self._book = book
         self._rules = RuleKeeper(path)
         self._keeper: ProcessKeeper[DetectorPlace, DetectorProcess] = ProcessKeeper(NAME, self._make, self._orders)
@@ -73,11 +66,11 @@ class DdosActor(Actor):
         self._told: DetectorSettings | None = None
         self._news = asyncio.Event()
         self._sampling: DetectorSampling | None = None
-        # Rules were told, and the kernel does not have them yet.
+        # Rules were told, and kernel or workers do not have them yet.
         self._has_rules = False
         self._has_heard = False
         self._state: DetectorState | None = None
-        # Why the kernel does not take what the detector wants; empty where it does.
+        # Why kernel or workers do not take what the detector wants; empty where they do.
         self._failure = ""
 
     # --- the configuration ----------------------------------------------------------------------------------------
@@ -105,22 +98,27 @@ class DdosActor(Actor):
             RolloutError: If the kernel does not take it.
         """
         if _concerns(change):
-            await self._in_kernel(change.after.config)
+            await self._have(change.after.config)
 
     async def abort(self, change: Change) -> None:
         """Look as before."""
         if not change.is_first and _concerns(change):
-            await self._in_kernel(change.before.config)
+            await self._have(change.before.config)
 
     async def restore(self, plan: Plan) -> None:
         """Look as it is served."""
-        await self._in_kernel(plan.config)
+        await self._have(plan.config)
 
-    async def _in_kernel(self, config: Config) -> None:
+    async def _have(self, config: Config) -> None:
+        by_workers = self._planes.by_workers
         try:
-            await in_thread(self._kernel.apply, config)
+            await self._planes.apply(config)
         except PinError as exc:
-            raise RolloutError(f"ddos: in the kernel: {exc}") from exc
+            where = "in the kernel" if config.filter is not None else "in the workers"
+            raise RolloutError(f"ddos: {where}: {exc}") from exc
+        if self._planes.by_workers != by_workers and self._rules.in_force():
+            self._has_rules = True
+            self._news.set()
 
     async def release(self, change: Change) -> None:
         """Have the process look."""
@@ -129,7 +127,9 @@ class DdosActor(Actor):
         config = change.after.config
         place = None
         if config.ddos is not None:
-            place = DetectorPlace(ddos_folder(config), detector_user(config), config.seccomp)
+            profiles = profiles_folder(config)
+            assert profiles is not None, "there are profiles where attacks are detected"
+            place = DetectorPlace(ddos_folder(config), detector_user(config), config.seccomp, profiles.name)
         if place != self._place:
             self._place, self._state = place, None
             self._keeper.want(place)
@@ -151,9 +151,10 @@ class DdosActor(Actor):
             config.ddos.samples_per_second,
             config.ddos.learning_s,
             config.ddos.expiry_s,
-            self._kernel.one_in,
+            self._planes.one_in,
+            by_workers=self._planes.by_workers,
         )
-        return Orders(settings, self._kernel.looks, _places(config))
+        return Orders(settings, self._planes.looks, _places(config))
 
     # --- its process ----------------------------------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ class DdosActor(Actor):
                 await self._do()
             except PinError as exc:
                 if str(exc) != self._failure:
-                    log.error("the kernel does not take what the detector wants: %s", exc)
+                    log.error("what the detector wants is not done: %s", exc)
                 self._failure = str(exc)
                 await asyncio.sleep(RETRY_S)
                 self._news.set()
@@ -222,11 +223,11 @@ class DdosActor(Actor):
             return
         if self._has_rules:
             held = self._rules.held
-            await in_thread(self._kernel.write, held.rules)
+            await self._planes.write(held.rules)
             self._has_rules = self._rules.held is not held
             await in_thread(self._rules.write, held)
         if (sampling := self._sampling) is not None:
-            await in_thread(self._kernel.sample, sampling.idle_one_in, sampling.used_one_in)
+            await self._planes.sample(sampling.idle_one_in, sampling.used_one_in)
             if self._sampling is sampling:
                 self._sampling = None
 
@@ -234,9 +235,7 @@ class DdosActor(Actor):
         while True:
             await asyncio.sleep(COUNT_S)
             if self._keeper.pid:
-                counts = await self._counts.read()
-                rules = {name.removeprefix(_RULE): count for name, count in counts.items() if name.startswith(_RULE)}
-                self._keeper.tell("counts", DetectorCounts(rules, counts.get(_LOST, (0, 0))[0]))
+                self._keeper.tell("counts", await self._planes.counted())
 
     # --- what one sees --------------------------------------------------------------------------------------------
 
@@ -251,10 +250,11 @@ class DdosActor(Actor):
         state, now = self._state, time.monotonic_ns()
         shown: dict[str, Any] = {
             "state": self._words(),
+            "seen_by": "workers" if self._planes.by_workers else "filter",
             "pid": self._keeper.pid,
             "restarts": self._keeper.restarts,
             "why": self._keeper.why or self._failure,
-            "one_in": {"idle": self._kernel.one_in[0], "in_use": self._kernel.one_in[1]},
+            "one_in": {"idle": self._planes.one_in[0], "in_use": self._planes.one_in[1]},
             "rules": [
                 {"name": rule.name, "what": rule.text, "ends_in_s": round((rule.expires_ns - now) / 1e9, 1)}
                 for rule in self._rules.in_force()
@@ -290,7 +290,7 @@ class DdosActor(Actor):
         """Return whether attacks are looked for, and at what cost."""
         if self._served.config.ddos is None:
             return ()
-        return detector_metrics(bool(self._keeper.pid), self._keeper.restarts, self._kernel.one_in, self._state)
+        return detector_metrics(bool(self._keeper.pid), self._keeper.restarts, self._planes.one_in, self._state)
 
     def troubles(self) -> Iterable[Trouble]:
         """Return why attacks are not seen, or not stopped."""
@@ -303,7 +303,7 @@ class DdosActor(Actor):
     # --- over the life of the daemon ------------------------------------------------------------------------------
 
     async def drain(self) -> None:
-        """Look for nothing: the filter lets everything pass."""
+        """Look for nothing: the filter, and workers, let everything pass."""
         self._keeper.want(None)
 
     def leave(self) -> None:
@@ -313,7 +313,11 @@ class DdosActor(Actor):
     async def close(self) -> None:
         """End; the rules in force end by themselves."""
         await self._keeper.close()
-        self._kernel.close()
+        self._planes.close()
+
+    def tell(self, worker: WorkerProcess) -> None:
+        """Tell a worker what it shows to detection, and the rules."""
+        self._planes.tell(worker)
 
 
 def _places(config: Config) -> list[tuple[str, str]]:

@@ -56,7 +56,7 @@ class KernelDetection:
         Raises:
             PinError: If the kernel does not take it.
         """
-        if config.ddos is None:
+        if config.ddos is None or config.filter is None:
             return self._end(config)
         try:
             served = pack_served(served_places(config.apps))

@@ -44,11 +44,13 @@ class DetectorPlace(NamedTuple):
         folder: What it keeps is here.
         user: What it becomes; empty where it is that already.
         forbids_calls: Whether system calls are forbidden to it.
+        profiles: The name of the folder of profiles in that.
     """
 
     folder: Path
     user: str
     forbids_calls: bool
+    profiles: str = "profiles"
 
 
 class Orders(NamedTuple):
@@ -56,12 +58,13 @@ class Orders(NamedTuple):
 
     Attributes:
         settings: They; what they bring is filled in when they are told.
-        looks: A descriptor of the ring buffer of looks, which stays open here.
+        looks: The descriptors of what is shown to it, which stay open here: of a ring buffer, or of each worker's
+            memory.
         places: The files of the places of sources, by `country` and `asn`.
     """
 
     settings: DetectorSettings
-    looks: int
+    looks: Sequence[int]
     places: Sequence[tuple[str, str]] = ()
 
 
@@ -80,7 +83,7 @@ class DetectorProcess(LinkedProcess[DetectorMessage]):
     def __init__(self, place: DetectorPlace, found: Callable[[Found], None], held: Callable[[], DetectorHeld]) -> None:
         self._found = found
         self._held = held
-        arguments = [str(place.folder), place.user or "-", str(int(place.forbids_calls))]
+        arguments = [str(place.folder), place.user or "-", str(int(place.forbids_calls)), place.profiles]
         super().__init__(NAME, MODULE, arguments, (), DECODER, DetectorBeat)
 
     def tell(self, subject: str, content: object) -> None:
@@ -99,7 +102,7 @@ class DetectorProcess(LinkedProcess[DetectorMessage]):
                 files.append((name, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)))
             except OSError as exc:
                 log.error("attacks are looked for without %s: it cannot be read: %s", path, exc.strerror)
-        brought = [(LOOKS, orders.looks), *files]
+        brought = [*((LOOKS, descriptor) for descriptor in orders.looks), *files]
         try:
             settings = msgspec.structs.replace(orders.settings, brings=tuple(name for name, _ in brought))
             self._tell(subject, settings, [descriptor for _, descriptor in brought])

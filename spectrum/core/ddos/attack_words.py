@@ -82,4 +82,4 @@ def _explained(attack: Attack, rule: AttackRule) -> Iterator[str]:
     )
     if rule.name:
         yield f"Of the normal openings of an app at most {share(rule.hits)} match, of the app that it hits most."
-        yield f"Until now {rule.packets:,} packets of {scaled(rule.bytes, 'B')} matched, by the kernel's counter."
+        yield f"Until now {rule.packets:,} packets of {scaled(rule.bytes, 'B')} matched, by its counter."

@@ -12,12 +12,8 @@ from spectrum.core.ddos.served import ServedError, served_places
 
 def check_ddos(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
     """Yield what is wrong with detection and its rulesets."""
-    if config.ddos is not None and config.filter is None:
-        yield Fault(
-            ("ddos",),
-            "attacks are looked for on the interfaces of the filter, and it is the filter that stops them; "
-            "write filter: {interfaces: [NAME], guard: [PREFIX]}",
-        )
+    if config.ddos is not None and config.filter is not None and config.ddos.guard:
+        yield Fault(("ddos", "guard"), "with filter it is filter.guard that no rule is about; write the prefixes there")
     if config.ddos is None and config.filter is not None:
         for name, rule in config.filter.rules.items():
             if rule.needs_flows:

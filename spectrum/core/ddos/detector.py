@@ -11,9 +11,25 @@ from numpy.typing import NDArray
 from spectrum.core.ddos.adaptive import Deviated
 from spectrum.core.ddos.classification import classify, shared_fields
 from spectrum.core.ddos.estimates import rate_bounds
-from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, overruled, spared
+from spectrum.core.ddos.judging import (
+    Action,
+    AppExcess,
+    Judgement,
+    app_of,
+    judge,
+    of_connections,
+    overruled,
+    spared,
+)
 from spectrum.core.ddos.managed import ManagedRule, Sensitivity
-from spectrum.core.ddos.mining import COST_AIM, COVER_WEIGHTS, LEAST_OF_FLOOR, Fingerprint, mine
+from spectrum.core.ddos.mining import (
+    COST_AIM,
+    COVER_WEIGHTS,
+    LEAST_OF_FLOOR,
+    UNKNOWN_TO_WORKERS,
+    Fingerprint,
+    mine,
+)
 from spectrum.core.ddos.overrides import Overrides, Ruling
 from spectrum.core.ddos.packets import IN_USE, NO_APP, OPENING, Packets
 from spectrum.core.ddos.predicates import Conjunction
@@ -165,11 +181,20 @@ class Detector:
         profile: What is normal; it learns while there is no alarm.
         overrides: How much more than normally is an attack, of which kind, and what becomes of it.
         first_expiry_s: A rule of an attack that comes for the first time ends so long after little matches it.
+        by_workers: The engine of workers shows packets and judges them, which knows less of them, and of TCP has only
+            connections that are open.
     """
 
     def __init__(
-        self, profile: Profile, overrides: Overrides | None = None, first_expiry_s: float = EXPIRIES_S[0]
+        self,
+        profile: Profile,
+        overrides: Overrides | None = None,
+        first_expiry_s: float = EXPIRIES_S[0],
+        *,
+        by_workers: bool = False,
     ) -> None:
+        self._by_workers = by_workers
+        self._blind = UNKNOWN_TO_WORKERS if by_workers else frozenset[str]()
         self._profile = profile
         self._overrides = overrides or Overrides()
         self._looks: deque[_Look] = deque(maxlen=max(SPANS))
@@ -414,6 +439,7 @@ class Detector:
         judged = judge(fingerprint, matching, excess, self._profile.per_source_of(app))
         suspects = Suspects.of(left, seconds)
         judged = self._held_back(judged, fingerprint, matching, suspects, now, times > 1)
+        judged = self._feasible(judged, fingerprint, matching)
         come = max(times, self._past.times(fingerprint.what, self._at))
         managed, ruling = self._managed(fingerprint.what, matching, come - 1)
         if judged.action is None:
@@ -456,6 +482,10 @@ class Detector:
             managed = classify(what, matching, pulses)
             ruling = self._overrides.judge(managed, fields)
         return managed, ruling
+
+    def _feasible(self, judged: Judgement, fingerprint: Fingerprint, matching: Packets) -> Judgement:
+        """Return what comes next to what would be best, of what can be done where the rules are."""
+        return of_connections(judged, fingerprint, matching) if self._by_workers else judged
 
     def _held_back(
         self,
@@ -505,10 +535,10 @@ class Detector:
         idle, seconds = _thinned(idle, seconds)
         normal = _without(normal, self._explained())
         floor = self._floor(normal.rate)
-        first = mine(idle, seconds, normal, floor, COVER_WEIGHTS[0])
+        first = mine(idle, seconds, normal, floor, COVER_WEIGHTS[0], self._blind)
         if first is None or first.is_clean:
             return first
-        second = mine(idle, seconds, normal, floor, COVER_WEIGHTS[1])
+        second = mine(idle, seconds, normal, floor, COVER_WEIGHTS[1], self._blind)
         return second if second is not None and second.is_clean else first
 
     def _excess_of(self, app: int, left: Packets, seconds: float) -> AppExcess | None:
@@ -547,7 +577,7 @@ class Detector:
             found = Fingerprint(rule.what, excess, usual, np.array([hits]), len(idle))
             again = judge(found, idle, None, self._profile.per_source_of(rule.app))
             suspects = Suspects.of(packets.where(matches | (packets["state"] != OPENING)), seconds)
-            again = self._held_back(again, found, idle, suspects, now)
+            again = self._feasible(self._held_back(again, found, idle, suspects, now), found, idle)
             if again.action is Action.LOG:  # what needs no profile has become less
                 continue
             if again.action is not None and again.action != rule.judged.action:

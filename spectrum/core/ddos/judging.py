@@ -1,6 +1,6 @@
 """What is done about a fingerprint: dropped, limited, challenged, or nothing, as it may be a crowd."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from spectrum.core.ddos.estimates import sources
 from spectrum.core.ddos.mining import Fingerprint
 from spectrum.core.ddos.overrides import Ruling
-from spectrum.core.ddos.packets import NO_APP, Packets
+from spectrum.core.ddos.packets import NO_APP, OPENING, Packets
 from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 
 LEAST_LIFT = 3.0
@@ -126,6 +126,24 @@ def spared(fingerprint: Fingerprint, samples: Packets, usual_per_source: float, 
 def _few(fingerprint: Fingerprint, samples: Packets) -> bool:
     estimate, pairs = sources(samples["source"])
     return estimate < FEW_SOURCES and pairs >= LEAST_PAIRS and fingerprint.excess / estimate >= LEAST_PER_SOURCE
+
+
+def of_connections(judged: Judgement, fingerprint: Fingerprint, samples: Packets) -> Judgement:
+    """Return what to do where rules are about connections, which a worker has accepted, and samples about packets.
+
+    Their clients have completed the handshake: neither a cookie nor a repetition would say more of them.
+    """
+    if not len(samples) or float((samples["protocol"] == PROTOCOLS["tcp"]).mean()) <= 0.5:
+        return judged
+    weights = samples["stands_for"]
+    opening = float(weights[samples["state"] == OPENING].sum()) / max(float(weights.sum()), 1.0)
+    match judged.action:
+        case Action.COOKIE | Action.RETRY:
+            why = f"{judged.why}; the handshakes are complete"
+            return Judgement(Action.LIMIT, max(2 * fingerprint.normal * opening, PER_SOURCE), why)
+        case Action.LIMIT | Action.SOURCE_LIMIT:
+            return replace(judged, per_s=max(judged.per_s * opening, 1.0))
+    return judged
 
 
 def overruled(judged: Judgement, ruling: Ruling, normal: float) -> Judgement:

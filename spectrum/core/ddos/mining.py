@@ -57,6 +57,8 @@ EQUALS = {
     "known": -1.0,
 }
 EXCLUSIONS = {"payload[:2]": 0.0, "options": 0.0}
+# What the engine of workers does not know of packets.
+UNKNOWN_TO_WORKERS = frozenset({"ttl", "ident", "window", "options", "tcp_flags", "fragment"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,14 @@ class _Part:
         )
 
 
-def mine(samples: Packets, seconds: float, normal: Normal, floor: float, cover_weight: float) -> Fingerprint | None:
+def mine(
+    samples: Packets,
+    seconds: float,
+    normal: Normal,
+    floor: float,
+    cover_weight: float,
+    unknown: frozenset[str] = frozenset(),
+) -> Fingerprint | None:
     """Return what the excess shares; None where there is none to speak of.
 
     Args:
@@ -117,6 +126,7 @@ def mine(samples: Packets, seconds: float, normal: Normal, floor: float, cover_w
         normal: The profile, less what rules in force match.
         floor: The least excess that is an alarm, in packets per second.
         cover_weight: How much a part of the excess that is not covered counts against a part of the cost.
+        unknown: Fields of which nothing is known.
     """
     per_sample = samples["stands_for"] / seconds
     part = _Part(samples, normal.packets, normal.rates, normal.shares, per_sample)
@@ -124,7 +134,7 @@ def mine(samples: Packets, seconds: float, normal: Normal, floor: float, cover_w
     unseen = np.zeros(len(normal.apps))
     for _ in range(DEEPEST):
         may_be_set = sum(one.kind != "is" for one in predicates) < MOST_SETS
-        best = _best(part, floor, cover_weight, may_be_set)
+        best = _best(part, floor, cover_weight, may_be_set, unknown)
         if best is None or best in predicates:
             break
         if best.kind == "not in":
@@ -135,7 +145,8 @@ def mine(samples: Packets, seconds: float, normal: Normal, floor: float, cover_w
             break
     if part.excess < LEAST_OF_FLOOR * floor or len(part.samples) < LEAST_MATCHES:
         return None
-    alike = [one for one in _alike(part.samples) if one.field not in {p.field for p in predicates if p.kind == "is"}]
+    named = {one.field for one in predicates if one.kind == "is"} | unknown
+    alike = [one for one in _alike(part.samples) if one.field not in named]
     for one in alike:
         part = part.where(one)
     what = Conjunction(_tidy([*predicates, *alike]))
@@ -159,12 +170,14 @@ def _unseen(column: Column) -> float:
     return float((counts == 1).sum() / max(len(column), 1))
 
 
-def _best(part: _Part, floor: float, cover_weight: float, may_be_set: bool) -> Predicate | None:
+def _best(
+    part: _Part, floor: float, cover_weight: float, may_be_set: bool, unknown: frozenset[str]
+) -> Predicate | None:
     excess, cost = part.excess, float(part.shares.sum())
     if excess <= 0:
         return None
     best, gain = None, LEAST_GAIN
-    for one in _candidates(part, may_be_set):
+    for one in _candidates(part, may_be_set, unknown):
         samples = one.predicate.match(part.samples)
         if one.scale != 1:
             samples &= _judged(part.samples)
@@ -206,13 +219,17 @@ def _judged(packets: Packets) -> NDArray[np.bool_]:
     return np.asarray(np.arange(len(packets)) % 2 == 1)
 
 
-def _candidates(part: _Part, may_be_set: bool) -> Iterator[_Candidate]:
+def _candidates(part: _Part, may_be_set: bool, unknown: frozenset[str]) -> Iterator[_Candidate]:
     for field, prior in EQUALS.items():
+        if field in unknown:
+            continue
         for predicate in _commonest(part.samples, field):
             yield _Candidate(predicate, prior)
     if not may_be_set:
         return
     for field, prior in EXCLUSIONS.items():
+        if field in unknown:
+            continue
         seen = np.unique(part.rows[field])
         if 0 < len(seen) <= MOST_EXCLUDED:
             unseen = _unseen(part.rows[field])
@@ -233,6 +250,8 @@ def _commonest(samples: Packets, field: str) -> Iterator[Predicate]:
     column = samples[field]
     values, first, counts = np.unique(column, return_index=True, return_counts=True)
     for place in np.argsort(counts)[::-1][:COMMONEST]:
+        if field == "length" and not values[place]:  # a worker does not know it
+            continue
         if counts[place] >= LEAST_COVER * len(column):
             yield Predicate(field, "is", (int(values[place]),), _example(samples, field, int(first[place])))
 
@@ -272,7 +291,7 @@ def _says_something(samples: Packets, field: str) -> bool:
     """Tell whether packets have such a field: a window only with TCP, ports not in later fragments."""
     if field in ("window", "options", "tcp_flags"):
         return bool((samples["protocol"] == PROTOCOLS["tcp"]).all())
-    if field in ("source_port", "destination_port"):
+    if field in ("source_port", "destination_port", "length"):
         return bool(samples[field].any())
     return not field.startswith("payload") or bool(samples["payload_bytes"].any())
 

@@ -1,10 +1,10 @@
-"""`ddos` in the file: whether attacks are looked for in samples of packets, and stopped by rules of the filter."""
+"""`ddos` in the file: whether attacks are looked for in samples of packets, and stopped by rules."""
 
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Strict, switch
+from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Network, PositiveDuration, Strict, switch
 from spectrum.core.ddos.managed import Sensitivity
 from spectrum.core.ddos.overrides import OverrideAction, Setting
 from spectrum.core.ddos.sampling import MAX_SAMPLES, MIN_SAMPLES
@@ -22,6 +22,8 @@ class Ddos(Strict):
     learning_s: PositiveDuration = Field(86_400.0, alias="learning_time")
     # A rule ends so long after little matches it; of an attack that comes again, 5 and 30 times as long.
     expiry_s: PositiveDuration = Field(60.0, alias="expire_after")
+    # Without `filter`: from or to these nothing is refused.
+    guard: Annotated[tuple[Network, ...], AsTuple] = Field((), max_length=64)
     # The folder of profiles. None: beside the daemon's state.
     store: AbsolutePath | None = None
     # What its process becomes where the daemon stays root.

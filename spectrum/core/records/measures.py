@@ -23,6 +23,7 @@ DROPS = (
     "rate",
     "fragmented",
     "overload",
+    "attack",
 )
 
 

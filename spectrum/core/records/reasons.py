@@ -118,6 +118,8 @@ class Reason(IntEnum):
     OWN_LISTENER = 58, 403, "clientFiltered"
     # Its app is paused by hand.
     APP_PAUSED = 59, 403, "clientFiltered"
+    # A rule against an attack matches it (`ddos` without `filter`).
+    ATTACK = 62, 403, "clientFiltered"
     # A certificate authority that looked whether a name is ours (tls-alpn-01), and has seen it.
     ACME_CHALLENGE = 61, 200, "disconnect"
     # A fault of ours.

@@ -111,8 +111,8 @@ def pack_rule(rule: FilterRule) -> bytes:
     sets = [(set_name(pack_values(one)), SET_FIELDS.index(one.field), one.negated) for one in rule.sets]
     names, fields, negated = zip(*sets, *[(0, 0, False)] * (MAX_SETS - len(sets)), strict=True)
     return Slot(
-        *_masked(rule.source),
-        *_masked(rule.destination),
+        *masked(rule.source),
+        *masked(rule.destination),
         payload & payload_mask,
         payload_mask,
         names,
@@ -160,7 +160,7 @@ _IN_USE = tuple(
 )
 
 
-def _masked(prefix: Network | None) -> tuple[bytes, bytes]:
+def masked(prefix: Network | None) -> tuple[bytes, bytes]:
     """Return an address and a mask of 16 bytes."""
     if prefix is None:
         return bytes(16), bytes(16)

@@ -2,20 +2,24 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+
+import msgspec
 
 from spectrum.core.difference import Difference
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import ListenerKey, Snapshot
 from spectrum.engine.census import Census, Rates
+from spectrum.engine.lookout import KNOWN_SOURCES, Lookout
 from spectrum.engine.loop import Loop
 from spectrum.engine.offload import Offload
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
-from spectrum.link.messages import HealthUpdate, Memory, Offloading
+from spectrum.link.messages import HealthUpdate, Memory, Offloading, Watching, WorkerRules
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.breathing import Breath
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 RESERVED_DESCRIPTORS = 32
 # Sessions of origins that are taken out of service end in steps of this.
 ORIGIN_DRAIN_TICK_S = 0.25
+_WORKER_RULES = msgspec.msgpack.Decoder(WorkerRules)
 
 
 class Planes:
@@ -76,9 +81,23 @@ class Planes:
         self._firewall = firewall = Firewall(places)
         loads = Loads(shared[0], memory.workers, memory.worker)
         self.balancers = balancers = Balancers(loads, Affinities(shared[1], memory.max_affinities), met)
-        limiter = partial(Limiter, _census(memory, shared[2]), Rates(shared[3]))
+        rates = Rates(shared[3])
+        limiter = partial(Limiter, _census(memory, shared[2]), rates)
+        self._lookout = Lookout(rates)
+        self._shown: tuple[int, int] | None = None
         breathe = self.breath.take
-        self.tcp = TcpPlane(self.engine, emit, balancers, loads, limiter(), places, firewall, self.tls, breathe=breathe)
+        self.tcp = TcpPlane(
+            self.engine,
+            emit,
+            balancers,
+            loads,
+            limiter(),
+            places,
+            firewall,
+            self.tls,
+            breathe=breathe,
+            lookout=self._lookout,
+        )
         self.udp = UdpPlane(
             self.engine,
             emit,
@@ -92,6 +111,7 @@ class Planes:
             firewall,
             breathe,
             memory.worker,
+            self._lookout,
         )
         close_all(shared)  # they are mapped
 
@@ -189,6 +209,30 @@ class Planes:
             if is_serving:
                 self.udp.engine.set_offload(self._offload)
         close_all(tables)
+
+    def take_watching(self, told: Watching, files: list[int]) -> None:
+        """Show packets to detection of attacks and judge them by its rules, or no longer.
+
+        Args:
+            told: How many.
+            files: The memory files that come with it, owned from here on.
+        """
+        try:
+            if len(files) != 3:  # none, or they were lost at the limit of descriptors
+                if not told.size:
+                    self._lookout.watch(0, 0)
+                    self._lookout.set_rules([])
+                return
+            looks, known, rules = files
+            found = os.fstat(looks)
+            if (found.st_dev, found.st_ino) != self._shown:
+                self._lookout.attach(looks, Affinities(known, KNOWN_SOURCES))
+                self._shown = found.st_dev, found.st_ino
+            wanted = _WORKER_RULES.decode(os.pread(rules, told.size, 0))
+            self._lookout.set_rules([(one.slot, one.sets) for one in wanted.rules], wanted.guard)
+            self._lookout.watch(told.idle_one_in, told.used_one_in)
+        finally:
+            close_all(files)
 
     def _end_drained(self) -> None:
         """End what is due of sessions whose origins were taken out of service."""

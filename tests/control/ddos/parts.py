@@ -4,11 +4,29 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
+
 from spectrum.kernel.descriptors import memory_file
 from spectrum.kernel.pins import PinError
 from spectrum.link.helper import Counted, Detecting, Filtered, SetDetection, SetDrops, ShowCounts
+from spectrum.link.messages import WorkerRules
 
+RULES = msgspec.msgpack.Decoder(WorkerRules)
 STUB = [sys.executable, "-P", str(Path(__file__).with_name("stub.py"))]
+
+
+class FakeWorker:
+    """A worker that keeps what it is told; `rules` are those of the last message."""
+
+    def __init__(self, number):
+        self.number, self.told, self.rules, self.files = number, [], [], 0
+
+    def tell(self, message, descriptors=()):
+        self.told.append(message)
+        self.files = len(descriptors)
+        self.rules = []
+        if message.size:
+            self.rules = RULES.decode(os.pread(descriptors[2], message.size, 0))
 
 
 class KernelsHelper:

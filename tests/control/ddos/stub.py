@@ -28,7 +28,7 @@ from spectrum.link.detector import (
 )
 
 
-async def main(link, folder, user, forbids_calls):
+async def main(link, folder, user, forbids_calls, profiles):
     signals.prepare()
     over, held, settings = asyncio.Event(), asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)

@@ -13,6 +13,8 @@ from spectrum.control.ddos import actor as actors
 from spectrum.control.ddos.actor import DdosActor
 from spectrum.control.ddos.attacks import AttackBook
 from spectrum.control.ddos.detection import KernelDetection
+from spectrum.control.ddos.planes import DetectionPlanes
+from spectrum.control.ddos.worker_detection import WorkerDetection
 from spectrum.control.filter.node import NodeFilter
 from spectrum.control.processes import keeper, linked
 from spectrum.control.processes.kernel_counts import KernelCounts
@@ -20,7 +22,7 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.features import compile_snapshot
 from spectrum.link.helper import SetDetection, SetDrops
 from spectrum.tasks import Tasks
-from tests.control.ddos.parts import STUB, KernelsHelper
+from tests.control.ddos.parts import STUB, FakeWorker, KernelsHelper
 from tests.control.ddos.test_detection import APPS, FILTER
 from tests.control.keepers import until
 
@@ -39,9 +41,14 @@ class Daemon:
         self.places = ()
         self.before = plan(0)
         self.now = self.before
-        kernel = KernelDetection(self.helper, NodeFilter(self.helper))
+        self.workers = [FakeWorker(0), FakeWorker(1)]
+        planes = DetectionPlanes(
+            KernelDetection(self.helper, NodeFilter(self.helper)),
+            KernelCounts(self.helper, "filter"),
+            WorkerDetection(2, lambda: self.workers),
+        )
         book = AttackBook(folder / "attacks", lambda records: None)
-        self.actor = DdosActor(self.state, self, kernel, KernelCounts(self.helper, "filter"), book)
+        self.actor = DdosActor(self.state, self, planes, book)
         self._tasks = Tasks()
 
     @property

@@ -24,7 +24,7 @@ async def started(tmp_path, monkeypatch):
 async def test_it_is_told_and_says_what_it_finds(started, tmp_path, caplog):
     await started.ready()
     file = memory_file("looks", b"")
-    await started.serve(Orders(DetectorSettings({0: ("x", "udp/1-1")}), file))
+    await started.serve(Orders(DetectorSettings({0: ("x", "udp/1-1")}), [file]))
     os.close(file)
     started.tell("counts", DetectorCounts({"a": (1, 2)}, 3))
     (tmp_path / "say").write_text("\n".join(map(json.dumps, (["sampling", 1, 2], ["junk"], ["sampling", 3, 4]))))
@@ -44,7 +44,7 @@ async def test_files_that_it_could_not_open_come_with_its_settings(started, tmp_
     countries, file = tmp_path / "countries.mmdb", memory_file("looks", b"")
     countries.write_bytes(b"content")
     before = len(os.listdir("/proc/self/fd"))
-    started.tell("settings", Orders(DetectorSettings({}), file, [("country", str(countries)), ("asn", "/nowhere")]))
+    started.tell("settings", Orders(DetectorSettings({}), [file], [("country", str(countries)), ("asn", "/nowhere")]))
     assert len(os.listdir("/proc/self/fd")) == before
     os.close(file)
     await until(lambda: (tmp_path / "told").exists())

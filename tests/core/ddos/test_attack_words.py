@@ -62,7 +62,7 @@ def test_a_rule_in_words():
         "When it was written, 120 kpackets/s more than normal matched; the rate was between 110 kpackets/s and"
         " 131 kpackets/s (95 % sure, from samples).",
         "Of the normal openings of an app at most 0.15 % match, of the app that it hits most.",
-        "Until now 5,000,000 packets of 2.50 GB matched, by the kernel's counter.",
+        "Until now 5,000,000 packets of 2.50 GB matched, by its counter.",
     )
     alone = AttackRule(name="", vector="UDP flood", fingerprint="any packet", action="none", began=1.0)
     assert "What matches passes." in explain(ATTACK, alone)

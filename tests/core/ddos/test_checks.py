@@ -32,13 +32,14 @@ def test_overrides_of_nothing():
     assert list(idle_rulesets(Config.model_validate({"rulesets": {"one": {}}, "ddos": {}}))) == []
 
 
-def test_detection_needs_the_filter():
-    alone = Config.model_validate({"ddos": {}})
-    (fault,) = check_ddos(alone, Surroundings({}, None, alone))
-    assert fault.path == ("ddos",)
-    assert "filter: {interfaces: [NAME], guard: [PREFIX]}" in fault.message
-    both = Config.model_validate({"ddos": {}, "filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"]}})
-    assert list(check_ddos(both, Surroundings({}, None, both))) == []
+def test_the_guard_is_that_of_the_filter_where_there_is_one():
+    for guard in ([], ["192.0.2.0/24"]):
+        alone = Config.model_validate({"ddos": {"guard": guard}})
+        assert list(check_ddos(alone, Surroundings({}, None, alone))) == []
+        seen = {"ddos": {"guard": guard}, "filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"]}}
+        both = Config.model_validate(seen)
+        faults = list(check_ddos(both, Surroundings({}, None, both)))
+        assert [fault.path for fault in faults] == ([("ddos", "guard")] if guard else [])
 
 
 def test_more_places_than_the_kernel_holds():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, overruled
+from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, of_connections, overruled
 from spectrum.core.ddos.mining import Fingerprint
 from spectrum.core.ddos.overrides import Ruling
 from spectrum.core.ddos.packets import MAPPED, NO_APP
@@ -109,3 +109,22 @@ def test_known_sources_behind_addresses_that_were_not_seen_before():
     assert judge(finding(hit=0.001), shared, crowd).action is None
     assert judge(finding(hit=0.001), shared, excess(90_000, 100, 0)).action is Action.SOURCE_LIMIT
     assert judge(finding(hit=0.001), rows(source_low=FEW, protocol=17, served=1), crowd).action is Action.BLOCK
+
+
+@pytest.mark.parametrize(
+    ("judged", "protocol", "action", "per_s"),
+    [
+        (Judgement(Action.COOKIE, why="many"), 6, Action.LIMIT, 500.0),
+        (Judgement(Action.RETRY, why="many"), 6, Action.LIMIT, 500.0),
+        (Judgement(Action.SOURCE_LIMIT, 100.0), 6, Action.SOURCE_LIMIT, 25.0),
+        (Judgement(Action.LIMIT, 2.0), 6, Action.LIMIT, 1.0),
+        (Judgement(Action.BLOCK), 6, Action.BLOCK, 0.0),
+        (Judgement(None), 6, None, 0.0),
+        (Judgement(Action.RETRY), 17, Action.RETRY, 0.0),
+    ],
+)
+def test_rules_about_connections_count_each_once(judged, protocol, action, per_s):
+    """Of four packets of a connection one opens it."""
+    found = of_connections(judged, finding(), rows(state=[0, 1, 1, 1] * 5, protocol=protocol, stands_for=8.0))
+    assert (found.action, found.per_s) == (action, per_s)
+    assert of_connections(judged, finding(), rows(state=[])) == judged

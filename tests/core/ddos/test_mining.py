@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spectrum.core.ddos.mining import COVER_WEIGHTS, mine
+from spectrum.core.ddos.mining import COVER_WEIGHTS, UNKNOWN_TO_WORKERS, mine
 from spectrum.core.ddos.packets import IN_USE, Packets
 from spectrum.core.ddos.profile import Normal
 from spectrum.simulation.normal import normal
@@ -9,14 +9,14 @@ from spectrum.simulation.vectors import flood
 from tests.core.ddos.mix import ONE_IN, learned
 
 
-def mined(vector, rate=200_000, cover_weight=COVER_WEIGHTS[0]):
+def mined(vector, rate=200_000, cover_weight=COVER_WEIGHTS[0], unknown=frozenset()):
     world, profile = learned()
     parts = [normal(world, 0.25, ONE_IN)]
     if vector:
         parts.append(flood(world, vector, rate, 0.25, ONE_IN))
     packets = Packets.joined(parts)
     idle = packets.where(packets["state"] != IN_USE)
-    return mine(idle, 0.25, profile.normal, 5_000, cover_weight)
+    return mine(idle, 0.25, profile.normal, 5_000, cover_weight, unknown)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,12 @@ def test_what_an_attack_shares_and_not_what_varies(vector, words, varies):
     assert not any(word in text for word in varies), text
     later = 0.16 if vector == "dns_reflection" else 0.0  # fragments without ports are another vector
     assert found.excess == pytest.approx(200_000 * (1 - later), rel=0.15)
+
+
+@pytest.mark.parametrize("vector", ["udp_fixed", "syn_fixed"])
+def test_what_workers_do_not_know_is_not_looked_for(vector):
+    found = mined(vector, unknown=UNKNOWN_TO_WORKERS)
+    assert found is not None and not UNKNOWN_TO_WORKERS & {one.field for one in found.what.predicates}
 
 
 def test_no_excess_no_finding():

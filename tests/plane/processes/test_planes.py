@@ -2,15 +2,20 @@ import os
 import time
 from contextlib import ExitStack
 
+import msgspec
 import pytest
 
 from spectrum.control.access import load_access
 from spectrum.control.configuration.loader import load_text
 from spectrum.core.configuration.config import Config
 from spectrum.core.features import compile_snapshot
+from spectrum.core.filter_rules import FilterRule
 from spectrum.kernel.descriptors import close_all, memory_file
+from spectrum.kernel.filter.rules import pack_rule
 from spectrum.kernel.sockets import open_listeners
-from spectrum.link.messages import HealthUpdate, Offloading
+from spectrum.kernel.worker_looks import make_file
+from spectrum.link.messages import HealthUpdate, Offloading, Watching, WorkerRule, WorkerRules
+from spectrum.plane.memory import KNOWN_BYTES
 from spectrum.plane.processes.planes import Planes
 from tests.control.keepers import until
 from tests.plane.processes.parts import process_parts
@@ -71,6 +76,28 @@ async def test_tables_of_the_kernel_that_were_lost_are_not_used(tmp_path):
     async with process_parts(tmp_path / "control") as parts:
         parts.planes.take_offload(Offloading(1, 8), [], True)
         assert parts.planes.udp.engine.offloaded == 0
+
+
+async def test_what_is_shown_to_detection_and_its_rules(tmp_path):
+    looks, known = make_file("looks"), make_file("known", KNOWN_BYTES)
+    body = msgspec.msgpack.encode(WorkerRules([WorkerRule(pack_rule(FilterRule()), [])], [(bytes(16), b"\xff" * 16)]))
+    async with process_parts(tmp_path / "control") as parts:
+        lookout = parts.planes._lookout
+        before = len(os.listdir("/proc/self/fd"))
+
+        def tell(told):
+            files = [os.dup(looks), os.dup(known), memory_file("rules", body)] if told.size else []
+            parts.planes.take_watching(told, files)
+
+        for _ in range(2):
+            tell(Watching(1, 2, len(body)))
+            assert lookout.on and lookout.rule_count == 1
+        parts.planes.take_watching(Watching(1, 2, len(body)), [])  # its files were lost
+        assert lookout.on and lookout.rule_count == 1
+        tell(Watching())
+        assert not lookout.on and lookout.rule_count == 0
+        assert len(os.listdir("/proc/self/fd")) == before
+    close_all([looks, known])
 
 
 async def test_memory_that_cannot_be_used():
