@@ -186,7 +186,8 @@ cdef class Sessions(Part):
     cdef void _resume(self) noexcept nogil
     cdef int _accept(self, uint32_t number) noexcept nogil
     cdef void _pass_over(self, uint32_t number, const uint8_t *address, uint8_t address_bytes) noexcept nogil
-    cdef void _note_gone(self, uint32_t number, const uint8_t *address, uint8_t address_bytes, bint is_refused) noexcept nogil
+    cdef void _note_gone(
+        self, uint32_t number, const uint8_t *address, uint8_t address_bytes, bint is_refused) noexcept nogil
     cdef bint _is_refused(self, Session *session) noexcept nogil
     cdef bint _is_told(self, uint32_t app) noexcept nogil
     cdef object _tell_gone(self)
