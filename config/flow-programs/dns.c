@@ -2,7 +2,7 @@
  *
  * A flow program for an authoritative DNS server or a resolver: it lets through what is a query, by RFC 1035, RFC 6891
  * and RFC 8482, and drops the rest: answers that nobody asked for (reflection), noise, and queries that are cut off.
- * A query of type ANY, which is used to get large answers sent to forged addresses, has to come twice.
+ * A query of type ANY, which is used to get large answers sent to forged addresses, has to come twice from one port.
  */
 
 #include <spectrum_flow.h>
