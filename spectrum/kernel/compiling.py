@@ -23,8 +23,13 @@ from spectrum.kernel.privileges import confine
 MODULE = "spectrum.kernel.compiling"
 HEADERS = Path(__file__).with_name("bpf") / "include"
 TIMEOUT_S = 20.0
-_CPU_S = 15
-_MEMORY_BYTES = 4 * 2**30
+# Of the process: seconds of a CPU, bytes of memory, and none of files.
+_MOST = {
+    resource.RLIMIT_CPU: 15,
+    resource.RLIMIT_AS: 4 * 2**30,
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_FSIZE: 0,
+}
 MAX_SOURCE_BYTES = 2**20
 _SYSTEM = tuple(map(Path, ("/usr", "/lib", "/lib64", "/etc/alternatives")))
 # Debian has each version under a name of its own, and the others may have no plain one.
@@ -103,10 +108,8 @@ def command(clang: str, folder: str) -> list[str]:
 def main() -> None:
     """Give up what is not needed, and become clang."""
     clang, folder = sys.argv[1:]
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    for kind, most in _MOST.items():
+        resource.setrlimit(kind, (most, most))
     confine(())
     system = (*_SYSTEM, Path(clang).resolve().parent)
     limit_files((*system, HEADERS, Path(folder)), (), (), system)

@@ -550,7 +550,7 @@ _LOG_INSTRUCTIONS, _LOG_TOTALS = 1, 4
 _LOG_BYTES = 1 << 20
 _TOTALS = re.compile(r"processed (\d+) insns")
 _INSTRUCTION = re.compile(r"^(\d+): \(", re.MULTILINE)
-_NAMED_INSTRUCTION = re.compile(r"\binsn (\d+)\b(?! to)")
+_NAMED_INSTRUCTION = re.compile(r"\binsn (\d+)")
 # What the verifier's log has that is not the reason.
 _NO_REASON = re.compile(
     r"\d+: |processed |func#|verification time|stack depth|from \d+|\s*(?:frame\d+: )?R\d+\w*="

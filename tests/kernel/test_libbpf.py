@@ -1,12 +1,26 @@
 """What libbpf and the kernel refuse, and what is said of it; the rest is in test_bindings.py."""
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
 
 from spectrum.kernel import libbpf
-from spectrum.kernel.libbpf import BpfError, Map, Object, replace_program, version
+from spectrum.kernel.filter.detection import SMALL_TABLES
+from spectrum.kernel.filter.tcp_protection import SMALL_TCP_TABLES
+from spectrum.kernel.libbpf import (
+    BpfError,
+    Map,
+    Object,
+    Shape,
+    VerifierRefused,
+    create_table,
+    load_xdp,
+    replace_program,
+    run_xdp,
+    version,
+)
 
 CODE = Path(libbpf.__file__).with_name("bpf").joinpath("bindings.bpf.o").read_bytes()
 
@@ -44,3 +58,64 @@ def test_a_map_is_read_and_written():
         Map(os.dup(libbpf._library().bpf_map__fd(loaded._map("counts"))), 4, 8).set(b"\xff" * 4, bytes(8 * 64))
     found.close()
     loaded.close()
+
+
+def code(*instructions):
+    return b"".join(struct.pack("=BBhi", *one) for one in instructions)
+
+
+PASSES = code((0xB7, 0, 0, 2), (0x95, 0, 0, 0))
+FRAME = bytes(60)
+
+
+@pytest.fixture
+def root():
+    if os.geteuid() != 0:
+        pytest.skip("BPF needs root")
+
+
+def test_a_program_of_instructions(root):
+    program = load_xdp("passes", PASSES, 100)
+    result, ns = run_xdp(program, FRAME, 1000)
+    assert result == 2 and ns < 10_000
+    with pytest.raises(BpfError, match="a program cannot be run"):
+        run_xdp(program, b"")
+    os.close(program)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "at", "why"),
+    [
+        ([(0x79, 0x60, 0, 0), (0x95, 0, 0, 0)], 0, "R6 !read_ok"),
+        ([(0xB7, 0, 0, 0), (0x79, 0x00, 0, 0), (0x95, 0, 0, 0)], 1, "R0 invalid mem access"),
+        ([(0xB7, 0, 0, 0), (0x05, 0, 5, 0), (0x95, 0, 0, 0)], 1, "jump out of range"),
+        ([(0xB7, 0, 0, 0), (0x05, 0, -2, 0), (0x95, 0, 0, 0)], -2, "."),
+    ],
+)
+def test_what_the_verifier_refuses(root, instructions, at, why):
+    with pytest.raises(VerifierRefused, match=why) as caught:
+        load_xdp("refused", code(*instructions), 100)
+    assert at in (-2, caught.value.at) and str(caught.value)
+
+
+def test_steps(root):
+    long = code((0xB7, 0, 0, 0), *[(0x07, 0, 0, 1)] * 50, (0x95, 0, 0, 0))
+    os.close(load_xdp("long", long, 52))
+    with pytest.raises(VerifierRefused, match="more than 51 steps"):
+        load_xdp("long", long, 51)
+
+
+def test_tables_and_constants(root):
+    table = create_table("table", Shape(1, 4, 8, 16, 0))
+    assert Map(table, 4, 8).shape() == Shape(1, 4, 8, 16, 0)
+    os.close(table)
+    with pytest.raises(BpfError, match="table"):
+        create_table("table", Shape(1, 0, 8, 16, 0))
+    with pytest.raises(BpfError, match=r"has no map \.rodata"):
+        Object(CODE, {}, constants=b"1")
+    whole = Path(libbpf.__file__).with_name("bpf").joinpath("filter.bpf.o").read_bytes()
+    filtering = Object(whole, {}, SMALL_TABLES | SMALL_TCP_TABLES, constants=bytes(4))
+    filtering.table("programs", 4, 4)
+    with pytest.raises(BpfError, match="has no map nothing"):
+        filtering.table("nothing", 4, 4)
+    filtering.close()
