@@ -1,3 +1,5 @@
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,11 @@ def test_a_higher_level_reaches_further_and_never_below_zero():
     assert found == pytest.approx((1000, 980.4, 1019.6), abs=0.01)
     assert interval_of(1000.0, 100.0, 0.99).upper > found.upper
     assert interval_of(10.0, 10_000.0, 0.99).lower == 0
+
+
+@pytest.mark.parametrize("level", [0.01, 0.5, 0.95, 0.999999])
+def test_levels_are_those_of_the_normal_distribution(level):
+    assert interval_of(0.0, 1.0, level).upper == pytest.approx(NormalDist().inv_cdf((1 + level) / 2))
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
