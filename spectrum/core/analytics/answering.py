@@ -70,11 +70,14 @@ class _Answering:
         of_groups = _over_time(histograms)
         if by_percentile:
             groups = self._sorted(groups, ranked.values, of_groups)[: question.limit]
-        if question.bucket or (question.others and ranked.count > question.limit):
+        has_others = question.others and ranked.count > question.limit
+        if not question.bucket and (not has_others or self._are_sums()):
+            rows = [(*group, *self._merged(ranked.values[group], of_groups.get(group, {}))) for group in groups]
+            if has_others:
+                rows.append((*(None,) * self._keys, *self._left(ranked, groups)))
+        else:
             chosen = groups if self._keys and ranked.count > len(groups) else None
             rows = list(self._detail(groups, chosen, histograms)) if groups else []
-        else:
-            rows = [(*group, *self._merged(ranked.values[group], of_groups.get(group, {}))) for group in groups]
         totals, minima, maxima = (
             {one.name: _number(value) for one, value in zip(plan.plain, values, strict=True)}
             for values in (ranked.total, ranked.lowest, ranked.highest)
@@ -90,6 +93,14 @@ class _Answering:
     def _is_sorted_by_percentile(self) -> bool:
         names = {one.name for one in self._of_histogram}
         return bool(self._keys) and any(one.by in names for one in self._plan.order)
+
+    def _are_sums(self) -> bool:
+        return all(one.kind is MetricKind.SUM for one in self._plan.metrics)
+
+    def _left(self, ranked: "_Ranked", groups: Sequence[Row]) -> Iterator[Any]:
+        """Yield what is left of sums beyond groups: to ask for it would be to read everything once more."""
+        for at, total in enumerate(ranked.total):
+            yield total - sum(ranked.values[group][at] for group in groups)
 
     def _detail(
         self, groups: Sequence[Row], chosen: Sequence[Row] | None, histograms: Mapping[_Place, _Counts]

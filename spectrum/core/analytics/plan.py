@@ -22,8 +22,8 @@ from spectrum.core.configuration.faults import nearest
 
 MINUTE_S = 60
 MINUTE_US = MINUTE_S * 1_000_000
-# From here on roll-ups answer what they can.
-LONG_S = 86400.0
+# Beyond it roll-ups answer what they can: exact percentiles take memory for each row.
+LONG_S = 3600.0
 # Groups times buckets.
 MAX_POINTS = 100_000
 MAX_METRICS = 30
@@ -188,7 +188,7 @@ def _parts(
     if table.name != "events":
         return whole, ""
     is_cut = question.since < reach.events_from
-    if not is_cut and question.until - question.since < LONG_S:
+    if not is_cut and question.until - question.since <= LONG_S:
         return whole, ""
     if missing := next(_not_rolled(question, metrics, dimensions), ""):
         if not is_cut:

@@ -35,6 +35,11 @@ def test_minutes_end_where_they_are_complete():
     assert parts(make_plan(question(since=NOW - DAY), Reach())) == [("events", -DAY, 0)]
 
 
+def test_roll_ups_answer_beyond_an_hour():
+    assert parts(make_plan(question(since=NOW - HOUR), COMPLETE)) == [("events", -HOUR, 0)]
+    assert {name for name, _, _ in parts(make_plan(question(since=NOW - HOUR - 60), COMPLETE))} >= {"minutes"}
+
+
 def test_what_is_gone_from_events_is_asked_of_minutes():
     plan = make_plan(question(since=NOW - 90), Reach(NOW - 30, NOW + 60))
     assert parts(plan) == [("minutes", -120, 0)]
