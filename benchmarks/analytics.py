@@ -11,6 +11,7 @@ from statistics import median
 
 import msgspec
 
+from benchmarks import analytics_feed
 from benchmarks.rounds import Figures, Rows, work_folder
 from spectrum.analytics.embedded import EmbeddedStore
 from spectrum.core.analytics.columns import EVENTS
@@ -45,7 +46,10 @@ ROWS: Rows = {
     "hour_ms": ("the same by minute, of the last hour", "ms", True),
     "client_ms": ("the newest 100 records of one client", "ms", True),
     "memory_mib": ("memory of the process, at most", "MiB", True),
+    **analytics_feed.ROWS,
 }
+# Records that two workers send, and for how long.
+FEED_PER_S, FEED_S = 50_000, 20.0
 
 
 def _records(count: int) -> Iterator[SessionEvent]:
@@ -258,4 +262,5 @@ def measure_store(taken: int, rows: int) -> Figures:
     """
     with work_folder("analytics") as folder:
         figures = _take(folder, taken) | _ask(folder, rows)
-    return figures | {"memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    figures["memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return figures | analytics_feed.measure_feed(list(_records(analytics_feed.RECORDS)), FEED_PER_S, FEED_S)
