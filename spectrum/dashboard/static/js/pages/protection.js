@@ -22,7 +22,7 @@ const wordOf = (options, value) => options.find(([one]) => one === value)?.[1] ?
 
 export default (ctx) => (ctx.params.section ? edit(ctx) : overview());
 
-const add = (to, words) => h('a', { class: 'btn', href: href(`/protection/${to}`) }, words);
+const add = (section, words, id = 'new') => h('a', { class: 'btn', href: href(`/protection/${section}/${id}`) }, words);
 
 async function overview() {
   const { hidden, entry = [], rules = [], filters = [], prefixes = [], allowed = [], status } = await parts({
@@ -40,11 +40,11 @@ async function overview() {
   return {
     title: 'DDoS protection',
     node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, 'DDoS protection'), h('p', { class: 'lede' }, 'What becomes of attacks. It needs ', h('code', {}, 'filter'), ' in the file, and overrides ', h('code', {}, 'ddos'), '.'))),
-      h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Overrides of managed rules'), !hidden.has('entry') && add(`rulesets/${entry[0]?.id || 'new'}`, overrides.length ? 'Change' : 'Add')),
+      h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Overrides of managed rules'), !hidden.has('entry') && add('rulesets', overrides.length ? 'Change' : 'Add', entry[0]?.id)),
         hidden.has('entry') ? unseen('overrides') : overrides.length ? plainTable([['Override'], ['For attacks with'], ['Says']], overrides.map((one, i) => h('tr', {}, h('td', {}, h('b', {}, foreign(one.description || one.ref || `rule-${i + 1}`)), one.enabled === false && h('span', { class: 'quiet' }, '  off')), h('td', {}, h('code', {}, foreign(one.expression || 'true', 120))), h('td', {}, said(one.overrides || {}).join('; ')))), 'Overrides, in their order') : blank('Managed rules are as they are', 'An override changes how sensitive they are, and what they do; also for some addresses and ports alone.')),
       h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Advanced TCP protection'), !hidden.has('status') && [state(isOn ? 'passed' : 'idle', isOn ? 'on' : 'off'), button(verb, flip)]),
         hidden.has('rules') ? unseen('TCP protection') : [all.length > 0 ? plainTable([['What'], ['For'], ['What becomes of it']], all, 'Rules, filters, prefixes and the allowlist') : blank('No rule yet', 'A rule challenges SYNs, or drops packets of no connection, beyond a rate. Begin with one that only counts.'),
-          h('p', { class: 'pad' }, add('tcp_rules/new', 'Add a rule'), ' ', add('tcp_filters/new', 'Add a filter'), ' ', add('tcp_prefixes/new', 'Add a prefix'), ' ', add('tcp_allowlist/new', 'Allow a source'))])],
+          h('p', { class: 'pad' }, add('tcp_rules', 'Add a rule'), ' ', add('tcp_filters', 'Add a filter'), ' ', add('tcp_prefixes', 'Add a prefix'), ' ', add('tcp_allowlist', 'Allow a source'))])],
   };
 }
 
