@@ -138,6 +138,16 @@ def ddos_live_command(rounds: int, ways: str) -> None:
         click.echo(report.table(results, live.ROWS))
 
 
+@main.command("ddos-cost")
+@click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")
+def ddos_cost_command(rounds: int) -> None:
+    """Processor time and memory of detection at a million packets per second, sampled down; it takes no network."""
+    from benchmarks.ddos import cost
+
+    results = measure(list(cost.CASES), cost.measure_case, cost.ROWS, rounds, lambda line: click.echo(line, err=True))
+    click.echo(report.table(results, cost.ROWS))
+
+
 @main.command("faults")
 @click.option("--peers", default="haproxy,nginx,envoy", show_default=True, help="Peers, separated by commas.")
 @click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")

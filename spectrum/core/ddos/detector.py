@@ -32,7 +32,7 @@ from spectrum.core.ddos.mining import (
 )
 from spectrum.core.ddos.overrides import Overrides, Ruling
 from spectrum.core.ddos.packets import IN_USE, NO_APP, OPENING, Packets
-from spectrum.core.ddos.predicates import Conjunction
+from spectrum.core.ddos.predicates import Conjunction, Predicate
 from spectrum.core.ddos.profile import Normal, Profile
 from spectrum.core.ddos.recurrence import EXPIRIES_S, PastAttack, PastAttacks, expiry_s
 from spectrum.core.ddos.unlearned import SUSPECT_SHARE, Suspects
@@ -433,6 +433,7 @@ class Detector:
     ) -> RuleWritten | LeftAlone:
         """Begin a rule for what was found in what no rule matches; or say why there is none."""
         idle = left.where(left["state"] != IN_USE)
+        fingerprint = self._narrowed(fingerprint, idle, seconds)
         matching = idle.where(fingerprint.what.match(idle))
         app = app_of(matching)
         excess = self._excess_of(app, left, seconds)
@@ -467,6 +468,18 @@ class Detector:
             apps=self._apps_of(fingerprint.what) | {app},
         )
         return RuleWritten(rule)
+
+    def _narrowed(self, fingerprint: Fingerprint, idle: Packets, seconds: float) -> Fingerprint:
+        """Leave out apps of which too little is known, where most of an attack goes to where no app listens."""
+        matching = idle.where(fingerprint.what.match(idle))
+        served = matching["served"] == 1
+        if app_of(matching) != NO_APP or not served.any() or served.mean() > 0.5:
+            return fingerprint
+        if all(self._profile.is_settled(int(app), self._at) for app in np.unique(matching["app"][served])):
+            return fingerprint
+        what = Conjunction((*fingerprint.what.predicates, Predicate("served", "is", (0,))))
+        excess = fingerprint.excess - float(matching["stands_for"][served].sum()) / seconds
+        return replace(fingerprint, what=what, excess=excess, samples=int((~served).sum()))
 
     def _apps_of(self, what: Conjunction) -> frozenset[int]:
         """Return the apps whose normal packets match."""

@@ -10,7 +10,7 @@ from spectrum.core.ddos.detector import MOST_RULES, SUB_WINDOW_S, Detector, Left
 from spectrum.core.ddos.judging import Action
 from spectrum.core.ddos.managed import BY_REF
 from spectrum.core.ddos.overrides import ManagedOverride, Overrides, Setting
-from spectrum.core.ddos.packets import OPENING, Packets
+from spectrum.core.ddos.packets import NO_APP, OPENING, Packets
 from spectrum.core.ddos.profile import Profile
 from spectrum.core.ddos.recurrence import EXPIRIES_S, PastAttack
 from spectrum.simulation.normal import GAME, World, crowd, normal
@@ -86,6 +86,22 @@ def test_the_first_packets_of_an_attack_are_not_learned(share):
         written += detector.look(packets, SUB_WINDOW_S, 100 + number * SUB_WINDOW_S)
     assert written and all(isinstance(event, RuleWritten) and event.rule.hits <= 0.01 for event in written)
     assert not detector.profile.rates_of(GAME).any()
+
+
+def test_an_app_of_which_nothing_is_known_is_left_out_of_what_is_dropped_beside_it():
+    """All packets to its address share that, and a profile without rows says that nobody else does."""
+    world, detector = World(3), Detector(Profile(3, settle_s=1, first_s=1))
+    for number in range(16):
+        came = flood(world, "ntp_reflection", 20_000 * (number > 7), SUB_WINDOW_S, 1)
+        some = np.arange(len(came)) % 5 == 0
+        came = came.replaced(
+            served=some.astype(np.uint8),
+            app=np.where(some, GAME, NO_APP).astype(np.int32),
+            source_port=world.chance.integers(1024, 65536, len(came)).astype(np.uint16),
+        )
+        detector.look(came, SUB_WINDOW_S, 100 + number * SUB_WINDOW_S)
+    actions = {rule.action: rule.what.match(came).sum() for rule in detector.rules}
+    assert actions[Action.BLOCK] == (~some).sum()
 
 
 def test_a_crowd_is_left_alone_and_that_is_said():
