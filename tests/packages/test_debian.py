@@ -66,6 +66,7 @@ def _has_what_people_look_for(root):
         "usr/share/man/man5/spectrum.yaml.5.gz",
         "usr/share/bash-completion/completions/spectrum",
         "usr/share/doc/spectrum-edge/examples/load-balancing.yaml",
+        "usr/share/doc/spectrum-edge/examples/flow-programs/game.c",
     ):
         assert (root.path / path).exists(), path
     unit = (root.path / "lib/systemd/system/spectrum.service").read_text()

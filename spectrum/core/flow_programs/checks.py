@@ -23,18 +23,25 @@ def check_flow_programs(config: Config, surroundings: Surroundings) -> Iterator[
     for rank, name in enumerate(whole.flow_programs):
         if name in config.flow_programs and rank >= MAX_PROGRAMS:
             yield Fault(("flow_programs", name), f"there are {MAX_PROGRAMS} flow programs at most")
-    if whole.ddos is None:
-        for name, one in config.flow_programs.items():
-            if one.mode != "disabled":
-                yield Fault(
-                    ("flow_programs", name),
-                    "flow programs leave flows in use alone, which are known only while attacks are looked for; "
-                    "write ddos: {}",
-                )
+    missing = _missing(whole)
+    for name, one in config.flow_programs.items():
+        if missing and one.mode != "disabled":
+            yield Fault(("flow_programs", name), missing)
     for name, one in config.flow_programs.items():
         for place, app in enumerate(one.apps):
             if (why := _misfit(name, app, whole, surroundings)) is not None:
                 yield Fault(("flow_programs", name, "apps", place), why)
+
+
+def _missing(whole: Config) -> str:
+    """Return what flow programs lack; empty for nothing."""
+    if whole.filter is None:
+        return "flow programs are called by the filter; write filter: {interfaces: [NAME], guard: [PREFIX]}"
+    if whole.ddos is None:
+        return (
+            "flow programs leave flows in use alone, which are known only while attacks are looked for; write ddos: {}"
+        )
+    return ""
 
 
 def _misfit(name: str, app: str, whole: Config, surroundings: Surroundings) -> str | None:

@@ -38,6 +38,11 @@ def test_it_takes_detection():
     assert path == ("flow_programs", "a") and "ddos: {}" in why
 
 
+def test_it_takes_the_filter():
+    ((path, why),) = faults({"a": one("game"), "b": one("voice", mode="disabled")}, filter=None)
+    assert path == ("flow_programs", "a") and "filter: {interfaces" in why
+
+
 def test_how_many():
     apps = {f"g{n}": APPS["game"] | {"protocol": f"udp/{7000 + n}"} for n in range(17)}
     assert faults({f"p{n}": one(f"g{n}") for n in range(17)}, apps=apps) == [
