@@ -39,7 +39,7 @@ async function overview() {
   }
   return {
     title: 'DDoS protection',
-    node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, 'DDoS protection'), h('p', { class: 'lede' }, 'What becomes of attacks. It needs ', h('code', {}, 'filter'), ' in the file, and overrides ', h('code', {}, 'ddos'), '.'))),
+    node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, 'DDoS protection'), h('p', { class: 'lede' }, 'What becomes of attacks. Overrides need ', h('code', {}, 'ddos'), ' in the file, TCP protection ', h('code', {}, 'filter'), '.'))),
       h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Overrides of managed rules'), !hidden.has('entry') && add('rulesets', overrides.length ? 'Change' : 'Add', entry[0]?.id)),
         hidden.has('entry') ? unseen('overrides') : overrides.length ? plainTable([['Override'], ['For attacks with'], ['Says']], overrides.map((one, i) => h('tr', {}, h('td', {}, h('b', {}, foreign(one.description || one.ref || `rule-${i + 1}`)), one.enabled === false && h('span', { class: 'quiet' }, '  off')), h('td', {}, h('code', {}, foreign(one.expression || 'true', 120))), h('td', {}, said(one.overrides || {}).join('; ')))), 'Overrides, in their order') : blank('Managed rules are as they are', 'An override changes how sensitive they are, and what they do; also for some addresses and ports alone.')),
       h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Advanced TCP protection'), !hidden.has('status') && [state(isOn ? 'passed' : 'idle', isOn ? 'on' : 'off'), button(verb, flip)]),
