@@ -171,7 +171,8 @@ def _packet(sample: Mapping[str, Any]) -> str:
         return f"{sample['frame_bytes']} bytes"
     flags = f" {sample['tcp_flags']}" if sample["tcp_flags"] else ""
     ends = (_end(sample[end], sample[f"{end}_port"]) for end in ("source", "destination"))
-    return f"{sample['protocol']} {' > '.join(ends)}{flags} length {sample['length']} ttl {sample['ttl']}"
+    ttl = "" if sample["ttl"] is None else f" ttl {sample['ttl']}"
+    return f"{sample['protocol']} {' > '.join(ends)}{flags} length {sample['length']}{ttl}"
 
 
 def _end(address: str, port: int) -> str:

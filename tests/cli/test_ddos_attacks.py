@@ -94,6 +94,11 @@ def test_a_capture(book, tmp_path):
             | {"destination_port": 0, "tcp_flags": "syn", "length": 60, "ttl": 4},
             "tcp [2001:db8::1]:5 > 2001:db8::2 syn length 60 ttl 4",
         ),
+        (
+            {"protocol": "udp", "source": "192.0.2.1", "source_port": 5, "destination": "192.0.2.2"}
+            | {"destination_port": 7, "tcp_flags": "", "length": 32, "ttl": None},
+            "udp 192.0.2.1:5 > 192.0.2.2:7 length 32",
+        ),
     ],
 )
 def test_packets_in_a_line(given, line):

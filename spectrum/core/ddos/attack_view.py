@@ -84,7 +84,7 @@ def _decoded(frame: frames.Frame) -> dict[str, Any]:
         "source_port": frame.source_port,
         "destination_port": frame.destination_port,
         "length": frame.length,
-        "ttl": frame.ttl,
+        "ttl": frame.ttl or None,  # workers do not see it
         "tcp_flags": "+".join(frame.tcp_flags),
     }
 

@@ -37,6 +37,8 @@ def test_headers_are_decoded():
         "ttl": 55,
         "tcp_flags": "",
     }
+    unseen = frame(9)[:22] + b"\0" + frame(9)[23:]  # the TTL, as workers show packets
+    assert sample_shown(AttackSample(NOW, 482, unseen))["ttl"] is None
     assert "source" not in sample_shown(AttackSample(NOW, 9, b"no frame"))
 
 
