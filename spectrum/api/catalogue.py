@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 # Changes of one rollout: a rollout of many takes longer, and everybody in it waits.
 MAX_GROUPS = 100
+# A client that has its answer sends its next change within so long, or is not waited for.
+GATHER_S = 0.01
+# After so long without a change nobody is waited for.
+AT_REST_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +239,17 @@ class Catalogue(Holdings):
 
     async def write(self) -> None:
         """Carry out what waits, for as long as the process runs."""
+        under_way, ended = 0, 0.0
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if time.monotonic() - ended > AT_REST_S:
+                under_way = 0
             while self._waiting or self._refill:
+                await self._gather(under_way)
                 await self._fill_again()
                 batch = self._batch()
+                under_way = len(batch) + len(self._waiting)
                 try:
                     await self._carry_out(batch)
                 except BaseException as exc:
@@ -249,6 +258,23 @@ class Catalogue(Holdings):
                         _answer_all(self._waiting, NotLive("the API is ending", is_for_now=True))
                         raise
                     log.exception("changes of the API failed")
+                ended = time.monotonic()
+
+    async def _gather(self, under_way: int) -> None:
+        """Wait a moment for as many changes as were under way: who was answered just now may send the next one.
+
+        A rollout of many changes takes little longer than that of one. Without this, half of the clients would wait for
+        the rollout of the other half, in turns (commit_delay of PostgreSQL).
+        """
+        while 0 < len(self._waiting) < under_way:
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), GATHER_S)
+            except TimeoutError:
+                return
+            except asyncio.CancelledError:
+                _answer_all(self._waiting, NotLive("the API is ending", is_for_now=True))
+                raise
 
     async def _fill_again(self) -> None:
         fill, self._refill = self._refill, None

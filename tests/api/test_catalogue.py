@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from spectrum.api.catalogue import Cause, ChangeRefused, Conflict, NotLive, ObjectFault, ReadOnly
+from spectrum.api.catalogue import AT_REST_S, Cause, ChangeRefused, Conflict, NotLive, ObjectFault, ReadOnly
 from spectrum.api.steps import Steps
 from spectrum.store.audit import AuditFilter, Author
 from spectrum.store.errors import StoreFull
@@ -54,6 +54,19 @@ async def test_what_waits_goes_together_and_falls_alone(api):
     assert [isinstance(one, ChangeRefused) for one in done] == [i == 3 for i in range(10)]
     assert api.daemon.groups == [10]
     assert len(list(api.store.objects())) == 9
+
+
+async def test_clients_that_send_one_change_after_another_go_together(api):
+    async def client(number):
+        for turn in range(4):
+            await change(api, pool(f"p{number}-{turn}"))
+            await asyncio.sleep(0.0001 * number)
+
+    await asyncio.gather(*(client(number) for number in range(6)))
+    assert sum(api.daemon.groups) == 24 and len(api.daemon.groups) < 12, "they do not take turns by halves"
+    await asyncio.sleep(AT_REST_S * 1.1)
+    await change(api, pool("alone"))
+    assert api.daemon.groups[-1] == 1
 
 
 async def test_changes_of_one_object_keep_their_order(api):
