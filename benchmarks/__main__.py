@@ -148,6 +148,27 @@ def ddos_cost_command(rounds: int) -> None:
     click.echo(report.table(results, cost.ROWS))
 
 
+@main.command("ddos-workers")
+@click.option("--rounds", default=1, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--datagrams", default=98_000, show_default=True, help="Datagrams a second of the flood of them.")
+def ddos_workers_command(rounds: int, datagrams: int) -> None:
+    """What sessions notice of floods that no kernel plane stops; as root, in namespaces."""
+    from benchmarks.ddos import workers
+
+    if missing := missing_tools(["haproxy"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(missing))
+    for name, words in workers.FLOODS.items():
+        click.echo(f"\n{words}:\n")
+        results = measure(
+            list(workers.WAYS[name]),
+            partial(workers.measure_way, flood=name, per_s=datagrams),
+            workers.ROWS,
+            rounds,
+            lambda line: click.echo(line, err=True),
+        )
+        click.echo(report.table(results, workers.ROWS))
+
+
 @main.command("faults")
 @click.option("--peers", default="haproxy,nginx,envoy", show_default=True, help="Peers, separated by commas.")
 @click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")
