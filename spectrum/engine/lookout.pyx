@@ -4,7 +4,7 @@
 One in so many new sessions and datagrams is shown to the detector, as the filter's program shows packets, in a memory
 file that both map. Rules are those of the filter, matched by its own code (kernel/bpf/matching.h): they refuse sessions
 before these are admitted, and datagrams of flows that are not confirmed. There are few of them, so they are tried one
-after another: 8 ns each.
+after another.
 
 What an engine does not know of a packet is 0, and the detector makes no rules about it.
 """
