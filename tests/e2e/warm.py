@@ -86,9 +86,18 @@ class Warm:
 def can_stand_for(environment: Mapping[str, str]) -> bool:
     """Return whether a fork does what a new process would do that has these variables beside this process's.
 
-    One of them may be read while modules are imported; coverage.py starts in new processes only.
+    One of them may be read while modules are imported; coverage.py starts in new processes only; and forks are where
+    the server is, while a test may have gone into the namespaces of another host.
     """
-    return not environment and "COVERAGE_PROCESS_START" not in os.environ
+    return not environment and "COVERAGE_PROCESS_START" not in os.environ and _namespaces() == _HOME
+
+
+def _namespaces() -> tuple[str, ...]:
+    """Return in which namespaces this thread is, and what it starts."""
+    return tuple(os.readlink(f"/proc/thread-self/ns/{kind}") for kind in ("net", "mnt"))
+
+
+_HOME = _namespaces()
 
 
 @functools.cache
