@@ -167,7 +167,7 @@ def test_nothing_but_time_stamps_follows_the_wall_clock():
         "api/routes/objects.py": 1,  # when something was set by hand
         "api/routes/sessions.py": 1,  # when sessions were ended by hand
         "control/analytics/actor.py": 1,  # how old what is taken is
-        "control/ddos/attacks.py": 2,  # when an attack ended, as detection was switched off
+        "control/ddos/attacks.py": 3,  # when an attack ended, as detection was switched off; and how long ago that was
         "control/ddos/actor.py": 1,  # the same
         "control/ddos/profiles.py": 1,  # how old a profile is
         "detector/main.py": 5,  # which time of the week it is, of profiles, and of attacks

@@ -10,7 +10,7 @@ def test_each_is_taken_once_and_has_the_time_of_the_day():
     queue = SampleQueue(lambda: 1000.0, lambda: 10.0)
     queue.add(samples(2), 50, dry_run=False)
     (first, _) = queue.take()
-    assert first == (995_000_000, "list x", 100, b"h", 50, True)
+    assert first == (995_000_000, "list x", 100, b"h", 50, True, "", "", 0)
     assert queue.take() == []
 
 
