@@ -30,15 +30,25 @@ def ask(path: Path, method: str, resource: str, timeout_s: float = 30.0) -> Any:
     Raises:
         DaemonError: If nobody answers on the socket at `path`.
     """
-    connection = UnixConnection(path, timeout_s)
     try:
-        connection.request(method, resource)
-        return json.loads(connection.getresponse().read())
+        try:
+            return _answer(UnixConnection(path, timeout_s), method, resource)
+        except ConnectionResetError:
+            if method != "GET":
+                raise
+            # A daemon that ends in an upgrade closes what it has not answered; its successor is there by then.
+            return _answer(UnixConnection(path, timeout_s), method, resource)
     except (FileNotFoundError, ConnectionRefusedError) as exc:
         raise DaemonError(f"no daemon answers on {path}; is it running, with this control socket?") from exc
     except PermissionError as exc:
         raise DaemonError(f"{path}: the daemon belongs to another user; try sudo") from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise DaemonError(f"the daemon on {path} gave no answer: {exc or type(exc).__name__}") from exc
+
+
+def _answer(connection: UnixConnection, method: str, resource: str) -> Any:
+    try:
+        connection.request(method, resource)
+        return json.loads(connection.getresponse().read())
     finally:
         connection.close()

@@ -6,24 +6,36 @@ import pytest
 from spectrum.cli.client import DaemonError, ask
 
 
-def answering(path, answer):
+def answering(path, *answers):
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
     server.listen()
 
     def serve():
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(answer)
+        for answer in answers:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
         server.close()
 
-    threading.Thread(target=serve).start()
+    threading.Thread(target=serve, daemon=True).start()
 
 
 def test_an_answer(tmp_path):
     answering(tmp_path / "s", b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
     assert ask(tmp_path / "s", "GET", "/status") == {"a": 1}
+
+
+def test_one_that_ends_and_its_successor(tmp_path):
+    answering(tmp_path / "s", b"", b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
+    assert ask(tmp_path / "s", "GET", "/status") == {"a": 1}
+
+
+def test_what_changes_something_is_asked_once(tmp_path):
+    answering(tmp_path / "s", b"")
+    with pytest.raises(DaemonError, match="gave no answer"):
+        ask(tmp_path / "s", "POST", "/reload")
 
 
 def test_nobody_there(tmp_path):
@@ -42,6 +54,6 @@ def test_no_permission(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{"])
 def test_no_answer(tmp_path, answer):
-    answering(tmp_path / "s", answer)
+    answering(tmp_path / "s", answer, answer)
     with pytest.raises(DaemonError, match="gave no answer"):
         ask(tmp_path / "s", "GET", "/status")
