@@ -162,7 +162,7 @@ def test_a_life_of_a_certificate(ca, tmp_path):
 
 
 def test_an_upgrade_during_an_order(ca, tmp_path):
-    """The successor continues what its predecessor began: the CA sees one order."""
+    """The successor continues the order, or orders again where the CA has looked while nobody answered."""
     origin = Origin()
     text = TEXT.format(folder=tmp_path, ca=ca, port=port_of(origin.socket), more="challenge: http-01", name=NAME)
     with Daemon(tmp_path, text, workers=1) as daemon:
@@ -178,14 +178,15 @@ def test_an_upgrade_during_an_order(ca, tmp_path):
         eventually((tmp_path / "acme" / "auto.pem").exists, 60, daemon.messages)
         eventually(lambda: acme_of(daemon)["ends_at"], 20, daemon.messages)
         assert acme_of(daemon)["failures"] == 0
-        assert (ca.requests("/acme/neworders"), ca.issued()) == (1, 1)
+        assert ca.requests("/acme/neworders") in (1, 2)
+        assert ca.issued() == 1
         os.kill(daemon.status()["pid"], signal.SIGTERM)
         assert daemon.process.wait(20) == 0
     origin.socket.close()
 
 
 def test_a_daemon_that_is_killed_during_an_order(ca, tmp_path):
-    """The next one continues the order: the CA sees one."""
+    """The next one continues the order, or orders again where the CA has looked while nobody answered."""
     origin = Origin()
     text = TEXT.format(folder=tmp_path, ca=ca, port=port_of(origin.socket), more="challenge: http-01", name=NAME)
     with Daemon(tmp_path, text, workers=1) as daemon:
@@ -198,5 +199,6 @@ def test_a_daemon_that_is_killed_during_an_order(ca, tmp_path):
         ca.thaw()
         eventually((tmp_path / "acme" / "auto.pem").exists, 90, daemon.messages)
         eventually(lambda: acme_of(daemon)["ends_at"], 20, daemon.messages)
-        assert (ca.requests("/acme/neworders"), ca.issued()) == (1, 1)
+        assert ca.requests("/acme/neworders") in (1, 2)
+        assert ca.issued() == 1
     origin.socket.close()

@@ -45,6 +45,10 @@ class OrderError(Exception):
     """There is no certificate; the message says why."""
 
 
+# The CA has ended an order that fails so: it cannot be continued.
+_ENDED = errors.ValidationError, errors.IssuanceError, OrderError
+
+
 class _AlpnResponse(challenges.KeyAuthorizationChallengeResponse):
     typ = "tls-alpn-01"
 
@@ -126,23 +130,33 @@ class Order:
         return client.ClientV2(directory, self._network)
 
     def _order(self) -> Issued:
-        work = self._work
         client_ = self._client()
         self._register(client_)
+        pending = self._folder.pending(self._work.name)
         begun = self._begun(client_)
-        key, order = begun or self._begin(client_)
-        deadline = datetime.datetime.now() + datetime.timedelta(seconds=ORDER_TIMEOUT_S)
+        if begun:
+            try:
+                return self._finish(client_, *begun)
+            except (errors.Error, OrderError) as exc:
+                pending.unlink(missing_ok=True)  # it is continued once
+                if not isinstance(exc, _ENDED):
+                    raise
+                # The CA may have looked for the answer while no daemon ran: a new order tells.
         try:
-            if order.authorizations:
-                self._answer(client_, order.authorizations)
-                order = client_.poll_authorizations(order, deadline)
-                check_authorized(order.authorizations)
-            order = client_.finalize_order(order, deadline)
-        except (errors.Error, OrderError) as exc:
-            # It is continued once, unless the CA has ended it.
-            if begun or isinstance(exc, errors.ValidationError | errors.IssuanceError | OrderError):
-                self._folder.pending(work.name).unlink(missing_ok=True)
+            return self._finish(client_, *self._begin(client_))
+        except _ENDED:
+            pending.unlink(missing_ok=True)
             raise
+
+    def _finish(self, client_: Any, key: bytes, order: Any) -> Issued:
+        """Have challenges answered, and get the certificate of an order."""
+        work = self._work
+        deadline = datetime.datetime.now() + datetime.timedelta(seconds=ORDER_TIMEOUT_S)
+        if order.authorizations:
+            self._answer(client_, order.authorizations)
+            order = client_.poll_authorizations(order, deadline)
+            check_authorized(order.authorizations)
+        order = client_.finalize_order(order, deadline)
         pem = order.fullchain_pem.encode()
         leaf = check_issued(pem, key, work.names)
         self._folder.write(self._folder.certificate(work.name), pem + key)

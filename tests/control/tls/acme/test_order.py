@@ -186,6 +186,23 @@ def test_an_order_that_is_killed_is_continued(work, ca, tmp_path):
     assert ca.issued() == issued + 1
 
 
+def test_an_order_whose_challenge_nobody_answered_is_followed_by_another_one(work, ca, monkeypatch):
+    """As after a kill: the CA was told that there is an answer, and nobody was there when it looked."""
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(order.client.ClientV2, "poll_authorizations", die)
+        with pytest.raises(KeyboardInterrupt):
+            order.Order(work(**HTTP), nobody).run()
+    orders, issued = ca.requests("/acme/neworders"), ca.issued()
+    with http_answers() as show:
+        assert isinstance(order.Order(work(**HTTP), show).run(), Issued)
+    assert ca.requests("/acme/neworders") == orders + 1
+    assert ca.issued() == issued + 1
+
+
 def test_an_order_for_what_is_not_asked_any_more_is_left(work, ca):
     def die(answer):
         raise KeyboardInterrupt
