@@ -33,11 +33,11 @@ export function chart(options) {
   const o = { height: 240, series: [], times: [], bucket: 60, unit: '', label: 'Chart', offset: zoneOffset(), ...options };
   const node = document.createElement('div'), tip = document.createElement('div'), said = document.createElement('div');
   const ground = svg('svg', { class: 'ground', 'aria-hidden': 'true' }), front = svg('svg', { class: 'front', role: 'group' });
-  const shapes = svg('svg', { class: 'data', role: 'img' }), canvas = document.createElement('canvas');
+  const shapes = svg('svg', { class: 'data', role: 'img', 'aria-label': o.label }), canvas = document.createElement('canvas');
   const moving = svg('g', { class: 'moving' });
   const at = { layout: null, cross: null, from: null, down: null, hold: null, axis: null, frame: 0, shrink: 0 };
   node.className = 'chart'; node.tabIndex = 0; node.setAttribute('role', 'group');
-  canvas.className = 'data'; canvas.setAttribute('role', 'img');
+  canvas.className = 'data'; canvas.setAttribute('role', 'img'); canvas.setAttribute('aria-label', o.label);
   tip.className = 'tip'; tip.hidden = true; tip.setAttribute('aria-hidden', 'true');
   said.className = 'vh'; said.setAttribute('aria-live', 'polite');
   front.setAttribute('aria-label', 'Events and time axis');
