@@ -1,5 +1,6 @@
 import pytest
 
+from spectrum.api import app as module
 from spectrum.api.catalogue import ObjectFault
 
 
@@ -62,3 +63,10 @@ async def test_a_fault_of_ours(api, monkeypatch, caplog):
     answer = await api.client().get("/zones")
     assert answer.status_code == 500 and answer.json()["errors"][0]["code"] == 10002
     assert "ZeroDivisionError" not in answer.text and "ZeroDivisionError" in caplog.text
+
+
+def test_what_applications_share_is_prepared_once():
+    for prepared in (module._kinds, module._dashboard):
+        prepared.cache_clear()
+        assert prepared() is prepared()
+    assert module._kinds().routes

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +116,14 @@ def origins():
             thread.join()
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether a process that is not our child is gone; whoever its parent is may not have waited for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 class Edge:
     """A daemon of two workers with a TCP and a UDP app; after a succession it is another process."""
 
@@ -166,6 +175,7 @@ class Edge:
             os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGTERM)
             eventually(lambda: not self.answers(), 15)
+            eventually(lambda: has_ended(pid), 15)  # what its sinks still write is whole then
 
     def answers(self):
         with suppress(DaemonError):

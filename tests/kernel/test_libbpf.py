@@ -38,6 +38,15 @@ def test_what_cannot_be_read_is_told():
         replace_program(Path("/nowhere"), 0)
 
 
+def test_the_library_is_loaded_once(monkeypatch):
+    libbpf._library.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(libbpf, "LIBRARY", "nowhere.so.1")
+        with pytest.raises(BpfError, match="apt-get install libbpf1"):
+            libbpf._library()
+    assert libbpf._library() is libbpf._library()
+
+
 def test_a_map_is_read_and_written():
     if os.geteuid() != 0:
         pytest.skip("BPF needs root")
