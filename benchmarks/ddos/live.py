@@ -27,6 +27,7 @@ from spectrum.simulation.trial import Where, in_namespaces
 FLOOD_CORE, EDGE_CORE = 0, 1
 PORT, ORIGIN_PORT = 443, 47_000
 QUIET_S, FLOOD_S, AFTER_S = 4.0, 4.0, 0.5
+PROBES_S = QUIET_S + FLOOD_S + AFTER_S
 # A flood is so many times what the edge opens in a second.
 TIMES_CAPACITY = 5
 CAPACITY_S = 2.0
@@ -192,9 +193,10 @@ drain_timeout: 100ms
 
 
 @contextmanager
-def _lab(way: str, flood: str) -> Iterator[_Lab]:
+def serving(way: str, flood: str, kind: type[_Lab] = _Lab) -> Iterator[_Lab]:
+    """Have an edge that is defended in one way, in namespaces of its own."""
     with work_folder("live") as folder:
-        lab = _Lab(folder)
+        lab = kind(folder)
         try:
             lab.serve(way, flood)
             yield lab
@@ -207,7 +209,7 @@ def capacity(way: str = "spectrum, no kernel plane") -> float:
 
     What the kernel does for them on the client's core does not count.
     """
-    with _lab(way, "syn_os") as lab:
+    with serving(way, "syn_os") as lab:
         before = lab.cpu_s()
         script = [sys.executable, "-c", _CAPACITY, lab.where.four, CAPACITY_S]
         client = lab.start("clients", FLOOD_CORE, *script, stdout=subprocess.PIPE)
@@ -217,34 +219,29 @@ def capacity(way: str = "spectrum, no kernel plane") -> float:
 
 def measure_way(way: str, flood: str, per_s: float) -> Figures:
     """Flood an edge that is defended in one way, and see what sessions notice."""
-    with _lab(way, flood) as lab:
+    with serving(way, flood) as lab:
         where = lab.where
         plan = FloodPlan(flood, where.interface, where.link, where.four, None, (PORT, PORT), per_s, FLOOD_S, FLOOD_CORE)
         text = msgspec.json.encode(plan).decode()
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         sender = lab.start("clients", FLOOD_CORE, sys.executable, "-m", "spectrum.simulation.flooding", text, **pipes)
         assert sender.stdout.readline().strip() == READY
-        probe = ProbePlan("tcp", where.four, PORT, where.sources, QUIET_S + FLOOD_S + AFTER_S)
-        text = msgspec.json.encode(probe).decode()
-        probes = lab.start(
-            "clients",
-            EDGE_CORE,
-            sys.executable,
-            "-m",
-            "spectrum.simulation.probes",
-            text,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        first = json.loads(probes.stdout.readline())
-        time.sleep(QUIET_S - TOLD_EVERY_S)
-        sent = 0
-        if "no flood" not in way:
-            sender.stdin.write("\n")
-            sender.stdin.flush()
-        lines = [first, *map(json.loads, probes.communicate(timeout=60)[0].splitlines())]
-        if "no flood" not in way:
-            sent = int(sender.communicate(timeout=30)[0].split()[-1])
+        return figures(lab, way, sender, ProbePlan("tcp", where.four, PORT, where.sources, PROBES_S))
+
+
+def figures(lab: _Lab, way: str, sender: "subprocess.Popen[Any]", probe: ProbePlan) -> Figures:
+    """Return what sessions notice of a flood, which `sender` begins when it is told to."""
+    command = ["-m", "spectrum.simulation.probes", msgspec.json.encode(probe).decode()]
+    probes = lab.start("clients", EDGE_CORE, sys.executable, *command, stdout=subprocess.PIPE, text=True)
+    first = json.loads(probes.stdout.readline())
+    time.sleep(QUIET_S - TOLD_EVERY_S)
+    sent = 0
+    if "no flood" not in way:
+        sender.stdin.write("\n")
+        sender.stdin.flush()
+    lines = [first, *map(json.loads, probes.communicate(timeout=60)[0].splitlines())]
+    if "no flood" not in way:
+        sent = int(sender.communicate(timeout=30)[0].split()[-1])
     return _figures(lines, sent)
 
 

@@ -4,22 +4,19 @@ As `live`, with the same namespaces, cores and probes. Connections come from fou
 them; datagrams are alike, from forged addresses.
 """
 
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import msgspec
 
 from benchmarks.ddos import live
-from benchmarks.ddos.live import AFTER_S, EDGE_CORE, FLOOD_CORE, FLOOD_S, ORIGIN_PORT, PORT, QUIET_S, ROWS
+from benchmarks.ddos.live import EDGE_CORE, FLOOD_CORE, FLOOD_S, ORIGIN_PORT, PORT, PROBES_S, ROWS
 from benchmarks.peers import HAPROXY_BASE
-from benchmarks.rounds import Figures, work_folder
+from benchmarks.rounds import Figures
 from spectrum.simulation.flooding import READY, FloodPlan
 from spectrum.simulation.network import CLIENT_LINK, EDGE_LINK
-from spectrum.simulation.probes import TOLD_EVERY_S, ProbePlan
+from spectrum.simulation.probes import ProbePlan
 
 __all__ = ["FLOODS", "ROWS", "WAYS", "measure_way"]
 
@@ -105,20 +102,9 @@ drain_timeout: 100ms
             time.sleep(4)
 
 
-@contextmanager
-def _lab(way: str, flood: str) -> Iterator[_WorkersLab]:
-    with work_folder("workers") as folder:
-        lab = _WorkersLab(folder)
-        try:
-            lab.serve(way, flood)
-            yield lab
-        finally:
-            lab.close()
-
-
 def measure_way(way: str, flood: str, per_s: float) -> Figures:
     """Flood an edge that is defended in one way, and see what sessions notice."""
-    with _lab(way, flood) as lab:
+    with live.serving(way, flood, _WorkersLab) as lab:
         where = lab.where
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         if flood == "tcp":
@@ -134,16 +120,4 @@ def measure_way(way: str, flood: str, per_s: float) -> Figures:
         sender = lab.start("clients", FLOOD_CORE, sys.executable, *command, **pipes)
         if flood == "udp":
             assert sender.stdout.readline().strip() == READY
-        probe = ProbePlan(flood, where.four, PORT, where.sources, QUIET_S + FLOOD_S + AFTER_S)
-        command = ["-m", "spectrum.simulation.probes", msgspec.json.encode(probe).decode()]
-        probes = lab.start("clients", EDGE_CORE, sys.executable, *command, stdout=subprocess.PIPE, text=True)
-        first = json.loads(probes.stdout.readline())
-        time.sleep(QUIET_S - TOLD_EVERY_S)
-        sent = 0
-        if "no flood" not in way:
-            sender.stdin.write("\n")
-            sender.stdin.flush()
-        lines = [first, *map(json.loads, probes.communicate(timeout=60)[0].splitlines())]
-        if "no flood" not in way:
-            sent = int(sender.communicate(timeout=30)[0].split()[-1])
-    return live._figures(lines, sent)
+        return live.figures(lab, way, sender, ProbePlan(flood, where.four, PORT, where.sources, PROBES_S))
