@@ -15,6 +15,7 @@ from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 MAX_DIFFERING = 250
 # Of a whole snapshot so many apps take far less than a millisecond.
 APPS_AT_ONCE = 100
+_REST = tuple(one for one in Snapshot.__struct_fields__ if one not in ("generation", "apps", "pools", "balancers"))
 _Named = TypeVar("_Named", AppSettings, PoolSettings, BalancerSettings)
 
 
@@ -105,11 +106,8 @@ def differing_objects(
 
 
 def _same_rest(one: Snapshot, other: Snapshot) -> bool:
-    return all(
-        getattr(one, field) == getattr(other, field)
-        for field in one.__struct_fields__
-        if field not in ("generation", "apps", "pools", "balancers")
-    )
+    pairs = ((getattr(one, field), getattr(other, field)) for field in _REST)
+    return all(before is after or before == after for before, after in pairs)
 
 
 class ServedApps:

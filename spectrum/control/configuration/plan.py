@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 
@@ -61,17 +62,17 @@ class Planner(Actor):
         apps = [_with_apps(names.get("apps", ()), one) for one in (plan.config, config)]
         if any(map(named_files, apps)):
             return self.plan(config, generation)
-        numbers = plan.numbers
+        numbers, known = plan.numbers, names.get("apps", ()) if plan.config.apps is self._apps else None
         if names.keys() <= IN_PARTS and not any(map(number_labels, apps)):
             if "pools" in names:
                 numbers = self._number(config)
-            snapshot = msgspec.structs.replace(plan.snapshot, generation=generation, apps=self._compile(config))
+            snapshot = msgspec.structs.replace(plan.snapshot, generation=generation, apps=self._compile(config, known))
             if not names.keys() <= {"apps"}:
                 snapshot = recompiled(snapshot, config, numbers, names)
         else:
             numbers = self._number(config)
             files = plan.snapshot.access, plan.snapshot.tls
-            snapshot = compile_snapshot(config, generation, numbers, *files, self._compile)
+            snapshot = compile_snapshot(config, generation, numbers, *files, partial(self._compile, known=known))
         since = Since(plan.config, names)
         return replace(plan, config=config, snapshot=self._finish(snapshot), numbers=numbers, since=since)
 
@@ -115,10 +116,18 @@ class Planner(Actor):
             snapshot = actor.compile(snapshot)
         return snapshot
 
-    def _compile(self, config: Config) -> tuple[AppSettings, ...]:
+    def _compile(self, config: Config, known: Iterable[str] | None = None) -> tuple[AppSettings, ...]:
+        """Return the settings of all apps.
+
+        Args:
+            config: The configuration.
+            known: The names of the apps that are others than at the last call, where that is known.
+        """
         apps = config.apps
-        scopes_differ = self._scopes.take(config)
-        names = [*self._apps.keys() | apps.keys()] if scopes_differ else unlike_names(self._apps, apps)
+        if self._scopes.take(config):
+            names: Iterable[str] = self._apps.keys() | apps.keys()
+        else:
+            names = unlike_names(self._apps, apps) if known is None else known
         made = {name: self._compile_app(name, apps[name]) for name in names if name in apps}
         for name in names:
             if name not in apps:

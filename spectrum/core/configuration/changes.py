@@ -15,10 +15,17 @@ from spectrum.core.identity import unlike_names
 _Hides = Callable[[tuple[str, ...]], bool]
 # Compared object by object.
 _OBJECTS = frozenset(section.key for section in SECTIONS)
+_SETTINGS = tuple(field for field in Config.model_fields if field not in _OBJECTS)
 # Of the origins of a pool, for example, the first changes are told.
 MAX_PARTS_SHOWN = 10
 # What 0 is called in the file.
 _NAMES = {"workers": "auto", "busy_poll": "off"}
+
+
+def settings_differ(old: Config, new: Config) -> bool:
+    """Tell whether something else than objects differs."""
+    settings = ((getattr(old, field), getattr(new, field)) for field in _SETTINGS)
+    return any(before is not after and before != after for before, after in settings)
 
 
 def differing(old: Config, new: Config) -> Names | None:
@@ -26,8 +33,7 @@ def differing(old: Config, new: Config) -> Names | None:
 
     Objects that are unchanged are the same Python objects.
     """
-    settings = ((getattr(old, field), getattr(new, field)) for field in Config.model_fields if field not in _OBJECTS)
-    if any(before is not after and before != after for before, after in settings):
+    if settings_differ(old, new):
         return None
     names = {key: unlike_names(getattr(old, key), getattr(new, key)) for key in _OBJECTS}
     return {key: found for key, found in names.items() if found}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from spectrum.core.configuration.changes import settings_differ
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Named, Names
@@ -12,7 +13,6 @@ from spectrum.core.features import FEATURES, SECTIONS, check
 from spectrum.wire.address import IPAddress
 
 _SECTIONS = {section.key: section for section in SECTIONS}
-_SETTINGS = tuple(field for field in Config.model_fields if field not in _SECTIONS)
 
 
 class Fitting:
@@ -50,7 +50,7 @@ class Fitting:
             objects are at odds, it is the changed one that is told of, as far as the check is about both alike.
         """
         before, names = self.config, {key: getattr(after, key) for key in _SECTIONS}
-        if any(getattr(before, field) != getattr(after, field) for field in _SETTINGS):
+        if settings_differ(before, after):
             part = after
             self.take(after, changed)
         else:
