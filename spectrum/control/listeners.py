@@ -61,6 +61,8 @@ def _one_more(key: ListenerKey, others: list[socket.socket]) -> socket.socket:
 class ListenerBank:
     """The open listening sockets, by listener and worker.
 
+    One thread at a time changes it; others may read what is open meanwhile, and the loop what `descriptors` returns.
+
     Args:
         enlarge: Called with the descriptors of UDP sockets that are new: their queues are to be as long as may be.
     """
@@ -292,6 +294,14 @@ def _apps_of(change: Change, plan: Plan) -> tuple[AppSettings, ...]:
     return change.difference.apps if plan is change.after else change.difference.former
 
 
+async def _beside_sessions(change: Change, step: Callable[[], None]) -> None:
+    """Do a step of a change; where it goes over all apps while they are served, in a thread."""
+    if change.difference is None and not change.is_first:
+        await in_background(step)
+    else:
+        step()
+
+
 def _keys_of(apps: Iterable[AppSettings]) -> Iterator[ListenerKey]:
     return (key for app in apps for key, _ in app.listeners())
 
@@ -321,20 +331,17 @@ class ListenersActor(Actor):
         self._opened = []
         if change.is_first:
             self._share_out(len(change.after.snapshot.listener_keys()))
-        try:
+
+        def have() -> None:
             self._opened = self._bank.open(_apps_of(change, change.after), self._sockets_each)
-            await self._tune(change, change.after)
+            self._bank.tune(_apps_of(change, change.after))
+
+        try:
+            await _beside_sessions(change, have)
         except ListenError as exc:
             raise RolloutError(str(exc)) from exc
         if change.is_first:
             self._bank.drop_adopted()
-
-    async def _tune(self, change: Change, plan: Plan) -> None:
-        """Set the options of the sockets of one of the plans of a change; of thousands of apps that takes a while."""
-        if change.difference is None and not change.is_first:
-            await in_background(self._bank.tune, plan.snapshot.apps)
-        else:
-            self._bank.tune(_apps_of(change, plan))
 
     def _share_out(self, listeners: int) -> None:
         """Choose how many sockets each listener gets."""
@@ -354,7 +361,7 @@ class ListenersActor(Actor):
     async def abort(self, change: Change) -> None:
         """Close what was opened; those that were there before have their options again."""
         try:
-            await self._tune(change, change.before)
+            await _beside_sessions(change, lambda: self._bank.tune(_apps_of(change, change.before)))
         finally:
             self._bank.close(self._opened)
             self._opened = []
@@ -362,8 +369,7 @@ class ListenersActor(Actor):
     async def release(self, change: Change) -> None:
         """Close the listeners that are gone."""
         if change.difference is None:
-            self._apps_at = await in_background(lambda: Counter(_keys_of(change.after.snapshot.apps)))
-            self._bank.close(self._bank.keys() - self._apps_at.keys())
+            await _beside_sessions(change, lambda: self._release_all(change.after.snapshot))
             return
         self._apps_at.subtract(_keys_of(change.difference.former))
         self._apps_at.update(_keys_of(change.difference.apps))
@@ -371,6 +377,10 @@ class ListenersActor(Actor):
         for key in gone:
             del self._apps_at[key]
         self._bank.close(gone)
+
+    def _release_all(self, snapshot: Snapshot) -> None:
+        self._apps_at = Counter(_keys_of(snapshot.apps))
+        self._bank.close(self._bank.keys() - self._apps_at.keys())
 
     async def give(self, heritage: Heritage, opened: ExitStack) -> None:
         """Give the sockets."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from spectrum.control.configuration.actor import Plan, RolloutError
+from spectrum.control.configuration.actor import Change, Plan, RolloutError
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.rollout import Rollout, Step
 from spectrum.control.configuration.served import Served
@@ -142,11 +142,7 @@ class Reloads:
             else:
                 self.last_successful, self.refusal = True, ""
                 files = self._source.took(change.after.config, reads_source)
-                found = await in_background(changes, change.before.config, change.after.config, change.names) + files
-                snapshot = change.after.snapshot
-                log.info("reloaded: generation %d, %d apps", snapshot.generation, len(snapshot.apps))
-                for line in found[:MAX_CHANGES_LOGGED]:
-                    log.info("reloaded: %s", line)
+                found = await in_background(_tell, change, files)
                 if found:
                     self._record("configurationReloaded", found)
                 return Reloaded(changes=found, restart=self._served.restart_needed())
@@ -276,3 +272,13 @@ class Reloads:
                 return [f"the system refused something: {(exc.strerror or str(exc)).lower()}"]
         log.error("a reload failed", exc_info=exc)
         return [f"a fault of ours, the log has its traceback: {type(exc).__name__}: {exc}"]
+
+
+def _tell(change: Change, files: list[str]) -> list[str]:
+    """Log what a reload changed, also of files that are named; return all of it."""
+    found = changes(change.before.config, change.after.config, change.names) + files
+    snapshot = change.after.snapshot
+    log.info("reloaded: generation %d, %d apps", snapshot.generation, len(snapshot.apps))
+    for line in found[:MAX_CHANGES_LOGGED]:
+        log.info("reloaded: %s", line)
+    return found

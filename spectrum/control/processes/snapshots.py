@@ -14,6 +14,7 @@ from spectrum.control.processes.fleet import Fleet
 from spectrum.control.processes.workers import Outcome, WorkerProcess
 from spectrum.core.difference import Difference
 from spectrum.core.life.worker import WorkerEvent
+from spectrum.core.snapshot import ListenerKey
 from spectrum.kernel.descriptors import memory_file
 from spectrum.link.snapshots import encode_difference, encode_snapshot
 from spectrum.tasks import in_background
@@ -41,16 +42,20 @@ class Snapshots:
         self._bank = bank
         self._workers = workers
         self.actors: Sequence[Actor] = ()
-        # The last snapshot that was encoded before it is told.
-        self._encoded: tuple[Plan, list[bytes]] | None = None
+        # The one that workers are told next.
+        self._prepared: _Prepared | None = None
 
-    async def encode(self, plan: Plan) -> None:
-        """Encode a snapshot that is soon to be told as a whole; with thousands of apps it holds up the loop."""
-        self._encoded = plan, await in_background(lambda: [encode_snapshot(plan.snapshot), plan.prefixes])
+    async def prepare(self, plan: Plan) -> None:
+        """Prepare a plan that workers will be told of as a whole: of thousands of apps that would hold up the loop."""
+        self.forget()
+        self._prepared = _Prepared(plan)
+        await in_background(self._prepared.have_whole)
 
     def forget(self) -> None:
         """Forget it."""
-        self._encoded = None
+        if self._prepared is not None:
+            self._prepared.close()
+            self._prepared = None
 
     def tell(self, workers: Iterable[WorkerProcess], change: Change | None = None) -> list["asyncio.Future[Outcome]"]:
         """Let workers serve a change, else what is served now; return what becomes of that, for each.
@@ -62,10 +67,11 @@ class Snapshots:
             OSError: If they cannot be told, for want of descriptors or memory.
         """
         plan = change.after if change is not None else self._served.plan
+        differing = change.difference if change is not None else None
         outcomes: list[asyncio.Future[Outcome]] = []
-        with ExitStack() as opened:
-            encoded = self._encoded[1] if self._encoded is not None and self._encoded[0] is plan else []
-            files, differing = _Files(plan, encoded, opened), change.difference if change is not None else None
+        is_prepared = self._prepared is not None and self._prepared.plan is plan
+        told = self._prepared if self._prepared is not None and is_prepared else _Prepared(plan)
+        try:
             for worker in workers:
                 if not worker.life.may_be_told:
                     worker.life.handle(WorkerEvent.DEFERRED)
@@ -74,41 +80,51 @@ class Snapshots:
                 if differing is not None and worker.serves(differing.before):
                     for actor in self.actors:
                         actor.tell_difference(worker, differing)
-                    outcome = worker.change(differing, files.of_difference(differing), sockets)
+                    outcome = worker.change(differing, told.of_difference(differing), sockets)
                 else:
                     for actor in self.actors:
                         actor.tell(worker)
-                    outcome = worker.configure(plan.snapshot, files.of_snapshot(), sockets)
+                    snapshot = plan.snapshot
+                    outcome = worker.configure(snapshot.generation, told.listeners(), told.of_snapshot(), sockets)
                 if plan is self._served.plan:
                     outcome.add_done_callback(partial(_insist, worker))
                 outcomes.append(outcome)
+        finally:
+            if not is_prepared:
+                told.close()
         return outcomes
 
 
-_NAMES = "snapshot", "prefixes"
-
-
-class _Files:
-    """Memory files that all workers read, made for the first that needs them.
+class _Prepared:
+    """A plan as workers are told of it. Each part is made when it is first needed; all workers read the same files.
 
     Args:
-        plan: What is to be served.
-        encoded: Its snapshot and table of access rules, if they are encoded already.
-        opened: Closes them.
+        plan: The plan.
     """
 
-    def __init__(self, plan: Plan, encoded: list[bytes], opened: ExitStack) -> None:
-        self._plan = plan
-        self._encoded = encoded
-        self._opened = opened
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._opened = ExitStack()
+        self._listeners: frozenset[ListenerKey] | None = None
         self._snapshot: list[int] = []
         self._difference: list[int] = []
 
+    def have_whole(self) -> None:
+        """Make what a worker needs that is told the whole."""
+        self.listeners()
+        self.of_snapshot()
+
+    def listeners(self) -> frozenset[ListenerKey]:
+        """Return all listeners."""
+        if self._listeners is None:
+            self._listeners = frozenset(self.plan.snapshot.listener_keys())
+        return self._listeners
+
     def of_snapshot(self) -> list[int]:
-        """Return those of the snapshot and of the table of access rules."""
+        """Return the files of the snapshot and of the table of access rules."""
         if not self._snapshot:
-            encoded = self._encoded or [encode_snapshot(self._plan.snapshot), self._plan.prefixes]
-            self._snapshot = [self._file(name, data) for name, data in zip(_NAMES, encoded, strict=True)]
+            snapshot = self._file("snapshot", encode_snapshot(self.plan.snapshot))
+            self._snapshot = [snapshot, self._file("prefixes", self.plan.prefixes)]
         return self._snapshot
 
     def of_difference(self, difference: Difference) -> list[int]:
@@ -121,6 +137,10 @@ class _Files:
         file = memory_file(name, data)
         self._opened.callback(os.close, file)
         return file
+
+    def close(self) -> None:
+        """Close the files."""
+        self._opened.close()
 
 
 def _insist(worker: WorkerProcess, outcome: "asyncio.Future[Outcome]") -> None:
@@ -155,7 +175,7 @@ class WorkersActor(Actor):
         if not change.is_first and (silent := await self._fleet.settle(ANSWER_TIMEOUT_S)):
             raise RolloutError("\n".join(f"{worker} does not answer; nothing has changed" for worker in silent))
         if not change.is_first and change.difference is None:
-            await self._snapshots.encode(change.after)
+            await self._snapshots.prepare(change.after)
 
     async def commit(self, change: Change) -> None:
         """Have all workers that serve go on with the new plan.
@@ -169,7 +189,6 @@ class WorkersActor(Actor):
         if not self._told:
             return
         outcomes = dict(zip(self._told, self._snapshots.tell(self._told, change), strict=True))
-        self._snapshots.forget()
         await asyncio.wait(outcomes.values(), timeout=ANSWER_TIMEOUT_S)
         faults = []
         for worker, outcome in outcomes.items():
@@ -197,3 +216,4 @@ class WorkersActor(Actor):
             for worker in self._fleet.workers.values():
                 if worker.life.told != change.after.snapshot.generation:
                     self._fleet.bring_up_to_date(worker)
+        self._snapshots.forget()

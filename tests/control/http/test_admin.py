@@ -32,7 +32,7 @@ async def upgrade(python):
 
 
 async def reload():
-    return Reloaded(errors=["f:1:1: wrong"], changes=[])
+    return Reloaded(errors=["f:1:1: wrong", "f\udcff:1:1: wrong"], changes=[])
 
 
 async def say(asked):
@@ -41,8 +41,34 @@ async def say(asked):
     return {"body": asked.body, "uid": asked.uid}
 
 
+APPS = [{"name": f"app-{number}", "text": "ä\n" * number} for number in range(1001)]
+LONG = {
+    "none": [],
+    "apps": APPS,
+    "by_name": {one["name"]: one for one in APPS},
+    "few": APPS[:250],
+    "more": APPS[:251],
+    "pid": 1,
+}
+
+
+async def long_status(asked):
+    return LONG
+
+
+async def alone(asked):
+    return [1, "x"]
+
+
+async def nothing(asked):
+    return {}
+
+
 RESOURCES = (
     Resource("GET", "/status", status),
+    Resource("GET", "/long", long_status),
+    Resource("GET", "/alone", alone),
+    Resource("GET", "/nothing", nothing),
     Resource("GET", "/say", say),
     Resource("POST", "/say", say, has_body=True),
 )
@@ -110,10 +136,13 @@ async def test_control(tmp_path):
     async with aiohttp.ClientSession("http://x", connector=aiohttp.UnixConnector(str(path))) as client:
         async with client.get("/status") as answer:
             assert await answer.json() == {"pid": 1}
+        for path_, content in (("/long", LONG), ("/alone", [1, "x"]), ("/nothing", {})):
+            async with client.get(path_) as answer:
+                assert await answer.json() == content
         async with client.post("/reload") as answer:
             assert (answer.status, await answer.json()) == (
                 422,
-                {"errors": ["f:1:1: wrong"], "changes": [], "restart": []},
+                {"errors": ["f:1:1: wrong", "f\\udcff:1:1: wrong"], "changes": [], "restart": []},
             )
         async with client.post("/upgrade", params={"python": "/x"}) as answer:
             assert (answer.status, await answer.json()) == (200, {"errors": [], "pid": 7})

@@ -46,7 +46,8 @@ async def test_workers_are_replaced_asked_and_drained(free_port):
         files = [memory_file("snapshot", encode_snapshot(snapshot)), memory_file("prefixes", load_access(Config())[1])]
         for worker in workers:
             found = listeners[worker.number].fileno()
-            worker.configure(snapshot, files, lambda keys, found=found: dict.fromkeys(keys, found))
+            keys = frozenset(snapshot.listener_keys())
+            worker.configure(snapshot.generation, keys, files, lambda keys, found=found: dict.fromkeys(keys, found))
         for descriptor in files:
             os.close(descriptor)
 

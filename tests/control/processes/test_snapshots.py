@@ -32,17 +32,18 @@ async def test_a_worker_that_stands_still_is_told_and_replaced(tmp_path, free_po
         assert [one["generation"] for one in (await daemon.pages.status())["workers"]] == [2, 2]
 
 
-async def test_a_whole_snapshot_is_encoded_before_it_is_told(tmp_path, free_port, monkeypatch):
+async def test_a_whole_snapshot_is_prepared_before_it_is_told(tmp_path, free_port, monkeypatch):
     told, port = [], free_port()
-    of_snapshot = snapshots._Files.of_snapshot
+    of_snapshot = snapshots._Prepared.of_snapshot
     monkeypatch.setattr(
-        snapshots._Files, "of_snapshot", lambda self: told.append(bool(self._encoded)) or of_snapshot(self)
+        snapshots._Prepared, "of_snapshot", lambda self: told.append(bool(self._snapshot)) or of_snapshot(self)
     )
     async with supervised(tmp_path, f"apps:\n{app('x', port)}") as (daemon, write):
         started = len(told)
         write(f"log: {{sessions: false}}\napps:\n{app('x', port)}")
         assert (await daemon.reloads.reload()).errors == []
-        assert told[started:] == [True] and daemon.reloads._rollout._actors[0]._snapshots._encoded is None
+        assert told[started:] == [False, True], "made in a thread, and told then"
+        assert daemon.reloads._rollout._actors[0]._snapshots._prepared is None
 
 
 async def test_a_worker_that_stops_in_the_middle_of_a_reload_catches_up(tmp_path, free_port, monkeypatch):

@@ -14,7 +14,6 @@ from spectrum.core.balancing.pools import Standing
 from spectrum.core.configuration.config import Config
 from spectrum.core.difference import Difference
 from spectrum.core.features import compile_snapshot
-from spectrum.core.snapshot import Snapshot
 from spectrum.kernel.descriptors import memory_file
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.messages import Applied, Ask
@@ -71,7 +70,8 @@ async def test_a_worker_lives(free_port, flows, shared):
         files = [memory_file("snapshot", encode_snapshot(wanted)), memory_file("prefixes", load_access(Config())[1])]
         worker.tell_names({"A x": ("192.0.2.1",)})
         worker.tell_health({number: Standing(True) for number in range(1, 5000)}, {"a": 0.1})
-        outcome = worker.configure(wanted, files, lambda keys: {keys[0]: listeners[0].fileno()} if keys else {})
+        keys = frozenset(wanted.listener_keys())
+        outcome = worker.configure(generation, keys, files, lambda keys: dict.fromkeys(keys, listeners[0].fileno()))
         for descriptor in files:
             os.close(descriptor)
         assert await asyncio.wait_for(outcome, 10) == ""
@@ -143,7 +143,7 @@ async def test_a_worker_that_does_not_read_is_told_the_last_word_only(flows, sha
     os.kill(worker.pid, signal.SIGSTOP)
     try:
         files = [memory_file("snapshot", b"x"), memory_file("prefixes", load_access(Config())[1])]
-        outcome = worker.configure(Snapshot(7, (), 0, True), files, lambda keys: {})
+        outcome = worker.configure(7, frozenset(), files, lambda keys: {})
         for descriptor in files:
             os.close(descriptor)
         for round_ in range(200):
