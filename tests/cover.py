@@ -42,7 +42,7 @@ WITH_PROCESSES = (
     "tests/control/processes/test_account.py",
     "tests/control/test_bindings.py",
     "tests/control/test_daemon.py",
-    "tests/control/test_flow_programs.py",
+    "tests/control/flow_programs/",
     "tests/control/test_offload.py",
     "tests/control/test_tcp_protection.py",
     "tests/detector/",

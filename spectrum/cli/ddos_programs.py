@@ -63,7 +63,8 @@ def try_(file: Path, payloads: Sequence[str], pcap: Path | None, port: int | Non
 
     Nothing of a running daemon is touched. It takes root.
     """
-    from spectrum.control.flow_programs import read_program, told  # most commands compile nothing
+    from spectrum.control.flow_programs.actor import told  # most commands compile nothing
+    from spectrum.control.flow_programs.reading import read_program
     from spectrum.core.flow_programs.instructions import INSTRUCTION, ProgramError
     from spectrum.kernel.filter.flow_programs import code_of
     from spectrum.kernel.filter.program_trial import ProgramTrial
@@ -71,14 +72,14 @@ def try_(file: Path, payloads: Sequence[str], pcap: Path | None, port: int | Non
 
     frames = [*(_frame(payload, port or 9000) for payload in payloads), *(_captured(pcap) if pcap else ())]
     try:
-        code = read_program(file.resolve(), file.suffix != ".o")
+        read = read_program(file.resolve(), file.suffix != ".o")
     except ProgramError as exc:
         raise failure(str(exc)) from exc
     try:
-        with ProgramTrial(code_of(code), port or 0) as trial:
+        with ProgramTrial(code_of(read.code), port or 0) as trial:
             tried = [trial(frame, n < MOST_MEASURED) for n, frame in enumerate(frames)]
     except PinError as exc:
-        raise failure(told(exc, {"program": code}, {"program": str(file)})) from exc
+        raise failure(told(exc, {"program": read})) from exc
     rows = [
         {"from": one.source, "bytes": one.length, "verdict": one.verdict, "dropped": one.is_dropped, "ns": one.ns}
         for one in tried
@@ -86,6 +87,7 @@ def try_(file: Path, payloads: Sequence[str], pcap: Path | None, port: int | Non
     ]
     if len(rows) < len(tried):
         click.echo(f"{len(tried) - len(rows):,} packets are no datagrams that the program judges", err=True)
+    code = read.code
     size = len(code.code) // INSTRUCTION.size
     if as_json:
         click.echo(json.dumps({"instructions": size, "has_state": code.has_state, "datagrams": rows}, indent=2))

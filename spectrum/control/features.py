@@ -33,7 +33,8 @@ from spectrum.control.ddos.worker_detection import WorkerDetection
 from spectrum.control.dns.actor import DnsActor
 from spectrum.control.doctor import DoctorActor
 from spectrum.control.filter.node import FilterActor, NodeFilter
-from spectrum.control.flow_programs import FlowProgramsActor
+from spectrum.control.flow_programs.actor import FlowProgramsActor
+from spectrum.control.flow_programs.kept_objects import KeptObjects
 from spectrum.control.http.resource import Resource
 from spectrum.control.limits import LimitsActor
 from spectrum.control.listeners import ListenerBank, ListenersActor
@@ -161,7 +162,9 @@ class Features:
             AttacksActor(self.attacks, lambda: ground.served.config.ddos is not None),
             ProfilesActor(lambda: profiles_folder(ground.served.config)),
             TcpProtectionActor(ground.helper, filtered),
-            FlowProgramsActor(self.filter, ground.helper, filtered, KernelCounts(ground.helper, COSTS)),
+            FlowProgramsActor(
+                self.filter, filtered, KernelCounts(ground.helper, COSTS), KeptObjects(ground.state / "flow-programs")
+            ),
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             LimitsActor(ground.served, ground.memory, lambda: sum(one.held_bytes for one in ground.all())),
             OriginsActor(ground.state / "origins.json", ground.served, self.health),

@@ -76,6 +76,11 @@ def sealing_key(config: "Config") -> Path:
     return state_folder(control_path(config)) / "sealing.key"
 
 
+def flow_objects_folder(config: "Config") -> Path:
+    """Return the folder of objects of flow programs that were compiled from sources."""
+    return state_folder(control_path(config)) / "flow-programs"
+
+
 def state_folder(control: Path) -> Path:
     """Return the folder of what the daemon with this control socket keeps over restarts."""
     if given := os.environ.get("STATE_DIRECTORY"):  # systemd's, where the unit has one (systemd.exec(5))

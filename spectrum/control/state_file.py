@@ -1,6 +1,5 @@
 """Files of what operators set by hand, which outlasts restarts."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -8,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from spectrum.control.configuration.actor import RolloutError
+from spectrum.kernel.whole_files import replace_file
 
 State = TypeVar("State")
 
@@ -32,24 +32,13 @@ def read_state(path: Path, decoder: "msgspec.json.Decoder[dict[str, State]]", wh
 
 
 def write_state(path: Path, state: object) -> None:
-    """Replace a file; it is there whole or not at all, also after a loss of power (rename(2), fsync(2)).
+    """Replace a file; it is there whole or not at all. Its folder is made where there is none.
 
     Raises:
         OSError: If it cannot be written.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(path, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
 
 
 def since_text(since: float) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
+from spectrum.control.filter.tables import FilterTablesActor
 from spectrum.control.http.resource import Asked, Resource
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.kernel_counts import KernelCounts
@@ -15,67 +15,34 @@ from spectrum.core.tcp_protection.objects import BURSTS, RATES
 from spectrum.core.tcp_protection.policies import COMPONENTS, compile_policies, is_enabled, rule_of
 from spectrum.kernel.filter.names import TCP_REASONS, TCP_RESULTS
 from spectrum.kernel.filter.tcp_protection import TcpPolicies, pack_policies
-from spectrum.kernel.pins import PinError
 from spectrum.link.helper import Done, SetTcpProtection
-from spectrum.tasks import in_thread
 
 _KEYS = frozenset(section.key for section in SECTIONS)
 # The metric's values.
 _MODES = ("disabled", "monitoring", "enabled")
 
 
-class TcpProtectionActor(Actor):
-    """TCP protection as a configuration says. The filter's actor comes before it: it loads the program.
+class TcpProtectionActor(FilterTablesActor[TcpPolicies]):
+    """TCP protection as a configuration says.
 
     Args:
         helper: Changes the kernel's tables.
         counts: What the filter counts.
     """
 
+    what = "TCP protection"
+    keys = _KEYS
+
     def __init__(self, helper: Helper, counts: KernelCounts) -> None:
+        super().__init__()
         self._helper = helper
         self._counts = counts
-        self._config = Config()
-        # What the kernel has; None where that is not known, or there is no filter.
-        self._held: TcpPolicies | None = None
 
-    async def prepare(self, change: Change) -> None:
-        """Give the kernel its policies.
+    def _wanted(self, config: Config) -> TcpPolicies:
+        return pack_policies(compile_policies(config))
 
-        Raises:
-            RolloutError: If it does not take them.
-        """
-        if change.names is not None and not _KEYS & change.names.keys():
-            return
-        try:
-            await in_thread(self._hold, change.after.config)
-        except PinError as exc:
-            raise RolloutError(f"TCP protection in the kernel: {exc}") from exc
-
-    async def commit(self, change: Change) -> None:
-        """Show what holds from now on."""
-        self._config = change.after.config
-
-    async def abort(self, change: Change) -> None:
-        """Put the former policies back: the filter may have been loaded anew meanwhile."""
-        self._config = change.before.config
-        if not change.is_first:
-            self._held = None
-            await in_thread(self._hold, change.before.config)
-
-    async def restore(self, plan: Plan) -> None:
-        """Protect as it is served."""
-        self._held = None
-        await in_thread(self._hold, plan.config)
-
-    def _hold(self, config: Config) -> None:
-        if config.filter is None:
-            self._held = None  # the program goes, with its tables
-            return
-        wanted = pack_policies(compile_policies(config))
-        if wanted != self._held:
-            self._helper.ensure(SetTcpProtection(wanted), Done)
-            self._held = wanted
+    def _give(self, wanted: TcpPolicies) -> None:
+        self._helper.ensure(SetTcpProtection(wanted), Done)
 
     async def metrics(self) -> Iterable[Metric]:
         """Return which component is on. Its packets are among those of the filter."""

@@ -14,6 +14,7 @@ from spectrum.core.ddos.profile import WEEK_S, AppMemory, Profile
 from spectrum.core.ddos.profile_file import decode_profile, encode_profile
 from spectrum.core.ddos.profile_header import MOST_BYTES, ProfileFileError, ProfileHeader
 from spectrum.core.ddos.recurrence import PastAttack
+from spectrum.kernel.whole_files import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class ProfileStore:
 
     def _try_replace(self, path: Path, data: bytes) -> None:
         try:
-            _replace(path, data)
+            replace_file(path, data)
         except OSError as exc:
             if not self._has_failed:  # once, not each minute
                 log.warning("%s: profiles cannot be saved, and are lost at a restart: %s", self._folder, exc.strerror)
@@ -167,19 +168,3 @@ class ProfileStore:
         """Return the file of an app."""
         stem = blake2b(name.encode(), digest_size=16).hexdigest() if name else "unserved"
         return self._folder / f"{stem}{SUFFIX}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Replace a file; it is there whole or not at all, also after a loss of power."""
-    beside = path.with_name(f".{path.name}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

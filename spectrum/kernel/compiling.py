@@ -13,6 +13,8 @@ import resource
 import shutil
 import subprocess
 import sys
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 from spectrum.kernel import seccomp
@@ -31,6 +33,11 @@ _MOST = {
     resource.RLIMIT_FSIZE: 0,
 }
 MAX_SOURCE_BYTES = 2**20
+# What clang is told, beside where to find headers.
+FLAGS = (
+    *("-x", "c", "-O2", "-g", "-Wall", "-Wno-unused", "-fno-jump-tables", "-target", "bpf", "-mcpu=v2"),
+    *("-ffreestanding", "-nostdlibinc"),
+)
 _SYSTEM = tuple(map(Path, ("/usr", "/lib", "/lib64", "/etc/alternatives")))
 # Debian has each version under a name of its own, and the others may have no plain one.
 _NEWEST, _OLDEST = 30, 10
@@ -47,6 +54,15 @@ def find_clang() -> str | None:
     """Return the path of clang, of any version; None where there is none."""
     names = ["clang", *(f"clang-{version}" for version in range(_NEWEST, _OLDEST, -1))]
     return next((path for name in names if (path := shutil.which(name))), None)
+
+
+@lru_cache(maxsize=1)
+def compiler_digest() -> bytes:
+    """Return what tells our flags and headers from those of other versions of this package."""
+    made = sha256("\0".join(FLAGS).encode())
+    for path in sorted(HEADERS.iterdir()):
+        made.update(sha256(path.name.encode()).digest() + sha256(path.read_bytes()).digest())
+    return made.digest()
 
 
 def compile_flow_program(source: bytes, path: Path) -> bytes:
@@ -98,9 +114,9 @@ def _told(path: Path, code: int, said: str) -> str:
 def command(clang: str, folder: str) -> list[str]:
     """Return the command that compiles standard input."""
     return [
-        *(clang, "-x", "c", "-O2", "-g", "-Wall", "-Wno-unused", "-fno-jump-tables", "-target", "bpf", "-mcpu=v2"),
+        *(clang, *FLAGS),
         # Of headers those of clang itself, as stdint.h, ours, and what lies beside the source.
-        *("-ffreestanding", "-nostdlibinc", "-I", str(HEADERS), "-I", folder),
+        *("-I", str(HEADERS), "-I", folder),
         *("-fno-color-diagnostics", "-fno-caret-diagnostics", "-c", "-", "-o", "-"),
     ]
 

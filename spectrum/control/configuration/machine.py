@@ -13,7 +13,7 @@ from spectrum.control.api.needs import api_faults, api_folders
 from spectrum.control.ddos.needs import ddos_faults, ddos_folders
 from spectrum.control.dns.needs import dns_faults
 from spectrum.control.filter.node import filter_faults, filter_paths
-from spectrum.control.flow_programs import flow_program_faults, flow_program_paths
+from spectrum.control.flow_programs.reading import flow_program_faults, flow_program_paths
 from spectrum.control.processes.account import account_faults
 from spectrum.control.tcp import tcp_faults
 from spectrum.control.tls.acme.needs import acme_faults, acme_folders

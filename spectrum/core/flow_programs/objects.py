@@ -30,6 +30,11 @@ class FlowProgram(Strict):
         return self
 
     @property
+    def is_on(self) -> bool:
+        """Whether it judges anything."""
+        return self.mode != "disabled"
+
+    @property
     def file(self) -> str:
         """Where the program is."""
         return self.source or self.object or ""

@@ -37,7 +37,7 @@ def judged_places(programs: Mapping[str, "FlowProgram"], apps: Mapping[str, "App
         ServedError: If apps are served at more places than there may be.
     """
     how_of: dict[str, int] = {}
-    for number, one in enumerate((one for one in programs.values() if one.mode != "disabled"), 1):
+    for number, one in enumerate((one for one in programs.values() if one.is_on), 1):
         how = number | LOG * (one.mode == "log") | IN_USE * one.in_use
         how_of |= dict.fromkeys(one.apps, how)
     if not how_of:

@@ -1,11 +1,10 @@
 """What a configuration says of flow programs, in the kernel, in a network namespace of its own."""
 
-import pytest
+from pathlib import Path
 
-from spectrum.control.configuration.loader import ConfigError, load_text
-from spectrum.control.flow_programs import flow_program_faults, flow_program_paths, read_program, told
-from spectrum.core.flow_programs.instructions import ProgramError
-from spectrum.kernel import compiling
+from spectrum.control.flow_programs.actor import told
+from spectrum.control.flow_programs.reading import ReadProgram
+from spectrum.core.flow_programs.elf import FlowCode
 from spectrum.kernel.pins import PinError
 from tests.kernel.isolation import filesystem, isolated
 
@@ -24,7 +23,8 @@ from pathlib import Path
 from spectrum.control.configuration.actor import Change, Plan, RolloutError, Since
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.filter.node import NodeFilter
-from spectrum.control.flow_programs import FlowProgramsActor
+from spectrum.control.flow_programs.actor import FlowProgramsActor
+from spectrum.control.flow_programs.kept_objects import KeptObjects
 from spectrum.control.http.resource import Asked
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.kernel_counts import KernelCounts
@@ -33,7 +33,8 @@ from spectrum.kernel.filter.flow_programs import COSTS, PinnedFlowPrograms
 
 filesystem = Path(sys.argv[1])
 node = NodeFilter(helper := Helper(filesystem))
-actor = FlowProgramsActor(node, helper, KernelCounts(helper, "filter"), KernelCounts(helper, COSTS))
+folder = filesystem.parent / "kept"
+actor = FlowProgramsActor(node, KernelCounts(helper, "filter"), KernelCounts(helper, COSTS), KeptObjects(folder))
 TEXT, SOURCE = sys.argv[2:]
 game = filesystem.parent / "game.c"
 game.write_text(SOURCE)
@@ -62,6 +63,7 @@ async def main():
     assert await shown(Asked({})) == {"programs": {}} and not await actor.metrics() and not await actor.status()
     change = await rollout(nothing, logged)
     assert held() == ({"game": 0}, 1), held()
+    assert len(list(folder.glob("*.o"))) == 1
     found = (await shown(Asked({})))["programs"]
     assert found == (await actor.status())["flow_programs"] == {"game": {
         "mode": "log", "file": str(game), "apps": ["game"], "in_use": False, "judged": 0, "passed": 0, "would_drop": 0,
@@ -83,7 +85,7 @@ async def main():
     # What is disabled judges nothing; what is refused later is put back.
     disabled = plan(program("disabled"))
     change = await rollout(logged, disabled)
-    assert held() == ({}, 0)
+    assert held() == ({}, 0) and len(list(folder.glob("*.o"))) == 1, "a start with it needs no compiler either"
     await actor.abort(change)
     assert held() == ({"game": 0}, 1)
 
@@ -114,53 +116,7 @@ def test_in_the_kernel(filesystem, require):
     isolated(SCRIPT, filesystem, TEXT, SOURCE)
 
 
-def test_faults_name_file_and_line(tmp_path, require):
-    require("clang")
-    game, wrong, helping = (tmp_path / name for name in ("game.c", "wrong.c", "helping.c"))
-    game.write_text(SOURCE)
-    wrong.write_text(SOURCE.replace("== 7", "== seven"))
-    helping.write_text("static int (*f)(void) = (void *)5;\n" + SOURCE.replace("== 7", "== f()"))
-
-    def text(*files):
-        programs = ", ".join(f"p{n}: {{source: {path}, apps: [g{n}]}}" for n, path in enumerate(files))
-        apps = ", ".join(
-            f"g{n}: {{protocol: udp/{9000 + n}, origin_direct: ['udp://192.0.2.9:1']}}" for n in range(len(files))
-        )
-        begin = "filter: {interfaces: [lo], guard: ['::1']}\nddos: {}\n"
-        return f"{begin}apps: {{{apps}}}\nflow_programs: {{{programs}}}\n"
-
-    config = load_text(text(game), "f")
-    assert flow_program_faults(config) == [] and flow_program_paths(config) == [game]
-    assert read_program(game, True) is read_program(game, True), "it is compiled once"
-    with pytest.raises(ConfigError) as caught:
-        load_text(text(wrong, helping, tmp_path / "nothing.c"), "f")
-    said = str(caught.value)
-    assert f"{wrong}:4: use of undeclared identifier 'seven'" in said
-    assert f"{helping}:5: it calls the kernel's helper 5" in said
-    assert f"{tmp_path}/nothing.c: cannot be read: no such file" in said
-
-
-def test_objects(tmp_path, require):
-    require("clang")
-    path, built = tmp_path / "game.c", tmp_path / "game.o"
-    path.write_text(SOURCE)
-    built.write_bytes(compiling.compile_flow_program(SOURCE.encode(), path))
-    assert read_program(built, False).code == read_program(path, True).code
-    built.write_bytes(b"no object")
-    with pytest.raises(ProgramError, match=f"{built}: it is no object"):
-        read_program(built, False)
-
-
-def test_files_that_are_included_are_read_again(tmp_path, require):
-    require("clang")
-    path = tmp_path / "game.c"
-    path.write_text(SOURCE.replace("\n", '\n#include "kind.h"\n', 1).replace("== 7", "== KIND"))
-    (tmp_path / "kind.h").write_text("#define KIND 8\n")
-    first = read_program(path, True)
-    (tmp_path / "kind.h").write_text("#define KIND 9\n")
-    assert read_program(path, True).code != first.code
-
-
 def test_what_is_of_no_program():
-    assert told(PinError("the filter is off"), {}, {}) == "the filter is off"
-    assert told(PinError("flow program a, instruction 3: no"), {}, {"a": "/a.c"}) == "flow program a: /a.c: no"
+    assert told(PinError("the filter is off"), {}) == "the filter is off"
+    read = ReadProgram(Path("/a.c"), FlowCode(b"", False), b"")
+    assert told(PinError("flow program a, instruction 3: no"), {"a": read}) == "flow program a: /a.c: no"

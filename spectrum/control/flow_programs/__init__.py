@@ -1,0 +1,1 @@
+"""Flow programs of this node: read, compiled, kept for the next start, and given to the filter."""
