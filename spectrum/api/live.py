@@ -165,7 +165,7 @@ class LiveFeed:
                 due = max(due + self._every_s, now())
                 await asyncio.sleep(due - now())
         except Exception:
-            log.exception("what is so now: a fault of ours")
+            log.exception("rates: internal error")
         finally:
             self._forget()
             self._is_running = False

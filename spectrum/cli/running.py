@@ -91,7 +91,7 @@ def samples(socket_path: Path | None, by: str, seconds: float, count: int, as_js
 def reload(socket_path: Path | None) -> None:
     """Let the running daemon read its file again.
 
-    It prints what changed, and what takes a restart to change. A file with faults changes nothing; the faults are
+    It prints what changed, and what requires a restart to change. A file with faults changes nothing; the faults are
     printed, and the exit code is 1.
     """
     answer = ask_daemon(socket_path, "POST", "/reload", RELOAD_TIMEOUT_S)
@@ -101,7 +101,7 @@ def reload(socket_path: Path | None) -> None:
         click.echo(change)
     restart = answer.get("restart", [])
     for change in restart:
-        click.echo(f"takes a restart: {change}")
+        click.echo(f"requires a restart: {change}")
     click.echo("reloaded" if answer["changes"] or restart else "reloaded, nothing changed")
 
 

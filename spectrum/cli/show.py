@@ -23,7 +23,7 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         soft_wrap=True,
     )
     for change in status.get("restart_needed", []):
-        console.print(f"[yellow]takes a restart: {escape(change)}[/yellow]", soft_wrap=True)
+        console.print(f"[yellow]requires a restart: {escape(change)}[/yellow]", soft_wrap=True)
     for worker in workers:
         note = _worker_note(worker, status["generation"])
         note += " [yellow](not accepting: out of descriptors)[/yellow]" if worker["stalled"] else ""

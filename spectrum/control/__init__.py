@@ -1,1 +1,1 @@
-"""Load, check, apply and show configurations. The supervisor lives here."""
+"""Loading, checking, applying and showing configurations, and the supervisor."""

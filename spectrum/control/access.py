@@ -1,4 +1,4 @@
-"""Access rules of a file, with the lists that they name, made into what workers look up."""
+"""Access rules of a file and the lists that they name, compiled into the tables that workers look up."""
 
 from collections.abc import Mapping
 from operator import is_not
@@ -12,7 +12,7 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
 
-# Of a list that is no list.
+# Faults reported of one list file; a file of another kind would have one on every line.
 MAX_FAULTS_SHOWN = 5
 
 
@@ -21,7 +21,7 @@ class AccessError(Exception):
 
 
 def _read(rules: Mapping[str, AccessRule]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return what stands in the files of rules, and why others cannot be read, by the rule's name."""
+    """Return the contents of the rules' list files, and why others cannot be read, by the rule's name."""
     lines: dict[str, bytes] = {}
     faults: dict[str, str] = {}
     for name, rule in rules.items():
@@ -34,7 +34,7 @@ def _read(rules: Mapping[str, AccessRule]) -> tuple[dict[str, bytes], dict[str, 
 
 
 def access_paths(config: Config) -> list[Path]:
-    """Return the files that access rules take addresses and places from."""
+    """Return the files from which access rules take addresses and places."""
     named = [rule.file for rule in config.access_rules.values()]
     if config.geoip is not None:
         named += [config.geoip.database, config.geoip.asn_database]
@@ -42,7 +42,7 @@ def access_paths(config: Config) -> list[Path]:
 
 
 def access_faults(config: Config) -> list[Fault]:
-    """Return what is wrong with the lists that rules name, and with the databases of places."""
+    """Return the faults of the lists that rules name, and of the databases of places."""
     faults = []
     for key, kind in (("database", Countries), ("asn_database", Networks)):
         path = getattr(config.geoip, key, None)
@@ -56,7 +56,7 @@ def access_faults(config: Config) -> list[Fault]:
 
 
 class AccessLoader:
-    """Loads the rules of one configuration after another: what no file is named in is worked out once."""
+    """Loads the rules of successive configurations; rules without files are compiled once."""
 
     def __init__(self) -> None:
         self._names: tuple[list[str], list[str]] | None = None
@@ -94,7 +94,7 @@ def load_access(config: Config) -> tuple[AccessSettings, bytes]:
 
 
 def _has_list(rule: AccessRule, listed: Mapping[str, AddressList]) -> bool:
-    """Tell whether the list of a rule is there, and of its kind; otherwise that is a fault of the file already."""
+    """Return whether the list of a rule exists and has the right kind; if not, the file's check reports it."""
     found = listed.get(str(rule.list_name))
     return found is not None and found.kind == rule.list_kind
 
@@ -102,7 +102,7 @@ def _has_list(rule: AccessRule, listed: Mapping[str, AddressList]) -> bool:
 def _gather(
     rules: Mapping[str, AccessRule], listed: Mapping[str, AddressList]
 ) -> tuple[PrefixTableBuilder, list[RuleSettings], list[tuple[str, str]]]:
-    """Read every list; the faults are by the rule's name."""
+    """Read every list; faults are keyed by the rule's name."""
     lines, unread = _read(rules)
     rules = {name: rule for name, rule in rules.items() if rule.list_name is None or _has_list(rule, listed)}
     builder, settings, wrong = gather(rules, lines, listed)
@@ -110,5 +110,5 @@ def _gather(
     for name, found in wrong.items():
         faults += [(name, f"{rules[name].file}:{line}: {message}") for line, message in found[:MAX_FAULTS_SHOWN]]
         if len(found) > MAX_FAULTS_SHOWN:
-            faults.append((name, f"{rules[name].file}: and more such lines"))
+            faults.append((name, f"{rules[name].file}: and more lines like this"))
     return builder, settings, faults

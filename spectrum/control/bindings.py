@@ -1,4 +1,4 @@
-"""The bindings of our apps: the kernel has them as the file says, with the sockets that the supervisor owns."""
+"""The bindings of apps: the kernel gets those that the file has, with the sockets that the supervisor owns."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -24,26 +24,25 @@ def parse_binding(label: str, protocol: str, prefix: str, port: str) -> Binding:
     """Return a binding from its parts as people write them.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a binding.
     """
     if protocol not in PROTOCOLS:
-        raise ValueError(f"{protocol!r} is no protocol; write tcp or udp")
+        raise ValueError(f"{protocol!r} is not a protocol; write tcp or udp")
     if not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{port!r} is no port; write 1 to 65535, or 0 for any")
+        raise ValueError(f"{port!r} is not a port; write 1 to 65535, or 0 for any")
     return Binding(label, protocol, network(prefix), int(port))
 
 
 class BoundApps:
-    """Keeps the kernel's bindings of apps; those of other services are left alone.
-
-    They stay when the daemon ends, without a socket: what is sent there is refused, and reaches nobody else, until it
-    is back.
+    """Keeps the kernel's bindings of apps; those of other services are left alone. They stay, without a socket, when
+    the daemon ends: the kernel refuses packets to these addresses, and no other service gets them, until the daemon is
+    back.
 
     Args:
-        helper: Does it.
+        helper: Changes the kernel's tables.
 
     Attributes:
-        stopping: Nothing is changed any more.
+        stopping: Changes are refused.
     """
 
     def __init__(self, helper: Helper) -> None:
@@ -58,23 +57,23 @@ class BoundApps:
 
     @property
     def state(self) -> str:
-        """Whether apps have bindings, for people."""
+        """The state of the bindings of apps, as text."""
         return f"on: {', '.join(sorted(name for name, _ in self._services))}" if self._services else "off"
 
     def show(self) -> dict[str, Any]:
-        """Return what `Bindings.document` does.
+        """Return the bindings as `Bindings.document` does.
 
         Raises:
-            PinError: If it cannot be seen.
+            PinError: If they cannot be read.
         """
         if not self._helper.has_pins():
             return empty_document()
         return self._helper.ask(ShowBindings(), Bound)[0].document
 
     def change(self, binds: bool, binding: Binding) -> None:
-        """Bind, or undo it. Apps that have bindings in the file have those, and no others, again after a reload.
+        """Add or remove a binding. Apps that have bindings in the file have those, and no others, again after a reload.
 
-        It may wait for another process that changes bindings: use a thread.
+        It may block while another process changes bindings: call it in a thread.
 
         Raises:
             PinError: If the kernel does not take the program, or the binding is another's, or not there; if the daemon
@@ -87,10 +86,11 @@ class BoundApps:
         self._helper.ask(ChangeBinding(binds, _told(binding)), Done)
 
     def apply(self, snapshot: Snapshot, bank: ListenerBank) -> None:
-        """Bind what a snapshot says, to sockets that are open. It may wait for another process: use a thread.
+        """Apply the bindings of a snapshot, with sockets that are open. It may block while another process changes
+        bindings: call it in a thread.
 
         Raises:
-            PinError: If it cannot be; the snapshot before, applied again, brings everything back.
+            PinError: If that fails; applying the snapshot before restores everything.
         """
         bound = [app for app in snapshot.apps if app.bindings]
         if not bound and not self._services:
@@ -129,12 +129,12 @@ def _bindings_differ(change: Change) -> bool:
 
 
 class BindingsActor(Actor):
-    """Binds what a configuration says.
+    """Applies the bindings of a configuration.
 
     Args:
         bound: Keeps the kernel's bindings.
-        bank: Has the sockets.
-        counts: What the kernel's program counts.
+        bank: Owns the sockets.
+        counts: The counters of the kernel's program.
     """
 
     def __init__(self, bound: BoundApps, bank: ListenerBank, counts: KernelCounts) -> None:
@@ -143,10 +143,10 @@ class BindingsActor(Actor):
         self._bank = bank
 
     async def prepare(self, change: Change) -> None:
-        """Bind, to new listeners too.
+        """Apply the bindings, also to new listeners.
 
         Raises:
-            RolloutError: If the kernel does not take it.
+            RolloutError: If the kernel refuses.
         """
         if not _bindings_differ(change):
             return
@@ -156,24 +156,26 @@ class BindingsActor(Actor):
             raise RolloutError(f"in the kernel: {exc}") from exc
 
     async def abort(self, change: Change) -> None:
-        """Bind as before. After a failed start bindings stay without a socket, as after any end of the daemon."""
+        """Apply the former bindings. After a failed start bindings stay without a socket, as after any end of the
+        daemon.
+        """
         if not change.is_first and _bindings_differ(change):
             await in_thread(self._bound.apply, change.before.snapshot, self._bank)
 
     async def restore(self, plan: Plan) -> None:
-        """Bind as it is served."""
+        """Apply the bindings that are served."""
         await in_thread(self._bound.apply, plan.snapshot, self._bank)
 
     def halt(self) -> None:
-        """Take no bindings by hand any more."""
+        """Refuse further changes by commands."""
         self._bound.stopping = True
 
     async def status(self) -> Mapping[str, Any]:
-        """Return whether there are any."""
+        """Return whether there are bindings."""
         return {"kernel": {"bindings": self._bound.state}}
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return what became of the packets that it looked at, where apps have bindings."""
+        """Return the results of the packets that the program looked up, if apps have bindings."""
         return _lookups(await self._counts.read()) if self._bound.is_on else ()
 
     def resources(self) -> Iterable[Resource]:
@@ -195,7 +197,7 @@ class BindingsActor(Actor):
         try:
             parts = [str(asked.body[name]) for name in ("label", "protocol", "prefix", "port")]
         except (KeyError, TypeError) as exc:
-            raise ValueError(f"label, protocol, prefix and port are asked for: {exc}") from exc
+            raise ValueError(f"label, protocol, prefix and port are required: {exc}") from exc
         try:
             await in_thread(self._bound.change, binds, parse_binding(*parts))
         except PinError as exc:

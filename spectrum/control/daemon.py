@@ -1,4 +1,4 @@
-"""The process of a daemon: its user, its log, its loop and its threads, around a `Supervisor`."""
+"""The process of a daemon around a `Supervisor`: its user, its log, its loop and its threads."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ from spectrum.tasks import Threads, set_background
 
 log = logging.getLogger(__name__)
 
-# What threads are at when all else has ended has so long.
+# How long threads may go on after everything else has ended.
 THREADS_END_S = 2.0
 SWITCH_INTERVAL_S = 0.0005
 
@@ -54,11 +54,11 @@ def serve(
 
     Raises:
         ListenError: If an address cannot be listened on.
-        StartError: If the workers do not serve, or the file's user cannot.
+        StartError: If the workers do not serve, or the file's user cannot be used.
     """
     configure_logging(config.log.format == "json", level)
-    # A look-up that fails leaves cycles of about 10 KB; the probes of many origins, none. A collection goes over what
-    # changes have made, which are copies of mappings of all apps: 5 to 10 ms with 10,000.
+    # A failed look-up leaves cycles of about 10 KB; probes leave none. A collection traverses what changes have
+    # allocated, copies of mappings of all apps: 5 to 10 ms with 10,000.
     collect_every(25_000)
     # Pages are rendered in threads; the default of 5 ms would delay each step of the loop by that.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -76,11 +76,11 @@ def serve(
         if is_root:
             _start_helper(helper)
         _become(config.user, source.path, config, predecessor)
-        if is_root or predecessor is not None:  # which has been root
+        if is_root or predecessor is not None:  # The previous daemon has root.
             helper.leave_root()
 
     async def main() -> None:
-        # Signals are the main thread's, also when it holds them back.
+        # Signals must reach the main thread, even while it blocks them.
         executor, background = Threads(signals.hold_all), Threads(_begin_background)
         asyncio.get_running_loop().set_default_executor(executor)
         set_background(background)
@@ -115,10 +115,10 @@ def _start_helper(helper: Helper) -> None:
 
 
 def _become(user: str, path: Path | None, config: Config, predecessor: Predecessor | None) -> None:
-    """Go on as the file's user; the control socket stays where root has it."""
+    """Run as the file's user from here on; the control socket stays in root's folder."""
     folder, before = control_path(config).parent, os.geteuid()
     state = state_folder(control_path(config))
-    # Where it cannot be, no app can be paused; nothing else needs it.
+    # Without it no app can be paused; nothing else needs it.
     with suppress(OSError, AccountError):
         make_folder(state, user)
     try:
@@ -126,8 +126,8 @@ def _become(user: str, path: Path | None, config: Config, predecessor: Predecess
     except AccountError as exc:
         fault = str(exc)
     else:
-        # The workers of the one before, and their sockets, are another user's.
-        fault = "user changed: that takes a restart" if predecessor and os.geteuid() != before else ""
+        # The workers and sockets of the previous daemon are owned by another user.
+        fault = "user changed: that requires a restart" if predecessor and os.geteuid() != before else ""
     if fault:
         if predecessor is not None:
             predecessor.refuse([fault])

@@ -126,7 +126,7 @@ class TcpPlane:
         self._changed = self._registry.changed
         self.hearing = ListenerCheck(self.relay, self._listeners)
         self._session_records = SessionRecords(self._places, self._limiter, self._firewall)
-        self._faults = FaultLog("a session was refused by a fault of ours")
+        self._faults = FaultLog("a session was refused because of an internal error")
 
     # --- the engine's handler -------------------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class TcpPlane:
         self._records.flush()
 
     def broken(self, error: Exception) -> None:
-        """Report a fault of ours inside a callback of the engine."""
+        """Report an internal error inside a callback of the engine."""
         self._faults.report(error)
 
     # --- configuration --------------------------------------------------------------------------------------------

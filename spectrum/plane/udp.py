@@ -119,7 +119,7 @@ class UdpPlane:
         self._tell_too_big = tell_too_big
         self._breathe = breathe
         self._overloads = RareWarning(log, WARNING_S)
-        self._faults = FaultLog("a flow was refused by a fault of ours")
+        self._faults = FaultLog("a flow was refused because of an internal error")
 
     # --- the engine's handler -------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class UdpPlane:
         self._records.flush()
 
     def broken(self, error: Exception) -> None:
-        """Report a fault of ours inside a callback of the engine."""
+        """Report an internal error inside a callback of the engine."""
         self._faults.report(error)
 
     # --- configuration --------------------------------------------------------------------------------------------

@@ -300,4 +300,4 @@ async def test_a_fault_of_ours_ends_streams_and_is_logged(live, caplog):
     await watching.next()
     supervisor.at = None
     await watching.end()
-    assert "a fault of ours" in caplog.text
+    assert "internal error" in caplog.text

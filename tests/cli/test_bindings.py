@@ -62,10 +62,10 @@ def test_the_commands(filesystem, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["web", "sctp", "192.0.2.0/24", "1"], "'sctp' is no protocol; write tcp or udp"),
+        (["web", "sctp", "192.0.2.0/24", "1"], "'sctp' is not a protocol; write tcp or udp"),
         (["web", "tcp", "192.0.2.1/24", "1"], "has host bits set"),
-        (["web", "tcp", "192.0.2.0/24", "x"], "'x' is no port; write 1 to 65535, or 0 for any"),
-        (["web", "tcp", "192.0.2.0/24", "65536"], "'65536' is no port"),
+        (["web", "tcp", "192.0.2.0/24", "x"], "'x' is not a port; write 1 to 65535, or 0 for any"),
+        (["web", "tcp", "192.0.2.0/24", "65536"], "'65536' is not a port"),
     ],
 )
 def test_a_wrong_binding_is_told(arguments, says, tmp_path):

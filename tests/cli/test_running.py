@@ -25,7 +25,7 @@ def test_status_and_reload(tmp_path, free_port):
         assert spectrum("reload", "--socket", daemon.socket).output == "reloaded, nothing changed\n"
         daemon.write(text.replace("127.0.0.1:1]", "127.0.0.1:2]") + "\nworkers: 2")
         changed = spectrum("reload", "--socket", daemon.socket).output.splitlines()
-        assert changed[-1] == "reloaded" and changed[-2].startswith("takes a restart: workers"), changed
+        assert changed[-1] == "reloaded" and changed[-2].startswith("requires a restart: workers"), changed
         daemon.write("apps: {x: {}}")
         refused = spectrum("reload", "--socket", daemon.socket)
         assert refused.exit_code == 1

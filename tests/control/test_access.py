@@ -34,7 +34,7 @@ def test_what_is_wrong_is_told_with_file_and_line(tmp_path):
     assert lines[0] == f"access rule c: {tmp_path}/c: cannot be read: no such file or directory"
     assert lines[1].startswith(f"access rule a: {tmp_path}/a:2: '192.0.2.1/24' has bits behind its length")
     assert [line.split(": ")[1] for line in lines[2:7]] == [f"{tmp_path}/b:{n}" for n in range(1, 6)]
-    assert lines[7:] == [f"access rule b: {tmp_path}/b: and more such lines"]
+    assert lines[7:] == [f"access rule b: {tmp_path}/b: and more lines like this"]
     assert {fault.path for fault in access_faults(Config(access_rules=rules))} == {
         ("access_rules", name, "file") for name in "abc"
     }

@@ -153,9 +153,9 @@ async def test_by_hand():
     assert await bind.answer(Asked({}, web)) == {"bindings": ["web tcp 192.0.2.0/24 0"]}
     assert await show.answer(Asked({})) == {"bindings": ["web tcp 192.0.2.0/24 0"]}
     for wrong, why in (
-        (web | {"protocol": "sctp"}, "'sctp' is no protocol; write tcp or udp"),
-        ([1], "are asked for"),
-        ({"label": "web"}, "label, protocol, prefix and port are asked for: 'protocol'"),
+        (web | {"protocol": "sctp"}, "'sctp' is not a protocol; write tcp or udp"),
+        ([1], "are required"),
+        ({"label": "web"}, "label, protocol, prefix and port are required: 'protocol'"),
     ):
         with pytest.raises(ValueError, match=why):
             await bind.answer(Asked({}, wrong))

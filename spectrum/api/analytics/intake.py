@@ -149,7 +149,7 @@ class JournalIntake:
         self._works()
 
     async def _pass_over(self, store: AnalyticsStore, entry: Entry) -> None:
-        """Go on behind records that cannot be taken, for a fault of ours."""
+        """Skip records that cannot be taken because of an internal error."""
         batch = entry.batch
         log.error("analytics: %d records of %s from %d on are passed over", batch.records, batch.source, batch.sequence)
         await self._attempt(partial(self._run, partial(store.take, (), entry.end)))
@@ -204,9 +204,9 @@ class JournalIntake:
         self.why = why
 
     def _faults(self, exc: Exception) -> None:
-        why = f"a fault of ours, the log has its traceback: {type(exc).__name__}: {exc}"
+        why = f"internal error, its traceback is in the log: {type(exc).__name__}: {exc}"
         if why != self.why:
-            log.error("analytics: a fault of ours", exc_info=exc)
+            log.error("analytics: internal error", exc_info=exc)
         self._failures["fault"] += 1
         self.why = why
 

@@ -1,1 +1,1 @@
-"""Analytics in the daemon: what the API's process, which keeps the store, needs of it, and what one sees of that."""
+"""Analytics in the daemon: what the API's process, which keeps the store, needs for it, and its status."""

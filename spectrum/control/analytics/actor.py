@@ -1,4 +1,4 @@
-"""Analytics in a daemon: the folder of its store, the journal as the API's process reads it, and what one sees of that.
+"""Analytics in a daemon: the folder of its store, access of the API's process to the journal, status and metrics.
 
 The supervisor does nothing per record: it opens the journal's files for reading and hands the descriptors over.
 """
@@ -28,13 +28,13 @@ from spectrum.core.configuration.config import Config
 from spectrum.link.analytics import IntakeReport, JournalQuestion, JournalView
 from spectrum.tasks import in_thread
 
-# From then on charts are about another time.
+# A change of these settings changes what charts show, and requires another store.
 BEHIND_S = 30.0
 _COUNTS = ("rows", "repeated", "unreadable", "lost")
 
 
 class AnalyticsActor(Actor):
-    """Has the store's folder, gives the journal, and tells how far the store is.
+    """Owns the store's folder, gives access to the journal, and reports how far the store is behind.
 
     Args:
         served: What is served.
@@ -56,18 +56,18 @@ class AnalyticsActor(Actor):
         self._packet_places = PacketPlaces(served)
         self._clock = clock
         self._report = IntakeReport()
-        # Of intakes before the one that reports.
+        # Totals of earlier intakes, before the one that reports now.
         self._before: Counter[str] = Counter()
         self._failures_before: Counter[str] = Counter()
         self._has_taken = False
-        # When nothing was left to take, as far as is known.
+        # Whether nothing was left to take, at the last report.
         self._level_at = clock()
 
     async def prepare(self, change: Change) -> None:
-        """Have the folder of the store.
+        """Create the folder of the store if it is missing.
 
         Raises:
-            RolloutError: If there can be none.
+            RolloutError: If it cannot be created.
         """
         config = change.after.config
         if config.analytics is None:
@@ -77,13 +77,13 @@ class AnalyticsActor(Actor):
         except AccountError as exc:
             raise RolloutError(str(exc)) from exc
 
-    # --- what the API's process asks ------------------------------------------------------------------------------
+    # --- requests of the API's process ----------------------------------------------------------------------------
 
     def answer(self, body: bytes) -> tuple[JournalView, list[int]]:
-        """Return what the journal has, and the descriptor of a segment, which the caller closes.
+        """Answer a request about the journal; the caller closes the descriptor of the segment in the answer.
 
         Raises:
-            ValueError: If it is not asked for as it should be.
+            ValueError: If the request is malformed.
         """
         asked = _DECODER.decode(body)
         if asked.report.intake != self._report.intake:
@@ -104,19 +104,19 @@ class AnalyticsActor(Actor):
         return JournalView(extent=extent, node=node, packets=self._packet_places.told(self._take_packets())), files
 
     def _add_up(self) -> None:
-        """Keep what the one before has counted."""
+        """Add the counts of the previous intake to the totals."""
         for name in _COUNTS:
             self._before[name] += getattr(self._report, name)
         self._failures_before += Counter(self._report.failures)
 
     async def close(self) -> None:
-        """Close the files of places."""
+        """Close the databases of places."""
         self._packet_places.close()
 
-    # --- what one sees --------------------------------------------------------------------------------------------
+    # --- status and metrics ---------------------------------------------------------------------------------------
 
     def read(self) -> AnalyticsReadings:
-        """Return how far the store is."""
+        """Return the current readings of the store."""
         report, journal = self._report, self._records.journal
         counts = {name: self._before[name] + getattr(report, name) for name in _COUNTS}
         lag = max(0, journal.end - report.record) if journal is not None and report.record >= 0 else 0
@@ -130,7 +130,7 @@ class AnalyticsActor(Actor):
         )
 
     async def status(self) -> Mapping[str, Any]:
-        """Return where the store is, and how far it is behind."""
+        """Return where the store is, and its lag."""
         section = self._served.config.analytics
         if section is None:
             return {}
@@ -149,7 +149,7 @@ class AnalyticsActor(Actor):
         }
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return that nothing is taken, or that what is taken is old."""
+        """Report that intake has stopped, or that the records being taken are old."""
         if self._served.config.analytics is None:
             return
         found = self.read()
@@ -158,11 +158,11 @@ class AnalyticsActor(Actor):
             yield Trouble("analytics_failing" if found.failure else "analytics_behind", "degraded", facts=facts)
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return the same."""
+        """Return the metrics of the store."""
         return analytics_metrics(self.read()) if self._served.config.analytics is not None else ()
 
     async def usage(self) -> Iterable[Usage]:
-        """Return how full the store is: beyond its limit the oldest goes."""
+        """Return the fill level of the store; at its limit the oldest records are deleted."""
         section = self._served.config.analytics
         if section is None or section.clickhouse is not None:
             return ()
@@ -176,7 +176,7 @@ _DECODER = msgspec.json.Decoder(JournalQuestion)
 
 
 def store_settings(config: Config) -> dict[str, Any] | None:
-    """Return what the API's process has to know of the store; None where there is none."""
+    """Return the settings of the store for the API's process; None if analytics is off."""
     section = config.analytics
     if section is None:
         return None

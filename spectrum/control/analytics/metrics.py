@@ -8,17 +8,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 @dataclass(frozen=True)
 class AnalyticsReadings:
-    """How far the store is behind the journal; counts are since the daemon started.
+    """The state of the intake of records; counts are since the daemon started.
 
     Attributes:
-        rows: Records that the store took.
-        repeated: Records that came again, and were passed over.
-        unreadable: Records that the store could make nothing of.
-        lost: Records that the journal dropped before they were taken, or that are damaged there.
+        rows: Records that the store has taken.
+        repeated: Records received again, and ignored.
+        unreadable: Records that the store could not decode.
+        lost: Records that the journal dropped before they were taken, or that are damaged in it.
         failures: Attempts to take records that failed, by their reason.
         failure: Why nothing is taken now; empty while all is well.
         lag_records: Records in the journal that the store has not taken.
-        lag_s: For how long these have been in the journal, about.
+        lag_s: Approximate age of the oldest of them in seconds.
         size: Bytes of the store.
     """
 
@@ -34,23 +34,23 @@ class AnalyticsReadings:
 
 
 def analytics_metrics(readings: AnalyticsReadings) -> Iterator[Metric]:
-    """Yield them."""
+    """Yield the metrics of analytics."""
     yield CounterMetricFamily(
         "spectrum_analytics_rows", "Records that were taken into the store of analytics", value=readings.rows
     )
     yield CounterMetricFamily(
         "spectrum_analytics_rows_repeated",
-        "Records that came again after a crash, and were passed over",
+        "Records that were received again after a crash, and ignored",
         value=readings.repeated,
     )
     yield CounterMetricFamily(
         "spectrum_analytics_rows_unreadable",
-        "Records that could not be read as one, and are not in the store",
+        "Records that could not be decoded, and are not in the store",
         value=readings.unreadable,
     )
     yield CounterMetricFamily(
         "spectrum_analytics_rows_lost",
-        "Records that the journal dropped before they were taken, or that are damaged there",
+        "Records that the journal dropped before they were taken, or that are damaged in it",
         value=readings.lost,
     )
     failures = CounterMetricFamily(
@@ -63,10 +63,14 @@ def analytics_metrics(readings: AnalyticsReadings) -> Iterator[Metric]:
         "spectrum_analytics_failing", "1 while the last attempt to take records failed", value=bool(readings.failure)
     )
     yield GaugeMetricFamily(
-        "spectrum_analytics_lag_records", "Records in the journal that were not taken yet", value=readings.lag_records
+        "spectrum_analytics_lag_records",
+        "Records in the journal that the store has not taken yet",
+        value=readings.lag_records,
     )
     yield GaugeMetricFamily(
-        "spectrum_analytics_lag_seconds", "For how long these have been in the journal", value=readings.lag_s
+        "spectrum_analytics_lag_seconds",
+        "Age of the oldest record that the store has not taken yet",
+        value=readings.lag_s,
     )
     yield GaugeMetricFamily(
         "spectrum_analytics_store_bytes", "Size of the embedded store of analytics", value=readings.size

@@ -9,12 +9,12 @@ from spectrum.core.configuration.faults import Fault
 
 
 def analytics_faults(config: Config) -> list[Fault]:
-    """Return what is wrong with what analytics needs on this machine."""
+    """Return which requirements of analytics this machine does not meet."""
     if config.analytics is None or find_spec("duckdb") is not None:
         return []
     return [Fault(("analytics",), "it needs DuckDB: pip install 'spectrum-edge[analytics]'")]
 
 
 def analytics_folders(config: Config) -> list[Path]:
-    """Return the folder of the store, where there is one."""
+    """Return the folder of the store, if analytics is on."""
     return [analytics_folder(config)] if config.analytics is not None else []

@@ -1,6 +1,7 @@
-"""What samples of packets are about: the app that each was for, and where it came from.
+"""The app that each packet sample was for, and the place that it came from.
 
-The supervisor knows it by what is served now; the API's process, which keeps samples, may open no file of places.
+The supervisor adds both from the configuration that it serves; the API's process, which stores samples, may not open
+databases of places.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from spectrum.wire import frames
 
 
 class PacketPlaces:
-    """Tells apps and places of samples.
+    """Adds app and place to samples.
 
     Args:
         served: What is served.
@@ -22,13 +23,13 @@ class PacketPlaces:
 
     def __init__(self, served: Served) -> None:
         self._served = served
-        # What the two that follow were made of.
+        # The configuration that the next two were made from.
         self._plan: Plan | None = None
         self._table = ServedTable({})
         self._places = Places()
 
     def told(self, packets: Iterable[SampledPacket]) -> list[SampledPacket]:
-        """Return samples with what is known of each; those of no IP packets stay as they are."""
+        """Return samples with app and place added; samples of packets other than IP are unchanged."""
         return [self._told(packet) for packet in packets]
 
     def _told(self, packet: SampledPacket) -> SampledPacket:
@@ -50,5 +51,5 @@ class PacketPlaces:
             self._table = ServedTable({})
 
     def close(self) -> None:
-        """Close the files of places."""
+        """Close the databases of places."""
         self._places.close()

@@ -1,1 +1,1 @@
-"""The control API as the supervisor has it: its process, its sockets, and what it may ask."""
+"""The supervisor's side of the control API: its process, its sockets, and the requests that it may make."""

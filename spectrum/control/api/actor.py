@@ -1,4 +1,4 @@
-"""The control API in a daemon: where it listens, its process, what that may ask and change, and what one sees of it."""
+"""The control API in a daemon: its listeners and its process, what this may request and change, and its status."""
 
 import asyncio
 import logging
@@ -41,13 +41,13 @@ class ApiActor(Actor):
 
     Args:
         control: The daemon's control socket.
-        source: Where configurations come from; what the API makes goes with that of a file.
+        source: Where configurations come from; the objects of the API are added to those of the file.
         served: What is served.
-        serve: Has something else served.
+        serve: Serves another configuration.
         busy_with: Returns why nothing can be changed now.
-        resources: Returns what there is to be asked.
+        resources: Returns the resources of the control socket.
         analytics: Gives the process the journal.
-        record: Takes what has changed.
+        record: Records a change.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ApiActor(Actor):
         self._table: ResourceTable | None = None
         self._place: ApiPlace | None = None
         self._told: object = None
-        # The public half, in hex; empty where there is none.
+        # The public key, in hex; empty if there is none.
         self._sealing_key = ""
         self._news = asyncio.Event()
         self._is_successor = False
@@ -87,10 +87,10 @@ class ApiActor(Actor):
     # --- the configuration ----------------------------------------------------------------------------------------
 
     async def prepare(self, change: Change) -> None:
-        """Listen, and have the folder of the store.
+        """Open the listeners, and create the folder of the store.
 
         Raises:
-            RolloutError: If an address cannot be had, or the process could not write to the folder.
+            RolloutError: If an address is not available, or the process could not write to the folder.
         """
         config = change.after.config
         if config.api is None or change.names is not None:
@@ -105,11 +105,11 @@ class ApiActor(Actor):
             raise RolloutError(str(exc)) from exc
 
     async def abort(self, change: Change) -> None:
-        """Close what was opened."""
+        """Close the sockets that were opened."""
         self._sockets.undo()
 
     async def release(self, change: Change) -> None:
-        """Have the process serve there."""
+        """Serve on the new addresses."""
         config = change.after.config
         if config.api is None:
             self._sockets.drop()
@@ -131,7 +131,7 @@ class ApiActor(Actor):
             self._keeper.tell("settings", settings)
 
     def _settings(self, plan: Plan) -> dict[str, Any] | None:
-        """Return what the process has to know before it serves."""
+        """Return the settings that the process needs before it serves."""
         api = plan.config.api
         if api is None:
             return None
@@ -150,7 +150,7 @@ class ApiActor(Actor):
     # --- its process ----------------------------------------------------------------------------------------------
 
     def jobs(self) -> Jobs:
-        """Keep the process, and tell it what changes."""
+        """Keep the process running, and tell it of changes."""
         return {"keep the API's process": self._keeper.run, "tell the API": self._tell_news}
 
     async def _tell_news(self) -> None:
@@ -161,7 +161,7 @@ class ApiActor(Actor):
                 self._keeper.tell("objects", await in_background(self._source.view))
 
     async def _answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> ProcessAnswer:
-        """Answer what the process asks."""
+        """Answer a request of the process."""
         if (method, path) == ("POST", PATH):
             view, files = self._analytics.answer(body)
             return ProcessAnswer(OK, encode(msgspec.json.Encoder(), view), files)
@@ -181,7 +181,7 @@ class ApiActor(Actor):
         return await self._changes.answer(body)
 
     async def _restore(self) -> None:
-        """Serve what is in the store: what the process before has not written never was."""
+        """Serve the contents of the store: changes that the previous process had not written are undone."""
         if self._source is None:
             return
         try:
@@ -189,14 +189,16 @@ class ApiActor(Actor):
         except NothingNew:
             return
         if why := attempt.busy or "; ".join(attempt.errors):
-            log.error("what is in the store of the API is not served: %s", why)
+            log.error("the contents of the API's store are not served: %s", why)
         else:
             log.info("the store of the API was read again: generation %d", self._served.snapshot.generation)
 
-    # --- what one sees --------------------------------------------------------------------------------------------
+    # --- status and metrics ---------------------------------------------------------------------------------------
 
     def resources(self) -> Iterable[Resource]:
-        """GET /objects: what the file has, and what of the store is set aside; /objects/standing: where one stands."""
+        """GET /objects: the objects of the file, and those of the store that are set aside; /objects/standing: where an
+        object is defined.
+        """
         if self._source is None:
             return ()
         return Resource("GET", "/objects", self._view), Resource("GET", "/objects/standing", self._standing)
@@ -212,11 +214,11 @@ class ApiActor(Actor):
         return await in_background(self._source.view)
 
     def processes(self) -> Mapping[str, int]:
-        """Return that of the API."""
+        """Return the process of the API."""
         return {"api": self._keeper.pid} if self._keeper.pid else {}
 
     async def status(self) -> Mapping[str, Any]:
-        """Return where it listens, its process, and what of the store is not served."""
+        """Return addresses, process, and the objects of the store that are not served."""
         if self._served.config.api is None:
             return {}
         return {
@@ -232,7 +234,7 @@ class ApiActor(Actor):
         }
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return whether it is served, and what of the store is not."""
+        """Return the metrics of the API's process and of objects that are not served."""
         if self._served.config.api is None:
             return ()
         return (
@@ -241,18 +243,18 @@ class ApiActor(Actor):
             ),
             CounterMetricFamily(
                 "spectrum_api_restarts",
-                "Processes of the control API that ended by themselves, or were killed for no sign of life",
+                "Processes of the control API that ended by themselves, or were killed because they did not respond",
                 value=self._keeper.restarts,
             ),
             GaugeMetricFamily(
                 "spectrum_store_objects_set_aside",
-                "Objects of the store that do not fit the file, and are not served",
+                "Objects of the store that conflict with the file, and are not served",
                 value=len(self._aside()),
             ),
         )
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return what of the store is not served."""
+        """Report the objects of the store that are not served."""
         for one in self._aside():
             yield Trouble("set_aside", "failed", one.section, one.name, facts={"why": one.message})
 
@@ -262,7 +264,7 @@ class ApiActor(Actor):
     # --- over the life of the daemon ------------------------------------------------------------------------------
 
     async def inherit(self, heritage: Heritage) -> None:
-        """Listen on the sockets of the daemon before this one."""
+        """Listen on the sockets of the daemon that this one replaces."""
         self._is_successor = True
         self._sockets.inherit(heritage.api)
 
@@ -271,17 +273,17 @@ class ApiActor(Actor):
         heritage.api = self._sockets.given()
 
     def leave(self) -> None:
-        """Let the process answer what it has begun; that of the successor waits for its end."""
+        """Let the process answer the requests that it has begun; the successor's process waits until it ends."""
         self._keeper.dismiss()
 
     async def close(self) -> None:
-        """End."""
+        """End the process and close the sockets."""
         await self._keeper.close()
         self._sockets.close(are_others=self._is_successor and not self._served.is_live)
 
 
 def _have_sealing_key(path: Path) -> str:
-    """Return the public half of the key for which private keys are sealed; empty where there is none."""
+    """Return the public key to which private keys are encrypted; empty if there is none."""
     try:
         return have_sealing_key(path).public_key().public_bytes_raw().hex()
     except SealingError as exc:

@@ -1,4 +1,4 @@
-"""What the API changes: groups of objects, each as a whole or not at all, all in one rollout where that can be."""
+"""Changes by the API: groups of objects, each applied as a whole or not at all, all in one rollout if possible."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,19 +17,19 @@ from spectrum.tasks import in_background
 
 log = logging.getLogger(__name__)
 
-# Of a group that changes thousands of objects the log has the first ones; the API's own audit log has all.
+# Objects that the log lists of a group that changes thousands; the API's own audit log has all.
 MAX_LOGGED = 20
 
-# Has what it returns served, by all workers or by none.
+# Serves the configuration that the function returns, on all workers or on none.
 Serve = Callable[[Callable[[], Config]], Awaitable[ServingAttempt]]
 
 
-# Takes what brought a change, the number of what is served, who made it, and a line for each object.
+# Records the source of a change, the generation that is served, who made it, and a line for each object.
 RecordChange = Callable[[Occasion, int, str, Sequence[str]], None]
 
 
 class ChangedObject(msgspec.Struct, frozen=True):
-    """An object as it is to be; without a value it is removed."""
+    """An object as it is to become; without a value it is removed."""
 
     section: str
     name: str
@@ -45,9 +45,9 @@ class ChangeGroup(msgspec.Struct, frozen=True):
 
 class _Changes(msgspec.Struct, frozen=True):
     groups: list[ChangeGroup]
-    # Whether the answer has what took how long.
+    # Whether the answer has the time that each step took.
     trace: bool = False
-    # Whether they are only checked, each group by itself.
+    # Whether the groups are only checked, each by itself.
     check: bool = False
 
 
@@ -55,11 +55,11 @@ class ObjectChanges:
     """Carries out changes.
 
     Args:
-        source: Has the objects.
+        source: Holds the objects.
         serve: Serves a configuration.
         busy_with: Returns why nothing can be changed now.
-        generation: Returns the number of what is served.
-        record: Takes what has changed: its number, who made it, and a line for each object.
+        generation: Returns the generation that is served.
+        record: Records a change: its generation, who made it, and a line for each object.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class ObjectChanges:
         self._record = record
 
     async def answer(self, body: bytes) -> dict[str, Any]:
-        """Carry out, or check, what is asked for; return for each group its faults, none where it can be served.
+        """Carry out or check a request; return the faults of each group, none for a group that can be served.
 
         Raises:
-            ValueError: If it is not asked for as it should be.
+            ValueError: If the request is malformed.
         """
         asked, steps = _DECODER.decode(body), list[Step]()
         if asked.check:
@@ -100,7 +100,7 @@ class ObjectChanges:
         return {"generation": self._generation(), "busy": "", "faults": _shown(faults), **more}
 
     async def _carry_out(self, groups: Sequence[ChangeGroup], steps: list[Step]) -> list[list[Fault]] | str:
-        """Return the faults of each group; or why nothing can be changed now. `steps` gets what took a while."""
+        """Return the faults of each group, or why nothing can be changed now. Slow steps are added to `steps`."""
         attempt, faults = await self._attempt(groups)
         steps += attempt.steps
         if attempt.busy:
@@ -116,7 +116,7 @@ class ObjectChanges:
         return faults
 
     async def _attempt(self, groups: Sequence[ChangeGroup]) -> tuple[ServingAttempt, list[list[Fault]]]:
-        """Serve those of the groups that can be in one rollout; return how that ended, and the faults of each group."""
+        """Serve those groups that fit in one rollout; return its outcome, and the faults of each group."""
         faults: list[list[Fault]] = []
 
         def propose() -> Config:
@@ -144,7 +144,7 @@ def _stored(group: ChangeGroup) -> list[StoredChange]:
 
 
 def _tell(group: ChangeGroup, faults: Sequence[Fault]) -> None:
-    """Log who has changed what, or was refused."""
+    """Log who made a change, or why it was refused."""
     objects = [f"{'removed ' if one.value is None else ''}{one.section}.{one.name}" for one in group.objects]
     more = f" and {len(objects) - MAX_LOGGED} more" if len(objects) > MAX_LOGGED else ""
     what, who = ", ".join(objects[:MAX_LOGGED]) + more, group.by or "the API"

@@ -1,6 +1,5 @@
-"""Keeps a process of the control API. There is one writer of its store.
-
-Who connects while there is none waits in the listening sockets, which are the supervisor's.
+"""Keeps one process of the control API running, the only writer of its store. While there is none, connections wait in
+the backlog of the listening sockets, which belong to the supervisor.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,13 +13,13 @@ from spectrum.control.processes.keeper import ProcessKeeper
 
 @dataclass(frozen=True, slots=True)
 class ApiPlace:
-    """With what a process is started; where that changes, another one is.
+    """Parameters of a process; when they change, the process is replaced.
 
     Attributes:
         store: The folder of its store.
-        user: What it becomes; empty where it is that already.
+        user: The user that it runs as; empty for the current one.
         listeners: Descriptors of its listening sockets.
-        traces: It sends traces: the libraries for that are imported before it gives up its rights.
+        traces: Whether it sends traces: the libraries for that are imported before it drops privileges.
         analytics: The folder of the store of analytics; None for none.
     """
 
@@ -35,9 +34,9 @@ class ApiKeeper(ProcessKeeper[ApiPlace, ApiProcess]):
     """Keeps one process.
 
     Args:
-        answer: Answers what it asks.
-        settings: Returns what it has to know before it serves.
-        restore: Serves what is in the store, which nobody writes to meanwhile.
+        answer: Answers its requests.
+        settings: Returns the settings that it needs before it serves.
+        restore: Serves the contents of the store, while no process writes to it.
     """
 
     def __init__(self, answer: Answerer, settings: Callable[[], Any], restore: Callable[[], Awaitable[None]]) -> None:
@@ -48,10 +47,10 @@ class ApiKeeper(ProcessKeeper[ApiPlace, ApiProcess]):
 
     @property
     def store(self) -> Path | None:
-        """The folder of the store that it serves; None where there is no process."""
+        """The folder of the store that it serves; None if there is no process."""
         return self.process.store if self.process is not None else None
 
     @property
     def has_writer(self) -> bool:
-        """Whether there is a process that may write to the store."""
+        """Whether a process is running that may write to the store."""
         return self.process is not None and self.process.lives

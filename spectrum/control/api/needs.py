@@ -1,4 +1,4 @@
-"""What the control API needs on this machine: its libraries, and whom its process runs as."""
+"""What the control API needs on this machine: its libraries, and the user of its process."""
 
 import os
 from importlib.util import find_spec
@@ -9,13 +9,13 @@ from spectrum.control.processes.account import AccountError, account
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 
-# Of the extra; each is looked for, none is imported.
+# Libraries of the extra; each is looked up without being imported.
 LIBRARIES = ("fastapi", "uvicorn")
 TRACING = "opentelemetry.exporter.otlp.proto.http"
 
 
 def api_faults(config: Config) -> list[Fault]:
-    """Return what is wrong with what the control API needs on this machine."""
+    """Return which requirements of the control API this machine does not meet."""
     if config.api is None:
         return []
     faults = []
@@ -35,15 +35,15 @@ def api_faults(config: Config) -> list[Fault]:
 def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even its package
+    except ModuleNotFoundError:  # Not even the parent package is installed.
         return False
 
 
 def api_user(config: Config) -> str:
-    """Return whom the process of the API becomes; empty where it is that already.
+    """Return the user that the API's process runs as; empty for the current one.
 
     Raises:
-        AccountError: If nobody is named whom it could become.
+        AccountError: If neither `user` nor `api.user` names a user.
     """
     if config.api is None or os.geteuid() != 0:
         return ""
@@ -53,5 +53,5 @@ def api_user(config: Config) -> str:
 
 
 def api_folders(config: Config) -> list[Path]:
-    """Return the folder of the store, where there is one."""
+    """Return the folder of the store, if the API is on."""
     return [store_folder(config)] if config.api is not None else []

@@ -1,7 +1,6 @@
-"""One process of the control API: what it asks, and what it is told.
-
-What it does costs the supervisor little, whatever that is: of what it asks at once a part is read, of what it does not
-take nothing more is kept, and nothing waits for it.
+"""One process of the control API: its requests, and the messages to it. It cannot burden the supervisor: a limited
+number of its requests is read at once, nothing is buffered for it beyond a limit, and the supervisor never waits for
+it.
 """
 
 import logging
@@ -34,14 +33,14 @@ NAME = "the API's process"
 
 
 class ProcessAnswer(NamedTuple):
-    """The status and the body of an answer, and descriptors that go with it, which are closed when it is sent."""
+    """The status and the body of an answer, and descriptors that are sent with it and closed after that."""
 
     status: int
     body: bytes
     files: Sequence[int] = ()
 
 
-# Answers a request: its method, path, parameters and body.
+# Answers a request, given its method, path, parameters and body.
 Answerer = Callable[[str, str, dict[str, str], bytes], Awaitable[ProcessAnswer]]
 
 
@@ -49,11 +48,11 @@ class ApiProcess(LinkedProcess[ApiMessage]):
     """A process.
 
     Args:
-        answer: Answers what it asks.
+        answer: Answers its requests.
         store: The folder of its store.
-        user: What it becomes; empty where it is that already.
+        user: The user that it runs as; empty for the current one.
         listeners: Descriptors of its listening sockets, which stay open here.
-        analytics: The folder of the store of analytics, where it has one.
+        analytics: The folder of the store of analytics, if there is one.
 
     Attributes:
         store: The folder of its store.
@@ -72,13 +71,13 @@ class ApiProcess(LinkedProcess[ApiMessage]):
         super().__init__(NAME, MODULE, arguments, listeners, DECODER, ApiBeat)
 
     def tell(self, subject: str, content: object) -> None:
-        """Tell it something; one that takes nothing more is not told, and will be ended."""
+        """Send it a message; a process that does not read its messages is skipped, and will be ended."""
         try:
             send(self._channel, ApiTold(subject, encode(msgspec.json.Encoder(), content)))
         except (OSError, MemoryError) as exc:
-            log.error("the API is not told of its %s: %s", subject, exc)
+            log.error("the API is not sent its %s: %s", subject, exc)
 
-    # --- what it asks ---------------------------------------------------------------------------------------------
+    # --- requests -------------------------------------------------------------------------------------------------
 
     def _received(self, message: ApiMessage, descriptors: list[int]) -> None:
         match message:
@@ -97,7 +96,7 @@ class ApiProcess(LinkedProcess[ApiMessage]):
         try:
             body = body_of(ask, descriptors)
         except (OSError, ValueError, MemoryError) as exc:
-            log.error("a request of the API is passed over: %s", exc)
+            log.error("a request of the API is ignored: %s", exc)
             return
         self._unanswered += 1
         if self._unanswered > MAX_ASKS:
@@ -118,7 +117,7 @@ class ApiProcess(LinkedProcess[ApiMessage]):
             self._drained()
 
     def _drained(self) -> None:
-        """Read on, unless much is asked, or it takes no answers."""
+        """Resume reading, unless too many requests are open or the process does not read its answers."""
         if self._unanswered <= MAX_ASKS and not self._channel.waits:
             self._channel.resume()
         else:

@@ -1,4 +1,6 @@
-"""The listening sockets of the control API: the supervisor's, so that a new process of the API refuses nobody."""
+"""The listening sockets of the control API. They belong to the supervisor, so that no client is refused while the API's
+process is replaced.
+"""
 
 import asyncio
 import errno
@@ -12,20 +14,20 @@ from spectrum.core.address import SocketAddress
 from spectrum.core.api import ApiAddress, UnixAddress, parse_api_address
 from spectrum.kernel.sockets import ListenError, bind_unix
 
-# The process of a daemon that was killed has its sockets for a moment more.
+# After a kill of the daemon, its API process holds the sockets a moment longer.
 RETRY_S = 0.1
 RETRIES = 30
-# Who may connect to UNIX sockets that the file names: the daemon's user and group. Tokens tell who may do what.
+# Mode of UNIX sockets that the file names: for the daemon's user and group. Tokens decide on permissions.
 MODE = 0o660
-# And to the one of the command line, where none is asked for.
+# Mode of the command line's socket, which needs no token.
 OWN_MODE = 0o600
 
 
 class ApiSockets:
-    """Sockets, by where they listen.
+    """Listening sockets, by address.
 
     Args:
-        own: The path of the one that the command line asks.
+        own: The path of the socket for the command line.
     """
 
     def __init__(self, own: Path) -> None:
@@ -35,30 +37,30 @@ class ApiSockets:
         self._wanted: list[str] = []
 
     def inherit(self, given: Mapping[str, int]) -> None:
-        """Go on with sockets of the daemon before this one; what is not wanted of them is closed by `keep`."""
+        """Take over the sockets of the daemon that this one replaces; `keep` closes those that are not needed."""
         self._open |= {where: socket.socket(fileno=descriptor) for where, descriptor in given.items()}
 
     def descriptors(self) -> list[int]:
-        """Return those that are wanted, that of the command line first."""
+        """Return the descriptors in use, the command line's first."""
         return [self._open[where].fileno() for where in self._wanted]
 
     def given(self) -> dict[str, int]:
-        """Return all, by where they listen."""
+        """Return all sockets, by address."""
         return {where: self._open[where].fileno() for where in self._wanted}
 
     def where(self) -> list[str]:
-        """Return where they listen."""
+        """Return the addresses."""
         return list(self._wanted)
 
     async def open(self, addresses: Iterable[ApiAddress], may_wait: bool) -> None:
-        """Open what is missing, beside what is there; `undo` closes it again.
+        """Open the sockets that are missing, beside the open ones; `undo` closes them again.
 
         Args:
-            addresses: Where.
-            may_wait: An address that is taken may be free in a moment.
+            addresses: The addresses.
+            may_wait: Whether to wait for an address in use, which may become free in a moment.
 
         Raises:
-            ListenError: If one cannot be had.
+            ListenError: If an address is not available.
         """
         self._opened = {}
         for address in (self._own, *addresses):
@@ -74,28 +76,28 @@ class ApiSockets:
                 await asyncio.sleep(RETRY_S)
 
     def undo(self) -> None:
-        """Close what was opened last."""
+        """Close the sockets that were opened last."""
         opened, self._opened = self._opened, {}
         for where, sock in opened.items():
             self._close(where, sock)
 
     def use(self, addresses: Iterable[ApiAddress]) -> None:
-        """Want these, all of which are open."""
+        """Use these sockets, all of which are open."""
         self._open |= self._opened
         self._opened = {}
         self._wanted = [str(address) for address in (self._own, *addresses)]
 
     def drop(self) -> None:
-        """Want none."""
+        """Use none."""
         self._wanted = []
 
     def keep(self) -> None:
-        """Close those that are not wanted."""
+        """Close those that are not in use."""
         for where in [where for where in self._open if where not in self._wanted]:
             self._close(where, self._open.pop(where))
 
     def close(self, are_others: bool) -> None:
-        """Close all; those of a successor stay where they are."""
+        """Close all; paths of UNIX sockets that a successor uses stay."""
         self.undo()
         for where, sock in self._open.items():
             if are_others:
@@ -123,7 +125,7 @@ class ApiSockets:
 
 
 def _reason(exc: OSError) -> str:
-    """Return why, without what `create_server` adds."""
+    """Return the reason, without the text that `create_server` adds."""
     return (exc.strerror or str(exc)).lower().partition(" (while attempting")[0]
 
 

@@ -1,1 +1,1 @@
-"""Health of origins, decided in the supervisor, and why a client would go where it goes."""
+"""Health of origins, decided in the supervisor, and explanations of balancing decisions."""

@@ -1,4 +1,4 @@
-"""Load balancing in the daemon's supervisor: origins are probed, and one sees how they are."""
+"""Load balancing in the supervisor: health checks of origins, status and metrics."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -36,13 +36,13 @@ class _PreviewAsked(msgspec.Struct, frozen=True):
 
 
 class HealthActor(Actor):
-    """Has the origins of a configuration probed.
+    """Runs the health checks of a configuration's origins.
 
     Args:
         health: Keeps their health.
-        addresses: Those of names.
+        addresses: The addresses of DNS names.
         served: What is served.
-        memory: What workers share.
+        memory: The memory that workers share.
     """
 
     def __init__(self, health: HealthKeeper, addresses: Addresses, served: Served, memory: SharedMemory) -> None:
@@ -61,11 +61,11 @@ class HealthActor(Actor):
         }
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return origins that are down, pools that are too few, and load balancers that do without them."""
+        """Report origins that are down, pools with too few origins, and load balancers without a healthy pool."""
         return balancing_troubles(self._served.snapshot, self._health)
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return the health of origins and pools, and what probes found."""
+        """Return the health of origins and pools, and the results of probes."""
         return health_metrics(await read_health(self._health))
 
     def resources(self) -> Iterable[Resource]:
@@ -94,7 +94,7 @@ class HealthActor(Actor):
         return {"node": config.node.name or "local", "monitor_types": types, **told}
 
     async def _begin_preview(self, asked: Asked) -> dict[str, Any]:
-        """Probe pools once as a monitor in the body says; return the preview's id, or why there is none."""
+        """Probe pools once with the monitor in the body; return the preview's id, or why there is none."""
         wanted = msgspec.convert(asked.body, _PreviewAsked)
         monitor = Monitor.model_validate(wanted.monitor)
         faults = [(list(fault.path), fault.message) for fault in monitor_faults((), monitor)]
@@ -109,7 +109,7 @@ class HealthActor(Actor):
         return {"id": preview_id, "pools": pools}
 
     async def _preview(self, asked: Asked) -> dict[str, Any]:
-        """Return what a preview has found by now; no pools where its owner has no such one."""
+        """Return the results of a preview so far; no pools if its owner has no such preview."""
         return self._previews.results(asked.query.get("owner", ""), asked.query.get("id", "")) or {"pools": None}
 
     async def _explain(self, asked: Asked) -> dict[str, Any]:
@@ -117,10 +117,10 @@ class HealthActor(Actor):
         return {"steps": await self.explain(query.get("app", ""), query.get("client", ""), int(query.get("port", "0")))}
 
     async def explain(self, app: str, client: str, port: int) -> list[str]:
-        """Return, step by step, where a client of an app goes, and why.
+        """Return the steps of the decision for a client of an app.
 
         Raises:
-            ValueError: If there is no such app, the client is no address, or nothing is served yet.
+            ValueError: If there is no such app, the client is not an address, or nothing is served yet.
         """
         plan = self._served.plan
         if not plan.snapshot.generation:
@@ -132,22 +132,24 @@ class HealthActor(Actor):
         return explain(plan.snapshot, plan.prefixes, self._health, self._memory, app, client, port, filtered)
 
     async def commit(self, change: Change) -> None:
-        """Go by the new origins."""
+        """Use the new origins."""
         if _concerns(change):
             self._health.apply(change.after.config, change.after.snapshot, self._addresses)
 
     async def abort(self, change: Change) -> None:
-        """Go by the former ones."""
+        """Use the former origins again."""
         if not change.is_first and _concerns(change):
             self._health.apply(change.before.config, change.before.snapshot, self._addresses)
 
     def tell(self, worker: WorkerProcess) -> None:
-        """Give a worker the addresses of names that are not down, and the standings of origins."""
+        """Send a worker the addresses of names that are not down, and the standings of origins."""
         worker.tell_names(self._health.addresses_for_workers(self._addresses))
         worker.tell_health(self._health.standings, self._health.told_latencies)
 
     def tell_difference(self, worker: WorkerProcess, difference: Difference) -> None:
-        """Give a worker the addresses of names in it, which may be known from before, and the standings of origins."""
+        """Send a worker the addresses of the names in a difference, some of which it may have, and the standings of
+        origins.
+        """
         keys = map(name_key, difference.names())
         if known := {key: self._addresses[key] for key in keys if key in self._addresses}:
             worker.tell_names(self._health.addresses_for_workers(known))
@@ -156,13 +158,15 @@ class HealthActor(Actor):
             worker.tell_health(found, {})
 
     async def close(self) -> None:
-        """Probe no more."""
+        """Stop all probes."""
         await self._previews.stop()
         await self._health.stop()
 
 
 def _concerns(change: Change) -> bool:
-    """Tell whether health depends on what differs: of apps, only on which headers those of load balancers send."""
+    """Return whether health depends on the difference: of apps, only on the headers that those with load balancers
+    send.
+    """
     found = change.difference
     if found is None or not _BALANCING.isdisjoint(change.names or ()):
         return True
@@ -170,5 +174,5 @@ def _concerns(change: Change) -> bool:
 
 
 def _headers(apps: Iterable[AppSettings]) -> set[tuple[str, str, str]]:
-    """Return which headers load balancers send, over which transport."""
+    """Return the headers that load balancers send, and over which transport."""
     return {(app.load_balancer, app.transport, app.proxy_protocol) for app in apps if app.load_balancer}

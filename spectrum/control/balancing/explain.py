@@ -1,4 +1,4 @@
-"""`spectrum explain`: why a client goes where it goes, by the same code that decides for clients."""
+"""`spectrum explain`: the steps of the decision for a client, by the code that decides for clients."""
 
 import random
 import time
@@ -34,17 +34,17 @@ def explain(
     """Return the steps of the decision for a client, as sentences.
 
     Args:
-        snapshot: What is served.
+        snapshot: The snapshot that is served.
         prefixes: The table of its access rules.
         health: The health of origins.
         memory: Loads and affinities.
         app: The app's name.
         client: The client's address.
         port: The client's, which counts for session_affinity ip_port.
-        filtered: What the filter does with its packets; None where there is none.
+        filtered: What the filter does with its packets; None without a filter.
 
     Raises:
-        ValueError: If there is no such app, or the client is no address.
+        ValueError: If there is no such app, or the client is not an address.
     """
     settings = app_settings(snapshot, app)
     address = parse_address(client)
@@ -84,7 +84,7 @@ def app_settings(snapshot: Snapshot, app: str) -> AppSettings:
 
 
 def _direct(settings: AppSettings, snapshot: Snapshot, memory: SharedMemory) -> list[str]:
-    """Return what is said of an app with origins of its own."""
+    """Return the steps for an app with origins of its own."""
     name, bounds = settings.origin_name, settings.bounds
     origins = [f"{address} port {port}" for address, port in settings.origins]
     if name is not None:
@@ -151,7 +151,7 @@ class _Explanation:
         what = f"session affinity by {'address and port' if self._by_port else 'address'}"
         origin = self._balancer.origin_of(tag) if tag else None
         if origin is None:
-            return 0, [f"{what}: nothing remembered of it"]
+            return 0, [f"{what}: nothing is stored for it"]
         return tag, [f"{what}: it went to {self._name(origin)} before"]
 
     def _pools(self) -> list[str]:
@@ -276,7 +276,7 @@ def _harmless(finding: MonitorFinding) -> str:
 
 
 def _access(settings: AppSettings, snapshot: Snapshot, prefixes: bytes, client: bytes) -> tuple[bool, list[str]]:
-    """Whether access rules let a client in, and what they say; nothing where the app does not ask."""
+    """Whether access rules let a client in, and what they say; nothing if the app has `access: off`."""
     if not settings.ip_firewall:
         return True, []
     places = Places()
@@ -297,7 +297,7 @@ def _access(settings: AppSettings, snapshot: Snapshot, prefixes: bytes, client: 
 
 
 def _limits(settings: AppSettings, snapshot: Snapshot, memory: SharedMemory, client: bytes) -> tuple[bool, list[str]]:
-    """Whether there is room for a client, and how far it is to each limit; nothing where there are none."""
+    """Return whether a client is within the limits, and how far it is from each; nothing without limits."""
     if settings.paused:
         return False, ["the app is paused by hand: the client is refused (app_paused)"]
     node = snapshot.tcp_limits if settings.transport == "tcp" else snapshot.udp_limits
@@ -310,7 +310,7 @@ def _limits(settings: AppSettings, snapshot: Snapshot, memory: SharedMemory, cli
             step = f"limit {whose}, {setting_of(rule)} {rule.limit}: "
             if rule.is_rate:
                 is_full, waits = _comes_too_fast(rule, memory, client)
-                step += "its turn would come later" if waits else "it does not come too fast"
+                step += "its turn would come later" if waits else "it is within the rate"
             else:
                 wide = rule.scope == "prefix"
                 whole = rule.scope == "all"
@@ -326,7 +326,7 @@ def _limits(settings: AppSettings, snapshot: Snapshot, memory: SharedMemory, cli
 
 
 def _comes_too_fast(rule: Rule, memory: SharedMemory, client: bytes) -> tuple[bool, bool]:
-    """Tell whether a client would be refused now by a limit per second, and whether it would have to wait."""
+    """Return whether a limit per second would refuse a client now, and whether the client would wait."""
     key = rule.group if rule.scope == "all" else memory.census.key_of(rule.group, client, rule.scope == "prefix")
     wait_ns = memory.rates.wait_ns(key, rule.limit, time.monotonic_ns())
     return wait_ns > (MAX_WAIT_NS if rule.delays else 0), wait_ns > 0

@@ -1,4 +1,4 @@
-"""The health of all origins: probes in, verdicts out, to workers, events, metrics and status."""
+"""The health of all origins: probes are evaluated, and verdicts go to workers, records, metrics and status."""
 
 import asyncio
 import time
@@ -25,9 +25,10 @@ from spectrum.kernel.sockets import descriptor_limit
 from spectrum.probes.prober import Prober
 from spectrum.probes.target import ProbeTarget
 
-# So long after a change was told the next ones are gathered: a start with thousands of origins is a few messages.
+# Changes that follow a change within this time are sent together: a start with thousands of origins takes a few
+# messages.
 TELL_GAP_S = 0.05
-# Latencies are told when one changed by this part.
+# A change of latency is sent when it exceeds this share.
 LATENCY_STEP = 0.02
 TICK_S = 1.0
 
@@ -38,7 +39,7 @@ Addresses = Mapping[str, tuple[str, ...]]
 
 
 class ProbeKey(NamedTuple):
-    """What is probed once, however many pools have it."""
+    """What is probed once, whatever the number of pools that use it."""
 
     monitor: str
     address: str
@@ -48,26 +49,28 @@ class ProbeKey(NamedTuple):
 
 
 class Voter(NamedTuple):
-    """A monitor that decides, with others or alone, on an address of an origin."""
+    """A monitor that decides, alone or with others, on an address of an origin."""
 
     key: ProbeKey
     must_be_healthy: bool
 
 
 class Poll(NamedTuple):
-    """Who decides on an address of an origin; `of_group`: reasons name the monitor, as there may be several."""
+    """The monitors that decide on an address of an origin; with `of_group` reasons name the monitor, as there may be
+    several.
+    """
 
     voters: tuple[Voter, ...]
     of_group: bool
 
 
 class MonitorFinding(NamedTuple):
-    """What a member of a monitor group finds at an origin.
+    """The finding of a member of a monitor group about an origin.
 
     Attributes:
-        member: What it counts for.
-        healthy: Its verdict: of several addresses that of the best one; None while unknown.
-        reason: Why it is not healthy.
+        member: What its verdict counts for.
+        healthy: Its verdict, of the best address if there are several; None while unknown.
+        reason: Why the origin is not healthy.
         rtt_s: Mean round trip of its probes in seconds; 0 without any.
     """
 
@@ -82,11 +85,11 @@ class Member:
     """An origin of a pool.
 
     Attributes:
-        keys: Of the probes of its addresses, by all of its monitors.
-        polls: Who decides, of each address.
-        healthy: The verdict; None while unknown, True where nobody looks.
+        keys: The keys of the probes of its addresses, by all of its monitors.
+        polls: The monitors that decide, for each address.
+        healthy: The verdict; None while unknown, True without a monitor.
         reason: Why it is not healthy.
-        changed_at: When the verdict changed (seconds since 1970); 0 for never.
+        changed_at: When the verdict changed (seconds since 1970); 0 if it never did.
         changes: How often it changed, not counting the first one.
         ejections: How often it was ejected.
     """
@@ -104,29 +107,29 @@ class Member:
 
 @dataclass
 class _World:
-    """What of the configuration health depends on."""
+    """The parts of the configuration that health depends on."""
 
     monitors: dict[str, Monitor] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
-    # Of each pool.
+    # By pool.
     probing: dict[str, tuple[GroupMember, ...]] = field(default_factory=dict)
     apps: dict[str, App] = field(default_factory=dict)
     load_balancers: dict[str, LoadBalancer] = field(default_factory=dict)
-    # Which of these are sent to a pool.
+    # The keys whose latencies are sent to workers, for a pool.
     headers: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     settings: dict[str, PoolSettings] = field(default_factory=dict)
     balancers: dict[str, BalancerSettings] = field(default_factory=dict)
-    # The load balancers that have a pool among those that they choose from.
+    # The load balancers that choose among pools, this one included.
     users: dict[str, list[BalancerSettings]] = field(default_factory=dict)
 
 
 class HealthKeeper:
-    """Knows which origins can be used.
+    """Decides which origins can be used.
 
     Args:
-        tell: Told of standings by number and latencies by pool, as they change.
-        record: Takes each event.
-        readdress: Told of the keys of names some of whose addresses changed their health.
+        tell: Called with standings by number and latencies by pool when they change.
+        record: Records an event.
+        readdress: Called with the keys of names when the health of one of their addresses changes.
     """
 
     def __init__(
@@ -139,10 +142,10 @@ class HealthKeeper:
         self._addresses: Addresses = {}
         self._health: dict[ProbeKey, Health] = {}
         self._users: dict[ProbeKey, list[int]] = {}
-        # Of each address of each name, whatever pools have it.
+        # For each address of each name, whatever pools use it.
         self._polls_of: dict[str, set[tuple[str, Poll]]] = {}
         self._detectors: dict[str, OutlierDetector] = {}
-        # What changed and is not told yet, with the cause.
+        # Changes that have not been sent yet, with their cause.
         self._dirty: dict[int, str] = {}
         self._readdressed: set[str] = set()
         self._flushed_at = 0.0
@@ -150,7 +153,7 @@ class HealthKeeper:
         self._tick_timer: asyncio.TimerHandle | None = None
         self._aim_timer: asyncio.TimerHandle | None = None
         self._prober = Prober(self._took, descriptor_limit)
-        # What operators set by hand, by pool and name.
+        # Overrides by operators, by pool and name.
         self.overrides: Mapping[tuple[str, str], Override] = {}
         self.members: dict[int, Member] = {}
         self.standings: dict[int, Standing] = {}
@@ -158,13 +161,13 @@ class HealthKeeper:
         self.views: dict[str, PoolView] = {}
         self.fallbacks: dict[str, bool] = {}
         self.told_latencies: dict[str, float] = {}
-        # Per monitor, and whether it passed.
+        # Probes by monitor, and whether they passed.
         self.probes: Counter[tuple[str, bool]] = Counter()
 
     # --- configuration --------------------------------------------------------------------------------------------
 
     def apply(self, config: Config, snapshot: Snapshot, addresses: Addresses) -> None:
-        """Keep the health of a configuration's origins; what is known of those that stay is kept."""
+        """Keep the health of a configuration's origins; the state of origins that stay is kept."""
         former, apps, balancers = self._world, config.apps, config.load_balancers
         is_sent_same = apps is former.apps and balancers is former.load_balancers
         self._world = world = _World(
@@ -211,7 +214,7 @@ class HealthKeeper:
             self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def override(self, overrides: Mapping[tuple[str, str], Override]) -> None:
-        """Go by what operators set by hand, by pool and name of an origin; workers are told at once."""
+        """Apply the overrides of operators, by pool and name of an origin; workers are told at once."""
         before, self.overrides = self.overrides, overrides
         for number, member in self.members.items():
             key = member.pool, member.settings.name
@@ -220,11 +223,11 @@ class HealthKeeper:
         self._flush()
 
     def override_of(self, member: Member) -> Override:
-        """Return what an operator set of an origin."""
+        """Return the override of an origin by an operator."""
         return self.overrides.get((member.pool, member.settings.name), NO_OVERRIDE)
 
     def resolve(self, addresses: Addresses) -> None:
-        """Take new addresses of names, soon: at a start there are many, one by one."""
+        """Take new addresses of names; they are applied together shortly after, as a start brings many."""
         self._addresses = addresses
         if self._aim_timer is None:
             self._aim_timer = asyncio.get_running_loop().call_later(TELL_GAP_S, self._aim_again)
@@ -237,7 +240,7 @@ class HealthKeeper:
                 self._judge(number, "its name has other addresses")
 
     def _aim(self, addresses: Addresses) -> None:
-        """Probe what is to be probed now."""
+        """Start the probes that are needed, and stop the others."""
         self._addresses = addresses
         targets: dict[Hashable, ProbeTarget] = {}
         self._users, self._polls_of = {}, {}
@@ -248,7 +251,7 @@ class HealthKeeper:
                 targets[key] = target
                 self._users.setdefault(key, []).append(number)
                 if key not in self._health:
-                    # A reload that changes how an origin is probed is no reason to doubt it.
+                    # A reload that changes how an origin is probed does not make its verdict unknown.
                     verdict = member.healthy if member.keys and key.monitor not in known else None
                     reason = "" if self._has_group(member) else member.reason
                     self._health[key] = Health(healthy=verdict, reason=reason or "not probed yet")
@@ -268,7 +271,7 @@ class HealthKeeper:
         return found
 
     def targets_under(self, member: Member, name: str, monitor: Monitor) -> dict[ProbeKey, ProbeTarget]:
-        """Return what is probed of an origin under a monitor, which need not be its own; `name` is the monitor's."""
+        """Return what is probed of an origin under a monitor other than its own, perhaps; `name` is the monitor's."""
         origin = member.settings
         header: str = monitor.proxy_protocol
         if header == "auto":
@@ -283,7 +286,7 @@ class HealthKeeper:
         return found
 
     def _polls(self, member: Member) -> dict[str, Poll]:
-        """Return who decides on each address of an origin that is probed."""
+        """Return the monitors that decide on each address of an origin that is probed."""
         counts = {
             one.monitor: one.must_be_healthy for one in self._world.probing[member.pool] if not one.monitoring_only
         }
@@ -300,10 +303,10 @@ class HealthKeeper:
     def _addresses_of(self, origin: OriginSettings) -> tuple[str, ...]:
         return (origin.address,) if origin.dns is None else self._addresses.get(name_key(origin.dns), ())
 
-    # --- what is found --------------------------------------------------------------------------------------------
+    # --- results --------------------------------------------------------------------------------------------------
 
     def _took(self, key: Hashable, result: ProbeResult, began: float) -> None:
-        """Take a probe's result."""
+        """Take the result of a probe."""
         assert isinstance(key, ProbeKey), "the keys are ours"
         health, monitor = self._health[key], self._world.monitors[key.monitor]
         self.probes[key.monitor, result.ok] += 1
@@ -320,7 +323,7 @@ class HealthKeeper:
                 self._event(member, "originReturned", True, "a probe passed", key)
             cause = health.reason or "probes pass"
             if changed and self._has_group(member):
-                # That a start finds all well is told of the origin.
+                # A first result that is healthy is recorded for the origin as well.
                 if before is not None or not result.ok:
                     self._event(member, "monitorHealth", result.ok, cause, key)
                 cause = f"{key.monitor}: {cause}"
@@ -328,7 +331,7 @@ class HealthKeeper:
                 self._judge(number, cause, key)
 
     def met(self, signs: Mapping[int, Signs]) -> None:
-        """Take what clients met at origins."""
+        """Take the outcomes of clients' sessions at origins."""
         now = time.monotonic()
         for number, sign in signs.items():
             member = self.members.get(number)
@@ -352,7 +355,7 @@ class HealthKeeper:
         )
 
     def _tick(self) -> None:
-        # First of all: a failure below is logged by the loop, and must not be the last tick.
+        # Re-armed first: the loop logs a failure below, which must not stop the ticks.
         self._tick_timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         now = time.monotonic()
         for pool, detector in self._detectors.items():
@@ -368,12 +371,12 @@ class HealthKeeper:
         self._tell_latencies()
 
     def latency_of(self, pool: str) -> float:
-        """Return the mean round trip of probes of a pool's usable origins in seconds; 0 if there is none."""
+        """Return the mean round trip of probes of a pool's usable origins in seconds; 0 without any."""
         found = [rtt_s for number in self.views[pool].usable if (rtt_s := self.rtt_of(number))]
         return sum(found) / len(found) if found else 0.0
 
     def _tell_latencies(self) -> None:
-        """Tell workers of the latencies that steer clients."""
+        """Send workers the latencies that steer clients."""
         steering = (balancer for balancer in self._world.balancers.values() if balancer.policy == "dynamic_latency")
         measured = {name: self.latency_of(name) for name in {name for each in steering for name in each.pools}}
         changed = {
@@ -388,7 +391,7 @@ class HealthKeeper:
     # --- verdicts -------------------------------------------------------------------------------------------------
 
     def _verdict(self, member: Member) -> tuple[bool | None, str]:
-        """Whether any address of an origin is healthy, and why not."""
+        """Return whether any address of an origin is healthy, and why not."""
         if not self._world.settings[member.pool].monitored:
             return True, ""
         if not member.settings.enabled:
@@ -401,7 +404,7 @@ class HealthKeeper:
         return (None if any(healthy is None for healthy, _ in found) else False), found[0][1]
 
     def _outcome(self, poll: Poll) -> tuple[bool | None, str]:
-        """Whether an address of an origin is healthy, and why not."""
+        """Return whether an address of an origin is healthy, and why not."""
         votes = []
         for key, must_be_healthy in poll.voters:
             health = self._health[key]
@@ -410,14 +413,14 @@ class HealthKeeper:
         return combine(votes)
 
     def _judge(self, number: int, cause: str, key: ProbeKey | None = None) -> None:
-        """Work out an origin's verdict anew; what changed is told soon.
+        """Update an origin's verdict; changes are sent soon. `key` is that of the probe that caused it, if any.
 
         `key` is of the probe that is the cause, if one is.
         """
         member = self.members[number]
         healthy, member.reason = self._verdict(member)
         if key is not None and self._has_group(member):
-            cause = member.reason or cause  # it tells of all that fail
+            cause = member.reason or cause  # The reason names all monitors that fail.
         if healthy is not member.healthy:
             self._dirty[number] = cause
             self._flush_soon()
@@ -428,7 +431,7 @@ class HealthKeeper:
         old = self.standings.get(number)
         override = self.override_of(member)
         usable = bool(healthy) and not self._detectors[member.pool].ejected(number) and not override.out
-        # At a start all shares grow alike; what nobody looks at has its whole share at once.
+        # At a start all shares would grow alike; an origin without a monitor has its whole share at once.
         since = 0.0 if old is None else old.since if old.usable is usable else time.monotonic() if usable else 0.0
         standing = Standing(usable, since, override.out, override.weight)
         if standing == old:
@@ -438,13 +441,14 @@ class HealthKeeper:
         self._flush_soon()
 
     def _flush_soon(self) -> None:
-        """Tell at once what comes alone, and together what comes in quick succession."""
+        """Send a single change at once, and changes in quick succession together."""
         loop = asyncio.get_running_loop()
         if self._flush_timer is None:
             self._flush_timer = loop.call_at(self._flushed_at + TELL_GAP_S, self._flush)
 
     def _flush(self, pools: Mapping[str, str] | None = None) -> None:
-        """Tell workers what changed, and see what it means for pools and load balancers.
+        """Send changes to workers, and update pools and load balancers. `pools`, with the cause, are updated even if
+        none of their origins changed.
 
         `pools` are to be looked at whether their origins changed or not, with the cause.
         """
@@ -463,7 +467,7 @@ class HealthKeeper:
             self._look_at(pool, cause)
 
     def _look_at(self, pool: str, cause: str) -> None:
-        """Work out a pool's state anew, and that of the load balancers that use it."""
+        """Update the state of a pool, and of the load balancers that use it."""
         settings = self._world.settings[pool]
         view = self.views[pool] = PoolView(settings, self.standings, time.monotonic())
         if settings.monitored and all(self.members[origin.number].healthy is None for origin in settings.origins):
@@ -490,7 +494,7 @@ class HealthKeeper:
         self._record(HealthEvent(event, datetime.now(UTC), healthy, reason, pool, LoadBalancer=balancer))
 
     def _event(self, member: Member, event: str, healthy: bool, reason: str, key: ProbeKey | None = None) -> None:
-        """Record a change of an origin; `key` is of the probe that is the cause, if one is."""
+        """Record a change of an origin; `key` is that of the probe that caused it, if any."""
         pool, monitor = self._world.pools[member.pool], key.monitor if key is not None else ""
         if key is None and member.keys:
             key = member.keys[0]
@@ -512,12 +516,11 @@ class HealthKeeper:
             )
         )
 
-    # --- what one sees --------------------------------------------------------------------------------------------
+    # --- status and metrics ---------------------------------------------------------------------------------------
 
     def rtt_of(self, number: int) -> float:
-        """Return the mean round trip of an origin's probes in seconds, of its fastest address; 0 if there is none.
-
-        Of several monitors it is the mean of those that decide, as Cloudflare's.
+        """Return the mean round trip of an origin's probes in seconds, of its fastest address; 0 without any. With
+        several monitors it is the mean of those that decide, as at Cloudflare.
         """
         found = [self._rtt_at(poll) for poll in self.members[number].polls if self._outcome(poll)[0]]
         return min((rtt_s for rtt_s in found if rtt_s), default=0.0)
@@ -528,7 +531,9 @@ class HealthKeeper:
         return sum(found) / len(found) if found else 0.0
 
     def code_of(self, number: int) -> int:
-        """Return the status of HTTP or SMTP that an origin answered a probe of its verdict with; 0 if there is none."""
+        """Return the status code of HTTP or SMTP with which an origin answered the last probe that counts; 0 without
+        any.
+        """
         member = self.members[number]
         found = (self._health[voter.key] for poll in member.polls for voter in poll.voters)
         return next((one.code for one in found if one.code and (one.healthy or False) is (member.healthy or False)), 0)
@@ -536,17 +541,17 @@ class HealthKeeper:
     def probes_of(self, number: int) -> str:
         """Return the last results of an origin's probes, the oldest first: 1 where it passed, 0 where it failed.
 
-        Of several addresses they are the first one's.
+        With several addresses they are those of the first.
         """
         keys = self.members[number].keys
         return bin(self._health[keys[0]].history)[3:] if keys else ""
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
-        """Return the result of one probe that counts for nothing here."""
+        """Return the result of one probe, which does not affect health."""
         return await self._prober.probe(target)
 
     def findings_of(self, number: int) -> list[MonitorFinding]:
-        """Return what each member of a pool's monitor group finds at an origin; nothing where there is no group."""
+        """Return the findings of each member of a pool's monitor group about an origin; nothing without a group."""
         member = self.members[number]
         return [
             MonitorFinding(one, best.healthy, "" if best.healthy else best.reason, best.rtt_s)
@@ -560,7 +565,9 @@ class HealthKeeper:
         return max(found, key=lambda health: (health.healthy is True, health.healthy is None), default=None)
 
     def certificate_of(self, number: int) -> float:
-        """Return when an origin's certificate expires (seconds since 1970), the first of its addresses'; 0 if none."""
+        """Return when an origin's certificate expires (seconds since 1970), the earliest of its addresses'; 0 without
+        any.
+        """
         found = [self._health[key].certificate_expires for key in self.members[number].keys]
         return min((expires for expires in found if expires), default=0.0)
 
@@ -570,7 +577,7 @@ class HealthKeeper:
         return max(0.0, record.ejected_until - time.monotonic()) if record and record.ejected_until else 0.0
 
     def addresses_for_workers(self, addresses: Addresses) -> dict[str, tuple[str, ...]]:
-        """Return names with those of their addresses that are not down; with all of them where all are."""
+        """Return names with their addresses that are not down; with all addresses if all are down."""
         return {name: self._up_of(name, found) or found for name, found in addresses.items()}
 
     def _up_of(self, name: str, addresses: tuple[str, ...]) -> tuple[str, ...]:

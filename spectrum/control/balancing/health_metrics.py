@@ -9,12 +9,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from spectrum.control.balancing.health import HealthKeeper
 
-# So many origins or pools are read before the loop turns: about a millisecond.
+# Origins or pools that are read before the loop gets a turn: about a millisecond.
 SLICE = 200
 
 
 class OriginReading(NamedTuple):
-    """What is measured of an origin; `expires_at` in seconds since 1970, 0 where no certificate is known."""
+    """The readings of an origin; `expires_at` in seconds since 1970, 0 if no certificate is known."""
 
     labels: list[str]
     usable: bool
@@ -25,14 +25,14 @@ class OriginReading(NamedTuple):
 
 
 class FindingReading(NamedTuple):
-    """What a member of a monitor group finds at an origin."""
+    """The finding of a member of a monitor group about an origin."""
 
     labels: list[str]
     healthy: bool
 
 
 class PoolReading(NamedTuple):
-    """What is measured of a pool."""
+    """The readings of a pool."""
 
     labels: list[str]
     healthy: bool
@@ -42,7 +42,7 @@ class PoolReading(NamedTuple):
 
 @dataclass
 class HealthReadings:
-    """What the metrics of health are made of. Nothing changes it, so it can be rendered in a thread."""
+    """The readings that the metrics of health are made from. They are immutable, so that a thread can render them."""
 
     origins: list[OriginReading] = field(default_factory=list)
     findings: list[FindingReading] = field(default_factory=list)
@@ -52,7 +52,7 @@ class HealthReadings:
 
 
 async def read_health(health: HealthKeeper) -> HealthReadings:
-    """Read what is measured, without holding up the loop; each origin and pool is consistent by itself."""
+    """Read all, without blocking the loop; each origin and pool is consistent by itself."""
     readings = HealthReadings(fallbacks=dict(health.fallbacks), probes=dict(health.probes))
     for i, number in enumerate(tuple(health.members)):
         if i % SLICE == SLICE - 1:
@@ -76,7 +76,7 @@ async def read_health(health: HealthKeeper) -> HealthReadings:
 
 
 def health_metrics(readings: HealthReadings) -> Iterator[Metric]:
-    """Yield them; none where the file has no pools."""
+    """Yield the metrics of health; none if the file has no pools."""
     if not readings.origins:
         return
     yield from _origins(readings.origins)
@@ -130,7 +130,7 @@ def _pools(readings: HealthReadings) -> Iterator[Metric]:
     rtt = GaugeMetricFamily("spectrum_pool_rtt_seconds", "Mean round trip of its origins' probes", labels=["pool"])
     fallback = GaugeMetricFamily(
         "spectrum_load_balancer_fallback",
-        "1 while no pool is healthy: the fallback serves",
+        "1 while no pool is healthy and the fallback pool serves",
         labels=["load_balancer"],
     )
     for pool in readings.pools:

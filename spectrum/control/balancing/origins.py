@@ -1,4 +1,4 @@
-"""Origins that operators take out of service or weigh by hand, until that is undone: a file keeps it over restarts."""
+"""Origins that operators disable, drain or weigh until that is undone; a file keeps this over restarts."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from spectrum.core.snapshot import Snapshot
 log = logging.getLogger(__name__)
 
 _DECODER = msgspec.json.Decoder(dict[str, Override])
-# What is asked for, what it makes of an origin, and the words for it.
+# The actions, the state that each gives an origin, and the words for it.
 _OUT: dict[str, tuple[Out, str]] = {
     "disable": ("disable", "is disabled: no new sessions, UDP flows get another origin, TCP sessions go on"),
     "drain": ("drain", "is drained: no new sessions, those that are open go on"),
@@ -31,19 +31,19 @@ _OUT: dict[str, tuple[Out, str]] = {
 
 
 class OriginsActor(Actor):
-    """Sets origins by hand. A name that leaves the file keeps what is set of it.
+    """Sets overrides of origins. A name that leaves the file keeps its override.
 
     Args:
-        path: The file that keeps it.
+        path: The file that keeps the overrides.
         served: What is served.
-        health: Tells workers.
+        health: Applies them to health.
     """
 
     def __init__(self, path: Path, served: Served, health: HealthKeeper) -> None:
         self._path = path
         self._served = served
         self._health = health
-        # By POOL/ORIGIN. None: the file has not been read yet.
+        # By POOL/ORIGIN. None until the file has been read.
         self._overrides: dict[str, Override] | None = None
         self._turn = asyncio.Lock()
 
@@ -51,7 +51,7 @@ class OriginsActor(Actor):
         """Read the file before the first configuration is served.
 
         Raises:
-            RolloutError: If that fails. Origins that are out of service for a reason get no clients without notice.
+            RolloutError: If the file cannot be read: origins that are out of service must not get clients silently.
         """
         if self._overrides is None:
             self._overrides = read_state(self._path, _DECODER, "origins are set by hand")
@@ -60,17 +60,17 @@ class OriginsActor(Actor):
         return snapshot
 
     async def commit(self, change: Change) -> None:
-        """Have it known before the first health is told."""
+        """Apply the overrides before health is sent for the first time."""
         if change.is_first:
             self._health.overrides = _by_pool(self._known())
 
     def _known(self) -> dict[str, Override]:
         return self._overrides or {}
 
-    # --- what one sees --------------------------------------------------------------------------------------------
+    # --- status and metrics ---------------------------------------------------------------------------------------
 
     async def status(self) -> Mapping[str, Any]:
-        """Return what is set, since when, and by whom."""
+        """Return the overrides, since when they are set, and by whom."""
         names = self._names()
         return {
             "origins_by_hand": [
@@ -87,7 +87,7 @@ class OriginsActor(Actor):
         }
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return a series for each origin that is out of service, and for each that has a weight by hand."""
+        """Return a series for each origin that is out of service, and for each that has a weight set by an operator."""
         labels = ["pool", "origin"]
         out = GaugeMetricFamily(
             "spectrum_origin_out_by_hand", "1 while an operator drains or disables it", labels=[*labels, "how"]
@@ -122,17 +122,17 @@ class OriginsActor(Actor):
         except ValueError:
             weight = -1.0
         if weight is not None and not 0 <= weight <= 1:
-            raise ValueError(f'"{text}" is no weight: it is a number from 0 to 1')
+            raise ValueError(f'"{text}" is not a weight; write a number from 0 to 1')
         words = "has the weight of the file again" if weight is None else f"has weight {weight:g}"
         return await self._set(asked, words, weight=weight)
 
-    # --- what is done ---------------------------------------------------------------------------------------------
+    # --- actions --------------------------------------------------------------------------------------------------
 
     async def _set(self, asked: Asked, words: str, **fields: Any) -> dict[str, Any]:
-        """Set something of an origin, here, in the file and in workers.
+        """Set an override of an origin: here, in the file and in workers.
 
         Raises:
-            ValueError: If there is no such origin, or it cannot be kept.
+            ValueError: If there is no such origin, or the file cannot be written.
         """
         name = asked.query.get("origin", "")
         async with self._turn:
@@ -160,7 +160,7 @@ class OriginsActor(Actor):
         return [f"{pool.name}/{origin.name}" for pool in self._served.snapshot.pools for origin in pool.origins]
 
     async def _check(self, name: str) -> None:
-        """Raise ValueError for a name that no origin has."""
+        """Raise ValueError for a name that is not an origin's."""
         names = self._names()
         if name not in names:
             near = await asyncio.to_thread(get_close_matches, name, names)
@@ -171,7 +171,7 @@ class OriginsActor(Actor):
 
 
 def told(override: Override) -> str:
-    """Return what is set, since when and by whom."""
+    """Return an override: what is set, since when and by whom."""
     words = {"disable": "disabled", "drain": "drained", "": ""}[override.out]
     weight = "" if override.weight is None else f"weight {override.weight:g}"
     what = " and ".join(filter(None, (words, weight)))

@@ -1,6 +1,5 @@
-"""Previews: pools are probed once with a monitor that nothing is served by, for somebody who wants to see the results.
-
-What is served, events, metrics and the health of origins are as if it had not been.
+"""Previews: pools are probed once with a monitor that is not in use, to show the results. Previews have no effect on
+traffic, records, metrics or the health of origins.
 """
 
 import asyncio
@@ -17,19 +16,19 @@ from spectrum.core.balancing.settings import OriginSettings, PoolSettings
 from spectrum.probes.target import ProbeTarget
 from spectrum.tasks import Tasks
 
-# Under way, of all owners and of each one: each has at most `AT_ONCE` connections at a time.
+# Previews at a time, of all owners and of each; each preview has at most `AT_ONCE` connections.
 MAX_RUNNING, MAX_RUNNING_OF_OWNER = 8, 2
 AT_ONCE = 8
-# What is not probed within so much is told as that.
+# An origin that is not probed within this time is reported as not probed.
 MAX_S = 60.0
 MAX_ADDRESSES = 1000
-# Results are there to be read for so long, and so many of one owner.
+# How long results are kept, and how many of one owner.
 KEPT_S = 600.0
 MAX_KEPT_OF_OWNER = 8
 
 
 class PreviewsBusy(Exception):
-    """As many previews are under way as may be; the message says of whom."""
+    """Too many previews are running; the message says whose."""
 
 
 @dataclass(slots=True)
@@ -39,7 +38,7 @@ class _OriginPreview:
     result: ProbeResult | None = None
 
     def shown(self) -> dict[str, Any]:
-        """Return it as the status of a pool has its origins."""
+        """Return the result in the form that the status of a pool has."""
         settings, found = self.settings, self.result
         if not settings.enabled:
             state, found = "disabled", ProbeResult(False)
@@ -63,7 +62,7 @@ class _PoolPreview:
 
     @property
     def is_over(self) -> bool:
-        """Whether all origins that are probed have a result."""
+        """Whether all origins have a result."""
         return all(origin.result is not None or not origin.settings.enabled for origin in self.origins)
 
     def shown(self) -> dict[str, Any]:
@@ -84,10 +83,10 @@ class _Preview:
 
 
 class Previews:
-    """Makes them, and keeps their results for a while.
+    """Runs previews, and keeps their results for a while.
 
     Args:
-        health: Knows the pools, and probes.
+        health: Has the pools, and probes.
     """
 
     def __init__(self, health: HealthKeeper) -> None:
@@ -96,12 +95,12 @@ class Previews:
         self._tasks = Tasks()
 
     def begin(self, owner: str, monitor: Monitor, pools: Iterable[str]) -> tuple[str, list[str]]:
-        """Begin to probe pools once; return the preview's id, and those of the pools that there are.
+        """Begin to probe pools once; return the preview's id, and the names of the pools that exist.
 
         Args:
             owner: Who may read the results.
-            monitor: How they are probed.
-            pools: By name; one that is not served is left out.
+            monitor: The monitor that they are probed with.
+            pools: Names of pools; names that are not served are left out.
 
         Raises:
             PreviewsBusy: If too many are under way.
@@ -111,7 +110,7 @@ class Previews:
         running = {name: sum(not one.is_over for one in own.values()) for name, own in self._kept.items()}
         if running.get(owner, 0) >= MAX_RUNNING_OF_OWNER or sum(running.values()) >= MAX_RUNNING:
             whose = "of this account" if running.get(owner, 0) >= MAX_RUNNING_OF_OWNER else "of all accounts"
-            raise PreviewsBusy(f"as many previews {whose} are under way as may be")
+            raise PreviewsBusy(f"the limit of previews {whose} at a time is reached")
         views = {name: self._health.views[name] for name in pools if name in self._health.views}
         count = sum(len(view.settings.origins) for view in views.values())
         preview = _Preview(monitor.type, {})
@@ -129,7 +128,7 @@ class Previews:
         return preview_id, list(preview.pools)
 
     def results(self, owner: str, preview_id: str) -> dict[str, Any] | None:
-        """Return the pools that are probed by now, by name, and as what; None where the owner has no such preview."""
+        """Return the pools that have been probed, by name, and the monitor; None if the owner has no such preview."""
         self._forget()
         preview = self._kept.get(owner, {}).get(preview_id)
         if preview is None:
@@ -138,7 +137,7 @@ class Previews:
         return {"monitor_type": preview.monitor_type, "pools": pools}
 
     async def stop(self) -> None:
-        """Stop those that are under way."""
+        """Stop the previews that are running."""
         await self._tasks.stop()
 
     def _pool(self, settings: PoolSettings, monitor: Monitor) -> _PoolPreview:
@@ -164,12 +163,12 @@ class Previews:
                     *(self._look(origin, slots) for origin in preview.origins if origin.settings.enabled)
                 )
         except TimeoutError:
-            pass  # the results say which origins were not reached
+            pass  # The results show which origins were not reached.
         finally:
             preview.is_over = True
 
     async def _look(self, origin: _OriginPreview, slots: asyncio.Semaphore) -> None:
-        """Probe an origin; it is healthy where one of its addresses is."""
+        """Probe an origin; it is healthy if one of its addresses is."""
         found = await asyncio.gather(*(self._probe(target, slots) for target in origin.targets))
         failed = found[0] if found else ProbeResult(False, "its name has no address")
         origin.result = next((one for one in found if one.ok), failed)

@@ -1,4 +1,4 @@
-"""What `spectrum status` shows of load balancers, pools and origins."""
+"""The part of `spectrum status` about load balancers, pools and origins."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.snapshot import Snapshot
 from spectrum.plane.memory import Loads
 
-# Origins of a pool that is down.
+# Origins listed of a pool that is down.
 MOST_TOLD = 5
 
 
@@ -52,7 +52,7 @@ def pool_status(pool: PoolSettings, configured: Pool, health: HealthKeeper, load
         state = "healthy" if view.up == sum(origin.enabled for origin in pool.origins) else "degraded"
     return {
         "name": pool.name,
-        # Cloudflare's words: healthy, degraded (some origins are down), critical (too many are), unknown.
+        # As Cloudflare has it: healthy, degraded (some origins are down), critical (too many are), unknown.
         "health": state,
         "monitor": configured.monitor,
         "monitor_group": configured.monitor_group,
@@ -115,14 +115,14 @@ def _finding_status(finding: MonitorFinding) -> dict[str, Any]:
 
 
 def counts_for(member: GroupMember) -> str:
-    """Return what the verdict of a monitor group's member counts for, in the words of the file."""
+    """Return what the verdict of a monitor group's member counts for, as the file has it."""
     if member.monitoring_only:
         return "monitoring_only"
     return "must_be_healthy" if member.must_be_healthy else "majority"
 
 
 def balancing_troubles(snapshot: Snapshot, health: HealthKeeper) -> Iterator[Trouble]:
-    """Yield what is wrong with origins, pools and load balancers."""
+    """Yield the troubles of origins, pools and load balancers."""
     origins = list(_lost_origins(health))
     poor = {
         pool.name
@@ -139,7 +139,7 @@ def balancing_troubles(snapshot: Snapshot, health: HealthKeeper) -> Iterator[Tro
             severity = "failed" if kind == "origin_down" else "degraded"
             yield Trouble(kind, severity, "pools", pool, since, facts | _counts(health, pool), users.get(pool, ()))
     for name in sorted(poor):
-        # Its origins are told of with it: that they are down is how it is.
+        # The trouble of a pool covers its origins, which are not listed again.
         lost = [(since, facts) for pool, since, _, facts in origins if pool == name]
         told = [{"name": facts["origin"], "why": facts["why"]} for _, facts in lost[:MOST_TOLD]]
         since = max((since for since, _ in lost), default=0.0)
@@ -154,7 +154,7 @@ def balancing_troubles(snapshot: Snapshot, health: HealthKeeper) -> Iterator[Tro
 
 
 def _lost_origins(health: HealthKeeper) -> Iterator[tuple[str, float, str, dict[str, Any]]]:
-    """Yield pool, time, kind and facts of each origin that takes no sessions though nobody wants that."""
+    """Yield pool, time, kind and facts of each origin that takes no sessions although no operator set that."""
     for number, member in health.members.items():
         ejected_s = health.ejected_for(number)
         if (member.healthy is not False and not ejected_s) or not member.settings.enabled:
@@ -178,7 +178,7 @@ def _counts(health: HealthKeeper, pool: str) -> dict[str, Any]:
 
 
 def _users(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
-    """Return the apps of each pool, through load balancers."""
+    """Return the apps that use each pool, through load balancers."""
     apps: dict[str, list[str]] = {}
     for app in snapshot.apps:
         if app.load_balancer:

@@ -1,1 +1,1 @@
-"""Where configuration comes from: the YAML file, its faults by line and column, and when it changes."""
+"""Sources of configurations: the YAML file, its faults by line and column, and how changes are noticed."""

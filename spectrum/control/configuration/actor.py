@@ -1,4 +1,6 @@
-"""What takes part in a rollout: each feature that holds something outside of the configuration has an `Actor`."""
+"""The interface of features that take part in a rollout: each that holds something outside of the configuration has an
+`Actor`.
+"""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
@@ -19,25 +21,25 @@ from spectrum.link.succession import Heritage
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-# The sections of objects whose changes are told as a difference.
+# The sections of objects whose changes are sent to workers as a difference.
 IN_PARTS = frozenset({"apps", "pools", "load_balancers", "monitors", "monitor_groups"})
-# What runs until it is cancelled, by what the log calls it.
+# Tasks that run until they are cancelled, by their name in the log.
 Jobs = Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
-# Has what is served planned again after the first one did its part; the second one undoes that where it is refused.
-# Returns why, a line for each reason.
+# Plans and serves the same configuration again after the first function has made its change; the second one undoes the
+# change if the rollout is refused. Returns the reasons, a line for each.
 Replan = Callable[[Callable[[], None], Callable[[], None]], Awaitable[list[str]]]
 
 
 class RolloutError(Exception):
-    """A configuration is not served; the message has a line for each reason, and everything is as before."""
+    """A configuration is refused; the message has a line for each reason, and everything is as before."""
 
 
 class Since(NamedTuple):
-    """How a configuration differs from another one: in nothing but named objects.
+    """The difference from another configuration, where only named objects differ.
 
     Attributes:
-        config: The other one.
-        names: Those of the objects, by section.
+        config: The other configuration.
+        names: The names of the objects that differ, by section.
     """
 
     config: Config
@@ -46,15 +48,15 @@ class Since(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A configuration with all that it is made into.
+    """A configuration with everything that is compiled from it.
 
     Attributes:
         config: The configuration.
-        snapshot: What workers run on.
-        numbers: Those of the origins in it.
+        snapshot: The snapshot for workers.
+        numbers: The numbers of its origins.
         prefixes: The table of its access rules.
-        places: What its databases of clients' places were when they were looked at.
-        since: From what it was planned, if not from the beginning; files are as they were read for that.
+        places: The state of the databases of clients' places when they were read.
+        since: The plan that it was derived from, if any; files were read for that one.
     """
 
     config: Config
@@ -67,11 +69,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Change:
-    """What a rollout does.
+    """The change that a rollout makes.
 
     Attributes:
-        before: What is served. At a start that is nothing, with the configuration that is to be served.
-        after: What is to be served.
+        before: The plan that is served. At a start an empty one, with the configuration that is to be served.
+        after: The plan to be served.
     """
 
     before: Plan
@@ -79,18 +81,18 @@ class Change:
 
     @property
     def is_first(self) -> bool:
-        """Whether nothing was served before: then a failure ends the daemon, and there is nothing to go back to."""
+        """Whether nothing was served before: then a failure ends the daemon, and there is nothing to return to."""
         return not self.before.snapshot.generation
 
     @property
     def names(self) -> Names | None:
-        """The objects that differ, by section, where nothing else does, files included; None where more may."""
+        """The objects that differ, by section; None if anything else may differ, files included."""
         since = self.after.since
         return since.names if since is not None and since.config is self.before.config else None
 
     @cached_property
     def difference(self) -> Difference | None:
-        """What of apps and load balancing differs; None where more of the configuration, or of its files, does.
+        """The difference in apps and load balancing; None if more of the configuration, or one of its files, differs.
 
         It is empty where workers have no part in what differs, such as a monitor.
         """
@@ -110,7 +112,7 @@ class Change:
 
 
 class Actor:
-    """A feature of the daemon: what a configuration changes of it, and what one sees of it.
+    """A feature of the daemon: its part of a rollout, its status, metrics and resources.
 
     What a feature does not need of this it leaves out.
 
@@ -119,99 +121,98 @@ class Actor:
     """
 
     def compile(self, snapshot: Snapshot) -> Snapshot:
-        """Return what workers are to run on, with what is this feature's in it and not of the file. It may block.
+        """Return the snapshot with this feature's additions that are not in the file. It may block.
 
         Raises:
-            RolloutError: If there can be no such snapshot.
+            RolloutError: If that is not possible.
         """
         return snapshot
 
     async def prepare(self, change: Change) -> None:
-        """Make ready what can be refused, beside what is there.
+        """Acquire what may be refused, beside the resources in use.
 
         Raises:
-            RolloutError: If it cannot be had, with a message for the operator. Anything else is refused, too.
+            RolloutError: If that fails, with a message for the operator. Any other exception refuses the rollout, too.
         """
 
     async def commit(self, change: Change) -> None:
-        """Go by the new configuration.
+        """Use the new configuration.
 
         Raises:
             RolloutError: As for `prepare`.
         """
 
     async def abort(self, change: Change) -> None:
-        """Undo what was begun of `prepare` and `commit`; either may have failed half-way."""
+        """Undo `prepare` and `commit`; either may have failed half-way."""
 
     async def release(self, change: Change) -> None:
-        """Let go of what only the former configuration needs: the new one is served, and nothing is undone any more."""
+        """Release what only the former configuration needs: the new one is served, and nothing is undone any more."""
 
     def tell(self, worker: WorkerProcess) -> None:
-        """Tell a worker what it needs beside a snapshot, before it is told that."""
+        """Send a worker what it needs before a snapshot."""
 
     def tell_difference(self, worker: WorkerProcess, difference: Difference) -> None:
-        """Tell a worker what it needs beside a difference, before it is told that. All else it was told before."""
+        """Send a worker what it needs before a difference; it has everything else."""
 
-    # --- what one sees --------------------------------------------------------------------------------------------
+    # --- status and metrics ---------------------------------------------------------------------------------------
 
     async def status(self) -> Mapping[str, Any]:
-        """Return its part of what `spectrum status` shows; mappings that several return by one key are merged."""
+        """Return its part of `spectrum status`; mappings that several actors return under one key are merged."""
         return {}
 
     async def metrics(self) -> "Iterable[Metric | bytes]":
-        """Return its families of metrics, or their text.
-
-        What they are made of is read by now, and nothing changes it: a thread goes over them.
+        """Return its metric families, or their text. Their values are read when it returns and do not change after
+        that: a thread renders them.
         """
         return ()
 
     async def usage(self) -> Iterable[Usage]:
-        """Return how much is used of what it limits."""
+        """Return the usage of its limits."""
         return ()
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return what is wrong with what it has. It is asked each second while somebody looks: it takes no time."""
+        """Return its troubles. It is called once a second while a dashboard is open, so it must not take time."""
         return ()
 
     def processes(self) -> Mapping[str, int]:
-        """Return the processes that it has started, by what metrics call them."""
+        """Return the processes that it has started, by their name in metrics."""
         return {}
 
     def resources(self) -> Iterable[Resource]:
-        """Return what it answers on the control socket."""
+        """Return its resources on the control socket."""
         return ()
 
     # --- over the life of the daemon ------------------------------------------------------------------------------
 
     async def inherit(self, heritage: Heritage) -> None:
-        """Take what is its own of what the daemon before this one gives, before the first rollout."""
+        """Take over its part of what the previous daemon hands over, before the first rollout."""
 
     def jobs(self) -> Jobs:
-        """Return what runs while the daemon serves."""
+        """Return the tasks that run while the daemon serves."""
         return {}
 
     async def give(self, heritage: Heritage, opened: ExitStack) -> None:
-        """Enter what a successor needs.
+        """Add what a successor needs.
 
         Args:
-            heritage: What it gets.
-            opened: Closes what is opened for that.
+            heritage: What the successor gets.
+            opened: Closes descriptors that are opened for it.
 
         Raises:
-            SuccessionError: If it cannot be had.
+            SuccessionError: If that fails.
         """
 
     async def restore(self, plan: Plan) -> None:
-        """Set what a successor may have changed that it shares with this daemon, as it is served here."""
+        """Restore shared state that a failed successor may have changed."""
 
     def halt(self) -> None:
-        """Begin nothing that lasts, and let nothing wait: the daemon is told to end."""
+        """Begin nothing new that lasts, and stop waiting: the daemon was told to end."""
 
     async def drain(self) -> None:
-        """Accept nothing more: workers end their sessions."""
+        """Accept nothing new: workers end their sessions."""
 
     def leave(self) -> None:
-        """Finish what a successor does not: this process is about to end, and the successor serves."""
+        """Finish what a successor does not take over: the successor serves, and this process is about to end."""
 
     async def close(self) -> None:
-        """End: the daemon serves no more."""
+        """Release everything: the daemon no longer serves."""

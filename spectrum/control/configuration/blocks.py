@@ -1,4 +1,4 @@
-"""The text of a file in pieces: one for each app, and all the rest.
+"""The text of a file split into one block for each app, and the rest.
 
 It is taken apart by lines, where that is certain to be the same as what YAML has there: block style, names without
 quotes, one indent, no anchors. Of any other text nothing is said.
@@ -11,13 +11,13 @@ _SECTION = re.compile(r"^apps:[ \t]*(?:#[^\n]*)?\n", re.MULTILINE)
 _NO_CONTENT = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*")
 _INDENT = re.compile(r" +")
 _SECTION_ENDS = re.compile(r"\n(?=[^\s#])")
-# After a letter or digit it is none; what is in quotes or comments is taken for one as well.
+# After a letter or digit it is not an anchor; one within quotes or comments counts, too.
 _ANCHOR = re.compile(r"(?<![0-9A-Za-z])&[0-9A-Za-z_-]")
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A text in pieces.
+    """A text split into blocks.
 
     Attributes:
         rest: The text with all apps taken out; where they stood there is a key without a value.
@@ -36,17 +36,17 @@ def name_of(block: str) -> str:
 
 
 def may_have_anchors(text: str) -> bool:
-    """Tell whether there may be an anchor in a text: what it stands for may be somewhere else."""
+    """Return whether a text may have an anchor: its aliases may stand in another block."""
     return _ANCHOR.search(text) is not None
 
 
 def may_have_references(text: str) -> bool:
-    """Tell whether there may be a reference in a text: what it stands for is somewhere else."""
+    """Return whether a text may have an alias: its anchor stands in another block."""
     return "$" in text
 
 
 def split(text: str) -> Blocks | None:
-    """Return a text in pieces; None where it is not certain what belongs to which."""
+    """Return the blocks of a text; None if the boundaries are not certain."""
     if not text.endswith("\n"):
         text += "\n"
     section = _SECTION.search(text)
@@ -73,7 +73,7 @@ def split(text: str) -> Blocks | None:
 
 
 def _starts(text: str, begin: int, end: int, indent: int) -> list[int]:
-    """Return where each app of a section begins; nothing where a line is something else than that, or part of one."""
+    """Return where each app of a section begins; nothing if a line is something else, or a part of a value."""
     found: list[int] = []
     line = re.compile(rf"\n {{1,{indent}}}(?=[^ #\n\t])([0-9A-Za-z_.-]+:(?=[ \n]))?")
     for match in line.finditer(text, begin - 1, end):

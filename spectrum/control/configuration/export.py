@@ -1,4 +1,4 @@
-"""All that is configured, file and store, as one file; and of a file what the store can take."""
+"""Exports all configuration, file and store, as one file; and selects what the store can import from a file."""
 
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -20,7 +20,7 @@ from spectrum.store.objects import free_name
 from spectrum.store.reading import StoreContent
 from spectrum.store.tokens import StoredToken
 
-# What the names of variables for secrets begin with.
+# The prefix of the names of variables for secrets.
 VARIABLE = "SPECTRUM_SECRET"
 _KEYS = tuple(section.key for section in SECTIONS)
 Values = dict[str, Any]
@@ -28,12 +28,12 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file with all that is configured.
+    """A file with the whole configuration.
 
     Attributes:
         text: The file.
-        variables: The environment variables that stand in it for secrets.
-        set_aside: Section and name of each of the store's objects that the file has, too; its own is exported.
+        variables: The environment variables that replace secrets in it.
+        set_aside: Section and name of each object of the store that the file has, too; the file's is exported.
     """
 
     text: str
@@ -48,7 +48,7 @@ def export(file: Values, content: StoreContent, tokens: list[StoredToken], with_
         file: The file as `raw_file` gives it.
         content: The objects of the store.
         tokens: The tokens of the store.
-        with_secrets: Leave texts that may be secrets as they are. Otherwise variables stand for them.
+        with_secrets: Export texts that may be secrets as they are. Otherwise variables replace them.
     """
     whole = {key: dict(item) if key in _KEYS and isinstance(item, dict) else item for key, item in file.items()}
     set_aside = []
@@ -65,7 +65,7 @@ def export(file: Values, content: StoreContent, tokens: list[StoredToken], with_
         texts: dict[tuple[str | int, ...], Any] = {}
         for place in _secrets_of(whole):
             if place[-1] == "sealed_key":
-                continue  # only this installation can read it
+                continue  # It can be decrypted by this installation only.
             variables.append(_variable(place, variables))
             texts[place] = Reference(f"${{{variables[-1]}:-}}", is_plain=False)
         whole = replaced(whole, texts)
@@ -73,7 +73,7 @@ def export(file: Values, content: StoreContent, tokens: list[StoredToken], with_
 
 
 def _secrets_of(whole: Values) -> Iterator[tuple[str | int, ...]]:
-    """Yield where texts stand that may be secrets; what an object is called makes none of it a secret."""
+    """Yield the paths of texts that may be secrets; names of objects are not secrets."""
     for key, item in whole.items():
         if key in _KEYS and isinstance(item, dict):
             for name, value in item.items():
@@ -90,7 +90,7 @@ def _add_tokens(whole: Values, tokens: list[StoredToken]) -> None:
 
 
 def _variable(place: tuple[str | int, ...], taken: Container[str]) -> str:
-    """Return the name of a variable for what stands at a place of the file."""
+    """Return the name of the variable for a path of the file."""
     named = [step for step in place if isinstance(step, str) and step != "header"]
     name = re.sub("[^A-Z0-9]+", "_", "_".join([VARIABLE, *named[:2], *named[2:][-1:]]).upper())
     return next(one for one in _numbered(name) if one not in taken)
@@ -105,10 +105,10 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def raw_file(path: Path) -> Values:
-    """Return what a file and those that it includes have, with references as they stand there.
+    """Return the contents of a file and of those that it includes, with references unresolved.
 
     Raises:
-        ConfigError: If one cannot be read, or is no YAML.
+        ConfigError: If one cannot be read, or is not YAML.
     """
     parts = IncludedFiles(name_of_file(path), read_text(path), path.parent, lambda paths: None)
     if parts.diagnostics or not parts.is_whole:
@@ -122,11 +122,11 @@ def raw_file(path: Path) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class Importable:
-    """What of a file the store can take.
+    """The part of a file that the store can import.
 
     Attributes:
-        objects: Per section the values by name; what came from elsewhere is in them.
-        left_out: Keys of the file that are settings of the daemon, and stay in its file.
+        objects: Per section the values by name; references are resolved.
+        left_out: Keys that are settings of the daemon, and stay in its file.
     """
 
     objects: dict[str, Mapping[str, Any]]
@@ -134,11 +134,11 @@ class Importable:
 
 
 def importable(path: Path) -> Importable:
-    """Return what of a file the store can take.
+    """Return the part of a file that the store can import.
 
     Raises:
-        ConfigError: If it cannot be read, or is no YAML.
-        ValueError: If a value cannot be had; a line for each.
+        ConfigError: If it cannot be read, or is not YAML.
+        ValueError: If a reference cannot be resolved; a line for each.
     """
     resolved = resolve(raw_file(path))
     value, faults = expand(resolved.value)

@@ -1,4 +1,4 @@
-"""A file and those that it includes, as one: `include: [teams/*.yaml]` at the top of any of them."""
+"""A file and those that it includes, joined: `include: [teams/*.yaml]` at the top level of any of them."""
 
 import glob
 from collections.abc import Callable, Iterable
@@ -16,16 +16,16 @@ from spectrum.core.configuration.fields import describe
 from spectrum.core.features import SECTIONS
 
 KEY = "include"
-# What begins so at the top of a file is for anchors and tools, as in Compose files.
+# The prefix of keys at the top level for anchors and tools, as in Compose files.
 OWN_KEYS = "x-"
 _KINDS = {section.key: section.kind for section in SECTIONS}
-# Told of the files that are about to be read.
+# Called with the files that are about to be read.
 Reading = Callable[[Iterable[Path]], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IncludedFile:
-    """One of the files; `folder` is where what it includes is looked for."""
+    """One of the files; patterns of its `include` are relative to `folder`."""
 
     name: str
     document: Document
@@ -47,9 +47,9 @@ class IncludedFiles:
         reading: Called with what it includes, and with the folders of its patterns, before they are looked at.
 
     Attributes:
-        value: What they have together.
-        diagnostics: What is wrong with each by itself, and with one beside the other.
-        is_whole: All of them could be read. Otherwise nothing can be said of what is missing in them.
+        value: Their joined content.
+        diagnostics: Faults of each file, and conflicts between them.
+        is_whole: Whether all of them could be read. Otherwise missing objects cannot be reported.
         files: Those that are included, and the folders in which others would be.
     """
 
@@ -71,7 +71,7 @@ class IncludedFiles:
 
     @property
     def is_single(self) -> bool:
-        """Whether nothing is included, nor could be."""
+        """Whether nothing is or can be included."""
         return not self.files and len(self._parts) == 1
 
     @property
@@ -80,12 +80,12 @@ class IncludedFiles:
         return self._parts[0].document
 
     def apps(self) -> list[tuple[str, int]]:
-        """Return how many apps each file has."""
+        """Return the number of apps in each file."""
         owners = [part for path, part in self._owners.items() if len(path) == 2 and path[0] == "apps"]
         return [(part.name, owners.count(part)) for part in self._parts]
 
     def told(self, faults: Iterable[Fault]) -> list[Diagnostic]:
-        """Return all diagnostics, given those of all files together, in the order of files and lines."""
+        """Return all diagnostics, those given included, in the order of files and lines."""
         found = self.diagnostics + [self._owner(fault.path).diagnostic(fault) for fault in faults]
         order = {part.name: index for index, part in enumerate(self._parts)}
         return sorted(found, key=lambda one: (order.get(one.file, len(order)), one.place))
@@ -150,7 +150,7 @@ class IncludedFiles:
                 self._read(part, place, path, within)
 
     def _matching(self, part: IncludedFile, place: FaultPath, pattern: str) -> list[Path]:
-        """Return the files that a pattern stands for; note the folders in which others may come to be."""
+        """Return the files that match a pattern; note the folders in which others may appear."""
         whole = part.folder / pattern
         if not glob.has_magic(pattern):
             if not whole.exists():

@@ -1,8 +1,7 @@
-"""A file and the store of the control API, as one source.
-
-The file comes first: it fits together by itself, and an object of the store whose name it has is set aside. What the
-store has is read at a start, and whenever no process could be writing to it; what changes in between comes through
-`propose`, so that a reload of the file never takes back what is about to be written.
+"""A file and the store of the control API, as one source. The file has precedence: it must be valid by itself, and an
+object of the store with a name that the file has is set aside. The store is read at a start, and whenever no process
+can be writing to it; changes in between come through `propose`, so that a reload of the file never undoes a change that
+is about to be written.
 """
 
 import logging
@@ -41,7 +40,7 @@ _SECTIONS = {section.key: section for section in SECTIONS}
 
 @dataclass(frozen=True, slots=True)
 class StoredChange:
-    """An object of the store as it is to be; without a value it is removed."""
+    """An object of the store as it is to become; without a value it is removed."""
 
     section: str
     name: str
@@ -53,12 +52,12 @@ class Joined:
     """A file with the objects of a store.
 
     Attributes:
-        file: What the file has.
-        store: The folder of the store; None where the file has no API.
-        values: What is in the store, by section and name.
-        models: The same, as far as it is well-formed.
-        aside: What of it is not served.
-        config: The file, and the rest.
+        file: The file's configuration.
+        store: The folder of the store; None if the file has no API.
+        values: The contents of the store, by section and name.
+        models: Those that are well-formed, as models.
+        aside: Objects of the store that are not served.
+        config: The file joined with the objects that are served.
     """
 
     file: Config
@@ -75,15 +74,15 @@ class Joined:
 
 
 class JoinedSource:
-    """A file, and where it has an API the objects of its store.
+    """A file, and the objects of its store if it has an API.
 
     Args:
         file: The file.
         folder: Returns the folder of the store of a configuration with an API.
 
     Attributes:
-        has_writer: Tells whether a process may be writing to the store.
-        changed: Called when the file's objects are others, or others are set aside.
+        has_writer: Returns whether a process may be writing to the store.
+        changed: Called when the file's objects change, or those that are set aside.
     """
 
     def __init__(self, file: FileSource, folder: Callable[[Config], Path]) -> None:
@@ -97,7 +96,7 @@ class JoinedSource:
         self._fitting: _Checked | None = None
         # Changes are checked in threads.
         self._checking = threading.Lock()
-        # What was read or proposed last: it is served once its configuration is.
+        # What was read or proposed last; `took` makes it current once it is served.
         self._next = self._served
 
     @property
@@ -108,16 +107,16 @@ class JoinedSource:
     # --- as any source --------------------------------------------------------------------------------------------
 
     def start(self, config: Config) -> Config:
-        """Return what a file has, with what its store has.
+        """Return a file's configuration joined with its store.
 
         Raises:
-            StoreError: If the store cannot be read: what it holds may be there to refuse clients.
+            StoreError: If the store cannot be read: it may hold rules that refuse clients.
         """
         self._next = self._joined(config, self._stored(config), ())
         return self._next.config
 
     def read(self) -> Revision:
-        """Return the file's latest revision, with what is in the store."""
+        """Return the file's latest revision, joined with the store."""
         revision = self._file.read()
         if revision.config is None:
             return revision
@@ -136,10 +135,10 @@ class JoinedSource:
         return replace(revision, config=self._next.config)
 
     def restored(self) -> Config:
-        """Return what is served, with what is in the store now.
+        """Return the configuration that is served, joined with the current contents of the store.
 
         Raises:
-            NothingNew: If that is served.
+            NothingNew: If that is served already.
             RolloutError: If the store cannot be read.
         """
         before = self._served
@@ -153,7 +152,7 @@ class JoinedSource:
         return self._next.config
 
     def reading(self, paths: Iterable[Path]) -> None:
-        """Note the files that a revision names, as they are about to be read.
+        """Note the state of the files that a revision names, which are about to be read.
 
         Raises:
             RolloutError: If one cannot be read.
@@ -161,7 +160,7 @@ class JoinedSource:
         self._file.reading(paths)
 
     def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
-        """Note what is served; return a line for each change to what the configuration names."""
+        """Note what is served; return a line for each file in it that changed."""
         before, after = self._served, self._next
         if config is after.config and before is not after:
             self._served = after
@@ -173,7 +172,7 @@ class JoinedSource:
         return self._file.took(config, was_read, names_same)
 
     async def watch(self, served: Callable[[], Config], reload: Reload) -> None:
-        """Have each new revision of the file served, until cancelled."""
+        """Serve each new revision of the file, until cancelled."""
         await self._file.watch(served, reload)
 
     # --- the store ------------------------------------------------------------------------------------------------
@@ -182,7 +181,7 @@ class JoinedSource:
         return self._folder(config) if config.api is not None else None
 
     def _stored(self, config: Config) -> Values:
-        """Return what is in the store of a file; nothing where it has none.
+        """Return the contents of a file's store; nothing if it has none.
 
         Raises:
             StoreError: If it cannot be read.
@@ -191,10 +190,10 @@ class JoinedSource:
         return read_objects(folder).objects if folder is not None else {}
 
     def _joined(self, file: Config, values: Values, must: Iterable[Named]) -> Joined:
-        """Return a file with those objects of a store that fit it.
+        """Join a file with those objects of a store that fit it.
 
         Raises:
-            NotFitting: If one that must be served is not well-formed any more, or does not fit.
+            NotFitting: If an object that must be served is malformed or conflicts with the file.
         """
         models: dict[str, dict[str, BaseModel]] = {}
         aside: list[SetAside] = []
@@ -216,10 +215,10 @@ class JoinedSource:
         return Joined(file, self._store_of(file), values, models, (*aside, *unfit), config)
 
     def _model(self, section: str, name: str, value: Any) -> BaseModel:
-        """Return an object of the store.
+        """Return the model of an object of the store.
 
         Raises:
-            NotFitting: If it is not well-formed.
+            NotFitting: If it is malformed.
         """
         known = self._served
         if (made := known.models.get(section, {}).get(name)) and known.values[section][name] == value:
@@ -229,10 +228,11 @@ class JoinedSource:
     # --- changes --------------------------------------------------------------------------------------------------
 
     def propose(self, groups: Sequence[Sequence[StoredChange]]) -> tuple[Config, list[list[Fault]]]:
-        """Return what is to be served with changes, and for each group why it cannot be; those have no effect.
+        """Return the configuration with groups of changes applied, and the faults of each group; a group with faults
+        has no effect.
 
         Raises:
-            NothingNew: If no group can be served; the faults are its argument.
+            NothingNew: If no group can be served; its argument is the faults.
         """
         with self._checking:
             fitting = self._take_fitting()
@@ -244,7 +244,7 @@ class JoinedSource:
         return joined.config, found
 
     def check(self, groups: Iterable[Sequence[StoredChange]]) -> list[list[Fault]]:
-        """Return why groups of changes could not be served, each by itself. Nothing changes; any thread may ask."""
+        """Return the faults of groups of changes, each checked by itself. Nothing changes; any thread may call it."""
         found: list[list[Fault]] = []
         for group in groups:
             with self._checking:
@@ -258,7 +258,7 @@ class JoinedSource:
         return found
 
     def _take_fitting(self) -> "_Checked":
-        """Return what changes of what is served are checked by; it is to be put back when that went to its end."""
+        """Take the checked form of the configuration that is served; the caller puts it back at the end."""
         fitting, self._fitting = self._fitting, None
         config = self._served.config
         return fitting.take(config) if fitting is not None else _Checked(config)
@@ -266,7 +266,7 @@ class JoinedSource:
     def _all_changed(
         self, groups: Sequence[Sequence[StoredChange]], fitting: "_Checked"
     ) -> tuple[Joined, list[list[Fault]]]:
-        """Return what there is after groups of changes, and the faults of each; one with faults has no effect.
+        """Return the content after groups of changes, and the faults of each; a group with faults has no effect.
 
         Thousands of objects are copied for a group. So groups are tried as one first, where none changes what another
         one does: most have no faults.
@@ -286,10 +286,10 @@ class JoinedSource:
         return joined, found
 
     def _changed(self, before: Joined, group: Sequence[StoredChange], fitting: "_Checked") -> Joined:
-        """Return what there is after the changes of a group.
+        """Return the content after the changes of one group.
 
         Raises:
-            NotFitting: If one of them cannot be.
+            NotFitting: If one of them has a fault.
         """
         values, models = dict(before.values), dict(before.models)
         faults: list[Fault] = []
@@ -333,15 +333,12 @@ class JoinedSource:
             values[section.key][name] = change.value
 
     def standing(self, section: str, name: str) -> tuple[str, int | None]:
-        """Return the file in which an object of the file stands, and its line from 1; None where none can be told.
-
-        It reads files, and blocks.
-        """
+        """Return the file that defines an object, and the line, from 1; None if unknown. It reads files, and blocks."""
         paths = self._file.own_files()
         return standing(paths, section, name) if paths else (self.name, None)
 
     def view(self) -> dict[str, Any]:
-        """Return what the file has, and what of the store is set aside, as the API shows it."""
+        """Return the objects of the file, and those of the store that are set aside, as the API shows them."""
         file = self._served.file
         objects = {
             key: {name: plain(one, (key, name), file.hides) for name, one in getattr(file, key).items()}
@@ -351,7 +348,7 @@ class JoinedSource:
         return {"path": self.name, "modified_on": self._modified_on(), "file": objects, "set_aside": aside}
 
     def _modified_on(self) -> float:
-        """Return when the file was changed, in seconds since 1970; 0 where that cannot be told."""
+        """Return when the file was changed, in seconds since 1970; 0 if unknown."""
         try:
             return self.path.stat().st_mtime if self.path is not None else 0.0
         except OSError:
@@ -362,7 +359,7 @@ def validated(section: str, name: str, value: Any) -> BaseModel:
     """Return an object of a section, made of plain values.
 
     Raises:
-        NotFitting: If it is not well-formed.
+        NotFitting: If it is malformed.
     """
     about, place = _SECTIONS[section], (section, name)
     if wrong := check_name(name, about.one):
@@ -379,7 +376,7 @@ def validated(section: str, name: str, value: Any) -> BaseModel:
 
 
 class _Checked:
-    """A configuration without faults, and what a change of it would be at odds with, here on this machine.
+    """A configuration without faults, and what checks of changes to it need: names, and the state of this machine.
 
     Args:
         config: The configuration.
@@ -389,11 +386,11 @@ class _Checked:
         self._fitting = Fitting(config, local_addresses())
 
     def faults(self, after: Config, changed: Names) -> list[Fault]:
-        """Go by another configuration, unless it has faults; return these."""
+        """Replace the configuration, unless the new one has faults; return these."""
         return object_faults(with_only(after, changed)) or self._fitting.faults(after, changed)
 
     def take(self, config: Config) -> "_Checked":
-        """Return this one, where it is still of use, or another one, which goes by another configuration."""
+        """Return this object if it still fits, or a new one for another configuration."""
         before = self._fitting.config
         if self._fitting.local != local_addresses():
             return _Checked(config)
@@ -419,7 +416,7 @@ def _kind(section: str) -> str:
 
 
 def _told(fault: Fault, models: Models) -> str:
-    """Return a fault as people read it; a place in the file has no line here."""
+    """Return a fault as text; a place in the file has no line here."""
     path = ".".join(map(str, fault.path))
     section, name = (*map(str, fault.path[:2]), "", "")[:2]
     if name not in models.get(section, {}):

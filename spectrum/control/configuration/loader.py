@@ -24,10 +24,10 @@ from spectrum.wire.address import IPAddress
 
 
 class KnownObjects:
-    """The objects of the file as it was loaded last: one that stands there unchanged is not validated again.
+    """The objects of the file as it was loaded last: an object that is unchanged is not validated again.
 
     Attributes:
-        text: What was loaded from its text, if that can be read in parts.
+        text: The result of its text, if that can be split into blocks.
         included: The files that it included, and the folders of its patterns.
         apps: Of each file, how many apps it had.
     """
@@ -51,12 +51,12 @@ class KnownObjects:
         return made
 
     def keep(self) -> None:
-        """Forget those that were not asked for since the last call."""
+        """Forget objects that were not requested since the last call."""
         self._known, self._next = self._next, {}
 
 
 def _same(one: object, other: object) -> bool:
-    """Tell whether two values of a file are the same, to the kind: 1 is not true, and not 1.0."""
+    """Return whether two values are equal, type included: 1 is not true, and not 1.0."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict) and isinstance(other, dict):
@@ -72,7 +72,7 @@ def load_file(path: Path, reading: Reading = lambda paths: None, known: KnownObj
     Args:
         path: The file; `-` for standard input.
         reading: Called with the file, and with the files that it names, before they are read.
-        known: Of the last time.
+        known: The objects of the last load.
 
     Raises:
         ConfigError: With every fault of the file, in the order of its lines.
@@ -140,7 +140,7 @@ def load_objects(
 
 
 def _names(value: object) -> dict[str, list[str]]:
-    """Return the names that stand in each section, whatever stands behind them."""
+    """Return the names in each section, whatever their values."""
     sections = value if isinstance(value, dict) else {}
     found = {section.key: sections.get(section.key) for section in SECTIONS}
     return {key: list(given) if isinstance(given, dict) else [] for key, given in found.items()}
@@ -154,7 +154,7 @@ def _validate(value: object, known: KnownObjects) -> tuple[Config, list[Fault]]:
     """
     faults: list[Fault] = []
     if value is None:
-        faults.append(Fault((), 'the file is empty; it needs "apps"'))
+        faults.append(Fault((), 'the file is empty; "apps" is required'))
     elif not isinstance(value, dict):
         faults.append(Fault((), f"expected a mapping with apps, found {describe(value)}"))
     if faults:
@@ -198,7 +198,7 @@ def _validate_section(section: Section, given: object, known: KnownObjects, faul
 
 
 def _misplaced(path: tuple[str, ...], body: object) -> Fault | None:
-    """Return the fault of an object that is well-formed for another section than where it stands: a wrong indent."""
+    """Return the fault of an object whose keys belong to another section: its indent is wrong."""
     if not isinstance(body, dict):
         return None
     for section in SECTIONS:

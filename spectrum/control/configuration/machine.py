@@ -1,4 +1,4 @@
-"""What a configuration names on this machine: the files that it reads, and what is wrong with them.
+"""Requirements of a configuration on this machine: the files that it reads, and their faults.
 
 Each feature that names any has a line in `FEATURES`.
 """
@@ -24,13 +24,13 @@ from spectrum.core.configuration.faults import Fault
 
 @dataclass(frozen=True, slots=True)
 class OnMachine:
-    """What a feature names.
+    """The files and folders of a feature.
 
     Attributes:
-        faults: Returns what is wrong on this machine.
-        paths: Returns the files that change by themselves: lists, databases, certificates.
+        faults: Returns the faults on this machine.
+        paths: Returns the files that may change independently: lists, databases, certificates.
         folders: Returns the folders that the daemon writes to.
-        is_of_settings: What it names does not depend on named objects.
+        is_of_settings: They depend on settings only, not on named objects.
     """
 
     faults: Callable[[Config], Iterable[Fault]]
@@ -55,7 +55,7 @@ FEATURES = (
 
 
 def named_files(config: Config) -> list[Path]:
-    """Return the files that a configuration names and that change by themselves."""
+    """Return the files that a configuration names and that may change independently."""
     return [path for feature in FEATURES for path in feature.paths(config)]
 
 
@@ -65,10 +65,10 @@ def made_folders(config: Config) -> list[Path]:
 
 
 def machine_faults(config: Config) -> list[Fault]:
-    """Return what is wrong with what a configuration names on this machine."""
+    """Return the faults of what a configuration names on this machine."""
     return [fault for feature in FEATURES for fault in feature.faults(config)]
 
 
 def object_faults(config: Config) -> list[Fault]:
-    """Return the same, as far as it depends on named objects: of a configuration with some of them, of these."""
+    """Return the faults that depend on named objects, for a configuration with some of them."""
     return [fault for feature in FEATURES if not feature.is_of_settings for fault in feature.faults(config)]

@@ -1,4 +1,4 @@
-"""From a configuration to a plan: what it names is read, and what workers run on is worked out."""
+"""From a configuration to a plan: the files that it names are read, and the snapshot for workers is compiled."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
 from spectrum.core.tenants.app_scopes import AppScopes
 
-# Sections of objects that name files, or depend on those of others.
+# Sections of objects that name files, or depend on files of others.
 _FILED = frozenset({"access_rules", "lists", "certificates", "flow_programs"})
 _NOTHING = Config()
 
@@ -30,11 +30,11 @@ class Planner(Actor):
     """Makes plans; origins that stay keep their numbers.
 
     Args:
-        reading: Told of the files that a configuration names, before they are read.
-        in_use: Tells whether workers still count sessions by a number.
+        reading: Called with the files that a configuration names, before they are read.
+        in_use: Returns whether workers still count sessions under a number.
 
     Attributes:
-        actors: Each may add to what workers run on.
+        actors: Each may add to the snapshot.
     """
 
     def __init__(self, reading: Reading, in_use: Callable[[int], bool]) -> None:
@@ -43,13 +43,14 @@ class Planner(Actor):
         self.actors: Sequence[Actor] = ()
         self._numbers = Numbers(MAX_NUMBERS)
         self._access = AccessLoader()
-        # Those of the last plan, and their settings: an app that is the same object has the same.
+        # The apps of the last plan, and their settings: an app that is the same object keeps them.
         self._apps: dict[str, App] = {}
         self._scopes = AppScopes(Config())
         self._settings: dict[str, AppSettings] = {}
 
     def change(self, plan: Plan, config: Config) -> Plan:
-        """Return the plan for a configuration that follows that of another plan. It may read files: use a thread.
+        """Return the plan for a configuration that follows that of another plan. It may read files: call it in a
+        thread.
 
         Where nothing but objects differs, and none that names a file, files are not read again.
 
@@ -77,10 +78,10 @@ class Planner(Actor):
         return replace(plan, config=config, snapshot=self._finish(snapshot), numbers=numbers, since=since)
 
     def plan(self, config: Config, generation: int) -> Plan:
-        """Return the plan for a configuration. It reads files: use a thread.
+        """Return the plan for a configuration. It reads files: call it in a thread.
 
         Raises:
-            RolloutError: If a list of access rules or a file for TLS cannot be used, or there are no numbers for new
+            RolloutError: If a list of access rules or a file for TLS cannot be used, or no numbers are free for new
                 origins.
         """
         numbers = self._number(config)
@@ -103,7 +104,7 @@ class Planner(Actor):
             ) from exc
 
     def again(self, plan: Plan) -> Plan:
-        """Return the plan for the same configuration and files, as features have it now. It may block.
+        """Return the plan for the same configuration and files, with the current state of features. It may block.
 
         Raises:
             RolloutError: If one refuses.
@@ -147,17 +148,17 @@ class Planner(Actor):
             self._numbers.keep(change.after.numbers)
 
     async def abort(self, change: Change) -> None:
-        """Assign those of the former one."""
+        """Restore the numbers of the former plan."""
         self._numbers.keep(change.before.numbers)
 
 
 def _with_apps(names: Iterable[str], config: Config) -> Config:
-    """Return a configuration with some of the apps of another one, as far as it has them, and nothing else."""
+    """Return a configuration with only those of some apps that another one has, and nothing else."""
     return _NOTHING.model_copy(update={"apps": {name: config.apps[name] for name in names if name in config.apps}})
 
 
 def _states(files: Iterable[str]) -> tuple[object, ...]:
-    """Return what tells whether files are other ones than before."""
+    """Return the state by which a change of files is recognized."""
     states: list[object] = []
     for path in filter(None, files):
         try:

@@ -1,7 +1,6 @@
-"""What a file takes from its surroundings: `${NAME}`, `${NAME:-default}` and `${credential:NAME}` in its values.
-
-They are replaced after the text was taken apart as YAML, so that no value can add a key or end a list. A value may be
-a secret: faults and lists of changes have what stands in the file instead.
+"""References in values of a file: `${NAME}`, `${NAME:-default}` and `${credential:NAME}`. They are resolved after the
+text was parsed as YAML, so that no value can add a key or end a list. A value may be a secret: faults and lists of
+changes show the reference instead.
 """
 
 import os
@@ -22,16 +21,16 @@ _CREDENTIAL = re.compile(r"credential:(?P<name>(?!\.\.?$)[^/\0]+)")
 _EXPECTED = "expected ${NAME}, ${NAME:-default} or ${credential:NAME}; a dollar sign before a brace is $$"
 # systemd's own limit of all credentials of a unit (systemd.exec(5)).
 MAX_CREDENTIAL_BYTES = 1 << 20
-# What was read of them as root: the user that the daemon becomes may be unable to read it again.
+# Credentials read as root: the user that the daemon runs as may not be able to read them again.
 _read: dict[Path, str] = {}
 
 
 class Replaced(NamedTuple):
-    """A value that came from elsewhere.
+    """A value that contained references.
 
     Attributes:
-        text: What stands in the file.
-        values: What came of it, and of each reference in it: what is not to be shown.
+        text: The text in the file.
+        values: The resolved value, and that of each reference: they must not be shown.
     """
 
     text: str
@@ -40,12 +39,12 @@ class Replaced(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a file came to.
+    """The content of a file with references resolved.
 
     Attributes:
         value: All of it, with plain values.
-        faults: One for each value that cannot be had.
-        replaced: The others, by their place.
+        faults: One for each reference that cannot be resolved.
+        replaced: Values with references, by path.
     """
 
     value: Any
@@ -53,7 +52,7 @@ class Resolved:
     replaced: Mapping[FaultPath, Replaced]
 
     def told(self, faults: list[Fault]) -> list[Fault]:
-        """Return all faults, given those that validation found: none follows from another, and none shows a secret."""
+        """Return all faults, also those of validation, without those that follow from others, and without secrets."""
         missing = {fault.path for fault in self.faults}
         return self.faults + [self._told(fault) for fault in faults if fault.path not in missing]
 
@@ -67,19 +66,19 @@ class Resolved:
 
 
 def _as_shown(value: str) -> list[str]:
-    """Return what a message may have of a value: itself, as Python writes it, or the beginning of that."""
+    """Return the part of a value that messages may contain: its repr, or the beginning of that."""
     escaped = repr(value)[1:-1]
     return [text for text in (value, escaped, escaped[:56] if len(escaped) > 56 else "") if text]
 
 
 def _hidden(message: str, shown: Mapping[str, str]) -> str:
-    """Return a message that has what stands in the file for what came of it; the longest first, and each place once."""
+    """Return a message in which the file's text replaces resolved values, the longest first."""
     values = "|".join(re.escape(value) for value in sorted(shown, key=len, reverse=True))
     return re.sub(rf"(?<![0-9A-Za-z])(?:{values})(?![0-9A-Za-z])", lambda found: shown[found.group()], message)
 
 
 def resolve(value: Any) -> Resolved:
-    """Return a file's content with what it takes from its surroundings."""
+    """Return a file's content with references resolved."""
     faults: list[Fault] = []
     replaced: dict[FaultPath, Replaced] = {}
 
@@ -107,10 +106,10 @@ def resolve(value: Any) -> Resolved:
 
 
 def _expand(text: str) -> tuple[str, list[str]]:
-    """Return a text with its references replaced, and what came for each.
+    """Resolve the references of a text; return it with the value of each.
 
     Raises:
-        ValueError: If one cannot be had.
+        ValueError: If one cannot be resolved.
     """
     values: list[str] = []
 
@@ -130,7 +129,7 @@ def _look_up(inside: str) -> str:
         return _credential(credential["name"])
     variable = _VARIABLE.fullmatch(inside)
     if variable is None:
-        raise ValueError(f"'${{{inside}}}' is no reference; {_EXPECTED}")
+        raise ValueError(f"'${{{inside}}}' is not a reference; {_EXPECTED}")
     name, default = variable["name"], variable["default"]
     value = os.environ.get(name)
     if default is not None and not value:

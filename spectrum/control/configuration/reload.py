@@ -1,4 +1,4 @@
-"""Has the source's latest revision served, when someone asks for it: one at a time, and each with an answer."""
+"""Serves the source's latest revision on request, one reload at a time, each with an answer."""
 
 import asyncio
 import logging
@@ -20,16 +20,18 @@ from spectrum.tasks import in_background, shortage, start_in_background
 
 log = logging.getLogger(__name__)
 
-# A reload reads files so long: a million prefixes take an eighth of it where workers leave a core, all of it where they
-# do not, and a file system that is gone takes for ever.
+# Limit for reading files: a million prefixes take an eighth of it if workers leave a core free, all of it if not, and a
+# file system that is gone never answers.
 READ_TIMEOUT_S = 60.0
-# Of a reload that changes thousands of apps the log has the first ones; `spectrum reload` prints them all.
+# Changes that the log lists of a reload that changes thousands of apps; `spectrum reload` prints all.
 MAX_CHANGES_LOGGED = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """A reload: what is wrong, in which case nothing changed, or what changed, and what takes a restart to change."""
+    """The outcome of a reload: its faults, in which case nothing changed, or the changes, and the settings that require
+    a restart.
+    """
 
     errors: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
@@ -38,12 +40,13 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class ServingAttempt:
-    """An attempt to serve something else: why it was not made now, or was refused; nothing where it is served.
+    """The outcome of an attempt to serve another configuration: why it was not made or was refused; empty if it is
+    served.
 
     Attributes:
-        busy: Why it was not made.
+        busy: Why it could not be made now.
         errors: Why it was refused.
-        steps: What took a while.
+        steps: Slow steps.
     """
 
     busy: str = ""
@@ -55,19 +58,19 @@ class Reloads:
     """Reloads the configuration.
 
     Args:
-        source: Where it comes from.
+        source: The source.
         planner: Makes the plan.
-        rollout: Has it served.
+        rollout: Serves it.
         served: What is served.
         busy_with: Returns why what is served cannot be changed now; "" where it can.
         begun: Called when a reload begins.
         over: Called when it is over.
-        record: Takes a change of what is served: what brought it, and a line for each object that changed.
+        record: Records a change: its source, and a line for each object that changed.
 
     Attributes:
-        changing: Who holds it may change what is served.
-        last_successful: Whether the last one was.
-        refusal: Why it was not; empty where it was.
+        changing: Its holder may change what is served.
+        last_successful: Whether the last reload was successful.
+        refusal: Why it was not; empty if it was.
         refused_at: When that was (seconds since 1970).
     """
 
@@ -94,14 +97,14 @@ class Reloads:
         self.last_successful = True
         self.refusal = ""
         self.refused_at = 0.0
-        # Who holds it changes what is served.
+        # Its holder may change what is served.
         self._applying = asyncio.Lock()
         self._apply_limit = asyncio.timeout(None)
-        # What reads files: one thread at most.
+        # The thread that reads files: one at most.
         self._reader: asyncio.Future[Any] | None = None
 
     async def start(self) -> None:
-        """Serve the first configuration, without an answer to wait for.
+        """Serve the first configuration; nobody waits for an answer.
 
         Raises:
             RolloutError: If it cannot be served.
@@ -120,18 +123,20 @@ class Reloads:
         self._record("configurationStarted", [f"started with {len(self._served.config.apps)} apps"])
 
     async def stop(self) -> None:
-        """End a reload that is under way, and wait until all is as before it."""
+        """End a running reload, and wait until everything is as before it."""
         if self._applying.locked():
             self._apply_limit.reschedule(asyncio.get_running_loop().time())
         async with self._applying:
             pass
 
     async def reload(self, reads_source: bool = True) -> Reloaded:
-        """Read the source again, or only what the configuration names, and serve it, if nothing is wrong with it."""
+        """Read the source again, or only the files that the configuration names, and serve the result if it has no
+        faults.
+        """
         if busy := self._busy_with():
             return Reloaded(errors=[busy])
         async with self.changing:
-            if busy := self._busy_with():  # since it waited
+            if busy := self._busy_with():  # Counted from the request.
                 return Reloaded(errors=[busy])
             self._begun()
             try:
@@ -154,11 +159,11 @@ class Reloads:
         return Reloaded(errors=errors)
 
     async def again(self, change: Callable[[], None], undo: Callable[[], None]) -> list[str]:
-        """Serve the same configuration with something that a feature has beside it.
+        """Serve the same configuration with a change that a feature makes beside it.
 
         Args:
-            change: Changes that; it may refuse with a `RolloutError`.
-            undo: Undoes it, where the rollout is refused.
+            change: Makes the change; it may refuse with a `RolloutError`.
+            undo: Undoes it if the rollout is refused.
 
         Returns:
             Why it is refused, a line for each reason.
@@ -179,7 +184,7 @@ class Reloads:
         return []
 
     async def serve(self, make: Callable[[], Config]) -> ServingAttempt:
-        """Serve what `make` returns, which is called in a thread when nothing else changes what is served.
+        """Serve what `make` returns; it is called in a thread while nothing else changes what is served.
 
         Raises:
             NothingNew: As `make` does.
@@ -222,7 +227,7 @@ class Reloads:
         """Return the plan of the latest revision.
 
         Raises:
-            RolloutError: If it has faults, or does not come in time.
+            RolloutError: If it has faults, or reading takes too long.
         """
         plan = await self._in_time(partial(self._plan, reads_source, self._served.plan))
         if busy := self._busy_with():  # since it began to read
@@ -239,10 +244,10 @@ class Reloads:
         return self._planner.change(served, revision.config)
 
     async def _in_time(self, read: Callable[[], Plan]) -> Plan:
-        """Return what a thread makes of files.
+        """Return the result of a thread that reads files.
 
         Raises:
-            RolloutError: If it does not come in time. The thread is left behind, and no other begins before it ends.
+            RolloutError: If it takes too long. The thread goes on, and no other begins before it ends.
         """
         if self._reader is not None and not self._reader.done():
             raise RolloutError(
@@ -259,7 +264,7 @@ class Reloads:
         return reader.result()
 
     def _explained(self, exc: Exception) -> list[str]:
-        """Return why a reload is refused, a line for each fault."""
+        """Return the reasons for a refused reload, a line for each."""
         if lacking := shortage(exc):
             return [lacking]
         match exc:
@@ -269,9 +274,9 @@ class Reloads:
                 return [busy]
             case OSError():
                 log.error("a reload failed", exc_info=exc)
-                return [f"the system refused something: {(exc.strerror or str(exc)).lower()}"]
+                return [f"system call failed: {(exc.strerror or str(exc)).lower()}"]
         log.error("a reload failed", exc_info=exc)
-        return [f"a fault of ours, the log has its traceback: {type(exc).__name__}: {exc}"]
+        return [f"internal error, its traceback is in the log: {type(exc).__name__}: {exc}"]
 
 
 def _tell(change: Change, files: list[str]) -> list[str]:

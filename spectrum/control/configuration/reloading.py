@@ -1,6 +1,5 @@
-"""A file of which only some apps differ from what was loaded last: the others are not read again.
-
-Where anything is wrong, or not certain, the file is loaded as a whole, which tells every fault and its place.
+"""Loading of a file in which only some apps changed since the last load: the others are not parsed again. On any fault
+or doubt the file is loaded as a whole, which reports every fault with its place.
 """
 
 from collections.abc import Iterable
@@ -17,11 +16,11 @@ from spectrum.wire.address import IPAddress
 
 
 class LoadedText:
-    """What was loaded from a text without a fault.
+    """The result of a text without faults.
 
     Args:
         blocks: The text.
-        config: What it came to.
+        config: Its configuration.
         local: The addresses of this machine.
     """
 
@@ -32,18 +31,18 @@ class LoadedText:
 
     @classmethod
     def of(cls, text: str, document: Document, config: Config, local: Iterable[IPAddress]) -> "LoadedText | None":
-        """Return what was loaded from a text; None where it is not certain which part of it is which app."""
+        """Return the result of a text; None if it is not certain which part of it is which app."""
         blocks = split(text)
         is_certain = not may_have_anchors(text) and not may_have_references(text)
         if blocks is None or not is_certain or any(map(_is_told_elsewhere, config.apps.values())):
             return None
-        # Each block begins where YAML has the name of an app: so none of them is within a quoted text, for example.
+        # Each block must begin where YAML has the name of an app: then none begins within a quoted text, for example.
         if list(zip(map(name_of, blocks.apps), blocks.lines, strict=True)) != document.lines("apps"):
             return None
         return cls(blocks, config, local)
 
     def load(self, text: str, local: Iterable[IPAddress]) -> Config | None:
-        """Return the configuration in another text; None where it is to be loaded as a whole."""
+        """Return the configuration in another text; None if it must be loaded as a whole."""
         blocks = split(text)
         if blocks is None or blocks.rest != self._rest or self._fitting.local != frozenset(local):
             return None
@@ -66,12 +65,12 @@ class LoadedText:
 
 
 def _is_told_elsewhere(app: App) -> bool:
-    """Whether an app adds to the rest: a preset also gives the pools of a load balancer their monitor."""
+    """Return whether an app affects the rest: a preset also gives the pools of a load balancer their monitor."""
     return app.preset is not None and app.load_balancer is not None
 
 
 def _load(block: str) -> tuple[str, App] | None:
-    """Return the app in a block, with its name; None where it is not well-formed, or depends on the rest."""
+    """Return the app in a block, with its name; None if it is malformed, or depends on the rest."""
     if may_have_anchors(block) or may_have_references(block):
         return None
     document = Document(block)

@@ -1,4 +1,4 @@
-"""Puts a plan in place of the one that is served. What is to be done when is `core/life/rollout.py`."""
+"""Replaces the plan that is served by another. The order of steps is defined in `core/life/rollout.py`."""
 
 import asyncio
 import logging
@@ -14,9 +14,9 @@ from spectrum.tasks import in_background
 
 log = logging.getLogger(__name__)
 
-# What takes no longer has no part in a slow change.
+# Shorter steps are not listed for a slow change.
 MIN_STEP_NS = 100_000
-# What was done, from when to when, in nanoseconds since 1970.
+# A step, its beginning and its end, in nanoseconds since 1970.
 Step = tuple[str, int, int]
 
 
@@ -25,11 +25,11 @@ class Rollout:
 
     Args:
         served: What is served.
-        actors: Those that take part, in the order in which they prepare and commit.
+        actors: The actors, in the order in which they prepare and commit.
         fit: Fits a snapshot to the sockets that are open.
 
     Attributes:
-        steps: Of the last rollout those that took a while.
+        steps: The slow steps of the last rollout.
     """
 
     def __init__(self, served: Served, actors: Sequence[Actor], fit: Callable[[Snapshot], Snapshot]) -> None:
@@ -39,7 +39,7 @@ class Rollout:
         self.steps: list[Step] = []
 
     def note(self, name: str, began_ns: int) -> None:
-        """Note a step that ends now; may be called from the thread that reads."""
+        """Note a step that ends now; the thread that reads files may call it."""
         ended_ns = time.time_ns()
         if ended_ns - began_ns >= MIN_STEP_NS:
             self.steps.append((name, began_ns, ended_ns))
@@ -48,8 +48,8 @@ class Rollout:
         """Serve the plan that `read` returns, everywhere or nowhere; return what changed.
 
         Raises:
-            RolloutError: If it is refused; everything is as before. So it is after any other exception, that of `read`
-                and the one that cancels the task included.
+            RolloutError: If it is refused; everything is as before. The same holds for any other exception, such as one
+                of `read` or a cancellation.
         """
         life, fault, change = RolloutLife(len(self._actors)), None, Change(self._served.plan, self._served.plan)
         self.steps = []
@@ -60,7 +60,7 @@ class Rollout:
                 if actor is None:
                     plan = await read()
                     change = Change(self._served.plan, replace(plan, snapshot=self._fit(plan.snapshot)))
-                    await in_background(getattr, change, "difference")  # it goes over all apps
+                    await in_background(getattr, change, "difference")  # It iterates over all apps.
                 else:
                     await _carry_out(command, actor, change)
                     self.note(f"{command.value} {type(actor).__name__}", began_ns)
@@ -68,7 +68,7 @@ class Rollout:
                 if command in (RolloutCommand.ABORT, RolloutCommand.RELEASE):
                     _tell_left(command, exc)
                 if command is not RolloutCommand.RELEASE and (fault is None or isinstance(exc, asyncio.CancelledError)):
-                    fault = exc  # one that is cancelled when all have committed is not refused
+                    fault = exc  # A rollout that is cancelled after all have committed is not refused.
                 life.go_on(succeeded=False)
             else:
                 life.go_on(succeeded=True)
@@ -91,6 +91,6 @@ async def _carry_out(command: RolloutCommand, actor: Actor, change: Change) -> N
 
 def _tell_left(command: RolloutCommand, exc: BaseException) -> None:
     if command is RolloutCommand.ABORT:
-        log.error("after a refused reload not everything is as it was", exc_info=exc)
+        log.error("after a refused reload not everything was restored", exc_info=exc)
     else:
-        log.error("after a reload not all of the former configuration is let go", exc_info=exc)
+        log.error("after a reload some resources of the former configuration were not released", exc_info=exc)

@@ -1,7 +1,7 @@
 """A JSON Schema of the configuration file, for editors: keys with their descriptions, kinds of values, choices.
 
-It is made of the models: what a key means is in the comment above its field. What only a validator of ours knows (that
-a name exists, that an address is one) it takes as it is: `spectrum check` has the last word.
+It is generated from the models: the meaning of a key is the comment above its field. It does not contain the checks of
+validators in code (a name exists, a text is an address); `spectrum check` does these.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from spectrum.core.configuration.json_schema import ModelSchema, describe
 from spectrum.core.configuration.presets import PRESETS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# Whatever has a fixed type may come from elsewhere: control.configuration.references.
+# A value of a fixed type may be a reference instead: control.configuration.references.
 _REFERENCE: JsonSchemaValue = {"type": "string", "pattern": r"\$"}
 _FIXED = ("integer", "number", "boolean")
 
@@ -25,9 +25,9 @@ def schema() -> dict[str, Any]:
     describe(plain, Config)
     found: dict[str, Any] = _with_references(plain)
     files = {"type": "array", "items": {"type": "string"}, "examples": [["teams/*.yaml"]]}
-    about = "Other files, and patterns of them, relative to this one."
+    about = "Other files, or patterns of files, relative to this one."
     found["properties"][KEY] = {"anyOf": [files, {"type": "string"}], "description": about}
-    found["patternProperties"] = {f"^{OWN_KEYS}": {"description": "For anchors and tools; passed over."}}
+    found["patternProperties"] = {f"^{OWN_KEYS}": {"description": "For anchors and tools; ignored."}}
     app = found["$defs"]["App"]
     app["required"].remove("protocol")
     app["anyOf"] = [{"required": ["protocol"]}, {"required": ["preset"]}]
@@ -37,7 +37,7 @@ def schema() -> dict[str, Any]:
 
 
 def _with_references(node: Any) -> Any:
-    """Return a schema that also takes a reference in place of a number, a switch or a choice."""
+    """Return a schema that also accepts a reference in place of a number, a switch or a choice."""
     if isinstance(node, list):
         return [_with_references(item) for item in node]
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""What the daemon serves: one value, which a rollout replaces as a whole."""
+"""The configuration that the daemon serves: one value, which a rollout replaces as a whole."""
 
 import logging
 
@@ -12,14 +12,14 @@ log = logging.getLogger(__name__)
 
 
 class Served(Actor):
-    """What is served.
+    """Holds the plan that is served.
 
     Args:
         config: What is to be served at the start.
 
     Attributes:
-        plan: What is served; generation 0 stands for nothing.
-        is_live: The start is over: workers serve it.
+        plan: The plan that is served; generation 0 if nothing is.
+        is_live: The start is complete: workers serve it.
     """
 
     def __init__(self, config: Config) -> None:
@@ -34,26 +34,26 @@ class Served(Actor):
 
     @property
     def snapshot(self) -> Snapshot:
-        """What workers run on."""
+        """The snapshot of workers."""
         return self.plan.snapshot
 
     def restart_needed(self) -> list[str]:
-        """Return the settings that the daemon takes only at a restart."""
+        """Return the changed settings that have no effect before a restart."""
         return restart_needed(self._started_with, self.config)
 
     async def commit(self, change: Change) -> None:
-        """Go by the new configuration."""
+        """Use the new configuration."""
         self.plan = change.after
 
     async def abort(self, change: Change) -> None:
-        """Go by the former one."""
+        """Use the former configuration again."""
         self.plan = change.before
 
     async def release(self, change: Change) -> None:
-        """Log what takes a restart, and what does nothing."""
+        """Log changed settings that require a restart, and settings without effect."""
         known = () if change.is_first else idle(change.before.config)
         for line in idle(self.config):
             if line not in known:
                 log.warning("%s", line)
         if needed := self.restart_needed():
-            log.warning("takes a restart: %s", ", ".join(needed))
+            log.warning("requires a restart: %s", ", ".join(needed))

@@ -1,4 +1,4 @@
-"""Where configurations come from: a file, or a program. The rest of the daemon knows no more than `Source`."""
+"""Sources of configurations: a file, or a program. The rest of the daemon depends on `Source` only."""
 
 import asyncio
 import logging
@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 
 
 class NothingNew(Exception):
-    """What would be served is served already, or nothing of it can be."""
+    """The result would be what is served already, or no part of it can be served."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What a source wants to be served.
+    """A configuration as a source has it.
 
     Attributes:
-        config: The configuration; None where there are faults.
+        config: The configuration; None if it has faults.
         faults: A line for each reason why it cannot be served.
-        files: Those that it came from, and those that it names.
-        rereads: What it names is to be read again, where it is served already, too.
+        files: The files that it was read from, and those that it names.
+        rereads: The files that it names are to be read again, even if it is served already.
     """
 
     config: Config | None
@@ -42,27 +42,27 @@ class Revision:
     rereads: bool = True
 
 
-# Reads the source again, or with False only what its last revision names; tells whether that is served.
+# Reads the source again, or with False only the files that its last revision names; returns whether that is served.
 Reload = Callable[[bool], Awaitable[bool]]
 
 
 class Source(Protocol):
-    """Something that gives revisions.
+    """A source of revisions.
 
     Attributes:
-        name: What people call it.
-        path: The file that is read, as the daemon's user; None where there is none.
+        name: Its name in messages.
+        path: The file that is read, as the daemon's user; None if there is none.
     """
 
     name: str
     path: Path | None
 
     def read(self) -> Revision:
-        """Return the latest revision. It may block: use a thread."""
+        """Return the latest revision. It may block: call it in a thread."""
         ...
 
     def reading(self, paths: Iterable[Path]) -> None:
-        """Note the files that a revision names, as they are about to be read; may be called from any thread.
+        """Note the state of the files that a revision names, which are about to be read; any thread may call it.
 
         Raises:
             RolloutError: If one cannot be read.
@@ -70,7 +70,7 @@ class Source(Protocol):
         ...
 
     def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
-        """Note what is served; return a line for each change to what the configuration names.
+        """Note what is served; return a line for each changed file that the configuration names.
 
         Args:
             config: What is served.
@@ -80,7 +80,7 @@ class Source(Protocol):
         ...
 
     async def watch(self, served: Callable[[], Config], reload: Reload) -> None:
-        """Have each new revision served, until cancelled."""
+        """Serve each new revision, until cancelled."""
         ...
 
 
@@ -89,11 +89,11 @@ class FileSource:
 
     Args:
         path: The file; `-` for standard input, which is read once.
-        watches: A new revision is there when the file changes, not only when it is asked for. What the file names is
-            watched in either case.
-        files: What the files were when `config` was read from them.
+        watches: Whether a change of the file is a new revision, not only a request. Files that it names are watched in
+            either case.
+        files: The state of the files when `config` was read.
         every_s: How often files are looked at.
-        known: What was read when `config` was.
+        known: The objects that were read with `config`.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class FileSource:
         self._files = files or FilesRead()
         self._every_s = every_s
         self._known = known or KnownObjects()
-        # What a file names that is not served: it is being read, or was refused.
+        # Files named by a configuration that is not served: it is being read, or was refused.
         self._tried: list[Path] = []
-        # What the files were from which came what is served.
+        # The state of the files that the served configuration was read from.
         self._served_files: States = {}
 
     def read(self) -> Revision:
-        """Read the file. What it names is watched until it is served, so that a refused file is tried again."""
+        """Read the file. Files that it names are watched until it is served, so that a refused file is tried again."""
         if self.path is None:
             return Revision(None, (f"{self.name}: it cannot be read again; give the daemon a file to reload",))
         read: list[Path] = []
@@ -142,7 +142,7 @@ class FileSource:
         return [*self._own, *self._known.included]
 
     def reading(self, paths: Iterable[Path]) -> None:
-        """Note what files are, as they are about to be read.
+        """Note the state of files that are about to be read.
 
         Raises:
             RolloutError: If one is a pipe: it may have been read already, or never be written to.
@@ -150,12 +150,12 @@ class FileSource:
         paths = list(paths)
         self._files.reading(paths)
         for path in paths:
-            with suppress(OSError):  # whoever reads it tells
+            with suppress(OSError):  # Whoever reads the file reports it.
                 if path.is_fifo():
                     raise RolloutError(f"{path}: it is a pipe, which cannot be read again; write a file")
 
     def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
-        """Note what is served; return a line for each file that it names and that is another one than before."""
+        """Note what is served; return a line for each file that it names and that changed."""
         if names_same:
             return []
         if was_read:
@@ -170,7 +170,7 @@ class FileSource:
         ]
 
     async def watch(self, served: Callable[[], Config], reload: Reload) -> None:
-        """Have files read again that have changed; those with faults change nothing."""
+        """Read changed files again; a file with faults changes nothing."""
 
         def watched() -> list[Path]:
             own = self.own_files() if self._watches else []
@@ -181,7 +181,7 @@ class FileSource:
             named = set(named_files(served()))
             if not named.issuperset(paths) and await reload(True):
                 return
-            # A certificate is renewed beside a file that is refused, too.
+            # A renewed certificate is read even if the file is refused.
             if not named.isdisjoint(paths):
                 await reload(False)
 
@@ -189,12 +189,12 @@ class FileSource:
 
 
 class ObjectSource:
-    """Values that a program puts together, as YAML has them. Nothing of them changes by itself.
+    """Values of a program, with the types of YAML. They do not change.
 
     Args:
-        name: What people call it.
+        name: Its name in messages.
         values: The whole configuration.
-        explain: Returns what a fault is called where the values come from.
+        explain: Translates a fault into the terms of the program.
     """
 
     path: Path | None = None
@@ -206,7 +206,7 @@ class ObjectSource:
         self._known = KnownObjects()
 
     def read(self) -> Revision:
-        """Return the same again, checked against what this machine has now."""
+        """Return the same values, checked against this machine's current state."""
         config, faults = load_objects(self._values, local_addresses(), known=self._known)
         if faults:
             return Revision(None, tuple(dict.fromkeys(map(self._explain, faults))))
@@ -216,7 +216,7 @@ class ObjectSource:
         """Look at no files."""
 
     def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
-        """Nothing that is named changes."""
+        """It names no files that change."""
         return []
 
     async def watch(self, served: Callable[[], Config], reload: Reload) -> None:

@@ -1,4 +1,4 @@
-"""Where an object of the file stands, for whoever looks for it with an editor."""
+"""Finds where an object of the file is defined, for editors and the dashboard."""
 
 import re
 from collections.abc import Iterable
@@ -11,13 +11,11 @@ _SECTION_ENDS = re.compile(r"^[^\s#]", re.MULTILINE)
 
 
 def standing(paths: Iterable[Path], section: str, name: str) -> tuple[str, int | None]:
-    """Return the file that an object stands in, and its line from 1; None where no line can be told.
-
-    It reads the files, and blocks.
+    """Return the file that defines an object, and the line, from 1; None if unknown. It reads the files, and blocks.
 
     Args:
-        paths: The file, and those that it includes. What is no file, or cannot be read, is passed over.
-        section: Of the file, such as `apps`.
+        paths: The file, and those that it includes. Paths that are not files, or cannot be read, are ignored.
+        section: The section, such as `apps`.
         name: The object's.
     """
     paths = list(paths)

@@ -1,4 +1,4 @@
-"""The text of a configuration, from a file or from standard input: all of it, or why it cannot be had."""
+"""Reads the text of a configuration from a file or from standard input."""
 
 import os
 import stat
@@ -9,14 +9,14 @@ from spectrum.control.configuration.diagnostics import ConfigError, Diagnostic
 from spectrum.control.configuration.yaml_faults import Position
 
 STANDARD_INPUT = Path("-")
-# 300,000 apps. Of a device, or a pipe that never ends, no more is read either.
+# Enough for 300,000 apps. Also a bound for devices and for pipes that never end.
 MAX_BYTES = 64 << 20
 _STDIN = 0
 _KINDS = ((stat.S_ISCHR, "a character device"), (stat.S_ISBLK, "a block device"), (stat.S_ISSOCK, "a socket"))
 
 
 def name_of_file(path: Path) -> str:
-    """Return what people call a file."""
+    """Return the name of a file for messages."""
     return "standard input" if path == STANDARD_INPUT else str(path)
 
 
@@ -42,7 +42,7 @@ def read_text(path: Path) -> str:
 
 
 def keep_standard_input() -> None:
-    """Keep what comes from standard input in memory and in its place: a successor, which inherits it, reads it too.
+    """Copy standard input to memory and put that in its place: a successor, which inherits it, can read it too.
 
     Raises:
         ConfigError: As `read_text`.
@@ -55,7 +55,7 @@ def keep_standard_input() -> None:
 
 
 def _standard_input() -> bytes:
-    """Return all of it; where that can be, it stands as before then."""
+    """Return all of standard input, and rewind it if possible."""
     with open(_STDIN, "rb", closefd=False) as file:
         begin = file.tell() if file.seekable() else None
         data = _bytes(file)

@@ -1,4 +1,4 @@
-"""What is wrong with a text that is not YAML, in the words of who wrote it.
+"""Explains why a text is not YAML, in terms of its author.
 
 libyaml says where its scanner stopped and what rule that broke; the cause often stands a line or two before.
 """
@@ -17,14 +17,14 @@ class Position(NamedTuple):
 
 
 class YamlFault(NamedTuple):
-    """The text is not YAML, or not the YAML that a configuration is."""
+    """The text is not YAML, or uses a feature that a configuration may not use."""
 
     place: Position
     message: str
 
 
 def explain(text: str, error: yaml.YAMLError) -> YamlFault:
-    """Return where a text stops being YAML, and what would be right there.
+    """Return where a text is not YAML, and what would be right there.
 
     Args:
         text: The text, whole.
@@ -88,7 +88,9 @@ def _indent_of(line: str) -> str:
 
 
 def _indent(lines: list[str], place: Position, problem: str) -> YamlFault:
-    """A key where none can be: a line with another indent than its neighbours, or a colon without a space before it."""
+    """Explain a key in a wrong place: a line with another indent than its neighbours, or a colon without a space before
+    it.
+    """
     number = place.line
     above = [(at, lines[at - 1]) for at in range(number - 1, 0, -1) if lines[at - 1].split("#")[0].strip()]
     line = lines[number - 1]

@@ -24,11 +24,11 @@ Path = tuple[str | int, ...]
 
 
 class Reference(NamedTuple):
-    """A value with a dollar sign, which may stand for something else.
+    """A value with a dollar sign, which may contain references.
 
     Attributes:
-        text: What stands in the file.
-        is_plain: It is not in quotes: what it comes to may be a number.
+        text: The text in the file.
+        is_plain: Whether it is without quotes: it may resolve to a number.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Document:
             self.value = None if self._root is None else self._construct(self._root, frozenset())
 
     def place(self, path: Path, at_key: bool = False) -> Position:
-        """Return where `path` stands, or the nearest enclosing place; `at_key` means the key, not the value."""
+        """Return the place of `path`, or the nearest enclosing place; `at_key` means the key, not the value."""
         at_value = of_key = Position(1, 1)
         node = self._root
         if node is not None:
@@ -67,7 +67,7 @@ class Document:
         return of_key if at_key else at_value
 
     def lines(self, section: str) -> list[tuple[str, int]]:
-        """Return the keys of a mapping at the top, each with its line from 0."""
+        """Return the keys of a top-level mapping, each with its line from 0."""
         _, node = _step(self._root, section)
         keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
         return [(key.value, key.start_mark.line) for key in keys]
@@ -116,7 +116,7 @@ class Document:
         return mapping
 
     def _merged(self, node: yaml.Node, open_anchors: frozenset[int]) -> list[tuple[yaml.Node, yaml.Node]]:
-        """Return the keys and values that a merge key brings in, those that win first."""
+        """Return the keys and values that a merge key adds, those with precedence first."""
         found: list[tuple[yaml.Node, yaml.Node]] = []
         for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             if not isinstance(each, yaml.MappingNode):
@@ -136,7 +136,7 @@ def _position(node: yaml.Node) -> Position:
 
 
 def _step(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
-    """Return the key and the value that a step of a path leads to: no key in a list, neither where there is nothing."""
+    """Return the key and the value of a step of a path: no key in a list, neither if it does not exist."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value == step:

@@ -1,4 +1,6 @@
-"""Writes YAML that our own reader takes for the same values: texts in quotes wherever they could be anything else."""
+"""Writes YAML that our own reader reads as the same values: texts are quoted wherever they could be read as something
+else.
+"""
 
 import re
 from typing import Any
@@ -36,7 +38,7 @@ _Dumper.add_representer(Reference, _reference)
 
 
 def as_written(value: Any) -> Any:
-    """Return a plain value as it has to stand in a file: each dollar sign twice, so that nothing is looked up."""
+    """Return a value as the file must have it: each dollar sign is doubled, so that no reference is resolved."""
     match value:
         case dict():
             return {key: as_written(item) for key, item in value.items()}
@@ -48,7 +50,7 @@ def as_written(value: Any) -> Any:
 
 
 def yaml_text(value: Any) -> str:
-    """Return a file with a content.
+    """Return a file with the given content.
 
     Args:
         value: Plain values; a text with a dollar sign, and a `Reference`, stand in the file as they are here.

@@ -327,7 +327,7 @@ def _control_socket(path: Path) -> socket.socket:
 
 
 class MetricsActor(Actor):
-    """Serves the metrics from the start on; another address takes a restart.
+    """Serves the metrics from the start on; another address requires a restart.
 
     Args:
         admin: The servers.

@@ -73,7 +73,7 @@ def _node_metrics(own: WorkerMeasures, restarts: int, killed: int, state: NodeSt
         "spectrum_events_dropped", "Session records lost for want of room", value=own.events_dropped
     )
     yield GaugeMetricFamily(
-        "spectrum_helper_lost", "1 if the privileged helper has ended and takes a restart", value=state.helper_lost
+        "spectrum_helper_lost", "1 if the privileged helper has ended and requires a restart", value=state.helper_lost
     )
     yield GaugeMetricFamily("spectrum_workers_ready", "Workers that serve", value=state.workers_ready)
     yield CounterMetricFamily("spectrum_worker_restarts", "Workers replaced", value=restarts)
@@ -94,7 +94,7 @@ def _node_metrics(own: WorkerMeasures, restarts: int, killed: int, state: NodeSt
     yield GaugeMetricFamily("spectrum_config_generation", "Generation being served", value=state.generation)
     yield GaugeMetricFamily(
         "spectrum_config_restart_needed",
-        "1 while the file has settings that take a restart",
+        "1 while the file has settings that require a restart",
         value=state.restart_needed,
     )
     yield GaugeMetricFamily(

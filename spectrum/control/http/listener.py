@@ -81,7 +81,7 @@ class HttpListener:
         self._socket: socket.socket | None = None
         self._beginning = 0
         self._retry: asyncio.TimerHandle | None = None
-        self._faults = FaultLog(f"{name}: a request failed by a fault of ours")
+        self._faults = FaultLog(f"{name}: a request failed because of an internal error")
         self._bad_requests = _SummedWarning(f"{name}: malformed requests")
         self._turned_away = _SummedWarning(f"{name}: clients turned away")
         self._replaced = _SummedWarning(f"{name}: connections closed to make room for new ones")

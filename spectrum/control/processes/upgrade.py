@@ -104,7 +104,7 @@ class Upgrades:
             try:
                 await actor.restore(self.served.plan)
             except Exception as exc:
-                log.error("after a refused upgrade not everything is as it was: %s", exc)
+                log.error("after a refused upgrade not everything was restored: %s", exc)
 
     async def leave(self, successor: Successor) -> None:
         """Leave everything to a successor, and end this process; come back where the successor is gone."""

@@ -220,7 +220,7 @@ class Feed:
                 self._fails(reason(exc))
             except Exception as exc:
                 if not self._failure:
-                    log.exception("sink %s: a fault of ours", self._name)
+                    log.exception("sink %s: internal error", self._name)
                 self._fails(f"{type(exc).__name__}: {exc}")
             else:
                 if self._failure:

@@ -57,7 +57,7 @@ def changes(old: Config, new: Config, names: Names | None = None) -> list[str]:
 
 
 def restart_needed(started: Config, now: Config) -> list[str]:
-    """Return each setting that differs from those that the daemon was started with and takes a restart to change."""
+    """Return each setting that differs from those that the daemon was started with and requires a restart to change."""
     return [change for change in _changed_settings(started, now) if _is_fixed(change)]
 
 

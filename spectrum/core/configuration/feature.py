@@ -118,7 +118,7 @@ class Feature:
     Attributes:
         name: Its name.
         sections: Its named objects.
-        fixed: Paths of its settings that take a restart to change.
+        fixed: Paths of its settings that require a restart to change.
         check: Returns what does not fit between its objects and the rest of the file. It may be given only some of the
             objects: those that changed, and those that have to do with them (`Fitting`).
         draws_in: Returns what else has to be checked where objects changed: beyond those, what depends on them by

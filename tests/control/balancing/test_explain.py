@@ -84,7 +84,7 @@ async def test_health_and_fallback(make):
 async def test_affinity(make):
     world = make("default_pools: [eu], session_affinity: ip")
     steps = world.explain()
-    assert steps[1] == "session affinity by address: nothing remembered of it"
+    assert steps[1] == "session affinity by address: nothing is stored for it"
     assert "in pool eu its address decides among a 70%, b 30%" in steps
     first = next(step for step in steps if step.startswith("it goes to"))
     assert "another draw" not in first
@@ -203,7 +203,7 @@ CLIENT = ip_address("203.0.113.7").packed
             ["limit of the app, client_sessions 2: 2 open", "the client is refused (client_limit)"],
         ),
         ("sessions: 4", 1, 3, ["limit of the app, sessions 4: 4 open", "the client is refused (app_limit)"]),
-        ("new_per_second: 100", 0, 0, ["limit of the app, new_per_second 100: it does not come too fast"]),
+        ("new_per_second: 100", 0, 0, ["limit of the app, new_per_second 100: it is within the rate"]),
     ],
 )
 async def test_limits(make, limits, open_here, others, steps):

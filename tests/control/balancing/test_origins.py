@@ -101,7 +101,7 @@ async def test_what_cannot_be(make, tmp_path):
         with pytest.raises(ValueError, match='no origin "" in a pool; write POOL/ORIGIN'):
             await daemon.set(what, "")
     for value in ("x", "-1", "1.5", "nan"):
-        with pytest.raises(ValueError, match=f'"{value}" is no weight: it is a number from 0 to 1'):
+        with pytest.raises(ValueError, match=f'"{value}" is not a weight; write a number from 0 to 1'):
             await daemon.set("weight", "p/one", value=value)
     (tmp_path / "state").write_text("no folder")
     with pytest.raises(ValueError, match=r"it cannot be kept: .*; nothing has changed"):

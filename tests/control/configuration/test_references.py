@@ -59,11 +59,11 @@ def test_a_value(text, value):
     [
         ("${UNSET}", "the environment variable UNSET is not set; ${UNSET:-default} has a default"),
         ("x ${PORT", "'${PORT' is not closed; expected ${NAME}, ${NAME:-default} or ${credential:NAME}; a dollar"),
-        ("${}", "'${}' is no reference; expected ${NAME}"),
-        ("${a b}", "'${a b}' is no reference"),
+        ("${}", "'${}' is not a reference; expected ${NAME}"),
+        ("${a b}", "'${a b}' is not a reference"),
         ("${credential:none}", "the credential none: "),
-        ("${credential:../token}", "'${credential:../token}' is no reference"),
-        ("'${credential:..}'", "'${credential:..}' is no reference"),
+        ("${credential:../token}", "'${credential:../token}' is not a reference"),
+        ("'${credential:..}'", "'${credential:..}' is not a reference"),
     ],
 )
 def test_what_cannot_be_had(text, fault):

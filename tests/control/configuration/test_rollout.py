@@ -90,7 +90,7 @@ async def test_the_first_failure_is_told_and_others_are_logged(caplog):
     with pytest.raises(RolloutError, match="b cannot commit"):
         await one.run(plan)
     assert notes[-4:] == ["commit a", "commit b", "abort b", "abort a"]
-    assert "after a refused reload not everything is as it was" in caplog.text
+    assert "after a refused reload not everything was restored" in caplog.text
     assert "b cannot abort" in caplog.text
 
 
@@ -98,7 +98,7 @@ async def test_what_is_served_stays_although_not_all_is_let_go(caplog):
     one, notes = rollout(("release",), ())
     await one.run(plan)
     assert notes[-2:] == ["release a", "release b"]
-    assert "not all of the former configuration is let go" in caplog.text
+    assert "some resources of the former configuration were not released" in caplog.text
 
 
 @pytest.mark.parametrize("step", ["prepare", "commit"])
@@ -212,8 +212,8 @@ async def test_what_actors_use_may_fail(tmp_path, free_port, monkeypatch):
     port, new = free_port(), free_port()
     before, after = texts(port, new)
     error = OSError(24, "Too many open files")
-    no_room = ["the system refused something: too many open files"]
-    ours = ["a fault of ours, the log has its traceback: ZeroDivisionError: a bug"]
+    no_room = ["system call failed: too many open files"]
+    ours = ["internal error, its traceback is in the log: ZeroDivisionError: a bug"]
     async with supervised(tmp_path, before, workers=2) as (daemon, write):
         write(after)
         expected = state_of(daemon, port)

@@ -22,6 +22,6 @@ async def test_a_plan_is_served_as_a_whole(caplog):
     assert served.plan is one.after and served.config is one.after.config and served.snapshot is one.after.snapshot
     assert served.restart_needed() == ["max_flows 100000 -> 1000"]
     await served.release(one)
-    assert "takes a restart: max_flows 100000 -> 1000" in caplog.text
+    assert "requires a restart: max_flows 100000 -> 1000" in caplog.text
     await served.abort(one)
     assert served.plan is one.before and served.restart_needed() == []

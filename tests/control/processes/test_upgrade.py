@@ -45,7 +45,7 @@ async def test_a_successor_that_takes_nothing_leaves_all_as_it_was(tmp_path, fre
 
         monkeypatch.setattr(daemon.features.bound, "apply", fail)
         await daemon.upgrades.upgrade("")
-        assert "after a refused upgrade not everything is as it was: no map" in caplog.text
+        assert "after a refused upgrade not everything was restored: no map" in caplog.text
         monkeypatch.undo()
 
 

@@ -166,7 +166,7 @@ const HEADS = {
   analytics_failing: () => 'Analytics does not take records.',
   set_aside: (n) => `${capital(count(n, 'object'))} of the API ${n === 1 ? 'is' : 'are'} not served.`,
   reload_refused: () => 'The last change of the file was refused.',
-  restart_needed: () => 'A change takes a restart.',
+  restart_needed: () => 'A change requires a restart.',
   origin_ejected: (n) => `${capital(count(n, 'origin'))} ${n === 1 ? 'rests' : 'rest'}.`,
 };
 // What is told first where several things are wrong: what clients meet, before its causes.
