@@ -19,9 +19,9 @@ _ACCOUNT, _ZONE = "com.cloudflare.api.account.", "com.cloudflare.api.account.zon
 PAGE = 50
 
 
-@click.group(short_help="Make, list and revoke tokens of the API.")
+@click.group(short_help="Make, show, change and revoke tokens of the API.")
 def token() -> None:
-    """Make, list and revoke tokens of the control API.
+    """Make, show, change and revoke tokens of the control API.
 
     Root and the daemon's user ask over the API's socket on this machine, and need no token themselves.
     """
@@ -75,10 +75,11 @@ def create(
     if only_hash:
         _print_for_file(name, permissions, accounts, zones, expires, addresses)
         return
-    resources = {f"{_ACCOUNT}{_id_of(api_path, 'accounts', one)}": "*" for one in accounts}
-    resources |= {f"{_ZONE}{_id_of(api_path, 'zones', one)}": "*" for one in zones}
-    groups = [{"id": file_id("permissions", word)} for word in permissions]
-    policy = {"effect": "allow", "permission_groups": groups, "resources": resources or {f"{_ACCOUNT}*": "*"}}
+    policy = {
+        "effect": "allow",
+        "permission_groups": _groups(permissions),
+        "resources": _resources(api_path, accounts, zones) or {f"{_ACCOUNT}*": "*"},
+    }
     body: dict[str, Any] = {"name": name, "policies": [policy]}
     if expires is not None:
         body["expires_on"] = expires
@@ -90,6 +91,16 @@ def create(
         return
     click.echo(made["value"])
     click.echo(f"token {name}, id {made['id']}; it is not shown again", err=True)
+
+
+def _groups(permissions: tuple[str, ...]) -> list[dict[str, str]]:
+    return [{"id": file_id("permissions", word)} for word in permissions]
+
+
+def _resources(api_path: Path | None, accounts: tuple[str, ...], zones: tuple[str, ...]) -> dict[str, str]:
+    """Return the resources of a policy; empty if neither accounts nor zones are named."""
+    of_accounts = {f"{_ACCOUNT}{_id_of(api_path, 'accounts', one)}": "*" for one in accounts}
+    return of_accounts | {f"{_ZONE}{_id_of(api_path, 'zones', one)}": "*" for one in zones}
 
 
 @token.command("list", short_help="Show tokens.")
@@ -122,11 +133,87 @@ def complete_tokens(ctx: click.Context, param: click.Parameter, incomplete: str)
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
+@token.command(short_help="Show one token.")
+@API_SOCKET
+@AS_JSON
+@click.argument("name_or_id", shell_complete=complete_tokens)
+def show(api_path: Path | None, name_or_id: str, as_json: bool) -> None:
+    """Show a token, by its name or id: permissions, resources, addresses, expiry. Its secret is not stored."""
+    found = _one(api_path, name_or_id)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for key, value in found.items():
+        click.echo(f"{key}  {value if isinstance(value, str) else json.dumps(value)}")
+
+
+@token.command("set", short_help="Change a token.")
+@API_SOCKET
+@click.argument("name_or_id", shell_complete=complete_tokens)
+@click.option("--name", "new_name", help="Another name.")
+@click.option(
+    "--permission", "permissions", multiple=True, metavar="RESOURCE:read|edit", help="Replaces its permissions."
+)
+@click.option("--account", "accounts", multiple=True, help="Replaces its accounts and zones.")
+@click.option("--zone", "zones", multiple=True, help="Replaces its accounts and zones.")
+@click.option("--expires", callback=_expiry, metavar="TIME", help="After 90d, or at 2027-01-31T12:00:00Z.")
+@click.option("--address", "addresses", multiple=True, metavar="PREFIX", help="Replaces the allowed addresses.")
+@click.option("--status", type=click.Choice(["active", "disabled"]), help="A disabled token is refused.")
+@AS_JSON
+def set_token(
+    api_path: Path | None,
+    name_or_id: str,
+    new_name: str | None,
+    permissions: tuple[str, ...],
+    accounts: tuple[str, ...],
+    zones: tuple[str, ...],
+    expires: str | None,
+    addresses: tuple[str, ...],
+    status: str | None,
+    as_json: bool,
+) -> None:
+    """Change a token, by its name or id. Options that are not given change nothing; its secret stays the same."""
+    if permissions:
+        _check_permissions(permissions)
+    before = _one(api_path, name_or_id)
+    kept = ("name", "policies", "condition", "not_before", "expires_on")
+    body: dict[str, Any] = {key: before[key] for key in kept if key in before}
+    if (status or before["status"]) == "disabled":
+        body["status"] = "disabled"
+    if new_name is not None:
+        body["name"] = new_name
+    resources = _resources(api_path, accounts, zones)
+    if permissions or resources:
+        if len(before["policies"]) > 1:
+            raise failure(f"token {before['name']} has several policies, which the API changes (docs/api.md)")
+        (policy,) = before["policies"]
+        policy |= {"permission_groups": _groups(permissions)} if permissions else {}
+        policy |= {"resources": resources} if resources else {}
+    if expires is not None:
+        body["expires_on"] = expires
+    if addresses:
+        request_ip = body.get("condition", {}).get("request_ip", {})
+        body["condition"] = {"request_ip": request_ip | {"in": list(addresses)}}
+    changed = request(api_path, "PUT", f"/user/tokens/{before['id']}", body)
+    click.echo(json.dumps(changed, indent=2) if as_json else f"changed token {changed['name']}, id {changed['id']}")
+
+
 @token.command(short_help="Make a token good for nothing.")
 @API_SOCKET
 @click.argument("name_or_id", shell_complete=complete_tokens)
 def revoke(api_path: Path | None, name_or_id: str) -> None:
     """Delete a token, by its name or id. Whoever uses it gets an error from now on."""
+    found = _one(api_path, name_or_id)
+    request(api_path, "DELETE", f"/user/tokens/{found['id']}")
+    click.echo(f"revoked token {found['name']}, id {found['id']}")
+
+
+# As for all other objects.
+token.add_command(revoke, "delete")
+
+
+def _one(api_path: Path | None, name_or_id: str) -> dict[str, Any]:
+    """Return a token by its name or id; that there is none, or are several, is a failure."""
     found = [one for one in _all_tokens(api_path) if name_or_id in (one["id"], one["name"])]
     if not found:
         raise failure(f"there is no token {name_or_id}; spectrum token list shows all")
@@ -134,8 +221,7 @@ def revoke(api_path: Path | None, name_or_id: str) -> None:
         raise failure(
             f"{len(found)} tokens are called {name_or_id}: {', '.join(one['id'] for one in found)}; name an id"
         )
-    request(api_path, "DELETE", f"/user/tokens/{found[0]['id']}")
-    click.echo(f"revoked token {found[0]['name']}, id {found[0]['id']}")
+    return found[0]
 
 
 def _all_tokens(api_path: Path | None) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def test_a_token_for_the_file():
 
 def shown(number, name, **more):
     policies = [{"permission_groups": [{"name": "Spectrum Write"}]}]
-    return {"id": str(number) * 32, "name": name, "status": "active", "policies": policies, **more}
+    return {"id": str(number) * 32, "name": name, "status": "active", "policies": policies} | more
 
 
 PAGES = {
@@ -109,6 +109,73 @@ def test_tokens_are_listed(tmp_path):
     assert [one["name"] for one in json.loads(done.stdout)] == ["ci", "ci", "deploy"]
 
 
+def test_a_token_is_shown(tmp_path):
+    done, _ = run(tmp_path, "show", "deploy", answers=PAGES)
+    assert done.stdout.splitlines()[:3] == [f"id  {'3' * 32}", "name  deploy", "status  active"]
+    done, _ = run(tmp_path, "show", "3" * 32, "--json", answers=PAGES)
+    assert json.loads(done.stdout)["name"] == "deploy"
+    done, _ = run(tmp_path, "show", "ci", answers=PAGES)
+    assert "2 tokens are called ci" in done.stderr
+
+
+GROUP = {"id": file_id("permissions", "apps:edit"), "name": "Spectrum Write"}
+POLICY = {"id": "9" * 32, "effect": "allow", "permission_groups": [GROUP], "resources": {"x": "*"}}
+SET = {
+    ("GET", f"{TOKENS}?per_page=50&page=1"): result(
+        [
+            shown(1, "ci", policies=[POLICY], not_before="2026-01-01T00:00:00Z"),
+            shown(2, "two", policies=[POLICY, POLICY]),
+            shown(
+                3, "off", status="disabled", policies=[POLICY], condition={"request_ip": {"not_in": ["192.0.2.9/32"]}}
+            ),
+        ]
+    ),
+    ("GET", f"{TOKENS}?per_page=50&page=2"): result([]),
+    ("GET", "/client/v4/zones?name=example.com"): result([{"id": "z"}]),
+    **{("PUT", f"{TOKENS}/{str(i) * 32}"): result({"id": str(i) * 32, "name": "new"}) for i in (1, 2, 3)},
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        (["ci"], {}),
+        (["ci", "--name", "new", "--status", "disabled"], {"name": "new", "status": "disabled"}),
+        (["ci", "--expires", "2027-01-31"], {"expires_on": "2027-01-31T00:00:00Z"}),
+        (
+            ["ci", "--permission", "pools:read"],
+            {"policies": [POLICY | {"permission_groups": [{"id": file_id("permissions", "pools:read")}]}]},
+        ),
+        (
+            ["ci", "--zone", "example.com"],
+            {"policies": [POLICY | {"resources": {"com.cloudflare.api.account.zone.z": "*"}}]},
+        ),
+    ],
+)
+def test_a_token_is_changed_and_the_rest_stays(tmp_path, options, changed):
+    done, asked = run(tmp_path, "set", *options, answers=SET)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"changed token new, id {'1' * 32}\n"
+    stays = {"name": "ci", "policies": [POLICY], "not_before": "2026-01-01T00:00:00Z"}
+    assert asked[-1] == ("PUT", f"{TOKENS}/{'1' * 32}", stays | changed)
+
+
+def test_a_disabled_token_stays_so_and_keeps_its_other_condition(tmp_path):
+    done, asked = run(tmp_path, "set", "off", "--address", "192.0.2.0/24", "--json", answers=SET)
+    assert json.loads(done.stdout)["name"] == "new"
+    body = asked[-1][2]
+    assert body["status"] == "disabled"
+    assert body["condition"] == {"request_ip": {"in": ["192.0.2.0/24"], "not_in": ["192.0.2.9/32"]}}
+    _, asked = run(tmp_path, "set", "off", "--status", "active", answers=SET)
+    assert "status" not in asked[-1][2]
+
+
+def test_several_policies_are_left_to_the_api(tmp_path):
+    done, asked = run(tmp_path, "set", "two", "--permission", "pools:read", answers=SET)
+    assert (done.exit_code, asked[-1][0]) == (1, "GET")
+    assert "has several policies" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("wanted", "message", "deleted"),
     [
@@ -119,7 +186,7 @@ def test_tokens_are_listed(tmp_path):
     ],
 )
 def test_tokens_are_revoked(tmp_path, wanted, message, deleted):
-    done, asked = run(tmp_path, "revoke", wanted, answers=PAGES)
+    done, asked = run(tmp_path, "delete" if deleted else "revoke", wanted, answers=PAGES)
     assert message in done.output
     assert [target for method, target, _ in asked if method == "DELETE"] == ([f"{TOKENS}/{deleted}"] if deleted else [])
 
