@@ -30,6 +30,8 @@ OF_ONE_UNKNOWN, OF_ALL_UNKNOWN = 5, 20
 MAX_PATH = 200
 _BASE = re.compile(r"/client/v4/(?:(accounts|zones)/([0-9a-f]{32})/)?")
 _ID = re.compile("[0-9a-f]{32}")
+# What paths call it.
+_RESOURCE_OF = dict.fromkeys(("custom_certificates", "certificate_packs"), "certificates")
 
 
 class RefusedAttempts:
@@ -130,5 +132,5 @@ def subject_of(path: str) -> tuple[str, str]:
     """Return the section of what a path is about, and the object's id; empty where it has none."""
     match = _BASE.match(path)
     words = path[match.end() :].split("/") if match else []
-    sections = [word for word in words if word in RESOURCES]
+    sections = [word for word in (_RESOURCE_OF.get(word, word) for word in words) if word in RESOURCES]
     return sections[-1] if sections else "", next((word for word in words if _ID.fullmatch(word)), "")

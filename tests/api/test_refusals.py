@@ -85,6 +85,8 @@ async def test_a_brute_force_does_not_fill_the_log(api, caplog):
         (f"/client/v4{ACCOUNT}/rulesets/{ID}/rules/{'1' * 32}", ("rulesets", ID)),
         (f"/client/v4{ACCOUNT}/load_balancers/monitors/{ID}", ("monitors", ID)),
         (f"/client/v4/zones/{ID}", ("zones", ID)),
+        (f"/client/v4{ZONE}/custom_certificates/{ID}", ("certificates", ID)),
+        (f"/client/v4{ZONE}/ssl/certificate_packs/order", ("certificates", "")),
         ("/client/v4/user/tokens", ("tokens", "")),
         ("/client/v4/what", ("", "")),
         ("/else", ("", "")),
