@@ -4,11 +4,15 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from spectrum.control.configuration.loader import load_text
+from spectrum.core.configuration.config import Config
 from spectrum.wire import simple_proxy
 from tests.engine.harness import eventually
 
@@ -130,3 +134,27 @@ def test_files_that_the_docs_name_exist():
     pages = [*DOCS.glob("*.md"), root / "README.md", root / "CONTRIBUTING.md"]
     found = {(page.name, name) for page in pages for name in named.findall(page.read_text())}
     assert [pair for pair in sorted(found) if not any((root / at / pair[1]).exists() for at in ("", "spectrum"))] == []
+
+
+def test_every_key_of_the_file_is_in_the_docs():
+    text = "\n".join(page.read_text() for page in DOCS.glob("*.md"))
+    words = set(re.findall(r"[\w-]+", text))
+    keys = {f"{model.__name__}.{key}" for model in models(Config, set()) for key in keys_of(model) - words}
+    assert sorted(keys) == []
+
+
+def keys_of(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def models(annotation: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
+    """Yield the mappings of the file that a type has in it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if annotation in seen:
+            return
+        seen.add(annotation)
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models(field.annotation, seen)
+    for part in get_args(annotation):
+        yield from models(part, seen)
