@@ -1,13 +1,23 @@
 """The examples of flow programs before real servers: noise is dropped, and who speaks the protocol loses nothing."""
 
+import os
+import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
-from spectrum.cli.client import ask
+from spectrum.cli.client import DaemonError, ask
+from spectrum.kernel.filter.attaching import remove
+from spectrum.simulation.network import CLIENTS_4, entered
 from tests.acme_server import TSIG, ZONE
+from tests.e2e.daemon import Daemon
+from tests.e2e.flood_lab import FOUR, UDP_PORT, lab
 from tests.e2e.hosts import edge, spectrum
 from tests.engine.harness import eventually
 from tests.name_servers import NAMED
+
+__all__ = ["lab"]
 
 EXAMPLES = Path(__file__).parents[2] / "config" / "flow-programs"
 # A server as RakNet's: both steps of a connection, and an echo of what comes in a session.
@@ -188,3 +198,118 @@ def test_a_name_server(hosts, start, tmp_path, filesystem, require):
     found = program(control, "dns")
     assert found["dropped"] - before["dropped"] == 300, (before, found)
     assert found["passed"] - before["passed"] == 5, (before, found)
+
+
+# Who has said HELO may say anything from then on.
+HELLO = b"HELO"
+GREETED = """
+#include <spectrum_flow.h>
+FLOW_PROGRAM_WITH_STATE(packet, state)
+{
+	if (flow_u32(packet, 0) == 0x48454c4f)
+		state->u32[0] = 1;
+	return state->u32[0] ? FLOW_PASS : FLOW_DROP;
+}
+"""
+# Datagrams of one who has not, 500 a second until a line comes; says how many.
+STEADY = """
+import select, socket, sys, time
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.bind((sys.argv[1], 0))
+    sock.connect((sys.argv[2], int(sys.argv[3])))
+    sent = 0
+    while not select.select([sys.stdin], [], [], 0.002)[0]:
+        sock.send(b"noise")
+        sent += 1
+print(sent)
+"""
+
+
+class Judged:
+    """A daemon whose program has to judge all the time."""
+
+    def __init__(self, lab, daemon):
+        self._lab, self.daemon = lab, daemon
+
+    def asks(self, source, payload):
+        """Whether a datagram from a new port is answered."""
+        with entered(self._lab.network.clients), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((str(source.ip), 0))
+            sock.connect((FOUR, UDP_PORT))
+            sock.settimeout(1)
+            sock.send(payload)
+            try:
+                return sock.recv(1_000) == payload
+            except TimeoutError:
+                return False
+
+    def status(self):
+        try:
+            return self.daemon.status()
+        except DaemonError:  # it is replaced
+            return {}
+
+    def helper(self):
+        return int(self.status().get("kernel", {}).get("helper", "").removeprefix("on: pid ") or 0)
+
+    def dropped(self):
+        return self._lab.count("flow_dropped game")
+
+    def goes_on(self, what):
+        before = self.dropped()
+        eventually(lambda: self.dropped() > before + 50, 10, lambda: f"{what}: {self.daemon.messages()}")
+        eventually(lambda: self.asks(CLIENTS_4[1], b"greeted before"), 10, lambda: f"{what}: {self.daemon.messages()}")
+
+
+def test_it_judges_without_a_gap(lab, tmp_path, require):
+    require("clang")
+    tmp_path.chmod(0o755)
+    (source := tmp_path / "game.c").write_text(GREETED)
+    daemon = lab.serve(
+        f"  guard: [{CLIENTS_4[7].ip}/32]\n"
+        f"ddos: {{store: {tmp_path}/learned, sensitivity_level: eoff}}\n"
+        f"flow_programs: {{game: {{source: {source}, apps: [game], mode: enabled}}}}\n"
+    )
+    judged = Judged(lab, daemon)
+    assert not judged.asks(CLIENTS_4[1], b"noise") and judged.asks(CLIENTS_4[1], HELLO)
+    begin = judged.dropped()
+    with entered(lab.network.clients):
+        command = [sys.executable, "-c", STEADY, str(CLIENTS_4[2].ip), FOUR, str(UDP_PORT)]
+        noise = lab.stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+    judged.goes_on("nothing has happened")
+
+    os.kill(helper := judged.helper(), signal.SIGKILL)
+    judged.goes_on("the helper was killed")
+    eventually(lambda: judged.helper() not in (0, helper), 20, judged.status)
+
+    supervisor = judged.status()["pid"]
+    with entered(lab.network.edge):
+        done = subprocess.run(
+            [*spectrum("upgrade", "--socket", daemon.socket)], capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: judged.status().get("pid", supervisor) != supervisor, 20, judged.status)
+    judged.goes_on("an upgrade")
+
+    source.write_text(f"/* changed */{GREETED}")
+    assert daemon.reload() == []
+    judged.goes_on("a reload")
+    workers = [worker["pid"] for worker in judged.status()["workers"]]
+    os.kill(judged.status()["pid"], signal.SIGKILL)
+    before = judged.dropped()
+    eventually(lambda: judged.dropped() > before + 50, 10, daemon.messages)
+    sent = int(noise.communicate("\n", timeout=20)[0])
+    assert judged.dropped() - begin == sent, "one that was not judged went by"
+
+    # A reboot, with the compiler gone: what was compiled is there.
+    for pid in workers:
+        os.kill(pid, signal.SIGTERM)
+        eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 20)
+    text = daemon.path.read_text().partition("control:")[0]
+    with entered(lab.network.edge):
+        assert remove()
+        again = lab.stack.enter_context(Daemon(tmp_path, text, env={"PATH": "/nowhere"}))
+    judged = Judged(lab, again)
+    assert not judged.asks(CLIENTS_4[1], b"noise") and judged.asks(CLIENTS_4[1], HELLO)
