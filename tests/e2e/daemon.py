@@ -14,7 +14,18 @@ from tests.e2e.warm import Warm, can_stand_for
 
 
 class Daemon:
-    """A running `spectrum run`; `with` stops it and fails the test on a traceback in its messages."""
+    """A running `spectrum run`; `with` stops it and fails the test on a traceback in its messages.
+
+    Args:
+        folder: Of its file, and of what it says.
+        text: The file; `control` is added.
+        workers: How many.
+        env: Variables of its environment beside this process's.
+        options: More of the command's.
+        start_timeout_s: How long it may take until it serves.
+        warm: Whether it may be a fork of a process that has imported all (`tests.e2e.warm`); else its processes import
+            what they need for themselves, as confined as they are by then.
+    """
 
     def __init__(
         self,
@@ -24,6 +35,7 @@ class Daemon:
         env: dict[str, str] | None = None,
         options: Sequence[str] = (),
         start_timeout_s: float = 60,
+        warm: bool = True,
     ) -> None:
         self._start_timeout_s = start_timeout_s
         self.path = folder / "spectrum.yaml"
@@ -33,7 +45,7 @@ class Daemon:
         arguments = ["run", "-c", str(self.path), "--workers", str(workers), *options]
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process: Warm | subprocess.Popen[bytes]
-            if can_stand_for(env or {}):
+            if warm and can_stand_for(env or {}):
                 self.process = Warm(arguments, out, err)
             else:
                 command = [sys.executable, "-m", "spectrum", *arguments]

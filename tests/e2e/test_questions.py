@@ -30,7 +30,8 @@ analytics: true
 apps:
   web: {{protocol: tcp/{port}, edge_ips: [127.0.0.1], origin_direct: ['tcp://127.0.0.1:{origin}']}}
 """
-    with Daemon(tmp_path, text) as daemon:
+    # Cold: the API's process imports some of its libraries when they are asked for, and is confined by then.
+    with Daemon(tmp_path, text, warm=False) as daemon:
         with closing(local_api(daemon)) as api:
             token = make_token(api, ["Everything Write"], {"com.cloudflare.api.account.*": "*"})
         base = f"http://127.0.0.1:{listen}/client/v4"

@@ -260,7 +260,7 @@ def test_a_killed_supervisor_is_followed(edge):
         assert not proof(), "nobody notices"
         done = dict(load.done)
         follower = subprocess.Popen(edge.daemon.process.args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        eventually(edge.serves, 15)
+        eventually(edge.serves, 60)
         time.sleep(0.5)
         assert not proof(), "the flow has another source port"
     assert load.lost == []
@@ -306,6 +306,6 @@ def test_workers_that_nobody_takes_over_end(edge):
     eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
     # What they left behind does not stop the next one.
     follower = subprocess.Popen(edge.daemon.process.args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    eventually(edge.serves, 15)
+    eventually(edge.serves, 60)
     edge.stop()
     assert follower.wait(10) == 0

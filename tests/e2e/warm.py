@@ -1,28 +1,36 @@
-"""Daemons that start warm: a process that has imported what `spectrum run` imports forks one for each test.
+"""Daemons that start warm: a process that has imported what a daemon imports forks one for each test.
 
 The imports take longer than most tests do, and are the same each time. A fork begins in `spectrum.cli.main`, with
-arguments, environment, current folder and standard streams of its own. What comes before that, and what is read while
-modules are imported, is tested by those who start programs themselves.
+arguments, environment, current folder and standard streams of its own. The processes that the daemon starts in turn
+(workers, the API, the helper) are forks of the supervisor, and begin in the `main` of their module. What comes before
+that, and what is read while modules are imported, is tested by those who start programs themselves, and by daemons
+that are told to be cold.
 """
 
 import atexit
 import functools
 import gc
+import importlib
 import json
+import logging
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[2]
 # Of the environment, arguments and folder of one daemon.
 MAX_REQUEST_BYTES = 200_000
+# What a daemon runs in processes of their own, and these modules' `main` is all that they do.
+CHILDREN = ("spectrum.plane.worker", "spectrum.api.main", "spectrum.detector.main", "spectrum.helper.__main__")
 
 
 class Warm:
@@ -164,12 +172,73 @@ def _become(arguments: list[str], environment: dict[str, str], folder: str) -> N
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = arguments
+    subprocess.Popen = _Forked  # type: ignore[misc]
+    gc.unfreeze = lambda: None  # the next collection would copy all that is shared with the server
+
+
+class _Forked(subprocess.Popen[bytes]):
+    """A process of this daemon: a fork of it where `python -m` would import once more what is imported here.
+
+    As root alone: programs that are executed have other capabilities than their parent where that is another user.
+
+    Args:
+        command: Its program and arguments.
+        options: Those of `subprocess.Popen`.
+    """
+
+    def __init__(self, command: Sequence[str], **options: Any) -> None:
+        if list(command[:3]) == [sys.executable, "-P", "-m"] and "env" not in options and os.geteuid() == 0:
+            module = next((name for name in CHILDREN if name.removesuffix(".__main__") == command[3]), "")
+            if module:
+                options["preexec_fn"] = functools.partial(_be_child, module, command[4:], options.get("pass_fds", ()))
+        super().__init__(command, **options)
+
+
+def _be_child(module: str, arguments: Sequence[str], inherited: Sequence[int]) -> NoReturn:
+    """Do what a new process does that runs a module, with none of what its parent has, and end."""
+    gc.freeze()  # the parent's objects stay as they are: one that ends may close a descriptor that is another's here
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    first = 3
+    for descriptor in sorted(inherited):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    logging.root.handlers.clear()
+    atexit._clear()
+    sys.argv = [module, *arguments]
+    _run(importlib.import_module(module).main)
+
+
+def _run(main: Callable[[], None]) -> NoReturn:
+    """Run it, and end this process; what is left in memory goes with that, and is not taken apart before."""
+    status = 0
+    try:
+        main()
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+        if isinstance(exc.code, str):
+            print(exc.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _import_all() -> None:
     """Import what a daemon imports until it serves, make what it makes once, and keep collections from copying it."""
     from spectrum.cli import commands, serving  # noqa: F401
     from spectrum.core.configuration.config import Config
+
+    for module in CHILDREN:
+        importlib.import_module(module)
 
     Config.model_rebuild()
     gc.collect()
@@ -182,4 +251,4 @@ if __name__ == "__main__":
 
     from spectrum.cli.main import main
 
-    main()
+    _run(main)
