@@ -2,8 +2,10 @@
 
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from random import randrange
+from typing import NamedTuple, Self
 
+from spectrum.core.records.backlog import Backlog, Queued
 from spectrum.link.channel import MAX_WAITING_BYTES
 from spectrum.link.takeover import Events
 
@@ -20,6 +22,22 @@ class _Waiting(NamedTuple):
     has_sums: bool
     again: bool = False
 
+    @property
+    def end(self) -> int:
+        """The number after its last record."""
+        return self.first + self.records
+
+    def keeping(self, records: int, lines: bytes) -> Self:
+        """Return it with so many of its records, which have the last of its numbers."""
+        return self._replace(first=self.end - records, records=records, lines=lines)
+
+    def fits_behind(self, last: "_Waiting") -> bool:
+        """Whether it goes into one message with the batch before it.
+
+        Where records in between were omitted those before them may have their numbers, but if they were sent before.
+        """
+        return self.again == last.again and (self.first == last.end or not self.again)
+
 
 def _waiting(message: Events, again: bool) -> _Waiting:
     return _Waiting(message.first, message.count, message.lines, message.has_sums, again)
@@ -28,61 +46,60 @@ def _waiting(message: Events, again: bool) -> _Waiting:
 class Outbox:
     """Numbers records from 1 in their order, and keeps them until they are sent.
 
-    A number is used once, also where the record is dropped: who takes records sees from a gap how many are missing.
+    A number is used once, also where the record is omitted: who takes records sees from a gap how many are missing.
     Where the supervisor has a journal, what is sent is kept until it tells that it is there, up to `MAX_WAITING_BYTES`.
+    Beyond as much that waits to be sent, records are sampled (`Backlog`), but not what a former supervisor may have
+    journaled.
 
     Args:
         source: Who makes the records, as the supervisor is told. No other worker has or had the same.
 
     Attributes:
         has_journal: Whether the supervisor has one.
-        size: Bytes that wait.
-        dropped: Records that nobody could take.
     """
 
     def __init__(self, source: str) -> None:
         self.has_journal = False
-        self.size = self.dropped = 0
         self._source = source
         self._next = 1
-        self._waiting: deque[_Waiting] = deque()
+        self._backlog: Backlog[_Waiting] = Backlog(MAX_WAITING_BYTES, randrange)
+        self._omitted_told = 0
         self._sent: deque[Events] = deque()
         self._sent_bytes = 0
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._backlog)
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._backlog.size
 
     def add(self, count: int, lines: bytes, has_sums: bool = True) -> None:
         """Add a batch: the number of its records, a line for each, and whether any may be a sum of several sessions."""
-        self._waiting.append(_Waiting(self._next, count, lines, has_sums))
+        self._backlog.add(_Waiting(self._next, count, lines, has_sums))
         self._next += count
-        self.size += len(lines)
 
     def take(self) -> Events:
         """Return the first batches that fit a message; there is at least one. `done` removes them."""
-        first = last = self._waiting[0]
-        lines: list[bytes] = []
+        batches: list[_Waiting] = []
         size = 0
-        has_sums = False
-        for batch in self._waiting:
+        for batch in self._backlog:
             size += len(batch.lines)
-            if lines and (size > EVENT_BYTES or batch.first != last.first + last.records or batch.again != last.again):
+            if batches and (size > EVENT_BYTES or not batch.fits_behind(batches[-1])):
                 break
-            lines.append(batch.lines)
-            has_sums |= batch.has_sums
-            last = batch
-        records = last.first + last.records - first.first
-        return Events(records, b"".join(lines), self._source, first.first, first.again, has_sums)
+            batches.append(batch)
+        records = sum(batch.records for batch in batches)
+        lines = b"".join([batch.lines for batch in batches])
+        has_sums = any(batch.has_sums for batch in batches)
+        return Events(records, lines, self._source, batches[-1].end - records, batches[0].again, has_sums)
 
-    def done(self, message: Events, sent: bool) -> None:
-        """Forget the batches of a message, which was sent or is dropped."""
+    def done(self, message: Events) -> None:
+        """Note that a message was sent."""
         end = message.first + message.count
-        while self._waiting and message.first <= self._waiting[0].first < end:
-            self._waiting.popleft()
-        self.size -= len(message.lines)
-        if not sent:
-            self.dropped += message.count
-        elif self.has_journal:
+        while (first := self._backlog.first) is not None and first.first < end:
+            self._backlog.pop()
+        if self.has_journal:
             self._sent.append(message)
             self._sent_bytes += len(message.lines)
             while self._sent_bytes > MAX_WAITING_BYTES:
@@ -107,11 +124,11 @@ class Outbox:
             back[message.first] = _waiting(message, message.again)
         self._sent.clear()
         self._sent_bytes = 0
-        batches = [back[first] for first in sorted(back)]
-        self._waiting.extendleft(reversed(batches))
-        self.size += sum(len(batch.lines) for batch in batches)
+        for first in sorted(back, reverse=True):
+            self._backlog.put_back(Queued(back[first], back[first].again))
 
-    def take_dropped(self) -> int:
-        """Return how many were dropped since the last call."""
-        dropped, self.dropped = self.dropped, 0
-        return dropped
+    def take_omitted(self) -> int:
+        """Return for how many records more than at the last call others stand."""
+        omitted = self._backlog.omitted - self._omitted_told
+        self._omitted_told = self._backlog.omitted
+        return omitted

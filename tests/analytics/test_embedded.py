@@ -19,6 +19,7 @@ from spectrum.core.analytics.question import Question
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.ddos.attack_records import records_of
 from spectrum.core.records.journal import Batch, Cursor
+from spectrum.plane.outbox import Outbox
 from tests.analytics.records import CURSOR, NOON, SOURCE, batch, record
 from tests.core.ddos.attack_samples import event, rule
 
@@ -51,6 +52,38 @@ def test_records_are_kept_with_the_place_in_the_journal(store, tmp_path):
     assert store.progress() == (Cursor(0, 200, 3), {SOURCE: 3})
     assert store.execute(SUMS) == [(2, 2, 200)]
     assert store.extent() == (NOW, NOW, NOW + 1)
+
+
+def test_sums_of_records_that_were_sampled_on_the_way(store, monkeypatch):
+    """A worker whose supervisor stands still keeps some of 4,000 records; sums are within the stated bound."""
+    monkeypatch.setattr("spectrum.plane.outbox.MAX_WAITING_BYTES", 512 * 1024)
+    outbox, chance = Outbox("0/66121c7704295"), random.Random(17)
+    made = [
+        record(ClientBytes=chance.randrange(1000, 9000), OriginBytes=7, Application="ab"[i % 2]) for i in range(4000)
+    ]
+    for first in range(0, len(made), 64):
+        some = made[first : first + 64]
+        outbox.add(len(some), msgspec.json.Encoder().encode_lines(some))
+    messages = []
+    while outbox:
+        messages.append(outbox.take())
+        outbox.done(messages[-1])
+    batches = [Batch(f"edge1/{one.source}", one.first, one.count, 0, one.lines) for one in messages]
+    taken = store.take(batches, CURSOR)
+    assert taken.rows == 4000 - outbox.omitted and taken.rows < 1000
+    question = Question(
+        "events", metrics=("count", "bytesIngress"), dimensions=("app",), since=NOW - 60, until=NOW + 60
+    )
+    found = store.ask(question, 10.0)
+    ((n, deviation),) = store.execute(
+        "SELECT max(weight), sqrt(sum((1 - 1 / weight) * CAST(client_bytes AS DOUBLE) ** 2)) FROM events"
+    )
+    assert abs(found.totals["count"] - 4000) <= 4 * n
+    assert abs(found.totals["bytesIngress"] - sum(one.ClientBytes for one in made)) < 4 * deviation
+    for _, count, _ in found.rows:
+        assert abs(count - 2000) < 4 * (n * 2000) ** 0.5
+    again = store.take(batches, CURSOR)
+    assert again.rows == 0, "they have numbers"
 
 
 def test_what_comes_again_is_passed_over(store):

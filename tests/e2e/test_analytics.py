@@ -1,12 +1,14 @@
 """Records on their way into the embedded store, of a daemon as users run it."""
 
+import json
 import os
 import random
 import signal
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from math import sqrt
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,73 @@ apps:
     assert count == distinct
     assert (ended, client_bytes, origin_bytes) == (origin.sessions, origin.in_bytes, origin.out_bytes)
     assert "configurationReloaded" in changes and changes.count("configurationStarted") == 3
+
+
+def sessions(port, listener, count, rng):
+    """Have so many sessions, 50 at a time, and return how many bytes the origin sends in each."""
+    moved = [rng.randrange(1, 2000) for _ in range(count)]
+    for at in range(0, count, 50):
+        with ExitStack() as stack:
+            some = moved[at : at + 50]
+            clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)) for _ in some]
+            for size in some:
+                origin, _ = listener.accept()
+                with origin:
+                    origin.sendall(bytes(size))
+            for client in clients:
+                while client.recv(4096):
+                    pass
+    return moved
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="its process becomes another user")
+def test_what_a_stopped_supervisor_does_not_take_is_sampled(tmp_path, free_port):
+    """Sums over what is kept are those of all sessions, within the bound, and all are kept once it goes on."""
+    port, kept, app, rng = free_port(), tmp_path / "kept", "web-" + "x" * 50, random.Random(SEED)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        listener.settimeout(30)
+        text = f"""
+log: {{sessions: false}}
+api: {{user: nobody, listen: 'unix:{tmp_path}/public.sock'}}
+analytics: true
+node: {{name: {"n" * 60}}}
+records: {{events: [connect], journal: {{path: {tmp_path}/journal}}, sinks: {{kept: {{path: {kept}}}}}}}
+apps:
+  {app}:
+    protocol: tcp/{port}
+    edge_ips: [127.0.0.1]
+    origin_direct: ['tcp://127.0.0.1:{listener.getsockname()[1]}']
+"""
+
+        def records():
+            written, _, _ = kept.read_text().rpartition("\n")
+            return [record for record in map(json.loads, written.splitlines()) if record["Event"] == "disconnect"]
+
+        with Daemon(tmp_path, text) as daemon:
+            eventually(lambda: api_pid(daemon) and analytics(daemon), 30)
+            os.kill(daemon.process.pid, signal.SIGSTOP)
+            try:
+                moved = sessions(port, listener, 6000, rng)
+            finally:
+                os.kill(daemon.process.pid, signal.SIGCONT)
+            eventually(lambda: daemon.app(app)["sessions"] == 0, 30)
+            eventually(lambda: "(SampledOneIn): records are left out" in daemon.messages(), 30)
+            # Once nothing waits, all are kept again.
+            eventually(
+                lambda: moved.extend(sessions(port, listener, 1, rng)) or "SampledOneIn" not in records()[-1], 30
+            )
+            eventually(lambda: analytics(daemon)["lag_records"] == 0 and records()[-1]["OriginBytes"] == moved[-1], 30)
+            store = EmbeddedStore(Path(analytics(daemon)["store"]))
+    told = [(record.get("SampledOneIn", 1), record["OriginBytes"]) for record in records()]
+    factors = {factor for factor, _ in told}
+    assert len(factors) > 1
+    store.open()
+    ((weight, moved_bytes),) = store.execute(
+        "SELECT sum(weight), sum(origin_bytes) FROM events WHERE event <> 'connect'"
+    )
+    store.close()
+    assert (weight, moved_bytes) == (sum(factor for factor, _ in told), sum(factor * size for factor, size in told))
+    # Not above five standard deviations but once in a million.
+    assert abs(weight - len(moved)) <= 5 * sqrt(sum(factor * (factor - 1) for factor, _ in told))
+    deviation = sqrt(sum(factor * (factor - 1) * size**2 for factor, size in told))
+    assert abs(moved_bytes - sum(moved)) <= 5 * deviation

@@ -70,7 +70,9 @@ def _node_metrics(own: WorkerMeasures, restarts: int, killed: int, state: NodeSt
         "spectrum_busy_poll_seconds", "Processor time spent looking for events", value=own.busy_poll_s
     )
     yield CounterMetricFamily(
-        "spectrum_events_dropped", "Session records lost for want of room", value=own.events_dropped
+        "spectrum_events_dropped",
+        "Session records omitted for want of room, and for which others stand",
+        value=own.events_dropped,
     )
     yield GaugeMetricFamily(
         "spectrum_helper_lost", "1 if the privileged helper has ended and requires a restart", value=state.helper_lost

@@ -1,7 +1,7 @@
 """The journal: keeps records on disk until all sinks have them, within its bound.
 
-A thread writes, so that a slow or full disk holds up nobody. What it cannot write waits in memory, up to a bound; what
-is beyond it is lost, counted and logged.
+A thread writes, so that a slow or full disk holds up nobody. What it cannot write waits in memory, up to a bound.
+Beyond it one record in N is kept and stands for N, which is counted and logged.
 """
 
 import fcntl
@@ -10,17 +10,18 @@ import math
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from random import randrange
 
 from spectrum.control.records.segments import SEGMENTS, Segments
+from spectrum.core.records.backlog import Backlog, Queued
 from spectrum.core.records.journal import MAX_FRAME_BYTES, Batch
 from spectrum.kernel import signals
 
 log = logging.getLogger(__name__)
 
-# What waits for the disk: about 30,000 records.
+# What waits for the disk: about 30,000 records of many, and as many bytes of others.
 MAX_WAITING_BYTES = 16 * 2**20
 # With its head it fits a frame. Those of workers have 200 KB at most.
 MAX_BATCH_BYTES = MAX_FRAME_BYTES // 2
@@ -52,7 +53,7 @@ class Journal:
 
     Attributes:
         appended: Records that were written since the start.
-        lost: Records that were not, for want of room.
+        lost: Records that were not, and for which no others stand.
         failure: Why nothing is written now; "" while all is well.
     """
 
@@ -67,8 +68,11 @@ class Journal:
         self._lock_descriptor = -1
         # Guards what follows; notified when something waits, or was appended.
         self._changed = threading.Condition()
-        self._waiting: deque[Batch] = deque()
-        self._waiting_bytes = 0
+        self._backlog: Backlog[Batch] = Backlog(MAX_WAITING_BYTES, randrange)
+        # What is being written.
+        self._taken: list[Queued[Batch]] = []
+        # Whether some records stand for others.
+        self._samples = False
         self._kept: dict[str, int] = {}
         self._closing = self._ended = False
         # The thread waits a moment after a write, and is woken for a whole one alone.
@@ -80,18 +84,41 @@ class Journal:
 
     # --- for those who write --------------------------------------------------------------------------------------
 
-    def add(self, source: str, sequence: int, records: int, lines: bytes) -> None:
-        """Append records soon; `sequence` is the number of the first one at its source."""
+    def add(self, source: str, sequence: int, records: int, lines: bytes, is_of_many: bool = False) -> None:
+        """Append records soon.
+
+        Args:
+            source: Who made them.
+            sequence: The number of the first one there.
+            records: How many there are.
+            lines: One JSON object for each.
+            is_of_many: Where they come too fast some of them may stand for the others.
+        """
         batch = Batch(source, sequence, records, int(self._clock() * 1e6), lines)
         with self._changed:
-            fits = len(lines) <= min(MAX_BATCH_BYTES, MAX_WAITING_BYTES - self._waiting_bytes) and not self._closing
+            before = self._backlog.one_in
+            fits = len(lines) <= MAX_BATCH_BYTES and not self._closing and (is_of_many or self._has_room(lines))
             if fits:
-                self._waiting.append(batch)
-                self._waiting_bytes += len(lines)
-                if not self._lingers or self._waiting_bytes >= self._write_bytes:
+                self._backlog.add(batch, is_whole=not is_of_many)
+                if not self._lingers or self._backlog.size >= self._write_bytes:
                     self._changed.notify_all()
+            one_in = self._backlog.one_in
+        why = self.failure or "the disk is too slow"
+        if one_in > before:
+            self._samples = True
+            log.warning("journal %s: one record in %d is kept: %s", self._folder, one_in, why)
         if not fits:
-            self._lose(records, self.failure or "the disk is too slow")
+            self._lose(records, why)
+
+    def _has_room(self, lines: bytes) -> bool:
+        """Whether there is room for what is none of many."""
+        being_written = sum(len(entry.batch.lines) for entry in self._taken if entry.is_whole)
+        return self._backlog.whole_size + being_written + len(lines) <= MAX_WAITING_BYTES
+
+    @property
+    def omitted(self) -> int:
+        """Records that were not written, for want of room, and for which others stand."""
+        return self._backlog.omitted
 
     def take_kept(self) -> dict[str, int]:
         """Return what was written since the last call: by source, the number after its latest record."""
@@ -161,7 +188,7 @@ class Journal:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        if left := sum(batch.records for batch in self._waiting):
+        if left := sum(batch.records for batch in self._backlog):
             self._lose(left, "the daemon ends")
 
     def _open(self) -> Segments | None:
@@ -203,6 +230,7 @@ class Journal:
                 try:
                     segments.append(batches)
                 except OSError as exc:
+                    self._put_back()
                     self._fails(reason(exc))
                     if self._waits_for_the_end(RETRY_S):
                         break
@@ -228,30 +256,39 @@ class Journal:
         """Return what is written next; nothing at the end, and when it is time to do something else."""
         with self._changed:
             timeout_s = None if until == math.inf else max(0.0, until - time.monotonic())
-            self._changed.wait_for(lambda: self._waiting or self._closing, timeout_s)
-            first: list[Batch] = []
+            self._changed.wait_for(lambda: self._backlog or self._closing, timeout_s)
             size = 0
-            for batch in self._waiting:
+            while (batch := self._backlog.first) is not None:
                 size += len(batch.lines)
-                if first and size > self._write_bytes:
+                if self._taken and size > self._write_bytes:
                     break
-                first.append(batch)
-            return first
+                self._taken.append(self._backlog.pop())
+            return [entry.batch for entry in self._taken]
+
+    def _put_back(self) -> None:
+        with self._changed:
+            while self._taken:
+                self._backlog.put_back(self._taken.pop())
 
     def _written(self, batches: list[Batch]) -> None:
         with self._changed:
             for batch in batches:
-                self._waiting.popleft()
-                self._waiting_bytes -= len(batch.lines)
                 self.appended += batch.records
                 self._kept[batch.source] = batch.sequence + batch.records
+            self._taken.clear()
+            is_over = self._samples and self._backlog.one_in == 1
+            self._samples = self._samples and not is_over
             self._changed.notify_all()
+        if is_over:
+            log.warning(
+                "journal %s: all records are kept again; others stand for %d so far", self._folder, self.omitted
+            )
         self._works()
 
     def _linger(self) -> None:
         with self._changed:
             self._lingers = True
-            self._changed.wait_for(lambda: self._waiting_bytes >= self._write_bytes or self._closing, LINGER_S)
+            self._changed.wait_for(lambda: self._backlog.size >= self._write_bytes or self._closing, LINGER_S)
             self._lingers = False
 
     def _waits_for_the_end(self, timeout_s: float) -> bool:

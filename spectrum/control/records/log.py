@@ -44,7 +44,7 @@ _RESET = Reason.CLIENT_RESET.label
 _SESSION_LIMIT = "sessions come faster than log.sessions_per_second"
 _REFUSAL_LIMIT = "refusals come faster than log.sessions_per_second"
 _SLOW_READER = "standard output is not read as fast as sessions end"
-_SLOW_SUPERVISOR = "workers have records that the supervisor does not take"
+_SLOW_SUPERVISOR = "workers have more records than the supervisor takes, and sample them (SampledOneIn)"
 
 
 class LineWriter:
@@ -234,7 +234,7 @@ class SessionLog:
             self._count_lost(_SLOW_READER, "", 1)
 
     def lose(self, count: int) -> None:
-        """Note records that workers lost, for want of room."""
+        """Note records that workers omitted, for want of room."""
         if count:
             self._episode(_SLOW_SUPERVISOR, "").count += count
 
@@ -318,7 +318,7 @@ class SessionLog:
 
 def _added(one: SessionEvent, other: SessionEvent) -> SessionEvent:
     """Add up two sums of the same client, or of the clients that have no sum of their own."""
-    sessions = (one.Sessions or 1) + (other.Sessions or 1)
+    one = msgspec.structs.replace(one, Sessions=one.weight + other.weight, SampledOneIn=msgspec.UNSET)
     if one.Clients is msgspec.UNSET or other.Clients is msgspec.UNSET:
-        return msgspec.structs.replace(one, Sessions=sessions)
-    return msgspec.structs.replace(one, Sessions=sessions, Clients=one.Clients + other.Clients)
+        return one
+    return msgspec.structs.replace(one, Clients=one.Clients + other.Clients)

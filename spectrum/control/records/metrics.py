@@ -32,6 +32,11 @@ def _journal_metrics(journal: "JournalReading") -> Iterator[Metric]:
     yield CounterMetricFamily(
         "spectrum_journal_records_lost", "Records that the journal could not take", value=journal.lost
     )
+    yield CounterMetricFamily(
+        "spectrum_journal_records_omitted",
+        "Records that came faster than they could be written, and for which others stand",
+        value=journal.omitted,
+    )
     yield GaugeMetricFamily(
         "spectrum_journal_failing", "1 while nothing can be written to the journal", value=bool(journal.failure)
     )

@@ -52,7 +52,10 @@ TICK_S = 1.0
 
 @dataclass(frozen=True)
 class JournalReading:
-    """What the journal is like; `appended` and `lost` are records since the start."""
+    """What the journal is like; `appended`, `lost` and `omitted` are records since the start.
+
+    For those that are omitted others stand, which are kept.
+    """
 
     path: str
     size: int
@@ -60,6 +63,7 @@ class JournalReading:
     appended: int
     lost: int
     failure: str
+    omitted: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,9 @@ class KeptRecords:
                 )
         self._sinks = dict(sinks)
 
-    def add(self, source: str, first: int, count: int, lines: bytes) -> None:
-        """Keep records; `source` is who made them on this machine."""
-        self.journal.add(f"{self._node}/{source}", first, count, lines)
+    def add(self, source: str, first: int, count: int, lines: bytes, is_of_many: bool = False) -> None:
+        """Keep records; `source` is who made them on this machine. Of many, some may stand for the others."""
+        self.journal.add(f"{self._node}/{source}", first, count, lines, is_of_many)
 
     def take_kept(self) -> dict[str, int]:
         """Return what the journal took since the last call: by source, the number after its latest record."""
@@ -129,7 +133,13 @@ class KeptRecords:
         """Return what is measured."""
         journal, section = self.journal, self._section
         reading = JournalReading(
-            section.path, journal.size, section.max_bytes, journal.appended, journal.lost, journal.failure
+            section.path,
+            journal.size,
+            section.max_bytes,
+            journal.appended,
+            journal.lost,
+            journal.failure,
+            journal.omitted,
         )
         return reading, tuple(feed.read() for feed in self._feeds.values())
 
@@ -213,7 +223,7 @@ class RecordStream:
         if self._kept is None:
             return
         if events.source:
-            self._kept.add(events.source, events.first, events.count, events.lines)
+            self._kept.add(events.source, events.first, events.count, events.lines, is_of_many=True)
         else:
             self._keep_own(self._kept, events.count, events.lines)
 

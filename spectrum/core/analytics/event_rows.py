@@ -44,7 +44,6 @@ _AS_IT_IS: tuple[tuple[str, str, Any], ...] = (
     ("access_prefix", "AccessPrefix", ""),
     ("access_list", "AccessList", ""),
     ("limit_hit", "Limit", ""),
-    ("weight", "Sessions", 1),
     ("clients", "Clients", 0),
 )
 _MOVED = (
@@ -72,7 +71,9 @@ def event_row(fields: Mapping[str, Any]) -> dict[str, Any]:
     began, ended = fields.get("ConnectTimestamp"), fields.get("DisconnectTimestamp")
     has_ended = bool(ended) and not fields.get("Sessions")
     name = fields.get("OriginName")
+    stands_for = fields.get("SampledOneIn") or 1
     row |= {
+        "weight": (fields.get("Sessions") or 1) * stands_for,
         "time": _time(fields.get("Timestamp")),
         "node": str(fields.get("RecordId", "")).partition("/")[0],
         "outcome": outcome_of(row["event"], row["reason"]),
@@ -87,7 +88,7 @@ def event_row(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
     is_begin = row["event"] == "connect"
     for column, field in _MOVED:
-        row[column] = 0 if is_begin else fields.get(f"{field}Since", fields.get(field)) or 0
+        row[column] = 0 if is_begin else (fields.get(f"{field}Since", fields.get(field)) or 0) * stands_for
     return row
 
 

@@ -80,8 +80,11 @@ def prefix_of(address: str) -> str:
 
 
 def _moved(name: str) -> str:
-    """Return the expression for what a record says was moved since the one before of its session."""
-    return f"CASE WHEN Event = 'connect' THEN 0 ELSE coalesce({name}Since, {name}, 0) END"
+    """Return the expression for what a record says was moved since the one before of its session.
+
+    A record that stands for others counts for them, too.
+    """
+    return f"CASE WHEN Event = 'connect' THEN 0 ELSE coalesce({name}Since, {name}, 0) * coalesce(SampledOneIn, 1) END"
 
 
 def _at_end(value: str) -> str:
@@ -103,7 +106,7 @@ _MADE: Mapping[str, Mapping[str, str]] = {
         "origin": f"CASE WHEN Pool <> '' AND OriginName <> '' THEN Pool || '/' || OriginName"
         f" WHEN OriginIP <> '' THEN {_ORIGIN_ADDRESS} ELSE '' END",
         "attempts": "coalesce(Attempts::VARCHAR, '')",
-        "weight": "coalesce(Sessions, 1)",
+        "weight": f"least(coalesce(Sessions, 1)::UBIGINT * coalesce(SampledOneIn, 1), {2**32 - 1})",
         "clients": "coalesce(Clients, 0)",
         "client_bytes": _moved("ClientBytes"),
         "origin_bytes": _moved("OriginBytes"),
@@ -150,6 +153,7 @@ _FIELDS_OF_EXPRESSIONS = {
         "DisconnectTimestamp": "TIMESTAMP",
         "Sessions": "UINTEGER",
         "Clients": "UINTEGER",
+        "SampledOneIn": "UINTEGER",
         "ClientBytes": "UBIGINT",
         "OriginBytes": "UBIGINT",
         "ClientDatagrams": "UBIGINT",

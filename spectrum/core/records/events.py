@@ -29,9 +29,11 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     hold the values that Cloudflare writes where there is no TLS. A UDP flow counts as connected when its origin first
     replies; only UDP has counts of datagrams. With `Sessions` the record is of so many sessions of one client, app and
     reason that ended within a second; its port is 0, and what else it says is of the first one. With `Clients` too they
-    are of so many clients, and there is no `ClientIP`. `Suppressed` records of the same app were left out before it. Of
-    an open session `Event` is connect or progress, there is no `Reason` and no `DisconnectTimestamp`, and progress has
-    what was moved since the last one, too (`SINCE_FIELDS`); so has the end of a session that had a progress.
+    are of so many clients, and there is no `ClientIP`. With `SampledOneIn` the record stands for so many like it, of
+    which the others are omitted (`core.records.sampling`). `Suppressed` records of the same app were left out before
+    it. Of an open session `Event` is connect or progress, there is no `Reason` and no `DisconnectTimestamp`, and
+    progress has what was moved since the last one, too (`SINCE_FIELDS`); so has the end of a session that had a
+    progress.
     """
 
     Event: str
@@ -87,6 +89,12 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     Sessions: int | msgspec.UnsetType = msgspec.UNSET
     Clients: int | msgspec.UnsetType = msgspec.UNSET
     Suppressed: int | msgspec.UnsetType = msgspec.UNSET
+    SampledOneIn: int | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def weight(self) -> int:
+        """How many sessions it stands for."""
+        return (self.Sessions or 1) * (self.SampledOneIn or 1)
 
 
 # From client and origin since the last record of a session's progress: bytes; for UDP also datagrams.
@@ -132,6 +140,7 @@ def as_text(event: SessionEvent) -> str:
         "sessions": event.Sessions,
         "clients": event.Clients,
         "suppressed": event.Suppressed,
+        "sampled_one_in": event.SampledOneIn,
         "tls_error": event.TlsError and _quoted(event.TlsError),
     }
     return (

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from zlib import crc32
 
 import msgspec
@@ -47,6 +47,10 @@ class Batch(NamedTuple):
     records: int
     at_us: int
     lines: bytes
+
+    def keeping(self, records: int, lines: bytes) -> Self:
+        """Return it with so many of its records, which have the last of its numbers."""
+        return self._replace(sequence=self.sequence + self.records - records, records=records, lines=lines)
 
 
 class Cursor(NamedTuple):

@@ -26,7 +26,7 @@ class Reports:
         link: Takes the reports.
         life: Whether the worker is heard.
         planes: What is reported of.
-        outbox: Counts the records that nobody could take.
+        outbox: Counts the records for which others stand.
     """
 
     def __init__(self, link: Link, life: ServiceLife, planes: Planes, outbox: Outbox) -> None:
@@ -89,7 +89,7 @@ class Reports:
         own = WorkerMeasures(
             accept_stalls=stalls - self._stalls_reported,
             busy_poll_s=(busy_ns - self._busy_ns_reported) / 1e9,
-            events_dropped=self._outbox.take_dropped(),
+            events_dropped=self._outbox.take_omitted(),
             listeners_mended=sum(plane.hearing.take_mended() for plane in planes),
         )
         self._stalls_reported, self._busy_ns_reported = stalls, busy_ns

@@ -3,7 +3,6 @@
 import asyncio
 
 from spectrum.core.life.service import ServiceLife
-from spectrum.link.channel import MAX_WAITING_BYTES
 from spectrum.link.takeover import Events
 from spectrum.plane.outbox import EVENT_BYTES, Outbox
 from spectrum.plane.processes.link import Link
@@ -14,7 +13,7 @@ COLLECTED_BYTES = 6 * EVENT_BYTES
 
 
 class Sender:
-    """Sends records while the worker is heard, and keeps them while it is not.
+    """Sends records while the worker is heard and the link takes them, and keeps them else.
 
     Args:
         link: Takes them.
@@ -45,14 +44,14 @@ class Sender:
 
     def _send(self, least: int) -> None:
         """Send records while at least so many bytes of them wait."""
-        if not self._life.is_heard and self._outbox.size < MAX_WAITING_BYTES:
+        if not self._life.is_heard:
             return
-        while self._outbox.size >= least:
+        # What waits in the link cannot be sampled any more.
+        while self._outbox.size >= least and not self._link.waits:
             message = self._outbox.take()
-            sent = self._link.send(message, droppable=True)
-            if not sent and self._link.gone and self._outbox.size < MAX_WAITING_BYTES:
+            if not self._link.send(message):
                 return  # the next supervisor gets them
-            self._outbox.done(message, sent)
+            self._outbox.done(message)
 
     def take_back(self) -> None:
         """Keep for the next supervisor what the one that is gone may not have."""

@@ -95,6 +95,7 @@ class WorkerService:
 
     def sent(self) -> None:
         """Go on once the supervisor has taken all that waited for it."""
+        self._sender.flush()
         if self._life.is_ending and self._sender.is_empty:
             self._handle(ServiceEvent.TOLD)
 

@@ -1,6 +1,7 @@
 import os
 import threading
 
+import msgspec
 import pytest
 
 from spectrum.control.records import journal as module
@@ -93,7 +94,7 @@ def test_a_full_disk_delays_and_then_loses(opened, monkeypatch, caplog):
     monkeypatch.setattr(segments, "os", disk)
     monkeypatch.setattr(module, "MAX_WAITING_BYTES", 1000)
     journal = opened()
-    for number in range(30):
+    for number in range(30):  # none of many
         journal.add("n/0/a", number, 1, bytes(100))
     soon(lambda: journal.failure == "full")
     assert journal.lost == 20
@@ -110,6 +111,49 @@ def test_a_full_disk_delays_and_then_loses(opened, monkeypatch, caplog):
     assert journal.lost == 21
     assert caplog.text.count("records are lost: ") == 2
     assert "records are written again; 20 are lost so far" in caplog.text
+
+
+def all_batches(journal):
+    found, cursor = [], None
+    while (reading := journal.wait_open(NEVER).read(cursor)).entries:
+        found += [entry.batch for entry in reading.entries]
+        cursor = reading.cursor
+    return found
+
+
+def test_of_many_some_stand_for_the_others(opened, monkeypatch, caplog):
+    """Sums are right, and the numbers after what is journaled are those of all."""
+    disk = Disk(0)
+    monkeypatch.setattr(segments, "os", disk)
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 4000)
+    journal = opened()
+    monkeypatch.setattr(module, "RETRY_S", 0.5)  # what is being written is not sampled
+    journal.add("n/supervisor/a", 0, 1, b'{"Health":1}\n')
+    soon(lambda: journal.failure == "full")
+    line = b'{"Bytes":1000}\n'
+    for number in range(1000):
+        soon(lambda: not journal._taken)
+        journal.add("n/0/a", number * 8, 8, line * 8, is_of_many=True)
+    assert (journal.lost, journal.end) == (0, 0)
+    disk.room = 10**9
+    soon(lambda: journal.end and not journal._backlog and not journal._taken and not journal.failure)
+    batches = all_batches(journal)
+    assert batches[0].lines == b'{"Health":1}\n'
+    kept = [msgspec.json.decode(line) for batch in batches[1:] for line in batch.lines.splitlines()]
+    assert journal.omitted == 8000 - len(kept)
+    factors = [one["SampledOneIn"] for one in kept]
+    factor = max(factors)
+    assert factor > 8
+    assert abs(sum(factors) - 8000) <= 8 * factor  # one of each N is kept, but where N changed
+    assert journal.take_kept()["n/0/a"] <= 8000
+    ends = [batch.sequence + batch.records for batch in batches[1:]]
+    assert all(end <= batch.sequence for end, batch in zip(ends, batches[2:], strict=False))
+    assert all(end % 8 == 0 for end in ends), "the last numbers of the batch"
+    soon(lambda: "all records are kept again" in caplog.text)
+    assert f"one record in {factor} is kept: full" in caplog.text
+    journal.add("n/0/a", 8000, 1, line, is_of_many=True)
+    soon(lambda: journal.appended == len(kept) + 2)
+    assert all_batches(journal)[-1].lines == line
 
 
 def test_a_folder_that_cannot_be_used_is_tried_again(tmp_path, opened):

@@ -225,6 +225,16 @@ def test_sums_of_several_workers_are_added_up():
     assert found == [("client_blocked", 7, None), ("client_limit", 5, None), ("client_blocked", 71, 8)]
 
 
+def test_sums_that_stand_for_others_are_added_up():
+    log, writer, stream, _ = session_log()
+    log.add(at(1, Sessions=3, SampledOneIn=4, **REFUSED) + at(1, Sessions=4, **REFUSED))
+    log.add(at(1, Sessions=2, SampledOneIn=8, **{**REFUSED, "Reason": "client_limit"}))
+    log.tick()
+    writer.close()
+    found = [(record["Sessions"], record.get("SampledOneIn")) for record in records(stream)]
+    assert found == [(16, None), (2, 8)]
+
+
 def test_what_the_writer_drops_is_told(caplog):
     now = [100.0]
     log, writer, stream, left_out = session_log(clock=lambda: now[0])
@@ -243,9 +253,9 @@ def test_what_the_writer_drops_is_told(caplog):
     assert [record["Suppressed"] for record in records(stream)] == [3]
     assert [record.getMessage() for record in caplog.records] == [
         "standard output is not read as fast as sessions end: records are left out",
-        "workers have records that the supervisor does not take: records are left out",
+        "workers have more records than the supervisor takes, and sample them (SampledOneIn): records are left out",
         "standard output is not read as fast as sessions end: over, 3 were left out",
-        "workers have records that the supervisor does not take: over, 7 were left out",
+        "workers have more records than the supervisor takes, and sample them (SampledOneIn): over, 7 were left out",
     ]
 
 

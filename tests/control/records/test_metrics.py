@@ -24,7 +24,7 @@ def test_without_a_journal():
 
 
 def test_with_one():
-    journal = JournalReading("/x", 1000, 2000, 30, 4, "full")
+    journal = JournalReading("/x", 1000, 2000, 30, 4, "full", 60)
     found = page(RecordReadings(journal=journal, feeds=(FeedReading("archive", 20, 10, 1.5, 2, 3, "full"),)))
     assert found == {
         "spectrum_log_lines_suppressed_total": "0.0",
@@ -32,6 +32,7 @@ def test_with_one():
         "spectrum_journal_bytes": "1000.0",
         "spectrum_journal_records_total": "30.0",
         "spectrum_journal_records_lost_total": "4.0",
+        "spectrum_journal_records_omitted_total": "60.0",
         "spectrum_journal_failing": "1.0",
         'spectrum_sink_records_total{sink="archive"}': "20.0",
         'spectrum_sink_lag_records{sink="archive"}': "10.0",

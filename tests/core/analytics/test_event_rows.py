@@ -41,6 +41,11 @@ def test_a_sum_of_refusals():
     assert (row["outcome"], row["weight"], row["clients"], row["duration"]) == ("refused", 14, 3, None)
 
 
+def test_a_record_that_stands_for_others():
+    row = event_row(ENDED | {"Sessions": 3, "SampledOneIn": 4})
+    assert (row["weight"], row["client_bytes"], row["origin_bytes"]) == (12, 400, 200)
+
+
 def test_all_of_its_columns_are_those_of_the_table():
     assert event_row(ENDED).keys() <= {column.name for column in EVENTS.columns}
 

@@ -101,6 +101,25 @@ def test_what_each_record_says_was_moved(database, tmp_path):
     assert [row["client_rtt"] for row in found[:2]] == [None, None]
 
 
+def test_a_record_that_stands_for_others(database, tmp_path):
+    refused = {"Event": "clientFiltered", "Reason": "client_rate", "Status": 403, "ConnectTimestamp": None}
+    datagrams = {"ClientDatagrams": 9, "OriginDatagrams": 8}
+    found = rows(
+        database,
+        tmp_path,
+        EVENTS,
+        [
+            record(SampledOneIn=4, **datagrams),
+            record(SampledOneIn=8, **refused, Sessions=5),
+            record(SampledOneIn=2**31, **refused, Sessions=2**20),
+        ],
+    )
+    moved = ("weight", "client_bytes", "origin_bytes", "client_packets", "origin_packets")
+    assert tuple(found[0][name] for name in moved) == (4, 400, 4000, 36, 32)
+    assert [row["weight"] for row in found[1:]] == [40, 2**32 - 1]
+    assert found[0]["duration"] == 2_000_000
+
+
 def test_sums_of_refusals(database, tmp_path):
     refused = {"Event": "clientFiltered", "Reason": "client_rate", "Status": 403, "ConnectTimestamp": None}
     found = rows(

@@ -55,7 +55,11 @@ def test_text_of_what_not_every_session_has():
         Attempts=[Attempt(Origin="192.0.2.5:22", Reason="connect_refused")],
         Limit="app: client_sessions 3",
         Sessions=2,
+        SampledOneIn=4,
     )
+    assert event.weight == 8 and EVENT.weight == 1
     line = as_text(event)
     assert " client=192.0.2.1:5 edge=192.0.2.9:22 origin=198.51.100.1:22 name=both/near/one duration=" in line
-    assert line.endswith(' limit="app: client_sessions 3" attempts=192.0.2.5:22:connect_refused id=12.1f sessions=2')
+    assert line.endswith(
+        ' limit="app: client_sessions 3" attempts=192.0.2.5:22:connect_refused id=12.1f sessions=2 sampled_one_in=4'
+    )
