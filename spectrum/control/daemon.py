@@ -15,6 +15,7 @@ from spectrum.control.configuration.source import Source
 from spectrum.control.paths import control_path, state_folder
 from spectrum.control.processes.account import AccountError, leave_root, make_folder
 from spectrum.control.processes.helper import Helper
+from spectrum.control.processes.launching import have_launcher
 from spectrum.control.processes.starting import StartError
 from spectrum.control.processes.succession import Predecessor
 from spectrum.control.records.stream import record_folders
@@ -34,6 +35,10 @@ log = logging.getLogger(__name__)
 # How long threads may go on after everything else has ended.
 THREADS_END_S = 2.0
 SWITCH_INTERVAL_S = 0.0005
+# Added to the nice value that this process starts with and workers keep. The loop's thread has half the weight of a
+# worker, because health checks and the response to floods run there; threads for work on all apps have a tenth.
+NICE = 3
+BACKGROUND_NICE = 10
 
 
 def serve(
@@ -80,6 +85,8 @@ def serve(
             helper.leave_root()
 
     async def main() -> None:
+        have_launcher()
+        give_way(NICE)
         # Signals must reach the main thread, even while it blocks them.
         executor, background = Threads(signals.hold_all), Threads(_begin_background)
         asyncio.get_running_loop().set_default_executor(executor)
@@ -104,7 +111,7 @@ def serve(
 
 def _begin_background() -> None:
     signals.hold_all()
-    give_way()
+    give_way(BACKGROUND_NICE - NICE)  # it has that of the main thread, which starts it
 
 
 def _start_helper(helper: Helper) -> None:

@@ -9,8 +9,6 @@ import struct
 _SET_ATTRIBUTES = {"x86_64": 314, "aarch64": 274}
 # struct sched_attr, version 0: size, policy, flags, nice, priority, runtime, deadline, period.
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
-# A tenth of the weight of other threads (sched_prio_to_weight in the kernel's sources).
-_BACKGROUND_NICE = 10
 # The default is 3 ms on most machines; the kernel takes 0.1 ms to 100 ms.
 SHORT_TURN_NS = 200_000
 
@@ -33,13 +31,17 @@ def take_short_turns(turn_ns: int = SHORT_TURN_NS) -> bool:
     return not ctypes.CDLL(None).syscall(number, 0, attributes, 0)
 
 
-def give_way() -> None:
-    """Have this thread leave the processor to others that want it, and run in what is left: a tenth, beside one.
+def give_way(nice: int) -> None:
+    """Have this thread leave the processor to others that want it, and run in what is left.
 
     A thread that wakes up just after it slept precedes one that computes only if it has had less than its share by
-    then, and otherwise waits for the next tick of the kernel, up to 4 ms (EEVDF). Beside one with so little weight it
+    then, and otherwise waits for the next tick of the kernel, up to 4 ms (EEVDF). Beside one with little weight it
     nearly always has.
 
-    It cannot be undone without a privilege, and holds for what this thread starts.
+    It cannot be undone without a privilege, and holds for threads and processes that this thread starts.
+
+    Args:
+        nice: Added to its nice value. Beside a thread with the value before, 5 leave a quarter of a processor, and 10 a
+            tenth (sched_prio_to_weight in the kernel's sources).
     """
-    os.nice(_BACKGROUND_NICE)
+    os.nice(nice)

@@ -1,10 +1,23 @@
 """The process of a daemon; users are in tests/e2e/test_user.py."""
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from spectrum.control.daemon import NICE
+
+
+def nice(pid):
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
+def children(pid):
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def test_shared_listeners_are_warned_of(tmp_path, free_port):
@@ -23,6 +36,10 @@ def test_shared_listeners_are_warned_of(tmp_path, free_port):
             told += (line := daemon.stderr.readline())
             assert line, told
         assert "workers share each listener" in told
+        # The loop's thread gives way to workers, which it has started.
+        own = nice(os.getpid())
+        assert nice(daemon.pid) == min(own + NICE, 19)
+        assert [nice(pid) for pid in children(daemon.pid)] == [own, own]
         with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", ports[50]), 5) as sock:
             sock.recv(1)  # served: there is no origin
     finally:

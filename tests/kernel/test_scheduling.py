@@ -48,7 +48,7 @@ import os, threading
 from spectrum.kernel.scheduling import give_way
 
 def one():
-    give_way()
+    give_way(10)
     print(os.getpriority(os.PRIO_PROCESS, 0), end=" ")
 
 thread = threading.Thread(target=one)

@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from spectrum.kernel.signals import all_held
+from spectrum.control.processes.launching import start_process
 
 
 class Child:
@@ -17,14 +16,20 @@ class Child:
         command: The program and its arguments.
         descriptors: What it inherits besides 0, 1 and 2.
         errors: Its standard error; None for ours.
+        environment: Its environment; None for ours.
 
     Raises:
         OSError: If it cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], descriptors: Sequence[int] = (), errors: int | None = None) -> None:
-        with all_held():
-            self._process = subprocess.Popen(command, pass_fds=descriptors, stderr=errors)
+    def __init__(
+        self,
+        command: Sequence[str],
+        descriptors: Sequence[int] = (),
+        errors: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._process = start_process(command, pass_fds=descriptors, stderr=errors, env=environment)
         self._ended = asyncio.Event()
         try:
             self._descriptor = os.pidfd_open(self.pid)
@@ -53,6 +58,10 @@ class Child:
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        self._process.send_signal(number)
 
     def _reap(self) -> None:
         self._process.wait()  # it has ended

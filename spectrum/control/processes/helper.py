@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from spectrum.control.processes.launching import start_process
 from spectrum.kernel import signals
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import python as python_command
@@ -283,8 +284,8 @@ class Helper:
         line = HelperLine(ours)
         command = [*python_command(MODULE), str(theirs.fileno()), str(self._filesystem)]
         try:
-            with theirs, signals.all_held():
-                self._process = subprocess.Popen(
+            with theirs:
+                self._process = start_process(
                     command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
                 )
         except OSError as exc:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from spectrum.control.processes.children import Child
 from spectrum.kernel import init, installation, signals
 from spectrum.kernel.installation import python as python_command
 from spectrum.link.succession import (
@@ -58,7 +59,7 @@ class Successor:
     """
 
     def __init__(self) -> None:
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Child | None = None
         self.control = ""
         self._line: SupervisorSocket | None = None
 
@@ -78,13 +79,10 @@ class Successor:
         environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
         try:
             with theirs:
-                self.process = await asyncio.create_subprocess_exec(
-                    *python_command("spectrum", python),
-                    *command,
-                    OPTION,
-                    str(theirs.fileno()),
-                    pass_fds=[theirs.fileno(), *init.descriptors()],
-                    env=environment,
+                self.process = Child(
+                    [*python_command("spectrum", python), *command, OPTION, str(theirs.fileno())],
+                    [theirs.fileno(), *init.descriptors()],
+                    environment=environment,
                 )
         except OSError as exc:
             self._line.close()
@@ -162,8 +160,7 @@ class Successor:
     def kill(self) -> None:
         """End it at once."""
         if self.process is not None:
-            with suppress(ProcessLookupError):
-                self.process.kill()
+            self.process.kill()
 
     @property
     def pid(self) -> int:
@@ -178,8 +175,7 @@ class Successor:
     def signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
         if self.process is not None:
-            with suppress(ProcessLookupError):
-                self.process.send_signal(number)
+            self.process.signal(number)
 
     async def leave(self) -> None:
         """Tell it that from now on everything is its own.

@@ -24,6 +24,15 @@ async def test_one_that_is_killed():
     child.kill()  # it is gone
 
 
+async def test_a_signal_and_an_environment():
+    child = Child(["sh", "-c", "exit $STATUS"], environment={"STATUS": "7"})
+    assert await asyncio.wait_for(child.wait(), 5) == 7
+    child.signal(signal.SIGTERM)  # to nobody
+    child = Child(["sleep", "60"])
+    child.signal(signal.SIGKILL)
+    assert await asyncio.wait_for(child.wait(), 5) == -signal.SIGKILL
+
+
 async def test_it_begins_with_signals_held_back():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     child = Child([sys.executable, "-c", HELD])

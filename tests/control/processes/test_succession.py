@@ -285,7 +285,7 @@ async def test_a_successor_at_its_descriptor_limit():
 
 async def test_signals_are_passed_on(python):
     successor = Successor()
-    script = f"signal.signal(1, lambda *_: sys.exit(7))\n{READY}time.sleep(60)"
+    script = f"signal.signal(1, lambda *_: sys.exit(7))\nsignal.pthread_sigmask(2, ())\n{READY}time.sleep(60)"
     await successor.start(python(script), ["run"])
     successor.signal(signal.SIGHUP)
     assert await successor.process.wait() == 7
