@@ -12,7 +12,7 @@ from spectrum.core.balancing.health import ProbeResult
 from spectrum.probes import http, smtp, tcp, udp
 from spectrum.probes.ping import Pinger
 from spectrum.probes.target import ProbeFailure, ProbeTarget, translated
-from spectrum.tasks import Tasks
+from spectrum.tasks import Tasks, busy_wait_for
 
 log = logging.getLogger(__name__)
 
@@ -129,9 +129,7 @@ class Prober:
         monitor = target.monitor
         for _ in range(monitor.retries + 1):
             try:
-                async with asyncio.timeout(monitor.timeout_s):
-                    with translated():
-                        return await self._once(target)
+                return await busy_wait_for(self._once(target), monitor.timeout_s)
             except TimeoutError:
                 continue
             except ProbeFailure as exc:
@@ -142,17 +140,18 @@ class Prober:
         return ProbeResult(False, f"no answer within {monitor.timeout_s:g} s", timed_out=True)
 
     async def _once(self, target: ProbeTarget) -> ProbeResult:
-        match target.monitor.type:
-            case "tcp":
-                return await tcp.probe(target)
-            case "http" | "https":
-                return await http.probe(target)
-            case "smtp":
-                return await smtp.probe(target)
-            case "icmp_ping":
-                return await self._pinger.probe(target)
-            case "udp_icmp":
-                return await udp.probe(target, self._pinger)
+        with translated():
+            match target.monitor.type:
+                case "tcp":
+                    return await tcp.probe(target)
+                case "http" | "https":
+                    return await http.probe(target)
+                case "smtp":
+                    return await smtp.probe(target)
+                case "icmp_ping":
+                    return await self._pinger.probe(target)
+                case "udp_icmp":
+                    return await udp.probe(target, self._pinger)
 
     async def stop(self) -> None:
         """Stop probing."""

@@ -1,4 +1,6 @@
 import asyncio
+import socket
+import threading
 import time
 from collections import Counter
 from itertools import pairwise
@@ -80,6 +82,29 @@ async def test_a_timeout_is_tried_again_at_once(make, retries, accepted, seconds
         assert (result.ok, result.reason, result.timed_out) == (False, "no answer within 0.2 s", True)
         assert time.monotonic() - began > seconds - 0.01
     assert len(connections) == accepted
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+async def test_an_answer_counts_that_this_process_is_late_to_read(make, kind):
+    """It is busy with something else longer than the timeout, again and again."""
+    prober, results = make()
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=_answer_one, args=(server, body))
+        answering.start()
+        prober.watch({"x": target(server.getsockname()[1], type=kind, interval=60, timeout=0.05, retries=0)})
+        while not results:
+            await asyncio.sleep(0)
+            time.sleep(0.07)
+        answering.join()
+    assert results[0][1].ok, results
+
+
+def _answer_one(server, body):
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(body)
 
 
 async def test_what_is_refused_is_not_tried_again(make):
