@@ -113,8 +113,8 @@ class Intake:
         if not isinstance(caller, ApiError):
             answer.caller = str(caller)
             answer.headers |= self._limit(caller)
-        is_large = not isinstance(caller, ApiError) and LARGE.fullmatch(scope["path"]) is not None
-        if is_large:
+        may_be_large = not isinstance(caller, ApiError) and LARGE.fullmatch(scope["path"]) is not None
+        if may_be_large and _is_large(headers):
             async with self._large:
                 await self._pass_on(scope, headers, receive, answer, MAX_LARGE_BODY_BYTES)
         else:
@@ -171,6 +171,11 @@ class _Reply:
             self.status,
             (time.monotonic() - self._began) * 1000,
         )
+
+
+def _is_large(headers: Headers) -> bool:
+    """Return whether a body may exceed `MAX_BODY_BYTES`; the size of a chunked one is not known in advance."""
+    return "transfer-encoding" in headers or int(headers.get("content-length", 0)) > MAX_BODY_BYTES
 
 
 async def _read(headers: Headers, receive: Receive, most: int) -> bytes:

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import logging
 
@@ -5,7 +6,7 @@ import httpx
 import pytest
 
 from spectrum.api.envelope import ApiError, success
-from spectrum.api.intake import MAX_BODY_BYTES, MAX_DEPTH, Intake, decoded
+from spectrum.api.intake import LARGE_AT_ONCE, MAX_BODY_BYTES, MAX_DEPTH, Intake, decoded
 from spectrum.api.traces import Traces
 
 
@@ -95,6 +96,26 @@ async def test_a_body_that_is_too_large(app, client, monkeypatch):
     assert (await client.post(items, content=big + b"1", headers=json_type)).status_code == 200
     app.caller = ApiError(401, 10000, "no")
     assert (await client.post(items, content=big + b"1", headers=json_type)).status_code == 413
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(10, 2 * LARGE_AT_ONCE), (MAX_BODY_BYTES + 1, LARGE_AT_ONCE)])
+async def test_large_bodies_are_processed_a_few_at_once(size, at_once):
+    under_way, most = 0, 0
+
+    async def slow(scope, receive, send):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.05)
+        under_way -= 1
+        await success(1)(scope, receive, send)
+
+    whole = Intake(slow, lambda scope, headers: "somebody", lambda caller: {}, Traces(), lambda *told: None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(whole), base_url="http://api/client/v4") as client:
+        content, headers = b"1".rjust(size), {"content-type": "application/json"}
+        asked = (client.post("/spectrum/import", content=content, headers=headers) for _ in range(2 * LARGE_AT_ONCE))
+        answers = await asyncio.gather(*asked)
+    assert {answer.status_code for answer in answers} == {200} and most == at_once
 
 
 async def test_a_client_that_leaves_is_forgotten(app, caplog):
