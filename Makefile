@@ -13,7 +13,7 @@ help: ## Show this list
 $(SERVING): pyproject.toml setup.py requirements/run.txt requirements/build.txt scripts/setup $(CYTHON)
 	@scripts/setup run
 
-$(READY): $(SERVING) requirements/dev.txt
+$(READY): $(SERVING) requirements/dev.txt requirements/node/package-lock.json
 	@scripts/setup dev
 
 setup: $(READY) ## Make .venv with everything pinned, and compile the engine
