@@ -13,6 +13,7 @@ from spectrum.api.caller import ANY, Caller
 from spectrum.api.catalogue import Catalogue, Cause
 from spectrum.api.envelope import ApiError, BodyFault
 from spectrum.api.live import LiveFeed
+from spectrum.api.ordering import Ordering
 from spectrum.api.supervisor import DaemonLink
 from spectrum.api.token_book import TokenBook
 from spectrum.core.analytics.question import Question, ResultTable
@@ -39,6 +40,7 @@ class Context:
         asking: Asks it.
         weekly: Writes reports by schedule.
         sealing: For whom private keys are sealed.
+        ordering: What certificates may be ordered.
     """
 
     catalogue: Catalogue
@@ -50,6 +52,7 @@ class Context:
     asking: Asking
     weekly: WeeklyReports
     sealing: "Sealing" = field(default_factory=lambda: Sealing())
+    ordering: Ordering = field(default_factory=Ordering)
 
 
 @dataclass(slots=True)

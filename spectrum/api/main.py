@@ -158,6 +158,7 @@ class ApiService:
     def _apply(self, settings: Mapping[str, Any]) -> None:
         sealing_key = settings.get("sealing_key")
         self._context.sealing.public = bytes.fromhex(sealing_key) if sealing_key else None
+        self._context.ordering.configure(settings.get("ordering"))
         rate = settings.get("rate_limit") or {}
         self._traces.configure(settings.get("traces"))
         self._rates.requests = rate.get("requests", self._rates.requests)

@@ -32,6 +32,7 @@ class Noun:
         begin: Returns the body that a name by itself says.
         columns: What a list shows beside the name.
         is_paged: Whether its list has pages.
+        also: The path of another collection, and what it is asked with: its objects are shown and deleted, not set.
     """
 
     word: str
@@ -40,6 +41,7 @@ class Noun:
     begin: Callable[[str], Object]
     columns: tuple[str, ...]
     is_paged: bool = False
+    also: tuple[str, Mapping[str, str]] | None = None
 
 
 def _rule_of(value: str) -> Object:
@@ -55,18 +57,26 @@ def _rule_of(value: str) -> Object:
     return {"configuration": {"target": target, "value": value}}
 
 
+def _with_certificate(pack: Object) -> Object:
+    """Return an order with what a list shows of certificates, where it has one."""
+    issued: Object = next(iter(pack["certificates"]), {})
+    return {**pack, **{key: issued[key] for key in ("issuer", "expires_on") if key in issued}}
+
+
 def _host_of(one: Object) -> str:
     """Return the first name that a certificate is for."""
     return str(next(iter(one["hosts"]), one["id"]))
 
 
+_ORDERED = "/zones/{zone}/ssl/certificate_packs"
 CERTIFICATE = Noun(
     "certificate",
     "/zones/{zone}/custom_certificates",
     _host_of,
     lambda name: {},
-    ("hosts", "issuer", "status", "expires_on"),
+    ("hosts", "issuer", "status", "expires_on", "validation_errors.message"),
     is_paged=True,
+    also=(_ORDERED, {"status": "all"}),
 )
 # Fields of which people write `@FILE`, whose text it is.
 _FILES = ("certificate", "private_key")
@@ -151,9 +161,13 @@ class NamedApi:
 
     def path_of(self, noun: Noun) -> str:
         """Return the path of a collection."""
-        if "{zone}" in noun.path:
-            return noun.path.format(zone=self._place("zone", self._zone))
-        return noun.path.format(account=self._place("account", self._account))
+        return self.filled(noun.path)
+
+    def filled(self, path: str) -> str:
+        """Return a path with the id of the account or the zone."""
+        if "{zone}" in path:
+            return path.format(zone=self._place("zone", self._zone))
+        return path.format(account=self._place("account", self._account))
 
     def _place(self, what: str, wanted: str | None) -> str:
         found = self.ask("GET", f"/{what}s", **({"name": wanted} if wanted else {}))
@@ -163,29 +177,46 @@ class NamedApi:
         return str(places[0]["id"])
 
     def all(self, noun: Noun) -> Iterator[Object]:
-        """Yield the objects of a kind."""
+        """Yield the objects of a kind that can be set."""
+        return self._collection(self.path_of(noun), noun.is_paged, {})
+
+    def placed(self, noun: Noun) -> Iterator[tuple[str, Object]]:
+        """Yield all objects of a kind, each with the path of its collection."""
         path = self.path_of(noun)
-        if not noun.is_paged:
-            yield from self.ask("GET", path)
+        yield from ((path, one) for one in self._collection(path, noun.is_paged, {}))
+        if noun.also is not None:
+            path = self.filled(noun.also[0])
+            yield from ((path, _with_certificate(one)) for one in self._collection(path, True, noun.also[1]))
+
+    def _collection(self, path: str, is_paged: bool, query: Mapping[str, str]) -> Iterator[Object]:
+        if not is_paged:
+            yield from self.ask("GET", path, **query)
             return
         for page in count(1):
-            if not (found := self.ask("GET", path, page=str(page), per_page=str(PER_PAGE))):
+            if not (found := self.ask("GET", path, page=str(page), per_page=str(PER_PAGE), **query)):
                 return
             yield from found
 
     def one(self, noun: Noun, name: str) -> Object | None:
-        """Return an object by its name or id."""
-        found = [one for one in self.all(noun) if name in (one["id"], noun.name_of(one))]
+        """Return an object that can be set by its name or id; None without any."""
+        found = self._only(noun, name, (("", one) for one in self.all(noun)))
+        return found[1] if found else None
+
+    def known(self, noun: Noun, name: str) -> tuple[str, Object]:
+        """Return the collection of an object, and itself, by its name or id; that there is none is a failure."""
+        if (found := self._only(noun, name, self.placed(noun))) is None:
+            raise failure(f"there is no {noun.word} {name}")
+        return found
+
+    def _only(self, noun: Noun, name: str, among: Iterator[tuple[str, Object]]) -> tuple[str, Object] | None:
+        found = [(path, one) for path, one in among if name in (one["id"], noun.name_of(one))]
         if len(found) > 1:
-            ids = ", ".join(one["id"] for one in found)
+            ids = ", ".join(one["id"] for _, one in found)
             raise failure(f"{len(found)} of them are called {name}; write an id: {ids}")
         return found[0] if found else None
 
-    def known(self, noun: Noun, name: str) -> Object:
-        """Return an object by its name or id; that there is none is a failure."""
-        if (found := self.one(noun, name)) is None:
-            raise failure(f"there is no {noun.word} {name}")
-        return found
+    def _id(self, noun: Noun, name: str) -> str:
+        return str(self.known(noun, name)[1]["id"])
 
     def value(self, field: str, text: str) -> Any:
         """Return what a text is for a field: JSON, or itself; names of other objects are made into ids.
@@ -208,8 +239,8 @@ class NamedApi:
         if isinstance(value, str) and field == "default_pools":
             value = value.split(",")
         if isinstance(value, list):
-            return [self.known(noun, str(name))["id"] for name in value]
-        return self.known(noun, str(value))["id"]
+            return [self._id(noun, str(name)) for name in value]
+        return self._id(noun, str(value))
 
     def _members(self, value: Any) -> Any:
         """Return the members of a monitor group: monitors by name, or mappings that name one in `monitor_id`."""
@@ -218,7 +249,7 @@ class NamedApi:
             return members
         told = [one if isinstance(one, dict) else {"monitor_id": str(one)} for one in members]
         return [
-            one | {"monitor_id": self.known(MONITOR, str(one["monitor_id"]))["id"]} if "monitor_id" in one else one
+            one | {"monitor_id": self._id(MONITOR, str(one["monitor_id"]))} if "monitor_id" in one else one
             for one in told
         ]
 
@@ -235,7 +266,7 @@ def names_of(noun: Noun) -> Callable[[click.Context, click.Parameter, str], list
         given = ctx.params
         api = NamedApi(given.get("api_path"), given.get("account"), given.get("zone"))
         try:
-            names = [noun.name_of(one) for one in api.all(noun)]
+            names = [noun.name_of(one) for _, one in api.placed(noun)]
         except click.ClickException:
             return []
         return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
@@ -243,15 +274,17 @@ def names_of(noun: Noun) -> Callable[[click.Context, click.Parameter, str], list
     return complete
 
 
+_ACCOUNT = click.option("--account", help="The account, by name; the first one otherwise.")
+_ZONE = click.option("--zone", help="The zone, by name; the first one otherwise.")
+
+
 def commands(noun: Noun, group: click.Group) -> click.Group:
     """Add the four commands of a kind to a group."""
-    account = click.option("--account", help="The account, by name; the first one otherwise.")
-    zone = click.option("--zone", help="The zone, by name; the first one otherwise.")
     name = click.argument("name", shell_complete=names_of(noun))
 
     def command(what: str, help_text: str) -> Callable[[Callable[..., None]], None]:
         def add(function: Callable[..., None]) -> None:
-            decorated = API_SOCKET(account(zone(function)))
+            decorated = API_SOCKET(_ACCOUNT(_ZONE(function)))
             group.command(what, short_help=help_text, help=help_text)(decorated)
 
         return add
@@ -260,7 +293,7 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
     @AS_JSON
     def list_all(api_path: Path | None, account: str | None, zone: str | None, as_json: bool) -> None:
         api = NamedApi(api_path, account, zone)
-        found = list(api.all(noun))
+        found = [one for _, one in api.placed(noun)]
         if as_json:
             click.echo(json.dumps(found, indent=2))
             return
@@ -274,7 +307,7 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
     @AS_JSON
     @name
     def show(api_path: Path | None, account: str | None, zone: str | None, name: str, as_json: bool) -> None:
-        found = NamedApi(api_path, account, zone).known(noun, name)
+        _, found = NamedApi(api_path, account, zone).known(noun, name)
         _print(found, as_json)
 
     @command(
@@ -312,8 +345,8 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
     @name
     def delete(api_path: Path | None, account: str | None, zone: str | None, name: str) -> None:
         api = NamedApi(api_path, account, zone)
-        found = api.known(noun, name)
-        api.ask("DELETE", f"{api.path_of(noun)}/{found['id']}")
+        path, found = api.known(noun, name)
+        api.ask("DELETE", f"{path}/{found['id']}")
         click.echo(f"deleted {noun.word} {noun.name_of(found)}")
 
     return group
@@ -367,8 +400,45 @@ def _group(noun: Noun, about: str) -> click.Group:
 
 pool = _group(POOL, "Pools of origins")
 monitor = _group(MONITOR, "Health checks of origins")
-certificate = _group(CERTIFICATE, "Certificates with their keys")
+certificate = _group(CERTIFICATE, "Certificates with their keys, and orders of certificates")
 group = _group(GROUP, "Monitor groups")
 balancer = _group(BALANCER, "Load balancers")
 rule = _group(RULE, "IP access rules")
 lists = _group(LIST, "Lists of addresses")
+
+
+@certificate.command("order", short_help="Order one by ACME.")
+@API_SOCKET
+@_ACCOUNT
+@_ZONE
+@AS_JSON
+@click.option("--authority", default="lets_encrypt", show_default=True, help="One of the file's acme.authorities.")
+@click.option(
+    "--method",
+    type=click.Choice(["http", "txt"]),
+    default="http",
+    show_default=True,
+    help="How the CA sees that the names are yours: this edge answers it, or a record in their DNS zone.",
+)
+@click.option("--days", type=int, default=90, show_default=True, help="What the authority has as validity_days.")
+@click.argument("hosts", nargs=-1, required=True, metavar="HOST...")
+def order(
+    api_path: Path | None,
+    account: str | None,
+    zone: str | None,
+    as_json: bool,
+    authority: str,
+    method: str,
+    days: int,
+    hosts: tuple[str, ...],
+) -> None:
+    """Order a certificate for the hosts, of a zone, by ACME. `certificate list` shows how far it is."""
+    api = NamedApi(api_path, account, zone)
+    body = {
+        "type": "advanced",
+        "hosts": hosts,
+        "certificate_authority": authority,
+        "validation_method": method,
+        "validity_days": days,
+    }
+    _print(api.ask("POST", f"{api.filled(_ORDERED)}/order", body), as_json)

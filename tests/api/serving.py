@@ -51,6 +51,7 @@ NOTHING: dict[str, Any] = {
     "/balancing": {"node": "", "pools": [], "load_balancers": []},
     "/apps/figures": {"at": 0.0, "keys": [], "apps": {}, "paused": []},
     "/certificates": {"certificates": []},
+    **{f"/certificates/{what}": {} for what in ("order", "forget")},
     "/objects/standing": {},
     **{f"/apps/{what}": {"changed": False, "message": ""} for what in ("pause", "resume")},
     **{f"/origins/{what}": {"changed": False, "message": ""} for what in ("enable", "drain", "disable", "weight")},

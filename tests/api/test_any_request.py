@@ -15,6 +15,7 @@ from spectrum.store.objects import file_id
 from tests.api.calls import calls
 from tests.api.conftest import FILE
 from tests.api.kinds.test_certificates import PUBLIC
+from tests.api.routes.test_certificate_packs import ORDERING
 from tests.api.serving import BASE, Api
 
 # By default 100 for each operation, which takes minutes; `make fuzz` chooses another profile.
@@ -40,6 +41,7 @@ class Served:
         async with Api(self._folder, FILE) as api:
             api.rates.requests = 0
             api.context.sealing.public = PUBLIC
+            api.context.ordering.configure(ORDERING)
             self.token = await api.token("all:edit")
             listeners = Listeners(api.app, [self._sock])
             await listeners.start()

@@ -16,6 +16,7 @@ POOLS, APPS = f"/accounts/{ACCOUNT}/load_balancers/pools", f"/zones/{ZONE}/spect
 MONITORS = f"/accounts/{ACCOUNT}/load_balancers/monitors"
 GROUPS = f"/accounts/{ACCOUNT}/load_balancers/monitor_groups"
 CERTIFICATES = f"/zones/{ZONE}/custom_certificates"
+PACKS = f"/zones/{ZONE}/ssl/certificate_packs"
 RULES, LISTS = f"/accounts/{ACCOUNT}/firewall/access_rules/rules", f"/accounts/{ACCOUNT}/rules/lists"
 
 
@@ -41,6 +42,16 @@ class Server(ThreadingUnixStreamServer):
             APPS: [{"id": f"a{i}", "dns": {"name": f"{i}.example.com"}, "protocol": f"tcp/{i}"} for i in range(1, 151)],
             RULES: [],
             CERTIFICATES: [{"id": "c1", "hosts": ["a.example.com"], "status": "active"}],
+            PACKS: [
+                {"id": "o1", "hosts": ["o.example.com"], "status": "active", "certificates": [{"issuer": "CA"}]},
+                {
+                    "id": "o2",
+                    "hosts": ["a.example.com"],
+                    "status": "pending_validation",
+                    "certificates": [],
+                    "validation_errors": [{"message": "no such name"}],
+                },
+            ],
             LISTS: [{"id": "l1", "name": "banned", "kind": "ip"}],
         }
         self.asked = []
@@ -62,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         status, result, errors = 200, None, []
         if self.command == "GET":
             result = self.server.objects[path]
-            if path in (APPS, RULES, CERTIFICATES):
+            if path in (APPS, RULES, CERTIFICATES, PACKS):
                 page = int(dict(part.split("=") for part in query.split("&"))["page"])
                 result = result[(page - 1) * 100 : page * 100]
         else:
@@ -104,6 +115,19 @@ def test_objects_are_listed(server):
     assert json.loads(server.run("list", "list", "--json").output) == server.objects[LISTS]
     assert server.run("rule", "list").output == ""
     assert server.run("group", "list").output == "all  tcp, m9\n"
+
+
+def test_certificates_are_listed_with_orders_of_some(server):
+    lines = [line.split() for line in server.run("certificate", "list").output.splitlines()]
+    assert lines == [
+        ["a.example.com", "a.example.com", "active"],
+        ["o.example.com", "o.example.com", "CA", "active"],
+        ["a.example.com", "a.example.com", "pending_validation", "no", "such", "name"],
+    ]
+    assert (
+        "2 of them are called a.example.com; write an id: c1, o2"
+        in server.run("certificate", "show", "a.example.com").output
+    )
 
 
 def test_one_is_shown_by_its_name_or_id(server):
@@ -198,6 +222,21 @@ def test_one_is_shown_by_its_name_or_id(server):
         (
             ("certificate", "set", "b.example.com", "certificate=@CHAIN", "private_key=@CHAIN"),
             ("POST", CERTIFICATES, {"certificate": "-----BEGIN x", "private_key": "-----BEGIN x"}),
+        ),
+        (("certificate", "delete", "o.example.com"), ("DELETE", f"{PACKS}/o1", None)),
+        (
+            ("certificate", "order", "a.example.com", "*.a.example.com", "--method", "txt", "--days", "30"),
+            (
+                "POST",
+                f"{PACKS}/order",
+                {
+                    "type": "advanced",
+                    "hosts": ["a.example.com", "*.a.example.com"],
+                    "certificate_authority": "lets_encrypt",
+                    "validation_method": "txt",
+                    "validity_days": 30,
+                },
+            ),
         ),
         (("pool", "delete", "us"), ("DELETE", f"{POOLS}/p2", None)),
     ],

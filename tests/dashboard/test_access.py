@@ -127,6 +127,32 @@ def test_certificates_that_end_come_first(look, screen, accessible):
     accessible(page)
 
 
+def test_an_order_of_the_api_that_failed_is_given_again(look, accessible):
+    now = time.time()
+    failing = {"ordering": False, "failures": 1, "failure": f"the CA refuses {HOSTILE}", "try_at": now + 600}
+    row = {"id": "4", "name": "a-1", "names": ["a.example"], "issuer": "", "key": "", "ends_at": now + 86400}
+    row |= {"temporary": True, "order": failing, "zone_id": "z", "in_file": False, "revision": 3, "used_by": []}
+    page, asked = look("/lists"), []
+
+    def fulfil(route, result):
+        asked.append((route.request.method, route.request.url.rpartition("/client/v4")[2]))
+        route.fulfill(json={"success": True, "errors": [], "messages": [], "result": result})
+
+    page.route("**/spectrum/certificates", lambda route: fulfil(route, [row]))
+    page.route("**/ssl/certificate_packs/4", lambda route: fulfil(route, {"id": "4"}))
+    page.goto("/#/certificates/4")
+    page.wait_for_selector(".banner:has-text('the CA refuses')")
+    assert page.locator("label:text-is('Private key')").count() == 0, "nothing replaces it"
+    accessible(page)
+    page.get_by_role("button", name="Order again").click()
+    page.wait_for_selector(".toast:has-text('It is ordered again')")
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete a-1").click()
+    page.wait_for_selector("h1:has-text('ertificate')")
+    changes = [one for one in asked if one[0] != "GET"]
+    assert changes == [("PATCH", "/zones/z/ssl/certificate_packs/4"), ("DELETE", "/zones/z/ssl/certificate_packs/4")]
+
+
 def test_who_may_only_read_is_told(look, site, account, screen, accessible):
     body = {"mode": "block", "configuration": {"target": "ip", "value": "192.0.2.200"}}
     rule = site.ask("POST", f"{account}/firewall/access_rules/rules", body)["id"]

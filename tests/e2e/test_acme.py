@@ -1,17 +1,22 @@
 """Certificates by ACME from a real CA, with real clients: the first one, renewals under traffic, a CA that is down."""
 
 import os
+import re
 import signal
 import socket
 import ssl
 import threading
 from pathlib import Path
 
+import cloudflare
 import pytest
 
 from spectrum.cli.client import ask
 from tests.acme_server import AcmeServer, names, ports_are_free
+from tests.cli.harness import spectrum
 from tests.e2e.daemon import Daemon
+from tests.e2e.echoes import certificate_at, echoing
+from tests.e2e.operator_tools import local_api, make_token
 from tests.e2e.programs import run
 from tests.e2e.test_tls import Origin
 from tests.engine.harness import eventually, port_of
@@ -56,7 +61,8 @@ def ca(require, tmp_path):
     pytest.importorskip("acme2certifier")
     if not ports_are_free():
         pytest.skip("ports 53, 80 and 443 cannot be had; run with --numprocesses as root")
-    with names(tmp_path / "names"), AcmeServer(tmp_path / "ca") as server:
+    with names(tmp_path / "names") as tsig, AcmeServer(tmp_path / "ca") as server:
+        server.tsig = tsig
         yield server
 
 
@@ -202,3 +208,87 @@ def test_a_daemon_that_is_killed_during_an_order(ca, tmp_path):
         assert ca.requests("/acme/neworders") in (1, 2)
         assert ca.issued() == 1
     origin.socket.close()
+
+
+ORDERED = """
+zones: {{example.org: {{}}}}
+api: {{listen: 127.0.0.1:{listen}, user: nobody}}
+acme:
+  folder: {folder}/acme
+  authorities:
+    lets_encrypt:
+      directory: {ca.url}
+      ca: {ca.ca}
+      email: ops@operators.com
+      accept_terms: true
+      dns: {{server: 127.0.0.1, key: {ca.tsig}}}
+"""
+
+
+def test_a_certificate_that_the_api_orders(ca, tmp_path, free_port):
+    """By the official client, its answers validated strictly: ordered by both ways, refused, served, deleted."""
+    listen, port = free_port(), free_port()
+    folder = tmp_path / "acme"
+    with Daemon(tmp_path, ORDERED.format(folder=tmp_path, ca=ca, listen=listen), workers=1) as daemon:
+        api = local_api(daemon)
+        token = make_token(api, ["Everything Write"], {"com.cloudflare.api.account.*": "*"})
+        client = cloudflare.Cloudflare(
+            api_token=token,
+            base_url=f"http://127.0.0.1:{listen}/client/v4",
+            max_retries=0,
+            _strict_response_validation=True,
+        )
+        (zone,) = client.zones.list()
+        of_zone, packs = {"zone_id": zone.id}, client.ssl.certificate_packs
+        order = {
+            **of_zone,
+            "type": "advanced",
+            "certificate_authority": "lets_encrypt",
+            "validation_method": "http",
+            "validity_days": 90,
+        }
+
+        def status(pack):
+            return packs.get(pack.id, **of_zone).status
+
+        with pytest.raises(cloudflare.BadRequestError, match=r"is not in example\.org"):
+            packs.create(**order, hosts=["www.example.com"])
+        ca.trouble("/acme/neworders", '403 Forbidden\nX: y\n{"type": "urn:ietf:params:acme:error:rejectedIdentifier"}')
+        made = packs.create(**order, hosts=[NAME])
+        assert made.status in ("initializing", "pending_validation")
+        eventually(lambda: packs.get(made.id, **of_zone).validation_errors, 60, daemon.messages)
+        assert status(made) == "pending_validation"
+        ca.trouble("", "")
+        packs.edit(made.id, **of_zone)
+        eventually(lambda: status(made) == "active", 60, daemon.messages)
+        wildcard = packs.create(**order | {"validation_method": "txt"}, hosts=["*.example.org", "example.org"])
+        eventually(lambda: status(wildcard) == "active", 60, daemon.messages)
+        assert {one.id for one in packs.list(**of_zone)} == {made.id, wildcard.id}
+        assert packs.quota.get(**of_zone).advanced.used == 2
+        eventually(lambda: acme_failures(daemon) == [0, 0])
+        assert ca.issued() == 2
+
+        app = client.spectrum.apps.create(
+            **of_zone,
+            protocol=f"tcp/{port}",
+            dns={"type": "CNAME", "name": NAME},
+            origin_direct=[f"tcp://127.0.0.1:{echoing(socket.SOCK_STREAM)}"],
+            tls="flexible",
+            extra_body={"edge_tls": {"certificates": [made.id]}},
+        )
+        assert certificate_at(port, NAME, ca.authority)
+        assert daemon.reload() == []
+        assert certificate_at(port, NAME, ca.authority)
+        listed = spectrum("certificate", "list", "--api-socket", api._path)
+        assert re.search(rf"^{NAME} .*active", listed.output, re.MULTILINE), listed.output
+        kept = {path.name for path in folder.glob("*.pem")}
+        client.spectrum.apps.delete(app.id, **of_zone)
+        for pack in (made, wildcard):
+            assert packs.delete(pack.id, **of_zone).id == pack.id
+        assert len(kept) == 2 and not list(folder.glob("*.pem")), "nor do the keys stay"
+        client.close()
+        api.close()
+
+
+def acme_failures(daemon):
+    return [one["failures"] for one in daemon.status()["acme"]]

@@ -1,4 +1,7 @@
-"""Certificates that come with their keys: `/zones/{zone}/custom_certificates`. No answer has a key."""
+"""Certificates that come with their keys: `/zones/{zone}/custom_certificates`. No answer has a key.
+
+Those that are ordered are packs (`certificate_packs`).
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +14,8 @@ from spectrum.api.kinds.balancing import INVALID, code, fields_of
 from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, refuse
 from spectrum.api.kinds.times import timestamp
 from spectrum.core.configuration.faults import Path
-from spectrum.core.tls.objects import Certificate
-from spectrum.core.tls.pem import belongs, names_of, public_key_of
+from spectrum.core.tls.objects import MAX_PRIORITY, Certificate
+from spectrum.core.tls.pem import belongs, issuer_of, names_of, public_key_of
 from spectrum.store.objects import StoredObject
 from spectrum.store.sealing import seal
 
@@ -82,13 +85,15 @@ def _checked_key(pem: Any, leaf: x509.Certificate) -> bytes:
 
 def to_value(body: Body, refs: References) -> Value:
     """Return what stands below the name of a certificate with this body, whose key is sealed."""
-    value = fields_of(body, (_KEYS - {"private_key"}) | {"sealed_key"}, ("certificate", "sealed_key"), _READ_ONLY)
+    known = (_KEYS - {"private_key"}) | {"sealed_key", "priority"}
+    value = fields_of(body, known, ("certificate", "sealed_key"), _READ_ONLY - {"priority"})
     return {("chain" if key == "certificate" else key): item for key, item in value.items()}
 
 
 def to_body(value: Value, refs: References) -> Value:
     """Return the body that makes a certificate; its key is sealed."""
-    named = {"chain": "certificate", "sealed_key": "sealed_key", **{key: key for key in _ECHOED}}
+    same = ("sealed_key", "priority", *_ECHOED)
+    named = {"chain": "certificate", **{key: key for key in same}}
     return {named[key]: item for key, item in value.items() if key in named}
 
 
@@ -100,7 +105,7 @@ def from_value(obj: StoredObject, refs: References) -> Value:
         "zone_id": refs.id_of("zones", str(value.get("zone"))),
         "hosts": [],
         "status": "active",
-        "priority": 0,
+        "priority": value.get("priority", 0),
         "uploaded_on": timestamp(obj.created_on),
         "modified_on": timestamp(obj.modified_on),
         **{key: value.get(key, default) for key, default in _ECHOED.items()},
@@ -115,15 +120,7 @@ def from_value(obj: StoredObject, refs: References) -> Value:
             "status": "expired" if is_over else "active",
             "expires_on": timestamp(leaf.not_valid_after_utc.timestamp()),
         }
-    elif "acme" in value:
-        shown["hosts"] = list(value["acme"]["names"])
     return shown
-
-
-def issuer_of(leaf: x509.Certificate) -> str:
-    """Return who issued a certificate: the organization, else the whole name (RFC 4514)."""
-    found = leaf.issuer.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
-    return str(found[0].value) if found else leaf.issuer.rfc4514_string()
 
 
 def _signature_of(leaf: x509.Certificate) -> str:
@@ -158,3 +155,26 @@ def wanted_name(value: Value) -> str:
 
 
 CERTIFICATES = Kind("certificates", "certificate", Certificate, to_value, to_body, from_value, _place, code, api_name)
+
+
+def prioritized(body: Any) -> dict[str, int]:
+    """Return the priorities that a body gives certificates, by their ids.
+
+    Raises:
+        BodyFault: If it does not say them.
+    """
+    given = body.get("certificates") if isinstance(body, dict) else None
+    if not isinstance(given, list):
+        raise refuse(INVALID, 'expected a list of {"id": ..., "priority": ...}: validation failed', "certificates")
+    found = {}
+    for index, one in enumerate(given):
+        match one:
+            case {"priority": bool()}:
+                expected = "expected a number"
+                raise refuse(INVALID, f"{expected}: validation failed", "certificates", index, "priority")
+            case {"id": str(certificate_id), "priority": int(priority)} if 0 <= priority <= MAX_PRIORITY:
+                found[certificate_id] = priority
+            case _:
+                expected = f'expected {{"id": ..., "priority": 0 to {MAX_PRIORITY}}}'
+                raise refuse(INVALID, f"{expected}: validation failed", "certificates", index)
+    return found

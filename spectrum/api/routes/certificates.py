@@ -11,12 +11,12 @@ from spectrum.api.catalogue import ReadOnly
 from spectrum.api.envelope import ApiError, BodyFault, success
 from spectrum.api.kinds.accounts import display_name
 from spectrum.api.kinds.balancing import INVALID
-from spectrum.api.kinds.certificates import CERTIFICATES, hosts_of, sealed, wanted_name
+from spectrum.api.kinds.certificates import CERTIFICATES, hosts_of, prioritized, sealed, wanted_name
 from spectrum.api.kinds.kind import Value, refuse
 from spectrum.api.paging import Page, page_query, paged
 from spectrum.api.routes.objects import Objects
-from spectrum.api.routes.schemas import gives, gives_id, gives_list, takes, takes_part
-from spectrum.store.objects import StoredObject
+from spectrum.api.routes.schemas import PRIORITIES, gives, gives_id, gives_list, takes, takes_body, takes_part
+from spectrum.store.objects import ObjectChange, StoredObject
 
 router = APIRouter(tags=["Certificates"])
 NO_SEALING_KEY = 10002
@@ -32,7 +32,11 @@ def _names_are_of_zone(call: Call, value: Value, before: StoredObject | None) ->
         raise refuse(INVALID, f"it is for no name in {domain}: validation failed", "certificate")
 
 
-OBJECTS = Objects(CERTIFICATES, wanted_name, _names_are_of_zone)
+def _is_sent(value: Value) -> bool:
+    return "acme" not in value
+
+
+OBJECTS = Objects(CERTIFICATES, wanted_name, _names_are_of_zone, holds=_is_sent)
 
 
 @router.get(_PATH, responses=gives_list(CERTIFICATES))
@@ -43,7 +47,7 @@ async def list_certificates(
     match: Literal["any", "all"] = "any",
 ) -> Response:
     """List the certificates of a zone."""
-    found = [OBJECTS.shown(call, one) for one in call.objects("certificates")]
+    found = _all(call)
     return paged([one for one in found if status in (None, one["status"])], page, _same)
 
 
@@ -51,6 +55,21 @@ async def list_certificates(
 async def create_certificate(call: Annotated[Call, InZone("certificates", edit=True)]) -> Response:
     """Take a certificate with its private key, which no call gives back."""
     return OBJECTS.answer(call, await OBJECTS.make(call, _sealed(call, None)))
+
+
+@router.put(f"{_PATH}/prioritize", openapi_extra=takes_body(PRIORITIES), responses=gives_list(CERTIFICATES))
+async def prioritize_certificates(call: Annotated[Call, InZone("certificates", edit=True)]) -> Response:
+    """Say which of several certificates for a name clients get: the one with the highest priority."""
+    changes = []
+    for certificate_id, priority in prioritized(call.body).items():
+        one = _editable(call, certificate_id)
+        value = {key: item for key, item in one.value.items() if key != "priority"}
+        if priority:
+            value["priority"] = priority
+        changes.append(ObjectChange(one.section, one.id, one.name, value))
+    if changes:
+        await OBJECTS.change_all(call, changes)
+    return success(_all(call))
 
 
 @router.get(f"{_PATH}/{{certificate_id}}", responses=gives(CERTIFICATES))
@@ -62,9 +81,7 @@ async def get_certificate(call: Annotated[Call, InZone("certificates")], certifi
 @router.patch(f"{_PATH}/{{certificate_id}}", openapi_extra=takes_part(CERTIFICATES), responses=gives(CERTIFICATES))
 async def edit_certificate(call: Annotated[Call, InZone("certificates", edit=True)], certificate_id: str) -> Response:
     """Replace a certificate, with its private key or one that has the same key. Open sessions go on."""
-    before = OBJECTS.found(call, certificate_id)
-    if before.is_in_file:
-        raise ReadOnly(f"{before.name} is read-only here: it stands in {call.catalogue.path}")
+    before = _editable(call, certificate_id)
     if "chain" not in before.value:
         raise refuse(INVALID, "it was not sent to the API: validation failed", "certificate")
     return OBJECTS.answer(call, await OBJECTS.edit(call, certificate_id, _sealed(call, before)))
@@ -74,6 +91,18 @@ async def edit_certificate(call: Annotated[Call, InZone("certificates", edit=Tru
 async def delete_certificate(call: Annotated[Call, InZone("certificates", edit=True)], certificate_id: str) -> Response:
     """Delete a certificate that no app names."""
     return success({"id": (await OBJECTS.delete(call, certificate_id)).id})
+
+
+def _all(call: Call) -> list[Value]:
+    return [OBJECTS.shown(call, one) for one in call.objects("certificates") if _is_sent(one.value)]
+
+
+def _editable(call: Call, certificate_id: str) -> StoredObject:
+    """Return a certificate that is not the file's."""
+    found = OBJECTS.found(call, certificate_id)
+    if found.is_in_file:
+        raise ReadOnly(f"{found.name} is read-only here: it stands in {call.catalogue.path}")
+    return found
 
 
 def _sealed(call: Call, before: StoredObject | None) -> Value:

@@ -67,6 +67,10 @@ def _nothing_more(call: Call, value: Value, before: StoredObject | None) -> None
     return None
 
 
+def _whatever(value: Value) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Objects:
     """The calls of one kind.
@@ -76,12 +80,14 @@ class Objects:
         wanted_name: Returns what an object is to be called in the file, from its value.
         check: Raises `ApiError` where a value does not fit the zone or account; given also the object before a change.
         missing: Code and message where there is no such object.
+        holds: Tells whether a value is of this kind, where a section has several.
     """
 
     kind: Kind
     wanted_name: Callable[[Value], str]
     check: Callable[[Call, Value, StoredObject | None], None] = _nothing_more
     missing: tuple[int, str] | None = None
+    holds: Callable[[Value], bool] = _whatever
 
     def found(self, call: Call, object_id: str) -> StoredObject:
         """Return an object.
@@ -90,7 +96,7 @@ class Objects:
             ApiError: If the zone, or the account, has no such object.
         """
         found = call.object(self.kind.section, object_id)
-        if found is not None:
+        if found is not None and self.holds(found.value):
             return found
         if self.missing is not None:
             raise ApiError(404, *self.missing)

@@ -13,6 +13,8 @@ from spectrum.core.ddos.expressions import MAX_LENGTH
 from spectrum.core.ddos.managed import CATEGORIES, PHASE, RULESET_ID, SENSITIVITIES
 from spectrum.core.ddos.overrides import OVERRIDE_ACTIONS
 from spectrum.core.ddos.ruleset_objects import MAX_DESCRIPTION
+from spectrum.core.tls.acme import MAX_NAMES
+from spectrum.core.tls.objects import MAX_PRIORITY
 
 Schema = dict[str, Any]
 ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
@@ -192,6 +194,50 @@ ITEM_IDS: Schema = {
     "properties": {"items": {"type": "array", "items": {"type": "object", "properties": {"id": ID}}}},
 }
 
+# Which of several certificates for a name is served.
+PRIORITIES: Schema = {
+    "type": "object",
+    "required": ["certificates"],
+    "properties": {
+        "certificates": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["id", "priority"],
+                "properties": {"id": ID, "priority": {"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}},
+            },
+        },
+    },
+}
+# The order of a certificate, and what becomes of it.
+PACK_ORDER: Schema = {
+    "type": "object",
+    "required": ["type", "hosts", "validation_method", "validity_days", "certificate_authority"],
+    "properties": {
+        "type": {"const": "advanced"},
+        "hosts": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_NAMES},
+        "validation_method": {"enum": ["http", "txt"]},
+        "validity_days": {"type": "integer"},
+        "certificate_authority": {"type": "string"},
+        "cloudflare_branding": {"const": False},
+    },
+}
+PACK: Schema = {
+    "type": "object",
+    "required": ["id", "type", "hosts", "status", "certificates"],
+    "properties": {
+        "id": ID,
+        "type": {"const": "advanced"},
+        "hosts": {"type": "array", "items": {"type": "string"}},
+        "status": {"enum": ["initializing", "pending_validation", "active", "expired"]},
+        "validation_method": {"enum": ["http", "txt"]},
+        "validity_days": {"type": "integer"},
+        "certificate_authority": {"type": "string"},
+        "certificates": {"type": "array", "items": {"type": "object", "required": ["id", "hosts", "status"]}},
+        "validation_errors": {"type": "array", "items": {"type": "object", "required": ["message"]}},
+    },
+}
+
 # By what stands for a schema, what makes it.
 _makers: dict[str, Callable[[], Schema]] = {}
 
@@ -219,6 +265,16 @@ def gives(kind: Kind) -> dict[int | str, Schema]:
 def gives_list(kind: Kind) -> dict[int | str, Schema]:
     """Return the answer of a route: objects of a kind."""
     return {200: _envelope({"type": "array", "items": _result(kind)})}
+
+
+def gives_result(schema: Schema) -> dict[int | str, Schema]:
+    """Return the answer of a route: a result with a schema."""
+    return {200: _envelope(schema)}
+
+
+def gives_results(schema: Schema) -> dict[int | str, Schema]:
+    """Return the answer of a route: a list of results with a schema."""
+    return {200: _envelope({"type": "array", "items": schema})}
 
 
 def gives_id() -> dict[int | str, Schema]:

@@ -25,6 +25,7 @@ from spectrum.control.http.resource import OK, Asked, Resource, ResourceTable, a
 from spectrum.control.paths import analytics_folder, api_socket, sealing_key, store_folder
 from spectrum.control.processes.account import AccountError, have_folder
 from spectrum.control.trouble import Trouble
+from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.joining import SetAside
 from spectrum.kernel.sockets import ListenError
 from spectrum.link.analytics import PATH
@@ -144,6 +145,7 @@ class ApiActor(Actor):
             "max_connections": api.max_connections,
             "seccomp": plan.config.seccomp,
             "sealing_key": self._sealing_key,
+            "ordering": _ordering(plan.config),
             "analytics": store_settings(plan.config),
         }
 
@@ -289,3 +291,17 @@ def _have_sealing_key(path: Path) -> str:
     except SealingError as exc:
         log.error("the API takes no private keys: %s", exc)
         return ""
+
+
+def _ordering(config: Config) -> dict[str, Any]:
+    """Return what certificates the API may order; nothing of how the authorities are reached."""
+    limits = config.acme.per_account
+    known = config.acme.authorities.items()
+    return {
+        "authorities": {
+            name: {"challenge": one.challenge, "by_dns": one.dns is not None, "validity_days": one.validity_days}
+            for name, one in known
+        },
+        "certificates": limits.certificates,
+        "orders_per_week": limits.orders_per_week,
+    }

@@ -16,7 +16,7 @@ from spectrum.control.filter.node import filter_faults, filter_paths
 from spectrum.control.flow_programs.reading import flow_program_faults, flow_program_paths
 from spectrum.control.processes.account import account_faults
 from spectrum.control.tcp import tcp_faults
-from spectrum.control.tls.acme.needs import acme_faults, acme_folders
+from spectrum.control.tls.acme.needs import acme_faults, acme_folders, authority_faults
 from spectrum.control.tls.certificates import tls_faults, tls_paths
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
@@ -44,6 +44,7 @@ FEATURES = (
     OnMachine(access_faults, access_paths),
     OnMachine(tls_faults, tls_paths),
     OnMachine(acme_faults, folders=acme_folders),
+    OnMachine(authority_faults, is_of_settings=True),
     OnMachine(dns_faults, is_of_settings=True),
     OnMachine(filter_faults, filter_paths, is_of_settings=True),
     OnMachine(flow_program_faults, flow_program_paths),

@@ -101,7 +101,7 @@ def _gather(config: Config) -> tuple[TlsFiles, list[Fault]]:
     certificates: list[CertificateSettings] = []
     authorities: dict[str, bytes] = {}
     sealing = sealing_key(config)
-    for name, one in config.certificates.items():
+    for name, one in sorted(config.certificates.items(), key=lambda item: -item[1].priority):
         if one.acme is not None:
             certificates.append(kept_certificate(name, one.acme, Path(config.acme.folder)))
             continue

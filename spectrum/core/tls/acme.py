@@ -14,6 +14,8 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 DEFAULT_FOLDER = "/var/lib/spectrum/acme"
 # Let's Encrypt's limit, and nearly all others'.
 MAX_NAMES = 100
+Challenge = Literal["tls-alpn-01", "http-01", "dns-01"]
+DEFAULT_CHALLENGE: Challenge = "tls-alpn-01"
 
 
 def _directory(value: str) -> str:
@@ -46,17 +48,12 @@ class AcmeBinding(Strict):
     hmac_key: FolderPath
 
 
-class Acme(Strict):
-    """`acme` of a certificate: what is asked for, of which CA, and how it is shown that the names are ours."""
+class _AcmeCa(Strict):
+    """What is said of a CA, by a certificate or once for many."""
 
-    names: Annotated[tuple[Annotated[str, PlainValidator(lambda value: server_name(text(value)))], ...], AsTuple] = (
-        Field(max_length=MAX_NAMES)
-    )
-    challenge: Literal["tls-alpn-01", "http-01", "dns-01"] = "tls-alpn-01"
     directory: Annotated[str, AfterValidator(_directory)] = LETS_ENCRYPT
     accept_terms: bool = False
     email: Annotated[str, AfterValidator(_email)] | None = None
-    key_type: Literal["ecdsa", "rsa"] = "ecdsa"
     # One of those that the CA offers in its directory.
     profile: str | None = Field(None, min_length=1)
     # Authorities in PEM form for the CA's own certificate. None: the machine's.
@@ -64,22 +61,72 @@ class Acme(Strict):
     external_account: AcmeBinding | None = None
     dns: AcmeDns | None = None
 
+
+_NEEDS_TERMS = "accept_terms: true is needed: the CA asks whether you accept its terms of service"
+
+
+class AcmeAuthority(_AcmeCa):
+    """One of `acme.authorities`: a CA that certificates name, of the file or the API. Only the file has it."""
+
+    # Of certificates that name none. Those of the API are by this one, too, unless they are by DNS.
+    challenge: Challenge = "http-01"
+    # What the CA issues, which the API tells; a CA is not asked for it.
+    validity_days: int = Field(90, ge=1, le=398)
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> "AcmeAuthority":
+        if not self.accept_terms:
+            raise ValueError(_NEEDS_TERMS)
+        if self.challenge == "dns-01" and self.dns is None:
+            raise ValueError("challenge: dns-01 needs dns: {server:, key:}, a server that takes dynamic updates")
+        return self
+
+
+class Acme(_AcmeCa):
+    """`acme` of a certificate: what is asked for, of which CA, and how it is shown that the names are ours."""
+
+    names: Annotated[tuple[Annotated[str, PlainValidator(lambda value: server_name(text(value)))], ...], AsTuple] = (
+        Field(max_length=MAX_NAMES)
+    )
+    # One of `acme.authorities`, which has what is said of the CA.
+    authority: str | None = Field(None, min_length=1)
+    # None: the authority's, or tls-alpn-01.
+    challenge: Challenge | None = None
+    key_type: Literal["ecdsa", "rsa"] = "ecdsa"
+
     @model_validator(mode="after")
     def _can_be_ordered(self) -> "Acme":
         if not self.names:
             raise ValueError("names: an empty list; write the names that the certificate is for")
-        if not self.accept_terms:
-            raise ValueError("accept_terms: true is needed: the CA asks whether you accept its terms of service")
         if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
             raise ValueError(f"names: {repeated[0]} is there twice")
-        if self.challenge == "dns-01" and self.dns is None:
+        if self.authority is not None:
+            if said := sorted(self.model_fields_set & _AcmeCa.model_fields.keys()):
+                raise ValueError(f"{said[0]} does not go with authority: acme.authorities.{self.authority} has it")
+            return self
+        if not self.accept_terms:
+            raise ValueError(_NEEDS_TERMS)
+        challenge = self.challenge or DEFAULT_CHALLENGE
+        if challenge == "dns-01" and self.dns is None:
             raise ValueError("challenge: dns-01 needs dns: {server:, key:}, a server that takes dynamic updates")
-        if self.challenge != "dns-01" and self.dns is not None:
-            raise ValueError(f"dns goes with challenge: dns-01; here it is {self.challenge}")
-        wildcard = next((name for name in self.names if name.startswith("*.")), None)
-        if wildcard is not None and self.challenge != "dns-01":
+        if challenge != "dns-01" and self.dns is not None:
+            raise ValueError(f"dns goes with challenge: dns-01; here it is {challenge}")
+        if (wildcard := self.wildcard) is not None and challenge != "dns-01":
             raise ValueError(f"names: {wildcard} needs challenge: dns-01 (RFC 8555 section 7.1.3)")
         return self
+
+    @property
+    def wildcard(self) -> str | None:
+        """The first name that only dns-01 can show to be ours; None without any."""
+        return next((name for name in self.names if name.startswith("*.")), None)
+
+
+class AcmeAccounts(Strict):
+    """`acme.per_account`: what each account may order by the API. CAs limit all of a daemon's orders together."""
+
+    certificates: int = Field(100, ge=0)
+    # Let's Encrypt issues 50 certificates a week for a registered domain.
+    orders_per_week: int = Field(50, ge=0)
 
 
 class AcmeService(Strict):
@@ -89,9 +136,20 @@ class AcmeService(Strict):
     folder: FolderPath = DEFAULT_FOLDER
     # Where http-01 is answered, while an order needs it (RFC 8555 section 8.3: CAs ask port 80). [::] is both families.
     http: Listen = parse_socket_address("[::]:80")
+    authorities: dict[str, AcmeAuthority] = Field(default_factory=dict)
+    per_account: AcmeAccounts = AcmeAccounts()
 
 
 class AcmeKeys(Strict):
     """At the top of the file."""
 
     acme: AcmeService = AcmeService()
+
+
+def whole_order(acme: Acme, service: AcmeService) -> Acme:
+    """Return what a certificate is ordered by: what it says itself, and the rest from the authority that it names."""
+    authority = service.authorities.get(acme.authority or "")
+    if authority is None:
+        return acme.model_copy(update={"challenge": acme.challenge or DEFAULT_CHALLENGE})
+    said = {key: getattr(authority, key) for key in _AcmeCa.model_fields}
+    return acme.model_copy(update={**said, "challenge": acme.challenge or authority.challenge})

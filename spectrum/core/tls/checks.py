@@ -5,9 +5,10 @@ from typing import Any
 
 from spectrum.core.address import SocketAddress
 from spectrum.core.configuration.config import App, Config
-from spectrum.core.configuration.faults import Fault, nearest
+from spectrum.core.configuration.faults import Fault, Path, nearest
 from spectrum.core.configuration.feature import Feature, Named, Names, Section, Surroundings
 from spectrum.core.snapshot import ListenerKey
+from spectrum.core.tls.acme import Acme, whole_order
 from spectrum.core.tls.objects import Certificate
 from spectrum.core.tls.settings import compile_tls
 
@@ -58,17 +59,32 @@ def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
 
 def check_acme(config: Config, whole: Config) -> Iterator[Fault]:
     """Yield every fault between the certificates by ACME in `config` and the rest of a file."""
-    challenges = {one.acme.challenge for one in config.certificates.values() if one.acme is not None}
+    orders = {name: whole_order(one.acme, whole.acme) for name, one in config.certificates.items() if one.acme}
+    challenges = {order.challenge for order in orders.values()}
     ends_tls = "tls-alpn-01" not in challenges or any(app.tls != "off" for app in whole.apps.values())
     taken = _app_at(whole, config.acme.http) if "http-01" in challenges else ""
-    for name, one in config.certificates.items():
-        if one.acme is None:
-            continue
-        path = ("certificates", name, "acme", "challenge")
-        if one.acme.challenge == "tls-alpn-01" and not ends_tls:
-            yield Fault(path, "tls-alpn-01 is answered by apps that end TLS, and none does; write tls: for one")
-        elif one.acme.challenge == "http-01" and taken:
-            yield Fault(path, f"http-01 is answered at acme.http, {config.acme.http}, where app {taken} listens")
+    for name, order in orders.items():
+        path = ("certificates", name, "acme")
+        if order.authority is not None:
+            if order.authority not in (known := list(whole.acme.authorities)):
+                unknown = f'acme.authorities has no "{order.authority}"'
+                yield Fault((*path, "authority"), unknown + (nearest(order.authority, known) if known else ""))
+                continue
+            yield from _authority_faults(path, order)
+        if order.challenge == "tls-alpn-01" and not ends_tls:
+            says = "tls-alpn-01 is answered by apps that end TLS, and none does; write tls: for one"
+            yield Fault((*path, "challenge"), says)
+        elif order.challenge == "http-01" and taken:
+            says = f"http-01 is answered at acme.http, {config.acme.http}, where app {taken} listens"
+            yield Fault((*path, "challenge"), says)
+
+
+def _authority_faults(path: Path, order: Acme) -> Iterator[Fault]:
+    """Yield what a certificate asks for that its authority cannot be shown; `order` has what the authority has."""
+    if order.challenge == "dns-01" and order.dns is None:
+        yield Fault((*path, "challenge"), f"dns-01 needs acme.authorities.{order.authority}.dns, which is not there")
+    if order.wildcard is not None and order.challenge != "dns-01":
+        yield Fault((*path, "names"), f"{order.wildcard} needs challenge: dns-01 (RFC 8555 section 7.1.3)")
 
 
 def _draws_in(before: Config, after: Config, changed: Names) -> Iterator[Named]:
@@ -80,7 +96,7 @@ def _draws_in(before: Config, after: Config, changed: Names) -> Iterator[Named]:
     if any(name in after.apps and after.acme.http.port in after.apps[name].bound_ports for name in apps):
         challenges.add("http-01")
     for name, one in after.certificates.items() if challenges else ():
-        if one.acme is not None and one.acme.challenge in challenges:
+        if one.acme is not None and whole_order(one.acme, after.acme).challenge in challenges:
             yield "certificates", name
     if before.certificates and not after.certificates:
         yield from (("apps", name) for name, app in after.apps.items() if app.tls != "off")

@@ -12,6 +12,7 @@ from spectrum.core.tls.acme import Acme, AcmeKeys
 Path = Annotated[str, Field(min_length=1)]
 # RFC 7301 section 3.1: a name has one byte for its length.
 MAX_PROTOCOL_BYTES = 255
+MAX_PRIORITY = 1_000_000
 
 
 def _version(value: Any) -> str:
@@ -57,6 +58,8 @@ class Certificate(CloudflareKeysOfCertificate):
     # In PEM form, the certificate itself first, and its private key as only this installation can read it.
     chain: str | None = Field(None, min_length=1)
     sealed_key: str | None = Field(None, min_length=1)
+    # Of several for a name, apps without a list of their own have the one with the highest; of equals the first.
+    priority: int = Field(0, ge=0, le=MAX_PRIORITY)
     account: str | None = None
     zone: str | None = None
 

@@ -24,3 +24,9 @@ def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
 def public_key_of(leaf: x509.Certificate) -> bytes:
     """Return the public key of a certificate in DER form (RFC 5280, SubjectPublicKeyInfo)."""
     return leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def issuer_of(leaf: x509.Certificate) -> str:
+    """Return who issued a certificate: the organization, else the whole name (RFC 4514)."""
+    found = leaf.issuer.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+    return str(found[0].value) if found else leaf.issuer.rfc4514_string()

@@ -2,7 +2,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from spectrum.api.envelope import BodyFault
-from spectrum.api.kinds.certificates import CERTIFICATES, from_value, sealed, wanted_name
+from spectrum.api.kinds.certificates import CERTIFICATES, from_value, prioritized, sealed, wanted_name
 from spectrum.core.tls.objects import Certificate
 from spectrum.core.tls.pem import public_key_of
 from spectrum.store.objects import StoredObject
@@ -46,10 +46,41 @@ def test_a_key_is_sealed_at_once_and_never_shown():
     assert wanted_name(stored(AUTHORITY.issue("*.example.com")).value) == "wildcard.example.com"
 
 
-def test_one_that_is_ordered_has_no_details():
-    ordered = StoredObject("certificates", "c", "a", {"acme": {"names": ["a.example.com"]}, "zone": "z"}, 1.0, 2.0, 3)
-    shown = from_value(ordered, Refs())
-    assert (shown["hosts"], "expires_on" in shown) == (["a.example.com"], False)
+def test_one_of_the_file_has_no_details():
+    of_file = StoredObject("certificates", "c", "a", {"certificate": "/c.pem", "key": "/c.key"}, 1.0, 2.0, 0, True)
+    shown = from_value(of_file, Refs())
+    assert (shown["hosts"], "expires_on" in shown) == ([], False)
+
+
+def test_a_priority_stays():
+    one = stored(priority=7)
+    assert from_value(one, Refs())["priority"] == 7
+    assert CERTIFICATES.to_value(CERTIFICATES.to_body(one.value, Refs()), Refs())["priority"] == 7
+    assert "priority" not in sealed(body(priority=9), PUBLIC, None), "a call of its own sets it"
+
+
+def test_priorities():
+    given = [{"id": "a", "priority": 2}, {"id": "b", "priority": 0}]
+    assert prioritized({"certificates": given}) == {"a": 2, "b": 0}
+
+
+@pytest.mark.parametrize(
+    ("given", "pointer"),
+    [
+        (None, "/certificates"),
+        ([], "/certificates"),
+        ({"certificates": 5}, "/certificates"),
+        ({"certificates": [{"id": "a", "priority": 1}, {"id": "b"}]}, "/certificates/1"),
+        ({"certificates": [{"id": "a", "priority": -1}]}, "/certificates/0"),
+        ({"certificates": [{"id": "a", "priority": "1"}]}, "/certificates/0"),
+        ({"certificates": [{"id": "a", "priority": True}]}, "/certificates/0/priority"),
+        ({"certificates": [{"id": 5, "priority": 1}]}, "/certificates/0"),
+    ],
+)
+def test_what_are_no_priorities(given, pointer):
+    with pytest.raises(BodyFault) as caught:
+        prioritized(given)
+    assert caught.value.details[0].pointer == pointer
 
 
 def test_one_that_is_over():

@@ -8,12 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.routes.calls import ACCOUNT, LISTS, POOL, RULES, ZONE, app, balancing, done
+from tests.api.routes.test_certificate_packs import ORDERING, order
 from tests.api.routes.test_tenants import CALLS, path_of
 
 MINE = [
     (method, template)
     for method, template in CALLS
-    if re.search("spectrum/apps|load_balancers|access_rules|rules/lists", template)
+    if re.search("spectrum/apps|load_balancers|access_rules|rules/lists|certificate_packs|prioritize", template)
     and (method in ("POST", "PUT", "PATCH") or template.endswith(("/items", "s/rules", "/apps", "/pools", "/search")))
 ]
 SCALARS = (
@@ -41,6 +42,8 @@ NEARLY = {
     },
     "access_rules": {"mode": "block", "configuration": {"target": "ip", "value": "192.0.2.1"}, "notes": "", "apps": []},
     "/items": [{"ip": "192.0.2.1", "comment": ""}],
+    "/certificate_packs": order(),
+    "/prioritize": {"certificates": [{"id": "0" * 32, "priority": 1}]},
     "/lists": {"kind": "ip", "name": "a", "description": "", "items": [{"ip": "192.0.2.1"}]},
 }
 
@@ -81,6 +84,7 @@ QUERIES = st.dictionaries(
 
 @pytest.fixture
 async def ids(api):
+    api.context.ordering.configure(ORDERING | {"certificates": 100, "orders_per_week": 100})
     async with api.client() as client:
         monitor, pool, balancer = await balancing(client)
         made = await done(client, "POST", LISTS, {"kind": "ip", "name": "held", "items": ["192.0.2.7"]})
@@ -89,6 +93,7 @@ async def ids(api):
             "monitor_id": monitor,
             "pool_id": pool,
             "load_balancer_id": balancer,
+            "certificate_pack_id": (await done(client, "POST", f"{ZONE}/ssl/certificate_packs/order", order()))["id"],
             "list_id": made["id"],
             "rule_id": (await done(client, "POST", ZONE + RULES, rule))["id"],
             "app_id": (await done(client, "POST", f"{ZONE}/spectrum/apps", app("held.example.com")))["id"],

@@ -56,3 +56,28 @@ async def test_what_is_refused(api, sealing):
         assert (await refused(client, "PATCH", f"{PATH}/{with_file}", body()))[:2] == (403, 10013)
         sealing.public = None
         assert (await refused(client, "POST", PATH, body()))[0] == 503
+
+
+async def test_priorities_are_given_and_taken_back(api, sealing):
+    async with api.client() as client:
+        ids = [(await done(client, "POST", PATH, body(one)))["id"] for one in (ONE, OTHER)]
+        given = [{"id": one, "priority": i} for i, one in enumerate(ids, 1)]
+        shown = await done(client, "PUT", f"{PATH}/prioritize", {"certificates": given})
+        assert {one["id"]: one["priority"] for one in shown} == {
+            file_id("certificates", "of-file"): 0,
+            ids[0]: 1,
+            ids[1]: 2,
+        }
+        await done(client, "PATCH", f"{PATH}/{ids[1]}", {"bundle_method": "force"})
+        assert (await done(client, "GET", f"{PATH}/{ids[1]}"))["priority"] == 2
+        with_none = [{"id": ids[0], "priority": 0}]
+        await done(client, "PUT", f"{PATH}/prioritize", {"certificates": with_none})
+        assert [one.get("priority") for one in api.daemon.live.values()] == [None, 2]
+        assert len(await done(client, "PUT", f"{PATH}/prioritize", {"certificates": []})) == 3
+        of_file = [{"id": file_id("certificates", "of-file"), "priority": 5}]
+        for wrong, code in ((of_file, (403, 10013)), ([{"id": "0" * 32, "priority": 5}], (404, 7003))):
+            assert (await refused(client, "PUT", f"{PATH}/prioritize", {"certificates": wrong}))[:2] == code
+    sdk = api.sdk(await api.token("certificates:edit", zones=["example.com"]))
+    zone = {"zone_id": ZONE.rpartition("/")[2]}
+    told = await sdk.custom_certificates.prioritize.update(**zone, certificates=given[:1])
+    assert [one.priority for one in told.result if one.id == ids[0]] == [1]

@@ -21,6 +21,7 @@ from tests.api.routes.calls import (
     balancing,
     done,
 )
+from tests.api.routes.test_certificate_packs import ORDERING, order
 
 NOBODY = "0" * 32
 CALLS = sorted(
@@ -37,7 +38,9 @@ SECRETS = ("example.com", "acme", "secret", "192.0.2.77")
 @pytest.fixture
 async def theirs(api):
     """What acme has, by the name of the path's parameter."""
+    api.context.ordering.configure(ORDERING)
     async with api.client() as client:
+        pack = await done(client, "POST", f"{ZONE}/ssl/certificate_packs/order", order("secret.example.com"))
         monitor, pool, balancer = await balancing(client)
         await done(client, "PATCH", f"{ACCOUNT}/load_balancers/pools/{pool}", {"description": "secret"})
         made = await done(client, "POST", APPS, app("secret.example.com", 77, origin_direct=["tcp://192.0.2.77:22"]))
@@ -60,6 +63,7 @@ async def theirs(api):
         "operation_id": operation["operation_id"],
         "rule_id": rule["id"],
         "group_id": group["id"],
+        "certificate_pack_id": pack["id"],
         "region_id": "WEU",
         "token_id": NOBODY,
     }
@@ -133,6 +137,11 @@ async def test_no_body_refers_to_another_s_objects(theirs, other):
             lambda one: {"name": "lb.example.net", "default_pools": [one], "fallback_pool": one},
         ),
         (f"{OTHER_ZONE}/spectrum/apps", "load_balancer_id", lambda one: app(**dns, load_balancer=one)),
+        (
+            f"{OTHER_ZONE}/spectrum/apps",
+            "certificate_pack_id",
+            lambda one: app("x.example.net", tls="flexible", edge_tls={"certificates": [one]}),
+        ),
         (
             OTHER_ACCOUNT + RULES,
             "list_name",

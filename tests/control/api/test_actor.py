@@ -11,6 +11,7 @@ from spectrum.control.api import actor
 from spectrum.control.api.actor import ApiActor
 from spectrum.control.configuration.source import ObjectSource
 from spectrum.control.processes import keeper, linked
+from spectrum.core.configuration.config import Config
 from spectrum.link.succession import Heritage
 from tests.control.api.parts import STUB, group, put, talk
 from tests.control.keepers import until
@@ -208,3 +209,20 @@ async def test_what_a_program_serves_has_no_store(tmp_path):
     assert made.resources() == ()
     await made._restore()
     await made.close()
+
+
+def test_what_the_api_may_order():
+    """It is told nothing of accounts, files and servers."""
+    authorities = {
+        "lets_encrypt": {"accept_terms": True, "email": "ops@a.example", "dns": {"server": "192.0.2.53"}},
+        "ours": {"accept_terms": True, "directory": "https://ca.example/d", "validity_days": 14},
+    }
+    acme = {"authorities": authorities, "per_account": {"certificates": 5}}
+    assert actor._ordering(Config.model_validate({"acme": acme})) == {
+        "authorities": {
+            "lets_encrypt": {"challenge": "http-01", "by_dns": True, "validity_days": 90},
+            "ours": {"challenge": "http-01", "by_dns": False, "validity_days": 14},
+        },
+        "certificates": 5,
+        "orders_per_week": 50,
+    }

@@ -51,6 +51,22 @@ def test_a_sealed_key_is_exported_as_it_is(tmp_path):
     assert (made.variables, yaml.safe_load(made.text)["certificates"]["c"]) == ([], sent)
 
 
+def test_an_ordered_certificate_comes_back_with_its_authority(tmp_path):
+    pytest.importorskip("acme")
+    order = {
+        "acme": {"names": ["a.example.com"], "authority": "lets_encrypt", "challenge": "dns-01"},
+        "zone": "example.com",
+    }
+    authority = {"accept_terms": True, "dns": {"server": "192.0.2.53"}}
+    acme = {"authorities": {"lets_encrypt": authority}}
+    file = yaml_of({"acme": acme, "zones": {"example.com": {}}, "apps": {"a": APP}})
+    made = exported(file, tmp_path, StoreContent(1, {"certificates": {"c": order}}))
+    assert made.variables == []
+    (tmp_path / "back.yaml").write_text(made.text)
+    assert importable(tmp_path / "back.yaml").objects["certificates"] == {"c": order}
+    assert load_text(made.text, "f").certificates["c"].acme.authority == "lets_encrypt"
+
+
 def test_the_file_wins(tmp_path):
     made = exported("apps: {a: {protocol: tcp/1}}", tmp_path, StoreContent(1, {"apps": {"a": APP}}))
     assert made.text == "apps:\n  a:\n    protocol: tcp/1\n"

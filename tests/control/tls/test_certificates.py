@@ -191,3 +191,11 @@ async def test_a_rollout_speaks_of_those_that_end_soon(files, caplog):
         served.plan = Plan(given, compile_snapshot(given, 1, tls=TlsFiles((ends,))), {}, b"")
         told = [(one.severity, one.name, one.facts["ends_at"]) for one in CertificatesActor(served).troubles()]
         assert told == ([(severity, "a", ends.ends_at)] if severity else [])
+
+
+def test_the_highest_priority_comes_first(tmp_path):
+    certificates = {}
+    for name, more in (("a", {}), ("b", {"priority": 1}), ("c", {}), ("d", {"priority": 2})):
+        chain, key = AUTHORITY.issue("a.example").write(tmp_path, name)
+        certificates[name] = {"certificate": str(chain), "key": str(key)} | more
+    assert [one.name for one in load_tls(config(certificates)).certificates] == ["d", "b", "a", "c"]

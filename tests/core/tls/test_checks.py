@@ -154,3 +154,39 @@ def test_apps_that_are_left_without_any_certificate():
     apps = {"x": APP | {"tls": "flexible"}, "y": APP | {"protocol": "tcp/22"}}
     pair = config(apps, {"c": {"acme": BY_ACME}}), config(apps, {})
     assert list(TLS.draws_in(*pair, {"certificates": ["c"]})) == [("apps", "x")]
+
+
+@pytest.mark.parametrize(
+    ("acme", "place", "message"),
+    [
+        ("authority: ours", None, ""),
+        ("authority: ours, challenge: tls-alpn-01", None, ""),
+        ("authority: our", "authority", 'acme.authorities has no "our"; did you mean "ours"?'),
+        (
+            "authority: ours, challenge: dns-01",
+            "challenge",
+            "dns-01 needs acme.authorities.ours.dns, which is not there",
+        ),
+        ("authority: dns, challenge: dns-01", None, ""),
+    ],
+)
+def test_an_authority_is_one_of_the_file(faults, acme, place, message):
+    pytest.importorskip("acme")
+    ours = "{directory: 'https://ca.example/d', accept_terms: true%s}"
+    more = f"acme: {{authorities: {{ours: {ours % ''}, dns: {ours % ', dns: {server: 192.0.2.53}'}}}}}"
+    found = faults("tls: flexible", f"certificates: {{a: {{acme: {{names: [q.example], {acme}}}}}}}\n{more}")
+    assert found == ([f"certificates.a.acme.{place}: {message}"] if place else [])
+
+
+def test_a_wildcard_needs_dns_of_its_authority_too(faults):
+    pytest.importorskip("acme")
+    more = "acme: {authorities: {ours: {accept_terms: true}}}"
+    certificates = "certificates: {a: {acme: {names: ['*.q.example'], authority: ours}}}"
+    found = faults("tls: flexible", f"{certificates}\n{more}")
+    assert found == ["certificates.a.acme.names: *.q.example needs challenge: dns-01 (RFC 8555 section 7.1.3)"]
+
+
+def test_without_authorities_none_is_known(faults):
+    pytest.importorskip("acme")
+    found = faults("tls: flexible", "certificates: {a: {acme: {names: [q.example], authority: ours}}}")
+    assert found == ['certificates.a.acme.authority: acme.authorities has no "ours"']

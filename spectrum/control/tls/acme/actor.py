@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography import x509
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs, RolloutError
@@ -28,7 +29,9 @@ from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, I
 from spectrum.control.tls.acme.process import OrderProcess
 from spectrum.control.trouble import Severity, Trouble
 from spectrum.core.configuration.config import Config
-from spectrum.core.tls.acme import Acme
+from spectrum.core.configuration.fields import check_name
+from spectrum.core.tls.acme import Acme, whole_order
+from spectrum.core.tls.pem import issuer_of
 from spectrum.core.tls.renewal import OrderState, due_at, failed, issued, renewed_at
 from spectrum.kernel.folders import FolderError
 from spectrum.link.messages import Challenge
@@ -66,6 +69,8 @@ class AcmeActor(Actor):
         self._standings: dict[tuple[str, str], OrderState] = {}
         self._ends: dict[str, float] = {}
         self._ordering = ""
+        # Removed while they were ordered.
+        self._forgotten: set[str] = set()
         self._orders: dict[str, int] = {}
         self._failures: dict[str, int] = {}
 
@@ -134,9 +139,7 @@ class AcmeActor(Actor):
         at, only_looks, name = min(agenda)
         if at > time.time():
             return at - time.time()
-        acme = config.certificates[name].acme
-        assert acme is not None, "it is on the agenda"
-        return await self._do(name, acme, folder, only_looks)
+        return await self._do(name, dict(_wanted(config))[name], folder, only_looks)
 
     def _agenda(self, config: Config, folder: AcmeFolder) -> list[tuple[float, bool, str]]:
         """Return when each certificate is to be ordered, and when the CA is to be asked for the time of that."""
@@ -175,6 +178,10 @@ class AcmeActor(Actor):
         finally:
             self._ordering = ""
             await self._forget_challenges()
+        if name in self._forgotten:
+            self._forgotten.discard(name)
+            await asyncio.to_thread(folder.forget, name)
+            return 0.0
         if isinstance(found, Failed) and not found.counts:
             log.info("certificate %s: %s; trying again in %g s", name, found.why, BUSY_PAUSE_S)
             return BUSY_PAUSE_S
@@ -240,8 +247,43 @@ class AcmeActor(Actor):
     # --- what one sees --------------------------------------------------------------------------------------------
 
     def resources(self) -> Iterable[Resource]:
-        """GET /certificates: those that are served, with their names and ends; of ordered ones also the order."""
-        return (Resource("GET", "/certificates", self._certificates),)
+        """GET /certificates: those that are served, of ordered ones also the order; and what the API asks for them."""
+        return (
+            Resource("GET", "/certificates", self._certificates),
+            Resource("POST", "/certificates/order", self._order_now),
+            Resource("POST", "/certificates/forget", self._forget),
+        )
+
+    async def _order_now(self, asked: Asked) -> dict[str, Any]:
+        """Order a certificate that is not there, or whose latest order failed, without the pause after that."""
+        name = _name_in(asked)
+        acme = dict(_wanted(self._served.config)).get(name)
+        if acme is None:
+            raise ValueError(f"certificate {name} is not by ACME")
+        if self._ordering == name:
+            raise ValueError(f"certificate {name}: it is being ordered")
+        folder = AcmeFolder(Path(self._served.config.acme.folder))
+        standing = await asyncio.to_thread(self._standing, folder, name)
+        if self._ends.get(name, 0.0) > time.time() and not standing.failures:
+            raise ValueError(f"certificate {name}: it is valid until {_time(self._ends[name])}, and renewed by itself")
+        self._standings[str(folder.path), name] = msgspec.structs.replace(standing, try_at=0.0)
+        self._wake.set()
+        return {}
+
+    async def _forget(self, asked: Asked) -> dict[str, Any]:
+        """Remove what is kept of a certificate that the configuration has no more, with its key."""
+        name = _name_in(asked)
+        if name in self._served.config.certificates:
+            raise ValueError(f"certificate {name} is in use")
+        folder = AcmeFolder(Path(self._served.config.acme.folder))
+        if self._ordering == name:
+            self._forgotten.add(name)
+            self._process.kill()
+        for known in (self._ends, self._orders, self._failures):
+            known.pop(name, None)
+        self._standings.pop((str(folder.path), name), None)
+        await asyncio.to_thread(folder.forget, name)
+        return {}
 
     async def _certificates(self, asked: Asked) -> dict[str, Any]:
         orders = {one["certificate"]: one for one in (await self.status()).get("acme", ())}
@@ -250,6 +292,7 @@ class AcmeActor(Actor):
                 {
                     "name": one.name,
                     "names": one.names,
+                    "issuer": "" if one.temporary else issuer_of(x509.load_pem_x509_certificate(one.chain)),
                     "key": one.kind,
                     "ends_at": one.ends_at,
                     "temporary": one.temporary,
@@ -314,7 +357,19 @@ def _concerns(change: Change) -> bool:
 def _wanted(config: Config) -> Iterator[tuple[str, Acme]]:
     for name, one in config.certificates.items():
         if one.acme is not None:
-            yield name, one.acme
+            yield name, whole_order(one.acme, config.acme)
+
+
+def _name_in(asked: Asked) -> str:
+    """Return the name of a certificate that a request is about, which becomes the name of a file.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    name = asked.query.get("name", "")
+    if (fault := check_name(name, "a certificate")) is not None:
+        raise ValueError(fault)
+    return name
 
 
 def _digest(*parts: object) -> str:
@@ -337,6 +392,7 @@ def _time(at: float) -> str:
 
 def _work(name: str, acme: Acme, folder: Path, only_looks: bool) -> OrderRequest:
     account, dns = acme.external_account, acme.dns
+    assert acme.challenge is not None, "whole_order fills it in"
     return OrderRequest(
         name=name,
         asked=_asked(acme),

@@ -86,6 +86,11 @@ class AcmeFolder:
         """
         self.write(self._standing(name), msgspec.json.encode(standing))
 
+    def forget(self, name: str) -> None:
+        """Remove what is kept of a certificate: itself and its key, an order that is not over, and its orders."""
+        for path in (self.certificate(name), self.pending(name), self._standing(name)):
+            path.unlink(missing_ok=True)
+
     def _standing(self, name: str) -> Path:
         return self.path / f"{name}.json"
 

@@ -8,31 +8,38 @@ from cryptography import x509
 
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
+from spectrum.core.tls.acme import Acme, AcmeAuthority
 
 _Place = tuple[str, ...]
 
 
 def acme_faults(config: Config) -> list[Fault]:
     """Return what is wrong with what certificates by ACME need on this machine."""
-    faults = []
-    for name, one in config.certificates.items():
-        if one.acme is None:
-            continue
-        path = ("certificates", name, "acme")
-        if find_spec("acme") is None:
-            faults.append(Fault(path, "it needs the ACME library of certbot: pip install 'spectrum-edge[acme]'"))
-        if one.acme.ca is not None:
-            faults += _pem_faults((*path, "ca"), one.acme.ca)
-        if one.acme.external_account is not None:
-            faults += _read_faults((*path, "external_account", "hmac_key"), one.acme.external_account.hmac_key)
-        if one.acme.dns is not None and one.acme.dns.key is not None:
-            faults += _key_faults((*path, "dns", "key"), Path(one.acme.dns.key))
-    return faults
+    ordered = [(name, one.acme) for name, one in config.certificates.items() if one.acme is not None]
+    return [fault for name, acme in ordered for fault in _faults(("certificates", name, "acme"), acme)]
+
+
+def authority_faults(config: Config) -> list[Fault]:
+    """Return what is wrong with what the authorities of the file need on this machine."""
+    known = config.acme.authorities.items()
+    return [fault for name, one in known for fault in _faults(("acme", "authorities", name), one)]
+
+
+def _faults(path: _Place, one: Acme | AcmeAuthority) -> Iterator[Fault]:
+    if find_spec("acme") is None:
+        yield Fault(path, "it needs the ACME library of certbot: pip install 'spectrum-edge[acme]'")
+    if one.ca is not None:
+        yield from _pem_faults((*path, "ca"), one.ca)
+    if one.external_account is not None:
+        yield from _read_faults((*path, "external_account", "hmac_key"), one.external_account.hmac_key)
+    if one.dns is not None and one.dns.key is not None:
+        yield from _key_faults((*path, "dns", "key"), Path(one.dns.key))
 
 
 def acme_folders(config: Config) -> list[Path]:
-    """Return the folder of certificates by ACME, where there are any."""
-    return [Path(config.acme.folder)] if any(one.acme for one in config.certificates.values()) else []
+    """Return the folder of certificates by ACME, where there are any, or the API may order some."""
+    may_be = bool(config.acme.authorities) or any(one.acme for one in config.certificates.values())
+    return [Path(config.acme.folder)] if may_be else []
 
 
 def _pem_faults(path: _Place, file: str) -> Iterator[Fault]:

@@ -213,13 +213,85 @@ async def test_nothing_is_there_without_certificates_by_acme(tmp_path):
 
 async def test_certificates_that_are_served(tmp_path, free_port):
     parts = Parts(tmp_path, free_port())
-    (resource,) = parts.actor.resources()
+    resource, *_ = parts.actor.resources()
     assert (resource.path, await resource.answer(Asked({}))) == ("/certificates", {"certificates": []})
     plan = parts.change.after
     one = CertificateSettings("auto", b"", b"", b"", ("a.example",), "ecdsa", 5, True)
-    tls = msgspec.structs.replace(plan.snapshot.tls, certificates=(one,))
+    issued = CertificateSettings("issued", Authority().issue("b.example").chain, b"", b"", ("b.example",))
+    tls = msgspec.structs.replace(plan.snapshot.tls, certificates=(one, issued))
     after = replace(plan, snapshot=msgspec.structs.replace(plan.snapshot, tls=tls))
     await parts.actor._served.commit(replace(parts.change, after=after))
-    (shown,) = (await resource.answer(Asked({})))["certificates"]
+    shown, other = (await resource.answer(Asked({})))["certificates"]
+    assert (shown["issuer"], other["issuer"][:3]) == ("", "CN=")
     assert (shown["name"], list(shown["names"]), shown["temporary"]) == ("auto", ["a.example"], True)
     assert shown["order"]["certificate"] == "auto"
+
+
+def asked_for(parts, path, name="auto"):
+    """Ask the actor to do something with a certificate."""
+    resource = next(one for one in parts.actor.resources() if one.path == path)
+    return resource.answer(Asked({"name": name}))
+
+
+async def test_one_whose_order_failed_is_ordered_again_at_once(parts):
+    parts.process.said = [Failed("the CA refuses", True, 7200.0), Failed("again", True)]
+    await parts.actor._step()
+    assert await parts.actor._step() > 7000
+    parts.actor._wake.clear()
+    await asked_for(parts, "/certificates/order")
+    assert parts.actor._wake.is_set()
+    await parts.actor._step()
+    assert (await parts.status())["failures"] == 2, "the next pause is longer"
+    assert await parts.actor._step() > 1000
+
+
+async def test_what_is_not_ordered_at_once(parts):
+    for name, says in (("x", "is not by ACME"), ("../x", "is no name for a certificate")):
+        with pytest.raises(ValueError, match=says):
+            await asked_for(parts, "/certificates/order", name)
+    parts.issue()
+    parts.process.said = [Issued(1.0, time.time() + 9e6)]
+
+    async def meanwhile():
+        with pytest.raises(ValueError, match="it is being ordered"):
+            await asked_for(parts, "/certificates/order")
+
+    parts.process.meanwhile = meanwhile
+    await parts.actor._step()
+    with pytest.raises(ValueError, match="renewed by itself"):
+        await asked_for(parts, "/certificates/order")
+
+
+async def test_nothing_is_kept_of_one_that_is_no_more(parts):
+    with pytest.raises(ValueError, match="is in use"):
+        await asked_for(parts, "/certificates/forget")
+    AcmeFolder(parts.folder).keep_standing("gone", OrderState(failures=1))
+    (parts.folder / "gone.pem").touch()
+    await asked_for(parts, "/certificates/forget", "gone")
+    assert not list(parts.folder.glob("gone*"))
+
+
+async def test_one_that_is_removed_while_it_is_ordered(parts):
+    async def meanwhile():
+        parts.actor._served.plan = first(PLAIN).after
+        await asked_for(parts, "/certificates/forget")
+        parts.process.said = [Failed("killed")]
+        parts.issue()
+
+    parts.process.said, parts.process.meanwhile = [Failed("x")], meanwhile
+    await parts.actor._step()
+    assert not list(parts.folder.glob("auto*"))
+
+
+async def test_an_authority_of_the_file_is_asked(tmp_path, free_port):
+    parts = Parts(tmp_path, free_port())
+    ours = "{directory: 'https://ours.example/d', accept_terms: true}"
+    acme = f"acme: {{folder: {tmp_path}/acme, authorities: {{ours: {ours}}}}}"
+    order = "certificates: {auto: {acme: {names: [a.example], authority: ours}}}"
+    parts.change = first(f"{acme}\n{order}\n{PLAIN.replace('tcp/80', 'tcp/81')}")
+    parts.actor = parts.made(Failed("x"))
+    await parts.actor.prepare(parts.change)
+    await parts.actor._step()
+    (work,) = parts.process.works
+    assert (work.directory, work.challenge) == ("https://ours.example/d", "http-01")
+    await parts.actor.close()

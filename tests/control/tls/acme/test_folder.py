@@ -48,3 +48,12 @@ def test_one_process_orders_at_a_time(folder):
 def test_each_ca_has_its_account(folder):
     assert folder.account("https://a/d") != folder.account("https://b/d")
     assert folder.pending("a") != folder.certificate("a")
+
+
+def test_nothing_is_left_of_one_that_is_forgotten(folder):
+    folder.keep_standing("a", OrderState(failures=3))
+    folder.write(folder.certificate("a"), b"secret")
+    folder.write(folder.certificate("b"), b"secret")
+    folder.forget("a")
+    folder.forget("a")
+    assert [path.name for path in folder.path.iterdir()] == ["b.pem"]

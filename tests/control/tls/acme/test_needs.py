@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.tls.acme import needs
 from tests.certificates import Authority
@@ -52,3 +54,12 @@ def test_the_folder_is_there_for_the_user_that_the_daemon_becomes(tmp_path):
     text = "certificates: {a: {acme: {names: [a.example], accept_terms: true}}}\n" + apps % "flexible"
     assert needs.acme_folders(load_text(text, "f")) == [Path("/var/lib/spectrum/acme")]
     assert needs.acme_folders(load_text(apps % "off", "f")) == []
+
+
+def test_files_of_authorities_are_looked_at(tmp_path):
+    acme = "acme: {authorities: {ours: {accept_terms: true, ca: /nowhere}}}\n"
+    apps = "apps: {x: {protocol: tcp/443, origin_direct: ['tcp://192.0.2.1:80']}}\n"
+    with pytest.raises(ConfigError, match=r"acme.authorities.ours.ca: /nowhere: cannot be read"):
+        load_text(acme + apps, "f")
+    given = load_text(acme.replace(", ca: /nowhere", "") + apps, "f")
+    assert needs.acme_folders(given) == [Path("/var/lib/spectrum/acme")], "the API may order some"

@@ -1,7 +1,7 @@
 // One certificate: what is in it and which apps have it; sent with its key, replaced, deleted. No call gives a key back.
 import { h } from '../dom.js';
 import { api } from '../api.js';
-import { capital, count, dur, instant, int } from '../format.js';
+import { capital, count, dur, instant, int, when } from '../format.js';
 import { form, same } from '../form.js';
 import { deleting, keepsPlace, objects, sentence, steps } from '../editor.js';
 import { linkTo } from '../links.js';
@@ -18,6 +18,8 @@ const KINDS = { '1.2.840.10045.2.1': 'elliptic curve', '1.2.840.113549.1.1.1': '
 const FILES = '.pem,.crt,.cer,.key,.txt';
 const UNSHOWN = 'The key is sealed as it comes: no page, answer or export shows it again.';
 const path = (zone, id = '') => `/zones/${zone}/custom_certificates${id && `/${id}`}`;
+// One that is ordered.
+const pack = (zone, id) => `/zones/${zone}/ssl/certificate_packs/${id}`;
 const hasTls = (app) => app.value.tls && app.value.tls !== 'off';
 const chooses = (app) => hasTls(app) && ![].concat(app.value.edge_tls?.certificates ?? []).length;
 
@@ -81,6 +83,16 @@ async function add() {
   return { title: 'Add a certificate', crumbs: BACK, node: [h('div', {}, h('h1', {}, 'Add a certificate'), h('p', { class: 'lede' }, 'Paste it and its private key, choose their files, or drop them here.')), node] };
 }
 
+const again = (where) => button('Order again', async () => {
+  try {
+    await api.patch(where, {});
+    toast('It is ordered again');
+    reopen();
+  } catch (error) {
+    toast(`Not ordered: ${sentence(error)}`);
+  }
+});
+
 function users(row, apps, hidden) {
   const named = row.used_by.map((key) => [key, apps.find((app) => app.key === key)]), free = apps.filter(chooses).length;
   return [named.map(([key, app], i) => [i ? ', ' : '', app ? h('a', { href: linkTo('apps', app.id) }, h('bdi', {}, app.name)) : h('bdi', {}, key)]),
@@ -92,13 +104,13 @@ async function show(id) {
   const { hidden, served = [], apps = [] } = await parts({ served: api.get('/accounts/{account}/spectrum/certificates'), apps: objects('apps') });
   const row = served.find((one) => one.id === id);
   if (!row) throw Object.assign(new Error(), { text: hidden.has('served') ? mayNot('certificates') : 'There is no such certificate: it was deleted.' });
-  const where = row.zone_id && path(row.zone_id, id), isSent = where && !row.in_file;
-  const told = where ? await api.get(where) : {};
+  const where = row.zone_id && (row.order ? pack : path)(row.zone_id, id), isStored = where && !row.in_file, isSent = isStored && !row.order;
+  const told = where && !row.order ? await api.get(where) : {};
   const left = row.ends_at - Date.now() / 1000, zone = api.zones.find((one) => one.id === row.zone_id);
   const facts = [
-    ['For', row.names.join(', ')], ['Ends', row.ends_at ? instant(row.ends_at) : ''], ['Issued by', told.issuer], ['Signed by', told.signature], ['Kind of key', KINDS[row.key] ?? row.key],
+    ['For', row.names.join(', ')], ['Ends', row.ends_at ? instant(row.ends_at) : ''], ['Issued by', told.issuer ?? row.issuer], ['Signed by', told.signature], ['Kind of key', KINDS[row.key] ?? row.key],
     ['Zone', zone?.name], ['Sent', told.uploaded_on && isSent ? instant(told.uploaded_on) : ''], ['Replaced', isSent && told.modified_on !== told.uploaded_on ? instant(told.modified_on) : ''],
-    ['Comes from', row.order ? 'ACME' : isSent ? 'the API' : 'files'], ['Apps', users(row, apps, hidden)],
+    ['Comes from', row.order ? (isStored ? 'ACME, ordered by the API' : 'ACME') : isSent ? 'the API' : 'files'], ['Apps', users(row, apps, hidden)],
   ].filter(([, text]) => text);
   const lede = row.temporary ? 'It is not issued yet; a temporary one is served.' : `${left < 0 ? `It ended ${dur(-left)} ago` : `It ends in ${dur(left)}`}, and is for ${row.names.length > 3 ? `${row.names.slice(0, 3).join(', ')} and ${int(row.names.length - 3)} more` : row.names.join(', ') || 'no name'}.`;
   const replacing = isSent && sending({
@@ -116,11 +128,12 @@ async function show(id) {
   return {
     title: row.name, crumbs: BACK,
     node: [
-      h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, h('bdi', {}, row.name)), h('p', { class: 'lede' }, h('bdi', {}, lede))), h('div', { class: 'acts' }, isSent && deleting({
+      h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, h('bdi', {}, row.name)), h('p', { class: 'lede' }, h('bdi', {}, lede))), h('div', { class: 'acts' }, isStored && row.order?.failures > 0 && again(where), isStored && deleting({
         noun: 'certificate', name: row.name, path: where, done: () => go('/certificates'),
-        effects: () => (row.used_by.length ? [`It is refused: ${count(row.used_by.length, 'app')} ${row.used_by.length === 1 ? 'names' : 'name'} it.`] : ['Clients that ask for its names get another certificate, or none.', 'Its key is gone, too: only whoever has it can send it again.']),
+        effects: () => (row.used_by.length ? [`It is refused: ${count(row.used_by.length, 'app')} ${row.used_by.length === 1 ? 'names' : 'name'} it.`] : ['Clients that ask for its names get another certificate, or none.', row.order ? 'Its key is gone, too. The authority is not asked to revoke it.' : 'Its key is gone, too: only whoever has it can send it again.']),
       }))),
-      !isSent && banner('idle', h('b', {}, 'This certificate stands in the file. '), row.order ? 'It is ordered by ACME.' : 'Its files are read again when they change.'),
+      row.order?.failures > 0 && banner('degraded', `The latest order failed: ${row.order.failure}.`, row.order.try_at ? ` The next attempt is ${when(row.order.try_at)}.` : ''),
+      !isStored && banner('idle', h('b', {}, 'This certificate stands in the file. '), row.order ? 'It is ordered by ACME.' : 'Its files are read again when they change.'),
       h('section', {}, h('dl', { class: 'kv' }, facts.map(([key, text]) => h('div', {}, h('dt', {}, key), h('dd', {}, typeof text === 'string' ? h('bdi', {}, text) : text))))),
       replacing,
     ].filter(Boolean),

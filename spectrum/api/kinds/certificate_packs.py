@@ -1,0 +1,151 @@
+"""Certificates that are ordered of a CA: `/zones/{zone}/ssl/certificate_packs`. Each pack has one certificate."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from spectrum.api.kinds.balancing import INVALID, code, fields_of
+from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, refuse
+from spectrum.api.kinds.times import timestamp
+from spectrum.api.ordering import OrderingAuthority
+from spectrum.core.configuration.faults import Path
+from spectrum.core.tls.objects import Certificate
+from spectrum.store.objects import StoredObject
+
+_REQUIRED = ("type", "hosts", "validation_method", "validity_days", "certificate_authority")
+_KEYS = frozenset({*_REQUIRED, "cloudflare_branding"})
+_READ_ONLY = STAMPS | {"status", "certificates", "validation_errors", "validation_records", "dcv_delegation_records"}
+# Of a name, so that the rest fits the file's names.
+_MAX_STEM = 54
+# What a challenge is called, beside DNS: Spectrum answers both.
+_BY_EDGE, _BY_DNS = "http", "txt"
+
+
+def check_order(body: Body, authorities: Mapping[str, OrderingAuthority]) -> None:
+    """Refuse an order that an authority of the file is not for.
+
+    Raises:
+        BodyFault: If there is no such authority, or it does not issue what is asked for.
+    """
+    name = body.get("certificate_authority")
+    authority = authorities.get(name) if isinstance(name, str) else None
+    if authority is None:
+        known = f"expected {' or '.join(sorted(authorities))}" if authorities else "the file has no acme.authorities"
+        raise refuse(INVALID, f"certificate_authority: {known}: validation failed", "certificate_authority")
+    method = body.get("validation_method")
+    methods = _methods(authority)
+    if method not in methods:
+        expected = f"{name} can be shown by {' or '.join(methods)}"
+        raise refuse(INVALID, f"validation_method: {expected}: validation failed", "validation_method")
+    if body.get("validity_days") != authority.validity_days:
+        days = f"{name} issues for {authority.validity_days} days"
+        raise refuse(INVALID, f"validity_days: {days}: validation failed", "validity_days")
+
+
+def _methods(authority: OrderingAuthority) -> list[str]:
+    by_edge = [_BY_EDGE] if authority.challenge != "dns-01" else []
+    return by_edge + ([_BY_DNS] if authority.by_dns else [])
+
+
+def to_value(body: Body, refs: References) -> Value:
+    """Return what stands below the name of a certificate that this body orders."""
+    given = fields_of(body, _KEYS, _REQUIRED, _READ_ONLY)
+    if given["type"] != "advanced":
+        raise refuse(INVALID, "type: expected advanced: validation failed", "type")
+    if given.get("cloudflare_branding", False) is not False:
+        raise refuse(INVALID, "cloudflare_branding: there is no name of ours: validation failed", "cloudflare_branding")
+    acme: Value = {"names": given["hosts"], "authority": given["certificate_authority"]}
+    if given["validation_method"] == _BY_DNS:
+        acme["challenge"] = "dns-01"
+    return {"acme": acme}
+
+
+def to_body(value: Value, refs: References) -> Value:
+    """Return the body that orders a certificate, as far as it says that itself."""
+    acme = value["acme"]
+    method = _BY_DNS if acme.get("challenge") == "dns-01" else _BY_EDGE
+    body: Value = {"type": "advanced", "hosts": list(acme["names"]), "validation_method": method}
+    return body | ({"certificate_authority": acme["authority"]} if "authority" in acme else {})
+
+
+def from_value(obj: StoredObject, refs: References) -> Value:
+    """Return a pack as the API answers it, before anything is known of its certificate."""
+    return {
+        "id": obj.id,
+        **to_body(obj.value, refs),
+        "cloudflare_branding": False,
+        "status": "initializing",
+        "certificates": [],
+        "validation_errors": [],
+        # Nothing is left to be done by whoever ordered it.
+        "validation_records": [],
+        "dcv_delegation_records": [],
+    }
+
+
+def standing(
+    obj: StoredObject,
+    refs: References,
+    authorities: Mapping[str, OrderingAuthority],
+    served: Mapping[str, Any] | None,
+    now: float,
+) -> Value:
+    """Return a pack as the API answers it, with what the daemon says of its certificate.
+
+    Args:
+        obj: The certificate in the file or the store.
+        refs: Other objects.
+        authorities: Those of the file.
+        served: What the daemon says of it; None where it serves it not, or not yet.
+        now: In seconds since 1970.
+    """
+    shown = from_value(obj, refs)
+    if (authority := authorities.get(shown.get("certificate_authority", ""))) is not None:
+        shown["validity_days"] = authority.validity_days
+    if served is None:
+        return shown
+    order = served.get("order") or {}
+    if order.get("failures"):
+        shown["validation_errors"] = [{"message": order["failure"]}]
+    if served["temporary"]:
+        began = order.get("ordering") or order.get("failures")
+        return shown | {"status": "pending_validation" if began else "initializing"}
+    status = "active" if served["ends_at"] > now else "expired"
+    issued: Value = {
+        "id": obj.id,
+        "hosts": list(served["names"]),
+        "status": status,
+        "issuer": served["issuer"],
+        "bundle_method": "ubiquitous",
+        "expires_on": timestamp(served["ends_at"]),
+        "uploaded_on": timestamp(obj.created_on),
+        "modified_on": timestamp(obj.modified_on),
+    }
+    zone = refs.id_of("zones", str(obj.value.get("zone")))
+    issued |= {"zone_id": zone} if zone else {}
+    return shown | {"status": status, "certificates": [issued], "primary_certificate": obj.id}
+
+
+def _place(place: Path, body: Body) -> Path:
+    match place:
+        case ("acme", "names", *rest):
+            return ("hosts", *rest)
+        case ("acme", "authority", *_):
+            return ("certificate_authority",)
+        case ("acme", "challenge", *_):
+            return ("validation_method",)
+    return place[1:] if place[:1] == ("acme",) else place
+
+
+def api_name(obj: StoredObject) -> str:
+    """Return what a pack is called: it has no name of its own."""
+    return obj.name
+
+
+def wanted_name(value: Value) -> str:
+    """Return a name for a certificate in the file, which none had before: the daemon keeps keys by names."""
+    first = str(value["acme"]["names"][0]).lower().replace("*.", "wildcard.")
+    return f"{first[:_MAX_STEM].rstrip('-.')}-{secrets.token_hex(4)}"
+
+
+PACKS = Kind("certificates", "certificate", Certificate, to_value, to_body, from_value, _place, code, api_name)
