@@ -37,7 +37,6 @@ static __always_inline __u32 answer_syn(struct xdp_md *context, const struct fac
 {
 	void *at = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	__u32 ip_bytes = packet->version == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *socket;
 	struct answer *answer;
 	struct tcphdr *tcp;
@@ -61,27 +60,15 @@ static __always_inline __u32 answer_syn(struct xdp_md *context, const struct fac
 			break;
 		copy[i] = ((__u32 *)tcp)[i];
 	}
-	if (packet->version == 4) {
-		struct iphdr *ip = at + ETH_HLEN;
-		tuple.ipv4.saddr = ip->saddr;
-		tuple.ipv4.daddr = ip->daddr;
-		tuple.ipv4.sport = tcp->source;
-		tuple.ipv4.dport = tcp->dest;
-		socket = bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-		if (!socket)
-			return XDP_DROP;
-		cookie = bpf_tcp_gen_syncookie(socket, ip, sizeof(*ip), (struct tcphdr *)copy, tcp_bytes);
-	} else {
-		struct ipv6hdr *ip = at + ETH_HLEN;
-		__builtin_memcpy(tuple.ipv6.saddr, &ip->saddr, 16);
-		__builtin_memcpy(tuple.ipv6.daddr, &ip->daddr, 16);
-		tuple.ipv6.sport = tcp->source;
-		tuple.ipv6.dport = tcp->dest;
-		socket = bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
-		if (!socket)
-			return XDP_DROP;
-		cookie = bpf_tcp_gen_syncookie(socket, ip, sizeof(*ip), (struct tcphdr *)copy, tcp_bytes);
-	}
+	socket = socket_of(context, packet);
+	if (!socket)
+		return XDP_DROP;
+	if (packet->version == 4)
+		cookie = bpf_tcp_gen_syncookie(socket, at + ETH_HLEN, sizeof(struct iphdr), (struct tcphdr *)copy,
+					       tcp_bytes);
+	else
+		cookie = bpf_tcp_gen_syncookie(socket, at + ETH_HLEN, sizeof(struct ipv6hdr), (struct tcphdr *)copy,
+					       tcp_bytes);
 	bpf_sk_release(socket);
 	if (cookie < 0)
 		return cookie == -ENOENT ? XDP_PASS : XDP_DROP;

@@ -151,25 +151,55 @@ static __always_inline __u8 walk(struct facts *packet, void **at, void *end)
 	return kind;
 }
 
-/* Parse the headers; return 0 if this is not an IP packet. With `deep`, TCP options and the payload too. */
-static __always_inline __u32 read_headers(struct xdp_md *context, struct facts *packet, __u32 deep)
+/* Return the protocol of what a frame carries, as it is in the frame, and move `at` behind the Ethernet header and a
+ * VLAN tag; 0 if they are not whole.
+ */
+static __always_inline __u16 read_link(void **at, void *end)
 {
-	void *start = (void *)(long)context->data, *at = start, *end = (void *)(long)context->data_end;
-	struct ethhdr *ethernet = at;
-	__u32 ip_at = ETH_HLEN, payload_at, bytes = 0;
+	struct ethhdr *ethernet = *at;
 	__u16 kind;
 
 	if ((void *)(ethernet + 1) > end)
 		return 0;
 	kind = ethernet->h_proto;
-	at = ethernet + 1;
+	*at = ethernet + 1;
 	if (kind == __builtin_bswap16(ETH_P_8021Q)) {
-		if (at + 4 > end)
+		if (*at + 4 > end)
 			return 0;
-		kind = *(__u16 *)(at + 2);
-		at += 4;
-		ip_at += 4;
+		kind = *(__u16 *)(*at + 2);
+		*at += 4;
 	}
+	return kind;
+}
+
+/* Return the socket that a TCP packet is for, which the caller releases; 0 if there is none. */
+static __always_inline struct bpf_sock *socket_of(struct xdp_md *context, const struct facts *packet)
+{
+	const __u32 *from = (const __u32 *)packet->from.address, *to = (const __u32 *)packet->to.address;
+	struct bpf_sock_tuple tuple = {};
+
+	if (packet->version == 4) {
+		tuple.ipv4.saddr = from[3];
+		tuple.ipv4.daddr = to[3];
+		tuple.ipv4.sport = __builtin_bswap16(packet->from_port);
+		tuple.ipv4.dport = __builtin_bswap16(packet->to_port);
+		return bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	__builtin_memcpy(tuple.ipv6.saddr, from, 16);
+	__builtin_memcpy(tuple.ipv6.daddr, to, 16);
+	tuple.ipv6.sport = __builtin_bswap16(packet->from_port);
+	tuple.ipv6.dport = __builtin_bswap16(packet->to_port);
+	return bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+}
+
+/* Parse the headers; return 0 if this is not an IP packet. With `deep`, TCP options and the payload too. */
+static __always_inline __u32 read_headers(struct xdp_md *context, struct facts *packet, __u32 deep)
+{
+	void *start = (void *)(long)context->data, *at = start, *end = (void *)(long)context->data_end;
+	__u32 ip_at, payload_at, bytes = 0;
+	__u16 kind = read_link(&at, end);
+
+	ip_at = at - start;
 	if (kind == __builtin_bswap16(ETH_P_IP)) {
 		struct iphdr *ip = at;
 		if ((void *)(ip + 1) > end)

@@ -153,24 +153,9 @@ static __always_inline void name_flow(struct flow *flow, const struct facts *pac
 /* Return the state of the socket of a TCP packet: of its connection, or OPENING. */
 static __always_inline __u8 state_of_socket(struct xdp_md *context, const struct facts *packet)
 {
-	const __u32 *from = (const __u32 *)packet->from.address, *to = (const __u32 *)packet->to.address;
-	struct bpf_sock_tuple tuple = {};
-	struct bpf_sock *socket;
+	struct bpf_sock *socket = socket_of(context, packet);
 	__u32 state;
 
-	if (packet->version == 4) {
-		tuple.ipv4.saddr = from[3];
-		tuple.ipv4.daddr = to[3];
-		tuple.ipv4.sport = __builtin_bswap16(packet->from_port);
-		tuple.ipv4.dport = __builtin_bswap16(packet->to_port);
-		socket = bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-	} else {
-		__builtin_memcpy(tuple.ipv6.saddr, from, 16);
-		__builtin_memcpy(tuple.ipv6.daddr, to, 16);
-		tuple.ipv6.sport = __builtin_bswap16(packet->from_port);
-		tuple.ipv6.dport = __builtin_bswap16(packet->to_port);
-		socket = bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
-	}
 	if (!socket)
 		return OPENING;
 	state = socket->state;
@@ -336,20 +321,9 @@ __attribute__((noinline)) __u32 look(struct xdp_md *context, __u32 reason, __u32
 static __always_inline __u32 name_sent(struct __sk_buff *skb, struct flow *flow, __u64 *source)
 {
 	void *at = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct ethhdr *ethernet = at;
-	__u16 kind, *ports;
+	__u16 kind = read_link(&at, end), *ports;
 	__u32 left;
 
-	if ((void *)(ethernet + 1) > end)
-		return 0;
-	kind = ethernet->h_proto;
-	at = ethernet + 1;
-	if (kind == __builtin_bswap16(ETH_P_8021Q)) {
-		if (at + 4 > end)
-			return 0;
-		kind = *(__u16 *)(at + 2);
-		at += 4;
-	}
 	if (kind == __builtin_bswap16(ETH_P_IP)) {
 		struct iphdr *ip = at;
 		if ((void *)(ip + 1) > end || ip->frag_off & __builtin_bswap16(FRAGMENT_OFFSET))

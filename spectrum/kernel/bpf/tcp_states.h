@@ -213,23 +213,9 @@ static __always_inline int has_cookie(struct bpf_sock *listener, struct xdp_md *
 /* Return the state of the socket that a packet is for. */
 static __always_inline __u32 socket_state(struct xdp_md *context, const struct facts *packet)
 {
-	struct bpf_sock_tuple tuple = {};
-	struct bpf_sock *socket;
+	struct bpf_sock *socket = socket_of(context, packet);
 	__u32 state;
 
-	if (packet->version == 4) {
-		__builtin_memcpy(&tuple.ipv4.saddr, packet->from.address + 12, 4);
-		__builtin_memcpy(&tuple.ipv4.daddr, packet->to.address + 12, 4);
-		tuple.ipv4.sport = __builtin_bswap16(packet->from_port);
-		tuple.ipv4.dport = __builtin_bswap16(packet->to_port);
-		socket = bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-	} else {
-		__builtin_memcpy(tuple.ipv6.saddr, packet->from.address, 16);
-		__builtin_memcpy(tuple.ipv6.daddr, packet->to.address, 16);
-		tuple.ipv6.sport = __builtin_bswap16(packet->from_port);
-		tuple.ipv6.dport = __builtin_bswap16(packet->to_port);
-		socket = bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
-	}
 	if (!socket)
 		return NO_SOCKET;
 	state = socket->state;
