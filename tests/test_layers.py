@@ -11,11 +11,11 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spectrum"
 ALLOWED = {
     "cli": {"analytics", "core", "control", "kernel", "origin", "simulation", "store"},
-    "api": {"core", "wire", "link", "store", "analytics", "kernel", "tasks", "log"},
+    "api": {"core", "wire", "link", "store", "analytics", "kernel", "tasks", "log", "child"},
     "control": {"wire", "core", "link", "kernel", "plane", "probes", "store", "garbage", "tasks", "log"},
     "helper": {"core", "link", "kernel"},
-    "detector": {"core", "link", "kernel", "tasks", "log"},
-    "plane": {"wire", "core", "link", "engine", "kernel", "garbage", "tasks", "log"},
+    "detector": {"core", "link", "kernel", "tasks", "log", "child"},
+    "plane": {"wire", "core", "link", "engine", "kernel", "garbage", "tasks", "log", "child"},
     "probes": {"wire", "core", "tasks"},
     "link": {"core", "kernel"},
     "store": {"core"},
@@ -25,6 +25,7 @@ ALLOWED = {
     "garbage": set(),
     "tasks": set(),
     "log": {"kernel"},
+    "child": {"kernel", "log"},
     "kernel": {"core"},
     "engine": {"core"},
     "core": {"wire"},

@@ -36,13 +36,13 @@ from spectrum.api.refusals import RefusedAttempts
 from spectrum.api.supervisor import DaemonLink
 from spectrum.api.token_book import TokenBook
 from spectrum.api.traces import Traces
+from spectrum.child import begin_child, forbid_rings
 from spectrum.core.analytics.report import report
-from spectrum.kernel import installation, seccomp, signals
+from spectrum.kernel import signals
 from spectrum.kernel.hardening import harden
-from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.sockets import raise_descriptor_limit
 from spectrum.link.api import ApiClient
-from spectrum.log import configure_child_logging, log_spare_signals
+from spectrum.log import log_spare_signals
 from spectrum.store.audit import Author
 from spectrum.store.errors import StoreError
 from spectrum.store.objects import StoredObject
@@ -57,7 +57,6 @@ STORE_TIMEOUT_S = 10.0
 READABLE = (sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/etc", "/proc", "/sys/fs/cgroup")
 NONE = "-"
 SWITCH_INTERVAL_S = 0.0005
-RING_CALLS = ("io_uring_setup",)
 
 
 class ApiService:
@@ -210,18 +209,9 @@ def main() -> None:
     The arguments are the descriptor of the link, the folder of the store, that of the store of analytics and the user
     to become (`-` for none), and the descriptors of listening sockets.
     """
-    configure_child_logging()
-    for number in signals.OF_TERMINAL:
-        signal.signal(number, signal.SIG_IGN)
-    signals.prepare(hold={signal.SIGTERM})
-    try:
-        installation.verify()
-    except PackageChanged as exc:
-        sys.exit(f"the API does not start: {exc}")
-    Path("/proc/self/comm").write_text("spectrum-api", encoding="ascii")
+    begin_child("the API", "spectrum-api")
     raise_descriptor_limit()
-    # libuv makes a ring for each loop, and aborts where its calls are forbidden afterwards (uv__epoll_ctl_flush).
-    seccomp.forbid(RING_CALLS)
+    forbid_rings()
     link, folder, analytics, user, *listeners = sys.argv[1:]
     # The intake computes in a thread; the default of 5 ms would delay each step of the loop by that.
     sys.setswitchinterval(SWITCH_INTERVAL_S)

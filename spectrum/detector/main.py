@@ -18,16 +18,16 @@ from typing import Any
 
 import uvloop
 
+from spectrum.child import begin_child, forbid_rings
 from spectrum.core.access.place_records import country_in, network_in
 from spectrum.core.ddos.maxima import Dimension
 from spectrum.detector.columns import AppGroups, columns
 from spectrum.detector.places import PlaceFileError, PlaceTable
 from spectrum.detector.profiles import AppKey, ProfileStore
 from spectrum.detector.watch import AttackWatch
-from spectrum.kernel import installation, seccomp, signals
+from spectrum.kernel import signals
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.hardening import harden
-from spectrum.kernel.installation import PackageChanged
 from spectrum.kernel.looks import Looks, LooksError
 from spectrum.kernel.worker_looks import AllLooks
 from spectrum.link.detector import (
@@ -40,7 +40,7 @@ from spectrum.link.detector import (
     Found,
     Told,
 )
-from spectrum.log import configure_child_logging, log_spare_signals
+from spectrum.log import log_spare_signals
 from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,6 @@ READABLE = (
     "/proc",
     "/sys/devices/system/cpu",
 )
-RING_CALLS = ("io_uring_setup",)
 _PLACE_OF: Mapping[Dimension, Callable[[Any], str]] = {"country": country_in, "asn": network_in}
 
 
@@ -246,17 +245,8 @@ def main() -> None:
     The arguments are the descriptor of the link, the folder, the user to become (`-` for none), and whether system
     calls are forbidden (0 or 1).
     """
-    configure_child_logging()
-    for number in signals.OF_TERMINAL:
-        signal.signal(number, signal.SIG_IGN)
-    signals.prepare(hold={signal.SIGTERM})
-    try:
-        installation.verify()
-    except PackageChanged as exc:
-        sys.exit(f"the detector does not start: {exc}")
-    Path("/proc/self/comm").write_text("spectrum-ddos", encoding="ascii")
-    # libuv makes a ring for each loop, and aborts where its calls are forbidden afterwards (uv__epoll_ctl_flush).
-    seccomp.forbid(RING_CALLS)
+    begin_child("the detector", "spectrum-ddos")
+    forbid_rings()
     link, folder, user, forbids_calls, profiles = sys.argv[1:]
     os.chdir("/")
 

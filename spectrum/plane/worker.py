@@ -15,10 +15,10 @@ from pathlib import Path
 
 import uvloop
 
+from spectrum.child import begin_child
 from spectrum.core.life.service import ServiceLife
 from spectrum.garbage import collect_every
-from spectrum.kernel import installation, signals
-from spectrum.kernel.installation import PackageChanged
+from spectrum.kernel import signals
 from spectrum.kernel.scheduling import take_short_turns
 from spectrum.kernel.seccomp import forbid
 from spectrum.link.messages import (
@@ -34,7 +34,7 @@ from spectrum.link.messages import (
     Watching,
 )
 from spectrum.link.takeover import Drain, FindSessions, Kept, Names, Release, Sockets, Take
-from spectrum.log import configure_child_logging, log_spare_signals
+from spectrum.log import log_spare_signals
 from spectrum.plane.outbox import Outbox
 from spectrum.plane.processes.arrival import Arrival, arrive
 from spectrum.plane.processes.finder import Finder
@@ -168,21 +168,11 @@ def main() -> None:
     That one is for messages once it has started. Those before go to standard error, which the supervisor reads if it
     never does.
     """
-    configure_child_logging()
-    # They reach the whole process group; only the supervisor acts on them.
-    for number in signals.OF_TERMINAL:
-        signal.signal(number, signal.SIG_IGN)
-    signals.prepare(hold={signal.SIGTERM})
-    try:
-        installation.verify()
-    except PackageChanged as exc:
-        log.error("this worker does not serve: %s", exc)
-        sys.exit(1)
+    begin_child("this worker", "spectrum-worker")
     # Records of sessions are short-lived tuples: the default of 700 would collect hundreds of times a second.
     collect_every(50_000)
     # Where the supervisor, or another worker, computes on the same processor, sessions precede that.
     take_short_turns()
-    Path("/proc/self/comm").write_text("spectrum-worker", encoding="ascii")
     channel, control, errors = sys.argv[1:]
     if os.environ.get(SECCOMP_VARIABLE) == "True":
         forbid()
