@@ -148,5 +148,5 @@ def edge(start, tmp_path, text):
     control = tmp_path / "edge.sock"
     (tmp_path / "edge.yaml").write_text(f"{text}\ncontrol: {{socket: {control}}}\n")
     start("e", *spectrum("run", "-c", tmp_path / "edge.yaml", "--workers", "2"))
-    eventually(lambda: serves(control), 20, start.printed)
+    eventually(lambda: serves(control), 60, start.printed)
     return control

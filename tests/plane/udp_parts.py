@@ -9,7 +9,7 @@ from spectrum.core.difference import difference
 from spectrum.engine.loop import Loop
 from spectrum.plane.udp import UdpPlane
 from tests.engine.harness import MemoryFile, port_of
-from tests.engine.test_datagrams import Recorder, ask, datagrams
+from tests.engine.test_datagrams import Recorder, ask, datagrams, settle
 from tests.plane.parts import Parts
 
 
@@ -138,12 +138,15 @@ def seen_of(plane, client, origin, count=3):
     for _ in range(count):
         ask(client, edge(plane), b"x")
         plane.loop.process()
+        settle()
         while readable(origin, 0):
             data, peer = origin.recvfrom(1000)
             got.append(data.replace(port_of(client).to_bytes(2, "big"), b"**"))
             for answer in (data[:38] + b"y", b"z"):
                 origin.sendto(answer, peer)
+            settle()
             plane.loop.process()
+            settle()
     while readable(client, 0):
         got.append(client.recv(100).replace(port_of(client).to_bytes(2, "big"), b"**"))
     return got

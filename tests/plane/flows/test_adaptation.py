@@ -7,7 +7,7 @@ import pytest
 from spectrum.core.records.reasons import Reason
 from spectrum.wire import simple_proxy
 from tests.engine.harness import eventually, port_of
-from tests.engine.test_datagrams import ask, datagrams
+from tests.engine.test_datagrams import ask, datagrams, settle
 from tests.plane.parts import balanced
 from tests.plane.udp_parts import DIALECTS, body, edge, led, readable, seen_of
 
@@ -129,6 +129,7 @@ def test_flows_of_clients_that_are_blocked_by_now_end(make, free_port, origin):
     with datagrams() as client:
         for port in ports:
             client.sendto(b"x", ("127.0.0.1", port))
+            settle()
             plane.loop.process()
         assert plane.engine.active == 2
         plane.apply(apps, more="access_rules: {ok: {target: ip_range, values: [127.0.0.1], action: allow}}")
