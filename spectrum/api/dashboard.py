@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 import spectrum
+from spectrum.kernel.peers import Peer
 
 FOLDER = Path(spectrum.__file__).parent / "dashboard" / "static"
 # Nothing from elsewhere, nothing inline, no frames; a form is sent nowhere (CSP Level 3).
@@ -52,6 +53,8 @@ TYPES = {
 }
 # As the stylesheet has them; those of parts and pages come behind, by their names.
 FIRST_STYLES = ("tokens.css", "base.css", "layout.css", "table.css", "form.css")
+# What the page begins with where a token is needed.
+SIGN_IN = b"<html data-sign-in"
 FIRST_MODULES = ("js/main.js", "js/pages/overview.js")
 IMPORT = re.compile(
     r"""^(?:import|export)\b[^;'"]*?from\s*['"](\.[^'"]+)['"]|^import\s*['"](\.[^'"]+)['"]""", re.MULTILINE
@@ -94,7 +97,9 @@ class Dashboard:
         files = {str(path.relative_to(folder)): path.read_bytes() for path in _files(folder)}
         files["style.css"] = _stylesheet(files)
         self.digest = _digest(files)
-        self._index = _asset("index.html", _index(files, self.digest))
+        index = _index(files, self.digest)
+        self._index = _asset("index.html", index)
+        self._sign_in = _asset("index.html", index.replace(b"<html", SIGN_IN))
         self._assets = {name: _asset(name, data) for name, data in files.items() if name != "index.html"}
 
     def routes(self) -> list[BaseRoute]:
@@ -104,15 +109,16 @@ class Dashboard:
             Route("/static/{path:path}", _Endpoint(self, True), methods=["GET", "HEAD"], include_in_schema=False),
         ]
 
-    def answer(self, path: str | None, headers: Mapping[str, str]) -> Response:
+    def answer(self, path: str | None, headers: Mapping[str, str], is_trusted: bool = False) -> Response:
         """Return the answer to a request.
 
         Args:
             path: Below /static/; None for the page itself.
             headers: The request's.
+            is_trusted: Whether who asks needs no token. To others the page says that it has to ask for one first.
         """
         if path is None:
-            return _response(self._index, ASK_AGAIN, headers)
+            return _response(self._index if is_trusted else self._sign_in, ASK_AGAIN, headers)
         digest, _, rest = path.partition("/")
         is_fixed = digest == self.digest
         asset = self._assets.get(rest if is_fixed else path)
@@ -130,7 +136,9 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path_params"]["path"] if self._has_path else None
-        await self._dashboard.answer(path, Headers(scope=scope))(scope, receive, send)
+        peer: Peer | None = scope.get("state", {}).get("peer")
+        is_trusted = peer is not None and peer.is_trusted
+        await self._dashboard.answer(path, Headers(scope=scope), is_trusted)(scope, receive, send)
 
 
 def _files(folder: Path) -> Iterable[Path]:

@@ -55,12 +55,12 @@ def show(findings: Iterable[Finding]) -> bool:
 @click.option("--remove", "removes", is_flag=True, help="Remove what --install makes.")
 @AS_JSON
 def doctor(path: Path, makes: bool, removes: bool, as_json: bool) -> None:
-    """Tell whether this machine is ready for addresses that are not its own, and for programs in the kernel.
+    """Tell whether this machine is ready for low ports, addresses that are not its own, and programs in the kernel.
 
     Each thing that the apps with `source: client`, `tproxy` or `bindings` need is VERIFIED, or MISSING with the command
-    that makes it. So is whether the kernel takes what `bindings`, `filter` and `udp_offload` ask of it, and whether the
-    disk has room for `analytics`. The exit code is 1 where anything is missing. Rules and routes are gone after a
-    reboot: let a unit run `spectrum doctor --install`.
+    that makes it. So is whether this user may listen on ports below 1024, whether the kernel takes what `bindings`,
+    `filter` and `udp_offload` ask of it, and whether the disk has room for `analytics`. The exit code is 1 where
+    anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum doctor --install`.
     """
     config = load(path)
     try:

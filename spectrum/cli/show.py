@@ -30,7 +30,9 @@ def show_status(status: dict[str, Any], console: Console) -> None:
         deaf = worker.get("deaf")  # a daemon of before an upgrade says nothing of it
         note += f" [red](not watching {deaf} listeners; the log says why)[/red]" if deaf else ""
         moved = f", {worker['offloaded']} UDP flows in the kernel" if worker["offloaded"] else ""
-        console.print(f"worker {worker['number']}: pid {worker['pid']}, {worker['sessions']} sessions{moved}{note}")
+        number = worker["sessions"]
+        sessions = f"{number} session{'s' * (number != 1)}"
+        console.print(f"worker {worker['number']}: pid {worker['pid']}, {sessions}{moved}{note}")
     for pause in status.get("pauses", []):
         told = f"[red]starts again in {pause['starts_in_s']:g} s; the last one ended: {escape(pause['why'])}[/red]"
         console.print(f"worker {pause['number']}: {told}", soft_wrap=True)

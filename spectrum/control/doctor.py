@@ -16,9 +16,12 @@ from spectrum.core.transparent import Requirement, exposed_origins, is_shown, re
 from spectrum.kernel import pins
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import PinError
-from spectrum.kernel.sockets import local_addresses
+from spectrum.kernel.sockets import local_addresses, may_bind
 from spectrum.kernel.transparent import NetworkError, how_to_install, is_installed, may_be_transparent, run
 from spectrum.tasks import in_thread
+
+# Lower ports are for root, unless the machine has another limit (ip(7)).
+FIRST_FREE_PORT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,20 @@ class DoctorActor(Actor):
 
 def examine(config: Config) -> list[Finding]:
     """Look at everything that a file needs of this machine; nothing for most files."""
-    return [*examine_network(config), *_examine_kernel(config), *_examine_analytics(config)]
+    return [*_examine_ports(config), *examine_network(config), *_examine_kernel(config), *_examine_analytics(config)]
+
+
+def _examine_ports(config: Config) -> Iterator[Finding]:
+    """Look whether this user may listen on the low ports of the file."""
+    low = [(app.bound_ports[0], name) for name, app in config.apps.items() if app.bound_ports]
+    port, name = min(low, default=(FIRST_FREE_PORT, ""))
+    if port < FIRST_FREE_PORT:
+        yield Finding(
+            may_bind(port),
+            f"this user may listen on port {port} (app {name})",
+            "run as root with `user:` in the file, give the service CAP_NET_BIND_SERVICE (AmbientCapabilities=), or "
+            f"sysctl -w net.ipv4.ip_unprivileged_port_start={port}",
+        )
 
 
 def _examine_kernel(config: Config) -> Iterator[Finding]:

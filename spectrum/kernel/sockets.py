@@ -92,6 +92,19 @@ def may_listen(address: str, port: int, transport: str = "tcp", beside: Sequence
     return True
 
 
+def may_bind(port: int) -> bool:
+    """Return whether this process may listen on a port: low ones need CAP_NET_BIND_SERVICE (ip(7)).
+
+    Whether the port is free is another question, which the kernel asks after this one.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError as exc:
+            return exc.errno != errno.EACCES
+    return True
+
+
 @contextmanager
 def _sharing(sockets: Sequence[socket.socket]) -> Iterator[None]:
     """Return a context in which bound sockets share their port, so that others can be bound beside them.

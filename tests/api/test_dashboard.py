@@ -4,9 +4,11 @@ from functools import cache
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from spectrum.api.app import make_app
 from spectrum.api.dashboard import FOLDER, POLICY, Dashboard
+from spectrum.kernel.peers import Peer
 
 # Scripts of all pages together as they are sent, those of the first view, and all as they are written.
 MOST_SENT_BYTES, MOST_FIRST_BYTES, MOST_WRITTEN_BYTES = 250_000, 100_000, 520_000
@@ -114,6 +116,25 @@ async def test_who_is_not_known_gets_it_and_nothing_else(api):
         assert page.status_code == 200 and "<script" in page.text
         assert page.headers["cache-control"] == "no-cache" and page.headers["content-security-policy"] == POLICY
         assert (await client.get("/client/v4/memberships")).status_code == 400
+
+
+async def test_who_needs_a_token_is_told_by_the_page_and_others_are_not(dashboard):
+    for scope, is_asked in (
+        ({}, True),
+        ({"peer": None}, True),
+        ({"peer": Peer(pid=1, uid=65534)}, True),
+        ({"peer": Peer(pid=1, uid=0)}, False),
+    ):
+        app = Starlette(routes=dashboard.routes())
+
+        async def of(given, receive, send, app=app, scope=scope):
+            await app(given | {"state": scope}, receive, send)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(of), base_url="http://edge") as client:
+            page = await client.get("/")
+        assert ("<html data-sign-in" in page.text) is is_asked
+        assert "signIn" in (FOLDER / "js/main.js").read_text(), "what asks for it"
+    assert dashboard.answer(None, {}, True).headers["etag"] != dashboard.answer(None, {}).headers["etag"]
 
 
 def test_of_a_folder(tmp_path):

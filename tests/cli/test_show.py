@@ -95,7 +95,7 @@ def shown(status):
 def test_what_people_see():
     text = shown(STATUS)
     assert "spectrum 1.2.3 serving, pid 5, up 1d 1h, generation 1 of /f.yaml" in text
-    assert "worker 0: pid 6, 1 sessions, 2 UDP flows in the kernel (not accepting: out of descriptors)" in text
+    assert "worker 0: pid 6, 1 session, 2 UDP flows in the kernel (not accepting: out of descriptors)" in text
     assert "kernel: bindings off; filter off; udp_offload on: lo" in text
     assert "192.0.2.1:22 1 open, 9 connected" in text
     assert "2 failed (connect_refused) (no longer in the file)" in text

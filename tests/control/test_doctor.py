@@ -1,5 +1,7 @@
 """What the daemon says of its machine; what `spectrum doctor` prints is in tests/cli/test_doctor.py."""
 
+import pytest
+
 from spectrum.control import doctor as module
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
@@ -42,6 +44,17 @@ def test_a_program_that_is_missing_finds_nothing(monkeypatch):
     monkeypatch.setattr("spectrum.kernel.transparent._PATH", "/nowhere")
     need = requirements(load_text(TRANSPARENT, "f"), ())[0]
     assert not is_there(need)
+
+
+@pytest.mark.parametrize(("ports", "first"), [("tcp/443", 443), ("udp/500-2000", 500)])
+@pytest.mark.parametrize("may", [True, False])
+def test_low_ports_are_for_whom_the_machine_lets(ports, first, may, monkeypatch):
+    monkeypatch.setattr(module, "may_bind", lambda port: may)
+    transport, _, numbers = ports.partition("/")
+    other = f"web: {{protocol: {ports}, origin_direct: ['{transport}://192.0.2.1:{numbers}']}}"
+    (finding,) = examine(load_text(f"{PLAIN[:-1]}, {other}}}", "f"))
+    assert (finding.verified, finding.title) == (may, f"this user may listen on port {first} (app web)")
+    assert f"net.ipv4.ip_unprivileged_port_start={first}" in finding.remedy
 
 
 def test_room_for_analytics(tmp_path):

@@ -76,6 +76,7 @@ def test_one_of_them(attacked, screen, accessible, size, theme):
     page = attacked(f"/attacks/{OPEN.id}", size, theme)
     page.wait_for_selector(".samples")
     assert page.inner_text("h1").startswith("NTP reflection, TCP SYN flood on <img")
+    assert page.get_attribute(".crumb a", "href") == "#/attacks"
     text = page.inner_text("main")
     for words in ("about 4,200", "0.10\xa0% of an app’s normal openings", "What matches is dropped.", "40 samples"):
         assert words in text, text

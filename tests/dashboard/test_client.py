@@ -32,6 +32,7 @@ def test_a_refused_client_is_told_why(look, site, screen, accessible, refused, s
     assert "scanners.txt:2" in lede, "the list's file and line"
     story = page.inner_text(".story")
     assert "Refused at guarded by rule scanners." in story
+    assert page.inner_text(".sec .quiet").startswith("three events in two lines"), "two refusals, and a session"
     assert "Session on echo to main/up." in story
     steps = page.inner_text(".steps >> nth=0") + page.inner_text(".steps >> nth=1")
     assert "access rule scanners blocks it" in steps

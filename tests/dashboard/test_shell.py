@@ -1,9 +1,15 @@
 """The frame of every page, and the way in."""
 
+import pytest
+
 
 def test_who_has_no_token_is_asked_for_one(look, site, screen, accessible):
-    page = look("/", token="", settled=False)
+    page = look("/settings", token="", settled=False)
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url))
+    page.goto("/")
     page.wait_for_selector("#token")
+    assert not [one for one in asked if "/client/" in one], "what would be refused is not asked"
     screen(page, "gate")
     accessible(page)
     page.fill("#token", "nonsense")
@@ -83,6 +89,34 @@ def test_the_theme_is_kept(look):
     page.wait_for_selector("main h1")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert page.evaluate("getComputedStyle(document.body).color") == after
+
+
+def test_on_a_phone_a_tab_says_where_one_is(look):
+    page = look("/apps", "phone")
+    assert page.inner_text(".tabs [aria-current]") == "Apps"
+    page.goto("/#/settings")
+    page.wait_for_selector("h1:text-is('Settings')")
+    assert page.inner_text(".tabs [aria-current]") == "More"
+
+
+# "Good" is less than 0.1 (https://web.dev/articles/cls).
+MOST_SHIFT = 0.1
+SHIFTS = """() => new Promise((resolve) => {
+  new PerformanceObserver((list) => resolve(list.getEntries().filter((one) => !one.hadRecentInput)
+    .map(({ value, sources }) => [value, ...sources.map(({ node }) => (node?.outerHTML ?? '').slice(0, 80))])))
+    .observe({ type: 'layout-shift', buffered: true });
+  setTimeout(() => resolve([]), 300);
+})"""
+
+
+@pytest.mark.parametrize(
+    "view", ["/", "/analytics", "/sessions", "/apps", "/balancing", "/nodes", "/clients/127.0.0.1"]
+)
+def test_nothing_jumps_while_a_page_is_loaded(look, view):
+    page = look(view)
+    page.wait_for_timeout(1200)
+    shifts = page.evaluate(SHIFTS)
+    assert sum(one[0] for one in shifts) < MOST_SHIFT, shifts
 
 
 def test_a_page_that_is_not_there(look):

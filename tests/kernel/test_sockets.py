@@ -2,7 +2,10 @@ import errno
 import os
 import resource
 import socket
+import subprocess
+import sys
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from spectrum.kernel.sockets import (
     descriptor_limit,
     keepalive_options,
     local_addresses,
+    may_bind,
     may_listen,
     open_descriptors,
     open_listeners,
@@ -182,6 +186,26 @@ def test_transparent_datagrams_tell_where_they_were_sent(free_port, address):
         level, options = socket.IPPROTO_IP, (sockets.IP_TRANSPARENT, sockets.IP_RECVORIGDSTADDR)
     assert [listener.getsockopt(level, option) for option in options] == [1, 1]
     close(listener)
+
+
+def test_a_port_that_is_taken_may_be_bound_and_a_low_one_needs_a_right(free_port):
+    port = free_port()
+    first = open_listeners("127.0.0.1", port, 1)
+    assert may_bind(port)
+    close(*first)
+    limit = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if limit == 0 or os.geteuid() != 0:
+        pytest.skip("every port is free to use, or no right can be dropped")
+    code = "from spectrum.kernel.sockets import may_bind; print(may_bind(1), may_bind(50_000))"
+    run = [sys.executable, "-c", code]
+    told = subprocess.run(
+        ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-all", *run],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert told.stdout == "False True\n", told
 
 
 def test_one_that_listens_is_joined_by_one_beside_it(free_port):

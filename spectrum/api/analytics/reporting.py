@@ -166,7 +166,7 @@ async def _refusals(ask: Ask, base: Question, found: ResultTable) -> list[Refusa
         if rule and count > rules.get((app, reason), ("", 0))[1]:
             rules[app, reason] = (str(rule), count)
     return [
-        Refusals(str(app), str(reason), rules.get((app, reason), ("", 0))[0], int(count), 0)
+        Refusals(str(app), str(reason), rules.get((app, reason), ("", 0))[0], int(count))
         for app, reason, count in found.rows
     ]
 

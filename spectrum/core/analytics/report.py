@@ -74,7 +74,6 @@ class Refusals:
     reason: str
     rule: str
     sessions: int
-    clients: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,11 +372,8 @@ def _traffic(facts: ReportFacts) -> dict[str, Any] | None:
 
 
 def _refusals(facts: ReportFacts) -> Table | None:
-    rows = [
-        (one.app, one.rule or "", one.reason, count(one.sessions), count(one.clients) if one.clients else "")
-        for one in facts.refusals[:MOST_REFUSALS]
-    ]
-    return _table("Kept out", ("App", "Rule", "Reason", "Sessions>", "Clients>"), rows)
+    rows = [(one.app, one.rule or "", one.reason, count(one.sessions)) for one in facts.refusals[:MOST_REFUSALS]]
+    return _table("Kept out", ("App", "Rule", "Reason", "Sessions>"), rows)
 
 
 def _attacks(facts: ReportFacts) -> Table | None:

@@ -26,8 +26,8 @@ LOST = replace(
     QUIET,
     total=replace(TOTAL, refused=12_400),
     refusals=[
-        Refusals("ssh", "client_blocked", "scanners", 10_000, 300),
-        Refusals("web", "client_rate", "", 2400, 7),
+        Refusals("ssh", "client_blocked", "scanners", 10_000),
+        Refusals("web", "client_rate", "", 2400),
     ],
     failures=[Failures("db/pg-2", "origin_timeout", 30), Failures("", "no_origin", 7)],
     health=[PG2_DOWN],
@@ -79,7 +79,7 @@ def test_an_outage_is_named():
     assert outage["rows"] == [["db/pg-2", "Wednesday 14:02", "goes on", "connect_timeout", "4 d 10 h", "30"]]
     assert section(made, "Availability")["rows"] == [["db", "100 %", "1.37 of 2", "pg-2, 36.9 %", "4 d 10 h, goes on"]]
     assert section(made, "Availability")["lede"].endswith("Every pool was.")
-    assert section(made, "Kept out")["rows"][1] == ["web", "", "client_rate", "2,400", "7"]
+    assert section(made, "Kept out")["rows"][1] == ["web", "", "client_rate", "2,400"]
     assert made["to_do"] == ["Bring pg-2 back, or take it out of pool db: one origin is left."]
     assert [one["label"] for one in made["figures"]] == ["Carried", "Sessions", "Failed sessions", "Refused"]
 

@@ -2,7 +2,7 @@
 import { api } from './api.js';
 
 const RETRY_MS = [500, 1000, 2000, 5000];
-const LOST_AFTER_MS = 3000, SILENT_AFTER_MS = 5000, KEPT = 180;
+const LOST_AFTER_MS = 3000, FIRST_MS = 1000, SILENT_AFTER_MS = 5000, KEPT = 180;
 const listeners = new Set(), watchers = new Set();
 let controller = null, failures = 0, lostTimer = 0, silence = 0, frame = 0, retry = 0;
 
@@ -23,6 +23,15 @@ export const live = {
     if (this.now) listener(this.now);
     return () => listeners.delete(listener);
   },
+  /** Resolve when the first is there, or it is known that there will be none; a page that is drawn before would jump. */
+  first() {
+    return new Promise((resolve) => {
+      let off = null;
+      const done = () => { off?.(); resolve(); };
+      const timer = setTimeout(done, FIRST_MS);
+      off = this.onState(({ state }) => { if (state !== 'waiting') { clearTimeout(timer); setTimeout(done); } });
+    });
+  },
   /** Be told of another state. */
   onState(watcher) { watchers.add(watcher); watcher(this); return () => watchers.delete(watcher); },
   pause(on = !this.paused) {
@@ -34,7 +43,7 @@ export const live = {
     document.addEventListener('visibilitychange', () => (document.hidden ? stop() : connect()));
     connect();
   },
-  restart() { stop(); this.now = null; this.past = []; connect(); },
+  restart() { stop(); this.now = null; this.past = []; this.state = 'waiting'; connect(); },
 };
 
 function become(state, why = '') {

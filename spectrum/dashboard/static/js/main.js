@@ -24,6 +24,8 @@ function register() {
 }
 
 async function identified() {
+  // The page says so where nobody is let in without a token: a question that would be refused is not asked.
+  if (!api.token && 'signIn' in document.documentElement.dataset) return gate('');
   try {
     await api.open();
   } catch (error) {

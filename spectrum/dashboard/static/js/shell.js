@@ -56,7 +56,8 @@ export function makeShell({ leave, changeAccount }) {
   const top = h('section', { class: 'top', 'aria-label': 'Search and time range' }, h('div', { class: 'bar' }, crumb, pause, search), strip);
   const lost = h('div', { role: 'status' });
   const tabs = TABS.map((path) => PAGES.find((page) => page[0] === path)).filter(Boolean).slice(0, 4);
-  const bar = h('nav', { class: 'tabs', 'aria-label': 'Main pages' }, tabs.map(([path, label]) => h('a', { href: href(path), 'data-path': path }, label === 'Load balancing' ? 'Balancing' : label)), h('button', { type: 'button', onclick: palette }, 'More'));
+  const more = h('button', { type: 'button', onclick: palette }, 'More');
+  const bar = h('nav', { class: 'tabs', 'aria-label': 'Main pages' }, tabs.map(([path, label]) => h('a', { href: href(path), 'data-path': path }, label === 'Load balancing' ? 'Balancing' : label)), more);
 
   put(document.body, h('a', { class: 'skip', href: '#content', onclick: (event) => { event.preventDefault(); outlet.focus(); } }, 'To the content'),
     h('div', { class: 'shell' }, rail, h('div', { class: 'main' }, lost, top, outlet)), bar);
@@ -100,7 +101,8 @@ export function makeShell({ leave, changeAccount }) {
       item.node.setAttribute('href', href(path, TIMED.has(path) ? rangeQuery() : {}));
       if (path === of) item.node.setAttribute('aria-current', 'page'); else item.node.removeAttribute('aria-current');
     }
-    for (const tab of $$('a', bar)) if (tab.dataset.path === of) tab.setAttribute('aria-current', 'page'); else tab.removeAttribute('aria-current');
+    const isTab = tabs.some(([path]) => path === of);
+    for (const tab of bar.children) if (tab === more ? !isTab : tab.dataset.path === of) tab.setAttribute('aria-current', tab === more ? 'true' : 'page'); else tab.removeAttribute('aria-current');
   }
   return { outlet, shown };
 }

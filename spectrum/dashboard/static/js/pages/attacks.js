@@ -98,26 +98,28 @@ async function list(ctx) {
 export const noteOf = (one) => ({ t: seconds(one.began), t2: one.ended ? seconds(one.ended) : undefined, kind: 'mitigated', text: `${one.vectors.join(', ')} on ${one.app || one.target}`, href: `#/attacks/${one.id}` });
 
 async function single(ctx) {
-  let gone = false, timer = 0;
-  const head = h('section'), rules = h('section'), packets = h('section'), opened = new Set();
+  let gone = false, timer = 0, name = 'No such attack';
+  const head = h('section'), facts = h('dl', { class: 'kv' }), rules = h('section'), packets = h('section'), opened = new Set();
 
   async function load() {
     const one = withStart(await api.get(`/accounts/{account}/attacks/${encodeURIComponent(ctx.params.id)}`, {}, { signal: ctx.signal }));
     if (gone) return;
     describe(one);
-    put(rules, h('div', { class: 'sec' }, h('h2', {}, one.rules.length === 1 ? 'Its rule' : 'Its rules'), h('span', { class: 'end quiet' }, 'figures are the kernel’s own')), one.rules.map(ruleOf));
+    put(rules, h('div', { class: 'sec' }, h('h2', {}, one.rules.length === 1 ? 'Its rule' : 'Its rules'), h('span', { class: 'end quiet' }, 'matched and dropped: counted; rates: from samples')), one.rules.map(ruleOf));
     sampled(one);
     if (!one.ended) timer = setTimeout(() => load().catch(() => {}), REFRESH_MS);
   }
 
   function describe(one) {
-    const after = one.mitigated_after, facts = [
+    const after = one.mitigated_after, known = [
       ['State', state(MARKS[one.state], ` ${WORDS[one.state]}`)], ['On', [target(one), one.app && ` (${one.target})`]], ['Began', instant(one.began)], ['Ended', one.ended ? `${instant(one.ended)}, after ${lasted(one)}` : 'it goes on'],
       ['Met after', after === null ? 'no rule acts' : dur(after)], ['Peak', `${bits(one.bits_per_second)}, ${si(one.packets_per_second, 'packets/s')}`], ['Matched', `${int(one.packets)} packets`], ['Kept off', `${int(one.dropped_packets)} packets`],
       ['Sources', one.sources === null ? 'too many to count' : `about ${int(one.sources)}`], ['Good traffic hit', `at most ${pct(one.hits)} of an app’s normal openings`], ['Seen before', one.recurs && h('a', { href: `#/attacks/${one.recurs}` }, one.recurs)]];
+    name = `${one.vectors.join(', ')} on ${one.app || one.target}`;
     put(head, h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, foreign(one.vectors.join(', ')), ' on ', foreign(one.app || one.target)),
       h('p', { class: 'lede' }, one.ended ? 'It is over. ' : 'It goes on. ', after === null ? 'Nothing of it was kept off.' : `The first rule acted after ${dur(after)}; ${int(one.dropped_packets)} packets were kept off.`)),
-    h('div', { class: 'acts' }, one.samples.length > 0 && button('Capture', () => capture(one)))), h('dl', { class: 'kv' }, facts.filter(([, value]) => value).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))));
+    h('div', { class: 'acts' }, one.samples.length > 0 && button('Capture', () => capture(one)))));
+    put(facts, known.filter(([, value]) => value).map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value))));
   }
 
   const ruleOf = (rule) => h('div', { class: 'attack-rule' }, h('h3', {}, h('code', {}, rule.name || 'no rule'), ' ', foreign(rule.vector), h('span', { class: 'quiet' }, rule.ended ? ' ended' : rule.name ? ' in force' : '')),
@@ -150,5 +152,5 @@ async function single(ctx) {
     if (error.name === 'AbortError') throw error;
     put(head, h('h1', {}, 'No such attack'), error.status === 404 ? blank('It is not kept', 'The latest 1,000 attacks are.', h('a', { href: '#/attacks' }, 'All attacks')) : failure(error, load));
   }
-  return { title: 'Attack', node: [head, rules, packets], onLeave: () => { gone = true; clearTimeout(timer); } };
+  return { title: name, crumbs: [['Attacks', '#/attacks']], node: [head, facts, rules, packets], onLeave: () => { gone = true; clearTimeout(timer); } };
 }

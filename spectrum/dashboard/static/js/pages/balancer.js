@@ -141,5 +141,5 @@ async function edit({ params }) {
     saved: (result, added) => (added ? go(`/balancing/${result.id}`) : reopen()),
   });
   const name = isNew ? 'Add a load balancer' : made.stands.name;
-  return { title: name, crumbs: isNew ? BACK : [...BACK, [name, `#/balancing/${params.id}`]], node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, isNew ? name : ['Settings of ', h('bdi', {}, name)]), h('p', { class: 'lede' }, 'Which pools, in which order or shares, for whom.')), h('div', { class: 'acts' }, !isNew && !made.isReadonly && deleting({ noun: 'load balancer', name, path: path(params.id), done: () => go('/balancing') }))), made.node] };
+  return { title: isNew ? name : 'Settings', crumbs: isNew ? BACK : [...BACK, [name, `#/balancing/${params.id}`]], node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, isNew ? name : ['Settings of ', h('bdi', {}, name)]), h('p', { class: 'lede' }, 'Which pools, in which order or shares, for whom.')), h('div', { class: 'acts' }, !isNew && !made.isReadonly && deleting({ noun: 'load balancer', name, path: path(params.id), done: () => go('/balancing') }))), made.node] };
 }

@@ -76,14 +76,14 @@ async function tell(top, told, address, ctx) {
   const now = h('div', { class: 'stack' });
   put(top, h('h1', {}, headline(said, rows, address, open)), h('p', { class: 'lede' }, hidden.has('story') ? mayNot('records') : lede(said, lines, open, story)));
   put(told, h('div', { class: 'cols' },
-    h('section', {}, h('div', { class: 'sec' }, h('h2', {}, range.isLive ? 'Until now' : 'In this time'), h('span', { class: 'small quiet' }, amount(rows, lines)),
+    h('section', {}, h('div', { class: 'sec' }, h('h2', {}, range.isLive ? 'Until now' : 'In this time'), h('span', { class: 'small quiet' }, amount(lines)),
       h('span', { class: 'end' }, h('a', { href: trafficOf('client_ip', address, rangeQuery(), isPrefix(address) ? '=/' : '==') }, 'In Analytics'))),
     lines.length ? h('ol', { class: 'story' }, lines.map(item)) : hidden.has('story') ? unseen('records') : nothing(story, address), several(story), notes(story)),
     h('div', { class: 'stack' }, who(rows, hidden.has('open') ? null : open, story, address), rtt(rows), now)));
   for (const name of isPrefix(address) ? [] : names.slice(0, EXPLAINED)) inApp(now, name, address, open.filter((one) => one.app === name), ctx);
 }
 
-const amount = (rows, lines) => (rows.length ? `${count(rows.length, 'event')} in ${count(lines.length, 'line')}` : '');
+const amount = (lines) => (lines.length ? `${count(lines.reduce((all, line) => all + line.count, 0), 'event')} in ${count(lines.length, 'line')}` : '');
 
 function headline({ refused, troubled, served }, rows, address, open) {
   const elsewhere = served.length > 0 || open.length > 0;

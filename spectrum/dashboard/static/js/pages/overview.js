@@ -25,6 +25,7 @@ const NOTES = { origin_down: (f) => `${f.up} of ${f.of} origins`, origin_ejected
   attack: () => 'under attack', app_failing: (f) => `${int(f.failed)} failed in a minute`, limit_near: (f) => `${pct(f.used / f.maximum)} of ${f.limit.replaceAll('_', ' ')}` };
 
 export default async function overview(ctx) {
+  await live.first();
   const parts = [heading(ctx), traffic(ctx), appTable(ctx), foot(ctx)];
   const node = parts.flatMap((one) => one.nodes);
   const offs = [live.on((now) => { for (const one of parts) one.live?.(now); }), onRange(() => { for (const one of parts) one.ranged?.(); })];

@@ -44,7 +44,7 @@ async function overview() {
         hidden.has('entry') ? unseen('overrides') : overrides.length ? plainTable([['Override'], ['For attacks with'], ['Says']], overrides.map((one, i) => h('tr', {}, h('td', {}, h('b', {}, foreign(one.description || one.ref || `rule-${i + 1}`)), one.enabled === false && h('span', { class: 'quiet' }, '  off')), h('td', {}, h('code', {}, foreign(one.expression || 'true', 120))), h('td', {}, said(one.overrides || {}).join('; ')))), 'Overrides, in their order') : blank('Managed rules are as they are', 'An override changes how sensitive they are, and what they do; also for some addresses and ports alone.')),
       h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Advanced TCP protection'), !hidden.has('status') && [state(isOn ? 'passed' : 'idle', isOn ? 'on' : 'off'), button(verb, flip)]),
         hidden.has('rules') ? unseen('TCP protection') : [all.length > 0 ? plainTable([['What'], ['For'], ['What becomes of it']], all, 'Rules, filters, prefixes and the allowlist') : blank('No rule yet', 'A rule challenges SYNs, or drops packets of no connection, beyond a rate. Begin with one that only counts.'),
-          h('p', { class: 'pad' }, add('tcp_rules', 'Add a rule'), ' ', add('tcp_filters', 'Add a filter'), ' ', add('tcp_prefixes', 'Add a prefix'), ' ', add('tcp_allowlist', 'Allow a source'))])],
+          h('div', { class: 'acts pad' }, add('tcp_rules', 'Add a rule'), add('tcp_filters', 'Add a filter'), add('tcp_prefixes', 'Add a prefix'), add('tcp_allowlist', 'Allow a source'))])],
   };
 }
 
